@@ -1,0 +1,70 @@
+"""``python -m pipeline PLAN``: run a plan. Events on standard output, everything else on error.
+
+Exit code 0 when every step finished, 1 after a ``failed`` event, 2 when the plan is unreadable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from pipeline.chain import WORK_ROOT, run_plan
+from pipeline.environment import prepare, take_secrets
+from pipeline.plan import Plan
+from pipeline.reporting import EventWriter
+from pipeline.signals import stop_promptly
+from pipeline.store import PARTIAL
+
+_STDOUT, _STDERR = 1, 2
+
+
+def main() -> int:
+    """Run the plan named on the command line and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description="Run a plan.")
+    parser.add_argument("plan", type=Path, help="JSON file of a pipeline.plan.Plan")
+    arguments = parser.parse_args()
+    stop_promptly()
+    try:
+        plan = Plan.model_validate_json(arguments.plan.read_text("utf-8"))
+        work = Path(plan.roots[WORK_ROOT])
+    except (OSError, ValidationError) as error:
+        print(f"cannot read the plan {arguments.plan}: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyError:
+        print(f"the plan names no '{WORK_ROOT}' root", file=sys.stderr)  # noqa: T201
+        return 2
+    secrets = take_secrets()
+    with _events_only_on_stdout() as stream:
+        scratch = work / f"scratch{PARTIAL}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        network = any(step.network for step in plan.steps)
+        prepare(os.environ, plan.threads, network, scratch)
+        tempfile.tempdir = str(scratch)
+        try:
+            worked = run_plan(plan, EventWriter(stream), secrets)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return 0 if worked else 1
+
+
+def _events_only_on_stdout() -> IO[str]:
+    """Return a stream to the real standard output; file descriptor 1 becomes standard error.
+
+    Library chatter, from Python or from C++, thus never mixes with the events.
+    """
+    events = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8")
+    sys.stdout.flush()
+    os.dup2(_STDERR, _STDOUT)
+    return events
+
+
+if __name__ == "__main__":
+    sys.exit(main())

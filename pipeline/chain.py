@@ -1,0 +1,123 @@
+"""Runs a plan: each step in order, each into its own folder, each told as events."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pipeline.environment import Secrets
+from pipeline.events import StepFinished, StepStarted
+from pipeline.failures import failure
+from pipeline.measure import PeakMemory, versions
+from pipeline.passes.base import Inputs
+from pipeline.plan import OUTPUT_DIR, Plan, Step, StepInput
+from pipeline.registry import load_check, load_pass
+from pipeline.reporting import EventWriter, StepReporter
+from pipeline.result import StepResult
+from pipeline.store import Store, seal
+
+WORK_ROOT = "work"
+"""Root of the plan where this process writes its results."""
+
+OBJECTS_ROOT = "objects"
+"""Root of the plan that holds the results of earlier builds, read-only; may be absent."""
+
+
+def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
+    """Run every step of ``plan`` that is not finished yet. Returns whether all of them worked.
+
+    A step that breaks is told as one ``failed`` event, its traceback goes to standard error, and
+    nothing after it runs. Raises ``KeyError`` if the plan has no work root.
+    """
+    objects = plan.roots.get(OBJECTS_ROOT)
+    store = Store(Path(plan.roots[WORK_ROOT]), Path(objects) if objects is not None else None)
+    for step in plan.steps:
+        write(StepStarted(step=step.name))
+        try:
+            with secrets.lent(step.network):
+                result = _finished(step, store) or _run(step, plan, store, write)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            print(secrets.redact(traceback.format_exc()), file=sys.stderr, flush=True)  # noqa: T201
+            event = failure(step.name, error, store.work)
+            message, hint = secrets.redact(event.message), secrets.redact(event.hint)
+            write(event.model_copy(update={"message": message, "hint": hint}))
+            return False
+        write(
+            StepFinished(
+                step=step.name, seconds=result.seconds, peak_rss_bytes=result.peak_rss_bytes
+            )
+        )
+    return True
+
+
+def _finished(step: Step, store: Store) -> StepResult | None:
+    return store.result(step.key, step.name) if store.find(step.key) is not None else None
+
+
+def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult:
+    """Do one step and put its whole result into the work folder."""
+    started = time.monotonic()
+    memory = PeakMemory()
+    inputs = _inputs(step, plan, store, StepReporter(step.name, write))
+    partial = store.begin(step.key)
+    try:
+        result = _perform(step, inputs, partial / OUTPUT_DIR)
+        files = seal(partial / OUTPUT_DIR)
+        complete = result.model_copy(
+            update={
+                "files": files,
+                "seconds": round(time.monotonic() - started, 3),
+                "peak_rss_bytes": memory.bytes(),
+            }
+        )
+        store.publish(partial, complete)
+    except BaseException:
+        store.discard(partial)
+        raise
+    return complete
+
+
+def _perform(step: Step, inputs: Inputs, out_dir: Path) -> StepResult:
+    """Return what the pass or check found; its cost and its files are filled in by the caller."""
+    bare = StepResult(
+        name=step.name,
+        type=step.type,
+        key=step.key,
+        seconds=0,
+        peak_rss_bytes=0,
+        versions=versions(),
+    )
+    if step.kind == "pass":
+        step_pass = load_pass(step.type)
+        params = step_pass.Params.model_validate(step.params)
+        return bare.model_copy(update={"metrics": step_pass().run(inputs, params, out_dir)})
+    check = load_check(step.type)
+    outcome = check().run(inputs, check.Params.model_validate(step.params))
+    return bare.model_copy(update={"verdicts": outcome.verdicts, "evidence": outcome.evidence})
+
+
+def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Inputs:
+    paths: dict[str, Path] = {}
+    metrics: dict[str, Mapping[str, JsonValue]] = {}
+    for role, source in step.inputs.items():
+        if isinstance(source, StepInput):
+            paths[role] = store.output(source.key, source.step)
+            metrics[role] = store.result(source.key, source.step).metrics
+        else:
+            paths[role] = plan.resolve(source.ref)
+    return Inputs(
+        paths=paths,
+        data=step.data,
+        data_path=plan.resolve(step.data.ref) if step.data is not None else None,
+        seed=step.seed,
+        threads=plan.threads,
+        report=report,
+        metrics=metrics,
+    )

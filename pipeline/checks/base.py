@@ -1,0 +1,43 @@
+"""What a check is. One module of this package per check, each with one class named ``Check``.
+
+Like passes, check modules import no ML library at their top.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from pydantic import JsonValue
+
+from pipeline.model import Frozen
+from pipeline.passes.base import Inputs
+from pipeline.result import Verdict
+
+P = TypeVar("P", bound=Frozen)
+
+Role = Literal["artifact", "model", "base_answers", "tuned_answers"]
+"""What a check can read: the ONNX folder, the merged checkpoint it was built from, and the
+``evaluate`` pass's output for the base and for the merged model."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: verdicts for the report, and the raw measurements behind them."""
+
+    verdicts: tuple[Verdict, ...]
+    evidence: dict[str, JsonValue] = field(default_factory=dict)
+
+
+class BaseCheck(ABC, Generic[P]):
+    """One proof about an artifact."""
+
+    Params: ClassVar[type[Frozen]]
+    """Typed, documented parameters and limits."""
+    needs: ClassVar[tuple[Role, ...]] = ("artifact",)
+    uses_data: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, inputs: Inputs, params: P) -> Outcome:
+        """Measure and judge. A missed limit is a failed verdict, not an exception."""

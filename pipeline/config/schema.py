@@ -1,0 +1,114 @@
+"""The build config: what to build. This module is the schema; reading files is the host's work.
+
+Free of any ML library. Parameters of a pass or check are validated against that pass's or check's
+own ``Params`` model, so the tables below only fix what is common to all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
+
+from pipeline.data.spec import DataSpec
+from pipeline.model import Frozen
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+"""A name that is safe as a folder name on every system."""
+
+HUB_PREFIX = "hf:"
+
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that ``"6g"``, ``"512 MiB"`` or ``"1.5GB"`` mean (powers of 1,024).
+
+    Raises ``ValueError`` for anything else.
+    """
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise ValueError(f"'{text}' is not a size; write for example '6g' or '512m'")
+    number, unit = match.groups()
+    return int(float(number) * 1024 ** " kmgt".index(unit.lower() or " "))
+
+
+def _is_size(text: str) -> str:
+    parse_bytes(text)
+    return text
+
+
+Size = Annotated[str, AfterValidator(_is_size)]
+
+
+class ModelSource(Frozen):
+    """The base model: exactly one of ``source`` and ``pretrain``."""
+
+    source: str | None = None
+    """A Hugging Face model at a revision (``"hf:org/name@revision"``) or a local folder, relative
+    to the config file. ``model = "..."`` is short for this."""
+    pretrain: dict[str, JsonValue] | None = None
+    """Make a small model from text instead: parameters of the ``pretrain`` pass."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. It still runs without network or capabilities."""
+    weights: Literal["safetensors", "any"] = "safetensors"
+    """``any`` also loads pickled weights, which can run code when loaded."""
+
+
+class StepTable(Frozen):
+    """One pass or check: its type (default: the table's own name) and its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    type: str | None = None
+    """Which pass or check this is, when the table has another name."""
+
+    @property
+    def params(self) -> dict[str, JsonValue]:
+        """Return the parameters as written."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class TargetTable(Frozen):
+    """What one target does differently: parameters laid over those of the common tables."""
+
+    passes: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Parameters per pass, e.g. ``[targets.cpu.passes.model_builder]``."""
+    checks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Parameters and limits per check, e.g. ``[targets.cpu.checks.latency]``."""
+
+
+class Resources(Frozen):
+    """Limits for the containers. A virtual environment cannot enforce them, and says so."""
+
+    memory: Size | None = None
+    """Memory without swap, e.g. ``"6g"``. Default: all of the machine's."""
+    cpus: float | None = Field(default=None, gt=0)
+    """CPU time per second, e.g. ``2``. Default: all of the machine's."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of the libraries. Default: ``cpus`` rounded down, else the machine's CPUs."""
+
+
+class BuildConfig(Frozen):
+    """A build: one model, one data set, the passes in order, and the checks."""
+
+    name: Name
+    """Name of the build: its outputs lie in ``dist/<name>/<target>/``."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of initialization, data order and dropout."""
+    model: ModelSource
+    """The base model."""
+    data: dict[Name, DataSpec] = Field(default_factory=dict, max_length=1)
+    """The data set, under a name that ``--data NAME=PATH`` can replace."""
+    passes: dict[Name, StepTable] = Field(min_length=1)
+    """The passes, run in the order in which they are written."""
+    evaluation: dict[str, JsonValue] = Field(default_factory=dict)
+    """How the held-out answers of the base, the tuned and the built model are taken: parameters of
+    the ``evaluate`` pass."""
+    checks: dict[Name, StepTable] = Field(default_factory=dict)
+    """The checks and their limits. All built-in checks that can run do, named here or not."""
+    targets: dict[Name, TargetTable] = Field(default_factory=dict)
+    """What single targets do differently."""
+    resources: Resources = Resources()
+    """Limits for the containers."""

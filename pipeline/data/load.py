@@ -1,0 +1,190 @@
+"""Rows of a data file: JSON Lines, JSON, CSV or TSV, with the line each begins on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import JsonValue
+
+from pipeline.data.problems import DataProblem, ProblemList
+
+_BROKEN = "rows that cannot be read"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the line of the file it begins on, counted from 1, and its columns."""
+
+    line: int
+    values: Mapping[str, JsonValue]
+
+
+def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
+    """Read all rows of ``path``, and every row that cannot be read, with its line.
+
+    The format follows the suffix. The text is UTF-8, with or without a byte order mark; blank
+    lines count as lines and are otherwise passed over.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(_READERS)
+        return [], [DataProblem(f"unknown kind of data file {path.suffix!r}", suggestion=f"one of {known}")]
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        return [], [DataProblem(f"cannot be read: {error.strerror or error}")]
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return [], [_not_utf8(raw, error)]
+    rows: list[Row] = []
+    problems = ProblemList()
+    for item in reader(text):
+        if isinstance(item, Row):
+            rows.append(item)
+        else:
+            problems.add(_BROKEN, item)
+    return rows, problems.all()
+
+
+def text_of(value: JsonValue) -> str:
+    """Return a column's value as the text a template shows: numbers and booleans as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _json_lines(text: str) -> Iterator[Row | DataProblem]:
+    # Only \n ends a line: str.splitlines would cut inside strings at U+2028 and the like.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = _DECODER.decode(line)
+        except json.JSONDecodeError as error:
+            yield DataProblem(f"broken JSON: {error.msg} (column {error.colno})", number)
+        except (_BadValueError, RecursionError) as error:
+            yield DataProblem(f"broken JSON: {error}", number)
+        else:
+            yield _row(number, value)
+
+
+def _json(text: str) -> Iterator[Row | DataProblem]:
+    """Read an array of objects; a file of one object per line is read as JSON Lines."""
+    at = _skip(text, 0)
+    if not text.startswith("[", at):
+        yield from _json_lines(text)
+        return
+    line, counted = 1, 0
+    at = _skip(text, at + 1)
+    while not text.startswith("]", at):
+        line += text.count("\n", counted, at)
+        counted = at
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            yield DataProblem(f"broken JSON: {error.msg} (column {error.colno})", error.lineno)
+            return
+        except (_BadValueError, RecursionError) as error:
+            yield DataProblem(f"broken JSON: {error}", line)
+            return
+        yield _row(line, value)
+        at = _skip(text, at)
+        if text.startswith(",", at):
+            at = _skip(text, at + 1)
+        elif not text.startswith("]", at):
+            here = 1 + text.count("\n", 0, at)
+            yield DataProblem("broken JSON: expected ',' or ']' after this row", here)
+            return
+    end = _skip(text, at + 1)
+    if end < len(text):
+        yield DataProblem("text after the end of the array", 1 + text.count("\n", 0, end))
+
+
+def _separated(delimiter: str) -> Callable[[str], Iterator[Row | DataProblem]]:
+    def read(text: str) -> Iterator[Row | DataProblem]:
+        reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                yield DataProblem(f"broken row: {error}", line)
+                return
+            if cells is None:
+                return
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                twice = sorted({name for name in header if header.count(name) > 1})
+                if twice or "" in header:
+                    wrong = f"column {twice[0]!r} twice" if twice and twice[0] else "a column without a name"
+                    yield DataProblem(f"the header has {wrong}", line)
+                    return
+            elif len(cells) != len(header):
+                yield DataProblem(
+                    f"{len(cells)} fields where the header has {len(header)}",
+                    line,
+                    suggestion="quote a field that holds the separator",
+                )
+            else:
+                yield Row(line, dict(zip(header, cells, strict=True)))
+
+    return read
+
+
+_READERS: dict[str, Callable[[str], Iterator[Row | DataProblem]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+}
+
+
+def _row(line: int, value: JsonValue) -> Row | DataProblem:
+    if isinstance(value, dict):
+        return Row(line, value)
+    kind = {list: "an array", str: "text", type(None): "null"}.get(type(value), "a number")
+    return DataProblem(f"the row is {kind}, not an object", line, suggestion='{"column": "value"}')
+
+
+class _BadValueError(ValueError):
+    """JSON that Python would take but that says nothing definite."""
+
+
+def _pairs(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _BadValueError(f"the key {twice!r} occurs twice")
+    return values
+
+
+def _constant(name: str) -> NoReturn:
+    raise _BadValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> DataProblem:
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return DataProblem("the file is UTF-16", suggestion="save it as UTF-8")
+    line = 1 + raw.count(b"\n", 0, error.start)
+    byte = raw[error.start]
+    return DataProblem(f"byte 0x{byte:02x} is not UTF-8", line, suggestion="save the file as UTF-8")

@@ -1,0 +1,48 @@
+"""Text with ``{column}`` fields."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from functools import cached_property
+
+
+class TemplateError(ValueError):
+    """The text is not a template."""
+
+
+class Template:
+    """Text with ``{column}`` fields; ``{{`` and ``}}`` stand for the braces themselves.
+
+    Only plain column names are fields: no attributes, indices, conversions or formats, so a
+    template can reach nothing but its row. Raises :class:`TemplateError` for anything else.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._parts: list[tuple[str, str | None]] = []
+        try:
+            parsed = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise TemplateError(f"{error} in {text!r}; write {{{{ or }}}} for a brace") from None
+        for literal, name, form, conversion in parsed:
+            if name is not None and (conversion or form or not _is_plain(name)):
+                raise TemplateError(
+                    f"{{{name}}} in {text!r} is not a column name; write {{{{ or }}}} for a brace"
+                )
+            self._parts.append((literal, name))
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The column names used, each once, in order."""
+        return tuple(dict.fromkeys(name for _, name in self._parts if name is not None))
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """Fill the fields in. Raises ``KeyError`` for a column that ``values`` does not have."""
+        return "".join(
+            literal if name is None else literal + values[name] for literal, name in self._parts
+        )
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and name == name.strip() and not any(sign in name for sign in ".[]{}")

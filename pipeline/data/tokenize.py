@@ -1,0 +1,194 @@
+"""Examples as token ids: the tokenizer's chat template, loss on the completion only.
+
+Imports no ML library itself; it works on a loaded tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pipeline.data.examples import Example
+
+IGNORED = -100
+"""Label of a token that carries no loss (``ignore_index`` of torch's cross entropy)."""
+
+
+class Tokenizer(Protocol):
+    """What is used of ``transformers.PreTrainedTokenizerBase``."""
+
+    chat_template: str | None
+    bos_token_id: int | None
+    eos_token_id: int | None
+    all_special_ids: list[int]
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Return the token ids of ``text``."""
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
+        """Return the text of ``token_ids``."""
+
+    def apply_chat_template(
+        self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool
+    ) -> str:
+        """Return the conversation as one text."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One training row: ids, and the same ids with :data:`IGNORED` where nothing is learnt."""
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Training rows, and what had to be done to fit them into the length."""
+
+    rows: list[Tokens]
+    shortened: int
+    """Rows whose prompt lost its beginning; the completion stayed whole."""
+    left_out: int
+    """Rows whose completion alone is too long."""
+
+
+class PromptError(ValueError):
+    """The tokenizer cannot make a prompt of an example."""
+
+
+class Codec:
+    """Text to token ids and back, as training and every evaluation see it.
+
+    A chat example goes through the tokenizer's own chat template; its answer ends with the token
+    the template ends a turn with (``<|end|>`` for Phi-3). A raw example ends with the tokenizer's
+    end-of-sequence token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._special = frozenset(tokenizer.all_special_ids)
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """Return the ids of the prompt, up to where the model begins to answer.
+
+        Raises :class:`PromptError` where the chat template is missing or refuses the messages.
+        """
+        if not example.chat:
+            ids = self._encode(self._prompt_text(example), special=True)
+            return ids or [self._start()]
+        return self._encode(self._prompt_text(example)) or [self._start()]
+
+    def completion_ids(self, text: str, example: Example) -> list[int]:
+        """Return the ids of the answer ``text`` to ``example``, its end token included.
+
+        The ids are those the whole conversation has after the prompt; where the tokenizer joins
+        the end of the prompt and the beginning of the answer into one token, the answer is encoded
+        by itself, as it would be when generated.
+        """
+        before = self._prompt_text(example)
+        special = not example.chat
+        prompt = self._encode(before, special=special)
+        whole = self._encode(before + text, special=special)
+        ids = whole[len(prompt) :] if whole[: len(prompt)] == prompt else self._encode(text)
+        return [*ids, self._end(example)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids`` without special tokens."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def _prompt_text(self, example: Example) -> str:
+        if example.chat:
+            return self._render(example, None)
+        return "".join(turn.content for turn in example.prompt)
+
+    def _render(self, example: Example, answer: str | None) -> str:
+        if not self.tokenizer.chat_template:
+            raise PromptError("the tokenizer has no chat template; set chat = false for raw text")
+        turns = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
+        if answer is not None:
+            turns.append({"role": "assistant", "content": answer})
+        try:
+            return self.tokenizer.apply_chat_template(
+                turns, add_generation_prompt=answer is None, tokenize=False
+            )
+        except Exception as error:  # whatever a template's own Jinja code raises
+            raise PromptError(f"the chat template refuses line {example.line}: {error}") from error
+
+    def _end(self, example: Example) -> int:
+        """Return the token that ends an answer: the first special one after it in the template."""
+        if example.chat:
+            answer = "a"
+            tail = self._render(example, answer)[len(self._prompt_text(example)) + len(answer) :]
+            for token in self._encode(tail):
+                if token in self._special:
+                    return token
+        if self.tokenizer.eos_token_id is None:
+            raise PromptError("the tokenizer has no end-of-sequence token")
+        return self.tokenizer.eos_token_id
+
+    def _start(self) -> int:
+        start = self.tokenizer.bos_token_id
+        return self._end_of_text() if start is None else start
+
+    def _end_of_text(self) -> int:
+        if self.tokenizer.eos_token_id is None:
+            raise PromptError("the tokenizer has no token to begin a text with")
+        return self.tokenizer.eos_token_id
+
+    def _encode(self, text: str, special: bool = False) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=special))
+
+
+def tokenize(
+    examples: Sequence[Example],
+    codec: Codec,
+    max_length: int,
+    too_long: Literal["drop", "cut", "error"] = "drop",
+) -> Tokenized:
+    """Encode training rows of at most ``max_length`` tokens; only completions carry loss.
+
+    A row that is too long is left out (``drop``), loses the beginning of its prompt (``cut``;
+    a completion is never cut: a row whose completion does not fit is left out) or raises
+    ``ValueError`` naming its line (``error``).
+    """
+    rows: list[Tokens] = []
+    shortened = left_out = 0
+    for example in examples:
+        prompt = codec.prompt_ids(example)
+        completion = codec.completion_ids(example.completion, example)
+        over = len(prompt) + len(completion) - max_length
+        if over > 0:
+            if too_long == "error":
+                raise ValueError(
+                    f"line {example.line} has {over + max_length} tokens; max_length is {max_length}"
+                )
+            if too_long == "drop" or over >= len(prompt):
+                left_out += 1
+                continue
+            shortened += 1
+            prompt = prompt[over:]
+        rows.append(
+            Tokens((*prompt, *completion), (*([IGNORED] * len(prompt)), *completion))
+        )
+    return Tokenized(rows, shortened, left_out)
+
+
+def pack(rows: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
+    """Put rows together into bins of at most ``max_length`` tokens (first fit, longest first).
+
+    Deterministic. The rows of a bin stay separate sequences for the attention mask.
+    """
+    bins: list[list[Tokens]] = []
+    room: list[int] = []
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        size = len(row.ids)
+        index = next((at for at, free in enumerate(room) if free >= size), None)
+        if index is None:
+            bins.append([row])
+            room.append(max_length - size)
+        else:
+            bins[index].append(row)
+            room[index] -= size
+    return bins

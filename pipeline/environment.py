@@ -1,0 +1,71 @@
+"""The process's environment: threads, no hub access, no secrets. Set before any ML import."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+
+_SECRET = re.compile(
+    r"(^|_)(TOKENS?|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)(_|$)"
+    r"|^(PIP|UV)_(\w+_)?INDEX_URL$",
+    re.IGNORECASE,
+)
+"""Names of variables whose values must not reach a step that needs no network."""
+
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Secrets:
+    """Variables taken out of the environment, lent to steps that use the network."""
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        self._environ = environ
+        self._values = {name: value for name, value in environ.items() if _SECRET.search(name)}
+        for name in self._values:
+            del environ[name]
+
+    @contextmanager
+    def lent(self, network: bool) -> Iterator[None]:
+        """Put the variables back while the block runs, if ``network``."""
+        if network:
+            self._environ.update(self._values)
+        try:
+            yield
+        finally:
+            for name in self._values:
+                self._environ.pop(name, None)
+
+    def redact(self, text: str) -> str:
+        """Return ``text`` with every secret value replaced."""
+        for value in sorted(self._values.values(), key=len, reverse=True):
+            if len(value) >= 4:
+                text = text.replace(value, "***")
+        return text
+
+
+def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scratch: Path) -> None:
+    """Set what libraries read when they are imported. ``scratch`` is a folder for their files:
+    the root file system may be read-only and ``/tmp`` may lie in memory."""
+    environ["TMPDIR"] = str(scratch)
+    environ.setdefault("HF_HOME", str(scratch / "huggingface"))
+    for name in _THREADS:
+        environ[name] = str(threads)
+    environ["RAYON_NUM_THREADS"] = str(threads)
+    environ["TOKENIZERS_PARALLELISM"] = "false"
+    environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    environ["DO_NOT_TRACK"] = "1"
+    environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    for name in _OFFLINE:
+        if network:
+            environ.pop(name, None)
+        else:
+            environ[name] = "1"
+
+
+def take_secrets() -> Secrets:
+    """Take the secrets out of this process's environment."""
+    return Secrets(os.environ)

@@ -1,0 +1,287 @@
+"""How good a model's answers are, measured the same way whatever runs the model.
+
+The ``evaluate`` pass (PyTorch) and the quality check (ONNX Runtime GenAI) both hand an
+:class:`Answerer` to :func:`answer` and the result to :func:`score`.
+
+A classifier's choice is its greedy answer where that is one of the labels, else the label to which
+the model gives the highest total log-probability. So a base model that was never told the answer
+format is measured by the same method as the tuned one, and an ignorant model lands at chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from pipeline.data.examples import Example
+from pipeline.model import Frozen
+from pipeline.passes.base import Reporter
+
+ANSWERS_FILE = "answers.json"
+"""What the ``evaluate`` pass writes into its output folder: an :class:`Answers`."""
+
+EXTRA_TOKENS = 8
+"""Tokens a greedy answer may be longer than the longest expected one, to see it run on."""
+
+Z95 = 1.959963984540054
+"""Normal quantile of a two-sided 95 % interval."""
+
+
+class Answerer(Protocol):
+    """A model that can be asked. Token ids in and out; implementations may batch or loop."""
+
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+        """Return the greedy new ids of each prompt, cut before the first end token."""
+
+    def logprobs(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Return ``log p(token | prompt, earlier tokens)`` of each token of each continuation.
+
+        ``prompts[i]`` is followed by ``continuations[i]``. Natural logarithm.
+        """
+
+
+class Codec(Protocol):
+    """Text to token ids and back (:class:`pipeline.data.tokenize.Codec` is the one in use)."""
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """Return the ids of the prompt, up to where the model begins to answer."""
+
+    def completion_ids(self, text: str, example: Example) -> list[int]:
+        """Return the ids of an answer to ``example``, its end token included."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids`` without special tokens."""
+
+
+class Answer(Frozen):
+    """What a model said to one held-out prompt."""
+
+    line: int
+    """Line of the row in the data file."""
+    expected: str
+    """The completion the data gives."""
+    label: str | None = None
+    greedy: str
+    """The text of the greedy answer."""
+    choice: str | None = None
+    """The label chosen; none where the data set has no classes."""
+    valid: bool = False
+    """Whether the greedy answer is one of the labels' completions."""
+    logprob: float
+    """Total log-probability of the expected completion (with its end token), natural logarithm."""
+    tokens: int
+    """How many tokens that completion has."""
+
+
+class Answers(Frozen):
+    """All answers of one model to the held-out part."""
+
+    labels: tuple[str, ...] = ()
+    choices: bool = False
+    """Whether the answers could be told apart by label."""
+    answers: tuple[Answer, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write :data:`ANSWERS_FILE` into ``folder``."""
+        (folder / ANSWERS_FILE).write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Answers:
+        """Read :data:`ANSWERS_FILE` from ``folder``."""
+        return cls.model_validate_json((folder / ANSWERS_FILE).read_text("utf-8"))
+
+
+class Scores(Frozen):
+    """The figures of one model on the held-out part. Shares are between 0 and 1."""
+
+    metric: Literal["accuracy", "exact_match"]
+    """Accuracy of the choice where there are labels, else share of exactly equal answers."""
+    value: float
+    low: float
+    """Lower end of the 95 % Wilson interval of ``value``."""
+    high: float
+    samples: int
+    exact: float
+    """Share of greedy answers that equal the expected completion (white space at the ends aside)."""
+    valid: float | None = None
+    """Share of greedy answers that are one of the labels."""
+    perplexity: float
+    """``exp`` of the mean negative log-probability per token of the expected completions."""
+    macro_f1: float | None = None
+    chance: float | None = None
+    """Accuracy of guessing: one over the number of labels."""
+    majority: float | None = None
+    """Accuracy of always answering the most frequent label of the held-out part."""
+    confusion: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Count per true label (outer) and chosen label (inner)."""
+
+
+def answer(
+    answerer: Answerer,
+    codec: Codec,
+    examples: Sequence[Example],
+    report: Reporter,
+    max_new_tokens: int | None = None,
+    batch_size: int = 32,
+) -> Answers:
+    """Ask ``answerer`` every example. ``max_new_tokens`` defaults to the longest completion
+    among the examples and their choices plus :data:`EXTRA_TOKENS`."""
+    prompts = [codec.prompt_ids(example) for example in examples]
+    expected = [codec.completion_ids(example.completion, example) for example in examples]
+    limit = max_new_tokens or _longest(codec, examples, expected) + EXTRA_TOKENS
+    answers: list[Answer] = []
+    for start in range(0, len(examples), batch_size):
+        part = slice(start, start + batch_size)
+        texts = [codec.decode(ids) for ids in answerer.greedy(prompts[part], limit)]
+        logprobs = answerer.logprobs(prompts[part], expected[part])
+        said = [label_of(text, item) for text, item in zip(texts, examples[part], strict=True)]
+        choices = _choices(answerer, codec, examples[part], prompts[part], said)
+        answers.extend(
+            Answer(
+                line=example.line,
+                expected=example.completion,
+                label=example.label,
+                greedy=text,
+                choice=choice,
+                valid=name is not None,
+                logprob=sum(values),
+                tokens=len(values),
+            )
+            for example, text, name, choice, values in zip(
+                examples[part], texts, said, choices, logprobs, strict=True
+            )
+        )
+        report.progress(len(answers), len(examples), "prompts")
+    labels = sorted({name for example in examples for name in example.choices})
+    return Answers(
+        labels=tuple(labels),
+        choices=all(example.choices for example in examples),
+        answers=tuple(answers),
+    )
+
+
+def score(answers: Answers) -> Scores:
+    """Return the figures of ``answers``. Raises ``ValueError`` if there are none."""
+    rows = answers.answers
+    if not rows:
+        raise ValueError("no answers to score")
+    tokens = sum(row.tokens for row in rows)
+    exact = sum(row.greedy.strip() == row.expected.strip() for row in rows)
+    perplexity = math.exp(min(-sum(row.logprob for row in rows) / max(tokens, 1), 700.0))
+    if not answers.choices:
+        low, high = wilson(exact, len(rows))
+        return Scores(
+            metric="exact_match",
+            value=exact / len(rows),
+            low=low,
+            high=high,
+            samples=len(rows),
+            exact=exact / len(rows),
+            perplexity=perplexity,
+        )
+    right = sum(row.choice == row.label for row in rows)
+    low, high = wilson(right, len(rows))
+    confusion = _confusion(answers)
+    return Scores(
+        metric="accuracy",
+        value=right / len(rows),
+        low=low,
+        high=high,
+        samples=len(rows),
+        exact=exact / len(rows),
+        valid=sum(row.valid for row in rows) / len(rows),
+        perplexity=perplexity,
+        macro_f1=_macro_f1(confusion),
+        chance=1 / len(answers.labels),
+        majority=max(Counter(row.label for row in rows).values()) / len(rows),
+        confusion=confusion,
+    )
+
+
+def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
+    """Return the Wilson score interval of a share (Wilson 1927), within 0 and 1."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    scale = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def label_of(text: str, example: Example) -> str | None:
+    """Return the label whose completion ``text`` is, apart from case, white space and a full stop."""
+    said = _folded(text)
+    for label, completion in example.choices.items():
+        if _folded(completion) == said:
+            return label
+    return None
+
+
+def _choices(
+    answerer: Answerer,
+    codec: Codec,
+    examples: Sequence[Example],
+    prompts: Sequence[list[int]],
+    said: Sequence[str | None],
+) -> list[str | None]:
+    """Return the label said, or else the likeliest one; none where an example has no choices."""
+    chosen = list(said)
+    open_ones = [
+        (index, label)
+        for index, example in enumerate(examples)
+        if chosen[index] is None
+        for label in example.choices
+    ]
+    if not open_ones:
+        return chosen
+    continuations = [
+        codec.completion_ids(examples[index].choices[label], examples[index])
+        for index, label in open_ones
+    ]
+    logprobs = answerer.logprobs([prompts[index] for index, _ in open_ones], continuations)
+    best: dict[int, tuple[float, str]] = {}
+    for (index, label), values in zip(open_ones, logprobs, strict=True):
+        total = sum(values)
+        if index not in best or total > best[index][0]:
+            best[index] = (total, label)
+    for index, (_, label) in best.items():
+        chosen[index] = label
+    return chosen
+
+
+def _longest(codec: Codec, examples: Sequence[Example], expected: Sequence[Sequence[int]]) -> int:
+    texts = {text: example for example in examples for text in example.choices.values()}
+    choices = (len(codec.completion_ids(text, example)) for text, example in texts.items())
+    return max([*(len(ids) for ids in expected), *choices], default=1)
+
+
+def _confusion(answers: Answers) -> dict[str, dict[str, int]]:
+    table = {truth: dict.fromkeys(answers.labels, 0) for truth in answers.labels}
+    for row in answers.answers:
+        if row.label is not None and row.choice is not None:
+            table[row.label][row.choice] += 1
+    return table
+
+
+def _macro_f1(confusion: dict[str, dict[str, int]]) -> float:
+    """Return the mean F1 over the labels that occur as truth or choice."""
+    scores = []
+    for label, row in confusion.items():
+        right = row[label]
+        said = sum(other[label] for other in confusion.values())
+        true = sum(row.values())
+        if said + true:
+            scores.append(2 * right / (said + true))
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).rstrip(".!").strip().casefold()

@@ -1,0 +1,72 @@
+"""What a step costs and what it ran with: peak memory and library versions."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+"""Written to ``clear_refs``, resets the peak resident set size (``man 5 proc``)."""
+
+LIBRARIES = (
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "onnxruntime-directml",
+    "onnxruntime-genai",
+    "onnxruntime-genai-cuda",
+    "onnxruntime-gpu",
+    "peft",
+    "pydantic",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+class PeakMemory:
+    """Peak resident set of this process since it was made, with the largest child that ended.
+
+    Where the kernel does not let the peak be reset, it is the peak since the process began.
+    """
+
+    def __init__(self) -> None:
+        with suppress(OSError):
+            _CLEAR_REFS.write_text(_RESET_PEAK)
+        self._children = _largest_child()
+
+    def bytes(self) -> int:
+        """Return the peak so far."""
+        children = _largest_child()
+        return _own_peak() + (children if children > self._children else 0)
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of every known library that is installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _own_peak() -> int:
+    with suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _largest_child() -> int:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

@@ -1,0 +1,120 @@
+"""Which ``extra_options`` the installed model builder knows.
+
+``onnxruntime_genai`` ignores a name it does not know without a word, and renamed its quantization
+options between 0.13 and 0.16. So the names are read from the builder's own sources: every constant
+by which it looks something up in ``extra_options``.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.passes.base import StepError
+from pipeline.suggest import did_you_mean
+
+_TABLES = frozenset({"extra_options", "kv_pairs"})
+"""Names of the dictionaries by which the builder passes its options around."""
+
+_FORMER = {
+    name: f"int4_{name}"
+    for name in (
+        "accuracy_level",
+        "algo_config",
+        "block_size",
+        "is_symmetric",
+        "nodes_to_exclude",
+        "op_types_to_quantize",
+    )
+}
+"""Names up to onnxruntime_genai 0.13."""
+
+RESERVED = {
+    "adapter_path": "merge the adapter first: as separate MatMuls it is slower and less exact",
+    "config_only": "the pass builds the whole model",
+    "filename": "the file is always model.onnx",
+    "hf_remote": "use trust_remote_code",
+    "hf_token": "the pass reads a local checkpoint only",
+}
+"""Options that cannot be given by hand, and why."""
+
+
+def known_options(builder: Path | None = None) -> frozenset[str]:
+    """Return the option names that the builder in folder ``builder`` looks up.
+
+    Default: the installed one. Raises :class:`StepError` if there is none.
+    """
+    folder = builder or _installed()
+    names = {
+        name
+        for file in sorted(folder.rglob("*.py"))
+        for name in _looked_up(ast.parse(file.read_bytes(), str(file)))
+    }
+    return frozenset(name for name in names if name.isidentifier() and not name.startswith("_"))
+
+
+def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
+    """Return ``wanted`` under the names that the builder knows.
+
+    Raises :class:`StepError` naming every option that it would ignore.
+    """
+    found: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, value in wanted.items():
+        if name in known:
+            found[name] = value
+        elif _FORMER.get(name) in known:
+            found[_FORMER[name]] = value
+        else:
+            unknown.append(f"{name} ({did_you_mean(name, known)})")
+    if unknown:
+        raise StepError(
+            f"this onnxruntime_genai does not know the option(s) {', '.join(unknown)}",
+            hint="it would ignore them silently; remove them from the model_builder pass",
+            cause="bad_input",
+        )
+    return found
+
+
+def as_text(value: str | float | bool) -> str:
+    """Return an option's value as the builder's command line would have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _installed() -> Path:
+    spec = importlib.util.find_spec("onnxruntime_genai")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(place) / "models" / "builder.py").is_file():
+            return Path(place) / "models"
+    raise StepError("onnxruntime_genai with its model builder is not installed")
+
+
+def _looked_up(tree: ast.Module) -> Iterator[str]:
+    """Yield the constants of ``t["x"]``, ``t.get("x")``, ``t.pop("x")`` and ``"x" in t``."""
+    for node in ast.walk(tree):
+        key: ast.expr | None = None
+        if isinstance(node, ast.Subscript) and _is_table(node.value):
+            key = node.slice
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"get", "pop", "setdefault"}
+            and _is_table(node.func.value)
+            and node.args
+        ):
+            key = node.args[0]
+        elif (
+            isinstance(node, ast.Compare)
+            and isinstance(node.ops[0], ast.In | ast.NotIn)
+            and _is_table(node.comparators[0])
+        ):
+            key = node.left
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            yield key.value
+
+
+def _is_table(node: ast.expr) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+    return name in _TABLES

@@ -1,0 +1,115 @@
+"""What a Hugging Face checkpoint holds, read from headers alone: no tensor is loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.passes.base import StepError
+
+_MAX_HEADER = 100_000_000
+"""Limit that the safetensors format sets for its JSON header, in bytes."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with ``config.json`` and ``*.safetensors``."""
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """Return ``config.json``. Raises :class:`StepError` if it is missing or broken."""
+        return self._json("config.json")
+
+    @cached_property
+    def generation_config(self) -> Mapping[str, Any]:
+        """Return ``generation_config.json``, empty if there is none."""
+        if not (self.folder / "generation_config.json").is_file():
+            return {}
+        return self._json("generation_config.json")
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shape of every tensor. Raises :class:`StepError` for an unreadable file."""
+        files = sorted(self.folder.glob("*.safetensors"))
+        if not files:
+            raise StepError(f"{self.folder.name} holds no safetensors weights")
+        return {name: shape for file in files for name, shape in _shapes(file).items()}
+
+    @cached_property
+    def linear(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes (outputs, inputs) of all matrices that multiply hidden states.
+
+        The embedding counts once more as the output layer where the two share their weights.
+        """
+        matrices = {name: shape for name, shape in self.shapes.items() if len(shape) == 2}
+        found = {name: shape for name, shape in matrices.items() if not is_embedding(name)}
+        if self.config.get("tie_word_embeddings") and not any("lm_head" in name for name in found):
+            found |= {
+                f"{name} (tied)": shape for name, shape in matrices.items() if is_embedding(name)
+            }
+        return found
+
+    @property
+    def linear_weights(self) -> int:
+        """Return how many weights the linear layers have together."""
+        return sum(math.prod(shape) for shape in self.linear.values())
+
+    @property
+    def head_size(self) -> int | None:
+        """Return the size of one attention head, where the config tells."""
+        if self.config.get("head_dim"):
+            return int(self.config["head_dim"])
+        hidden, heads = self.config.get("hidden_size"), self.config.get("num_attention_heads")
+        return int(hidden) // int(heads) if hidden and heads else None
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Return the end-of-sequence ids that generation config and config name, sorted."""
+        named = self.generation_config.get("eos_token_id")
+        if named is None:
+            named = self.config.get("eos_token_id")
+        return tuple(sorted(as_ids(named)))
+
+    def _json(self, name: str) -> Mapping[str, Any]:
+        try:
+            value = json.loads((self.folder / name).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise StepError(f"the model's {name} cannot be read: {error}") from error
+        if not isinstance(value, dict):
+            raise StepError(f"the model's {name} is not a JSON object")
+        return value
+
+
+def is_embedding(name: str) -> bool:
+    """Return whether a tensor of that name is a token embedding, going by its name."""
+    return "embed" in name or name.endswith(("wte.weight", "wpe.weight"))
+
+
+def as_ids(value: Any) -> tuple[int, ...]:
+    """Return the token ids of a config entry that is one id, a list of ids or nothing."""
+    if value is None:
+        return ()
+    return tuple(int(item) for item in value) if isinstance(value, list) else (int(value),)
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Read the header of one file: eight bytes of length (little endian), then JSON
+    (https://huggingface.co/docs/safetensors, format)."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= _MAX_HEADER:
+            raise StepError(f"{file.name} is not a safetensors file")
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError as error:
+            raise StepError(f"the header of {file.name} cannot be read: {error}") from error
+    return {
+        name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+    }

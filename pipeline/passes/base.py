@@ -1,0 +1,81 @@
+"""What a pass is. One module of this package per pass, each with one class named ``Pass``.
+
+A pass module imports no ML library at its top: the host imports it to validate parameters and to
+plan. What it needs of torch and friends it imports inside :meth:`BasePass.run`, or keeps in
+``pipeline.training`` / ``pipeline.onnx``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import JsonValue
+
+from pipeline.model import Frozen
+from pipeline.plan import DataInput, Kind
+
+P = TypeVar("P", bound=Frozen)
+
+
+class Reporter(Protocol):
+    """Where a step says how far it is; the chain turns it into events."""
+
+    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
+        """Say that ``done`` of ``total`` units are complete, with the newest figures."""
+
+    def warn(self, message: str) -> None:
+        """Say something that the user should know and that does not stop the build."""
+
+    def text(self, text: str) -> None:
+        """Stream a piece of generated text."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a step may read, as local paths."""
+
+    paths: Mapping[str, Path]
+    """Folder or file per role (``model``, ``adapter``, ``artifact``, ...)."""
+    data: DataInput | None
+    data_path: Path | None
+    seed: int
+    threads: int
+    report: Reporter
+    metrics: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    """Metrics of the steps that made the inputs, per role."""
+
+    def __getitem__(self, role: str) -> Path:
+        return self.paths[role]
+
+
+class BasePass(ABC, Generic[P]):
+    """One transformation: reads ``inputs``, writes ``out_dir``, returns its figures."""
+
+    Params: ClassVar[type[Frozen]]
+    """The typed, documented parameters; every field is a key a config may set."""
+    consumes: ClassVar[Mapping[str, Kind]] = {}
+    """Roles it reads and the kind of each: the planner wires the newest output of that kind."""
+    produces: ClassVar[Kind]
+    sources: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are paths of the user's files; handed over as inputs of the same name."""
+    uses_data: ClassVar[bool] = False
+    runs_on: ClassVar[Literal["host", "target"]] = "host"
+    """Whose toolchain runs it: the host target's, or each target's own."""
+    network: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, inputs: Inputs, params: P, out_dir: Path) -> dict[str, JsonValue]:
+        """Do the work. ``out_dir`` exists and is empty; it is kept only if this returns."""
+
+
+class StepError(Exception):
+    """A step cannot go on, for a reason the user can act on."""
+
+    def __init__(self, message: str, hint: str = "", cause: str = "error") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.cause = cause

@@ -1,0 +1,99 @@
+"""The plan: which steps run, on what inputs, in which order. Plain data, free of any ML library.
+
+The host writes a plan as JSON, ``python -m pipeline PLAN`` reads it. Paths in a plan are
+:class:`PathRef` values: a named root plus a relative path. A runtime fills :attr:`Plan.roots` with
+where each root lies for the process it starts, so one plan runs in a container, in a virtual
+environment or on another machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from pipeline.data.spec import DataSpec
+from pipeline.model import Frozen
+
+Kind = Literal["checkpoint", "adapter", "onnx", "predictions"]
+"""What a pass makes: a Hugging Face checkpoint folder, a PEFT adapter folder, an ONNX Runtime GenAI
+model folder, or the answers of a model to the held-out prompts."""
+
+RESULT_FILE = "result.json"
+"""Written last into every finished step's folder (a :class:`pipeline.result.StepResult`)."""
+
+OUTPUT_DIR = "output"
+"""The folder, beside :data:`RESULT_FILE`, that holds what the step made."""
+
+
+class PathRef(Frozen):
+    """A path below a named root. An empty ``path`` is the root itself."""
+
+    root: str
+    path: str = ""
+
+
+class StepInput(Frozen):
+    """The output of another step, found by its key in the work folder or in the cache."""
+
+    step: str
+    key: str
+
+
+class SourceInput(Frozen):
+    """A file or folder of the user's (a local model, a text corpus), with the digest of its bytes."""
+
+    ref: PathRef
+    digest: str
+
+
+class DataInput(Frozen):
+    """A data set: where its rows lie, the digest of those bytes, and how to read them."""
+
+    name: str
+    ref: PathRef
+    digest: str
+    spec: DataSpec
+
+
+class Step(Frozen):
+    """One pass or check with everything that decides its result."""
+
+    name: str
+    kind: Literal["pass", "check"]
+    type: str
+    """Module name below ``pipeline.passes`` or ``pipeline.checks``."""
+    target: str
+    """The target whose toolchain runs this step."""
+    toolchain: str
+    """Digest of that toolchain."""
+    key: str
+    """Hash of type, code, params, input digests, toolchain and seed; the name in the cache."""
+    seed: int
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    inputs: dict[str, StepInput | SourceInput] = Field(default_factory=dict)
+    data: DataInput | None = None
+    network: bool = False
+
+
+class Plan(Frozen):
+    """Ordered steps for one process, and where the named roots lie for it."""
+
+    schema_version: Literal[1] = 1
+    build: str
+    steps: tuple[Step, ...]
+    roots: dict[str, str] = Field(default_factory=dict)
+    threads: int = Field(default=1, ge=1)
+    """CPU threads the libraries may use."""
+    origin: dict[str, str] = Field(default_factory=dict)
+    """What the host says about runtime and image; copied into every result for the report."""
+
+    def resolve(self, ref: PathRef) -> Path:
+        """Return the path of ``ref`` for this process. Raises ``KeyError`` for an unknown root."""
+        return Path(self.roots[ref.root]) / ref.path
+
+
+def object_path(key: str) -> str:
+    """Return where the step result ``key`` lies below the ``objects`` root."""
+    return f"{key[:2]}/{key}"

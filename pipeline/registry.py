@@ -1,0 +1,68 @@
+"""Which passes and checks exist: one per module of ``pipeline.passes`` and ``pipeline.checks``.
+
+Adding one means adding a file. Importing them costs no ML library, so the host uses this too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any, Literal
+
+import pipeline.checks
+import pipeline.passes
+from pipeline.checks.base import BaseCheck
+from pipeline.passes.base import BasePass
+from pipeline.suggest import did_you_mean
+
+_BASE = "base"
+
+
+class UnknownStepError(LookupError):
+    """No pass or check of that name exists; the message names the nearest one."""
+
+    def __init__(self, kind: Literal["pass", "check"], name: str, known: tuple[str, ...]) -> None:
+        self.suggestion = did_you_mean(name, known)
+        super().__init__(f"there is no {kind} '{name}'; {self.suggestion}")
+
+
+def pass_types() -> tuple[str, ...]:
+    """Return the names of all passes, sorted."""
+    return _modules(pipeline.passes)
+
+
+def check_types() -> tuple[str, ...]:
+    """Return the names of all checks, sorted."""
+    return _modules(pipeline.checks)
+
+
+def load_pass(name: str) -> type[BasePass[Any]]:
+    """Return the class of the pass ``name``. Raises :class:`UnknownStepError`."""
+    if name not in pass_types():
+        raise UnknownStepError("pass", name, pass_types())
+    found = importlib.import_module(step_module("pass", name)).Pass
+    if not (isinstance(found, type) and issubclass(found, BasePass)):
+        raise TypeError(f"pipeline.passes.{name}.Pass is not a BasePass")
+    return found
+
+
+def load_check(name: str) -> type[BaseCheck[Any]]:
+    """Return the class of the check ``name``. Raises :class:`UnknownStepError`."""
+    if name not in check_types():
+        raise UnknownStepError("check", name, check_types())
+    found = importlib.import_module(step_module("check", name)).Check
+    if not (isinstance(found, type) and issubclass(found, BaseCheck)):
+        raise TypeError(f"pipeline.checks.{name}.Check is not a BaseCheck")
+    return found
+
+
+def step_module(kind: Literal["pass", "check"], name: str) -> str:
+    """Return the module that holds the pass or check ``name``, for its code digest."""
+    package = pipeline.passes if kind == "pass" else pipeline.checks
+    return f"{package.__name__}.{name}"
+
+
+def _modules(package: ModuleType) -> tuple[str, ...]:
+    names = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
+    return tuple(sorted(name for name in names if name != _BASE and not name.startswith("_")))

@@ -1,0 +1,1 @@
+"""What the passes that touch weights share: loading, seeding, training, asking. Needs PyTorch."""

@@ -1,0 +1,4 @@
+"""The host side: what a target is, and the driver that plans, runs and reports a build.
+
+Never imports torch, transformers or onnxruntime; it starts in well under a second.
+"""

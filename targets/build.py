@@ -1,0 +1,231 @@
+"""One build of one target: plan, run what is missing, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.config.schema import Resources as ResourcesTable
+from pipeline.config.schema import parse_bytes
+from pipeline.events import Event
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput
+from pipeline.result import StepResult
+from targets.cache import Cache, CachedStep
+from targets.config.load import LoadedConfig
+from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.planner.planner import Planner
+from targets.report.compose import compose
+from targets.report.dist import write_dist
+from targets.report.model import Report
+from targets.runtimes.runtime import Mount, Resources, RunRequest, Runtime
+from targets.toolchain.toolchain import Toolchain, ToolchainRecord
+
+# Handed to passes that need the network, and to nothing else.
+_HUB_SECRETS = ("HF_TOKEN", "HF_ENDPOINT")
+
+
+class View(Protocol):
+    """What the user sees of a running build."""
+
+    def planned(self, plan: BuildPlan) -> None:
+        """Show the steps, cached or to run."""
+
+    def say(self, message: str) -> None:
+        """Show a line."""
+
+    def event(self, event: Event) -> None:
+        """Show what a step says."""
+
+
+@dataclass(frozen=True)
+class BuildOutcome:
+    """A finished build: its report and where it lies."""
+
+    report: Report
+    folder: Path
+
+
+class Builder:
+    """Builds one loaded config for one target."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        cache: Cache,
+        target: Toolchain,
+        host: Toolchain,
+        runtime: Callable[[], Runtime],
+        view: View,
+    ) -> None:
+        self._loaded = loaded
+        self._cache = cache
+        self._target = target
+        self._host = host
+        self._runtime = runtime
+        self._view = view
+
+    def plan(self) -> BuildPlan:
+        """Return the plan of this build."""
+        return Planner(self._loaded, self._cache, self._target, self._host).plan()
+
+    def build(self, dist: Path) -> BuildOutcome:
+        """Run what is not cached and write ``dist/<build>/<target>``.
+
+        Raises ``PassFailed``, ``EnvironmentUnable`` or ``Interrupted``; finished steps are kept.
+        A missed limit does not raise: it is in the report.
+        """
+        self._cache.recover()
+        plan = self.plan()
+        self._view.planned(plan)
+        if not plan.missing:
+            return self._finish(dist, plan, {})
+        runtime = self._runtime()
+        records = self._prepare(runtime, plan)
+        keys = [planned.step.key for planned in plan.missing]
+        with self._cache.locked(keys, self._say_waiting):
+            planner = Planner(self._loaded, self._cache, self._target, self._host)
+            # Another build may have finished some steps while this one waited.
+            plan = planner.plan()
+            with self._cache.work_folder() as work:
+                for segment in _segments(plan.missing):
+                    self._run(runtime, records[segment[0].step.target], plan, segment, work)
+                planner.remember()
+                return self._finish(dist, plan, _results(work, plan.missing), work)
+
+    def _prepare(self, runtime: Runtime, plan: BuildPlan) -> dict[str, ToolchainRecord]:
+        note = runtime.limits_note()
+        if note:
+            self._view.say(note)
+        needed = {planned.step.target for planned in plan.missing}
+        toolchains = {tool.target: tool for tool in (self._host, self._target)}
+        return {
+            name: runtime.prepare(toolchain, self._view.say)
+            for name, toolchain in toolchains.items()
+            if name in needed
+        }
+
+    def _run(
+        self,
+        runtime: Runtime,
+        record: ToolchainRecord,
+        plan: BuildPlan,
+        segment: list[PlannedStep],
+        work: Path,
+    ) -> None:
+        first = segment[0].step
+        resources = self._loaded.config.resources
+        toolchain = self._target if first.target == self._target.target else self._host
+        self._cache.objects.mkdir(parents=True, exist_ok=True)
+        request = RunRequest(
+            plan=Plan(
+                build=plan.build,
+                steps=tuple(planned.step for planned in segment),
+                threads=threads(resources),
+                origin=_origin(record),
+            ),
+            mounts=(
+                Mount("objects", self._cache.objects),
+                Mount("work", work, writable=True),
+                *_used_mounts(plan.mounts, segment),
+            ),
+            log=self._log_file(plan),
+            network=first.network,
+            resources=container_limits(resources),
+            environment=_hub_environment() if first.network else {},
+        )
+        runtime.run(toolchain, request, self._view.event)
+
+    def _log_file(self, plan: BuildPlan) -> Path:
+        folder = self._cache.root / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{plan.build}-{plan.target}.log"
+
+    def _finish(
+        self,
+        dist: Path,
+        plan: BuildPlan,
+        fresh: dict[str, StepResult],
+        work: Path | None = None,
+    ) -> BuildOutcome:
+        cached = {
+            planned.step.name: planned.cached.result
+            for planned in plan.steps
+            if planned.cached is not None
+        }
+        report = compose(self._loaded, plan, {**cached, **fresh})
+        artifact = self._artifact(plan, work)
+        return BuildOutcome(report, write_dist(dist, report, artifact, self._cache.digests))
+
+    @staticmethod
+    def _artifact(plan: BuildPlan, work: Path | None) -> CachedStep | Path:
+        planned = plan[plan.artifact]
+        if planned.cached is not None or work is None:
+            assert planned.cached is not None  # noqa: S101
+            return planned.cached
+        return work / planned.step.key / OUTPUT_DIR
+
+    def _say_waiting(self, _key: str) -> None:
+        self._view.say("another build works on the same steps; waiting for it to finish")
+
+
+def threads(resources: ResourcesTable) -> int:
+    """Return how many threads the libraries may use."""
+    if resources.threads is not None:
+        return resources.threads
+    machine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if resources.cpus is not None:
+        return max(1, min(int(resources.cpus), machine or 1))
+    return machine or 1
+
+
+def container_limits(resources: ResourcesTable) -> Resources:
+    """Return the limits of the config in bytes and CPUs."""
+    memory = parse_bytes(resources.memory) if resources.memory is not None else None
+    return Resources(memory_bytes=memory, cpus=resources.cpus)
+
+
+def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
+    """Yield runs of steps that share one process: same toolchain, same need of the network."""
+    for _, group in groupby(
+        missing, key=lambda planned: (planned.step.target, planned.step.network)
+    ):
+        yield list(group)
+
+
+def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Iterator[Mount]:
+    """Yield the mounts that the steps of ``segment`` refer to, and no others."""
+    roots = {planned.step.data.ref.root for planned in segment if planned.step.data}
+    for planned in segment:
+        roots |= {
+            source.ref.root
+            for source in planned.step.inputs.values()
+            if isinstance(source, SourceInput)
+        }
+    return (mount for mount in mounts if mount.root in roots)
+
+
+def _results(work: Path, ran: Iterable[PlannedStep]) -> dict[str, StepResult]:
+    return {
+        planned.step.name: StepResult.model_validate_json(
+            (work / planned.step.key / RESULT_FILE).read_bytes()
+        )
+        for planned in ran
+    }
+
+
+def _origin(record: ToolchainRecord) -> dict[str, str]:
+    facts = {
+        "runtime": record.runtime,
+        "base_image": record.base_image,
+        "image": record.image,
+        "python": record.python,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _hub_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _HUB_SECRETS if name in os.environ}

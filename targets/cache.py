@@ -1,0 +1,174 @@
+"""The content-addressed store of step results, shared by all builds and targets.
+
+::
+
+    <cache>/objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.result)
+    <cache>/objects/<k[:2]>/<key>/output/       what it made
+    <cache>/work/<run>/                         one running process; finished steps are moved out
+    <cache>/locks/                              one lock per key, and one per run
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
+from pipeline.result import StepResult
+from targets.digests import Digests
+
+
+@dataclass(frozen=True)
+class CachedStep:
+    """A finished step in the cache."""
+
+    folder: Path
+    result: StepResult
+
+    @property
+    def output(self) -> Path:
+        """Return the folder with what the step made."""
+        return self.folder / OUTPUT_DIR
+
+
+class Cache:
+    """Finds, locks and publishes step results. Safe for concurrent builds."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.digests = Digests(root / "digests.sqlite")
+
+    @property
+    def objects(self) -> Path:
+        """Return the folder of finished steps, mounted read-only into containers."""
+        return self.root / "objects"
+
+    def find(self, key: str) -> CachedStep | None:
+        """Return the finished step ``key`` if all its files are there with the recorded bytes.
+
+        A damaged entry (a file edited through a link in ``dist/``, a broken disk) is removed.
+        """
+        folder = self.objects / object_path(key)
+        try:
+            result = StepResult.model_validate_json((folder / RESULT_FILE).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            self._evict(folder)
+            return None
+        step = CachedStep(folder, result)
+        if not self._whole(step):
+            self._evict(folder)
+            return None
+        return step
+
+    @contextmanager
+    def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
+        """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""
+        said = False
+        with ExitStack() as stack:
+            # One order for all builds, so that two of them never wait for each other.
+            for key in sorted(set(keys)):
+                lock = self._lock(key)
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    if not said:
+                        waiting(key)
+                        said = True
+                    lock.acquire()
+                stack.callback(lock.release)
+            yield
+
+    @contextmanager
+    def work_folder(self) -> Iterator[Path]:
+        """Yield a fresh work folder; its finished steps are kept even if the caller fails."""
+        run = uuid.uuid4().hex[:12]
+        folder = self.root / "work" / run
+        with self._lock(f"run-{run}"):
+            folder.mkdir(parents=True)
+            try:
+                yield folder
+            finally:
+                self._publish_all(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def recover(self) -> None:
+        """Keep the finished steps of runs whose driver was killed, and remove their rest."""
+        for folder in sorted((self.root / "work").glob("*")):
+            lock = self._lock(f"run-{folder.name}")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue
+            try:
+                self._publish_all(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                lock.release()
+
+    def _publish_all(self, work: Path) -> None:
+        for result in sorted(work.glob(f"*/{RESULT_FILE}")):
+            if result.parent.suffix != ".partial":
+                self._publish(result.parent)
+
+    def _publish(self, step: Path) -> None:
+        try:
+            result = StepResult.model_validate_json((step / RESULT_FILE).read_bytes())
+        except ValidationError:
+            return
+        # A missed limit is measured anew by the next build, so it is not remembered.
+        if any(verdict.status == "failed" for verdict in result.verdicts):
+            return
+        destination = self.objects / object_path(step.name)
+        if destination.exists():
+            return
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        for file in result.files:
+            (step / OUTPUT_DIR / file.path).chmod(0o444)
+        step.rename(destination)
+        for file in result.files:
+            self.digests.remember(destination / OUTPUT_DIR / file.path, file.sha256)
+
+    def _whole(self, step: CachedStep) -> bool:
+        paths = [step.output / file.path for file in step.result.files]
+        try:
+            return self.digests.files(paths) == [file.sha256 for file in step.result.files]
+        except FileNotFoundError:
+            return False
+
+    def _evict(self, folder: Path) -> None:
+        # Renamed first, so that another build sees the entry whole or not at all.
+        doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.evicted")
+        try:
+            folder.rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _lock(self, name: str) -> FileLock:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+
+def link_tree(source: Path, destination: Path) -> None:
+    """Make ``destination`` a copy of ``source`` by hard links, or by copying across file systems."""
+    for file in sorted(source.rglob("*")):
+        target = destination / file.relative_to(source)
+        if file.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, target)
+        except OSError:
+            shutil.copyfile(file, target)

@@ -1,0 +1,1 @@
+"""The command line: options, commands, errors as messages and exit codes."""

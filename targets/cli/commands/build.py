@@ -1,0 +1,99 @@
+"""``build``: from a config to proven artifacts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache as once
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from targets.build import Builder, BuildOutcome, View
+from targets.cli import options
+from targets.errors import CheckFailed
+from targets.runtimes.runtime import Runtime
+
+
+@click.command("build", short_help="Build the artifacts of a config.")
+@options.config_options
+@options.target_option
+@options.runtime_option
+@options.place_options
+@options.json_option
+def command(
+    config: Path,
+    targets: tuple[str, ...],
+    host: str,
+    data: dict[str, Path],
+    model: str | None,
+    runtime: str,
+    cache: Path | None,
+    dist: Path,
+    as_json: bool,
+) -> None:
+    """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
+    request = options.load_request(config, targets, host, data, model)
+    store = options.open_cache(cache)
+    console = options.console(as_json)
+    outcomes = []
+    with _view(console) as view:
+        start_runtime = _runtime_once(runtime, store.root, view)
+        for target in request.targets:
+            started = time.monotonic()
+            builder = Builder(
+                request.loaded,
+                store,
+                target.toolchain(),
+                request.host.toolchain(),
+                start_runtime,
+                view,
+            )
+            outcome = builder.build(dist.absolute())
+            outcomes.append((outcome, time.monotonic() - started))
+    _show(console, outcomes, as_json)
+    failed = [outcome.report.target for outcome, _ in outcomes if outcome.report.status == "failed"]
+    if failed:
+        raise CheckFailed(
+            f"a check failed for {', '.join(failed)}", "the report beside the artifact says which"
+        )
+
+
+def _runtime_once(requested: str, cache_root: Path, view: View) -> Callable[[], Runtime]:
+    """Return a function that chooses the runtime at its first call and keeps it."""
+
+    @once
+    def start() -> Runtime:
+        # Imported late: an all-cached build needs no engine and should not pay for its client.
+        from targets.runtimes.select import choose
+
+        return choose(requested, cache_root, view.say)
+
+    return start
+
+
+def _view(console: Console) -> AbstractContextManager[View]:
+    if console.is_terminal and not os.environ.get("CI"):
+        from targets.console.live import LiveView
+
+        return LiveView(console)
+    from targets.console.plain import PlainView
+
+    return nullcontext(PlainView(console))
+
+
+def _show(console: Console, outcomes: list[tuple[BuildOutcome, float]], as_json: bool) -> None:
+    from targets.console.summary import print_summary
+
+    for outcome, seconds in outcomes:
+        if as_json:
+            click.echo(outcome.report.model_dump_json(indent=2))
+        else:
+            print_summary(console, outcome.report, _relative(outcome.folder), seconds)
+
+
+def _relative(path: Path) -> Path:
+    return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path

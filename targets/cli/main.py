@@ -1,0 +1,92 @@
+"""The command group, and how every failure becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from targets.errors import ConfigError, Interrupted, QuernError
+
+_COMMANDS_DIR = Path(__file__).parent / "commands"
+
+
+class _CommandFiles(click.Group):
+    """Commands are the files of ``targets/cli/commands``; only the one called is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        return sorted(
+            path.stem.rstrip("_") for path in _COMMANDS_DIR.glob("*.py") if path.stem != "__init__"
+        )
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        # A trailing underscore keeps module names such as `try_` importable.
+        suffix = "" if (_COMMANDS_DIR / f"{cmd_name}.py").exists() else "_"
+        module = importlib.import_module(f"targets.cli.commands.{cmd_name}{suffix}")
+        command = module.command
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+
+@click.group(cls=_CommandFiles, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Fine-tune a small language model and build proven int4 ONNX artifacts."""
+
+
+def run() -> None:
+    """Run the command line and exit with the code of :mod:`targets.errors`."""
+    as_json = "--json" in sys.argv
+    try:
+        main(standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except click.ClickException as error:
+        _show_error(error.format_message(), "", None, as_json, 2)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        _show_error("interrupted", "", None, as_json, Interrupted.exit_code)
+        sys.exit(Interrupted.exit_code)
+    except QuernError as error:
+        _report_failure(error, as_json)
+        sys.exit(error.exit_code)
+
+
+def _report_failure(error: QuernError, as_json: bool) -> None:
+    if isinstance(error, ConfigError) and as_json:
+        problems = [
+            {
+                "message": problem.message,
+                "file": str(problem.file) if problem.file else None,
+                "line": problem.line,
+                "key": problem.key,
+                "suggestion": problem.suggestion,
+            }
+            for problem in error.problems
+        ]
+        click.echo(json.dumps({"exit_code": error.exit_code, "problems": problems}, indent=2))
+        return
+    _show_error(str(error), error.hint, error.log, as_json, error.exit_code)
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        click.echo(f"{len(error.problems)} problems; nothing was run", err=True)
+
+
+def _show_error(message: str, hint: str, log: Path | None, as_json: bool, code: int) -> None:
+    if as_json:
+        entry = {
+            "exit_code": code,
+            "error": message,
+            "hint": hint,
+            "log": str(log) if log else None,
+        }
+        click.echo(json.dumps(entry, indent=2))
+        return
+    click.echo(f"{click.style('error:', fg='red')} {message}", err=True)
+    if hint:
+        click.echo(f"  → {hint}", err=True)
+    if log is not None:
+        click.echo(f"  log: {log}", err=True)

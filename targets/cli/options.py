@@ -1,0 +1,138 @@
+"""The options that commands share, and what they mean together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from platformdirs import user_cache_path
+from rich.console import Console
+
+from targets.cache import Cache
+from targets.config.load import LoadedConfig, Overrides, load_config
+from targets.target import Target, load_target
+
+PROJECT = Path(__file__).parents[2]
+DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _pairs(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Path]:
+    pairs = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"'{value}' is not NAME=PATH")
+        pairs[name] = Path(path)
+    return pairs
+
+
+def config_options(command: Command) -> Command:
+    """Add the options that choose what is built."""
+    for option in (
+        click.option("--model", metavar="PATH", help="Base model in place of the config's."),
+        click.option(
+            "--data",
+            multiple=True,
+            metavar="NAME=PATH",
+            callback=_pairs,
+            help="A data file in place of the config's. Repeatable.",
+        ),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            default=DEFAULT_CONFIG,
+            help="Build config (default: the shipped tone.toml).",
+        ),
+        click.option(
+            "--host", default="cpu", show_default=True, help="Target that trains and merges."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def target_option(command: Command) -> Command:
+    """Add ``--target``, repeatable."""
+    return click.option(
+        "--target", "targets", multiple=True, default=("cpu",), metavar="NAME", show_default=True
+    )(command)
+
+
+def place_options(command: Command) -> Command:
+    """Add the options that say where things lie."""
+    for option in (
+        click.option(
+            "--cache",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=None,
+            envvar="QUERN_CACHE",
+            help="Folder of the shared cache (default: the user's cache folder).",
+        ),
+        click.option(
+            "--dist",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=Path("dist"),
+            show_default=True,
+            help="Folder for the outputs.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def runtime_option(command: Command) -> Command:
+    """Add ``--runtime``."""
+    return click.option(
+        "--runtime",
+        type=click.Choice(["auto", "docker", "venv"]),
+        default="auto",
+        show_default=True,
+        help="Where passes run: containers, or a virtual environment with the same lock.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Machine-readable output on standard output."
+    )(command)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build: a loaded config and its targets."""
+
+    loaded: LoadedConfig
+    targets: tuple[Target, ...]
+    host: Target
+
+
+def load_request(
+    config: Path, targets: tuple[str, ...], host: str, data: dict[str, Path], model: str | None
+) -> Request:
+    """Load and validate everything the options name. Raises ``ConfigError``."""
+    chosen = tuple(load_target(name) for name in dict.fromkeys(targets))
+    loaded = load_config(_shown(config), chosen, Overrides(data=data, model=model))
+    return Request(loaded, chosen, load_target(host))
+
+
+def open_cache(folder: Path | None) -> Cache:
+    """Return the cache at ``folder``, or in the user's cache folder."""
+    return Cache((folder or user_cache_path("quern")).absolute())
+
+
+def console(as_json: bool) -> Console:
+    """Return where to show things: standard error where standard output carries JSON."""
+    return Console(stderr=as_json, soft_wrap=False)
+
+
+def _shown(path: Path) -> Path:
+    """Return ``path`` as the user would write it: relative to where they stand."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,1 @@
+"""Reading build configs: positions, validation, and all problems of a file at once."""

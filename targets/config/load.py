@@ -1,0 +1,210 @@
+"""From a TOML file to a validated config; every mistake of the file and its data in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tomli
+from pydantic import JsonValue, ValidationError
+
+from pipeline.config.schema import HUB_PREFIX, BuildConfig
+from pipeline.data.check import check_rows
+from pipeline.data.load import read_rows
+from pipeline.suggest import did_you_mean
+from targets.config.model_folder import model_folder_problems
+from targets.config.positions import TomlPositions
+from targets.config.problems import problems_of
+from targets.config.salvage import salvage
+from targets.config.steps import Chain, ChainReader
+from targets.errors import ConfigError, Problem
+from targets.target import Target, load_target, target_names
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says in place of the config."""
+
+    data: Mapping[str, Path] = field(default_factory=dict)
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A config that is right: paths are resolved, every pass and check is validated."""
+
+    file: Path
+    config: BuildConfig
+    chains: Mapping[str, Chain]
+    """Passes and checks per target name."""
+    data_files: Mapping[str, Path]
+    """Absolute path per data set."""
+    model_folder: Path | None
+    """Absolute path of a local base model."""
+
+    def path(self, relative: str) -> Path:
+        """Return a path of the config, which is relative to the config file."""
+        return (self.file.parent / relative).absolute()
+
+
+def load_config(
+    file: Path, targets: Sequence[Target], overrides: Overrides | None = None
+) -> LoadedConfig:
+    """Read and validate ``file`` for ``targets``.
+
+    Raises :class:`ConfigError` with every problem found, each with file, line, key and suggestion.
+    """
+    overrides = overrides or Overrides()
+    text = _read(file)
+    document = _parse(file, text)
+    lines = TomlPositions(text)
+    if isinstance(document.get("model"), str):
+        document["model"] = {"source": document["model"]}
+    try:
+        config = BuildConfig.model_validate(document)
+    except ValidationError as error:
+        problems = list(problems_of(error, BuildConfig, file, lines))
+        rest = salvage(document, BuildConfig)
+        if rest is not None:
+            loader = _Loader(file, rest, lines, overrides)
+            loader.load(targets)
+            problems += loader.problems
+        raise ConfigError(list(dict.fromkeys(problems))) from None
+    loader = _Loader(file, config, lines, overrides)
+    loaded = loader.load(targets)
+    if loader.problems:
+        raise ConfigError(list(dict.fromkeys(loader.problems)))
+    return loaded
+
+
+class _Loader:
+    """Reads what a valid form refers to; its result is meaningful only without problems."""
+
+    def __init__(
+        self,
+        file: Path,
+        config: BuildConfig,
+        lines: TomlPositions,
+        overrides: Overrides,
+    ) -> None:
+        self._file = file.absolute()
+        self._shown = file
+        self._config = config
+        self._lines = lines
+        self._overrides = overrides
+        self.problems: list[Problem] = []
+
+    def load(self, targets: Sequence[Target]) -> LoadedConfig:
+        model_folder = self._model()
+        chains = self._chains(targets)
+        data_files = self._data()
+        return LoadedConfig(self._file, self._config, chains, data_files, model_folder)
+
+    def _chains(self, targets: Sequence[Target]) -> dict[str, Chain]:
+        asked = {target.name: target for target in targets}
+        chains = {}
+        for name in {**asked, **self._config.targets}:
+            if name not in target_names():
+                self._problem(
+                    f"unknown target '{name}'",
+                    ("targets", name),
+                    did_you_mean(name, target_names()),
+                )
+                continue
+            target = asked.get(name) or load_target(name)
+            reader = ChainReader(self._config, target, self._shown, self._lines)
+            chains[name] = reader.read()
+            self.problems += reader.problems
+            self._sources(chains[name])
+        return chains
+
+    def _sources(self, chain: Chain) -> None:
+        calls = [call for call in (chain.source, *chain.passes) if call]
+        for call in calls:
+            prefix = ("model", "pretrain") if call is chain.source else ("passes", call.name)
+            for key in call.implementation.sources:
+                for path in source_paths(call.params[key]):
+                    if not (self._file.parent / path).exists():
+                        self._problem(f"there is no '{path}'", (*prefix, key), self._relative)
+
+    @property
+    def _relative(self) -> str:
+        return f"paths are relative to {self._file.parent}"
+
+    def _model(self) -> Path | None:
+        model = self._config.model
+        source = self._overrides.model or model.source
+        if self._overrides.model is None and (model.source is None) == (model.pretrain is None):
+            self._problem("give exactly one of source and pretrain", ("model",))
+            return None
+        if source is None or source.startswith(HUB_PREFIX):
+            return None
+        base = Path.cwd() if self._overrides.model else self._file.parent
+        folder = (base / Path(source).expanduser()).absolute()
+        for message, suggestion in model_folder_problems(folder, model.weights):
+            self._problem(
+                message if str(folder) in message else f"'{folder}' is not a model: {message}",
+                ("model", "source"),
+                suggestion,
+            )
+        return folder
+
+    def _data(self) -> dict[str, Path]:
+        for name in self._overrides.data.keys() - self._config.data.keys():
+            self._problem(
+                f"--data names the data set '{name}', which this config does not have",
+                (),
+                did_you_mean(name, self._config.data),
+            )
+        files = {}
+        for name, spec in self._config.data.items():
+            override = self._overrides.data.get(name)
+            path = override.absolute() if override else (self._file.parent / spec.path).absolute()
+            if not path.is_file():
+                where = ("data", name, "path")
+                self._problem(f"there is no file '{path}'", where, self._relative)
+                continue
+            rows, found = read_rows(path)
+            found = found or check_rows(rows, spec)
+            for problem in found:
+                at_config = problem.line is None
+                self.problems.append(
+                    Problem(
+                        message=problem.message,
+                        file=self._shown if at_config else path,
+                        line=self._lines.line(("data", name)) if at_config else problem.line,
+                        key=f"data.{name}",
+                        suggestion=problem.suggestion,
+                    )
+                )
+            files[name] = path
+        return files
+
+    def _problem(self, message: str, path: tuple[str, ...], suggestion: str = "") -> None:
+        self.problems.append(
+            Problem(message, self._shown, self._lines.line(path), ".".join(path), suggestion)
+        )
+
+
+def source_paths(value: JsonValue) -> tuple[str, ...]:
+    """Return the paths that a parameter of ``sources`` names: one, or a list."""
+    if isinstance(value, list):
+        return tuple(str(item) for item in value)
+    return () if value is None else (str(value),)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([Problem("there is no such config file", file)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(f"cannot be read as UTF-8 text: {error}", file)]) from None
+
+
+def _parse(file: Path, text: str) -> dict[str, JsonValue]:
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError([Problem(f"not valid TOML: {error.msg}", file, error.lineno)]) from None

@@ -1,0 +1,91 @@
+"""From pydantic's validation errors to :class:`Problem` values with file, line and suggestion."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.suggest import did_you_mean
+from targets.config.positions import TomlPositions
+from targets.errors import Problem
+
+Loc = tuple[str | int, ...]
+
+
+def problems_of(
+    error: ValidationError,
+    model: type[BaseModel],
+    file: Path,
+    lines: TomlPositions,
+    place: Callable[[Loc], Loc] = lambda loc: loc,
+) -> Iterator[Problem]:
+    """Yield one problem per mistake; ``place`` turns a place in ``model`` into one in the file."""
+    for entry in error.errors(include_url=False):
+        loc = tuple(part for part in entry["loc"] if part != "[key]")
+        message, suggestion = entry["msg"], ""
+        if entry["type"] == "extra_forbidden":
+            message = "unknown key"
+            suggestion = did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))
+        elif entry["type"] == "missing":
+            message = "this key is required"
+        elif entry["type"] == "value_error":
+            message = str(entry["ctx"]["error"])
+        elif entry["type"] != "model_type":
+            message = f"{message}, not {entry['input']!r}"
+        path = place(loc)
+        yield Problem(
+            message=message[:1].lower() + message[1:],
+            file=file,
+            line=lines.line(path),
+            key=dotted(path),
+            suggestion=suggestion,
+        )
+
+
+def dotted(path: Loc) -> str:
+    """Return ``data.tone.labels[2]`` for ``("data", "tone", "labels", 2)``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _fields_at(model: type[BaseModel], loc: Loc) -> tuple[str, ...]:
+    """Return the keys that the table at ``loc`` below ``model`` may have."""
+    current: Any = model
+    for part in loc:
+        current = _step(current, part)
+    found = next(_models(current), None)
+    return tuple(found.model_fields) if found else ()
+
+
+def _step(annotation: Any, part: str | int) -> Any:
+    for model in _models(annotation):
+        if isinstance(part, str) and part in model.model_fields:
+            return model.model_fields[part].annotation
+    for option in _options(annotation):
+        if isinstance(get_origin(option), type) and issubclass(get_origin(option), Mapping):
+            return get_args(option)[1]
+        if get_origin(option) in (list, tuple):
+            return get_args(option)[0]
+    return None
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    for option in _options(annotation):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            yield option
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        for option in get_args(annotation):
+            yield from _options(option)
+    elif get_origin(annotation) is Annotated:
+        yield from _options(get_args(annotation)[0])
+    else:
+        yield annotation

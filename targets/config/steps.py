@@ -1,0 +1,227 @@
+"""Which passes and checks a config asks for on one target, with their validated parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from pipeline.checks.base import BaseCheck
+from pipeline.config.schema import BuildConfig, StepTable, TargetTable
+from pipeline.passes.base import BasePass
+from pipeline.registry import UnknownStepError, check_names, load_check, load_pass
+from pipeline.suggest import did_you_mean
+from targets.config.positions import TomlPositions
+from targets.config.problems import Loc, dotted, problems_of
+from targets.errors import Problem
+from targets.target import Target
+
+Json = dict[str, JsonValue]
+
+# Decided in one place for the whole build; a pass that needs them is told.
+_DECIDED_ELSEWHERE = {
+    "execution_provider": "the target decides it",
+    "trust_remote_code": "set it in [model]",
+    "weights": "set it in [model]",
+}
+
+
+@dataclass(frozen=True)
+class PassCall:
+    """One pass of the chain, ready to be planned."""
+
+    name: str
+    type_name: str
+    implementation: type[BasePass[Any]]
+    params: Json
+
+
+@dataclass(frozen=True)
+class CheckCall:
+    """One check, ready to be planned."""
+
+    name: str
+    type_name: str
+    implementation: type[BaseCheck[Any]]
+    params: Json
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Everything that runs for one target, in order."""
+
+    source: PassCall | None
+    """The pass that makes the base model; ``None`` for a local folder."""
+    passes: tuple[PassCall, ...]
+    evaluation: PassCall | None
+    """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
+    checks: tuple[CheckCall, ...]
+
+
+class ChainReader:
+    """Validates the tables of one config for one target and collects what is wrong."""
+
+    def __init__(
+        self, config: BuildConfig, target: Target, file: Path, lines: TomlPositions
+    ) -> None:
+        self._config = config
+        self._target = target
+        self._file = file
+        self._lines = lines
+        self.problems: list[Problem] = []
+
+    def read(self) -> Chain:
+        """Return the chain; meaningful only if :attr:`problems` stays empty."""
+        config = self._config
+        passes = tuple(
+            call
+            for name, table in config.passes.items()
+            if (call := self._pass(name, table, ("passes", name)))
+        )
+        evaluation = None
+        if config.data:
+            evaluation = self._pass(
+                "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
+            )
+        self._targets_overrides()
+        chain = Chain(self._source(), passes, evaluation, self._checks())
+        self._wiring(chain)
+        return chain
+
+    def _wiring(self, chain: Chain) -> None:
+        """See that every pass finds what it consumes, and that names are told apart."""
+        made = {"checkpoint"}
+        for call in chain.passes:
+            path = ("passes", call.name)
+            for role, kind in call.implementation.consumes.items():
+                if kind not in made:
+                    self._problem(f"needs a {kind} ({role}), which no pass before it makes", path)
+            made.add(call.implementation.produces)
+            if call.name in {"pretrain", "fetch", "evaluate-base", "evaluate-tuned"}:
+                self._problem("this name is used by a built-in step", path)
+        if "onnx" not in made and len(chain.passes) == len(self._config.passes):
+            self._problem("no pass makes an ONNX artifact", ("passes",), "add model_builder")
+        for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
+            self._problem("a pass has the same name", ("checks", name))
+
+    def _source(self) -> PassCall | None:
+        model = self._config.model
+        if model.pretrain is not None:
+            table = StepTable.model_validate(model.pretrain)
+            return self._pass("pretrain", table, ("model", "pretrain"))
+        if model.source is not None and model.source.startswith("hf:"):
+            table = StepTable.model_validate({"source": model.source})
+            return self._pass("fetch", table, ("model", "source"))
+        return None
+
+    def _pass(self, name: str, table: StepTable, path: Loc) -> PassCall | None:
+        overrides = self._target_table().passes.get(name, {}) if path[0] == "passes" else {}
+        found = self._implementation(load_pass, name, table, path)
+        if found is None:
+            return None
+        type_name, implementation = found
+        defaults = dict(self._target.builder_params())
+        params = self._params(implementation.Params, table.params, overrides, defaults, path)
+        if params is None:
+            return None
+        precision = params.get("precision")
+        if "precision" in self._target.builder_params() and implementation.produces == "onnx":
+            self._check_precision(precision, path)
+        return PassCall(name, type_name, implementation, params)
+
+    def _checks(self) -> tuple[CheckCall, ...]:
+        tables = {name: StepTable() for name in check_names()}
+        tables = {**tables, **self._config.checks}
+        calls = []
+        for name, table in tables.items():
+            found = self._implementation(load_check, name, table, ("checks", name))
+            if found is None:
+                continue
+            type_name, implementation = found
+            if implementation.uses_data and not self._config.data:
+                continue
+            overrides = self._target_table().checks.get(name, {})
+            defaults = {**self._config.evaluation, **self._target.limits}
+            params = self._params(
+                implementation.Params, table.params, overrides, defaults, ("checks", name)
+            )
+            if params is not None:
+                calls.append(CheckCall(name, type_name, implementation, params))
+        return tuple(calls)
+
+    def _implementation(
+        self, load: Callable[[str], Any], name: str, table: StepTable, path: Loc
+    ) -> tuple[str, Any] | None:
+        type_name = table.type or name
+        try:
+            return type_name, load(type_name)
+        except UnknownStepError as error:
+            self._problem(str(error), path)
+            return None
+
+    def _params(
+        self, model: type[BaseModel], own: Json, overrides: Json, defaults: Json, path: Loc
+    ) -> Json | None:
+        target_path = ("targets", self._target.name, *path)
+        for table, place in ((own, path), (overrides, target_path)):
+            for key in table.keys() & _DECIDED_ELSEWHERE.keys():
+                self._problem(f"cannot be set here: {_DECIDED_ELSEWHERE[key]}", (*place, key))
+        decided: Json = {
+            "execution_provider": self._target.execution_provider,
+            "trust_remote_code": self._config.model.trust_remote_code,
+            "weights": self._config.model.weights,
+        }
+        known = model.model_fields
+        merged = {
+            **{key: value for key, value in defaults.items() if key in known},
+            **own,
+            **overrides,
+            **{key: value for key, value in decided.items() if key in known},
+        }
+        try:
+            checked = model.model_validate(merged)
+        except ValidationError as error:
+            self.problems += problems_of(
+                error,
+                model,
+                self._file,
+                self._lines,
+                lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
+            )
+            return None
+        return checked.model_dump(mode="json")
+
+    def _check_precision(self, precision: JsonValue, path: Loc) -> None:
+        allowed = self._target.precision.allowed
+        if precision not in allowed:
+            self._problem(
+                f"the target {self._target.name} cannot be built in {precision!r}",
+                (*path, "precision"),
+                f"it can be: {', '.join(allowed)}",
+            )
+
+    def _target_table(self) -> TargetTable:
+        return self._config.targets.get(self._target.name, TargetTable())
+
+    def _targets_overrides(self) -> None:
+        table = self._target_table()
+        place = ("targets", self._target.name)
+        for name in table.passes.keys() - self._config.passes.keys():
+            self._problem(
+                "this config has no such pass",
+                (*place, "passes", name),
+                did_you_mean(name, self._config.passes),
+            )
+        checks = {*check_names(), *self._config.checks}
+        for name in table.checks.keys() - checks:
+            self._problem(
+                "there is no such check", (*place, "checks", name), did_you_mean(name, checks)
+            )
+
+    def _problem(self, message: str, path: Loc, suggestion: str = "") -> None:
+        self.problems.append(
+            Problem(message, self._file, self._lines.line(path), dotted(path), suggestion)
+        )

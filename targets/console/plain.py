@@ -1,0 +1,112 @@
+"""Plain lines with timings for logs, folded into groups where the CI system supports it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from pipeline.events import Event, StepFailed, StepFinished, StepProgress, StepStarted, Text, Warned
+from targets.planner.build_plan import BuildPlan
+from targets.report.figures import duration
+
+_PROGRESS_EVERY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How a CI system folds lines away. ``{name}`` and ``{now}`` (Unix seconds) are filled in."""
+
+    start: str
+    end: str = ""
+
+    def opening(self, name: str) -> str:
+        """Return the line that opens the group ``name``."""
+        return self.start.format(name=name, now=int(time.time()))
+
+    def closing(self, name: str) -> str:
+        """Return the line that closes it, if any is needed."""
+        return self.end.format(name=name, now=int(time.time()))
+
+
+_NONE = Folding("{name} ...")
+# https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+_GITHUB = Folding("::group::{name}", "::endgroup::")
+# https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands
+_AZURE = Folding("##[group]{name}", "##[endgroup]")
+# https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections
+_GITLAB = Folding(
+    "\x1b[0Ksection_start:{now}:{name}\r\x1b[0K{name}",
+    "\x1b[0Ksection_end:{now}:{name}\r\x1b[0K",
+)
+
+
+def folding_for(environment: Mapping[str, str]) -> Folding:
+    """Return the folding of the CI system that ``environment`` belongs to."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        return _GITHUB
+    if environment.get("GITLAB_CI") == "true":
+        return _GITLAB
+    if environment.get("TF_BUILD") == "True":
+        return _AZURE
+    return _NONE
+
+
+class PlainView:
+    """One line when a step starts, one when it ends, progress now and then."""
+
+    def __init__(self, console: Console, folding: Folding | None = None) -> None:
+        self._console = console
+        self._folding = folding or folding_for(os.environ)
+        self._said_at = 0.0
+
+    def planned(self, plan: BuildPlan) -> None:
+        """Show the cached steps; the others announce themselves."""
+        self._line(f"{plan.build} for {plan.target}")
+        for note in plan.notes:
+            self._line(f"note: {note}")
+        for planned in plan.steps:
+            if planned.cached is not None:
+                self._line(f"✓ {planned.step.name:<20} cached")
+
+    def say(self, message: str) -> None:
+        """Show a line."""
+        self._line(message)
+
+    def event(self, event: Event) -> None:
+        """Show what a step says."""
+        match event:
+            case StepStarted():
+                self._said_at = time.monotonic()
+                self._line(self._folding.opening(event.step))
+            case StepProgress():
+                self._progress(event)
+            case StepFinished():
+                self._close(event.step)
+                self._line(f"✓ {event.step:<20} {duration(event.seconds):>12}")
+            case StepFailed():
+                self._close(event.step)
+                self._line(f"✗ {event.step}")
+            case Warned():
+                self._line(f"warning: {event.step}: {event.message}")
+            case Text():
+                self._console.print(event.text, end="", markup=False, highlight=False)
+
+    def _progress(self, event: StepProgress) -> None:
+        now = time.monotonic()
+        if now - self._said_at < _PROGRESS_EVERY_SECONDS and event.done < event.total:
+            return
+        self._said_at = now
+        metrics = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
+        self._line(f"  {event.step} {event.done}/{event.total} {event.unit}{metrics}")
+
+    def _close(self, step: str) -> None:
+        closing = self._folding.closing(step)
+        if closing:
+            self._line(closing)
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,61 @@
+"""The last thing a build shows: quality, latency against its limit, size, and where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.result import Verdict
+from targets.report.figures import percent, size, verdict_limit, verdict_value
+from targets.report.model import Report
+
+_STYLES = {"passed": "green", "failed": "red", "unverified": "yellow"}
+_MARKS = {"passed": "✓", "failed": "✗", "unverified": "?"}
+
+
+def print_summary(console: Console, report: Report, folder: Path, seconds: float) -> None:
+    """Show the verdicts of ``report``, its figures, and the folder of the artifact."""
+    console.print()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "check", "measured", "limit", ""):
+        table.add_column(column, justify="right" if column in ("measured", "limit") else "left")
+    for verdict in report.checks:
+        table.add_row(*_row(verdict))
+    console.print(table)
+    for line in _figures(report):
+        console.print(line, highlight=False)
+    style = _STYLES[report.status]
+    console.print(
+        f"[{style} bold]{report.status}[/]  {escape(str(folder / 'model'))}  in {seconds:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _row(verdict: Verdict) -> Iterator[str]:
+    style = _STYLES[verdict.status]
+    yield f"[{style}]{_MARKS[verdict.status]}[/]"
+    yield escape(verdict.name)
+    yield verdict_value(verdict)
+    yield verdict_limit(verdict)
+    # A check that passed speaks through its figures; the report keeps the details.
+    yield "" if verdict.status == "passed" else escape(verdict.detail)
+
+
+def _figures(report: Report) -> Iterator[str]:
+    quality = report.quality
+    if quality:
+        shares = [quality.get(name) for name in ("base", "tuned", "artifact")]
+        base, tuned, artifact = (
+            percent(share) if isinstance(share, (int, float)) else "–" for share in shares
+        )
+        yield (
+            f"{quality.get('metric')}  base {base} → tuned {tuned} → {report.target} {artifact}"
+            f"  ({quality.get('samples')} held-out samples)"
+        )
+    yield f"size  {size(report.size_bytes)}"

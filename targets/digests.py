@@ -1,0 +1,97 @@
+"""SHA-256 of files and folders, remembered so that unchanged bytes are not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_SETTLED_NS = 50_000_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS digest (
+    device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (device, inode)
+)
+"""
+
+
+class Digests:
+    """File digests, kept in a database and looked up by device, inode, size and both times.
+
+    The change time is part of the look-up because, unlike the modification time, no program can
+    set it: an edit that restores the modification time is still seen.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+
+    def file(self, path: Path) -> str:
+        """Return the SHA-256 of a file's bytes."""
+        return self.files([path])[0]
+
+    def files(self, paths: Iterable[Path]) -> list[str]:
+        """Return the SHA-256 of each file's bytes."""
+        with self._open() as database:
+            return [self._digest(database, path) for path in paths]
+
+    def remember(self, path: Path, sha256: str) -> None:
+        """Note the digest of a file whose bytes the caller knows, e.g. after linking it."""
+        with self._open() as database:
+            self._store(database, path.stat(), sha256)
+
+    def tree(self, path: Path) -> str:
+        """Return a digest of a file, or of a folder: the names and bytes of all its files."""
+        if path.is_file():
+            return self.file(path)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        names = [file.relative_to(path).as_posix() for file in files]
+        pairs = list(zip(names, self.files(files), strict=True))
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._database, timeout=60)) as database, database:
+            database.execute(_SCHEMA)
+            yield database
+
+    def _digest(self, database: sqlite3.Connection, path: Path) -> str:
+        stat = path.stat()
+        row = database.execute(
+            "SELECT sha256 FROM digest WHERE device=? AND inode=? AND size=? AND mtime_ns=?"
+            " AND ctime_ns=?",
+            _identity(stat),
+        ).fetchone()
+        if row:
+            return str(row[0])
+        with path.open("rb") as stream:
+            sha256 = _sha256(stream)
+        # A file written this very moment could change again without its times showing it.
+        if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+            self._store(database, stat, sha256)
+        return sha256
+
+    @staticmethod
+    def _store(database: sqlite3.Connection, stat: os.stat_result, sha256: str) -> None:
+        row = (*_identity(stat), sha256)
+        database.execute("INSERT OR REPLACE INTO digest VALUES (?,?,?,?,?,?)", row)
+
+
+def _identity(stat: os.stat_result) -> tuple[int, ...]:
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _sha256(stream: BinaryIO) -> str:
+    # hashlib.file_digest does this from Python 3.11 on.
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""Every way a command can end badly, with one exit code each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a file of the user's: where it is, what is wrong, what to do."""
+
+    message: str
+    file: Path | None = None
+    line: int | None = None
+    key: str = ""
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        place = str(self.file) if self.file else ""
+        if place and self.line:
+            place += f":{self.line}"
+        head = ": ".join(part for part in (place, self.key, self.message) if part)
+        return f"{head} ({self.suggestion})" if self.suggestion else head
+
+
+class QuernError(Exception):
+    """A failure with an exit code and, where there is one, a remedy."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "", log: Path | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.log = log
+
+
+class ConfigError(QuernError):
+    """The config is wrong. Carries every problem of the file at once."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class CheckFailed(QuernError):
+    """An artifact missed a limit."""
+
+    exit_code = 3
+
+
+class EnvironmentUnable(QuernError):
+    """This machine cannot do it: no engine, no GPU, disk full, wheel missing, no network."""
+
+    exit_code = 4
+
+
+class PassFailed(QuernError):
+    """A pass broke, or its process was killed."""
+
+    exit_code = 5
+
+
+class Interrupted(QuernError):
+    """The user stopped it."""
+
+    exit_code = 130

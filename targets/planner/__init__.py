@@ -1,0 +1,1 @@
+"""From a config and a target to the ordered steps with their cache keys."""

@@ -1,0 +1,41 @@
+"""The resolved plan of one build for one target, with what is cached and why the rest runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.plan import Step
+from targets.cache import CachedStep
+from targets.runtimes.runtime import Mount
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step, its cached result if there is one, and why it is cached or must run."""
+
+    step: Step
+    cached: CachedStep | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """All steps of one target's chain, in order."""
+
+    build: str
+    target: str
+    steps: tuple[PlannedStep, ...]
+    mounts: tuple[Mount, ...]
+    """The user's files that steps read."""
+    artifact: str
+    """Name of the step that makes the artifact."""
+    notes: tuple[str, ...] = ()
+    """Decisions that the user must see, e.g. that remote code is trusted."""
+
+    @property
+    def missing(self) -> tuple[PlannedStep, ...]:
+        """Return the steps that must run."""
+        return tuple(planned for planned in self.steps if planned.cached is None)
+
+    def __getitem__(self, name: str) -> PlannedStep:
+        return next(planned for planned in self.steps if planned.step.name == name)

@@ -1,0 +1,186 @@
+"""The planner: names become contents, contents become keys, keys become cached or to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.code_digest import code_digest
+from pipeline.plan import DataInput, Kind, PathRef, SourceInput, Step, StepInput
+from targets.cache import Cache
+from targets.config.load import LoadedConfig, source_paths
+from targets.config.steps import CheckCall, PassCall
+from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.planner.history import History
+from targets.planner.keys import Facts, facts_of, key_of
+from targets.runtimes.runtime import Mount
+from targets.toolchain.toolchain import Toolchain
+
+Input = StepInput | SourceInput
+
+
+class Planner:
+    """Plans one build for one target. Make a new one for every plan."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        cache: Cache,
+        target: Toolchain,
+        host: Toolchain,
+    ) -> None:
+        self._loaded = loaded
+        self._cache = cache
+        self._toolchains = {"target": target, "host": host}
+        self._chain = loaded.chains[target.target]
+        self._history = History(cache.root, loaded.file, target.target)
+        self._steps: list[PlannedStep] = []
+        self._facts: dict[str, Facts] = {}
+        self._mounts: dict[str, Mount] = {}
+        self._data = self._data_input()
+
+    def plan(self) -> BuildPlan:
+        """Return the plan. Reads the user's files to digest them; changes nothing."""
+        newest: dict[Kind, Input] = {}
+        base = self._base_model()
+        newest["checkpoint"] = base
+        tuned = base
+        artifact = ""
+        for call in self._chain.passes:
+            inputs = {role: newest[kind] for role, kind in call.implementation.consumes.items()}
+            produced = self._add_pass(call.name, call, inputs)
+            newest[call.implementation.produces] = produced
+            if call.implementation.produces == "onnx":
+                artifact = call.name
+                tuned = newest["checkpoint"]
+        self._add_checks(base, tuned, newest["onnx"])
+        return BuildPlan(
+            build=self._loaded.config.name,
+            target=self._toolchains["target"].target,
+            steps=tuple(self._steps),
+            mounts=tuple(self._mounts.values()),
+            artifact=artifact,
+            notes=tuple(self._notes()),
+        )
+
+    def remember(self) -> None:
+        """Store what this plan is made of, so that the next one can say what changed."""
+        self._history.save(self._facts)
+
+    def _base_model(self) -> Input:
+        if self._loaded.model_folder is not None:
+            self._mounts["model"] = Mount("model", self._loaded.model_folder)
+            digest = self._cache.digests.tree(self._loaded.model_folder)
+            return SourceInput(ref=PathRef(root="model"), digest=digest)
+        assert self._chain.source is not None  # noqa: S101 - the loader saw to it
+        return self._add_pass(self._chain.source.name, self._chain.source, {})
+
+    def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
+        sources = self._sources(name, call)
+        return self._add(
+            Step(
+                name=name,
+                kind="pass",
+                type=call.type_name,
+                target=self._toolchains[call.implementation.runs_on].target,
+                toolchain=self._toolchains[call.implementation.runs_on].digest,
+                key="",
+                seed=self._loaded.config.seed,
+                params=call.params,
+                inputs={**inputs, **sources},
+                data=self._data if call.implementation.uses_data else None,
+                network=call.implementation.network,
+            ),
+            f"pipeline.passes.{call.type_name}",
+            # A file is the same wherever it lies: its digest is in the key, not its path.
+            unkeyed=frozenset(call.implementation.sources),
+        )
+
+    def _add_checks(self, base: Input, tuned: Input, artifact: Input) -> None:
+        roles: dict[str, Input] = {"artifact": artifact, "model": tuned}
+        needed = {role for call in self._chain.checks for role in call.implementation.needs}
+        evaluation = self._chain.evaluation
+        if evaluation is not None:
+            for role, checkpoint in (("base_answers", base), ("tuned_answers", tuned)):
+                if role in needed:
+                    name = f"evaluate-{role.removesuffix('_answers')}"
+                    roles[role] = self._add_pass(name, evaluation, {"model": checkpoint})
+        for call in self._chain.checks:
+            self._add_check(call, roles)
+
+    def _add_check(self, call: CheckCall, roles: Mapping[str, Input]) -> None:
+        toolchain = self._toolchains["target"]
+        self._add(
+            Step(
+                name=call.name,
+                kind="check",
+                type=call.type_name,
+                target=toolchain.target,
+                toolchain=toolchain.digest,
+                key="",
+                seed=self._loaded.config.seed,
+                params=call.params,
+                inputs={role: roles[role] for role in call.implementation.needs},
+                data=self._data if call.implementation.uses_data else None,
+            ),
+            f"pipeline.checks.{call.type_name}",
+        )
+
+    def _add(self, step: Step, module: str, unkeyed: frozenset[str] = frozenset()) -> StepInput:
+        facts = facts_of(
+            type_name=step.type,
+            code=code_digest(module),
+            params={k: v for k, v in step.params.items() if k not in unkeyed},
+            inputs=step.inputs,
+            data=step.data,
+            toolchain=step.toolchain,
+            seed=step.seed,
+        )
+        step = step.model_copy(update={"key": key_of(facts)})
+        cached = self._cache.find(step.key)
+        reason = "cached" if cached else self._history.reason(step.name, facts, _producers(step))
+        self._steps.append(PlannedStep(step, cached, reason))
+        self._facts[step.name] = facts
+        return StepInput(step=step.name, key=step.key)
+
+    def _sources(self, name: str, call: PassCall) -> dict[str, SourceInput]:
+        """Return the user's files that ``call`` names, as inputs ``<parameter>.<index>``."""
+        sources = {}
+        for param in call.implementation.sources:
+            for index, relative in enumerate(source_paths(call.params[param])):
+                role = f"{param}.{index}"
+                path = self._loaded.path(relative)
+                root = f"{name}.{role}"
+                self._mounts[root] = Mount(root, path)
+                sources[role] = SourceInput(
+                    ref=PathRef(root=root, path="" if path.is_dir() else path.name),
+                    digest=self._cache.digests.tree(path),
+                )
+        return sources
+
+    def _data_input(self) -> DataInput | None:
+        for name, spec in self._loaded.config.data.items():
+            path = self._loaded.data_files[name]
+            root = f"data.{name}"
+            self._mounts[root] = Mount(root, path)
+            return DataInput(
+                name=name,
+                ref=PathRef(root=root, path=path.name),
+                digest=self._cache.digests.file(path),
+                spec=spec,
+            )
+        return None
+
+    def _notes(self) -> list[str]:
+        model = self._loaded.config.model
+        notes = []
+        if model.trust_remote_code:
+            notes.append("trust_remote_code: Python code that comes with the model will run")
+        if model.weights == "any":
+            notes.append('weights = "any": pickled weights may run code when they are loaded')
+        return notes
+
+
+def _producers(step: Step) -> dict[str, str]:
+    """Return the name of the step behind each input that another step makes."""
+    inputs = step.inputs.items()
+    return {role: source.step for role, source in inputs if isinstance(source, StepInput)}

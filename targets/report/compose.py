@@ -1,0 +1,91 @@
+"""From a plan and its results to the report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import tomli
+from pydantic import JsonValue
+
+from pipeline.result import Status, StepResult
+from targets.config.load import LoadedConfig
+from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.report.model import InputsReport, PassReport, Report, ToolchainReport
+
+
+def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepResult]) -> Report:
+    """Return the report of ``plan``, all of whose steps have a result."""
+    checks = [results[planned.step.name] for planned in plan.steps if planned.step.kind == "check"]
+    verdicts = tuple(verdict for result in checks for verdict in result.verdicts)
+    artifact = results[plan.artifact]
+    return Report(
+        build=plan.build,
+        target=plan.target,
+        status=overall(verdict.status for verdict in verdicts),
+        quern=quern_version(),
+        inputs=_inputs(loaded, plan),
+        toolchain=ToolchainReport(
+            digest=plan[plan.artifact].step.toolchain,
+            runtime=artifact.origin.get("runtime", ""),
+            base_image=artifact.origin.get("base_image", ""),
+            image=artifact.origin.get("image", ""),
+            python=artifact.origin.get("python", ""),
+            versions=artifact.versions,
+        ),
+        passes=tuple(_pass(planned, results[planned.step.name]) for planned in plan.steps),
+        checks=verdicts,
+        latency=_evidence(checks, "latency"),
+        quality=_evidence(checks, "quality"),
+        files=artifact.files,
+        notes=plan.notes,
+    )
+
+
+def overall(statuses: Iterable[Status]) -> Status:
+    """Return the worst of ``statuses``: failed before unverified before passed."""
+    found = set(statuses)
+    if "failed" in found:
+        return "failed"
+    return "unverified" if "unverified" in found else "passed"
+
+
+def quern_version() -> str:
+    """Return the version of Quern: of the installed package, else of this checkout."""
+    try:
+        return version("quern")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[2] / "pyproject.toml"
+        return str(tomli.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+
+
+def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
+    return PassReport(
+        name=planned.step.name,
+        type=planned.step.type,
+        key=planned.step.key,
+        cached=planned.cached is not None,
+        reason=planned.reason,
+        seconds=result.seconds,
+        peak_rss_bytes=result.peak_rss_bytes,
+        metrics=result.metrics,
+    )
+
+
+def _evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
+    return next((result.evidence for result in checks if result.type == name), {})
+
+
+def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:
+    model = loaded.config.model
+    data = next((planned.step.data for planned in plan.steps if planned.step.data), None)
+    return InputsReport(
+        config=hashlib.sha256(loaded.file.read_bytes()).hexdigest(),
+        model=model.source or "made from text by the pretrain pass",
+        data={data.name: data.digest} if data else {},
+        seed=loaded.config.seed,
+        trust_remote_code=model.trust_remote_code,
+        weights=model.weights,
+    )

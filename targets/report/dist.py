@@ -1,0 +1,72 @@
+"""Writing ``dist/<build>/<target>/``: whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from filelock import FileLock
+
+from targets.cache import CachedStep, link_tree
+from targets.digests import Digests
+from targets.report.markdown import to_markdown
+from targets.report.model import Report
+
+MODEL_DIR = "model"
+REPORT_FILE = "report.json"
+MARKDOWN_FILE = "report.md"
+
+
+def write_dist(dist: Path, report: Report, artifact: CachedStep | Path, digests: Digests) -> Path:
+    """Put the artifact and its report at ``dist/<build>/<target>`` and return that folder.
+
+    The folder is made beside its place and renamed into it; an artifact that is there already,
+    with the same bytes, is kept.
+    """
+    folder = dist / report.build / report.target
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    source = artifact.output if isinstance(artifact, CachedStep) else artifact
+    with FileLock(folder.parent / f".{report.target}.lock"):
+        if _is_linked(source, folder / MODEL_DIR):
+            _write_reports(folder, report)
+            return folder
+        fresh = folder.with_name(f".{report.target}.{uuid.uuid4().hex[:8]}")
+        try:
+            link_tree(source, fresh / MODEL_DIR)
+            for file in report.files:
+                if (source / file.path).exists():
+                    digests.remember(source / file.path, file.sha256)
+            _write_reports(fresh, report)
+            _swap(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def _is_linked(source: Path, model: Path) -> bool:
+    """Return whether ``model`` holds exactly the files of ``source``, by hard links."""
+    wanted = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
+    there = {path.relative_to(model): path for path in model.rglob("*") if path.is_file()}
+    return wanted.keys() == there.keys() and all(
+        wanted[name].samefile(there[name]) for name in wanted
+    )
+
+
+def _write_reports(folder: Path, report: Report) -> None:
+    _write(folder / REPORT_FILE, report.model_dump_json(indent=2) + "\n")
+    _write(folder / MARKDOWN_FILE, to_markdown(report))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

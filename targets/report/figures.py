@@ -1,0 +1,56 @@
+"""How figures are written for people: sizes, times, shares, limits."""
+
+from __future__ import annotations
+
+from pipeline.result import Verdict
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def size(count: float) -> str:
+    """Return ``4.2 MB`` for bytes (powers of 1,000)."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < 1000 or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Return ``0.42 s``, ``12.3 s`` or ``3 min 05 s``."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def percent(share: float | None) -> str:
+    """Return ``93.4 %`` for 0.934, an en dash for nothing."""
+    return "–" if share is None else f"{share * 100:.1f} %"
+
+
+def verdict_value(verdict: Verdict) -> str:
+    """Return the measured figure with its unit."""
+    return _with_unit(verdict.value, verdict.unit)
+
+
+def verdict_limit(verdict: Verdict) -> str:
+    """Return the limit with its relation and unit, e.g. ``<= 20 ms``."""
+    if verdict.limit is None:
+        return "–"
+    relation = {"<=": "≤", ">=": "≥", "==": "="}.get(verdict.relation or "", "")
+    return f"{relation} {_with_unit(verdict.limit, verdict.unit)}".strip()
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    if unit == "share":
+        return percent(value)
+    if unit == "bytes":
+        return size(value)
+    text = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
+    return f"{text} {unit}".strip()

@@ -1,0 +1,77 @@
+"""What ``report.json`` holds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from pipeline.model import Frozen
+from pipeline.result import FileDigest, Status, Verdict
+
+
+class ToolchainReport(Frozen):
+    """The toolchain that was really used."""
+
+    digest: str
+    runtime: str
+    """``docker`` or ``venv``: where the artifact was made, now or when it was cached."""
+    base_image: str = ""
+    """The base image by digest, or how it was bootstrapped; empty for a virtual environment."""
+    image: str = ""
+    python: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Library versions as seen by the process that ran the steps."""
+
+
+class PassReport(Frozen):
+    """One step of the chain. ``seconds`` and memory are those of the run that made the result."""
+
+    name: str
+    type: str
+    key: str
+    cached: bool
+    reason: str
+    seconds: float
+    peak_rss_bytes: int
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class InputsReport(Frozen):
+    """What the build was made from."""
+
+    config: str
+    """SHA-256 of the config file."""
+    model: str
+    data: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 per data set."""
+    seed: int = 0
+    trust_remote_code: bool = False
+    weights: str = "safetensors"
+
+
+class Report(Frozen):
+    """The report of one build of one target."""
+
+    schema_version: Literal[1] = 1
+    build: str
+    target: str
+    status: Status
+    quern: str
+    """Version of Quern."""
+    inputs: InputsReport
+    toolchain: ToolchainReport
+    passes: tuple[PassReport, ...]
+    checks: tuple[Verdict, ...]
+    latency: dict[str, JsonValue] = Field(default_factory=dict)
+    """Raw samples and figures of the ``latency`` check; times in milliseconds."""
+    quality: dict[str, JsonValue] = Field(default_factory=dict)
+    """``metric``, ``samples`` and its value for ``base``, ``tuned`` and ``artifact``."""
+    files: tuple[FileDigest, ...]
+    """The files of ``model/``."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of the artifact."""
+        return sum(file.bytes for file in self.files)

@@ -1,0 +1,58 @@
+"""The pinned software of a target: what it is, before anything is built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A target's hash-locked wheels and the environment they run in."""
+
+    target: str
+    platform: str
+    """Docker's name for it: ``linux/amd64``."""
+    python: str
+    """Minor version inside: ``3.11``."""
+    image_dir: Path
+    """Folder with ``Dockerfile``, ``requirements.in`` and ``requirements.lock``."""
+    environment: Mapping[str, str]
+    """Variables that decide results, e.g. capped instruction sets."""
+
+    @property
+    def lock(self) -> Path:
+        """Return the hash-locked requirements."""
+        return self.image_dir / "requirements.lock"
+
+    @cached_property
+    def digest(self) -> str:
+        """Return SHA-256 over lock, Python version, platform and environment.
+
+        It is part of every pass key, and deliberately independent of the runtime: docker and venv
+        share one cache.
+        """
+        facts = {
+            "lock": hashlib.sha256(self.lock.read_bytes()).hexdigest(),
+            "python": self.python,
+            "platform": self.platform,
+            "environment": dict(sorted(self.environment.items())),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ToolchainRecord:
+    """What was really used, for the report."""
+
+    digest: str
+    runtime: str
+    python: str
+    base_image: str = ""
+    """Reference with digest, or the recorded bootstrap; empty for a virtual environment."""
+    image: str = ""
+    details: Mapping[str, str] | None = None
