@@ -73,6 +73,7 @@ def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult
         complete = result.model_copy(
             update={
                 "files": files,
+                "origin": dict(plan.origin),
                 "seconds": round(time.monotonic() - started, 3),
                 "peak_rss_bytes": memory.bytes(),
             }

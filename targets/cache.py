@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -101,6 +102,14 @@ class Cache:
                 self._publish_all(folder)
                 shutil.rmtree(folder, ignore_errors=True)
 
+    @contextmanager
+    def scratch_folder(self) -> Iterator[Path]:
+        """Yield a fresh folder of which nothing is kept."""
+        folder = self.root / "scratch"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            yield Path(name)
+
     def recover(self) -> None:
         """Keep the finished steps of runs whose driver was killed, and remove their rest."""
         for folder in sorted((self.root / "work").glob("*")):
@@ -161,7 +170,7 @@ class Cache:
 
 
 def link_tree(source: Path, destination: Path) -> None:
-    """Make ``destination`` a copy of ``source`` by hard links, or by copying across file systems."""
+    """Make ``destination`` a copy of ``source``: hard links, or copies across file systems."""
     for file in sorted(source.rglob("*")):
         target = destination / file.relative_to(source)
         if file.is_dir():

@@ -1,0 +1,1 @@
+"""The checks: one module each (:mod:`pipeline.checks.base` says what a check is)."""

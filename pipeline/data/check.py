@@ -10,10 +10,11 @@ from pydantic import JsonValue
 from pipeline.data.chat import chat_messages
 from pipeline.data.examples import Example, make_examples
 from pipeline.data.load import Row, read_rows, text_of
-from pipeline.data.problems import DataProblem, ProblemList, did_you_mean
+from pipeline.data.problems import DataProblem, ProblemList
 from pipeline.data.spec import DataSpec
 from pipeline.data.split import Parts, sample, split
 from pipeline.data.template import Template, TemplateError
+from pipeline.suggest import did_you_mean
 
 _TEMPLATES = ("system", "prompt", "completion", "template")
 

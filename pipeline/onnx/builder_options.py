@@ -34,9 +34,13 @@ _FORMER = {
 RESERVED = {
     "adapter_path": "merge the adapter first: as separate MatMuls it is slower and less exact",
     "config_only": "the pass builds the whole model",
+    "dflash2_path": "it names a file that the plan does not know",
+    "dspark_path": "it names a file that the plan does not know",
     "filename": "the file is always model.onnx",
+    "hf_details": "the builder fills it in",
     "hf_remote": "use trust_remote_code",
     "hf_token": "the pass reads a local checkpoint only",
+    "kv_cache_scale_file": "it names a file that the plan does not know",
 }
 """Options that cannot be given by hand, and why."""
 

@@ -110,6 +110,4 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
             header = json.loads(stream.read(length))
         except ValueError as error:
             raise StepError(f"the header of {file.name} cannot be read: {error}") from error
-    return {
-        name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
-    }
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}

@@ -11,14 +11,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import JsonValue
 
+from pipeline.data.spec import DataSpec
 from pipeline.model import Frozen
 from pipeline.plan import DataInput, Kind
 
 P = TypeVar("P", bound=Frozen)
+
+
+@runtime_checkable
+class NeedsOfData(Protocol):
+    """Parameters that not every data set can serve."""
+
+    def problems_with(self, spec: DataSpec) -> list[str]:
+        """Return what of these parameters the data set cannot serve, and what to do."""
 
 
 class Reporter(Protocol):
@@ -61,7 +70,8 @@ class BasePass(ABC, Generic[P]):
     """Roles it reads and the kind of each: the planner wires the newest output of that kind."""
     produces: ClassVar[Kind]
     sources: ClassVar[tuple[str, ...]] = ()
-    """Parameters that are paths of the user's files; handed over as inputs of the same name."""
+    """Parameters that each are the path of a file or folder of the user's, relative to the config;
+    ``inputs[parameter]`` is where it lies for the running process."""
     uses_data: ClassVar[bool] = False
     runs_on: ClassVar[Literal["host", "target"]] = "host"
     """Whose toolchain runs it: the host target's, or each target's own."""

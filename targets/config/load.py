@@ -13,6 +13,7 @@ from pipeline.config.schema import HUB_PREFIX, BuildConfig
 from pipeline.data.check import check_rows
 from pipeline.data.load import read_rows
 from pipeline.suggest import did_you_mean
+from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import model_folder_problems
 from targets.config.positions import TomlPositions
 from targets.config.problems import problems_of
@@ -61,21 +62,49 @@ def load_config(
     lines = TomlPositions(text)
     if isinstance(document.get("model"), str):
         document["model"] = {"source": document["model"]}
+    if overrides.model is not None:
+        document["model"] = _with_source(document.get("model"), overrides.model)
     try:
         config = BuildConfig.model_validate(document)
     except ValidationError as error:
         problems = list(problems_of(error, BuildConfig, file, lines))
         rest = salvage(document, BuildConfig)
         if rest is not None:
-            loader = _Loader(file, rest, lines, overrides)
+            loader = _Loader(file, rest, lines, overrides, whole=False)
             loader.load(targets)
             problems += loader.problems
         raise ConfigError(list(dict.fromkeys(problems))) from None
-    loader = _Loader(file, config, lines, overrides)
+    loaded = _load(_Loader(file, config, lines, overrides), targets)
+    exact = _pinned(config)
+    if exact == config:
+        return loaded
+    return _load(_Loader(file, exact, lines, overrides), targets)
+
+
+def _load(loader: _Loader, targets: Sequence[Target]) -> LoadedConfig:
     loaded = loader.load(targets)
     if loader.problems:
         raise ConfigError(list(dict.fromkeys(loader.problems)))
     return loaded
+
+
+def _with_source(model: JsonValue, source: str) -> JsonValue:
+    """Return the ``[model]`` table with ``source``, a path relative to where the user stands."""
+    table = dict(model) if isinstance(model, dict) else {}
+    table.pop("pretrain", None)
+    if not source.startswith(HUB_PREFIX):
+        source = str(Path(source).expanduser().absolute())
+    return {**table, "source": source}
+
+
+def _pinned(config: BuildConfig) -> BuildConfig:
+    """Return ``config`` with a branch or tag of a hub model replaced by its commit."""
+    source = config.model.source
+    if source is None or not source.startswith(HUB_PREFIX):
+        return config
+    model = pinned(parse_hub_model(source))
+    exact = config.model.model_copy(update={"source": f"{HUB_PREFIX}{model.repo}@{model.revision}"})
+    return config.model_copy(update={"model": exact})
 
 
 class _Loader:
@@ -87,12 +116,14 @@ class _Loader:
         config: BuildConfig,
         lines: TomlPositions,
         overrides: Overrides,
+        whole: bool = True,
     ) -> None:
         self._file = file.absolute()
         self._shown = file
         self._config = config
         self._lines = lines
         self._overrides = overrides
+        self._whole = whole
         self.problems: list[Problem] = []
 
     def load(self, targets: Sequence[Target]) -> LoadedConfig:
@@ -114,7 +145,7 @@ class _Loader:
                 continue
             target = asked.get(name) or load_target(name)
             reader = ChainReader(self._config, target, self._shown, self._lines)
-            chains[name] = reader.read()
+            chains[name] = reader.read(self._whole)
             self.problems += reader.problems
             self._sources(chains[name])
         return chains
@@ -124,9 +155,9 @@ class _Loader:
         for call in calls:
             prefix = ("model", "pretrain") if call is chain.source else ("passes", call.name)
             for key in call.implementation.sources:
-                for path in source_paths(call.params[key]):
-                    if not (self._file.parent / path).exists():
-                        self._problem(f"there is no '{path}'", (*prefix, key), self._relative)
+                path = call.params[key]
+                if path is not None and not (self._file.parent / str(path)).exists():
+                    self._problem(f"there is no '{path}'", (*prefix, key), self._relative)
 
     @property
     def _relative(self) -> str:
@@ -134,14 +165,12 @@ class _Loader:
 
     def _model(self) -> Path | None:
         model = self._config.model
-        source = self._overrides.model or model.source
-        if self._overrides.model is None and (model.source is None) == (model.pretrain is None):
+        if (model.source is None) == (model.pretrain is None):
             self._problem("give exactly one of source and pretrain", ("model",))
             return None
-        if source is None or source.startswith(HUB_PREFIX):
+        if model.source is None or model.source.startswith(HUB_PREFIX):
             return None
-        base = Path.cwd() if self._overrides.model else self._file.parent
-        folder = (base / Path(source).expanduser()).absolute()
+        folder = (self._file.parent / Path(model.source).expanduser()).absolute()
         for message, suggestion in model_folder_problems(folder, model.weights):
             self._problem(
                 message if str(folder) in message else f"'{folder}' is not a model: {message}",
@@ -185,13 +214,6 @@ class _Loader:
         self.problems.append(
             Problem(message, self._shown, self._lines.line(path), ".".join(path), suggestion)
         )
-
-
-def source_paths(value: JsonValue) -> tuple[str, ...]:
-    """Return the paths that a parameter of ``sources`` names: one, or a list."""
-    if isinstance(value, list):
-        return tuple(str(item) for item in value)
-    return () if value is None else (str(value),)
 
 
 def _read(file: Path) -> str:

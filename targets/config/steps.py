@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from pipeline.checks.base import BaseCheck
-from pipeline.config.schema import BuildConfig, StepTable, TargetTable
-from pipeline.passes.base import BasePass
-from pipeline.registry import UnknownStepError, check_names, load_check, load_pass
+from pipeline.config.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
+from pipeline.passes.base import BasePass, NeedsOfData
+from pipeline.registry import UnknownStepError, check_types, load_check, load_pass
 from pipeline.suggest import did_you_mean
+from targets.config.hub import parse_hub_model
 from targets.config.positions import TomlPositions
 from targets.config.problems import Loc, dotted, problems_of
 from targets.errors import Problem
@@ -73,8 +74,12 @@ class ChainReader:
         self._lines = lines
         self.problems: list[Problem] = []
 
-    def read(self) -> Chain:
-        """Return the chain; meaningful only if :attr:`problems` stays empty."""
+    def read(self, whole: bool = True) -> Chain:
+        """Return the chain; meaningful only if :attr:`problems` stays empty.
+
+        ``whole`` is false for what is left of a config with wrong keys: then a pass is not blamed
+        for what was taken out.
+        """
         config = self._config
         passes = tuple(
             call
@@ -88,7 +93,8 @@ class ChainReader:
             )
         self._targets_overrides()
         chain = Chain(self._source(), passes, evaluation, self._checks())
-        self._wiring(chain)
+        if whole and len(passes) == len(config.passes):
+            self._wiring(chain)
         return chain
 
     def _wiring(self, chain: Chain) -> None:
@@ -96,13 +102,15 @@ class ChainReader:
         made = {"checkpoint"}
         for call in chain.passes:
             path = ("passes", call.name)
+            if call.implementation.uses_data and not self._config.data:
+                self._problem("needs a data set", path, "add [data.NAME]")
             for role, kind in call.implementation.consumes.items():
                 if kind not in made:
-                    self._problem(f"needs a {kind} ({role}), which no pass before it makes", path)
+                    self._problem(f"no pass before it makes its {role} (of kind {kind})", path)
             made.add(call.implementation.produces)
             if call.name in {"pretrain", "fetch", "evaluate-base", "evaluate-tuned"}:
                 self._problem("this name is used by a built-in step", path)
-        if "onnx" not in made and len(chain.passes) == len(self._config.passes):
+        if "onnx" not in made:
             self._problem("no pass makes an ONNX artifact", ("passes",), "add model_builder")
         for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
             self._problem("a pass has the same name", ("checks", name))
@@ -112,8 +120,15 @@ class ChainReader:
         if model.pretrain is not None:
             table = StepTable.model_validate(model.pretrain)
             return self._pass("pretrain", table, ("model", "pretrain"))
-        if model.source is not None and model.source.startswith("hf:"):
-            table = StepTable.model_validate({"source": model.source})
+        if model.source is not None and model.source.startswith(HUB_PREFIX):
+            try:
+                hub = parse_hub_model(model.source)
+            except ValueError as error:
+                self._problem(str(error), ("model", "source"))
+                return None
+            # The hub is asked for the commit of a branch only once all else is right.
+            revision = hub.revision if hub.is_pinned else "0" * 40
+            table = StepTable.model_validate({"repo": hub.repo, "revision": revision})
             return self._pass("fetch", table, ("model", "source"))
         return None
 
@@ -123,17 +138,17 @@ class ChainReader:
         if found is None:
             return None
         type_name, implementation = found
-        defaults = dict(self._target.builder_params())
+        builds = implementation.produces == "onnx"
+        defaults = dict(self._target.builder_params()) if builds else {}
         params = self._params(implementation.Params, table.params, overrides, defaults, path)
         if params is None:
             return None
-        precision = params.get("precision")
-        if "precision" in self._target.builder_params() and implementation.produces == "onnx":
-            self._check_precision(precision, path)
+        if builds:
+            self._check_precision(params.get("precision"), path)
         return PassCall(name, type_name, implementation, params)
 
     def _checks(self) -> tuple[CheckCall, ...]:
-        tables = {name: StepTable() for name in check_names()}
+        tables = {name: StepTable() for name in check_types()}
         tables = {**tables, **self._config.checks}
         calls = []
         for name, table in tables.items():
@@ -192,6 +207,10 @@ class ChainReader:
                 lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
             )
             return None
+        for data in self._config.data.values():
+            if isinstance(checked, NeedsOfData):
+                for problem in checked.problems_with(data):
+                    self._problem(problem, path)
         return checked.model_dump(mode="json")
 
     def _check_precision(self, precision: JsonValue, path: Loc) -> None:
@@ -215,7 +234,7 @@ class ChainReader:
                 (*place, "passes", name),
                 did_you_mean(name, self._config.passes),
             )
-        checks = {*check_names(), *self._config.checks}
+        checks = {*check_types(), *self._config.checks}
         for name in table.checks.keys() - checks:
             self._problem(
                 "there is no such check", (*place, "checks", name), did_you_mean(name, checks)

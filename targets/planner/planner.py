@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.code_digest import code_digest
+from pipeline.code_digest import CodeDigests
 from pipeline.plan import DataInput, Kind, PathRef, SourceInput, Step, StepInput
+from pipeline.registry import step_module
 from targets.cache import Cache
-from targets.config.load import LoadedConfig, source_paths
+from targets.config.load import LoadedConfig
 from targets.config.steps import CheckCall, PassCall
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
@@ -32,6 +33,7 @@ class Planner:
         self._cache = cache
         self._toolchains = {"target": target, "host": host}
         self._chain = loaded.chains[target.target]
+        self._code = CodeDigests()
         self._history = History(cache.root, loaded.file, target.target)
         self._steps: list[PlannedStep] = []
         self._facts: dict[str, Facts] = {}
@@ -90,7 +92,7 @@ class Planner:
                 data=self._data if call.implementation.uses_data else None,
                 network=call.implementation.network,
             ),
-            f"pipeline.passes.{call.type_name}",
+            step_module("pass", call.type_name),
             # A file is the same wherever it lies: its digest is in the key, not its path.
             unkeyed=frozenset(call.implementation.sources),
         )
@@ -122,13 +124,13 @@ class Planner:
                 inputs={role: roles[role] for role in call.implementation.needs},
                 data=self._data if call.implementation.uses_data else None,
             ),
-            f"pipeline.checks.{call.type_name}",
+            step_module("check", call.type_name),
         )
 
     def _add(self, step: Step, module: str, unkeyed: frozenset[str] = frozenset()) -> StepInput:
         facts = facts_of(
             type_name=step.type,
-            code=code_digest(module),
+            code=self._code.digest(module),
             params={k: v for k, v in step.params.items() if k not in unkeyed},
             inputs=step.inputs,
             data=step.data,
@@ -143,18 +145,18 @@ class Planner:
         return StepInput(step=step.name, key=step.key)
 
     def _sources(self, name: str, call: PassCall) -> dict[str, SourceInput]:
-        """Return the user's files that ``call`` names, as inputs ``<parameter>.<index>``."""
+        """Return the user's files that ``call`` names, as inputs named like the parameters."""
         sources = {}
         for param in call.implementation.sources:
-            for index, relative in enumerate(source_paths(call.params[param])):
-                role = f"{param}.{index}"
-                path = self._loaded.path(relative)
-                root = f"{name}.{role}"
-                self._mounts[root] = Mount(root, path)
-                sources[role] = SourceInput(
-                    ref=PathRef(root=root, path="" if path.is_dir() else path.name),
-                    digest=self._cache.digests.tree(path),
-                )
+            if call.params[param] is None:
+                continue
+            path = self._loaded.path(str(call.params[param]))
+            root = f"{name}.{param}"
+            self._mounts[root] = Mount(root, path)
+            sources[param] = SourceInput(
+                ref=PathRef(root=root, path="" if path.is_dir() else path.name),
+                digest=self._cache.digests.tree(path),
+            )
         return sources
 
     def _data_input(self) -> DataInput | None:

@@ -1,0 +1,171 @@
+"""Is the artifact whole and what it was asked to be? Graph, weights, config, tokenizer, loading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.model import Frozen
+from pipeline.passes.base import Inputs, StepError
+from pipeline.result import Verdict
+
+_WIDTHS = {"int4": 4, "int8": 8}
+_MIXING = {"rtn_last", "k_quant_last", "k_quant_mixed", "k_quant_linear"}
+
+
+class GraphParams(Frozen):
+    """What the artifact must be. By default, what the ``model_builder`` pass was asked for."""
+
+    precision: Literal["int4", "int8", "fp16", "bf16", "fp32"] | None = None
+    """Type of the linear layers' weights. Default: the pass's."""
+    min_quantized_share: float = Field(default=1.0, ge=0, le=1)
+    """Least share of the linear layers' weights that is quantized, nodes the pass was told to
+    exclude left aside."""
+
+
+class Check(BaseCheck[GraphParams]):
+    """Prove that the model folder is whole, agrees with itself and loads."""
+
+    Params = GraphParams
+    needs: ClassVar[tuple[Role, ...]] = ("artifact", "model")
+
+    def run(self, inputs: Inputs, params: GraphParams) -> Outcome:
+        """Judge the folder; nothing in it makes this raise."""
+        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.graph import OnnxModel
+        from pipeline.onnx.verdicts import flawless
+
+        folder = inputs["artifact"]
+        try:
+            config = GenAiConfig(folder)
+            model = OnnxModel(folder / config.filename)
+        except ValueError as error:
+            return Outcome((flawless("graph_readable", [str(error)], ""),))
+        return _Examination(inputs, params, config, model).outcome()
+
+
+class _Examination:
+    """The questions put to one model folder, in an order that keeps later ones safe to ask."""
+
+    def __init__(self, inputs: Inputs, params: GraphParams, config: Any, model: Any) -> None:
+        from pipeline.onnx.checkpoint import Checkpoint
+
+        self._inputs = inputs
+        self._params = params
+        self._config = config
+        self._model = model
+        self._asked: Mapping[str, JsonValue] = inputs.metrics.get("artifact", {})
+        self._checkpoint = Checkpoint(inputs["model"]) if "model" in inputs.paths else None
+        self._verdicts: list[Verdict] = []
+
+    def outcome(self) -> Outcome:
+        from pipeline.onnx import agreement, quantized, wholeness
+
+        model, config = self._model, self._config
+        layers = quantized.linear_layers(model)
+        whole = self._judge(
+            "external_data",
+            lambda: wholeness.external_data(model) + wholeness.stray_files(model),
+            f"{len(model.initializers)} initializers inside their files",
+        )
+        sound = self._judge(
+            "graph_structure",
+            lambda: wholeness.structure(model) + wholeness.unused_weights(model, config.logits),
+            f"{len(model.nodes)} nodes in order, all weights in use",
+        )
+        self._precision(layers)
+        self._judge("packing", lambda: quantized.packing(model), f"{len(layers)} linear layers")
+        if whole:
+            self._judge("finite_weights", lambda: quantized.numbers(model), "all finite")
+        self._judge(
+            "genai_config",
+            lambda: agreement.config_and_graph(config, model) + agreement.search_settings(config),
+            f"{config.layers} layers, vocabulary {config.vocabulary}, context {config.context}",
+        )
+        checkpoint = self._checkpoint
+        if checkpoint is not None:
+            self._judge(
+                "checkpoint",
+                lambda: (
+                    agreement.config_and_checkpoint(config, checkpoint)
+                    + quantized.conserved(layers, checkpoint.linear_weights)
+                ),
+                f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
+            )
+        self._loading(whole and sound)
+        widths: dict[str, JsonValue] = {}
+        for layer in layers:
+            widths[str(layer.bits)] = int(str(widths.get(str(layer.bits), 0))) + 1
+        return Outcome(tuple(self._verdicts), {"linear_layers_by_bits": widths})
+
+    def _judge(self, name: str, find: Callable[[], list[str]], fine: str) -> bool:
+        from pipeline.onnx.verdicts import flawless
+
+        try:
+            problems = find()
+        except (StepError, ValueError, KeyError, IndexError, OSError) as error:
+            problems = [f"cannot be judged: {error!r}"]
+        self._verdicts.append(flawless(name, problems, fine))
+        return not problems
+
+    def _precision(self, layers: list[Any]) -> None:
+        from pipeline.onnx.quantized import quantized_share, shortened
+        from pipeline.onnx.verdicts import held, unverified
+
+        precision = self._params.precision or self._asked.get("precision")
+        if precision is None:
+            why = "no precision asked for and none recorded"
+            self._verdicts.append(unverified("quantized_share", why))
+            return
+        if precision not in _WIDTHS:
+            if any(layer.bits < 16 for layer in layers):
+                found = [layer.node for layer in layers if layer.bits < 16]
+                self._judge("precision", lambda: [f"{name} is quantized" for name in found], "")
+            return
+        mixing = self._asked.get("algorithm") in _MIXING or bool(self._asked.get("mixed_precision"))
+        bits = frozenset({4, 8}) if mixing else frozenset({_WIDTHS[str(precision)]})
+        names = self._asked.get("nodes_to_exclude")
+        excluded = (
+            frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
+        )
+        share = quantized_share(layers, bits, excluded)
+        detail = f"{precision}: {shortened(share.left) or f'all of {share.total} weights'}"
+        verdict = held(
+            "quantized_share", share.value, ">=", self._params.min_quantized_share, "", detail
+        )
+        if verdict is not None:
+            self._verdicts.append(verdict)
+
+    def _loading(self, whole: bool) -> None:
+        """Load the folder, which a broken graph could crash rather than refuse."""
+        from pipeline.onnx.session import Session
+        from pipeline.onnx.tokenizers import tokenizer_problems
+        from pipeline.onnx.verdicts import unverified
+
+        if not whole:
+            why = "not tried: the graph or its data is not whole"
+            self._verdicts += [unverified("loads", why), unverified("tokenizer", why)]
+            return
+        sessions: list[Session] = []
+
+        def load() -> list[str]:
+            session = Session(self._inputs["artifact"], self._inputs.threads)
+            sessions.append(session)
+            return session.first_step_problems()
+
+        if not self._judge("loads", load, "loads and computes finite logits"):
+            self._verdicts.append(unverified("tokenizer", "not tried: the model does not load"))
+            return
+        self._judge(
+            "tokenizer",
+            lambda: tokenizer_problems(
+                self._inputs["artifact"],
+                self._config,
+                sessions[0],
+                self._inputs.paths.get("model"),
+            ),
+            "same ids and chat text as the checkpoint's",
+        )

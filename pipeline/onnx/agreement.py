@@ -1,0 +1,159 @@
+"""Do ``genai_config.json``, the graph and the checkpoint say the same?
+
+Each function returns what is wrong, one sentence per problem.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.onnx.checkpoint import Checkpoint, as_ids
+from pipeline.onnx.graph import OnnxModel, attributes, dimensions
+
+_ATTENTION = ("GroupQueryAttention", "MultiHeadAttention", "PagedAttention", "Attention")
+
+
+class GenAiConfig:
+    """``genai_config.json`` of a model folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads."""
+        try:
+            self.raw: Mapping[str, Any] = json.loads(
+                (folder / "genai_config.json").read_text("utf-8")
+            )
+            self.model: Mapping[str, Any] = self.raw["model"]
+            self.decoder: Mapping[str, Any] = self.model["decoder"]
+            self.layers = int(self.decoder["num_hidden_layers"])
+            self.vocabulary = int(self.model["vocab_size"])
+            self.context = int(self.model["context_length"])
+            self.filename = str(self.decoder["filename"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"genai_config.json cannot be used: {error!r}") from error
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Return the ids at which generation ends."""
+        return as_ids(self.model.get("eos_token_id"))
+
+    @property
+    def logits(self) -> str:
+        """Return the name of the output that holds the logits."""
+        return str(self.decoder.get("outputs", {}).get("logits", "logits"))
+
+    def names(self, group: str) -> set[str]:
+        """Return the names in ``inputs`` or ``outputs``, patterns filled in for every layer."""
+        found: set[str] = set()
+        for name in self.decoder.get(group, {}).values():
+            found |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
+        return found
+
+
+def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
+    """Inputs, outputs and sizes of the graph are those that the config names."""
+    problems: list[str] = []
+    for group, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
+        named, real = config.names(group), {value.name for value in values}
+        real -= set(model.initializers)
+        problems += [f"{group}: the graph has no {name}" for name in sorted(named - real)]
+        problems += [f"{group}: the config names no {name}" for name in sorted(real - named)]
+    problems += _vocabulary(config, model)
+    problems += _attention(config, model)
+    problems += _positions(config, model)
+    return problems
+
+
+def config_and_checkpoint(config: GenAiConfig, checkpoint: Checkpoint) -> list[str]:
+    """Sizes and end tokens are those of the checkpoint the artifact was built from."""
+    theirs = checkpoint.config
+    pairs = {
+        "num_hidden_layers": (config.layers, theirs.get("num_hidden_layers")),
+        "hidden_size": (config.decoder.get("hidden_size"), theirs.get("hidden_size")),
+        "head_size": (config.decoder.get("head_size"), checkpoint.head_size),
+        "num_attention_heads": (
+            config.decoder.get("num_attention_heads"),
+            theirs.get("num_attention_heads"),
+        ),
+        "num_key_value_heads": (
+            config.decoder.get("num_key_value_heads"),
+            theirs.get("num_key_value_heads"),
+        ),
+        "vocab_size": (config.vocabulary, theirs.get("vocab_size")),
+        "context_length": (config.context, theirs.get("max_position_embeddings")),
+    }
+    problems = [
+        f"{name} is {ours}, the checkpoint has {other}"
+        for name, (ours, other) in pairs.items()
+        if other is not None and ours != other
+    ]
+    missing = sorted(set(checkpoint.end_ids) - set(config.end_ids))
+    if missing:
+        problems.append(f"eos_token_id lacks {missing}, at which the checkpoint ends")
+    return problems
+
+
+def search_settings(config: GenAiConfig) -> list[str]:
+    """Generation can end, and the default length fits the context."""
+    problems = []
+    if not config.end_ids:
+        problems.append("eos_token_id is empty: generation never ends")
+    problems += [
+        f"{name} {token} is not a token of the vocabulary of {config.vocabulary}"
+        for name in ("eos_token_id", "bos_token_id", "pad_token_id")
+        for token in as_ids(config.model.get(name))
+        if not 0 <= token < config.vocabulary
+    ]
+    length = config.raw.get("search", {}).get("max_length")
+    if length is not None and int(length) > config.context:
+        problems.append(f"search.max_length {length} exceeds the context of {config.context}")
+    return problems
+
+
+def _vocabulary(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
+    for value in model.graph.output:
+        if value.name == config.logits:
+            last = dimensions(value)[-1]
+            if last != config.vocabulary:
+                yield f"vocab_size is {config.vocabulary}, the logits have {last}"
+
+
+def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
+    layers = model.of_type(*_ATTENTION)
+    if layers and len(layers) != config.layers:
+        yield f"num_hidden_layers is {config.layers}, the graph has {len(layers)} attention layers"
+    names = {"num_heads": "num_attention_heads", "kv_num_heads": "num_key_value_heads"}
+    for theirs, ours in names.items():
+        found = {attributes(node).get(theirs) for node in layers} - {None}
+        if found and found != {config.decoder.get(ours)}:
+            yield f"{ours} is {config.decoder.get(ours)}, the graph has {sorted(found)}"
+    makers = {name: node for node in model.nodes for name in node.output}
+    size = config.decoder.get("head_size")
+    for node in model.of_type("MatMulNBits", "MatMul"):
+        source = makers.get(node.input[0])
+        if source is None or source.op_type not in _ATTENTION:
+            continue
+        heads = attributes(source).get("num_heads")
+        width = _inputs_of(model, node)
+        if heads and size and width is not None and width != heads * size:
+            yield f"head_size is {size}, {node.name} reads {width} values from {heads} heads"
+
+
+def _inputs_of(model: OnnxModel, node: Any) -> int | None:
+    """Return how many values per token a linear layer reads."""
+    if node.op_type == "MatMulNBits":
+        return int(attributes(node)["K"])
+    tensor = model.initializers.get(node.input[1])
+    return int(tensor.dims[0]) if tensor is not None else None
+
+
+def _positions(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
+    """The rotary tables must reach to the end of the context."""
+    for node in model.of_type("GroupQueryAttention", "RotaryEmbedding"):
+        for name in node.input:
+            tensor = model.initializers.get(name)
+            if tensor is not None and "cos_cache" in name and tensor.dims[0] < config.context:
+                yield f"context_length is {config.context}, {name} ends at {tensor.dims[0]}"
+                return

@@ -1,0 +1,131 @@
+"""An ONNX model file to look into: nodes, weights, and where their bytes lie.
+
+Knows ``com.microsoft`` operators, which ``onnx.checker`` rejects ("No Op registered for
+SimplifiedLayerNormalization").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class External:
+    """Where an initializer's bytes lie: file beside the model, offset and length in bytes."""
+
+    location: str
+    offset: int
+    length: int | None
+
+    @property
+    def end(self) -> int:
+        """Return the first byte after it; the offset where no length is given."""
+        return self.offset + (self.length or 0)
+
+
+class OnnxModel:
+    """The graph of a model file, its subgraphs included, without its external data."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ``ValueError`` if the file is not an ONNX model."""
+        import onnx
+
+        self.path = path
+        try:
+            self.proto = onnx.load(str(path), load_external_data=False)
+        except Exception as error:  # protobuf's own error class differs between its versions
+            raise ValueError(f"{path.name} is not an ONNX model: {error}") from error
+        if not self.proto.graph.node:
+            raise ValueError(f"{path.name} holds an empty graph")
+
+    @property
+    def graph(self) -> Any:
+        """Return the main graph."""
+        return self.proto.graph
+
+    @cached_property
+    def nodes(self) -> tuple[Any, ...]:
+        """Return the nodes of the main graph and of its subgraphs."""
+        return tuple(node for graph in walk(self.graph) for node in graph.node)
+
+    @cached_property
+    def initializers(self) -> Mapping[str, Any]:
+        """Return all initializers by name."""
+        return {tensor.name: tensor for graph in walk(self.graph) for tensor in graph.initializer}
+
+    def of_type(self, *types: str) -> list[Any]:
+        """Return the nodes whose operator is one of ``types``."""
+        return [node for node in self.nodes if node.op_type in types]
+
+    def values(self, name: str) -> Any:
+        """Return an initializer as a numpy array, mapped from its file where it is external.
+
+        Raises ``ValueError`` or ``OSError`` if its bytes are not there.
+        """
+        import numpy as np
+        import onnx
+
+        tensor = self.initializers[name]
+        outside = external(tensor)
+        if outside is None:
+            return onnx.numpy_helper.to_array(tensor)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        file = self.path.parent / outside.location
+        return np.memmap(file, dtype, "r", outside.offset, tuple(tensor.dims) or (1,))
+
+
+def walk(graph: Any) -> Iterator[Any]:
+    """Yield ``graph`` and every graph inside its nodes' attributes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    yield from walk(inner)
+
+
+def attributes(node: Any) -> dict[str, Any]:
+    """Return a node's attributes as Python values."""
+    import onnx
+
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+
+
+def external(tensor: Any) -> External | None:
+    """Return where a tensor's bytes lie, or ``None`` where they are in the model file itself.
+
+    Raises ``ValueError`` for entries that are not numbers.
+    """
+    import onnx
+
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return None
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    length = entries.get("length")
+    return External(
+        location=entries.get("location", ""),
+        offset=int(entries.get("offset", 0)),
+        length=None if length is None else int(length),
+    )
+
+
+def byte_size(tensor: Any) -> int:
+    """Return how many bytes a tensor of that type and shape takes; 4-bit types are packed."""
+    import onnx
+
+    four_bits = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+    count = math.prod(tensor.dims)
+    if tensor.data_type in four_bits:
+        return (count + 1) // 2
+    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def dimensions(value: Any) -> tuple[int | str, ...]:
+    """Return the shape of a graph input or output; a symbolic dimension is its name."""
+    shape = value.type.tensor_type.shape
+    return tuple(dim.dim_param or int(dim.dim_value) for dim in shape.dim)

@@ -1,0 +1,152 @@
+"""Are the linear layers really quantized, and are the numbers in them sound?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.onnx.graph import OnnxModel, attributes
+
+_PACKED = "MatMulNBits"
+_SAMPLE = 5
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One linear layer of the graph. ``bits`` is 16 or 32 where it is not quantized."""
+
+    node: str
+    weight: str
+    weights: int
+    bits: int
+
+
+@dataclass
+class Share:
+    """How much of the linear layers is quantized, counted in weights."""
+
+    total: int = 0
+    quantized: int = 0
+    left: list[str] = field(default_factory=list)
+    """Layers that should be quantized and are not."""
+
+    @property
+    def value(self) -> float:
+        """Return the share; nothing at all counts as none."""
+        return self.quantized / self.total if self.total else 0.0
+
+
+def linear_layers(model: OnnxModel) -> list[Linear]:
+    """Return every product of hidden states with a stored matrix.
+
+    ``MatMulNBits`` holds its matrix packed; ``MatMul`` and ``Gemm`` have it as an initializer.
+    """
+    found = []
+    for node in model.of_type(_PACKED, "MatMul", "Gemm"):
+        if node.op_type == _PACKED:
+            facts = attributes(node)
+            count = int(facts["N"]) * int(facts["K"])
+            found.append(Linear(node.name, node.input[1], count, int(facts.get("bits", 4))))
+            continue
+        tensor = model.initializers.get(node.input[1])
+        if tensor is not None and len(tensor.dims) == 2:
+            bits = 32 if tensor.data_type == 1 else 16
+            found.append(Linear(node.name, tensor.name, math.prod(tensor.dims), bits))
+    return found
+
+
+def quantized_share(
+    layers: list[Linear], bits: frozenset[int], excluded: frozenset[str] = frozenset()
+) -> Share:
+    """Return the share of weights that are stored in one of the widths ``bits``.
+
+    ``excluded`` nodes were asked to stay in floating point and do not count.
+    """
+    share = Share()
+    for layer in layers:
+        if layer.node in excluded:
+            continue
+        share.total += layer.weights
+        if layer.bits in bits:
+            share.quantized += layer.weights
+        else:
+            share.left.append(f"{layer.node} has {layer.bits} bits")
+    return share
+
+
+def packing(model: OnnxModel) -> list[str]:
+    """Packed matrices and scales have the shapes that N, K, bits and block size demand.
+
+    The format is that of the operator's documentation (ContribOperators.md of onnxruntime): matrix
+    ``[N, blocks, block_size * bits / 8]``, scales ``[N, blocks]`` or flat.
+    """
+    problems = []
+    for node in model.of_type(_PACKED):
+        facts = attributes(node)
+        missing = [name for name in ("N", "K", "block_size") if name not in facts]
+        if missing or len(node.input) < 3:
+            problems.append(f"{node.name} lacks {', '.join(missing) or 'its scales'}")
+            continue
+        rows, bits, size = int(facts["N"]), int(facts.get("bits", 4)), int(facts["block_size"])
+        blocks = -(-int(facts["K"]) // size)
+        wanted = {
+            1: [(rows, blocks, size * bits // 8), (rows, blocks * size * bits // 8)],
+            2: [(rows, blocks), (rows * blocks,)],
+        }
+        zero = -(-blocks * bits // 8)
+        wanted[3] = [(rows, zero), (rows * zero,), (rows, blocks), (rows * blocks,)]
+        for index, shapes in wanted.items():
+            name = node.input[index] if index < len(node.input) else ""
+            if not name:
+                continue
+            tensor = model.initializers.get(name)
+            if tensor is None:
+                problems.append(f"{node.name}: {name} is not stored in the model")
+            elif tuple(tensor.dims) not in shapes:
+                problems.append(f"{name} has shape {list(tensor.dims)}, not {list(shapes[0])}")
+    return problems
+
+
+def numbers(model: OnnxModel) -> list[str]:
+    """Scales and all floating-point weights are finite, and no tensor of scales is all zero."""
+    import numpy as np
+
+    scales = {node.input[2] for node in model.of_type(_PACKED) if len(node.input) > 2}
+    problems = []
+    for name, tensor in model.initializers.items():
+        if not _is_float(tensor):
+            continue
+        try:
+            values = model.values(name)
+        except (OSError, ValueError) as error:
+            problems.append(f"{name} cannot be read: {error}")
+            continue
+        wide = values if values.dtype.kind == "f" else values.astype(np.float32)
+        wrong = int(values.size - np.count_nonzero(np.isfinite(wide)))
+        if wrong:
+            problems.append(f"{name}: {wrong} of {values.size} values are NaN or infinite")
+        elif name in scales and not np.any(wide):
+            problems.append(f"{name}: all scales are zero")
+    return problems
+
+
+def conserved(layers: list[Linear], expected: int) -> list[str]:
+    """The linear layers hold as many weights as those of the checkpoint: none lost, none twice."""
+    found = sum(layer.weights for layer in layers)
+    if found == expected:
+        return []
+    return [f"the linear layers hold {found} weights, those of the checkpoint {expected}"]
+
+
+def shortened(problems: list[str]) -> str:
+    """Return the first few problems as one text."""
+    more = len(problems) - _SAMPLE
+    return "; ".join(problems[:_SAMPLE]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _is_float(tensor: Any) -> bool:
+    import onnx
+
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    return tensor.data_type in kinds

@@ -1,0 +1,138 @@
+"""The artifact as it is used: loaded and asked through ``onnxruntime_genai``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.passes.base import StepError
+
+
+class Session:
+    """A loaded model folder. Greedy: the answer to a question is always the same."""
+
+    def __init__(self, folder: Path, threads: int | None = None, cpu: bool = False) -> None:
+        """Load ``folder``. Raises :class:`StepError` with the runtime's own message.
+
+        ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` leaves the artifact
+        as it is. ``cpu`` runs it on the CPU whatever it was built for: the numbers of every target
+        can be checked on a machine without its hardware.
+        """
+        import onnxruntime_genai
+
+        started = time.monotonic()
+        try:
+            config = onnxruntime_genai.Config(str(folder))
+            if cpu:
+                config.clear_providers()
+            if threads is not None:
+                options = {"session_options": {"intra_op_num_threads": threads}}
+                config.overlay(json.dumps({"model": {"decoder": options}}))
+            self.model: Any = onnxruntime_genai.Model(config)
+            self.tokenizer: Any = onnxruntime_genai.Tokenizer(self.model)
+        except MemoryError:
+            raise
+        except Exception as error:  # the library raises RuntimeError and its own types
+            raise StepError(f"onnxruntime_genai cannot load the model: {error}") from error
+        self.load_seconds = time.monotonic() - started
+        self.end_ids = frozenset(int(token) for token in self.tokenizer.eos_token_ids)
+
+    def generator(self, max_length: int, min_length: int = 0) -> Any:
+        """Return a fresh greedy generator for at most ``max_length`` tokens, prompt included.
+
+        Below ``min_length`` tokens no end token is chosen.
+        """
+        import onnxruntime_genai
+
+        params = onnxruntime_genai.GeneratorParams(self.model)
+        params.set_search_options(max_length=max_length, min_length=min_length, do_sample=False)
+        return onnxruntime_genai.Generator(self.model, params)
+
+    def stream(
+        self, prompt: Sequence[int], max_new_tokens: int, never_end: bool = False
+    ) -> Iterator[int]:
+        """Yield new tokens one by one, the end token included where the model gives one.
+
+        ``never_end`` keeps the model from ending early, so that exactly ``max_new_tokens`` come.
+        """
+        import numpy as np
+
+        if max_new_tokens < 1:
+            return
+        longest = len(prompt) + max_new_tokens
+        generator = self.generator(longest, longest if never_end else 0)
+        generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+        while not generator.is_done():
+            generator.generate_next_token()
+            token = int(generator.get_next_tokens()[0])
+            yield token
+            if token in self.end_ids and not never_end:
+                return
+
+    def first_step_problems(self) -> list[str]:
+        """Run one token through the model and return what is wrong with the logits."""
+        import numpy as np
+
+        generator = self.generator(2)
+        generator.append_tokens(np.asarray([0], dtype=np.int32))
+        logits = np.asarray(generator.get_output("logits"), dtype=np.float64)
+        wrong = int(logits.size - np.count_nonzero(np.isfinite(logits)))
+        if wrong:
+            return [f"{wrong} of {logits.size} logits are NaN or infinite"]
+        return ["all logits are equal"] if np.ptp(logits) == 0 else []
+
+
+@dataclass(frozen=True)
+class GenAiAnswerer:
+    """The :class:`pipeline.evaluation.Answerer` of an artifact."""
+
+    session: Session
+
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+        """Return the greedy new ids of each prompt, cut before the first end token."""
+        ends = self.session.end_ids
+        return [
+            [token for token in self.session.stream(prompt, max_new_tokens) if token not in ends]
+            for prompt in prompts
+        ]
+
+    def logprobs(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Return the natural log-probability of each token of each continuation."""
+        return [
+            self._logprobs(prompt, continuation)
+            for prompt, continuation in zip(prompts, continuations, strict=True)
+        ]
+
+    def _logprobs(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        import numpy as np
+
+        if not continuation:
+            return []
+        given = [*prompt, *continuation[:-1]]
+        generator = self.session.generator(len(given) + 1)
+        generator.append_tokens(np.asarray(given, dtype=np.int32))
+        logits = np.asarray(generator.get_output("logits"), dtype=np.float64)[0]
+        if len(logits) < len(continuation):
+            # A pruned output layer gives the last position only: feed the answer token by token.
+            logits = np.stack(list(self._stepwise(prompt, continuation)))
+        rows = logits[-len(continuation) :]
+        highest = rows.max(axis=-1, keepdims=True)
+        totals = np.log(np.exp(rows - highest).sum(axis=-1)) + highest[:, 0]
+        chosen = rows[np.arange(len(continuation)), np.asarray(continuation)]
+        return [float(value) for value in chosen - totals]
+
+    def _stepwise(self, prompt: Sequence[int], continuation: Sequence[int]) -> Iterator[Any]:
+        """Yield the logits that predict each token of ``continuation``, shape (vocabulary,)."""
+        import numpy as np
+
+        generator = self.session.generator(len(prompt) + len(continuation) + 1)
+        generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+        for token in continuation:
+            yield np.array(generator.get_output("logits"), dtype=np.float64)[0, -1]
+            generator.append_tokens(np.asarray([token], dtype=np.int32))

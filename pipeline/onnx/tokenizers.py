@@ -1,0 +1,92 @@
+"""Does the artifact cut text into the same tokens as the model it was built from?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.session import Session
+from pipeline.onnx.turns import load_tokenizer, turn_end
+
+SAMPLES = (
+    "Hello, world!",
+    "  two  spaces\tand a tab\nand a new line\n",
+    "Ünïcödé — naïve café, 東京, привет, 🙂👍🏽",
+    "numbers 1234567890 3.14159 -42 1,000,000",
+    "code: def f(x): return x**2  # comment",
+    "can't won't it's I'll we've",
+    "",
+)
+"""Texts that differ between most wrong tokenizers."""
+
+
+def tokenizer_problems(
+    folder: Path, config: GenAiConfig, session: Session, checkpoint: Path | None
+) -> list[str]:
+    """Return what is wrong with the tokenizer of the artifact in ``folder``.
+
+    Compared are the runtime's tokenizer, transformers' view of the same files and, where it is
+    here, the tokenizer of the checkpoint.
+    """
+    ours = load_tokenizer(folder)
+    source = ours if checkpoint is None else load_tokenizer(checkpoint)
+    problems = []
+    if len(ours) > config.vocabulary:
+        problems.append(f"the tokenizer has {len(ours)} tokens, the model {config.vocabulary}")
+    if ours.get_vocab() != source.get_vocab():
+        differing = set(ours.get_vocab().items()) ^ set(source.get_vocab().items())
+        problems.append(f"{len(differing)} tokens are not those of the checkpoint's tokenizer")
+    problems += _special(folder, config, ours, source)
+    problems += _same_ids(session, source, SAMPLES)
+    problems += _same_chat(session, source)
+    return problems
+
+
+def _special(folder: Path, config: GenAiConfig, ours: Any, source: Any) -> list[str]:
+    problems = [
+        f"{name} is {getattr(ours, name)}, the checkpoint has {getattr(source, name)}"
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+        if getattr(ours, name) != getattr(source, name)
+    ]
+    known = set(ours.get_vocab().values())
+    problems += [f"end token {token} is no token" for token in config.end_ids if token not in known]
+    end = turn_end(folder)
+    if end is not None and end not in config.end_ids:
+        text = ours.convert_ids_to_tokens(end)
+        problems.append(
+            f"the chat template ends a turn with {text} ({end}), at which generation does not end"
+        )
+    return problems
+
+
+def _same_ids(session: Session, source: Any, texts: Sequence[str]) -> list[str]:
+    problems = []
+    for text in texts:
+        expected = [int(token) for token in source.encode(text)]
+        found = [int(token) for token in session.tokenizer.encode(text)]
+        if found != expected:
+            problems.append(f"{text!r} becomes {found[:12]}, not {expected[:12]}")
+            continue
+        kept = [token for token in found if token not in source.all_special_ids]
+        back, wanted = session.tokenizer.decode(kept), source.decode(kept)
+        if back != wanted:
+            problems.append(f"{text!r} comes back as {back!r}, not {wanted!r}")
+    return problems
+
+
+def _same_chat(session: Session, source: Any) -> list[str]:
+    """The runtime renders the chat template as transformers does."""
+    if not source.chat_template:
+        return []
+    messages: list[Mapping[str, str]] = [{"role": "user", "content": "What is it?"}]
+    wanted = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    try:
+        found = session.tokenizer.apply_chat_template(
+            json.dumps(messages), add_generation_prompt=True
+        )
+    except Exception as error:  # the runtime's template engine raises RuntimeError and others
+        return [f"the runtime cannot apply the chat template: {error}"]
+    return [] if found == wanted else [f"the chat template gives {found!r}, not {wanted!r}"]

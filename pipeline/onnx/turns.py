@@ -1,0 +1,42 @@
+"""The tokenizer of a model folder, and the token with which its chat template ends a turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.passes.base import StepError
+
+_ANSWER = "yes"
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the transformers tokenizer of ``folder``. Never runs code that lies there.
+
+    Raises :class:`StepError` if it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # transformers raises whatever its parsers do
+        raise StepError(f"the tokenizer in the model folder cannot be loaded: {error}") from error
+
+
+def turn_end(folder: Path) -> int | None:
+    """Return the special token that follows an answer in the chat template, if there is one.
+
+    For Phi-3 it is ``<|end|>``, which ``config.json`` does not name as an end token.
+    """
+    tokenizer = load_tokenizer(folder)
+    if not tokenizer.chat_template:
+        return None
+    question = [{"role": "user", "content": "Is it?"}]
+    answered = [*question, {"role": "assistant", "content": _ANSWER}]
+    before = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    if not whole.startswith(before + _ANSWER):
+        return None
+    rest = tokenizer.encode(whole[len(before) + len(_ANSWER) :], add_special_tokens=False)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    return next((int(token) for token in rest if token in special), None)

@@ -1,0 +1,50 @@
+"""Verdicts from problems and from figures."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pipeline.onnx.quantized import shortened
+from pipeline.result import Verdict
+
+
+def flawless(name: str, problems: list[str], fine: str) -> Verdict:
+    """Return a verdict that passes only without problems; ``fine`` says what was found good."""
+    return Verdict(
+        name=name,
+        status="failed" if problems else "passed",
+        value=len(problems),
+        limit=0,
+        relation="==",
+        unit="problems",
+        detail=shortened(problems) or fine,
+    )
+
+
+def unverified(name: str, why: str) -> Verdict:
+    """Return a verdict that could not be reached."""
+    return Verdict(name=name, status="unverified", detail=why)
+
+
+def held(
+    name: str,
+    value: float,
+    relation: Literal["<=", ">="],
+    limit: float | None,
+    unit: str = "",
+    detail: str = "",
+) -> Verdict | None:
+    """Return the verdict on a figure, or ``None`` where no limit is set. NaN never passes."""
+    if limit is None:
+        return None
+    good = value <= limit if relation == "<=" else value >= limit
+    return Verdict(
+        name=name,
+        status="passed" if good and not math.isnan(value) else "failed",
+        value=value,
+        limit=limit,
+        relation=relation,
+        unit=unit,
+        detail=detail,
+    )

@@ -1,0 +1,63 @@
+"""Asks a checkpoint the held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.passes.base import BasePass, Inputs, StepError
+from pipeline.plan import Kind
+from pipeline.training.params import ModelLoading
+
+
+class EvaluateParams(ModelLoading):
+    """How much is asked, and how."""
+
+    max_samples: int | None = Field(default=None, ge=1)
+    """Only the first so many held-out rows; all by default."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens; by default a little more than the longest expected one."""
+    batch_size: int = Field(default=64, ge=1)
+    """Prompts per forward pass."""
+
+
+class Pass(BasePass[EvaluateParams]):
+    """Measure a checkpoint on the held-out part."""
+
+    Params = EvaluateParams
+    consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
+    produces: ClassVar[Kind] = "predictions"
+    uses_data: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
+        """Write the answers (:mod:`pipeline.evaluation`); return their scores."""
+        from pipeline.data.tokenize import Codec, PromptError
+        from pipeline.evaluation import answer, score
+        from pipeline.training.answerer import TorchAnswerer, end_ids
+        from pipeline.training.data import parts_of
+        from pipeline.training.determinism import prepare
+        from pipeline.training.loading import load_model, load_tokenizer
+
+        prepare(inputs.seed, inputs.threads)
+        examples = parts_of(inputs).eval[: params.max_samples]
+        tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
+        model = load_model(inputs["model"], params).eval()
+        answerer = TorchAnswerer(
+            model, tokenizer.pad_token_id, end_ids(model, tokenizer), params.batch_size
+        )
+        try:
+            answers = answer(
+                answerer,
+                Codec(tokenizer),
+                examples,
+                inputs.report,
+                params.max_new_tokens,
+                params.batch_size,
+            )
+        except PromptError as error:
+            raise StepError(str(error), cause="bad_input") from error
+        answers.save(out_dir)
+        return score(answers).model_dump(mode="json")

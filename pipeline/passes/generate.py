@@ -1,0 +1,114 @@
+"""Lets an artifact answer and streams what it says: what ``try`` runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue, model_validator
+from typing_extensions import Self
+
+from pipeline.model import Frozen
+from pipeline.passes.base import BasePass, Inputs, StepError
+from pipeline.plan import Kind
+
+
+class Turn(Frozen):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class GenerateParams(Frozen):
+    """What is asked: exactly one of ``text``, ``messages`` and ``prompt``."""
+
+    text: str | None = None
+    """What the user says; wrapped in the chat template where the tokenizer has one."""
+    messages: tuple[Turn, ...] | None = Field(default=None, min_length=1)
+    """A whole conversation for the chat template."""
+    prompt: str | None = None
+    """Raw text, given to the model as it is."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of the session. Default: as the artifact says."""
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        given = [name for name in ("text", "messages", "prompt") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"give exactly one of text, messages, prompt (found {found})")
+        return self
+
+
+class Pass(BasePass[GenerateParams]):
+    """Answer one question."""
+
+    Params = GenerateParams
+    consumes: ClassVar[dict[str, Kind]] = {"artifact": "onnx"}
+    produces: ClassVar[Kind] = "predictions"
+    runs_on: ClassVar[Literal["host", "target"]] = "target"
+
+    def run(self, inputs: Inputs, params: GenerateParams, out_dir: Path) -> dict[str, JsonValue]:
+        """Stream the answer as text events and write it to ``answer.txt``."""
+        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.session import Session
+
+        folder = inputs["artifact"]
+        session = Session(folder, params.threads)
+        try:
+            context = GenAiConfig(folder).context
+        except ValueError as error:
+            raise StepError(str(error)) from error
+        prompt = [
+            int(token) for token in session.tokenizer.encode(_question(folder, session, params))
+        ]
+        room = context - len(prompt)
+        if not prompt or room < 1:
+            raise StepError(
+                f"the question has {len(prompt)} tokens; between 1 and {context - 1} fit",
+                cause="bad_input",
+            )
+        stream = session.tokenizer.create_stream()
+        pieces: list[str] = []
+        times = [time.perf_counter()]
+        for token in session.stream(prompt, min(params.max_new_tokens, room)):
+            times.append(time.perf_counter())
+            if token in session.end_ids:
+                break
+            pieces.append(stream.decode(token))
+            inputs.report.text(pieces[-1])
+        (out_dir / "answer.txt").write_text("".join(pieces), "utf-8")
+        decoding = times[-1] - times[1]
+        return {
+            "prompt_tokens": len(prompt),
+            "new_tokens": len(pieces),
+            "load_seconds": session.load_seconds,
+            "first_token_ms": 1000 * (times[1] - times[0]),
+            "tokens_per_second": (len(times) - 2) / decoding if decoding > 0 else None,
+        }
+
+
+def _question(folder: Path, session: Any, params: GenerateParams) -> str:
+    """Return the text that the model continues."""
+    if params.prompt is not None:
+        return params.prompt
+    if params.text is not None and not _has_template(folder):
+        return params.text
+    turns = params.messages or (Turn(role="user", content=params.text or ""),)
+    messages = json.dumps([turn.model_dump() for turn in turns])
+    try:
+        rendered: str = session.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+    except Exception as error:  # the runtime's template engine raises RuntimeError and others
+        raise StepError(f"the chat template refuses the messages: {error}") from error
+    return rendered
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    return bool(config.get("chat_template"))

@@ -1,0 +1,80 @@
+"""A PyTorch model that can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class TorchAnswerer:
+    """An :class:`pipeline.evaluation.Answerer` over a transformers model, in batches."""
+
+    model: Any
+    pad_id: int
+    end_ids: frozenset[int]
+    batch_size: int
+
+    @torch.inference_mode()
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+        """Return the greedy new ids of each prompt, cut before the first end token."""
+        answers: list[list[int]] = []
+        for start in range(0, len(prompts), self.batch_size):
+            ids, mask = self._padded(prompts[start : start + self.batch_size], left=True)
+            made = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=self.pad_id,
+                eos_token_id=sorted(self.end_ids) or None,
+            )
+            answers.extend(self._cut(row) for row in made[:, ids.shape[1] :].tolist())
+        return answers
+
+    @torch.inference_mode()
+    def logprobs(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Return the natural log-probability of each token of each continuation."""
+        found: list[list[float]] = []
+        for start in range(0, len(prompts), self.batch_size):
+            befores = prompts[start : start + self.batch_size]
+            afters = continuations[start : start + self.batch_size]
+            rows = [[*before, *after] for before, after in zip(befores, afters, strict=True)]
+            ids, mask = self._padded(rows, left=False)
+            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            for index, (before, after) in enumerate(zip(befores, afters, strict=True)):
+                first = len(before) - 1  # the logits at a position are of the token after it
+                chosen = logits[index, first : first + len(after)].float().log_softmax(-1)
+                wanted = torch.tensor(list(after), device=chosen.device)
+                found.append(chosen.gather(1, wanted[:, None])[:, 0].tolist())
+        return found
+
+    def _padded(
+        self, rows: Sequence[Sequence[int]], left: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask of shape [rows, longest], on the model's device."""
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.pad_id)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            place = slice(width - len(row), width) if left else slice(0, len(row))
+            ids[index, place] = torch.tensor(list(row))
+            mask[index, place] = 1
+        return ids.to(self.model.device), mask.to(self.model.device)
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        end = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))
+        return ids[:end]
+
+
+def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return every token that ends an answer: the generation config's and the tokenizer's."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured, tokenizer.eos_token_id]
+    return frozenset(token for token in listed if token is not None)

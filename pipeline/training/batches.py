@@ -1,0 +1,69 @@
+"""Training rows as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.data.tokenize import IGNORED, Tokens
+
+
+@dataclass(frozen=True)
+class PaddedBatches:
+    """Collates rows of one sequence each, padded at the end to a multiple of 8."""
+
+    pad_id: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return ``input_ids``, ``labels`` and ``attention_mask`` of shape [rows, tokens]."""
+        width = -(-max(len(row["input_ids"]) for row in rows) // 8) * 8
+        ids = torch.full((len(rows), width), self.pad_id)
+        labels = torch.full((len(rows), width), IGNORED)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            size = len(row["input_ids"])
+            ids[index, :size] = torch.tensor(row["input_ids"])
+            labels[index, :size] = torch.tensor(row["labels"])
+            mask[index, :size] = 1
+        return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+
+
+@dataclass(frozen=True)
+class PackedBatches:
+    """Collates bins of several sequences. Positions begin anew with each sequence, which is how
+    transformers tells them apart for the attention mask; so there is no ``attention_mask``."""
+
+    pad_id: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return ``input_ids``, ``labels`` and ``position_ids`` of shape [bins, tokens]."""
+        width = max(len(row["input_ids"]) for row in rows)
+        ids = torch.full((len(rows), width), self.pad_id)
+        labels = torch.full((len(rows), width), IGNORED)
+        positions = torch.zeros((len(rows), width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            size = len(row["input_ids"])
+            ids[index, :size] = torch.tensor(row["input_ids"])
+            labels[index, :size] = torch.tensor(row["labels"])
+            positions[index, :size] = torch.tensor(row["position_ids"])
+        return {"input_ids": ids, "labels": labels, "position_ids": positions}
+
+
+def rows_of(rows: Sequence[Tokens]) -> list[dict[str, list[int]]]:
+    """Return what :class:`PaddedBatches` takes."""
+    return [{"input_ids": list(row.ids), "labels": list(row.labels)} for row in rows]
+
+
+def bins_of(bins: Sequence[Sequence[Tokens]]) -> list[dict[str, list[int]]]:
+    """Return what :class:`PackedBatches` takes."""
+    return [
+        {
+            "input_ids": [token for row in rows for token in row.ids],
+            "labels": [label for row in rows for label in row.labels],
+            "position_ids": [place for row in rows for place in range(len(row.ids))],
+        }
+        for rows in bins
+    ]

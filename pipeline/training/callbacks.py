@@ -1,0 +1,99 @@
+"""What happens around training steps: progress, curves, the best weights, stopping early."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pipeline.passes.base import Reporter
+from pipeline.training.adapter import trainable
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Reports steps and keeps the curves of training and validation loss."""
+
+    def __init__(self, report: Reporter) -> None:
+        self.report = report
+        self.train_curve: list[tuple[int, float]] = []
+        self.validation_curve: list[tuple[int, float]] = []
+        self._newest: dict[str, float] = {}
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Take the newest figures."""
+        logs = logs or {}
+        if "loss" in logs:
+            loss = float(logs["loss"])
+            self.train_curve.append((state.global_step, round(loss, 6)))
+            self._newest["loss"] = loss
+        if "eval_loss" in logs:
+            loss = float(logs["eval_loss"])
+            self.validation_curve.append((state.global_step, round(loss, 6)))
+            self._newest["validation_loss"] = loss
+        if "loss" in logs or "eval_loss" in logs:
+            self.report.progress(state.global_step, state.max_steps, **self._newest)
+
+
+class Selection(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Remembers the weights with the lowest validation loss; stops when it no longer falls."""
+
+    def __init__(self, model: Any, keep_best: bool, patience: int | None, threshold: float) -> None:
+        self._model = model
+        self._keep_best = keep_best
+        self._patience = patience
+        self._threshold = threshold
+        self._mark = float("inf")
+        self._waited = 0
+        self._best: dict[str, Any] = {}
+        self.best_loss = float("inf")
+        self.best_step: int | None = None
+        self.stopped_early = False
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        """Measure after the last step too, whatever the interval."""
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **_: Any,
+    ) -> None:
+        """Judge the newest validation loss."""
+        loss = metrics["eval_loss"]
+        if loss < self.best_loss:
+            self.best_loss, self.best_step = loss, state.global_step
+            if self._keep_best:
+                self._best = {
+                    name: weight.detach().to("cpu", copy=True)
+                    for name, weight in trainable(self._model).items()
+                }
+        if loss < self._mark - self._threshold:
+            self._mark, self._waited = loss, 0
+        else:
+            self._waited += 1
+        if self._patience is not None and self._waited >= self._patience:
+            control.should_training_stop = True
+            self.stopped_early = state.global_step < state.max_steps
+
+    def restore(self) -> None:
+        """Put the best weights back, if they were to be kept."""
+        weights = trainable(self._model)
+        for name, value in self._best.items():
+            weights[name].data.copy_(value)

@@ -1,0 +1,116 @@
+"""Downloads from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from pipeline.passes.base import Reporter, StepError
+
+if TYPE_CHECKING:
+    from pipeline.passes.fetch import FetchParams
+
+_DESCRIPTIONS = ("*.json", "*.jinja", "*.model", "*.txt", "*.md", "LICENSE*", "NOTICE*")
+_PICKLED = ("*.bin", "*.pt", "*.pth")
+_TOKEN_HINT = "set HF_TOKEN to a token that may read it"  # noqa: S105 - says where one goes
+
+
+def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, JsonValue]:
+    """Download one commit of a repository into ``out_dir``.
+
+    The token, if any, is read from ``HF_TOKEN`` alone. Raises :class:`StepError` with cause
+    ``network`` where the hub does not answer, and ``bad_input`` where it refuses.
+    """
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import httpx
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    token = os.environ.get("HF_TOKEN") or False
+    where = f"{params.repo}@{params.revision}"
+    try:
+        found = HfApi(token=token).model_info(
+            params.repo, revision=params.revision, files_metadata=True, timeout=30
+        )
+        sizes = {item.rfilename: item.size or 0 for item in found.siblings or []}
+        names = chosen_files(list(sizes), params)
+        total = sum(sizes[name] for name in names)
+        done = 0
+        report.progress(0, total, "bytes")
+        for name in names:
+            hf_hub_download(
+                params.repo, name, revision=params.revision, local_dir=out_dir, token=token
+            )
+            done += sizes[name]
+            report.progress(done, total, "bytes")
+    except GatedRepoError as error:
+        raise StepError(
+            f"{params.repo} asks for its licence to be accepted",
+            f"accept it on the model's page and {_TOKEN_HINT}",
+            "bad_input",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise StepError(f"{params.repo} has no commit {params.revision}", cause="bad_input") from error
+    except RepositoryNotFoundError as error:
+        raise StepError(
+            f"there is no model {params.repo}, or it is private",
+            f"check the name; if it is private, {_TOKEN_HINT}",
+            "bad_input",
+        ) from error
+    except (
+        OfflineModeIsEnabled,
+        LocalEntryNotFoundError,
+        HfHubHTTPError,
+        httpx.HTTPError,
+        OSError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno == 28:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StepError(
+            f"{where} cannot be fetched: {reason}",
+            "check the network and HTTPS_PROXY, or set model to a local folder",
+            "network",
+        ) from error
+    shutil.rmtree(out_dir / ".cache", ignore_errors=True)  # the downloader's notes, with dates
+    return {
+        "repo": params.repo,
+        "revision": params.revision,
+        "files": len(names),
+        "bytes": sum(path.stat().st_size for path in out_dir.rglob("*") if path.is_file()),
+    }
+
+
+def chosen_files(names: list[str], params: FetchParams) -> list[str]:
+    """Return which of a repository's files are fetched: descriptions, tokenizer, one kind of
+    weights at the top level, and Python only where it is trusted.
+
+    Raises :class:`StepError` where there are no safetensors weights and no others are allowed.
+    """
+    top = sorted(name for name in names if "/" not in name)
+    weights = [name for name in top if name.endswith(".safetensors")]
+    if not weights:
+        if params.weights == "safetensors":
+            raise StepError(
+                f"{params.repo} has no safetensors weights",
+                'set weights = "any" to fetch pickled ones, which can hold code',
+                "bad_input",
+            )
+        weights = [name for name in top if any(fnmatch(name, kind) for kind in _PICKLED)]
+    if not weights:
+        raise StepError(f"{params.repo} has no weights", cause="bad_input")
+    others = [name for name in top if any(fnmatch(name, kind) for kind in _DESCRIPTIONS)]
+    code = [name for name in names if name.endswith(".py")] if params.trust_remote_code else []
+    return sorted({*others, *weights, *code})

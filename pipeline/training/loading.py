@@ -1,0 +1,71 @@
+"""Models and tokenizers from folders, never from a hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.passes.base import StepError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    from pipeline.training.params import ModelLoading
+
+
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
+    """Return the tokenizer of a checkpoint folder, with a padding token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StepError(f"the model's tokenizer cannot be loaded: {error}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    folder: Path,
+    loading: ModelLoading,
+    dtype: torch.dtype | str = "auto",
+    quantization: BitsAndBytesConfig | None = None,
+) -> Any:
+    """Return the causal language model of a checkpoint folder, on the GPU if there is one.
+
+    Raises :class:`StepError` where the folder has no safetensors weights (unless ``loading`` allows
+    others), needs code of its own, or is no causal language model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if loading.weights == "safetensors" and not any(folder.glob("*.safetensors")):
+        raise StepError(
+            "the model has no safetensors weights",
+            'convert them, or set weights = "any" to load pickled ones, which can hold code',
+            cause="bad_input",
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options: dict[str, Any] = {}
+    if quantization is not None:
+        options["quantization_config"] = quantization
+        options["device_map"] = {"": device}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=loading.trust_remote_code,
+            use_safetensors=True if loading.weights == "safetensors" else None,
+            **options,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        hint = ""
+        if "trust_remote_code" in str(error):
+            hint = "set trust_remote_code = true if you have read that code"
+        raise StepError(f"the model cannot be loaded: {error}", hint, "bad_input") from error
+    return model if quantization is not None else model.to(device)

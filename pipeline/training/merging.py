@@ -1,0 +1,123 @@
+"""The arithmetic of a merge."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from pipeline.passes.base import Inputs, StepError
+from pipeline.training.determinism import prepare
+from pipeline.training.loading import load_model
+from pipeline.training.quantization import BaseQuantization
+
+if TYPE_CHECKING:
+    from pipeline.passes.merge import MergeParams
+
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
+_REWRITTEN = ("config.json", "generation_config.json")
+
+
+def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
+    """Write base plus adapter as a checkpoint of plain weights; return how large the change is.
+
+    Raises :class:`StepError` where the adapter was made for another model.
+    """
+    import torch
+    from peft import PeftModel
+
+    prepare(inputs.seed, inputs.threads)
+    base, adapter = inputs["model"], inputs["adapter"]
+    quantization = BaseQuantization.load(adapter)
+    if params.into == "dequantized" and quantization is None:
+        raise StepError(
+            'into = "dequantized" needs a QLoRA adapter; this one was trained over float weights',
+            'remove into, or use the qlora pass',
+            "bad_input",
+        )
+    model = load_model(base, params)
+    base_dtype = model.dtype
+    model = model.to("cpu", torch.float32)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    rounded = 0
+    if quantization is not None and params.into != "original":
+        rounded = quantization.round_trip(model)
+    _check_fits(model, adapter)
+    try:
+        tuned = PeftModel.from_pretrained(model, adapter, is_trainable=False)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise StepError(_mismatch(error), cause="bad_input") from error
+    merged = tuned.merge_and_unload(safe_merge=True)
+    change = _relative_change(before, merged)
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = base_dtype if params.dtype == "base" else dtypes[params.dtype]
+    merged = merged.to(dtype)
+    if not all(bool(torch.isfinite(weight).all()) for weight in merged.parameters()):
+        raise StepError(f"merged weights are not finite in {dtype}", 'set dtype = "bf16" or "fp32"')
+    merged.save_pretrained(out_dir)
+    _copy_the_rest(base, out_dir)
+    _forget_paths(out_dir)
+    return {
+        "parameters": merged.num_parameters(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "into": "dequantized" if rounded else "original",
+        "dequantized_layers": rounded,
+        "relative_change": round(change, 6),
+    }
+
+
+def _check_fits(model: Any, adapter: Path) -> None:
+    """Raise :class:`StepError` where the adapter's layers or shapes are not the model's."""
+    from safetensors import safe_open
+
+    path = adapter / "adapter_model.safetensors"
+    if not path.is_file():
+        raise StepError("the adapter has no adapter_model.safetensors", cause="bad_input")
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    with safe_open(path, framework="pt") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 - not a dict
+            inside = name.removeprefix("base_model.model.")
+            layer, _, kind = inside.rpartition(".lora_")
+            if not layer:
+                continue
+            own = shapes.get(f"{layer}.weight")
+            if own is None:
+                raise StepError(_mismatch(f"there is no layer {layer}"), cause="bad_input")
+            side = 1 if kind.startswith("A.") else 0 if kind.startswith("B.") else None
+            found = tuple(tensors.get_slice(name).get_shape())
+            if side is not None and found[1 if side else 0] != own[side]:
+                raise StepError(_mismatch(f"{layer} has another size"), cause="bad_input")
+
+
+def _mismatch(detail: object) -> str:
+    return f"the adapter was made for another model: {detail}"
+
+
+def _relative_change(before: dict[str, Any], model: Any) -> float:
+    """Return ``|after - before| / |before|`` over all weights (Frobenius norms)."""
+    moved = total = 0.0
+    for name, weight in model.named_parameters():
+        old = before.get(name)
+        if old is not None and old.shape == weight.shape:
+            moved += float((weight.detach() - old).double().pow(2).sum())
+            total += float(old.double().pow(2).sum())
+    return (moved / total) ** 0.5 if total else 0.0
+
+
+def _copy_the_rest(base: Path, out_dir: Path) -> None:
+    """Copy what is no weight (tokenizer, chat template, licence, code) as it is."""
+    for path in sorted(base.iterdir()):
+        if not path.is_file() or path.name.startswith(".") or path.name.endswith(_WEIGHTS):
+            continue
+        if path.name not in _REWRITTEN or not (out_dir / path.name).exists():
+            shutil.copyfile(path, out_dir / path.name)
+
+
+def _forget_paths(out_dir: Path) -> None:
+    path = out_dir / "config.json"
+    settings = json.loads(path.read_text("utf-8"))
+    settings.pop("_name_or_path", None)
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")

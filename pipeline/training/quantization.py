@@ -1,0 +1,81 @@
+"""How a base is quantized while a QLoRA adapter is trained, and the weights that leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from pipeline.model import Frozen
+from pipeline.passes.base import StepError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+BASE_QUANTIZATION_FILE = "base_quantization.json"
+"""Beside a QLoRA adapter: a :class:`BaseQuantization`."""
+
+
+class BaseQuantization(Frozen):
+    """The 4-bit format of the base that an adapter was trained over."""
+
+    quant_type: Literal["nf4", "fp4"]
+    double_quant: bool
+    skip_modules: tuple[str, ...] = ()
+    weights_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights that were quantized."""
+
+    def config(self, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+        """Return what transformers loads a model with."""
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.quant_type,
+            bnb_4bit_use_double_quant=self.double_quant,
+            bnb_4bit_compute_dtype=compute_dtype,
+            llm_int8_skip_modules=list(self.skip_modules),
+        )
+
+    def round_trip(self, model: Any) -> int:
+        """Quantize and dequantize, in place, the weights that training saw quantized.
+
+        Returns how many were. ``model`` is the original base; its weights keep their format.
+        """
+        import torch
+        from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+        from torch import nn
+
+        count = 0
+        for name, module in model.named_modules():
+            if not isinstance(module, nn.Linear) or self._skips(name):
+                continue
+            weight = module.weight.data
+            packed, state = quantize_4bit(
+                weight.to(getattr(torch, self.weights_dtype)).contiguous(),
+                compress_statistics=self.double_quant,
+                quant_type=self.quant_type,
+            )
+            module.weight.data = dequantize_4bit(packed, state).to(weight.dtype).view_as(weight)
+            count += 1
+        return count
+
+    def save(self, folder: Path) -> None:
+        """Write :data:`BASE_QUANTIZATION_FILE` into ``folder``."""
+        (folder / BASE_QUANTIZATION_FILE).write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> BaseQuantization | None:
+        """Read the file from an adapter's folder; ``None`` if it was trained over a float base."""
+        path = folder / BASE_QUANTIZATION_FILE
+        if not path.is_file():
+            return None
+        try:
+            return cls.model_validate_json(path.read_text("utf-8"))
+        except ValidationError as error:
+            raise StepError(f"{path.name} of the adapter is broken: {error}") from error
+
+    def _skips(self, name: str) -> bool:
+        return any(name == skip or name.endswith("." + skip) for skip in self.skip_modules)

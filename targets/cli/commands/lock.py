@@ -1,0 +1,63 @@
+"""``lock``: pin every package of the host and of the toolchains, by version and hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from targets.cli import options
+from targets.host_lock import HOST_LOCKS, lock_host
+from targets.target import load_target, target_names
+from targets.toolchain.lock import Change, lock
+
+
+@click.command("lock", short_help="Pin the newest packages that work together.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Only the toolchain of this target. Repeatable. Default: all, and the host's own locks.",
+)
+@click.option("--keep", is_flag=True, help="Keep locked versions that still fit.")
+@options.json_option
+def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
+    """Resolve pyproject.toml and images/*/requirements.in again, and show what changed.
+
+    A changed toolchain lock changes the key of every step it runs: the next build makes them anew.
+    """
+    found = {}
+    for file, changes in _lock(targets, upgrade=not keep):
+        found[file] = changes
+        if not as_json:
+            click.echo(f"{file}: {f'{len(changes)} changed' if changes else 'unchanged'}")
+            for change in changes:
+                click.echo(f"  {change}")
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    file: [vars(change) for change in changes]
+                    for file, changes in found.items()
+                },
+                indent=2,
+            )
+        )
+
+
+def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
+    if not targets:
+        for host_lock in HOST_LOCKS:
+            yield host_lock.file, lock_host(host_lock, upgrade)
+    done = set()
+    for target in [load_target(name) for name in targets or target_names()]:
+        if target.image in done:
+            continue
+        done.add(target.image)
+        toolchain = target.toolchain()
+        yield (
+            str(toolchain.lock.relative_to(options.PROJECT)),
+            lock(toolchain, upgrade),
+        )

@@ -1,0 +1,75 @@
+"""``try``: ask a built artifact something, the first thing anyone wants to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from targets.cli import options
+from targets.console.answer import AnswerView
+from targets.errors import EnvironmentUnable
+from targets.report.dist import MODEL_DIR
+from targets.target import load_target
+from targets.try_artifact import fill_prompt, try_artifact
+
+
+@click.command("try", short_help="Ask a built artifact something.")
+@click.argument("text")
+@click.option("--config", type=click.Path(path_type=Path), default=options.DEFAULT_CONFIG)
+@click.option("--target", default="cpu", show_default=True, metavar="NAME")
+@click.option(
+    "--artifact",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Model folder (default: the one of the config's build in --dist).",
+)
+@click.option("--raw", is_flag=True, help="Send TEXT as it is, without the config's prompt.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True)
+@options.runtime_option
+@options.place_options
+@options.json_option
+def command(
+    text: str,
+    config: Path,
+    target: str,
+    artifact: Path | None,
+    raw: bool,
+    max_new_tokens: int,
+    runtime: str,
+    cache: Path | None,
+    dist: Path,
+    as_json: bool,
+) -> None:
+    """Load the artifact, stream its answer to TEXT, and show how fast it was."""
+    request = options.load_request(config, (target,), "cpu", {}, None)
+    build = request.loaded.config
+    folder = artifact or dist / build.name / target / MODEL_DIR
+    if not (folder / "genai_config.json").is_file():
+        raise EnvironmentUnable(
+            f"there is no artifact at {folder}", f"build it first: nox -s build-{target}"
+        )
+    spec = None if raw else next(iter(build.data.values()), None)
+    prompt, chat = fill_prompt(spec, text)
+    console = options.console(as_json)
+    view = AnswerView(console)
+    store = options.open_cache(cache)
+    from targets.runtimes.select import choose
+
+    result = try_artifact(
+        folder.absolute(),
+        {"prompt": prompt, "chat": chat, "max_new_tokens": max_new_tokens},
+        load_target(target).toolchain(),
+        choose(runtime, store.root, view.say),
+        store,
+        view,
+    )
+    if as_json:
+        click.echo(json.dumps(result.metrics, indent=2))
+        return
+    figures = result.metrics
+    console.print()
+    console.print(
+        f"[dim]first token {figures['first_token_ms']:.0f} ms, "
+        f"{figures['tokens_per_second']:.0f} tokens/s[/]"
+    )

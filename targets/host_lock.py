@@ -1,0 +1,102 @@
+"""The locks of Quern's own Python packages on this machine: to run it, to work on it, to start it.
+
+::
+
+    requirements.lock       what ``python -m targets`` imports
+    requirements-dev.lock   that, and what tests, lint and types need
+    requirements-nox.lock   nox alone, for the ``./nox`` launcher
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.lock import Change
+from targets.toolchain.process import ToolFailed
+from targets.toolchain.uv import index_environment, uv
+
+_PROJECT = Path(__file__).parents[1]
+_PYTHON = "3.10"
+"""The oldest Python that runs Quern; the locks hold for all newer ones too."""
+
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;]+)", re.MULTILINE)
+
+_HEADER = "# Made by `nox -s lock` from pyproject.toml. Do not edit.\n"
+
+
+@dataclass(frozen=True)
+class HostLock:
+    """One lock file and the part of pyproject.toml it pins."""
+
+    file: str
+    source: tuple[str, ...]
+    """uv's arguments that name that part."""
+    agrees_with: str | None = None
+    """A lock whose versions this one must share."""
+
+
+HOST_LOCKS = (
+    HostLock("requirements.lock", ("pyproject.toml",)),
+    HostLock("requirements-dev.lock", ("pyproject.toml", "--group", "dev"), "requirements.lock"),
+    HostLock("requirements-nox.lock", ("--group", "nox"), "requirements-dev.lock"),
+)
+"""In the order in which they must be made."""
+
+
+def lock_host(lock: HostLock, upgrade: bool, project: Path = _PROJECT) -> tuple[Change, ...]:
+    """Write ``lock`` below ``project`` and return what changed, sorted by name.
+
+    Versions already locked are kept unless ``upgrade``. The file is replaced only when complete.
+    Raises ``EnvironmentUnable`` when the requirements cannot be resolved.
+    """
+    destination = project / lock.file
+    before = _versions(destination)
+    text = _HEADER + _compile(lock, upgrade, project)
+    partial = destination.with_name(f".{destination.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(destination)
+    after = _versions(destination)
+    return tuple(
+        Change(name, before.get(name), after.get(name))
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    )
+
+
+def _compile(lock: HostLock, upgrade: bool, project: Path) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / lock.file
+        if not upgrade and (project / lock.file).exists():
+            output.write_bytes((project / lock.file).read_bytes())
+        arguments = [
+            *("pip", "compile", *lock.source, "--output-file", str(output)),
+            *("--directory", str(project), "--universal", "--python-version", _PYTHON),
+            *("--generate-hashes", "--no-header", "--quiet"),
+            *("--no-emit-index-url", "--no-emit-find-links"),
+            *("--index-strategy", "unsafe-best-match"),  # as pip: the newest of all indexes
+            *(["--constraints", lock.agrees_with] if lock.agrees_with else []),
+            *(["--upgrade"] if upgrade else []),
+        ]
+        try:
+            uv(*arguments, environment=index_environment())
+        except ToolFailed as error:
+            raise EnvironmentUnable(
+                f"{lock.file} cannot be resolved:\n{error.output.strip()}",
+                "check pyproject.toml, and that pip's configured indexes can be reached",
+            ) from None
+        return output.read_text(encoding="utf-8")
+
+
+def _versions(path: Path) -> Mapping[str, str]:
+    """Return the locked version per package; several, where Pythons or systems need different."""
+    if not path.exists():
+        return {}
+    versions: dict[str, list[str]] = {}
+    for name, version in _PIN.findall(path.read_text(encoding="utf-8")):
+        versions.setdefault(name, []).append(version)
+    return {name: ", ".join(found) for name, found in versions.items()}

@@ -1,0 +1,121 @@
+"""Makes ``requirements.lock`` from ``requirements.in``: every version and every hash, nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.platforms import platform_named
+from targets.toolchain.process import ToolFailed
+from targets.toolchain.requirements import parse_lock
+from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.uv import index_environment, uv
+
+_PYTORCH_LOCAL = re.compile(r"^torch==\S+\+(?P<backend>cpu|cu\d+)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One package whose version differs from the lock before; ``None`` means: not in it."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"+ {self.name} {self.after}"
+        if self.after is None:
+            return f"- {self.name} {self.before}"
+        return f"  {self.name} {self.before} -> {self.after}"
+
+
+def lock(toolchain: Toolchain, upgrade: bool = False) -> tuple[Change, ...]:
+    """Write the lock of ``toolchain`` and return what changed, sorted by name.
+
+    Versions already locked are kept unless ``upgrade``. The resolution is for the toolchain's
+    Python and platform, whatever this machine is. The lock is replaced only when complete.
+    Raises ``EnvironmentUnable`` when the requirements cannot be resolved.
+    """
+    before = _versions(toolchain.lock)
+    text = _header(toolchain) + _compile(toolchain, upgrade)
+    pins = parse_lock(text, toolchain.lock)
+    _replace(toolchain.lock, text)
+    after = {str(pin.name): str(pin.version) for pin in pins}
+    names = sorted({*before, *after})
+    return tuple(
+        Change(name, before.get(name), after.get(name))
+        for name in names
+        if before.get(name) != after.get(name)
+    )
+
+
+def _versions(path: Path) -> Mapping[str, str]:
+    if not path.exists():
+        return {}
+    pins = parse_lock(path.read_text(encoding="utf-8"), path)
+    return {str(pin.name): str(pin.version) for pin in pins}
+
+
+def _header(toolchain: Toolchain) -> str:
+    return (
+        f"# Made by `nox -s lock` from requirements.in for CPython {toolchain.python} on "
+        f"{toolchain.platform}.\n# Do not edit.\n"
+    )
+
+
+def _compile(toolchain: Toolchain, upgrade: bool) -> str:
+    source = toolchain.image_dir / "requirements.in"
+    if not source.is_file():
+        raise EnvironmentUnable(f"{source} is missing", "it lists what the toolchain needs")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / source.name).write_bytes(source.read_bytes())
+        if toolchain.lock.exists() and not upgrade:
+            (work / toolchain.lock.name).write_bytes(toolchain.lock.read_bytes())
+        arguments = [
+            *("pip", "compile", source.name, "--output-file", toolchain.lock.name),
+            *("--directory", folder, "--quiet", "--no-header", "--generate-hashes"),
+            *("--no-emit-index-url", "--no-emit-find-links", "--only-binary", ":all:"),
+            *("--python-version", toolchain.python),
+            *("--python-platform", platform_named(toolchain.platform).uv),
+            *("--index-strategy", "unsafe-best-match"),  # as pip: the newest of all indexes
+            *(["--upgrade"] if upgrade else []),
+        ]
+        _resolve(arguments, source)
+        return (work / toolchain.lock.name).read_text(encoding="utf-8")
+
+
+def _resolve(arguments: list[str], source: Path) -> None:
+    """Try the user's own indexes first; only if they do not have it, PyTorch's for torch."""
+    indexes = index_environment()
+    try:
+        uv(*arguments, environment=indexes)
+        return
+    except ToolFailed as error:
+        failure = error
+    backend = _PYTORCH_LOCAL.search(source.read_text(encoding="utf-8"))
+    if backend is not None:
+        try:
+            uv(*arguments, "--torch-backend", backend["backend"], environment=indexes)
+            return
+        except ToolFailed as error:
+            failure = error
+    raise EnvironmentUnable(
+        f"{source} cannot be resolved:\n{failure.output.strip()}",
+        "check the requirements, and that pip's configured indexes can be reached",
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

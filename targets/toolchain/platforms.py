@@ -1,0 +1,58 @@
+"""What a platform is called by the tools that need to know: uv, pip and wheel tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+
+from targets.errors import EnvironmentUnable
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One platform, in the words of each tool."""
+
+    docker: str
+    """``linux/amd64``."""
+    machine: str
+    """As ``platform.machine()`` says it inside."""
+    uv: str
+    """Value of uv's ``--python-platform``."""
+    wheels: tuple[str, ...]
+    """Platform tags of the wheels that run there, best first."""
+
+    def tags(self, python: str) -> Iterator[Tag]:
+        """Yield the wheel tags that CPython ``python`` (``3.11``) accepts on this platform."""
+        major, minor = (int(part) for part in python.split("."))
+        yield from cpython_tags((major, minor), platforms=self.wheels)
+        yield from compatible_tags((major, minor), f"cp{major}{minor}", platforms=self.wheels)
+
+
+def _manylinux(machine: str, oldest: int, legacy: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the manylinux tags from glibc 2.28 (PEP 600) down to 2.``oldest``."""
+    modern = [f"manylinux_2_{minor}_{machine}" for minor in range(28, oldest - 1, -1)]
+    return (*modern, *(f"{name}_{machine}" for name in legacy))
+
+
+_PLATFORMS = {
+    platform.docker: platform
+    for platform in (
+        Platform(
+            docker="linux/amd64",
+            machine="x86_64",
+            uv="x86_64-manylinux_2_28",
+            wheels=_manylinux("x86_64", 5, ("manylinux2014", "manylinux2010", "manylinux1")),
+        ),
+    )
+}
+
+
+def platform_named(docker: str) -> Platform:
+    """Return the platform Docker calls ``docker``. Raises ``EnvironmentUnable`` if unknown."""
+    try:
+        return _PLATFORMS[docker]
+    except KeyError:
+        known = ", ".join(sorted(_PLATFORMS))
+        raise EnvironmentUnable(f"no toolchain for platform {docker}", f"known: {known}") from None

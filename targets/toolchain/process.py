@@ -1,0 +1,62 @@
+"""Runs the tools that make a toolchain (pip, uv, mmdebstrap) and turns their failures into errors."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.credentials import scrub
+
+DISK_FULL = "No space left on device"
+
+
+class ToolFailed(Exception):
+    """A tool ended with an error; ``output`` is what it said, without credentials."""
+
+    def __init__(self, tool: str, code: int, output: str) -> None:
+        super().__init__(f"{tool} ended with exit code {code}")
+        self.output = output
+
+    def last_line(self) -> str:
+        """Return the last line it said that is not empty."""
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        return lines[-1] if lines else str(self)
+
+
+def run_tool(
+    command: Sequence[str],
+    *,
+    tool: str,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path | None = None,
+) -> str:
+    """Run ``command`` and return its standard output.
+
+    Everything it said goes to ``log`` as well, without credentials. Raises :class:`ToolFailed` on
+    a non-zero exit, ``EnvironmentUnable`` when the disk is full or the tool cannot be started.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            env=None if environment is None else dict(environment),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise EnvironmentUnable(f"cannot start {tool}: {error.strerror}") from error
+    output = scrub(f"{done.stdout}{done.stderr}")
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(output, encoding="utf-8")
+    if done.returncode == 0:
+        return done.stdout
+    if DISK_FULL in output:
+        raise EnvironmentUnable(f"the disk is full ({tool})", "free some space and run again", log)
+    raise ToolFailed(tool, done.returncode, output)

@@ -1,0 +1,90 @@
+"""Reads a hash-locked requirements file, as ``uv pip compile --generate-hashes`` writes it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from targets.errors import EnvironmentUnable
+
+_PIN = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>\S+)$")
+_HASH = re.compile(r"^--hash=sha256:(?P<sha256>[0-9a-f]{64})$")
+_PYTORCH_LOCAL = re.compile(r"^(cpu|cu\d+|xpu|rocm[\d.]+)$")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One package of a lock: its version and the SHA-256 of every file that may stand for it."""
+
+    name: NormalizedName
+    version: Version
+    sha256: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    @property
+    def pytorch_index(self) -> str | None:
+        """Return the PyTorch index that serves this version (``2.13.0+cpu``), if one does."""
+        local = self.version.local
+        if local is None or not _PYTORCH_LOCAL.match(local):
+            return None
+        return f"https://download.pytorch.org/whl/{local}"
+
+    def requirement(self) -> str:
+        """Return the pin as a line of a requirements file."""
+        hashes = " ".join(f"--hash=sha256:{digest}" for digest in sorted(self.sha256))
+        return f"{self} {hashes}"
+
+
+def read_lock(path: Path) -> tuple[Pin, ...]:
+    """Return every pin of the lock at ``path``, in its order.
+
+    Raises ``EnvironmentUnable`` when the file is missing, is not hash-locked throughout, or says
+    anything that this reader does not know (an index, a path, a marker).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise EnvironmentUnable(f"{path} is missing", "make it with `nox -s lock`") from None
+    return parse_lock(text, path)
+
+
+def parse_lock(text: str, path: Path) -> tuple[Pin, ...]:
+    """Return every pin of the lock ``text``; ``path`` is only for messages."""
+    pins: list[Pin] = []
+    number = 0
+    statement = ""
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if line.startswith("#"):
+            continue
+        statement += " " + line.removesuffix("\\")
+        if not line.endswith("\\"):
+            if statement.strip():
+                pins.append(_parse_pin(statement.split(), path, number))
+            statement = ""
+    if statement.strip():
+        pins.append(_parse_pin(statement.split(), path, number))
+    return tuple(pins)
+
+
+def _parse_pin(words: list[str], path: Path, line: int) -> Pin:
+    head, *rest = words
+    pin = _PIN.match(head)
+    hashes = [_HASH.match(word) for word in rest]
+    if pin is None or not hashes or not all(hashes):
+        raise EnvironmentUnable(
+            f"{path}:{line}: '{head}' is not a version pinned by SHA-256",
+            "make the file again with `nox -s lock`",
+        )
+    try:
+        version = Version(pin["version"])
+    except InvalidVersion as error:
+        raise EnvironmentUnable(f"{path}:{line}: {error}", "`nox -s lock` makes it again") from None
+    digests = frozenset(found["sha256"] for found in hashes if found)
+    return Pin(canonicalize_name(pin["name"]), version, digests)

@@ -1,0 +1,172 @@
+"""The host's store of wheels: every wheel of a lock, fetched once and checked against its hashes.
+
+The host's own pip fetches them, so that the user's indexes, proxies, certificates and credentials
+apply, and none of that ever comes near an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from packaging.tags import Tag
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.download import download
+from targets.toolchain.platforms import platform_named
+from targets.toolchain.requirements import Pin, read_lock
+from targets.toolchain.toolchain import Toolchain
+
+_VERIFIED = "verified.json"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel on this machine whose content has the hash that the lock asks for."""
+
+    pin: Pin
+    path: Path
+
+
+class Wheelhouse:
+    """Wheels by file name in ``folder``, shared by every target.
+
+    ``verified.json`` remembers the SHA-256 of each file with the size and modification time it had,
+    so that an unchanged wheelhouse is checked in milliseconds and a changed file is read again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def missing(self, toolchain: Toolchain) -> tuple[Pin, ...]:
+        """Return the pins for which no verified wheel is here. Reads no wheel, changes nothing."""
+        pins = read_lock(toolchain.lock)
+        have = self._match(pins, toolchain, self._remembered())
+        return tuple(pin for pin in pins if pin not in have)
+
+    def ensure(self, toolchain: Toolchain, say: Callable[[str], None]) -> tuple[Wheel, ...]:
+        """Return a verified wheel for every pin of the lock, fetching those that are not here.
+
+        Raises ``EnvironmentUnable`` naming the wheels that cannot be had.
+        """
+        pins = read_lock(toolchain.lock)
+        have = self._match(pins, toolchain, self._remembered())
+        if len(have) < len(pins):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock"):
+                have = self._complete(pins, toolchain, say)
+        return tuple(Wheel(pin, have[pin]) for pin in pins)
+
+    def _complete(
+        self, pins: Sequence[Pin], toolchain: Toolchain, say: Callable[[str], None]
+    ) -> Mapping[Pin, Path]:
+        digests = self._verify(pins, toolchain, say)
+        have = self._match(pins, toolchain, digests)
+        wanted = [pin for pin in pins if pin not in have]
+        if wanted:
+            say(f"fetching {len(wanted)} of {len(pins)} wheels")
+            for path in download(wanted, toolchain, self.folder):
+                digests[path.name] = _sha256(path)
+            self._remember(digests)
+            have = self._match(pins, toolchain, digests)
+        lost = [str(pin) for pin in pins if pin not in have]
+        if lost:
+            raise EnvironmentUnable(
+                f"fetched wheels do not fit the lock: {', '.join(lost)}",
+                f"empty {self.folder} and run again",
+            )
+        return have
+
+    def _verify(
+        self, pins: Sequence[Pin], toolchain: Toolchain, say: Callable[[str], None]
+    ) -> dict[str, str]:
+        """Read every wheel of the lock whose content is not known, and drop the damaged ones."""
+        digests = self._remembered()
+        known = len(digests)
+        for pin, path in self._named(pins, toolchain, _names(self.folder)):
+            if path.name in digests:
+                continue
+            digest = _sha256(path)
+            if digest in pin.sha256:
+                digests[path.name] = digest
+            else:
+                say(f"{path.name} in the wheelhouse is damaged; fetching it again")
+                path.unlink()
+        if len(digests) != known:
+            self._remember(digests)
+        return digests
+
+    def _match(
+        self, pins: Sequence[Pin], toolchain: Toolchain, digests: Mapping[str, str]
+    ) -> dict[Pin, Path]:
+        """Return the wheel of each pin among those whose digest is known."""
+        return {
+            pin: path
+            for pin, path in self._named(pins, toolchain, digests)
+            if digests[path.name] in pin.sha256
+        }
+
+    def _named(
+        self, pins: Sequence[Pin], toolchain: Toolchain, names: Iterable[str]
+    ) -> Iterable[tuple[Pin, Path]]:
+        """Yield the files that by their names are wheels of ``pins`` for the toolchain."""
+        wanted = {(pin.name, pin.version): pin for pin in pins}
+        usable = frozenset(platform_named(toolchain.platform).tags(toolchain.python))
+        for name in sorted(names):
+            pin = wanted.get(_parse(name)[:2])
+            if pin is not None and _parse(name)[2] & usable:
+                yield pin, self.folder / name
+
+    def _remembered(self) -> dict[str, str]:
+        """Return the digest of each wheel that has not changed since it was read."""
+        try:
+            text = (self.folder / _VERIFIED).read_text(encoding="utf-8")
+            entries = json.loads(text).items()
+        except (FileNotFoundError, ValueError, AttributeError):
+            return {}  # made again from the wheels themselves
+        return {
+            name: digest
+            for name, (digest, *stamp) in entries
+            if _stamp(self.folder / name) == tuple(stamp)
+        }
+
+    def _remember(self, digests: Mapping[str, str]) -> None:
+        entries = {name: [digests[name], *_stamp(self.folder / name)] for name in sorted(digests)}
+        partial = self.folder / f".{_VERIFIED}.{os.getpid()}"
+        partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        partial.replace(self.folder / _VERIFIED)
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*.whl")]
+
+
+def _parse(name: str) -> tuple[object, object, frozenset[Tag]]:
+    try:
+        project, version, _, tags = parse_wheel_filename(name)
+    except InvalidWheelFilename:
+        return name, None, frozenset()
+    return project, version, tags
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and modification time in nanoseconds; zeros for a file that is not there."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

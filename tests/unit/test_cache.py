@@ -1,0 +1,130 @@
+"""The store keeps whole results only, notices damage, and lets two builds share a key."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
+from pipeline.result import FileDigest, StepResult, Verdict
+from targets.cache import Cache
+
+KEY = "ab" * 32
+
+
+def finish_step(work: Path, key: str = KEY, text: str = "weights", failed: bool = False) -> Path:
+    """Leave a finished step in ``work`` as the chain does."""
+    output = work / key / OUTPUT_DIR
+    output.mkdir(parents=True)
+    (output / "model.bin").write_text(text)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    verdicts = (Verdict(name="x", status="failed"),) if failed else ()
+    result = StepResult(
+        name="lora",
+        type="lora",
+        key=key,
+        seconds=1,
+        peak_rss_bytes=1,
+        verdicts=verdicts,
+        files=(FileDigest(path="model.bin", bytes=len(text), sha256=sha256),),
+    )
+    (work / key / RESULT_FILE).write_text(result.model_dump_json())
+    return work / key
+
+
+def test_finished_step_is_found_and_partial_one_is_not(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        finish_step(work)
+        (work / "cd.partial" / OUTPUT_DIR).mkdir(parents=True)
+        (work / "cd.partial" / RESULT_FILE).write_text("{}")
+    found = cache.find(KEY)
+    assert found is not None
+    assert (found.output / "model.bin").read_text() == "weights"
+    assert [path.name for path in cache.objects.glob("*/*")] == [KEY]
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_finished_steps_are_kept_when_a_later_one_breaks(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with pytest.raises(RuntimeError), cache.work_folder() as work:
+        finish_step(work)
+        raise RuntimeError
+    assert cache.find(KEY) is not None
+
+
+def test_failed_check_is_not_remembered(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        finish_step(work, failed=True)
+    assert cache.find(KEY) is None
+
+
+@pytest.mark.parametrize("damage", ["same length", "longer", "gone", "result"])
+def test_damaged_entry_is_removed_and_not_used(tmp_path: Path, damage: str) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        finish_step(work)
+    file = cache.objects / object_path(KEY) / OUTPUT_DIR / "model.bin"
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.chmod(0o644)
+    if damage == "gone":
+        file.unlink()
+    elif damage == "result":
+        (file.parent.parent / RESULT_FILE).write_text("{")
+    else:
+        file.write_text("WEIGHTS" if damage == "same length" else "weights and more")
+        os.utime(file, ns=times)
+    assert cache.find(KEY) is None
+    assert not (cache.objects / object_path(KEY)).exists()
+
+
+def test_steps_of_a_killed_driver_are_recovered(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("fork").Process(target=_work_and_die, args=(tmp_path,))
+    child.start()
+    child.join()
+    assert child.exitcode == 9
+    cache = Cache(tmp_path)
+    assert cache.find(KEY) is None
+    cache.recover()
+    assert cache.find(KEY) is not None
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def _work_and_die(root: Path) -> None:
+    with Cache(root).work_folder() as work:
+        finish_step(work)
+        os._exit(9)
+
+
+def test_work_of_a_running_build_is_left_alone(tmp_path: Path) -> None:
+    with Cache(tmp_path).work_folder() as work:
+        finish_step(work)
+        context = multiprocessing.get_context("fork")
+        other = context.Process(target=lambda: Cache(tmp_path).recover())
+        other.start()
+        other.join()
+        assert (work / KEY).exists()
+
+
+def test_second_build_of_a_key_waits_for_the_first(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    told: multiprocessing.Queue[str] = context.Queue()
+    with Cache(tmp_path).locked([KEY], lambda _key: None):
+        other = context.Process(target=_wait_for_key, args=(tmp_path, told))
+        other.start()
+        assert told.get(timeout=10) == f"waiting for {KEY}"
+        time.sleep(0.2)
+        assert told.empty()
+    assert told.get(timeout=10) == "working"
+    other.join()
+
+
+def _wait_for_key(root: Path, told: multiprocessing.Queue[str]) -> None:
+    with Cache(root).locked([KEY], lambda key: told.put(f"waiting for {key}")):
+        told.put("working")

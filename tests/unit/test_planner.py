@@ -1,0 +1,175 @@
+"""Keys: what a change rebuilds, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
+from pipeline.result import StepResult
+from targets.cache import Cache
+from targets.config.load import Overrides, load_config
+from targets.planner.build_plan import BuildPlan
+from targets.planner.planner import Planner
+from targets.target import load_target
+from tests.unit.project import Project, make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def make_planner(
+    project: Project, cache: Cache, overrides: Overrides | None = None, lock: Path | None = None
+) -> Planner:
+    target = load_target("cpu")
+    toolchain = target.toolchain()
+    if lock is not None:
+        toolchain = replace(toolchain, image_dir=lock)
+    loaded = load_config(project.config, [target], overrides)
+    return Planner(loaded, cache, toolchain, toolchain)
+
+
+def build(project: Project, cache: Cache) -> BuildPlan:
+    """Plan, and put an empty result into the cache for every step, as a build would."""
+    planner = make_planner(project, cache)
+    plan = planner.plan()
+    for planned in plan.steps:
+        folder = cache.objects / object_path(planned.step.key)
+        if not folder.exists():
+            (folder / OUTPUT_DIR).mkdir(parents=True)
+            result = StepResult(
+                name=planned.step.name,
+                type=planned.step.type,
+                key=planned.step.key,
+                seconds=1,
+                peak_rss_bytes=1,
+            )
+            (folder / RESULT_FILE).write_text(result.model_dump_json())
+    planner.remember()
+    return plan
+
+
+def to_run(plan: BuildPlan) -> dict[str, str]:
+    return {planned.step.name: planned.reason for planned in plan.missing}
+
+
+def replan(project: Project, cache: Cache) -> dict[str, str]:
+    return to_run(make_planner(project, cache).plan())
+
+
+def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cache) -> None:
+    plan = make_planner(project, cache).plan()
+    names = [planned.step.name for planned in plan.steps]
+    assert names[:4] == ["pretrain", "lora", "merge", "model_builder"]
+    assert set(names[4:]) == {
+        "evaluate-base",
+        "evaluate-tuned",
+        "graph",
+        "generation",
+        "quality",
+        "latency",
+    }
+    assert set(to_run(plan).values()) == {"not built yet"}
+    assert plan["lora"].step.key == make_planner(project, cache).plan()["lora"].step.key
+
+
+def test_unchanged_build_runs_nothing(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    assert replan(project, cache) == {}
+
+
+def test_edited_row_rebuilds_from_lora_on_and_not_before(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    text = project.data.read_text()
+    before = project.data.stat()
+    project.data.write_text(text.replace("phrase number 7", "phrase number 8", 1))
+    os.utime(project.data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    reasons = replan(project, cache)
+    assert "pretrain" not in reasons
+    assert reasons["lora"] == "the data changed"
+    assert reasons["merge"] == "lora changed"
+    assert {"model_builder", "evaluate-base", "quality"} <= reasons.keys()
+
+
+def test_changed_parameter_is_named_with_both_values(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit("r = 8", "r = 16")
+    reasons = replan(project, cache)
+    assert reasons["lora"] == "r: 8 → 16"
+    assert "pretrain" not in reasons
+    assert "evaluate-base" not in reasons
+
+
+def test_changed_limit_reruns_only_its_check(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit("[passes.merge]", "[checks.latency]\ntoken_ms = 55\n[passes.merge]")
+    assert replan(project, cache).keys() == {"latency"}
+
+
+def test_seed_reruns_what_is_trained(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit('name = "small"', 'name = "small"\nseed = 1')
+    assert replan(project, cache)["pretrain"] == "seed: 0 → 1"
+
+
+def test_name_and_place_of_files_do_not_matter(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit('name = "small"', 'name = "renamed"')
+    project.edit('path = "tone.jsonl"', 'path = "moved.jsonl"')
+    project.data.rename(project.folder / "moved.jsonl")
+    assert replan(project, cache) == {}
+
+
+def test_changed_text_rebuilds_the_base_model(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    (project.folder / "story.txt").write_text("Another story.\n\n" * 60)
+    reasons = replan(project, cache)
+    assert reasons["pretrain"] == "text changed"
+    assert reasons["lora"] == "pretrain changed"
+
+
+def test_changed_lock_rebuilds_everything(project: Project, cache: Cache, tmp_path: Path) -> None:
+    build(project, cache)
+    lock = load_target("cpu").toolchain().lock
+    (tmp_path / "requirements.lock").write_text(lock.read_text() + "# newer\n")
+    plan = make_planner(project, cache, lock=tmp_path).plan()
+    assert to_run(plan)["pretrain"] == "the toolchain changed"
+    assert len(plan.missing) == len(plan.steps)
+
+
+def test_removed_result_is_made_again(project: Project, cache: Cache) -> None:
+    plan = build(project, cache)
+    folder = cache.objects / object_path(plan["merge"].step.key)
+    (folder / RESULT_FILE).unlink()
+    assert replan(project, cache) == {"merge": "its result is not in the cache"}
+
+
+def test_trusting_remote_code_is_said(project: Project, cache: Cache) -> None:
+    project.edit(
+        'text = "story.txt"\n', 'text = "story.txt"\n\n[model]\ntrust_remote_code = true\n'
+    )
+    assert any("trust_remote_code" in note for note in make_planner(project, cache).plan().notes)
+
+
+def test_local_model_is_an_input_by_content(project: Project, cache: Cache) -> None:
+    folder = project.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "phi3"}))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    project.edit('[model.pretrain]\ntext = "story.txt"', 'model = "model"')
+    build(project, cache)
+    (folder / "model.safetensors").write_bytes(b"WEIGHTS")
+    reasons = replan(project, cache)
+    assert reasons["lora"] == "model changed"

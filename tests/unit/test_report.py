@@ -1,0 +1,114 @@
+"""dist/ holds whole artifacts only, linked to the cache, and a report that says what was seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.result import FileDigest, Verdict
+from targets.console.summary import print_summary
+from targets.digests import Digests
+from targets.report.compose import overall
+from targets.report.dist import write_dist
+from targets.report.markdown import to_markdown
+from targets.report.model import InputsReport, PassReport, Report, ToolchainReport
+
+ACCURACY = Verdict(
+    name="accuracy", status="passed", value=0.934, limit=0.9, relation=">=", unit="share"
+)
+SLOW = Verdict(
+    name="token_ms",
+    status="failed",
+    value=31.25,
+    limit=20,
+    relation="<=",
+    unit="ms",
+    detail="p90 of 64 samples",
+)
+
+
+def make_report(*checks: Verdict) -> Report:
+    return Report(
+        build="tone",
+        target="cpu",
+        status=overall(check.status for check in checks),
+        quern="0",
+        inputs=InputsReport(config="c0ffee", model="here", data={"tone": "da7a"}),
+        toolchain=ToolchainReport(digest="d1", runtime="venv", versions={"torch": "2.13.0"}),
+        passes=(
+            PassReport(
+                name="lora",
+                type="lora",
+                key="k",
+                cached=True,
+                reason="cached",
+                seconds=61.4,
+                peak_rss_bytes=1_200_000_000,
+            ),
+        ),
+        checks=checks,
+        quality={
+            "metric": "accuracy",
+            "samples": 540,
+            "base": 0.25,
+            "tuned": 0.95,
+            "artifact": 0.934,
+        },
+        files=(FileDigest(path="model.onnx", bytes=4_200_000, sha256="0f"),),
+    )
+
+
+def make_artifact(folder: Path, text: str = "graph") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_text(text)
+    return folder
+
+
+def test_worst_status_wins() -> None:
+    assert overall(["passed", "unverified", "failed"]) == "failed"
+    assert overall(["passed", "unverified"]) == "unverified"
+    assert overall(["passed"]) == "passed"
+
+
+def test_dist_is_linked_and_replaced_whole(tmp_path: Path) -> None:
+    digests = Digests(tmp_path / "digests.sqlite")
+    first = make_artifact(tmp_path / "first")
+    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), first, digests)
+    assert (folder / "model" / "model.onnx").samefile(first / "model.onnx")
+    assert json.loads((folder / "report.json").read_text())["status"] == "passed"
+
+    second = make_artifact(tmp_path / "second", "another graph")
+    (second / "more.txt").write_text("x")
+    write_dist(tmp_path / "dist", make_report(ACCURACY, SLOW), second, digests)
+    assert (folder / "model" / "model.onnx").read_text() == "another graph"
+    assert json.loads((folder / "report.json").read_text())["status"] == "failed"
+    assert {path.name for path in folder.parent.iterdir()} == {"cpu", ".cpu.lock"}
+
+
+def test_unchanged_artifact_keeps_its_files(tmp_path: Path) -> None:
+    digests = Digests(tmp_path / "digests.sqlite")
+    artifact = make_artifact(tmp_path / "artifact")
+    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests)
+    changed_at = (artifact / "model.onnx").stat().st_ctime_ns
+    write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests)
+    assert (folder / "model" / "model.onnx").stat().st_ctime_ns == changed_at
+
+
+def test_markdown_shows_figures_with_limits() -> None:
+    text = to_markdown(make_report(ACCURACY, SLOW))
+    assert "# tone for cpu: failed" in text
+    assert "| accuracy | passed | 93.4 % | ≥ 90.0 % |" in text
+    assert "| token_ms | failed | 31.25 ms | ≤ 20 ms | p90 of 64 samples |" in text
+    assert "| | 25.0 % | 95.0 % | 93.4 % |" in text
+    assert "1 min 01 s" in text
+
+
+def test_summary_names_accuracy_latency_size_and_place(tmp_path: Path) -> None:
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_summary(console, make_report(ACCURACY, SLOW), Path("dist/tone/cpu"), 1.0)
+    shown = console.export_text()
+    for part in ("base 25.0 % → tuned 95.0 % → cpu 93.4 %", "31.25 ms", "4.2 MB", "p90 of 64"):
+        assert part in shown
+    assert "dist/tone/cpu/model" in shown
