@@ -100,7 +100,7 @@ def _perform(step: Step, inputs: Inputs, out_dir: Path) -> StepResult:
         params = step_pass.Params.model_validate(step.params)
         return bare.model_copy(update={"metrics": step_pass().run(inputs, params, out_dir)})
     check = load_check(step.type)
-    outcome = check().run(inputs, check.Params.model_validate(step.params))
+    outcome = check().judge(inputs, check.Params.model_validate(step.params))
     return bare.model_copy(update={"verdicts": outcome.verdicts, "evidence": outcome.evidence})
 
 

@@ -217,7 +217,7 @@ def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
 
 
 def label_of(text: str, example: Example) -> str | None:
-    """Return the label whose completion ``text`` is, apart from case, white space and a full stop."""
+    """Return the label whose completion ``text`` is, case and full stop aside."""
     said = _folded(text)
     for label, completion in example.choices.items():
         if _folded(completion) == said:
@@ -232,7 +232,7 @@ def _choices(
     prompts: Sequence[list[int]],
     said: Sequence[str | None],
 ) -> list[str | None]:
-    """Return the label said, or else the likeliest one; none where an example has no choices."""
+    """Return the label said, else the likeliest one; none where an example has no choices."""
     chosen = list(said)
     open_ones = [
         (index, label)

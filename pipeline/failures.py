@@ -24,6 +24,7 @@ _MEMORY_TEXTS = (
     "can't allocate memory",
     "std::bad_alloc",
     "bad allocation",
+    "failed to allocate memory",
 )
 _ALMOST_FULL = 1 << 20
 """Bytes free below which any failure to write is put down to the disk: torch's writer, for one,
@@ -42,6 +43,14 @@ def failure(step: str, error: BaseException, work: Path) -> StepFailed:
     return StepFailed(step=step, cause=cause, message=_message(error), hint=hint)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether a lack of memory led to ``error``, whatever library says so."""
+    return any(
+        isinstance(item, MemoryError) or any(part in str(item).casefold() for part in _MEMORY_TEXTS)
+        for item in _chain(error)
+    )
+
+
 def _cause(error: BaseException, work: Path) -> Cause:
     chain = list(_chain(error))
     if any(isinstance(e, OSError) and e.errno in _FULL_DISK for e in chain):
@@ -51,9 +60,7 @@ def _cause(error: BaseException, work: Path) -> Cause:
         return "disk_full"
     if isinstance(error, StepError) and error.cause != "error":
         return cast(Cause, error.cause) if error.cause in get_args(Cause) else "error"
-    if any(isinstance(e, MemoryError) for e in chain):
-        return "out_of_memory"
-    if any(part in text for text in texts for part in _MEMORY_TEXTS):
+    if out_of_memory(error):
         return "out_of_memory"
     if isinstance(error, ValidationError):
         return "bad_input"

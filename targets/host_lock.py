@@ -24,6 +24,8 @@ _PROJECT = Path(__file__).parents[1]
 _PYTHON = "3.10"
 """The oldest Python that runs Quern; the locks hold for all newer ones too."""
 
+_MAIN_INDEX = ("UV_DEFAULT_INDEX", "SSL_CERT_FILE", "UV_INSECURE_HOST")
+
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;]+)", re.MULTILINE)
 
 _HEADER = "# Made by `nox -s lock` from pyproject.toml. Do not edit.\n"
@@ -78,18 +80,25 @@ def _compile(lock: HostLock, upgrade: bool, project: Path) -> str:
             *("--directory", str(project), "--universal", "--python-version", _PYTHON),
             *("--generate-hashes", "--no-header", "--quiet"),
             *("--no-emit-index-url", "--no-emit-find-links"),
-            *("--index-strategy", "unsafe-best-match"),  # as pip: the newest of all indexes
             *(["--constraints", lock.agrees_with] if lock.agrees_with else []),
             *(["--upgrade"] if upgrade else []),
         ]
         try:
-            uv(*arguments, environment=index_environment())
+            uv(*arguments, environment=_index())
         except ToolFailed as error:
             raise EnvironmentUnable(
                 f"{lock.file} cannot be resolved:\n{error.output.strip()}",
                 "check pyproject.toml, and that pip's configured indexes can be reached",
             ) from None
         return output.read_text(encoding="utf-8")
+
+
+def _index() -> dict[str, str]:
+    """Return how to reach the user's main index, and nothing that holds on this machine only.
+
+    Wheels in local folders and further indexes may lack files that other machines need the hash of.
+    """
+    return {name: value for name, value in index_environment().items() if name in _MAIN_INDEX}
 
 
 def _versions(path: Path) -> Mapping[str, str]:

@@ -18,32 +18,32 @@ from targets.runtimes.runtime import Mount, RunRequest, Runtime
 from targets.toolchain.toolchain import Toolchain
 
 
-def fill_prompt(spec: DataSpec | None, text: str) -> tuple[str, bool]:
-    """Return what the model is told for ``text``, and whether the chat template wraps it.
+def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:
+    """Return the parameters of the ``generate`` pass that ask about ``text`` as in training.
 
-    A prompt with one field is filled with ``text``, as in training; otherwise ``text`` goes to
-    the model as it is. Raises ``ConfigError`` when the prompt has several fields.
+    A prompt with one field is filled with ``text``; without a data set, or for data of whole
+    conversations, ``text`` is what the user says. Raises ``ConfigError`` for a prompt with several
+    fields.
     """
     if spec is None or spec.messages is not None:
-        return text, True
-    if spec.template is not None:
-        whole = spec.template
-        template = Template(
-            whole[: len(whole) - len(spec.completion)] if spec.completion else whole
-        )
-    else:
-        template = Template(spec.prompt or "")
+        return {"text": text}
+    template = spec.template or spec.prompt or ""
+    if spec.template is not None and spec.completion is not None:
+        template = template.removesuffix(spec.completion)
+    filled = _fill(Template(template), text)
+    if spec.template is not None or not spec.chat:
+        return {"prompt": filled}
+    if spec.system is None:
+        return {"text": filled}
+    system: JsonValue = {"role": "system", "content": spec.system}
+    return {"messages": [system, {"role": "user", "content": filled}]}
+
+
+def _fill(template: Template, text: str) -> str:
     if len(template.fields) != 1:
-        fields = ", ".join(template.fields)
-        raise ConfigError(
-            [
-                Problem(
-                    f"the prompt has the fields {fields}",
-                    suggestion="give the whole prompt with --raw",
-                )
-            ]
-        )
-    return template.render({template.fields[0]: text}), spec.chat and spec.template is None
+        problem = f"the prompt has the fields {', '.join(template.fields)}, not one"
+        raise ConfigError([Problem(problem, suggestion="give the whole prompt with --raw")])
+    return template.render({template.fields[0]: text})
 
 
 def try_artifact(

@@ -12,6 +12,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from pydantic import JsonValue
 
 from pipeline.model import Frozen
+from pipeline.onnx.errors import ArtifactError
 from pipeline.passes.base import Inputs
 from pipeline.result import Verdict
 
@@ -37,6 +38,13 @@ class BaseCheck(ABC, Generic[P]):
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
     uses_data: ClassVar[bool] = False
+
+    def judge(self, inputs: Inputs, params: P) -> Outcome:
+        """Return :meth:`run`'s outcome; an artifact that cannot even be used fails the check."""
+        try:
+            return self.run(inputs, params)
+        except ArtifactError as error:
+            return Outcome((Verdict(name="usable", status="failed", detail=str(error)),))
 
     @abstractmethod
     def run(self, inputs: Inputs, params: P) -> Outcome:

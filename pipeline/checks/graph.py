@@ -106,7 +106,9 @@ class _Examination:
 
         try:
             problems = find()
-        except (StepError, ValueError, KeyError, IndexError, OSError) as error:
+        except StepError as error:
+            problems = [str(error)]
+        except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
             problems = [f"cannot be judged: {error!r}"]
         self._verdicts.append(flawless(name, problems, fine))
         return not problems

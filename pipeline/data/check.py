@@ -53,8 +53,9 @@ def load_parts(path: Path, spec: DataSpec) -> Parts:
     rows, problems = read_rows(path)
     problems = problems or check_rows(rows, spec)
     if problems:
-        lines = (f"line {item.line}: {item.message}" if item.line else item.message
-                 for item in problems)
+        lines = (
+            f"line {item.line}: {item.message}" if item.line else item.message for item in problems
+        )
         raise ValueError("\n".join(lines))
     return split(chosen_examples(rows, spec), spec.split)
 
@@ -93,17 +94,24 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
             yield DataProblem(str(error), key=key)
             continue
         if key in ("prompt", "completion", "template") and not fields[key]:
-            yield DataProblem("uses no column: every row would read the same", key=key,
-                              suggestion=did_you_mean("", present))
+            yield DataProblem(
+                "uses no column: every row would read the same",
+                key=key,
+                suggestion=did_you_mean("", present),
+            )
         for name in fields[key]:
             if name not in present:
-                yield DataProblem(f"no row has the column {name!r}", key=key,
-                                  suggestion=did_you_mean(name, present))
+                yield DataProblem(
+                    f"no row has the column {name!r}",
+                    key=key,
+                    suggestion=did_you_mean(name, present),
+                )
     for key in ("label", "messages"):
         name = getattr(spec, key)
         if name is not None and name not in present:
-            yield DataProblem(f"no row has the column {name!r}", key=key,
-                              suggestion=did_you_mean(name, present))
+            yield DataProblem(
+                f"no row has the column {name!r}", key=key, suggestion=did_you_mean(name, present)
+            )
     answer = fields.get("completion", ())
     if spec.label in answer and spec.prompt is not None and spec.label in fields.get("prompt", ()):
         yield DataProblem(f"shows the model the answer: it holds {{{spec.label}}}", key="prompt")
@@ -114,17 +122,27 @@ def _row_problems(
 ) -> Iterator[tuple[str, DataProblem]]:
     for name in columns:
         if name not in row.values:
-            yield "rows without a column they need", DataProblem(
-                f"the row has no column {name!r}", row.line,
-                suggestion=did_you_mean(name, row.values))
+            yield (
+                "rows without a column they need",
+                DataProblem(
+                    f"the row has no column {name!r}",
+                    row.line,
+                    suggestion=did_you_mean(name, row.values),
+                ),
+            )
         elif name != spec.messages:
             yield from _value_problems(row, name, row.values[name])
     if spec.label is not None and spec.labels is not None and spec.label in row.values:
         label = text_of(row.values[spec.label])
         if label and label not in spec.labels:
-            yield "rows with an unknown label", DataProblem(
-                f"the label {label!r} is not one of labels", row.line,
-                suggestion=did_you_mean(label, spec.labels))
+            yield (
+                "rows with an unknown label",
+                DataProblem(
+                    f"the label {label!r} is not one of labels",
+                    row.line,
+                    suggestion=did_you_mean(label, spec.labels),
+                ),
+            )
     if spec.messages is not None and spec.messages in row.values:
         try:
             chat_messages(row.values[spec.messages])
@@ -135,7 +153,9 @@ def _row_problems(
 def _value_problems(row: Row, name: str, value: JsonValue) -> Iterator[tuple[str, DataProblem]]:
     if isinstance(value, (list, dict)):
         kind = "an array" if isinstance(value, list) else "an object"
-        yield "rows whose column is not text", DataProblem(
-            f"the column {name!r} holds {kind}, not text", row.line)
+        yield (
+            "rows whose column is not text",
+            DataProblem(f"the column {name!r} holds {kind}, not text", row.line),
+        )
     elif not text_of(value).strip():
         yield "rows with an empty column", DataProblem(f"the column {name!r} is empty", row.line)

@@ -32,8 +32,8 @@ def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        known = ", ".join(_READERS)
-        return [], [DataProblem(f"unknown kind of data file {path.suffix!r}", suggestion=f"one of {known}")]
+        unknown = f"unknown kind of data file {path.suffix!r}"
+        return [], [DataProblem(unknown, suggestion=f"one of {', '.join(_READERS)}")]
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -125,8 +125,8 @@ def _separated(delimiter: str) -> Callable[[str], Iterator[Row | DataProblem]]:
                 header = [cell.strip() for cell in cells]
                 twice = sorted({name for name in header if header.count(name) > 1})
                 if twice or "" in header:
-                    wrong = f"column {twice[0]!r} twice" if twice and twice[0] else "a column without a name"
-                    yield DataProblem(f"the header has {wrong}", line)
+                    what = "a column without a name" if "" in header else f"{twice[0]!r} twice"
+                    yield DataProblem(f"the header has {what}", line)
                     return
             elif len(cells) != len(header):
                 yield DataProblem(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LISTED_PER_KIND = 20
@@ -13,7 +11,7 @@ LISTED_PER_KIND = 20
 
 @dataclass(frozen=True)
 class DataProblem:
-    """One mistake. With ``line`` it is in the data file; with ``key`` in the spec of the data set."""
+    """One mistake: with ``line`` in the data file, with ``key`` in the settings of the data set."""
 
     message: str
     line: int | None = None
@@ -43,16 +41,3 @@ class ProblemList:
             if count > LISTED_PER_KIND
         ]
         return listed + more
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'joy'?``, or the names there are where none is near."""
-    names = sorted(known)
-    by_folded = {other.casefold(): other for other in names}
-    near = difflib.get_close_matches(name.strip().casefold(), by_folded, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {by_folded[near[0]]!r}?"
-    if not names:
-        return ""
-    shown = ", ".join(repr(other) for other in names[:12])
-    return f"there are {shown}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")

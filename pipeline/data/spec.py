@@ -35,7 +35,7 @@ class DataSpec(Frozen):
     system: str | None = None
     """System message, with ``{column}`` fields."""
     template: str | None = None
-    """Raw text with ``{column}`` fields in place of a chat: ``"### Text: {phrase}\\n### Tone:\\n{tone}"``.
+    """Raw text with ``{column}`` fields in place of a chat: ``"Text: {phrase}\\nTone: {tone}"``.
     With ``completion`` too, which must be its end, only the completion is learnt."""
     messages: str | None = None
     """Column that holds a list of chat messages (``role``, ``content``)."""
@@ -61,9 +61,9 @@ class DataSpec(Frozen):
             raise ValueError("prompt needs a completion")
         if self.messages is not None and self.completion is not None:
             raise ValueError("messages carry their own answers; remove completion")
-        if self.template is not None and self.completion is not None:
-            if not self.template.endswith(self.completion):
-                raise ValueError("template must end with completion")
+        raw = self.template is not None and self.completion is not None
+        if raw and not str(self.template).endswith(str(self.completion)):
+            raise ValueError("template must end with completion")
         if self.template is not None and self.system is not None:
             raise ValueError("template is raw text; put the system message into it")
         if self.messages is not None and self.system is not None:

@@ -30,7 +30,9 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
     """Return ``count`` of the examples in their order, chosen by ``seed``; all if ``None``."""
     if count is None or count >= len(examples):
         return list(examples)
-    ranked = sorted(examples, key=lambda item: (_rank(seed, "sample", folded(item.text)), item.line))
+    ranked = sorted(
+        examples, key=lambda item: (_rank(seed, "sample", folded(item.text)), item.line)
+    )
     kept = {id(item) for item in ranked[:count]}
     return [item for item in examples if id(item) in kept]
 
@@ -82,7 +84,9 @@ def _draw(strata: dict[str, str], share: float, seed: int, salt: str, spare: int
         due -= take  # what rounding left goes to the next label, so that the whole share is right
         drawn.update(texts[:take])
     most = len(ranked) - spare
-    wanted = [text for text in ranked if text in drawn] or ranked[: max(round(share * len(ranked)), 1)]
+    # Where every label has a single text, none was drawn: then labels are not looked at.
+    count = max(round(share * len(ranked)), 1)
+    wanted = [text for text in ranked if text in drawn] or ranked[:count]
     return set(wanted[:most])
 
 

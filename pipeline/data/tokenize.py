@@ -161,17 +161,16 @@ def tokenize(
         over = len(prompt) + len(completion) - max_length
         if over > 0:
             if too_long == "error":
+                size = over + max_length
                 raise ValueError(
-                    f"line {example.line} has {over + max_length} tokens; max_length is {max_length}"
+                    f"line {example.line} has {size} tokens, max_length is {max_length}"
                 )
             if too_long == "drop" or over >= len(prompt):
                 left_out += 1
                 continue
             shortened += 1
             prompt = prompt[over:]
-        rows.append(
-            Tokens((*prompt, *completion), (*([IGNORED] * len(prompt)), *completion))
-        )
+        rows.append(Tokens((*prompt, *completion), (*([IGNORED] * len(prompt)), *completion)))
     return Tokenized(rows, shortened, left_out)
 
 

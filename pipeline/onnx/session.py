@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.passes.base import StepError
+from pipeline.onnx.errors import blamed_on_artifact
+
+_RUNNING = "onnxruntime_genai cannot run the model"
 
 
 class Session:
     """A loaded model folder. Greedy: the answer to a question is always the same."""
 
     def __init__(self, folder: Path, threads: int | None = None, cpu: bool = False) -> None:
-        """Load ``folder``. Raises :class:`StepError` with the runtime's own message.
+        """Load ``folder``. Raises :class:`ArtifactError` with the runtime's own message.
 
         ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` leaves the artifact
         as it is. ``cpu`` runs it on the CPU whatever it was built for: the numbers of every target
@@ -25,7 +27,7 @@ class Session:
         import onnxruntime_genai
 
         started = time.monotonic()
-        try:
+        with blamed_on_artifact("onnxruntime_genai cannot load the model"):
             config = onnxruntime_genai.Config(str(folder))
             if cpu:
                 config.clear_providers()
@@ -34,10 +36,6 @@ class Session:
                 config.overlay(json.dumps({"model": {"decoder": options}}))
             self.model: Any = onnxruntime_genai.Model(config)
             self.tokenizer: Any = onnxruntime_genai.Tokenizer(self.model)
-        except MemoryError:
-            raise
-        except Exception as error:  # the library raises RuntimeError and its own types
-            raise StepError(f"onnxruntime_genai cannot load the model: {error}") from error
         self.load_seconds = time.monotonic() - started
         self.end_ids = frozenset(int(token) for token in self.tokenizer.eos_token_ids)
 
@@ -64,11 +62,13 @@ class Session:
         if max_new_tokens < 1:
             return
         longest = len(prompt) + max_new_tokens
-        generator = self.generator(longest, longest if never_end else 0)
-        generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+        with blamed_on_artifact(_RUNNING):
+            generator = self.generator(longest, longest if never_end else 0)
+            generator.append_tokens(np.asarray(prompt, dtype=np.int32))
         while not generator.is_done():
-            generator.generate_next_token()
-            token = int(generator.get_next_tokens()[0])
+            with blamed_on_artifact(_RUNNING):
+                generator.generate_next_token()
+                token = int(generator.get_next_tokens()[0])
             yield token
             if token in self.end_ids and not never_end:
                 return
@@ -77,9 +77,10 @@ class Session:
         """Run one token through the model and return what is wrong with the logits."""
         import numpy as np
 
-        generator = self.generator(2)
-        generator.append_tokens(np.asarray([0], dtype=np.int32))
-        logits = np.asarray(generator.get_output("logits"), dtype=np.float64)
+        with blamed_on_artifact(_RUNNING):
+            generator = self.generator(2)
+            generator.append_tokens(np.asarray([0], dtype=np.int32))
+            logits = np.asarray(generator.get_output("logits"), dtype=np.float64)
         wrong = int(logits.size - np.count_nonzero(np.isfinite(logits)))
         if wrong:
             return [f"{wrong} of {logits.size} logits are NaN or infinite"]
@@ -104,10 +105,11 @@ class GenAiAnswerer:
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
     ) -> list[list[float]]:
         """Return the natural log-probability of each token of each continuation."""
-        return [
-            self._logprobs(prompt, continuation)
-            for prompt, continuation in zip(prompts, continuations, strict=True)
-        ]
+        with blamed_on_artifact(_RUNNING):
+            return [
+                self._logprobs(prompt, continuation)
+                for prompt, continuation in zip(prompts, continuations, strict=True)
+            ]
 
     def _logprobs(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
         import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.passes.base import StepError
+from pipeline.onnx.errors import ArtifactError
 
 _ANSWER = "yes"
 
@@ -13,14 +13,14 @@ _ANSWER = "yes"
 def load_tokenizer(folder: Path) -> Any:
     """Return the transformers tokenizer of ``folder``. Never runs code that lies there.
 
-    Raises :class:`StepError` if it cannot be loaded.
+    Raises :class:`ArtifactError` if it cannot be loaded.
     """
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # transformers raises whatever its parsers do
-        raise StepError(f"the tokenizer in the model folder cannot be loaded: {error}") from error
+        raise ArtifactError(f"the tokenizer cannot be loaded: {error}") from error
 
 
 def turn_end(folder: Path) -> int | None:

@@ -18,7 +18,7 @@ class PretrainParams(Frozen):
     and a half on two cores."""
 
     text: str
-    """Text file, or folder of ``.txt`` files, to learn from; paragraphs are parted by blank lines."""
+    """Text file, or folder of ``.txt`` files, to learn from; blank lines part paragraphs."""
     vocab_size: int = Field(default=2048, ge=300, le=65536)
     """Tokens of the byte-level BPE tokenizer, the 256 bytes and the special tokens included."""
     hidden_size: int = Field(default=256, ge=32)
@@ -68,9 +68,7 @@ class Pass(BasePass[PretrainParams]):
     produces: ClassVar[Kind] = "checkpoint"
     sources: ClassVar[tuple[str, ...]] = ("text",)
 
-    def run(
-        self, inputs: Inputs, params: PretrainParams, out_dir: Path
-    ) -> dict[str, JsonValue]:
+    def run(self, inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a checkpoint folder: safetensors, config, tokenizer, chat template."""
         from pipeline.training.pretraining import pretrain
 

@@ -43,7 +43,8 @@ def add_adapter(model: Any, shape: AdapterShape) -> Any:
     try:
         return get_peft_model(model, config)
     except (ValueError, TypeError) as error:
-        raise StepError(f"the adapter does not fit this model: {error}", cause="bad_input") from error
+        message = f"the adapter does not fit this model: {error}"
+        raise StepError(message, cause="bad_input") from error
 
 
 def check_modules(model: Any, shape: AdapterShape) -> None:
@@ -52,10 +53,12 @@ def check_modules(model: Any, shape: AdapterShape) -> None:
     from torch import nn
 
     names = [name for name, _ in model.named_modules()]
-    linear = sorted(
-        {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
-    )
-    there = f"linear layers of this model: {', '.join(linear)}"
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear)
+    }
+    there = f"linear layers of this model: {', '.join(sorted(linear))}"
     targets = shape.target_modules
     if isinstance(targets, str):
         if targets != "all-linear" and not any(re.fullmatch(targets, name) for name in names):
@@ -70,9 +73,8 @@ def check_modules(model: Any, shape: AdapterShape) -> None:
     count = model.config.num_hidden_layers
     beyond = [number for number in shape.layers or () if not 0 <= number < count]
     if beyond:
-        raise StepError(
-            f"layers: there is no layer {beyond[0]}", f"this model has 0 to {count - 1}", "bad_input"
-        )
+        has = f"this model has 0 to {count - 1}"
+        raise StepError(f"layers: there is no layer {beyond[0]}", has, "bad_input")
 
 
 def trainable(model: Any) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def save_adapter(model: Any, out_dir: Path) -> None:
     path = out_dir / "adapter_config.json"
     settings = json.loads(path.read_text("utf-8"))
     settings["base_model_name_or_path"] = ""
-    for key, value in settings.items():
-        if key in ("target_modules", "modules_to_save", "exclude_modules") and isinstance(value, list):
-            settings[key] = sorted(value)  # peft keeps sets, whose order differs from run to run
+    for key in ("target_modules", "modules_to_save", "exclude_modules"):
+        if isinstance(settings.get(key), list):  # peft keeps sets: their order differs by run
+            settings[key] = sorted(settings[key])
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -18,25 +18,24 @@ class TorchAnswerer:
     end_ids: frozenset[int]
     batch_size: int
 
-    @torch.inference_mode()
     def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
         """Return the greedy new ids of each prompt, cut before the first end token."""
         answers: list[list[int]] = []
         for start in range(0, len(prompts), self.batch_size):
             ids, mask = self._padded(prompts[start : start + self.batch_size], left=True)
-            made = self.model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=self.pad_id,
-                eos_token_id=sorted(self.end_ids) or None,
-            )
+            with torch.inference_mode():
+                made = self.model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    num_beams=1,
+                    pad_token_id=self.pad_id,
+                    eos_token_id=sorted(self.end_ids) or None,
+                )
             answers.extend(self._cut(row) for row in made[:, ids.shape[1] :].tolist())
         return answers
 
-    @torch.inference_mode()
     def logprobs(
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
     ) -> list[list[float]]:
@@ -47,7 +46,8 @@ class TorchAnswerer:
             afters = continuations[start : start + self.batch_size]
             rows = [[*before, *after] for before, after in zip(befores, afters, strict=True)]
             ids, mask = self._padded(rows, left=False)
-            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            with torch.inference_mode():
+                logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
             for index, (before, after) in enumerate(zip(befores, afters, strict=True)):
                 first = len(before) - 1  # the logits at a position are of the token after it
                 chosen = logits[index, first : first + len(after)].float().log_softmax(-1)

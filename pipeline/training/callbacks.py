@@ -10,7 +10,7 @@ from pipeline.passes.base import Reporter
 from pipeline.training.adapter import trainable
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class Progress(TrainerCallback):
     """Reports steps and keeps the curves of training and validation loss."""
 
     def __init__(self, report: Reporter) -> None:
@@ -38,10 +38,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             self.validation_curve.append((state.global_step, round(loss, 6)))
             self._newest["validation_loss"] = loss
         if "loss" in logs or "eval_loss" in logs:
-            self.report.progress(state.global_step, state.max_steps, **self._newest)
+            self.report.progress(state.global_step, state.max_steps, "steps", **self._newest)
 
 
-class Selection(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class Selection(TrainerCallback):
     """Remembers the weights with the lowest validation loss; stops when it no longer falls."""
 
     def __init__(self, model: Any, keep_best: bool, patience: int | None, threshold: float) -> None:

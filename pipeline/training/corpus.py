@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,11 @@ class SequenceSource:
         for paragraph in paragraphs:
             self._plain.append([*tokenizer.encode(paragraph, add_special_tokens=False), end])
             sentences = re.split(r"(?<=[.!?])[\"']?\s+", paragraph)
-            for said, answer in zip(sentences, sentences[1:], strict=False):
-                turns = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+            for said, answer in pairwise(sentences):
+                turns = [
+                    {"role": "user", "content": said},
+                    {"role": "assistant", "content": answer},
+                ]
                 text = tokenizer.apply_chat_template(turns, tokenize=False)
                 self._chats.append(tokenizer.encode(text, add_special_tokens=False))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from pipeline.data.examples import Example
-from pipeline.data.tokenize import Codec, PromptError, Tokenized, Tokens, pack, tokenize
+from pipeline.data.tokenize import Codec, PromptError, Tokenized, pack, tokenize
 from pipeline.passes.base import Inputs, StepError
 from pipeline.training.adapter import add_adapter, save_adapter, trainable
 from pipeline.training.data import parts_of
@@ -65,9 +65,10 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
     )
     collate = PackedBatches if params.packing else PaddedBatches
     with tempfile.TemporaryDirectory(dir=out_dir) as scratch:
+        evaluates = bool(eval_set)
         trainer = Trainer(
             model=model,
-            args=_arguments(params, precision, inputs.seed, len(train_set), bool(eval_set), scratch),
+            args=_arguments(params, precision, inputs.seed, len(train_set), evaluates, scratch),
             train_dataset=train_set,
             eval_dataset=eval_set or None,
             data_collator=collate(tokenizer.pad_token_id),
@@ -245,5 +246,6 @@ def _train(trainer: Any) -> None:
         ) from error
     except (TypeError, ValueError) as error:
         if "scheduler" in str(error) or "get_" in str(error):
-            raise StepError(f"the scheduler refuses its arguments: {error}", cause="bad_input") from error
+            message = f"the scheduler refuses its arguments: {error}"
+            raise StepError(message, cause="bad_input") from error
         raise

@@ -62,7 +62,8 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
             "bad_input",
         ) from error
     except RevisionNotFoundError as error:
-        raise StepError(f"{params.repo} has no commit {params.revision}", cause="bad_input") from error
+        message = f"{params.repo} has no commit {params.revision}"
+        raise StepError(message, cause="bad_input") from error
     except RepositoryNotFoundError as error:
         raise StepError(
             f"there is no model {params.repo}, or it is private",

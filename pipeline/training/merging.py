@@ -35,7 +35,7 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     if params.into == "dequantized" and quantization is None:
         raise StepError(
             'into = "dequantized" needs a QLoRA adapter; this one was trained over float weights',
-            'remove into, or use the qlora pass',
+            "remove into, or use the qlora pass",
             "bad_input",
         )
     model = load_model(base, params)

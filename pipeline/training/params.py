@@ -24,8 +24,15 @@ Scheduler = Literal[
 ]
 
 Optimizer = Literal[
-    "adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit",
-    "adafactor", "adagrad", "rmsprop", "sgd",
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_bnb_8bit",
+    "paged_adamw_8bit",
+    "paged_adamw_32bit",
+    "adafactor",
+    "adagrad",
+    "rmsprop",
+    "sgd",
 ]
 
 
@@ -56,7 +63,7 @@ class AdapterShape(Frozen):
     r: int = Field(default=64, ge=1)
     """Rank of the update."""
     alpha: float = Field(default=64, gt=0)
-    """The update is scaled by ``alpha / r`` (by ``alpha / sqrt(r)`` with ``use_rslora``)."""
+    """The update is scaled by ``alpha / r``, with ``use_rslora`` by ``alpha / sqrt(r)``."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout before the adapter's first matrix."""
     target_modules: Modules | Literal["all-linear"] = (
@@ -81,10 +88,11 @@ class AdapterShape(Frozen):
     """Rank-stabilised scaling (arXiv 2312.03732)."""
     use_dora: bool = False
     """Weight-decomposed adaptation (arXiv 2402.09353): slower, better at low ranks."""
-    init_lora_weights: Literal["default", "gaussian", "pissa", "olora", "orthogonal"] | Annotated[
-        str, Field(pattern=r"^pissa_niter_\d+$")
-    ] = "default"
-    """How the adapter begins; ``default`` (Kaiming and zero) and ``gaussian`` begin as no change."""
+    init_lora_weights: (
+        Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
+        | Annotated[str, Field(pattern=r"^pissa_niter_\d+$")]
+    ) = "default"
+    """How the adapter begins; ``default`` (Kaiming, zero) and ``gaussian`` begin as no change."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which bias vectors are trained."""
 
@@ -166,9 +174,7 @@ class Training(Frozen):
             needs.append("early_stopping_patience")
         if self.eval_steps is not None:
             needs.append("eval_steps")
-        return [
-            f"{name} needs a validation split; set split.validation above 0" for name in needs
-        ]
+        return [f"{name} needs a validation split; set split.validation above 0" for name in needs]
 
 
 class LoraParams(AdapterShape, Training, ModelLoading):

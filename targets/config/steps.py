@@ -148,15 +148,15 @@ class ChainReader:
         return PassCall(name, type_name, implementation, params)
 
     def _checks(self) -> tuple[CheckCall, ...]:
-        tables = {name: StepTable() for name in check_types()}
-        tables = {**tables, **self._config.checks}
+        named = self._config.checks
+        tables = {**{name: StepTable() for name in check_types()}, **named}
         calls = []
         for name, table in tables.items():
             found = self._implementation(load_check, name, table, ("checks", name))
             if found is None:
                 continue
             type_name, implementation = found
-            if implementation.uses_data and not self._config.data:
+            if implementation.uses_data and not self._config.data and name not in named:
                 continue
             overrides = self._target_table().checks.get(name, {})
             defaults = {**self._config.evaluation, **self._target.limits}

@@ -179,6 +179,8 @@ class Planner:
             notes.append("trust_remote_code: Python code that comes with the model will run")
         if model.weights == "any":
             notes.append('weights = "any": pickled weights may run code when they are loaded')
+        if not self._loaded.config.data:
+            notes.append("no data set: quality and generation are not checked")
         return notes
 
 

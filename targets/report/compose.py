@@ -75,7 +75,9 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
 
 
 def _evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
-    return next((result.evidence for result in checks if result.type == name), {})
+    """Return the table ``name`` that one of the checks left as evidence."""
+    found = next((result.evidence[name] for result in checks if name in result.evidence), {})
+    return found if isinstance(found, dict) else {}
 
 
 def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:

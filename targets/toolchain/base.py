@@ -135,7 +135,9 @@ def _bootstrap(client: DockerClient, recipe: BaseRecipe, cache: Path) -> Base:
                 read_chunks(rootfs.tar), repository=name, tag=tag, changes=changes
             )
     except (APIError, RequestException) as error:
-        raise EnvironmentUnable(f"the engine cannot import the base image: {reason(error)}") from error
+        raise EnvironmentUnable(
+            f"the engine cannot import the base image: {reason(error)}"
+        ) from error
     finally:
         rootfs.tar.unlink(missing_ok=True)
     return _bootstrapped(recipe, rootfs.sha256)

@@ -38,10 +38,7 @@ def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
     if as_json:
         click.echo(
             json.dumps(
-                {
-                    file: [vars(change) for change in changes]
-                    for file, changes in found.items()
-                },
+                {file: [vars(change) for change in changes] for file, changes in found.items()},
                 indent=2,
             )
         )

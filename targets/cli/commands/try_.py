@@ -12,7 +12,7 @@ from targets.console.answer import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR
 from targets.target import load_target
-from targets.try_artifact import fill_prompt, try_artifact
+from targets.try_artifact import question, try_artifact
 
 
 @click.command("try", short_help="Ask a built artifact something.")
@@ -50,7 +50,6 @@ def command(
             f"there is no artifact at {folder}", f"build it first: nox -s build-{target}"
         )
     spec = None if raw else next(iter(build.data.values()), None)
-    prompt, chat = fill_prompt(spec, text)
     console = options.console(as_json)
     view = AnswerView(console)
     store = options.open_cache(cache)
@@ -58,7 +57,7 @@ def command(
 
     result = try_artifact(
         folder.absolute(),
-        {"prompt": prompt, "chat": chat, "max_new_tokens": max_new_tokens},
+        {**question(spec, text), "max_new_tokens": max_new_tokens},
         load_target(target).toolchain(),
         choose(runtime, store.root, view.say),
         store,
@@ -69,7 +68,6 @@ def command(
         return
     figures = result.metrics
     console.print()
-    console.print(
-        f"[dim]first token {figures['first_token_ms']:.0f} ms, "
-        f"{figures['tokens_per_second']:.0f} tokens/s[/]"
-    )
+    speed = figures["tokens_per_second"]
+    rate = f", {speed:.0f} tokens/s" if isinstance(speed, float) else ""
+    console.print(f"[dim]first token after {figures['first_token_ms']:.1f} ms{rate}[/]")

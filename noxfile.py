@@ -1,0 +1,166 @@
+"""The front door of Quern: each session is one call of `python -m targets COMMAND`.
+
+Arguments after `--` go to the command, e.g. `./nox -s build-cpu -- --config my.toml`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+from filelock import FileLock
+
+nox.options.sessions = ["lint", "types", "tests"]
+# One environment per lock serves many sessions, so nox makes none of its own.
+nox.options.default_venv_backend = "none"
+# nox looks for uv all the same; that there is none means nothing here.
+logging.getLogger("nox").addFilter(lambda record: record.msg != "uv binary not found.")
+
+PROJECT = Path(__file__).resolve().parent
+ENVIRONMENTS = PROJECT / ".nox"
+TARGETS = sorted(path.stem for path in (PROJECT / "targets").glob("*.toml"))
+ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
+# Time for a command to stop its container after Ctrl-C, in seconds.
+STOP_TIMEOUT = 30.0
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the artifacts of all targets, or of those named with --target."""
+    named = any(argument.startswith("--target") for argument in session.posargs)
+    everything = [] if named else [f"--target={name}" for name in TARGETS]
+    command(session, "build", *everything)
+
+
+def define_build(target: str) -> None:
+    """Define the session `build-TARGET`."""
+
+    @nox.session(name=f"build-{target}")
+    def build_target(session: nox.Session) -> None:
+        command(session, "build", f"--target={target}")
+
+    build_target.__doc__ = f"Build the artifact for the target {target}."
+
+
+for name in TARGETS:
+    define_build(name)
+
+
+@nox.session
+def plan(session: nox.Session) -> None:
+    """Show what a build would run, and why."""
+    command(session, "plan")
+
+
+@nox.session(name="try")
+def try_(session: nox.Session) -> None:
+    """Ask a built artifact something."""
+    command(session, "try")
+
+
+@nox.session
+def doctor(session: nox.Session) -> None:
+    """Check whether this machine can build, with remedies."""
+    command(session, "doctor")
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """Make the toolchains ready without building a model."""
+    command(session, "images")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin the newest packages that work together."""
+    command(session, "lock")
+
+
+@nox.session
+def schema(session: nox.Session) -> None:
+    """Write the config's JSON schema and reference page."""
+    command(session, "schema")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; containers and trainings included."""
+    session.run(python_with(session, "requirements-dev.lock"), "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def bench_driver(session: nox.Session) -> None:
+    """Measure what the driver and the container cost."""
+    command(session, module="tests.benchmarks.driver")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Lint, and check the formatting."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "ruff", "check")
+    session.run(python, "-m", "ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types."""
+    session.run(python_with(session, "requirements-dev.lock"), "-m", "mypy", *session.posargs)
+
+
+def command(session: nox.Session, *arguments: str, module: str = "targets") -> None:
+    """Run `python -m MODULE` from where nox was called, and end with its exit code."""
+    python = python_with(session, "requirements.lock")
+    if Path.cwd() != Path(session.invoked_from):
+        session.chdir(session.invoked_from)
+    try:
+        session.run(
+            *(python, "-I", "-m", module, *arguments, *session.posargs),
+            stderr=None,  # standard output is for --json
+            log=False,
+            interrupt_timeout=STOP_TIMEOUT,
+            terminate_timeout=STOP_TIMEOUT,
+        )
+    except nox.command.CommandFailed as failure:
+        # nox itself would end with 1, whatever the command said.
+        sys.exit(exit_code(failure))
+
+
+def exit_code(failure: nox.command.CommandFailed) -> int:
+    """Return the code the failed command ended with, 128 + N if signal N killed it."""
+    _, _, number = str(failure.reason).rpartition(" ")
+    code = int(number) if number.lstrip("-").isdigit() else 1
+    return code if code >= 0 else 128 - code
+
+
+def python_with(session: nox.Session, lock_file: str) -> str:
+    """Return the Python of an environment with ``lock_file``, made anew when the lock changed."""
+    locked = PROJECT / lock_file
+    folder = ENVIRONMENTS / locked.stem.replace("requirements", "quern")
+    python, stamp = folder / "bin" / "python", folder / "complete"
+    wanted = hashlib.sha256(locked.read_bytes() + sys.version.encode()).hexdigest()
+    with FileLock(ENVIRONMENTS / f"{folder.name}.lock"):
+        if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+            session.log(f"installing {lock_file}, once")
+            shutil.rmtree(folder, ignore_errors=True)
+            install(session, locked, folder, python)
+            stamp.write_text(wanted)
+    return str(python)
+
+
+def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> None:
+    """Make an environment in ``folder`` with what ``locked`` pins, and this project."""
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(locked)]
+    try:
+        session.run(sys.executable, "-m", "virtualenv", str(folder), silent=True, log=False)
+        session.run(*pip, *pinned, silent=True, log=False)
+    except nox.command.CommandFailed:
+        sys.exit(ENVIRONMENT_UNABLE)
+    # Found from any folder, and never confused with what that folder holds.
+    site_packages = next(folder.glob("lib/python*/site-packages"))
+    (site_packages / "quern.pth").write_text(f"{PROJECT}\n")

@@ -1,0 +1,199 @@
+"""The image of a toolchain: base + wheels, built without network, named by the digest of its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from docker import DockerClient
+from docker.errors import APIError
+from filelock import FileLock
+from requests.exceptions import RequestException
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.base import Base, ensure_base, read_recipe
+from targets.toolchain.context import tar_stream
+from targets.toolchain.engine import patience, reason
+from targets.toolchain.process import DISK_FULL
+from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.wheelhouse import Wheelhouse
+
+PYTHON = "/opt/quern/bin/python"
+"""The toolchain's Python inside every image."""
+
+COMPILER = "compile_bytecode.py"
+_STAGE = "quern.stage=install"
+_BUILD_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Image:
+    """A toolchain's image that the engine has."""
+
+    tag: str
+    id: str
+    base: str
+    """Identity of the base image it was built from."""
+
+
+def base_dir(toolchain: Toolchain) -> Path:
+    """Return ``images/base``, what every image shares."""
+    return toolchain.image_dir.parent / "base"
+
+
+def installer(toolchain: Toolchain) -> Toolchain:
+    """Return the pinned installer that puts the wheels of ``toolchain`` into its image."""
+    return replace(toolchain, image_dir=base_dir(toolchain), environment={})
+
+
+def recipe_digest(toolchain: Toolchain) -> str:
+    """Return SHA-256 over every file that decides what the image becomes."""
+    shared = base_dir(toolchain)
+    files = [
+        toolchain.image_dir / "Dockerfile",
+        toolchain.lock,
+        shared / "base.toml",
+        shared / COMPILER,
+        installer(toolchain).lock,
+    ]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return hashlib.sha256(json.dumps([toolchain.platform, digests]).encode()).hexdigest()
+
+
+def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
+    """Return the image of ``toolchain`` if the engine has it as its inputs are now."""
+    found = client.images.list(
+        filters={"label": f"quern.recipe={recipe_digest(toolchain)}", "dangling": False}
+    )
+    for image in found:
+        tags = [tag for tag in image.tags if tag.startswith(f"quern/{toolchain.target}:")]
+        if tags:
+            return Image(tags[0], str(image.id), image.labels["quern.base"])
+    return None
+
+
+def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[str, ...]:
+    """Return the tags of images of this target that were built from other inputs."""
+    found = client.images.list(filters={"label": f"quern.target={toolchain.target}"})
+    now = recipe_digest(toolchain)
+    stale = [image for image in found if image.labels.get("quern.recipe") != now]
+    return tuple(sorted(tag for image in stale for tag in image.tags))
+
+
+def ensure_image(
+    client: DockerClient, toolchain: Toolchain, cache: Path, say: Callable[[str], None]
+) -> Image:
+    """Return the image of ``toolchain``, building it if its inputs changed or it is not there.
+
+    Raises ``EnvironmentUnable`` with the build log when it cannot be built.
+    """
+    image = find_image(client, toolchain)
+    if image is not None:
+        return image
+    _require_same_platform(client, toolchain)
+    locks = cache / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"image-{toolchain.target}.lock"):
+        image = find_image(client, toolchain)  # another build may have made it meanwhile
+        return image if image is not None else _build(client, toolchain, cache, say)
+
+
+def _require_same_platform(client: DockerClient, toolchain: Toolchain) -> None:
+    server = client.version()
+    platform = f"{server['Os']}/{server['Arch']}"
+    if platform != toolchain.platform:
+        raise EnvironmentUnable(
+            f"the Docker Engine runs {platform}, the {toolchain.target} toolchain is locked for "
+            f"{toolchain.platform}",
+            "use an engine of that platform",
+        )
+
+
+def _build(
+    client: DockerClient, toolchain: Toolchain, cache: Path, say: Callable[[str], None]
+) -> Image:
+    shared = base_dir(toolchain)
+    wheelhouse = Wheelhouse(cache / "wheels")
+    wheels = wheelhouse.ensure(toolchain, say)
+    tools = wheelhouse.ensure(installer(toolchain), say)
+    base = ensure_base(client, read_recipe(shared / "base.toml"), cache, say)
+    tag = _tag(toolchain, base)
+    context: dict[str, Path | bytes] = {
+        "Dockerfile": toolchain.image_dir / "Dockerfile",
+        toolchain.lock.name: toolchain.lock,
+        COMPILER: shared / COMPILER,
+        **{f"wheels/{wheel.path.name}": wheel.path for wheel in wheels},
+        **{f"installer/{wheel.path.name}": wheel.path for wheel in tools},
+    }
+    labels = {
+        "quern.target": toolchain.target,
+        "quern.recipe": recipe_digest(toolchain),
+        "quern.toolchain": toolchain.digest,
+        "quern.base": base.identity,
+    }
+    say(f"building image {tag}")
+    log = cache / "logs" / f"image-{tag.replace('/', '-').replace(':', '-')}.log"
+    try:
+        _run_build(client, context, base, tag, labels, log)
+    finally:
+        _remove_first_stages(client)
+    built = client.images.get(tag)
+    return Image(tag, str(built.id), base.identity)
+
+
+def _tag(toolchain: Toolchain, base: Base) -> str:
+    inputs = f"{base.identity}\n{recipe_digest(toolchain)}"
+    return f"quern/{toolchain.target}:{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+
+
+def _run_build(
+    client: DockerClient,
+    context: Mapping[str, Path | bytes],
+    base: Base,
+    tag: str,
+    labels: Mapping[str, str],
+    log: Path,
+) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with log.open("w", encoding="utf-8") as file, patience(client, _BUILD_SECONDS):
+            messages = client.api.build(
+                fileobj=tar_stream(context),
+                custom_context=True,
+                tag=tag,
+                buildargs={"BASE": base.image},
+                labels=dict(labels),
+                network_mode="none",
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for message in messages:
+                file.write(message.get("stream", ""))
+                if "error" in message:
+                    file.write(message["error"])
+                    raise _failed(message["error"], tag, log)
+    except (APIError, RequestException) as error:
+        raise _failed(reason(error), tag, log) from error
+
+
+def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
+    if DISK_FULL.lower() in why.lower():
+        return EnvironmentUnable(
+            f"the Docker Engine's disk is full (building {tag})",
+            "free some space, e.g. `docker image prune`, and run again",
+            log,
+        )
+    return EnvironmentUnable(f"image {tag} cannot be built: {why}", "the log says more", log)
+
+
+def _remove_first_stages(client: DockerClient) -> None:
+    """Remove what the first stage leaves behind: an image without a name, several GB."""
+    for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
+        try:
+            client.images.remove(str(image.id))
+        except APIError:
+            continue  # another build still uses it, and removes it when done

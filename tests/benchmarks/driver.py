@@ -1,0 +1,125 @@
+"""What the driver and the container cost: ``nox -s bench_driver``.
+
+Prints a Markdown table of three figures, each with the minimum, median and maximum of its runs:
+
+- an unchanged rebuild with everything cached (whole process of ``python -m targets build``);
+- the shipped chain from an empty result cache, in a container and in a virtual environment, in turn,
+  and the ratio pair by pair;
+- with ``--cold``, the first build from nothing: wheels, base image, image, training, checks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import psutil
+
+from targets.cli.options import DEFAULT_CONFIG
+
+# Results and what is known about them; everything else in a cache folder is toolchain.
+_RESULTS = {"objects", "work", "history", "logs", "locks", "scratch", "digests.sqlite"}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, help="prepared cache (default: a fresh one)")
+    parser.add_argument("--runs", type=int, default=10, help="cached rebuilds")
+    parser.add_argument("--pairs", type=int, default=2, help="chains per runtime")
+    parser.add_argument("--cold", action="store_true", help="also build from nothing")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = arguments.cache or Path(scratch) / "cache"
+        rows = list(measure(cache.absolute(), Path(scratch), arguments))
+    print(f"Measured {datetime.now(timezone.utc):%Y-%m-%d} on {machine()}.\n")  # noqa: T201
+    print("| what | runs | min | median | max |\n| --- | --- | --- | --- | --- |")  # noqa: T201
+    print("\n".join(rows))  # noqa: T201
+
+
+def measure(cache: Path, scratch: Path, arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield one table row per figure."""
+    if arguments.cold:
+        remove_images()
+        seconds = timed_build(scratch / "cold", scratch / "dist-cold", "auto")
+        shutil.rmtree(scratch / "cold", ignore_errors=True)
+        yield row("first build from nothing (s)", [seconds])
+    timed_build(cache, scratch / "dist", "auto")
+    again = [timed_build(cache, scratch / "dist", "auto") for _ in range(arguments.runs)]
+    yield row("unchanged rebuild, all cached (s)", again)
+    docker, venv = [], []
+    for runtime in ("docker", "venv"):
+        timed_build(cache, scratch / "dist", runtime, "images")
+    for _ in range(arguments.pairs):
+        for runtime, times in (("docker", docker), ("venv", venv)):
+            with without_results(cache, scratch) as fresh:
+                times.append(timed_build(fresh, scratch / "dist", runtime))
+    yield row("chain in a container (s)", docker)
+    yield row("chain in a virtual environment (s)", venv)
+    ratios = [inside / outside for inside, outside in zip(docker, venv, strict=True)]
+    yield row("ratio container / virtual environment", ratios)
+
+
+@contextmanager
+def without_results(cache: Path, scratch: Path) -> Iterator[Path]:
+    """Yield a cache with the toolchains of ``cache`` and no results."""
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        for entry in cache.iterdir():
+            if entry.name not in _RESULTS:
+                (Path(name) / entry.name).symlink_to(entry)
+        yield Path(name)
+
+
+def timed_build(cache: Path, dist: Path, runtime: str, command: str = "build") -> float:
+    """Return the wall seconds of one whole command."""
+    arguments = [sys.executable, "-m", "targets", command, "--runtime", runtime]
+    arguments += ["--cache", str(cache)]
+    if command == "build":
+        arguments += ["--dist", str(dist), "--config", str(DEFAULT_CONFIG)]
+    began = time.perf_counter()
+    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def remove_images() -> None:
+    """Remove every image of Quern's from the engine, so that a build begins with nothing."""
+    listing = subprocess.run(
+        ["docker", "images", "--quiet", "--filter", "reference=quern/*"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    images = sorted(set(listing.stdout.split()))
+    if images:
+        subprocess.run(["docker", "rmi", "--force", *images], check=True, stdout=subprocess.DEVNULL)
+
+
+def row(name: str, values: list[float]) -> str:
+    """Return one line of the table."""
+    figures = (min(values), statistics.median(values), max(values))
+    return f"| {name} | {len(values)} | " + " | ".join(f"{value:.2f}" for value in figures) + " |"
+
+
+def machine() -> str:
+    """Return CPU, cores and memory of this machine."""
+    memory = psutil.virtual_memory().total / 2**30
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{model}, {psutil.cpu_count()} CPUs, {memory:.0f} GiB, {platform.system()}"
+
+
+if __name__ == "__main__":
+    main()

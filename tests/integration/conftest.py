@@ -1,0 +1,43 @@
+"""What the tests of whole builds share: one cache, one engine, one toolchain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.engine import connect
+from tests.integration.command import Quern
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the cache of all tests, so that wheels, image and environment are made once.
+
+    ``QUERN_TEST_CACHE`` names one that outlives the run, for quick work on the tests themselves.
+    """
+    kept = os.environ.get("QUERN_TEST_CACHE")
+    return Path(kept).absolute() if kept else tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def quern(cache_dir: Path) -> Quern:
+    """Return the command line with the tests' cache."""
+    return Quern(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[docker.DockerClient]:
+    """Yield a client of the engine. Without one, CI fails; a machine of one's own skips."""
+    try:
+        client = connect()
+    except EnvironmentUnable as unable:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must run container tests: {unable}")
+        pytest.skip(f"no container tests: {unable} ({unable.hint})")
+    yield client
+    client.close()

@@ -1,0 +1,92 @@
+"""Small plans for ``python -m pipeline``, run by a toolchain's own Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.data.spec import DataSpec
+from pipeline.events import EVENT, Event, StepFailed
+from pipeline.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
+from pipeline.result import StepResult, Verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+
+CHECKPOINT = SourceInput(ref=PathRef(root="material", path="checkpoint"), digest="material")
+TONES = DataInput(
+    name="tones",
+    ref=PathRef(root="material", path="tones.jsonl"),
+    digest="tones",
+    spec=DataSpec(path="tones.jsonl", prompt="{phrase}", completion="{tone}", label="tone"),
+)
+
+
+def step(
+    name: str,
+    kind: Literal["pass", "check"],
+    inputs: Mapping[str, StepInput | SourceInput],
+    params: Mapping[str, Any] | None = None,
+    data: DataInput | None = None,
+    type: str | None = None,  # noqa: A002 - the plan's own word
+) -> Step:
+    """Return a step whose key is its name."""
+    return Step(
+        name=name,
+        kind=kind,
+        type=type or name,
+        target="cpu",
+        toolchain="test",
+        key=name,
+        seed=0,
+        params=dict(params or {}),
+        inputs=dict(inputs),
+        data=data,
+    )
+
+
+def made_by(name: str) -> StepInput:
+    """Return the output of the step ``name`` as an input."""
+    return StepInput(step=name, key=name)
+
+
+def run(
+    python: Path, work: Path, material: Path, steps: Sequence[Step], **extra: str
+) -> tuple[int, list[Event], str]:
+    """Run a plan; return exit code, events and what went to standard error."""
+    work.mkdir(parents=True, exist_ok=True)
+    roots = {"work": str(work), "material": str(material)}
+    plan = Plan(build="test", steps=tuple(steps), roots=roots, threads=2)
+    path = work.parent / f"{work.name}-{steps[0].name}-plan.json"
+    path.write_text(plan.model_dump_json(), "utf-8")
+    done = subprocess.run(
+        [str(python), "-m", "pipeline", str(path)],
+        cwd=ROOT,
+        env={**os.environ, **extra},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    events = [EVENT.validate_json(line) for line in done.stdout.splitlines()]
+    return done.returncode, events, done.stderr
+
+
+def must_run(python: Path, work: Path, material: Path, steps: Sequence[Step]) -> None:
+    """Run a plan that must work."""
+    code, events, log = run(python, work, material, steps)
+    failed = [event for event in events if isinstance(event, StepFailed)]
+    assert code == 0, (failed, log[-3000:])
+
+
+def result(work: Path, name: str) -> StepResult:
+    """Return the result of a finished step."""
+    return StepResult.model_validate_json((work / name / "result.json").read_text("utf-8"))
+
+
+def failed_verdicts(work: Path, name: str) -> dict[str, Verdict]:
+    """Return the failed verdicts of a check by name."""
+    return {v.name: v for v in result(work, name).verdicts if v.status == "failed"}

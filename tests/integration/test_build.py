@@ -1,0 +1,288 @@
+"""The main job through the command line: real containers, real training, real ONNX models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from targets.cli.options import PROJECT
+from tests.integration.command import Quern
+from tests.unit.project import Project, make_project
+
+# Enough to run every pass for real; far too little to be good, so quality has no limits here.
+QUICK = """
+[checks.quality]
+min_valid = 0
+max_accuracy_loss = 1
+
+[checks.generation]
+min_ended = 0
+max_degenerate = 1
+max_broken = 1
+"""
+
+
+def quick_project(folder: Path, seed: int = 0) -> Project:
+    project = make_project(folder)
+    project.edit('name = "small"', f'name = "small"\nseed = {seed}')
+    project.edit('text = "story.txt"', 'text = "story.txt"\nsteps = 20\nlayers = 2')
+    project.edit("r = 8", "r = 8\nmax_steps = 20")
+    project.config.write_text(project.config.read_text() + QUICK)
+    return project
+
+
+@pytest.fixture(params=["docker", "venv"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    if request.param == "docker":
+        request.getfixturevalue("docker_client")
+    return str(request.param)
+
+
+@pytest.fixture
+def project(tmp_path: Path, runtime: str) -> Project:
+    # Results are shared between runtimes; another seed makes each of them run the chain.
+    return quick_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
+
+
+def report_of(dist: Path, build: str = "small") -> dict[str, Any]:
+    found = json.loads((dist / build / "cpu" / "report.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def cached(report: dict[str, Any]) -> dict[str, bool]:
+    return {step["name"]: step["cached"] for step in report["passes"]}
+
+
+@pytest.mark.engine
+def test_build_rebuild_edit_and_limit(
+    quern: Quern, project: Project, runtime: str, tmp_path: Path
+) -> None:
+    dist = tmp_path / "dist"
+    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
+
+    first = quern("build", *arguments, "--json")
+    assert first.code == 0, first.stderr
+    report = json.loads(first.stdout)
+    assert report == report_of(dist)
+    assert report["status"] == "passed"
+    assert report["toolchain"]["runtime"] == runtime
+    assert report["toolchain"]["versions"]["torch"].startswith("2.")
+    assert bool(report["toolchain"]["base_image"]) == (runtime == "docker")
+    assert {"base", "tuned", "artifact", "metric", "samples"} <= report["quality"].keys()
+    assert len(report["latency"]["raw"]["first_token_ms"]) >= 64
+    assert not any(cached(report).values())
+    model = dist / "small" / "cpu" / "model"
+    assert {file["path"] for file in report["files"]} == {
+        str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()
+    }
+    owners = {path.stat().st_uid for path in dist.rglob("*")}
+    assert owners == {os.getuid()}
+    assert str(project.folder) not in first.stdout
+
+    again = quern("build", *arguments, environment={"DOCKER_HOST": "unix:///nowhere"})
+    assert again.code == 0, again.stderr
+    assert all(cached(report_of(dist)).values())
+
+    project.data.write_text(project.data.read_text().replace("number 7", "number seven", 1))
+    edited = quern("build", *arguments)
+    assert edited.code == 0, edited.stderr
+    assert cached(report_of(dist))["pretrain"]
+    assert not any(done for name, done in cached(report_of(dist)).items() if name != "pretrain")
+
+    project.edit("[passes.merge]", "[checks.latency]\ntoken_ms = 0.0001\n\n[passes.merge]")
+    missed = quern("build", *arguments)
+    assert missed.code == 3, missed.stderr
+    assert report_of(dist)["status"] == "failed"
+    failed = [check for check in report_of(dist)["checks"] if check["status"] == "failed"]
+    assert [check["name"] for check in failed] == ["token_ms"]
+
+
+def test_bad_config_changes_nothing(quern: Quern, tmp_path: Path) -> None:
+    project = quick_project(tmp_path / "project")
+    project.edit("r = 8", "rr = 8")
+    project.edit("tone.jsonl", "nothing.jsonl")
+    before = sorted(quern.cache.rglob("*"))
+    ran = quern("build", "--config", str(project.config), "--dist", str(tmp_path / "dist"))
+    assert ran.code == 2
+    assert f"{project.config}:15: passes.lora.rr" in ran.stderr
+    assert "nothing.jsonl" in ran.stderr
+    assert not (tmp_path / "dist").exists()
+    assert sorted(quern.cache.rglob("*")) == before
+
+
+def test_unknown_target_is_named(quern: Quern) -> None:
+    ran = quern("build", "--target", "cpuu")
+    assert ran.code == 2
+    assert "did you mean 'cpu'?" in ran.stderr
+
+
+def slow_project(folder: Path, seed: int) -> Project:
+    """Return a project whose fine-tuning lasts until it is stopped."""
+    project = quick_project(folder, seed)
+    project.edit("max_steps = 20", "max_steps = 100000\nkeep = 'last'")
+    return project
+
+
+class Running:
+    """A build in the background whose output can be waited for."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def wait_for(self, text: str, seconds: float = 300) -> None:
+        deadline = time.monotonic() + seconds
+        while not any(text in line for line in self.lines):
+            assert self.process.poll() is None, "".join(self.lines)
+            assert time.monotonic() < deadline, "".join(self.lines)
+            time.sleep(0.1)
+
+    def finish(self, seconds: float) -> int:
+        code = self.process.wait(timeout=seconds)
+        self._reader.join()
+        return code
+
+
+@pytest.fixture
+def running(quern: Quern, tmp_path: Path) -> Iterator[Any]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(project: Project, runtime: str) -> Running:
+        process = subprocess.Popen(
+            quern.command(
+                "build",
+                *("--config", str(project.config), "--dist", str(tmp_path / "dist")),
+                *("--runtime", runtime),
+            ),
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=quern.environment(),
+        )
+        processes.append(process)
+        return Running(process)
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+def containers(client: docker.DockerClient) -> list[Any]:
+    return [
+        container
+        for container in client.containers.list(all=True)
+        if any(name.startswith("quern.") for name in container.labels)
+    ]
+
+
+def training_container(client: docker.DockerClient) -> Any:
+    found = containers(client)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.engine
+def test_killed_container_is_said_and_the_next_run_resumes(
+    quern: Quern, running: Any, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    project = slow_project(tmp_path / "project", seed=3)
+    build = running(project, "docker")
+    build.wait_for("lora ...")
+    time.sleep(2)
+    training_container(docker_client).kill()
+    assert build.finish(30) == 5
+    assert "killed" in "".join(build.lines)
+    assert containers(docker_client) == []
+    assert not (tmp_path / "dist").exists()
+
+    project.edit("max_steps = 100000\nkeep = 'last'", "max_steps = 20")
+    dist = tmp_path / "dist"
+    resumed = quern("build", "--config", str(project.config), "--dist", str(dist))
+    assert resumed.code == 0, resumed.stderr
+    assert cached(report_of(dist))["pretrain"]
+    assert not cached(report_of(dist))["lora"]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_removes_the_container_within_ten_seconds(
+    running: Any, docker_client: docker.DockerClient, tmp_path: Path, number: signal.Signals
+) -> None:
+    build = running(slow_project(tmp_path / "project", seed=4), "docker")
+    build.wait_for("lora ...")
+    build.process.send_signal(number)
+    assert build.finish(10) == 130
+    assert containers(docker_client) == []
+    assert not (tmp_path / "dist").exists()
+
+
+def test_interrupt_in_a_virtual_environment_leaves_no_process(running: Any, tmp_path: Path) -> None:
+    build = running(slow_project(tmp_path / "project", seed=5), "venv")
+    build.wait_for("lora ...")
+    build.process.send_signal(signal.SIGINT)
+    assert build.finish(10) == 130
+    listing = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True)
+    assert "-m pipeline" not in listing.stdout
+
+
+@pytest.mark.engine
+def test_driver_killed_outright_loses_no_finished_step(
+    quern: Quern, running: Any, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    project = slow_project(tmp_path / "project", seed=6)
+    build = running(project, "docker")
+    build.wait_for("lora ...")
+    build.process.kill()
+    build.finish(10)
+
+    project.edit("max_steps = 100000\nkeep = 'last'", "max_steps = 20")
+    dist = tmp_path / "dist"
+    resumed = quern("build", "--config", str(project.config), "--dist", str(dist))
+    assert resumed.code == 0, resumed.stderr
+    assert cached(report_of(dist))["pretrain"]
+    assert containers(docker_client) == []
+
+
+@pytest.mark.engine
+def test_too_little_memory_is_said(
+    quern: Quern, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    project = quick_project(tmp_path / "project", seed=7)
+    project.config.write_text(project.config.read_text() + '\n[resources]\nmemory = "150m"\n')
+    ran = quern("build", "--config", str(project.config), "--dist", str(tmp_path / "dist"))
+    assert ran.code == 5
+    assert "memory" in ran.stderr
+    assert containers(docker_client) == []
+
+
+@pytest.mark.engine
+def test_two_builds_of_the_same_thing_work_once(
+    running: Any, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    assert containers(docker_client) == []
+    project = quick_project(tmp_path / "project", seed=8)
+    first, second = running(project, "docker"), running(project, "docker")
+    assert first.finish(600) == 0, "".join(first.lines)
+    assert second.finish(600) == 0, "".join(second.lines)
+    waited = [build for build in (first, second) if "waiting" in "".join(build.lines)]
+    assert len(waited) == 1
+    assert "lora ..." not in "".join(waited[0].lines)

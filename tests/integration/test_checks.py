@@ -1,0 +1,157 @@
+"""Planted faults: each must be caught by the check that is there for it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.plan import Step
+from tests.integration import plans
+
+# Fault -> the verdicts of the graph check of which one at least must fail.
+GRAPH_FAULTS = {
+    "broken_graph": {"graph_readable"},
+    "chat_template": {"tokenizer"},
+    "head_on_first_layer": {"graph_structure"},
+    "infinite_norm": {"finite_weights"},
+    "missing_data": {"external_data"},
+    "nan_scale": {"finite_weights"},
+    "no_end": {"genai_config"},
+    "no_turn_end": {"tokenizer"},
+    "offset_beyond": {"external_data"},
+    "outside": {"external_data"},
+    "overlap": {"external_data"},
+    "renamed_input": {"genai_config"},
+    "swapped_tokenizer": {"tokenizer"},
+    "trailing_bytes": {"external_data"},
+    "truncated_data": {"external_data"},
+    "unordered": {"graph_structure"},
+    "wrong_context": {"genai_config"},
+    "wrong_head_size": {"genai_config"},
+    "wrong_k": {"packing"},
+    "wrong_layers": {"genai_config"},
+    "wrong_vocabulary": {"genai_config"},
+    "zero_scales": {"finite_weights"},
+}
+OTHER_GRAPHS = {"int8", "fp32"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A work folder with a good artifact, spoiled copies of it, and all that was measured."""
+
+    python: Path
+    material: Path
+    work: Path
+
+    def spoil(self, names: Sequence[str]) -> None:
+        """Copy the good artifact under every name and plant the fault of that name into it."""
+        for name in names:
+            shutil.copytree(self.work / "model_builder", self.work / name)
+        script = plans.HERE / "faults.py"
+        subprocess.run([str(self.python), str(script), str(self.work), *names], check=True)
+
+
+def graph_check(artifact: str) -> Step:
+    inputs = {"artifact": plans.made_by(artifact), "model": plans.CHECKPOINT}
+    return plans.step(f"graph-{artifact}", "check", inputs, type="graph")
+
+
+def data_check(kind: str, artifact: str, **params: float) -> Step:
+    inputs = {"artifact": plans.made_by(artifact)}
+    if kind == "quality":
+        inputs |= {role: plans.made_by("evaluate") for role in ("base_answers", "tuned_answers")}
+    return plans.step(f"{kind}-{artifact}", "check", inputs, params, plans.TONES, type=kind)
+
+
+@pytest.fixture(scope="module")
+def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Build one artifact, spoil copies of it, and run every check once, in one process."""
+    material = tmp_path_factory.mktemp("material")
+    script = plans.HERE / "tiny_model.py"
+    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
+    bench = Bench(toolchain_python, material, tmp_path_factory.mktemp("checks") / "work")
+    model = {"model": plans.CHECKPOINT}
+    builds = [
+        plans.step("evaluate", "pass", model, data=plans.TONES),
+        plans.step("model_builder", "pass", model),
+        *(
+            plans.step(name, "pass", model, {"precision": name}, type="model_builder")
+            for name in sorted(OTHER_GRAPHS)
+        ),
+    ]
+    plans.must_run(bench.python, bench.work, material, builds)
+    spoiled = [*GRAPH_FAULTS, *(f"{name}-as-int4" for name in sorted(OTHER_GRAPHS))]
+    bench.spoil([*spoiled, "scrambled_weights"])
+    limits = {"first_token_ms": 1000.0, "token_ms": 100.0}
+    steps = [
+        *(graph_check(name) for name in ("model_builder", *sorted(OTHER_GRAPHS), *spoiled)),
+        data_check("generation", "model_builder"),
+        data_check("generation", "no_turn_end"),
+        data_check("quality", "model_builder", min_accuracy=0.9),
+        data_check("quality", "scrambled_weights", min_accuracy=0.9),
+        data_check("latency", "model_builder", **limits),
+        data_check("latency", "int8", first_token_ms=1e-4, token_ms=1e-4),
+    ]
+    plans.must_run(bench.python, bench.work, material, steps)
+    return bench
+
+
+@pytest.mark.parametrize("check", ["graph", "generation", "quality", "latency"])
+def test_a_good_artifact_passes(bench: Bench, check: str) -> None:
+    verdicts = plans.result(bench.work, f"{check}-model_builder").verdicts
+    assert len(verdicts) >= 2
+    assert all(verdict.status == "passed" for verdict in verdicts), verdicts
+
+
+@pytest.mark.parametrize("precision", sorted(OTHER_GRAPHS))
+def test_other_precisions_pass_as_what_they_are(bench: Bench, precision: str) -> None:
+    assert not plans.failed_verdicts(bench.work, f"graph-{precision}")
+
+
+@pytest.mark.parametrize("fault", sorted(GRAPH_FAULTS))
+def test_graph_catches(bench: Bench, fault: str) -> None:
+    failed = plans.failed_verdicts(bench.work, f"graph-{fault}")
+    assert GRAPH_FAULTS[fault] & set(failed), failed
+    assert all(verdict.detail for verdict in failed.values())
+
+
+@pytest.mark.parametrize("precision", sorted(OTHER_GRAPHS))
+def test_graph_catches_another_precision(bench: Bench, precision: str) -> None:
+    failed = plans.failed_verdicts(bench.work, f"graph-{precision}-as-int4")
+    assert failed["quantized_share"].value == 0
+
+
+def test_generation_catches_an_answer_that_never_ends(bench: Bench) -> None:
+    assert "answers_end" in plans.failed_verdicts(bench.work, "generation-no_turn_end")
+
+
+def test_quality_catches_scrambled_weights(bench: Bench) -> None:
+    failed = plans.failed_verdicts(bench.work, "quality-scrambled_weights")
+    assert {"accuracy", "accuracy_loss", "valid_answers"} <= set(failed)
+
+
+def test_quality_reports_all_three_models(bench: Bench) -> None:
+    quality = plans.result(bench.work, "quality-model_builder").evidence["quality"]
+    assert isinstance(quality, dict)
+    assert quality["metric"] == "accuracy"
+    assert quality["samples"] == 7
+    assert quality["base"] == quality["tuned"] == quality["artifact"] == 1.0
+
+
+def test_latency_catches_a_missed_limit_and_keeps_raw_samples(bench: Bench) -> None:
+    failed = plans.failed_verdicts(bench.work, "latency-int8")
+    assert set(failed) == {"first_token_ms", "token_ms"}
+    latency = plans.result(bench.work, "latency-int8").evidence["latency"]
+    assert isinstance(latency, dict)
+    raw = latency["raw"]
+    assert isinstance(raw, dict)
+    first, rest = raw["first_token_ms"], raw["token_ms"]
+    assert isinstance(first, list) and isinstance(rest, list)
+    assert len(first) == 64
+    assert len(rest) == 64 * 15

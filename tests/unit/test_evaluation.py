@@ -1,0 +1,155 @@
+"""Scores are what the answers say, for any model behind the interface."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.chat import Message
+from pipeline.data.examples import Example
+from pipeline.evaluation import Answer, Answers, answer, label_of, score, wilson
+
+LABELS = {"joy": "joy", "fear": "fear"}
+END = 0
+
+
+class Letters:
+    """One token per character."""
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        return [ord(sign) for sign in example.text]
+
+    def completion_ids(self, text: str, example: Example) -> list[int]:
+        assert text in example.choices.values() or text == example.completion
+        return [*(ord(sign) for sign in text), END]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+class Scripted:
+    """Says a fixed text per prompt, and gives each continuation a fixed log-probability."""
+
+    def __init__(self, says: dict[str, str], logprobs: dict[str, float]) -> None:
+        self.says = says
+        self.values = logprobs
+        self.asked = 0
+
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+        texts = ["".join(map(chr, prompt)) for prompt in prompts]
+        return [[ord(sign) for sign in self.says[text]][:max_new_tokens] for text in texts]
+
+    def logprobs(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        self.asked += len(prompts)
+        texts = ["".join(map(chr, ids[:-1])) for ids in continuations]
+        return [
+            [self.values[text] / len(ids)] * len(ids)
+            for text, ids in zip(texts, continuations, strict=True)
+        ]
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.done: list[int] = []
+
+    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
+        assert unit == "prompts"
+        assert not metrics
+        self.done.append(done)
+        assert done <= total
+
+    def warn(self, message: str) -> None:
+        raise AssertionError(message)
+
+    def text(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def example(text: str, label: str) -> Example:
+    return Example(1, (Message("user", text),), label, label=label, choices=LABELS)
+
+
+def test_a_said_label_counts_and_another_answer_goes_by_likelihood() -> None:
+    model = Scripted(
+        {"a": "joy", "b": " Fear.", "c": "the weather", "d": "joyful times"},
+        {"joy": -1.0, "fear": -3.0},
+    )
+    report = Silent()
+    rows = [example("a", "joy"), example("b", "fear"), example("c", "joy"), example("d", "fear")]
+    answers = answer(model, Letters(), rows, report, batch_size=3)
+    assert [item.choice for item in answers.answers] == ["joy", "fear", "joy", "joy"]
+    assert [item.valid for item in answers.answers] == [True, True, False, False]
+    assert report.done == [3, 4]
+    assert model.asked == 4 + 2 * 2
+    scores = score(answers)
+    assert (scores.metric, scores.value, scores.valid, scores.exact) == (
+        "accuracy",
+        0.75,
+        0.5,
+        0.25,
+    )
+    assert scores.chance == 0.5
+    assert scores.majority == 0.5
+    assert scores.confusion == {"fear": {"fear": 1, "joy": 1}, "joy": {"fear": 0, "joy": 2}}
+    # F1 of fear 2/3 (precision 1, recall 1/2), of joy 4/5 (precision 2/3, recall 1).
+    assert scores.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
+    # Four completions cost 1 + 3 + 1 + 3 nats over 4 + 5 + 4 + 5 tokens.
+    assert scores.perplexity == pytest.approx(math.exp(8 / 18))
+
+
+def test_an_answer_that_runs_on_is_not_the_label() -> None:
+    model = Scripted({"a": "joy" * 20}, {"joy": -1.0, "fear": -2.0})
+    (only,) = answer(model, Letters(), [example("a", "joy")], Silent()).answers
+    assert len(only.greedy) == len("fear") + 1 + 8
+    assert (only.choice, only.valid) == ("joy", False)
+
+
+def test_an_ignorant_model_lands_at_chance() -> None:
+    rows = [example(f"{n}", ("joy", "fear")[n % 2]) for n in range(40)]
+    model = Scripted({f"{n}": "blah" for n in range(40)}, {"joy": -2.0, "fear": -1.0})
+    assert score(answer(model, Letters(), rows, Silent())).value == 0.5
+
+
+def test_without_labels_the_text_must_be_equal() -> None:
+    rows = [Example(n, (Message("user", text),), "yes") for n, text in enumerate("ab")]
+    model = Scripted({"a": " yes\n", "b": "Yes"}, {"yes": -4.0})
+    scores = score(answer(model, Letters(), rows, Silent()))
+    assert (scores.metric, scores.value) == ("exact_match", 0.5)
+    assert scores.perplexity == pytest.approx(math.e)
+    assert scores.valid is None
+    assert scores.chance is None
+
+
+def test_answers_come_back_from_the_file(tmp_path: Path) -> None:
+    row = Answer(line=3, expected="joy", label="joy", greedy="x\u2028", logprob=-1.5, tokens=2)
+    answers = Answers(labels=("joy",), answers=(row,))
+    answers.save(tmp_path)
+    assert Answers.load(tmp_path) == answers
+
+
+def test_no_answers_have_no_score() -> None:
+    with pytest.raises(ValueError, match="no answers"):
+        score(Answers(answers=()))
+
+
+def test_a_hopeless_model_has_a_finite_perplexity() -> None:
+    row = Answer(line=1, expected="x", greedy="", logprob=-1e9, tokens=1)
+    assert math.isfinite(score(Answers(answers=(row,))).perplexity)
+
+
+@pytest.mark.parametrize(
+    ("right", "trials", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (45, 50, 0.7864, 0.9565), (0, 0, 0.0, 1.0)],
+)
+def test_wilson_interval(right: int, trials: int, low: float, high: float) -> None:
+    # Values of R's binom::binom.wilson.
+    assert wilson(right, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_label_of_a_text() -> None:
+    row = Example(1, (), "x", choices={"a": "It is A.", "b": "It is B."})
+    assert label_of(" it  is a", row) == "a"
+    assert label_of("It is C.", row) is None
