@@ -1,86 +1,96 @@
 """The digest of a pass's own code: its module and everything of ``pipeline`` that it imports.
 
 It is part of the pass's key, so a change to the quality check does not retrain a model, and a
-change to how data is split does. Nothing is imported to find out: the sources are parsed.
+change to how data is split does. Nothing is imported to find out, and nothing parsed: import
+statements are found by their form, which takes a tenth of the time of ``ast`` (a unit test holds
+the two against each other on all of this package).
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 PACKAGE = "pipeline"
 
+_IMPORT = re.compile(
+    r"""^[ \t]*(?:
+        from[ \t]+(?P<module>[.\w]+)[ \t]+import[ \t]*(?P<names>\([^)]*\)|(?:[^\n\\]|\\\n)+)
+        | import[ \t]+(?P<modules>(?:[^\n\\]|\\\n)+)
+    )""",
+    re.MULTILINE | re.VERBOSE,
+)
+_COMMENT = re.compile(r"\#[^\n]*")
+
 
 class CodeDigests:
-    """Digests of modules below one package folder. Every source is read and parsed once."""
+    """Digests of the modules of one package folder. Every source is read once."""
 
     def __init__(self, root: Path | None = None) -> None:
         """``root`` is the folder that holds the package; default: where this file's package is."""
         self._root = root or Path(__file__).resolve().parent.parent
-        self._imports: dict[Path, tuple[Path, ...]] = {}
-        self._sources: dict[Path, bytes] = {}
+        self._sources: dict[str, _Source] = {}
 
     def digest(self, module: str) -> str:
         """Return SHA-256 over relative path and bytes of ``module`` and all it imports.
 
         Imports inside functions and relative ones count; so do the ``__init__`` of every package
-        on the way. Raises ``ModuleNotFoundError`` if ``module`` is not below the root.
+        on the way. Raises ``ModuleNotFoundError`` if ``module`` is not in the package.
         """
         total = hashlib.sha256()
-        for path in self.files(module):
-            name = path.relative_to(self._root).as_posix()
-            content = hashlib.sha256(self._sources[path]).hexdigest()
-            total.update(f"{name}\0{content}\n".encode())
+        for name in self._needed(module):
+            total.update(f"{self._files[name]}\0{self._source(name).sha256}\n".encode())
         return total.hexdigest()
 
     def files(self, module: str) -> tuple[Path, ...]:
-        """Return the files that decide what ``module`` does, sorted."""
-        start = self._files_of(module)
-        if not start:
+        """Return the files that decide what ``module`` does, sorted by module."""
+        return tuple(self._root / self._files[name] for name in self._needed(module))
+
+    def _needed(self, module: str) -> list[str]:
+        if module not in self._files:
             raise ModuleNotFoundError(f"no module '{module}' below {self._root}", name=module)
-        seen: set[Path] = set()
-        waiting = list(start)
+        needed: set[str] = set()
+        waiting = [module]
         while waiting:
-            path = waiting.pop()
-            if path not in seen:
-                seen.add(path)
-                waiting.extend(self._imported_by(path))
-        return tuple(sorted(seen))
+            name = waiting.pop()
+            if name in needed:
+                continue
+            needed.add(name)
+            waiting.extend(self._source(name).imports)
+            package = name.rpartition(".")[0]
+            if package:
+                waiting.append(package)
+        return sorted(needed)
 
-    def _imported_by(self, path: Path) -> tuple[Path, ...]:
-        if path not in self._imports:
-            source = self._sources[path] = path.read_bytes()
-            parts = path.relative_to(self._root).with_suffix("").parts
-            package = parts[:-1]
-            self._imports[path] = tuple(
-                file
-                for name in _imported_names(ast.parse(source, str(path)), package)
-                for file in self._files_of(name)
-            )
-        return self._imports[path]
-
-    def _files_of(self, module: str) -> list[Path]:
-        """Return the module's file and its packages' ``__init__``; empty if it is not a module."""
-        parts = module.split(".")
-        if parts[0] != PACKAGE:
-            return []
-        base = self._root.joinpath(*parts)
-        own = next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p in self), None)
-        if own is None:
-            return []
-        folders = (self._root.joinpath(*parts[:depth]) for depth in range(1, len(parts)))
-        return [own, *(folder / "__init__.py" for folder in folders)]
-
-    def __contains__(self, path: Path) -> bool:
-        return path in self._present
+    def _source(self, name: str) -> _Source:
+        if name not in self._sources:
+            file = self._files[name]
+            content = (self._root / file).read_bytes()
+            parts = name.split(".")
+            package = tuple(parts if file.endswith("/__init__.py") else parts[:-1])
+            found = imported_names(content.decode("utf-8"), package)
+            imports = frozenset(item for item in found if item in self._files)
+            self._sources[name] = _Source(hashlib.sha256(content).hexdigest(), imports)
+        return self._sources[name]
 
     @cached_property
-    def _present(self) -> frozenset[Path]:
-        return frozenset((self._root / PACKAGE).rglob("*.py"))
+    def _files(self) -> dict[str, str]:
+        """Return the file of every module, as a POSIX path relative to the root."""
+        found = {}
+        for path in (self._root / PACKAGE).rglob("*.py"):
+            file = path.relative_to(self._root).as_posix()
+            found[file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")] = file
+        return found
+
+
+@dataclass(frozen=True)
+class _Source:
+    sha256: str
+    imports: frozenset[str]
 
 
 def code_digest(module: str) -> str:
@@ -88,23 +98,26 @@ def code_digest(module: str) -> str:
     return CodeDigests().digest(module)
 
 
-def _imported_names(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
-    """Yield every dotted name that may be an imported module: ``a.b`` and ``a.b.name``."""
-    for node in _statements(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join((*above, *(node.module.split(".") if node.module else ())))
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+def imported_names(source: str, package: tuple[str, ...]) -> Iterator[str]:
+    """Yield every dotted name that ``source`` may import: ``a.b`` and ``a.b.name``.
+
+    ``package`` is the package of the module, from which relative imports count.
+    """
+    for found in _IMPORT.finditer(source):
+        if found["modules"] is not None:
+            yield from _names(found["modules"])
+            continue
+        module = found["module"].lstrip(".")
+        level = len(found["module"]) - len(module)
+        above = package[: len(package) - level + 1] if level else ()
+        base = ".".join((*above, *filter(None, (module,))))
+        yield base
+        yield from (f"{base}.{name}" for name in _names(found["names"]))
 
 
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all statements below ``node``; expressions hold no import and are not entered."""
-    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-        block = getattr(node, name, None)
-        if isinstance(block, list):
-            for child in block:
-                yield child
-                yield from _statements(child)
+def _names(text: str) -> Iterator[str]:
+    """Yield the names of ``a, b as c``, without brackets, comments and line continuations."""
+    for item in _COMMENT.sub("", text).strip("() \t\n").replace("\\", " ").split(","):
+        words = item.split()
+        if words:
+            yield words[0]

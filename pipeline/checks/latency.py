@@ -79,8 +79,9 @@ class Check(BaseCheck[LatencyParams]):
 
 
 def _prompts(inputs: Inputs, params: LatencyParams) -> list[list[int]]:
+    from pipeline.data.chat import Message
     from pipeline.data.check import load_parts
-    from pipeline.data.examples import Example, Message
+    from pipeline.data.examples import Example
     from pipeline.data.tokenize import Codec
     from pipeline.onnx.turns import load_tokenizer
 

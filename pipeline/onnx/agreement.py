@@ -59,7 +59,8 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
         named, real = config.names(group), {value.name for value in values}
         real -= set(model.initializers)
         problems += [f"{group}: the graph has no {name}" for name in sorted(named - real)]
-        problems += [f"{group}: the config names no {name}" for name in sorted(real - named)]
+        if group == "inputs":  # an output that is not read does no harm, e.g. hidden states
+            problems += [f"{group}: the config names no {name}" for name in sorted(real - named)]
     problems += _vocabulary(config, model)
     problems += _attention(config, model)
     problems += _positions(config, model)
@@ -126,7 +127,7 @@ def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
         yield f"num_hidden_layers is {config.layers}, the graph has {len(layers)} attention layers"
     names = {"num_heads": "num_attention_heads", "kv_num_heads": "num_key_value_heads"}
     for theirs, ours in names.items():
-        found = {attributes(node).get(theirs) for node in layers} - {None}
+        found = {int(facts[theirs]) for facts in map(attributes, layers) if theirs in facts}
         if found and found != {config.decoder.get(ours)}:
             yield f"{ours} is {config.decoder.get(ours)}, the graph has {sorted(found)}"
     makers = {name: node for node in model.nodes for name in node.output}

@@ -15,8 +15,10 @@ from pydantic import JsonValue
 from pipeline.onnx.builder_options import RESERVED, as_text, known_options, resolve
 from pipeline.onnx.checkpoint import Checkpoint, is_embedding
 from pipeline.onnx.finish import finish
+from pipeline.onnx.graph import OnnxModel
 from pipeline.passes.base import Reporter, StepError
 from pipeline.passes.model_builder import ModelBuilderParams
+from pipeline.suggest import did_you_mean
 
 _QUANTIZER_LOG = "onnxruntime.quantization.matmul_nbits_quantizer"
 _HEAD_SIZE_STEP = 16
@@ -32,12 +34,13 @@ def build(
     does not know, and for whatever it raises itself.
     """
     checkpoint = Checkpoint(model)
-    _check_shapes(checkpoint)
+    check_shapes(checkpoint)
     options = resolve(_options(params), known_options())
     with tempfile.TemporaryDirectory() as cache, _told(checkpoint, report):
-        _create(model, out_dir, params, cache, options)
+        _create(checkpoint, out_dir, params, cache, options)
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
+    _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
     ends = finish(out_dir, checkpoint, params.threads)
     asked = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
@@ -84,7 +87,7 @@ def _options(params: ModelBuilderParams) -> dict[str, str]:
     return wanted
 
 
-def _check_shapes(checkpoint: Checkpoint) -> None:
+def check_shapes(checkpoint: Checkpoint) -> None:
     """Refuse a model that the builder would silently build wrong."""
     vocabulary = checkpoint.config.get("vocab_size")
     for name, shape in checkpoint.linear.items():
@@ -106,13 +109,30 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
         )
 
 
+def _check_excluded(path: Path, names: tuple[str, ...]) -> None:
+    """Refuse exclusions that name no node: the builder quantizes as if they were not there."""
+    if not names:
+        return
+    left = {node.name for node in OnnxModel(path).of_type("MatMul", "Gather")}
+    missing = [f"{name} ({did_you_mean(name, left)})" for name in names if name not in left]
+    if missing:
+        raise StepError(
+            f"nodes_to_exclude: no such node that could stay unquantized: {', '.join(missing)}",
+            cause="bad_input",
+        )
+
+
 def _create(
-    model: Path, out_dir: Path, params: ModelBuilderParams, cache: str, options: dict[str, str]
+    checkpoint: Checkpoint,
+    out_dir: Path,
+    params: ModelBuilderParams,
+    cache: str,
+    options: dict[str, str],
 ) -> None:
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
     precision, provider = params.precision, params.execution_provider
-    where = (None, str(model), str(out_dir), precision, provider, cache)
+    where = (None, str(checkpoint.folder), str(out_dir), precision, provider, cache)
     try:
         parsed = parse_extra_options(*where, [f"{name}={value}" for name, value in options.items()])
         create_model(*where, **parsed)
@@ -120,7 +140,28 @@ def _create(
         raise
     except Exception as error:
         text = str(error).strip() or type(error).__name__
-        raise StepError(f"the model builder failed: {text.splitlines()[-1]}") from error
+        raise StepError(
+            f"the model builder failed: {text.splitlines()[-1]}",
+            hint=_odd_blocks(checkpoint, params),
+        ) from error
+
+
+def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
+    """Return a hint where k_quant is asked for what it crashes on ("cannot reshape array"): it
+    packs two zero points into a byte without regard to where a row of blocks ends."""
+    if not params.algorithm.startswith("k_quant"):
+        return ""
+    odd = [
+        f"{name} ({shape[1]} inputs)"
+        for name, shape in checkpoint.linear.items()
+        if -(-shape[1] // params.block_size) % 2
+    ]
+    if not odd:
+        return ""
+    return (
+        f"{params.algorithm} needs an even number of blocks of {params.block_size} per row, which "
+        f"{odd[0]} has not; use another block_size, or algorithm rtn"
+    )
 
 
 @contextlib.contextmanager

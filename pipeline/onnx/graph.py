@@ -119,10 +119,10 @@ def byte_size(tensor: Any) -> int:
     import onnx
 
     four_bits = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
-    count = math.prod(tensor.dims)
+    count = math.prod(int(size) for size in tensor.dims)
     if tensor.data_type in four_bits:
         return (count + 1) // 2
-    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return count * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def dimensions(value: Any) -> tuple[int | str, ...]:

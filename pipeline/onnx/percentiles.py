@@ -26,11 +26,12 @@ def allowed_over(count: int, share: float, confidence: float = CONFIDENCE) -> in
     ``None`` if even none would be too few samples: a p90 needs 44 samples with none over it, 64
     with one.
     """
-    rate = 1 - share
     allowed = None
     total = 0.0
     for over in range(count + 1):
-        total += math.comb(count, over) * rate**over * share ** (count - over)
+        # In logarithms: the binomial coefficients of long runs do not fit into a float.
+        ways = math.lgamma(count + 1) - math.lgamma(over + 1) - math.lgamma(count - over + 1)
+        total += math.exp(ways + over * math.log1p(-share) + (count - over) * math.log(share))
         if total > 1 - confidence:
             break
         allowed = over

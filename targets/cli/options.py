@@ -65,26 +65,27 @@ def target_option(command: Command) -> Command:
     )(command)
 
 
+def cache_option(command: Command) -> Command:
+    """Add ``--cache``."""
+    return click.option(
+        "--cache",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=None,
+        envvar="QUERN_CACHE",
+        help="Folder of the shared cache (default: the user's cache folder).",
+    )(command)
+
+
 def place_options(command: Command) -> Command:
     """Add the options that say where things lie."""
-    for option in (
-        click.option(
-            "--cache",
-            type=click.Path(path_type=Path, file_okay=False),
-            default=None,
-            envvar="QUERN_CACHE",
-            help="Folder of the shared cache (default: the user's cache folder).",
-        ),
-        click.option(
-            "--dist",
-            type=click.Path(path_type=Path, file_okay=False),
-            default=Path("dist"),
-            show_default=True,
-            help="Folder for the outputs.",
-        ),
-    ):
-        command = option(command)
-    return command
+    dist = click.option(
+        "--dist",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("dist"),
+        show_default=True,
+        help="Folder for the outputs.",
+    )
+    return dist(cache_option(command))
 
 
 def runtime_option(command: Command) -> Command:

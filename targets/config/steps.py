@@ -23,7 +23,7 @@ from targets.target import Target
 Json = dict[str, JsonValue]
 
 # Decided in one place for the whole build; a pass that needs them is told.
-_DECIDED_ELSEWHERE = {
+DECIDED_ELSEWHERE = {
     "execution_provider": "the target decides it",
     "trust_remote_code": "set it in [model]",
     "weights": "set it in [model]",
@@ -182,8 +182,8 @@ class ChainReader:
     ) -> Json | None:
         target_path = ("targets", self._target.name, *path)
         for table, place in ((own, path), (overrides, target_path)):
-            for key in table.keys() & _DECIDED_ELSEWHERE.keys():
-                self._problem(f"cannot be set here: {_DECIDED_ELSEWHERE[key]}", (*place, key))
+            for key in table.keys() & DECIDED_ELSEWHERE.keys():
+                self._problem(f"cannot be set here: {DECIDED_ELSEWHERE[key]}", (*place, key))
         decided: Json = {
             "execution_provider": self._target.execution_provider,
             "trust_remote_code": self._config.model.trust_remote_code,

@@ -20,7 +20,7 @@ from targets.toolchain.bootstrap import Bootstrap, make_rootfs
 from targets.toolchain.context import read_chunks
 from targets.toolchain.engine import patience, reason
 
-PROBE_SECONDS = 6.0
+PROBE_SECONDS = 6
 """How long a registry may take to say that it has the base; then it counts as out of reach."""
 
 ROOTFS_LABEL = "quern.rootfs"
@@ -114,7 +114,7 @@ def _registry_has(client: DockerClient, reference: str) -> bool:
     """Ask, through the engine, whether its registry serves ``reference``; quick in its answer."""
     try:
         with patience(client, PROBE_SECONDS):
-            client.api.inspect_distribution(reference)
+            client.images.get_registry_data(reference)
     except (APIError, RequestException):
         return False
     return True

@@ -88,7 +88,7 @@ def answers(client: DockerClient) -> bool:
 
 
 @contextmanager
-def patience(client: DockerClient, seconds: float) -> Iterator[None]:
+def patience(client: DockerClient, seconds: int) -> Iterator[None]:
     """Let requests wait ``seconds`` for an answer; docker-py takes no such argument for each."""
     before = client.api.timeout
     client.api.timeout = seconds

@@ -1,4 +1,4 @@
-"""The image of a toolchain: base + wheels, built without network, named by the digest of its inputs."""
+"""The image of a toolchain: base + wheels, built without network, named by its inputs' digest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, cast
 
 from docker import DockerClient
 from docker.errors import APIError
@@ -122,22 +123,16 @@ def _build(
     base = ensure_base(client, read_recipe(shared / "base.toml"), cache, say)
     tag = _tag(toolchain, base)
     context: dict[str, Path | bytes] = {
-        "Dockerfile": toolchain.image_dir / "Dockerfile",
+        "Dockerfile": _dockerfile(toolchain, base),
         toolchain.lock.name: toolchain.lock,
         COMPILER: shared / COMPILER,
         **{f"wheels/{wheel.path.name}": wheel.path for wheel in wheels},
         **{f"installer/{wheel.path.name}": wheel.path for wheel in tools},
     }
-    labels = {
-        "quern.target": toolchain.target,
-        "quern.recipe": recipe_digest(toolchain),
-        "quern.toolchain": toolchain.digest,
-        "quern.base": base.identity,
-    }
     say(f"building image {tag}")
     log = cache / "logs" / f"image-{tag.replace('/', '-').replace(':', '-')}.log"
     try:
-        _run_build(client, context, base, tag, labels, log)
+        _run_build(client, context, base, tag, log)
     finally:
         _remove_first_stages(client)
     built = client.images.get(tag)
@@ -149,23 +144,34 @@ def _tag(toolchain: Toolchain, base: Base) -> str:
     return f"quern/{toolchain.target}:{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
+def _dockerfile(toolchain: Toolchain, base: Base) -> bytes:
+    """Return the Dockerfile with the labels in one last step; docker-py would add one for each."""
+    labels = {
+        "quern.target": toolchain.target,
+        "quern.recipe": recipe_digest(toolchain),
+        "quern.toolchain": toolchain.digest,
+        "quern.base": base.identity,
+    }
+    text = (toolchain.image_dir / "Dockerfile").read_text(encoding="utf-8")
+    words = " ".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
+    return f"{text}LABEL {words}\n".encode()
+
+
 def _run_build(
     client: DockerClient,
     context: Mapping[str, Path | bytes],
     base: Base,
     tag: str,
-    labels: Mapping[str, str],
     log: Path,
 ) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with log.open("w", encoding="utf-8") as file, patience(client, _BUILD_SECONDS):
+        with log.open("w", buffering=1, encoding="utf-8") as file, patience(client, _BUILD_SECONDS):
             messages = client.api.build(
-                fileobj=tar_stream(context),
+                fileobj=cast("IO[bytes]", tar_stream(context)),  # requests streams any iterable
                 custom_context=True,
                 tag=tag,
                 buildargs={"BASE": base.image},
-                labels=dict(labels),
                 network_mode="none",
                 rm=True,
                 forcerm=True,

@@ -1,4 +1,4 @@
-"""Makes ``requirements.lock`` from ``requirements.in``: every version and every hash, nothing else."""
+"""Makes ``requirements.lock`` from ``requirements.in``: versions and hashes, nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the tools that make a toolchain (pip, uv, mmdebstrap) and turns their failures into errors."""
+"""Runs the tools that make a toolchain (pip, uv, mmdebstrap); their failures become errors."""
 
 from __future__ import annotations
 

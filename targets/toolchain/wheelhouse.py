@@ -65,7 +65,7 @@ class Wheelhouse:
 
     def _complete(
         self, pins: Sequence[Pin], toolchain: Toolchain, say: Callable[[str], None]
-    ) -> Mapping[Pin, Path]:
+    ) -> dict[Pin, Path]:
         digests = self._verify(pins, toolchain, say)
         have = self._match(pins, toolchain, digests)
         wanted = [pin for pin in pins if pin not in have]
@@ -116,11 +116,12 @@ class Wheelhouse:
         self, pins: Sequence[Pin], toolchain: Toolchain, names: Iterable[str]
     ) -> Iterable[tuple[Pin, Path]]:
         """Yield the files that by their names are wheels of ``pins`` for the toolchain."""
-        wanted = {(pin.name, pin.version): pin for pin in pins}
+        wanted: dict[object, Pin] = {(pin.name, pin.version): pin for pin in pins}
         usable = frozenset(platform_named(toolchain.platform).tags(toolchain.python))
         for name in sorted(names):
-            pin = wanted.get(_parse(name)[:2])
-            if pin is not None and _parse(name)[2] & usable:
+            project, version, tags = _parse(name)
+            pin = wanted.get((project, version))
+            if pin is not None and tags & usable:
                 yield pin, self.folder / name
 
     def _remembered(self) -> dict[str, str]:

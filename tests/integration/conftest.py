@@ -10,7 +10,9 @@ import docker
 import pytest
 
 from targets.errors import EnvironmentUnable
+from targets.target import load_target
 from targets.toolchain.engine import connect
+from targets.toolchain.venv import ensure_venv, venv_python
 from tests.integration.command import Quern
 
 
@@ -28,6 +30,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quern(cache_dir: Path) -> Quern:
     """Return the command line with the tests' cache."""
     return Quern(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def toolchain_python(cache_dir: Path) -> Path:
+    """Return the interpreter of the cpu toolchain as a virtual environment."""
+    toolchain = load_target("cpu").toolchain()
+    ensure_venv(toolchain, cache_dir, print)
+    return venv_python(toolchain, cache_dir)
 
 
 @pytest.fixture(scope="session")

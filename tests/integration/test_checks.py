@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import Step
+from pipeline.events import StepFailed, Text
+from pipeline.plan import SourceInput, Step, StepInput
 from tests.integration import plans
 
 # Fault -> the verdicts of the graph check of which one at least must fail.
@@ -58,7 +59,10 @@ class Bench:
 
 
 def graph_check(artifact: str) -> Step:
-    inputs = {"artifact": plans.made_by(artifact), "model": plans.CHECKPOINT}
+    inputs: dict[str, StepInput | SourceInput] = {
+        "artifact": plans.made_by(artifact),
+        "model": plans.CHECKPOINT,
+    }
     return plans.step(f"graph-{artifact}", "check", inputs, type="graph")
 
 
@@ -80,6 +84,7 @@ def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> B
     builds = [
         plans.step("evaluate", "pass", model, data=plans.TONES),
         plans.step("model_builder", "pass", model),
+        plans.step("again", "pass", model, type="model_builder"),
         *(
             plans.step(name, "pass", model, {"precision": name}, type="model_builder")
             for name in sorted(OTHER_GRAPHS)
@@ -112,6 +117,37 @@ def test_a_good_artifact_passes(bench: Bench, check: str) -> None:
 @pytest.mark.parametrize("precision", sorted(OTHER_GRAPHS))
 def test_other_precisions_pass_as_what_they_are(bench: Bench, precision: str) -> None:
     assert not plans.failed_verdicts(bench.work, f"graph-{precision}")
+
+
+def test_a_second_build_has_the_same_bytes_and_knows_no_path(bench: Bench) -> None:
+    files = plans.result(bench.work, "model_builder").files
+    assert files == plans.result(bench.work, "again").files
+    assert {"model.onnx", "model.onnx.data", "genai_config.json"} <= {file.path for file in files}
+    for file in files:
+        content = (bench.work / "model_builder" / "output" / file.path).read_bytes()
+        assert str(bench.material).encode() not in content, file.path
+
+
+def test_an_option_the_builder_would_ignore_is_refused(bench: Bench) -> None:
+    params = {"extra_options": {"blok_size": 32}}
+    inputs = {"model": plans.CHECKPOINT}
+    wrong = plans.step("wrong", "pass", inputs, params, type="model_builder")
+    code, events, _ = plans.run(bench.python, bench.work, bench.material, [wrong])
+    assert code == 1
+    (event,) = (event for event in events if isinstance(event, StepFailed))
+    assert (event.cause, "did you mean 'block_size'" in event.message) == ("bad_input", True)
+
+
+def test_an_answer_is_streamed(bench: Bench) -> None:
+    params = {"text": "what a bright morning"}
+    inputs = {"artifact": plans.made_by("model_builder")}
+    ask = plans.step("try", "pass", inputs, params, type="generate")
+    code, events, log = plans.run(bench.python, bench.work, bench.material, [ask])
+    assert code == 0, log[-2000:]
+    assert "".join(event.text for event in events if isinstance(event, Text)) == "joy"
+    metrics = plans.result(bench.work, "try").metrics
+    assert metrics["new_tokens"] == 3
+    assert float(str(metrics["first_token_ms"])) > 0
 
 
 @pytest.mark.parametrize("fault", sorted(GRAPH_FAULTS))

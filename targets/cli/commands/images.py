@@ -1,0 +1,48 @@
+"""``images``: make the toolchains ready, without building a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from targets.cli import options
+from targets.target import load_target, target_names
+
+
+@click.command("images", short_help="Make the toolchains ready without building a model.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Only the toolchain of this target. Repeatable. Default: all.",
+)
+@options.runtime_option
+@options.cache_option
+@options.json_option
+def command(targets: tuple[str, ...], runtime: str, cache: Path | None, as_json: bool) -> None:
+    """Fetch the wheels and make the image or the virtual environment of each target.
+
+    The next build then starts at once, and needs no network but for models of a hub.
+    """
+    from targets.runtimes.select import choose
+
+    chosen = [load_target(name) for name in dict.fromkeys(targets or target_names())]
+    console = options.console(as_json)
+
+    def say(message: str) -> None:
+        console.print(escape(message), highlight=False)
+
+    brought_up = choose(runtime, options.open_cache(cache).root, say)
+    records = {}
+    for target in chosen:
+        record = brought_up.prepare(target.toolchain(), say)
+        records[target.name] = asdict(record)
+        where = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
+        say(f"{target.name}: ready, {record.runtime} {where}")
+    if as_json:
+        click.echo(json.dumps(records, indent=2))

@@ -1,0 +1,55 @@
+"""``schema``: the config's JSON schema for editors, and its reference page for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from targets.cli import options
+from targets.config.json_schema import build_schema
+from targets.config.reference import ReferencePage
+from targets.errors import ConfigError, Problem
+
+EXAMPLES = Path(__file__).parents[2] / "config" / "examples.toml"
+_REMEDY = "run `nox -s schema`"
+
+
+@click.command("schema", short_help="Write the config's JSON schema and reference page.")
+@click.option("--check", is_flag=True, help="Only see whether the files are up to date.")
+@options.json_option
+def command(check: bool, as_json: bool) -> None:
+    """Write configs/schema.json and docs/config.md from the models that validate configs."""
+    texts = generate(options.PROJECT)
+    stale = [file for file, text in texts.items() if _read(file) != text]
+    shown = [str(file.relative_to(options.PROJECT)) for file in stale]
+    if check and stale:
+        raise ConfigError(
+            [
+                Problem("is not up to date", file.relative_to(options.PROJECT), None, "", _REMEDY)
+                for file in stale
+            ]
+        )
+    for file in stale:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(texts[file], encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps({"written": shown}))
+    else:
+        click.echo(f"written: {', '.join(shown)}" if shown else "up to date")
+
+
+def generate(project: Path) -> dict[Path, str]:
+    """Return the text of each generated file."""
+    schema = build_schema()
+    configs = project / "configs"
+    examples = [configs / "tone.toml", *sorted(configs.glob("*.toml")), EXAMPLES]
+    return {
+        configs / "schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
+        project / "docs" / "config.md": ReferencePage(schema, examples).text(),
+    }
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -1,0 +1,170 @@
+"""The JSON schema of build configs, for editors: common tables, and every pass and check's own.
+
+JSON Schema draft 7, which is what TOML editors know. The types, defaults and descriptions are
+those of the models that validate a build; what a schema cannot say (which keys exclude each other,
+whether a file is there) is found by the build alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline.checks.base import BaseCheck
+from pipeline.config.schema import BuildConfig
+from pipeline.passes.base import BasePass
+from pipeline.registry import check_types, load_check, load_pass, pass_types
+from targets.config.steps import DECIDED_ELSEWHERE
+from targets.target import target_names
+
+Schema = dict[str, Any]
+Step = type[BasePass[Any]] | type[BaseCheck[Any]]
+
+_DEFINITIONS = "$defs"
+
+
+def build_schema() -> Schema:
+    """Return the schema of a build config."""
+    schema = _schema_of(BuildConfig)
+    definitions = schema.pop(_DEFINITIONS)
+    del definitions["StepTable"]  # the tables below say more
+    for name in chain_passes():
+        definitions[f"pass-{name}"] = _step("pass", name, load_pass(name))
+    for name in check_types():
+        definitions[f"check-{name}"] = _step("check", name, load_check(name))
+    definitions["pretrain"] = _parameters(load_pass("pretrain"))
+    definitions["evaluation"] = _parameters(load_pass("evaluate"))
+
+    keys = schema["properties"]
+    keys["model"]["anyOf"] = [{"type": "string"}, {"$ref": keys["model"].pop("$ref")}]
+    _be(definitions["ModelSource"]["properties"]["pretrain"], "pretrain")
+    _be(keys["evaluation"], "evaluation")
+    keys["passes"] |= _tables("pass", chain_passes())
+    keys["checks"] |= _tables("check", check_types())
+    keys["targets"]["properties"] = {name: _reference("TargetTable") for name in target_names()}
+    keys["targets"]["additionalProperties"] = False
+    overlays = definitions["TargetTable"]["properties"]
+    overlays["passes"] |= _overlays("pass", chain_passes())
+    overlays["checks"] |= _overlays("check", check_types())
+
+    head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Quern build config"}
+    return {**head, **_draft7(schema), _DEFINITIONS: _draft7(_hoisted(definitions))}
+
+
+def chain_passes() -> tuple[str, ...]:
+    """Return the passes that a config may put into its chain; the others run by themselves."""
+    return tuple(name for name in pass_types() if _in_chain(load_pass(name)))
+
+
+def _in_chain(implementation: type[BasePass[Any]]) -> bool:
+    return bool(implementation.consumes) and implementation.produces != "predictions"
+
+
+def _schema_of(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema(ref_template=f"#/{_DEFINITIONS}/{{model}}")
+
+
+def _parameters(step: Step) -> Schema:
+    """Return the schema of a pass's or check's parameters, without those decided elsewhere."""
+    schema = _schema_of(step.Params)
+    schema["description"] = f"{inspect.getdoc(step)} {schema['description']}"
+    for name in DECIDED_ELSEWHERE:
+        schema["properties"].pop(name, None)
+    return schema
+
+
+def _step(kind: str, name: str, step: Step) -> Schema:
+    """Return the schema of the table of a pass or check."""
+    schema = _parameters(step)
+    described = f"Which {kind} this is; needed only where the table has another name."
+    schema["properties"]["type"] = {"const": name, "description": described}
+    # Whatever has no default here gets one from the target.
+    schema.pop("required", None)
+    return schema
+
+
+def _tables(kind: str, names: Iterable[str]) -> Schema:
+    """Return tables named as their type, or named freely and telling their type."""
+    return {
+        "properties": {name: _reference(f"{kind}-{name}") for name in names},
+        "additionalProperties": {
+            "oneOf": [_also(f"{kind}-{name}", {"required": ["type"]}) for name in names]
+        },
+    }
+
+
+def _overlays(kind: str, names: Iterable[str]) -> Schema:
+    """Return tables of parameters laid over others, which have told their type already."""
+    untyped = {"not": {"required": ["type"]}}
+    return {
+        "properties": {name: _also(f"{kind}-{name}", untyped) for name in names},
+        "additionalProperties": {"anyOf": [_also(f"{kind}-{name}", untyped) for name in names]},
+    }
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/{_DEFINITIONS}/{name}"}
+
+
+def _also(name: str, condition: Schema) -> Schema:
+    return {"allOf": [_reference(name), condition]}
+
+
+def _be(schema: Schema, name: str) -> None:
+    """Make ``schema`` the definition ``name``, with its own description."""
+    described = {key: schema[key] for key in ("description",) if key in schema}
+    schema.clear()
+    schema.update({**_reference(name), **described})
+
+
+def _hoisted(definitions: Mapping[str, Schema]) -> Schema:
+    """Move the definitions inside definitions to the top, where references look for them."""
+    flat: Schema = {}
+    for name, definition in definitions.items():
+        outer = {**definition}
+        inner = outer.pop(_DEFINITIONS, {})
+        for found, schema in {**inner, name: outer}.items():
+            if flat.setdefault(found, schema) != schema:
+                raise ValueError(f"two different models are called {found}")
+    return dict(sorted(flat.items()))
+
+
+def _draft7(node: Any) -> Any:
+    """Return ``node`` as TOML and draft 7 have it.
+
+    No titles, plain prose, no null, ``propertyNames`` to restrict names, and references that stand
+    alone: draft 7 ignores whatever stands beside one.
+    """
+    if isinstance(node, list):
+        return [_draft7(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _keyword(key, value) for key, value in node.items()}
+    if isinstance(node.get("title"), str):
+        del found["title"]
+    if found.get("default", "") is None or isinstance(found.get("default"), dict):
+        del found["default"]
+    if {"type": "null"} in found.get("anyOf", ()):
+        options = [option for option in found.pop("anyOf") if option != {"type": "null"}]
+        found = {**found, **(options[0] if len(options) == 1 else {"anyOf": options})}
+    if "patternProperties" in found:
+        ((pattern, schema),) = found.pop("patternProperties").items()
+        found.setdefault("additionalProperties", schema)
+        found["propertyNames"] = {**found.get("propertyNames", {}), "pattern": pattern}
+    if "$ref" in found and len(found) > 1:
+        found["allOf"] = [{"$ref": found.pop("$ref")}]
+    return found
+
+
+def _keyword(key: str, value: Any) -> Any:
+    if key == "description" and isinstance(value, str):
+        return prose(value)
+    return value if key in ("default", "const", "enum") else _draft7(value)
+
+
+def prose(docstring: str) -> str:
+    """Return a docstring as one paragraph of Markdown."""
+    return " ".join(docstring.split()).replace("``", "`")

@@ -1,0 +1,179 @@
+"""The reference page of build configs, made from their schema: tables, keys and examples."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.registry import check_types
+from targets.config.json_schema import Schema, chain_passes, prose
+
+_INTRODUCTION = """\
+# Build configs
+
+<!-- Made by `nox -s schema` from the models that validate configs. Do not edit. -->
+
+A build config is a TOML file. Paths in it are relative to it, so it can lie in a repository of your
+own, beside its data. Unknown keys, wrong types, missing files and broken rows are reported all at
+once, each with its line, before anything runs.
+
+For completion in an editor that knows JSON Schema for TOML (Taplo, Even Better TOML), make this the
+first line of your config: `#:schema PATH/TO/configs/schema.json`.
+"""
+
+_TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
+
+_HEADER = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*$")
+
+
+class ReferencePage:
+    """Writes the page; ``examples`` are TOML files in which tables are looked up, best first."""
+
+    def __init__(self, schema: Schema, examples: Sequence[Path]) -> None:
+        self._schema = schema
+        self._definitions: dict[str, Schema] = schema["$defs"]
+        self._blocks = [block for path in examples for block in _blocks(path.read_text("utf-8"))]
+
+    def text(self) -> str:
+        """Return the whole page as Markdown."""
+        return "\n".join((_INTRODUCTION, *self._sections()))
+
+    def _sections(self) -> Iterator[str]:
+        top = self._schema["properties"]
+        plain = {name: top[name] for name in ("name", "seed", "model")}
+        yield "## Top-level keys\n"
+        yield self._keys({"properties": plain, "required": self._schema["required"]})
+        yield from self._section("## `[model]`", "ModelSource", r"model")
+        yield from self._section("### `[model.pretrain]`", "pretrain", r"model\.pretrain")
+        yield from self._section("## `[data.NAME]`", "DataSpec", r"data\.[^.]+")
+        yield from self._section("### `[data.NAME.split]`", "Split", r"data\.[^.]+\.split")
+        yield f"## Passes\n\n{top['passes']['description']}\n"
+        for name in chain_passes():
+            yield from self._section(f"### `[passes.{name}]`", f"pass-{name}", rf"passes\.{name}")
+        yield "### A pass under another name\n"
+        yield self._example(r"passes\.small")
+        yield from self._section("## `[evaluation]`", "evaluation", r"evaluation")
+        yield f"## Checks\n\n{top['checks']['description']}\n"
+        for name in check_types():
+            yield from self._section(f"### `[checks.{name}]`", f"check-{name}", rf"checks\.{name}")
+        yield from self._section(
+            "## `[targets.NAME]`", "TargetTable", r"targets\.[^.]+\.passes\..+"
+        )
+        yield from self._section("## `[resources]`", "Resources", r"resources")
+
+    def _section(self, heading: str, definition: str, table: str) -> Iterator[str]:
+        schema = self._definitions[definition]
+        yield f"{heading}\n\n{schema['description']}\n"
+        yield self._example(table)
+        same = self._extended(definition)
+        if same is not None:
+            yield f"All keys of `{same.partition('-')[2]}`, and:\n"
+            shared = self._definitions[same]["properties"].keys() - {"type"}
+            own = {k: v for k, v in schema["properties"].items() if k not in shared}
+            schema = {**schema, "properties": own}
+        yield self._keys(schema)
+
+    def _extended(self, definition: str) -> str | None:
+        """Return a definition of the same kind all of whose keys this one has, with more beside."""
+        kind, _, _ = definition.partition("-")
+        keys = _keys_of(self._definitions[definition])
+        for other, schema in self._definitions.items():
+            if other.startswith(f"{kind}-") and _keys_of(schema).items() < keys.items():
+                return other
+        return None
+
+    def _example(self, table: str) -> str:
+        """Return the first block of a table whose name matches ``table``."""
+        for name, block in self._blocks:
+            if re.fullmatch(table, name):
+                return f"```toml\n{block}\n```\n"
+        raise LookupError(f"no example of [{table}]; write one in targets/config/examples.toml")
+
+    def _keys(self, schema: Schema) -> str:
+        required = schema.get("required", ())
+        rows = [
+            f"| `{name}` | {self._type(key)} | {_default(key, name in required)} "
+            f"| {_cell(self._meaning(key))} |\n"
+            for name, key in schema["properties"].items()
+        ]
+        return _TABLE_HEAD + "".join(rows)
+
+    def _meaning(self, key: Schema) -> str:
+        if "description" in key or "$ref" not in key:
+            return str(key.get("description", ""))
+        whole = str(self._definitions[key["$ref"].rpartition("/")[2]]["description"])
+        return whole.partition(". ")[0].rstrip(".") + "."
+
+    def _type(self, key: Schema) -> str:
+        """Return the type as a person would say it, with its range."""
+        if "allOf" in key or "$ref" in key:
+            return "table"
+        if "const" in key:
+            return f"`{json.dumps(key['const'])}`"
+        if "enum" in key:
+            return ", ".join(f"`{json.dumps(value)}`" for value in key["enum"])
+        if "anyOf" in key:
+            return " or ".join(dict.fromkeys(self._type(option) for option in key["anyOf"]))
+        kind = key.get("type")
+        if kind == "array":
+            return f"list of {_plural(self._type(key['items']))}"
+        if kind == "object":
+            return "table"
+        words = {"integer": "integer", "number": "number", "string": "string", "boolean": "boolean"}
+        return words.get(str(kind), "any value") + _range(key)
+
+
+def _keys_of(schema: Schema) -> dict[str, Any]:
+    return {name: key for name, key in schema.get("properties", {}).items() if name != "type"}
+
+
+def _plural(kind: str) -> str:
+    return f"{kind}s" if kind.isalpha() else kind
+
+
+def _range(key: Schema) -> str:
+    limits = (
+        ("minimum", "≥"),
+        ("exclusiveMinimum", ">"),
+        ("maximum", "≤"),
+        ("exclusiveMaximum", "<"),
+    )
+    found = [f"{sign} {_number(key[name])}" for name, sign in limits if name in key]
+    return f" {', '.join(found)}" if found else ""
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _default(key: Schema, required: bool) -> str:
+    if required:
+        return "required"
+    return f"`{_toml(key['default'])}`" if "default" in key else ""
+
+
+def _toml(value: Any) -> str:
+    """Return a default as TOML writes it, which for these types is how JSON does."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cell(text: str) -> str:
+    return prose(text).replace("|", "\\|")
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each table of a TOML file that has keys of its own."""
+    name, lines = "", list[str]()
+    for line in [*text.splitlines(), "[end]"]:
+        header = _HEADER.match(line)
+        if header is None:
+            lines.append(line)
+            continue
+        while lines and (not lines[-1].strip() or lines[-1].startswith("#")):
+            lines.pop()  # a comment before a header is about the next table
+        if name and len(lines) > 1:
+            yield name, "\n".join(lines)
+        name, lines = header["name"], [line]

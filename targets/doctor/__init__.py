@@ -1,0 +1,1 @@
+"""Looks over this machine: can it build, and what to do where it cannot."""

@@ -1,0 +1,175 @@
+"""The Docker Engine, the images it has of Quern's, and what earlier runs left on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from docker import DockerClient
+from docker.errors import DockerException, ImageNotFound
+from requests.exceptions import RequestException
+
+from targets.doctor.finding import Finding, Machine, gigabytes
+from targets.errors import EnvironmentUnable
+from targets.runtimes.docker import RUN_LABEL
+from targets.runtimes.driver import driver_of
+from targets.toolchain.base import read_recipe
+from targets.toolchain.engine import connect, patience
+from targets.toolchain.image import base_dir, find_image, superseded_images
+from targets.toolchain.toolchain import Toolchain
+
+_DISK_ENOUGH = 6e9
+"""Bytes an image takes while it is built, its first stage included."""
+
+_PROBE_SECONDS = 3
+
+
+def engine(machine: Machine) -> Iterator[Finding]:
+    """Look at the engine and everything on it; without one, say how builds run then."""
+    try:
+        client = connect()
+    except EnvironmentUnable as unable:
+        yield Finding(
+            "warning",
+            "engine",
+            f"{unable}; builds run in a virtual environment",
+            unable.hint,
+            blocks=("docker",),
+        )
+        return
+    with closing(client):
+        try:
+            yield from _examine(client, machine)
+        except (DockerException, RequestException) as error:
+            yield Finding(
+                "problem",
+                "engine",
+                f"the Docker Engine stopped answering: {error}",
+                "restart it, or use `--runtime venv`",
+                blocks=("docker",),
+            )
+
+
+def _examine(client: DockerClient, machine: Machine) -> Iterator[Finding]:
+    info = client.info()
+    yield _engine(client, info)
+    yield from _storage(info)
+    yield from _gpu_runtime(info, machine)
+    for toolchain in machine.toolchains:
+        yield _image(client, toolchain)
+        yield from _superseded(client, toolchain)
+    yield from _leftovers(client)
+
+
+def _engine(client: DockerClient, info: dict[str, Any]) -> Finding:
+    version = client.version()
+    security = info.get("SecurityOptions") or []
+    rootless = any(option.startswith("name=rootless") for option in security)
+    mode = "rootless" if rootless else "as root"
+    return Finding(
+        "ok",
+        "engine",
+        f"Docker Engine {version['Version']}, API {version['ApiVersion']}, {mode}, "
+        f"{info['Driver']}, {info['NCPU']} CPUs, {gigabytes(info['MemTotal'])} memory",
+        details={
+            "version": str(version["Version"]),
+            "api": str(version["ApiVersion"]),
+            "rootless": rootless,
+            "storage": str(info["Driver"]),
+        },
+    )
+
+
+def _storage(info: dict[str, Any]) -> Iterator[Finding]:
+    root = Path(info["DockerRootDir"])
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError:
+        return  # the engine is elsewhere, or hides its folder from this user
+    message = f"{gigabytes(free)} free at {root}"
+    if free < _DISK_ENOUGH:
+        remedy = "an image takes 6 GB while it is built: `docker system prune` frees space"
+        yield Finding("warning", "engine disk", message, remedy, {"free_bytes": free})
+    else:
+        yield Finding("ok", "engine disk", message, details={"free_bytes": free})
+
+
+def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
+    if "nvidia" in info.get("Runtimes", {}):
+        yield Finding("ok", "engine gpu", "containers can use NVIDIA GPUs")
+    elif any(target.device == "cuda" for target in machine.targets):
+        remedy = "install the NVIDIA Container Toolkit and restart the engine"
+        yield Finding("warning", "engine gpu", "containers cannot use GPUs", remedy)
+
+
+def _image(client: DockerClient, toolchain: Toolchain) -> Finding:
+    details = {"target": toolchain.target}
+    image = find_image(client, toolchain)
+    if image is not None:
+        return Finding("ok", "image", f"{image.tag} is ready", details=details)
+    message = f"{toolchain.target}: not built yet"
+    source = _base_source(client, toolchain)
+    if source is None:
+        return Finding(
+            "warning",
+            "image",
+            f"{message}, and no base image is in reach",
+            "let the engine reach a registry, or `apt-get install mmdebstrap "
+            "debian-archive-keyring`; `--runtime venv` needs neither",
+            details,
+            ("docker",),
+        )
+    return Finding("ok", "image", f"{message}; {source}", "`nox -s images` builds it", details)
+
+
+def _base_source(client: DockerClient, toolchain: Toolchain) -> str | None:
+    """Return how the base image can be had."""
+    recipe = read_recipe(base_dir(toolchain) / "base.toml")
+    for name in (recipe.registry.reference, recipe.bootstrapped_tag):
+        try:
+            client.images.get(name)
+            return f"its base {name.partition('@')[0]} is here"
+        except ImageNotFound:
+            continue
+    if shutil.which("mmdebstrap"):
+        return "mmdebstrap can make its base"
+    try:
+        with patience(client, _PROBE_SECONDS):
+            client.images.get_registry_data(recipe.registry.reference)
+    except (DockerException, RequestException):
+        return None
+    return "a registry serves its base"
+
+
+def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]:
+    tags = superseded_images(client, toolchain)
+    if tags:
+        size = sum(int(client.images.get(tag).attrs["Size"]) for tag in tags)
+        yield Finding(
+            "warning",
+            "old images",
+            f"{len(tags)} superseded, up to {gigabytes(size)}",
+            f"docker rmi {' '.join(tags)}",
+            {"count": len(tags), "bytes": size},
+        )
+
+
+def _leftovers(client: DockerClient) -> Iterator[Finding]:
+    names = []
+    for container in client.containers.list(
+        all=True, filters={"label": RUN_LABEL}, ignore_removed=True
+    ):
+        driver = driver_of(container.labels[RUN_LABEL])
+        if driver is not None and driver.gone:
+            names.append(str(container.name))
+    if names:
+        yield Finding(
+            "warning",
+            "containers",
+            f"{len(names)} left by builds that were killed",
+            f"the next build removes them; or docker rm -f {' '.join(names)}",
+            {"count": len(names)},
+        )

@@ -1,0 +1,42 @@
+"""Runs every examination at once and gives its findings in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from targets.doctor import engine, host, network, toolchains
+from targets.doctor.finding import RUNTIMES, Finding, Machine
+from targets.errors import QuernError
+
+Examination = Callable[[Machine], Iterable[Finding]]
+
+EXAMINATIONS: tuple[Examination, ...] = (
+    host.python,
+    engine.engine,
+    toolchains.wheels,
+    toolchains.environments,
+    host.disk,
+    host.memory,
+    host.cpu,
+    host.gpu,
+    network.hub,
+)
+
+
+def examine(
+    machine: Machine, examinations: Iterable[Examination] = EXAMINATIONS
+) -> tuple[Finding, ...]:
+    """Return what all examinations find. Most of their time is waiting, so they run in parallel."""
+    chosen = tuple(examinations)
+    with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
+        found = pool.map(lambda examination: _findings(examination, machine), chosen)
+        return tuple(finding for findings in found for finding in findings)
+
+
+def _findings(examination: Examination, machine: Machine) -> tuple[Finding, ...]:
+    try:
+        return tuple(examination(machine))
+    except QuernError as error:
+        name = getattr(examination, "__name__", "examination")
+        return (Finding("problem", name, str(error), error.hint, blocks=RUNTIMES),)

@@ -1,0 +1,54 @@
+"""What the doctor finds, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from targets.target import Target
+from targets.toolchain.toolchain import Toolchain
+
+Severity = Literal["ok", "warning", "problem"]
+RuntimeName = Literal["docker", "venv"]
+
+RUNTIMES: tuple[RuntimeName, ...] = ("docker", "venv")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact about this machine, and what to do about it."""
+
+    severity: Severity
+    check: str
+    message: str
+    remedy: str = ""
+    details: Mapping[str, object] = field(default_factory=dict)
+    blocks: tuple[RuntimeName, ...] = ()
+    """Runtimes in which no build can run because of it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is looked over: this machine, with a cache and the toolchains to be made on it."""
+
+    cache: Path
+    dist: Path
+    targets: tuple[Target, ...]
+
+    @property
+    def toolchains(self) -> tuple[Toolchain, ...]:
+        """Return the toolchain of each target."""
+        return tuple(target.toolchain() for target in self.targets)
+
+
+def usable_runtimes(findings: Iterable[Finding]) -> tuple[RuntimeName, ...]:
+    """Return the runtimes that nothing blocks."""
+    blocked = {name for finding in findings for name in finding.blocks}
+    return tuple(name for name in RUNTIMES if name not in blocked)
+
+
+def gigabytes(size: float) -> str:
+    """Return bytes as text: ``1.7 GB``."""
+    return f"{size / 1e9:.1f} GB"

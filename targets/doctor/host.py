@@ -1,0 +1,133 @@
+"""Python, disk, memory, CPU and GPU of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes
+from targets.toolchain.platforms import platform_named
+
+_X86_64_V3 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
+"""What the x86-64 psABI adds in level 3, as Linux names it."""
+
+# Bytes. Wheels 0.4 GB, a virtual environment 1.3 GB more; the rest is room for results.
+_DISK_LEAST, _DISK_ENOUGH = 3e9, 8e9
+# The shipped example peaks below 2 GB; the model builder needs about six times a model's fp32 size.
+_MEMORY_LEAST, _MEMORY_ENOUGH = 2e9, 4e9
+_ANSWER_SECONDS = 3
+
+
+def python(_machine: Machine) -> Iterator[Finding]:
+    """Look at the Python that runs Quern; older ones than 3.10 do not get this far."""
+    yield Finding("ok", "python", f"Python {platform.python_version()} at {sys.executable}")
+
+
+def disk(machine: Machine) -> Iterator[Finding]:
+    """Look at the space and the permission to write where outputs go."""
+    for check, folder in (("cache", machine.cache), ("dist", machine.dist)):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not os.access(existing, os.W_OK):
+            yield Finding(
+                "problem",
+                check,
+                f"no permission to write to {existing}",
+                f"choose another folder with --{check}",
+                blocks=RUNTIMES,
+            )
+            continue
+        free = shutil.disk_usage(existing).free
+        message = f"{gigabytes(free)} free at {folder}"
+        details = {"folder": str(folder), "free_bytes": free}
+        remedy = f"free some space, or choose another folder with --{check}"
+        if free < _DISK_LEAST:
+            yield Finding("problem", check, message, remedy, details, RUNTIMES)
+        elif free < _DISK_ENOUGH:
+            yield Finding("warning", check, message, remedy, details)
+        else:
+            yield Finding("ok", check, message, details=details)
+
+
+def memory(_machine: Machine) -> Iterator[Finding]:
+    """Look at the memory."""
+    found = psutil.virtual_memory()
+    message = f"{gigabytes(found.available)} of {gigabytes(found.total)} available"
+    details = {"available_bytes": found.available, "total_bytes": found.total}
+    if found.total < _MEMORY_LEAST:
+        remedy = "the shipped example needs 2 GB; use a larger machine"
+        yield Finding("problem", "memory", message, remedy, details, RUNTIMES)
+    elif found.available < _MEMORY_ENOUGH:
+        remedy = "close other programs; a model of Phi-3-mini's size needs 24 GB"
+        yield Finding("warning", "memory", message, remedy, details)
+    else:
+        yield Finding("ok", "memory", message, details=details)
+
+
+def cpu(machine: Machine) -> Iterator[Finding]:
+    """Look at architecture and instruction sets."""
+    here = platform.machine()
+    cores = psutil.cpu_count() or 1
+    for toolchain in machine.toolchains:
+        wanted = platform_named(toolchain.platform).machine
+        if here != wanted:
+            yield Finding(
+                "problem",
+                "cpu",
+                f"this is {here}; the {toolchain.target} toolchain is locked for {wanted}",
+                f"use a machine, or a remote Docker Engine, with {wanted}",
+                blocks=("venv",),
+            )
+            return
+    flags = _cpu_flags()
+    lacking = [name for name in _X86_64_V3 if name not in flags]
+    details = {"cores": cores, "machine": here}
+    if here == "x86_64" and lacking:
+        yield Finding(
+            "warning",
+            "cpu",
+            f"{cores} CPUs without x86-64-v3 (lacking {', '.join(lacking)})",
+            "builds run, slower, and give other bytes than on newer CPUs",
+            details,
+        )
+    else:
+        level = ", x86-64-v3" if here == "x86_64" else ""
+        yield Finding("ok", "cpu", f"{cores} CPUs, {here}{level}", details=details)
+
+
+def _cpu_flags() -> frozenset[str]:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def gpu(machine: Machine) -> Iterator[Finding]:
+    """Look for NVIDIA GPUs; targets that need none are fine without."""
+    needing = [target.name for target in machine.targets if target.device == "cuda"]
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+        )
+        names = listing.stdout.splitlines() if listing.returncode == 0 else []
+    except (OSError, subprocess.TimeoutExpired):
+        names = []
+    if names:
+        yield Finding("ok", "gpu", "; ".join(names), details={"count": len(names)})
+    elif needing:
+        remedy = "install NVIDIA's driver; without a GPU its checks stay unverified"
+        yield Finding("warning", "gpu", f"none, and {', '.join(needing)} runs on one", remedy)
+    else:
+        chosen = ", ".join(target.name for target in machine.targets)
+        yield Finding("ok", "gpu", f"none; {chosen} needs none", details={"count": 0})

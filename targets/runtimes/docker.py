@@ -1,0 +1,280 @@
+"""Runs a plan in a container of the toolchain's image, through the Docker Engine's API."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from docker import DockerClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+from docker.types import LogConfig
+from docker.types import Mount as Bind
+from requests.exceptions import ConnectionError as EngineGone
+from requests.exceptions import ReadTimeout, RequestException
+
+from targets.errors import EnvironmentUnable
+from targets.runtimes.driver import driver_of
+from targets.runtimes.environment import (
+    host_ca_bundle,
+    network_environment,
+    process_environment,
+    proxy_on_this_machine,
+)
+from targets.runtimes.events import EventReader
+from targets.runtimes.failures import Ending
+from targets.runtimes.interrupts import interruptible, undisturbed
+from targets.runtimes.runtime import Mount, OnEvent, RunRequest
+from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
+from targets.toolchain.engine import answers, patience, reason
+from targets.toolchain.image import PYTHON, ensure_image, find_image
+from targets.toolchain.toolchain import Toolchain, ToolchainRecord
+
+RUN_LABEL = "quern.run"
+
+_ROOTS = "/quern"
+_CODE = "/opt/quern-pipeline"
+_PLAN = "/run/quern/plan.json"
+_CA = "/run/quern/ca.crt"
+_STOP_SECONDS = 3
+_PIDS = 4096
+_SHARED_MEMORY = "1g"
+
+
+class DockerRuntime:
+    """Each run is one container: no network, no capabilities, a read-only root, the caller's uid.
+
+    ``python`` and ``pipeline_dir`` are where the interpreter lies inside and the package outside.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self,
+        client: DockerClient,
+        cache_dir: Path,
+        pipeline_dir: Path = PIPELINE_DIR,
+        python: str = PYTHON,
+    ) -> None:
+        self._client = client
+        self._cache = cache_dir
+        self._pipeline = pipeline_dir
+        self._python = python
+
+    def limits_note(self) -> str:
+        """Return an empty string: the engine enforces every limit."""
+        return ""
+
+    def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
+        """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
+        with interruptible():
+            image = ensure_image(self._client, toolchain, self._cache, say)
+        version = self._client.version()
+        return ToolchainRecord(
+            digest=toolchain.digest,
+            runtime=self.name,
+            python=toolchain.python,
+            base_image=image.base,
+            image=f"{image.tag}@{image.id}",
+            details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
+        )
+
+    def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
+        """Run the plan; see :meth:`targets.runtimes.runtime.Runtime.run`."""
+        image = find_image(self._client, toolchain)
+        if image is None:
+            raise EnvironmentUnable(
+                f"the image of the {toolchain.target} toolchain is gone", "run the build again"
+            )
+        self.run_image(image.id, toolchain, request, on_event)
+
+    def run_image(
+        self, image: str, toolchain: Toolchain, request: RunRequest, on_event: OnEvent
+    ) -> None:
+        """Run the plan in a container of ``image``."""
+        with interruptible(), self._engine_errors():
+            self.remove_orphans()
+            roots = {mount.root: f"{_ROOTS}/{mount.root}" for mount in request.mounts}
+            with workspace(self._cache, request.plan, roots) as space:
+                options = self._options(toolchain, request, space)
+                self._run(image, options, space, request, on_event)
+
+    def remove_orphans(self) -> None:
+        """Remove the containers of drivers that are gone: killed before they could clean up."""
+        for container in self._client.containers.list(
+            all=True, filters={"label": RUN_LABEL}, ignore_removed=True
+        ):
+            driver = driver_of(container.labels[RUN_LABEL])
+            if driver is not None and driver.gone:
+                _remove(container)
+
+    def _run(
+        self,
+        image: str,
+        options: dict[str, Any],
+        space: Workspace,
+        request: RunRequest,
+        on_event: OnEvent,
+    ) -> None:
+        name = f"quern-{space.run_id}"
+        request.log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with request.log.open("ab", buffering=0) as log:
+                container = self._client.containers.create(image, name=name, **options)
+                reader = EventReader(on_event, log)
+                output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+                container.start()
+                for stdout, stderr in output:
+                    if stderr:
+                        log.write(stderr)
+                    if stdout:
+                        reader.feed(stdout)
+                reader.close()
+            self._ending(container, reader, request).check()
+        finally:
+            with undisturbed():
+                self._clean_up(name)
+
+    def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
+        """Wait for the container's end and say how it was."""
+        while True:
+            try:
+                container.wait(timeout=20)
+                break
+            except ReadTimeout:
+                continue  # it closed its outputs and works on
+        container.reload()
+        state = container.attrs["State"]
+        code = int(state["ExitCode"])
+        if code and not state["OOMKilled"] and reader.failure is None:
+            self._require_engine()
+        if state.get("Error"):
+            raise EnvironmentUnable(f"the Docker Engine says: {state['Error']}", log=request.log)
+        return Ending(
+            exit_code=code,
+            step=reader.step,
+            failure=reader.failure,
+            log=request.log,
+            out_of_memory=bool(code and state["OOMKilled"]),
+            memory_bytes=request.resources.memory_bytes,
+        )
+
+    def _require_engine(self) -> None:
+        """Raise if the engine is shutting down: it kills its containers first, then itself."""
+        for _ in range(4):
+            if not answers(self._client):
+                raise EngineGone("it shut down")
+            time.sleep(0.5)
+
+    @contextmanager
+    def _engine_errors(self) -> Iterator[None]:
+        """Turn what goes wrong between driver and engine into ``EnvironmentUnable``."""
+        try:
+            yield
+        except NotFound as error:
+            raise EnvironmentUnable(
+                f"the container was removed from outside ({reason(error)})", "run again"
+            ) from error
+        except APIError as error:
+            raise EnvironmentUnable(
+                f"the Docker Engine refused: {reason(error)}",
+                "the folders of config, data and cache must be ones the engine can mount",
+            ) from error
+        except (DockerException, RequestException, ConnectionError) as error:
+            raise EnvironmentUnable(
+                f"the Docker Engine stopped or restarted during the run ({reason(error)})",
+                "start it and run again: it goes on from the last finished step",
+            ) from error
+
+    def _clean_up(self, name: str) -> None:
+        """Stop and remove the container, if it was made and the engine still answers."""
+        try:
+            with patience(self._client, _STOP_SECONDS + 3):
+                _remove(self._client.containers.get(name))
+        except (DockerException, RequestException):
+            return  # not made, or the engine is gone: the next run removes it as an orphan
+
+    def _options(
+        self, toolchain: Toolchain, request: RunRequest, space: Workspace
+    ) -> dict[str, Any]:
+        """Return the arguments of ``containers.create`` for one run."""
+        environment = process_environment(toolchain, request, home="/tmp", code=_CODE)  # noqa: S108 - a private tmpfs
+        binds = [
+            Bind(f"{_CODE}/pipeline", str(self._pipeline.resolve()), "bind", read_only=True),
+            Bind(_PLAN, str(space.plan.resolve()), "bind", read_only=True),
+            *(_bind(mount) for mount in request.mounts),
+        ]
+        network = "none"
+        if request.network:
+            bundle = host_ca_bundle()
+            if bundle is not None:
+                binds.append(Bind(_CA, str(bundle), "bind", read_only=True))
+            reach = network_environment(_CA if bundle is not None else None)
+            environment = {**reach, **environment}
+            network = "host" if proxy_on_this_machine(reach) else "bridge"
+        return {
+            "command": [self._python, "-m", "pipeline", _PLAN],
+            "entrypoint": [],
+            "environment": environment,
+            "labels": {RUN_LABEL: space.run_id, "quern.target": toolchain.target},
+            "working_dir": "/tmp",  # noqa: S108 - a private tmpfs
+            "mounts": binds,
+            "network_mode": network,
+            "read_only": True,
+            "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - a private tmpfs
+            "cap_drop": ["ALL"],
+            "pids_limit": _PIDS,
+            "shm_size": _SHARED_MEMORY,
+            "init": True,
+            "log_config": LogConfig(type="none"),
+            **self._limits(request),
+            **self._identity(),
+        }
+
+    def _limits(self, request: RunRequest) -> dict[str, Any]:
+        limits: dict[str, Any] = {}
+        memory, cpus = request.resources.memory_bytes, request.resources.cpus
+        if memory is not None:
+            limits.update(mem_limit=memory, memswap_limit=memory)
+        if cpus is not None and cpus < int(self._client.info()["NCPU"]):
+            limits["nano_cpus"] = round(cpus * 1e9)
+        return limits
+
+    def _identity(self) -> dict[str, Any]:
+        """Return who the process is, so that the caller owns what it writes."""
+        security = self._client.info().get("SecurityOptions") or []
+        options = ["no-new-privileges"]
+        if any(option.startswith("name=selinux") for option in security):
+            options.append("label=disable")  # the caller's folders keep their labels
+        if any(option.startswith("name=rootless") for option in security):
+            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
+        identity: dict[str, Any] = {
+            "user": f"{os.getuid()}:{os.getgid()}",
+            "group_add": [str(group) for group in os.getgroups()],
+            "security_opt": options,
+        }
+        if any(option.startswith("name=userns") for option in security):
+            identity["userns_mode"] = "host"
+        return identity
+
+
+def _bind(mount: Mount) -> Bind:
+    source = mount.source.resolve()
+    target = f"{_ROOTS}/{mount.root}"
+    if not source.is_dir():
+        target = f"{target}/{mount.source.name}"
+    return Bind(target, str(source), "bind", read_only=not mount.writable)
+
+
+def _remove(container: Container) -> None:
+    """Stop ``container`` if it runs, then remove it with its volumes."""
+    try:
+        if container.status == "running":
+            container.stop(timeout=_STOP_SECONDS)
+        container.remove(v=True, force=True)
+    except NotFound:
+        return

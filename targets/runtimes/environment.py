@@ -1,0 +1,67 @@
+"""The variables a step's process gets: only these, never the whole environment of the host."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from targets.runtimes.runtime import RunRequest
+from targets.toolchain.toolchain import Toolchain
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_HUB = ("HF_ENDPOINT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def process_environment(
+    toolchain: Toolchain, request: RunRequest, *, home: str, code: str
+) -> dict[str, str]:
+    """Return the variables of one run. ``code`` is the folder that holds ``pipeline/``.
+
+    What concerns the network is added by :func:`network_environment`.
+    """
+    return {
+        "HOME": home,
+        "USER": "quern",  # the caller's uid has no name inside; getpass asks these first
+        "LOGNAME": "quern",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": code,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
+        **toolchain.environment,
+        **request.environment,
+    }
+
+
+def network_environment(ca_bundle: str | None) -> dict[str, str]:
+    """Return proxies, hub settings and certificates of this machine, for a run with network."""
+    names = (*_PROXIES, *(name.lower() for name in _PROXIES), *_HUB)
+    found = {name: value for name in names if (value := os.environ.get(name))}
+    if ca_bundle is not None:
+        found.update(dict.fromkeys(_CA_VARIABLES, ca_bundle))
+    return found
+
+
+def host_ca_bundle() -> Path | None:
+    """Return the file with the certificates this machine trusts, private ones included."""
+    named = [os.environ.get(name) for name in _CA_VARIABLES]
+    candidates = [*named, ssl.get_default_verify_paths().cafile]
+    candidates += ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"]
+    for candidate in candidates:
+        if candidate and Path(candidate).is_file():
+            return Path(candidate).resolve()
+    return None
+
+
+def proxy_on_this_machine(variables: Mapping[str, str]) -> bool:
+    """Return whether a proxy listens only on this machine, out of reach for a bridged container."""
+    hosts = {
+        urlsplit(value if "//" in value else f"//{value}").hostname
+        for name, value in variables.items()
+        if name.upper() in _PROXIES and name.upper() != "NO_PROXY"
+    }
+    return bool(hosts & {"localhost", "127.0.0.1", "::1"})

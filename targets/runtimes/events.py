@@ -1,0 +1,48 @@
+"""Turns what a step's process writes on standard output into events."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from pydantic import ValidationError
+
+from pipeline.events import EVENT, Event, StepFailed, StepStarted
+from targets.runtimes.runtime import OnEvent
+
+
+class EventReader:
+    """Reads one JSON object per line; any other line goes to ``log``.
+
+    Remembers what the end of the process is judged by: the step at work and the failure it told.
+    """
+
+    def __init__(self, on_event: OnEvent, log: IO[bytes]) -> None:
+        self._on_event = on_event
+        self._log = log
+        self._rest = b""
+        self.step: str | None = None
+        self.failure: StepFailed | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece of standard output, wherever it was cut."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+
+    def close(self) -> None:
+        """Take what came after the last end of line: the process is gone."""
+        if self._rest:
+            self._take(self._rest)
+        self._rest = b""
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event: Event = EVENT.validate_json(line)
+        except ValidationError:
+            self._log.write(line + b"\n")
+            return
+        if isinstance(event, StepStarted):
+            self.step = event.step
+        elif isinstance(event, StepFailed):
+            self.failure = event
+        self._on_event(event)

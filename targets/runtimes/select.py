@@ -1,0 +1,34 @@
+"""Chooses the runtime: containers where an engine answers, else a virtual environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from targets.errors import EnvironmentUnable
+from targets.runtimes.runtime import Runtime
+from targets.runtimes.venv import VenvRuntime
+
+Choice = Literal["auto", "docker", "venv"]
+
+
+def choose(requested: Choice, cache_dir: Path, say: Callable[[str], None]) -> Runtime:
+    """Return the runtime ``requested``.
+
+    ``auto`` takes Docker if an engine answers, and says in one line why not otherwise. Raises
+    ``EnvironmentUnable`` when ``docker`` is asked for and there is no engine.
+    """
+    if requested == "venv":
+        return VenvRuntime(cache_dir)
+    # docker-py takes a quarter of a second to import: only who uses an engine pays for it.
+    from targets.runtimes.docker import DockerRuntime
+    from targets.toolchain.engine import connect
+
+    try:
+        return DockerRuntime(connect(), cache_dir)
+    except EnvironmentUnable as error:
+        if requested == "docker":
+            raise
+        say(f"{error}: using a virtual environment of the same lock")
+        return VenvRuntime(cache_dir)

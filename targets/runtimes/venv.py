@@ -1,0 +1,167 @@
+"""Runs a plan in a virtual environment of the same lock, for machines without an engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from targets.errors import EnvironmentUnable
+from targets.runtimes.environment import host_ca_bundle, network_environment, process_environment
+from targets.runtimes.events import EventReader
+from targets.runtimes.failures import Ending
+from targets.runtimes.interrupts import interruptible, undisturbed
+from targets.runtimes.runtime import Mount, OnEvent, RunRequest
+from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
+from targets.toolchain.toolchain import Toolchain, ToolchainRecord
+from targets.toolchain.venv import ensure_venv, venv_python
+
+_STOP_SECONDS = 5
+_SIGNALLED = 128
+
+_LAUNCH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the driver is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Asks the kernel to end the process with its driver (PR_SET_PDEATHSIG), then becomes Python."""
+
+
+class VenvRuntime:
+    """Each run is one process in a session of its own, with only the variables it needs."""
+
+    name = "venv"
+
+    def __init__(self, cache_dir: Path, pipeline_dir: Path = PIPELINE_DIR) -> None:
+        self._cache = cache_dir
+        self._pipeline = pipeline_dir
+
+    def limits_note(self) -> str:
+        """Return what only a container can enforce."""
+        return (
+            "a virtual environment enforces no memory or CPU limit, does not block the network "
+            "and does not protect other files"
+        )
+
+    def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
+        """Make the environment ready. See :func:`targets.toolchain.venv.ensure_venv`."""
+        with interruptible():
+            environment = ensure_venv(toolchain, self._cache, say)
+        return ToolchainRecord(
+            digest=toolchain.digest,
+            runtime=self.name,
+            python=environment.python_version,
+            details={"environment": environment.folder.name},
+        )
+
+    def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
+        """Run the plan; see :meth:`targets.runtimes.runtime.Runtime.run`."""
+        python = venv_python(toolchain, self._cache)
+        if not python.exists():
+            raise EnvironmentUnable(
+                f"the environment of the {toolchain.target} toolchain is gone",
+                "run the build again",
+            )
+        self.run_python(python, toolchain, request, on_event)
+
+    def run_python(
+        self, python: Path, toolchain: Toolchain, request: RunRequest, on_event: OnEvent
+    ) -> None:
+        """Run the plan with the interpreter ``python``."""
+        roots = {mount.root: str(_root(mount)) for mount in request.mounts}
+        request.log.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            interruptible(),
+            workspace(self._cache, request.plan, roots) as space,
+            request.log.open("ab", buffering=0) as log,
+        ):
+            killed_before = _oom_kills()
+            reader = EventReader(on_event, log)
+            code = self._run(
+                python, self._environment(toolchain, request, space), space, reader, log
+            )
+        Ending(
+            exit_code=code if code >= 0 else _SIGNALLED - code,
+            step=reader.step,
+            failure=reader.failure,
+            log=request.log,
+            out_of_memory=code == -signal.SIGKILL and _oom_kills() > killed_before,
+        ).check()
+
+    def _run(
+        self,
+        python: Path,
+        environment: dict[str, str],
+        space: Workspace,
+        reader: EventReader,
+        log: IO[bytes],
+    ) -> int:
+        """Return the exit code; negative is a signal, as ``subprocess`` says it."""
+        launch = [str(python), "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
+        with subprocess.Popen(
+            [*launch, str(python), "-m", "pipeline", str(space.plan)],
+            env=environment,
+            cwd=space.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        ) as process:
+            try:
+                assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+                for line in process.stdout:
+                    reader.feed(line)
+                reader.close()
+                return process.wait()
+            finally:
+                with undisturbed():
+                    _end_group(process)
+
+    def _environment(
+        self, toolchain: Toolchain, request: RunRequest, space: Workspace
+    ) -> dict[str, str]:
+        variables = process_environment(
+            toolchain, request, home=str(space.home), code=str(self._pipeline.resolve().parent)
+        )
+        if request.network:
+            bundle = host_ca_bundle()
+            reach = network_environment(str(bundle) if bundle is not None else None)
+            variables = {**reach, **variables}
+        return {"PATH": os.environ.get("PATH", os.defpath), **variables}
+
+
+def _root(mount: Mount) -> Path:
+    source = mount.source.resolve()
+    return source if source.is_dir() else mount.source.parent.resolve()
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End the process and everything it started: politely, then for certain."""
+    if process.poll() is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return  # all gone
+
+
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed for lack of memory since it started."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

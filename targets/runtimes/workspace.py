@@ -1,0 +1,49 @@
+"""The short-lived folder of a run on this machine: its plan, with the roots filled in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.plan import Plan
+from targets.errors import EnvironmentUnable
+from targets.runtimes.driver import new_run_id, remove_orphaned_folders
+
+PIPELINE_DIR = Path(__file__).parents[2] / "pipeline"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """``plan`` is the file to hand to the process; ``home`` an empty folder it may write to."""
+
+    run_id: str
+    plan: Path
+    home: Path
+
+
+@contextmanager
+def workspace(cache: Path, plan: Plan, roots: Mapping[str, str]) -> Iterator[Workspace]:
+    """Give a run its folder below ``cache/runs``; nothing of it is left afterwards."""
+    runs = cache / "runs"
+    remove_orphaned_folders(runs)
+    run_id = new_run_id()
+    folder = runs / run_id
+    try:
+        home = folder / "home"
+        home.mkdir(parents=True)
+        file = folder / "plan.json"
+        resolved = plan.model_copy(update={"roots": dict(roots)})
+        file.write_text(resolved.model_dump_json(indent=1), encoding="utf-8")
+        yield Workspace(run_id, file, home)
+    except OSError as error:
+        if error.filename is None or not str(error.filename).startswith(str(folder)):
+            raise
+        raise EnvironmentUnable(
+            f"cannot write to the cache: {error.strerror} ({error.filename})",
+            "free some space, or choose another folder with `--cache`",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,125 @@
+"""The lock of a toolchain as a virtual environment on this machine, for where no engine is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.image import COMPILER, base_dir
+from targets.toolchain.platforms import platform_named
+from targets.toolchain.process import ToolFailed, run_tool
+from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.uv import uv
+from targets.toolchain.wheelhouse import Wheelhouse
+
+
+@dataclass(frozen=True)
+class Venv:
+    """A complete environment."""
+
+    folder: Path
+    python_version: str
+    """Of the interpreter it is made of: ``3.11.7``."""
+
+
+def venv_dir(toolchain: Toolchain, cache: Path) -> Path:
+    """Return where the environment of ``toolchain`` lies, or will lie."""
+    return cache / "venvs" / toolchain.digest[:12]
+
+
+def venv_python(toolchain: Toolchain, cache: Path) -> Path:
+    """Return the interpreter of that environment."""
+    return venv_dir(toolchain, cache) / "bin" / "python"
+
+
+def ensure_venv(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -> Venv:
+    """Return the environment of ``toolchain``, making it if it is not there.
+
+    It appears under its name only when complete. Raises ``EnvironmentUnable``.
+    """
+    folder = venv_dir(toolchain, cache)
+    version = _version(folder)
+    if version is not None:
+        return Venv(folder, version)
+    _require_platform(toolchain)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            _make(toolchain, cache, folder, say)
+    version = _version(folder)
+    if version is None:
+        raise EnvironmentUnable(
+            f"the environment {folder} does not work", "remove that folder and run again"
+        )
+    return Venv(folder, version)
+
+
+def _version(folder: Path) -> str | None:
+    """Return the Python version of a working environment: its interpreter must still exist."""
+    if not (folder / "bin" / "python").exists():
+        return None
+    for line in (folder / "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "version_info":
+            return value.strip()
+    return None
+
+
+def _require_platform(toolchain: Toolchain) -> None:
+    here = f"{sys.platform}/{platform.machine()}"
+    if here != f"linux/{platform_named(toolchain.platform).machine}":
+        raise EnvironmentUnable(
+            f"the {toolchain.target} toolchain is locked for {toolchain.platform}, this is {here}",
+            "use `--runtime docker`",
+        )
+
+
+def _make(toolchain: Toolchain, cache: Path, folder: Path, say: Callable[[str], None]) -> None:
+    wheels = Wheelhouse(cache / "wheels").ensure(toolchain, say)
+    interpreter = _find_python(toolchain.python, say)
+    say(f"installing {len(wheels)} wheels into {folder}")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
+        partial = Path(scratch) / "venv"
+        python = partial / "bin" / "python"
+        unpacked = {"UV_CACHE_DIR": f"{scratch}/unpacked"}  # hard links: costs no extra space
+        try:
+            uv("venv", "--quiet", "--relocatable", "--python", interpreter, str(partial))
+            uv(
+                *("pip", "install", "--quiet", "--python", str(python), "--offline", "--no-index"),
+                *("--find-links", str(cache / "wheels"), "--no-deps", "--require-hashes"),
+                *("--requirement", str(toolchain.lock)),
+                environment=unpacked,
+            )
+            compiler = base_dir(toolchain) / COMPILER
+            run_tool([str(python), str(compiler)], tool="compileall", environment=dict(os.environ))
+        except ToolFailed as error:
+            raise EnvironmentUnable(
+                f"the environment cannot be made: {error}\n{error.output.strip()}",
+                "`python -m targets doctor` says what is missing",
+            ) from error
+        partial.replace(folder)
+
+
+def _find_python(version: str, say: Callable[[str], None]) -> str:
+    """Return a CPython ``version`` of this machine; fetch one if there is none."""
+    wanted = ("--no-project", f"cpython-{version}")
+    try:
+        return uv("python", "find", *wanted).strip()
+    except ToolFailed:
+        say(f"no Python {version} on this machine; fetching one")
+    try:
+        uv("python", "install", "--quiet", version)
+        return uv("python", "find", *wanted).strip()
+    except ToolFailed as error:
+        raise EnvironmentUnable(
+            f"no Python {version} on this machine, and none can be fetched: {error.last_line()}",
+            f"install Python {version} (e.g. `apt-get install python{version}`) or a Docker Engine",
+        ) from error

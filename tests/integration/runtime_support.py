@@ -1,0 +1,95 @@
+"""What the tests of both runtimes share: requests for the stand-in pipeline, and waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pipeline.plan import Plan, Step
+from targets.runtimes.runtime import Mount, Resources, RunRequest
+from targets.toolchain.toolchain import Toolchain
+
+STANDIN = Path(__file__).parent / "standin" / "pipeline"
+
+
+def toolchain(folder: Path) -> Toolchain:
+    """Return a toolchain with an empty lock: the stand-in needs no wheel."""
+    image_dir = folder / "image"
+    image_dir.mkdir(parents=True, exist_ok=True)
+    (image_dir / "requirements.lock").touch()
+    return Toolchain("standin", "linux/amd64", "3.11", image_dir, {"QUERN_TEST": "of the target"})
+
+
+def request(
+    folder: Path,
+    params: Mapping[str, JsonValue],
+    mounts: tuple[Mount, ...] = (),
+    resources: Resources = Resources(),  # noqa: B008 - frozen
+    environment: Mapping[str, str] | None = None,
+) -> RunRequest:
+    """Return a request whose one step does what ``params`` say; ``work`` is writable."""
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    step = Step(
+        name="s",
+        kind="pass",
+        type="standin",
+        target="standin",
+        toolchain="0" * 64,
+        key="0" * 64,
+        seed=0,
+        params=dict(params),
+    )
+    return RunRequest(
+        plan=Plan(build="test", steps=(step,)),
+        mounts=(Mount("work", work, writable=True), *mounts),
+        log=folder / "run.log",
+        resources=resources,
+        environment=environment or {},
+    )
+
+
+def wait_for(path: Path, seconds: float = 30) -> None:
+    """Return when ``path`` has content; fail after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+@contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Do ``work`` in another thread while the block runs."""
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        assert not failures, failures
+
+
+def signal_self_when(path: Path, number: signal.Signals) -> Callable[[], None]:
+    """Return work that sends this process ``number`` once ``path`` has content."""
+
+    def act() -> None:
+        wait_for(path)
+        time.sleep(0.2)
+        os.kill(os.getpid(), number)
+
+    return act

@@ -1,0 +1,102 @@
+"""A stand-in for the real package, of the standard library only: it does what a plan tells it.
+
+Each step's ``params.do`` names a function below. What it sees is written to the ``work`` root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def emit(**event: Any) -> None:
+    """Write one event."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def look(work: Path, params: dict[str, Any]) -> None:
+    """Write down what the process is and may do."""
+    sys.stdout.write("not an event\n")
+    sys.stderr.write("library chatter\n")
+    found: dict[str, Any] = {
+        "uid": os.getuid(),
+        "gid": os.getgid(),
+        "environment": dict(os.environ),
+        "status": Path("/proc/self/status").read_text(),
+        "roots": params["roots"],
+        "read": Path(params["read"]).read_text() if "read" in params else None,
+    }
+    for name, folder in {"root": "/", "tmp": os.environ["HOME"], **params["roots"]}.items():
+        probe = Path(folder) / f"probe-{os.getpid()}"
+        try:
+            probe.write_text("x")
+            probe.unlink()
+            found[f"writes_{name}"] = True
+        except OSError:
+            found[f"writes_{name}"] = False
+    try:
+        socket.create_connection(("192.0.2.1", 9), timeout=2).close()
+        found["network"] = "connected"
+    except OSError as error:
+        found["network"] = str(error)
+    (work / "seen.json").write_text(json.dumps(found))
+
+
+def wait(work: Path, _params: dict[str, Any]) -> None:
+    """Start a child and sleep until killed."""
+    child = subprocess.Popen(["sleep", "300"])
+    (work / "pids").write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(300)
+
+
+def eat(_work: Path, params: dict[str, Any]) -> None:
+    """Use memory until the kernel ends it."""
+    hoard = [os.urandom(1 << 20) for _ in range(params["mebibytes"])]
+    del hoard
+
+
+def child_eats(_work: Path, params: dict[str, Any]) -> None:
+    """Let a child use memory until the kernel ends it, then give up as a library would."""
+    code = f"import os; hoard = [os.urandom(1 << 20) for _ in range({params['mebibytes']})]"
+    if subprocess.run([sys.executable, "-c", code]).returncode:
+        raise SystemExit(1)
+
+
+def leave(_work: Path, params: dict[str, Any]) -> None:
+    """End with an exit code."""
+    sys.stderr.write("the last words\n")
+    raise SystemExit(params["code"])
+
+
+def crash(_work: Path, _params: dict[str, Any]) -> None:
+    """End by a signal of its own making."""
+    ctypes.string_at(0)
+
+
+def fail(_work: Path, params: dict[str, Any]) -> None:
+    """Tell a failure."""
+    emit(event="failed", step="s", cause=params["cause"], message=params["message"], hint="")
+    raise SystemExit(1)
+
+
+def main() -> None:
+    """Run every step of the plan."""
+    plan = json.loads(Path(sys.argv[1]).read_text())
+    work = Path(plan["roots"]["work"])
+    for step in plan["steps"]:
+        emit(event="started", step=step["name"])
+        params = {**step["params"], "roots": plan["roots"]}
+        globals()[params["do"]](work, params)
+        emit(event="finished", step=step["name"], seconds=0.1, peak_rss_bytes=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Real containers of the base image run the stand-in pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docker import DockerClient
+
+from pipeline.events import Event, StepFinished, StepStarted
+from targets.errors import EnvironmentUnable, Interrupted, PassFailed
+from targets.runtimes.docker import RUN_LABEL, DockerRuntime
+from targets.runtimes.runtime import Mount, Resources
+from targets.toolchain.base import ensure_base, read_recipe
+from targets.toolchain.engine import connect
+from tests.integration.runtime_support import (
+    STANDIN,
+    meanwhile,
+    request,
+    signal_self_when,
+    toolchain,
+    wait_for,
+)
+
+pytestmark = pytest.mark.engine
+
+BASE = Path(__file__).parents[2] / "images" / "base" / "base.toml"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerClient]:
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The base image: it has Python, and the stand-in needs nothing else."""
+    return ensure_base(engine, read_recipe(BASE), tmp_path_factory.mktemp("base"), print).image
+
+
+@pytest.fixture
+def runtime(engine: DockerClient, tmp_path: Path) -> DockerRuntime:
+    return DockerRuntime(engine, tmp_path / "cache", STANDIN, python="python3")
+
+
+def containers(engine: DockerClient, cache: Path) -> list[str]:
+    """Return the containers of runs that mount a folder below ``cache``."""
+    found = engine.containers.list(all=True, filters={"label": RUN_LABEL})
+    return [
+        str(container.id)
+        for container in found
+        if any(mount["Source"].startswith(str(cache)) for mount in container.attrs["Mounts"])
+    ]
+
+
+def ignore(_event: Event) -> None:
+    """Take an event and do nothing."""
+
+
+def test_confinement(
+    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+) -> None:
+    data = tmp_path / "rows" / "data.jsonl"
+    data.parent.mkdir()
+    data.write_text("one row")
+    (data.parent / "private").write_text("not mounted")
+    events: list[Event] = []
+    wanted = request(
+        tmp_path,
+        {"do": "look", "read": "/quern/data/data.jsonl"},
+        mounts=(Mount("data", data), Mount("objects", data.parent)),
+        environment={"ONE_MORE": "variable"},
+    )
+
+    runtime.run_image(image, toolchain(tmp_path), wanted, events.append)
+
+    seen = json.loads((tmp_path / "work" / "seen.json").read_text())
+    status = seen["status"]
+    assert [type(event) for event in events] == [StepStarted, StepFinished]
+    assert (seen["uid"], seen["gid"]) == (os.getuid(), os.getgid())
+    owner = (tmp_path / "work" / "seen.json").stat()
+    assert (owner.st_uid, owner.st_gid) == (os.getuid(), os.getgid())
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^CapPrm:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+    assert "unreachable" in seen["network"]
+    assert seen["read"] == "one row"
+    assert not seen["writes_root"]
+    assert not seen["writes_data"]
+    assert not seen["writes_objects"]
+    assert seen["writes_tmp"]
+    assert seen["writes_work"]
+    assert seen["environment"]["QUERN_TEST"] == "of the target"
+    assert seen["environment"]["ONE_MORE"] == "variable"
+    assert seen["environment"]["HOME"] == "/tmp"  # noqa: S108 - a private tmpfs
+    log = (tmp_path / "run.log").read_text()
+    assert "library chatter" in log
+    assert "not an event" in log
+    assert "finished" not in log
+    assert containers(engine, tmp_path) == []
+    assert list((tmp_path / "cache" / "runs").iterdir()) == []
+
+
+def test_outputs_belong_to_a_caller_who_is_not_root(
+    engine: DockerClient, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4321)
+    monkeypatch.setattr(os, "getgid", lambda: 4322)
+    wanted = request(tmp_path, {"do": "look"})
+    (tmp_path / "work").chmod(0o777)
+    runtime = DockerRuntime(engine, tmp_path / "cache", STANDIN, python="python3")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+
+    runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+    owner = (tmp_path / "work" / "seen.json").stat()
+    assert (owner.st_uid, owner.st_gid) == (4321, 4322)
+
+
+@pytest.mark.parametrize("do", ["eat", "child_eats"])
+def test_out_of_memory_names_the_limit(
+    do: str, runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    limits = Resources(memory_bytes=128 * 2**20)
+    wanted = request(tmp_path, {"do": do, "mebibytes": 512}, resources=limits)
+
+    with pytest.raises(PassFailed, match=r"s ran out of memory \(limit 0\.1 GiB\)") as caught:
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+    assert "resources.memory" in caught.value.hint
+
+
+def test_limits_reach_the_container(
+    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+) -> None:
+    limits = Resources(memory_bytes=256 * 2**20, cpus=0.5)
+    wanted = request(tmp_path, {"do": "wait"}, resources=limits)
+    pids = tmp_path / "work" / "pids"
+    settings: list[dict[str, object]] = []
+
+    def inspect_and_kill() -> None:
+        wait_for(pids)
+        (found,) = containers(engine, tmp_path)
+        settings.append(engine.containers.get(found).attrs["HostConfig"])
+        engine.containers.get(found).kill()
+
+    with meanwhile(inspect_and_kill), pytest.raises(PassFailed, match="killed from outside"):
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+    assert settings[0]["Memory"] == settings[0]["MemorySwap"] == 256 * 2**20
+    assert settings[0]["NanoCpus"] == 500_000_000
+    assert containers(engine, tmp_path) == []
+
+
+def test_removed_from_outside_is_said(
+    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+) -> None:
+    wanted = request(tmp_path, {"do": "wait"})
+
+    def remove() -> None:
+        wait_for(tmp_path / "work" / "pids")
+        (found,) = containers(engine, tmp_path)
+        engine.containers.get(found).remove(force=True)
+
+    with meanwhile(remove), pytest.raises((EnvironmentUnable, PassFailed), match="from outside"):
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_stops_and_removes_the_container(
+    number: signal.Signals,
+    runtime: DockerRuntime,
+    engine: DockerClient,
+    image: str,
+    tmp_path: Path,
+) -> None:
+    wanted = request(tmp_path, {"do": "wait"})
+    pids = tmp_path / "work" / "pids"
+    handler = signal.getsignal(number)
+
+    with meanwhile(signal_self_when(pids, number)), pytest.raises(Interrupted):
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+    assert time.time() - pids.stat().st_mtime < 10
+    assert containers(engine, tmp_path) == []
+    assert signal.getsignal(number) == handler
+
+
+def test_container_of_a_killed_driver_is_removed_by_the_next_run(
+    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+) -> None:
+    script = f"""
+from pathlib import Path
+from targets.runtimes.docker import DockerRuntime
+from targets.toolchain.engine import connect
+from tests.integration.runtime_support import STANDIN, request, toolchain
+tmp = Path({str(tmp_path)!r})
+DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
+    {image!r}, toolchain(tmp), request(tmp, {{"do": "wait"}}), print)
+"""
+    root = Path(__file__).parents[2]
+    driver = subprocess.Popen([sys.executable, "-c", script], cwd=root)
+    wait_for(tmp_path / "work" / "pids")
+    driver.kill()
+    driver.wait()
+    assert len(containers(engine, tmp_path)) == 1
+
+    runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "look"}), ignore)
+
+    assert containers(engine, tmp_path) == []
+    assert list((tmp_path / "cache" / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "error"),
+    [
+        ("disk_full", EnvironmentUnable),
+        ("network", EnvironmentUnable),
+        ("error", PassFailed),
+        ("bad_input", PassFailed),
+        ("out_of_memory", PassFailed),
+    ],
+)
+def test_told_failures(
+    cause: str,
+    error: type[Exception],
+    runtime: DockerRuntime,
+    image: str,
+    tmp_path: Path,
+) -> None:
+    wanted = request(tmp_path, {"do": "fail", "cause": cause, "message": "what happened"})
+
+    with pytest.raises(error, match="s: what happened"):
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+
+def test_silent_exit_shows_the_last_words(
+    runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    wanted = request(tmp_path, {"do": "leave", "code": 3})
+
+    with pytest.raises(PassFailed, match="exit code 3") as caught:
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+    assert "the last words" in caught.value.hint
+    assert caught.value.log == tmp_path / "run.log"
+
+
+def test_crash_names_the_signal(runtime: DockerRuntime, image: str, tmp_path: Path) -> None:
+    with pytest.raises(PassFailed, match="SIGSEGV"):
+        runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "crash"}), ignore)

@@ -1,0 +1,137 @@
+"""A pass's digest follows its own code and what it imports, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline.code_digest import CodeDigests, code_digest, imported_names
+from pipeline.registry import check_types, pass_types, step_module
+
+FILES = {
+    "pipeline/__init__.py": "",
+    "pipeline/model.py": "class Frozen: ...\n",
+    "pipeline/shared.py": "from pipeline.model import Frozen\n",
+    "pipeline/other.py": "",
+    "pipeline/passes/__init__.py": "",
+    "pipeline/passes/base.py": "from ..model import Frozen\n",
+    "pipeline/passes/one.py": (
+        "from .base import BasePass\nimport os\n\n"
+        "def run():\n    if os.name:\n        try:\n            from pipeline import shared\n"
+        "        except ImportError:\n            import pipeline.training.deep\n"
+    ),
+    "pipeline/passes/two.py": "from pipeline.passes.base import BasePass\n",
+    "pipeline/training/__init__.py": "",
+    "pipeline/training/deep.py": "from . import sibling\n",
+    "pipeline/training/sibling.py": "import pipeline.passes.one\n",
+    "pipeline/checks/__init__.py": "",
+    "pipeline/checks/quality.py": "from pipeline.other import x\n",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, "utf-8")
+    return tmp_path
+
+
+def names(root: Path, module: str) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in CodeDigests(root).files(module)}
+
+
+def test_all_kinds_of_imports_are_followed(root: Path) -> None:
+    assert names(root, "pipeline.passes.one") == {
+        "pipeline/__init__.py",
+        "pipeline/model.py",
+        "pipeline/shared.py",
+        "pipeline/passes/__init__.py",
+        "pipeline/passes/base.py",
+        "pipeline/passes/one.py",
+        "pipeline/training/__init__.py",
+        "pipeline/training/deep.py",
+        "pipeline/training/sibling.py",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "moves"),
+    [
+        ("pipeline/passes/one.py", True),
+        ("pipeline/model.py", True),
+        ("pipeline/training/sibling.py", True),
+        ("pipeline/training/__init__.py", True),
+        ("pipeline/checks/quality.py", False),
+        ("pipeline/passes/two.py", False),
+        ("pipeline/other.py", False),
+    ],
+)
+def test_only_what_is_imported_moves_the_digest(root: Path, changed: str, moves: bool) -> None:
+    before = CodeDigests(root).digest("pipeline.passes.one")
+    (root / changed).write_text((root / changed).read_text("utf-8") + "# changed\n", "utf-8")
+    assert (CodeDigests(root).digest("pipeline.passes.one") != before) is moves
+
+
+def test_the_place_of_the_code_does_not_matter(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("elsewhere")
+    for name, text in FILES.items():
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).write_text(text, "utf-8")
+    one, two = (CodeDigests(place).digest("pipeline.passes.one") for place in (root, other))
+    assert one == two
+
+
+def test_forms_of_imports() -> None:
+    text = (
+        "import pipeline.a as x, pipeline.b  # and pipeline.c\n"
+        "from pipeline.d import (\n    e,  # f\n    g as h,\n)\n"
+        "from .. import i\nfrom .j.k import l, \\\n    m\n"
+        "def f():\n\timport pipeline.n\n\t# import pipeline.o\n"
+    )
+    assert set(imported_names(text, ("pipeline", "p"))) == by_ast(text, ("pipeline", "p"))
+
+
+def test_imports_of_this_package_are_those_that_python_sees() -> None:
+    package = Path(pipeline.__file__).parent
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package.parent).parts[:-1]
+        source = path.read_text("utf-8")
+        assert set(imported_names(source, parts)) == by_ast(source, parts), path
+
+
+def by_ast(source: str, package: tuple[str, ...]) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *(node.module.split(".") if node.module else ())))
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_an_unknown_module_is_an_error(root: Path) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        CodeDigests(root).digest("pipeline.passes.three")
+
+
+def test_real_passes_do_not_depend_on_checks() -> None:
+    digests = CodeDigests()
+    for name in pass_types():
+        files = digests.files(step_module("pass", name))
+        assert not [path for path in files if path.parent.name == "checks"], name
+    assert code_digest(step_module("pass", pass_types()[0]))
+
+
+def test_real_checks_depend_on_what_they_measure_with() -> None:
+    digests = CodeDigests()
+    for name in check_types():
+        files = {path.name for path in digests.files(step_module("check", name))}
+        assert {f"{name}.py", "session.py", "base.py"} <= files

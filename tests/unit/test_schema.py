@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+from click.testing import CliRunner
+from jsonschema import Draft7Validator
+
+from pipeline.registry import check_types, load_check, load_pass
+from targets.cli.commands.schema import EXAMPLES, command, generate
+from targets.cli.options import PROJECT
+from targets.config.json_schema import build_schema, chain_passes
+from targets.config.load import load_config
+from targets.config.steps import DECIDED_ELSEWHERE
+from targets.errors import ConfigError
+from targets.target import load_target
+from tests.unit.project import make_project
+
+CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def schema() -> Draft7Validator:
+    made = build_schema()
+    Draft7Validator.check_schema(made)
+    return Draft7Validator(made)
+
+
+def mistakes(schema: Draft7Validator, document: dict[str, Any]) -> list[str]:
+    return [error.message for error in schema.iter_errors(document)]
+
+
+def test_committed_files_are_up_to_date() -> None:
+    ran = CliRunner().invoke(command, ["--check"], standalone_mode=False)
+    assert ran.exception is None, str(ran.exception)
+
+
+def test_stale_file_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    texts = generate(PROJECT)
+    file = tmp_path / "schema.json"
+    file.write_text("{}")
+    monkeypatch.setattr("targets.cli.options.PROJECT", tmp_path)
+    monkeypatch.setattr(
+        "targets.cli.commands.schema.generate", lambda _: {file: next(iter(texts.values()))}
+    )
+    ran = CliRunner().invoke(command, ["--check"], standalone_mode=False)
+    assert isinstance(ran.exception, ConfigError)
+    assert ran.exception.exit_code == 2
+    assert file.read_text() == "{}"
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, EXAMPLES], ids=lambda path: path.name)
+def test_shipped_configs_and_examples_fit(schema: Draft7Validator, config: Path) -> None:
+    assert mistakes(schema, tomli.loads(config.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("r = 8", "rr = 8", "rr"),
+        ("r = 8", 'r = "eight"', "eight"),
+        ("r = 8", "r = 0", "minimum"),
+        ("r = 8", 'weights = "any"', "weights"),
+        ('path = "tone.jsonl"', "", "path"),
+        ("[passes.merge]", "[passes.merge2]", "merge2"),
+        ("[passes.merge]", "[resources]\nmemori = '6g'\n[passes.merge]", "memori"),
+        ("[passes.merge]", "[checks.qualiti]\n[passes.merge]", "qualiti"),
+        ("[passes.merge]", "[targets.cpu.passes.lora]\nrr = 1\n[passes.merge]", "rr"),
+        ("[passes.merge]", "[targets.cpuu]\n[passes.merge]", "cpuu"),
+    ],
+)
+def test_editor_and_build_refuse_the_same(
+    schema: Draft7Validator, tmp_path: Path, old: str, new: str, named: str
+) -> None:
+    project = make_project(tmp_path)
+    assert mistakes(schema, tomli.loads(project.config.read_text())) == []
+    load_config(project.config, [load_target("cpu")])
+    project.edit(old, new)
+    assert mistakes(schema, tomli.loads(project.config.read_text()))
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    assert named in str(caught.value) or named == "minimum"
+
+
+def test_free_names_with_a_type_fit_both(schema: Draft7Validator, tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.edit("[passes.lora]", '[passes.first]\ntype = "lora"')
+    assert mistakes(schema, tomli.loads(project.config.read_text())) == []
+    load_config(project.config, [load_target("cpu")])
+
+
+def test_every_parameter_is_documented() -> None:
+    texts = {file.name: text for file, text in generate(PROJECT).items()}
+    steps = [load_pass(name) for name in (*chain_passes(), "pretrain", "evaluate")]
+    for step in [*steps, *(load_check(name) for name in check_types())]:
+        for key in step.Params.model_fields.keys() - DECIDED_ELSEWHERE.keys():
+            assert f"| `{key}` |" in texts["config.md"]
+            assert f'"{key}"' in texts["schema.json"]
