@@ -140,9 +140,10 @@ def exit_code(failure: nox.command.CommandFailed) -> int:
 def python_with(session: nox.Session, lock_file: str) -> str:
     """Return the Python of an environment with ``lock_file``, made anew when the lock changed."""
     locked = PROJECT / lock_file
-    folder = ENVIRONMENTS / locked.stem.replace("requirements", "quern")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = ENVIRONMENTS / f"{locked.stem.replace('requirements', 'quern')}-{version}"
     python, stamp = folder / "bin" / "python", folder / "complete"
-    wanted = hashlib.sha256(locked.read_bytes() + sys.version.encode()).hexdigest()
+    wanted = hashlib.sha256(locked.read_bytes()).hexdigest()
     with FileLock(ENVIRONMENTS / f"{folder.name}.lock"):
         if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
             session.log(f"installing {lock_file}, once")

@@ -109,7 +109,7 @@ class Scores(Frozen):
     high: float
     samples: int
     exact: float
-    """Share of greedy answers that equal the expected completion (white space at the ends aside)."""
+    """Share of greedy answers equal to the expected completion, white space at the ends aside."""
     valid: float | None = None
     """Share of greedy answers that are one of the labels."""
     perplexity: float

@@ -16,6 +16,7 @@ from pipeline.passes.base import Inputs, StepError
 from pipeline.training.adapter import add_adapter, save_adapter, trainable
 from pipeline.training.data import parts_of
 from pipeline.training.determinism import prepare
+from pipeline.training.fingerprint import save_fingerprint
 from pipeline.training.loading import load_model, load_tokenizer
 from pipeline.training.params import LoraParams, QloraParams
 from pipeline.training.quantization import BaseQuantization
@@ -84,6 +85,7 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
         raise StepError("the training loss is not a number", "lower learning_rate")
     selection.restore()
     save_adapter(model, out_dir)
+    save_fingerprint(inputs["model"], out_dir)
     if quantization is not None:
         quantization.save(out_dir)
     seen = trainer.state.global_step * params.batch_size * params.gradient_accumulation
@@ -198,8 +200,8 @@ def _arguments(
         per_device_train_batch_size=params.batch_size,
         per_device_eval_batch_size=params.eval_batch_size,
         gradient_accumulation_steps=params.gradient_accumulation,
-        gradient_checkpointing=params.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=params.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         num_train_epochs=epochs,
         max_steps=params.max_steps or -1,
         learning_rate=params.learning_rate,

@@ -27,11 +27,10 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
     ``network`` where the hub does not answer, and ``bad_input`` where it refuses.
     """
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    import httpx
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -73,8 +72,7 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
     except (
         OfflineModeIsEnabled,
         LocalEntryNotFoundError,
-        HfHubHTTPError,
-        httpx.HTTPError,
+        HTTPError,  # of the HTTP library the hub's client uses
         OSError,
     ) as error:
         if isinstance(error, OSError) and error.errno == 28:

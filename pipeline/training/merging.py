@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from pipeline.passes.base import Inputs, StepError
 from pipeline.training.determinism import prepare
+from pipeline.training.fingerprint import check_fingerprint
 from pipeline.training.loading import load_model
 from pipeline.training.quantization import BaseQuantization
 
@@ -31,6 +32,7 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
 
     prepare(inputs.seed, inputs.threads)
     base, adapter = inputs["model"], inputs["adapter"]
+    check_fingerprint(base, adapter)
     quantization = BaseQuantization.load(adapter)
     if params.into == "dequantized" and quantization is None:
         raise StepError(

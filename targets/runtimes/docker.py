@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ _CODE = "/opt/quern-pipeline"
 _PLAN = "/run/quern/plan.json"
 _CA = "/run/quern/ca.crt"
 _STOP_SECONDS = 3
+_STOPPED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
 
@@ -150,7 +152,7 @@ class DockerRuntime:
         container.reload()
         state = container.attrs["State"]
         code = int(state["ExitCode"])
-        if code and not state["OOMKilled"] and reader.failure is None:
+        if code in _STOPPED and not state["OOMKilled"]:
             self._require_engine()
         if state.get("Error"):
             raise EnvironmentUnable(f"the Docker Engine says: {state['Error']}", log=request.log)

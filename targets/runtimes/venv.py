@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
 from collections.abc import Callable
@@ -114,10 +115,7 @@ class VenvRuntime:
             start_new_session=True,
         ) as process:
             try:
-                assert process.stdout is not None  # noqa: S101 - PIPE was asked for
-                for line in process.stdout:
-                    reader.feed(line)
-                reader.close()
+                _read_until_end(process, reader)
                 return process.wait()
             finally:
                 with undisturbed():
@@ -139,6 +137,33 @@ class VenvRuntime:
 def _root(mount: Mount) -> Path:
     source = mount.source.resolve()
     return source if source.is_dir() else mount.source.parent.resolve()
+
+
+def _read_until_end(process: subprocess.Popen[bytes], reader: EventReader) -> None:
+    """Feed ``reader`` until the process ends.
+
+    The end of its output would not do: a child that outlives a killed process holds it open.
+    """
+    if process.stdout is None:
+        raise ValueError("the process has no pipe for its output")
+    output = process.stdout.fileno()
+    ended = os.pidfd_open(process.pid)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(output, selectors.EVENT_READ)
+            selector.register(ended, selectors.EVENT_READ)
+            while True:
+                ready = {key.fd for key, _ in selector.select()}
+                if output in ready:
+                    data = os.read(output, 1 << 16)
+                    reader.feed(data)
+                    if not data:
+                        selector.unregister(output)
+                elif ended in ready:
+                    break
+    finally:
+        os.close(ended)
+    reader.close()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

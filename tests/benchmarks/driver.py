@@ -3,8 +3,8 @@
 Prints a Markdown table of three figures, each with the minimum, median and maximum of its runs:
 
 - an unchanged rebuild with everything cached (whole process of ``python -m targets build``);
-- the shipped chain from an empty result cache, in a container and in a virtual environment, in turn,
-  and the ratio pair by pair;
+- the shipped chain from an empty result cache, in a container and in a virtual environment, in
+  turn, and the ratio pair by pair;
 - with ``--cold``, the first build from nothing: wheels, base image, image, training, checks.
 """
 
@@ -57,7 +57,8 @@ def measure(cache: Path, scratch: Path, arguments: argparse.Namespace) -> Iterat
     timed_build(cache, scratch / "dist", "auto")
     again = [timed_build(cache, scratch / "dist", "auto") for _ in range(arguments.runs)]
     yield row("unchanged rebuild, all cached (s)", again)
-    docker, venv = [], []
+    docker: list[float] = []
+    venv: list[float] = []
     for runtime in ("docker", "venv"):
         timed_build(cache, scratch / "dist", runtime, "images")
     for _ in range(arguments.pairs):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -93,3 +94,39 @@ def signal_self_when(path: Path, number: signal.Signals) -> Callable[[], None]:
         os.kill(os.getpid(), number)
 
     return act
+
+
+class EngineDoor:
+    """A socket that leads to the engine until it is shut: an engine that stops, seen from here."""
+
+    def __init__(self, address: Path, engine: str) -> None:
+        self._engine = engine
+        self._ends: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(address))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def shut(self) -> None:
+        """Cut every connection and refuse new ones."""
+        for end in (self._listener, *self._ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                inner, _ = self._listener.accept()
+                outer = socket.socket(socket.AF_UNIX)
+                outer.connect(self._engine)
+                self._ends += [inner, outer]
+                for source, sink in ((inner, outer), (outer, inner)):
+                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)

@@ -9,20 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from docker import DockerClient
+from docker.context import ContextAPI
 
 from pipeline.events import Event, StepFinished, StepStarted
 from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, Resources
 from targets.toolchain.base import ensure_base, read_recipe
-from targets.toolchain.engine import connect
 from tests.integration.runtime_support import (
     STANDIN,
+    EngineDoor,
     meanwhile,
     request,
     signal_self_when,
@@ -36,10 +37,8 @@ BASE = Path(__file__).parents[2] / "images" / "base" / "base.toml"
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[DockerClient]:
-    client = connect()
-    yield client
-    client.close()
+def engine(docker_client: DockerClient) -> DockerClient:
+    return docker_client
 
 
 @pytest.fixture(scope="session")
@@ -203,6 +202,7 @@ def test_container_of_a_killed_driver_is_removed_by_the_next_run(
 ) -> None:
     script = f"""
 from pathlib import Path
+from urllib.parse import urlsplit
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.engine import connect
 from tests.integration.runtime_support import STANDIN, request, toolchain
@@ -261,3 +261,27 @@ def test_silent_exit_shows_the_last_words(
 def test_crash_names_the_signal(runtime: DockerRuntime, image: str, tmp_path: Path) -> None:
     with pytest.raises(PassFailed, match="SIGSEGV"):
         runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "crash"}), ignore)
+
+
+def test_engine_that_stops_is_named(
+    engine: DockerClient,
+    image: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    host = ContextAPI.get_current_context().Host
+    address = tmp_path_factory.mktemp("s") / "s"
+    door = EngineDoor(address, urlsplit(str(os.environ.get("DOCKER_HOST") or host)).path)
+    client = DockerClient(f"unix://{address}")
+    cut = DockerRuntime(client, tmp_path / "cache", STANDIN, python="python3")
+
+    def stop() -> None:
+        wait_for(tmp_path / "work" / "pids")
+        door.shut()
+
+    with meanwhile(stop), pytest.raises(EnvironmentUnable, match="stopped or restarted") as caught:
+        cut.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), ignore)
+
+    assert "last finished step" in caught.value.hint
+    (left,) = containers(engine, tmp_path)
+    engine.containers.get(left).remove(force=True)

@@ -95,6 +95,7 @@ def test_killed_from_outside(runtime: VenvRuntime, tmp_path: Path) -> None:
     with meanwhile(kill), pytest.raises(PassFailed, match="killed from outside") as caught:
         runtime.run_python(PYTHON, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), ignore)
 
+    assert time.time() - (tmp_path / "work" / "pids").stat().st_mtime < 10
     assert "last finished step" in caught.value.hint
     assert_all_gone(pids_in(tmp_path / "work"))
 

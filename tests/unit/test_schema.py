@@ -93,8 +93,8 @@ def test_free_names_with_a_type_fit_both(schema: Draft7Validator, tmp_path: Path
 
 def test_every_parameter_is_documented() -> None:
     texts = {file.name: text for file, text in generate(PROJECT).items()}
-    steps = [load_pass(name) for name in (*chain_passes(), "pretrain", "evaluate")]
-    for step in [*steps, *(load_check(name) for name in check_types())]:
-        for key in step.Params.model_fields.keys() - DECIDED_ELSEWHERE.keys():
+    passes = [load_pass(name).Params for name in (*chain_passes(), "pretrain", "evaluate")]
+    for params in [*passes, *(load_check(name).Params for name in check_types())]:
+        for key in params.model_fields.keys() - DECIDED_ELSEWHERE.keys():
             assert f"| `{key}` |" in texts["config.md"]
             assert f'"{key}"' in texts["schema.json"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache as once
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -16,6 +17,9 @@ from targets.build import Builder, BuildOutcome, View
 from targets.cli import options
 from targets.errors import CheckFailed
 from targets.runtimes.runtime import Runtime
+
+if TYPE_CHECKING:
+    from targets.runtimes.select import Choice
 
 
 @click.command("build", short_help="Build the artifacts of a config.")
@@ -30,7 +34,7 @@ def command(
     host: str,
     data: dict[str, Path],
     model: str | None,
-    runtime: str,
+    runtime: Choice,
     cache: Path | None,
     dist: Path,
     as_json: bool,
@@ -62,7 +66,7 @@ def command(
         )
 
 
-def _runtime_once(requested: str, cache_root: Path, view: View) -> Callable[[], Runtime]:
+def _runtime_once(requested: Choice, cache_root: Path, view: View) -> Callable[[], Runtime]:
     """Return a function that chooses the runtime at its first call and keeps it."""
 
     @once

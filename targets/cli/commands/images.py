@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
 from targets.cli import options
 from targets.target import load_target, target_names
+
+if TYPE_CHECKING:
+    from targets.runtimes.select import Choice
 
 
 @click.command("images", short_help="Make the toolchains ready without building a model.")
@@ -24,7 +28,7 @@ from targets.target import load_target, target_names
 @options.runtime_option
 @options.cache_option
 @options.json_option
-def command(targets: tuple[str, ...], runtime: str, cache: Path | None, as_json: bool) -> None:
+def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_json: bool) -> None:
     """Fetch the wheels and make the image or the virtual environment of each target.
 
     The next build then starts at once, and needs no network but for models of a hub.
@@ -35,7 +39,7 @@ def command(targets: tuple[str, ...], runtime: str, cache: Path | None, as_json:
     console = options.console(as_json)
 
     def say(message: str) -> None:
-        console.print(escape(message), highlight=False)
+        console.print(escape(message), highlight=False, soft_wrap=True)
 
     brought_up = choose(runtime, options.open_cache(cache).root, say)
     records = {}

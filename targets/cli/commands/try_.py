@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR
 from targets.target import load_target
 from targets.try_artifact import question, try_artifact
+
+if TYPE_CHECKING:
+    from targets.runtimes.select import Choice
 
 
 @click.command("try", short_help="Ask a built artifact something.")
@@ -36,7 +40,7 @@ def command(
     artifact: Path | None,
     raw: bool,
     max_new_tokens: int,
-    runtime: str,
+    runtime: Choice,
     cache: Path | None,
     dist: Path,
     as_json: bool,

@@ -1,0 +1,61 @@
+"""What the doctor sees of a real Docker Engine."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from targets.doctor.engine import engine
+from targets.doctor.finding import Finding, Machine
+from targets.runtimes.docker import RUN_LABEL
+from targets.runtimes.driver import new_run_id
+from targets.target import load_target
+
+IMAGE = "quern-test/empty:doctor"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path, tmp_path, (load_target("cpu"),))
+
+
+@pytest.fixture
+def leftover(docker_client: docker.DockerClient) -> Iterator[Container]:
+    """Yield a container of a driver that is gone."""
+    nothing = io.BytesIO()
+    tarfile.open(fileobj=nothing, mode="w").close()
+    docker_client.api.import_image_from_data(nothing.getvalue(), *IMAGE.split(":"))
+    host, _pid, _started, token = new_run_id().rsplit("-", 3)
+    labels = {RUN_LABEL: f"{host}-1-1-{token}"}
+    container = docker_client.containers.create(IMAGE, ["/nothing"], labels=labels)
+    yield container
+    container.remove(force=True)
+    docker_client.images.remove(IMAGE)
+
+
+def named(machine: Machine, check: str) -> list[Finding]:
+    return [finding for finding in engine(machine) if finding.check == check]
+
+
+@pytest.mark.engine
+def test_engine_and_image_are_described(
+    docker_client: docker.DockerClient, machine: Machine
+) -> None:
+    (found,) = named(machine, "engine")
+    assert found.severity == "ok"
+    assert found.details["version"] == docker_client.version()["Version"]
+    assert len(named(machine, "image")) == 1
+
+
+@pytest.mark.engine
+def test_containers_of_killed_builds_are_found(machine: Machine, leftover: Container) -> None:
+    (found,) = named(machine, "containers")
+    assert found.severity == "warning"
+    assert str(leftover.name) in found.remedy
+    assert found.blocks == ()
