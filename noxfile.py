@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -25,7 +26,9 @@ ENVIRONMENTS = PROJECT / ".nox"
 TARGETS = sorted(path.stem for path in (PROJECT / "targets").glob("*.toml"))
 ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
 # Time for a command to stop its container after Ctrl-C, in seconds.
-STOP_TIMEOUT = 30.0
+STOP_TIMEOUT = 15.0
+# nox would end at once and leave the command running; as after Ctrl-C, it waits, then stops it.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @nox.session

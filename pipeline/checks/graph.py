@@ -136,7 +136,7 @@ class _Examination:
         share = quantized_share(layers, bits, excluded)
         detail = f"{precision}: {shortened(share.left) or f'all of {share.total} weights'}"
         verdict = held(
-            "quantized_share", share.value, ">=", self._params.min_quantized_share, "", detail
+            "quantized_share", share.value, ">=", self._params.min_quantized_share, detail=detail
         )
         if verdict is not None:
             self._verdicts.append(verdict)

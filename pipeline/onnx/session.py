@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.onnx.errors import blamed_on_artifact
 
 _RUNNING = "onnxruntime_genai cannot run the model"
+_FIRST_TOKENS = 8
 
 
 class Session:
@@ -74,12 +75,15 @@ class Session:
                 return
 
     def first_step_problems(self) -> list[str]:
-        """Run one token through the model and return what is wrong with the logits."""
+        """Run a few tokens through the model and return what is wrong with the logits.
+
+        Several, because a padding token may rightly have an embedding of nought.
+        """
         import numpy as np
 
         with blamed_on_artifact(_RUNNING):
-            generator = self.generator(2)
-            generator.append_tokens(np.asarray([0], dtype=np.int32))
+            generator = self.generator(_FIRST_TOKENS + 1)
+            generator.append_tokens(np.arange(_FIRST_TOKENS, dtype=np.int32))
             logits = np.asarray(generator.get_output("logits"), dtype=np.float64)
         wrong = int(logits.size - np.count_nonzero(np.isfinite(logits)))
         if wrong:

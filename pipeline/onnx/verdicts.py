@@ -32,7 +32,7 @@ def held(
     value: float,
     relation: Literal["<=", ">="],
     limit: float | None,
-    unit: str = "",
+    unit: str = "share",
     detail: str = "",
 ) -> Verdict | None:
     """Return the verdict on a figure, or ``None`` where no limit is set. NaN never passes."""

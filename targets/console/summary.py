@@ -22,10 +22,18 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
     """Show the verdicts of ``report``, its figures, and the folder of the artifact."""
     console.print()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "check", "measured", "limit", ""):
-        table.add_column(column, justify="right" if column in ("measured", "limit") else "left")
+    table.add_column("")
+    table.add_column("check", no_wrap=True)
+    table.add_column("measured", justify="right", no_wrap=True)
+    table.add_column("limit", justify="right", no_wrap=True)
+    table.add_column("")
+    proofs = [verdict for verdict in report.checks if _is_proof(verdict)]
     for verdict in report.checks:
-        table.add_row(*_row(verdict))
+        if verdict not in proofs:
+            table.add_row(*_row(verdict))
+    if proofs:
+        names = ", ".join(verdict.name for verdict in proofs)
+        table.add_row("[green]✓[/]", f"{len(proofs)} proofs", "hold", "", f"[dim]{names}[/]")
     console.print(table)
     for line in _figures(report):
         console.print(line, highlight=False)
@@ -35,6 +43,11 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _is_proof(verdict: Verdict) -> bool:
+    """Return whether a check passed that has nothing to measure: one line serves them all."""
+    return verdict.status == "passed" and verdict.unit == "problems"
 
 
 def _row(verdict: Verdict) -> Iterator[str]:
