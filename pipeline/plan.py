@@ -42,7 +42,7 @@ class StepInput(Frozen):
 
 
 class SourceInput(Frozen):
-    """A file or folder of the user's (a local model, a text corpus), with the digest of its bytes."""
+    """A file or folder of the user's (a model, a text corpus), with the digest of its bytes."""
 
     ref: PathRef
     digest: str

@@ -33,7 +33,7 @@ class FileDigest(Frozen):
 
 
 class StepResult(Frozen):
-    """``result.json`` of a step. ``seconds`` is wall time; ``peak_rss_bytes`` the process's peak."""
+    """``result.json`` of a step. ``seconds`` is wall time, ``peak_rss_bytes`` the step's peak."""
 
     name: str
     type: str

@@ -90,6 +90,7 @@ class Builder:
             planner = Planner(self._loaded, self._cache, self._target, self._host)
             # Another build may have finished some steps while this one waited.
             plan = planner.plan()
+            self._log_file(plan).unlink(missing_ok=True)
             with self._cache.work_folder() as work:
                 for segment in _segments(plan.missing):
                     self._run(runtime, records[segment[0].step.target], plan, segment, work)

@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from targets.errors import EnvironmentUnable
+
 _SETTLED_NS = 50_000_000
 
 _SCHEMA = """
@@ -59,9 +61,16 @@ class Digests:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         self._database.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._database, timeout=60)) as database, database:
-            database.execute(_SCHEMA)
-            yield database
+        try:
+            with closing(sqlite3.connect(self._database, timeout=60)) as database, database:
+                database.execute(_SCHEMA)
+                yield database
+        except sqlite3.Error as error:
+            raise EnvironmentUnable(
+                f"cannot use {self._database}: {error}",
+                "choose a folder you may write, with space left, with --cache; a damaged database "
+                "may be deleted",
+            ) from error
 
     def _digest(self, database: sqlite3.Connection, path: Path) -> str:
         stat = path.stat()

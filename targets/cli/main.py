@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from targets.errors import ConfigError, Interrupted, QuernError
+from targets.errors import ConfigError, EnvironmentUnable, Interrupted, QuernError
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"
 
@@ -54,6 +55,20 @@ def run() -> None:
     except QuernError as error:
         _report_failure(error, as_json)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Not ours to foresee: a full disk, a folder that may not be written, a vanished file.
+        place = f": {error.filename}" if error.filename else ""
+        unable = EnvironmentUnable(f"{error.strerror or error}{place}", _os_hint(error))
+        _report_failure(unable, as_json)
+        sys.exit(unable.exit_code)
+
+
+def _os_hint(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space, or choose other folders with --cache and --dist"
+    if isinstance(error, PermissionError):
+        return "choose folders that you may write with --cache and --dist"
+    return ""
 
 
 def _report_failure(error: QuernError, as_json: bool) -> None:

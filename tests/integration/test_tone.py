@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import docker
 import pytest
 
 from tests.integration.command import Quern
 
 
 @pytest.mark.engine
-def test_shipped_example_meets_its_promise(
-    quern: Quern, docker_client: docker.DockerClient, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("docker_client")
+def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None:
     dist = tmp_path / "dist"
     ran = quern("build", "--dist", str(dist), "--runtime", "docker")
     assert ran.code == 0, ran.stdout + ran.stderr
