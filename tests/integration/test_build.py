@@ -115,7 +115,7 @@ def test_bad_config_changes_nothing(quern: Quern, tmp_path: Path) -> None:
     before = sorted(quern.cache.rglob("*"))
     ran = quern("build", "--config", str(project.config), "--dist", str(tmp_path / "dist"))
     assert ran.code == 2
-    assert f"{project.config}:15: passes.lora.rr" in ran.stderr
+    assert f"{project.config}:17: passes.lora.rr" in ran.stderr
     assert "nothing.jsonl" in ran.stderr
     assert not (tmp_path / "dist").exists()
     assert sorted(quern.cache.rglob("*")) == before
