@@ -57,11 +57,17 @@ def measure(cache: Path, scratch: Path, arguments: argparse.Namespace) -> Iterat
     timed_build(cache, scratch / "dist", "auto")
     again = [timed_build(cache, scratch / "dist", "auto") for _ in range(arguments.runs)]
     yield row("unchanged rebuild, all cached (s)", again)
+    if arguments.pairs:
+        yield from measure_chains(cache, scratch, arguments.pairs)
+
+
+def measure_chains(cache: Path, scratch: Path, pairs: int) -> Iterator[str]:
+    """Yield the rows of the chain in a container and in a virtual environment, in turn."""
     docker: list[float] = []
     venv: list[float] = []
     for runtime in ("docker", "venv"):
         timed_build(cache, scratch / "dist", runtime, "images")
-    for _ in range(arguments.pairs):
+    for _ in range(pairs):
         for runtime, times in (("docker", docker), ("venv", venv)):
             with without_results(cache, scratch) as fresh:
                 times.append(timed_build(fresh, scratch / "dist", runtime))

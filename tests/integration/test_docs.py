@@ -1,0 +1,73 @@
+"""Every command that the documentation shows works, in a fresh copy of the project."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from targets.cli.options import PROJECT
+from tests.integration.command import Quern
+
+PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+
+# These run for long when they mean it: here with the least they can do.
+LEAST = {"./nox -s bench_driver": "./nox -s bench_driver -- --runs 1 --pairs 0"}
+
+# This test runs inside it.
+RUNNING = {"./nox -s tests"}
+
+# It changes what is installed, so it comes last.
+LAST = "./nox -s lock"
+
+
+def documented_commands() -> list[str]:
+    """Return every nox command in code blocks and in inline code, each once."""
+    found: dict[str, None] = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+            found |= dict.fromkeys(re.findall(r"^\$ (.+)$", block, re.MULTILINE))
+        found |= dict.fromkeys(re.findall(r"`(\./nox -s [^`…]+)`", text))
+    return sorted(found, key=lambda command: (command == LAST, command))
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the project as a stranger would have it, without environments."""
+    folder = tmp_path_factory.mktemp("stranger") / "quern"
+    ignored = shutil.ignore_patterns(".nox", ".git", "dist", "__pycache__", ".*_cache", ".parts")
+    shutil.copytree(PROJECT, folder, ignore=ignored)
+    return folder
+
+
+def test_every_command_is_found() -> None:
+    commands = documented_commands()
+    assert "./nox -s build-cpu" in commands
+    assert RUNNING < set(commands)
+    assert set(LEAST) < set(commands)
+
+
+@pytest.mark.parametrize(
+    "command", [command for command in documented_commands() if command not in RUNNING]
+)
+def test_documented_command_works(command: str, copy: Path, quern: Quern) -> None:
+    if command.startswith("./nox -s try"):
+        build = subprocess.run(
+            ["./nox", "-s", "build-cpu"], cwd=copy, env=quern.environment(), check=False
+        )
+        assert build.returncode == 0
+    ran = subprocess.run(
+        ["bash", "-c", LEAST.get(command, command)],
+        cwd=copy,
+        env={**quern.environment(), "COLUMNS": os.environ.get("COLUMNS", "120")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
