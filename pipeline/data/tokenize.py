@@ -5,7 +5,7 @@ Imports no ML library itself; it works on a loaded tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -22,6 +22,7 @@ class Tokenizer(Protocol):
     bos_token_id: int | None
     eos_token_id: int | None
     all_special_ids: list[int]
+    added_tokens_decoder: Mapping[int, object]
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Return the token ids of ``text``."""
@@ -68,7 +69,8 @@ class Codec:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._special = frozenset(tokenizer.all_special_ids)
+        # Phi-3's <|end|> is an added token that transformers 5 does not count as special.
+        self._special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the ids of the prompt, up to where the model begins to answer.

@@ -62,6 +62,7 @@ class PlainView:
         self._console = console
         self._folding = folding or folding_for(os.environ)
         self._said_at = 0.0
+        self._metrics = ""
 
     def planned(self, plan: BuildPlan) -> None:
         """Show the cached steps; the others announce themselves."""
@@ -81,12 +82,13 @@ class PlainView:
         match event:
             case StepStarted():
                 self._said_at = time.monotonic()
+                self._metrics = ""
                 self._line(self._folding.opening(event.step))
             case StepProgress():
                 self._progress(event)
             case StepFinished():
                 self._close(event.step)
-                self._line(f"✓ {event.step:<20} {duration(event.seconds):>12}")
+                self._line(f"✓ {event.step:<20} {duration(event.seconds):>12}{self._metrics}")
             case StepFailed():
                 self._close(event.step)
                 self._line(f"✗ {event.step}")
@@ -96,12 +98,12 @@ class PlainView:
                 self._console.print(event.text, end="", markup=False, highlight=False)
 
     def _progress(self, event: StepProgress) -> None:
+        self._metrics = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
         now = time.monotonic()
-        if now - self._said_at < _PROGRESS_EVERY_SECONDS and event.done < event.total:
+        if now - self._said_at < _PROGRESS_EVERY_SECONDS:
             return
         self._said_at = now
-        metrics = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
-        self._line(f"  {event.step} {event.done}/{event.total} {event.unit}{metrics}")
+        self._line(f"  {event.step} {event.done}/{event.total} {event.unit}{self._metrics}")
 
     def _close(self, step: str) -> None:
         closing = self._folding.closing(step)

@@ -48,7 +48,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_is_found() -> None:
     commands = documented_commands()
     assert "./nox -s build-cpu" in commands
-    assert RUNNING < set(commands)
+    assert set(commands) > RUNNING
     assert set(LEAST) < set(commands)
 
 
