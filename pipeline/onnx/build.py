@@ -16,8 +16,8 @@ from pipeline.onnx.builder_options import RESERVED, as_text, known_options, reso
 from pipeline.onnx.checkpoint import Checkpoint, is_embedding
 from pipeline.onnx.finish import finish
 from pipeline.onnx.graph import OnnxModel
+from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import Reporter, StepError
-from pipeline.passes.model_builder import ModelBuilderParams
 from pipeline.suggest import did_you_mean
 
 _QUANTIZER_LOG = "onnxruntime.quantization.matmul_nbits_quantizer"

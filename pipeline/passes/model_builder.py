@@ -5,91 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, JsonValue, model_validator
-from typing_extensions import Self
+from pydantic import JsonValue
 
-from pipeline.model import Frozen
+from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import BasePass, Inputs
 from pipeline.plan import Kind
-
-_QUANTIZED = ("int4", "int8")
-_ONLY_QUANTIZED = (
-    "block_size",
-    "symmetric",
-    "accuracy_level",
-    "algorithm",
-    "mixed_precision",
-    "op_types",
-    "nodes_to_exclude",
-)
-
-
-class ModelBuilderParams(Frozen):
-    """What ``onnxruntime_genai``'s model builder is asked for. The planner fills in
-    ``execution_provider``, and ``precision`` where the config leaves it open."""
-
-    precision: Literal["int4", "int8", "fp16", "bf16", "fp32"] = "int4"
-    """Type of the weights. Each target allows some of them."""
-    execution_provider: Literal["cpu", "cuda", "dml", "webgpu"] = "cpu"
-    """What the graph is built for. Set by the target."""
-    block_size: Literal[16, 32, 64, 128, 256] = 32
-    """Weights that share one scale. 128 is smaller and up to 1.6 times faster to decode than 32,
-    and less exact."""
-    symmetric: bool = True
-    """Quantize around zero; false keeps a zero point per block."""
-    accuracy_level: Literal[1, 2, 3, 4] | None = None
-    """Least exact type of the activations in a quantized product: 1 fp32, 2 fp16, 3 bf16, 4 int8.
-    Default: 4 on CPU, the kernel's choice elsewhere."""
-    algorithm: Literal[
-        "default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed", "k_quant_linear"
-    ] = "default"
-    """How scales are chosen. ``rtn``: round to nearest; ``k_quant``: least squares, as llama.cpp
-    does. ``_last`` keeps the output layer in int8, ``_mixed`` the most sensitive layers too,
-    ``_linear`` the output layer and linear attention."""
-    mixed_precision: dict[
-        Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]
-    ] = Field(default_factory=dict)
-    """Groups of matrices with a width of their own, e.g. ``{ last_matmul = "int8" }``."""
-    op_types: tuple[Literal["MatMul", "Gather"], ...] = ("MatMul",)
-    """What is quantized: ``MatMul`` is the linear layers, ``Gather`` the embedding."""
-    nodes_to_exclude: tuple[str, ...] = ()
-    """Names of nodes that stay in floating point, e.g. ``/lm_head/MatMul``. Each must exist."""
-    shared_embeddings: bool | None = None
-    """Store embedding and output layer once. Default: as the model does; true needs a model that
-    ties them."""
-    fuse_qkv: bool = True
-    """Join the query, key and value projections into one product."""
-    prune_lm_head: bool = False
-    """Compute logits of a prompt's last token only: less work, but no log-probabilities of
-    whole texts in one run."""
-    include_hidden_states: bool = False
-    """Also output the last hidden states."""
-    threads: int | None = Field(default=None, ge=1)
-    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written; ONNX
-    Runtime GenAI then decides by itself."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with the model. Set by ``[model]``."""
-    extra_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Further options of the pinned builder, by its own names. One that it does not know is an
-    error."""
-
-    @model_validator(mode="after")
-    def _no_idle_options(self) -> Self:
-        if self.precision not in _QUANTIZED:
-            idle = [name for name in _ONLY_QUANTIZED if name in self.model_fields_set]
-            if idle:
-                raise ValueError(
-                    f"{', '.join(idle)}: only int4 and int8 are quantized, "
-                    f"and precision is {self.precision}"
-                )
-        if self.mixed_precision and self.algorithm not in ("default", "rtn", "k_quant"):
-            raise ValueError(
-                f"algorithm {self.algorithm} sets its own mixed_precision; "
-                "use default, rtn or k_quant with it"
-            )
-        if any("," in name or not name.strip() for name in self.nodes_to_exclude):
-            raise ValueError("nodes_to_exclude: each entry is one node name")
-        return self
 
 
 class Pass(BasePass[ModelBuilderParams]):

@@ -16,11 +16,11 @@ from pipeline.onnx.agreement import GenAiConfig, search_settings
 from pipeline.onnx.build import check_shapes
 from pipeline.onnx.builder_options import as_text, known_options, resolve
 from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.onnx.params import ModelBuilderParams
 from pipeline.onnx.percentiles import allowed_over, bound, percentile
 from pipeline.onnx.verdicts import flawless, held
 from pipeline.passes.base import StepError
 from pipeline.passes.generate import GenerateParams
-from pipeline.passes.model_builder import ModelBuilderParams
 
 BUILDER = """
 def create_model(precision, **extra_options):
