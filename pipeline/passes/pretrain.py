@@ -23,7 +23,7 @@ class PretrainParams(Frozen):
     """Tokens of the byte-level BPE tokenizer, the 256 bytes and the special tokens included."""
     hidden_size: int = Field(default=256, ge=32)
     intermediate_size: int = Field(default=768, ge=32)
-    layers: int = Field(default=4, ge=1)
+    layers: int = Field(default=2, ge=1)
     heads: int = Field(default=4, ge=1)
     """Attention heads; ``hidden_size / heads`` is the size of one."""
     key_value_heads: int | None = Field(default=None, ge=1)
@@ -32,7 +32,7 @@ class PretrainParams(Frozen):
     """Positions the model is made for."""
     tie_embeddings: bool = False
     """Share the weights of the embedding and of the output layer."""
-    steps: int = Field(default=400, ge=1)
+    steps: int = Field(default=250, ge=1)
     batch_size: int = Field(default=16, ge=1)
     sequence_length: int = Field(default=128, ge=16)
     """Tokens per training sequence."""

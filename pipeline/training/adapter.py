@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pipeline.training.params import AdapterShape
 
 
+_SMALL_EMBEDDING = 4_000_000
+
+
 def add_adapter(model: Any, shape: AdapterShape) -> Any:
     """Return ``model`` with an adapter of ``shape``. Raises :class:`StepError` where the layers
     named do not exist."""
@@ -30,7 +33,7 @@ def add_adapter(model: Any, shape: AdapterShape) -> Any:
             else list(shape.target_modules)
         ),
         exclude_modules=list(shape.exclude_modules) or None,
-        modules_to_save=list(shape.modules_to_save) or None,
+        modules_to_save=list(whole_modules(model, shape)) or None,
         rank_pattern=dict(shape.rank_pattern),
         alpha_pattern=dict(shape.alpha_pattern),
         layers_to_transform=None if shape.layers is None else list(shape.layers),
@@ -45,6 +48,17 @@ def add_adapter(model: Any, shape: AdapterShape) -> Any:
     except (ValueError, TypeError) as error:
         message = f"the adapter does not fit this model: {error}"
         raise StepError(message, cause="bad_input") from error
+
+
+def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
+    """Return the layers trained whole: those ``shape`` names, else a small model's embedding."""
+    if shape.modules_to_save is not None:
+        return shape.modules_to_save
+    embedding = model.get_input_embeddings()
+    own = getattr(embedding, "original_module", embedding).weight  # peft wraps what it trains whole
+    if own.numel() > _SMALL_EMBEDDING or model.config.tie_word_embeddings:
+        return ()
+    return ("embed_tokens",)
 
 
 def check_modules(model: Any, shape: AdapterShape) -> None:
@@ -64,7 +78,10 @@ def check_modules(model: Any, shape: AdapterShape) -> None:
         if targets != "all-linear" and not any(re.fullmatch(targets, name) for name in names):
             raise StepError(f"target_modules {targets!r} matches no layer", there, "bad_input")
         targets = ()
-    for key, wanted in (("target_modules", targets), ("modules_to_save", shape.modules_to_save)):
+    for key, wanted in (
+        ("target_modules", targets),
+        ("modules_to_save", shape.modules_to_save or ()),
+    ):
         missing = [
             name for name in wanted if not any(f".{own}".endswith(f".{name}") for own in names)
         ]

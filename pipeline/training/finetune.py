@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from pipeline.data.examples import Example
 from pipeline.data.tokenize import Codec, PromptError, Tokenized, pack, tokenize
 from pipeline.passes.base import Inputs, StepError
-from pipeline.training.adapter import add_adapter, save_adapter, trainable
+from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
 from pipeline.training.data import parts_of
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
@@ -24,7 +24,7 @@ from pipeline.training.quantization import BaseQuantization
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-DEFAULT_EPOCHS = 8.0
+DEFAULT_EPOCHS = 4.0
 DEFAULT_WARMUP = 0.06
 _LOGS = 50
 """About how many points a loss curve has."""
@@ -102,6 +102,7 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
         "tokens_per_second": round(
             seen / len(train_set) * sum(len(row.ids) for row in train.rows) / seconds, 1
         ),
+        "modules_to_save": list(whole_modules(model, params)),
         "trainable_parameters": sum(weight.numel() for weight in trainable(model).values()),
         "parameters": model.num_parameters(),
         "train_rows": len(train.rows),
@@ -175,6 +176,7 @@ def _base(folder: Path, params: LoraParams, precision: str) -> tuple[Any, BaseQu
         weights_dtype="bfloat16" if precision == "bf16" else "float32",
     )
     model = load_model(folder, params, dtype, quantization.config(compute))
+    quantization.keep_trainable(model)
     return prepare_model_for_kbit_training(
         model, use_gradient_checkpointing=params.gradient_checkpointing
     ), quantization

@@ -76,8 +76,10 @@ class AdapterShape(Frozen):
     module paths. The default is what Phi-3 has."""
     exclude_modules: tuple[str, ...] = ()
     """Names of layers that get none although ``target_modules`` covers them."""
-    modules_to_save: tuple[str, ...] = ()
-    """Layers trained whole and saved with the adapter, e.g. ``embed_tokens`` and ``lm_head``."""
+    modules_to_save: tuple[str, ...] | None = None
+    """Layers trained whole and saved with the adapter, e.g. ``embed_tokens`` and ``lm_head``.
+    Default: none, but ``embed_tokens`` of a model so small (at most 4 million weights there) that
+    it has hardly met the words of the data."""
     rank_pattern: dict[str, int] = Field(default_factory=dict)
     """Another rank for layers whose path ends with, or matches, the key."""
     alpha_pattern: dict[str, float] = Field(default_factory=dict)
@@ -101,7 +103,7 @@ class Training(Frozen):
     """The training loop."""
 
     epochs: float | None = Field(default=None, gt=0)
-    """Passes over the training rows; 8 where neither this nor ``max_steps`` is given."""
+    """Passes over the training rows; 4 where neither this nor ``max_steps`` is given."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of ``epochs``."""
     batch_size: int = Field(default=16, ge=1)
@@ -189,7 +191,7 @@ class LoraParams(AdapterShape, Training, ModelLoading):
             raise ValueError("layers needs target_modules as names; put the layer into the regex")
         if isinstance(self.target_modules, tuple) and not self.target_modules:
             raise ValueError("target_modules is empty: nothing would be trained")
-        both = set(self.modules_to_save) & set(
+        both = set(self.modules_to_save or ()) & set(
             self.target_modules if isinstance(self.target_modules, tuple) else ()
         )
         if both:

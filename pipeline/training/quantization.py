@@ -39,6 +39,20 @@ class BaseQuantization(Frozen):
             llm_int8_skip_modules=list(self.skip_modules),
         )
 
+    @staticmethod
+    def keep_trainable(model: Any) -> None:
+        """Keep bitsandbytes from repacking 4-bit weights at the first forward pass in eval mode.
+
+        On CPUs with AVX512-BF16 its inference kernel, once used, also serves training, where it
+        has no gradient: the layers below a quantized one would silently stop learning. And the
+        bytes would depend on the CPU.
+        """
+        from bitsandbytes.nn import Linear4bit
+
+        for module in model.modules():
+            if isinstance(module, Linear4bit):
+                module.support_avx512bf16_for_cpu = False
+
     def round_trip(self, model: Any) -> int:
         """Quantize and dequantize, in place, the weights that training saw quantized.
 
