@@ -5,60 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, JsonValue, model_validator
-from typing_extensions import Self
+from pydantic import JsonValue
 
-from pipeline.model import Frozen
 from pipeline.passes.base import BasePass, Inputs
 from pipeline.plan import Kind
-
-
-class PretrainParams(Frozen):
-    """A Phi-3 shape, a tokenizer size and a training schedule; the defaults take about a minute
-    and a half on two cores."""
-
-    text: str
-    """Text file, or folder of ``.txt`` files, to learn from; blank lines part paragraphs."""
-    vocab_size: int = Field(default=2048, ge=300, le=65536)
-    """Tokens of the byte-level BPE tokenizer, the 256 bytes and the special tokens included."""
-    hidden_size: int = Field(default=256, ge=32)
-    intermediate_size: int = Field(default=768, ge=32)
-    layers: int = Field(default=2, ge=1)
-    heads: int = Field(default=4, ge=1)
-    """Attention heads; ``hidden_size / heads`` is the size of one."""
-    key_value_heads: int | None = Field(default=None, ge=1)
-    """Key and value heads (grouped-query attention); as many as ``heads`` by default."""
-    context_length: int = Field(default=4096, ge=128)
-    """Positions the model is made for."""
-    tie_embeddings: bool = False
-    """Share the weights of the embedding and of the output layer."""
-    steps: int = Field(default=250, ge=1)
-    batch_size: int = Field(default=16, ge=1)
-    sequence_length: int = Field(default=128, ge=16)
-    """Tokens per training sequence."""
-    chat_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the sequences written as a chat: a sentence by the user, the next by the assistant.
-    It teaches the turn tokens; the rest is plain text."""
-    learning_rate: float = Field(default=2e-3, gt=0)
-    warmup_steps: int = Field(default=40, ge=0)
-    weight_decay: float = Field(default=0.1, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _shape_fits(self) -> Self:
-        if self.hidden_size % self.heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}"
-            )
-        if (self.hidden_size // self.heads) % 2:
-            raise ValueError("hidden_size / heads must be even for rotary positions")
-        if self.heads % (self.key_value_heads or self.heads):
-            raise ValueError(
-                f"heads {self.heads} is not a multiple of key_value_heads {self.key_value_heads}"
-            )
-        if self.sequence_length > self.context_length:
-            raise ValueError("sequence_length is longer than context_length")
-        return self
+from pipeline.training.base_params import PretrainParams
 
 
 class Pass(BasePass[PretrainParams]):

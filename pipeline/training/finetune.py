@@ -24,7 +24,9 @@ from pipeline.training.quantization import BaseQuantization
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-DEFAULT_EPOCHS = 4.0
+DEFAULT_STEPS = 400
+FEWEST_EPOCHS, MOST_EPOCHS = 3, 10
+"""Without ``epochs`` and ``max_steps``: what makes about that many steps, within these epochs."""
 DEFAULT_WARMUP = 0.06
 _LOGS = 50
 """About how many points a loss curve has."""
@@ -188,8 +190,9 @@ def _arguments(
     import torch
     from transformers import TrainingArguments
 
-    epochs = params.epochs or DEFAULT_EPOCHS
     per_epoch = math.ceil(rows / (params.batch_size * params.gradient_accumulation))
+    usual = min(max(round(DEFAULT_STEPS / per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = params.epochs or float(usual)
     steps = params.max_steps or math.ceil(per_epoch * epochs)
     if params.warmup_steps is not None:
         warmup = params.warmup_steps

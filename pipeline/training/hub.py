@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from pipeline.passes.base import Reporter, StepError
 
 if TYPE_CHECKING:
-    from pipeline.passes.fetch import FetchParams
+    from pipeline.training.base_params import FetchParams
 
 _DESCRIPTIONS = ("*.json", "*.jinja", "*.model", "*.txt", "*.md", "LICENSE*", "NOTICE*")
 _PICKLED = ("*.bin", "*.pt", "*.pth")

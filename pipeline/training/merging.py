@@ -16,7 +16,7 @@ from pipeline.training.loading import load_model
 from pipeline.training.quantization import BaseQuantization
 
 if TYPE_CHECKING:
-    from pipeline.passes.merge import MergeParams
+    from pipeline.training.params import MergeParams
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
 _REWRITTEN = ("config.json", "generation_config.json")

@@ -1,4 +1,4 @@
-"""Parameters of the fine-tuning passes. Free of any ML library."""
+"""Parameters of the fine-tuning and merge passes. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class Training(Frozen):
     """The training loop."""
 
     epochs: float | None = Field(default=None, gt=0)
-    """Passes over the training rows; 4 where neither this nor ``max_steps`` is given."""
+    """Passes over the training rows. Where neither this nor ``max_steps`` is given: as many as make
+    about 400 steps, at least 3 and at most 10."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of ``epochs``."""
     batch_size: int = Field(default=16, ge=1)
@@ -222,3 +223,14 @@ class QloraParams(LoraParams):
                 "quantized here; use default or gaussian"
             )
         return self
+
+
+class MergeParams(ModelLoading):
+    """Into what, and in which number format."""
+
+    into: Literal["auto", "original", "dequantized"] = "auto"
+    """Base of a QLoRA adapter: ``dequantized`` are the weights it was trained over (the loss stays
+    as measured), ``original`` those before quantization. ``auto`` is ``dequantized`` for QLoRA,
+    ``original`` for LoRA."""
+    dtype: Literal["base", "fp32", "bf16", "fp16"] = "base"
+    """Number format of the merged weights; the merge itself is in fp32."""

@@ -23,7 +23,7 @@ from pipeline.training.determinism import prepare
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM, PreTrainedTokenizerFast
 
-    from pipeline.passes.pretrain import PretrainParams
+    from pipeline.training.base_params import PretrainParams
 
 _REPORT_EVERY = 10
 
