@@ -90,11 +90,10 @@ class AdapterShape(Frozen):
     """Rank-stabilised scaling (arXiv 2312.03732)."""
     use_dora: bool = False
     """Weight-decomposed adaptation (arXiv 2402.09353): slower, better at low ranks."""
-    init_lora_weights: (
-        Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
-        | Annotated[str, Field(pattern=r"^pissa_niter_\d+$")]
-    ) = "default"
-    """How the adapter begins; ``default`` (Kaiming, zero) and ``gaussian`` begin as no change."""
+    init_lora_weights: Literal["default", "gaussian"] = "default"
+    """How the adapter begins: both (Kaiming and zero, normal and zero) begin as no change. PEFT's
+    initializations that change the base weights (PiSSA, OLoRA) are not offered: the base that the
+    adapter is merged into would not be the one it was trained over."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which bias vectors are trained."""
 
@@ -214,15 +213,6 @@ class QloraParams(LoraParams):
     """Number format the 4-bit weights are multiplied in; ``auto`` follows ``precision``."""
     skip_modules: tuple[str, ...] = ("lm_head",)
     """Layers that are not quantized."""
-
-    @model_validator(mode="after")
-    def _not_from_weights(self) -> Self:
-        if self.init_lora_weights.startswith(("pissa", "olora", "orthogonal")):
-            raise ValueError(
-                f"init_lora_weights {self.init_lora_weights!r} changes the base weights, which are "
-                "quantized here; use default or gaussian"
-            )
-        return self
 
 
 class MergeParams(ModelLoading):

@@ -12,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 from pipeline.config.schema import HUB_PREFIX, BuildConfig
 from pipeline.data.check import check_rows
 from pipeline.data.load import read_rows
+from pipeline.data.problems import DataProblem
 from pipeline.suggest import did_you_mean
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import model_folder_problems
@@ -196,19 +197,22 @@ class _Loader:
                 continue
             rows, found = read_rows(path)
             found = found or check_rows(rows, spec)
-            for problem in found:
-                at_config = problem.line is None
-                self.problems.append(
-                    Problem(
-                        message=problem.message,
-                        file=self._shown if at_config else path,
-                        line=self._lines.line(("data", name)) if at_config else problem.line,
-                        key=f"data.{name}",
-                        suggestion=problem.suggestion,
-                    )
-                )
+            self.problems += (self._data_problem(name, path, problem) for problem in found)
             files[name] = path
         return files
+
+    def _data_problem(self, name: str, file: Path, problem: DataProblem) -> Problem:
+        """Return a problem of the data file with its row, or of its settings with their key."""
+        if problem.line is not None:
+            return Problem(problem.message, file, problem.line, f"data.{name}", problem.suggestion)
+        place = ("data", name, *([problem.key] if problem.key else []))
+        return Problem(
+            problem.message,
+            self._shown,
+            self._lines.line(place),
+            ".".join(place),
+            problem.suggestion,
+        )
 
     def _problem(self, message: str, path: tuple[str, ...], suggestion: str = "") -> None:
         self.problems.append(

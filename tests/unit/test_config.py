@@ -64,8 +64,14 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
         ("r = 8", "r = -1", 14, "passes.lora.r", "greater than"),
         ("r = 8", "max_steps = 3\nepochs = 2", 13, "passes.lora", "max_steps"),
         ("[passes.merge]", "[passes.merg]", 16, "passes.merg", "did you mean 'merge'?"),
-        ('prompt = "{phrase}"', 'prompt = "{phrse}"', 6, "data.tone", "did you mean 'phrase'?"),
-        ('label = "tone"', 'label = "tne"', 6, "data.tone", "did you mean 'tone'?"),
+        (
+            'prompt = "{phrase}"',
+            'prompt = "{phrse}"',
+            8,
+            "data.tone.prompt",
+            "did you mean 'phrase'?",
+        ),
+        ('label = "tone"', 'label = "tne"', 10, "data.tone.label", "did you mean 'tone'?"),
         ('completion = "{tone}"', "", 6, "data.tone", "prompt needs a completion"),
         (
             "[passes.model_builder]",
