@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import tree_sitter_toml
-from tree_sitter import Language, Node, Parser
+if TYPE_CHECKING:
+    from tree_sitter import Node
 
 Path = tuple[str | int, ...]
 
@@ -14,17 +16,13 @@ _KEYS = ("bare_key", "quoted_key", "dotted_key")
 
 
 class TomlPositions:
-    """Lines (1-based) of all keys and array elements of a TOML document."""
+    """Lines (1-based) of all keys and array elements of a TOML document.
+
+    The document is parsed when a line is first asked for: a config without mistakes never is.
+    """
 
     def __init__(self, text: str) -> None:
-        parser = Parser(Language(tree_sitter_toml.language()))
-        self._lines: dict[Path, int] = {}
-        counts: dict[Path, int] = {}
-        for child in parser.parse(text.encode()).root_node.children:
-            if child.type == "pair":
-                self._pair(child, ())
-            elif child.type in ("table", "table_array_element"):
-                self._table(child, counts)
+        self._text = text
 
     def line(self, path: Path) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is written down."""
@@ -33,20 +31,44 @@ class TomlPositions:
                 return self._lines[path[:length]]
         return None
 
-    def _table(self, node: Node, counts: dict[Path, int]) -> None:
+    @cached_property
+    def _lines(self) -> dict[Path, int]:
+        import tree_sitter_toml
+        from tree_sitter import Language, Parser
+
+        lines = _Lines()
+        parser = Parser(Language(tree_sitter_toml.language()))
+        for child in parser.parse(self._text.encode()).root_node.children:
+            if child.type == "pair":
+                lines.pair(child, ())
+            elif child.type in ("table", "table_array_element"):
+                lines.table(child)
+        return lines.found
+
+
+class _Lines:
+    """Walks a syntax tree and notes where each key stands."""
+
+    def __init__(self) -> None:
+        self.found: dict[Path, int] = {}
+        self._counts: dict[Path, int] = {}
+
+    def table(self, node: Node) -> None:
+        """Note a table header and the keys below it."""
         header = next(child for child in node.children if child.type in _KEYS)
         path: Path = tuple(_names(header))
         if node.type == "table_array_element":
-            index = counts.get(path, 0)
-            counts[path] = index + 1
+            index = self._counts.get(path, 0)
+            self._counts[path] = index + 1
             self._note(path, header)
             path = (*path, index)
         self._note(path, header)
         for child in node.children:
             if child.type == "pair":
-                self._pair(child, path)
+                self.pair(child, path)
 
-    def _pair(self, node: Node, parent: Path) -> None:
+    def pair(self, node: Node, parent: Path) -> None:
+        """Note a key and what its value holds."""
         key = next(child for child in node.children if child.type in _KEYS)
         path = (*parent, *_names(key))
         self._note(path, key)
@@ -56,7 +78,7 @@ class TomlPositions:
         if node.type == "inline_table":
             for child in node.children:
                 if child.type == "pair":
-                    self._pair(child, path)
+                    self.pair(child, path)
         elif node.type == "array":
             elements = [child for child in node.named_children if child.type != "comment"]
             for index, element in enumerate(elements):
@@ -65,7 +87,7 @@ class TomlPositions:
 
     def _note(self, path: Path, node: Node) -> None:
         for length in range(1, len(path) + 1):
-            self._lines.setdefault(path[:length], node.start_point[0] + 1)
+            self.found.setdefault(path[:length], node.start_point[0] + 1)
 
 
 def _names(key: Node) -> Iterator[str]:
