@@ -1,11 +1,11 @@
 """The content-addressed store of step results, shared by all builds and targets.
 
-::
+In the cache folder::
 
-    <cache>/objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.result)
-    <cache>/objects/<k[:2]>/<key>/output/       what it made
-    <cache>/work/<run>/                         one running process; finished steps are moved out
-    <cache>/locks/                              one lock per key, and one per run
+    objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.result)
+    objects/<k[:2]>/<key>/output/       what it made
+    work/<run>/                         one running process; finished steps are moved out
+    locks/                              one lock per key, and one per run
 """
 
 from __future__ import annotations
