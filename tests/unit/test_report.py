@@ -112,3 +112,14 @@ def test_summary_names_accuracy_latency_size_and_place(tmp_path: Path) -> None:
     for part in ("base 25.0 % → tuned 95.0 % → cpu 93.4 %", "31.25 ms", "4.2 MB", "p90 of 64"):
         assert part in shown
     assert "dist/tone/cpu/model" in shown
+
+
+def test_markdown_says_what_the_adapter_was_merged_into() -> None:
+    report = make_report(ACCURACY)
+    merge = report.passes[0].model_copy(
+        update={"name": "merge", "metrics": {"into": "dequantized", "dtype": "bfloat16"}}
+    )
+    merged = report.model_copy(update={"passes": (*report.passes, merge)})
+    line = "- adapter: merged into the dequantized base, weights saved as bfloat16\n"
+    assert line in to_markdown(merged)
+    assert "adapter:" not in to_markdown(report)

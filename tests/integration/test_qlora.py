@@ -1,0 +1,119 @@
+"""QLoRA all the way: trained over NF4 weights, merged without loss, built into an artifact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from pipeline.events import StepFailed
+from pipeline.plan import SourceInput, StepInput
+from tests.integration import plans
+
+SAME = 0.001
+"""Losses closer than this, in nats per token, are the same."""
+
+Merge = Literal["merge", "merge-original"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A work folder with an adapter, two merges of it and an artifact, and the losses of all."""
+
+    python: Path
+    material: Path
+    work: Path
+    losses: dict[str, float]
+
+    def loss(self, merge: Merge) -> float:
+        return self.losses[str(self.work / merge / "output")]
+
+
+@pytest.fixture(scope="module")
+def trained(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train, merge both ways, build and check; then measure with other code than Quern's."""
+    material = tmp_path_factory.mktemp("material")
+    script = plans.HERE / "tiny_model.py"
+    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
+    work = tmp_path_factory.mktemp("qlora") / "work"
+    base = {"model": plans.CHECKPOINT}
+    both = _base_and_adapter()
+    built = {"model": plans.made_by("merge")}
+    training = {"max_steps": 20, "batch_size": 8, "dropout": 0.0, "r": 16, "alpha": 32}
+    plans.must_run(
+        toolchain_python,
+        work,
+        material,
+        [
+            plans.step("qlora", "pass", base, training, plans.TONES),
+            plans.step("merge", "pass", both),
+            plans.step("merge-original", "pass", both, {"into": "original"}, type="merge"),
+            plans.step("evaluate-base", "pass", base, data=plans.TONES, type="evaluate"),
+            plans.step("evaluate", "pass", built, data=plans.TONES),
+            plans.step("model_builder", "pass", built),
+            plans.step("graph", "check", {"artifact": plans.made_by("model_builder"), **built}),
+            plans.step(
+                "quality",
+                "check",
+                {
+                    "artifact": plans.made_by("model_builder"),
+                    "base_answers": plans.made_by("evaluate-base"),
+                    "tuned_answers": plans.made_by("evaluate"),
+                },
+                data=plans.TONES,
+            ),
+        ],
+    )
+    merged = [str(work / name / "output") for name in ("merge", "merge-original")]
+    measure = plans.HERE / "qlora_losses.py"
+    adapter = work / "qlora" / "output"
+    places = [material / "checkpoint", adapter, material / "tones.jsonl"]
+    done = subprocess.run(
+        [str(toolchain_python), str(measure), *map(str, places), *merged],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Trained(toolchain_python, material, work, json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_merged_model_has_the_loss_of_the_unmerged_one(trained: Trained) -> None:
+    assert abs(trained.loss("merge") - trained.losses["unmerged"]) <= SAME, trained.losses
+
+
+def test_the_measure_tells_a_merge_into_the_original_base(trained: Trained) -> None:
+    assert abs(trained.loss("merge-original") - trained.losses["unmerged"]) > SAME, trained.losses
+
+
+def test_the_result_says_what_was_merged_into(trained: Trained) -> None:
+    default = plans.result(trained.work, "merge").metrics
+    assert default["into"] == "dequantized"
+    assert default["dequantized_layers"] == 8
+    assert plans.result(trained.work, "merge-original").metrics["into"] == "original"
+
+
+@pytest.mark.parametrize("check", ["graph", "quality"])
+def test_the_artifact_passes_its_checks(trained: Trained, check: str) -> None:
+    verdicts = plans.result(trained.work, check).verdicts
+    assert verdicts
+    assert all(verdict.status == "passed" for verdict in verdicts), verdicts
+
+
+def test_merging_in_place_into_4_bit_weights_is_refused(trained: Trained) -> None:
+    step = plans.step(
+        "merge-in-place", "pass", _base_and_adapter(), {"into": "quantized"}, type="merge"
+    )
+    code, events, _ = plans.run(trained.python, trained.work, trained.material, [step])
+    failed = [event for event in events if isinstance(event, StepFailed)]
+    assert code == 1
+    assert failed[0].cause == "bad_input"
+    assert "dequantized" in failed[0].message
+    assert not (trained.work / "merge-in-place").exists()
+
+
+def _base_and_adapter() -> dict[str, StepInput | SourceInput]:
+    return {"model": plans.CHECKPOINT, "adapter": plans.made_by("qlora")}
