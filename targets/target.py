@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 
 from pipeline.model import Frozen
 from pipeline.suggest import did_you_mean
-from targets.errors import ConfigError, Problem
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.toolchain.toolchain import Toolchain
 
 TARGETS_DIR = Path(__file__).parent
@@ -25,6 +25,17 @@ class Precision(Frozen):
     allowed: tuple[str, ...]
 
 
+class PlatformRules(Frozen):
+    """What differs between the platforms of one target."""
+
+    requirements: str = "requirements.in"
+    """File in the image folder that this platform's lock is made from."""
+    builds: bool = True
+    """Whether artifacts can be built there. Where not, its toolchain only runs checks."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables that decide results, e.g. capped instruction sets."""
+
+
 class Target(Frozen):
     """What an artifact runs on: toolchain, execution provider, precision rules, limits."""
 
@@ -33,24 +44,36 @@ class Target(Frozen):
     execution_provider: str
     """As the model builder calls it: ``cpu``, ``cuda``, ``dml``."""
     device: Literal["cpu", "cuda", "directml"]
+    trains: bool = False
+    """Whether training is faster on the device than on the CPU: it is the host target where the
+    device is here."""
     image: str
     """Folder below ``images/`` that holds the toolchain."""
     python: str
-    platforms: tuple[str, ...]
-    """Docker platforms for which there is a lock."""
+    platforms: dict[str, PlatformRules]
+    """By Docker's name for the platform; there is a lock for each."""
     precision: Precision
-    environment: dict[str, str] = Field(default_factory=dict)
     limits: dict[str, JsonValue] = Field(default_factory=dict)
     """Default limits of the ``latency`` check."""
 
-    def toolchain(self, platform: str = "linux/amd64") -> Toolchain:
-        """Return the pinned toolchain for ``platform``."""
+    def toolchain(self, platform: str) -> Toolchain:
+        """Return the pinned toolchain for ``platform``.
+
+        Raises :class:`EnvironmentUnable` with the platforms there are.
+        """
+        rules = self.platforms.get(platform)
+        if rules is None:
+            raise EnvironmentUnable(
+                f"there is no {self.name} toolchain for {platform}",
+                f"there is one for {', '.join(sorted(self.platforms))}",
+            )
         return Toolchain(
             target=self.name,
             platform=platform,
             python=self.python,
             image_dir=IMAGES_DIR / self.image,
-            environment=self.environment,
+            environment=rules.environment,
+            requirements=rules.requirements,
         )
 
     def builder_params(self) -> Mapping[str, JsonValue]:

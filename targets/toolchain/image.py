@@ -26,6 +26,10 @@ PYTHON = "/opt/quern/bin/python"
 """The toolchain's Python inside every image."""
 
 COMPILER = "compile_bytecode.py"
+DOCKERFILE = "Dockerfile"
+LOCK = "requirements.lock"
+"""What the Dockerfile calls the lock, whatever its platform."""
+
 _STAGE = "quern.stage=install"
 _BUILD_SECONDS = 1800
 
@@ -47,14 +51,16 @@ def base_dir(toolchain: Toolchain) -> Path:
 
 def installer(toolchain: Toolchain) -> Toolchain:
     """Return the pinned installer that puts the wheels of ``toolchain`` into its image."""
-    return replace(toolchain, image_dir=base_dir(toolchain), environment={})
+    return replace(
+        toolchain, image_dir=base_dir(toolchain), environment={}, requirements="requirements.in"
+    )
 
 
 def recipe_digest(toolchain: Toolchain) -> str:
     """Return SHA-256 over every file that decides what the image becomes."""
     shared = base_dir(toolchain)
     files = [
-        toolchain.image_dir / "Dockerfile",
+        shared / DOCKERFILE,
         toolchain.lock,
         shared / "base.toml",
         shared / COMPILER,
@@ -123,8 +129,8 @@ def _build(
     base = ensure_base(client, read_recipe(shared / "base.toml"), cache, say)
     tag = _tag(toolchain, base)
     context: dict[str, Path | bytes] = {
-        "Dockerfile": _dockerfile(toolchain, base),
-        toolchain.lock.name: toolchain.lock,
+        DOCKERFILE: _dockerfile(toolchain, base),
+        LOCK: toolchain.lock,
         COMPILER: shared / COMPILER,
         **{f"wheels/{wheel.path.name}": wheel.path for wheel in wheels},
         **{f"installer/{wheel.path.name}": wheel.path for wheel in tools},
@@ -152,7 +158,7 @@ def _dockerfile(toolchain: Toolchain, base: Base) -> bytes:
         "quern.toolchain": toolchain.digest,
         "quern.base": base.identity,
     }
-    text = (toolchain.image_dir / "Dockerfile").read_text(encoding="utf-8")
+    text = (base_dir(toolchain) / DOCKERFILE).read_text(encoding="utf-8")
     words = " ".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
     return f"{text}LABEL {words}\n".encode()
 

@@ -1,4 +1,4 @@
-"""Makes ``requirements.lock`` from ``requirements.in``: versions and hashes, nothing else."""
+"""Makes a platform's lock from a toolchain's requirements: versions and hashes, nothing else."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def _versions(path: Path) -> Mapping[str, str]:
 
 def _header(toolchain: Toolchain) -> str:
     return (
-        f"# Made by `nox -s lock` from requirements.in for CPython {toolchain.python} on "
+        f"# Made by `nox -s lock` from {toolchain.requirements} for CPython {toolchain.python} on "
         f"{toolchain.platform}.\n# Do not edit.\n"
     )
 
 
 def _compile(toolchain: Toolchain, upgrade: bool) -> str:
-    source = toolchain.image_dir / "requirements.in"
+    source = toolchain.image_dir / toolchain.requirements
     if not source.is_file():
         raise EnvironmentUnable(f"{source} is missing", "it lists what the toolchain needs")
     with tempfile.TemporaryDirectory() as folder:

@@ -45,6 +45,18 @@ _PLATFORMS = {
             uv="x86_64-manylinux_2_28",
             wheels=_manylinux("x86_64", 5, ("manylinux2014", "manylinux2010", "manylinux1")),
         ),
+        Platform(
+            docker="linux/arm64",
+            machine="aarch64",
+            uv="aarch64-manylinux_2_28",
+            wheels=_manylinux("aarch64", 17, ("manylinux2014",)),
+        ),
+        Platform(
+            docker="windows/amd64",
+            machine="AMD64",
+            uv="x86_64-pc-windows-msvc",
+            wheels=("win_amd64",),
+        ),
     )
 }
 

@@ -20,14 +20,16 @@ class Toolchain:
     python: str
     """Minor version inside: ``3.11``."""
     image_dir: Path
-    """Folder with ``Dockerfile``, ``requirements.in`` and ``requirements.lock``."""
+    """Folder with the requirements and one lock per platform."""
     environment: Mapping[str, str]
     """Variables that decide results, e.g. capped instruction sets."""
+    requirements: str = "requirements.in"
+    """File in ``image_dir`` that the lock is made from."""
 
     @property
     def lock(self) -> Path:
-        """Return the hash-locked requirements."""
-        return self.image_dir / "requirements.lock"
+        """Return the hash-locked requirements of this platform."""
+        return self.image_dir / f"requirements.{self.platform.replace('/', '-')}.lock"
 
     @cached_property
     def digest(self) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import click
 
 from targets.cli import options
 from targets.host_lock import HOST_LOCKS, lock_host
 from targets.target import load_target, target_names
+from targets.toolchain.image import installer
 from targets.toolchain.lock import Change, lock
+from targets.toolchain.toolchain import Toolchain
 
 
 @click.command("lock", short_help="Pin the newest packages that work together.")
@@ -48,13 +51,17 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
     if not targets:
         for host_lock in HOST_LOCKS:
             yield host_lock.file, lock_host(host_lock, upgrade)
-    done = set()
-    for target in [load_target(name) for name in targets or target_names()]:
-        if target.image in done:
-            continue
-        done.add(target.image)
-        toolchain = target.toolchain()
-        yield (
-            str(toolchain.lock.relative_to(options.PROJECT)),
-            lock(toolchain, upgrade),
-        )
+    for toolchain in _toolchains(targets or target_names()):
+        name = str(toolchain.lock.relative_to(options.PROJECT))
+        yield name, lock(toolchain, upgrade)
+
+
+def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
+    """Yield each platform's toolchain of the targets, and the installers they share, once each."""
+    found: dict[Path, Toolchain] = {}
+    for target in map(load_target, names):
+        for platform in target.platforms:
+            toolchain = target.toolchain(platform)
+            found.setdefault(installer(toolchain).lock, installer(toolchain))
+            found.setdefault(toolchain.lock, toolchain)
+    yield from found.values()
