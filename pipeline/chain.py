@@ -121,4 +121,5 @@ def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Input
         threads=plan.threads,
         report=report,
         metrics=metrics,
+        absent_device=step.absent_device,
     )

@@ -75,6 +75,8 @@ class Step(Frozen):
     inputs: dict[str, StepInput | SourceInput] = Field(default_factory=dict)
     data: DataInput | None = None
     network: bool = False
+    absent_device: str = ""
+    """Why the target's device cannot run this step, which then uses the CPU; empty where it can."""
 
 
 class Plan(Frozen):

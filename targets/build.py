@@ -16,13 +16,14 @@ from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput
 from pipeline.result import StepResult
 from targets.cache import Cache, CachedStep
 from targets.config.load import LoadedConfig
+from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.planner import Planner
 from targets.report.compose import compose
 from targets.report.dist import write_dist
 from targets.report.model import Report
 from targets.runtimes.runtime import Mount, Resources, RunRequest, Runtime
-from targets.toolchain.toolchain import Toolchain, ToolchainRecord
+from targets.toolchain.toolchain import ToolchainRecord
 
 # Handed to passes that need the network, and to nothing else.
 _HUB_SECRETS = ("HF_TOKEN", "HF_ENDPOINT")
@@ -56,8 +57,8 @@ class Builder:
         self,
         loaded: LoadedConfig,
         cache: Cache,
-        target: Toolchain,
-        host: Toolchain,
+        target: Place,
+        host: Place,
         runtime: Callable[[], Runtime],
         view: View,
     ) -> None:
@@ -102,12 +103,14 @@ class Builder:
         if note:
             self._view.say(note)
         needed = {planned.step.target for planned in plan.missing}
-        toolchains = {tool.target: tool for tool in (self._host, self._target)}
         return {
-            name: runtime.prepare(toolchain, self._view.say)
-            for name, toolchain in toolchains.items()
+            name: runtime.prepare(place.toolchain, self._view.say)
+            for name, place in self._places().items()
             if name in needed
         }
+
+    def _places(self) -> dict[str, Place]:
+        return {place.toolchain.target: place for place in (self._host, self._target)}
 
     def _run(
         self,
@@ -119,7 +122,7 @@ class Builder:
     ) -> None:
         first = segment[0].step
         resources = self._loaded.config.resources
-        toolchain = self._target if first.target == self._target.target else self._host
+        place = self._places()[first.target]
         self._cache.objects.mkdir(parents=True, exist_ok=True)
         request = RunRequest(
             plan=Plan(
@@ -135,10 +138,11 @@ class Builder:
             ),
             log=self._log_file(plan),
             network=first.network,
+            device=place.device.kind if place.device.here else "cpu",
             resources=container_limits(resources),
             environment=_hub_environment() if first.network else {},
         )
-        runtime.run(toolchain, request, self._view.event)
+        runtime.run(place.toolchain, request, self._view.event)
 
     def _log_file(self, plan: BuildPlan) -> Path:
         folder = self._cache.root / "logs"

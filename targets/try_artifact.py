@@ -14,8 +14,8 @@ from pipeline.result import StepResult
 from targets.build import View, threads
 from targets.cache import Cache
 from targets.errors import ConfigError, Problem
+from targets.place import Place
 from targets.runtimes.runtime import Mount, RunRequest, Runtime
-from targets.toolchain.toolchain import Toolchain
 
 
 def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:
@@ -49,12 +49,13 @@ def _fill(template: Template, text: str) -> str:
 def try_artifact(
     artifact: Path,
     params: dict[str, JsonValue],
-    toolchain: Toolchain,
+    place: Place,
     runtime: Runtime,
     cache: Cache,
     view: View,
 ) -> StepResult:
     """Run the ``generate`` pass on ``artifact``; its text goes to ``view`` while it is made."""
+    toolchain = place.toolchain
     runtime.prepare(toolchain, view.say)
     cache.objects.mkdir(parents=True, exist_ok=True)
     step = Step(
@@ -66,6 +67,7 @@ def try_artifact(
         key="try",
         seed=0,
         params=params,
+        absent_device=place.device.absence,
         inputs={"artifact": SourceInput(ref=PathRef(root="artifact"), digest="")},
     )
     with cache.scratch_folder() as work:
@@ -79,6 +81,7 @@ def try_artifact(
                     Mount("artifact", artifact),
                 ),
                 log=cache.root / "logs" / "try.log",
+                device=place.device.kind if place.device.here else "cpu",
             ),
             view.event,
         )

@@ -38,6 +38,8 @@ class BaseCheck(ABC, Generic[P]):
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
     uses_data: ClassVar[bool] = False
+    uses_device: ClassVar[bool] = False
+    """Whether it finds more where the target's device is: its result then has a key of its own."""
 
     def judge(self, inputs: Inputs, params: P) -> Outcome:
         """Return :meth:`run`'s outcome; an artifact that cannot even be used fails the check."""

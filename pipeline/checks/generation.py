@@ -51,6 +51,7 @@ class Check(BaseCheck[GenerationParams]):
 
     Params = GenerationParams
     uses_data: ClassVar[bool] = True
+    uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: GenerationParams) -> Outcome:
         """Generate and judge. Raises :class:`StepError` without data."""
@@ -62,7 +63,7 @@ class Check(BaseCheck[GenerationParams]):
         if inputs.data is None or inputs.data_path is None:
             raise StepError("the generation check needs a data set", cause="bad_input")
         examples = load_parts(inputs.data_path, inputs.data.spec).eval[: params.samples]
-        session = Session(inputs["artifact"], inputs.threads)
+        session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
         codec = Codec(load_tokenizer(inputs["artifact"]))
         longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
         limit = params.max_new_tokens or 2 * longest + 16

@@ -154,7 +154,7 @@ class _Examination:
         sessions: list[Session] = []
 
         def load() -> list[str]:
-            session = Session(self._inputs["artifact"], self._inputs.threads)
+            session = Session(self._inputs["artifact"], self._inputs.threads, cpu=True)
             sessions.append(session)
             return session.first_step_problems()
 

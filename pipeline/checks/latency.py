@@ -61,16 +61,22 @@ class Check(BaseCheck[LatencyParams]):
     """Time the artifact on this machine with the settings in its own ``genai_config.json``.
 
     ONNX Runtime GenAI uses one thread unless those settings say otherwise; the ``threads``
-    parameter of ``model_builder`` writes them.
+    parameter of ``model_builder`` writes them. Without the target's device nothing is timed.
     """
 
     Params = LatencyParams
     uses_data: ClassVar[bool] = True
+    uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
         """Measure. Raises :class:`StepError` where there is neither data nor ``prompts``."""
         from pipeline.onnx.session import Session
+        from pipeline.onnx.verdicts import unverified
 
+        if inputs.absent_device:
+            limits = {"first_token_ms": params.first_token_ms, "token_ms": params.token_ms}
+            named = [name for name, limit in limits.items() if limit is not None]
+            return Outcome(tuple(unverified(name, inputs.absent_device) for name in named))
         folder = inputs["artifact"]
         prompts = _prompts(inputs, params)
         session = Session(folder)

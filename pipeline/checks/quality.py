@@ -46,6 +46,7 @@ class Check(BaseCheck[QualityParams]):
     Params = QualityParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "base_answers", "tuned_answers")
     uses_data: ClassVar[bool] = True
+    uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: QualityParams) -> Outcome:
         """Ask the artifact every held-out prompt. Raises :class:`StepError` without data."""
@@ -59,7 +60,7 @@ class Check(BaseCheck[QualityParams]):
         examples = load_parts(inputs.data_path, inputs.data.spec).eval[: params.max_samples]
         folder = inputs["artifact"]
         answers = answer(
-            GenAiAnswerer(Session(folder, inputs.threads)),
+            GenAiAnswerer(Session(folder, inputs.threads, cpu=bool(inputs.absent_device))),
             Codec(load_tokenizer(folder)),
             examples,
             inputs.report,

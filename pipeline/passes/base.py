@@ -56,6 +56,8 @@ class Inputs:
     report: Reporter
     metrics: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
     """Metrics of the steps that made the inputs, per role."""
+    absent_device: str = ""
+    """Why the target's device cannot be used here; empty where it can."""
 
     def __getitem__(self, role: str) -> Path:
         return self.paths[role]

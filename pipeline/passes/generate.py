@@ -58,7 +58,7 @@ class Pass(BasePass[GenerateParams]):
         from pipeline.onnx.session import Session
 
         folder = inputs["artifact"]
-        session = Session(folder, params.threads)
+        session = Session(folder, params.threads, cpu=bool(inputs.absent_device))
         try:
             context = GenAiConfig(folder).context
         except ValueError as error:

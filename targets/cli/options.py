@@ -13,7 +13,9 @@ from rich.console import Console
 
 from targets.cache import Cache
 from targets.config.load import LoadedConfig, Overrides, load_config
-from targets.target import Target, load_target
+from targets.place import Place, building_place, default_host
+from targets.runtimes.select import Choice, platform_for
+from targets.target import load_target
 
 PROJECT = Path(__file__).parents[2]
 DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
@@ -51,7 +53,10 @@ def config_options(command: Command) -> Command:
             help="Build config (default: the shipped tone.toml).",
         ),
         click.option(
-            "--host", default="cpu", show_default=True, help="Target that trains and merges."
+            "--host",
+            metavar="NAME",
+            default=None,
+            help="Target that trains and merges (default: the first whose device is here).",
         ),
     ):
         command = option(command)
@@ -108,20 +113,32 @@ def json_option(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class Request:
-    """What to build: a loaded config and its targets."""
+    """What to build: a loaded config, its targets, and where they are on this machine."""
 
     loaded: LoadedConfig
-    targets: tuple[Target, ...]
-    host: Target
+    places: tuple[Place, ...]
+    host: Place
 
 
 def load_request(
-    config: Path, targets: tuple[str, ...], host: str, data: dict[str, Path], model: str | None
+    config: Path,
+    targets: tuple[str, ...],
+    host: str | None,
+    data: dict[str, Path],
+    model: str | None,
+    runtime: Choice,
 ) -> Request:
-    """Load and validate everything the options name. Raises ``ConfigError``."""
+    """Load and validate everything the options name.
+
+    Raises ``ConfigError``, or ``EnvironmentUnable`` where a target cannot be built here.
+    """
     chosen = tuple(load_target(name) for name in dict.fromkeys(targets))
+    host_named = load_target(host) if host is not None else None
     loaded = load_config(_shown(config), chosen, Overrides(data=data, model=model))
-    return Request(loaded, chosen, load_target(host))
+    platform = platform_for(runtime)
+    places = tuple(building_place(target, platform) for target in chosen)
+    trainer = host_named or load_target(default_host(platform))
+    return Request(loaded, places, building_place(trainer, platform))
 
 
 def open_cache(folder: Path | None) -> Cache:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from targets.target import Target
+from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
 
 Severity = Literal["ok", "warning", "problem"]
@@ -39,8 +40,9 @@ class Machine:
 
     @property
     def toolchains(self) -> tuple[Toolchain, ...]:
-        """Return the toolchain of each target."""
-        return tuple(target.toolchain() for target in self.targets)
+        """Return the toolchain of each target that has one for this machine."""
+        here = this_machine()
+        return tuple(target.toolchain(here) for target in self.targets if here in target.platforms)
 
 
 def usable_runtimes(findings: Iterable[Finding]) -> tuple[RuntimeName, ...]:

@@ -27,8 +27,12 @@ def facts_of(
     data: DataInput | None,
     toolchain: str,
     seed: int,
+    device: bool | None = None,
 ) -> Facts:
-    """Return everything that decides a step's result, as plain JSON."""
+    """Return everything that decides a step's result, as plain JSON.
+
+    ``device`` says whether the target's device is here, for steps that use it.
+    """
     return {
         "version": _KEY_VERSION,
         "type": type_name,
@@ -46,6 +50,7 @@ def facts_of(
         },
         "toolchain": toolchain,
         "seed": seed,
+        **({} if device is None else {"device": device}),
     }
 
 

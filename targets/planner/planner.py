@@ -13,8 +13,8 @@ from targets.config.steps import CheckCall, PassCall
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
+from targets.place import Place
 from targets.runtimes.runtime import Mount
-from targets.toolchain.toolchain import Toolchain
 
 Input = StepInput | SourceInput
 
@@ -26,15 +26,17 @@ class Planner:
         self,
         loaded: LoadedConfig,
         cache: Cache,
-        target: Toolchain,
-        host: Toolchain,
+        target: Place,
+        host: Place,
     ) -> None:
         self._loaded = loaded
         self._cache = cache
-        self._toolchains = {"target": target, "host": host}
-        self._chain = loaded.chains[target.target]
+        self._toolchains = {"target": target.toolchain, "host": host.toolchain}
+        self._device = target.device
+        name = target.toolchain.target
+        self._chain = loaded.chains[name]
         self._code = CodeDigests()
-        self._history = History(cache.root, loaded.file, target.target)
+        self._history = History(cache.root, loaded.file, name)
         self._steps: list[PlannedStep] = []
         self._facts: dict[str, Facts] = {}
         self._mounts: dict[str, Mount] = {}
@@ -123,11 +125,19 @@ class Planner:
                 params=call.params,
                 inputs={role: roles[role] for role in call.implementation.needs},
                 data=self._data if call.implementation.uses_data else None,
+                absent_device=self._device.absence,
             ),
             step_module("check", call.type_name),
+            device=self._device.here if call.implementation.uses_device else None,
         )
 
-    def _add(self, step: Step, module: str, unkeyed: frozenset[str] = frozenset()) -> StepInput:
+    def _add(
+        self,
+        step: Step,
+        module: str,
+        unkeyed: frozenset[str] = frozenset(),
+        device: bool | None = None,
+    ) -> StepInput:
         facts = facts_of(
             type_name=step.type,
             code=self._code.digest(module),
@@ -136,6 +146,7 @@ class Planner:
             data=step.data,
             toolchain=step.toolchain,
             seed=step.seed,
+            device=device,
         )
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)
@@ -175,6 +186,8 @@ class Planner:
     def _notes(self) -> list[str]:
         model = self._loaded.config.model
         notes = []
+        if not self._device.here:
+            notes.append(f"built, and not verified on its device: {self._device.absence}")
         if model.trust_remote_code:
             notes.append("trust_remote_code: Python code that comes with the model will run")
         if model.weights == "any":

@@ -13,7 +13,7 @@ from typing import Any
 from docker import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
-from docker.types import LogConfig
+from docker.types import DeviceRequest, LogConfig
 from docker.types import Mount as Bind
 from requests.exceptions import ConnectionError as EngineGone
 from requests.exceptions import ReadTimeout, RequestException
@@ -45,6 +45,17 @@ _STOP_SECONDS = 3
 _STOPPED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
+
+_DEVICE_OPTIONS: dict[str, dict[str, Any]] = {
+    "cpu": {},
+    "cuda": {
+        "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu", "compute", "utility"]])]
+    },
+}
+"""What ``containers.create`` is told for each device; Linux containers have no DirectML."""
+
+_NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
+"""What engines say that cannot give a container the GPU: the oldest, with a broken runtime, CDI."""
 
 
 class DockerRuntime:
@@ -182,6 +193,15 @@ class DockerRuntime:
                 f"the container was removed from outside ({reason(error)})", "run again"
             ) from error
         except APIError as error:
+            if any(words in reason(error) for words in _NO_GPU_RUNTIME):
+                raise EnvironmentUnable(
+                    f"the Docker Engine cannot give a container the GPU ({reason(error)})",
+                    "install NVIDIA's container toolkit: `sudo apt-get install "
+                    "nvidia-container-toolkit && sudo nvidia-ctk runtime configure "
+                    "--runtime=docker && sudo systemctl restart docker` "
+                    "(https://docs.nvidia.com/datacenter/cloud-native/container-toolkit), "
+                    "or use `--runtime venv`",
+                ) from error
             raise EnvironmentUnable(
                 f"the Docker Engine refused: {reason(error)}",
                 "the folders of config, data and cache must be ones the engine can mount",
@@ -233,6 +253,7 @@ class DockerRuntime:
             "shm_size": _SHARED_MEMORY,
             "init": True,
             "log_config": LogConfig(type="none"),
+            **_DEVICE_OPTIONS[request.device],
             **self._limits(request),
             **self._identity(),
         }

@@ -45,6 +45,12 @@ def connect() -> DockerClient:
     return client
 
 
+def platform_of(client: DockerClient) -> str:
+    """Return the platform of the engine's containers: ``linux/amd64``."""
+    server = client.version()
+    return f"{server['Os']}/{server['Arch']}"
+
+
 def _unusable(error: Exception) -> EnvironmentUnable:
     text = str(error)
     if "Permission denied" in text or "PermissionError" in text:

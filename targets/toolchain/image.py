@@ -17,7 +17,7 @@ from requests.exceptions import RequestException
 from targets.errors import EnvironmentUnable
 from targets.toolchain.base import Base, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
-from targets.toolchain.engine import patience, reason
+from targets.toolchain.engine import patience, platform_of, reason
 from targets.toolchain.process import DISK_FULL
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -109,8 +109,7 @@ def ensure_image(
 
 
 def _require_same_platform(client: DockerClient, toolchain: Toolchain) -> None:
-    server = client.version()
-    platform = f"{server['Os']}/{server['Arch']}"
+    platform = platform_of(client)
     if platform != toolchain.platform:
         raise EnvironmentUnable(
             f"the Docker Engine runs {platform}, the {toolchain.target} toolchain is locked for "

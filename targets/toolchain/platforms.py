@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -68,3 +70,10 @@ def platform_named(docker: str) -> Platform:
     except KeyError:
         known = ", ".join(sorted(_PLATFORMS))
         raise EnvironmentUnable(f"no toolchain for platform {docker}", f"known: {known}") from None
+
+
+def this_machine() -> str:
+    """Return the platform of this machine; on macOS that of its Linux containers."""
+    machine = platform.machine().lower()
+    architecture = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return f"{'windows' if sys.platform == 'win32' else 'linux'}/{architecture}"

@@ -16,6 +16,7 @@ from rich.console import Console
 from targets.build import Builder, BuildOutcome, View
 from targets.cli import options
 from targets.errors import CheckFailed
+from targets.place import require_devices
 from targets.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -27,35 +28,36 @@ if TYPE_CHECKING:
 @options.target_option
 @options.runtime_option
 @options.place_options
+@click.option(
+    "--require-verified",
+    is_flag=True,
+    help="Stop before any work where a target's device is not here to verify it.",
+)
 @options.json_option
 def command(
     config: Path,
     targets: tuple[str, ...],
-    host: str,
+    host: str | None,
     data: dict[str, Path],
     model: str | None,
     runtime: Choice,
     cache: Path | None,
     dist: Path,
+    require_verified: bool,
     as_json: bool,
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
-    request = options.load_request(config, targets, host, data, model)
+    request = options.load_request(config, targets, host, data, model, runtime)
+    if require_verified:
+        require_devices(request.places)
     store = options.open_cache(cache)
     console = options.console(as_json)
     outcomes = []
     with _view(console) as view:
         start_runtime = _runtime_once(runtime, store.root, view)
-        for target in request.targets:
+        for place in request.places:
             started = time.monotonic()
-            builder = Builder(
-                request.loaded,
-                store,
-                target.toolchain(),
-                request.host.toolchain(),
-                start_runtime,
-                view,
-            )
+            builder = Builder(request.loaded, store, place, request.host, start_runtime, view)
             outcome = builder.build(dist.absolute())
             outcomes.append((outcome, time.monotonic() - started))
     _show(console, outcomes, as_json)

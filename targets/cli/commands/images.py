@@ -33,7 +33,7 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
 
     The next build then starts at once, and needs no network but for models of a hub.
     """
-    from targets.runtimes.select import choose
+    from targets.runtimes.select import choose, platform_for
 
     chosen = [load_target(name) for name in dict.fromkeys(targets or target_names())]
     console = options.console(as_json)
@@ -41,12 +41,14 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
     def say(message: str) -> None:
         console.print(escape(message), highlight=False, soft_wrap=True)
 
+    platform = platform_for(runtime)
+    toolchains = {target.name: target.toolchain(platform) for target in chosen}
     brought_up = choose(runtime, options.open_cache(cache).root, say)
     records = {}
-    for target in chosen:
-        record = brought_up.prepare(target.toolchain(), say)
-        records[target.name] = asdict(record)
+    for name, toolchain in toolchains.items():
+        record = brought_up.prepare(toolchain, say)
+        records[name] = asdict(record)
         where = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
-        say(f"{target.name}: ready, {record.runtime} {where}")
+        say(f"{name}: ready, {record.runtime} {where}")
     if as_json:
         click.echo(json.dumps(records, indent=2))

@@ -13,30 +13,30 @@ from targets.cli import options
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.report.figures import duration
+from targets.runtimes.select import Choice
 
 
 @click.command("plan", short_help="Show what a build would run, and why.")
 @options.config_options
 @options.target_option
+@options.runtime_option
 @options.place_options
 @options.json_option
 def command(
     config: Path,
     targets: tuple[str, ...],
-    host: str,
+    host: str | None,
     data: dict[str, Path],
     model: str | None,
+    runtime: Choice,
     cache: Path | None,
     dist: Path,  # noqa: ARG001 - accepted so that a build's options can be reused
     as_json: bool,
 ) -> None:
     """Print the steps of each target: cached, or the reason why they must run. Runs nothing."""
-    request = options.load_request(config, targets, host, data, model)
+    request = options.load_request(config, targets, host, data, model, runtime)
     store = options.open_cache(cache)
-    plans = [
-        Planner(request.loaded, store, target.toolchain(), request.host.toolchain()).plan()
-        for target in request.targets
-    ]
+    plans = [Planner(request.loaded, store, place, request.host).plan() for place in request.places]
     if as_json:
         click.echo(_to_json(plans))
         return

@@ -12,7 +12,6 @@ from targets.cli import options
 from targets.console.answer import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR
-from targets.target import load_target
 from targets.try_artifact import question, try_artifact
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Load the artifact, stream its answer to TEXT, and show how fast it was."""
-    request = options.load_request(config, (target,), "cpu", {}, None)
+    request = options.load_request(config, (target,), target, {}, None, runtime)
     build = request.loaded.config
     folder = artifact or dist / build.name / target / MODEL_DIR
     if not (folder / "genai_config.json").is_file():
@@ -62,7 +61,7 @@ def command(
     result = try_artifact(
         folder.absolute(),
         {**question(spec, text), "max_new_tokens": max_new_tokens},
-        load_target(target).toolchain(),
+        request.host,
         choose(runtime, store.root, view.say),
         store,
         view,

@@ -1,0 +1,1 @@
+"""The devices targets run on, and whether this machine has them."""

@@ -1,0 +1,79 @@
+"""NVIDIA GPUs of this machine, as the driver's own tool lists them."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from packaging.version import InvalidVersion, Version
+
+from targets.devices.device import Device
+from targets.toolchain.requirements import read_lock
+from targets.toolchain.toolchain import Toolchain
+
+_ANSWER_SECONDS = 20
+_RUNTIME = "nvidia-cuda-runtime"
+_DRIVER_OF = {11: "450", 12: "525", 13: "580"}
+"""Oldest Linux driver of each CUDA major version.
+https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"""
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs of this machine and the driver they share."""
+
+    names: tuple[str, ...]
+    driver: str
+    cuda: Version
+    """Newest CUDA that the driver supports."""
+
+
+def list_gpus() -> Gpus | None:
+    """Return what ``nvidia-smi`` lists, or ``None`` where there is no GPU or no driver."""
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "-q", "-x"],
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+        )
+        if listing.returncode:
+            return None
+        log = ElementTree.fromstring(listing.stdout)  # noqa: S314 - the driver's own tool wrote it
+        names = tuple(gpu.findtext("product_name") or "NVIDIA GPU" for gpu in log.findall("gpu"))
+        driver, cuda = log.findtext("driver_version") or "", log.findtext("cuda_version") or ""
+        return Gpus(names, driver, Version(cuda)) if names else None
+    except (OSError, subprocess.TimeoutExpired, ElementTree.ParseError, InvalidVersion):
+        return None
+
+
+def cuda_device(toolchain: Toolchain) -> Device:
+    """Return the GPU as ``toolchain`` can use it.
+
+    CUDA's libraries run with every driver of their own major version or a newer one
+    (https://docs.nvidia.com/deploy/cuda-compatibility/).
+    """
+    gpus = list_gpus()
+    if gpus is None:
+        return Device("cuda", "there is no NVIDIA GPU here, or its driver is not installed")
+    wanted = cuda_of(toolchain)
+    if gpus.cuda.major < wanted.major:
+        oldest = _DRIVER_OF.get(wanted.major)
+        advice = f"; install driver {oldest} or newer" if oldest else "; install a newer driver"
+        return Device(
+            "cuda",
+            f"the driver {gpus.driver} supports CUDA {gpus.cuda}, the {toolchain.target} toolchain "
+            f"is locked to CUDA {wanted}{advice}",
+        )
+    names = ", ".join(gpus.names)
+    return Device("cuda", description=f"{names}, driver {gpus.driver}, CUDA {gpus.cuda}")
+
+
+def cuda_of(toolchain: Toolchain) -> Version:
+    """Return the CUDA version, major and minor, that the lock of ``toolchain`` holds."""
+    versions = [pin.version for pin in read_lock(toolchain.lock) if pin.name == _RUNTIME]
+    if not versions:
+        raise ValueError(f"{toolchain.lock} locks no {_RUNTIME}")
+    return Version(f"{versions[0].major}.{versions[0].minor}")

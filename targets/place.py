@@ -1,0 +1,67 @@
+"""A target on this machine: its toolchain for this platform, and its device, if it is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from targets.devices.device import Device
+from targets.devices.find import find_device
+from targets.errors import EnvironmentUnable
+from targets.target import Target, load_target, target_names
+from targets.toolchain.toolchain import Toolchain
+
+_FALLBACK_HOST = "cpu"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where steps of one target run."""
+
+    toolchain: Toolchain
+    device: Device
+
+
+def place_of(target: Target, platform: str) -> Place:
+    """Return the place of ``target`` on ``platform``. Raises ``EnvironmentUnable`` if none."""
+    toolchain = target.toolchain(platform)
+    return Place(toolchain, find_device(target.device, toolchain))
+
+
+def building_place(target: Target, platform: str) -> Place:
+    """Return the place where artifacts of ``target`` are built.
+
+    Raises ``EnvironmentUnable`` where its toolchain for ``platform`` only runs checks.
+    """
+    place = place_of(target, platform)
+    if not target.platforms[platform].builds:
+        able = ", ".join(name for name, rules in target.platforms.items() if rules.builds)
+        raise EnvironmentUnable(
+            f"the {target.name} toolchain for {platform} runs checks only; it builds on {able}",
+            "use `--runtime docker` with Linux containers",
+        )
+    return place
+
+
+def default_host(platform: str, names: Iterable[str] | None = None) -> str:
+    """Return the target that trains where none is named: the first whose device is here."""
+    for name in names if names is not None else target_names():
+        target = load_target(name)
+        rules = target.platforms.get(platform)
+        if target.trains and rules is not None and rules.builds:
+            if place_of(target, platform).device.here:
+                return name
+    return _FALLBACK_HOST
+
+
+def require_devices(places: Iterable[Place]) -> None:
+    """Raise ``EnvironmentUnable`` naming every place whose device is not here."""
+    lacking = [place for place in places if not place.device.here]
+    if lacking:
+        reasons = "; ".join(
+            f"{place.toolchain.target}: {place.device.absence}" for place in lacking
+        )
+        raise EnvironmentUnable(
+            f"not everything could be verified here: {reasons}",
+            "build without --require-verified, then run `nox -s check-TARGET` where the device is",
+        )
