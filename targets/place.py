@@ -48,9 +48,9 @@ def default_host(platform: str, names: Iterable[str] | None = None) -> str:
     for name in names if names is not None else target_names():
         target = load_target(name)
         rules = target.platforms.get(platform)
-        if target.trains and rules is not None and rules.builds:
-            if place_of(target, platform).device.here:
-                return name
+        able = target.trains and rules is not None and rules.builds
+        if able and place_of(target, platform).device.here:
+            return name
     return _FALLBACK_HOST
 
 

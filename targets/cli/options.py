@@ -14,7 +14,7 @@ from rich.console import Console
 from targets.cache import Cache
 from targets.config.load import LoadedConfig, Overrides, load_config
 from targets.place import Place, building_place, default_host
-from targets.runtimes.select import Choice, platform_for
+from targets.runtimes.platform import Choice, platform_for
 from targets.target import load_target
 
 PROJECT = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ from pipeline.registry import step_module
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.config.steps import CheckCall, PassCall
+from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
-from targets.place import Place
 from targets.runtimes.runtime import Mount
 
 Input = StepInput | SourceInput

@@ -12,6 +12,7 @@ import pytest
 from targets.errors import EnvironmentUnable
 from targets.target import load_target
 from targets.toolchain.engine import connect
+from targets.toolchain.platforms import this_machine
 from targets.toolchain.venv import ensure_venv, venv_python
 from tests.integration.command import Quern
 
@@ -35,7 +36,7 @@ def quern(cache_dir: Path) -> Quern:
 @pytest.fixture(scope="session")
 def toolchain_python(cache_dir: Path) -> Path:
     """Return the interpreter of the cpu toolchain as a virtual environment."""
-    toolchain = load_target("cpu").toolchain()
+    toolchain = load_target("cpu").toolchain(this_machine())
     ensure_venv(toolchain, cache_dir, print)
     return venv_python(toolchain, cache_dir)
 

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from pipeline.plan import Plan, Step
 from targets.runtimes.runtime import Mount, Resources, RunRequest
+from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
 
 STANDIN = Path(__file__).parent / "standin" / "pipeline"
@@ -24,8 +25,9 @@ def toolchain(folder: Path) -> Toolchain:
     """Return a toolchain with an empty lock: the stand-in needs no wheel."""
     image_dir = folder / "image"
     image_dir.mkdir(parents=True, exist_ok=True)
-    (image_dir / "requirements.lock").touch()
-    return Toolchain("standin", "linux/amd64", "3.11", image_dir, {"QUERN_TEST": "of the target"})
+    found = Toolchain("standin", this_machine(), "3.11", image_dir, {"QUERN_TEST": "of the target"})
+    found.lock.touch()
+    return found
 
 
 def request(

@@ -13,6 +13,8 @@ from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
 from pipeline.result import StepResult
 from targets.cache import Cache
 from targets.config.load import Overrides, load_config
+from targets.devices.device import Device
+from targets.place import Place
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.target import load_target
@@ -33,11 +35,12 @@ def make_planner(
     project: Project, cache: Cache, overrides: Overrides | None = None, lock: Path | None = None
 ) -> Planner:
     target = load_target("cpu")
-    toolchain = target.toolchain()
+    toolchain = target.toolchain("linux/amd64")
     if lock is not None:
         toolchain = replace(toolchain, image_dir=lock)
     loaded = load_config(project.config, [target], overrides)
-    return Planner(loaded, cache, toolchain, toolchain)
+    place = Place(toolchain, Device("cpu"))
+    return Planner(loaded, cache, place, place)
 
 
 def build(project: Project, cache: Cache) -> BuildPlan:
@@ -141,8 +144,8 @@ def test_changed_text_rebuilds_the_base_model(project: Project, cache: Cache) ->
 
 def test_changed_lock_rebuilds_everything(project: Project, cache: Cache, tmp_path: Path) -> None:
     build(project, cache)
-    lock = load_target("cpu").toolchain().lock
-    (tmp_path / "requirements.lock").write_text(lock.read_text() + "# newer\n")
+    lock = load_target("cpu").toolchain("linux/amd64").lock
+    (tmp_path / lock.name).write_text(lock.read_text() + "# newer\n")
     plan = make_planner(project, cache, lock=tmp_path).plan()
     assert to_run(plan)["pretrain"] == "the toolchain changed"
     assert len(plan.missing) == len(plan.steps)

@@ -29,7 +29,7 @@ def test_context_is_a_whole_tar_and_always_the_same(tmp_path: Path) -> None:
 
 
 def test_shipped_base_is_pinned() -> None:
-    toolchain = load_target("cpu").toolchain()
+    toolchain = load_target("cpu").toolchain("linux/amd64")
     recipe = read_recipe(base_dir(toolchain) / "base.toml")
 
     assert "@sha256:" in recipe.registry.reference

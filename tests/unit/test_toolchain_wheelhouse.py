@@ -37,7 +37,7 @@ def toolchain(folder: Path, *wheels: Path) -> Toolchain:
         + hashlib.sha256(wheel.read_bytes()).hexdigest()
         for wheel in wheels
     ]
-    (folder / "requirements.lock").write_text("\n".join(lines) + "\n")
+    (folder / "requirements.linux-amd64.lock").write_text("\n".join(lines) + "\n")
     return Toolchain("test", "linux/amd64", "3.11", folder, {})
 
 

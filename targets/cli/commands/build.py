@@ -20,7 +20,7 @@ from targets.place import require_devices
 from targets.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:
-    from targets.runtimes.select import Choice
+    from targets.runtimes.platform import Choice
 
 
 @click.command("build", short_help="Build the artifacts of a config.")

@@ -14,7 +14,7 @@ from targets.cli import options
 from targets.target import load_target, target_names
 
 if TYPE_CHECKING:
-    from targets.runtimes.select import Choice
+    from targets.runtimes.platform import Choice
 
 
 @click.command("images", short_help="Make the toolchains ready without building a model.")
@@ -33,7 +33,8 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
 
     The next build then starts at once, and needs no network but for models of a hub.
     """
-    from targets.runtimes.select import choose, platform_for
+    from targets.runtimes.platform import platform_for
+    from targets.runtimes.select import choose
 
     chosen = [load_target(name) for name in dict.fromkeys(targets or target_names())]
     console = options.console(as_json)

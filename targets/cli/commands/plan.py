@@ -13,7 +13,7 @@ from targets.cli import options
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.report.figures import duration
-from targets.runtimes.select import Choice
+from targets.runtimes.platform import Choice
 
 
 @click.command("plan", short_help="Show what a build would run, and why.")

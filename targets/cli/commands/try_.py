@@ -15,7 +15,7 @@ from targets.report.dist import MODEL_DIR
 from targets.try_artifact import question, try_artifact
 
 if TYPE_CHECKING:
-    from targets.runtimes.select import Choice
+    from targets.runtimes.platform import Choice
 
 
 @click.command("try", short_help="Ask a built artifact something.")
