@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 from pipeline.model import Frozen
 from pipeline.suggest import did_you_mean
 from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.toolchain.builder_options import read_builder_options
 from targets.toolchain.toolchain import Toolchain
 
 TARGETS_DIR = Path(__file__).parent
@@ -75,6 +76,10 @@ class Target(Frozen):
             environment=rules.environment,
             requirements=rules.requirements,
         )
+
+    def builder_options(self) -> frozenset[str]:
+        """Return the ``extra_options`` that the locked model builder knows."""
+        return frozenset(read_builder_options(IMAGES_DIR / self.image).options)
 
     def builder_params(self) -> Mapping[str, JsonValue]:
         """Return the parameters that this target decides for ``model_builder``."""

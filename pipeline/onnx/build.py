@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from pipeline.onnx.builder_options import RESERVED, as_text, known_options, resolve
+from pipeline.onnx.builder_options import known_options, resolve, wanted_options
 from pipeline.onnx.checkpoint import Checkpoint, is_embedding
 from pipeline.onnx.finish import finish
 from pipeline.onnx.graph import OnnxModel
@@ -35,7 +36,7 @@ def build(
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
-    options = resolve(_options(params), known_options())
+    options = resolve(wanted_options(params), known_options())
     with tempfile.TemporaryDirectory() as cache, _told(checkpoint, report):
         _create(checkpoint, out_dir, params, cache, options)
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
@@ -49,42 +50,6 @@ def build(
         "eos_token_ids": list(ends),
         "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
     }
-
-
-def _options(params: ModelBuilderParams) -> dict[str, str]:
-    """Return the builder's options by today's names."""
-    wanted: dict[str, str] = {}
-    if params.precision in ("int4", "int8"):
-        wanted["block_size"] = as_text(params.block_size)
-        wanted["is_symmetric"] = as_text(params.symmetric)
-        wanted["algo_config"] = params.algorithm
-        wanted["op_types_to_quantize"] = "/".join(params.op_types)
-        if params.accuracy_level is not None:
-            wanted["accuracy_level"] = as_text(params.accuracy_level)
-        if params.nodes_to_exclude:
-            wanted["nodes_to_exclude"] = ",".join(params.nodes_to_exclude)
-        if params.mixed_precision:
-            wanted["matmul_mixed_precision"] = ",".join(
-                f"{group}:{width}" for group, width in sorted(params.mixed_precision.items())
-            )
-    if params.shared_embeddings is not None:
-        wanted["shared_embeddings"] = as_text(params.shared_embeddings)
-    for name in ("prune_lm_head", "include_hidden_states"):
-        if getattr(params, name):
-            wanted[name] = "true"
-    if not params.fuse_qkv:
-        wanted["fuse_qkv"] = "false"
-    wanted |= {"hf_token": "false", "hf_remote": as_text(params.trust_remote_code)}
-    for name, value in params.extra_options.items():
-        if name in RESERVED:
-            raise StepError(f"extra_options: {name}: {RESERVED[name]}", cause="bad_input")
-        if name in wanted:
-            raise StepError(
-                f"extra_options: {name} has a parameter of its own; use that one",
-                cause="bad_input",
-            )
-        wanted[name] = as_text(value)
-    return wanted
 
 
 def check_shapes(checkpoint: Checkpoint) -> None:
@@ -133,8 +98,12 @@ def _create(
 
     precision, provider = params.precision, params.execution_provider
     where = (None, str(checkpoint.folder), str(out_dir), precision, provider, cache)
+    pairs = [f"{name}={value}" for name, value in options.items()]
     try:
-        parsed = parse_extra_options(*where, [f"{name}={value}" for name, value in options.items()])
+        if "kv_items" in inspect.signature(parse_extra_options).parameters:  # up to 0.13
+            parsed = parse_extra_options(pairs, provider)
+        else:
+            parsed = parse_extra_options(*where, pairs)
         create_model(*where, **parsed)
     except (OSError, MemoryError, StepError):
         raise

@@ -12,8 +12,8 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import StepError
-from pipeline.suggest import did_you_mean
 
 _TABLES = frozenset({"extra_options", "kv_pairs"})
 """Names of the dictionaries by which the builder passes its options around."""
@@ -30,6 +30,14 @@ _FORMER = {
     )
 }
 """Names up to onnxruntime_genai 0.13."""
+
+_SWITCHES = {
+    "prune_lm_head": "prune_lm_head",
+    "include_hidden_states": "include_hidden_states",
+    "cuda_graph": "enable_cuda_graph",
+    "bf16_io": "use_cuda_bf16",
+}
+"""Parameters that are off unless asked for, and the builder's name for each."""
 
 RESERVED = {
     "adapter_path": "merge the adapter first: as separate MatMuls it is slower and less exact",
@@ -59,6 +67,45 @@ def known_options(builder: Path | None = None) -> frozenset[str]:
     return frozenset(name for name in names if name.isidentifier() and not name.startswith("_"))
 
 
+def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
+    """Return the builder's options for ``params``, by today's names.
+
+    Raises :class:`StepError` for an option that cannot be given by hand.
+    """
+    wanted: dict[str, str] = {}
+    if params.precision in ("int4", "int8"):
+        wanted["block_size"] = as_text(params.block_size)
+        wanted["is_symmetric"] = as_text(params.symmetric)
+        wanted["algo_config"] = params.algorithm
+        wanted["op_types_to_quantize"] = "/".join(params.op_types)
+        if params.accuracy_level is not None:
+            wanted["accuracy_level"] = as_text(params.accuracy_level)
+        if params.nodes_to_exclude:
+            wanted["nodes_to_exclude"] = ",".join(params.nodes_to_exclude)
+        if params.mixed_precision:
+            wanted["matmul_mixed_precision"] = ",".join(
+                f"{group}:{width}" for group, width in sorted(params.mixed_precision.items())
+            )
+    if params.shared_embeddings is not None:
+        wanted["shared_embeddings"] = as_text(params.shared_embeddings)
+    for name, option in _SWITCHES.items():
+        if getattr(params, name):
+            wanted[option] = "true"
+    if not params.fuse_qkv:
+        wanted["fuse_qkv"] = "false"
+    wanted |= {"hf_token": "false", "hf_remote": as_text(params.trust_remote_code)}
+    for name, value in params.extra_options.items():
+        if name in RESERVED:
+            raise StepError(f"extra_options: {name}: {RESERVED[name]}", cause="bad_input")
+        if name in wanted:
+            raise StepError(
+                f"extra_options: {name} has a parameter of its own; use that one",
+                cause="bad_input",
+            )
+        wanted[name] = as_text(value)
+    return wanted
+
+
 def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
     """Return ``wanted`` under the names that the builder knows.
 
@@ -72,11 +119,12 @@ def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
         elif _FORMER.get(name) in known:
             found[_FORMER[name]] = value
         else:
-            unknown.append(f"{name} ({did_you_mean(name, known)})")
+            unknown.append(name)
     if unknown:
         raise StepError(
-            f"this onnxruntime_genai does not know the option(s) {', '.join(unknown)}",
-            hint="it would ignore them silently; remove them from the model_builder pass",
+            f"this onnxruntime_genai does not know the option(s) {', '.join(unknown)}; "
+            "it would ignore them silently",
+            hint=f"it knows: {', '.join(sorted(known - RESERVED.keys()))}",
             cause="bad_input",
         )
     return found

@@ -61,6 +61,12 @@ class ModelBuilderParams(Frozen):
     whole texts in one run."""
     include_hidden_states: bool = False
     """Also output the last hidden states."""
+    cuda_graph: bool = False
+    """Record the decoding step as a CUDA graph and replay it: fewer launches, a fixed length of
+    the cache. Only for cuda."""
+    bf16_io: bool = False
+    """Inputs, outputs and activations in bf16 instead of fp16, for models that overflow fp16. Only
+    for cuda with int4."""
     threads: int | None = Field(default=None, ge=1)
     """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written; ONNX
     Runtime GenAI then decides by itself."""
@@ -90,6 +96,13 @@ class ModelBuilderParams(Frozen):
                 f"algorithm {self.algorithm} sets its own mixed_precision; "
                 "use default, rtn or k_quant with it"
             )
+        if self.execution_provider != "cuda" and (self.cuda_graph or self.bf16_io):
+            asked = [name for name in ("cuda_graph", "bf16_io") if getattr(self, name)]
+            raise ValueError(
+                f"{', '.join(asked)}: only the cuda target has it; set it below [targets.cuda]"
+            )
+        if self.bf16_io and self.precision not in _QUANTIZED:
+            raise ValueError(f"bf16_io: precision {self.precision} decides the type of the inputs")
         if any("," in name or not name.strip() for name in self.nodes_to_exclude):
             raise ValueError("nodes_to_exclude: each entry is one node name")
         return self

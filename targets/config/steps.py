@@ -11,7 +11,9 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from pipeline.checks.base import BaseCheck
 from pipeline.config.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
-from pipeline.passes.base import BasePass, NeedsOfData
+from pipeline.onnx.builder_options import resolve, wanted_options
+from pipeline.onnx.params import ModelBuilderParams
+from pipeline.passes.base import BasePass, NeedsOfData, StepError
 from pipeline.registry import UnknownStepError, check_types, load_check, load_pass
 from pipeline.suggest import did_you_mean
 from targets.config.hub import parse_hub_model
@@ -145,6 +147,7 @@ class ChainReader:
             return None
         if builds:
             self._check_precision(params.get("precision"), path)
+            self._check_builder(ModelBuilderParams.model_validate(params), path)
         return PassCall(name, type_name, implementation, params)
 
     def _checks(self) -> tuple[CheckCall, ...]:
@@ -221,6 +224,12 @@ class ChainReader:
                 (*path, "precision"),
                 f"it can be: {', '.join(allowed)}",
             )
+
+    def _check_builder(self, params: ModelBuilderParams, path: Loc) -> None:
+        try:
+            resolve(wanted_options(params), self._target.builder_options())
+        except StepError as error:
+            self._problem(f"{self._target.name}: {error}", path, error.hint)
 
     def _target_table(self) -> TargetTable:
         return self._config.targets.get(self._target.name, TargetTable())

@@ -11,6 +11,7 @@ import click
 from targets.cli import options
 from targets.host_lock import HOST_LOCKS, lock_host
 from targets.target import load_target, target_names
+from targets.toolchain.builder_options import lock_builder_options
 from targets.toolchain.image import installer
 from targets.toolchain.lock import Change, lock
 from targets.toolchain.toolchain import Toolchain
@@ -54,6 +55,8 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
     for toolchain in _toolchains(targets or target_names()):
         name = str(toolchain.lock.relative_to(options.PROJECT))
         yield name, lock(toolchain, upgrade)
+    for toolchain in _builders(targets or target_names()):
+        lock_builder_options(toolchain)
 
 
 def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
@@ -65,3 +68,10 @@ def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
             found.setdefault(installer(toolchain).lock, installer(toolchain))
             found.setdefault(toolchain.lock, toolchain)
     yield from found.values()
+
+
+def _builders(names: Iterable[str]) -> Iterator[Toolchain]:
+    """Yield one toolchain per image that builds: its builder's options are the same on all."""
+    for target in map(load_target, names):
+        platform = next(name for name, rules in target.platforms.items() if rules.builds)
+        yield target.toolchain(platform)

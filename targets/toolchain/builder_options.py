@@ -1,0 +1,74 @@
+"""Which options the model builder of a toolchain knows: read from its wheel when it is locked.
+
+The host says so before any work, and it has no ``onnxruntime_genai`` to ask.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.model import Frozen
+from pipeline.onnx.builder_options import known_options
+from targets.errors import EnvironmentUnable
+from targets.toolchain.download import download
+from targets.toolchain.requirements import Pin, read_lock
+from targets.toolchain.toolchain import Toolchain
+
+FILE = "builder_options.json"
+_PREFIX = "onnxruntime-genai"
+_MODELS = "onnxruntime_genai/models/"
+
+
+class BuilderOptions(Frozen):
+    """The options of one version of the model builder."""
+
+    package: str
+    version: str
+    options: tuple[str, ...] = Field(min_length=1)
+
+
+def builder_pin(toolchain: Toolchain) -> Pin:
+    """Return the pin of the package that holds the model builder.
+
+    Raises ``EnvironmentUnable`` where the lock has none.
+    """
+    for pin in read_lock(toolchain.lock):
+        if pin.name.startswith(_PREFIX):
+            return pin
+    raise EnvironmentUnable(f"{toolchain.lock} locks no {_PREFIX}", "add it to its requirements")
+
+
+def read_builder_options(image_dir: Path) -> BuilderOptions:
+    """Return what ``nox -s lock`` has written. Raises ``EnvironmentUnable`` if it is not there."""
+    file = image_dir / FILE
+    try:
+        return BuilderOptions.model_validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise EnvironmentUnable(f"{file} cannot be used: {error}", "run `nox -s lock`") from None
+
+
+def lock_builder_options(toolchain: Toolchain) -> bool:
+    """Write the options of the locked builder beside its lock; return whether they changed."""
+    pin = builder_pin(toolchain)
+    file = toolchain.image_dir / FILE
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    if before:
+        kept = BuilderOptions.model_validate_json(before)
+        if (kept.package, kept.version) == (str(pin.name), str(pin.version)):
+            return False
+    with tempfile.TemporaryDirectory() as folder:
+        (wheel,) = download([pin], toolchain, Path(folder))
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.startswith(_MODELS)]
+            archive.extractall(folder, names)
+        options = tuple(sorted(known_options(Path(folder) / _MODELS)))
+    found = BuilderOptions(package=str(pin.name), version=str(pin.version), options=options)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(found.model_dump(mode="json"), indent=1) + "\n", "utf-8")
+    partial.replace(file)
+    return True
