@@ -71,6 +71,8 @@ def _same_ids(session: Session, source: Any, texts: Sequence[str]) -> list[str]:
             problems.append(f"{text!r} becomes {found[:12]}, not {expected[:12]}")
             continue
         kept = [token for token in found if token not in source.all_special_ids]
+        if not kept:
+            continue  # onnxruntime_genai 0.13 divides by zero on decoding nothing
         back, wanted = session.tokenizer.decode(kept), source.decode(kept)
         if back != wanted:
             problems.append(f"{text!r} comes back as {back!r}, not {wanted!r}")
