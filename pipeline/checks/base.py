@@ -18,9 +18,10 @@ from pipeline.result import Verdict
 
 P = TypeVar("P", bound=Frozen)
 
-Role = Literal["artifact", "model", "base_answers", "tuned_answers"]
-"""What a check can read: the ONNX folder, the merged checkpoint it was built from, and the
-``evaluate`` pass's output for the base and for the merged model."""
+Role = Literal["artifact", "model", "base_answers", "tuned_answers", "reference"]
+"""What a check can read: the ONNX folder, the merged checkpoint it was built from, the
+``evaluate`` pass's output for the base and for the merged model, and the ``reference`` pass's for
+the merged model."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,19 @@ _FIRST_TOKENS = 8
 class Session:
     """A loaded model folder. Greedy: the answer to a question is always the same."""
 
-    def __init__(self, folder: Path, threads: int | None = None, cpu: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        threads: int | None = None,
+        cpu: bool = False,
+        profile: Path | None = None,
+    ) -> None:
         """Load ``folder``. Raises :class:`ArtifactError` with the runtime's own message.
 
         ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` leaves the artifact
         as it is. ``cpu`` runs it on the CPU whatever it was built for: the numbers of every target
-        can be checked on a machine without its hardware.
+        can be checked on a machine without its hardware. ``profile`` is the beginning of the path
+        of a JSON trace of every kernel, complete when the session is gone.
         """
         import onnxruntime_genai
 
@@ -32,9 +39,14 @@ class Session:
             config = onnxruntime_genai.Config(str(folder))
             if cpu:
                 config.clear_providers()
+            options: dict[str, int | str] = {}
             if threads is not None:
-                options = {"session_options": {"intra_op_num_threads": threads}}
-                config.overlay(json.dumps({"model": {"decoder": options}}))
+                options["intra_op_num_threads"] = threads
+            if profile is not None:
+                options["enable_profiling"] = str(profile)
+            if options:
+                decoder = {"session_options": options}
+                config.overlay(json.dumps({"model": {"decoder": decoder}}))
             self.model: Any = onnxruntime_genai.Model(config)
             self.tokenizer: Any = onnxruntime_genai.Tokenizer(self.model)
         self.load_seconds = time.monotonic() - started
@@ -73,6 +85,23 @@ class Session:
             yield token
             if token in self.end_ids and not never_end:
                 return
+
+    def logits(self, ids: Sequence[int], last: int) -> Any:
+        """Return the logits after each of the ``last`` last tokens of ``ids``.
+
+        Shape (last, vocabulary), float64. The prompt before them is run at once, as a user's is.
+        """
+        import numpy as np
+
+        with blamed_on_artifact(_RUNNING):
+            generator = self.generator(len(ids) + 1)
+            first = len(ids) - last + 1
+            generator.append_tokens(np.asarray(ids[:first], dtype=np.int32))
+            rows = [np.array(generator.get_output("logits"), dtype=np.float64)[0, -1]]
+            for token in ids[first:]:
+                generator.append_tokens(np.asarray([token], dtype=np.int32))
+                rows.append(np.array(generator.get_output("logits"), dtype=np.float64)[0, -1])
+        return np.stack(rows)
 
     def first_step_problems(self) -> list[str]:
         """Run a few tokens through the model and return what is wrong with the logits.

@@ -61,6 +61,8 @@ class Chain:
     passes: tuple[PassCall, ...]
     evaluation: PassCall | None
     """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
+    reference: PassCall | None
+    """The pass that keeps the merged model's logits; ``None`` without data."""
     checks: tuple[CheckCall, ...]
 
 
@@ -88,13 +90,14 @@ class ChainReader:
             for name, table in config.passes.items()
             if (call := self._pass(name, table, ("passes", name)))
         )
-        evaluation = None
+        evaluation = reference = None
         if config.data:
+            reference = self._pass("reference", StepTable(), ("passes", "reference"))
             evaluation = self._pass(
                 "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
             )
         self._targets_overrides()
-        chain = Chain(self._source(), passes, evaluation, self._checks())
+        chain = Chain(self._source(), passes, evaluation, reference, self._checks())
         if whole and len(passes) == len(config.passes):
             self._wiring(chain)
         return chain
@@ -110,7 +113,7 @@ class ChainReader:
                 if kind not in made:
                     self._problem(f"no pass before it makes its {role} (of kind {kind})", path)
             made.add(call.implementation.produces)
-            if call.name in {"pretrain", "fetch", "evaluate-base", "evaluate-tuned"}:
+            if call.name in {"pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference"}:
                 self._problem("this name is used by a built-in step", path)
         if "onnx" not in made:
             self._problem("no pass makes an ONNX artifact", ("passes",), "add model_builder")

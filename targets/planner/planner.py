@@ -108,8 +108,11 @@ class Planner:
                 if role in needed:
                     name = f"evaluate-{role.removesuffix('_answers')}"
                     roles[role] = self._add_pass(name, evaluation, {"model": checkpoint})
-        for call in self._chain.checks:
-            self._add_check(call, roles)
+        if self._chain.reference is not None and "reference" in needed:
+            call = self._chain.reference
+            roles["reference"] = self._add_pass(call.name, call, {"model": tuned})
+        for check in self._chain.checks:
+            self._add_check(check, roles)
 
     def _add_check(self, call: CheckCall, roles: Mapping[str, Input]) -> None:
         toolchain = self._toolchains["target"]

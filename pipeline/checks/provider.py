@@ -1,0 +1,160 @@
+"""Does the target's execution provider run the graph? By its kernel table, and by a trace."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.model import Frozen
+from pipeline.passes.base import Inputs
+from pipeline.result import Verdict
+
+_NAMES = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "dml": "DmlExecutionProvider",
+}
+_FLOATS = {"float", "float16", "bfloat16", "double"}
+_STEPS = 4
+
+
+class ProviderParams(Frozen):
+    """The limit."""
+
+    max_fallbacks: int = Field(default=0, ge=0)
+    """Most nodes that may run on the CPU instead of the target's provider."""
+
+
+class Check(BaseCheck[ProviderParams]):
+    """Prove that every node can run on the provider and, where the device is, that it did."""
+
+    Params = ProviderParams
+    uses_device: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: ProviderParams) -> Outcome:
+        """Judge the graph by the table; with the device, trace a few steps of generation."""
+        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.graph import OnnxModel
+        from pipeline.onnx.verdicts import flawless
+
+        folder = inputs["artifact"]
+        try:
+            config = GenAiConfig(folder)
+            model = OnnxModel(folder / config.filename)
+            provider = _provider(config.decoder)
+        except ValueError as error:
+            return Outcome((flawless("graph_readable", [str(error)], ""),))
+        coverage = _coverage(model, provider, params)
+        ran, figures = _ran(inputs, provider, params)
+        return Outcome((coverage, ran), {"provider": {"name": provider, **figures}})
+
+
+def _provider(decoder: Mapping[str, Any]) -> str:
+    """Return the first provider of ``genai_config.json``; ``cpu`` where it names none."""
+    options = decoder.get("session_options", {}).get("provider_options", [])
+    names = [str(name).casefold() for entry in options for name in entry]
+    return names[0] if names else "cpu"
+
+
+def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
+    from packaging.version import Version
+
+    from pipeline.onnx.kernels.table import read_table
+    from pipeline.onnx.quantized import shortened
+    from pipeline.onnx.verdicts import held, unverified
+
+    table = read_table(provider)
+    if table is None:
+        return unverified("kernel_coverage", f"there is no table of the kernels of {provider}")
+    lacking = table.lacking(model)
+    installed = _onnxruntime()
+    source = f"table of onnxruntime {table.onnxruntime}"
+    if len(lacking) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
+        why = f"the {source} is older than {installed}: {shortened(lacking)}"
+        return unverified("kernel_coverage", why)
+    nodes = len(model.nodes)
+    verdict = held(
+        "kernel_coverage",
+        len(lacking),
+        "<=",
+        params.max_fallbacks,
+        unit="nodes",
+        detail=shortened(lacking) or f"all {nodes} nodes have a {provider} kernel ({source})",
+    )
+    assert verdict is not None  # noqa: S101 - there is a limit
+    return verdict
+
+
+def _onnxruntime() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    raise RuntimeError("this toolchain has no onnxruntime")
+
+
+def _ran(
+    inputs: Inputs, provider: str, params: ProviderParams
+) -> tuple[Verdict, dict[str, JsonValue]]:
+    from pipeline.onnx.quantized import shortened
+    from pipeline.onnx.verdicts import held, unverified
+
+    if inputs.absent_device:
+        return unverified("ran_on_provider", inputs.absent_device), {}
+    nodes = _trace(inputs["artifact"])
+    name = _NAMES.get(provider, provider)
+    counts: dict[str, JsonValue] = {}
+    for node in nodes.values():
+        counts[node["provider"]] = int(str(counts.get(node["provider"], 0))) + 1
+    # ORT keeps the arithmetic of shapes on the CPU on purpose; what computes floats must not be.
+    elsewhere = [
+        f"{title} ran on {node['provider']}"
+        for title, node in sorted(nodes.items())
+        if node["provider"] != name and node["types"] & _FLOATS
+    ]
+    if not counts.get(name):
+        elsewhere = [f"no node ran on {name}", *elsewhere]
+    detail = shortened(elsewhere) or f"{counts[name]} of {len(nodes)} nodes ran on {name}"
+    limit = params.max_fallbacks if counts.get(name) else 0
+    verdict = held("ran_on_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail)
+    assert verdict is not None  # noqa: S101 - there is a limit
+    return verdict, {"nodes": counts}
+
+
+def _trace(folder: Path) -> dict[str, dict[str, Any]]:
+    """Generate a few tokens and return, per node, the provider it ran on and its output types."""
+    from pipeline.onnx.session import Session
+
+    with tempfile.TemporaryDirectory() as scratch:
+        session = Session(folder, profile=Path(scratch) / "trace")
+        for _ in session.stream(range(_STEPS), _STEPS, never_end=True):
+            pass
+        del session  # the trace is written when the runtime's objects are gone
+        events = [
+            event
+            for file in Path(scratch).glob("trace*.json")
+            for event in json.loads(file.read_text("utf-8"))
+        ]
+    return {
+        event["name"].removesuffix("_kernel_time"): {
+            "provider": event["args"]["provider"],
+            "types": {kind for shape in _outputs(event) for kind in shape},
+        }
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+    }
+
+
+def _outputs(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the shape of each output under the name of its type."""
+    found: list[Mapping[str, Any]] = event["args"].get("output_type_shape", [])
+    return found

@@ -1,0 +1,145 @@
+"""Which kernels an execution provider has, from ONNX Runtime's published table.
+
+``PROVIDER.json`` beside this file is made by ``nox -s lock`` from ONNX Runtime's
+https://github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md of that version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.model import Frozen
+
+FOLDER = Path(__file__).parent
+
+_STANDARD = ("", "ai.onnx")
+_COMPILED_AWAY = {"Constant"}
+"""Operators that become initializers when a session is made, so that no kernel runs them."""
+
+
+class Kernel(Frozen):
+    """One kernel: the operator versions it implements, and the types it takes."""
+
+    first: int
+    last: int | None
+    """``None``: until the operator changes."""
+    types: dict[str, tuple[str, ...]]
+    """Tensor types, as ONNX names them, per type variable."""
+
+    def implements(self, version: int) -> bool:
+        """Return whether it is for the operator as ``version`` of its domain introduced it.
+
+        As ``KernelRegistry::VerifyKernelDef`` of ONNX Runtime decides it.
+        """
+        if self.last is None:
+            return version == self.first
+        return self.first <= version <= self.last
+
+
+class Operator(Frozen):
+    """All kernels of one operator, and which of its values has which type."""
+
+    signatures: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    """Per form of the operator: type variables, or types, of its inputs and outputs in order. A
+    name that ends in ``...`` stands for every further one."""
+    kernels: tuple[Kernel, ...]
+
+
+class KernelTable(Frozen):
+    """The kernels of one provider in one version of ONNX Runtime."""
+
+    onnxruntime: str
+    provider: str
+    operators: dict[str, Operator] = Field(min_length=1)
+    """By ``domain:name``; the standard domain is empty."""
+
+    def lacking(self, model: Any) -> list[str]:
+        """Return the nodes of an :class:`pipeline.onnx.graph.OnnxModel` without a kernel."""
+        types = _types(model)
+        opsets = {
+            "" if entry.domain in _STANDARD else entry.domain: entry.version
+            for entry in model.proto.opset_import
+        }
+        return [
+            f"{node.name or node.op_type}: {why}"
+            for node in model.nodes
+            if node.op_type not in _COMPILED_AWAY and (why := self._lack(node, opsets, types))
+        ]
+
+    def _lack(self, node: Any, opsets: Mapping[str, int], types: Mapping[str, str]) -> str:
+        """Return why ``node`` has no kernel, or an empty string."""
+        domain = "" if node.domain in _STANDARD else node.domain
+        operator = self.operators.get(f"{domain}:{node.op_type}")
+        if operator is None:
+            return f"there is no kernel for {node.op_type}"
+        version = _since(domain, node.op_type, opsets.get(domain, 1))
+        kernels = [kernel for kernel in operator.kernels if kernel.implements(version)]
+        if not kernels:
+            return f"there is no kernel for {node.op_type} of version {version}"
+        for inputs, outputs in operator.signatures:
+            used = [*_named(inputs, node.input, types), *_named(outputs, node.output, types)]
+            if any(_takes(kernel, used) for kernel in kernels):
+                return ""
+        found = sorted({types[name] for name in (*node.input, *node.output) if name in types})
+        return f"no kernel for {node.op_type} takes {', '.join(found)}"
+
+
+def read_table(provider: str) -> KernelTable | None:
+    """Return the table of ``provider`` (``cpu``, ``cuda``, ``dml``), or ``None`` if none."""
+    file = FOLDER / f"{provider}.json"
+    return KernelTable.model_validate_json(file.read_bytes()) if file.exists() else None
+
+
+def _takes(kernel: Kernel, used: Sequence[tuple[str, str]]) -> bool:
+    """Return whether every value has a type the kernel takes, and a variable one type only."""
+    bound: dict[str, str] = {}
+    for variable, found in used:
+        allowed = (variable,) if variable.startswith("tensor(") else kernel.types.get(variable)
+        if allowed is None:
+            continue  # the kernel takes whatever the operator allows
+        if found not in allowed or bound.setdefault(variable, found) != found:
+            return False
+    return True
+
+
+def _named(
+    variables: Sequence[str], names: Sequence[str], types: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the type variable and the type of each value that is given and whose type is known."""
+    for place, name in enumerate(names):
+        if not variables:
+            return
+        variable = variables[min(place, len(variables) - 1)]
+        if place >= len(variables) and not variable.endswith("..."):
+            return
+        if name in types:
+            yield variable.removesuffix("..."), types[name]
+
+
+def _types(model: Any) -> dict[str, str]:
+    """Return the tensor type of every value that the model declares: ``tensor(float16)``."""
+    from onnx import TensorProto
+
+    graph = model.graph
+    elements = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*graph.input, *graph.output, *graph.value_info)
+        if value.type.HasField("tensor_type")
+    }
+    elements |= {name: tensor.data_type for name, tensor in model.initializers.items()}
+    names = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    return {name: f"tensor({names[number]})" for name, number in elements.items()}
+
+
+def _since(domain: str, name: str, opset: int) -> int:
+    """Return the version of its domain that introduced the operator as ``opset`` has it."""
+    from onnx import defs
+
+    try:
+        return int(defs.get_schema(name, opset, domain).since_version)
+    except defs.SchemaError:
+        return 1  # operators of ONNX Runtime's own, whichever domain it files them under

@@ -1,0 +1,58 @@
+"""Keeps the logits of a checkpoint, so that an artifact can be held against them anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.passes.base import BasePass, Inputs
+from pipeline.plan import Kind
+from pipeline.training.params import ModelLoading
+
+
+class ReferenceParams(ModelLoading):
+    """How much is kept."""
+
+    samples: int = Field(default=16, ge=1)
+    """Held-out rows, the first ones."""
+    positions: int = Field(default=16, ge=1)
+    """Most tokens per row, the last ones of prompt and answer."""
+
+
+class Pass(BasePass[ReferenceParams]):
+    """Run the merged model over held-out rows."""
+
+    Params = ReferenceParams
+    consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
+    produces: ClassVar[Kind] = "predictions"
+    uses_data: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: ReferenceParams, out_dir: Path) -> dict[str, JsonValue]:
+        """Write :class:`pipeline.onnx.reference.Reference`; return how much it holds."""
+        import torch
+
+        from pipeline.data.tokenize import Codec
+        from pipeline.onnx.reference import Reference, Row
+        from pipeline.training.data import parts_of
+        from pipeline.training.determinism import prepare
+        from pipeline.training.loading import load_model, load_tokenizer
+
+        prepare(inputs.seed, inputs.threads)
+        examples = parts_of(inputs).eval[: params.samples]
+        codec = Codec(load_tokenizer(inputs["model"], params.trust_remote_code))
+        model = load_model(inputs["model"], params).eval()
+        rows = []
+        for done, example in enumerate(examples, start=1):
+            answer = codec.completion_ids(example.completion, example)
+            ids = [*codec.prompt_ids(example), *answer]
+            with torch.inference_mode():
+                given = torch.tensor([ids], device=model.device)
+                logits = model(input_ids=given, use_cache=False).logits[0]
+            kept = min(params.positions, len(ids))
+            rows.append(Row(tuple(ids), logits[-kept:].float().cpu().numpy()))
+            inputs.report.progress(done, len(examples), "rows")
+        Reference(tuple(rows)).save(out_dir)
+        return {"rows": len(rows), "positions": sum(len(row.logits) for row in rows)}

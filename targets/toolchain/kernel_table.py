@@ -1,0 +1,144 @@
+"""Makes ``pipeline/onnx/kernels`` from the table that ONNX Runtime publishes with each version."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.onnx.kernels.table import FOLDER, Kernel, KernelTable, Operator, read_table
+from targets.errors import EnvironmentUnable
+from targets.toolchain.requirements import read_lock
+from targets.toolchain.toolchain import Toolchain
+
+_SOURCE = (
+    "https://raw.githubusercontent.com/microsoft/onnxruntime/v{version}/docs/OperatorKernels.md"
+)
+_FLAVOURS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
+_SECTIONS = {"cpu": "CPU", "cuda": "CUDA", "dml": "Dml"}
+_PATIENCE = 30
+
+_DOMAIN = re.compile(r"\*\*Operator Domain:\*\* \*(?P<name>[\w.]+)\*")
+_PARAMETER = re.compile(r"\*(?P<way>in|out)\* (?P<name>[\w.]+):\*\*(?P<type>[^*]+)\*\*")
+_TYPES = re.compile(r"\*\*(?P<variable>\w+)\*\* = (?P<types>[^*]*?)(?=<br/> \*\*|$)")
+_VERSION = re.compile(r"^(?:\[(?P<first>\d+), (?P<last>\d+)\]|(?P<from>\d+)\+|(?P<only>\d+))$")
+
+
+def lock_kernel_table(toolchain: Toolchain, provider: str, source: Path | None = None) -> bool:
+    """Write the table of ``provider`` for the ONNX Runtime of the lock; return whether it changed.
+
+    ``source`` is a downloaded ``OperatorKernels.md`` of that version. Raises ``EnvironmentUnable``
+    when it cannot be had; the table from before is kept.
+    """
+    version = onnxruntime_version(toolchain)
+    before = read_table(provider)
+    if before is not None and before.onnxruntime == version:
+        return False
+    text = _download(version) if source is None else source.read_text(encoding="utf-8")
+    write_table(parse_table(text, provider, version))
+    return True
+
+
+def write_table(table: KernelTable) -> None:
+    """Write ``table`` where the check reads it, one operator per line."""
+    lines = [
+        f'  "{name}": {operator.model_dump_json()}'
+        for name, operator in sorted(table.operators.items())
+    ]
+    body = ",\n".join(lines)
+    text = (
+        f'{{"onnxruntime": "{table.onnxruntime}", "provider": "{table.provider}", "operators": {{\n'
+        f"{body}\n}}}}\n"
+    )
+    FOLDER.mkdir(exist_ok=True)
+    file = FOLDER / f"{table.provider}.json"
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+def onnxruntime_version(toolchain: Toolchain) -> str:
+    """Return the version of the one onnxruntime that ``toolchain`` locks."""
+    for pin in read_lock(toolchain.lock):
+        if pin.name in _FLAVOURS:
+            return str(pin.version)
+    raise EnvironmentUnable(f"{toolchain.lock} locks no onnxruntime", "add it to its requirements")
+
+
+def parse_table(text: str, provider: str, version: str) -> KernelTable:
+    """Return the kernels of ``provider`` in the Markdown ``text``.
+
+    Raises ``ValueError`` for a row that does not have the form the table has had since 2020.
+    """
+    operators: dict[str, Operator] = {}
+    name = ""
+    domain = ""
+    for line in _section(text, provider):
+        found = _DOMAIN.search(line)
+        if found:
+            domain = "" if found["name"] == "ai.onnx" else found["name"]
+            continue
+        cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        if len(cells) != 4 or cells[0] == "Op Name" or set(cells[0]) == {"-"}:
+            continue
+        if cells[0]:
+            name = f"{domain}:{cells[0]}"
+            operators[name] = Operator(signatures=_signatures(cells[1]), kernels=())
+        kernel = _kernel(cells[2], cells[3])
+        known = operators[name]
+        operators[name] = known.model_copy(update={"kernels": (*known.kernels, kernel)})
+    if not operators:
+        raise ValueError(f"no kernels of {provider} in the table")
+    return KernelTable(onnxruntime=version, provider=provider, operators=operators)
+
+
+def _section(text: str, provider: str) -> Iterator[str]:
+    heading = f"## Operators implemented by {_SECTIONS[provider]}ExecutionProvider"
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("## "):
+            inside = line.strip() == heading
+        elif inside and line.startswith("|"):
+            yield line
+
+
+def _signatures(cell: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    forms = []
+    for form in cell.split("<br><br>or<br><br>"):
+        ways: dict[str, list[str]] = {"in": [], "out": []}
+        for found in _PARAMETER.finditer(form):
+            more = "..." if found["name"].endswith("...") else ""
+            ways[found["way"]].append(found["type"] + more)
+        forms.append((tuple(ways["in"]), tuple(ways["out"])))
+    return tuple(forms)
+
+
+def _kernel(versions: str, types: str) -> Kernel:
+    found = _VERSION.match(versions)
+    if found is None:
+        raise ValueError(f"not a range of versions: {versions!r}")
+    if found["from"]:
+        first, last = int(found["from"]), None
+    elif found["only"]:
+        first = last = int(found["only"])
+    else:
+        first, last = int(found["first"]), int(found["last"])
+    taken = {
+        entry["variable"]: tuple(kind.strip() for kind in entry["types"].split(","))
+        for entry in _TYPES.finditer(types)
+    }
+    return Kernel(first=first, last=last, types=taken)
+
+
+def _download(version: str) -> str:
+    url = _SOURCE.format(version=version)
+    try:
+        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:  # noqa: S310 - https, above
+            return str(answer.read().decode("utf-8"))
+    except (urllib.error.URLError, OSError) as error:
+        raise EnvironmentUnable(
+            f"the kernel table of onnxruntime {version} cannot be fetched: {error}",
+            f"fetch {url} and give it with --kernels",
+        ) from None
