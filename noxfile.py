@@ -49,8 +49,19 @@ def define_build(target: str) -> None:
     build_target.__doc__ = f"Build the artifact for the target {target}."
 
 
+def define_check(target: str) -> None:
+    """Define the session `check-TARGET`."""
+
+    @nox.session(name=f"check-{target}")
+    def check_target(session: nox.Session) -> None:
+        command(session, "check", f"--target={target}")
+
+    check_target.__doc__ = f"Check a built artifact where the {target} device is."
+
+
 for name in TARGETS:
     define_build(name)
+    define_check(name)
 
 
 @nox.session

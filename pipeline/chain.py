@@ -113,6 +113,7 @@ def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Input
             metrics[role] = store.result(source.key, source.step).metrics
         else:
             paths[role] = plan.resolve(source.ref)
+            metrics[role] = source.metrics
     return Inputs(
         paths=paths,
         data=step.data,

@@ -46,6 +46,8 @@ class SourceInput(Frozen):
 
     ref: PathRef
     digest: str
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the step that made it measured, where a step did."""
 
 
 class DataInput(Frozen):

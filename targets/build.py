@@ -14,8 +14,12 @@ from pipeline.config.schema import parse_bytes
 from pipeline.events import Event
 from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput
 from pipeline.result import StepResult
-from targets.cache import Cache, CachedStep
+from targets.cache import Cache
+from targets.checked.parcel import pack
+from targets.checked.result import FILE as CHECKED_FILE
+from targets.checked.result import accept, read_checked
 from targets.config.load import LoadedConfig
+from targets.errors import ConfigError
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.planner import Planner
@@ -82,6 +86,9 @@ class Builder:
         self._cache.recover()
         plan = self.plan()
         self._view.planned(plan)
+        if not self._target.device.here:
+            why = self._target.device.absence
+            self._view.say(f"{plan.target}: built, and not verified on its device: {why}")
         if not plan.missing:
             return self._finish(dist, plan, {})
         runtime = self._runtime()
@@ -161,17 +168,31 @@ class Builder:
             for planned in plan.steps
             if planned.cached is not None
         }
-        report = compose(self._loaded, plan, {**cached, **fresh})
-        artifact = self._artifact(plan, work)
-        return BuildOutcome(report, write_dist(dist, report, artifact, self._cache.digests))
+        results = {**cached, **fresh}
+        report = compose(self._loaded, plan, results)
+        brought = dist / plan.build / plan.target / CHECKED_FILE
+        if brought.is_file():
+            report = self._with_checked(report, brought)
+        text = brought.read_text("utf-8") if report.checked is not None else None
 
-    @staticmethod
-    def _artifact(plan: BuildPlan, work: Path | None) -> CachedStep | Path:
+        def complete(folder: Path) -> None:
+            pack(folder, plan, results, lambda source: _output(plan, source.step, work))
+            if text is not None:
+                (folder / CHECKED_FILE).write_text(text, encoding="utf-8")
+
         planned = plan[plan.artifact]
-        if planned.cached is not None or work is None:
-            assert planned.cached is not None  # noqa: S101
-            return planned.cached
-        return work / planned.step.key / OUTPUT_DIR
+        artifact = planned.cached or _output(plan, plan.artifact, work)
+        return BuildOutcome(
+            report, write_dist(dist, report, artifact, self._cache.digests, complete)
+        )
+
+    def _with_checked(self, report: Report, brought: Path) -> Report:
+        """Return ``report`` with what was found on another machine, if it is of these bytes."""
+        try:
+            return accept(report, read_checked(brought), brought)
+        except ConfigError as error:
+            self._view.say(f"not used: {error}")
+            return report
 
     def _say_waiting(self, _key: str) -> None:
         self._view.say("another build works on the same steps; waiting for it to finish")
@@ -220,6 +241,15 @@ def _results(work: Path, ran: Iterable[PlannedStep]) -> dict[str, StepResult]:
         )
         for planned in ran
     }
+
+
+def _output(plan: BuildPlan, name: str, work: Path | None) -> Path:
+    """Return where the output of the step ``name`` lies: in the cache, or still in ``work``."""
+    planned = plan[name]
+    if planned.cached is not None:
+        return planned.cached.output
+    assert work is not None  # noqa: S101 - a step that is not cached has just run
+    return work / planned.step.key / OUTPUT_DIR
 
 
 def _origin(record: ToolchainRecord) -> dict[str, str]:

@@ -104,6 +104,15 @@ def runtime_option(command: Command) -> Command:
     )(command)
 
 
+def require_verified_option(command: Command) -> Command:
+    """Add ``--require-verified``."""
+    return click.option(
+        "--require-verified",
+        is_flag=True,
+        help="Stop before any work where a target's device is not here to verify it.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Add ``--json``."""
     return click.option(
@@ -134,7 +143,7 @@ def load_request(
     """
     chosen = tuple(load_target(name) for name in dict.fromkeys(targets))
     host_named = load_target(host) if host is not None else None
-    loaded = load_config(_shown(config), chosen, Overrides(data=data, model=model))
+    loaded = load_config(shown(config), chosen, Overrides(data=data, model=model))
     platform = platform_for(runtime)
     places = tuple(building_place(target, platform) for target in chosen)
     trainer = host_named or load_target(default_host(platform))
@@ -151,6 +160,6 @@ def console(as_json: bool) -> Console:
     return Console(stderr=as_json, soft_wrap=False)
 
 
-def _shown(path: Path) -> Path:
+def shown(path: Path) -> Path:
     """Return ``path`` as the user would write it: relative to where they stand."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

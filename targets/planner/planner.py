@@ -189,8 +189,6 @@ class Planner:
     def _notes(self) -> list[str]:
         model = self._loaded.config.model
         notes = []
-        if not self._device.here:
-            notes.append(f"built, and not verified on its device: {self._device.absence}")
         if model.trust_remote_code:
             notes.append("trust_remote_code: Python code that comes with the model will run")
         if model.weights == "any":

@@ -10,10 +10,11 @@ from pathlib import Path
 import tomli
 from pydantic import JsonValue
 
-from pipeline.result import Status, StepResult
+from pipeline.result import StepResult
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.model import InputsReport, PassReport, Report, ToolchainReport
+from targets.report.status import overall
 
 
 def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepResult]) -> Report:
@@ -37,19 +38,11 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
         ),
         passes=tuple(_pass(planned, results[planned.step.name]) for planned in plan.steps),
         checks=verdicts,
-        latency=_evidence(checks, "latency"),
-        quality=_evidence(checks, "quality"),
+        latency=evidence(checks, "latency"),
+        quality=evidence(checks, "quality"),
         files=artifact.files,
         notes=plan.notes,
     )
-
-
-def overall(statuses: Iterable[Status]) -> Status:
-    """Return the worst of ``statuses``: failed before unverified before passed."""
-    found = set(statuses)
-    if "failed" in found:
-        return "failed"
-    return "unverified" if "unverified" in found else "passed"
 
 
 def quern_version() -> str:
@@ -74,7 +67,7 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
     )
 
 
-def _evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
+def evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
     """Return the table ``name`` that one of the checks left as evidence."""
     found = next((result.evidence[name] for result in checks if name in result.evidence), {})
     return found if isinstance(found, dict) else {}

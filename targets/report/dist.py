@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from targets.cache import CachedStep, link_tree
 from targets.digests import Digests
+from targets.errors import ConfigError, Problem
 from targets.report.markdown import to_markdown
 from targets.report.model import Report
 
@@ -18,8 +21,16 @@ REPORT_FILE = "report.json"
 MARKDOWN_FILE = "report.md"
 
 
-def write_dist(dist: Path, report: Report, artifact: CachedStep | Path, digests: Digests) -> Path:
+def write_dist(
+    dist: Path,
+    report: Report,
+    artifact: CachedStep | Path,
+    digests: Digests,
+    complete: Callable[[Path], None],
+) -> Path:
     """Put the artifact and its report at ``dist/<build>/<target>`` and return that folder.
+
+    ``complete`` writes what else belongs into it.
 
     The folder is made beside its place and renamed into it; an artifact that is there already,
     with the same bytes, is kept.
@@ -29,6 +40,7 @@ def write_dist(dist: Path, report: Report, artifact: CachedStep | Path, digests:
     source = artifact.output if isinstance(artifact, CachedStep) else artifact
     with FileLock(folder.parent / f".{report.target}.lock"):
         if _is_linked(source, folder / MODEL_DIR):
+            complete(folder)
             _write_reports(folder, report)
             return folder
         fresh = folder.with_name(f".{report.target}.{uuid.uuid4().hex[:8]}")
@@ -37,11 +49,30 @@ def write_dist(dist: Path, report: Report, artifact: CachedStep | Path, digests:
             for file in report.files:
                 if (source / file.path).exists():
                     digests.remember(source / file.path, file.sha256)
+            complete(fresh)
             _write_reports(fresh, report)
             _swap(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+def read_report(folder: Path) -> Report:
+    """Return the report in ``folder``. Raises ``ConfigError`` if there is none."""
+    file = folder / REPORT_FILE
+    try:
+        return Report.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        advice = "give the folder that a build made, as dist/tone/cuda"
+        problem = f"cannot be read: {error}"
+        raise ConfigError([Problem(problem, file, suggestion=advice)]) from None
+
+
+def write_checked(folder: Path, report: Report, name: str, text: str) -> None:
+    """Write the result of checks into ``folder`` as ``name``, and ``report`` with it."""
+    with FileLock(folder.parent / f".{report.target}.lock"):
+        _write(folder / name, text)
+        _write_reports(folder, report)
 
 
 def _is_linked(source: Path, model: Path) -> bool:

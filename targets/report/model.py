@@ -50,6 +50,19 @@ class InputsReport(Frozen):
     weights: str = "safetensors"
 
 
+class CheckedReport(Frozen):
+    """Where the artifact was checked again after it was built."""
+
+    device: str
+    """The target's device; empty where there was none."""
+    system: str
+    runtime: str
+    toolchain: str
+    """Digest of the toolchain that ran the checks."""
+    at: str
+    """Time in UTC, ISO 8601."""
+
+
 class Report(Frozen):
     """The report of one build of one target."""
 
@@ -70,6 +83,8 @@ class Report(Frozen):
     files: tuple[FileDigest, ...]
     """The files of ``model/``."""
     notes: tuple[str, ...] = ()
+    checked: CheckedReport | None = None
+    """Where the checks were run apart from the build, if they were."""
 
     @property
     def size_bytes(self) -> int:

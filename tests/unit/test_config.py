@@ -38,7 +38,9 @@ def test_right_config_loads(project: Project) -> None:
     assert [call.name for call in chain.passes] == ["lora", "merge", "model_builder"]
     assert chain.passes[0].params["r"] == 8
     assert chain.passes[2].params["execution_provider"] == "cpu"
-    assert {call.name for call in chain.checks} == {"graph", "generation", "quality", "latency"}
+    assert {call.name for call in chain.checks} == {
+        *("graph", "numerics", "provider", "generation", "quality", "latency"),
+    }
 
 
 def test_everything_wrong_is_reported_at_once(project: Project) -> None:

@@ -32,14 +32,18 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def make_planner(
-    project: Project, cache: Cache, overrides: Overrides | None = None, lock: Path | None = None
+    project: Project,
+    cache: Cache,
+    overrides: Overrides | None = None,
+    lock: Path | None = None,
+    absence: str = "",
 ) -> Planner:
     target = load_target("cpu")
     toolchain = target.toolchain("linux/amd64")
     if lock is not None:
         toolchain = replace(toolchain, image_dir=lock)
     loaded = load_config(project.config, [target], overrides)
-    place = Place(toolchain, Device("cpu"))
+    place = Place(toolchain, Device("cpu", absence))
     return Planner(loaded, cache, place, place)
 
 
@@ -82,6 +86,9 @@ def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cach
         "generation",
         "quality",
         "latency",
+        "numerics",
+        "provider",
+        "reference",
     }
     assert set(to_run(plan).values()) == {"not built yet"}
     assert plan["lora"].step.key == make_planner(project, cache).plan()["lora"].step.key
@@ -176,3 +183,10 @@ def test_local_model_is_an_input_by_content(project: Project, cache: Cache) -> N
     (folder / "model.safetensors").write_bytes(b"WEIGHTS")
     reasons = replan(project, cache)
     assert reasons["lora"] == "model changed"
+
+
+def test_checks_run_again_where_the_device_is(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    plan = make_planner(project, cache, absence="there is no such device here").plan()
+    assert set(to_run(plan)) == {"generation", "latency", "provider", "quality"}
+    assert plan["latency"].step.absent_device == "there is no such device here"

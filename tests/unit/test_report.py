@@ -10,10 +10,10 @@ from rich.console import Console
 from pipeline.result import FileDigest, Verdict
 from targets.console.summary import print_summary
 from targets.digests import Digests
-from targets.report.compose import overall
 from targets.report.dist import write_dist
 from targets.report.markdown import to_markdown
 from targets.report.model import InputsReport, PassReport, Report, ToolchainReport
+from targets.report.status import overall
 
 ACCURACY = Verdict(
     name="accuracy", status="passed", value=0.934, limit=0.9, relation=">=", unit="share"
@@ -66,6 +66,10 @@ def make_artifact(folder: Path, text: str = "graph") -> Path:
     return folder
 
 
+def nothing_more(_folder: Path) -> None:
+    """Complete a folder that holds all it needs."""
+
+
 def test_worst_status_wins() -> None:
     assert overall(["passed", "unverified", "failed"]) == "failed"
     assert overall(["passed", "unverified"]) == "unverified"
@@ -75,13 +79,13 @@ def test_worst_status_wins() -> None:
 def test_dist_is_linked_and_replaced_whole(tmp_path: Path) -> None:
     digests = Digests(tmp_path / "digests.sqlite")
     first = make_artifact(tmp_path / "first")
-    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), first, digests)
+    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), first, digests, nothing_more)
     assert (folder / "model" / "model.onnx").samefile(first / "model.onnx")
     assert json.loads((folder / "report.json").read_text())["status"] == "passed"
 
     second = make_artifact(tmp_path / "second", "another graph")
     (second / "more.txt").write_text("x")
-    write_dist(tmp_path / "dist", make_report(ACCURACY, SLOW), second, digests)
+    write_dist(tmp_path / "dist", make_report(ACCURACY, SLOW), second, digests, nothing_more)
     assert (folder / "model" / "model.onnx").read_text() == "another graph"
     assert json.loads((folder / "report.json").read_text())["status"] == "failed"
     assert {path.name for path in folder.parent.iterdir()} == {"cpu", ".cpu.lock"}
@@ -90,9 +94,9 @@ def test_dist_is_linked_and_replaced_whole(tmp_path: Path) -> None:
 def test_unchanged_artifact_keeps_its_files(tmp_path: Path) -> None:
     digests = Digests(tmp_path / "digests.sqlite")
     artifact = make_artifact(tmp_path / "artifact")
-    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests)
+    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
     changed_at = (artifact / "model.onnx").stat().st_ctime_ns
-    write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests)
+    write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
     assert (folder / "model" / "model.onnx").stat().st_ctime_ns == changed_at
 
 

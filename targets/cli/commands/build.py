@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from targets.build import Builder, BuildOutcome, View
 from targets.cli import options
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
 @options.target_option
 @options.runtime_option
 @options.place_options
-@click.option(
-    "--require-verified",
-    is_flag=True,
-    help="Stop before any work where a target's device is not here to verify it.",
-)
+@options.require_verified_option
 @options.json_option
 def command(
     config: Path,
@@ -53,8 +50,8 @@ def command(
     store = options.open_cache(cache)
     console = options.console(as_json)
     outcomes = []
-    with _view(console) as view:
-        start_runtime = _runtime_once(runtime, store.root, view)
+    with show_view(console) as view:
+        start_runtime = runtime_once(runtime, store.root, view)
         for place in request.places:
             started = time.monotonic()
             builder = Builder(request.loaded, store, place, request.host, start_runtime, view)
@@ -68,7 +65,7 @@ def command(
         )
 
 
-def _runtime_once(requested: Choice, cache_root: Path, view: View) -> Callable[[], Runtime]:
+def runtime_once(requested: Choice, cache_root: Path, view: View) -> Callable[[], Runtime]:
     """Return a function that chooses the runtime at its first call and keeps it."""
 
     @once
@@ -81,7 +78,8 @@ def _runtime_once(requested: Choice, cache_root: Path, view: View) -> Callable[[
     return start
 
 
-def _view(console: Console) -> AbstractContextManager[View]:
+def show_view(console: Console) -> AbstractContextManager[View]:
+    """Return the view for ``console``: live on a terminal, else plain lines."""
     if console.is_terminal and not os.environ.get("CI"):
         from targets.console.live import LiveView
 
@@ -98,8 +96,13 @@ def _show(console: Console, outcomes: list[tuple[BuildOutcome, float]], as_json:
         if as_json:
             click.echo(outcome.report.model_dump_json(indent=2))
         else:
-            print_summary(console, outcome.report, _relative(outcome.folder), seconds)
-
-
-def _relative(path: Path) -> Path:
-    return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
+            print_summary(console, outcome.report, options.shown(outcome.folder), seconds)
+    unverified = [outcome for outcome, _ in outcomes if outcome.report.status == "unverified"]
+    for outcome in unverified:
+        target, folder = outcome.report.target, options.shown(outcome.folder)
+        console.print(
+            f"[yellow]{target} is unverified[/]: where its device is, run "
+            f"`nox -s check-{target} -- {escape(str(folder))}`",
+            highlight=False,
+            soft_wrap=True,
+        )

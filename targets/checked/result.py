@@ -1,0 +1,90 @@
+"""``checked.json``: what the checks found where the device is, and how a report takes it in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from pipeline.model import Frozen
+from pipeline.result import FileDigest, Verdict
+from targets.errors import ConfigError, Problem
+from targets.report.model import CheckedReport, Report
+from targets.report.status import overall
+
+FILE = "checked.json"
+
+
+class Checked(Frozen):
+    """The result of one run of the checks, bound to the bytes it was made for."""
+
+    schema_version: Literal[1] = 1
+    build: str
+    target: str
+    files: tuple[FileDigest, ...]
+    """The artifact's files, as they were when checked."""
+    where: CheckedReport
+    checks: tuple[Verdict, ...]
+    latency: dict[str, JsonValue] = Field(default_factory=dict)
+    quality: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+def read_checked(file: Path) -> Checked:
+    """Return the result in ``file``. Raises ``ConfigError`` if there is none or it is not one."""
+    try:
+        return Checked.model_validate_json(file.read_bytes())
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except ValidationError as error:
+        found = error.errors()[0]
+        problem = f"is no result of checks: {'.'.join(map(str, found['loc']))}: {found['msg']}"
+    raise ConfigError([Problem(problem, file, suggestion="`nox -s check-TARGET` makes it")])
+
+
+def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> list[str]:
+    """Return the files in which the two differ; none if they are the same bytes."""
+    ours = {file.path: file.sha256 for file in built}
+    theirs = {file.path: file.sha256 for file in checked}
+    return sorted(
+        path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path)
+    )
+
+
+def accept(report: Report, checked: Checked, file: Path) -> Report:
+    """Return ``report`` with what was found elsewhere.
+
+    A verdict that was ``unverified`` becomes what it was found to be; one that failed there fails.
+    Raises ``ConfigError`` where the result is of other bytes, or of another target.
+    """
+    differing = other_bytes(report.files, checked.files)
+    if differing or checked.target != report.target:
+        what = f"other bytes ({', '.join(differing)})" if differing else f"{checked.target}"
+        problem = f"was made for {what}, not for this {report.build} artifact of {report.target}"
+        advice = "run the checks on this artifact"
+        raise ConfigError([Problem(problem, file, suggestion=advice)])
+    found = {verdict.name: verdict for verdict in checked.checks}
+    verdicts = [_better(verdict, found.get(verdict.name)) for verdict in report.checks]
+    known = {verdict.name for verdict in report.checks}
+    verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
+    return report.model_copy(
+        update={
+            "checks": tuple(verdicts),
+            "status": overall(verdict.status for verdict in verdicts),
+            "latency": checked.latency or report.latency,
+            "quality": _quality(report, checked),
+            "checked": checked.where,
+        }
+    )
+
+
+def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:
+    if theirs is None or theirs.status == "unverified":
+        return ours
+    return theirs if ours.status == "unverified" or theirs.status == "failed" else ours
+
+
+def _quality(report: Report, checked: Checked) -> dict[str, JsonValue]:
+    """Return the figures of the device where it was there: they are the users'."""
+    return checked.quality if checked.where.device and checked.quality else report.quality

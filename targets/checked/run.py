@@ -1,0 +1,98 @@
+"""Runs the checks of an artifact folder alone, in its target's toolchain on this machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pipeline.config.schema import Resources
+from pipeline.plan import RESULT_FILE, Plan
+from pipeline.result import FileDigest, StepResult
+from targets.build import View, threads
+from targets.cache import Cache
+from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
+from targets.checked.result import Checked, other_bytes
+from targets.errors import CheckFailed
+from targets.place import Place
+from targets.report.compose import evidence
+from targets.report.dist import MODEL_DIR
+from targets.report.model import CheckedReport
+from targets.runtimes.runtime import Mount, RunRequest, Runtime
+
+
+def artifact_files(folder: Path, cache: Cache) -> tuple[FileDigest, ...]:
+    """Return the digests of the model files in the artifact folder as they are now."""
+    model = folder / MODEL_DIR
+    paths = sorted(path for path in model.rglob("*") if path.is_file())
+    names = [path.relative_to(model).as_posix() for path in paths]
+    return tuple(
+        FileDigest(path=name, bytes=path.stat().st_size, sha256=digest)
+        for name, path, digest in zip(names, paths, cache.digests.files(paths), strict=True)
+    )
+
+
+def require_built_bytes(folder: Path, parcel: Parcel, files: tuple[FileDigest, ...]) -> None:
+    """Raise ``CheckFailed`` if the artifact in ``folder`` is not what was built."""
+    differing = other_bytes(parcel.files, files)
+    if differing:
+        raise CheckFailed(
+            f"{folder / MODEL_DIR} is not what was built: {', '.join(differing)}",
+            "copy the folder again, or build the artifact again",
+        )
+
+
+def run_checks(
+    folder: Path,
+    parcel: Parcel,
+    place: Place,
+    start_runtime: Callable[[], Runtime],
+    cache: Cache,
+    view: View,
+) -> Checked:
+    """Return what the checks found. Nothing but ``folder`` and the toolchain is read.
+
+    Raises ``CheckFailed`` before any work if the artifact is not what was built.
+    """
+    files = artifact_files(folder, cache)
+    require_built_bytes(folder, parcel, files)
+    runtime = start_runtime()
+    record = runtime.prepare(place.toolchain, view.say)
+    here = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
+    steps = tuple(step.model_copy(update=here) for step in parcel.steps)
+    cache.objects.mkdir(parents=True, exist_ok=True)
+    with cache.scratch_folder() as work:
+        runtime.run(
+            place.toolchain,
+            RunRequest(
+                plan=Plan(build=parcel.build, steps=steps, threads=threads(Resources())),
+                mounts=(
+                    Mount("work", work, writable=True),
+                    Mount(ARTIFACT_ROOT, folder / MODEL_DIR),
+                    Mount(ROOT, folder / FOLDER),
+                ),
+                log=cache.root / "logs" / f"check-{parcel.build}-{parcel.target}.log",
+                device=place.device.kind if place.device.here else "cpu",
+            ),
+            view.event,
+        )
+        results = [
+            StepResult.model_validate_json((work / step.key / RESULT_FILE).read_bytes())
+            for step in steps
+        ]
+    return Checked(
+        build=parcel.build,
+        target=parcel.target,
+        files=files,
+        where=CheckedReport(
+            device=place.device.description if place.device.here else "",
+            system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+            runtime=record.runtime,
+            toolchain=place.toolchain.digest,
+            at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        ),
+        checks=tuple(verdict for result in results for verdict in result.verdicts),
+        latency=evidence(results, "latency"),
+        quality=evidence(results, "quality"),
+    )

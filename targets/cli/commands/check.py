@@ -1,0 +1,86 @@
+"""``check``: prove a built artifact where its device is, from its folder alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from targets.checked.parcel import unpack
+from targets.checked.result import FILE, Checked, accept, read_checked
+from targets.checked.run import artifact_files, require_built_bytes, run_checks
+from targets.cli import options
+from targets.cli.commands.build import runtime_once, show_view
+from targets.errors import CheckFailed, ConfigError, Problem
+from targets.place import place_of, require_devices
+from targets.report.dist import read_report, write_checked
+from targets.runtimes.platform import Choice, platform_for
+from targets.target import load_target
+
+
+@click.command("check", short_help="Check a built artifact where its device is.")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--target", metavar="NAME", help="Refuse an artifact of another target.")
+@click.option(
+    "--result",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take in a checked.json made on another machine instead of running anything.",
+)
+@options.runtime_option
+@options.cache_option
+@options.require_verified_option
+@options.json_option
+def command(
+    folder: Path,
+    target: str | None,
+    result: Path | None,
+    runtime: Choice,
+    cache: Path | None,
+    require_verified: bool,
+    as_json: bool,
+) -> None:
+    """Run the checks of FOLDER (dist/BUILD/TARGET), and nothing else, on this machine.
+
+    Needs only that folder: copy it to the machine with the device. The result is written into it
+    as checked.json. Back beside the artifact, --result takes that file into the report, where
+    unverified becomes passed or failed.
+    """
+    folder = folder.absolute()
+    parcel = unpack(folder)
+    if target is not None and target != parcel.target:
+        problem = f"holds an artifact of {parcel.target}, not of {target}"
+        advice = f"use `nox -s check-{parcel.target}`"
+        raise ConfigError([Problem(problem, folder, suggestion=advice)])
+    store = options.open_cache(cache)
+    console = options.console(as_json)
+    started = time.monotonic()
+    if result is not None:
+        checked = read_checked(result)
+        require_built_bytes(folder, parcel, artifact_files(folder, store))
+        file = result
+    else:
+        place = place_of(load_target(parcel.target), platform_for(runtime))
+        if require_verified:
+            require_devices([place])
+        with show_view(console) as view:
+            start = runtime_once(runtime, store.root, view)
+            checked = run_checks(folder, parcel, place, start, store, view)
+        file = folder / FILE
+    _finish(folder, checked, file, console, time.monotonic() - started, as_json)
+
+
+def _finish(
+    folder: Path, checked: Checked, file: Path, console: Console, seconds: float, as_json: bool
+) -> None:
+    from targets.console.summary import print_summary
+
+    report = accept(read_report(folder), checked, file)
+    write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
+    if as_json:
+        click.echo(report.model_dump_json(indent=2))
+    else:
+        print_summary(console, report, options.shown(folder), seconds)
+    if report.status == "failed":
+        raise CheckFailed(f"a check failed for {report.target}", f"{folder / FILE} says which")

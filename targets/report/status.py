@@ -1,0 +1,15 @@
+"""One status from many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.result import Status
+
+
+def overall(statuses: Iterable[Status]) -> Status:
+    """Return the worst of ``statuses``: failed before unverified before passed."""
+    found = set(statuses)
+    if "failed" in found:
+        return "failed"
+    return "unverified" if "unverified" in found else "passed"

@@ -1,0 +1,97 @@
+"""The committed toolchains: their locks, and what the host knows of the builders inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.onnx.kernels.table import read_table
+from targets.devices.nvidia import cuda_of
+from targets.target import load_target, target_names
+from targets.toolchain.builder_options import builder_pin, read_builder_options
+from targets.toolchain.image import installer
+from targets.toolchain.requirements import read_lock
+from targets.toolchain.toolchain import Toolchain
+
+RUNTIMES = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"}
+BUILDERS = {"onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml"}
+
+
+def toolchains() -> Iterator[Toolchain]:
+    for name in target_names():
+        target = load_target(name)
+        for platform in target.platforms:
+            yield target.toolchain(platform)
+
+
+def names_of(toolchain: Toolchain) -> set[str]:
+    return {str(pin.name) for pin in read_lock(toolchain.lock)}
+
+
+def title(toolchain: Toolchain) -> str:
+    return f"{toolchain.target}-{toolchain.platform.replace('/', '-')}"
+
+
+@pytest.mark.parametrize("toolchain", toolchains(), ids=title)
+def test_no_two_flavours_of_onnxruntime_meet(toolchain: Toolchain) -> None:
+    names = names_of(toolchain)
+    assert len(names & RUNTIMES) == 1
+    assert len(names & BUILDERS) == 1
+    flavours = {name.rpartition("-")[2] for name in names & (RUNTIMES | BUILDERS)}
+    assert flavours <= {"onnxruntime", "genai"} or flavours in ({"gpu", "cuda"}, {"directml"})
+
+
+@pytest.mark.parametrize("toolchain", toolchains(), ids=title)
+def test_each_lock_is_for_its_platform_and_complete(toolchain: Toolchain) -> None:
+    first = toolchain.lock.read_text().splitlines()[0]
+    assert first.endswith(
+        f"from {toolchain.requirements} for CPython 3.11 on {toolchain.platform}."
+    )
+    asked = {
+        line.partition("=")[0].partition("[")[0]
+        for line in (toolchain.image_dir / toolchain.requirements).read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    assert asked <= names_of(toolchain)
+    assert read_lock(installer(toolchain).lock)
+
+
+def test_cuda_is_of_one_major_version_throughout() -> None:
+    toolchain = load_target("cuda").toolchain("linux/amd64")
+    pins = {str(pin.name): pin.version for pin in read_lock(toolchain.lock)}
+    assert cuda_of(toolchain).major == 13
+    assert pins["torch"].local is None, "a torch for another device"
+    majors = {
+        version.major
+        for name, version in pins.items()
+        if name in ("nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cuda-nvrtc", "cuda-toolkit")
+    }
+    assert majors == {13}
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_the_builder_options_are_those_of_the_locked_builder(name: str) -> None:
+    target = load_target(name)
+    platform = next(name for name, rules in target.platforms.items() if rules.builds)
+    toolchain = target.toolchain(platform)
+    known, pin = read_builder_options(toolchain.image_dir), builder_pin(toolchain)
+    assert (known.package, known.version) == (str(pin.name), str(pin.version))
+    assert ("block_size" in known.options) != ("int4_block_size" in known.options)
+
+
+def test_directml_is_built_by_the_generation_that_runs_it() -> None:
+    target = load_target("directml")
+    built, run = (
+        {str(pin.name).removesuffix("-directml"): pin.version for pin in read_lock(chain.lock)}
+        for chain in (target.toolchain("linux/amd64"), target.toolchain("windows/amd64"))
+    )
+    for package in ("onnxruntime", "onnxruntime-genai"):
+        assert built[package] == run[package]
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_there_is_a_kernel_table_of_every_provider(name: str) -> None:
+    table = read_table(load_target(name).execution_provider)
+    assert table is not None
+    assert "com.microsoft:MatMulNBits" in table.operators
