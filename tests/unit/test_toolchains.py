@@ -18,11 +18,14 @@ RUNTIMES = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"}
 BUILDERS = {"onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml"}
 
 
-def toolchains() -> Iterator[Toolchain]:
+def _toolchains() -> Iterator[Toolchain]:
     for name in target_names():
         target = load_target(name)
         for platform in target.platforms:
             yield target.toolchain(platform)
+
+
+TOOLCHAINS = list(_toolchains())
 
 
 def names_of(toolchain: Toolchain) -> set[str]:
@@ -33,7 +36,7 @@ def title(toolchain: Toolchain) -> str:
     return f"{toolchain.target}-{toolchain.platform.replace('/', '-')}"
 
 
-@pytest.mark.parametrize("toolchain", toolchains(), ids=title)
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=title)
 def test_no_two_flavours_of_onnxruntime_meet(toolchain: Toolchain) -> None:
     names = names_of(toolchain)
     assert len(names & RUNTIMES) == 1
@@ -42,7 +45,7 @@ def test_no_two_flavours_of_onnxruntime_meet(toolchain: Toolchain) -> None:
     assert flavours <= {"onnxruntime", "genai"} or flavours in ({"gpu", "cuda"}, {"directml"})
 
 
-@pytest.mark.parametrize("toolchain", toolchains(), ids=title)
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=title)
 def test_each_lock_is_for_its_platform_and_complete(toolchain: Toolchain) -> None:
     first = toolchain.lock.read_text().splitlines()[0]
     assert first.endswith(
