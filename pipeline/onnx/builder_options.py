@@ -8,6 +8,7 @@ by which it looks something up in ``extra_options``.
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -119,7 +120,8 @@ def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
         elif _FORMER.get(name) in known:
             found[_FORMER[name]] = value
         else:
-            unknown.append(name)
+            near = difflib.get_close_matches(name, known, n=1)
+            unknown.append(f"{name} (did you mean '{near[0]}'?)" if near else name)
     if unknown:
         raise StepError(
             f"this onnxruntime_genai does not know the option(s) {', '.join(unknown)}; "

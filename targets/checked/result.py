@@ -56,6 +56,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
     """Return ``report`` with what was found elsewhere.
 
     A verdict that was ``unverified`` becomes what it was found to be; one that failed there fails.
+    An earlier result that was taken in is replaced.
     Raises ``ConfigError`` where the result is of other bytes, or of another target.
     """
     differing = other_bytes(report.files, checked.files)
@@ -65,8 +66,9 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
         advice = "run the checks on this artifact"
         raise ConfigError([Problem(problem, file, suggestion=advice)])
     found = {verdict.name: verdict for verdict in checked.checks}
-    verdicts = [_better(verdict, found.get(verdict.name)) for verdict in report.checks]
-    known = {verdict.name for verdict in report.checks}
+    built = report.checks_as_built or report.checks
+    verdicts = [_better(verdict, found.get(verdict.name)) for verdict in built]
+    known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
     return report.model_copy(
         update={
@@ -75,6 +77,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
             "latency": checked.latency or report.latency,
             "quality": _quality(report, checked),
             "checked": checked.where,
+            "checks_as_built": built,
         }
     )
 

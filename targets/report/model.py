@@ -85,6 +85,8 @@ class Report(Frozen):
     notes: tuple[str, ...] = ()
     checked: CheckedReport | None = None
     """Where the checks were run apart from the build, if they were."""
+    checks_as_built: tuple[Verdict, ...] = ()
+    """Then: the verdicts of the build itself."""
 
     @property
     def size_bytes(self) -> int:

@@ -110,6 +110,18 @@ def _wrong_k(folder: Path) -> None:
     _save(folder, model)
 
 
+def _no_kernel(folder: Path) -> None:
+    """Make one product an operator that ONNX Runtime knows and DirectML has no kernel for."""
+    model = _graph(folder)
+    node = next(node for node in model.graph.node if node.op_type == "Sigmoid")
+    node.op_type = "Erf"
+    double = onnx.TensorProto.DOUBLE
+    for value in model.graph.value_info:
+        if value.name in (*node.input, *node.output):
+            value.type.tensor_type.elem_type = double
+    _save(folder, model)
+
+
 def _head_on_first_layer(folder: Path) -> None:
     """What the builder does by itself to a model whose layer has the vocabulary's size."""
     model = _graph(folder)
@@ -198,6 +210,7 @@ _FAULTS = {
     "missing_data": _missing_data,
     "nan_scale": _nan_scale,
     "no_end": _model("eos_token_id", []),
+    "no_kernel": _no_kernel,
     "no_turn_end": _model("eos_token_id", 1),
     "offset_beyond": _offset_beyond,
     "outside": _outside,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -285,3 +286,15 @@ def test_engine_that_stops_is_named(
     assert "last finished step" in caught.value.hint
     (left,) = containers(engine, tmp_path)
     engine.containers.get(left).remove(force=True)
+
+
+def test_an_engine_without_nvidias_runtime_says_what_to_install(
+    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+) -> None:
+    if "nvidia" in engine.info()["Runtimes"]:
+        pytest.skip("this engine can give containers a GPU")
+    wanted = replace(request(tmp_path, {"do": "look"}), device="cuda")
+    with pytest.raises(EnvironmentUnable, match="cannot give a container the GPU") as caught:
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+    assert "nvidia-container-toolkit" in caught.value.hint
+    assert containers(engine, tmp_path) == []

@@ -1,0 +1,150 @@
+"""Artifacts for devices that are not here: what the CPU provider and the kernel tables prove."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.plan import Step, StepInput
+from pipeline.result import Verdict
+from tests.integration import plans
+
+ABSENT = "there is no such device in this test"
+PROVIDERS = ("cpu", "cuda", "dml")
+OTHERS = ("cuda", "dml")
+
+
+@pytest.fixture(scope="module")
+def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build one checkpoint for every provider and run the checks as if no device were here."""
+    material = tmp_path_factory.mktemp("material")
+    script = plans.HERE / "tiny_model.py"
+    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
+    work = tmp_path_factory.mktemp("providers") / "work"
+    model = {"model": plans.CHECKPOINT}
+    builds = [
+        plans.step("reference", "pass", model, data=plans.TONES),
+        plans.step("evaluate", "pass", model, data=plans.TONES),
+        *(
+            plans.step(name, "pass", model, {"execution_provider": name}, type="model_builder")
+            for name in PROVIDERS
+        ),
+        plans.step(
+            "options",
+            "pass",
+            model,
+            {"execution_provider": "cuda", "cuda_graph": True, "bf16_io": True},
+            type="model_builder",
+        ),
+    ]
+    plans.must_run(toolchain_python, work, material, builds)
+    for fault, name in (("no_kernel", "dml"), ("scrambled_weights", "cuda")):
+        shutil.copytree(work / name, work / fault)
+        faults = [str(toolchain_python), str(plans.HERE / "faults.py"), str(work), fault]
+        subprocess.run(faults, check=True)
+    limits = {"first_token_ms": 1000.0, "token_ms": 100.0}
+    checks = [
+        check
+        for name in PROVIDERS
+        for check in (
+            judged("provider", name),
+            judged("numerics", name),
+            judged("generation", name, data=plans.TONES),
+            judged("quality", name, params={"min_accuracy": 0.9}, data=plans.TONES),
+            judged("latency", name, params=limits, data=plans.TONES),
+        )
+    ]
+    checks += [
+        judged("provider", "no_kernel"),
+        judged("provider", "options"),
+        judged("numerics", "scrambled_weights"),
+        # The toolchain has no CUDA: where the plan says that the device is here, that is a failure.
+        judged("provider", "cuda", absent="", name="pretended"),
+    ]
+    plans.must_run(toolchain_python, work, material, checks)
+    return work
+
+
+def judged(
+    kind: str,
+    artifact: str,
+    params: dict[str, Any] | None = None,
+    data: Any = None,
+    absent: str | None = None,
+    name: str | None = None,
+) -> Step:
+    """Return the check ``kind`` of ``artifact``."""
+    inputs: dict[str, Any] = {"artifact": plans.made_by(artifact)}
+    if kind == "numerics":
+        inputs["reference"] = plans.made_by("reference")
+    if kind == "quality":
+        answers: StepInput = plans.made_by("evaluate")
+        inputs |= {"base_answers": answers, "tuned_answers": answers}
+    if absent is None:
+        absent = "" if artifact == "cpu" else ABSENT
+    step = plans.step(name or f"{kind}-{artifact}", "check", inputs, params, data, type=kind)
+    return step.model_copy(update={"absent_device": absent})
+
+
+def verdicts(work: Path, name: str) -> dict[str, Verdict]:
+    return {verdict.name: verdict for verdict in plans.result(work, name).verdicts}
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("kind", ["numerics", "generation", "quality"])
+def test_what_needs_no_device_is_proven(work: Path, kind: str, name: str) -> None:
+    found = verdicts(work, f"{kind}-{name}")
+    assert found
+    assert all(verdict.status == "passed" for verdict in found.values()), found
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_node_has_a_kernel(work: Path, name: str) -> None:
+    coverage = verdicts(work, f"provider-{name}")["kernel_coverage"]
+    assert (coverage.status, coverage.value) == ("passed", 0)
+    assert f"have a {name} kernel" in coverage.detail
+
+
+def test_the_provider_is_seen_to_run_where_it_is(work: Path) -> None:
+    ran = verdicts(work, "provider-cpu")["ran_on_provider"]
+    assert ran.status == "passed"
+    evidence: Any = plans.result(work, "provider-cpu").evidence["provider"]
+    assert evidence["nodes"].keys() == {"CPUExecutionProvider"}
+    assert evidence["nodes"]["CPUExecutionProvider"] > 10
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_needs_the_device_is_unverified_with_the_reason(work: Path, name: str) -> None:
+    found = verdicts(work, f"latency-{name}") | verdicts(work, f"provider-{name}")
+    del found["kernel_coverage"]
+    assert found.keys() == {"first_token_ms", "token_ms", "ran_on_provider"}
+    assert {(item.status, item.detail) for item in found.values()} == {("unverified", ABSENT)}
+
+
+def test_a_node_without_a_kernel_is_found(work: Path) -> None:
+    coverage = verdicts(work, "provider-no_kernel")["kernel_coverage"]
+    # Failed by a table as new as the runtime, unverified by an older one; never passed.
+    assert coverage.status != "passed"
+    assert "Erf" in coverage.detail
+
+
+def test_numerics_catches_scrambled_weights(work: Path) -> None:
+    assert "logits_error" in plans.failed_verdicts(work, "numerics-scrambled_weights")
+
+
+def test_a_provider_that_cannot_run_fails_where_its_device_is_said_to_be(work: Path) -> None:
+    assert verdicts(work, "pretended").keys() & plans.failed_verdicts(work, "pretended").keys()
+
+
+def test_cuda_options_reach_the_artifact(work: Path) -> None:
+    import json
+
+    config = json.loads((work / "options" / "output" / "genai_config.json").read_text())
+    (provider,) = config["model"]["decoder"]["session_options"]["provider_options"]
+    assert provider["cuda"]["enable_cuda_graph"] == "1"
+    coverage = verdicts(work, "provider-options")["kernel_coverage"]
+    assert coverage.detail

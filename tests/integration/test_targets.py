@@ -1,0 +1,144 @@
+"""Several targets from one fine-tune, and an artifact checked apart from where it was built."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.command import Quern, Ran
+from tests.integration.test_build import quick_project
+
+
+@dataclass(frozen=True)
+class Built:
+    """Artifacts of the targets cpu and directml, and what the terminal showed."""
+
+    dist: Path
+    ran: Ran
+
+    def report(self, target: str) -> dict[str, Any]:
+        found = json.loads((self.dist / "small" / target / "report.json").read_text())
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture(scope="module")
+def built(quern: Quern, tmp_path_factory: pytest.TempPathFactory, docker_client: object) -> Built:
+    assert docker_client is not None
+    folder = tmp_path_factory.mktemp("targets")
+    project = quick_project(folder / "project", seed=5)
+    dist = folder / "dist"
+    options = ["--config", str(project.config), "--dist", str(dist), "--runtime", "docker"]
+    ran = quern("build", "--target", "cpu", "--target", "directml", *options)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    return Built(dist, ran)
+
+
+@pytest.fixture
+def away(built: Built, tmp_path: Path) -> Path:
+    """Return a copy of the directml artifact's folder, as on another machine."""
+    return Path(shutil.copytree(built.dist / "small" / "directml", tmp_path / "away"))
+
+
+def statuses(report: dict[str, Any]) -> dict[str, str]:
+    return {check["name"]: check["status"] for check in report["checks"]}
+
+
+pytestmark = pytest.mark.engine
+
+
+def test_one_training_run_feeds_both_targets(built: Built) -> None:
+    reports = [built.report(target) for target in ("cpu", "directml")]
+    first, second = ({step["name"]: step for step in report["passes"]} for report in reports)
+    for shared in ("pretrain", "lora", "merge", "reference", "evaluate-tuned"):
+        assert first[shared]["key"] == second[shared]["key"]
+        assert second[shared]["cached"]
+    assert first["model_builder"]["key"] != second["model_builder"]["key"]
+    versions = [report["toolchain"]["versions"] for report in reports]
+    assert versions[0]["onnxruntime-genai"] != versions[1]["onnxruntime-genai"] == "0.13.1"
+
+
+def test_what_is_not_proven_is_said_in_report_and_on_the_screen(built: Built) -> None:
+    report = built.report("directml")
+    assert report["status"] == "unverified"
+    found = statuses(report)
+    waiting = {name for name, status in found.items() if status == "unverified"}
+    assert waiting == {"first_token_ms", "token_ms", "ran_on_provider"}
+    assert found["kernel_coverage"] == found["logits_error"] == found["tokenizer"] == "passed"
+    assert "DirectML runs on Windows only" in built.ran.stdout
+    assert "directml is unverified" in built.ran.stdout
+
+
+def test_the_folder_alone_is_checked_and_the_result_written_beside_it(
+    quern: Quern, away: Path
+) -> None:
+    ran = quern("check", str(away), "--target", "directml", "--runtime", "docker")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    checked = json.loads((away / "checked.json").read_text())
+    names = {check["name"]: check["status"] for check in checked["checks"]}
+    assert names["logits_error"] == names["kernel_coverage"] == "passed"
+    assert names["ran_on_provider"] == "unverified"
+    assert json.loads((away / "report.json").read_text())["status"] == "unverified"
+
+
+def test_a_result_from_the_device_turns_unverified_into_what_it_found(
+    quern: Quern, built: Built, away: Path
+) -> None:
+    assert quern("check", str(away), "--runtime", "docker").code == 0
+    result = away / "checked.json"
+    # What a Windows machine would have written, which these tests do not have.
+    checked = json.loads(result.read_text())
+    checked["where"]["device"] = "a DirectX 12 GPU"
+    for check in checked["checks"]:
+        if check["status"] == "unverified":
+            check |= {"status": "passed", "value": 1.0, "limit": 100.0, "relation": "<="}
+    result.write_text(json.dumps(checked))
+
+    home = built.dist / "small" / "directml"
+    took = quern("check", str(home), "--result", str(result))
+    assert took.code == 0, took.stdout + took.stderr
+    assert built.report("directml")["status"] == "passed"
+    assert built.report("directml")["checked"]["device"] == "a DirectX 12 GPU"
+
+    checked["checks"][-1] |= {"status": "failed", "detail": "planted"}
+    result.write_text(json.dumps(checked))
+    failed = quern("check", str(home), "--result", str(result))
+    assert failed.code == 3
+    assert built.report("directml")["status"] == "failed"
+
+    checked["checks"][-1] |= {"status": "passed"}
+    result.write_text(json.dumps(checked))
+    assert quern("check", str(home), "--result", str(result)).code == 0
+    assert built.report("directml")["status"] == "passed"
+
+
+def test_a_result_for_other_bytes_is_refused(quern: Quern, built: Built, away: Path) -> None:
+    assert quern("check", str(away), "--runtime", "docker").code == 0
+    other = built.dist / "small" / "cpu"
+    before = (other / "report.json").read_bytes()
+    ran = quern("check", str(other), "--result", str(away / "checked.json"))
+    assert ran.code == 2
+    assert "was made for other bytes" in ran.stderr
+    assert (other / "report.json").read_bytes() == before
+
+
+def test_changed_bytes_are_found_before_any_work(quern: Quern, away: Path) -> None:
+    model = away / "model" / "model.onnx.data"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    ran = quern("check", str(away), "--runtime", "docker")
+    assert ran.code == 3
+    assert "is not what was built: model.onnx.data" in ran.stderr
+    assert not (away / "checked.json").exists()
+
+
+def test_an_artifact_of_another_target_is_refused(quern: Quern, away: Path) -> None:
+    ran = quern("check", str(away), "--target", "cpu")
+    assert ran.code == 2
+    assert "use `nox -s check-directml`" in ran.stderr
