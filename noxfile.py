@@ -156,7 +156,9 @@ def python_with(session: nox.Session, lock_file: str) -> str:
     locked = PROJECT / lock_file
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = ENVIRONMENTS / f"{locked.stem.replace('requirements', 'quern')}-{version}"
-    python, stamp = folder / "bin" / "python", folder / "complete"
+    windows = sys.platform == "win32"
+    python = folder / ("Scripts/python.exe" if windows else "bin/python")
+    stamp = folder / "complete"
     wanted = hashlib.sha256(locked.read_bytes()).hexdigest()
     with FileLock(ENVIRONMENTS / f"{folder.name}.lock"):
         if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
@@ -177,5 +179,5 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
     except nox.command.CommandFailed:
         sys.exit(ENVIRONMENT_UNABLE)
     # Found from any folder, and never confused with what that folder holds.
-    site_packages = next(folder.glob("lib/python*/site-packages"))
+    (site_packages,) = (path for path in folder.glob("[Ll]ib/**/site-packages") if path.is_dir())
     (site_packages / "quern.pth").write_text(f"{PROJECT}\n")

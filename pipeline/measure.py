@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import resource
+import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +24,7 @@ LIBRARIES = (
     "onnxruntime-directml",
     "onnxruntime-genai",
     "onnxruntime-genai-cuda",
+    "onnxruntime-genai-directml",
     "onnxruntime-gpu",
     "peft",
     "pydantic",
@@ -37,7 +38,8 @@ LIBRARIES = (
 class PeakMemory:
     """Peak resident set of this process since it was made, with the largest child that ended.
 
-    Where the kernel does not let the peak be reset, it is the peak since the process began.
+    Where the kernel does not let the peak be reset, it is the peak since the process began; nought
+    on Windows, which keeps no such figure.
     """
 
     def __init__(self) -> None:
@@ -65,8 +67,17 @@ def _own_peak() -> int:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _usage(children=False)
 
 
 def _largest_child() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return _usage(children=True)
+
+
+def _usage(children: bool) -> int:
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
+    return resource.getrusage(who).ru_maxrss * 1024

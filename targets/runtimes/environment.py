@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,9 +33,18 @@ def process_environment(
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONNOUSERSITE": "1",
+        **_windows_needs(home),
         **toolchain.environment,
         **request.environment,
     }
+
+
+def _windows_needs(home: str) -> dict[str, str]:
+    """Return what no process on Windows starts without, and where its home and scratch are."""
+    if sys.platform != "win32":
+        return {}
+    found = {name: os.environ[name] for name in ("SYSTEMROOT", "COMSPEC") if name in os.environ}
+    return {**found, "USERPROFILE": home, "TEMP": home, "TMP": home}
 
 
 def network_environment(ca_bundle: str | None) -> dict[str, str]:

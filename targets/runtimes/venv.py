@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import selectors
 import signal
-import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from targets.errors import EnvironmentUnable
+from targets.runtimes import process
 from targets.runtimes.environment import host_ca_bundle, network_environment, process_environment
 from targets.runtimes.events import EventReader
 from targets.runtimes.failures import Ending
@@ -21,17 +19,7 @@ from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from targets.toolchain.venv import ensure_venv, venv_python
 
-_STOP_SECONDS = 5
 _SIGNALLED = 128
-
-_LAUNCH = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the driver is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-"""Asks the kernel to end the process with its driver (PR_SET_PDEATHSIG), then becomes Python."""
 
 
 class VenvRuntime:
@@ -104,22 +92,15 @@ class VenvRuntime:
         log: IO[bytes],
     ) -> int:
         """Return the exit code; negative is a signal, as ``subprocess`` says it."""
-        launch = [str(python), "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
-        with subprocess.Popen(
-            [*launch, str(python), "-m", "pipeline", str(space.plan)],
-            env=environment,
-            cwd=space.home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        ) as process:
+        with process.start(
+            [str(python), "-m", "pipeline", str(space.plan)], environment, space.home, log
+        ) as running:
             try:
-                _read_until_end(process, reader)
-                return process.wait()
+                process.read_until_end(running, reader)
+                return running.wait()
             finally:
                 with undisturbed():
-                    _end_group(process)
+                    process.end_all(running)
 
     def _environment(
         self, toolchain: Toolchain, request: RunRequest, space: Workspace
@@ -137,50 +118,6 @@ class VenvRuntime:
 def _root(mount: Mount) -> Path:
     source = mount.source.resolve()
     return source if source.is_dir() else mount.source.parent.resolve()
-
-
-def _read_until_end(process: subprocess.Popen[bytes], reader: EventReader) -> None:
-    """Feed ``reader`` until the process ends.
-
-    The end of its output would not do: a child that outlives a killed process holds it open.
-    """
-    if process.stdout is None:
-        raise ValueError("the process has no pipe for its output")
-    output = process.stdout.fileno()
-    ended = os.pidfd_open(process.pid)
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(output, selectors.EVENT_READ)
-            selector.register(ended, selectors.EVENT_READ)
-            while True:
-                ready = {key.fd for key, _ in selector.select()}
-                if output in ready:
-                    data = os.read(output, 1 << 16)
-                    reader.feed(data)
-                    if not data:
-                        selector.unregister(output)
-                elif ended in ready:
-                    break
-    finally:
-        os.close(ended)
-    reader.close()
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process and everything it started: politely, then for certain."""
-    if process.poll() is None:
-        _signal_group(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-    _signal_group(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return  # all gone
 
 
 def _oom_kills() -> int:

@@ -6,7 +6,6 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 from pipeline.onnx.kernels.table import FOLDER, Kernel, KernelTable, Operator, read_table
 from targets.errors import EnvironmentUnable
@@ -26,18 +25,16 @@ _TYPES = re.compile(r"\*\*(?P<variable>\w+)\*\* = (?P<types>[^*]*?)(?=<br/> \*\*
 _VERSION = re.compile(r"^(?:\[(?P<first>\d+), (?P<last>\d+)\]|(?P<from>\d+)\+|(?P<only>\d+))$")
 
 
-def lock_kernel_table(toolchain: Toolchain, provider: str, source: Path | None = None) -> bool:
+def lock_kernel_table(toolchain: Toolchain, provider: str) -> bool:
     """Write the table of ``provider`` for the ONNX Runtime of the lock; return whether it changed.
 
-    ``source`` is a downloaded ``OperatorKernels.md`` of that version. Raises ``EnvironmentUnable``
-    when it cannot be had; the table from before is kept.
+    Raises ``EnvironmentUnable`` when it cannot be fetched; the table from before is kept.
     """
     version = onnxruntime_version(toolchain)
     before = read_table(provider)
     if before is not None and before.onnxruntime == version:
         return False
-    text = _download(version) if source is None else source.read_text(encoding="utf-8")
-    write_table(parse_table(text, provider, version))
+    write_table(parse_table(_download(version), provider, version))
     return True
 
 
@@ -140,5 +137,5 @@ def _download(version: str) -> str:
     except (urllib.error.URLError, OSError) as error:
         raise EnvironmentUnable(
             f"the kernel table of onnxruntime {version} cannot be fetched: {error}",
-            f"fetch {url} and give it with --kernels",
+            f"check that {url} can be reached, and lock again",
         ) from None

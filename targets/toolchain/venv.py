@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from filelock import FileLock
 
 from targets.errors import EnvironmentUnable
 from targets.toolchain.image import COMPILER, base_dir
-from targets.toolchain.platforms import platform_named
+from targets.toolchain.platforms import this_machine
 from targets.toolchain.process import ToolFailed, run_tool
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import uv
@@ -37,7 +36,12 @@ def venv_dir(toolchain: Toolchain, cache: Path) -> Path:
 
 def venv_python(toolchain: Toolchain, cache: Path) -> Path:
     """Return the interpreter of that environment."""
-    return venv_dir(toolchain, cache) / "bin" / "python"
+    return _python_in(venv_dir(toolchain, cache), toolchain)
+
+
+def _python_in(folder: Path, toolchain: Toolchain) -> Path:
+    windows = toolchain.platform.startswith("windows/")
+    return folder / "Scripts" / "python.exe" if windows else folder / "bin" / "python"
 
 
 def ensure_venv(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -> Venv:
@@ -46,7 +50,7 @@ def ensure_venv(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -
     It appears under its name only when complete. Raises ``EnvironmentUnable``.
     """
     folder = venv_dir(toolchain, cache)
-    version = _version(folder)
+    version = _version(folder, toolchain)
     if version is not None:
         return Venv(folder, version)
     _require_platform(toolchain)
@@ -54,7 +58,7 @@ def ensure_venv(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             _make(toolchain, cache, folder, say)
-    version = _version(folder)
+    version = _version(folder, toolchain)
     if version is None:
         raise EnvironmentUnable(
             f"the environment {folder} does not work", "remove that folder and run again"
@@ -62,9 +66,9 @@ def ensure_venv(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -
     return Venv(folder, version)
 
 
-def _version(folder: Path) -> str | None:
+def _version(folder: Path, toolchain: Toolchain) -> str | None:
     """Return the Python version of a working environment: its interpreter must still exist."""
-    if not (folder / "bin" / "python").exists():
+    if not _python_in(folder, toolchain).exists():
         return None
     for line in (folder / "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition("=")
@@ -74,8 +78,8 @@ def _version(folder: Path) -> str | None:
 
 
 def _require_platform(toolchain: Toolchain) -> None:
-    here = f"{sys.platform}/{platform.machine()}"
-    if here != f"linux/{platform_named(toolchain.platform).machine}":
+    here = this_machine() if sys.platform != "darwin" else "darwin"
+    if here != toolchain.platform:
         raise EnvironmentUnable(
             f"the {toolchain.target} toolchain is locked for {toolchain.platform}, this is {here}",
             "use `--runtime docker`",
@@ -88,7 +92,7 @@ def _make(toolchain: Toolchain, cache: Path, folder: Path, say: Callable[[str], 
     say(f"installing {len(wheels)} wheels into {folder}")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
         partial = Path(scratch) / "venv"
-        python = partial / "bin" / "python"
+        python = _python_in(partial, toolchain)
         unpacked = {"UV_CACHE_DIR": f"{scratch}/unpacked"}  # hard links: costs no extra space
         try:
             uv("venv", "--quiet", "--relocatable", "--python", interpreter, str(partial))

@@ -19,6 +19,7 @@ class Built:
     """Artifacts of the targets cpu and directml, and what the terminal showed."""
 
     dist: Path
+    options: tuple[str, ...]
     ran: Ran
 
     def report(self, target: str) -> dict[str, Any]:
@@ -33,10 +34,10 @@ def built(quern: Quern, tmp_path_factory: pytest.TempPathFactory, docker_client:
     folder = tmp_path_factory.mktemp("targets")
     project = quick_project(folder / "project", seed=5)
     dist = folder / "dist"
-    options = ["--config", str(project.config), "--dist", str(dist), "--runtime", "docker"]
+    options = ("--config", str(project.config), "--dist", str(dist), "--runtime", "docker")
     ran = quern("build", "--target", "cpu", "--target", "directml", *options)
     assert ran.code == 0, ran.stdout + ran.stderr
-    return Built(dist, ran)
+    return Built(dist, options, ran)
 
 
 @pytest.fixture
@@ -116,6 +117,9 @@ def test_a_result_from_the_device_turns_unverified_into_what_it_found(
     assert quern("check", str(home), "--result", str(result)).code == 0
     assert built.report("directml")["status"] == "passed"
 
+    assert quern("build", "--target", "directml", *built.options).code == 0
+    assert built.report("directml")["status"] == "passed", "a build forgot what was brought back"
+
 
 def test_a_result_for_other_bytes_is_refused(quern: Quern, built: Built, away: Path) -> None:
     assert quern("check", str(away), "--runtime", "docker").code == 0
@@ -128,6 +132,7 @@ def test_a_result_for_other_bytes_is_refused(quern: Quern, built: Built, away: P
 
 
 def test_changed_bytes_are_found_before_any_work(quern: Quern, away: Path) -> None:
+    (away / "checked.json").unlink(missing_ok=True)
     model = away / "model" / "model.onnx.data"
     content = bytearray(model.read_bytes())
     content[-1] ^= 1

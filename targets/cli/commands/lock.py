@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from targets.cli import options
+from targets.errors import EnvironmentUnable
 from targets.host_lock import HOST_LOCKS, lock_host
-from targets.target import load_target, target_names
+from targets.target import Target, load_target, target_names
 from targets.toolchain.builder_options import lock_builder_options
 from targets.toolchain.image import installer
+from targets.toolchain.kernel_table import lock_kernel_table
 from targets.toolchain.lock import Change, lock
 from targets.toolchain.toolchain import Toolchain
 
@@ -28,7 +30,10 @@ from targets.toolchain.toolchain import Toolchain
 @click.option("--keep", is_flag=True, help="Keep locked versions that still fit.")
 @options.json_option
 def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
-    """Resolve pyproject.toml and images/*/requirements.in again, and show what changed.
+    """Resolve pyproject.toml and images/*/requirements*.in again, and show what changed.
+
+    One lock per target and platform. With them go the options of each locked model builder and the
+    kernel table of each locked ONNX Runtime, which builds and checks are held to.
 
     A changed toolchain lock changes the key of every step it runs: the next build makes them anew.
     """
@@ -55,8 +60,13 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
     for toolchain in _toolchains(targets or target_names()):
         name = str(toolchain.lock.relative_to(options.PROJECT))
         yield name, lock(toolchain, upgrade)
-    for toolchain in _builders(targets or target_names()):
+    for target, toolchain in _builders(targets or target_names()):
         lock_builder_options(toolchain)
+        try:
+            lock_kernel_table(toolchain, target.execution_provider)
+        except EnvironmentUnable as unable:
+            # The table from before still serves: the check says which version it is of.
+            click.echo(f"warning: {unable} ({unable.hint})", err=True)
 
 
 def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
@@ -70,8 +80,8 @@ def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
     yield from found.values()
 
 
-def _builders(names: Iterable[str]) -> Iterator[Toolchain]:
-    """Yield one toolchain per image that builds: its builder's options are the same on all."""
+def _builders(names: Iterable[str]) -> Iterator[tuple[Target, Toolchain]]:
+    """Yield one toolchain per target that builds: its builder's options are the same on all."""
     for target in map(load_target, names):
         platform = next(name for name, rules in target.platforms.items() if rules.builds)
-        yield target.toolchain(platform)
+        yield target, target.toolchain(platform)
