@@ -107,6 +107,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_cuda(session: nox.Session) -> None:
+    """Build the CUDA image and artifacts in it: several GB, so apart from the other tests."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "pytest", "-m", "heavy", *session.posargs)
+
+
+@nox.session
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")
@@ -179,5 +186,6 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
     except nox.command.CommandFailed:
         sys.exit(ENVIRONMENT_UNABLE)
     # Found from any folder, and never confused with what that folder holds.
-    (site_packages,) = (path for path in folder.glob("[Ll]ib/**/site-packages") if path.is_dir())
+    places = ("lib/python*/site-packages", "Lib/site-packages")  # POSIX, Windows
+    site_packages = next(path for place in places for path in folder.glob(place))
     (site_packages / "quern.pth").write_text(f"{PROJECT}\n")

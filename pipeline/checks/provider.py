@@ -47,19 +47,12 @@ class Check(BaseCheck[ProviderParams]):
         try:
             config = GenAiConfig(folder)
             model = OnnxModel(folder / config.filename)
-            provider = _provider(config.decoder)
         except ValueError as error:
             return Outcome((flawless("graph_readable", [str(error)], ""),))
+        provider = config.provider
         coverage = _coverage(model, provider, params)
         ran, figures = _ran(inputs, provider, params)
         return Outcome((coverage, ran), {"provider": {"name": provider, **figures}})
-
-
-def _provider(decoder: Mapping[str, Any]) -> str:
-    """Return the first provider of ``genai_config.json``; ``cpu`` where it names none."""
-    options = decoder.get("session_options", {}).get("provider_options", [])
-    names = [str(name).casefold() for entry in options for name in entry]
-    return names[0] if names else "cpu"
 
 
 def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:

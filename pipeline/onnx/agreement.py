@@ -44,6 +44,13 @@ class GenAiConfig:
         """Return the name of the output that holds the logits."""
         return str(self.decoder.get("outputs", {}).get("logits", "logits"))
 
+    @property
+    def provider(self) -> str:
+        """Return the first execution provider that it names; ``cpu`` where it names none."""
+        options = self.decoder.get("session_options", {}).get("provider_options", [])
+        names = [str(name).casefold() for entry in options for name in entry]
+        return names[0] if names else "cpu"
+
     def names(self, group: str) -> set[str]:
         """Return the names in ``inputs`` or ``outputs``, patterns filled in for every layer."""
         found: set[str] = set()

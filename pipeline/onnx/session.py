@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.onnx.errors import blamed_on_artifact
+from pipeline.onnx.errors import ArtifactError, blamed_on_artifact
 
 _RUNNING = "onnxruntime_genai cannot run the model"
 _FIRST_TOKENS = 8
@@ -35,6 +35,8 @@ class Session:
         import onnxruntime_genai
 
         started = time.monotonic()
+        if not cpu:
+            _load_libraries(folder)
         with blamed_on_artifact("onnxruntime_genai cannot load the model"):
             config = onnxruntime_genai.Config(str(folder))
             if cpu:
@@ -118,6 +120,23 @@ class Session:
         if wrong:
             return [f"{wrong} of {logits.size} logits are NaN or infinite"]
         return ["all logits are equal"] if np.ptp(logits) == 0 else []
+
+
+def _load_libraries(folder: Path) -> None:
+    """Load the CUDA libraries that came as wheels, which the loader does not find by itself.
+
+    https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
+    """
+    from pipeline.onnx.agreement import GenAiConfig
+
+    try:
+        provider = GenAiConfig(folder).provider
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
+    if provider == "cuda":
+        import onnxruntime
+
+        onnxruntime.preload_dlls()
 
 
 @dataclass(frozen=True)
