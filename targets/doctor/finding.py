@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from targets.place import Place, place_of
 from targets.target import Target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
@@ -41,8 +43,13 @@ class Machine:
     @property
     def toolchains(self) -> tuple[Toolchain, ...]:
         """Return the toolchain of each target that has one for this machine."""
+        return tuple(place.toolchain for place in self.places)
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Return toolchain and device of each target that has a toolchain for this machine."""
         here = this_machine()
-        return tuple(target.toolchain(here) for target in self.targets if here in target.platforms)
+        return tuple(place_of(target, here) for target in self.targets if here in target.platforms)
 
 
 def usable_runtimes(findings: Iterable[Finding]) -> tuple[RuntimeName, ...]:
