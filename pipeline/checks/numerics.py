@@ -30,7 +30,6 @@ class Check(BaseCheck[NumericsParams]):
 
     Params = NumericsParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference")
-    uses_data: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: NumericsParams) -> Outcome:
         """Measure ``|artifact - merged| / |merged|`` over logits centred at every position.
@@ -65,7 +64,7 @@ class Check(BaseCheck[NumericsParams]):
         agreement = same / positions
         detail = f"same first choice at {agreement:.1%} of {positions} positions"
         limit = params.max_logits_error or _LIMITS[precision]
-        verdict = held("logits_error", error, "<=", limit, unit="relative", detail=detail)
+        verdict = held("logits_error", error, "<=", limit, detail=detail)
         figures: dict[str, JsonValue] = {
             "logits_error": error,
             "same_first_choice": agreement,

@@ -64,16 +64,16 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
 
     table = read_table(provider)
     if table is None:
-        return unverified("kernel_coverage", f"there is no table of the kernels of {provider}")
+        return unverified("nodes_without_kernel", f"there is no table of the kernels of {provider}")
     lacking = table.lacking(model)
     installed = _onnxruntime()
     source = f"table of onnxruntime {table.onnxruntime}"
     if len(lacking) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
         why = f"the {source} is older than {installed}: {shortened(lacking)}"
-        return unverified("kernel_coverage", why)
+        return unverified("nodes_without_kernel", why)
     nodes = len(model.nodes)
     verdict = held(
-        "kernel_coverage",
+        "nodes_without_kernel",
         len(lacking),
         "<=",
         params.max_fallbacks,
@@ -102,7 +102,7 @@ def _ran(
     from pipeline.onnx.verdicts import held, unverified
 
     if inputs.absent_device:
-        return unverified("ran_on_provider", inputs.absent_device), {}
+        return unverified("nodes_off_provider", inputs.absent_device), {}
     nodes = _trace(inputs["artifact"])
     name = _NAMES.get(provider, provider)
     counts: dict[str, JsonValue] = {}
@@ -118,7 +118,7 @@ def _ran(
         elsewhere = [f"no node ran on {name}", *elsewhere]
     detail = shortened(elsewhere) or f"{counts[name]} of {len(nodes)} nodes ran on {name}"
     limit = params.max_fallbacks if counts.get(name) else 0
-    verdict = held("ran_on_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail)
+    verdict = held("nodes_off_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail)
     assert verdict is not None  # noqa: S101 - there is a limit
     return verdict, {"nodes": counts}
 

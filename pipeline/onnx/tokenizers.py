@@ -8,19 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.samples import SAMPLES
 from pipeline.onnx.session import Session
 from pipeline.onnx.turns import load_tokenizer, turn_end
-
-SAMPLES = (
-    "Hello, world!",
-    "  two  spaces\tand a tab\nand a new line\n",
-    "Ünïcödé — naïve café, 東京, привет, 🙂👍🏽",
-    "numbers 1234567890 3.14159 -42 1,000,000",
-    "code: def f(x): return x**2  # comment",
-    "can't won't it's I'll we've",
-    "",
-)
-"""Texts that differ between most wrong tokenizers."""
 
 
 def tokenizer_problems(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
@@ -17,13 +17,13 @@ class ReferenceParams(ModelLoading):
     """How much is kept."""
 
     samples: int = Field(default=16, ge=1)
-    """Held-out rows, the first ones."""
+    """Held-out rows, the first ones. Without a data set a few fixed texts take their place."""
     positions: int = Field(default=16, ge=1)
     """Most tokens per row, the last ones of prompt and answer."""
 
 
 class Pass(BasePass[ReferenceParams]):
-    """Run the merged model over held-out rows."""
+    """Run the merged model over a few texts."""
 
     Params = ReferenceParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
@@ -34,25 +34,36 @@ class Pass(BasePass[ReferenceParams]):
         """Write :class:`pipeline.onnx.reference.Reference`; return how much it holds."""
         import torch
 
-        from pipeline.data.tokenize import Codec
         from pipeline.onnx.reference import Reference, Row
-        from pipeline.training.data import parts_of
         from pipeline.training.determinism import prepare
         from pipeline.training.loading import load_model, load_tokenizer
 
         prepare(inputs.seed, inputs.threads)
-        examples = parts_of(inputs).eval[: params.samples]
-        codec = Codec(load_tokenizer(inputs["model"], params.trust_remote_code))
+        texts = _texts(inputs, load_tokenizer(inputs["model"], params.trust_remote_code), params)
         model = load_model(inputs["model"], params).eval()
         rows = []
-        for done, example in enumerate(examples, start=1):
-            answer = codec.completion_ids(example.completion, example)
-            ids = [*codec.prompt_ids(example), *answer]
+        for done, ids in enumerate(texts, start=1):
             with torch.inference_mode():
                 given = torch.tensor([ids], device=model.device)
                 logits = model(input_ids=given, use_cache=False).logits[0]
             kept = min(params.positions, len(ids))
             rows.append(Row(tuple(ids), logits[-kept:].float().cpu().numpy()))
-            inputs.report.progress(done, len(examples), "rows")
+            inputs.report.progress(done, len(texts), "rows")
         Reference(tuple(rows)).save(out_dir)
         return {"rows": len(rows), "positions": sum(len(row.logits) for row in rows)}
+
+
+def _texts(inputs: Inputs, tokenizer: Any, params: ReferenceParams) -> list[list[int]]:
+    """Return the token ids of the texts: prompts with their answers."""
+    from pipeline.data.tokenize import Codec
+    from pipeline.onnx.samples import SAMPLES
+    from pipeline.training.data import parts_of
+
+    if inputs.data is None:
+        encoded = [[int(token) for token in tokenizer.encode(text)] for text in SAMPLES]
+        return [ids for ids in encoded if ids][: params.samples]
+    codec = Codec(tokenizer)
+    return [
+        [*codec.prompt_ids(example), *codec.completion_ids(example.completion, example)]
+        for example in parts_of(inputs).eval[: params.samples]
+    ]

@@ -62,7 +62,7 @@ class Chain:
     evaluation: PassCall | None
     """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
     reference: PassCall | None
-    """The pass that keeps the merged model's logits; ``None`` without data."""
+    """The pass that keeps the merged model's logits; ``None`` only where something is wrong."""
     checks: tuple[CheckCall, ...]
 
 
@@ -90,9 +90,9 @@ class ChainReader:
             for name, table in config.passes.items()
             if (call := self._pass(name, table, ("passes", name)))
         )
-        evaluation = reference = None
+        reference = self._pass("reference", StepTable(), ("passes", "reference"))
+        evaluation = None
         if config.data:
-            reference = self._pass("reference", StepTable(), ("passes", "reference"))
             evaluation = self._pass(
                 "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
             )

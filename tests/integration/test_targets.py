@@ -69,8 +69,8 @@ def test_what_is_not_proven_is_said_in_report_and_on_the_screen(built: Built) ->
     assert report["status"] == "unverified"
     found = statuses(report)
     waiting = {name for name, status in found.items() if status == "unverified"}
-    assert waiting == {"first_token_ms", "token_ms", "ran_on_provider"}
-    assert found["kernel_coverage"] == found["logits_error"] == found["tokenizer"] == "passed"
+    assert waiting == {"first_token_ms", "token_ms", "nodes_off_provider"}
+    assert found["nodes_without_kernel"] == found["logits_error"] == found["tokenizer"] == "passed"
     assert "DirectML runs on Windows only" in built.ran.stdout
     assert "directml is unverified" in built.ran.stdout
 
@@ -82,8 +82,8 @@ def test_the_folder_alone_is_checked_and_the_result_written_beside_it(
     assert ran.code == 0, ran.stdout + ran.stderr
     checked = json.loads((away / "checked.json").read_text())
     names = {check["name"]: check["status"] for check in checked["checks"]}
-    assert names["logits_error"] == names["kernel_coverage"] == "passed"
-    assert names["ran_on_provider"] == "unverified"
+    assert names["logits_error"] == names["nodes_without_kernel"] == "passed"
+    assert names["nodes_off_provider"] == "unverified"
     assert json.loads((away / "report.json").read_text())["status"] == "unverified"
 
 
