@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from pydantic import JsonValue
 
 from pipeline.model import Frozen
-from pipeline.onnx.errors import ArtifactError
+from pipeline.onnx.errors import ArtifactError, BeyondCpuError
 from pipeline.passes.base import Inputs
 from pipeline.result import Verdict
 
@@ -43,9 +43,14 @@ class BaseCheck(ABC, Generic[P]):
     """Whether it finds more where the target's device is: its result then has a key of its own."""
 
     def judge(self, inputs: Inputs, params: P) -> Outcome:
-        """Return :meth:`run`'s outcome; an artifact that cannot even be used fails the check."""
+        """Return :meth:`run`'s outcome; an artifact that cannot even be used fails the check.
+
+        One that only its device can use is unverified where the device is not.
+        """
         try:
             return self.run(inputs, params)
+        except BeyondCpuError as error:
+            return Outcome((Verdict(name="usable", status="unverified", detail=str(error)),))
         except ArtifactError as error:
             return Outcome((Verdict(name="usable", status="failed", detail=str(error)),))
 

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
 from pipeline.model import Frozen
+from pipeline.onnx.errors import BeyondCpuError
 from pipeline.passes.base import Inputs, StepError
 from pipeline.result import Verdict
 
@@ -31,6 +32,7 @@ class Check(BaseCheck[GraphParams]):
 
     Params = GraphParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "model")
+    uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: GraphParams) -> Outcome:
         """Judge the folder; nothing in it makes this raise."""
@@ -154,11 +156,18 @@ class _Examination:
         sessions: list[Session] = []
 
         def load() -> list[str]:
-            session = Session(self._inputs["artifact"], self._inputs.threads, cpu=True)
+            session = Session(
+                self._inputs["artifact"], self._inputs.threads, cpu=bool(self._inputs.absent_device)
+            )
             sessions.append(session)
             return session.first_step_problems()
 
-        if not self._judge("loads", load, "loads and computes finite logits"):
+        try:
+            loads = self._judge("loads", load, "loads and computes finite logits")
+        except BeyondCpuError as error:
+            self._verdicts += [unverified("loads", str(error)), unverified("tokenizer", str(error))]
+            return
+        if not loads:
             self._verdicts.append(unverified("tokenizer", "not tried: the model does not load"))
             return
         self._judge(

@@ -29,3 +29,7 @@ def blamed_on_artifact(doing: str) -> Iterator[None]:
             raise
         text = str(error).strip() or type(error).__name__
         raise ArtifactError(f"{doing}: {text}") from error
+
+
+class BeyondCpuError(Exception):
+    """The CPU provider has no kernel for the graph: only the target's device can prove it."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.onnx.errors import ArtifactError, blamed_on_artifact
+from pipeline.onnx.errors import ArtifactError, BeyondCpuError, blamed_on_artifact
 
 _RUNNING = "onnxruntime_genai cannot run the model"
+_LOADING = "onnxruntime_genai cannot load the model"
+_NO_KERNEL = "Could not find an implementation"
+"""What ONNX Runtime says of a node that no provider of the session has a kernel for."""
 _FIRST_TOKENS = 8
 
 
@@ -25,7 +29,8 @@ class Session:
         cpu: bool = False,
         profile: Path | None = None,
     ) -> None:
-        """Load ``folder``. Raises :class:`ArtifactError` with the runtime's own message.
+        """Load ``folder``. Raises :class:`ArtifactError` with the runtime's own message, and
+        :class:`BeyondCpuError` for a graph that the CPU provider lacks kernels for (bf16).
 
         ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` leaves the artifact
         as it is. ``cpu`` runs it on the CPU whatever it was built for: the numbers of every target
@@ -37,7 +42,7 @@ class Session:
         started = time.monotonic()
         if not cpu:
             _load_libraries(folder)
-        with blamed_on_artifact("onnxruntime_genai cannot load the model"):
+        with _told_apart(folder, cpu), blamed_on_artifact(_LOADING):
             config = onnxruntime_genai.Config(str(folder))
             if cpu:
                 config.clear_providers()
@@ -122,18 +127,33 @@ class Session:
         return ["all logits are equal"] if np.ptp(logits) == 0 else []
 
 
+@contextmanager
+def _told_apart(folder: Path, cpu: bool) -> Iterator[None]:
+    """Tell a graph that is wrong from one for another device that the CPU cannot run."""
+    try:
+        yield
+    except ArtifactError as error:
+        if cpu and _NO_KERNEL in str(error) and _provider(folder) != "cpu":
+            lacking = str(error)[str(error).index(_NO_KERNEL) :].splitlines()[0]
+            raise BeyondCpuError(f"the CPU provider cannot run this graph: {lacking}") from error
+        raise
+
+
+def _provider(folder: Path) -> str:
+    from pipeline.onnx.agreement import GenAiConfig
+
+    try:
+        return GenAiConfig(folder).provider
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
+
+
 def _load_libraries(folder: Path) -> None:
     """Load the CUDA libraries that came as wheels, which the loader does not find by itself.
 
     https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
     """
-    from pipeline.onnx.agreement import GenAiConfig
-
-    try:
-        provider = GenAiConfig(folder).provider
-    except ValueError as error:
-        raise ArtifactError(str(error)) from error
-    if provider == "cuda":
+    if _provider(folder) == "cuda":
         import onnxruntime
 
         onnxruntime.preload_dlls()

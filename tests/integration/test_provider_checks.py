@@ -61,6 +61,8 @@ def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     checks += [
         judged("provider", "no_kernel"),
         judged("provider", "options"),
+        judged("numerics", "options"),
+        judged("generation", "options", data=plans.TONES),
         judged("numerics", "scrambled_weights"),
         # The toolchain has no CUDA: where the plan says that the device is here, that is a failure.
         judged("provider", "cuda", absent="", name="pretended"),
@@ -147,4 +149,11 @@ def test_cuda_options_reach_the_artifact(work: Path) -> None:
     (provider,) = config["model"]["decoder"]["session_options"]["provider_options"]
     assert provider["cuda"]["enable_cuda_graph"] == "1"
     coverage = verdicts(work, "provider-options")["nodes_without_kernel"]
-    assert coverage.detail
+    assert coverage.status == "passed", coverage
+
+
+def test_a_graph_that_only_its_device_can_run_is_unverified(work: Path) -> None:
+    for name in ("numerics-options", "generation-options"):
+        (verdict,) = verdicts(work, name).values()
+        assert verdict.status == "unverified"
+        assert "the CPU provider cannot run this graph" in verdict.detail

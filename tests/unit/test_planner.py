@@ -188,5 +188,7 @@ def test_local_model_is_an_input_by_content(project: Project, cache: Cache) -> N
 def test_checks_run_again_where_the_device_is(project: Project, cache: Cache) -> None:
     build(project, cache)
     plan = make_planner(project, cache, absence="there is no such device here").plan()
-    assert set(to_run(plan)) == {"generation", "latency", "provider", "quality"}
+    assert set(to_run(plan)) == {
+        *("generation", "graph", "latency", "numerics", "provider", "quality"),
+    }
     assert plan["latency"].step.absent_device == "there is no such device here"
