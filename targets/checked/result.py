@@ -67,7 +67,12 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
         raise ConfigError([Problem(problem, file, suggestion=advice)])
     found = {verdict.name: verdict for verdict in checked.checks}
     built = report.checks_as_built or report.checks
-    verdicts = [_better(verdict, found.get(verdict.name)) for verdict in built]
+    verdicts = [
+        _better(verdict, found.get(verdict.name))
+        for verdict in built
+        # What stood in for a check that could not run has no place where it could.
+        if not (checked.where.device and verdict.status == "unverified") or verdict.name in found
+    ]
     known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
     return report.model_copy(
