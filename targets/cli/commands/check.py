@@ -14,10 +14,11 @@ from targets.checked.run import artifact_files, require_built_bytes, run_checks
 from targets.cli import options
 from targets.cli.commands.build import runtime_once, show_view
 from targets.errors import CheckFailed, ConfigError, Problem
-from targets.place import place_of, require_devices
+from targets.place import Place, place_of, require_devices
 from targets.report.dist import read_report, write_checked
 from targets.runtimes.platform import Choice, platform_for
-from targets.target import load_target
+from targets.target import Target, load_target
+from targets.toolchain.platforms import this_machine
 
 
 @click.command("check", short_help="Check a built artifact where its device is.")
@@ -61,7 +62,7 @@ def command(
         require_built_bytes(folder, parcel, artifact_files(folder, store))
         file = result
     else:
-        place = place_of(load_target(parcel.target), platform_for(runtime))
+        place, runtime = _place(load_target(parcel.target), runtime)
         if require_verified:
             require_devices([place])
         with show_view(console) as view:
@@ -69,6 +70,19 @@ def command(
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
     _finish(folder, checked, file, console, time.monotonic() - started, as_json)
+
+
+def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
+    """Return where the checks run: where the device is, if any runtime reaches it.
+
+    On Windows an engine's Linux containers have no DirectML, and this machine has.
+    """
+    here = this_machine()
+    if runtime == "auto" and here != platform_for("docker") and here in target.platforms:
+        place = place_of(target, here)
+        if place.device.here:
+            return place, "venv"
+    return place_of(target, platform_for(runtime)), runtime
 
 
 def _finish(
