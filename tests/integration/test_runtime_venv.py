@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,6 +85,23 @@ def test_interrupt_ends_the_whole_group(
         runtime.run_python(PYTHON, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), ignore)
 
     assert time.time() - pids.stat().st_mtime < 10
+    assert_all_gone(pids_in(tmp_path / "work"))
+
+
+def test_a_system_without_process_groups_leaves_nothing_behind_either(
+    runtime: VenvRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lacking in ("pidfd_open", "killpg"):  # as on Windows
+        monkeypatch.delattr(os, lacking)
+    events: list[Event] = []
+    look = request(tmp_path, {"do": "look"})
+    runtime.run_python(PYTHON, toolchain(tmp_path), look, events.append)
+    assert [type(event) for event in events] == [StepStarted, StepFinished]
+
+    waiting = request(tmp_path, {"do": "wait"})
+    pids = tmp_path / "work" / "pids"
+    with meanwhile(signal_self_when(pids, signal.SIGINT)), pytest.raises(Interrupted):
+        runtime.run_python(PYTHON, toolchain(tmp_path), waiting, ignore)
     assert_all_gone(pids_in(tmp_path / "work"))
 
 
