@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from pipeline.checks.base import BaseCheck, Outcome, Role
 from pipeline.evaluation import Answers, Scores, answer, score
 from pipeline.model import Frozen
-from pipeline.onnx.verdicts import held, unverified
+from pipeline.onnx.verdicts import held, on_cpu, unverified
 from pipeline.passes.base import Inputs, StepError
 from pipeline.result import Verdict
 
@@ -75,7 +75,8 @@ class Check(BaseCheck[QualityParams]):
             "quality": _report_block(scores),
             "answers": answers.model_dump(mode="json")["answers"],
         }
-        return Outcome(_verdicts(params, scores), evidence)
+        verdicts = _verdicts(params, scores)
+        return Outcome(on_cpu(verdicts) if inputs.absent_device else verdicts, evidence)
 
 
 def _same_prompts(folder: Path, lines: frozenset[int], name: str) -> Answers:

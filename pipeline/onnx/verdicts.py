@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 from pipeline.onnx.quantized import shortened
@@ -25,6 +26,17 @@ def flawless(name: str, problems: list[str], fine: str) -> Verdict:
 def unverified(name: str, why: str) -> Verdict:
     """Return a verdict that could not be reached."""
     return Verdict(name=name, status="unverified", detail=why)
+
+
+def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Return ``verdicts`` saying that they were reached without the target's own provider."""
+    note = "through the CPU provider"
+    return tuple(
+        verdict.model_copy(
+            update={"detail": f"{verdict.detail}; {note}" if verdict.detail else note}
+        )
+        for verdict in verdicts
+    )
 
 
 def held(

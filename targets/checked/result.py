@@ -88,9 +88,9 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
 
 
 def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:
-    if theirs is None or theirs.status == "unverified":
+    if theirs is None or theirs.status == "unverified" or ours.status == "failed":
         return ours
-    return theirs if ours.status == "unverified" or theirs.status == "failed" else ours
+    return theirs
 
 
 def _quality(report: Report, checked: Checked) -> dict[str, JsonValue]:
