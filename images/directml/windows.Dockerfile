@@ -1,16 +1,18 @@
 # escape=`
 # Runs the checks of DirectML artifacts in a Windows container with the locked Windows toolchain.
-# Build it on Windows, from the folder of this project, with an engine for Windows containers:
-#
-#   docker build -t quern/directml-windows -f images/directml/windows.Dockerfile .
-#
-# The GPU is given to it by process isolation and the DirectX device class, which need a base image
-# of the host's own Windows version (--build-arg BASE=...:ltsc2025 on Windows Server 2025):
+# Build it on Windows, from the folder of this project, with an engine for Windows containers. BASE is
+# Microsoft's windows/server image of the host's own Windows version, by digest, which process
+# isolation needs:
 # https://learn.microsoft.com/virtualization/windowscontainers/deploy-containers/gpu-acceleration
+#
+#   docker build -t quern/directml-windows --build-arg BASE=... `
+#       -f images/directml/windows.Dockerfile .
+#
+# The GPU is given to it by process isolation and the DirectX device class:
 #
 #   docker run --rm --isolation process --device class/5B45201D-F2F2-4F3B-85BB-30FF1F953599 `
 #       -v C:\path\to\dist\tone\directml:C:\artifact quern/directml-windows
-ARG BASE=mcr.microsoft.com/windows/server:ltsc2022
+ARG BASE
 FROM ${BASE}
 SHELL ["powershell", "-Command", "$ErrorActionPreference = 'Stop'; $ProgressPreference = 'SilentlyContinue';"]
 
