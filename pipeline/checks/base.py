@@ -24,6 +24,10 @@ Role = Literal["artifact", "model", "base_answers", "tuned_answers", "reference"
 the merged model."""
 
 
+USABLE = "usable"
+"""The verdict that stands for a whole check where the artifact could not be used at all."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a check found: verdicts for the report, and the raw measurements behind them."""
@@ -50,9 +54,9 @@ class BaseCheck(ABC, Generic[P]):
         try:
             return self.run(inputs, params)
         except BeyondCpuError as error:
-            return Outcome((Verdict(name="usable", status="unverified", detail=str(error)),))
+            return Outcome((Verdict(name=USABLE, status="unverified", detail=str(error)),))
         except ArtifactError as error:
-            return Outcome((Verdict(name="usable", status="failed", detail=str(error)),))
+            return Outcome((Verdict(name=USABLE, status="failed", detail=str(error)),))
 
     @abstractmethod
     def run(self, inputs: Inputs, params: P) -> Outcome:

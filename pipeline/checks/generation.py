@@ -16,6 +16,7 @@ from pipeline.passes.base import Inputs, StepError
 _NGRAM = 4
 _MIN_NGRAMS = 12
 _MAX_REPETITION = 0.5
+_ON_PROVIDER = "generates_on_provider"
 _UNKNOWN_CHARACTER = "\ufffd"
 
 
@@ -87,10 +88,12 @@ class Check(BaseCheck[GenerationParams]):
             inputs.report.progress(done, len(examples), "prompts")
         labelled = all(example.choices for example in examples)
         outcome = _outcome(answers, params, limit, 1.0 if labelled else 0.9)
-        if not inputs.absent_device:
-            return outcome
-        waiting = unverified("generates_on_provider", inputs.absent_device)
-        return Outcome((*on_cpu(outcome.verdicts), waiting), outcome.evidence)
+        if inputs.absent_device:
+            waiting = unverified(_ON_PROVIDER, inputs.absent_device)
+            return Outcome((*on_cpu(outcome.verdicts), waiting), outcome.evidence)
+        answered = sum(item.tokens > 0 for item in answers) / len(answers)
+        there = held(_ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token")
+        return Outcome((*outcome.verdicts, there), outcome.evidence)
 
 
 def repetition(ids: Sequence[int]) -> float:

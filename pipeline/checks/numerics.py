@@ -78,4 +78,4 @@ class Check(BaseCheck[NumericsParams]):
             "same_first_choice": agreement,
             "positions": positions,
         }
-        return Outcome((verdict,) if verdict else (), {"numerics": figures})
+        return Outcome((verdict,), {"numerics": figures})

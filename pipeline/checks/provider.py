@@ -72,7 +72,7 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
         why = f"the {source} is older than {installed}: {shortened(lacking)}"
         return unverified("nodes_without_kernel", why)
     nodes = len(model.nodes)
-    verdict = held(
+    return held(
         "nodes_without_kernel",
         len(lacking),
         "<=",
@@ -80,8 +80,6 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
         unit="nodes",
         detail=shortened(lacking) or f"all {nodes} nodes have a {provider} kernel ({source})",
     )
-    assert verdict is not None  # noqa: S101 - there is a limit
-    return verdict
 
 
 def _onnxruntime() -> str:
@@ -119,7 +117,6 @@ def _ran(
     detail = shortened(elsewhere) or f"{counts[name]} of {len(nodes)} nodes ran on {name}"
     limit = params.max_fallbacks if counts.get(name) else 0
     verdict = held("nodes_off_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail)
-    assert verdict is not None  # noqa: S101 - there is a limit
     return verdict, {"nodes": counts}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, overload
 
 from pipeline.onnx.quantized import shortened
 from pipeline.result import Verdict
@@ -37,6 +37,28 @@ def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
         )
         for verdict in verdicts
     )
+
+
+@overload
+def held(
+    name: str,
+    value: float,
+    relation: Literal["<=", ">="],
+    limit: float,
+    unit: str = ...,
+    detail: str = ...,
+) -> Verdict: ...
+
+
+@overload
+def held(
+    name: str,
+    value: float,
+    relation: Literal["<=", ">="],
+    limit: float | None,
+    unit: str = ...,
+    detail: str = ...,
+) -> Verdict | None: ...
 
 
 def held(

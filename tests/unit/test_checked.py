@@ -64,6 +64,13 @@ def test_what_stood_in_for_a_check_goes_and_what_was_proven_stays() -> None:
     assert without.status == "unverified"
 
 
+def test_a_result_that_lacks_a_check_proves_nothing_of_it() -> None:
+    before = report(verdict("token_ms", "unverified"), verdict("usable", "unverified"))
+    after = accept(before, checked(), FILE)
+    assert after.status == "unverified"
+    assert [item.name for item in after.checks] == ["token_ms"]
+
+
 def test_a_second_result_replaces_the_first() -> None:
     first = accept(report(verdict("x", "unverified")), checked(verdict("x", "failed")), FILE)
     assert accept(first, checked(verdict("x", "passed")), FILE).status == "passed"
