@@ -90,6 +90,21 @@ class Resources(Frozen):
     """Threads of the libraries. Default: ``cpus`` rounded down, else the machine's CPUs."""
 
 
+class AzureMLSystem(Frozen):
+    """A compute of Azure Machine Learning. It cannot be reached from here yet: building says so,
+    and ``--system local`` runs the same chain on this machine."""
+
+    type: Literal["azureml"]
+    name: str
+    """What the config calls it."""
+    compute: str
+    """Name of the compute cluster, or of the attached Kubernetes compute of Azure Arc."""
+    subscription_id: str | None = None
+    resource_group: str | None = None
+    workspace_name: str | None = None
+    instance_count: int = Field(default=1, ge=1)
+
+
 class BuildConfig(Frozen):
     """A build: one model, one data set, the passes in order, and the checks."""
 
@@ -99,8 +114,17 @@ class BuildConfig(Frozen):
     """Seed of initialization, data order and dropout."""
     model: ModelSource
     """The base model."""
-    data: dict[Name, DataSpec] = Field(default_factory=dict, max_length=1)
-    """The data set, under a name that ``--data NAME=PATH`` can replace."""
+    default_targets: tuple[Name, ...] = ()
+    """Targets that are built where the command names none; ``cpu`` if there are none here."""
+    host: Name | None = None
+    """Target that trains and merges. Default: the first whose device is here, else ``cpu``."""
+    runtime: Literal["auto", "docker", "venv"] = "auto"
+    """Where steps run if the command does not say: containers, or a virtual environment."""
+    system: AzureMLSystem | None = None
+    """The machine that the config was written for, where it is not this one."""
+    data: dict[Name, DataSpec] = Field(default_factory=dict)
+    """The data sets, under names that ``--data NAME=PATH`` can replace. One is trained on and
+    measured with; it may name others as its held-out and its validation part."""
     passes: dict[Name, StepTable] = Field(min_length=1)
     """The passes, run in the order in which they are written."""
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)

@@ -1,0 +1,77 @@
+"""Goals of a figure: an absolute limit, or one relative to the base model's figure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from pipeline.model import Frozen
+
+_KINDS = (
+    "at_most",
+    "at_least",
+    "min_improvement",
+    "min_improvement_percent",
+    "max_degradation",
+    "max_degradation_percent",
+)
+
+Statistic = Literal["avg", "min", "max", "p50", "p75", "p90", "p95", "p99", "p999"]
+
+
+class Goal(Frozen):
+    """One figure and exactly one limit. A goal that is missed fails the build."""
+
+    metric: str
+    """Which figure of the check."""
+    statistic: Statistic | None = None
+    """Which statistic of it, where it is measured many times."""
+    at_most: float | None = None
+    at_least: float | None = None
+    min_improvement: float | None = Field(default=None, ge=0)
+    """Better than the base model's figure by at least so much, in the figure's own unit."""
+    min_improvement_percent: float | None = Field(default=None, ge=0)
+    """The same in percent of the base model's figure."""
+    max_degradation: float | None = Field(default=None, ge=0)
+    """Worse than the base model's figure by at most so much, in the figure's own unit."""
+    max_degradation_percent: float | None = Field(default=None, ge=0)
+    """The same in percent of the base model's figure."""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        given = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none of them"
+            raise ValueError(f"give exactly one of {', '.join(_KINDS)} (found {found})")
+        return self
+
+    @property
+    def is_relative(self) -> bool:
+        """Return whether the base model's figure is needed."""
+        return self.at_most is None and self.at_least is None
+
+    def limit(
+        self, higher_is_better: bool, base: float | None
+    ) -> tuple[Literal["<=", ">="], float]:
+        """Return how a figure must stand to which limit, given the base model's figure.
+
+        Raises ``ValueError`` for a relative goal without ``base``.
+        """
+        if self.at_most is not None:
+            return "<=", self.at_most
+        if self.at_least is not None:
+            return ">=", self.at_least
+        if base is None:
+            raise ValueError("a relative goal needs the base model's figure")
+        better = 1 if higher_is_better else -1
+        relation: Literal["<=", ">="] = ">=" if higher_is_better else "<="
+        if self.min_improvement is not None:
+            return relation, base + better * self.min_improvement
+        if self.min_improvement_percent is not None:
+            return relation, base + better * abs(base) * self.min_improvement_percent / 100
+        if self.max_degradation is not None:
+            return relation, base - better * self.max_degradation
+        assert self.max_degradation_percent is not None  # noqa: S101 - the validator saw to it
+        return relation, base - better * abs(base) * self.max_degradation_percent / 100
