@@ -10,12 +10,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from pipeline.data.files import ROWS_FILE, DataFiles
 from pipeline.environment import Secrets
 from pipeline.events import StepFinished, StepStarted
 from pipeline.failures import failure
 from pipeline.measure import PeakMemory, versions
 from pipeline.passes.base import Inputs
-from pipeline.plan import OUTPUT_DIR, Plan, Step, StepInput
+from pipeline.plan import OUTPUT_DIR, DataInput, Plan, Step, StepInput
 from pipeline.registry import load_check, load_pass
 from pipeline.reporting import EventWriter, StepReporter
 from pipeline.result import StepResult
@@ -116,11 +117,27 @@ def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Input
             metrics[role] = source.metrics
     return Inputs(
         paths=paths,
-        data=step.data,
-        data_path=plan.resolve(step.data.ref) if step.data is not None else None,
+        data=None if step.data is None else _data(step.data, plan, store),
         seed=step.seed,
         threads=plan.threads,
         report=report,
         metrics=metrics,
         absent_device=step.absent_device,
+    )
+
+
+def _data(data: DataInput, plan: Plan, store: Store) -> DataFiles:
+    """Return where the data set and its parts lie for this process."""
+    return DataFiles(
+        name=data.name,
+        spec=data.spec,
+        files=tuple(
+            store.output(row.key, row.step) / ROWS_FILE
+            if isinstance(row, StepInput)
+            else plan.resolve(row.ref)
+            for row in data.rows
+        ),
+        made=data.spec.is_made,
+        held_out=None if data.held_out is None else _data(data.held_out, plan, store),
+        validation=None if data.validation is None else _data(data.validation, plan, store),
     )

@@ -65,6 +65,8 @@ class Answer(Frozen):
 
     line: int
     """Line of the row in the data file."""
+    file: int = 0
+    """Which of the data set's files, counted from 0."""
     expected: str
     """The completion the data gives."""
     label: str | None = None
@@ -146,7 +148,8 @@ def answer(
         answers.extend(
             Answer(
                 line=example.line,
-                expected=example.completion,
+                file=example.file,
+                expected=example.completion or codec.decode(ids),
                 label=example.label,
                 greedy=text,
                 choice=choice,
@@ -154,8 +157,8 @@ def answer(
                 logprob=sum(values),
                 tokens=len(values),
             )
-            for example, text, name, choice, values in zip(
-                examples[part], texts, said, choices, logprobs, strict=True
+            for example, ids, text, name, choice, values in zip(
+                examples[part], expected[part], texts, said, choices, logprobs, strict=True
             )
         )
         report.progress(len(answers), len(examples), "prompts")

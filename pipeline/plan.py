@@ -8,6 +8,9 @@ environment or on another machine.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +19,9 @@ from pydantic import Field, JsonValue
 from pipeline.data.spec import DataSpec
 from pipeline.model import Frozen
 
-Kind = Literal["checkpoint", "adapter", "onnx", "predictions"]
+Kind = Literal["checkpoint", "adapter", "onnx", "predictions", "rows"]
 """What a pass makes: a Hugging Face checkpoint folder, a PEFT adapter folder, an ONNX Runtime GenAI
-model folder, or the answers of a model to the held-out prompts."""
+model folder, the answers of a model to the held-out prompts, or the rows of a data set."""
 
 RESULT_FILE = "result.json"
 """Written last into every finished step's folder (a :class:`pipeline.result.StepResult`)."""
@@ -54,9 +57,33 @@ class DataInput(Frozen):
     """A data set: where its rows lie, the digest of those bytes, and how to read them."""
 
     name: str
-    ref: PathRef
-    digest: str
+    rows: tuple[StepInput | SourceInput, ...]
+    """Files that are read one after the other, or the one step that makes the rows."""
     spec: DataSpec
+    held_out: DataInput | None = None
+    """The data set that is the held-out part, in place of a split."""
+    validation: DataInput | None = None
+    """The data set that gives the validation loss, in place of a split."""
+
+    @property
+    def digest(self) -> str:
+        """Return what the rows are, in one digest; the key of the step where one makes them."""
+        digests = [row.key if isinstance(row, StepInput) else row.digest for row in self.rows]
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+    def all(self) -> Iterator[DataInput]:
+        """Yield this data set and those that are parts of it."""
+        yield self
+        for part in (self.held_out, self.validation):
+            if part is not None:
+                yield from part.all()
+
+    def sources(self) -> Iterator[SourceInput]:
+        """Yield every file of the user's that is read."""
+        for data in self.all():
+            yield from (row for row in data.rows if isinstance(row, SourceInput))
 
 
 class Step(Frozen):

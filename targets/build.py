@@ -224,8 +224,10 @@ def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
 
 def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Iterator[Mount]:
     """Yield the mounts that the steps of ``segment`` refer to, and no others."""
-    roots = {planned.step.data.ref.root for planned in segment if planned.step.data}
+    roots: set[str] = set()
     for planned in segment:
+        if planned.step.data is not None:
+            roots |= {source.ref.root for source in planned.step.data.sources()}
         roots |= {
             source.ref.root
             for source in planned.step.inputs.values()

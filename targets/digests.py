@@ -15,6 +15,7 @@ from typing import BinaryIO
 from targets.errors import EnvironmentUnable
 
 _SETTLED_NS = 50_000_000
+_COMPILED = "__pycache__"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS digest (
@@ -50,10 +51,15 @@ class Digests:
             self._store(database, path.stat(), sha256)
 
     def tree(self, path: Path) -> str:
-        """Return a digest of a file, or of a folder: the names and bytes of all its files."""
+        """Return a digest of a file, or of a folder: the names and bytes of all its files.
+
+        What Python keeps of modules it imported is left out.
+        """
         if path.is_file():
             return self.file(path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = sorted(
+            file for file in path.rglob("*") if file.is_file() and _COMPILED not in file.parts
+        )
         names = [file.relative_to(path).as_posix() for file in files]
         pairs = list(zip(names, self.files(files), strict=True))
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()

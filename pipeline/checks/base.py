@@ -43,6 +43,8 @@ class BaseCheck(ABC, Generic[P]):
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
     uses_data: ClassVar[bool] = False
+    asks_held_out: ClassVar[bool] = False
+    """Whether it needs a held-out part of the data."""
     uses_device: ClassVar[bool] = False
     """Whether it finds more where the target's device is: its result then has a key of its own."""
 

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.model import Frozen
 from pipeline.onnx.verdicts import held, on_cpu, unverified
-from pipeline.passes.base import Inputs, StepError
+from pipeline.passes.base import Inputs
 
 _NGRAM = 4
 _MIN_NGRAMS = 12
@@ -39,6 +39,7 @@ class GenerationParams(Frozen):
 
 @dataclass(frozen=True)
 class _Answer:
+    place: str
     line: int
     text: str
     tokens: int
@@ -56,18 +57,17 @@ class Check(BaseCheck[GenerationParams]):
 
     Params = GenerationParams
     uses_data: ClassVar[bool] = True
+    asks_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: GenerationParams) -> Outcome:
         """Generate and judge. Raises :class:`StepError` without data."""
-        from pipeline.data.check import load_parts
+        from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec
         from pipeline.onnx.session import Session
         from pipeline.onnx.turns import load_tokenizer
 
-        if inputs.data is None or inputs.data_path is None:
-            raise StepError("the generation check needs a data set", cause="bad_input")
-        examples = load_parts(inputs.data_path, inputs.data.spec).eval[: params.samples]
+        examples = parts_of(inputs).eval[: params.samples]
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
         codec = Codec(load_tokenizer(inputs["artifact"]))
         longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
@@ -84,7 +84,10 @@ class Check(BaseCheck[GenerationParams]):
             # An answer cut off at the limit may end within a character; that is not its fault.
             if broken and not ended and text.rstrip(_UNKNOWN_CHARACTER).strip():
                 broken = _UNKNOWN_CHARACTER in text.rstrip(_UNKNOWN_CHARACTER)
-            answers.append(_Answer(example.line, text, len(said), ended, repetition(said), broken))
+            circling = repetition(said)
+            answers.append(
+                _Answer(example.place, example.line, text, len(said), ended, circling, broken)
+            )
             inputs.report.progress(done, len(examples), "prompts")
         labelled = all(example.choices for example in examples)
         outcome = _outcome(answers, params, limit, 1.0 if labelled else 0.9)
@@ -147,4 +150,4 @@ def _outcome(
 
 
 def _of(answer: _Answer | None) -> str:
-    return "" if answer is None else f"; see line {answer.line}: {answer.text[:80]!r}"
+    return "" if answer is None else f"; see {answer.place}: {answer.text[:80]!r}"

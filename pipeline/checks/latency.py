@@ -29,7 +29,8 @@ class LatencyParams(Frozen):
     token_ms: float | None = Field(default=None, gt=0)
     """Most for the time of each further token (p90)."""
     prompts: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """What the user says. Default: the prompts of the held-out data, in turn."""
+    """What the user says. Default: the prompts of the held-out data, in turn;
+    those of the training data where nothing is held out."""
     samples: int = Field(default=_MIN_SAMPLES, ge=_MIN_SAMPLES)
     """Prompts timed."""
     warmup: int = Field(default=3, ge=0)
@@ -86,20 +87,21 @@ class Check(BaseCheck[LatencyParams]):
 
 def _prompts(inputs: Inputs, params: LatencyParams) -> list[list[int]]:
     from pipeline.data.chat import Message
-    from pipeline.data.check import load_parts
     from pipeline.data.examples import Example
+    from pipeline.data.parts import parts_of
     from pipeline.data.tokenize import Codec
     from pipeline.onnx.turns import load_tokenizer
 
     codec = Codec(load_tokenizer(inputs["artifact"]))
     if params.prompts is not None:
-        chat = bool(codec.tokenizer.chat_template)
+        template = None if inputs.data is None else inputs.data.spec.chat_template
+        chat = bool(template or codec.tokenizer.chat_template)
         examples = [
-            Example(line, (Message("user", text),), "", chat=chat)
+            Example(line, (Message("user", text),), "", chat=chat, chat_template=template)
             for line, text in enumerate(params.prompts, start=1)
         ]
-    elif inputs.data is not None and inputs.data_path is not None:
-        examples = load_parts(inputs.data_path, inputs.data.spec).eval
+    elif inputs.data is not None:
+        examples = parts_of(inputs).unseen_first
     else:
         raise StepError(
             "the latency check needs prompts or a data set",

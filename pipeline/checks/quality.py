@@ -46,18 +46,17 @@ class Check(BaseCheck[QualityParams]):
     Params = QualityParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "base_answers", "tuned_answers")
     uses_data: ClassVar[bool] = True
+    asks_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: QualityParams) -> Outcome:
         """Ask the artifact every held-out prompt. Raises :class:`StepError` without data."""
-        from pipeline.data.check import load_parts
+        from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec
         from pipeline.onnx.session import GenAiAnswerer, Session
         from pipeline.onnx.turns import load_tokenizer
 
-        if inputs.data is None or inputs.data_path is None:
-            raise StepError("the quality check needs a data set", cause="bad_input")
-        examples = load_parts(inputs.data_path, inputs.data.spec).eval[: params.max_samples]
+        examples = parts_of(inputs).eval[: params.max_samples]
         folder = inputs["artifact"]
         answers = answer(
             GenAiAnswerer(Session(folder, inputs.threads, cpu=bool(inputs.absent_device))),
@@ -65,12 +64,12 @@ class Check(BaseCheck[QualityParams]):
             examples,
             inputs.report,
         )
-        lines = frozenset(example.line for example in examples)
+        places = frozenset((example.file, example.line) for example in examples)
         scores = {"artifact": score(answers)}
         for name in ("base", "tuned"):
             path = inputs.paths.get(f"{name}_answers")
             if path is not None:
-                scores[name] = score(_same_prompts(path, lines, name))
+                scores[name] = score(_same_prompts(path, places, name))
         evidence: dict[str, JsonValue] = {
             "quality": _report_block(scores),
             "answers": answers.model_dump(mode="json")["answers"],
@@ -79,13 +78,13 @@ class Check(BaseCheck[QualityParams]):
         return Outcome(on_cpu(verdicts) if inputs.absent_device else verdicts, evidence)
 
 
-def _same_prompts(folder: Path, lines: frozenset[int], name: str) -> Answers:
+def _same_prompts(folder: Path, places: frozenset[tuple[int, int]], name: str) -> Answers:
     """Return the answers of an ``evaluate`` pass to exactly the prompts asked here."""
     answers = Answers.load(folder)
-    kept = tuple(row for row in answers.answers if row.line in lines)
-    if len(kept) != len(lines):
+    kept = tuple(row for row in answers.answers if (row.file, row.line) in places)
+    if len(kept) != len(places):
         raise StepError(
-            f"the {name} model answered {len(kept)} of the {len(lines)} held-out prompts; "
+            f"the {name} model answered {len(kept)} of the {len(places)} held-out prompts; "
             "the two would not be measured on the same data"
         )
     return answers.model_copy(update={"answers": kept})

@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import JsonValue
 
 from pipeline.data.chat import chat_messages
 from pipeline.data.examples import Example, make_examples
-from pipeline.data.load import Row, read_rows, text_of
+from pipeline.data.load import Row, text_of
+from pipeline.data.pairs import PAIR_LAYOUTS
 from pipeline.data.problems import DataProblem, ProblemList
+from pipeline.data.select import select
 from pipeline.data.spec import DataSpec
-from pipeline.data.split import Parts, sample, split
+from pipeline.data.split import sample, split
 from pipeline.data.template import Template, TemplateError
+from pipeline.data.tokens import token_row
 from pipeline.suggest import did_you_mean
 
 _TEMPLATES = ("system", "prompt", "completion", "template")
 
 
-def check_file(path: Path, spec: DataSpec) -> list[DataProblem]:
-    """Return everything wrong with the data set at ``path`` read by ``spec``."""
-    rows, problems = read_rows(path)
-    if problems and not rows:
-        return problems
-    return problems + check_rows(rows, spec)
+def check_rows(rows: Sequence[Row], spec: DataSpec, part: bool = False) -> list[DataProblem]:
+    """Return everything wrong with ``rows`` read by ``spec``; empty means they can be used.
 
-
-def check_rows(rows: Sequence[Row], spec: DataSpec) -> list[DataProblem]:
-    """Return everything wrong with ``rows`` read by ``spec``; empty means they can be used."""
+    ``part`` says that they are a part of another data set, so that they are not split.
+    """
     if not rows:
         return [DataProblem("the data set is empty")]
+    chosen, wrong = select(rows, spec)
+    if wrong:
+        return wrong
     problems = ProblemList()
-    for problem in _spec_problems(rows, spec):
+    for problem in _spec_problems(chosen, spec):
         problems.add("problems of the data set's settings", problem)
     if problems.all():
         return problems.all()
     columns = columns_of(spec)
-    for row in rows:
+    for row in chosen:
         for kind, problem in _row_problems(row, spec, columns):
-            problems.add(kind, problem)
-    if not problems.all():
+            problems.add(kind, replace(problem, file=row.file))
+    if not problems.all() and not part:
         try:
-            split(sample(make_examples(rows, spec), spec.max_samples, spec.split.seed), spec.split)
+            split(examples_of(rows, spec), spec.own_split)
         except ValueError as error:
             problems.add("", DataProblem(str(error), key="split"))
     return problems.all()
 
 
-def load_parts(path: Path, spec: DataSpec) -> Parts:
-    """Return the parts of the data set at ``path``. Raises ``ValueError`` listing what is wrong."""
-    rows, problems = read_rows(path)
-    problems = problems or check_rows(rows, spec)
-    if problems:
-        lines = (
-            f"line {item.line}: {item.message}" if item.line else item.message for item in problems
-        )
-        raise ValueError("\n".join(lines))
-    return split(chosen_examples(rows, spec), spec.split)
-
-
-def chosen_examples(rows: Sequence[Row], spec: DataSpec) -> list[Example]:
-    """Return the examples of checked ``rows`` that ``max_samples`` leaves."""
-    return sample(make_examples(rows, spec), spec.max_samples, spec.split.seed)
+def examples_of(rows: Sequence[Row], spec: DataSpec) -> list[Example]:
+    """Return the examples of checked ``rows`` that ``where``, ``rows`` and ``max_samples`` leave,
+    in that order."""
+    chosen, _ = select(rows, spec)
+    return sample(make_examples(chosen, spec), spec.max_samples, spec.split.seed)
 
 
 def columns_of(spec: DataSpec) -> dict[str, str]:
@@ -72,11 +63,21 @@ def columns_of(spec: DataSpec) -> dict[str, str]:
         text = getattr(spec, key)
         if text is not None:
             columns |= dict.fromkeys(Template(text).fields, key)
-    for key in ("label", "messages"):
-        name = getattr(spec, key)
-        if name is not None:
-            columns.setdefault(name, key)
+    for name, key in _named_columns(spec):
+        columns.setdefault(name, key)
     return columns
+
+
+def _named_columns(spec: DataSpec) -> Iterator[tuple[str, str]]:
+    """Yield the columns that are read whole, and the key that asks for each."""
+    if spec.label is not None:
+        yield spec.label, "label"
+    if spec.messages is not None:
+        yield spec.messages, "messages"
+    if spec.pair_format is not None:
+        yield from ((name, "pair_format") for name in PAIR_LAYOUTS[spec.pair_format].columns)
+    if spec.tokens:
+        yield "input_ids", "tokens"
 
 
 def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]:
@@ -106,9 +107,8 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
                     key=key,
                     suggestion=did_you_mean(name, present),
                 )
-    for key in ("label", "messages"):
-        name = getattr(spec, key)
-        if name is not None and name not in present:
+    for name, key in _named_columns(spec):
+        if name not in present:
             yield DataProblem(
                 f"no row has the column {name!r}", key=key, suggestion=did_you_mean(name, present)
             )
@@ -118,7 +118,7 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
 
 
 def _row_problems(
-    row: Row, spec: DataSpec, columns: Iterable[str]
+    row: Row, spec: DataSpec, columns: Mapping[str, str]
 ) -> Iterator[tuple[str, DataProblem]]:
     for name in columns:
         if name not in row.values:
@@ -130,7 +130,7 @@ def _row_problems(
                     suggestion=did_you_mean(name, row.values),
                 ),
             )
-        elif name != spec.messages:
+        elif columns[name] not in ("messages", "tokens"):
             yield from _value_problems(row, name, row.values[name])
     if spec.label is not None and spec.labels is not None and spec.label in row.values:
         label = text_of(row.values[spec.label])
@@ -143,11 +143,17 @@ def _row_problems(
                     suggestion=did_you_mean(label, spec.labels),
                 ),
             )
-    if spec.messages is not None and spec.messages in row.values:
-        try:
+    try:
+        if spec.messages is not None and spec.messages in row.values:
             chat_messages(row.values[spec.messages])
-        except ValueError as error:
-            yield "rows with broken messages", DataProblem(str(error), row.line)
+        if spec.tokens and "input_ids" in row.values:
+            token_row(row.values, spec.loss_on == "all")
+        if spec.pair_format is not None:
+            layout = PAIR_LAYOUTS[spec.pair_format]
+            if all(text_of(row.values.get(name)).strip() for name in layout.columns):
+                layout.read({name: text_of(value) for name, value in row.values.items()})
+    except ValueError as error:
+        yield "rows with broken messages, pairs or tokens", DataProblem(str(error), row.line)
 
 
 def _value_problems(row: Row, name: str, value: JsonValue) -> Iterator[tuple[str, DataProblem]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.data.chat import Message, chat_messages
 from pipeline.data.load import Row, text_of
+from pipeline.data.pairs import PAIR_LAYOUTS
 from pipeline.data.spec import DataSpec
 from pipeline.data.template import Template
+from pipeline.data.tokens import Tokens, token_row
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,50 @@ class Example:
     label: str | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
     """Completion text per label; empty where the data set has no classes."""
+    file: int = 0
+    """Which of the data set's files the line is in, counted from 0."""
+    chat_template: str | None = None
+    """A chat template in place of the tokenizer's own."""
+    learn_all: bool = False
+    """Whether the prompt is learnt too."""
+    tokens: Tokens | None = None
+    """The row where it holds token ids; then ``prompt`` and ``completion`` are empty."""
 
     @property
     def text(self) -> str:
         """What makes two rows the same question: the prompt, or the text where there is none."""
+        if self.tokens is not None:
+            begin = self.tokens.answer.start
+            return " ".join(map(str, self.tokens.ids[: begin if begin > 1 else None]))
         return "\n".join(turn.content for turn in self.prompt) or self.completion
+
+    @property
+    def place(self) -> str:
+        """Where the row is, for a message."""
+        return f"line {self.line}" + (f" of file {self.file + 1}" if self.file else "")
 
 
 def make_examples(rows: Sequence[Row], spec: DataSpec) -> list[Example]:
     """Turn rows that :func:`pipeline.data.check.check_rows` passed into examples, in file order."""
+    make = _maker(rows, spec)
+    template = spec.chat_template
+    learn_all = spec.loss_on == "all"
+    return [
+        replace(make(row), file=row.file, chat_template=template, learn_all=learn_all)
+        for row in rows
+    ]
+
+
+def _maker(rows: Sequence[Row], spec: DataSpec) -> Callable[[Row], Example]:
     labels = label_set(rows, spec)
+    if spec.tokens:
+        return lambda row: _from_tokens(row, spec)
     if spec.messages is not None:
-        return [_from_messages(row, spec.messages, spec.label, labels) for row in rows]
+        column = spec.messages
+        return lambda row: _from_messages(row, column, spec.label, labels)
     render = _renderer(spec)
-    chat = spec.chat and spec.template is None
-    examples = []
-    for row in rows:
+
+    def make(row: Row) -> Example:
         values = {name: text_of(value) for name, value in row.values.items()}
         prompt, completion = render(values)
         label, choices = None, dict[str, str]()
@@ -51,8 +81,9 @@ def make_examples(rows: Sequence[Row], spec: DataSpec) -> list[Example]:
             choices = {name: render({**values, spec.label: name})[1] for name in labels}
         if len(set(choices.values())) < len(choices):
             choices = {}  # the answer does not depend on the label: nothing to choose between
-        examples.append(Example(row.line, prompt, completion, chat, label, choices))
-    return examples
+        return Example(row.line, prompt, completion, spec.is_chat, label, choices)
+
+    return make
 
 
 def label_set(rows: Sequence[Row], spec: DataSpec) -> tuple[str, ...]:
@@ -74,6 +105,12 @@ def _from_messages(
     return Example(row.line, turns[:-1], answer, label=label, choices=choices)
 
 
+def _from_tokens(row: Row, spec: DataSpec) -> Example:
+    label = None if spec.label is None else text_of(row.values[spec.label])
+    tokens = token_row(row.values, spec.loss_on == "all")
+    return Example(row.line, (), "", chat=False, label=label, tokens=tokens)
+
+
 def _renderer(spec: DataSpec) -> Callable[[Mapping[str, str]], tuple[tuple[Message, ...], str]]:
     """Return a function from a row's texts to its prompt and completion."""
     if spec.template is not None:
@@ -87,12 +124,20 @@ def _renderer(spec: DataSpec) -> Callable[[Mapping[str, str]], tuple[tuple[Messa
 
         return render_raw
 
-    turns = [("system", Template(spec.system))] if spec.system is not None else []
-    turns.append(("user", Template(spec.prompt or "")))
-    answer = Template(spec.completion or "")
+    pair = _pair_reader(spec)
+    system = None if spec.system is None else Template(spec.system)
 
-    def render_chat(values: Mapping[str, str]) -> tuple[tuple[Message, ...], str]:
-        prompt = tuple(Message(role, template.render(values)) for role, template in turns)
-        return prompt, answer.render(values)
+    def render_pair(values: Mapping[str, str]) -> tuple[tuple[Message, ...], str]:
+        question, answer = pair(values)
+        before = () if system is None else (Message("system", system.render(values)),)
+        return (*before, Message("user", question)), answer
 
-    return render_chat
+    return render_pair
+
+
+def _pair_reader(spec: DataSpec) -> Callable[[Mapping[str, str]], tuple[str, str]]:
+    """Return a function from a row's texts to question and answer."""
+    if spec.pair_format is not None:
+        return PAIR_LAYOUTS[spec.pair_format].read
+    question, answer = Template(spec.prompt or ""), Template(spec.completion or "")
+    return lambda values: (question.render(values), answer.render(values))

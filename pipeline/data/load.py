@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +22,19 @@ class Row:
 
     line: int
     values: Mapping[str, JsonValue]
+    file: int = 0
+    """Which of the data set's files, counted from 0."""
+
+
+def read_files(paths: Sequence[Path]) -> tuple[list[Row], list[DataProblem]]:
+    """Read the rows of all files, one after the other (see :func:`read_rows`)."""
+    rows: list[Row] = []
+    problems: list[DataProblem] = []
+    for number, path in enumerate(paths):
+        found, wrong = read_rows(path)
+        rows += (replace(row, file=number) for row in found) if number else found
+        problems += (replace(problem, file=number) for problem in wrong)
+    return rows, problems
 
 
 def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:

@@ -17,6 +17,8 @@ class DataProblem:
     line: int | None = None
     key: str = ""
     suggestion: str = ""
+    file: int = 0
+    """Which of the data set's files the line is in, counted from 0."""
 
 
 @dataclass
@@ -34,7 +36,7 @@ class ProblemList:
 
     def all(self) -> list[DataProblem]:
         """Return the problems in the order of their lines, then what was left off, counted."""
-        listed = sorted(self._listed, key=lambda problem: problem.line or 0)
+        listed = sorted(self._listed, key=lambda problem: (problem.file, problem.line or 0))
         more = [
             DataProblem(f"{count - LISTED_PER_KIND} more {kind}")
             for kind, count in self._counts.items()

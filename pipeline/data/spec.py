@@ -10,6 +10,8 @@ from typing_extensions import Self
 
 from pipeline.model import Frozen
 
+PARQUET = ".parquet"
+
 _SLICE = re.compile(r"^(\d+%?)?:(\d+%?)?$")
 
 
@@ -26,9 +28,9 @@ class Split(Frozen):
     eval_count: int | None = Field(default=None, ge=1)
     """How many distinct texts are held out, in place of the share."""
     validation: Annotated[float, Field(ge=0, lt=1)] | Literal["eval"] = 0.1
-    """Share of the remaining distinct texts used for validation loss and early stopping. ``"eval"``:
-    measure that loss on the held-out part itself, which then is no longer unseen where the
-    checkpoint is chosen by it."""
+    """Share of the remaining distinct texts used for validation loss and early stopping.
+    ``"eval"``: measure that loss on the held-out part itself, which then is no longer unseen where
+    the checkpoint is chosen by it."""
     seed: int = 0
     """Seed of the assignment; independent of the training seed."""
 
@@ -61,9 +63,10 @@ class Sequences(Frozen):
     retries: int = Field(default=10, ge=1)
     """Draws before a random strategy gives a sequence up that is too short."""
     drop_short: bool = False
-    """Leave out rows with fewer than ``length`` tokens."""
+    """Leave out rows with fewer than ``length`` tokens. Pieces of joined rows never have fewer."""
     special_tokens: bool = True
-    """Begin each row with the beginning-of-sequence token and end it with end-of-sequence."""
+    """Begin each row with the beginning-of-sequence token and end it with end-of-sequence. A chat
+    template brings its own."""
     prompt_length: int | None = Field(default=None, ge=1)
     """Cut the prompt of each row to so many tokens before the completion is added."""
     completion_length: int | None = Field(default=None, ge=1)
@@ -77,9 +80,14 @@ class Sequences(Frozen):
             raise ValueError("stride is more than length: tokens would be left out")
         if self.strategy.endswith("random") and self.count is None:
             raise ValueError(f"{self.strategy} needs count: how many sequences are drawn")
-        if self.joiner and not self.strategy.startswith("join"):
+        if self.joiner and not self.is_joined:
             raise ValueError("joiner goes with the join strategies")
         return self
+
+    @property
+    def is_joined(self) -> bool:
+        """Return whether rows are put one after the other before they are cut."""
+        return self.strategy.startswith("join")
 
 
 class DataCode(Frozen):
@@ -196,8 +204,12 @@ class DataSpec(Frozen):
         raw = self.template is not None and self.completion is not None
         if raw and not str(self.template).endswith(str(self.completion)):
             raise ValueError("template must end with completion")
+        if self.completion is not None and (self.pair_format or self.tokens):
+            raise ValueError("the answer is in the rows already; remove completion")
         if self.template is not None and self.system is not None:
             raise ValueError("template is raw text; put the system message into it")
+        if self.tokens and self.system is not None:
+            raise ValueError("tokens are whole texts; remove system")
         if self.messages is not None and self.system is not None:
             raise ValueError("messages carry their own system turn; remove system")
         if self.labels is not None and self.label is None:
@@ -206,11 +218,13 @@ class DataSpec(Frozen):
             raise ValueError("labels needs at least two different classes")
         if self.code is not None and self.code.pre_process and not self.tokens:
             raise ValueError("code.pre_process makes tokens: set tokens = true")
+        if self.chat_template is not None and not self.is_chat:
+            raise ValueError("chat_template is of no use: this data set holds no chat")
         return self
 
     @model_validator(mode="after")
     def _joined_rows_have_no_prompt(self) -> Self:
-        joined = self.sequences is not None and self.sequences.strategy.startswith("join")
+        joined = self.sequences is not None and self.sequences.is_joined
         whole = self.loss_on == "all" or (self.template is not None and self.completion is None)
         if joined and not whole and not self.tokens:
             raise ValueError('joined rows are learnt whole: set loss_on = "all"')
@@ -218,10 +232,61 @@ class DataSpec(Frozen):
             raise ValueError("tokens are sequences already; remove sequences")
         return self
 
+    @model_validator(mode="after")
+    def _a_held_out_part_to_validate_on(self) -> Self:
+        on_eval = self.split.validation == "eval" and self.validation_data is None
+        if on_eval and not self.holds_out:
+            raise ValueError('split.validation is "eval", but nothing is held out')
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files that ``path`` names, in order."""
+        return (self.path,) if isinstance(self.path, str) else self.path or ()
+
     @property
     def is_made(self) -> bool:
-        """Return whether a step has to make the rows: code of the user's, or a hub's data set."""
-        return self.source is not None or self.code is not None
+        """Return whether a step has to make the rows: code of the user's, a hub's data set, or a
+        Parquet file, which the host cannot read."""
+        parquet = any(file.lower().endswith(PARQUET) for file in self.files)
+        return self.source is not None or self.code is not None or parquet
+
+    @property
+    def is_chat(self) -> bool:
+        """Return whether the rows go through a chat template."""
+        return self.messages is not None or (
+            self.chat and self.template is None and not self.tokens
+        )
+
+    @property
+    def own_split(self) -> Split:
+        """Return how the rows themselves are split, where other data sets take some parts."""
+        taken: dict[str, JsonValue] = {}
+        if self.held_out is not None:
+            taken |= {"eval": 0.0, "eval_count": None}
+        if self.validation_data is not None or (
+            self.held_out is not None and self.split.validation == "eval"
+        ):
+            taken["validation"] = 0.0
+        return self.split.model_copy(update=taken)
+
+    @property
+    def holds_out(self) -> bool:
+        """Return whether there is a held-out part."""
+        split = self.split
+        return self.held_out is not None or split.eval_count is not None or split.eval > 0
+
+    @property
+    def trains(self) -> bool:
+        """Return whether anything is left to train on."""
+        split = self.split
+        return self.held_out is not None or split.eval_count is not None or split.eval < 1
+
+    @property
+    def validates(self) -> bool:
+        """Return whether there is a part that gives the validation loss."""
+        validation = self.split.validation
+        return self.validation_data is not None or validation == "eval" or validation > 0
 
 
 def _is_slice(text: str) -> bool:

@@ -14,11 +14,18 @@ from pipeline.data.spec import Split
 
 @dataclass(frozen=True)
 class Parts:
-    """Three lists of examples that share no text, each in the order of the file."""
+    """Three lists of examples, each in the order of the file. Those of one split share no text,
+    unless the validation part is the held-out one."""
 
     train: list[Example]
     validation: list[Example]
     eval: list[Example]
+
+    @property
+    def unseen_first(self) -> list[Example]:
+        """Return the held-out rows, or where nothing is held out those trained on: something to
+        ask a model whose answers are not judged."""
+        return self.eval or self.train
 
 
 def folded(text: str) -> str:
@@ -31,7 +38,8 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
     if count is None or count >= len(examples):
         return list(examples)
     ranked = sorted(
-        examples, key=lambda item: (_rank(seed, "sample", folded(item.text)), item.line)
+        examples,
+        key=lambda item: (_rank(seed, "sample", folded(item.text)), item.file, item.line),
     )
     kept = {id(item) for item in ranked[:count]}
     return [item for item in examples if id(item) in kept]
@@ -45,30 +53,48 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
     most a text or two. A label's last text stays in training. Raises ``ValueError`` where there are
     too few distinct texts for every part asked for.
     """
+    if spec.eval == 1 and spec.eval_count is None:
+        return Parts([], list(examples) if spec.validation == "eval" else [], list(examples))
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[folded(example.text)].append(example)
-    needed = 3 if spec.validation > 0 else 2
-    if len(groups) < needed:
-        parts = "train, validation and eval" if needed == 3 else "train and eval"
-        raise ValueError(
-            f"{len(groups)} distinct texts are too few to split into {parts}: "
-            f"at least {needed} are needed"
-        )
+    share = 0.0 if spec.validation == "eval" else spec.validation
+    held_out = spec.eval_count if spec.eval_count is not None else int(spec.eval > 0)
+    _require(len(groups), {"train": 1, "validation": int(share > 0), "eval": held_out})
     strata = {text: min(item.label or "" for item in items) for text, items in groups.items()}
-    held = _draw(strata, spec.eval, spec.seed, "eval", spare=needed - 1)
+    spare = 1 + int(share > 0)
+    held = _draw(strata, spec.eval, spec.seed, "eval", spare, spec.eval_count)
     rest = {text: label for text, label in strata.items() if text not in held}
-    chosen = _draw(rest, spec.validation, spec.seed, "validation", spare=1)
+    chosen = _draw(rest, share, spec.seed, "validation", spare=1)
     parts_of = {text: 2 if text in held else 1 if text in chosen else 0 for text in groups}
     lists: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
         lists[parts_of[folded(example.text)]].append(example)
-    return Parts(*lists)
+    train, validation, held_rows = lists
+    return Parts(train, held_rows if spec.validation == "eval" else validation, held_rows)
 
 
-def _draw(strata: dict[str, str], share: float, seed: int, salt: str, spare: int) -> set[str]:
-    """Return about ``share`` of the texts (at least one where it is positive), leaving ``spare``
-    and, where that can be, one of every label."""
+def _require(texts: int, needed: dict[str, int]) -> None:
+    """Raise ``ValueError`` where there are fewer ``texts`` than the parts need together."""
+    asked = [name for name, count in needed.items() if count > 0]
+    if texts >= sum(needed.values()):
+        return
+    if len(asked) == 1:
+        raise ValueError("there is no text to train on")
+    parts = ", ".join(asked[:-1]) + f" and {asked[-1]}"
+    raise ValueError(
+        f"{texts} distinct texts are too few to split into {parts}: "
+        f"at least {sum(needed.values())} are needed"
+    )
+
+
+def _draw(
+    strata: dict[str, str], share: float, seed: int, salt: str, spare: int, count: int | None = None
+) -> set[str]:
+    """Return about ``share`` of the texts (at least one where it is positive), or ``count`` of
+    them, leaving ``spare`` and, where that can be, one of every label."""
+    if count is not None:
+        share = count / len(strata)
     if share <= 0:
         return set()
     ranked = sorted(strata, key=lambda text: _rank(seed, salt, text))
@@ -83,11 +109,13 @@ def _draw(strata: dict[str, str], share: float, seed: int, salt: str, spare: int
         take = min(max(round(due), 0), len(texts) - 1)
         due -= take  # what rounding left goes to the next label, so that the whole share is right
         drawn.update(texts[:take])
-    most = len(ranked) - spare
+    wanted = [text for text in ranked if text in drawn]
+    if count is not None:
+        wanted += [text for text in ranked if text not in drawn]
+        return set(wanted[:count])
     # Where every label has a single text, none was drawn: then labels are not looked at.
-    count = max(round(share * len(ranked)), 1)
-    wanted = [text for text in ranked if text in drawn] or ranked[:count]
-    return set(wanted[:most])
+    wanted = wanted or ranked[: max(round(share * len(ranked)), 1)]
+    return set(wanted[: len(ranked) - spare])
 
 
 def _rank(seed: int, salt: str, text: str) -> bytes:

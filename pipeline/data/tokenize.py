@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pipeline.data.examples import Example
-
-IGNORED = -100
-"""Label of a token that carries no loss (``ignore_index`` of torch's cross entropy)."""
+from pipeline.data.tokens import IGNORED, Tokens
 
 
 class Tokenizer(Protocol):
@@ -31,28 +29,27 @@ class Tokenizer(Protocol):
         """Return the text of ``token_ids``."""
 
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool
+        self,
+        conversation: list[dict[str, str]],
+        *,
+        chat_template: str | None,
+        add_generation_prompt: bool,
+        tokenize: bool,
     ) -> str:
         """Return the conversation as one text."""
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """One training row: ids, and the same ids with :data:`IGNORED` where nothing is learnt."""
-
-    ids: tuple[int, ...]
-    labels: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Tokenized:
-    """Training rows, and what had to be done to fit them into the length."""
+    """Training sequences, and what had to be done to fit the rows into their length."""
 
     rows: list[Tokens]
+    used: int
+    """Rows of the data set that are in them."""
     shortened: int
-    """Rows whose prompt lost its beginning; the completion stayed whole."""
+    """Rows that lost a part; a completion stays whole unless it is to be cut."""
     left_out: int
-    """Rows whose completion alone is too long."""
+    """Rows that are in none."""
 
 
 class PromptError(ValueError):
@@ -62,9 +59,9 @@ class PromptError(ValueError):
 class Codec:
     """Text to token ids and back, as training and every evaluation see it.
 
-    A chat example goes through the tokenizer's own chat template; its answer ends with the token
-    the template ends a turn with (``<|end|>`` for Phi-3). A raw example ends with the tokenizer's
-    end-of-sequence token.
+    A chat example goes through the example's chat template or the tokenizer's own; its answer ends
+    with the token the template ends a turn with (``<|end|>`` for Phi-3). A raw example ends with
+    the tokenizer's end-of-sequence token. An example of token ids stays as it is.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -77,6 +74,8 @@ class Codec:
 
         Raises :class:`PromptError` where the chat template is missing or refuses the messages.
         """
+        if example.tokens is not None:
+            return list(example.tokens.ids[: example.tokens.answer.start])
         if not example.chat:
             ids = self._encode(self._prompt_text(example), special=True)
             return ids or [self._start()]
@@ -89,12 +88,26 @@ class Codec:
         the end of the prompt and the beginning of the answer into one token, the answer is encoded
         by itself, as it would be when generated.
         """
+        if example.tokens is not None:
+            return list(example.tokens.ids[example.tokens.answer])
         before = self._prompt_text(example)
         special = not example.chat
         prompt = self._encode(before, special=special)
         whole = self._encode(before + text, special=special)
         ids = whole[len(prompt) :] if whole[: len(prompt)] == prompt else self._encode(text)
         return [*ids, self._end(example)]
+
+    def plain_ids(self, example: Example) -> tuple[list[int], list[int]]:
+        """Return the ids of prompt and completion of a raw example, without any special token."""
+        before = self._prompt_text(example)
+        prompt = self._encode(before)
+        whole = self._encode(before + example.completion)
+        together = whole[: len(prompt)] == prompt
+        return prompt, whole[len(prompt) :] if together else self._encode(example.completion)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Return the ids of ``text`` alone, without any special token."""
+        return self._encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids`` without special tokens."""
@@ -106,17 +119,20 @@ class Codec:
         return "".join(turn.content for turn in example.prompt)
 
     def _render(self, example: Example, answer: str | None) -> str:
-        if not self.tokenizer.chat_template:
+        if not (example.chat_template or self.tokenizer.chat_template):
             raise PromptError("the tokenizer has no chat template; set chat = false for raw text")
         turns = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
         try:
             return self.tokenizer.apply_chat_template(
-                turns, add_generation_prompt=answer is None, tokenize=False
+                turns,
+                chat_template=example.chat_template,
+                add_generation_prompt=answer is None,
+                tokenize=False,
             )
         except Exception as error:  # whatever a template's own Jinja code raises
-            raise PromptError(f"the chat template refuses line {example.line}: {error}") from error
+            raise PromptError(f"the chat template refuses {example.place}: {error}") from error
 
     def _end(self, example: Example) -> int:
         """Return the token that ends an answer: the first special one after it in the template."""
@@ -149,31 +165,44 @@ def tokenize(
     max_length: int,
     too_long: Literal["drop", "cut", "error"] = "drop",
 ) -> Tokenized:
-    """Encode training rows of at most ``max_length`` tokens; only completions carry loss.
+    """Encode training rows of at most ``max_length`` tokens, each a sequence by itself.
 
-    A row that is too long is left out (``drop``), loses the beginning of its prompt (``cut``;
-    a completion is never cut: a row whose completion does not fit is left out) or raises
-    ``ValueError`` naming its line (``error``).
+    Only completions carry loss, unless the example says that all of it is learnt. A row that is too
+    long is left out (``drop``), loses the beginning of its prompt (``cut``; a completion is never
+    cut: a row whose completion does not fit is left out) or raises ``ValueError`` naming its line
+    (``error``).
     """
     rows: list[Tokens] = []
     shortened = left_out = 0
     for example in examples:
-        prompt = codec.prompt_ids(example)
-        completion = codec.completion_ids(example.completion, example)
-        over = len(prompt) + len(completion) - max_length
+        row, prompt = encode(example, codec)
+        over = len(row.ids) - max_length
         if over > 0:
             if too_long == "error":
-                size = over + max_length
                 raise ValueError(
-                    f"line {example.line} has {size} tokens, max_length is {max_length}"
+                    f"{example.place} has {len(row.ids)} tokens, max_length is {max_length}"
                 )
-            if too_long == "drop" or over >= len(prompt):
+            if too_long == "drop" or over >= prompt:
                 left_out += 1
                 continue
             shortened += 1
-            prompt = prompt[over:]
-        rows.append(Tokens((*prompt, *completion), (*([IGNORED] * len(prompt)), *completion)))
-    return Tokenized(rows, shortened, left_out)
+            row = Tokens(row.ids[over:], row.labels[over:])
+        rows.append(row)
+    return Tokenized(rows, len(rows), shortened, left_out)
+
+
+def encode(example: Example, codec: Codec) -> tuple[Tokens, int]:
+    """Return the row that is trained on, and how many tokens of it are prompt."""
+    if example.tokens is not None:
+        return example.tokens, example.tokens.answer.start
+    prompt = codec.prompt_ids(example)
+    return joined(prompt, codec.completion_ids(example.completion, example), example), len(prompt)
+
+
+def joined(prompt: Sequence[int], completion: Sequence[int], example: Example) -> Tokens:
+    """Return prompt and completion as one row; the prompt carries loss only if it is learnt too."""
+    before = prompt if example.learn_all else [IGNORED] * len(prompt)
+    return Tokens((*prompt, *completion), (*before, *completion))
 
 
 def pack(rows: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:

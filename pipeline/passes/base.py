@@ -15,9 +15,10 @@ from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checka
 
 from pydantic import JsonValue
 
+from pipeline.data.files import DataFiles
 from pipeline.data.spec import DataSpec
 from pipeline.model import Frozen
-from pipeline.plan import DataInput, Kind
+from pipeline.plan import Kind
 
 P = TypeVar("P", bound=Frozen)
 
@@ -49,8 +50,8 @@ class Inputs:
 
     paths: Mapping[str, Path]
     """Folder or file per role (``model``, ``adapter``, ``artifact``, ...)."""
-    data: DataInput | None
-    data_path: Path | None
+    data: DataFiles | None
+    """Its parts are :func:`pipeline.data.parts.parts_of`."""
     seed: int
     threads: int
     report: Reporter

@@ -34,15 +34,17 @@ class Pass(BasePass[EvaluateParams]):
 
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write the answers (:mod:`pipeline.evaluation`); return their scores."""
+        from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec, PromptError
         from pipeline.evaluation import answer, score
         from pipeline.training.answerer import TorchAnswerer, end_ids
-        from pipeline.training.data import parts_of
         from pipeline.training.determinism import prepare
         from pipeline.training.loading import load_model, load_tokenizer
 
         prepare(inputs.seed, inputs.threads)
         examples = parts_of(inputs).eval[: params.max_samples]
+        if not examples:
+            raise StepError("nothing is held out", "raise split.eval above 0", "bad_input")
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
         model = load_model(inputs["model"], params).eval()
         answerer = TorchAnswerer(

@@ -17,7 +17,8 @@ class ReferenceParams(ModelLoading):
     """How much is kept."""
 
     samples: int = Field(default=16, ge=1)
-    """Held-out rows, the first ones. Without a data set a few fixed texts take their place."""
+    """Held-out rows, the first ones, or training rows where nothing is held out. Without a data set
+    a few fixed texts take their place."""
     positions: int = Field(default=16, ge=1)
     """Most tokens per row, the last ones of prompt and answer."""
 
@@ -55,9 +56,9 @@ class Pass(BasePass[ReferenceParams]):
 
 def _texts(inputs: Inputs, tokenizer: Any, params: ReferenceParams) -> list[list[int]]:
     """Return the token ids of the texts: prompts with their answers."""
+    from pipeline.data.parts import parts_of
     from pipeline.data.tokenize import Codec
     from pipeline.onnx.samples import SAMPLES
-    from pipeline.training.data import parts_of
 
     if inputs.data is None:
         encoded = [[int(token) for token in tokenizer.encode(text)] for text in SAMPLES]
@@ -65,5 +66,5 @@ def _texts(inputs: Inputs, tokenizer: Any, params: ReferenceParams) -> list[list
     codec = Codec(tokenizer)
     return [
         [*codec.prompt_ids(example), *codec.completion_ids(example.completion, example)]
-        for example in parts_of(inputs).eval[: params.samples]
+        for example in parts_of(inputs).unseen_first[: params.samples]
     ]

@@ -11,7 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.passes.base import StepError
+from pipeline.scripts.olive_registry import olive_registry
 from pipeline.suggest import did_you_mean
+
+_REGISTERED = "__olive_registered__"
 
 
 def load_object(script: Path, name: str, script_dir: Path | None = None) -> Any:
@@ -20,13 +23,22 @@ def load_object(script: Path, name: str, script_dir: Path | None = None) -> Any:
     ``script_dir`` is searched for what the script imports. Raises :class:`StepError` where the
     script cannot be imported or has no such name.
     """
-    module = load_script(script, script_dir)
-    found = getattr(module, name, None)
+    return find_object(load_script(script, script_dir), name)
+
+
+def find_object(module: ModuleType, name: str) -> Any:
+    """Return what ``name`` is in a module that :func:`load_script` returned.
+
+    What was registered with ``olive.data.registry`` is found by its registered name too, in
+    whatever case. Raises :class:`StepError` where there is no such name.
+    """
+    registered: dict[str, Any] = vars(module)[_REGISTERED]
+    found = getattr(module, name, registered.get(name.lower()))
     if found is None:
         public = [known for known in vars(module) if not known.startswith("_")]
-        raise StepError(
-            f"{script.name} has no '{name}'", did_you_mean(name, public), cause="bad_input"
-        )
+        file = Path(str(module.__file__)).name
+        hint = did_you_mean(name, [*public, *registered])
+        raise StepError(f"{file} has no '{name}'", hint, cause="bad_input")
     return found
 
 
@@ -38,7 +50,8 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
         raise StepError(f"{script.name} is no Python file", cause="bad_input")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # what dataclasses and pickle look a class's module up in
-    with _importable(script_dir):
+    with _importable(script_dir), olive_registry() as registered:
+        vars(module)[_REGISTERED] = registered
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # whatever a user's code raises

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipeline.data.tokenize import IGNORED, Tokens
+from pipeline.data.tokens import IGNORED, Tokens
 
 
 @dataclass(frozen=True)

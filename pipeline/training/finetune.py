@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from pipeline.data.examples import Example
-from pipeline.data.tokenize import Codec, PromptError, Tokenized, pack, tokenize
+from pipeline.data.parts import parts_of, seen_texts
+from pipeline.data.tokenize import Codec, pack
 from pipeline.passes.base import Inputs, StepError
 from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
-from pipeline.training.data import parts_of
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
 from pipeline.training.loading import load_model, load_tokenizer
 from pipeline.training.params import LoraParams, QloraParams
 from pipeline.training.quantization import BaseQuantization
+from pipeline.training.rows import token_count, training_rows
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -45,12 +45,19 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
 
     prepare(inputs.seed, inputs.threads)
     parts = parts_of(inputs)
-    if inputs.data is not None and (problems := params.problems_with(inputs.data.spec)):
+    data = inputs.data
+    if data is None or not parts.train:
+        raise StepError("there is no row to train on", "lower split.eval", "bad_input")
+    if problems := params.problems_with(data.spec):
         raise StepError("; ".join(problems), cause="bad_input")
+    if leaked := seen_texts(parts):
+        inputs.report.warn(f"{leaked} of {len(parts.eval)} held-out rows are trained on too")
     tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
     codec = Codec(tokenizer)
-    train = _rows("training", parts.train, codec, params, inputs)
-    validation = _rows("validation", parts.validation, codec, params, inputs)
+    train = training_rows("training", parts.train, codec, data.spec, params, inputs.report)
+    validation = training_rows(
+        "validation", parts.validation, codec, data.validation_spec, params, inputs.report
+    )
     precision = _precision(params.precision)
     model, quantization = _base(inputs["model"], params, precision)
     model = add_adapter(model, params)
@@ -101,49 +108,21 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
         "best_step": selection.best_step,
         "kept": "best" if keep_best else "last",
         "stopped_early": selection.stopped_early,
-        "tokens_per_second": round(
-            seen / len(train_set) * sum(len(row.ids) for row in train.rows) / seconds, 1
-        ),
+        "tokens_per_second": round(seen / len(train_set) * token_count(train) / seconds, 1),
         "modules_to_save": list(whole_modules(model, params)),
         "trainable_parameters": sum(weight.numel() for weight in trainable(model).values()),
         "parameters": model.num_parameters(),
-        "train_rows": len(train.rows),
-        "validation_rows": len(validation.rows),
+        "train_rows": train.used,
+        "validation_rows": validation.used,
+        "train_sequences": len(train.rows),
+        "validation_sequences": len(validation.rows),
+        "train_tokens": token_count(train),
+        "validation_tokens": token_count(validation),
         "shortened_rows": train.shortened + validation.shortened,
         "left_out_rows": train.left_out + validation.left_out,
         "precision": precision,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
-
-
-def _rows(
-    part: str, examples: list[Example], codec: Codec, params: LoraParams, inputs: Inputs
-) -> Tokenized:
-    try:
-        found = tokenize(examples, codec, params.max_length, params.too_long)
-    except PromptError as error:
-        raise StepError(str(error), cause="bad_input") from error
-    except ValueError as error:
-        raise StepError(
-            str(error), 'raise max_length, or set too_long = "drop" or "cut"', "bad_input"
-        ) from error
-    if found.left_out:
-        inputs.report.warn(
-            f"{found.left_out} of {len(examples)} {part} rows are longer than max_length "
-            f"({params.max_length} tokens) and are left out"
-        )
-    if found.shortened:
-        inputs.report.warn(
-            f"{found.shortened} of {len(examples)} {part} rows lost the beginning of their prompt "
-            f"to fit max_length ({params.max_length} tokens)"
-        )
-    if examples and not found.rows:
-        raise StepError(
-            f"every {part} row is longer than max_length ({params.max_length} tokens)",
-            "raise max_length",
-            "bad_input",
-        )
-    return found
 
 
 def _precision(wanted: str) -> str:

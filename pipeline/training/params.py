@@ -167,7 +167,13 @@ class Training(Frozen):
 
     def problems_with(self, spec: DataSpec) -> list[str]:
         """Return what of these parameters the data set ``spec`` cannot serve."""
-        if spec.split.validation > 0:
+        sequences = spec.sequences
+        if sequences is not None and self.max_length < sequences.length:
+            return [
+                f"max_length {self.max_length} is less than sequences.length "
+                f"{sequences.length}, which is what counts; raise it"
+            ]
+        if spec.validates:
             return []
         needs = []
         if self.keep == "best":

@@ -4,7 +4,7 @@
 
     checks.json     the check steps, and the digests of the artifact's files
     inputs/ROLE/    answers and logits of the models it is held against
-    data/FILE       the data set
+    data/NAME/      the files of the data set, and of those that are parts of it
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipeline.data.files import ROWS_FILE
 from pipeline.model import Frozen
 from pipeline.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.result import FileDigest, StepResult
@@ -100,11 +101,30 @@ def _portable(step: Step, results: Mapping[str, StepResult]) -> Step:
             ref = PathRef(root=ARTIFACT_ROOT)
         metrics = results[source.step].metrics
         inputs[role] = SourceInput(ref=ref, digest=source.key, metrics=metrics)
-    data = step.data
-    if data is not None:
-        ref = PathRef(root=ROOT, path=f"data/{Path(data.ref.path).name}")
-        data = DataInput(name=data.name, ref=ref, digest=data.digest, spec=data.spec)
+    data = None if step.data is None else _portable_data(step.data)
     return step.model_copy(update={"inputs": inputs, "data": data, "absent_device": ""})
+
+
+def _portable_data(data: DataInput) -> DataInput:
+    rows = tuple(
+        SourceInput(
+            ref=PathRef(root=ROOT, path=f"data/{data.name}/{_file_name(data, number)}"),
+            digest=row.key if isinstance(row, StepInput) else row.digest,
+        )
+        for number, row in enumerate(data.rows)
+    )
+    parts = {"held_out": data.held_out, "validation": data.validation}
+    moved = {role: None if part is None else _portable_data(part) for role, part in parts.items()}
+    return data.model_copy(update={"rows": rows, **moved})
+
+
+def _file_name(data: DataInput, number: int) -> str:
+    """Return what a file of the data set is called there; two may have the same name here."""
+    row = data.rows[number]
+    if isinstance(row, StepInput):
+        return ROWS_FILE
+    name = Path(row.ref.path).name
+    return name if len(data.rows) == 1 else f"{number + 1}-{name}"
 
 
 def _pack_inputs(
@@ -116,10 +136,20 @@ def _pack_inputs(
             continue
         if isinstance(source, StepInput):
             link_tree(output(source), place)
-    if step.data is not None:
-        mounts = {mount.root: mount.source for mount in plan.mounts}
-        place = fresh / "data" / Path(step.data.ref.path).name
-        if not place.exists():
+    mounts = {mount.root: mount.source for mount in plan.mounts}
+    for data in step.data.all() if step.data is not None else ():
+        for number, row in enumerate(data.rows):
+            place = fresh / "data" / data.name / _file_name(data, number)
+            if place.exists():
+                continue
             place.parent.mkdir(parents=True, exist_ok=True)
             # A copy: the user's own file may be edited in place.
-            shutil.copyfile(mounts[step.data.ref.root], place)
+            shutil.copyfile(_data_file(row, mounts, output), place)
+
+
+def _data_file(
+    row: StepInput | SourceInput, mounts: Mapping[str, Path], output: Callable[[StepInput], Path]
+) -> Path:
+    if isinstance(row, StepInput):
+        return output(row) / ROWS_FILE
+    return mounts[row.ref.root]

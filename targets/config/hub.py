@@ -8,6 +8,7 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.config.schema import HUB_PREFIX
 from targets.errors import EnvironmentUnable
@@ -31,20 +32,28 @@ class HubModel:
         return bool(_COMMIT.match(self.revision))
 
 
-def parse_hub_model(source: str) -> HubModel:
-    """Return the model that ``hf:org/name@revision`` names; the revision defaults to ``main``.
+Kind = Literal["model", "dataset"]
+
+_LOCAL: dict[Kind, str] = {
+    "model": "a local folder with --model",
+    "dataset": "a file with --data NAME=PATH",
+}
+
+
+def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
+    """Return what ``hf:org/name@revision`` names; the revision defaults to ``main``.
 
     Raises ``ValueError`` saying what is wrong with ``source``.
     """
     repo, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
     if not _NAME.match(repo):
-        raise ValueError(f"'{source}' is not a model of the hub; write hf:org/name@revision")
+        raise ValueError(f"'{source}' is not a {kind} of the hub; write hf:org/name@revision")
     if revision.startswith("<"):
         raise ValueError(f"fill in the revision {revision}")
     return HubModel(repo, revision or "main")
 
 
-def pinned(model: HubModel) -> HubModel:
+def pinned(model: HubModel, kind: Kind = "model") -> HubModel:
     """Return ``model`` at the commit that its revision means now.
 
     Asks the hub (``HF_ENDPOINT``, ``HF_TOKEN``) unless it is a commit already. Raises
@@ -53,7 +62,7 @@ def pinned(model: HubModel) -> HubModel:
     if model.is_pinned:
         return model
     endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
-    url = f"{endpoint}/api/models/{model.repo}/revision/{model.revision}"
+    url = f"{endpoint}/api/{kind}s/{model.repo}/revision/{model.revision}"
     request = urllib.request.Request(url)  # noqa: S310 - https, or what the user set
     if "HF_TOKEN" in os.environ:
         request.add_header("Authorization", f"Bearer {os.environ['HF_TOKEN']}")
@@ -63,11 +72,11 @@ def pinned(model: HubModel) -> HubModel:
     except urllib.error.HTTPError as error:
         raise EnvironmentUnable(
             f"the hub has no {model.repo} at revision '{model.revision}' (HTTP {error.code})",
-            "check the name; a private or gated model needs HF_TOKEN",
+            f"check the name; a private or gated {kind} needs HF_TOKEN",
         ) from None
     except (OSError, ValueError, KeyError) as error:
         raise EnvironmentUnable(
             f"cannot ask the hub which commit '{model.revision}' of {model.repo} is: {error}",
-            "name a commit (40 hexadecimal digits) after the @, or a local folder with --model",
+            f"name a commit (40 hexadecimal digits) after the @, or {_LOCAL[kind]}",
         ) from None
     return HubModel(model.repo, commit)

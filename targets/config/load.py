@@ -11,9 +11,11 @@ from pydantic import JsonValue, ValidationError
 
 from pipeline.config.schema import HUB_PREFIX, BuildConfig
 from pipeline.data.check import check_rows
-from pipeline.data.load import read_rows
+from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
+from pipeline.data.spec import PARQUET, DataSpec
 from pipeline.suggest import did_you_mean
+from targets.config.data import main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import model_folder_problems
 from targets.config.positions import TomlPositions
@@ -40,8 +42,10 @@ class LoadedConfig:
     config: BuildConfig
     chains: Mapping[str, Chain]
     """Passes and checks per target name."""
-    data_files: Mapping[str, Path]
-    """Absolute path per data set."""
+    data_files: Mapping[str, tuple[Path, ...]]
+    """Absolute paths of the files per data set; none for one of a hub or of code."""
+    main_data: str | None
+    """The data set that is trained on and measured with."""
     model_folder: Path | None
     """Absolute path of a local base model."""
 
@@ -66,11 +70,12 @@ def load_config(
     if overrides.model is not None:
         document["model"] = _with_source(document.get("model"), overrides.model)
     try:
-        config = BuildConfig.model_validate(document)
+        config = with_files(BuildConfig.model_validate(document), overrides.data)
     except ValidationError as error:
         problems = list(problems_of(error, BuildConfig, file, lines))
         rest = salvage(document, BuildConfig)
         if rest is not None:
+            rest = with_files(rest, overrides.data)
             loader = _Loader(file, rest, lines, overrides, whole=False)
             loader.load(targets)
             problems += loader.problems
@@ -99,7 +104,8 @@ def _with_source(model: JsonValue, source: str) -> JsonValue:
 
 
 def _pinned(config: BuildConfig) -> BuildConfig:
-    """Return ``config`` with a branch or tag of a hub model replaced by its commit."""
+    """Return ``config`` with branches and tags of hub models and data sets replaced by commits."""
+    config = with_commits(config)
     source = config.model.source
     if source is None or not source.startswith(HUB_PREFIX):
         return config
@@ -131,7 +137,14 @@ class _Loader:
         model_folder = self._model()
         chains = self._chains(targets)
         data_files = self._data()
-        return LoadedConfig(self._file, self._config, chains, data_files, model_folder)
+        return LoadedConfig(
+            file=self._file,
+            config=self._config,
+            chains=chains,
+            data_files=data_files,
+            main_data=main_data(self._config.data),
+            model_folder=model_folder,
+        )
 
     def _chains(self, targets: Sequence[Target]) -> dict[str, Chain]:
         asked = {target.name: target for target in targets}
@@ -180,34 +193,75 @@ class _Loader:
             )
         return folder
 
-    def _data(self) -> dict[str, Path]:
+    def _data(self) -> dict[str, tuple[Path, ...]]:
         for name in self._overrides.data.keys() - self._config.data.keys():
             self._problem(
                 f"--data names the data set '{name}', which this config does not have",
                 (),
                 did_you_mean(name, self._config.data),
             )
+        for mistake in mistakes(self._config.data):
+            self._problem(*mistake)
+        self._names_of_rows_steps()
+        main = main_data(self._config.data)
         files = {}
         for name, spec in self._config.data.items():
-            override = self._overrides.data.get(name)
-            path = override.absolute() if override else (self._file.parent / spec.path).absolute()
-            if not path.is_file():
+            files[name] = self._files(name, spec)
+            self._code(name, spec)
+            if len(files[name]) == len(spec.files):
+                self._rows(name, spec, files[name], part=name != main)
+        return files
+
+    def _files(self, name: str, spec: DataSpec) -> tuple[Path, ...]:
+        found = []
+        for file in spec.files:
+            path = (self._file.parent / file).absolute()
+            if path.is_file():
+                found.append(path)
+            else:
                 where = ("data", name, "path")
                 self._problem(f"there is no file '{path}'", where, self._relative)
-                continue
-            rows, found = read_rows(path)
-            found = found or check_rows(rows, spec)
-            self.problems += (self._data_problem(name, path, problem) for problem in found)
-            files[name] = path
-        return files
+        return tuple(found)
+
+    def _code(self, name: str, spec: DataSpec) -> None:
+        """See that the script and its folder are there, and that the hub's name is one."""
+        for key in ("script", "script_dir"):
+            path = getattr(spec.code, key, None)
+            if path is not None and not (self._file.parent / path).exists():
+                self._problem(f"there is no '{path}'", ("data", name, "code", key), self._relative)
+        if spec.source is not None:
+            try:
+                parse_hub_model(spec.source, "dataset")
+            except ValueError as error:
+                self._problem(str(error), ("data", name, "source"))
+
+    def _rows(self, name: str, spec: DataSpec, files: tuple[Path, ...], part: bool) -> None:
+        """Check the rows that can be read here; those that a step makes are checked there."""
+        if any(path.suffix.lower() == PARQUET for path in files) or not files:
+            return
+        rows, found = read_files(files)
+        if not spec.is_made:
+            found = found or check_rows(rows, spec, part)
+        self.problems += (
+            self._data_problem(name, files[problem.file], problem) for problem in found
+        )
+
+    def _names_of_rows_steps(self) -> None:
+        steps = {rows_step(name) for name, spec in self._config.data.items() if spec.is_made}
+        for name in steps & {*self._config.passes, *self._config.checks}:
+            kind = "passes" if name in self._config.passes else "checks"
+            self._problem("this name is used by the step that makes rows", (kind, name))
 
     def _data_problem(self, name: str, file: Path, problem: DataProblem) -> Problem:
         """Return a problem of the data file with its row, or of its settings with their key."""
         if problem.line is not None:
             return Problem(problem.message, file, problem.line, f"data.{name}", problem.suggestion)
+        message = problem.message
+        if not problem.key and len(self._config.data[name].files) > 1:
+            message = f"{file.name}: {message}"
         place = ("data", name, *([problem.key] if problem.key else []))
         return Problem(
-            problem.message,
+            message,
             self._shown,
             self._lines.line(place),
             ".".join(place),

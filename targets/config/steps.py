@@ -16,6 +16,7 @@ from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import BasePass, NeedsOfData, StepError
 from pipeline.registry import UnknownStepError, check_types, load_check, load_pass
 from pipeline.suggest import did_you_mean
+from targets.config.data import main_data
 from targets.config.hub import parse_hub_model
 from targets.config.positions import TomlPositions
 from targets.config.problems import Loc, dotted, problems_of
@@ -40,6 +41,8 @@ class PassCall:
     type_name: str
     implementation: type[BasePass[Any]]
     params: Json
+    network: bool = False
+    """Whether this one needs the network, though its type does not."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class ChainReader:
         self._target = target
         self._file = file
         self._lines = lines
+        main = main_data(config.data)
+        self._data = None if main is None else config.data[main]
         self.problems: list[Problem] = []
 
     def read(self, whole: bool = True) -> Chain:
@@ -92,7 +97,7 @@ class ChainReader:
         )
         reference = self._pass("reference", StepTable(), ("passes", "reference"))
         evaluation = None
-        if config.data:
+        if self._data is not None and self._data.holds_out:
             evaluation = self._pass(
                 "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
             )
@@ -107,8 +112,10 @@ class ChainReader:
         made = {"checkpoint"}
         for call in chain.passes:
             path = ("passes", call.name)
-            if call.implementation.uses_data and not self._config.data:
+            if call.implementation.uses_data and self._data is None:
                 self._problem("needs a data set", path, "add [data.NAME]")
+            elif self._data is not None and _trains(call) and not self._data.trains:
+                self._problem("there is nothing to train on: all is held out", path, "lower eval")
             for role, kind in call.implementation.consumes.items():
                 if kind not in made:
                     self._problem(f"no pass before it makes its {role} (of kind {kind})", path)
@@ -162,7 +169,12 @@ class ChainReader:
             if found is None:
                 continue
             type_name, implementation = found
-            if implementation.uses_data and not self._config.data and name not in named:
+            if implementation.uses_data and self._data is None and name not in named:
+                continue
+            if implementation.asks_held_out and not (self._data and self._data.holds_out):
+                if name in named:
+                    said = "nothing is held out that the artifact could be asked"
+                    self._problem(said, ("checks", name), "raise split.eval, or remove the check")
                 continue
             overrides = self._target_table().checks.get(name, {})
             defaults = {**self._config.evaluation, **self._target.limits}
@@ -213,10 +225,9 @@ class ChainReader:
                 lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
             )
             return None
-        for data in self._config.data.values():
-            if isinstance(checked, NeedsOfData):
-                for problem in checked.problems_with(data):
-                    self._problem(problem, path)
+        if self._data is not None and isinstance(checked, NeedsOfData):
+            for problem in checked.problems_with(self._data):
+                self._problem(problem, path)
         return checked.model_dump(mode="json")
 
     def _check_precision(self, precision: JsonValue, path: Loc) -> None:
@@ -256,3 +267,7 @@ class ChainReader:
         self.problems.append(
             Problem(message, self._file, self._lines.line(path), dotted(path), suggestion)
         )
+
+
+def _trains(call: PassCall) -> bool:
+    return call.implementation.uses_data and call.implementation.produces == "adapter"

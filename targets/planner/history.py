@@ -58,6 +58,9 @@ def _data_differences(last: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
     if last.get("digest") != now.get("digest"):
         yield "the data changed"
     yield from _changed_values(last.get("spec") or {}, now.get("spec") or {})
+    for part in ("held_out", "validation"):
+        if last.get(part) != now.get(part):
+            yield f"the {part.replace('_', '-')} data changed"
 
 
 def _changed_values(last: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -14,8 +14,9 @@ Facts = dict[str, JsonValue]
 # Raise this when the meaning of a fact, or the layout of a cached result, changes.
 _KEY_VERSION = 1
 
-# A data set is the same wherever its file lies.
-_PLACE_OF_DATA = {"path"}
+# A data set is the same wherever its rows come from: their digest, or the key of the step that
+# makes them, says what they are. So do the facts of its parts, whatever those are called.
+_PLACE_OF_DATA = {"path", "source", "subset", "part", "code", "held_out", "validation_data"}
 
 
 def facts_of(
@@ -42,15 +43,21 @@ def facts_of(
             role: source.key if isinstance(source, StepInput) else source.digest
             for role, source in sorted(inputs.items())
         },
-        "data": None
-        if data is None
-        else {
-            "digest": data.digest,
-            "spec": data.spec.model_dump(mode="json", exclude=_PLACE_OF_DATA),
-        },
+        "data": _data_facts(data),
         "toolchain": toolchain,
         "seed": seed,
         **({} if device is None else {"device": device}),
+    }
+
+
+def _data_facts(data: DataInput | None) -> Facts | None:
+    if data is None:
+        return None
+    parts = {"held_out": data.held_out, "validation": data.validation}
+    return {
+        "digest": data.digest,
+        "spec": data.spec.model_dump(mode="json", exclude=_PLACE_OF_DATA),
+        **{role: _data_facts(part) for role, part in parts.items() if part is not None},
     }
 
 

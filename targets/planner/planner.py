@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from pipeline.code_digest import CodeDigests
+from pipeline.data.make import FILE, MODEL
+from pipeline.data.spec import DataSpec
 from pipeline.plan import DataInput, Kind, PathRef, SourceInput, Step, StepInput
 from pipeline.registry import step_module
 from targets.cache import Cache
@@ -14,6 +17,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
+from targets.planner.rows import rows_call
 from targets.runtimes.runtime import Mount
 
 Input = StepInput | SourceInput
@@ -40,12 +44,14 @@ class Planner:
         self._steps: list[PlannedStep] = []
         self._facts: dict[str, Facts] = {}
         self._mounts: dict[str, Mount] = {}
-        self._data = self._data_input()
+        self._data: DataInput | None = None
 
     def plan(self) -> BuildPlan:
         """Return the plan. Reads the user's files to digest them; changes nothing."""
         newest: dict[Kind, Input] = {}
-        base = self._base_model()
+        if self._loaded.main_data is not None:
+            self._data = self._data_input(self._loaded.main_data)
+        base = self._base
         newest["checkpoint"] = base
         tuned = base
         artifact = ""
@@ -70,7 +76,9 @@ class Planner:
         """Store what this plan is made of, so that the next one can say what changed."""
         self._history.save(self._facts)
 
-    def _base_model(self) -> Input:
+    @cached_property
+    def _base(self) -> Input:
+        """The base model; planned when it is first asked for."""
         if self._loaded.model_folder is not None:
             self._mounts["model"] = Mount("model", self._loaded.model_folder)
             digest = self._cache.digests.tree(self._loaded.model_folder)
@@ -92,7 +100,7 @@ class Planner:
                 params=call.params,
                 inputs={**inputs, **sources},
                 data=self._data if call.implementation.uses_data else None,
-                network=call.implementation.network,
+                network=call.implementation.network or call.network,
             ),
             step_module("pass", call.type_name),
             # A file is the same wherever it lies: its digest is in the key, not its path.
@@ -173,18 +181,33 @@ class Planner:
             )
         return sources
 
-    def _data_input(self) -> DataInput | None:
-        for name, spec in self._loaded.config.data.items():
-            path = self._loaded.data_files[name]
-            root = f"data.{name}"
+    def _data_input(self, name: str) -> DataInput:
+        """Return the data set ``name`` with its parts, and plan the steps that make rows."""
+        spec = self._loaded.config.data[name]
+        files = self._data_files(name)
+        parts = {"held_out": spec.held_out, "validation": spec.validation_data}
+        return DataInput(
+            name=name,
+            rows=(self._made_rows(name, spec, files),) if spec.is_made else files,
+            spec=spec,
+            **{role: self._data_input(part) for role, part in parts.items() if part is not None},
+        )
+
+    def _data_files(self, name: str) -> tuple[SourceInput, ...]:
+        found = []
+        for number, path in enumerate(self._loaded.data_files[name]):
+            root = f"data.{name}.{number}"
             self._mounts[root] = Mount(root, path)
-            return DataInput(
-                name=name,
-                ref=PathRef(root=root, path=path.name),
-                digest=self._cache.digests.file(path),
-                spec=spec,
-            )
-        return None
+            ref = PathRef(root=root, path=path.name)
+            found.append(SourceInput(ref=ref, digest=self._cache.digests.file(path)))
+        return tuple(found)
+
+    def _made_rows(self, name: str, spec: DataSpec, files: Sequence[SourceInput]) -> StepInput:
+        call = rows_call(name, spec)
+        inputs: dict[str, Input] = {FILE.format(at): file for at, file in enumerate(files)}
+        if spec.code is not None and spec.code.pre_process is not None:
+            inputs[MODEL] = self._base
+        return self._add_pass(call.name, call, inputs)
 
     def _notes(self) -> list[str]:
         model = self._loaded.config.model
@@ -193,8 +216,18 @@ class Planner:
             notes.append("trust_remote_code: Python code that comes with the model will run")
         if model.weights == "any":
             notes.append('weights = "any": pickled weights may run code when they are loaded')
-        if not self._loaded.config.data:
-            notes.append("no data set: quality and generation are not checked")
+        return notes + self._notes_of_data()
+
+    def _notes_of_data(self) -> list[str]:
+        if self._data is None:
+            return ["no data set: quality and generation are not checked"]
+        notes = []
+        if not self._data.spec.holds_out:
+            notes.append("nothing is held out: quality and generation are not checked")
+        if self._data.spec.chat_template is not None:
+            notes.append(
+                "chat_template: the artifact keeps its own chat template; ask it with the data's"
+            )
         return notes
 
 

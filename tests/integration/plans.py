@@ -19,8 +19,7 @@ HERE = Path(__file__).resolve().parent
 CHECKPOINT = SourceInput(ref=PathRef(root="material", path="checkpoint"), digest="material")
 TONES = DataInput(
     name="tones",
-    ref=PathRef(root="material", path="tones.jsonl"),
-    digest="tones",
+    rows=(SourceInput(ref=PathRef(root="material", path="tones.jsonl"), digest="tones"),),
     spec=DataSpec(path="tones.jsonl", prompt="{phrase}", completion="{tone}", label="tone"),
 )
 

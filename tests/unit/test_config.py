@@ -109,7 +109,7 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
             "[data.tone.split]\neval = 1.5\n[passes.merge]",
             17,
             "data.tone.split.eval",
-            "less than 1",
+            "less than or equal to 1",
         ),
         ('text = "story.txt"', 'text = "tale.txt"', 4, "model.pretrain.text", "there is no"),
     ],
@@ -180,7 +180,7 @@ def test_data_override(project: Project, tmp_path: Path) -> None:
     other.parent.mkdir()
     project.data.rename(other)
     loaded = load(project, Overrides(data={"tone": other}))
-    assert loaded.data_files["tone"] == other
+    assert loaded.data_files["tone"] == (other,)
     found = problems(project, Overrides(data={"tones": other}))
     assert any("did you mean 'tone'?" in problem.suggestion for problem in found)
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from pydantic import JsonValue, ValidationError
 
-from pipeline.data.check import check_rows, load_parts
+from pipeline.data.check import check_rows, examples_of
 from pipeline.data.examples import make_examples
+from pipeline.data.files import DataFiles
 from pipeline.data.load import Row
+from pipeline.data.parts import load_parts
 from pipeline.data.spec import DataSpec, Split
 from pipeline.data.template import Template, TemplateError
+from pipeline.passes.base import StepError
 
 
 def rows_of(*values: dict[str, JsonValue]) -> list[Row]:
@@ -187,16 +190,14 @@ def test_what_is_no_template(text: str) -> None:
 def test_load_parts_says_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"phrase": "a", "tone": "joy"}\n{\n')
-    with pytest.raises(ValueError, match="line 2: broken JSON"):
-        load_parts(path, tone_spec())
+    with pytest.raises(StepError, match=r"data set tone: a\.jsonl:2: broken JSON"):
+        load_parts(DataFiles("tone", tone_spec(), (path,)))
 
 
 def test_max_samples_keeps_order_and_choice() -> None:
-    from pipeline.data.check import chosen_examples
-
     rows = good_rows(50)
-    few = [item.line for item in chosen_examples(rows, tone_spec(max_samples=10))]
-    more = [item.line for item in chosen_examples(rows, tone_spec(max_samples=20))]
+    few = [item.line for item in examples_of(rows, tone_spec(max_samples=10))]
+    more = [item.line for item in examples_of(rows, tone_spec(max_samples=20))]
     assert len(few) == 10
     assert few == sorted(few)
     assert set(few) < set(more)

@@ -1,0 +1,37 @@
+"""Values of any library as JSON: what a row of ``rows.jsonl`` can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from pydantic import JsonValue
+
+
+def jsonable(value: Any) -> JsonValue:
+    """Return ``value`` as JSON has it.
+
+    Arrays and tensors become lists, dates ISO 8601 text, not-a-number null. Raises ``ValueError``
+    naming the kind of value for what is neither text nor numbers, such as bytes or images.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if math.isinf(value):
+            raise ValueError("infinity, which JSON does not have")
+        return None if math.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {str(name): jsonable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (Decimal, UUID, timedelta)):
+        return str(value)
+    if callable(getattr(value, "tolist", None)):  # NumPy arrays and scalars, PyTorch tensors
+        return jsonable(value.tolist())
+    raise ValueError(f"{type(value).__name__}, which is neither text nor numbers")

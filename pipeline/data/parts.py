@@ -1,0 +1,60 @@
+"""The parts of a step's data set: what is trained on, what chooses, what is held out."""
+
+from __future__ import annotations
+
+from pipeline.data.check import check_rows, examples_of
+from pipeline.data.examples import Example
+from pipeline.data.files import DataFiles
+from pipeline.data.load import read_files
+from pipeline.data.problems import DataProblem
+from pipeline.data.split import Parts, folded, split
+from pipeline.passes.base import Inputs, StepError
+
+
+def parts_of(inputs: Inputs) -> Parts:
+    """Return training, validation and held-out part. Raises :class:`StepError` for broken data."""
+    if inputs.data is None:
+        raise StepError("this step needs a data set", "add a [data.<name>] section", "bad_input")
+    return load_parts(inputs.data)
+
+
+def load_parts(data: DataFiles) -> Parts:
+    """Return the parts of ``data``. Raises :class:`StepError` listing what is wrong."""
+    spec = data.spec
+    try:
+        own = split(_examples(data), spec.own_split)
+    except ValueError as error:
+        raise StepError(f"data set {data.name}: {error}", cause="bad_input") from error
+    held_out = own.eval if data.held_out is None else _examples(data.held_out, part=True)
+    validation = own.validation
+    if data.validation is not None:
+        validation = _examples(data.validation, part=True)
+    elif spec.split.validation == "eval":
+        validation = held_out
+    return Parts(own.train, validation, held_out)
+
+
+def seen_texts(parts: Parts) -> int:
+    """Return how many held-out rows have a text that is trained on too: none within one split."""
+    trained = {folded(example.text) for example in parts.train}
+    return sum(folded(example.text) in trained for example in parts.eval)
+
+
+def _examples(data: DataFiles, part: bool = False) -> list[Example]:
+    rows, problems = read_files(data.files)
+    problems = problems or check_rows(rows, data.spec, part)
+    if problems:
+        said = "\n".join(_line(data, problem) for problem in problems)
+        raise StepError(f"data set {data.name}: {said}", cause="bad_input")
+    return examples_of(rows, data.spec)
+
+
+def _line(data: DataFiles, problem: DataProblem) -> str:
+    message = f"{problem.key}: {problem.message}" if problem.key else problem.message
+    if problem.suggestion:
+        message += f" ({problem.suggestion})"
+    if problem.line is None:
+        return message
+    if data.made:
+        return f"row {problem.line}: {message}"
+    return f"{data.files[problem.file].name}:{problem.line}: {message}"

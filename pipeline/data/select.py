@@ -1,0 +1,68 @@
+"""Which rows of a data set are used: ``where``, then ``rows``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from pipeline.data.load import Row, text_of
+from pipeline.data.problems import DataProblem, ProblemList
+from pipeline.data.spec import DataSpec
+from pipeline.suggest import did_you_mean
+
+
+def select(rows: Sequence[Row], spec: DataSpec) -> tuple[list[Row], list[DataProblem]]:
+    """Return the rows that ``where`` and ``rows`` leave, in order, and what is wrong with them."""
+    problems = ProblemList()
+    chosen: list[Row] = []
+    for row in rows:
+        missing = [name for name in spec.where if name not in row.values]
+        for name in missing:
+            problems.add(
+                "rows without a column that where needs",
+                DataProblem(
+                    f"the row has no column {name!r}, which where needs",
+                    row.line,
+                    suggestion=did_you_mean(name, row.values),
+                    file=row.file,
+                ),
+            )
+        if not missing and all(_equal(row.values[k], v) for k, v in spec.where.items()):
+            chosen.append(row)
+    if problems.all():
+        return chosen, problems.all()
+    if rows and not chosen:
+        problems.add("", DataProblem("no row has these values", key="where"))
+    elif spec.rows is not None:
+        start, stop = bounds(spec.rows, len(chosen))
+        kept = chosen[start:stop]
+        if chosen and not kept:
+            said = f"leaves none of the {len(chosen)} rows"
+            problems.add("", DataProblem(said, key="rows"))
+        chosen = kept
+    return chosen, problems.all()
+
+
+def bounds(text: str, count: int) -> tuple[int, int]:
+    """Return the first row of a slice such as ``":1000"`` or ``"10%:20%"``, and the one after it.
+
+    Percents of ``count`` rows are rounded to the nearest row.
+    """
+    start, _, stop = text.partition(":")
+    return _row_number(start, count, 0), _row_number(stop, count, count)
+
+
+def _row_number(text: str, count: int, default: int) -> int:
+    if not text:
+        return default
+    if text.endswith("%"):
+        return (count * int(text[:-1]) + 50) // 100
+    return int(text)
+
+
+def _equal(value: JsonValue, wanted: JsonValue) -> bool:
+    """Return whether a column has the value that was asked for; as text too, as CSV has it."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return text_of(value) == text_of(wanted)
+    return value == wanted or text_of(value) == text_of(wanted)

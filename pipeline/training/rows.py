@@ -1,0 +1,90 @@
+"""A part of the data set as what a model is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.data.examples import Example
+from pipeline.data.sequences import make_sequences
+from pipeline.data.spec import DataSpec, Sequences
+from pipeline.data.tokenize import Codec, PromptError, Tokenized, tokenize
+from pipeline.passes.base import Reporter, StepError
+from pipeline.training.params import Training
+
+
+def training_rows(
+    part: str,
+    examples: Sequence[Example],
+    codec: Codec,
+    spec: DataSpec,
+    params: Training,
+    report: Reporter,
+) -> Tokenized:
+    """Return ``examples`` as sequences; says what was cut or left out.
+
+    Raises :class:`StepError` where there are examples and none of them can be used.
+    """
+    try:
+        if spec.sequences is not None:
+            return _sequences(part, examples, codec, spec.sequences, report)
+        return _single(part, examples, codec, params, report)
+    except PromptError as error:
+        raise StepError(str(error), cause="bad_input") from error
+
+
+def token_count(rows: Tokenized) -> int:
+    """Return how many tokens all sequences have together."""
+    return sum(len(row.ids) for row in rows.rows)
+
+
+def _sequences(
+    part: str, examples: Sequence[Example], codec: Codec, spec: Sequences, report: Reporter
+) -> Tokenized:
+    found = make_sequences(examples, codec, spec)
+    if examples and not found.rows:
+        short = "has fewer than length tokens, or " if spec.drop_short else ""
+        raise StepError(
+            f"every {part} row {short}has no answer within length ({spec.length} tokens)",
+            "change length in sequences",
+            "bad_input",
+        )
+    if spec.is_joined and any(len(row.ids) < spec.length for row in found.rows):
+        report.warn(
+            f"the {part} rows joined have {token_count(found)} tokens, which do not fill one "
+            f"sequence of {spec.length}; they make one shorter sequence"
+        )
+    if found.shortened:
+        report.warn(f"{found.shortened} of {len(examples)} {part} rows are cut to fit sequences")
+    if found.left_out and spec.count is None:
+        report.warn(f"{found.left_out} of {len(examples)} {part} rows are in no sequence")
+    return found
+
+
+def _single(
+    part: str, examples: Sequence[Example], codec: Codec, params: Training, report: Reporter
+) -> Tokenized:
+    try:
+        found = tokenize(examples, codec, params.max_length, params.too_long)
+    except PromptError:
+        raise
+    except ValueError as error:
+        raise StepError(
+            str(error), 'raise max_length, or set too_long = "drop" or "cut"', "bad_input"
+        ) from error
+    if found.left_out:
+        report.warn(
+            f"{found.left_out} of {len(examples)} {part} rows are longer than max_length "
+            f"({params.max_length} tokens) and are left out"
+        )
+    if found.shortened:
+        report.warn(
+            f"{found.shortened} of {len(examples)} {part} rows lost the beginning of their prompt "
+            f"to fit max_length ({params.max_length} tokens)"
+        )
+    if examples and not found.rows:
+        raise StepError(
+            f"every {part} row is longer than max_length ({params.max_length} tokens)",
+            "raise max_length",
+            "bad_input",
+        )
+    return found
