@@ -104,6 +104,16 @@ def runtime_option(command: Command) -> Command:
     )(command)
 
 
+def system_option(command: Command) -> Command:
+    """Add ``--system``."""
+    return click.option(
+        "--system",
+        metavar="NAME",
+        default=None,
+        help="System of the config that runs the chain; `local` is this machine.",
+    )(command)
+
+
 def require_verified_option(command: Command) -> Command:
     """Add ``--require-verified``."""
     return click.option(
