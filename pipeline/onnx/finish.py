@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
+from pipeline.onnx.params import SearchOption
 from pipeline.onnx.turns import turn_end
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
@@ -21,7 +22,7 @@ def finish(
     folder: Path,
     checkpoint: Checkpoint,
     threads: int | None,
-    search: Mapping[str, bool | int | float],
+    search: Mapping[SearchOption, bool | int | float],
 ) -> tuple[int, ...]:
     """Complete the model folder in place and return the ids that end an answer.
 

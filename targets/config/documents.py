@@ -5,7 +5,6 @@ A TOML file is one document. An Olive file is translated into one for each flow 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,9 @@ from targets.config.olive.context import Context
 from targets.config.olive.ledger import Ledger
 from targets.config.olive.read import SUFFIXES, read_olive
 from targets.config.olive.translate import translate
-from targets.config.positions import Positions, TomlPositions
-from targets.config.problems import Loc, dotted
+from targets.config.places import Places, dotted
+from targets.config.positions import TomlPositions
 from targets.errors import ConfigError, Problem
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a key of a document stands in the file that the user wrote."""
-
-    positions: Positions
-    origin: Callable[[Loc], Loc]
-    """Which key of the file a key of the document comes from."""
-
-    def line(self, path: Loc) -> int | None:
-        """Return the line of ``path``, or of its nearest ancestor that is written down."""
-        return self.positions.line(self.origin(path))
-
-    def key(self, path: Loc) -> str:
-        """Return ``path`` as the file has it: ``passes.lora.config.lora_r``."""
-        return dotted(self.origin(path))
 
 
 @dataclass(frozen=True)
@@ -60,7 +42,7 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
         table = _toml(file, text)
         if isinstance(table.get("model"), str):
             table["model"] = {"source": table["model"]}
-        return (Document(table, Places(TomlPositions(text), lambda path: path)),)
+        return (Document(table, Places(TomlPositions(text))),)
     raw, positions = read_olive(file, text)
     found = translate(raw, file, Context(file.parent), system)
     problems = tuple(

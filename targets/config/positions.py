@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -13,13 +13,6 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 _KEYS = ("bare_key", "quoted_key", "dotted_key")
-
-
-class Positions(Protocol):
-    """Where the keys of a config stand in the file that the user wrote."""
-
-    def line(self, path: Path) -> int | None:
-        """Return the line of ``path``, or of its nearest ancestor that is written down."""
 
 
 class TomlPositions:

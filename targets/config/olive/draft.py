@@ -7,7 +7,7 @@ from typing import Any
 
 from targets.config.olive.ledger import Ledger
 from targets.config.olive.node import Node
-from targets.config.problems import Loc, dotted
+from targets.config.places import Loc, dotted
 
 
 class Draft:

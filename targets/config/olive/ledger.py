@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from targets.config.problems import Loc, dotted
+from targets.config.places import Loc, dotted
 
 _SECRETS = ("token", "secret", "password", "credential", "account_key", "api_key", "connection")
 _SHOWN = 60

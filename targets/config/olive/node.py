@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive.ledger import Ledger, State
-from targets.config.problems import Loc, dotted
+from targets.config.places import Loc, dotted
 
 _NULL = "null: as if it were not there"
 _PLACEHOLDER = re.compile(r"^\s*(<[^<>|/]+>|\{[A-Z][A-Z0-9_]*\})\s*$")

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from targets.config.olive.jsonc import plain
-from targets.config.problems import Loc
+from targets.config.places import Loc
 
 if TYPE_CHECKING:
     from tree_sitter import Node as SyntaxNode

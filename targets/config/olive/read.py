@@ -8,7 +8,7 @@ from typing import Any
 
 from targets.config.olive.jsonc import JsonError, parse
 from targets.config.olive.positions import JsonPositions, YamlPositions
-from targets.config.positions import Positions
+from targets.config.places import Positions
 from targets.errors import ConfigError, Problem
 
 SUFFIXES = (".json", ".jsonc", ".yaml", ".yml")

@@ -35,7 +35,7 @@ from targets.config.olive.systems import (
     targets_of,
 )
 from targets.config.olive.training import KINDS, TrainingData, translate_training
-from targets.config.problems import Loc
+from targets.config.places import Loc
 
 _OURS = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
 _BUILDERS = ("modelbuilder", "genaimodelexporter")
