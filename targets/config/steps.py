@@ -18,8 +18,8 @@ from pipeline.registry import UnknownStepError, check_types, load_check, load_pa
 from pipeline.suggest import did_you_mean
 from targets.config.data import main_data
 from targets.config.hub import parse_hub_model
-from targets.config.positions import TomlPositions
-from targets.config.problems import Loc, dotted, problems_of
+from targets.config.places import Loc, Places
+from targets.config.problems import problems_of
 from targets.errors import Problem
 from targets.target import Target
 
@@ -72,13 +72,11 @@ class Chain:
 class ChainReader:
     """Validates the tables of one config for one target and collects what is wrong."""
 
-    def __init__(
-        self, config: BuildConfig, target: Target, file: Path, lines: TomlPositions
-    ) -> None:
+    def __init__(self, config: BuildConfig, target: Target, file: Path, places: Places) -> None:
         self._config = config
         self._target = target
         self._file = file
-        self._lines = lines
+        self._places = places
         main = main_data(config.data)
         self._data = None if main is None else config.data[main]
         self.problems: list[Problem] = []
@@ -221,7 +219,7 @@ class ChainReader:
                 error,
                 model,
                 self._file,
-                self._lines,
+                self._places,
                 lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
             )
             return None
@@ -265,7 +263,9 @@ class ChainReader:
 
     def _problem(self, message: str, path: Loc, suggestion: str = "") -> None:
         self.problems.append(
-            Problem(message, self._file, self._lines.line(path), dotted(path), suggestion)
+            Problem(
+                message, self._file, self._places.line(path), self._places.key(path), suggestion
+            )
         )
 
 
