@@ -16,7 +16,8 @@ from pipeline.checks.base import BaseCheck
 from pipeline.passes.base import BasePass
 from pipeline.suggest import did_you_mean
 
-_BASE = "base"
+_NO_STEPS = {"base", "goals"}
+"""Modules of the two packages that hold what steps are made of."""
 
 
 class UnknownStepError(LookupError):
@@ -65,4 +66,6 @@ def step_module(kind: Literal["pass", "check"], name: str) -> str:
 
 def _modules(package: ModuleType) -> tuple[str, ...]:
     names = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
-    return tuple(sorted(name for name in names if name != _BASE and not name.startswith("_")))
+    return tuple(
+        sorted(name for name in names if name not in _NO_STEPS and not name.startswith("_"))
+    )

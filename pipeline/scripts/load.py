@@ -20,13 +20,16 @@ def load_object(script: Path, name: str, script_dir: Path | None = None) -> Any:
     ``script_dir`` is searched for what the script imports. Raises :class:`StepError` where the
     script cannot be imported or has no such name.
     """
-    module = load_script(script, script_dir)
+    return object_of(load_script(script, script_dir), name)
+
+
+def object_of(module: ModuleType, name: str) -> Any:
+    """Return what ``name`` is in an imported script. Raises :class:`StepError` if it has none."""
     found = getattr(module, name, None)
     if found is None:
         public = [known for known in vars(module) if not known.startswith("_")]
-        raise StepError(
-            f"{script.name} has no '{name}'", did_you_mean(name, public), cause="bad_input"
-        )
+        file = Path(str(module.__file__)).name
+        raise StepError(f"{file} has no '{name}'", did_you_mean(name, public), cause="bad_input")
     return found
 
 
@@ -38,7 +41,7 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
         raise StepError(f"{script.name} is no Python file", cause="bad_input")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # what dataclasses and pickle look a class's module up in
-    with _importable(script_dir):
+    with importable(script_dir):
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # whatever a user's code raises
@@ -51,8 +54,12 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
 
 
 @contextmanager
-def _importable(folder: Path | None) -> Iterator[None]:
-    if folder is None:
+def importable(folder: Path | None) -> Iterator[None]:
+    """Let the modules in ``folder`` be imported while the block runs, and forget them afterwards.
+
+    So two scripts may call their helpers the same. Blocks of one folder may lie in one another.
+    """
+    if folder is None or str(folder) in sys.path:
         yield
         return
     sys.path.insert(0, str(folder))
@@ -60,3 +67,7 @@ def _importable(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file is not None and Path(file).is_relative_to(folder):
+                del sys.modules[name]
