@@ -70,6 +70,12 @@ def plan(session: nox.Session) -> None:
     command(session, "plan")
 
 
+@nox.session
+def convert(session: nox.Session) -> None:
+    """Write a config of Microsoft Olive as TOML."""
+    command(session, "convert")
+
+
 @nox.session(name="try")
 def try_(session: nox.Session) -> None:
     """Ask a built artifact something."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
+from pipeline.onnx.params import SearchOption
 from pipeline.onnx.turns import turn_end
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
@@ -16,14 +18,19 @@ _NEW_CLASS, _PORTABLE_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """transformers 5 writes the first; transformers 4 and onnxruntime_genai 0.13 know the second."""
 
 
-def finish(folder: Path, checkpoint: Checkpoint, threads: int | None) -> tuple[int, ...]:
+def finish(
+    folder: Path,
+    checkpoint: Checkpoint,
+    threads: int | None,
+    search: Mapping[SearchOption, bool | int | float],
+) -> tuple[int, ...]:
     """Complete the model folder in place and return the ids that end an answer.
 
     - ``tokenizer_config.json`` loses what depends on how it was loaded and names a class that
       older readers know.
     - ``genai_config.json``: answers end at the checkpoint's end tokens and at the token with which
       the chat template ends a turn; sampling is off, so that the artifact answers the same
-      question the same way unless asked otherwise.
+      question the same way unless ``search`` or its caller says otherwise.
     """
     _make_portable(folder / "tokenizer_config.json")
     path = folder / "genai_config.json"
@@ -34,7 +41,7 @@ def finish(folder: Path, checkpoint: Checkpoint, threads: int | None) -> tuple[i
     if end is not None:
         ends[end] = None
     model["eos_token_id"] = list(ends)
-    config["search"]["do_sample"] = False
+    config["search"] |= {"do_sample": False, **search}
     if threads is not None:
         model["decoder"]["session_options"]["intra_op_num_threads"] = threads
     _write(path, config)

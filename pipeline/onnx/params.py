@@ -21,6 +21,26 @@ _ONLY_QUANTIZED = (
 )
 
 
+SearchOption = Literal[
+    "do_sample",
+    "diversity_penalty",
+    "early_stopping",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "no_repeat_ngram_size",
+    "num_beams",
+    "num_return_sequences",
+    "past_present_share_buffer",
+    "repetition_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+]
+"""What ``genai_config.json`` may say about search:
+https://onnxruntime.ai/docs/genai/reference/config.html"""
+
+
 class ModelBuilderParams(Frozen):
     """What ``onnxruntime_genai``'s model builder is asked for. The planner fills in
     ``execution_provider``, and ``precision`` where the config leaves it open."""
@@ -70,6 +90,9 @@ class ModelBuilderParams(Frozen):
     threads: int | None = Field(default=None, ge=1)
     """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written; ONNX
     Runtime GenAI then decides by itself."""
+    search: dict[SearchOption, bool | int | float] = Field(default_factory=dict)
+    """How the artifact generates unless it is asked otherwise: ``{ max_length = 512, top_k = 10 }``.
+    Written into ``genai_config.json``; where it does not say ``do_sample``, sampling is off."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Set by ``[model]``."""
     extra_options: dict[str, str | int | float | bool] = Field(default_factory=dict)

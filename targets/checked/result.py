@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
+from pipeline.checks.base import USABLE
 from pipeline.model import Frozen
 from pipeline.result import FileDigest, Verdict
 from targets.errors import ConfigError, Problem
@@ -71,8 +72,8 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
     verdicts = [
         _better(verdict, found.get(verdict.name))
         for verdict in built
-        # What stood in for a check that could not run has no place where it could.
-        if not (checked.where.device and verdict.status == "unverified") or verdict.name in found
+        # What stood in for a check that could not run at all has no place where it could.
+        if not (checked.where.device and verdict.name == USABLE) or verdict.name in found
     ]
     known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]

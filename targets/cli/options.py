@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,10 @@ from platformdirs import user_cache_path
 from rich.console import Console
 
 from targets.cache import Cache
-from targets.config.load import LoadedConfig, Overrides, load_config
+from targets.config.documents import read_documents
+from targets.config.load import LoadedConfig, Overrides, load_document
+from targets.config.olive.systems import LOCAL
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.place import Place, building_place, default_host
 from targets.runtimes.platform import Choice, platform_for
 from targets.target import load_target
@@ -33,6 +36,16 @@ def _pairs(
             raise click.BadParameter(f"'{value}' is not NAME=PATH")
         pairs[name] = Path(path)
     return pairs
+
+
+def system_option(command: Command) -> Command:
+    """Add ``--system``."""
+    return click.option(
+        "--system",
+        metavar="NAME",
+        default=None,
+        help="System of the config that runs the chain; `local` is this machine.",
+    )(command)
 
 
 def config_options(command: Command) -> Command:
@@ -58,6 +71,7 @@ def config_options(command: Command) -> Command:
             default=None,
             help="Target that trains and merges (default: the first whose device is here).",
         ),
+        system_option,
     ):
         command = option(command)
     return command
@@ -66,7 +80,11 @@ def config_options(command: Command) -> Command:
 def target_option(command: Command) -> Command:
     """Add ``--target``, repeatable."""
     return click.option(
-        "--target", "targets", multiple=True, default=("cpu",), metavar="NAME", show_default=True
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="NAME",
+        help="Target to build for. Repeatable. Default: those the config names, else cpu.",
     )(command)
 
 
@@ -95,12 +113,21 @@ def place_options(command: Command) -> Command:
 
 def runtime_option(command: Command) -> Command:
     """Add ``--runtime``."""
+    return _runtime(command, "auto", "containers where an engine answers")
+
+
+def config_runtime_option(command: Command) -> Command:
+    """Add ``--runtime`` for a command that reads a config, which may say it too."""
+    return _runtime(command, None, "as the config says, else containers where an engine answers")
+
+
+def _runtime(command: Command, default: Choice | None, described: str) -> Command:
     return click.option(
         "--runtime",
         type=click.Choice(["auto", "docker", "venv"]),
-        default="auto",
-        show_default=True,
-        help="Where passes run: containers, or a virtual environment with the same lock.",
+        default=default,
+        help="Where passes run: containers, or a virtual environment with the same lock "
+        f"(default: {described}).",
     )(command)
 
 
@@ -122,32 +149,65 @@ def json_option(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class Request:
-    """What to build: a loaded config, its targets, and where they are on this machine."""
+    """What to build: a loaded config, its targets, and where and how they are on this machine."""
 
     loaded: LoadedConfig
     places: tuple[Place, ...]
     host: Place
+    runtime: Choice
 
 
-def load_request(
-    config: Path,
-    targets: tuple[str, ...],
-    host: str | None,
-    data: dict[str, Path],
-    model: str | None,
-    runtime: Choice,
-) -> Request:
-    """Load and validate everything the options name.
+@dataclass(frozen=True)
+class Wanted:
+    """What the options of a command say about what is built."""
+
+    config: Path
+    targets: tuple[str, ...]
+    host: str | None = None
+    data: Mapping[str, Path] = field(default_factory=dict)
+    model: str | None = None
+    runtime: Choice | None = None
+    system: str | None = None
+
+
+def load_requests(wanted: Wanted) -> tuple[Request, ...]:
+    """Load and validate everything that the options name: one build for each flow of the config.
 
     Raises ``ConfigError``, or ``EnvironmentUnable`` where a target cannot be built here.
     """
-    chosen = tuple(load_target(name) for name in dict.fromkeys(targets))
-    host_named = load_target(host) if host is not None else None
-    loaded = load_config(shown(config), chosen, Overrides(data=data, model=model))
+    file = shown(wanted.config)
+    chosen = [load_target(name) for name in dict.fromkeys(wanted.targets)] or None
+    overrides = Overrides(data=wanted.data, model=wanted.model, local=wanted.system == LOCAL)
+    problems: dict[Problem, None] = {}
+    found = []
+    for document in read_documents(file, wanted.system):
+        try:
+            found.append(load_document(file, document, chosen, overrides))
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return tuple(_request(loaded, wanted) for loaded in found)
+
+
+def _request(loaded: LoadedConfig, wanted: Wanted) -> Request:
+    runtime = wanted.runtime or loaded.config.runtime
     platform = platform_for(runtime)
-    places = tuple(building_place(target, platform) for target in chosen)
-    trainer = host_named or load_target(default_host(platform))
-    return Request(loaded, places, building_place(trainer, platform))
+    places = tuple(building_place(load_target(name), platform) for name in loaded.targets)
+    host = wanted.host or loaded.config.host or default_host(platform)
+    return Request(loaded, places, building_place(load_target(host), platform), runtime)
+
+
+def require_system(requests: Iterable[Request]) -> None:
+    """Raise ``EnvironmentUnable`` where a config was written for a system out of reach."""
+    for request in requests:
+        system = request.loaded.config.system
+        if system is not None:
+            raise EnvironmentUnable(
+                f"the system '{system.name}' is the compute {system.compute} of Azure ML, "
+                "which cannot be reached from here yet",
+                "run the same chain on this machine with `--system local`",
+            )
 
 
 def open_cache(folder: Path | None) -> Cache:

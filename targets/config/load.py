@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tomli
 from pydantic import JsonValue, ValidationError
 
 from pipeline.config.schema import HUB_PREFIX, BuildConfig
@@ -14,14 +13,17 @@ from pipeline.data.check import check_rows
 from pipeline.data.load import read_rows
 from pipeline.data.problems import DataProblem
 from pipeline.suggest import did_you_mean
+from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import model_folder_problems
-from targets.config.positions import TomlPositions
+from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
 from targets.config.steps import Chain, ChainReader, CheckCall, PassCall
 from targets.errors import ConfigError, Problem
 from targets.target import Target, load_target, target_names
+
+DEFAULT_TARGET = "cpu"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Overrides:
 
     data: Mapping[str, Path] = field(default_factory=dict)
     model: str | None = None
+    local: bool = False
+    """Run on this machine, whatever system the config was written for."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class LoadedConfig:
     config: BuildConfig
     chains: Mapping[str, Chain]
     """Passes and checks per target name."""
+    targets: tuple[str, ...]
+    """Names of the targets to build."""
     data_files: Mapping[str, Path]
     """Absolute path per data set."""
     model_folder: Path | None
@@ -53,40 +59,61 @@ class LoadedConfig:
 def load_config(
     file: Path, targets: Sequence[Target], overrides: Overrides | None = None
 ) -> LoadedConfig:
-    """Read and validate ``file`` for ``targets``.
+    """Read and validate the config in ``file`` for ``targets``.
+
+    Raises :class:`ConfigError` with every problem found, each with file, line, key and suggestion.
+    """
+    (document,) = read_documents(file)
+    return load_document(file, document, targets, overrides)
+
+
+def load_document(
+    file: Path,
+    document: Document,
+    targets: Sequence[Target] | None = None,
+    overrides: Overrides | None = None,
+) -> LoadedConfig:
+    """Validate one ``document`` that ``file`` holds, for ``targets`` or for those it names itself.
 
     Raises :class:`ConfigError` with every problem found, each with file, line, key and suggestion.
     """
     overrides = overrides or Overrides()
-    text = _read(file)
-    document = _parse(file, text)
-    lines = TomlPositions(text)
-    if isinstance(document.get("model"), str):
-        document["model"] = {"source": document["model"]}
+    places = document.places
+    table = {**document.table}
     if overrides.model is not None:
-        document["model"] = _with_source(document.get("model"), overrides.model)
+        table["model"] = _with_source(table.get("model"), overrides.model)
+    if overrides.local:
+        table.pop("system", None)
+    problems = list(document.problems)
     try:
-        config = BuildConfig.model_validate(document)
+        config = BuildConfig.model_validate(table)
     except ValidationError as error:
-        problems = list(problems_of(error, BuildConfig, file, lines))
-        rest = salvage(document, BuildConfig)
+        problems += problems_of(error, BuildConfig, file, places)
+        rest = salvage(table, BuildConfig)
         if rest is not None:
-            loader = _Loader(file, rest, lines, overrides, whole=False)
-            loader.load(targets)
+            loader = _Loader(file, rest, places, overrides, whole=False)
+            loader.load(_chosen(rest, targets, loader))
             problems += loader.problems
         raise ConfigError(list(dict.fromkeys(problems))) from None
-    loaded = _load(_Loader(file, config, lines, overrides), targets)
+    loader = _Loader(file, config, places, overrides, whole=not problems)
+    loaded = loader.load(_chosen(config, targets, loader))
+    if problems or loader.problems:
+        raise ConfigError(list(dict.fromkeys([*problems, *loader.problems])))
     exact = _pinned(config)
     if exact == config:
         return loaded
-    return _load(_Loader(file, exact, lines, overrides), targets)
+    return _Loader(file, exact, places, overrides).load(_chosen(exact, targets, loader))
 
 
-def _load(loader: _Loader, targets: Sequence[Target]) -> LoadedConfig:
-    loaded = loader.load(targets)
-    if loader.problems:
-        raise ConfigError(list(dict.fromkeys(loader.problems)))
-    return loaded
+def _chosen(
+    config: BuildConfig, targets: Sequence[Target] | None, loader: _Loader
+) -> Sequence[Target]:
+    """Return the targets asked for, else those that the config names, else the default one."""
+    if targets is not None:
+        return targets
+    names = config.default_targets or (DEFAULT_TARGET,)
+    loader.require_targets(names)
+    return [load_target(name) for name in names if name in target_names()]
 
 
 def _with_source(model: JsonValue, source: str) -> JsonValue:
@@ -115,23 +142,31 @@ class _Loader:
         self,
         file: Path,
         config: BuildConfig,
-        lines: TomlPositions,
+        places: Places,
         overrides: Overrides,
         whole: bool = True,
     ) -> None:
         self._file = file.absolute()
         self._shown = file
         self._config = config
-        self._lines = lines
+        self._places = places
         self._overrides = overrides
         self._whole = whole
         self.problems: list[Problem] = []
+
+    def require_targets(self, names: Sequence[str]) -> None:
+        """Note a problem for each of ``default_targets`` that does not exist."""
+        for name in names:
+            if name not in target_names():
+                advice = did_you_mean(name, target_names())
+                self._problem(f"unknown target '{name}'", ("default_targets",), advice)
 
     def load(self, targets: Sequence[Target]) -> LoadedConfig:
         model_folder = self._model()
         chains = self._chains(targets)
         data_files = self._data()
-        return LoadedConfig(self._file, self._config, chains, data_files, model_folder)
+        names = tuple(target.name for target in targets)
+        return LoadedConfig(self._file, self._config, chains, names, data_files, model_folder)
 
     def _chains(self, targets: Sequence[Target]) -> dict[str, Chain]:
         asked = {target.name: target for target in targets}
@@ -145,7 +180,7 @@ class _Loader:
                 )
                 continue
             target = asked.get(name) or load_target(name)
-            reader = ChainReader(self._config, target, self._shown, self._lines)
+            reader = ChainReader(self._config, target, self._shown, self._places)
             chains[name] = reader.read(self._whole)
             self.problems += reader.problems
             self._sources(chains[name])
@@ -213,28 +248,14 @@ class _Loader:
         return Problem(
             problem.message,
             self._shown,
-            self._lines.line(place),
-            ".".join(place),
+            self._places.line(place),
+            self._places.key(place),
             problem.suggestion,
         )
 
     def _problem(self, message: str, path: tuple[str, ...], suggestion: str = "") -> None:
         self.problems.append(
-            Problem(message, self._shown, self._lines.line(path), ".".join(path), suggestion)
+            Problem(
+                message, self._shown, self._places.line(path), self._places.key(path), suggestion
+            )
         )
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError([Problem("there is no such config file", file)]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(f"cannot be read as UTF-8 text: {error}", file)]) from None
-
-
-def _parse(file: Path, text: str) -> dict[str, JsonValue]:
-    try:
-        return tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        raise ConfigError([Problem(f"not valid TOML: {error.msg}", file, error.lineno)]) from None

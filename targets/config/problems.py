@@ -10,17 +10,15 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.suggest import did_you_mean
-from targets.config.positions import TomlPositions
+from targets.config.places import Loc, Places
 from targets.errors import Problem
-
-Loc = tuple[str | int, ...]
 
 
 def problems_of(
     error: ValidationError,
     model: type[BaseModel],
     file: Path,
-    lines: TomlPositions,
+    places: Places,
     place: Callable[[Loc], Loc] = lambda loc: loc,
 ) -> Iterator[Problem]:
     """Yield one problem per mistake; ``place`` turns a place in ``model`` into one in the file."""
@@ -40,18 +38,10 @@ def problems_of(
         yield Problem(
             message=message[:1].lower() + message[1:],
             file=file,
-            line=lines.line(path),
-            key=dotted(path),
+            line=places.line(path),
+            key=places.key(path),
             suggestion=suggestion,
         )
-
-
-def dotted(path: Loc) -> str:
-    """Return ``data.tone.labels[2]`` for ``("data", "tone", "labels", 2)``."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def _fields_at(model: type[BaseModel], loc: Loc) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from pipeline.plan import Kind
 from pipeline.registry import UnknownStepError, check_types, load_check, load_pass
 from pipeline.suggest import did_you_mean
 from targets.config.hub import parse_hub_model
-from targets.config.positions import TomlPositions
-from targets.config.problems import Loc, dotted, problems_of
+from targets.config.places import Loc, Places
+from targets.config.problems import problems_of
 from targets.errors import Problem
 from targets.target import Target
 
@@ -77,13 +77,11 @@ class Chain:
 class ChainReader:
     """Validates the tables of one config for one target and collects what is wrong."""
 
-    def __init__(
-        self, config: BuildConfig, target: Target, file: Path, lines: TomlPositions
-    ) -> None:
+    def __init__(self, config: BuildConfig, target: Target, file: Path, places: Places) -> None:
         self._config = config
         self._target = target
         self._file = file
-        self._lines = lines
+        self._places = places
         self.problems: list[Problem] = []
 
     def read(self, whole: bool = True) -> Chain:
@@ -232,7 +230,7 @@ class ChainReader:
                 error,
                 model,
                 self._file,
-                self._lines,
+                self._places,
                 lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
             )
             return None
@@ -277,5 +275,7 @@ class ChainReader:
 
     def _problem(self, message: str, path: Loc, suggestion: str = "") -> None:
         self.problems.append(
-            Problem(message, self._file, self._lines.line(path), dotted(path), suggestion)
+            Problem(
+                message, self._file, self._places.line(path), self._places.key(path), suggestion
+            )
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("build", short_help="Build the artifacts of a config.")
 @options.config_options
 @options.target_option
-@options.runtime_option
+@options.config_runtime_option
 @options.place_options
 @options.require_verified_option
 @options.json_option
@@ -37,26 +37,35 @@ def command(
     host: str | None,
     data: dict[str, Path],
     model: str | None,
-    runtime: Choice,
+    system: str | None,
+    runtime: Choice | None,
     cache: Path | None,
     dist: Path,
     require_verified: bool,
     as_json: bool,
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
-    request = options.load_request(config, targets, host, data, model, runtime)
+    wanted = options.Wanted(config, targets, host, data, model, runtime, system)
+    requests = options.load_requests(wanted)
+    options.require_system(requests)
     if require_verified:
-        require_devices(request.places)
+        require_devices(place for request in requests for place in request.places)
     store = options.open_cache(cache)
     console = options.console(as_json)
     outcomes = []
     with show_view(console) as view:
-        start_runtime = runtime_once(runtime, store.root, view)
-        for place in request.places:
-            started = time.monotonic()
-            builder = Builder(request.loaded, store, place, request.host, start_runtime, view)
-            outcome = builder.build(dist.absolute())
-            outcomes.append((outcome, time.monotonic() - started))
+        start = {
+            choice: runtime_once(choice, store.root, view)
+            for choice in {request.runtime for request in requests}
+        }
+        for request in requests:
+            for place in request.places:
+                started = time.monotonic()
+                builder = Builder(
+                    request.loaded, store, place, request.host, start[request.runtime], view
+                )
+                outcome = builder.build(dist.absolute())
+                outcomes.append((outcome, time.monotonic() - started))
     _show(console, outcomes, as_json)
     failed = [outcome.report.target for outcome, _ in outcomes if outcome.report.status == "failed"]
     if failed:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import click
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from targets.cli import options
+from targets.config.documents import read_documents
+from targets.config.olive.ledger import Ledger
+from targets.console.explain import explanation, print_explanation
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.report.figures import duration
@@ -19,8 +23,13 @@ from targets.runtimes.platform import Choice
 @click.command("plan", short_help="Show what a build would run, and why.")
 @options.config_options
 @options.target_option
-@options.runtime_option
+@options.config_runtime_option
 @options.place_options
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="For a config of Microsoft Olive, show what becomes of each of its keys.",
+)
 @options.json_option
 def command(
     config: Path,
@@ -28,23 +37,43 @@ def command(
     host: str | None,
     data: dict[str, Path],
     model: str | None,
-    runtime: Choice,
+    system: str | None,
+    runtime: Choice | None,
     cache: Path | None,
     dist: Path,  # noqa: ARG001 - accepted so that a build's options can be reused
+    explain: bool,
     as_json: bool,
 ) -> None:
     """Print the steps of each target: cached, or the reason why they must run. Runs nothing."""
-    request = options.load_request(config, targets, host, data, model, runtime)
-    store = options.open_cache(cache)
-    plans = [Planner(request.loaded, store, place, request.host).plan() for place in request.places]
-    if as_json:
-        click.echo(_to_json(plans))
-        return
     console = options.console(as_json)
+    if explain and not as_json:
+        _explain(console, config, system)
+    wanted = options.Wanted(config, targets, host, data, model, runtime, system)
+    requests = options.load_requests(wanted)
+    store = options.open_cache(cache)
+    plans = [
+        Planner(request.loaded, store, place, request.host).plan()
+        for request in requests
+        for place in request.places
+    ]
+    if as_json:
+        keys = read_documents(options.shown(config), system)[0].ledger if explain else None
+        click.echo(_to_json(plans, keys))
+        return
     for plan in plans:
         for note in plan.notes:
             console.print(f"[yellow]note:[/] {escape(note)}")
         console.print(_table(plan))
+
+
+def _explain(console: Console, config: Path, system: str | None) -> None:
+    ledger = read_documents(options.shown(config), system)[0].ledger
+    if ledger is None:
+        console.print(
+            "a TOML config: each key is Quern's own, and one it does not know is an error"
+        )
+    else:
+        print_explanation(console, ledger)
 
 
 def _table(plan: BuildPlan) -> Table:
@@ -68,30 +97,28 @@ def _table(plan: BuildPlan) -> Table:
     return table
 
 
-def _to_json(plans: list[BuildPlan]) -> str:
+def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
     import json
 
-    return json.dumps(
-        [
-            {
-                "build": plan.build,
-                "target": plan.target,
-                "notes": plan.notes,
-                "steps": [
-                    {
-                        "name": planned.step.name,
-                        "type": planned.step.type,
-                        "kind": planned.step.kind,
-                        "target": planned.step.target,
-                        "key": planned.step.key,
-                        "cached": planned.cached is not None,
-                        "reason": planned.reason,
-                        "params": planned.step.params,
-                    }
-                    for planned in plan.steps
-                ],
-            }
-            for plan in plans
-        ],
-        indent=2,
-    )
+    found = [
+        {
+            "build": plan.build,
+            "target": plan.target,
+            "notes": plan.notes,
+            "steps": [
+                {
+                    "name": planned.step.name,
+                    "type": planned.step.type,
+                    "kind": planned.step.kind,
+                    "target": planned.step.target,
+                    "key": planned.step.key,
+                    "cached": planned.cached is not None,
+                    "reason": planned.reason,
+                    "params": planned.step.params,
+                }
+                for planned in plan.steps
+            ],
+        }
+        for plan in plans
+    ]
+    return json.dumps({"plans": found, **explanation(keys)} if keys else found, indent=2)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @click.command("try", short_help="Ask a built artifact something.")
 @click.argument("text")
-@click.option("--config", type=click.Path(path_type=Path), default=options.DEFAULT_CONFIG)
-@click.option("--target", default="cpu", show_default=True, metavar="NAME")
+@options.config_options
+@click.option("--target", metavar="NAME", help="Which target's artifact (default: the first).")
 @click.option(
     "--artifact",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -29,24 +29,30 @@ if TYPE_CHECKING:
 )
 @click.option("--raw", is_flag=True, help="Send TEXT as it is, without the config's prompt.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True)
-@options.runtime_option
+@options.config_runtime_option
 @options.place_options
 @options.json_option
 def command(
     text: str,
     config: Path,
-    target: str,
+    host: str | None,  # noqa: ARG001 - accepted so that a build's options can be reused
+    data: dict[str, Path],
+    model: str | None,
+    system: str | None,
+    target: str | None,
     artifact: Path | None,
     raw: bool,
     max_new_tokens: int,
-    runtime: Choice,
+    runtime: Choice | None,
     cache: Path | None,
     dist: Path,
     as_json: bool,
 ) -> None:
     """Load the artifact, stream its answer to TEXT, and show how fast it was."""
-    request = options.load_request(config, (target,), target, {}, None, runtime)
-    build = request.loaded.config
+    chosen = () if target is None else (target,)
+    wanted = options.Wanted(config, chosen, None, data, model, runtime, system)
+    request = options.load_requests(wanted)[0]
+    build, target = request.loaded.config, request.loaded.targets[0]
     folder = artifact or dist / build.name / target / MODEL_DIR
     if not (folder / "genai_config.json").is_file():
         raise EnvironmentUnable(
@@ -61,8 +67,8 @@ def command(
     result = try_artifact(
         folder.absolute(),
         {**question(spec, text), "max_new_tokens": max_new_tokens},
-        request.host,
-        choose(runtime, store.root, view.say),
+        request.places[0],
+        choose(request.runtime, store.root, view.say),
         store,
         view,
     )

@@ -1,0 +1,77 @@
+"""``convert``: an Olive file as the TOML config that builds the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from targets.cli import options
+from targets.config.documents import Document, read_documents
+from targets.config.write import to_toml
+from targets.console.explain import explanation
+from targets.errors import ConfigError, Problem
+
+
+@click.command("convert", short_help="Write an Olive config as TOML.")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The TOML file to write (default: beside FILE, with its name).",
+)
+@click.option("--force", is_flag=True, help="Replace a file that is there already.")
+@options.system_option
+@options.json_option
+def command(
+    file: Path, output: Path | None, force: bool, system: str | None, as_json: bool
+) -> None:
+    """Write the TOML config that FILE, a config of Microsoft Olive, stands for.
+
+    Building from either gives the same steps with the same keys. A file with several flows of
+    passes becomes several configs. Nothing is written where a key of FILE is refused.
+    """
+    shown = options.shown(file)
+    documents = read_documents(shown, system)
+    first = documents[0]
+    if first.ledger is None:
+        problem = Problem("is a Quern config already", shown, suggestion="give an Olive file")
+        raise ConfigError([problem])
+    if first.problems:
+        raise ConfigError(first.problems)
+    places = _places(file, output, documents)
+    there = [place for place in places if place.exists() and not force]
+    if there:
+        raise ConfigError(
+            [
+                Problem(
+                    "is there already", options.shown(place), suggestion="use --force, or --output"
+                )
+                for place in there
+            ]
+        )
+    for place, document in zip(places, documents, strict=True):
+        comment = f"Made from {file.name} by `nox -s convert`."
+        text = to_toml(document.table, comment, file.parent, place.parent)
+        partial = place.with_name(f".{place.name}.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(place)
+    if as_json:
+        written = [str(place) for place in places]
+        click.echo(json.dumps({"written": written, **explanation(first.ledger)}, indent=2))
+        return
+    for place in places:
+        click.echo(f"wrote {options.shown(place)}")
+    click.echo("`nox -s plan -- --config FILE --explain` says what became of each key")
+
+
+def _places(file: Path, output: Path | None, documents: tuple[Document, ...]) -> list[Path]:
+    """Return where each document is written to."""
+    place = output or file.with_suffix(".toml")
+    if len(documents) == 1:
+        return [place]
+    return [
+        place.with_name(f"{place.stem}-{number}.toml") for number in range(1, len(documents) + 1)
+    ]

@@ -1,0 +1,79 @@
+"""From a file to the documents that a build config is validated from, whatever the file's format.
+
+A TOML file is one document. An Olive file is translated into one for each flow of its passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from targets.config.olive.context import Context
+from targets.config.olive.ledger import Ledger
+from targets.config.olive.read import SUFFIXES, read_olive
+from targets.config.olive.translate import translate
+from targets.config.places import Places, dotted
+from targets.config.positions import TomlPositions
+from targets.errors import ConfigError, Problem
+
+
+@dataclass(frozen=True)
+class Document:
+    """A build config as plain tables, as a TOML file would hold it."""
+
+    table: dict[str, Any]
+    places: Places
+    problems: tuple[Problem, ...] = ()
+    """What of the file could not become part of it."""
+    ledger: Ledger | None = None
+    """What became of each key of an Olive file."""
+
+
+def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...]:
+    """Return the documents of ``file``. ``system`` is the one that ``--system`` asks for.
+
+    Raises :class:`ConfigError` where the file cannot be parsed at all.
+    """
+    text = _read(file)
+    if file.suffix.lower() not in SUFFIXES:
+        table = _toml(file, text)
+        if isinstance(table.get("model"), str):
+            table["model"] = {"source": table["model"]}
+        return (Document(table, Places(TomlPositions(text))),)
+    raw, positions = read_olive(file, text)
+    found = translate(raw, file, Context(file.parent), system)
+    problems = tuple(
+        Problem(
+            refusal.reason,
+            file,
+            positions.line(refusal.path),
+            dotted(refusal.path),
+            refusal.suggestion,
+        )
+        for refusal in found.ledger.refusals
+    )
+    if not found.flows:
+        raise ConfigError(problems)
+    return tuple(
+        Document(flow.document, Places(positions, flow.origin), problems, found.ledger)
+        for flow in found.flows
+    )
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError([Problem("there is no such config file", file)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(f"cannot be read as UTF-8 text: {error}", file)]) from None
+
+
+def _toml(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError([Problem(f"not valid TOML: {error.msg}", file, error.lineno)]) from None

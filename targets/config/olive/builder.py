@@ -1,0 +1,154 @@
+"""MergeAdapterWeights and ModelBuilder: the passes after fine-tuning."""
+
+from __future__ import annotations
+
+from targets.config.olive.context import refuse_placeholder
+from targets.config.olive.draft import Draft
+from targets.config.olive.node import Fields, Node
+
+_PARAMS = (
+    ("int4_block_size", "block_size"),
+    ("int4_accuracy_level", "accuracy_level"),
+    ("int4_is_symmetric", "symmetric"),
+    ("int4_op_types_to_quantize", "op_types"),
+    ("int4_nodes_to_exclude", "nodes_to_exclude"),
+    ("int4_algo_config", "algorithm"),
+    ("include_hidden_states", "include_hidden_states"),
+    ("prune_lm_head", "prune_lm_head"),
+    ("shared_embeddings", "shared_embeddings"),
+)
+"""Options that the pass has a parameter for, by the names of Olive and of older builders. Newer
+builders say the same without ``int4_``."""
+
+_SWITCHES = (
+    "exclude_embeds",
+    "exclude_lm_head",
+    "use_qdq",
+    "use_8bits_moe",
+    "use_webgpu_fp32",
+)
+_CUDA = (("enable_cuda_graph", "cuda_graph"), ("use_cuda_bf16", "bf16_io"))
+_IDLE = {
+    "save_as_external_data": "weights always lie in a file beside the graph",
+    "all_tensors_to_one_file": "weights always lie in one file",
+    "external_data_name": "weights always lie in model.onnx.data",
+    "size_threshold": "weights always lie in a file beside the graph",
+    "convert_attribute": "the builder decides what is an attribute",
+    "enable_GQA_on_CPU": "the builder always uses grouped attention on the CPU",
+}
+
+Path = tuple[str, ...]
+
+
+def translate_merge(fields: Fields, place: Path, draft: Draft) -> None:
+    """Write a ``merge`` pass. Olive's has no parameters."""
+    draft.table(place, fields.owner)
+    for name in _IDLE:
+        node = fields.take(name)
+        if node is not None:
+            node.no_effect("the merged model is a checkpoint, not a graph")
+
+
+def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
+    """Write a ``model_builder`` pass."""
+    draft.table(place, fields.owner)
+    extra = fields.take("extra_options")
+    if extra is not None:
+        _extra(extra.fields("extra_options"), fields)
+    metadata = fields.take("metadata_only")
+    if metadata is not None and metadata.raw:
+        metadata.refuse(
+            "it would write a config for an ONNX model that other passes made",
+            "remove it: ModelBuilder makes graph and config together",
+        )
+    elif metadata is not None:
+        metadata.no_effect("false: graph and config are made together")
+    precision = fields.take("precision")
+    if precision is None:
+        draft.set((*place, "precision"), "fp32", None)
+    elif not refuse_placeholder(precision):
+        draft.set((*place, "precision"), str(precision.raw).lower(), precision)
+    search = fields.take("search")
+    if search is not None:
+        draft.set((*place, "search"), search.raw, search)
+    quantized = str(precision.raw if precision else "fp32").lower() in ("int4", "int8")
+    for name, key in _PARAMS:
+        node = fields.take(name, name.removeprefix("int4_"))
+        _param(node, (*place, key), draft, quantized or not name.startswith("int4_"))
+    for name, key in _CUDA:
+        _cuda(fields.take(name), place, key, draft)
+    for name in _SWITCHES:
+        node = fields.take(name)
+        if node is not None and _on(node):
+            draft.set((*place, "extra_options", name), True, node)
+        elif node is not None:
+            node.no_effect("it is off anyway")
+    for name, reason in _IDLE.items():
+        node = fields.take(name)
+        if node is not None:
+            node.no_effect(reason)
+    _filename(fields.take("filename"))
+
+
+def _extra(options: Fields, fields: Fields) -> None:
+    """Let options that have a name of their own go the way of the pass's parameters.
+
+    What the builder alone knows stays an extra option; the target's locked builder judges it.
+    """
+    fields.merge(options)
+
+
+def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
+    """Hand options that only the builder knows on to it: what is left of ``extra_options``."""
+    for node in fields.rest():
+        if "extra_options" in node.path:
+            draft.set((*place, "extra_options", node.name), node.raw, node)
+        else:
+            node.refuse("ModelBuilder has no such parameter", "did you mean extra_options?")
+
+
+def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
+    if node is None or refuse_placeholder(node):
+        return
+    if isinstance(node.raw, str) and node.raw.upper() in ("SEARCHABLE_VALUES", "DEFAULT"):
+        node.refuse("a search over its values; Quern has no search yet", "write one value")
+    elif not used:
+        node.no_effect("only int4 and int8 are quantized")
+    else:
+        value = node.raw
+        if path[-1] == "op_types" and isinstance(value, str):
+            value = [part for part in value.replace("/", ",").split(",") if part]
+        if path[-1] == "nodes_to_exclude" and isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if path[-1] in ("symmetric", "include_hidden_states", "prune_lm_head"):
+            value = _on(node)
+        if (
+            path[-1] in ("block_size", "accuracy_level")
+            and isinstance(value, str)
+            and value.isdigit()
+        ):
+            value = int(value)
+        draft.set(path, value, node)
+
+
+def _cuda(node: Node | None, place: Path, key: str, draft: Draft) -> None:
+    """Write a switch that only the cuda target has where it has an effect."""
+    if node is None:
+        return
+    if _on(node):
+        draft.set(("targets", "cuda", *place, key), True, node)
+    else:
+        node.no_effect("it is off anyway")
+
+
+def _filename(node: Node | None) -> None:
+    if node is None:
+        return
+    if node.raw == "model.onnx":
+        node.honoured()
+    else:
+        node.no_effect("the graph is always model.onnx: genai_config.json names it")
+
+
+def _on(node: Node) -> bool:
+    return node.raw in (True, 1, "1", "true", "True")

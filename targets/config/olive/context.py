@@ -1,0 +1,48 @@
+"""What every part of the translation needs to know about the file, and steps they share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.config.olive.node import Fields, Node
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where the file lies, and where its data lie."""
+
+    folder: Path
+    """Folder of the Olive file; paths of the Quern config are relative to it."""
+    data_root: str = ""
+    """Folder that paths of data are relative to, if the file names one."""
+
+    def find(self, text: str, below: str = "") -> str | None:
+        """Return a path of the file relative to its folder, if there is such a file or folder.
+
+        Olive reads paths relative to where it is run: usually the folder of the file, or the one
+        above it. So the folder comes first, then the working directory.
+        """
+        place = Path(below) / Path(text).expanduser()
+        if (self.folder / place).exists():
+            return place.as_posix()
+        if place.exists():
+            return Path(os.path.relpath(place.absolute(), self.folder.absolute())).as_posix()
+        return None
+
+
+def nested(fields: Fields, name: str) -> Fields:
+    """Return ``fields`` with the keys of its table ``name`` (``config``, ``params``) taken in."""
+    inner = fields.take(name)
+    if inner is not None:
+        fields.merge(inner.fields(f"'{name}'"))
+    return fields
+
+
+def refuse_placeholder(node: Node) -> bool:
+    """Refuse ``node`` if it is a placeholder that nobody filled in; return whether it is one."""
+    found = node.placeholder
+    if found is not None:
+        node.refuse(f"the placeholder {found} was left unfilled", "write the value it stands for")
+    return found is not None

@@ -1,0 +1,73 @@
+"""The Quern config that an Olive file becomes, while it is put together."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from targets.config.olive.ledger import Ledger
+from targets.config.olive.node import Node
+from targets.config.places import Loc, dotted
+
+
+class Draft:
+    """A document as a TOML file would hold it, and where in the Olive file each key comes from."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.document: dict[str, Any] = {}
+        self.origins: dict[Loc, Loc] = {}
+        self._ledger = ledger
+
+    def set(self, path: Loc, value: Any, source: Node | None, note: str = "") -> None:
+        """Put ``value`` at ``path``. Without ``source`` it is Olive's default for what is missing.
+
+        ``note`` is what the table of keys says about it; by default the key and the value.
+        """
+        table = self.document
+        for part in path[:-1]:
+            table = table.setdefault(str(part), {})
+        table[str(path[-1])] = value
+        shown = f"{dotted(path)} = {json.dumps(value, ensure_ascii=False)}"
+        if source is None:
+            self._ledger.default(dotted(path), note or json.dumps(value, ensure_ascii=False))
+            return
+        self.origins.setdefault(path, source.path)
+        if note or source.name != path[-1] or source.raw != value:
+            source.translated(note or shown)
+        else:
+            source.honoured()
+
+    def append(self, path: Loc, value: dict[str, Any], source: Node) -> Loc:
+        """Add ``value`` to the list at ``path`` and return where it stands."""
+        table = self.document
+        for part in path[:-1]:
+            table = table.setdefault(str(part), {})
+        entries = table.setdefault(str(path[-1]), [])
+        entries.append(value)
+        place = (*path, len(entries) - 1)
+        self.origins[place] = source.path
+        return place
+
+    def table(self, path: Loc, source: Node | None) -> None:
+        """See that there is a table at ``path``, which comes from ``source``."""
+        table = self.document
+        for part in path:
+            table = table.setdefault(str(part), {})
+        if source is not None:
+            self.origins.setdefault(path, source.path)
+
+    def get(self, path: Loc) -> Any:
+        """Return what is at ``path``, or ``None``."""
+        found: Any = self.document
+        for part in path:
+            if not isinstance(found, dict):
+                return None
+            found = found.get(part)
+        return found
+
+    def origin(self, path: Loc) -> Loc:
+        """Return where in the Olive file the key at ``path`` comes from, or the table around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.origins:
+                return self.origins[path[:length]]
+        return ()

@@ -1,0 +1,84 @@
+"""JSON as people write configs in it: with comments and trailing commas.
+
+Both are replaced by blanks before the text is parsed, so that every position stays where it is in
+the file. (``//``, ``/* */`` and ``#`` at the beginning of a line are comments, as in JSON5, VS Code
+and Olive's own templates.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_TOKENS = re.compile(
+    r"""(?P<string>"(?:\\.|[^"\\\n])*")
+    | (?P<comment>//[^\n]*|/\*.*?\*/|^[ \t]*\#[^\n]*)
+    | (?P<comma>,)(?=(?:\s|//[^\n]*|/\*.*?\*/|^[ \t]*\#[^\n]*)*[}\]])""",
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+
+
+class JsonError(ValueError):
+    """The text is not JSON; ``line`` and ``column`` count from 1."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+def plain(text: str) -> str:
+    """Return ``text`` with comments and trailing commas blanked out; nothing else moves."""
+
+    def blank(found: re.Match[str]) -> str:
+        if found["string"] is not None:
+            return found[0]
+        return re.sub(r"[^\n]", " ", found[0])
+
+    return _TOKENS.sub(blank, text)
+
+
+def parse(text: str) -> Any:
+    """Return the value of ``text``. Raises :class:`JsonError`; a key given twice is an error."""
+    blanked = plain(text)
+    try:
+        return json.loads(blanked, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise JsonError(error.msg, error.lineno, error.colno) from None
+    except _Twice:
+        key, line, column = _duplicate(blanked)
+        raise JsonError(f"the key '{key}' stands twice in one object", line, column) from None
+    except RecursionError:
+        raise JsonError("nested too deeply", 1, 1) from None
+
+
+class _Twice(ValueError):
+    pass
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Twice
+    return found
+
+
+def _duplicate(text: str) -> tuple[str, int, int]:
+    """Return the first key that stands twice in one object, with line and column of the second."""
+    import tree_sitter_json
+    from tree_sitter import Language, Parser
+
+    waiting = [Parser(Language(tree_sitter_json.language())).parse(text.encode()).root_node]
+    while waiting:
+        node = waiting.pop(0)
+        waiting[:0] = node.named_children
+        seen: set[str] = set()
+        for pair in node.named_children if node.type == "object" else ():
+            key = pair.child_by_field_name("key")
+            name = str(json.loads((key.text or b'""').decode())) if key is not None else ""
+            if key is not None and name in seen:
+                return name, key.start_point[0] + 1, key.start_point[1] + 1
+            seen.add(name)
+    return "", 1, 1

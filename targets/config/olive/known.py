@@ -1,0 +1,149 @@
+"""Olive's passes that Quern does not have, and what does their work here."""
+
+from __future__ import annotations
+
+from pipeline.suggest import did_you_mean
+
+_BUILDER = "ModelBuilder makes the ONNX graph in one step"
+_FUSED = "ModelBuilder's graph is fused already; remove it"
+_INT4 = 'ModelBuilder with "precision": "int4" quantizes to 4 bits'
+_INT8 = 'ModelBuilder with "precision": "int8" or "int4" quantizes the weights'
+_SETTINGS = "ModelBuilder's parameter threads in a TOML config sets what the session uses"
+_ADAPTER = "MergeAdapterWeights folds the adapter into the model before ModelBuilder"
+_HARDWARE = "it is for hardware that is no target of Quern: cpu, cuda or directml"
+_NONE = "nothing here does its work; write it as a pass of your own"
+_REPORT = "the report beside the artifact holds the metadata; remove it"
+
+ALTERNATIVES = {
+    "AddOliveMetadata": _REPORT,
+    "AimetQuantization": _HARDWARE,
+    "AppendPrePostProcessingOps": _NONE,
+    "AutoAWQQuantizer": _INT4,
+    "AutoClip": _INT4,
+    "CaptureLayerAnnotations": _HARDWARE,
+    "CaptureSplitInfo": _HARDWARE,
+    "ComposeOnnxModels": _HARDWARE,
+    "ConvertHfToGguf": _BUILDER,
+    "DynamicToFixedShape": _HARDWARE,
+    "EPContextBinaryGenerator": _HARDWARE,
+    "ExtractAdapters": _ADAPTER,
+    "Gptq": _INT4,
+    "GptqModel": _INT4,
+    "GptqQuantizer": _INT4,
+    "GraphSurgeries": _NONE,
+    "IncDynamicQuantization": _INT8,
+    "IncQuantization": _INT8,
+    "IncStaticQuantization": _INT8,
+    "InputNCHWtoNHWC": _NONE,
+    "InsertBeamSearch": "the runtime searches by itself; set it with ModelBuilder's search",
+    "KQuant": 'ModelBuilder with "int4_algo_config": "k_quant" does the same',
+    "MatMulNBitsToQDQ": 'ModelBuilder with "use_qdq": true, where its target knows it',
+    "MixedPrecisionOverrides": "ModelBuilder's int4_algo_config k_quant_mixed mixes precisions",
+    "MobiusBuilder": _BUILDER,
+    "MoEExpertsDistributor": _HARDWARE,
+    "NVModelOptGraphSurgery": _INT4,
+    "NVModelOptQuantization": _INT4,
+    "OnnxBlockWiseRtnQuantization": 'ModelBuilder with "int4_algo_config": "rtn" does the same',
+    "OnnxBnb4Quantization": _INT4,
+    "OnnxConversion": _BUILDER,
+    "OnnxDiscrepancyCheck": "Quern's numerics check compares every artifact; remove it",
+    "OnnxDynamicQuantization": _INT8,
+    "OnnxFloatToFloat16": 'ModelBuilder with "precision": "fp16" makes the graph in fp16',
+    "OnnxHqqQuantization": _INT4,
+    "OnnxIODataTypeConverter": "ModelBuilder's precision decides the types of inputs and outputs",
+    "OnnxIOFloat16ToFloat32": "ModelBuilder's precision decides the types of inputs and outputs",
+    "OnnxKQuantQuantization": 'ModelBuilder with "int4_algo_config": "k_quant" does the same',
+    "OnnxMatMul4Quantizer": _INT4,
+    "OnnxModelOptimizer": _FUSED,
+    "OnnxOpVersionConversion": "ModelBuilder decides the opset; remove it",
+    "OnnxPeepholeOptimizer": _FUSED,
+    "OnnxQuantization": _INT8,
+    "OnnxQuantizationPreprocess": _FUSED,
+    "OnnxScriptFusion": _FUSED,
+    "OnnxStaticQuantization": _INT8,
+    "OpenVINOConversion": _HARDWARE,
+    "OpenVINOEncapsulation": _HARDWARE,
+    "OpenVINOIoUpdate": _HARDWARE,
+    "OpenVINOOptimumConversion": _HARDWARE,
+    "OpenVINOQuantization": _HARDWARE,
+    "OpenVINOQuantizationWithAccuracy": _HARDWARE,
+    "OpenVINOWeightCompression": _HARDWARE,
+    "OptimumConversion": _BUILDER,
+    "OptimumMerging": _BUILDER,
+    "OrtMixedPrecision": 'ModelBuilder with "precision": "fp16" makes the graph in fp16',
+    "OrtPerfTuning": _SETTINGS,
+    "OrtSessionParamsTuning": _SETTINGS,
+    "OrtTransformersOptimization": _FUSED,
+    "PowerOfTwoMethod": _HARDWARE,
+    "PyTorchTensorParallel": _HARDWARE,
+    "QNNContextBinaryGenerator": _HARDWARE,
+    "QNNConversion": _HARDWARE,
+    "QNNModelLibGenerator": _HARDWARE,
+    "QNNPreprocess": _HARDWARE,
+    "QairtEncapsulation": _HARDWARE,
+    "QairtGenAIBuilder": _HARDWARE,
+    "QairtMHA2SHA": _HARDWARE,
+    "QairtPipelinePass": _HARDWARE,
+    "QairtPreparation": _HARDWARE,
+    "QuaRot": _INT4,
+    "QuantizationAwareTraining": "QLoRA trains over a quantized base",
+    "QuarkQuantization": _HARDWARE,
+    "Rtn": 'ModelBuilder with "int4_algo_config": "rtn" does the same',
+    "SDLoRA": "Quern builds text generation models only",
+    "SNPEConversion": _HARDWARE,
+    "SNPEQuantization": _HARDWARE,
+    "SNPEtoONNXConversion": _HARDWARE,
+    "SelectiveMixedPrecision": "ModelBuilder's int4_algo_config k_quant_mixed mixes precisions",
+    "SliceGPT": _NONE,
+    "SparseGPT": _NONE,
+    "SpinQuant": _INT4,
+    "SplitModel": _HARDWARE,
+    "StaticLLM": _HARDWARE,
+    "TensorRTConversion": _HARDWARE,
+    "TorchTRTConversion": _HARDWARE,
+    "TrtMatMulToConvTransform": _HARDWARE,
+    "VitisAIAddMetaData": _HARDWARE,
+    "VitisAIQuantization": _HARDWARE,
+    "VitisGenerateModelLLM": _HARDWARE,
+    "VitisGenerateModelSD": _HARDWARE,
+    "VitisQDQQuantizer": _HARDWARE,
+    "VitisQOpQuantizer": _HARDWARE,
+}
+"""By Olive's name for the pass, over all its releases up to 0.13."""
+
+_FOLDED = {name.casefold(): name for name in ALTERNATIVES}
+
+
+def alternative(name: str, ours: tuple[str, ...]) -> tuple[str, str]:
+    """Return why there is no pass ``name``, and what could be used instead.
+
+    ``ours`` are Olive's names of the passes that Quern has.
+    """
+    known = _FOLDED.get(name.casefold())
+    if known is not None:
+        return f"Quern has no pass {known}", ALTERNATIVES[known]
+    nearest = did_you_mean(name, (*ours, *ALTERNATIVES))
+    return f"neither Quern nor Olive has a pass '{name}'", nearest
+
+
+TARGET_OF_PROVIDER = {
+    "CPUExecutionProvider": "cpu",
+    "CUDAExecutionProvider": "cuda",
+    "DmlExecutionProvider": "directml",
+}
+"""Quern's target for each of ONNX Runtime's execution providers that it builds for."""
+
+OTHER_PROVIDERS = (
+    "AzureExecutionProvider",
+    "CoreMLExecutionProvider",
+    "JsExecutionProvider",
+    "MIGraphXExecutionProvider",
+    "NvTensorRTRTXExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "QNNExecutionProvider",
+    "ROCMExecutionProvider",
+    "TensorrtExecutionProvider",
+    "VitisAIExecutionProvider",
+    "WebGpuExecutionProvider",
+)
+"""Execution providers that exist and that no target of Quern runs on."""

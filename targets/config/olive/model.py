@@ -1,0 +1,230 @@
+"""``input_model``: PyTorchModel, HfModel, OnnxModel or a plain name becomes ``[model]``."""
+
+from __future__ import annotations
+
+import re
+
+from targets.config.olive.context import Context, nested, refuse_placeholder
+from targets.config.olive.draft import Draft
+from targets.config.olive.ledger import is_secret
+from targets.config.olive.node import Fields, Node
+from targets.config.olive.resource import read_resource
+
+_HUB = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_TASKS = {"text-generation", "text-generation-with-past", "causal-lm"}
+_EXPORT = "it describes inputs for an ONNX export; the model builder knows them by itself"
+_LOADING = "how weights are loaded does not change them"
+_KIND = {
+    "pytorchmodel": "torch",
+    "hfmodel": "torch",
+    "huggingfacemodel": "torch",
+    "onnxmodel": "onnx",
+}
+
+
+def translate_model(root: Fields, draft: Draft, context: Context) -> None:
+    """Write ``[model]`` from the file's ``input_model``."""
+    node = root.take("input_model")
+    if node is None:
+        root.owner.refuse("there is no input_model", "name the model to start from")
+        return
+    if isinstance(node.raw, str):
+        _source(node, None, draft, context)
+        return
+    fields = nested(node.fields("input_model"), "config")
+    kind = fields.take("type")
+    family = _KIND.get(str(kind.raw).strip().lower()) if kind is not None else "torch"
+    if family is None:
+        assert kind is not None  # noqa: S101
+        kind.refuse(
+            f"a model of type {kind.raw} is not a text generation model of Hugging Face",
+            "known: HfModel, PyTorchModel with hf_config, OnnxModel",
+        )
+        for other in fields.rest():
+            other.no_effect("nothing is read of a model of another type")
+        return
+    if kind is not None:
+        kind.translated("[model]")
+    if family == "onnx":
+        _onnx(fields, draft, context)
+    else:
+        _torch(fields, node, draft, context)
+
+
+def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:
+    path = fields.take("model_path")
+    named: Node | None = None
+    hf = fields.take("hf_config")
+    if hf is not None:
+        inner = hf.fields("hf_config")
+        named = inner.take("model_name", "model_path")
+        loading = [
+            inner.take(name)
+            for name in (
+                "from_pretrained_args",
+                "model_loading_args",
+                "load_kwargs",
+                "hf_from_pretrained_args",
+            )
+        ]
+        _hf_config(inner)
+        for arguments in loading:
+            _loading(arguments, draft)
+    _task(fields.take("task"))
+    _loading(fields.take("load_kwargs"), draft)
+    for name in ("io_config", "dummy_inputs_func", "model_script", "io_config_func"):
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect(_EXPORT)
+    for name in ("generative", "model_attributes", "script_dir", "shared_kv_buffer"):
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect("the checkpoint's own config.json says what the model is")
+    _refused(fields)
+    form = fields.take("model_file_format")
+    if form is not None:
+        _format(form)
+    if path is None and named is None:
+        owner.refuse("it names no model", "give model_path, or hf_config with model_name")
+    elif path is None:
+        assert named is not None  # noqa: S101
+        _source(named, None, draft, context)
+    else:
+        _source(path, named, draft, context)
+    fields.refuse_rest("a model")
+
+
+def _hf_config(fields: Fields) -> None:
+    _task(fields.take("task"))
+    dataset = fields.take("dataset")
+    if dataset is not None:
+        dataset.refuse("a data set inside the model", "put it into data_configs")
+    whole = fields.take("model_class")
+    if whole is not None and str(whole.raw) in ("AutoModelForCausalLM", "LlamaForCausalLM"):
+        whole.honoured()
+    elif whole is not None:
+        whole.refuse("Quern loads whole causal language models only", "AutoModelForCausalLM")
+    for name in ("feature", "components", "custom_task_class_name"):
+        part = fields.take(name)
+        if part is not None:
+            part.refuse("Quern loads whole causal language models only")
+    fields.refuse_rest("hf_config")
+
+
+def _refused(fields: Fields) -> None:
+    for name, reason, remedy in (
+        ("adapter_path", "an adapter made elsewhere is not read", "merge it into the model first"),
+        ("model_loader", "code of the author's loads the model", "save it as a checkpoint"),
+        ("custom_task_class_name", "Quern loads causal language models only", ""),
+        ("custom_task_class_module", "Quern loads causal language models only", ""),
+        ("mlflow_transformer_model_cache_dir", "it is a cache of Olive's", "remove it"),
+        ("test_model_config", "it replaces the model by a random one", "remove it"),
+        ("test_model_path", "it replaces the model by a random one", "remove it"),
+    ):
+        part = fields.take(name)
+        if part is not None:
+            part.refuse(reason, remedy)
+
+
+def _format(node: Node) -> None:
+    text = str(node.raw).lower()
+    if "mlflow" in text:
+        node.translated("the Hugging Face checkpoint inside the MLflow folder is read")
+    elif text in ("pytorch.entiremodel", "pytorch.statedict", "pytorch.torchscript"):
+        node.no_effect("the folder's config.json says how its weights are stored")
+    else:
+        node.refuse(f"a model as {node.raw} is not read", "give a Hugging Face checkpoint")
+
+
+def _task(node: Node | None) -> None:
+    if node is None:
+        return
+    if str(node.raw).lower() in _TASKS:
+        node.honoured()
+    elif not refuse_placeholder(node):
+        node.refuse(f"Quern builds text generation models, not models for {node.raw}")
+
+
+def _loading(node: Node | None, draft: Draft) -> None:
+    """Read the arguments of ``from_pretrained``."""
+    if node is None:
+        return
+    fields = nested(node.fields("the loading arguments"), "extra_args")
+    trust = fields.take("trust_remote_code")
+    if trust is not None:
+        draft.set(("model", "trust_remote_code"), bool(trust.raw), trust)
+    pickled = fields.take("use_safetensors")
+    if pickled is not None:
+        weights = "safetensors" if pickled.raw else "any"
+        draft.set(("model", "weights"), weights, pickled)
+    for name in ("quantization_config", "quantization_method", "load_in_4bit", "load_in_8bit"):
+        part = fields.take(name)
+        if part is not None and part.raw is False:
+            part.no_effect("the base is loaded in full precision anyway")
+        elif part is not None:
+            part.refuse("the base is loaded in full precision", "use QLoRA to train over 4 bits")
+    revision = fields.take("revision")
+    if revision is not None:
+        draft.set(("model", "revision"), str(revision.raw), revision)
+    for part in fields.rest():
+        if part.name in (
+            "torch_dtype",
+            "dtype",
+            "device_map",
+            "max_memory",
+            "low_cpu_mem_usage",
+            "attn_implementation",
+            "_attn_implementation",
+            "use_cache",
+            "cache_dir",
+            "local_files_only",
+            "offload_folder",
+        ):
+            part.no_effect(
+                "each pass chooses the number format it works in"
+                if "dtype" in part.name
+                else _LOADING
+            )
+        elif is_secret(part.name):
+            part.no_effect("HF_TOKEN of the environment is used: no file holds secrets")
+        else:
+            part.refuse("Quern does not pass this on to the model's loading", "remove it")
+
+
+def _source(path: Node, named: Node | None, draft: Draft, context: Context) -> None:
+    """Write ``model.source`` from ``path``; ``named`` is the model's name beside it."""
+    resource = read_resource(path)
+    if named is not None:
+        named.no_effect("model_path says where the weights are")
+    revision = draft.get(("model", "revision"))
+    if resource is not None:
+        text = resource.place
+        found = context.find(text, context.data_root) or context.find(text)
+        if found is not None:
+            text = found
+        elif _HUB.match(text):
+            # Olive, too, looks for a folder of that name before it asks the hub.
+            text = f"hf:{text}@{revision or 'main'}"
+        draft.set(("model", "source"), text, resource.node)
+    if revision is not None:
+        draft.document["model"].pop("revision")
+
+
+def _onnx(fields: Fields, draft: Draft, context: Context) -> None:
+    path = fields.take("model_path")
+    file = fields.take("onnx_file_name")
+    for name in ("model_attributes", "inference_settings", "use_ort_extensions"):
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect("the folder's genai_config.json says how the model is run")
+    if file is not None:
+        file.no_effect("the folder's genai_config.json names the model file")
+    if path is None:
+        fields.owner.refuse("it names no model", "give model_path")
+    else:
+        resource = read_resource(path)
+        if resource is not None:
+            found = context.find(resource.place, context.data_root) or resource.place
+            folder = found.rpartition("/")[0] if found.endswith(".onnx") else found
+            draft.set(("model", "onnx"), folder or ".", resource.node)
+    fields.refuse_rest("an OnnxModel")

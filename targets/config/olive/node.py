@@ -1,0 +1,160 @@
+"""A value of an Olive file with its place: whoever reads it says what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.suggest import did_you_mean
+from targets.config.olive.ledger import Ledger, State
+from targets.config.places import Loc, dotted
+
+_NULL = "null: as if it were not there"
+_PLACEHOLDER = re.compile(r"^\s*(<[^<>|/]+>|\{[A-Z][A-Z0-9_]*\})\s*$")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value, where it stands, and the ledger that it is accounted for in."""
+
+    raw: Any
+    path: Loc
+    ledger: Ledger
+    within: tuple[Any, ...] | None = None
+    """The list of plain values that this is an element of: it has one entry as a whole."""
+
+    def fields(self, what: str = "it") -> Fields:
+        """Return the keys of this table; a value that is no table is refused."""
+        if not isinstance(self.raw, dict):
+            if self.raw is not None:
+                self.refuse(f"{what} must be an object, not {_kind(self.raw)}")
+            return Fields({}, self)
+        return Fields(
+            {key: Node(value, (*self.path, key), self.ledger) for key, value in self.raw.items()},
+            self,
+        )
+
+    def items(self) -> list[Node]:
+        """Return the elements of this list; any other value is its only element."""
+        if not isinstance(self.raw, list):
+            return [] if self.raw is None else [self]
+        if any(isinstance(item, (dict, list)) for item in self.raw):
+            return [Node(item, (*self.path, at), self.ledger) for at, item in enumerate(self.raw)]
+        return [Node(item, self.path, self.ledger, tuple(self.raw)) for item in self.raw]
+
+    @property
+    def text(self) -> str | None:
+        """Return the value if it is text that says something."""
+        return self.raw if isinstance(self.raw, str) and self.raw.strip() else None
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the path: the key itself."""
+        return str(self.path[-1]) if self.path else ""
+
+    def honoured(self) -> None:
+        """Say that the key means the same here."""
+        self._enter(State.HONOURED, "")
+
+    def translated(self, to: str) -> None:
+        """Say what the key becomes."""
+        self._enter(State.TRANSLATED, to)
+
+    def no_effect(self, reason: str) -> None:
+        """Say why the key changes nothing here."""
+        self._enter(State.NO_EFFECT, reason)
+
+    def refuse(self, reason: str, suggestion: str = "") -> None:
+        """Say why the file cannot be built as it says."""
+        self._enter(State.REFUSED, reason, suggestion)
+
+    def _enter(self, state: State, note: str, suggestion: str = "") -> None:
+        whole = self.raw if self.within is None else list(self.within)
+        self.ledger.enter(self.path, whole, state, note, suggestion)
+
+    @property
+    def placeholder(self) -> str | None:
+        """Return the ``<...>`` that was left unfilled, if this is one."""
+        found = _PLACEHOLDER.match(self.raw) if isinstance(self.raw, str) else None
+        return found[1] if found else None
+
+
+class Fields:
+    """The keys of a table, taken one by one; what nobody took is refused."""
+
+    def __init__(self, nodes: dict[str, Node], owner: Node) -> None:
+        self._left = nodes
+        self.owner = owner
+
+    def take(self, *names: str) -> Node | None:
+        """Return the value under the first of ``names`` that is there; they mean the same.
+
+        A second one with another value is refused. ``null`` counts as not there.
+        """
+        self.owner.ledger.known(self.owner.path, names)
+        found: Node | None = None
+        for name in names:
+            node = self._left.pop(name, None)
+            if node is None:
+                continue
+            if node.raw is None:
+                node.no_effect(_NULL)
+            elif found is None:
+                found = node
+            else:
+                _second(node, found)
+        return found
+
+    def peek(self, name: str) -> Node | None:
+        """Return the value under ``name`` without taking it."""
+        return self._left.get(name)
+
+    def merge(self, other: Fields) -> None:
+        """Take in the keys of a nested table (``config``, ``params``) that means the same level."""
+        for name, node in other._left.items():
+            old = self._left.get(name)
+            if old is None:
+                self._left[name] = node
+            else:
+                _second(node, old)
+            self.owner.ledger.known(node.path[:-1], (name,))
+        other._left = {}
+
+    def rest(self) -> Iterator[Node]:
+        """Yield what is left, taking it."""
+        left, self._left = self._left, {}
+        for node in left.values():
+            if node.raw is None:
+                node.no_effect(_NULL)
+            else:
+                yield node
+
+    def refuse_rest(self, what: str) -> None:
+        """Refuse every key that nobody took: ``what`` has no such key."""
+        known = self.owner.ledger.known_at(self.owner.path)
+        for node in self.rest():
+            if _PLACEHOLDER.match(node.name):
+                node.refuse(
+                    f"the placeholder {node.name} was left unfilled", "name the key it means"
+                )
+            else:
+                node.refuse(f"{what} has no such key", did_you_mean(node.name, known))
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+
+def _second(node: Node, first: Node) -> None:
+    """Say what becomes of a key whose meaning ``first`` has given already."""
+    if node.raw == first.raw:
+        node.no_effect(f"the same as {dotted(first.path)}")
+    else:
+        node.refuse(f"{dotted(first.path)} says {json.dumps(first.raw)}", "remove one of the two")
+
+
+def _kind(raw: Any) -> str:
+    kinds = {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return kinds.get(type(raw), "null")

@@ -1,0 +1,61 @@
+"""An Olive file on disk: JSON with comments, or YAML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from targets.config.olive.jsonc import JsonError, parse
+from targets.config.olive.positions import JsonPositions, YamlPositions
+from targets.config.places import Positions
+from targets.errors import ConfigError, Problem
+
+SUFFIXES = (".json", ".jsonc", ".yaml", ".yml")
+"""Suffixes by which an Olive file is told from a Quern config."""
+
+_HOLE = re.compile(r"<[A-Za-z_][\w. -]*>")
+
+
+def read_olive(file: Path, text: str) -> tuple[Any, Positions]:
+    """Return the value of an Olive file and where its keys stand.
+
+    Raises ``ConfigError`` with line and column where it cannot be parsed; placeholders that were
+    left unfilled, which often are the cause, are named too.
+    """
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return _yaml(file, text), YamlPositions(text)
+    try:
+        return parse(text), JsonPositions(text)
+    except JsonError as error:
+        message = f"not valid JSON: {error} (column {error.column})"
+        raise ConfigError([Problem(message, file, error.line), *_holes(file, text)]) from None
+
+
+def _yaml(file: Path, text: str) -> Any:
+    # Imported here: only who reads YAML pays for it.
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" (column {mark.column + 1})" if mark else ""
+        line = mark.line + 1 if mark else None
+        raise ConfigError(
+            [Problem(f"not valid YAML: {error.problem}{place}", file, line)]
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([Problem(f"not valid YAML: {error}", file)]) from None
+
+
+def _holes(file: Path, text: str) -> list[Problem]:
+    """Return a problem for each value ``<...>`` that stands where JSON needs a value or key."""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = re.sub(r'"(?:\\.|[^"\\])*"', '""', line)
+        found += [
+            Problem(f"the placeholder {hole} was left unfilled", file, number)
+            for hole in _HOLE.findall(bare)
+        ]
+    return found

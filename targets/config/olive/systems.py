@@ -1,0 +1,263 @@
+"""``systems``, host and target: which machine runs the chain, and which targets it is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline.suggest import did_you_mean
+from targets.config.olive.context import nested
+from targets.config.olive.known import OTHER_PROVIDERS, TARGET_OF_PROVIDER
+from targets.config.olive.ledger import is_secret
+from targets.config.olive.node import Fields, Node
+
+LOCAL = "local"
+"""The name under which this machine can always be asked for."""
+
+_TYPES = {
+    "localsystem": "local",
+    "local": "local",
+    "pythonenvironment": "venv",
+    "pythonenvironmentsystem": "venv",
+    "isolatedort": "venv",
+    "isolatedortsystem": "venv",
+    "docker": "docker",
+    "dockersystem": "docker",
+    "azureml": "azureml",
+    "azuremlsystem": "azureml",
+}
+_LOCKED = "steps run in the locked toolchain of their target, whatever is installed here"
+_AZURE = "it describes a job of Azure ML; the chain runs on this machine"
+
+
+@dataclass(frozen=True)
+class System:
+    """One entry of ``systems``, or one written in place."""
+
+    name: str
+    kind: str
+    """``local``, ``venv``, ``docker`` or ``azureml``."""
+    node: Node
+    devices: tuple[str, ...] = ()
+    providers: tuple[Node, ...] = ()
+    """Execution providers, as they are written."""
+    azure: dict[str, object] = field(default_factory=dict)
+
+
+def read_systems(node: Node | None) -> dict[str, System]:
+    """Return the systems of the file by name; each is read and validated whole."""
+    if node is None:
+        return {}
+    fields = node.fields("systems")
+    found = {}
+    for entry in fields.rest():
+        system = read_system(entry)
+        if system is not None:
+            found[entry.name] = system
+    return found
+
+
+def read_system(node: Node, name: str = "") -> System | None:
+    """Return the system that a table describes; ``None`` where it was refused."""
+    fields = nested(node.fields("a system"), "config")
+    kind_node = fields.take("type")
+    if kind_node is None:
+        node.refuse("a system needs a type", "LocalSystem, Docker, PythonEnvironment or AzureML")
+        return None
+    kind = _TYPES.get(str(kind_node.raw).lower())
+    if kind is None:
+        names = ("LocalSystem", "Docker", "PythonEnvironment", "AzureML", "IsolatedORT")
+        kind_node.refuse(
+            f"there is no system of type {kind_node.raw}", did_you_mean(str(kind_node.raw), names)
+        )
+        for part in fields.rest():
+            part.no_effect("nothing is read of a system of unknown type")
+        return None
+    kind_node.translated(
+        {
+            "local": "this machine",
+            "venv": 'runtime = "venv"',
+            "docker": 'runtime = "docker"',
+            "azureml": "[system]",
+        }[kind]
+    )
+    devices, providers = _accelerators(fields)
+    azure = _azure(fields, kind) if kind == "azureml" else {}
+    _rest(fields, kind)
+    return System(name or node.name, kind, node, devices, providers, azure)
+
+
+def _accelerators(fields: Fields) -> tuple[tuple[str, ...], tuple[Node, ...]]:
+    devices: list[str] = []
+    providers: list[Node] = []
+    plain = fields.take("device")
+    entries = fields.take("accelerators")
+    for entry in [*([plain] if plain else []), *(entries.items() if entries else ())]:
+        if isinstance(entry.raw, dict):
+            inner = entry.fields("an accelerator")
+            device = inner.take("device")
+            listed = inner.take("execution_providers")
+            memory = inner.take("memory")
+            if memory is not None:
+                memory.no_effect("[resources] of a TOML config limits memory")
+            inner.refuse_rest("an accelerator")
+            if device is not None:
+                _device(device, devices)
+            providers += listed.items() if listed is not None else []
+        else:
+            _device(entry, devices)
+    return tuple(devices), tuple(providers)
+
+
+def _device(node: Node, devices: list[str]) -> None:
+    name = str(node.raw).lower()
+    if name in ("cpu", "gpu"):
+        devices.append(name)
+        node.translated(
+            "trains where a GPU is, else on the CPU" if name == "gpu" else "trains on the CPU"
+        )
+    elif name == "npu":
+        node.refuse("no target of Quern runs on an NPU", "use cpu or gpu")
+    else:
+        node.refuse(f"there is no device '{node.raw}'", "use cpu or gpu")
+
+
+def _azure(fields: Fields, kind: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+    compute = fields.take("aml_compute")
+    if compute is None:
+        fields.owner.refuse(f"a system of type {kind} needs aml_compute")
+    else:
+        found["compute"] = str(compute.raw)
+        compute.translated("system.compute")
+    count = fields.take("instance_count")
+    if count is not None:
+        found["instance_count"] = count.raw
+        count.translated("system.instance_count")
+    client = fields.take("azureml_client_config", "azureml_client")
+    if client is not None:
+        found.update(read_azure_client(client))
+    for name, keys in (
+        (
+            "aml_docker_config",
+            (
+                "base_image",
+                "dockerfile",
+                "build_context_path",
+                "conda_file_path",
+                "name",
+                "version",
+            ),
+        ),
+        ("aml_environment_config", ("name", "version", "label")),
+    ):
+        part = fields.take(name)
+        if part is None:
+            continue
+        inner = part.fields(name)
+        for key in keys:
+            value = inner.take(key)
+            if value is not None:
+                value.no_effect(_LOCKED)
+        inner.refuse_rest(name)
+    for name in ("tags", "datastores", "resources", "hf_token", "is_dev", "olive_managed_env"):
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect(
+                "HF_TOKEN of the environment is used where a model is fetched"
+                if name == "hf_token"
+                else _AZURE
+            )
+    return found
+
+
+def read_azure_client(node: Node) -> dict[str, object]:
+    """Return workspace, group and subscription of an ``azureml_client`` table; no secrets."""
+    if isinstance(node.raw, str):
+        node.no_effect("Azure ML is not asked from here")
+        return {}
+    fields = node.fields("azureml_client")
+    found: dict[str, object] = {}
+    for name in ("subscription_id", "resource_group", "workspace_name"):
+        part = fields.take(name)
+        if part is not None:
+            found[name] = str(part.raw)
+            part.translated(f"system.{name}")
+    for part in fields.rest():
+        known = part.name in (
+            "aml_config_path",
+            "read_timeout",
+            "max_operation_retries",
+            "operation_retry_interval",
+            "default_auth_params",
+            "keyvault_name",
+        )
+        if known or is_secret(part.name):
+            part.no_effect("Azure ML is not asked from here")
+        else:
+            part.refuse("azureml_client has no such key")
+    return found
+
+
+def _rest(fields: Fields, kind: str) -> None:
+    reasons = {
+        "hf_token": "HF_TOKEN of the environment is used where a model is fetched",
+        "is_dev": "it is a switch for developers of Olive",
+        "olive_managed_env": _LOCKED,
+        "requirements_file": _LOCKED,
+        "python_environment_path": _LOCKED,
+        "environment_variables": "a step gets only the variables of its locked toolchain",
+        "prepend_to_path": _LOCKED,
+        "local_docker_config": "Quern builds an image of its own for each target",
+        "image_name": "Quern builds an image of its own for each target",
+        "dockerfile": "Quern builds an image of its own for each target",
+        "build_context_path": "Quern builds an image of its own for each target",
+        "build_args": "Quern builds an image of its own for each target",
+        "run_params": "a container gets only what its step needs",
+        "work_dir": "a container gets only what its step needs",
+        "clean_image": "images are kept for the next build; engines remove them",
+    }
+    for name, reason in reasons.items():
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect(reason)
+    fields.refuse_rest(f"a system of type {kind}")
+
+
+def choose(node: Node | None, systems: dict[str, System]) -> System | None:
+    """Return the system that ``host`` or ``target`` names or describes."""
+    if node is None:
+        return None
+    if isinstance(node.raw, dict):
+        return read_system(node, node.name)
+    name = str(node.raw)
+    if name not in systems:
+        if name.lower() in _TYPES and _TYPES[name.lower()] == "local":
+            node.translated("this machine")
+            return None
+        node.refuse(f"there is no system '{name}'", did_you_mean(name, systems))
+        return None
+    node.honoured()
+    return systems[name]
+
+
+def targets_of(providers: tuple[Node, ...]) -> tuple[str, ...]:
+    """Return the targets for execution providers; one that no target has is refused."""
+    found = []
+    for node in providers:
+        named = node.raw[0] if isinstance(node.raw, list) and node.raw else node.raw
+        name = str(named)
+        target = TARGET_OF_PROVIDER.get(name)
+        if target is not None:
+            found.append(target)
+            node.translated(f"the target {target}")
+        elif name in OTHER_PROVIDERS:
+            node.refuse(
+                f"no target of Quern runs on {name}",
+                f"targets are for {', '.join(TARGET_OF_PROVIDER)}",
+            )
+        else:
+            node.refuse(
+                f"there is no execution provider '{name}'",
+                did_you_mean(name, (*TARGET_OF_PROVIDER, *OTHER_PROVIDERS)),
+            )
+    return tuple(dict.fromkeys(found))

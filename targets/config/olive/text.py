@@ -1,0 +1,355 @@
+"""How rows become text and sequences: ``pre_process_data_config`` becomes keys of ``[data]``."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from pipeline.data.template import Template, TemplateError
+from targets.config.olive.context import Context, refuse_placeholder
+from targets.config.olive.draft import Draft
+from targets.config.olive.node import Fields, Node
+
+_PRE = {
+    "pre_process",
+    "skip_pre_process",
+    "huggingface_pre_process",
+    "tokenizer_pre_process",
+    "text_generation_huggingface_pre_process",
+    "default_pre_process_data",
+}
+_FORMATS = ("alpaca", "chip2", "self_instruct")
+_LENGTH = 1024
+"""Olive's default of ``max_seq_len``."""
+
+Path = tuple[str, ...]
+
+
+def translate_text(
+    fields: Fields,
+    place: Path,
+    spec: dict[str, Any],
+    code: dict[str, Any],
+    draft: Draft,
+    measured: bool,
+    labelled: bool,
+    context: Context,
+) -> None:
+    """Write text, loss and sequences of ``[data.NAME]`` from the pre-processing's parameters.
+
+    What is not in the file gets Olive's default in ``spec``.
+    """
+    kind = fields.take("type")
+    if kind is not None and str(kind.raw).strip().lower() not in _PRE:
+        _own(kind, fields, place, code, draft)
+        return
+    if kind is not None:
+        kind.no_effect("it is how rows of text are read anyway")
+    for name in ("model_name", "task", "trust_remote_code", "kwargs"):
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect("it is known from input_model")
+    for key in ("user_script", "script_dir"):
+        part = fields.take(key)
+        if part is not None:
+            found = context.find(str(part.raw))
+            code[{"user_script": "script"}.get(key, key)] = (found or str(part.raw), part)
+    _padding(fields)
+    dataset = fields.take("dataset_type")
+    pairs = dataset is not None and str(dataset.raw).lower() == "pair"
+    if dataset is not None and not refuse_placeholder(dataset):
+        if str(dataset.raw).lower() not in ("corpus", "pair"):
+            dataset.refuse(f"there is no dataset_type '{dataset.raw}'", "corpus or pair")
+        else:
+            dataset.translated("prompt and completion" if pairs else "template")
+    if pairs or any(fields.peek(name) for name in ("pair_format", "target_max_len", "input_col")):
+        _pair(fields, place, spec, code, draft, measured)
+    else:
+        _corpus(fields, place, spec, code, draft, measured, labelled)
+    fields.refuse_rest("pre_process_data")
+
+
+def _own(kind: Node, fields: Fields, place: Path, code: dict[str, Any], draft: Draft) -> None:
+    """Read a function of the author's that makes token ids."""
+    if refuse_placeholder(kind):
+        return
+    if "script" not in code:
+        kind.refuse(
+            f"there is no pre-processing '{kind.raw}', and no user_script that could hold it",
+            "known: text_generation_huggingface_pre_process",
+        )
+        return
+    params: dict[str, Any] = {}
+    for part in fields.rest():
+        params[part.name] = part.raw
+        part.translated(f"code.pre_process_params.{part.name}")
+    code["pre_process"] = (str(kind.raw), kind)
+    code["pre_process_params"] = (params, kind)
+    draft.set((*place, "tokens"), True, kind, f"code.pre_process = '{kind.raw}'")
+
+
+def _padding(fields: Fields) -> None:
+    for name, reason in (
+        (
+            "pad_to_max_len",
+            "padding is masked and carries no loss; batches are padded to their longest",
+        ),
+        ("use_attention_mask", "padding is at the end, where a causal model does not look at it"),
+        ("padding_side", "padding is masked and carries no loss"),
+        ("processing_batch_size", "it changes speed only"),
+        ("batch_size", "the pass's batch size rules"),
+        ("align_labels", "answers are text, not class numbers"),
+        ("model_config_path", "it is known from input_model"),
+    ):
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect(reason)
+
+
+def _corpus(
+    fields: Fields,
+    place: Path,
+    spec: dict[str, Any],
+    code: dict[str, Any],
+    draft: Draft,
+    measured: bool,
+    labelled: bool,
+) -> None:
+    old = any(fields.peek(name) for name in ("corpus_strategy", "source_max_len"))
+    _text(fields, place, spec, code, draft, labelled)
+    strategy = fields.take("corpus_strategy", "strategy")
+    length = fields.take("source_max_len", "max_seq_len", "max_len", "max_length")
+    joined = str(strategy.raw if strategy else ("line-by-line" if old else "join")).startswith(
+        "join"
+    )
+    sequences = (*place, "sequences")
+    if measured:
+        _measured(fields, strategy, length, place, draft)
+        return
+    for node, key, default in (
+        (strategy, "strategy", "line-by-line" if old else "join"),
+        (length, "length", _LENGTH),
+    ):
+        if node is None or not refuse_placeholder(node):
+            draft.set((*sequences, key), node.raw if node else default, node)
+    joiner = fields.take("joiner")
+    if joined:
+        # Olive's default was no joiner while the keys were called corpus_*.
+        draft.set((*sequences, "joiner"), joiner.raw if joiner else ("" if old else "\n\n"), joiner)
+    elif joiner is not None:
+        joiner.no_effect("rows are not joined")
+    random = strategy is not None and str(strategy.raw).endswith("random")
+    for name, key, needs in (
+        ("max_samples", "count", True),
+        ("random_seed", "seed", random),
+        ("random_retries", "retries", random),
+        ("stride", "stride", strategy is not None and "sliding" in str(strategy.raw)),
+        ("drop_short_sequences", "drop_short", True),
+        ("add_special_tokens", "special_tokens", True),
+    ):
+        node = fields.take(name)
+        if node is None:
+            continue
+        if needs:
+            draft.set((*sequences, key), node.raw, node)
+        else:
+            node.no_effect("the strategy draws nothing")
+
+
+def _measured(
+    fields: Fields, strategy: Node | None, length: Node | None, place: Path, draft: Draft
+) -> None:
+    """Read what shapes training sequences, of a data set that nothing is trained on."""
+    rest = [
+        fields.take(name)
+        for name in ("joiner", "random_seed", "random_retries", "stride", "drop_short_sequences")
+    ]
+    special = fields.take("add_special_tokens")
+    for node in (strategy, length, special, *rest):
+        if node is not None:
+            node.no_effect("nothing is trained on it: every row is asked by itself")
+    limit = fields.take("max_samples")
+    if limit is not None:
+        draft.set((*place, "rows"), f":{limit.raw}", limit)
+
+
+def _text(
+    fields: Fields,
+    place: Path,
+    spec: dict[str, Any],
+    code: dict[str, Any],
+    draft: Draft,
+    labelled: bool,
+) -> None:
+    """Read where the text of a row comes from: a chat, a function, a template or columns."""
+    chat = fields.take("chat_template")
+    column = fields.take("message_col")
+    function = fields.take("text_formatting_func")
+    template = fields.take("text_template")
+    columns = fields.take("text_cols", "input_cols", "input_col")
+    for name in ("label_cols", "label_col"):
+        label = fields.take(name)
+        if label is not None:
+            label.no_effect("a text generation model learns its text, not a class number")
+    spec["loss_on"] = "all"
+    if chat is not None and chat.raw:
+        if isinstance(chat.raw, str):
+            draft.set((*place, "chat_template"), chat.raw, chat)
+        else:
+            chat.translated("messages")
+        name = str(column.raw) if column is not None else "messages"
+        draft.set((*place, "messages"), name, column)
+        _unused((function, template, columns), "chat_template goes first")
+        return
+    if chat is not None:
+        chat.no_effect("false: the text below is used")
+    if column is not None:
+        column.no_effect("no chat_template is asked for")
+    if function is not None:
+        code["columns"] = ({"text": str(function.raw)}, function)
+        draft.set((*place, "template"), "{text}", function, f"code.columns.text = '{function.raw}'")
+        _unused((template, columns), "text_formatting_func goes first")
+        return
+    if template is not None:
+        if not refuse_placeholder(template):
+            _template(str(template.raw), template, place, spec, draft, labelled)
+        _unused((columns,), "text_template names the columns")
+        return
+    names = [str(name) for name in columns.raw] if columns and isinstance(columns.raw, list) else []
+    if columns is not None and not names:
+        names = [str(columns.raw)]
+    text = " ".join("{" + name + "}" for name in names or ["text"])
+    _template(text, columns, place, spec, draft, labelled)
+
+
+def _unused(nodes: tuple[Node | None, ...], reason: str) -> None:
+    for node in nodes:
+        if node is not None:
+            node.no_effect(reason)
+
+
+def _template(
+    text: str,
+    node: Node | None,
+    place: Path,
+    spec: dict[str, Any],
+    draft: Draft,
+    labelled: bool,
+) -> None:
+    """Write ``template``, and as the answer to measure by the last column with what follows it."""
+    try:
+        columns = Template(text).fields
+    except TemplateError as error:
+        if node is not None:
+            node.refuse(str(error), "plain {column} fields only")
+        return
+    draft.set((*place, "template"), text, node)
+    answer = last_field(text)
+    if answer is None:
+        spec.pop("loss_on", None)
+        return
+    spec["completion"] = answer
+    only = answer[1 : answer.index("}")]
+    if labelled and answer == "{" + only + "}" and only in columns:
+        spec["label"] = only
+
+
+def last_field(template: str) -> str | None:
+    """Return the end of a template that begins with its last field, if another field is before it.
+
+    ``None`` where there is a single column: a text without question and answer.
+    """
+    pieces = list(string.Formatter().parse(template))
+    fields = [at for at, (_, name, _, _) in enumerate(pieces) if name is not None]
+    if len({pieces[at][1] for at in fields}) < 2:
+        return None
+    last = "{" + str(pieces[fields[-1]][1]) + "}"
+    if any(pieces[at][1] == pieces[fields[-1]][1] for at in fields[:-1]):
+        return None  # the question holds the answer
+    return template[template.rindex(last) :]
+
+
+def _pair(
+    fields: Fields,
+    place: Path,
+    spec: dict[str, Any],
+    code: dict[str, Any],
+    draft: Draft,
+    measured: bool,
+) -> None:
+    form = fields.take("pair_format")
+    layout = str(form.raw).lower() if form is not None else "default"
+    if layout in _FORMATS:
+        assert form is not None  # noqa: S101
+        draft.set((*place, "pair_format"), layout, form)
+    elif layout in ("default", "custom"):
+        if form is not None:
+            form.translated("prompt and completion")
+        for key, side in (("prompt", "input"), ("completion", "output")):
+            _side(fields, key, side, layout, place, code, draft)
+        spec["chat"] = False
+    elif form is not None and not refuse_placeholder(form):
+        form.refuse(
+            f"there is no pair_format '{form.raw}'", f"default, custom, {', '.join(_FORMATS)}"
+        )
+    ignored = fields.take("ignore_source_in_labels")
+    if ignored is not None:
+        draft.set((*place, "loss_on"), "completion" if ignored.raw else "all", ignored)
+    source, target = fields.take("source_max_len"), fields.take("target_max_len")
+    if measured:
+        for node in (source, target):
+            if node is not None:
+                node.no_effect("nothing is trained on it: every row is asked by itself")
+        limit = fields.take("max_samples")
+        if limit is not None:
+            draft.set((*place, "rows"), f":{limit.raw}", limit)
+        return
+    sequences = (*place, "sequences")
+    lengths = []
+    for node, key in ((source, "prompt_length"), (target, "completion_length")):
+        if node is not None and not refuse_placeholder(node):
+            draft.set((*sequences, key), node.raw, node)
+            lengths.append(node.raw)
+    if len(lengths) == 2 and all(isinstance(item, int) for item in lengths):
+        draft.set((*sequences, "length"), sum(lengths), None)
+    else:
+        draft.set((*sequences, "length"), 2 * _LENGTH, None)
+    for name, key in (
+        ("drop_short_sequences", "drop_short"),
+        ("add_special_tokens", "special_tokens"),
+        ("max_samples", "count"),
+    ):
+        node = fields.take(name)
+        if node is not None:
+            draft.set((*sequences, key), node.raw, node)
+
+
+def _side(
+    fields: Fields,
+    key: str,
+    side: str,
+    layout: str,
+    place: Path,
+    code: dict[str, Any],
+    draft: Draft,
+) -> None:
+    function = fields.take(f"{side}_formatting_func")
+    template = fields.take(f"{side}_template")
+    column = fields.take(f"{side}_col")
+    if layout == "default":
+        _unused((function, template, column), "only pair_format custom reads it")
+        draft.set((*place, key), "{" + side + "}", None)
+    elif function is not None:
+        columns, _ = code.get("columns", ({}, function))
+        code["columns"] = ({**columns, side: str(function.raw)}, function)
+        draft.set((*place, key), "{" + side + "}", function, f"code.columns.{side}")
+        _unused((template, column), f"{side}_formatting_func goes first")
+    elif template is not None:
+        draft.set((*place, key), str(template.raw), template)
+        _unused((column,), f"{side}_template goes first")
+    elif column is not None:
+        draft.set((*place, key), "{" + str(column.raw) + "}", column)
+    else:
+        fields.owner.refuse(
+            f"pair_format custom needs the {side}", f"give {side}_col or {side}_template"
+        )

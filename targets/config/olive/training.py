@@ -1,0 +1,282 @@
+"""LoRA, QLoRA, DoRA, LoHa, LoKr, LoftQ: a fine-tuning pass with all its training arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from targets.config.olive.context import refuse_placeholder
+from targets.config.olive.draft import Draft
+from targets.config.olive.node import Fields, Node
+from targets.config.olive.training_args import DEFAULTS, NO_EFFECT, PARAMS, REFUSED
+
+KINDS = {
+    "lora": "lora",
+    "qlora": "qlora",
+    "dora": "lora",
+    "loha": "loha",
+    "lokr": "lokr",
+    "loftq": "loftq",
+}
+"""Quern's pass for each of Olive's, by its lower-case name."""
+
+_QUANTIZED = ("qlora", "loftq")
+_LOW_RANK = ("lora", "qlora", "dora", "loftq")
+_DTYPES = {
+    "bfloat16": "bf16",
+    "bf16": "bf16",
+    "float16": "fp16",
+    "fp16": "fp16",
+    "float32": "fp32",
+    "fp32": "fp32",
+    "auto": "auto",
+}
+_SEARCH = ("SEARCHABLE_VALUES", "DEFAULT", "DEFAULT_VALUE")
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Which data sets a fine-tuning pass names, and how it splits them."""
+
+    train: Node | None
+    evaluation: Node | None
+    size: Node | None
+    """``eval_dataset_size``: a share or a number of rows."""
+    seed: Node | None
+    """Seed of the split and of the order of rows."""
+    measures: bool
+    """Whether the loss on the evaluation rows is asked for."""
+
+
+def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> TrainingData:
+    """Write the pass at ``place`` and return what it says about data. ``kind`` is lower case."""
+    data = fields.take("train_data_config")
+    evaluation = fields.take("eval_data_config")
+    size = fields.take("eval_dataset_size")
+    _adapter(kind, fields, place, draft)
+    if kind == "dora":
+        draft.set((*place, "use_dora"), True, None, "true: it is the pass DoRA")
+    _quantization(kind, fields, place, draft)
+    arguments = fields.take("training_args")
+    inner = arguments.fields("training_args") if arguments is not None else Fields({}, fields.owner)
+    extra = inner.take("extra_args")
+    if extra is not None:
+        inner.merge(extra.fields("extra_args"))
+    dtype = fields.take("torch_dtype")
+    seed = _arguments(inner, place, draft, dtype, evaluation is not None or size is not None)
+    for name, reason in (
+        ("device_map", "training runs on one device"),
+        ("allow_tf32", "TF32 stays off: it would change results from one GPU to another"),
+        ("ephemeral_gpu_offload", "it changes speed only"),
+        ("ortmodule_onnx_opset_version", "ORTTrainer is not used"),
+        ("training_output_dir", "checkpoints of the training are not kept"),
+    ):
+        part = fields.take(name)
+        if part is not None:
+            part.no_effect(reason)
+    trainer = fields.take("use_ort_trainer")
+    if trainer is not None:
+        trainer.no_effect("ORTTrainer changes speed only: PyTorch trains the same adapter")
+    return TrainingData(data, evaluation, size, seed, evaluation is not None or size is not None)
+
+
+def _adapter(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
+    low_rank = kind in _LOW_RANK
+    for aliases, key, default in (
+        (("r", "lora_r"), "r", 64),
+        (("alpha", "lora_alpha"), "alpha", 16),
+        (("lora_dropout", "dropout"), "dropout", 0.05),
+    ):
+        node = fields.take(*aliases)
+        if key == "dropout" and not low_rank:
+            if node is not None:
+                node.refuse(f"{kind} has no dropout of its inputs", "use rank_dropout")
+            continue
+        _set(node, (*place, key), default, draft)
+    modules = fields.take("target_modules")
+    _set(modules, (*place, "target_modules"), "auto", draft)
+    for name in ("modules_to_save", "rank_pattern", "alpha_pattern", "exclude_modules"):
+        _set(fields.take(name), (*place, name), None, draft)
+    names = {
+        "lora": ("bias", "use_rslora", "init_lora_weights", "layers_to_transform"),
+        "loftq": ("bias", "loftq_iter"),
+        "loha": ("rank_dropout", "module_dropout"),
+        "lokr": (
+            "rank_dropout",
+            "module_dropout",
+            "decompose_both",
+            "decompose_factor",
+            "rank_dropout_scale",
+        ),
+    }
+    for name in names.get(KINDS[kind], names["lora"]):
+        key = {"layers_to_transform": "layers"}.get(name, name)
+        _set(fields.take(name), (*place, key), None, draft)
+    convolution = fields.take("use_effective_conv2d")
+    if convolution is not None:
+        convolution.no_effect("a text generation model has no convolutions")
+
+
+def _quantization(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
+    double, quant = fields.take("double_quant"), fields.take("quant_type")
+    compute, skipped = fields.take("compute_dtype"), fields.take("skip_modules")
+    if kind == "qlora":
+        _set(double, (*place, "double_quant"), False, draft)
+        _set(quant, (*place, "quant_type"), "nf4", draft)
+        if compute is not None:
+            _dtype(compute, (*place, "compute_dtype"), draft)
+        return
+    if kind == "loftq" and compute is not None:
+        _dtype(compute, (*place, "compute_dtype"), draft)
+        compute = None
+    for node in (double, quant, compute, skipped):
+        if node is not None:
+            reason = "LoftQ decides how the base is quantized"
+            node.no_effect(
+                reason if kind == "loftq" else f"{kind} trains over a base that is not quantized"
+            )
+
+
+def _dtype(node: Node, path: Path, draft: Draft) -> None:
+    if refuse_placeholder(node):
+        return
+    found = _DTYPES.get(str(node.raw).removeprefix("torch."))
+    if found is None:
+        node.refuse(f"there is no number format '{node.raw}'", ", ".join(_DTYPES))
+    else:
+        draft.set(path, found, node)
+
+
+def _set(node: Node | None, path: Path, default: Any, draft: Draft) -> None:
+    """Write the value of ``node``; where there is none Olive's default, unless that is ``None``."""
+    if node is None:
+        if default is not None:
+            draft.set(path, default, None)
+        return
+    if refuse_placeholder(node):
+        return
+    if isinstance(node.raw, str) and node.raw.upper() in _SEARCH:
+        node.refuse("a search over its values; Quern has no search yet", "write one value")
+        return
+    draft.set(path, node.raw, node)
+
+
+def _arguments(
+    fields: Fields, place: Path, draft: Draft, dtype: Node | None, evaluates: bool
+) -> Node | None:
+    """Write what transformers calls TrainingArguments; return the seed of the data's order."""
+    seed, data_seed = fields.take("seed"), fields.take("data_seed")
+    _set(seed, ("seed",), 42, draft)
+    if data_seed is not None:
+        _set(data_seed, (*place, "data_seed"), None, draft)
+    _precision(fields, place, draft, dtype)
+    _length(fields, place, draft)
+    _evaluation(fields, place, draft, evaluates)
+    for names, key in PARAMS:
+        _set(fields.take(*names), (*place, key), DEFAULTS.get(key), draft)
+    warmup = fields.take("warmup_steps")
+    ratio = fields.take("warmup_ratio")
+    if warmup is not None and warmup.raw:
+        _set(warmup, (*place, "warmup_steps"), None, draft)
+        if ratio is not None:
+            ratio.no_effect("warmup_steps goes first")
+    else:
+        if warmup is not None:
+            warmup.no_effect("0: warmup_ratio rules")
+        _set(ratio, (*place, "warmup_ratio"), DEFAULTS["warmup_ratio"], draft)
+    for part in fields.rest():
+        if part.name in NO_EFFECT:
+            part.no_effect(NO_EFFECT[part.name])
+        elif part.name in REFUSED:
+            off = part.raw in (False, None, "", "no", "none", [], {}, 0)
+            if off:
+                part.no_effect("it is off anyway")
+            else:
+                part.refuse(*REFUSED[part.name])
+        else:
+            known = {*NO_EFFECT, *REFUSED, *(name for names, _ in PARAMS for name in names)}
+            from pipeline.suggest import did_you_mean
+
+            part.refuse(
+                "transformers has no such training argument", did_you_mean(part.name, known)
+            )
+    return data_seed or seed
+
+
+def _precision(fields: Fields, place: Path, draft: Draft, dtype: Node | None) -> None:
+    half, brain = fields.take("fp16"), fields.take("bf16")
+    if dtype is not None:
+        _dtype(dtype, (*place, "precision"), draft)
+        for node in (half, brain):
+            if node is not None:
+                node.no_effect("torch_dtype decides the number format")
+        return
+    for node, name in ((brain, "bf16"), (half, "fp16")):
+        if node is not None and node.raw is True:
+            draft.set((*place, "precision"), name, node)
+        elif node is not None:
+            node.no_effect("false: the device decides the number format")
+
+
+def _length(fields: Fields, place: Path, draft: Draft) -> None:
+    """Write how long is trained: ``max_steps`` goes before epochs, as in transformers."""
+    steps, epochs = fields.take("max_steps"), fields.take("num_train_epochs")
+    limited = steps is not None and isinstance(steps.raw, (int, float)) and steps.raw > 0
+    if steps is not None and (limited or steps.placeholder):
+        _set(steps, (*place, "max_steps"), None, draft)
+        if epochs is not None and not refuse_placeholder(epochs):
+            epochs.no_effect("max_steps goes first")
+        return
+    if steps is not None:
+        steps.no_effect("not above 0: num_train_epochs rules")
+    _set(epochs, (*place, "epochs"), 3.0, draft)
+
+
+def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> None:
+    strategy = fields.take("eval_strategy", "evaluation_strategy")
+    steps = fields.take("eval_steps")
+    logging = fields.take("logging_steps")
+    if logging is not None and isinstance(logging.raw, int) and logging.raw >= 1:
+        _set(logging, (*place, "logging_steps"), None, draft)
+    elif logging is not None:
+        logging.no_effect("about fifty points of the loss curve are kept")
+    best = fields.take("load_best_model_at_end")
+    if not evaluates:
+        for node in (strategy, steps, best):
+            if node is not None:
+                node.no_effect("no evaluation data is named")
+        draft.set((*place, "keep"), "last", None)
+        return
+    by_epoch = strategy is not None and str(strategy.raw) == "epoch"
+    if strategy is not None and str(strategy.raw) not in ("epoch", "steps", "no"):
+        if not refuse_placeholder(strategy):
+            strategy.refuse(
+                f"there is no evaluation strategy '{strategy.raw}'", "steps, epoch or no"
+            )
+    elif strategy is not None:
+        strategy.translated("the loss is measured per epoch" if by_epoch else "eval_steps")
+    if by_epoch:
+        if steps is not None:
+            steps.no_effect("the loss is measured per epoch")
+    else:
+        _eval_steps(steps, logging, place, draft)
+    if best is not None:
+        draft.set((*place, "keep"), "best" if best.raw else "last", best)
+    else:
+        draft.set((*place, "keep"), "last", None)
+
+
+def _eval_steps(steps: Node | None, logging: Node | None, place: Path, draft: Draft) -> None:
+    path = (*place, "eval_steps")
+    total = draft.get((*place, "max_steps"))
+    if steps is not None and isinstance(steps.raw, float) and steps.raw < 1:
+        if isinstance(total, int):
+            draft.set(path, max(1, round(steps.raw * total)), steps)
+        else:
+            steps.refuse("a share of the steps needs max_steps", "write a number of steps")
+    elif steps is not None:
+        _set(steps, path, None, draft)
+    elif logging is not None and isinstance(logging.raw, int) and logging.raw >= 1:
+        draft.set(path, logging.raw, None, f"{logging.raw}: as logging_steps")

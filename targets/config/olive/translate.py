@@ -1,0 +1,436 @@
+"""From an Olive file to Quern configs, one for each flow of passes; every key is accounted for."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.suggest import did_you_mean
+from targets.config.olive import builder
+from targets.config.olive.context import Context, nested
+from targets.config.olive.data import (
+    DataSet,
+    dummy_prompt,
+    read_data_sets,
+    translate_data,
+    used_set,
+)
+from targets.config.olive.draft import Draft
+from targets.config.olive.engine import read_engine, settle_engine
+from targets.config.olive.evaluators import evaluator_of, measured_data, translate_evaluator
+from targets.config.olive.known import alternative
+from targets.config.olive.ledger import Ledger, leaves
+from targets.config.olive.model import translate_model
+from targets.config.olive.node import Fields, Node
+from targets.config.olive.systems import (
+    LOCAL,
+    System,
+    choose,
+    read_azure_client,
+    read_systems,
+    targets_of,
+)
+from targets.config.olive.training import KINDS, TrainingData, translate_training
+from targets.config.places import Loc
+
+_OURS = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
+_BUILDERS = ("modelbuilder", "genaimodelexporter")
+_OWN = re.compile(r".+\.py:\w+$")
+_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One chain of passes as a Quern config."""
+
+    document: dict[str, Any]
+    origin: Callable[[Loc], Loc]
+    """Where in the Olive file a key of the document comes from."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What an Olive file becomes."""
+
+    flows: tuple[Flow, ...]
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class _Pass:
+    name: str
+    node: Node
+    alternative: int = 0
+
+
+def translate(raw: object, file: Path, context: Context, system: str | None) -> Translation:
+    """Return the configs that the value of an Olive file stands for.
+
+    ``system`` is the one that the command line asks for. What cannot be built is refused in the
+    ledger; the rest is translated all the same, so that all problems are found at once.
+    """
+    ledger = Ledger()
+    root = Node(raw, (), ledger)
+    if not isinstance(raw, dict):
+        root.refuse("the file holds no object")
+        return Translation((), ledger)
+    chains = list(_chains(root))
+    several = len(chains) > 1
+    flows = []
+    for number, chain in enumerate(chains, start=1):
+        draft = Draft(ledger)
+        _Flow(root, draft, context, system, file).translate(chain, number if several else 0)
+        flows.append(Flow(draft.document, draft.origin))
+    _unread(root, chains, ledger)
+    return Translation(tuple(flows), ledger)
+
+
+def _chains(root: Node) -> Iterator[list[_Pass]]:
+    """Yield each chain of passes: as written, or one for each flow and each alternative."""
+    passes = root.raw.get("passes")
+    table: dict[str, list[Node]] = {}
+    if isinstance(passes, dict):
+        for name, value in passes.items():
+            node = Node(value, ("passes", name), root.ledger)
+            table[name] = node.items() if isinstance(value, list) else [node]
+    elif isinstance(passes, list):
+        for at, value in enumerate(passes):
+            inner = value if isinstance(value, dict) else {}
+            name = str(inner.get("name") or inner.get("type") or f"pass-{at}")
+            table[name] = [Node(value, ("passes", at), root.ledger)]
+    flows = root.raw.get("pass_flows")
+    named = [list(table)]
+    if isinstance(flows, list) and flows:
+        named = [flow if isinstance(flow, list) else [flow] for flow in flows]
+        for at, flow in enumerate(named):
+            for name in flow:
+                if name not in table:
+                    Node(name, ("pass_flows", at), root.ledger).refuse(
+                        f"there is no pass '{name}'", did_you_mean(str(name), table)
+                    )
+        if not any(name not in table for flow in named for name in flow):
+            Node(flows, ("pass_flows",), root.ledger).honoured()
+    for flow in named:
+        known = [str(name) for name in flow if name in table]
+        for choice in itertools.product(*(table[name] for name in known)):
+            yield [_Pass(name, node) for name, node in zip(known, choice, strict=True)]
+
+
+class _Flow:
+    """Translates one chain."""
+
+    def __init__(
+        self, root: Node, draft: Draft, context: Context, system: str | None, file: Path
+    ) -> None:
+        self._root = root
+        self._draft = draft
+        self._context = context
+        self._asked = system
+        self._file = file
+
+    def translate(self, chain: Sequence[_Pass], number: int) -> None:
+        root = self._root.fields("the file")
+        for name in ("$schema", "verbose", "workflow_host"):
+            node = root.take(name)
+            if node is not None:
+                node.no_effect("it says nothing about the build")
+        data_root = root.take("data_root")
+        if data_root is not None and isinstance(data_root.raw, str):
+            self._context = Context(self._context.folder, data_root.raw)
+            data_root.translated("the folder of the data sets' paths")
+        engine = read_engine(root)
+        self._name(root, engine, number)
+        translate_model(root, self._draft, self._context)
+        sets = read_data_sets(root.take("data_configs"))
+        evaluators = root.take("evaluators")
+        evaluator = self._chain(root, chain, sets, engine, evaluators)
+        self._systems(root, engine, chain)
+        if evaluator is not None:
+            translate_evaluator(evaluator, sets, self._draft, self._context)
+        self._checks()
+        settle_engine(engine)
+        flows = root.take("pass_flows")
+        del flows
+        auto = root.take("auto_optimizer_config")
+        if auto is not None and chain:
+            auto.no_effect("the passes of the file are used")
+        elif auto is not None:
+            auto.refuse("Quern does not choose passes by itself", "write passes")
+        root.take("passes")
+        root.refuse_rest("an Olive file")
+
+    def _name(self, root: Fields, engine: Fields, number: int) -> None:
+        workflow, output = root.take("workflow_id"), engine.take("output_name")
+        node = workflow or output
+        name = str(node.raw) if node is not None else self._file.stem
+        name = _NAME.sub("-", name).strip("-.") or "olive"
+        if number:
+            name = f"{name}-{number}"
+        self._draft.set(("name",), name[:64], node)
+        if workflow is not None and output is not None:
+            output.no_effect("workflow_id names the build")
+
+    def _chain(
+        self,
+        root: Fields,
+        chain: Sequence[_Pass],
+        sets: dict[str, DataSet],
+        engine: Fields,
+        evaluators: Node | None,
+    ) -> Node | None:
+        """Translate the passes and the data they use; return the evaluator of the artifact."""
+        named = root.take("passes")
+        if named is None or not named.raw:
+            (named or root.owner).refuse(
+                "there are no passes", "Quern does not choose them by itself"
+            )
+        evaluator = evaluator_of(engine.take("evaluator"), evaluators)
+        trainings: list[tuple[str, TrainingData]] = []
+        for at, one in enumerate(chain):
+            own = self._pass(one, trainings)
+            found = evaluator_of(own, evaluators)
+            if found is None or own is None:
+                continue
+            if at == len(chain) - 1:
+                evaluator = found
+            else:
+                own.no_effect("the artifact is measured, not what is between")
+        self._data(trainings, evaluator, sets)
+        return evaluator
+
+    def _pass(self, one: _Pass, trainings: list[tuple[str, TrainingData]]) -> Node | None:
+        """Translate one pass; return its evaluator."""
+        fields = nested(one.node.fields("a pass"), "config")
+        kind = fields.take("type")
+        own = fields.take("evaluator")
+        for name, reason in (
+            ("name", "the table's own name is used"),
+            ("disable_search", "every parameter has one value"),
+            ("clean_run_cache", "a changed input has another key: there is nothing stale to clean"),
+            ("output_name", "the build's name is used"),
+            ("host", "passes run where the build runs; training where a GPU is"),
+        ):
+            node = fields.take(name)
+            if node is not None:
+                node.no_effect(reason)
+        if kind is None:
+            one.node.refuse("a pass needs a type", ", ".join(_OURS))
+            return None
+        place = ("passes", _NAME.sub("-", one.name))
+        lower = str(kind.raw).strip().lower()
+        if _OWN.match(str(kind.raw)):
+            self._own_pass(str(kind.raw), kind, fields, place)
+        elif lower in KINDS:
+            self._typed(kind, KINDS[lower], place)
+            trainings.append((place[1], translate_training(lower, fields, place, self._draft)))
+            fields.refuse_rest(str(kind.raw))
+        elif lower == "mergeadapterweights":
+            self._typed(kind, "merge", place)
+            builder.translate_merge(fields, place, self._draft)
+            fields.refuse_rest("MergeAdapterWeights")
+        elif lower in _BUILDERS:
+            self._typed(kind, "model_builder", place)
+            builder.translate_builder(fields, place, self._draft)
+            builder.remaining_options(fields, place, self._draft)
+        elif kind.placeholder:
+            kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")
+        else:
+            kind.refuse(*alternative(str(kind.raw), _OURS))
+            for node in fields.rest():
+                node.no_effect(f"there is no pass {kind.raw}")
+        return own
+
+    def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
+        self._draft.table(place, kind)
+        if place[-1] != type_name:
+            self._draft.set((*place, "type"), type_name, kind)
+        else:
+            kind.translated(f"[passes.{type_name}]")
+
+    def _own_pass(self, type_name: str, kind: Node, fields: Fields, place: tuple[str, ...]) -> None:
+        script, _, name = type_name.rpartition(":")
+        found = self._context.find(script) or script
+        self._draft.set((*place, "type"), f"{found}:{name}", kind)
+        for node in fields.rest():
+            self._draft.set((*place, node.name), node.raw, node)
+
+    def _data(
+        self,
+        trainings: list[tuple[str, TrainingData]],
+        evaluator: Node | None,
+        sets: dict[str, DataSet],
+    ) -> None:
+        """Translate the data sets that the chain uses, and say how they are split."""
+        measured, classes = measured_data(evaluator, sets) if evaluator else (None, False)
+        main: DataSet | None = None
+        evaluation: DataSet | None = None
+        training: TrainingData | None = None
+        for name, found in trainings:
+            if found.train is None:
+                Node(None, ("passes", name), self._root.ledger).refuse(
+                    "train_data_config is missing", "name the data set to train on"
+                )
+                continue
+            data = used_set(found.train, sets)
+            if data is None:
+                for node in (found.evaluation, found.size, found.seed):
+                    if node is not None:
+                        node.no_effect("the data to train on are not there")
+                continue
+            if main is not None and data.name != main.name:
+                found.train.refuse(
+                    f"another pass trains on '{main.name}'", "one build trains on one data set"
+                )
+                continue
+            main, training = data, found
+            found.train.translated(f"data.{data.name}")
+            if found.evaluation is not None:
+                evaluation = used_set(found.evaluation, sets)
+                if found.size is not None:
+                    found.size.no_effect("eval_data_config goes first")
+        if main is None:
+            if measured is not None:
+                translate_data(measured, self._draft, self._context, True, classes)
+                self._draft.set(
+                    ("data", measured.name, "split", "eval"), 1.0, None, "1.0: nothing is trained"
+                )
+        else:
+            assert training is not None  # noqa: S101
+            translate_data(main, self._draft, self._context, False, classes and measured is None)
+            for data in (evaluation, measured):
+                if data is not None and data.name != main.name:
+                    translate_data(data, self._draft, self._context, True, classes)
+            self._split(main, training, evaluation, measured)
+        used = {data.name for data in (main, evaluation, measured) if data is not None}
+        for data in {data.node.path: data for data in sets.values()}.values():
+            if data.name not in used and dummy_prompt(data) is None:
+                data.node.no_effect("nothing in this file uses it")
+
+    def _split(
+        self,
+        main: DataSet,
+        training: TrainingData,
+        evaluation: DataSet | None,
+        measured: DataSet | None,
+    ) -> None:
+        place = ("data", main.name)
+        split = (*place, "split")
+        draft = self._draft
+        held = measured or evaluation
+        if held is not None and held.name != main.name:
+            draft.set((*place, "held_out"), held.name, None)
+        if evaluation is not None:
+            assert training.evaluation is not None  # noqa: S101
+            draft.set((*place, "validation_data"), evaluation.name, training.evaluation)
+            draft.set((*split, "validation"), 0.0, None)
+            if held is None or held.name == main.name:
+                draft.set((*split, "eval"), 0.0, None)
+            return
+        size = training.size
+        if size is None:
+            draft.set((*split, "validation"), 0.0, None)
+            if held is None:
+                draft.set((*split, "eval"), 0.0, None, "0.0: no evaluation data is named")
+            return
+        if size.placeholder:
+            size.refuse(f"the placeholder {size.placeholder} was left unfilled", "write a share")
+            return
+        count = isinstance(size.raw, (int, float)) and size.raw >= 1
+        key, value = ("eval_count", int(size.raw)) if count else ("eval", size.raw)
+        note = f"split.{key} = {value}: of the distinct texts, so that none is in both parts"
+        draft.set((*split, key), value, size, note)
+        draft.set((*split, "validation"), "eval", None)
+        seed = training.seed
+        draft.set((*split, "seed"), seed.raw if seed is not None else 42, seed, None or "")
+
+    def _systems(self, root: Fields, engine: Fields, chain: Sequence[_Pass]) -> None:
+        """Choose host, targets and runtime; the command line's ``--system`` goes first."""
+        systems = read_systems(root.take("systems"))
+        client = root.take("azureml_client")
+        azure = read_azure_client(client) if client is not None else {}
+        host_node, target_node = engine.take("host"), engine.take("target")
+        host, target = choose(host_node, systems), choose(target_node, systems)
+        asked = self._asked
+        if asked is not None and asked != LOCAL and asked not in systems:
+            Node(None, ("systems",), self._root.ledger).refuse(
+                f"--system {asked}: there is no such system", did_you_mean(asked, (*systems, LOCAL))
+            )
+        local = asked == LOCAL
+        where = systems.get(asked) if asked is not None else host
+        for system in (where, target):
+            if system is not None and system.kind == "azureml" and not local:
+                self._draft.set(
+                    ("system",),
+                    {"type": "azureml", "name": system.name, **azure, **system.azure},
+                    None,
+                )
+                self._draft.origins[("system",)] = system.node.path
+        if where is not None and where.kind in ("docker", "venv") and not local:
+            self._draft.set(("runtime",), where.kind, None)
+        self._targets(engine.take("execution_providers"), where or host, target, systems, chain)
+
+    def _targets(
+        self,
+        providers: Node | None,
+        host: System | None,
+        target: System | None,
+        systems: dict[str, System],
+        chain: Sequence[_Pass],
+    ) -> None:
+        runs_on = target or host
+        named = providers.items() if providers is not None else []
+        listed = [*(runs_on.providers if runs_on else ())]
+        for system in (*systems.values(), host, target):
+            if system is not None and system is not runs_on:
+                for node in system.providers:
+                    node.no_effect("the execution provider of the target decides")
+        if host is not None and host.devices == ("cpu",):
+            self._draft.set(("host",), "cpu", None)
+        last = chain[-1].node.raw if chain else None
+        kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
+        builds = (
+            kind in _BUILDERS
+            or bool(_OWN.match(kind))
+            or "onnx" in self._draft.document.get("model", {})
+        )
+        if not builds:
+            for node in (*named, *listed):
+                node.no_effect("the chain ends with weights for PyTorch, which no provider runs")
+            return
+        if named:
+            for node in listed:
+                node.no_effect("execution_providers of the engine go first")
+        found = targets_of(tuple(named or listed))
+        if not found and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
+            found = ("cuda",)
+        if found:
+            self._draft.set(("default_targets",), list(found), None)
+
+    def _checks(self) -> None:
+        """Hold the artifact against the merged model where Olive itself sets no limit."""
+        draft = self._draft
+        if draft.document.get("data"):
+            for key in ("min_ended", "max_degenerate", "max_broken"):
+                draft.set(("checks", "generation", key), "as_tuned", None)
+        draft.set(("checks", "latency", "target_limits"), False, None)
+
+
+def _unread(root: Node, chains: Sequence[Sequence[_Pass]], ledger: Ledger) -> None:
+    """Account for what no flow reads."""
+    used = {one.node.path for chain in chains for one in chain}
+    for path, value in leaves(root.raw, ()):
+        if ledger.has(path):
+            continue
+        node = Node(value, path, ledger)
+        if path[0] == "passes" and not any(path[: len(place)] == place for place in used):
+            node.no_effect("no flow has this pass")
+        elif path[0] == "evaluators":
+            node.no_effect("nothing in this file uses this evaluator")
+        elif value in ({}, []):
+            node.no_effect("it is empty")
+        else:
+            node.refuse("Quern does not know this key", "remove it, or report that it is missing")

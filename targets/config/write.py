@@ -1,0 +1,72 @@
+"""A document as a TOML file of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+_ELSEWHERE = ("hf:", "azureml:")
+_HEAD = ("name", "seed", "default_targets", "host", "runtime")
+
+
+def to_toml(document: dict[str, Any], comment: str, folder: Path, to: Path) -> str:
+    """Return ``document`` as TOML text that begins with ``comment``.
+
+    Its paths are relative to ``folder``; in the text they are relative to ``to``.
+    """
+    moved = _moved(document, lambda path: _relative(path, folder, to))
+    first = {key: moved[key] for key in _HEAD if key in moved}
+    ordered = {**first, **{key: value for key, value in moved.items() if key not in first}}
+    lines = "".join(f"# {line}\n" for line in comment.splitlines())
+    return f"{lines}\n{tomli_w.dumps(ordered, multiline_strings=True)}"
+
+
+def _relative(path: str, folder: Path, to: Path) -> str:
+    if path.startswith(_ELSEWHERE) or Path(path).is_absolute():
+        return path
+    return Path(os.path.relpath((folder / path).absolute(), to.absolute())).as_posix()
+
+
+def _moved(document: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    """Return ``document`` with every path that it holds moved."""
+    found = {**document}
+    if "model" in found:
+        found["model"] = _each(found["model"], ("source", "onnx"), move)
+    for section in ("passes", "checks"):
+        if section in found:
+            found[section] = {name: _step(table, move) for name, table in found[section].items()}
+    if "data" in found:
+        found["data"] = {name: _data(table, move) for name, table in found["data"].items()}
+    return found
+
+
+def _data(table: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    found = _each(table, ("path",), move)
+    if "code" in found:
+        found["code"] = _each(found["code"], ("script", "script_dir"), move)
+    return found
+
+
+def _step(table: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    found = _each(table, ("script", "script_dir"), move)
+    script, colon, name = str(found.get("type", "")).rpartition(":")
+    if script.endswith(".py"):
+        found["type"] = f"{move(script)}{colon}{name}"
+    return found
+
+
+def _each(
+    table: dict[str, Any], keys: tuple[str, ...], move: Callable[[str], str]
+) -> dict[str, Any]:
+    found = {**table}
+    for key in keys:
+        value = found.get(key)
+        if isinstance(value, str):
+            found[key] = move(value)
+        elif isinstance(value, list):
+            found[key] = [move(item) for item in value]
+    return found

@@ -1,0 +1,72 @@
+"""JSON as people write configs in it: values and positions."""
+
+from __future__ import annotations
+
+import pytest
+
+from targets.config.olive.jsonc import JsonError, parse
+from targets.config.olive.positions import JsonPositions, YamlPositions
+
+TEXT = """\
+{
+    // a comment with "quotes" and { braces
+    "a": [1, 2, /* inner */ 3,],
+    "url": "http://not.a/comment", # not at the beginning of a line: part of nothing
+    "b": {
+        "c": "x, }",
+    },
+}
+"""
+
+
+def test_comments_and_trailing_commas_are_passed_over() -> None:
+    text = TEXT.replace(" # not at the beginning of a line: part of nothing", "")
+    assert parse(text) == {
+        "a": [1, 2, 3],
+        "url": "http://not.a/comment",
+        "b": {"c": "x, }"},
+    }
+
+
+def test_a_hash_begins_a_comment_only_at_the_beginning_of_a_line() -> None:
+    assert parse('# head\n{"a": "# no"}') == {"a": "# no"}
+    with pytest.raises(JsonError) as caught:
+        parse(TEXT)
+    assert caught.value.line == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('{"a": 1,, "b": 2}', 1, 9),
+        ('{\n  "a": <size>\n}', 2, 8),
+        ('{\n  "a": [1, 2\n}', 3, 1),
+        ('{\n  // a comment, which moves nothing\n  "a" 1\n}', 3, 7),
+        ("", 1, 1),
+    ],
+)
+def test_broken_json_names_line_and_column(text: str, line: int, column: int) -> None:
+    with pytest.raises(JsonError) as caught:
+        parse(text)
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def test_a_key_that_stands_twice_is_found_where_it_stands() -> None:
+    text = '{\n  "a": {"type": 1},\n  "b": {\n    "type": 2,\n    "x": 1,\n    "type": 3\n  }\n}'
+    with pytest.raises(JsonError, match="'type' stands twice") as caught:
+        parse(text)
+    assert (caught.value.line, caught.value.column) == (6, 5)
+
+
+def test_lines_are_those_of_the_file_with_its_comments() -> None:
+    places = JsonPositions(TEXT.replace(" # not at the beginning of a line: part of nothing", ""))
+    assert places.line(("a", 2)) == 3
+    assert places.line(("b", "c")) == 6
+    assert places.line(("b", "missing")) == 5
+    assert places.line(("nowhere",)) is None
+
+
+def test_lines_of_yaml() -> None:
+    places = YamlPositions("a:\n  - x: 1\n  - y:\n      z: 2\n")
+    assert places.line(("a", 1, "y", "z")) == 4
+    assert places.line(("a", 0)) == 2

@@ -1,0 +1,368 @@
+"""What becomes of Olive files: every key has its line, and numbers mean what the author wrote."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from targets.config.olive.context import Context
+from targets.config.olive.jsonc import parse
+from targets.config.olive.ledger import State, leaves
+from targets.config.olive.translate import Translation, translate
+
+FILES = Path(__file__).parents[1] / "olive"
+
+
+def read(name: str) -> Any:
+    return parse((FILES / name).read_text())
+
+
+def translated(raw: Any, system: str | None = None, folder: Path = FILES) -> Translation:
+    return translate(raw, folder / "olive-config.json", Context(folder), system)
+
+
+def document(raw: Any, system: str | None = None) -> dict[str, Any]:
+    found = translated(raw, system)
+    assert not found.ledger.refusals
+    return found.flows[0].document
+
+
+def refusals(raw: Any) -> dict[str, str]:
+    """Return reason and suggestion of each refusal, by key."""
+    return {
+        ".".join(map(str, item.path)): f"{item.reason} | {item.suggestion}"
+        for item in translated(raw).ledger.refusals
+    }
+
+
+def state(found: Translation, *path: str | int) -> tuple[State, str]:
+    entry = next(item for item in found.ledger.entries if item.path == path)
+    return entry.state, entry.note
+
+
+@pytest.mark.parametrize("name", ["tutorial.json", "azure.json", "dict-data.json", "flat.json"])
+def test_every_key_is_in_exactly_one_state(name: str) -> None:
+    raw = read(name)
+    entries = [entry.path for entry in translated(raw).ledger.entries]
+    assert sorted(map(str, entries)) == sorted(str(path) for path, _ in leaves(raw, ()))
+
+
+def test_keys_that_nobody_knows_are_refused_wherever_they_stand() -> None:
+    raw = read("tutorial.json")
+    raw["input_model"]["config"]["hf_config"]["tasks"] = "x"
+    raw["systems"]["local_system"]["config"]["colour"] = "x"
+    raw["data_configs"][0]["load_dataset_config"]["params"]["data_fils"] = "x"
+    raw["data_configs"][0]["pre_process_data_config"]["params"]["text_temlate"] = "x"
+    raw["passes"]["lora"]["config"]["lora_alfa"] = 1
+    raw["passes"]["lora"]["config"]["training_args"]["learning_rat"] = 1
+    raw["passes"]["builder"]["config"]["presicion"] = "int4"
+    raw["engine"]["log_levle"] = 1
+    raw["engin"] = {}
+    found = refusals(raw)
+    assert len(found) == 9
+    assert "did you mean 'lora_alpha'?" in found["passes.lora.config.lora_alfa"]
+    assert "did you mean 'learning_rate'?" in found["passes.lora.config.training_args.learning_rat"]
+    assert "did you mean 'text_template'?" in found[
+        "data_configs.0.pre_process_data_config.params.text_temlate"
+    ]
+    assert "did you mean 'engine'?" in found["engin"]
+
+
+def test_the_tutorial_keeps_its_numbers() -> None:
+    made = document(read("tutorial.json"))
+    lora = made["passes"]["lora"]
+    wanted = {
+        "r": 64,
+        "alpha": 64,
+        "dropout": 0.1,
+        "target_modules": ["o_proj", "qkv_proj"],
+        "data_seed": 42,
+        "batch_size": 1,
+        "eval_batch_size": 1,
+        "gradient_accumulation": 4,
+        "gradient_checkpointing": False,
+        "learning_rate": 0.0001,
+        "max_steps": 10,
+        "eval_steps": 187,
+        "group_by_length": True,
+        "adam_beta2": 0.999,
+        "max_grad_norm": 0.3,
+    }
+    assert {key: lora[key] for key in wanted} == wanted
+    assert "epochs" not in lora  # max_steps goes first, as in transformers
+    assert made["seed"] == 0
+    data = made["data"]["dataset_default_train"]
+    assert data["template"] == "### Text: {phrase}\n### The tone is:\n{tone}"
+    assert (data["completion"], data["loss_on"]) == ("{tone}", "all")
+    assert data["sequences"] == {"strategy": "join", "length": 2048, "joiner": ""}
+    assert data["split"] == {"eval": 0.3, "validation": "eval", "seed": 42}
+    assert made["model"] == {"source": "model", "trust_remote_code": True}
+    assert made["default_targets"] == ["cpu"]
+    assert made["passes"]["builder"] == {"type": "model_builder", "precision": "int4"}
+    assert list(made["passes"]) == ["lora", "merge_adapter_weights", "builder"]
+
+
+def test_what_has_no_effect_says_why() -> None:
+    found = translated(read("tutorial.json"))
+    lora = ("passes", "lora", "config")
+    assert state(found, *lora, "double_quant")[0] is State.NO_EFFECT
+    assert state(found, *lora, "training_args", "num_train_epochs") == (
+        State.NO_EFFECT,
+        "max_steps goes first",
+    )
+    assert state(found, "engine", "search_strategy")[0] is State.HONOURED
+    assert "lora.alpha = 64" in state(found, *lora, "lora_alpha")[1]
+    without = [entry for entry in found.ledger.entries if entry.state is State.NO_EFFECT]
+    assert all(entry.note for entry in without)
+
+
+def test_the_oldest_form_of_data_sets_means_the_same_as_the_newest() -> None:
+    old = read("dict-data.json")
+    new = copy.deepcopy(old)
+    new["data_configs"] = [
+        {
+            "name": "phrases-train",
+            "type": "HuggingfaceContainer",
+            "load_dataset_config": {
+                "data_name": "json",
+                "data_files": "tone.jsonl",
+                "split": "train[:40]",
+            },
+            "pre_process_data_config": {
+                "corpus_strategy": "line-by-line",
+                "text_template": "{phrase} -> {tone}",
+                "source_max_len": 64,
+            },
+        }
+    ]
+    config = new["passes"]["qlora"].pop("config")
+    config["alpha"] = 16
+    new["passes"]["qlora"] |= config
+    new |= new.pop("engine")
+    assert document(new) == document(old)
+
+
+def test_a_file_without_a_word_on_training_gets_olives_defaults() -> None:
+    raw = read("flat.json")
+    made = translated(raw)
+    lora = made.flows[0].document["passes"]["l"]
+    assert (lora["batch_size"], lora["learning_rate"], lora["scheduler"]) == (8, 2e-4, "constant")
+    assert made.ledger.defaults["passes.l.learning_rate"] == "0.0002"
+    assert "passes.l.alpha" not in made.ledger.defaults
+
+
+def test_metrics_with_goals_become_checks() -> None:
+    checks = document(read("flat.json"))["checks"]
+    assert checks["quality"]["goals"] == [
+        {"metric": "perplexity", "max_degradation": 50},
+        {"metric": "macro_f1", "at_least": 0},
+    ]
+    assert checks["latency"]["goals"] == [
+        {"metric": "first_token_ms", "statistic": "avg", "at_most": 10000},
+        {"metric": "first_token_ms", "statistic": "p90", "min_improvement_percent": 1},
+        {"metric": "prompts_per_second", "statistic": "avg", "at_least": 0.001},
+    ]
+    assert checks["latency"]["prompt_tokens"] == [16]
+    assert (checks["latency"]["warmup"], checks["latency"]["samples"]) == (2, 64)
+    assert checks["size"]["goals"] == [{"metric": "bytes", "min_improvement_percent": 5}]
+
+
+def test_a_goal_of_another_kind_is_refused() -> None:
+    raw = read("flat.json")
+    raw["evaluators"]["judge"]["metrics"][0]["sub_types"][0]["goal"]["type"] = "min-improvment"
+    (reason,) = refusals(raw).values()
+    assert "did you mean 'min-improvement'?" in reason
+
+
+def test_flows_become_builds_of_their_own() -> None:
+    import yaml
+
+    found = translated(yaml.safe_load((FILES / "flows.yaml").read_text()))
+    first, second = (flow.document for flow in found.flows)
+    assert (first["name"], second["name"]) == ("olive-config-1", "olive-config-2")
+    assert list(first["passes"]) == ["a", "merge", "build"]
+    assert second["passes"]["b"]["use_dora"] is True
+    data = first["data"]["train"]
+    assert (data["prompt"], data["completion"]) == ("{phrase} -> ", "{tone}")
+    assert data["sequences"] == {"prompt_length": 48, "completion_length": 8, "length": 56}
+    assert data["loss_on"] == "completion"
+
+
+def test_chats_and_other_adapters() -> None:
+    made = document(read("chat.json"))
+    data = made["data"]["talks"]
+    assert (data["messages"], data["loss_on"], data["path"]) == ("turns", "all", "chat.jsonl")
+    assert data["sequences"]["stride"] == 32
+    assert data["held_out"] == data["validation_data"] == "talks_test"
+    adapt = made["passes"]["adapt"]
+    assert (adapt["type"], adapt["r"], adapt["rank_dropout"]) == ("lokr", 8, 0.1)
+    assert "dropout" not in adapt
+
+
+def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
+    raw = read("azure.json")
+    made = document(raw)
+    assert made["system"] == {
+        "type": "azureml",
+        "name": "aml",
+        "compute": "gpu-cluster",
+        "subscription_id": "0000-subscription",
+        "resource_group": "our-group",
+        "workspace_name": "our-workspace",
+    }
+    local = document(raw, "local")
+    assert "system" not in local
+    assert local == {key: value for key, value in made.items() if key != "system"}
+    assert made["model"]["source"] == (
+        "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/11"
+    )
+    assert made["data"]["dataset_default_train"]["path"] == (
+        "azureml://datastores/workspaceblobstore/paths/tone/train.json"
+    )
+    del raw["systems"]["aml"]["config"]["aml_compute"]
+    assert "needs aml_compute" in refusals(raw)["systems.aml"]
+
+
+def test_secrets_are_neither_kept_nor_shown() -> None:
+    raw = read("dict-data.json")
+    data = raw["data_configs"]["phrases-train"]
+    data["user_script"] = "rows.py"
+    data["components"] = {"load_dataset": {"type": "rows"}}
+    data["params_config"]["component_kwargs"]["load_dataset"] = {"token": "hf_very_secret"}
+    raw["input_model"]["config"]["hf_config"]["from_pretrained_args"] = {"token": "hf_very_secret"}
+    raw["azureml_client"] = {"workspace_name": "w", "client_secret": "hf_very_secret"}
+    found = translated(raw)
+    assert not found.ledger.refusals
+    shown = [(entry.value, entry.note) for entry in found.ledger.entries]
+    assert "secret" not in json.dumps([flow.document for flow in found.flows])
+    assert "hf_very_secret" not in str(shown)
+
+
+def test_a_pass_that_is_not_here_is_named_with_what_does_its_work() -> None:
+    raw = read("tutorial.json")
+    raw["passes"]["convert"] = {"type": "OnnxConversion", "config": {"target_opset": 17}}
+    raw["passes"]["mine"] = {"type": "MergeAdaptorWeights"}
+    found = refusals(raw)
+    assert "ModelBuilder makes the ONNX graph" in found["passes.convert.type"]
+    assert "did you mean 'MergeAdapterWeights'?" in found["passes.mine.type"]
+
+
+def test_references_to_what_is_not_defined_name_the_nearest() -> None:
+    raw = read("tutorial.json")
+    raw["engine"]["host"] = "local_sytem"
+    raw["engine"]["evaluator"] = "judge"
+    raw["evaluators"] = {"judges": {"metrics": []}}
+    raw["passes"]["lora"]["config"]["train_data_config"] = "dataset_default_trian"
+    raw["pass_flows"] = [["lora", "merge_adapter_weight", "builder"]]
+    found = refusals(raw)
+    assert "did you mean 'local_system'?" in found["engine.host"]
+    assert "did you mean 'judges'?" in found["engine.evaluator"]
+    assert "did you mean 'dataset_default_train'?" in found["passes.lora.config.train_data_config"]
+    assert "did you mean 'merge_adapter_weights'?" in found["pass_flows.0"]
+
+
+def test_placeholders_are_named() -> None:
+    raw = read("tutorial.json")
+    raw["passes"]["lora"]["config"]["lora_r"] = "<lora_r>"
+    params = raw["data_configs"][0]["load_dataset_config"]["params"]
+    params["data_files"] = "<data_configs_data_files>"
+    params["<extra>"] = 1
+    raw["data_configs"][0]["pre_process_data_config"]["params"]["text_template"] = "<text_template>"
+    found = refusals(raw)
+    assert sum("was left unfilled" in reason for reason in found.values()) == 4
+    # The tokens of a chat look alike and are none.
+    params.pop("<extra>")
+    params["data_files"] = "tone.jsonl"
+    raw["passes"]["lora"]["config"]["lora_r"] = 8
+    template = "<|user|>\n{phrase}<|end|>\n<|assistant|>\n{tone}<|end|>"
+    raw["data_configs"][0]["pre_process_data_config"]["params"]["text_template"] = template
+    made = document(raw)
+    assert made["data"]["dataset_default_train"]["completion"] == "{tone}<|end|>"
+
+
+def test_providers_choose_targets() -> None:
+    raw = read("tutorial.json")
+    engine = raw["engine"]
+    engine["execution_providers"] = ["DmlExecutionProvider", "CUDAExecutionProvider"]
+    assert document(raw)["default_targets"] == ["directml", "cuda"]
+    engine["execution_providers"] = ["QNNExecutionProvider"]
+    assert "no target of Quern runs on QNN" in refusals(raw)["engine.execution_providers"]
+    engine["execution_providers"] = ["CpuExecutionProvider"]
+    assert "did you mean 'CPUExecutionProvider'?" in refusals(raw)["engine.execution_providers"]
+    # The accelerator decides where the engine does not.
+    del engine["execution_providers"]
+    assert document(raw)["default_targets"] == ["cpu"]
+
+
+def test_alternatives_of_one_key_must_agree() -> None:
+    raw = read("tutorial.json")
+    raw["passes"]["lora"]["config"]["alpha"] = 64
+    assert document(raw)["passes"]["lora"]["alpha"] == 64
+    raw["passes"]["lora"]["config"]["alpha"] = 16
+    assert "remove one of the two" in refusals(raw)["passes.lora.config.lora_alpha"]
+
+
+def test_a_search_is_refused_and_false_is_not() -> None:
+    raw = read("tutorial.json")
+    raw["engine"]["search_strategy"] = {"execution_order": "joint", "sampler": "tpe"}
+    assert any("no search" in reason for reason in refusals(raw).values())
+    raw["engine"]["search_strategy"] = False
+    raw["passes"]["builder"]["config"]["int4_block_size"] = "SEARCHABLE_VALUES"
+    assert any("no search" in reason for reason in refusals(raw).values())
+
+
+def test_functions_of_the_author_go_along() -> None:
+    raw = read("flat.json")
+    raw["data_configs"][0] = {
+        "name": "train",
+        "type": "HuggingfaceContainer",
+        "user_script": "rows.py",
+        "script_dir": "lib",
+        "load_dataset_config": {"type": "my_rows", "params": {"split": "train", "language": "en"}},
+        "pre_process_data_config": {"text_formatting_func": "as_text", "max_seq_len": 32},
+    }
+    raw["evaluators"]["judge"]["metrics"] = [
+        {
+            "name": "politeness",
+            "type": "custom",
+            "sub_types": [
+                {
+                    "name": "polite",
+                    "higher_is_better": True,
+                    "goal": {"type": "threshold", "value": 0.5},
+                }
+            ],
+            "user_config": {
+                "user_script": "metric.py",
+                "metric_func": "polite",
+                "func_kwargs": {"metric_func": {"words": ["please"]}},
+            },
+        }
+    ]
+    made = document(raw)
+    assert made["data"]["train"]["code"] == {
+        "script": "rows.py",
+        "script_dir": "lib",
+        "load": "my_rows",
+        "load_params": {"split": "train", "language": "en"},
+        "network": True,
+        "columns": {"text": "as_text"},
+    }
+    assert made["data"]["train"]["template"] == "{text}"
+    assert made["checks"]["politeness"] == {
+        "type": "script",
+        "script": "metric.py",
+        "metric": "polite",
+        "params": {"words": ["please"]},
+        "goals": [{"metric": "polite", "at_least": 0.5}],
+    }
+
+
+def test_passes_of_ones_own_keep_their_parameters() -> None:
+    raw = read("flat.json")
+    raw["passes"]["mine"] = {"type": "steps/mine.py:Mine", "config": {"strength": 3}}
+    assert document(raw)["passes"]["mine"] == {"type": "steps/mine.py:Mine", "strength": 3}
