@@ -30,6 +30,7 @@ class Checked(Frozen):
     checks: tuple[Verdict, ...]
     latency: dict[str, JsonValue] = Field(default_factory=dict)
     quality: dict[str, JsonValue] = Field(default_factory=dict)
+    figures: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 def read_checked(file: Path) -> Checked:
@@ -82,6 +83,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
             "status": overall(verdict.status for verdict in verdicts),
             "latency": checked.latency or report.latency,
             "quality": _quality(report, checked),
+            "figures": {**report.figures, **(checked.figures if checked.where.device else {})},
             "checked": checked.where,
             "checks_as_built": built,
         }

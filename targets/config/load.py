@@ -21,7 +21,7 @@ from targets.config.model_folder import model_folder_problems
 from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
-from targets.config.steps import Chain, ChainReader
+from targets.config.steps import Chain, ChainReader, CheckCall, PassCall
 from targets.errors import ConfigError, Problem
 from targets.target import Target, load_target, target_names
 
@@ -200,9 +200,13 @@ class _Loader:
         return chains
 
     def _sources(self, chain: Chain) -> None:
-        calls = [call for call in (chain.source, *chain.passes) if call]
-        for call in calls:
-            prefix = ("model", "pretrain") if call is chain.source else ("passes", call.name)
+        calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
+            *((("passes", call.name), call) for call in chain.passes),
+            *((("checks", call.name), call) for call in chain.checks),
+        ]
+        if chain.source is not None:
+            calls.append((("model", "pretrain"), chain.source))
+        for prefix, call in calls:
             for key in call.implementation.sources:
                 path = call.params[key]
                 if path is not None and not (self._file.parent / str(path)).exists():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from pipeline.checks.base import BaseCheck
+from pipeline.checks.base import BaseCheck, Role
 from pipeline.config.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
 from pipeline.onnx.builder_options import resolve, wanted_options
 from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import BasePass, NeedsOfData, StepError
+from pipeline.plan import Kind
 from pipeline.registry import UnknownStepError, check_types, load_check, load_pass
 from pipeline.suggest import did_you_mean
 from targets.config.data import main_data
@@ -53,6 +54,13 @@ class CheckCall:
     type_name: str
     implementation: type[BaseCheck[Any]]
     params: Json
+    timing: PassCall | None = None
+    """The pass that times the base model, where the check compares with it."""
+
+    def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
+        """Return what it reads of an artifact of this kind."""
+        params = self.implementation.Params.model_validate(self.params)
+        return self.implementation.needs_of(params, artifact)
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,10 @@ class ChainReader:
                 self._problem("this name is used by a built-in step", path)
         if "onnx" not in made:
             self._problem("no pass makes an ONNX artifact", ("passes",), "add model_builder")
+        timings = {call.timing.name for call in chain.checks if call.timing is not None}
+        for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
+            for name in timings & {call.name for call in calls}:
+                self._problem("this name is used by a built-in step", (table, name))
         for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
             self._problem("a pass has the same name", ("checks", name))
 
@@ -160,7 +172,8 @@ class ChainReader:
 
     def _checks(self) -> tuple[CheckCall, ...]:
         named = self._config.checks
-        tables = {**{name: StepTable() for name in check_types()}, **named}
+        unasked = (name for name in check_types() if load_check(name).unasked)
+        tables = {**{name: StepTable() for name in unasked}, **named}
         calls = []
         for name, table in tables.items():
             found = self._implementation(load_check, name, table, ("checks", name))
@@ -180,8 +193,18 @@ class ChainReader:
                 implementation.Params, table.params, overrides, defaults, ("checks", name)
             )
             if params is not None:
-                calls.append(CheckCall(name, type_name, implementation, params))
+                call = CheckCall(name, type_name, implementation, params)
+                calls.append(replace(call, timing=self._timing(call)))
         return tuple(calls)
+
+    def _timing(self, call: CheckCall) -> PassCall | None:
+        """Return the pass that times the base model for a check, if it needs it."""
+        if "base_timing" not in call.needs():
+            return None
+        checked = call.implementation.Params.model_validate(call.params)
+        work = call.implementation.timing_of(checked)
+        table = StepTable.model_validate({"type": "time_base", **work})
+        return self._pass(f"time-base-{call.name}", table, ("checks", call.name))
 
     def _implementation(
         self, load: Callable[[str], Any], name: str, table: StepTable, path: Loc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -109,7 +110,7 @@ class Planner:
 
     def _add_checks(self, base: Input, tuned: Input, artifact: Input) -> None:
         roles: dict[str, Input] = {"artifact": artifact, "model": tuned}
-        needed = {role for call in self._chain.checks for role in call.implementation.needs}
+        needed = {role for call in self._chain.checks for role in call.needs()}
         evaluation = self._chain.evaluation
         if evaluation is not None:
             for role, checkpoint in (("base_answers", base), ("tuned_answers", tuned)):
@@ -119,11 +120,28 @@ class Planner:
         if self._chain.reference is not None and "reference" in needed:
             call = self._chain.reference
             roles["reference"] = self._add_pass(call.name, call, {"model": tuned})
+        timings = self._add_timings(base)
         for check in self._chain.checks:
-            self._add_check(check, roles)
+            own = {"base_timing": timings[check.name]} if check.name in timings else {}
+            self._add_check(check, {**roles, **own})
+
+    def _add_timings(self, base: Input) -> dict[str, Input]:
+        """Add the passes that time the base model, each once; return what each check gets."""
+        done: dict[str, Input] = {}
+        found = {}
+        for check in self._chain.checks:
+            call = check.timing
+            if call is None:
+                continue
+            work = json.dumps(call.params, sort_keys=True)
+            if work not in done:
+                done[work] = self._add_pass(call.name, call, {"model": base})
+            found[check.name] = done[work]
+        return found
 
     def _add_check(self, call: CheckCall, roles: Mapping[str, Input]) -> None:
         toolchain = self._toolchains["target"]
+        sources = self._sources(call.name, call)
         self._add(
             Step(
                 name=call.name,
@@ -134,11 +152,12 @@ class Planner:
                 key="",
                 seed=self._loaded.config.seed,
                 params=call.params,
-                inputs={role: roles[role] for role in call.implementation.needs},
+                inputs={**{role: roles[role] for role in call.needs()}, **sources},
                 data=self._data if call.implementation.uses_data else None,
                 absent_device=self._device.absence,
             ),
             step_module("check", call.type_name),
+            unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if call.implementation.uses_device else None,
         )
 
@@ -166,7 +185,7 @@ class Planner:
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
 
-    def _sources(self, name: str, call: PassCall) -> dict[str, SourceInput]:
+    def _sources(self, name: str, call: PassCall | CheckCall) -> dict[str, SourceInput]:
         """Return the user's files that ``call`` names, as inputs named like the parameters."""
         sources = {}
         for param in call.implementation.sources:

@@ -80,6 +80,8 @@ class Report(Frozen):
     """Raw samples and figures of the ``latency`` check; times in milliseconds."""
     quality: dict[str, JsonValue] = Field(default_factory=dict)
     """``metric``, ``samples`` and its value for ``base``, ``tuned`` and ``artifact``."""
+    figures: dict[str, JsonValue] = Field(default_factory=dict)
+    """What other checks measured, per check: the size, and what scripts returned."""
     files: tuple[FileDigest, ...]
     """The files of ``model/``."""
     notes: tuple[str, ...] = ()

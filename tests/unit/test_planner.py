@@ -89,6 +89,7 @@ def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cach
         "numerics",
         "provider",
         "reference",
+        "size",
     }
     assert set(to_run(plan).values()) == {"not built yet"}
     assert plan["lora"].step.key == make_planner(project, cache).plan()["lora"].step.key
