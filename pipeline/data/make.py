@@ -170,8 +170,6 @@ def _with_columns(rows: Any, columns: Mapping[str, str], module: ModuleType) -> 
 
 
 def _pre_processed(rows: Any, params: RowsParams, module: ModuleType, inputs: Inputs) -> Any:
-    from datasets import Dataset
-
     function = find_object(module, str(params.pre_process))
     given: dict[str, Any] = dict(params.pre_process_params)
     takes = _parameters(function)
@@ -181,7 +179,9 @@ def _pre_processed(rows: Any, params: RowsParams, module: ModuleType, inputs: In
         from pipeline.training.loading import load_tokenizer
 
         given["tokenizer"] = load_tokenizer(inputs[MODEL])
-    if params.load is None and isinstance(rows, list):  # of files: as a hub's data set would be
+    if isinstance(rows, list) and (params.load is None or params.columns):
+        from datasets import Dataset  # what a hub gives, and what such functions expect
+
         rows = Dataset.from_list([dict(row) for row in rows])
     return _call(function, (rows,), given, "code.pre_process_params")
 

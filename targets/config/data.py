@@ -29,8 +29,8 @@ def rows_step(name: str) -> str:
 
 def main_data(data: Mapping[str, DataSpec]) -> str | None:
     """Return the data set that is trained on and measured with: the one no other names as a part
-    of it. ``None`` where there is none; the first where there are several, which is a mistake."""
-    return next(iter(_main_ones(data)), None)
+    of it. ``None`` without data; the first where that is not one, which is a mistake."""
+    return next(iter([*_main_ones(data), *data]), None)
 
 
 def mistakes(data: Mapping[str, DataSpec]) -> Iterator[Mistake]:

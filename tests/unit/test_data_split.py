@@ -85,3 +85,27 @@ def test_unlabelled_rows() -> None:
     rows = [Example(n, (), f"free text {n}", chat=False) for n in range(100)]
     parts = split(rows, Split(eval=0.2, validation=0.25))
     assert (len(parts.eval), len(parts.validation), len(parts.train)) == (20, 20, 60)
+
+
+@pytest.mark.parametrize("labels", [1, 4, 40])
+def test_a_count_is_held_out_exactly(labels: int) -> None:
+    parts = split(many(40, labels), Split(eval_count=7, validation=0))
+    assert (len(parts.eval), len(parts.train)) == (7, 33)
+    with pytest.raises(ValueError, match="at least 42 are needed"):
+        split(many(40), Split(eval_count=40))
+
+
+def test_nothing_or_all_is_held_out() -> None:
+    parts = split(many(10), Split(eval=0, validation=0.2))
+    assert (len(parts.train), len(parts.validation), len(parts.eval)) == (8, 2, 0)
+    assert parts.unseen_first == parts.train
+    assert len(split(many(1), Split(eval=0, validation=0)).train) == 1
+    parts = split(many(10), Split(eval=1))
+    assert (len(parts.train), len(parts.validation), len(parts.eval)) == (0, 0, 10)
+
+
+def test_the_held_out_part_validates() -> None:
+    parts = split(many(10), Split(eval=0.2, validation="eval"))
+    assert parts.validation == parts.eval
+    assert (len(parts.train), len(parts.eval)) == (8, 2)
+    assert len(split(many(2), Split(validation="eval")).train) == 1
