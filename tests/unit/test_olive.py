@@ -66,9 +66,10 @@ def test_keys_that_nobody_knows_are_refused_wherever_they_stand() -> None:
     assert len(found) == 9
     assert "did you mean 'lora_alpha'?" in found["passes.lora.config.lora_alfa"]
     assert "did you mean 'learning_rate'?" in found["passes.lora.config.training_args.learning_rat"]
-    assert "did you mean 'text_template'?" in found[
-        "data_configs.0.pre_process_data_config.params.text_temlate"
-    ]
+    assert (
+        "did you mean 'text_template'?"
+        in found["data_configs.0.pre_process_data_config.params.text_temlate"]
+    )
     assert "did you mean 'engine'?" in found["engin"]
 
 
