@@ -73,7 +73,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
         _better(verdict, found.get(verdict.name))
         for verdict in built
         # What stood in for a check that could not run at all has no place where it could.
-        if not (checked.where.device and verdict.name == USABLE) or verdict.name in found
+        if not (checked.where.device and _stands_in(verdict)) or verdict.name in found
     ]
     known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
@@ -88,6 +88,11 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
             "checks_as_built": built,
         }
     )
+
+
+def _stands_in(verdict: Verdict) -> bool:
+    """Return whether a verdict is of a whole check, one under a name of its own included."""
+    return verdict.name.rpartition(".")[2] == USABLE
 
 
 def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:

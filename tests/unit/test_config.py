@@ -111,6 +111,20 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
             "data.tone.split.eval",
             "less than or equal to 1",
         ),
+        (
+            "[passes.merge]",
+            '[checks.script]\nscript = "metrics.py"\nmetric = "x"\n[passes.merge]',
+            17,
+            "checks.script.script",
+            "there is no 'metrics.py'",
+        ),
+        (
+            "[passes.merge]",
+            '[checks.quality]\ngoals = [{ metric = "macrof1", at_least = 1 }]\n[passes.merge]',
+            17,
+            "checks.quality.goals",
+            "did you mean 'macro_f1'?",
+        ),
         ('text = "story.txt"', 'text = "tale.txt"', 4, "model.pretrain.text", "there is no"),
     ],
 )
