@@ -39,6 +39,8 @@ class LatencyParams(Workload):
     """Most for the time from handing over a prompt to its first token (p90)."""
     token_ms: float | None = Field(default=None, gt=0)
     """Most for the time of each further token (p90)."""
+    target_limits: bool = True
+    """Hold both to the limits of the target where none are given here."""
     goals: tuple[Goal, ...] = ()
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
     (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``) or

@@ -11,6 +11,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from pipeline.checks.base import BaseCheck, Role
 from pipeline.config.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
+from pipeline.data.spec import DataSpec
 from pipeline.onnx.builder_options import resolve, wanted_options
 from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import BasePass, NeedsOfData, StepError
@@ -188,7 +189,8 @@ class ChainReader:
                     self._problem(said, ("checks", name), "raise split.eval, or remove the check")
                 continue
             overrides = self._target_table().checks.get(name, {})
-            defaults = {**self._config.evaluation, **self._target.limits}
+            limits = {**table.params, **overrides}.get("target_limits", True)
+            defaults = {**self._config.evaluation, **(self._target.limits if limits else {})}
             params = self._params(
                 implementation.Params, table.params, overrides, defaults, ("checks", name)
             )
@@ -246,10 +248,17 @@ class ChainReader:
                 lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
             )
             return None
-        if self._data is not None and isinstance(checked, NeedsOfData):
-            for problem in checked.problems_with(self._data):
+        data = self._measured if path[0] == "checks" else self._data
+        if data is not None and isinstance(checked, NeedsOfData):
+            for problem in checked.problems_with(data):
                 self._problem(problem, path)
         return checked.model_dump(mode="json")
+
+    @property
+    def _measured(self) -> DataSpec | None:
+        """Return the data set that checks ask from: the held-out one, where there is one."""
+        held_out = None if self._data is None else self._data.held_out
+        return self._config.data.get(held_out, self._data) if held_out else self._data
 
     def _check_precision(self, precision: JsonValue, path: Loc) -> None:
         allowed = self._target.precision.allowed
