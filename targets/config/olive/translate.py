@@ -306,6 +306,10 @@ class _Flow:
                 if data is not None and data.name != main.name:
                     translate_data(data, self._draft, self._context, True, classes)
             self._split(main, training, evaluation, measured)
+            length = self._draft.get(("data", main.name, "sequences", "length"))
+            for name, _ in trainings if length is not None else ():
+                # The sequences rule; this limit of the pass must not be below them.
+                self._draft.derive(("passes", name, "max_length"), length)
         used = {data.name for data in (main, evaluation, measured) if data is not None}
         for data in {data.node.path: data for data in sets.values()}.values():
             if data.name not in used and dummy_prompt(data) is None:
