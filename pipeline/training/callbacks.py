@@ -75,7 +75,9 @@ class Selection(TrainerCallback):
         metrics: dict[str, float],
         **_: Any,
     ) -> None:
-        """Judge the newest validation loss."""
+        """Judge the newest validation loss; the one before the first step is the base's."""
+        if state.global_step == 0:
+            return
         loss = metrics["eval_loss"]
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, state.global_step

@@ -40,10 +40,11 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     Raises :class:`StepError` for parameters the model, the data or this machine cannot serve.
     """
     import torch
-    from transformers import PrinterCallback, Trainer
+    from transformers import PrinterCallback
 
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
     from pipeline.training.callbacks import Progress, Selection
+    from pipeline.training.trainer import WholeValidationTrainer
 
     seed = inputs.seed if params.seed is None else params.seed
     prepare(seed, inputs.threads)
@@ -79,7 +80,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     collate = PackedBatches if params.packing else PaddedBatches
     with tempfile.TemporaryDirectory(dir=out_dir) as scratch:
         evaluates = bool(eval_set)
-        trainer = Trainer(
+        trainer = WholeValidationTrainer(
             model=model,
             args=_arguments(params, precision, seed, len(train_set), evaluates, scratch, inputs),
             train_dataset=train_set,

@@ -146,7 +146,7 @@ class Training(Frozen):
     eval_delay: float = Field(default=0, ge=0)
     """Measure no validation loss in the first so many epochs (with ``eval_steps``: steps)."""
     eval_on_start: bool = False
-    """Measure the validation loss before the first step too."""
+    """Measure the validation loss before the first step too: the base's, which is not kept."""
     logging_steps: Interval | Literal["epoch"] | None = None
     """Points of the training loss curve: one every so many steps, or so large a share of all steps,
     or per epoch; about 50 in all where not given. Each is the mean since the one before."""
