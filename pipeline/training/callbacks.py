@@ -58,18 +58,19 @@ class Selection(TrainerCallback):
 
     def on_step_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
+        args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
         **_: Any,
     ) -> None:
         """Measure after the last step too, whatever the interval."""
-        if state.global_step >= state.max_steps:
+        epoch_measures = args.eval_strategy == "epoch" and args.eval_delay <= (state.epoch or 0)
+        if state.global_step >= state.max_steps and not epoch_measures:
             control.should_evaluate = True
 
     def on_evaluate(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
         state: TrainerState,
         control: TrainerControl,
         metrics: dict[str, float],

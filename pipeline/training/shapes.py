@@ -41,7 +41,7 @@ class AdapterShape(Frozen):
     r: int = Field(default=64, ge=1)
     """Rank of the update."""
     alpha: float = Field(default=64, gt=0)
-    """The update is scaled by ``alpha / r``, with ``use_rslora`` by ``alpha / sqrt(r)``."""
+    """The update is scaled by ``alpha / r``."""
     target_modules: Modules | Literal["all-linear", "auto"] = (
         "qkv_proj",
         "o_proj",
@@ -102,7 +102,7 @@ class LowRankShape(AdapterShape):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout before the adapter's first matrix."""
     use_rslora: bool = False
-    """Rank-stabilised scaling (arXiv 2312.03732)."""
+    """Rank-stabilised scaling (arXiv 2312.03732): by ``alpha / sqrt(r)``."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which bias vectors are trained."""
 
