@@ -84,7 +84,7 @@ def _loaded(inputs: Inputs, params: RowsParams, module: ModuleType | None) -> An
 
 def _of_hub(params: RowsParams) -> Any:
     import datasets
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     where = f"{params.repo}@{params.revision}"
     try:
@@ -102,26 +102,20 @@ def _of_hub(params: RowsParams) -> Any:
             "check the name; a private or gated one needs HF_TOKEN",
             "bad_input",
         ) from error
-    except (ConnectionError, TimeoutError) as error:
-        raise _unreachable(where, error) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise _unreachable(where, error) from error
-    except (ValueError, RuntimeError, TypeError) as error:
+    except (DatasetsError, ValueError, RuntimeError, TypeError) as error:
         raise StepError(
-            f"the data set {where} cannot be loaded: {_first_line(error)}",
+            f"the data set {where} cannot be loaded: {_first_line(error.__cause__ or error)}",
             "check subset and part",
             "bad_input",
         ) from error
-
-
-def _unreachable(where: str, error: Exception) -> StepError:
-    return StepError(
-        f"the data set {where} cannot be fetched: {_first_line(error)}",
-        "check the network and HTTPS_PROXY, or give a file with --data NAME=PATH",
-        "network",
-    )
+    except OSError as error:  # the hub's client raises many kinds of it, most without a number
+        if error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+            raise
+        raise StepError(
+            f"the data set {where} cannot be fetched: {_first_line(error)}",
+            "check the network and HTTPS_PROXY, or give a file with --data NAME=PATH",
+            "network",
+        ) from error
 
 
 def _of_file(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -250,5 +244,5 @@ def _no_row(row: Any, number: int) -> StepError:
     return StepError(f"row {number} is {kind}, not a dictionary of columns", cause="bad_input")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
