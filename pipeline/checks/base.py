@@ -14,14 +14,15 @@ from pydantic import JsonValue
 from pipeline.model import Frozen
 from pipeline.onnx.errors import ArtifactError, BeyondCpuError
 from pipeline.passes.base import Inputs
+from pipeline.plan import Kind
 from pipeline.result import Verdict
 
 P = TypeVar("P", bound=Frozen)
 
 Role = Literal["artifact", "model", "base_answers", "tuned_answers", "reference"]
-"""What a check can read: the ONNX folder, the merged checkpoint it was built from, the
-``evaluate`` pass's output for the base and for the merged model, and the ``reference`` pass's for
-the merged model."""
+"""What a check can read: the artifact, the checkpoint it was made from (an adapter: trained on),
+the ``evaluate`` pass's output for the base and for the merged model, and the ``reference`` pass's
+for the merged model."""
 
 
 USABLE = "usable"
@@ -42,6 +43,8 @@ class BaseCheck(ABC, Generic[P]):
     Params: ClassVar[type[Frozen]]
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
+    accepts: ClassVar[tuple[Kind, ...]] = ("onnx",)
+    """Kinds of artifact that it can judge; it is left out where the chain ends with another."""
     uses_data: ClassVar[bool] = False
     uses_device: ClassVar[bool] = False
     """Whether it finds more where the target's device is: its result then has a key of its own."""

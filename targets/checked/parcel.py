@@ -5,6 +5,7 @@
     checks.json     the check steps, and the digests of the artifact's files
     inputs/ROLE/    answers and logits of the models it is held against
     data/FILE       the data set
+    code/CHECK/     the code of a check of the user's own
 """
 
 from __future__ import annotations
@@ -104,7 +105,16 @@ def _portable(step: Step, results: Mapping[str, StepResult]) -> Step:
     if data is not None:
         ref = PathRef(root=ROOT, path=f"data/{Path(data.ref.path).name}")
         data = DataInput(name=data.name, ref=ref, digest=data.digest, spec=data.spec)
-    return step.model_copy(update={"inputs": inputs, "data": data, "absent_device": ""})
+    code = step.code
+    if code is not None:
+        code = SourceInput(ref=_code_ref(step), digest=code.digest)
+    return step.model_copy(
+        update={"inputs": inputs, "data": data, "code": code, "absent_device": ""}
+    )
+
+
+def _code_ref(step: Step) -> PathRef:
+    return PathRef(root=ROOT, path=f"code/{step.name}")
 
 
 def _pack_inputs(
@@ -116,8 +126,10 @@ def _pack_inputs(
             continue
         if isinstance(source, StepInput):
             link_tree(output(source), place)
+    mounts = {mount.root: mount.source for mount in plan.mounts}
+    if step.code is not None:
+        shutil.copytree(mounts[step.code.ref.root], fresh / _code_ref(step).path)
     if step.data is not None:
-        mounts = {mount.root: mount.source for mount in plan.mounts}
         place = fresh / "data" / Path(step.data.ref.path).name
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pipeline.code_digest import CodeDigests
-from pipeline.plan import DataInput, Kind, PathRef, SourceInput, Step, StepInput
+from pipeline.plan import ARTIFACT_WORDS, DataInput, Kind, PathRef, SourceInput, Step, StepInput
 from pipeline.registry import step_module
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
@@ -14,6 +14,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
+from targets.planner.own_code import copied_code
 from targets.runtimes.runtime import Mount
 
 Input = StepInput | SourceInput
@@ -43,26 +44,29 @@ class Planner:
         self._data = self._data_input()
 
     def plan(self) -> BuildPlan:
-        """Return the plan. Reads the user's files to digest them; changes nothing."""
-        newest: dict[Kind, Input] = {}
+        """Return the plan. Reads the user's files to digest them; changes nothing but the cache."""
         base = self._base_model()
-        newest["checkpoint"] = base
-        tuned = base
+        newest: dict[Kind, Input] = {"checkpoint": base}
+        built_from = base
         artifact = ""
         for call in self._chain.passes:
-            inputs = {role: newest[kind] for role, kind in call.implementation.consumes.items()}
+            consumed = call.implementation.consumes
+            inputs = {role: newest[kind] for role, kind in consumed.items()}
             produced = self._add_pass(call.name, call, inputs)
+            if "onnx" not in consumed.values():
+                built_from = newest["checkpoint"]
             newest[call.implementation.produces] = produced
-            if call.implementation.produces == "onnx":
-                artifact = call.name
-                tuned = newest["checkpoint"]
-        self._add_checks(base, tuned, newest["onnx"])
+            artifact = call.name
+        kind = self._chain.makes
+        tuned = built_from if kind == "onnx" else newest["checkpoint"]
+        self._add_checks(base, tuned, newest)
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
             steps=tuple(self._steps),
             mounts=tuple(self._mounts.values()),
             artifact=artifact,
+            artifact_kind=kind,
             notes=tuple(self._notes()),
         )
 
@@ -80,6 +84,7 @@ class Planner:
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
         sources = self._sources(name, call)
+        code = self._own_code(name, call)
         return self._add(
             Step(
                 name=name,
@@ -92,16 +97,26 @@ class Planner:
                 params=call.params,
                 inputs={**inputs, **sources},
                 data=self._data if call.implementation.uses_data else None,
+                code=code,
                 network=call.implementation.network,
             ),
-            step_module("pass", call.type_name),
             # A file is the same wherever it lies: its digest is in the key, not its path.
             unkeyed=frozenset(call.implementation.sources),
         )
 
-    def _add_checks(self, base: Input, tuned: Input, artifact: Input) -> None:
-        roles: dict[str, Input] = {"artifact": artifact, "model": tuned}
-        needed = {role for call in self._chain.checks for role in call.implementation.needs}
+    def _add_checks(self, base: Input, tuned: Input, newest: Mapping[Kind, Input]) -> None:
+        """Add the checks that can judge the artifact, and the passes that only they need.
+
+        ``tuned`` is the checkpoint that the artifact was made from.
+        """
+        kind = self._chain.makes
+        checks = [call for call in self._chain.checks if kind in call.implementation.accepts]
+        roles: dict[str, Input] = {"artifact": newest[kind], "model": tuned}
+        needed = {role for call in checks for role in call.implementation.needs}
+        if kind == "adapter" and needed & {"tuned_answers", "reference"}:
+            assert self._chain.merging is not None  # noqa: S101 - the loader saw to it
+            merged: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
+            tuned = self._add_pass(self._chain.merging.name, self._chain.merging, merged)
         evaluation = self._chain.evaluation
         if evaluation is not None:
             for role, checkpoint in (("base_answers", base), ("tuned_answers", tuned)):
@@ -111,7 +126,7 @@ class Planner:
         if self._chain.reference is not None and "reference" in needed:
             call = self._chain.reference
             roles["reference"] = self._add_pass(call.name, call, {"model": tuned})
-        for check in self._chain.checks:
+        for check in checks:
             self._add_check(check, roles)
 
     def _add_check(self, call: CheckCall, roles: Mapping[str, Input]) -> None:
@@ -128,22 +143,22 @@ class Planner:
                 params=call.params,
                 inputs={role: roles[role] for role in call.implementation.needs},
                 data=self._data if call.implementation.uses_data else None,
+                code=self._own_code(call.name, call),
                 absent_device=self._device.absence,
             ),
-            step_module("check", call.type_name),
             device=self._device.here if call.implementation.uses_device else None,
         )
 
     def _add(
         self,
         step: Step,
-        module: str,
         unkeyed: frozenset[str] = frozenset(),
         device: bool | None = None,
     ) -> StepInput:
+        code = step.code
         facts = facts_of(
             type_name=step.type,
-            code=self._code.digest(module),
+            code=code.digest if code else self._code.digest(step_module(step.kind, step.type)),
             params={k: v for k, v in step.params.items() if k not in unkeyed},
             inputs=step.inputs,
             data=step.data,
@@ -173,6 +188,15 @@ class Planner:
             )
         return sources
 
+    def _own_code(self, name: str, call: PassCall | CheckCall) -> SourceInput | None:
+        """Return the code of a pass or check of the user's own."""
+        if call.script is None:
+            return None
+        digest, folder = copied_code(call.script, self._code, self._cache.root)
+        root = f"code@{name}"  # no name of a pass or a data set holds an @
+        self._mounts[root] = Mount(root, folder)
+        return SourceInput(ref=PathRef(root=root), digest=digest)
+
     def _data_input(self) -> DataInput | None:
         for name, spec in self._loaded.config.data.items():
             path = self._loaded.data_files[name]
@@ -195,7 +219,16 @@ class Planner:
             notes.append('weights = "any": pickled weights may run code when they are loaded')
         if not self._loaded.config.data:
             notes.append("no data set: quality and generation are not checked")
-        return notes
+        return [*notes, *self._notes_on_artifact()]
+
+    def _notes_on_artifact(self) -> Iterator[str]:
+        kind = self._chain.makes
+        if kind == "onnx":
+            return
+        calls = self._chain.checks
+        idle = [call.name for call in calls if kind not in call.implementation.accepts]
+        apart = f"; these checks do not apply to it: {', '.join(idle)}" if idle else ""
+        yield f"the artifact is {ARTIFACT_WORDS[kind]}, not {ARTIFACT_WORDS['onnx']}{apart}"
 
 
 def _producers(step: Step) -> dict[str, str]:

@@ -76,6 +76,7 @@ def _to_json(plans: list[BuildPlan]) -> str:
             {
                 "build": plan.build,
                 "target": plan.target,
+                "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
                 "notes": plan.notes,
                 "steps": [
                     {
