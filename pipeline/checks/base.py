@@ -20,8 +20,8 @@ from pipeline.result import Verdict
 P = TypeVar("P", bound=Frozen)
 
 Role = Literal["artifact", "model", "base_answers", "tuned_answers", "reference", "base_timing"]
-"""What a check can read: the ONNX folder, the merged checkpoint it was built from, the
-``evaluate`` pass's output for the base and for the merged model, the ``reference`` pass's for
+"""What a check can read: the artifact, the checkpoint it was made from (an adapter: trained on),
+the ``evaluate`` pass's output for the base and for the merged model, the ``reference`` pass's for
 the merged model, and the ``time_base`` pass's for the base."""
 
 

@@ -54,7 +54,8 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
         vars(module)[_REGISTERED] = registered
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # whatever a user's code raises
+        # Whatever a user's code raises; a script that exits must not end the build as done.
+        except (Exception, SystemExit) as error:
             raise StepError(
                 f"{script.name} cannot be imported: {type(error).__name__}: {error}",
                 "it runs in the step's toolchain, which holds only its locked packages",

@@ -6,6 +6,7 @@
     inputs/NAME/    answers, logits and times of the models it is held against, under the names of
                     the steps that made them, and the user's scripts
     data/NAME/      the files of the data set, and of those that are parts of it
+    code/CHECK/     the code of a check of the user's own
 """
 
 from __future__ import annotations
@@ -106,7 +107,16 @@ def _portable(step: Step, results: Mapping[str, StepResult]) -> Step:
         metrics = results[source.step].metrics
         inputs[role] = SourceInput(ref=ref, digest=source.key, metrics=metrics)
     data = None if step.data is None else _portable_data(step.data)
-    return step.model_copy(update={"inputs": inputs, "data": data, "absent_device": ""})
+    code = step.code
+    if code is not None:
+        code = SourceInput(ref=_code_ref(step), digest=code.digest)
+    return step.model_copy(
+        update={"inputs": inputs, "data": data, "code": code, "absent_device": ""}
+    )
+
+
+def _code_ref(step: Step) -> PathRef:
+    return PathRef(root=ROOT, path=f"code/{step.name}")
 
 
 def _portable_data(data: DataInput) -> DataInput:
@@ -143,6 +153,8 @@ def _pack_inputs(
             link_tree(output(source), place)
         else:
             _copy(mounts[source.ref.root], place)
+    if step.code is not None:
+        _copy(mounts[step.code.ref.root], fresh / _code_ref(step).path)
     for data in step.data.all() if step.data is not None else ():
         for number, row in enumerate(data.rows):
             place = fresh / "data" / data.name / _file_name(data, number)

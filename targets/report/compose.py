@@ -25,6 +25,7 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
     return Report(
         build=plan.build,
         target=plan.target,
+        artifact=plan.artifact_kind,
         status=overall(verdict.status for verdict in verdicts),
         quern=quern_version(),
         inputs=_inputs(loaded, plan),

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from pipeline.model import Frozen
+from pipeline.plan import Kind
 from pipeline.result import FileDigest, Status, Verdict
 
 
@@ -69,6 +70,9 @@ class Report(Frozen):
     schema_version: Literal[1] = 1
     build: str
     target: str
+    artifact: Kind = "onnx"
+    """What is in ``model/``: an ONNX Runtime GenAI model folder, a Hugging Face checkpoint or a
+    PEFT adapter."""
     status: Status
     quern: str
     """Version of Quern."""

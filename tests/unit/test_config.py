@@ -89,7 +89,20 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
             "passes.model_builder.execution_provider",
             "the target decides it",
         ),
-        ("[passes.model_builder]", "", 13, "passes", "no pass makes an ONNX artifact"),
+        (
+            "[passes.merge]",
+            "",
+            13,
+            "passes.lora",
+            "the adapter made by 'lora' is not used by any later pass add merge before model_b",
+        ),
+        (
+            "[passes.merge]",
+            "[passes.early]\ntype = 'model_builder'\n[passes.merge]",
+            16,
+            "passes.early",
+            "the artifact is what the last pass makes: put 'early' there",
+        ),
         (
             "[passes.lora]",
             "[targets.cqu.passes.lora]\nr = 4\n[passes.lora]",

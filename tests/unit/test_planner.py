@@ -37,12 +37,13 @@ def make_planner(
     overrides: Overrides | None = None,
     lock: Path | None = None,
     absence: str = "",
+    config: Path | None = None,
 ) -> Planner:
     target = load_target("cpu")
     toolchain = target.toolchain("linux/amd64")
     if lock is not None:
         toolchain = replace(toolchain, image_dir=lock)
-    loaded = load_config(project.config, [target], overrides)
+    loaded = load_config(config or project.config, [target], overrides)
     place = Place(toolchain, Device("cpu", absence))
     return Planner(loaded, cache, place, place)
 
