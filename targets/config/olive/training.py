@@ -70,12 +70,13 @@ def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> 
     if extra is not None:
         inner.merge(extra.fields("extra_args"))
     dtype = fields.take("torch_dtype")
+    _set(fields.take("allow_tf32"), (*place, "tf32"), None, draft)
     seed = _arguments(inner, place, draft, dtype, evaluation is not None or size is not None)
     for name, reason in (
         ("device_map", "training runs on one device"),
-        ("allow_tf32", "TF32 stays off: it would change results from one GPU to another"),
         ("ephemeral_gpu_offload", "it changes speed only"),
         ("ortmodule_onnx_opset_version", "ORTTrainer is not used"),
+        ("save_quant_config", "the adapter keeps how its base was quantized"),
         ("training_output_dir", "checkpoints of the training are not kept"),
     ):
         part = fields.take(name)
@@ -100,9 +101,11 @@ def _adapter(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
                 node.refuse(f"{kind} has no dropout of its inputs", "use rank_dropout")
             continue
         _set(node, (*place, key), default, draft)
-    modules = fields.take("target_modules")
-    _set(modules, (*place, "target_modules"), "auto", draft)
-    for name in ("modules_to_save", "rank_pattern", "alpha_pattern", "exclude_modules"):
+    # Over a 4-bit base Olive adapts every linear layer, else those that suit the model's type.
+    modules = "all-linear" if kind in _QUANTIZED else "auto"
+    _set(fields.take("target_modules"), (*place, "target_modules"), modules, draft)
+    _set(fields.take("modules_to_save"), (*place, "modules_to_save"), [], draft)
+    for name in ("rank_pattern", "alpha_pattern", "exclude_modules", "layers_pattern"):
         _set(fields.take(name), (*place, name), None, draft)
     names = {
         "lora": ("bias", "use_rslora", "init_lora_weights", "layers_to_transform"),
