@@ -132,7 +132,8 @@ class Check(BaseCheck[GenerationParams]):
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)
             return Outcome((*on_cpu(outcome.verdicts), waiting), outcome.evidence)
-        answered = sum(item.tokens > 0 for item in answers) / len(answers)
+        # An answer that ends at once is a token too: the end.
+        answered = sum(item.tokens > 0 or item.ended for item in answers) / len(answers)
         there = held(_ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token")
         return Outcome((*outcome.verdicts, there), outcome.evidence)
 

@@ -282,6 +282,7 @@ def _pair(
     if layout in _FORMATS:
         assert form is not None  # noqa: S101
         draft.set((*place, "pair_format"), layout, form)
+        spec["chat"] = False
     elif layout in ("default", "custom"):
         if form is not None:
             form.translated("prompt and completion")

@@ -425,6 +425,7 @@ class _Flow:
         if self._holds_out():
             for key in ("min_ended", "max_degenerate", "max_broken"):
                 draft.set(("checks", "generation", key), "as_tuned", None)
+            draft.set(("checks", "quality", "max_perplexity_increase"), 0.5, None)
             if any(spec.get("label") for spec in draft.document["data"].values()):
                 draft.set(("checks", "quality", "min_valid"), 0.0, None)
         draft.set(("checks", "latency", "target_limits"), False, None)
