@@ -7,17 +7,19 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.data.files import ROWS_FILE, DataFiles
 from pipeline.environment import Secrets
 from pipeline.events import StepFinished, StepStarted
 from pipeline.failures import failure
 from pipeline.measure import PeakMemory, versions
-from pipeline.passes.base import Inputs
+from pipeline.passes.base import BasePass, Inputs, StepError
 from pipeline.plan import OUTPUT_DIR, DataInput, Plan, Step, StepInput
-from pipeline.registry import load_check, load_pass
+from pipeline.registry import implementation
 from pipeline.reporting import EventWriter, StepReporter
 from pipeline.result import StepResult
 from pipeline.store import Store, seal
@@ -69,7 +71,9 @@ def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult
     inputs = _inputs(step, plan, store, StepReporter(step.name, write))
     partial = store.begin(step.key)
     try:
-        result = _perform(step, inputs, partial / OUTPUT_DIR)
+        code = plan.resolve(step.code.ref) if step.code is not None else None
+        with implementation(step.kind, step.type, code) as found:
+            result = _perform(step, found(), inputs, partial / OUTPUT_DIR)
         files = seal(partial / OUTPUT_DIR)
         complete = result.model_copy(
             update={
@@ -86,7 +90,9 @@ def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult
     return complete
 
 
-def _perform(step: Step, inputs: Inputs, out_dir: Path) -> StepResult:
+def _perform(
+    step: Step, found: BasePass[Any] | BaseCheck[Any], inputs: Inputs, out_dir: Path
+) -> StepResult:
     """Return what the pass or check found; its cost and its files are filled in by the caller."""
     bare = StepResult(
         name=step.name,
@@ -96,13 +102,30 @@ def _perform(step: Step, inputs: Inputs, out_dir: Path) -> StepResult:
         peak_rss_bytes=0,
         versions=versions(),
     )
-    if step.kind == "pass":
-        step_pass = load_pass(step.type)
-        params = step_pass.Params.model_validate(step.params)
-        return bare.model_copy(update={"metrics": step_pass().run(inputs, params, out_dir)})
-    check = load_check(step.type)
-    outcome = check().judge(inputs, check.Params.model_validate(step.params))
+    params = found.Params.model_validate(step.params)
+    if isinstance(found, BasePass):
+        metrics = found.run(inputs, params, out_dir)
+        _require(step, metrics, dict)
+        return bare.model_copy(update={"metrics": {**_known(found, inputs), **metrics}})
+    outcome = found.judge(inputs, params)
+    _require(step, outcome, Outcome)
     return bare.model_copy(update={"verdicts": outcome.verdicts, "evidence": outcome.evidence})
+
+
+def _known(found: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
+    """Return what the model builder was asked for, if the pass changes what that has made.
+
+    The checks hold the artifact to it.
+    """
+    roles = [role for role, kind in found.consumes.items() if kind == found.produces == "onnx"]
+    return {name: value for role in roles for name, value in inputs.metrics[role].items()}
+
+
+def _require(step: Step, returned: object, wanted: type) -> None:
+    if not isinstance(returned, wanted):
+        raise StepError(
+            f"'{step.type}' returned {type(returned).__name__} from run, not {wanted.__name__}"
+        )
 
 
 def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Inputs:

@@ -1,4 +1,4 @@
-"""The digest of a pass's own code: its module and everything of ``pipeline`` that it imports.
+"""The digest of a pass's code: its module and everything of ``pipeline`` that it imports.
 
 It is part of the pass's key, so a change to the quality check does not retrain a model, and a
 change to how data is split does. Nothing is imported to find out, and nothing parsed: import
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 PACKAGE = "pipeline"
 
@@ -44,6 +44,19 @@ class CodeDigests:
         total = hashlib.sha256()
         for name in self._needed(module):
             total.update(f"{self._files[name]}\0{self._source(name).sha256}\n".encode())
+        return total.hexdigest()
+
+    def script_digest(self, code: ScriptCode) -> str:
+        """Return SHA-256 over the files of ``code`` and all of the package that they import.
+
+        Paths count from the script's folder, so where that lies does not matter.
+        """
+        total = hashlib.sha256()
+        for file, content in sorted(code.files.items()):
+            total.update(f"{file}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        imported = (self.digest(name) for name in sorted(code.imports & self._files.keys()))
+        for digest in imported:
+            total.update(f"{digest}\n".encode())
         return total.hexdigest()
 
     def files(self, module: str) -> tuple[Path, ...]:
@@ -91,6 +104,52 @@ class CodeDigests:
 class _Source:
     sha256: str
     imports: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ScriptCode:
+    """A Python file of the user's and what it imports from its own folder."""
+
+    files: Mapping[str, bytes]
+    """Contents by POSIX path relative to the script's folder; the script's path is its name."""
+    imports: frozenset[str]
+    """Every name that these files may import from anywhere else."""
+
+
+def script_code(script: Path) -> ScriptCode:
+    """Return the code of ``script``. Nothing is imported, and no folder is searched.
+
+    A module beside the script counts if an import statement names it, wherever that stands; one
+    that is imported by a computed name is not found. Raises ``OSError``.
+    """
+    files: dict[str, bytes] = {}
+    imports: set[str] = set()
+    waiting = [script.name]
+    while waiting:
+        file = waiting.pop()
+        if file in files:
+            continue
+        files[file] = (script.parent / file).read_bytes()
+        package = tuple(PurePosixPath(file).parts[:-1])
+        for name in imported_names(files[file].decode("utf-8", "replace"), package):
+            beside = list(_beside(script.parent, name))
+            waiting += beside
+            if not beside:
+                imports.add(name)
+    return ScriptCode(files, frozenset(imports))
+
+
+def _beside(folder: Path, name: str) -> Iterator[str]:
+    """Yield the files in ``folder`` that ``import name`` runs: of the module and its packages."""
+    parts = name.split(".")
+    if parts[0] == PACKAGE or not all(parts):
+        return
+    for length in range(1, len(parts) + 1):
+        path = "/".join(parts[:length])
+        for file in (f"{path}/__init__.py", f"{path}.py"):
+            if (folder / file).is_file():
+                yield file
+                break
 
 
 def code_digest(module: str) -> str:

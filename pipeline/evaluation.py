@@ -14,13 +14,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
 from pipeline.data.examples import Example
+from pipeline.fluency import repetition
 from pipeline.model import Frozen
-from pipeline.passes.base import Reporter
+from pipeline.passes.base import Reporter, StepError
 
 ANSWERS_FILE = "answers.json"
 """What the ``evaluate`` pass writes into its output folder: an :class:`Answers`."""
@@ -32,11 +33,20 @@ Z95 = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
 
 
+class Reply(NamedTuple):
+    """A greedy answer."""
+
+    ids: list[int]
+    """Its tokens, without the end token."""
+    ended: bool
+    """Whether the model ended it by itself, within the tokens it was given."""
+
+
 class Answerer(Protocol):
     """A model that can be asked. Token ids in and out; implementations may batch or loop."""
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-        """Return the greedy new ids of each prompt, cut before the first end token."""
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
+        """Return the greedy answer to each prompt, cut before the first end token."""
 
     def logprobs(
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
@@ -76,6 +86,10 @@ class Answer(Frozen):
     """The label chosen; none where the data set has no classes."""
     valid: bool = False
     """Whether the greedy answer is one of the labels' completions."""
+    ended: bool
+    """Whether the greedy answer ended by itself, within :attr:`Answers.max_new_tokens`."""
+    repetition: float = 0.0
+    """How much the greedy answer repeats itself (:func:`pipeline.fluency.repetition`)."""
     logprob: float
     """Total log-probability of the expected completion (with its end token), natural logarithm."""
     tokens: int
@@ -89,6 +103,8 @@ class Answers(Frozen):
     choices: bool = False
     """Whether the answers could be told apart by label."""
     answers: tuple[Answer, ...]
+    max_new_tokens: int
+    """Tokens that each greedy answer was given."""
 
     def save(self, folder: Path) -> None:
         """Write :data:`ANSWERS_FILE` into ``folder``."""
@@ -98,6 +114,17 @@ class Answers(Frozen):
     def load(cls, folder: Path) -> Answers:
         """Read :data:`ANSWERS_FILE` from ``folder``."""
         return cls.model_validate_json((folder / ANSWERS_FILE).read_text("utf-8"))
+
+    def to(self, examples: Sequence[Example], whose: str) -> Answers:
+        """Return the answers to exactly ``examples``. Raises :class:`StepError` if some lack."""
+        asked = {(example.file, example.line) for example in examples}
+        kept = tuple(row for row in self.answers if (row.file, row.line) in asked)
+        if len(kept) != len(asked):
+            raise StepError(
+                f"the {whose} model answered {len(kept)} of the {len(asked)} held-out prompts; "
+                "the two would not be measured on the same data"
+            )
+        return self.model_copy(update={"answers": kept})
 
 
 class Scores(Frozen):
@@ -117,6 +144,11 @@ class Scores(Frozen):
     perplexity: float
     """``exp`` of the mean negative log-probability per token of the expected completions."""
     macro_f1: float | None = None
+    """Mean over the labels that occur as truth or choice, of each label's F1."""
+    precision: float | None = None
+    """The same of each label's precision."""
+    recall: float | None = None
+    """The same of each label's recall."""
     chance: float | None = None
     """Accuracy of guessing: one over the number of labels."""
     majority: float | None = None
@@ -133,15 +165,16 @@ def answer(
     max_new_tokens: int | None = None,
     batch_size: int = 32,
 ) -> Answers:
-    """Ask ``answerer`` every example. ``max_new_tokens`` defaults to the longest completion
-    among the examples and their choices plus :data:`EXTRA_TOKENS`."""
+    """Ask ``answerer`` every example. ``max_new_tokens`` defaults to
+    :func:`longest_completion`."""
     prompts = [codec.prompt_ids(example) for example in examples]
     expected = [codec.completion_ids(example.completion, example) for example in examples]
-    limit = max_new_tokens or _longest(codec, examples, expected) + EXTRA_TOKENS
+    limit = max_new_tokens or longest_completion(codec, examples)
     answers: list[Answer] = []
     for start in range(0, len(examples), batch_size):
         part = slice(start, start + batch_size)
-        texts = [codec.decode(ids) for ids in answerer.greedy(prompts[part], limit)]
+        replies = answerer.greedy(prompts[part], limit)
+        texts = [codec.decode(reply.ids) for reply in replies]
         logprobs = answerer.logprobs(prompts[part], expected[part])
         said = [label_of(text, item) for text, item in zip(texts, examples[part], strict=True)]
         choices = _choices(answerer, codec, examples[part], prompts[part], said)
@@ -154,11 +187,20 @@ def answer(
                 greedy=text,
                 choice=choice,
                 valid=name is not None,
+                ended=reply.ended,
+                repetition=repetition(reply.ids),
                 logprob=sum(values),
                 tokens=len(values),
             )
-            for example, ids, text, name, choice, values in zip(
-                examples[part], expected[part], texts, said, choices, logprobs, strict=True
+            for example, ids, reply, text, name, choice, values in zip(
+                examples[part],
+                expected[part],
+                replies,
+                texts,
+                said,
+                choices,
+                logprobs,
+                strict=True,
             )
         )
         report.progress(len(answers), len(examples), "prompts")
@@ -167,6 +209,7 @@ def answer(
         labels=tuple(labels),
         choices=all(example.choices for example in examples),
         answers=tuple(answers),
+        max_new_tokens=limit,
     )
 
 
@@ -192,6 +235,7 @@ def score(answers: Answers) -> Scores:
     right = sum(row.choice == row.label for row in rows)
     low, high = wilson(right, len(rows))
     confusion = _confusion(answers)
+    macro = _macro(confusion)
     return Scores(
         metric="accuracy",
         value=right / len(rows),
@@ -201,7 +245,9 @@ def score(answers: Answers) -> Scores:
         exact=exact / len(rows),
         valid=sum(row.valid for row in rows) / len(rows),
         perplexity=perplexity,
-        macro_f1=_macro_f1(confusion),
+        macro_f1=macro.f1,
+        precision=macro.precision,
+        recall=macro.recall,
         chance=1 / len(answers.labels),
         majority=max(Counter(row.label for row in rows).values()) / len(rows),
         confusion=confusion,
@@ -260,10 +306,13 @@ def _choices(
     return chosen
 
 
-def _longest(codec: Codec, examples: Sequence[Example], expected: Sequence[Sequence[int]]) -> int:
+def longest_completion(codec: Codec, examples: Sequence[Example]) -> int:
+    """Return the tokens of the longest completion among the examples and their choices, and
+    :data:`EXTRA_TOKENS`."""
     texts = {text: example for example in examples for text in example.choices.values()}
-    choices = (len(codec.completion_ids(text, example)) for text, example in texts.items())
-    return max([*(len(ids) for ids in expected), *choices], default=1)
+    pairs = [*((example.completion, example) for example in examples), *texts.items()]
+    longest = max((len(codec.completion_ids(text, example)) for text, example in pairs), default=1)
+    return longest + EXTRA_TOKENS
 
 
 def _confusion(answers: Answers) -> dict[str, dict[str, int]]:
@@ -274,16 +323,32 @@ def _confusion(answers: Answers) -> dict[str, dict[str, int]]:
     return table
 
 
-def _macro_f1(confusion: dict[str, dict[str, int]]) -> float:
-    """Return the mean F1 over the labels that occur as truth or choice."""
-    scores = []
+class _Macro(NamedTuple):
+    """Means over labels."""
+
+    f1: float
+    precision: float
+    recall: float
+
+
+def _macro(confusion: dict[str, dict[str, int]]) -> _Macro:
+    """Return the means over the labels that occur as truth or choice.
+
+    The precision of a label that was never chosen is nought, as is the recall of one that never
+    was the truth.
+    """
+    rows = []
     for label, row in confusion.items():
         right = row[label]
         said = sum(other[label] for other in confusion.values())
         true = sum(row.values())
         if said + true:
-            scores.append(2 * right / (said + true))
-    return sum(scores) / len(scores) if scores else 0.0
+            rows.append(
+                _Macro(2 * right / (said + true), right / max(said, 1), right / max(true, 1))
+            )
+    if not rows:
+        return _Macro(0.0, 0.0, 0.0)
+    return _Macro(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
 
 
 def _folded(text: str) -> str:

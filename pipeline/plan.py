@@ -30,6 +30,14 @@ OUTPUT_DIR = "output"
 """The folder, beside :data:`RESULT_FILE`, that holds what the step made."""
 
 
+ARTIFACT_WORDS: dict[Kind, str] = {
+    "onnx": "an ONNX model",
+    "checkpoint": "a checkpoint",
+    "adapter": "an adapter",
+}
+"""What a chain may end with, in words."""
+
+
 class PathRef(Frozen):
     """A path below a named root. An empty ``path`` is the root itself."""
 
@@ -92,7 +100,8 @@ class Step(Frozen):
     name: str
     kind: Literal["pass", "check"]
     type: str
-    """Module name below ``pipeline.passes`` or ``pipeline.checks``."""
+    """Module name below ``pipeline.passes`` or ``pipeline.checks``; ``FILE.py:CLASS`` in the folder
+    :attr:`code` for one of the user's own."""
     target: str
     """The target whose toolchain runs this step."""
     toolchain: str
@@ -103,6 +112,9 @@ class Step(Frozen):
     params: dict[str, JsonValue] = Field(default_factory=dict)
     inputs: dict[str, StepInput | SourceInput] = Field(default_factory=dict)
     data: DataInput | None = None
+    code: SourceInput | None = None
+    """The folder with the code of a pass or check of the user's own; its digest also covers what
+    that code uses of ``pipeline``."""
     network: bool = False
     absent_device: str = ""
     """Why the target's device cannot run this step, which then uses the CPU; empty where it can."""

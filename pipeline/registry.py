@@ -1,12 +1,16 @@
 """Which passes and checks exist: one per module of ``pipeline.passes`` and ``pipeline.checks``.
 
 Adding one means adding a file. Importing them costs no ML library, so the host uses this too.
+Those of the user's own lie elsewhere (:mod:`pipeline.scripts.steps`).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
@@ -14,6 +18,7 @@ import pipeline.checks
 import pipeline.passes
 from pipeline.checks.base import BaseCheck
 from pipeline.passes.base import BasePass
+from pipeline.scripts.steps import importable, load_own, own_type
 from pipeline.suggest import did_you_mean
 
 _SHARED = {"base", "goals"}
@@ -56,6 +61,23 @@ def load_check(name: str) -> type[BaseCheck[Any]]:
     if not (isinstance(found, type) and issubclass(found, BaseCheck)):
         raise TypeError(f"pipeline.checks.{name}.Check is not a BaseCheck")
     return found
+
+
+@contextmanager
+def implementation(
+    kind: Literal["pass", "check"], type_name: str, code: Path | None
+) -> Iterator[type[BasePass[Any]] | type[BaseCheck[Any]]]:
+    """Yield the class of the pass or check ``type_name``, to be used while the block runs.
+
+    ``code`` is the folder with the code of one of the user's own. Raises
+    :class:`UnknownStepError`, or :class:`pipeline.passes.base.StepError` for one of the user's.
+    """
+    own = own_type(type_name)
+    if own is None or code is None:
+        yield load_pass(type_name) if kind == "pass" else load_check(type_name)
+        return
+    with importable(code, [path.name for path in code.iterdir()]):
+        yield load_own(kind, code / own.file, own.name)
 
 
 def step_module(kind: Literal["pass", "check"], name: str) -> str:

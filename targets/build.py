@@ -176,7 +176,8 @@ class Builder:
         text = brought.read_text("utf-8") if report.checked is not None else None
 
         def complete(folder: Path) -> None:
-            pack(folder, plan, results, lambda source: _output(plan, source.step, work))
+            if plan.artifact_kind == "onnx":
+                pack(folder, plan, results, lambda source: _output(plan, source.step, work))
             if text is not None:
                 (folder / CHECKED_FILE).write_text(text, encoding="utf-8")
 
@@ -224,7 +225,7 @@ def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
 
 def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Iterator[Mount]:
     """Yield the mounts that the steps of ``segment`` refer to, and no others."""
-    roots: set[str] = set()
+    roots = {planned.step.code.ref.root for planned in segment if planned.step.code}
     for planned in segment:
         if planned.step.data is not None:
             roots |= {source.ref.root for source in planned.step.data.sources()}

@@ -14,14 +14,15 @@ from pydantic import JsonValue
 from pipeline.model import Frozen
 from pipeline.onnx.errors import ArtifactError, BeyondCpuError
 from pipeline.passes.base import Inputs
+from pipeline.plan import Kind
 from pipeline.result import Verdict
 
 P = TypeVar("P", bound=Frozen)
 
-Role = Literal["artifact", "model", "base_answers", "tuned_answers", "reference"]
-"""What a check can read: the ONNX folder, the merged checkpoint it was built from, the
-``evaluate`` pass's output for the base and for the merged model, and the ``reference`` pass's for
-the merged model."""
+Role = Literal["artifact", "model", "base_answers", "tuned_answers", "reference", "base_timing"]
+"""What a check can read: the artifact, the checkpoint it was made from (an adapter: trained on),
+the ``evaluate`` pass's output for the base and for the merged model, the ``reference`` pass's for
+the merged model, and the ``time_base`` pass's for the base."""
 
 
 USABLE = "usable"
@@ -42,11 +43,27 @@ class BaseCheck(ABC, Generic[P]):
     Params: ClassVar[type[Frozen]]
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
+    accepts: ClassVar[tuple[Kind, ...]] = ("onnx",)
+    """Kinds of artifact that it can judge; it is left out where the chain ends with another."""
+    sources: ClassVar[tuple[str, ...]] = ()
+    """Parameters that each are the path of a file or folder of the user's, as of a pass."""
+    unasked: ClassVar[bool] = True
+    """Whether it runs where the config does not name it."""
     uses_data: ClassVar[bool] = False
     asks_held_out: ClassVar[bool] = False
     """Whether it needs a held-out part of the data."""
     uses_device: ClassVar[bool] = False
     """Whether it finds more where the target's device is: its result then has a key of its own."""
+
+    @classmethod
+    def needs_of(cls, params: P, artifact: Kind = "onnx") -> tuple[Role, ...]:  # noqa: ARG003
+        """Return what it reads with ``params``, of an artifact of this kind."""
+        return cls.needs
+
+    @classmethod
+    def timing_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003
+        """Return the parameters of the ``time_base`` pass behind ``base_timing``."""
+        return {}
 
     def judge(self, inputs: Inputs, params: P) -> Outcome:
         """Return :meth:`run`'s outcome; an artifact that cannot even be used fails the check.

@@ -4,37 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.evaluation import Answers
+from pipeline.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.model import Frozen
 from pipeline.onnx.verdicts import held, on_cpu, unverified
-from pipeline.passes.base import Inputs
+from pipeline.passes.base import Inputs, StepError
+from pipeline.plan import Kind
 
-_NGRAM = 4
-_MIN_NGRAMS = 12
-_MAX_REPETITION = 0.5
 _ON_PROVIDER = "generates_on_provider"
-_UNKNOWN_CHARACTER = "\ufffd"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+AS_TUNED = "as_tuned"
+AsTuned = Literal["as_tuned"]
 
 
 class GenerationParams(Frozen):
-    """How much is generated, and the limits. Shares lie between 0 and 1."""
+    """How much is generated, and the limits. Shares lie between 0 and 1. A limit ``"as_tuned"`` is
+    what the merged model does on the same prompts with the same number of tokens: a short fine-tune
+    may never end its answers, which is not the artifact's fault."""
 
     samples: int = Field(default=32, ge=1)
     """Held-out prompts that are answered, the first ones of the file."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Tokens after which an answer counts as never ending. Default: 16 more than twice the longest
-    expected answer."""
-    min_ended: float | None = Field(default=None, ge=0, le=1)
+    expected answer; with a limit ``"as_tuned"``, as many as the merged model was given."""
+    min_ended: Share | AsTuned | None = None
     """Least share of answers that end by themselves. Default: 1 for data with labels, else 0.9."""
-    max_degenerate: float = Field(default=0.0, ge=0, le=1)
+    max_degenerate: Share | AsTuned = 0.0
     """Most answers that go in circles: more than half of their runs of four tokens repeat an
     earlier one (seq-rep-4 of Welleck et al. 2020 above 0.5, in answers of 15 tokens and more)."""
-    max_broken: float = Field(default=0.0, ge=0, le=1)
+    max_broken: Share | AsTuned = 0.0
     """Most answers that are empty or hold bytes that are not a character."""
+    tolerance: Share = 0.1
+    """By how much of the prompts the artifact may be worse than a limit ``"as_tuned"``."""
+
+    @property
+    def as_tuned(self) -> bool:
+        """Return whether the merged model's answers are needed."""
+        return AS_TUNED in (self.min_ended, self.max_degenerate, self.max_broken)
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,11 @@ class _Answer:
     ended: bool
     repetition: float
     broken: bool
+
+    @property
+    def degenerate(self) -> bool:
+        """Return whether it goes in circles."""
+        return self.repetition > MAX_REPETITION
 
 
 class Check(BaseCheck[GenerationParams]):
@@ -60,37 +78,57 @@ class Check(BaseCheck[GenerationParams]):
     asks_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
+    @classmethod
+    def needs_of(
+        cls,
+        params: GenerationParams,
+        artifact: Kind = "onnx",  # noqa: ARG003
+    ) -> tuple[Role, ...]:
+        """Return the merged model's answers too where a limit is taken from them."""
+        return ("artifact", "tuned_answers") if params.as_tuned else ("artifact",)
+
     def run(self, inputs: Inputs, params: GenerationParams) -> Outcome:
         """Generate and judge. Raises :class:`StepError` without data."""
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec
-        from pipeline.onnx.session import Session
+        from pipeline.onnx.session import GenAiAnswerer, Session
         from pipeline.onnx.turns import load_tokenizer
 
         examples = parts_of(inputs).eval[: params.samples]
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
         codec = Codec(load_tokenizer(inputs["artifact"]))
-        longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
-        limit = params.max_new_tokens or 2 * longest + 16
+        tuned = None
+        if params.as_tuned:
+            tuned = Answers.load(inputs["tuned_answers"])
+            # [evaluation] may ask fewer prompts than this check would.
+            asked = {(row.file, row.line) for row in tuned.answers}
+            examples = [item for item in examples if (item.file, item.line) in asked]
+            tuned = tuned.to(examples, "tuned")
+            limit = _same_budget(params, tuned)
+        else:
+            longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
+            limit = params.max_new_tokens or 2 * longest + 16
+        answerer = GenAiAnswerer(session)
         answers = []
         for done, example in enumerate(examples, start=1):
-            ids = list(session.stream(codec.prompt_ids(example), limit))
-            ended = bool(ids) and ids[-1] in session.end_ids
-            said = ids[:-1] if ended else ids
-            text = codec.decode(said)
-            broken = not text.strip() or (
-                _UNKNOWN_CHARACTER in text and _UNKNOWN_CHARACTER not in example.completion
-            )
-            # An answer cut off at the limit may end within a character; that is not its fault.
-            if broken and not ended and text.rstrip(_UNKNOWN_CHARACTER).strip():
-                broken = _UNKNOWN_CHARACTER in text.rstrip(_UNKNOWN_CHARACTER)
-            circling = repetition(said)
+            (reply,) = answerer.greedy([codec.prompt_ids(example)], limit)
+            text = codec.decode(reply.ids)
+            broken = is_broken(text, example.completion, reply.ended)
             answers.append(
-                _Answer(example.place, example.line, text, len(said), ended, circling, broken)
+                _Answer(
+                    example.place,
+                    example.line,
+                    text,
+                    len(reply.ids),
+                    reply.ended,
+                    repetition(reply.ids),
+                    broken,
+                )
             )
             inputs.report.progress(done, len(examples), "prompts")
         labelled = all(example.choices for example in examples)
-        outcome = _outcome(answers, params, limit, 1.0 if labelled else 0.9)
+        limits = _limits(params, 1.0 if labelled else 0.9, tuned)
+        outcome = _outcome(answers, limits, limit)
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)
             return Outcome((*on_cpu(outcome.verdicts), waiting), outcome.evidence)
@@ -99,41 +137,83 @@ class Check(BaseCheck[GenerationParams]):
         return Outcome((*outcome.verdicts, there), outcome.evidence)
 
 
-def repetition(ids: Sequence[int]) -> float:
-    """Return the share of runs of four tokens that occurred before (seq-rep-4).
+@dataclass(frozen=True)
+class _Limit:
+    """A share, and where it comes from if not from the config."""
 
-    Nought for answers with fewer than 12 such runs: short answers repeat by chance.
-    """
-    runs = [tuple(ids[start : start + _NGRAM]) for start in range(len(ids) - _NGRAM + 1)]
-    return 1 - len(set(runs)) / len(runs) if len(runs) >= _MIN_NGRAMS else 0.0
+    share: float
+    source: str = ""
 
 
-def _outcome(
-    answers: Sequence[_Answer], params: GenerationParams, limit: int, ended_default: float
-) -> Outcome:
+@dataclass(frozen=True)
+class _Limits:
+    ended: _Limit
+    degenerate: _Limit
+    broken: _Limit
+
+
+def _same_budget(params: GenerationParams, tuned: Answers) -> int:
+    """Return the tokens that the merged model was given. Raises :class:`StepError`."""
+    if params.max_new_tokens not in (None, tuned.max_new_tokens):
+        raise StepError(
+            f"the merged model was given {tuned.max_new_tokens} tokens per answer, this check "
+            f"gives {params.max_new_tokens}: the two cannot be compared",
+            "set max_new_tokens in [evaluation] alone",
+            "bad_input",
+        )
+    return tuned.max_new_tokens
+
+
+def _limits(params: GenerationParams, ended_default: float, tuned: Answers | None) -> _Limits:
+    rows = () if tuned is None else tuned.answers
+    min_ended = ended_default if params.min_ended is None else params.min_ended
+    circling = [row.repetition > MAX_REPETITION for row in rows]
+    broken = [is_broken(row.greedy, row.expected, row.ended) for row in rows]
+    return _Limits(
+        _limit(min_ended, [row.ended for row in rows], -params.tolerance),
+        _limit(params.max_degenerate, circling, params.tolerance),
+        _limit(params.max_broken, broken, params.tolerance),
+    )
+
+
+def _limit(asked: float | AsTuned, theirs: Sequence[bool], tolerance: float) -> _Limit:
+    if asked != AS_TUNED:
+        return _Limit(float(asked))
+    share = sum(theirs) / len(theirs)
+    # Shares of whole answers, so a rounding error must not decide at the limit.
+    limit = min(max(round(share + tolerance, 9), 0.0), 1.0)
+    return _Limit(limit, f"; of the merged model's: {share:.1%}")
+
+
+def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcome:
     count = len(answers)
     ended = sum(item.ended for item in answers) / count
-    circling = [item for item in answers if item.repetition > _MAX_REPETITION]
+    circling = [item for item in answers if item.degenerate]
     broken = [item for item in answers if item.broken]
-    min_ended = ended_default if params.min_ended is None else params.min_ended
     open_ended = next((item for item in answers if not item.ended), None)
     found = (
         held(
-            "answers_end", ended, ">=", min_ended, detail=f"within {limit} tokens{_of(open_ended)}"
+            "answers_end",
+            ended,
+            ">=",
+            limits.ended.share,
+            detail=f"within {budget} tokens{limits.ended.source}{_of(open_ended)}",
         ),
         held(
             "degenerate_answers",
             len(circling) / count,
             "<=",
-            params.max_degenerate,
-            detail=f"{len(circling)} of {count}{_of(circling[0] if circling else None)}",
+            limits.degenerate.share,
+            detail=f"{len(circling)} of {count}{limits.degenerate.source}"
+            f"{_of(circling[0] if circling else None)}",
         ),
         held(
             "broken_answers",
             len(broken) / count,
             "<=",
-            params.max_broken,
-            detail=f"{len(broken)} of {count}{_of(broken[0] if broken else None)}",
+            limits.broken.share,
+            detail=f"{len(broken)} of {count}{limits.broken.source}"
+            f"{_of(broken[0] if broken else None)}",
         ),
     )
     rows: list[JsonValue] = [
@@ -146,7 +226,7 @@ def _outcome(
         }
         for item in answers
     ]
-    return Outcome(tuple(verdict for verdict in found if verdict is not None), {"answers": rows})
+    return Outcome(found, {"answers": rows})
 
 
 def _of(answer: _Answer | None) -> str:

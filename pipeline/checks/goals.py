@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from pipeline.model import Frozen
+from pipeline.onnx.percentiles import Statistic
+from pipeline.onnx.verdicts import held, unverified
+from pipeline.result import Verdict
+from pipeline.suggest import did_you_mean
 
 _KINDS = (
     "at_most",
@@ -17,8 +23,6 @@ _KINDS = (
     "max_degradation",
     "max_degradation_percent",
 )
-
-Statistic = Literal["avg", "min", "max", "p50", "p75", "p90", "p95", "p99", "p999"]
 
 
 class Goal(Frozen):
@@ -48,6 +52,12 @@ class Goal(Frozen):
         return self
 
     @property
+    def name(self) -> str:
+        """Return what the verdict on it is called."""
+        parts = (self.metric, self.statistic, "vs_base" if self.is_relative else None)
+        return "_".join(part for part in parts if part is not None)
+
+    @property
     def is_relative(self) -> bool:
         """Return whether the base model's figure is needed."""
         return self.at_most is None and self.at_least is None
@@ -75,3 +85,48 @@ class Goal(Frozen):
             return relation, base - better * self.max_degradation
         assert self.max_degradation_percent is not None  # noqa: S101 - the validator saw to it
         return relation, base - better * abs(base) * self.max_degradation_percent / 100
+
+
+def known_goals(
+    goals: tuple[Goal, ...], metrics: Collection[str], statistics: bool = False
+) -> tuple[Goal, ...]:
+    """Return ``goals``, each of a known figure and no two of the same.
+
+    Raises ``ValueError`` saying what is wrong, for a check's parameters to raise. ``statistics``
+    says whether the figures are measured many times.
+    """
+    for goal in goals:
+        if goal.metric not in metrics:
+            nearest = did_you_mean(goal.metric, metrics)
+            raise ValueError(f"this check measures no '{goal.metric}'; {nearest}")
+        if goal.statistic is not None and not statistics:
+            raise ValueError(f"{goal.metric} is one figure; remove statistic")
+    return distinct_goals(goals)
+
+
+def distinct_goals(goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+    """Return ``goals``, no two of the same figure. Raises ``ValueError``."""
+    names = Counter(goal.name for goal in goals)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"two goals of {' and of '.join(twice)}; put the second into a check of another name"
+        )
+    return goals
+
+
+def judged(
+    goal: Goal,
+    value: float,
+    higher_is_better: bool,
+    base: float | None = None,
+    unit: str = "share",
+    detail: str = "",
+) -> Verdict:
+    """Return the verdict on a figure; ``base`` is the base model's, for relative goals."""
+    if goal.is_relative and base is None:
+        return unverified(goal.name, "the base model's figure is not here")
+    relation, limit = goal.limit(higher_is_better, base)
+    if goal.is_relative:
+        detail = "; ".join(filter(None, (f"the base model: {base:.6g}", detail)))
+    return held(goal.name, value, relation, limit, unit, detail)

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator, model_validator
+from typing_extensions import Self
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.goals import Goal, judged, known_goals
+from pipeline.data.examples import Example
+from pipeline.data.spec import DataSpec
 from pipeline.evaluation import Answers, Scores, answer, score
 from pipeline.model import Frozen
 from pipeline.onnx.verdicts import held, on_cpu, unverified
 from pipeline.passes.base import Inputs, StepError
+from pipeline.plan import Kind
 from pipeline.result import Verdict
+
+_METRICS: Mapping[str, bool] = {
+    "accuracy": True,
+    "exact_match": True,
+    "macro_f1": True,
+    "precision": True,
+    "recall": True,
+    "perplexity": False,
+}
+"""What a goal can be of, and whether more of it is better."""
+
+_OF_LABELS = {"accuracy", "macro_f1", "precision", "recall"}
 
 
 class QualityParams(Frozen):
@@ -32,6 +48,32 @@ class QualityParams(Frozen):
     share of it. Default: 0.1 for data without labels, no limit for data with labels."""
     max_samples: int | None = Field(default=None, ge=1)
     """Ask only the first so many held-out prompts. Default: all."""
+    goals: tuple[Goal, ...] = ()
+    """Goals of ``accuracy``, ``exact_match``, ``macro_f1``, ``precision`` and ``recall`` (means
+    over the labels, as ``macro_f1`` is), or ``perplexity``. All but ``exact_match`` and
+    ``perplexity`` need labels. Relative goals compare with the base model."""
+
+    @field_validator("goals")
+    @classmethod
+    def _known(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+        return known_goals(goals, _METRICS)
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        absolute = {goal.metric for goal in self.goals if not goal.is_relative}
+        if self.min_accuracy is not None and absolute & {"accuracy", "exact_match"}:
+            raise ValueError("min_accuracy and a goal limit the same figure; give one")
+        return self
+
+    def problems_with(self, spec: DataSpec) -> list[str]:
+        """Return the goals that the data set cannot serve."""
+        if spec.label is not None:
+            return []
+        return [
+            f"a goal of {goal.metric} needs a data set with a label"
+            for goal in self.goals
+            if goal.metric in _OF_LABELS
+        ]
 
 
 _MODELS = ("base", "tuned", "artifact")
@@ -45,54 +87,63 @@ class Check(BaseCheck[QualityParams]):
 
     Params = QualityParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "base_answers", "tuned_answers")
+    accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint", "adapter")
     uses_data: ClassVar[bool] = True
     asks_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
+    @classmethod
+    def needs_of(
+        cls,
+        params: QualityParams,  # noqa: ARG003
+        artifact: Kind = "onnx",
+    ) -> tuple[Role, ...]:
+        """Return answers alone for an artifact in PyTorch: they are the tuned model's."""
+        return tuple(role for role in cls.needs if role != "artifact" or artifact == "onnx")
+
     def run(self, inputs: Inputs, params: QualityParams) -> Outcome:
-        """Ask the artifact every held-out prompt. Raises :class:`StepError` without data."""
+        """Ask the artifact every held-out prompt. Raises :class:`StepError` without data.
+
+        Without an ``artifact`` among the inputs the tuned model is the artifact, and was asked.
+        """
         from pipeline.data.parts import parts_of
-        from pipeline.data.tokenize import Codec
-        from pipeline.onnx.session import GenAiAnswerer, Session
-        from pipeline.onnx.turns import load_tokenizer
 
         examples = parts_of(inputs).eval[: params.max_samples]
-        folder = inputs["artifact"]
-        answers = answer(
-            GenAiAnswerer(Session(folder, inputs.threads, cpu=bool(inputs.absent_device))),
-            Codec(load_tokenizer(folder)),
-            examples,
-            inputs.report,
-        )
-        places = frozenset((example.file, example.line) for example in examples)
-        scores = {"artifact": score(answers)}
-        for name in ("base", "tuned"):
-            path = inputs.paths.get(f"{name}_answers")
-            if path is not None:
-                scores[name] = score(_same_prompts(path, places, name))
-        evidence: dict[str, JsonValue] = {
-            "quality": _report_block(scores),
-            "answers": answers.model_dump(mode="json")["answers"],
+        answers = {
+            name: Answers.load(inputs[f"{name}_answers"]).to(examples, name)
+            for name in ("base", "tuned")
+            if f"{name}_answers" in inputs.paths
         }
-        verdicts = _verdicts(params, scores)
-        return Outcome(on_cpu(verdicts) if inputs.absent_device else verdicts, evidence)
+        if "artifact" in inputs.paths:
+            answers["artifact"] = _asked(inputs, examples)
+        judged_one = "artifact" if "artifact" in answers else "tuned"
+        if judged_one not in answers:
+            raise StepError("the quality check has neither an artifact nor the tuned answers")
+        scores = {name: score(given) for name, given in answers.items()}
+        ours = scores[judged_one]
+        evidence: dict[str, JsonValue] = {
+            "quality": _report_block(ours, scores),
+            "answers": answers[judged_one].model_dump(mode="json")["answers"],
+        }
+        verdicts = (*_absolute(params, ours), *_goals(params, ours, scores.get("base")))
+        if judged_one == "artifact":
+            verdicts += _losses(params, ours, scores.get("tuned"))
+            if inputs.absent_device:
+                verdicts = on_cpu(verdicts)
+        return Outcome(verdicts, evidence)
 
 
-def _same_prompts(folder: Path, places: frozenset[tuple[int, int]], name: str) -> Answers:
-    """Return the answers of an ``evaluate`` pass to exactly the prompts asked here."""
-    answers = Answers.load(folder)
-    kept = tuple(row for row in answers.answers if (row.file, row.line) in places)
-    if len(kept) != len(places):
-        raise StepError(
-            f"the {name} model answered {len(kept)} of the {len(places)} held-out prompts; "
-            "the two would not be measured on the same data"
-        )
-    return answers.model_copy(update={"answers": kept})
+def _asked(inputs: Inputs, examples: Sequence[Example]) -> Answers:
+    from pipeline.data.tokenize import Codec
+    from pipeline.onnx.session import GenAiAnswerer, Session
+    from pipeline.onnx.turns import load_tokenizer
+
+    folder = inputs["artifact"]
+    session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
+    return answer(GenAiAnswerer(session), Codec(load_tokenizer(folder)), examples, inputs.report)
 
 
-def _verdicts(params: QualityParams, scores: Mapping[str, Scores]) -> tuple[Verdict, ...]:
-    ours, tuned = scores["artifact"], scores.get("tuned")
-    labelled = ours.valid is not None
+def _absolute(params: QualityParams, ours: Scores) -> tuple[Verdict, ...]:
     found = [
         held(
             ours.metric,
@@ -104,6 +155,36 @@ def _verdicts(params: QualityParams, scores: Mapping[str, Scores]) -> tuple[Verd
     ]
     if ours.valid is not None:
         found.append(held("valid_answers", ours.valid, ">=", params.min_valid))
+    return tuple(verdict for verdict in found if verdict is not None)
+
+
+def _goals(params: QualityParams, ours: Scores, base: Scores | None) -> tuple[Verdict, ...]:
+    verdicts = []
+    for goal in params.goals:
+        value = _value(ours, goal.metric)
+        if value is None:
+            raise StepError(
+                f"this data set has no {goal.metric}: its answers do not tell classes apart",
+                "set label, and a completion that depends on it",
+                "bad_input",
+            )
+        theirs = None if base is None else _value(base, goal.metric)
+        unit = "" if goal.metric == "perplexity" else "share"
+        detail = f"{ours.samples} prompts"
+        verdicts.append(judged(goal, value, _METRICS[goal.metric], theirs, unit, detail))
+    return tuple(verdicts)
+
+
+def _value(scores: Scores, metric: str) -> float | None:
+    if metric == "accuracy":
+        return scores.value if scores.metric == "accuracy" else None
+    value: float | None = getattr(scores, "exact" if metric == "exact_match" else metric)
+    return value
+
+
+def _losses(params: QualityParams, ours: Scores, tuned: Scores | None) -> tuple[Verdict, ...]:
+    found: list[Verdict | None] = []
+    labelled = ours.valid is not None
     increase = params.max_perplexity_increase
     if increase is None and not labelled:
         increase = _PERPLEXITY_INCREASE
@@ -121,9 +202,8 @@ def _verdicts(params: QualityParams, scores: Mapping[str, Scores]) -> tuple[Verd
     return tuple(verdict for verdict in found if verdict is not None)
 
 
-def _report_block(scores: Mapping[str, Scores]) -> dict[str, JsonValue]:
+def _report_block(ours: Scores, scores: Mapping[str, Scores]) -> dict[str, JsonValue]:
     """Return the ``quality`` block of the report: one value per model, and the figures behind."""
-    ours = scores["artifact"]
     return {
         "metric": ours.metric,
         "samples": ours.samples,

@@ -18,6 +18,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 """A name that is safe as a folder name on every system."""
 
 HUB_PREFIX = "hf:"
+AZURE_PREFIX = "azureml:"
 
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
 

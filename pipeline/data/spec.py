@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 from typing_extensions import Self
 
 from pipeline.model import Frozen
@@ -118,6 +118,10 @@ PairFormat = Literal["alpaca", "chip2", "self_instruct"]
 class DataSpec(Frozen):
     """One data set. Rows from ``path``, ``source`` or ``code.load``; text from exactly one of
     ``prompt`` + ``completion``, ``template``, ``messages``, ``pair_format`` or ``tokens``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [key]} for key in ("path", "source", "code")]}
+    )
 
     path: str | tuple[str, ...] | None = None
     """JSON Lines, JSON, CSV, TSV or Parquet file, relative to the config file; several are read one

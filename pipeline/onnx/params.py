@@ -91,7 +91,7 @@ class ModelBuilderParams(Frozen):
     """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written; ONNX
     Runtime GenAI then decides by itself."""
     search: dict[SearchOption, bool | int | float] = Field(default_factory=dict)
-    """How the artifact generates unless it is asked otherwise: ``{ max_length = 512, top_k = 10 }``.
+    """How the artifact generates unless asked otherwise: ``{ max_length = 512, top_k = 10 }``.
     Written into ``genai_config.json``; where it does not say ``do_sample``, sampling is off."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Set by ``[model]``."""

@@ -8,8 +8,25 @@ probability of at most t in n at rate 1 - p is at most 1 - confidence
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+Statistic = Literal["avg", "min", "max", "p50", "p75", "p90", "p95", "p99", "p999"]
+
+SHARES: Mapping[Statistic, float] = {
+    "p50": 0.5,
+    "p75": 0.75,
+    "p90": 0.9,
+    "p95": 0.95,
+    "p99": 0.99,
+    "p999": 0.999,
+}
+"""The share of samples that each percentile leaves below it."""
+
+BOUNDED: tuple[Statistic, ...] = ("p90", "p95", "p99", "p999")
+"""Percentiles of a tail: few samples say little about them, so they are bounded, not read off."""
 
 CONFIDENCE = 0.99
 
@@ -36,6 +53,23 @@ def allowed_over(count: int, share: float, confidence: float = CONFIDENCE) -> in
             break
         allowed = over
     return allowed
+
+
+def samples_for(share: float, confidence: float = CONFIDENCE) -> int:
+    """Return how many samples bound the percentile ``share`` if one of them may exceed it.
+
+    As many as MLPerf asks for: 64 for a p90, 662 for a p99.
+    """
+    return next(n for n in itertools.count(1) if (allowed_over(n, share, confidence) or 0) > 0)
+
+
+def statistic(samples: Sequence[float], name: Statistic) -> float:
+    """Return a statistic of ``samples``, of which there is at least one."""
+    if name == "avg":
+        return sum(samples) / len(samples)
+    if name in ("min", "max"):
+        return min(samples) if name == "min" else max(samples)
+    return percentile(samples, SHARES[name])
 
 
 def bound(samples: Sequence[float], share: float, confidence: float = CONFIDENCE) -> float | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation import Reply
 from pipeline.onnx.errors import ArtifactError, BeyondCpuError, blamed_on_artifact
 
 _RUNNING = "onnxruntime_genai cannot run the model"
@@ -165,13 +166,13 @@ class GenAiAnswerer:
 
     session: Session
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-        """Return the greedy new ids of each prompt, cut before the first end token."""
-        ends = self.session.end_ids
-        return [
-            [token for token in self.session.stream(prompt, max_new_tokens) if token not in ends]
-            for prompt in prompts
-        ]
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
+        """Return the greedy answer to each prompt, cut before the first end token."""
+        return [self._reply(list(self.session.stream(ids, max_new_tokens))) for ids in prompts]
+
+    def _reply(self, ids: list[int]) -> Reply:
+        ended = bool(ids) and ids[-1] in self.session.end_ids
+        return Reply(ids[:-1] if ended else ids, ended)
 
     def logprobs(
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]

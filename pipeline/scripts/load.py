@@ -50,11 +50,12 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
         raise StepError(f"{script.name} is no Python file", cause="bad_input")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # what dataclasses and pickle look a class's module up in
-    with _importable(script_dir), olive_registry() as registered:
+    with importable(script_dir), olive_registry() as registered:
         vars(module)[_REGISTERED] = registered
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # whatever a user's code raises
+        # Whatever a user's code raises; a script that exits must not end the build as done.
+        except (Exception, SystemExit) as error:
             raise StepError(
                 f"{script.name} cannot be imported: {type(error).__name__}: {error}",
                 "it runs in the step's toolchain, which holds only its locked packages",
@@ -64,8 +65,12 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
 
 
 @contextmanager
-def _importable(folder: Path | None) -> Iterator[None]:
-    if folder is None:
+def importable(folder: Path | None) -> Iterator[None]:
+    """Let the modules in ``folder`` be imported while the block runs, and forget them afterwards.
+
+    So two scripts may call their helpers the same. Blocks of one folder may lie in one another.
+    """
+    if folder is None or str(folder) in sys.path:
         yield
         return
     sys.path.insert(0, str(folder))
@@ -73,3 +78,7 @@ def _importable(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file is not None and Path(file).is_relative_to(folder):
+                del sys.modules[name]

@@ -10,44 +10,50 @@ from typing import TYPE_CHECKING, Any
 from pipeline.passes.base import StepError
 
 if TYPE_CHECKING:
-    from pipeline.training.params import AdapterShape
+    from pipeline.training.shapes import AdapterShape, Modules
 
 
 _SMALL_EMBEDDING = 4_000_000
+
+_USUAL_TARGETS = {"phi3": ("qkv_proj", "o_proj")}
+"""Of the model types that PEFT has no usual targets for. The choice is Microsoft Olive's."""
 
 
 def add_adapter(model: Any, shape: AdapterShape) -> Any:
     """Return ``model`` with an adapter of ``shape``. Raises :class:`StepError` where the layers
     named do not exist."""
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import TaskType, get_peft_model
 
-    check_modules(model, shape)
-    config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=shape.r,
-        lora_alpha=shape.alpha,
-        lora_dropout=shape.dropout,
-        target_modules=(
-            shape.target_modules
-            if isinstance(shape.target_modules, str)
-            else list(shape.target_modules)
-        ),
-        exclude_modules=list(shape.exclude_modules) or None,
-        modules_to_save=list(whole_modules(model, shape)) or None,
-        rank_pattern=dict(shape.rank_pattern),
-        alpha_pattern=dict(shape.alpha_pattern),
-        layers_to_transform=None if shape.layers is None else list(shape.layers),
-        use_rslora=shape.use_rslora,
-        use_dora=shape.use_dora,
-        init_lora_weights=True if shape.init_lora_weights == "default" else shape.init_lora_weights,
-        bias=shape.bias,
-        ensure_weight_tying=bool(model.config.tie_word_embeddings),
-    )
+    targets = target_modules(model, shape)
+    check_modules(model, shape, targets)
+    common = {
+        "task_type": TaskType.CAUSAL_LM,
+        "r": shape.r,
+        "target_modules": _as_peft_has_it(targets),
+        "exclude_modules": _as_peft_has_it(shape.exclude_modules),
+        "modules_to_save": _as_peft_has_it(whole_modules(model, shape)),
+        "rank_pattern": dict(shape.rank_pattern),
+        "alpha_pattern": dict(shape.alpha_pattern),
+        "layers_to_transform": None if shape.layers is None else list(shape.layers),
+        "layers_pattern": _as_peft_has_it(shape.layers_pattern),
+    }
+    config = shape.peft_config(common, _tied(model))
     try:
         return get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         message = f"the adapter does not fit this model: {error}"
         raise StepError(message, cause="bad_input") from error
+
+
+def target_modules(model: Any, shape: AdapterShape) -> Modules:
+    """Return which layers of ``model`` get an adapter, ``"auto"`` resolved."""
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    if shape.target_modules != "auto":
+        return shape.target_modules
+    usual = {**_USUAL_TARGETS, **TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING}
+    found = usual.get(model.config.model_type, "all-linear")
+    return found if isinstance(found, str) else tuple(found)
 
 
 def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
@@ -61,8 +67,8 @@ def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
     return ("embed_tokens",)
 
 
-def check_modules(model: Any, shape: AdapterShape) -> None:
-    """Raise :class:`StepError` where ``target_modules`` or ``modules_to_save`` name layers that
+def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
+    """Raise :class:`StepError` where ``targets`` or other fields of ``shape`` name layers that
     ``model`` does not have, or ``layers`` numbers that it has not."""
     from torch import nn
 
@@ -73,25 +79,49 @@ def check_modules(model: Any, shape: AdapterShape) -> None:
         if isinstance(part, nn.Linear)
     }
     there = f"linear layers of this model: {', '.join(sorted(linear))}"
-    targets = shape.target_modules
-    if isinstance(targets, str):
-        if targets != "all-linear" and not any(re.fullmatch(targets, name) for name in names):
-            raise StepError(f"target_modules {targets!r} matches no layer", there, "bad_input")
-        targets = ()
     for key, wanted in (
         ("target_modules", targets),
+        ("exclude_modules", shape.exclude_modules),
         ("modules_to_save", shape.modules_to_save or ()),
     ):
+        if isinstance(wanted, str):
+            if wanted != "all-linear" and not any(re.fullmatch(wanted, name) for name in names):
+                raise StepError(f"{key} {wanted!r} matches no layer", there, "bad_input")
+            continue
         missing = [
             name for name in wanted if not any(f".{own}".endswith(f".{name}") for own in names)
         ]
         if missing:
             raise StepError(f"{key}: there is no {', '.join(missing)}", there, "bad_input")
+    for key, pattern in (
+        ("rank_pattern", shape.rank_pattern),
+        ("alpha_pattern", shape.alpha_pattern),
+    ):
+        for part in pattern:
+            # How PEFT reads the keys of its patterns.
+            if not any(re.match(rf"(.*\.)?({part})$", name) for name in names):
+                raise StepError(f"{key}: there is no {part}", there, "bad_input")
     count = model.config.num_hidden_layers
     beyond = [number for number in shape.layers or () if not 0 <= number < count]
     if beyond:
         has = f"this model has 0 to {count - 1}"
         raise StepError(f"layers: there is no layer {beyond[0]}", has, "bad_input")
+
+
+def _as_peft_has_it(names: Modules) -> list[str] | str | None:
+    return names if isinstance(names, str) else list(names) or None
+
+
+def _tied(model: Any) -> frozenset[str]:
+    """Return the names of the layers that share the embedding's weight."""
+    if not model.config.tie_word_embeddings:
+        return frozenset()
+    both = (model.get_input_embeddings(), model.get_output_embeddings())
+    return frozenset(
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if any(module is one for one in both)
+    )
 
 
 def trainable(model: Any) -> dict[str, Any]:

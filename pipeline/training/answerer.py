@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from pipeline.evaluation import Reply
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,9 @@ class TorchAnswerer:
     end_ids: frozenset[int]
     batch_size: int
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-        """Return the greedy new ids of each prompt, cut before the first end token."""
-        answers: list[list[int]] = []
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
+        """Return the greedy answer to each prompt, cut before the first end token."""
+        answers: list[Reply] = []
         for start in range(0, len(prompts), self.batch_size):
             ids, mask = self._padded(prompts[start : start + self.batch_size], left=True)
             with torch.inference_mode():
@@ -68,9 +70,22 @@ class TorchAnswerer:
             mask[index, place] = 1
         return ids.to(self.model.device), mask.to(self.model.device)
 
-    def _cut(self, ids: list[int]) -> list[int]:
+    def _cut(self, ids: list[int]) -> Reply:
         end = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))
-        return ids[:end]
+        return Reply(ids[:end], ended=end < len(ids))
+
+
+def stream(model: Any, prompt: Sequence[int], max_new_tokens: int) -> Iterator[int]:
+    """Yield exactly ``max_new_tokens`` greedy tokens one by one, end tokens like any other."""
+    ids = torch.tensor([list(prompt)], device=model.device)
+    past = None
+    for _ in range(max_new_tokens):
+        with torch.inference_mode():
+            out = model(input_ids=ids, past_key_values=past, use_cache=True)
+        past = out.past_key_values
+        token = int(out.logits[0, -1].argmax())  # waits for the device
+        ids = torch.tensor([[token]], device=model.device)
+        yield token
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -58,24 +58,27 @@ class Selection(TrainerCallback):
 
     def on_step_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
+        args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
         **_: Any,
     ) -> None:
         """Measure after the last step too, whatever the interval."""
-        if state.global_step >= state.max_steps:
+        epoch_measures = args.eval_strategy == "epoch" and args.eval_delay <= (state.epoch or 0)
+        if state.global_step >= state.max_steps and not epoch_measures:
             control.should_evaluate = True
 
     def on_evaluate(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
         state: TrainerState,
         control: TrainerControl,
         metrics: dict[str, float],
         **_: Any,
     ) -> None:
-        """Judge the newest validation loss."""
+        """Judge the newest validation loss; the one before the first step is the base's."""
+        if state.global_step == 0:
+            return
         loss = metrics["eval_loss"]
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, state.global_step

@@ -1,4 +1,4 @@
-"""The fine-tuning that ``lora`` and ``qlora`` share."""
+"""The fine-tuning that all adapter passes share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from pipeline.training.adapter import add_adapter, save_adapter, trainable, whol
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
 from pipeline.training.loading import load_model, load_tokenizer
-from pipeline.training.params import LoraParams, QloraParams
+from pipeline.training.loftq import begin
+from pipeline.training.optimizers import arguments_of, optimizer_here
+from pipeline.training.params import FinetuneParams
 from pipeline.training.quantization import BaseQuantization
 from pipeline.training.rows import token_count, training_rows
 
@@ -32,35 +34,43 @@ _LOGS = 50
 """About how many points a loss curve has."""
 
 
-def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, JsonValue]:
+def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str, JsonValue]:
     """Train an adapter on the training part, choose by the validation part, write it.
 
     Raises :class:`StepError` for parameters the model, the data or this machine cannot serve.
     """
     import torch
-    from transformers import PrinterCallback, Trainer
+    from transformers import PrinterCallback
 
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
     from pipeline.training.callbacks import Progress, Selection
+    from pipeline.training.trainer import WholeValidationTrainer
 
-    prepare(inputs.seed, inputs.threads)
+    seed = inputs.seed if params.seed is None else params.seed
+    prepare(seed, inputs.threads)
     parts = parts_of(inputs)
     data = inputs.data
     if data is None or not parts.train:
         raise StepError("there is no row to train on", "lower split.eval", "bad_input")
-    if problems := params.problems_with(data.spec):
+    spec = data.spec
+    if problems := params.problems_with(spec):
         raise StepError("; ".join(problems), cause="bad_input")
     if leaked := seen_texts(parts):
         inputs.report.warn(f"{leaked} of {len(parts.eval)} held-out rows are trained on too")
     tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
     codec = Codec(tokenizer)
-    train = training_rows("training", parts.train, codec, data.spec, params, inputs.report)
+    train = training_rows("training", parts.train, codec, spec, params, inputs.report)
     validation = training_rows(
         "validation", parts.validation, codec, data.validation_spec, params, inputs.report
     )
     precision = _precision(params.precision)
     model, quantization = _base(inputs["model"], params, precision)
     model = add_adapter(model, params)
+    if quantization is not None and quantization.loftq is not None:
+        dtype = getattr(torch, quantization.weights_dtype)
+        original = load_model(inputs["model"], params, dtype, device="cpu")
+        quantization = begin(model, original, quantization)
+        del original
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
     if params.packing:
@@ -69,16 +79,17 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
     else:
         train_set, eval_set = rows_of(train.rows), rows_of(validation.rows)
     progress = Progress(inputs.report)
-    keep_best = params.keep != "last" and bool(eval_set)
+    measured = spec if eval_set else None
+    keep_best = measured is not None and params.keeps_best(measured)
     selection = Selection(
         model, keep_best, params.early_stopping_patience, params.early_stopping_threshold
     )
     collate = PackedBatches if params.packing else PaddedBatches
     with tempfile.TemporaryDirectory(dir=out_dir) as scratch:
         evaluates = bool(eval_set)
-        trainer = Trainer(
+        trainer = WholeValidationTrainer(
             model=model,
-            args=_arguments(params, precision, inputs.seed, len(train_set), evaluates, scratch),
+            args=_arguments(params, precision, seed, len(train_set), evaluates, scratch, inputs),
             train_dataset=train_set,
             eval_dataset=eval_set or None,
             data_collator=collate(tokenizer.pad_token_id),
@@ -87,10 +98,10 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
         )
         trainer.remove_callback(PrinterCallback)
         began = time.perf_counter()
-        _train(trainer)
+        mean_loss = _train(trainer)
         seconds = time.perf_counter() - began
     losses = [loss for _, loss in progress.train_curve]
-    if not all(map(math.isfinite, losses)):
+    if not all(map(math.isfinite, [*losses, mean_loss])):
         raise StepError("the training loss is not a number", "lower learning_rate")
     selection.restore()
     save_adapter(model, out_dir)
@@ -101,12 +112,13 @@ def finetune(inputs: Inputs, params: LoraParams, out_dir: Path) -> dict[str, Jso
     return {
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 3),
-        "train_loss": losses[-1] if losses else None,
+        "train_loss": losses[-1] if losses else mean_loss,
         "validation_loss": selection.best_loss if selection.best_step is not None else None,
         "train_loss_curve": [list(point) for point in progress.train_curve],
         "validation_loss_curve": [list(point) for point in progress.validation_curve],
         "best_step": selection.best_step,
         "kept": "best" if keep_best else "last",
+        "chosen_by": None if measured is None else params.chosen_by(measured),
         "stopped_early": selection.stopped_early,
         "tokens_per_second": round(seen / len(train_set) * token_count(train) / seconds, 1),
         "modules_to_save": list(whole_modules(model, params)),
@@ -138,24 +150,21 @@ def _precision(wanted: str) -> str:
     return wanted
 
 
-def _base(folder: Path, params: LoraParams, precision: str) -> tuple[Any, BaseQuantization | None]:
-    """Return the frozen base, quantized for QLoRA, and how."""
+def _base(
+    folder: Path, params: FinetuneParams, precision: str
+) -> tuple[Any, BaseQuantization | None]:
+    """Return the frozen base, quantized where the pass wants it, and how."""
     import torch
 
     # fp16 weights would underflow in training; autocast takes care of fp16 arithmetic.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    if not isinstance(params, QloraParams):
+    quantization = params.base_quantization("bfloat16" if precision == "bf16" else "float32")
+    if quantization is None:
         return load_model(folder, params, dtype), None
     from peft import prepare_model_for_kbit_training
 
     names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    compute = names[precision if params.compute_dtype == "auto" else params.compute_dtype]
-    quantization = BaseQuantization(
-        quant_type=params.quant_type,
-        double_quant=params.double_quant,
-        skip_modules=params.skip_modules,
-        weights_dtype="bfloat16" if precision == "bf16" else "float32",
-    )
+    compute = names[params.multiplied_in(precision)]
     model = load_model(folder, params, dtype, quantization.config(compute))
     quantization.keep_trainable(model)
     return prepare_model_for_kbit_training(
@@ -164,12 +173,19 @@ def _base(folder: Path, params: LoraParams, precision: str) -> tuple[Any, BaseQu
 
 
 def _arguments(
-    params: LoraParams, precision: str, seed: int, rows: int, evaluates: bool, scratch: str
+    params: FinetuneParams,
+    precision: str,
+    seed: int,
+    rows: int,
+    evaluates: bool,
+    scratch: str,
+    inputs: Inputs,
 ) -> TrainingArguments:
     import torch
     from transformers import TrainingArguments
+    from transformers.utils import is_torch_tf32_available
 
-    per_epoch = math.ceil(rows / (params.batch_size * params.gradient_accumulation))
+    per_epoch = _steps_per_epoch(params, rows)
     usual = min(max(round(DEFAULT_STEPS / per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
     epochs = params.epochs or float(usual)
     steps = params.max_steps or math.ceil(per_epoch * epochs)
@@ -178,6 +194,7 @@ def _arguments(
     else:
         ratio = DEFAULT_WARMUP if params.warmup_ratio is None else params.warmup_ratio
         warmup = math.ceil(steps * ratio)
+    logs = params.logging_steps
     every = "steps" if params.eval_steps is not None else "epoch"
     return TrainingArguments(
         output_dir=scratch,
@@ -192,7 +209,8 @@ def _arguments(
         lr_scheduler_type=params.scheduler,
         lr_scheduler_kwargs=dict(params.scheduler_kwargs),
         warmup_steps=warmup,
-        optim=params.optimizer,
+        optim=optimizer_here(params.optimizer, inputs.report),
+        optim_args=arguments_of(params.optimizer_kwargs),
         adam_beta1=params.adam_beta1,
         adam_beta2=params.adam_beta2,
         adam_epsilon=params.adam_epsilon,
@@ -200,15 +218,24 @@ def _arguments(
         max_grad_norm=params.max_grad_norm,
         label_smoothing_factor=params.label_smoothing,
         neftune_noise_alpha=params.neftune_alpha,
-        train_sampling_strategy="group_by_length" if params.group_by_length else "random",
+        train_sampling_strategy=_order(params),
+        dataloader_drop_last=params.drop_last,
         seed=seed,
         data_seed=seed if params.data_seed is None else params.data_seed,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
+        # Asking a device that has no TF32 for it is an error.
+        tf32=True if params.tf32 and is_torch_tf32_available() else None,
         use_cpu=not torch.cuda.is_available(),
         eval_strategy=every if evaluates else "no",
         eval_steps=params.eval_steps,
-        logging_steps=max(1, steps // _LOGS),
+        eval_delay=params.eval_delay,
+        eval_on_start=params.eval_on_start and evaluates,
+        logging_strategy="epoch" if params.logging_steps == "epoch" else "steps",
+        logging_steps=max(1, steps // _LOGS) if logs in (None, "epoch") else logs,
+        logging_first_step=params.logging_first_step,
+        # It would put means in the place of losses that are no number, and hide them.
+        logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -219,11 +246,32 @@ def _arguments(
     )
 
 
-def _train(trainer: Any) -> None:
+def _steps_per_epoch(params: FinetuneParams, rows: int) -> int:
+    """Return how many optimizer steps an epoch has. Raises :class:`StepError` if it has none."""
+    full, left = divmod(rows, params.batch_size)
+    batches = full + (1 if left and not params.drop_last else 0)
+    if batches == 0:
+        raise StepError(
+            f"{rows} training rows make no full batch of {params.batch_size}",
+            "lower batch_size, or remove drop_last",
+            "bad_input",
+        )
+    return math.ceil(batches / params.gradient_accumulation)
+
+
+def _order(params: FinetuneParams) -> str:
+    """Return transformers' word for the order of the rows."""
+    if params.group_by_length:
+        return "group_by_length"
+    return "random" if params.shuffle else "sequential"
+
+
+def _train(trainer: Any) -> float:
+    """Train; return the mean loss over all steps."""
     import torch
 
     try:
-        trainer.train()
+        return float(trainer.train().training_loss)
     except torch.OutOfMemoryError as error:
         raise StepError(
             f"the GPU's memory is full: {error}",
@@ -231,7 +279,7 @@ def _train(trainer: Any) -> None:
             "out_of_memory",
         ) from error
     except (TypeError, ValueError) as error:
-        if "scheduler" in str(error) or "get_" in str(error):
+        if any(sign in str(error) for sign in ("scheduler", "get_", "LR")):
             message = f"the scheduler refuses its arguments: {error}"
             raise StepError(message, cause="bad_input") from error
         raise

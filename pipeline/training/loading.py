@@ -34,8 +34,10 @@ def load_model(
     loading: ModelLoading,
     dtype: torch.dtype | str = "auto",
     quantization: BitsAndBytesConfig | None = None,
+    device: str | None = None,
 ) -> Any:
-    """Return the causal language model of a checkpoint folder, on the GPU if there is one.
+    """Return the causal language model of a checkpoint folder, on ``device``: by default the GPU,
+    if there is one.
 
     Raises :class:`StepError` where the folder has no safetensors weights (unless ``loading`` allows
     others), needs code of its own, or is no causal language model.
@@ -49,7 +51,7 @@ def load_model(
             'convert them, or set weights = "any" to load pickled ones, which can hold code',
             cause="bad_input",
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options: dict[str, Any] = {}
     if quantization is not None:
         options["quantization_config"] = quantization

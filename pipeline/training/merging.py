@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from pipeline.training.params import MergeParams
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
+_ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
+"""A tensor that PEFT saves for a layer with an adapter."""
 _REWRITTEN = ("config.json", "generation_config.json")
 
 
@@ -36,8 +42,16 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     quantization = BaseQuantization.load(adapter)
     if params.into == "dequantized" and quantization is None:
         raise StepError(
-            'into = "dequantized" needs a QLoRA adapter; this one was trained over float weights',
-            "remove into, or use the qlora pass",
+            'into = "dequantized" needs an adapter trained over a 4-bit base (qlora, loftq); '
+            "this one was trained over float weights",
+            "remove into, or use one of these passes",
+            "bad_input",
+        )
+    if params.into == "original" and quantization is not None and quantization.loftq is not None:
+        raise StepError(
+            'into = "original" does not go with loftq: its adapter makes up for what quantization '
+            "lost, which the original base still has",
+            'remove into, or set into = "dequantized"',
             "bad_input",
         )
     model = load_model(base, params)
@@ -79,19 +93,35 @@ def _check_fits(model: Any, adapter: Path) -> None:
     if not path.is_file():
         raise StepError("the adapter has no adapter_model.safetensors", cause="bad_input")
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    with safe_open(path, framework="pt") as tensors:
-        for name in tensors.keys():  # noqa: SIM118 - not a dict
-            inside = name.removeprefix("base_model.model.")
-            layer, _, kind = inside.rpartition(".lora_")
-            if not layer:
-                continue
-            own = shapes.get(f"{layer}.weight")
-            if own is None:
-                raise StepError(_mismatch(f"there is no layer {layer}"), cause="bad_input")
-            side = 1 if kind.startswith("A.") else 0 if kind.startswith("B.") else None
-            found = tuple(tensors.get_slice(name).get_shape())
-            if side is not None and found[1 if side else 0] != own[side]:
-                raise StepError(_mismatch(f"{layer} has another size"), cause="bad_input")
+    tensors: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            if match := _ADAPTER_TENSOR.fullmatch(name.removeprefix("base_model.model.")):
+                shape = tuple(file.get_slice(name).get_shape())
+                tensors[match["layer"]][match["tensor"]] = shape
+    for layer, parts in tensors.items():
+        own = shapes.get(f"{layer}.weight")
+        if own is None:
+            raise StepError(_mismatch(f"there is no layer {layer}"), cause="bad_input")
+        rows, columns = _size(parts)
+        if (rows or own[0], columns or own[1]) != own:
+            raise StepError(_mismatch(f"{layer} has another size"), cause="bad_input")
+
+
+def _size(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    """Return the size of the update that an adapter's tensors of one layer make, [out, in]; 0 where
+    they do not say. Each product of matrices begins with its rows and ends with its columns."""
+    if any(name.startswith("lokr") for name in parts):
+        factors = [
+            (first[0], last[1])
+            for number in "12"
+            if (first := parts.get(f"lokr_w{number}", parts.get(f"lokr_w{number}_a")))
+            and (last := parts.get(f"lokr_w{number}", parts.get(f"lokr_w{number}_b")))
+        ]
+        return prod(rows for rows, _ in factors), prod(columns for _, columns in factors)
+    first = parts.get("hada_w1_a", parts.get("lora_B.weight"))
+    last = parts.get("hada_w1_b", parts.get("lora_A.weight"))
+    return first[0] if first else 0, last[1] if last else 0
 
 
 def _mismatch(detail: object) -> str:

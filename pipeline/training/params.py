@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 from typing_extensions import Self
 
 from pipeline.data.spec import DataSpec
 from pipeline.model import Frozen
+from pipeline.training.quantization import BaseQuantization, Loftq, WeightsDtype
+from pipeline.training.shapes import AdapterShape, LohaShape, LokrShape, LoraShape, LowRankShape
 
 Scheduler = Literal[
     "linear",
     "cosine",
     "cosine_with_restarts",
     "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
     "polynomial",
     "constant",
     "constant_with_warmup",
     "inverse_sqrt",
     "warmup_stable_decay",
+    "reduce_lr_on_plateau",
+    "greedy",
 ]
+
+_FIXED_SCHEDULERS = ("constant", "constant_with_warmup")
+"""Those that transformers hands no argument to."""
+_MEASURING_SCHEDULERS = ("reduce_lr_on_plateau", "greedy")
+"""Those that follow the validation loss."""
 
 Optimizer = Literal[
     "adamw_torch",
@@ -29,23 +39,37 @@ Optimizer = Literal[
     "adamw_bnb_8bit",
     "paged_adamw_8bit",
     "paged_adamw_32bit",
+    "ademamix",
+    "ademamix_8bit",
+    "paged_ademamix_8bit",
+    "paged_ademamix_32bit",
+    "lion_8bit",
+    "lion_32bit",
+    "paged_lion_8bit",
+    "paged_lion_32bit",
     "adafactor",
     "adagrad",
     "rmsprop",
+    "rmsprop_bnb",
+    "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit",
     "sgd",
 ]
 
+_ADEMAMIX = ("beta1", "beta2", "beta3", "alpha", "eps", "t_alpha", "t_beta3")
+_OPTIMIZER_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "ademamix": _ADEMAMIX,
+    "ademamix_8bit": _ADEMAMIX,
+    "paged_ademamix_8bit": _ADEMAMIX,
+    "paged_ademamix_32bit": _ADEMAMIX,
+    "adagrad": ("lr_decay", "weight_decay", "eps"),
+    "rmsprop": ("momentum", "alpha", "eps", "weight_decay", "centered"),
+    "sgd": ("momentum", "dampening", "weight_decay", "nesterov"),
+}
+"""Which ``optim_args`` transformers reads for which optimizer; it passes over all others."""
 
-def _is_regex(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return pattern
-
-
-Modules = tuple[str, ...] | Annotated[str, AfterValidator(_is_regex)]
-"""Module names (their last parts), or one regular expression over whole module paths."""
+Interval = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+"""So many steps, or a share of all of them."""
 
 
 class ModelLoading(Frozen):
@@ -55,47 +79,6 @@ class ModelLoading(Frozen):
     """Run Python code that the model's repository brings. It runs without network."""
     weights: Literal["safetensors", "any"] = "safetensors"
     """``any`` also loads pickled weights, which can hold code."""
-
-
-class AdapterShape(Frozen):
-    """The low-rank adapter (LoRA, arXiv 2106.09685)."""
-
-    r: int = Field(default=64, ge=1)
-    """Rank of the update."""
-    alpha: float = Field(default=64, gt=0)
-    """The update is scaled by ``alpha / r``, with ``use_rslora`` by ``alpha / sqrt(r)``."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout before the adapter's first matrix."""
-    target_modules: Modules | Literal["all-linear"] = (
-        "qkv_proj",
-        "o_proj",
-        "gate_up_proj",
-        "down_proj",
-    )
-    """Names of the layers that get an adapter, ``"all-linear"``, or a regular expression over whole
-    module paths. The default is what Phi-3 has."""
-    exclude_modules: tuple[str, ...] = ()
-    """Names of layers that get none although ``target_modules`` covers them."""
-    modules_to_save: tuple[str, ...] | None = None
-    """Layers trained whole and saved with the adapter, e.g. ``embed_tokens`` and ``lm_head``.
-    Default: none, but ``embed_tokens`` of a model so small (at most 4 million weights there) that
-    it has hardly met the words of the data."""
-    rank_pattern: dict[str, int] = Field(default_factory=dict)
-    """Another rank for layers whose path ends with, or matches, the key."""
-    alpha_pattern: dict[str, float] = Field(default_factory=dict)
-    """Another alpha for layers whose path ends with, or matches, the key."""
-    layers: tuple[int, ...] | None = None
-    """Only these decoder layers, counted from 0."""
-    use_rslora: bool = False
-    """Rank-stabilised scaling (arXiv 2312.03732)."""
-    use_dora: bool = False
-    """Weight-decomposed adaptation (arXiv 2402.09353): slower, better at low ranks."""
-    init_lora_weights: Literal["default", "gaussian"] = "default"
-    """How the adapter begins: both (Kaiming and zero, normal and zero) begin as no change. PEFT's
-    initializations that change the base weights (PiSSA, OLoRA) are not offered: the base that the
-    adapter is merged into would not be the one it was trained over."""
-    bias: Literal["none", "all", "lora_only"] = "none"
-    """Which bias vectors are trained."""
 
 
 class Training(Frozen):
@@ -118,14 +101,19 @@ class Training(Frozen):
     scheduler_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     """Further arguments of the scheduler, e.g. ``{num_cycles = 2}``, ``{min_lr_rate = 0.1}``."""
     warmup_ratio: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the steps with rising learning rate; 0.06 where ``warmup_steps`` is not given."""
+    """Share of the steps with rising learning rate; 0.06 where ``warmup_steps`` is not given. The
+    schedulers ``constant``, ``reduce_lr_on_plateau`` and ``greedy`` have no such steps."""
     warmup_steps: int | None = Field(default=None, ge=0)
     optimizer: Optimizer = "adamw_torch"
+    """A ``paged_`` one is the same without paging where there is no GPU."""
+    optimizer_kwargs: dict[str, bool | int | float] = Field(default_factory=dict)
+    """Further arguments of the optimizer, e.g. ``{momentum = 0.9}`` of ``sgd``."""
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.999, ge=0, lt=1)
     adam_epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Longer gradients are cut to this norm; 0 cuts none."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     neftune_alpha: float | None = Field(default=None, gt=0)
     """Noise on the embeddings while training (NEFTune, arXiv 2310.05914)."""
@@ -138,16 +126,36 @@ class Training(Frozen):
     its own: less padding."""
     group_by_length: bool = False
     """Batch rows of similar length: less padding, less random order."""
+    shuffle: bool = True
+    """Train on the rows in a new random order each epoch, else in the order of the data."""
+    drop_last: bool = False
+    """Leave out the last batch of an epoch where it is not full."""
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    """Seed of initialization and dropout; the build's seed where not given."""
     data_seed: int | None = None
-    """Seed of the row order; the build's seed where not given."""
+    """Seed of the row order; ``seed`` where not given."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass: ``auto`` is fp32 on a CPU, bf16 (fp16 on old ones) on a
     GPU."""
-    eval_steps: int | None = Field(default=None, ge=1)
-    """Measure the validation loss every so many steps; once per epoch where not given."""
+    tf32: bool = False
+    """Let GPUs that can (NVIDIA Ampere and later) round fp32 factors of a product to 10 bits of
+    mantissa: faster, less exact."""
+    eval_steps: Interval | None = None
+    """Measure the validation loss every so many steps, or so large a share of all steps; once per
+    epoch where not given. It is measured after the last step in any case."""
+    eval_delay: float = Field(default=0, ge=0)
+    """Measure no validation loss in the first so many epochs (with ``eval_steps``: steps)."""
+    eval_on_start: bool = False
+    """Measure the validation loss before the first step too: the base's, which is not kept."""
+    logging_steps: Interval | Literal["epoch"] | None = None
+    """Points of the training loss curve: one every so many steps, or so large a share of all steps,
+    or per epoch; about 50 in all where not given. Each is the mean since the one before."""
+    logging_first_step: bool = False
+    """Make the first step a point too."""
     keep: Literal["best", "last"] | None = None
     """Keep the weights with the lowest validation loss or the last ones; ``best`` where there is
-    a validation split."""
+    a validation part of its own. Where the validation loss is measured on the held-out part,
+    ``last``: what a checkpoint was chosen by is no longer unseen."""
     early_stopping_patience: int | None = Field(default=None, ge=1)
     """Stop after so many measurements without a lower validation loss."""
     early_stopping_threshold: float = Field(default=0.0, ge=0)
@@ -163,6 +171,20 @@ class Training(Frozen):
             raise ValueError("warmup_steps is more than max_steps")
         if self.packing and self.group_by_length:
             raise ValueError("packing already fills the sequences; remove group_by_length")
+        if self.group_by_length and not self.shuffle:
+            raise ValueError("group_by_length makes an order of its own; remove shuffle = false")
+        return self
+
+    @model_validator(mode="after")
+    def _arguments_are_read(self) -> Self:
+        if self.scheduler_kwargs and self.scheduler in _FIXED_SCHEDULERS:
+            raise ValueError(f"the scheduler {self.scheduler} takes no scheduler_kwargs")
+        known = _OPTIMIZER_ARGUMENTS.get(self.optimizer, ())
+        if unknown := sorted(self.optimizer_kwargs.keys() - set(known)):
+            takes = ", ".join(known) or "none"
+            raise ValueError(
+                f"optimizer_kwargs: {self.optimizer} takes no {unknown[0]} (it takes: {takes})"
+            )
         return self
 
     def problems_with(self, spec: DataSpec) -> list[str]:
@@ -173,41 +195,88 @@ class Training(Frozen):
                 f"max_length {self.max_length} is less than sequences.length "
                 f"{sequences.length}, which is what counts; raise it"
             ]
-        if spec.validates:
+        if _validated_on(spec) is not None:
             return []
-        needs = []
-        if self.keep == "best":
-            needs.append('keep = "best"')
-        if self.early_stopping_patience is not None:
-            needs.append("early_stopping_patience")
-        if self.eval_steps is not None:
-            needs.append("eval_steps")
-        return [f"{name} needs a validation split; set split.validation above 0" for name in needs]
+        needs = {
+            'keep = "best"': self.keep == "best",
+            "early_stopping_patience": self.early_stopping_patience is not None,
+            "eval_steps": self.eval_steps is not None,
+            "eval_delay": self.eval_delay > 0,
+            "eval_on_start": self.eval_on_start,
+            f'scheduler = "{self.scheduler}"': self.scheduler in _MEASURING_SCHEDULERS,
+        }
+        return [
+            f"{name} needs a validation split; set split.validation above 0"
+            for name, needed in needs.items()
+            if needed
+        ]
+
+    def keeps_best(self, spec: DataSpec) -> bool:
+        """Return whether the weights with the lowest validation loss are kept."""
+        validated_on = _validated_on(spec)
+        if self.keep is None:
+            return validated_on == "validation"
+        return self.keep == "best" and validated_on is not None
+
+    def chosen_by(self, spec: DataSpec) -> Literal["validation", "eval"] | None:
+        """Return the part whose loss has a say in which weights come out; ``None`` if none has."""
+        chooses = (
+            self.keeps_best(spec)
+            or self.early_stopping_patience is not None
+            or self.scheduler in _MEASURING_SCHEDULERS
+        )
+        return _validated_on(spec) if chooses else None
 
 
-class LoraParams(AdapterShape, Training, ModelLoading):
+def _validated_on(spec: DataSpec) -> Literal["validation", "eval"] | None:
+    """Return the part that the validation loss is measured on: one of its own, or the held-out."""
+    if spec.validation_data is not None:
+        return "eval" if spec.validation_data == spec.held_out else "validation"
+    if spec.split.validation == "eval":
+        return "eval"
+    return "validation" if spec.split.validation > 0 else None
+
+
+class FinetuneParams(AdapterShape, Training, ModelLoading):
+    """What every fine-tuning pass knows: its adapter, its training loop, its base."""
+
+    def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization | None:
+        """Return how the base is quantized while training; ``None`` for a float base."""
+        del weights_dtype
+        return None
+
+    def multiplied_in(self, precision: str) -> str:
+        """Return the number format that quantized weights are multiplied in."""
+        return precision
+
+
+class LoraParams(LoraShape, FinetuneParams):
     """Fine-tuning with a low-rank adapter. The defaults suit a few hundred to a few thousand short
     rows."""
 
-    @model_validator(mode="after")
-    def _combinations(self) -> Self:
-        if self.layers is not None and (
-            isinstance(self.target_modules, str) and self.target_modules != "all-linear"
-        ):
-            raise ValueError("layers needs target_modules as names; put the layer into the regex")
-        if isinstance(self.target_modules, tuple) and not self.target_modules:
-            raise ValueError("target_modules is empty: nothing would be trained")
-        both = set(self.modules_to_save or ()) & set(
-            self.target_modules if isinstance(self.target_modules, tuple) else ()
-        )
-        if both:
-            raise ValueError(
-                f"{', '.join(sorted(both))} in both target_modules and modules_to_save"
-            )
-        return self
+
+class LohaParams(LohaShape, FinetuneParams):
+    """Fine-tuning with a low-rank Hadamard product adapter (LoHa, arXiv 2108.06098)."""
 
 
-class QloraParams(LoraParams):
+class LokrParams(LokrShape, FinetuneParams):
+    """Fine-tuning with a Kronecker product adapter (LoKr, arXiv 2309.14859)."""
+
+
+class FourBitParams(FinetuneParams):
+    """A base that is quantized to 4 bits while training."""
+
+    compute_dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format the 4-bit weights are multiplied in; ``auto`` follows ``precision``."""
+    skip_modules: tuple[str, ...] = ("lm_head",)
+    """Layers that are not quantized."""
+
+    def multiplied_in(self, precision: str) -> str:
+        """Return ``compute_dtype``, resolved."""
+        return precision if self.compute_dtype == "auto" else self.compute_dtype
+
+
+class QloraParams(LoraShape, FourBitParams):
     """Fine-tuning with an adapter over a base that is quantized to 4 bits (QLoRA, arXiv
     2305.14314)."""
 
@@ -215,18 +284,42 @@ class QloraParams(LoraParams):
     """4-bit number format of the base while training."""
     double_quant: bool = True
     """Quantize the quantization scales too: about 0.4 bit less per weight."""
-    compute_dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format the 4-bit weights are multiplied in; ``auto`` follows ``precision``."""
-    skip_modules: tuple[str, ...] = ("lm_head",)
-    """Layers that are not quantized."""
+
+    def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization:
+        """Return the format that bitsandbytes loads the base in."""
+        return BaseQuantization(
+            quant_type=self.quant_type,
+            double_quant=self.double_quant,
+            skip_modules=self.skip_modules,
+            weights_dtype=weights_dtype,
+        )
+
+
+class LoftqParams(LowRankShape, FourBitParams):
+    """Fine-tuning with an adapter that begins as what quantizing the base to 4 bits (NF4) loses
+    (LoftQ, arXiv 2310.08659)."""
+
+    loftq_iter: int = Field(default=1, ge=1)
+    """How often quantized base and adapter are fitted to the weights in turn."""
+
+    def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization:
+        """Return the format of the base, and how often it is fitted."""
+        return BaseQuantization(
+            quant_type="nf4",
+            double_quant=False,
+            skip_modules=self.skip_modules,
+            weights_dtype=weights_dtype,
+            loftq=Loftq(iterations=self.loftq_iter),
+        )
 
 
 class MergeParams(ModelLoading):
     """Into what, and in which number format."""
 
     into: Literal["auto", "original", "dequantized"] = "auto"
-    """Base of a QLoRA adapter: ``dequantized`` are the weights it was trained over (the loss stays
-    as measured), ``original`` those before quantization. ``auto`` is ``dequantized`` for QLoRA,
-    ``original`` for LoRA."""
+    """Base of an adapter trained over a 4-bit base: ``dequantized`` are the weights it was trained
+    over (the loss stays as measured), ``original`` those before quantization (of QLoRA; a LoftQ
+    adapter makes up for what quantization lost and fits no other base). ``auto`` is
+    ``dequantized`` for these, ``original`` for all others."""
     dtype: Literal["base", "fp32", "bf16", "fp16"] = "base"
     """Number format of the merged weights; the merge itself is in fp32."""

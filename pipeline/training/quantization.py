@@ -1,21 +1,32 @@
-"""How a base is quantized while a QLoRA adapter is trained, and the weights that leaves."""
+"""How a base is quantized while an adapter is trained over it, and the weights that leaves."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline.model import Frozen
 from pipeline.passes.base import StepError
+from pipeline.training.loftq import fitted
 
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig
 
 BASE_QUANTIZATION_FILE = "base_quantization.json"
-"""Beside a QLoRA adapter: a :class:`BaseQuantization`."""
+"""Beside an adapter that was trained over a 4-bit base: a :class:`BaseQuantization`."""
+
+WeightsDtype = Literal["float32", "bfloat16", "float16"]
+
+
+class Loftq(Frozen):
+    """How base and adapter were fitted to the weights before training."""
+
+    iterations: int = Field(ge=1)
+    ranks: dict[str, int] = Field(default_factory=dict)
+    """Rank of the adapter per fitted layer."""
 
 
 class BaseQuantization(Frozen):
@@ -24,8 +35,10 @@ class BaseQuantization(Frozen):
     quant_type: Literal["nf4", "fp4"]
     double_quant: bool
     skip_modules: tuple[str, ...] = ()
-    weights_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    weights_dtype: WeightsDtype = "float32"
     """Number format of the weights that were quantized."""
+    loftq: Loftq | None = None
+    """Where what was quantized is not the weights alone."""
 
     def config(self, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
         """Return what transformers loads a model with."""
@@ -58,8 +71,6 @@ class BaseQuantization(Frozen):
 
         Returns how many were. ``model`` is the original base; its weights keep their format.
         """
-        import torch
-        from bitsandbytes.functional import dequantize_4bit, quantize_4bit
         from torch import nn
 
         count = 0
@@ -67,14 +78,26 @@ class BaseQuantization(Frozen):
             if not isinstance(module, nn.Linear) or self._skips(name):
                 continue
             weight = module.weight.data
-            packed, state = quantize_4bit(
-                weight.to(getattr(torch, self.weights_dtype)).contiguous(),
-                compress_statistics=self.double_quant,
-                quant_type=self.quant_type,
-            )
-            module.weight.data = dequantize_4bit(packed, state).to(weight.dtype).view_as(weight)
+            module.weight.data = self.again(self._quantized_of(name, weight)).to(weight.dtype)
             count += 1
         return count
+
+    def as_quantized(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``weight`` in the number format that is quantized."""
+        import torch
+
+        return weight.to(getattr(torch, self.weights_dtype)).contiguous()
+
+    def again(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``weight`` after quantizing and dequantizing, in ``weights_dtype``."""
+        from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+        packed, state = quantize_4bit(
+            self.as_quantized(weight),
+            compress_statistics=self.double_quant,
+            quant_type=self.quant_type,
+        )
+        return dequantize_4bit(packed, state).view_as(weight)
 
     def save(self, folder: Path) -> None:
         """Write :data:`BASE_QUANTIZATION_FILE` into ``folder``."""
@@ -90,6 +113,13 @@ class BaseQuantization(Frozen):
             return cls.model_validate_json(path.read_text("utf-8"))
         except ValidationError as error:
             raise StepError(f"{path.name} of the adapter is broken: {error}") from error
+
+    def _quantized_of(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+        """Return what of the layer ``name`` was quantized: ``weight``, or what LoftQ made of it."""
+        if self.loftq is None or name not in self.loftq.ranks:
+            return weight
+        original = self.as_quantized(weight)
+        return fitted(original, self.loftq.ranks[name], self.loftq.iterations, self.again)
 
     def _skips(self, name: str) -> bool:
         return any(name == skip or name.endswith("." + skip) for skip in self.skip_modules)

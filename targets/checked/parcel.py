@@ -3,8 +3,10 @@
 ::
 
     checks.json     the check steps, and the digests of the artifact's files
-    inputs/ROLE/    answers and logits of the models it is held against
+    inputs/NAME/    answers, logits and times of the models it is held against, under the names of
+                    the steps that made them, and the user's scripts
     data/NAME/      the files of the data set, and of those that are parts of it
+    code/CHECK/     the code of a check of the user's own
 """
 
 from __future__ import annotations
@@ -94,15 +96,27 @@ def _portable(step: Step, results: Mapping[str, StepResult]) -> Step:
     """Return ``step`` with its inputs as they lie beside the artifact."""
     inputs: dict[str, StepInput | SourceInput] = {}
     for role, source in step.inputs.items():
-        if role in _LEFT_BEHIND or not isinstance(source, StepInput):
+        if role in _LEFT_BEHIND:
             continue
-        ref = PathRef(root=ROOT, path=f"inputs/{role}")
+        ref = PathRef(root=ROOT, path=_place(source))
+        if not isinstance(source, StepInput):
+            inputs[role] = source.model_copy(update={"ref": ref})
+            continue
         if role == "artifact":
             ref = PathRef(root=ARTIFACT_ROOT)
         metrics = results[source.step].metrics
         inputs[role] = SourceInput(ref=ref, digest=source.key, metrics=metrics)
     data = None if step.data is None else _portable_data(step.data)
-    return step.model_copy(update={"inputs": inputs, "data": data, "absent_device": ""})
+    code = step.code
+    if code is not None:
+        code = SourceInput(ref=_code_ref(step), digest=code.digest)
+    return step.model_copy(
+        update={"inputs": inputs, "data": data, "code": code, "absent_device": ""}
+    )
+
+
+def _code_ref(step: Step) -> PathRef:
+    return PathRef(root=ROOT, path=f"code/{step.name}")
 
 
 def _portable_data(data: DataInput) -> DataInput:
@@ -130,21 +144,22 @@ def _file_name(data: DataInput, number: int) -> str:
 def _pack_inputs(
     fresh: Path, step: Step, plan: BuildPlan, output: Callable[[StepInput], Path]
 ) -> None:
+    mounts = {mount.root: mount.source for mount in plan.mounts}
     for role, source in step.inputs.items():
-        place = fresh / "inputs" / role
+        place = fresh / _place(source)
         if role in _LEFT_BEHIND | {"artifact"} or place.exists():
             continue
         if isinstance(source, StepInput):
             link_tree(output(source), place)
-    mounts = {mount.root: mount.source for mount in plan.mounts}
+        else:
+            _copy(mounts[source.ref.root], place)
+    if step.code is not None:
+        _copy(mounts[step.code.ref.root], fresh / _code_ref(step).path)
     for data in step.data.all() if step.data is not None else ():
         for number, row in enumerate(data.rows):
             place = fresh / "data" / data.name / _file_name(data, number)
-            if place.exists():
-                continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            # A copy: the user's own file may be edited in place.
-            shutil.copyfile(_data_file(row, mounts, output), place)
+            if not place.exists():
+                _copy(_data_file(row, mounts, output), place)
 
 
 def _data_file(
@@ -153,3 +168,19 @@ def _data_file(
     if isinstance(row, StepInput):
         return output(row) / ROWS_FILE
     return mounts[row.ref.root]
+
+
+def _place(source: StepInput | SourceInput) -> str:
+    """Return where an input lies in the folder. Its role is no name: two checks may differ."""
+    if isinstance(source, StepInput):
+        return f"inputs/{source.step}"
+    return f"inputs/{source.ref.root}/{source.ref.path}".rstrip("/")
+
+
+def _copy(source: Path, place: Path) -> None:
+    """Copy a file or folder of the user's, who may edit it in place."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, place)
+    else:
+        shutil.copyfile(source, place)

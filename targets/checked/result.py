@@ -30,6 +30,7 @@ class Checked(Frozen):
     checks: tuple[Verdict, ...]
     latency: dict[str, JsonValue] = Field(default_factory=dict)
     quality: dict[str, JsonValue] = Field(default_factory=dict)
+    figures: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 def read_checked(file: Path) -> Checked:
@@ -72,7 +73,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
         _better(verdict, found.get(verdict.name))
         for verdict in built
         # What stood in for a check that could not run at all has no place where it could.
-        if not (checked.where.device and verdict.name == USABLE) or verdict.name in found
+        if not (checked.where.device and _stands_in(verdict)) or verdict.name in found
     ]
     known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
@@ -82,10 +83,16 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
             "status": overall(verdict.status for verdict in verdicts),
             "latency": checked.latency or report.latency,
             "quality": _quality(report, checked),
+            "figures": {**report.figures, **(checked.figures if checked.where.device else {})},
             "checked": checked.where,
             "checks_as_built": built,
         }
     )
+
+
+def _stands_in(verdict: Verdict) -> bool:
+    """Return whether a verdict is of a whole check, one under a name of its own included."""
+    return verdict.name.rpartition(".")[2] == USABLE
 
 
 def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:

@@ -16,7 +16,7 @@ from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
 from targets.checked.result import Checked, other_bytes
 from targets.errors import CheckFailed
 from targets.place import Place
-from targets.report.compose import evidence
+from targets.report.compose import evidence, figures_of, verdicts_of
 from targets.report.dist import MODEL_DIR
 from targets.report.model import CheckedReport
 from targets.runtimes.runtime import Mount, RunRequest, Runtime
@@ -92,7 +92,8 @@ def run_checks(
             toolchain=place.toolchain.digest,
             at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         ),
-        checks=tuple(verdict for result in results for verdict in result.verdicts),
+        checks=verdicts_of(results),
         latency=evidence(results, "latency"),
         quality=evidence(results, "quality"),
+        figures=figures_of(results),
     )

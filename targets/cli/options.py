@@ -13,9 +13,14 @@ from rich.console import Console
 
 from targets.cache import Cache
 from targets.config.documents import read_documents
-from targets.config.load import LoadedConfig, Overrides, load_document
+from targets.config.load import (
+    LoadedConfig,
+    Overrides,
+    config_needs_its_system,
+    load_document,
+)
 from targets.config.olive.systems import LOCAL
-from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.errors import ConfigError, Problem
 from targets.place import Place, building_place, default_host
 from targets.runtimes.platform import Choice, platform_for
 from targets.target import load_target
@@ -203,11 +208,7 @@ def require_system(requests: Iterable[Request]) -> None:
     for request in requests:
         system = request.loaded.config.system
         if system is not None:
-            raise EnvironmentUnable(
-                f"the system '{system.name}' is the compute {system.compute} of Azure ML, "
-                "which cannot be reached from here yet",
-                "run the same chain on this machine with `--system local`",
-            )
+            raise config_needs_its_system(system)
 
 
 def open_cache(folder: Path | None) -> Cache:

@@ -17,6 +17,7 @@ from pipeline.checks.base import BaseCheck
 from pipeline.config.schema import BuildConfig
 from pipeline.passes.base import BasePass
 from pipeline.registry import check_types, load_check, load_pass, pass_types
+from pipeline.scripts.steps import OWN_TYPE
 from targets.config.steps import DECIDED_ELSEWHERE
 from targets.target import target_names
 
@@ -91,18 +92,34 @@ def _tables(kind: str, names: Iterable[str]) -> Schema:
     return {
         "properties": {name: _reference(f"{kind}-{name}") for name in names},
         "additionalProperties": {
-            "oneOf": [_also(f"{kind}-{name}", {"required": ["type"]}) for name in names]
+            "oneOf": [
+                *(_also(f"{kind}-{name}", {"required": ["type"]}) for name in names),
+                _own(kind),
+            ]
         },
     }
 
 
 def _overlays(kind: str, names: Iterable[str]) -> Schema:
-    """Return tables of parameters laid over others, which have told their type already."""
+    """Return tables of parameters laid over others, which have told their type already.
+
+    A name that is no type may be that of a pass or check of the user's own.
+    """
     untyped = {"not": {"required": ["type"]}}
     return {
         "properties": {name: _also(f"{kind}-{name}", untyped) for name in names},
-        "additionalProperties": {"anyOf": [_also(f"{kind}-{name}", untyped) for name in names]},
+        "additionalProperties": {"type": "object", **untyped},
     }
+
+
+def _own(kind: str) -> Schema:
+    """Return the table of a pass or check of the user's own, whose parameters only its code tells.
+
+    A class and its ``Params`` say them; the build checks them.
+    """
+    described = f"A {kind} of one's own: `PATH/TO/FILE.py:CLASS`, relative to the config."
+    name = {"type": "string", "pattern": OWN_TYPE, "description": described}
+    return {"type": "object", "properties": {"type": name}, "required": ["type"]}
 
 
 def _reference(name: str) -> Schema:

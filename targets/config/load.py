@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.config.schema import HUB_PREFIX, BuildConfig
+from pipeline.config.schema import AZURE_PREFIX, HUB_PREFIX, AzureMLSystem, BuildConfig
 from pipeline.data.check import check_rows
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
@@ -17,12 +17,12 @@ from pipeline.suggest import did_you_mean
 from targets.config.data import main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
-from targets.config.model_folder import model_folder_problems
+from targets.config.model_folder import checkpoint_folder, model_folder_problems
 from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
-from targets.config.steps import Chain, ChainReader
-from targets.errors import ConfigError, Problem
+from targets.config.steps import Chain, ChainReader, CheckCall, PassCall
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.target import Target, load_target, target_names
 
 DEFAULT_TARGET = "cpu"
@@ -103,11 +103,26 @@ def load_document(
     loader = _Loader(file, config, places, overrides, whole=not problems)
     loaded = loader.load(_chosen(config, targets, loader))
     if problems or loader.problems:
-        raise ConfigError(list(dict.fromkeys([*problems, *loader.problems])))
+        found = [*problems, *loader.problems, *loader.unreachable]
+        raise ConfigError(list(dict.fromkeys(found)))
+    if loader.unreachable and config.system is not None:
+        raise config_needs_its_system(config.system)
+    if loader.unreachable:
+        raise ConfigError(loader.unreachable)
     exact = _pinned(config)
     if exact == config:
         return loaded
     return _Loader(file, exact, places, overrides).load(_chosen(exact, targets, loader))
+
+
+def config_needs_its_system(system: AzureMLSystem) -> EnvironmentUnable:
+    """Return the error of a build for a system that is out of reach."""
+    return EnvironmentUnable(
+        f"the system '{system.name}' is the compute {system.compute} of Azure ML, "
+        "which cannot be reached from here yet",
+        "run the same chain on this machine with `--system local`; `--data NAME=PATH` and "
+        "`--model PATH` give it local copies of what lies in Azure ML",
+    )
 
 
 def _chosen(
@@ -159,6 +174,8 @@ class _Loader:
         self._overrides = overrides
         self._whole = whole
         self.problems: list[Problem] = []
+        self.unreachable: list[Problem] = []
+        """Model and data sets that lie in Azure ML, and that no local copy stands in for."""
 
     def require_targets(self, names: Sequence[str]) -> None:
         """Note a problem for each of ``default_targets`` that does not exist."""
@@ -200,9 +217,13 @@ class _Loader:
         return chains
 
     def _sources(self, chain: Chain) -> None:
-        calls = [call for call in (chain.source, *chain.passes) if call]
-        for call in calls:
-            prefix = ("model", "pretrain") if call is chain.source else ("passes", call.name)
+        calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
+            *((("passes", call.name), call) for call in chain.passes),
+            *((("checks", call.name), call) for call in chain.checks),
+        ]
+        if chain.source is not None:
+            calls.append((("model", "pretrain"), chain.source))
+        for prefix, call in calls:
             for key in call.implementation.sources:
                 path = call.params[key]
                 if path is not None and not (self._file.parent / str(path)).exists():
@@ -219,7 +240,10 @@ class _Loader:
             return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
             return None
-        folder = (self._file.parent / Path(model.source).expanduser()).absolute()
+        if model.source.startswith(AZURE_PREFIX):
+            self._in_azure(model.source, ("model", "source"), "--model PATH")
+            return None
+        folder = checkpoint_folder((self._file.parent / Path(model.source).expanduser()).absolute())
         for message, suggestion in model_folder_problems(folder, model.weights):
             self._problem(
                 message if str(folder) in message else f"'{folder}' is not a model: {message}",
@@ -251,6 +275,9 @@ class _Loader:
     def _files(self, name: str, spec: DataSpec) -> tuple[Path, ...]:
         found = []
         for file in spec.files:
+            if file.startswith(AZURE_PREFIX):
+                self._in_azure(file, ("data", name, "path"), f"--data {name}=PATH")
+                continue
             path = (self._file.parent / file).absolute()
             if path.is_file():
                 found.append(path)
@@ -258,6 +285,18 @@ class _Loader:
                 where = ("data", name, "path")
                 self._problem(f"there is no file '{path}'", where, self._relative)
         return tuple(found)
+
+    def _in_azure(self, address: str, path: tuple[str, ...], option: str) -> None:
+        message = f"'{address}' lies in Azure ML, which cannot be reached from here"
+        self.unreachable.append(
+            Problem(
+                message,
+                self._shown,
+                self._places.line(path),
+                self._places.key(path),
+                f"give a local copy with {option}",
+            )
+        )
 
     def _code(self, name: str, spec: DataSpec) -> None:
         """See that the script and its folder are there, and that the hub's name is one."""

@@ -11,6 +11,18 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _INDEX = "model.safetensors.index.json"
 
 
+_MLFLOW = ("data/model", "model")
+"""Where MLflow's transformers flavour keeps the checkpoint: with data and tokenizer, or alone."""
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """Return the folder with the checkpoint: inside ``folder``, if that is an MLflow model."""
+    if (folder / "MLmodel").is_file() and not (folder / "config.json").is_file():
+        inside = (folder / place for place in _MLFLOW)
+        return next((place for place in inside if (place / "config.json").is_file()), folder)
+    return folder
+
+
 def model_folder_problems(
     folder: Path, weights: Literal["safetensors", "any"]
 ) -> Iterator[tuple[str, str]]:

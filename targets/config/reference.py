@@ -59,6 +59,9 @@ class ReferencePage:
         yield f"## Checks\n\n{top['checks']['description']}\n"
         for name in check_types():
             yield from self._section(f"### `[checks.{name}]`", f"check-{name}", rf"checks\.{name}")
+        yield "### Goals of a check\n"
+        yield f"{self._definitions['Goal']['description']}\n"
+        yield self._keys(self._definitions["Goal"])
         yield from self._section(
             "## `[targets.NAME]`", "TargetTable", r"targets\.[^.]+\.passes\..+"
         )

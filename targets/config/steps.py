@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from pipeline.checks.base import BaseCheck
+from pipeline.checks.base import BaseCheck, Role
 from pipeline.config.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
+from pipeline.data.spec import DataSpec
 from pipeline.onnx.builder_options import resolve, wanted_options
 from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import BasePass, NeedsOfData, StepError
-from pipeline.registry import UnknownStepError, check_types, load_check, load_pass
+from pipeline.plan import ARTIFACT_WORDS, Kind
+from pipeline.registry import UnknownStepError, check_types, load_check, load_pass, pass_types
+from pipeline.scripts.steps import OwnStepError, OwnType, StepKind, own_type
 from pipeline.suggest import did_you_mean
 from targets.config.data import main_data
 from targets.config.hub import parse_hub_model
+from targets.config.own_steps import read_own
 from targets.config.places import Loc, Places
 from targets.config.problems import problems_of
 from targets.errors import Problem
 from targets.target import Target
 
 Json = dict[str, JsonValue]
+
+MERGE_FOR_CHECKS = "merge-for-checks"
+_RESERVED = {
+    *("pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference"),
+    MERGE_FOR_CHECKS,
+}
 
 # Decided in one place for the whole build; a pass that needs them is told.
 DECIDED_ELSEWHERE = {
@@ -41,6 +50,8 @@ class PassCall:
     type_name: str
     implementation: type[BasePass[Any]]
     params: Json
+    script: Path | None = None
+    """The Python file of a pass of the user's own."""
     network: bool = False
     """Whether this one needs the network, though its type does not."""
 
@@ -53,6 +64,15 @@ class CheckCall:
     type_name: str
     implementation: type[BaseCheck[Any]]
     params: Json
+    script: Path | None = None
+    """The Python file of a check of the user's own."""
+    timing: PassCall | None = None
+    """The pass that times the base model, where the check compares with it."""
+
+    def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
+        """Return what it reads of an artifact of this kind."""
+        params = self.implementation.Params.model_validate(self.params)
+        return self.implementation.needs_of(params, artifact)
 
 
 @dataclass(frozen=True)
@@ -66,7 +86,24 @@ class Chain:
     """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
     reference: PassCall | None
     """The pass that keeps the merged model's logits; ``None`` only where something is wrong."""
+    merging: PassCall | None
+    """The pass that merges an adapter with which the chain ends, to ask it something; ``None``
+    only where something is wrong."""
     checks: tuple[CheckCall, ...]
+
+    @property
+    def makes(self) -> Kind:
+        """Return what the chain ends with."""
+        return self.passes[-1].implementation.produces
+
+
+@dataclass(frozen=True)
+class _Implementation:
+    """The class of a pass or check, and the file it was found in if it is the user's own."""
+
+    type_name: str
+    step: Any
+    script: Path | None
 
 
 class ChainReader:
@@ -94,20 +131,23 @@ class ChainReader:
             if (call := self._pass(name, table, ("passes", name)))
         )
         reference = self._pass("reference", StepTable(), ("passes", "reference"))
+        merging = self._pass(MERGE_FOR_CHECKS, StepTable(type="merge"), ("passes",))
         evaluation = None
         if self._data is not None and self._data.holds_out:
             evaluation = self._pass(
                 "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
             )
         self._targets_overrides()
-        chain = Chain(self._source(), passes, evaluation, reference, self._checks())
+        chain = Chain(self._source(), passes, evaluation, reference, merging, self._checks())
         if whole and len(passes) == len(config.passes):
             self._wiring(chain)
         return chain
 
     def _wiring(self, chain: Chain) -> None:
-        """See that every pass finds what it consumes, and that names are told apart."""
+        """See that every pass finds what it consumes, that none works in vain, and that names are
+        told apart."""
         made = {"checkpoint"}
+        unused: dict[Kind, PassCall] = {}
         for call in chain.passes:
             path = ("passes", call.name)
             if call.implementation.uses_data and self._data is None:
@@ -117,13 +157,34 @@ class ChainReader:
             for role, kind in call.implementation.consumes.items():
                 if kind not in made:
                     self._problem(f"no pass before it makes its {role} (of kind {kind})", path)
-            made.add(call.implementation.produces)
-            if call.name in {"pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference"}:
+                unused.pop(kind, None)
+            produces = call.implementation.produces
+            if produces in unused:
+                self._in_vain(unused[produces], chain)
+            made.add(produces)
+            unused[produces] = call
+            if call.name in _RESERVED:
                 self._problem("this name is used by a built-in step", path)
-        if "onnx" not in made:
-            self._problem("no pass makes an ONNX artifact", ("passes",), "add model_builder")
+        for call in unused.values():
+            if call is not chain.passes[-1]:
+                self._in_vain(call, chain)
+        timings = {call.timing.name for call in chain.checks if call.timing is not None}
+        for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
+            for name in timings & {call.name for call in calls}:
+                self._problem("this name is used by a built-in step", (table, name))
         for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
             self._problem("a pass has the same name", ("checks", name))
+
+    def _in_vain(self, call: PassCall, chain: Chain) -> None:
+        """Say that what a pass makes is neither used nor the artifact."""
+        produces = call.implementation.produces
+        following = chain.passes[chain.passes.index(call) + 1].name
+        advice = f"the artifact is what the last pass makes: put '{call.name}' there"
+        if produces == "adapter":
+            advice = f"add merge before {following}"
+        what = ARTIFACT_WORDS[produces].partition(" ")[2]
+        message = f"the {what} made by '{call.name}' is not used by any later pass"
+        self._problem(message, ("passes", call.name), advice)
 
     def _source(self) -> PassCall | None:
         model = self._config.model
@@ -144,11 +205,11 @@ class ChainReader:
 
     def _pass(self, name: str, table: StepTable, path: Loc) -> PassCall | None:
         overrides = self._target_table().passes.get(name, {}) if path[0] == "passes" else {}
-        found = self._implementation(load_pass, name, table, path)
+        found = self._implementation("pass", name, table, path)
         if found is None:
             return None
-        type_name, implementation = found
-        builds = implementation.produces == "onnx"
+        implementation = found.step
+        builds = issubclass(implementation.Params, ModelBuilderParams)
         defaults = dict(self._target.builder_params()) if builds else {}
         params = self._params(implementation.Params, table.params, overrides, defaults, path)
         if params is None:
@@ -156,17 +217,18 @@ class ChainReader:
         if builds:
             self._check_precision(params.get("precision"), path)
             self._check_builder(ModelBuilderParams.model_validate(params), path)
-        return PassCall(name, type_name, implementation, params)
+        return PassCall(name, found.type_name, implementation, params, found.script)
 
     def _checks(self) -> tuple[CheckCall, ...]:
         named = self._config.checks
-        tables = {**{name: StepTable() for name in check_types()}, **named}
+        unasked = (name for name in check_types() if load_check(name).unasked)
+        tables = {**{name: StepTable() for name in unasked}, **named}
         calls = []
         for name, table in tables.items():
-            found = self._implementation(load_check, name, table, ("checks", name))
+            found = self._implementation("check", name, table, ("checks", name))
             if found is None:
                 continue
-            type_name, implementation = found
+            implementation = found.step
             if implementation.uses_data and self._data is None and name not in named:
                 continue
             if implementation.asks_held_out and not (self._data and self._data.holds_out):
@@ -175,23 +237,64 @@ class ChainReader:
                     self._problem(said, ("checks", name), "raise split.eval, or remove the check")
                 continue
             overrides = self._target_table().checks.get(name, {})
-            defaults = {**self._config.evaluation, **self._target.limits}
+            limits = {**table.params, **overrides}.get("target_limits", True)
+            defaults: Json = {}
+            if found.script is None:
+                defaults = {**self._config.evaluation, **(self._target.limits if limits else {})}
             params = self._params(
                 implementation.Params, table.params, overrides, defaults, ("checks", name)
             )
             if params is not None:
-                calls.append(CheckCall(name, type_name, implementation, params))
+                call = CheckCall(name, found.type_name, implementation, params, found.script)
+                calls.append(replace(call, timing=self._timing(call)))
         return tuple(calls)
 
-    def _implementation(
-        self, load: Callable[[str], Any], name: str, table: StepTable, path: Loc
-    ) -> tuple[str, Any] | None:
-        type_name = table.type or name
-        try:
-            return type_name, load(type_name)
-        except UnknownStepError as error:
-            self._problem(str(error), path)
+    def _timing(self, call: CheckCall) -> PassCall | None:
+        """Return the pass that times the base model for a check, if it needs it."""
+        if "base_timing" not in call.needs():
             return None
+        checked = call.implementation.Params.model_validate(call.params)
+        work = call.implementation.timing_of(checked)
+        table = StepTable.model_validate({"type": "time_base", **work})
+        return self._pass(f"time-base-{call.name}", table, ("checks", call.name))
+
+    def _implementation(
+        self, kind: StepKind, name: str, table: StepTable, path: Loc
+    ) -> _Implementation | None:
+        type_name = table.type or name
+        own = own_type(type_name)
+        if own is not None:
+            return self._own(kind, name, own, path)
+        try:
+            load = load_pass if kind == "pass" else load_check
+            return _Implementation(type_name, load(type_name), None)
+        except UnknownStepError as error:
+            place = path if table.type is None else (*path, "type")
+            advice = f"one of your own is PATH/TO/FILE.py:CLASS, not '{type_name}'"
+            self._problem(str(error), place, advice if ".py" in type_name else "")
+            return None
+
+    def _own(self, kind: StepKind, name: str, own: OwnType, path: Loc) -> _Implementation | None:
+        """Return a pass or check of the user's own, or say what is wrong with it."""
+        place = (*path, "type")
+        if name in (pass_types() if kind == "pass" else check_types()):
+            self._problem(f"'{name}' is a built-in {kind}", path, "give yours another name")
+            return None
+        folder = self._file.parent.absolute()
+        script = folder / Path(own.file).expanduser()
+        if not script.is_file():
+            self._problem(
+                f"there is no file '{own.file}'", place, f"paths are relative to {folder}"
+            )
+            return None
+        try:
+            return _Implementation(f"{script.name}:{own.name}", read_own(kind, script, own), script)
+        except OwnStepError as error:
+            for problem in error.problems:
+                self._problem(problem, place, error.hint)
+        except StepError as error:
+            self._problem(str(error), place, error.hint)
+        return None
 
     def _params(
         self, model: type[BaseModel], own: Json, overrides: Json, defaults: Json, path: Loc
@@ -223,10 +326,17 @@ class ChainReader:
                 lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
             )
             return None
-        if self._data is not None and isinstance(checked, NeedsOfData):
-            for problem in checked.problems_with(self._data):
+        data = self._measured if path[0] == "checks" else self._data
+        if data is not None and isinstance(checked, NeedsOfData):
+            for problem in checked.problems_with(data):
                 self._problem(problem, path)
         return checked.model_dump(mode="json")
+
+    @property
+    def _measured(self) -> DataSpec | None:
+        """Return the data set that checks ask from: the held-out one, where there is one."""
+        held_out = None if self._data is None else self._data.held_out
+        return self._config.data.get(held_out, self._data) if held_out else self._data
 
     def _check_precision(self, precision: JsonValue, path: Loc) -> None:
         allowed = self._target.precision.allowed

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.plan import ARTIFACT_WORDS
 from pipeline.result import Verdict
 from targets.report.figures import percent, size, verdict_limit, verdict_value
 from targets.report.model import Report
@@ -21,6 +22,21 @@ _MARKS = {"passed": "✓", "failed": "✗", "unverified": "?"}
 def print_summary(console: Console, report: Report, folder: Path, seconds: float) -> None:
     """Show the verdicts of ``report``, its figures, and the folder of the artifact."""
     console.print()
+    if report.checks:
+        console.print(_table(report))
+    else:
+        console.print(f"no check applies to {ARTIFACT_WORDS[report.artifact]}: nothing is verified")
+    for line in _figures(report):
+        console.print(line, highlight=False)
+    style = _STYLES[report.status]
+    console.print(
+        f"[{style} bold]{report.status}[/]  {escape(str(folder / 'model'))}  in {seconds:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("check", no_wrap=True)
@@ -34,15 +50,7 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
     if proofs:
         names = ", ".join(verdict.name for verdict in proofs)
         table.add_row("[green]✓[/]", f"{len(proofs)} proofs", "hold", "", f"[dim]{names}[/]")
-    console.print(table)
-    for line in _figures(report):
-        console.print(line, highlight=False)
-    style = _STYLES[report.status]
-    console.print(
-        f"[{style} bold]{report.status}[/]  {escape(str(folder / 'model'))}  in {seconds:.1f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
+    return table
 
 
 def _is_proof(verdict: Verdict) -> bool:
@@ -67,8 +75,10 @@ def _figures(report: Report) -> Iterator[str]:
         base, tuned, artifact = (
             percent(share) if isinstance(share, (int, float)) else "–" for share in shares
         )
+        built = f" → {report.target} {artifact}" if report.artifact == "onnx" else ""
         yield (
-            f"{quality.get('metric')}  base {base} → tuned {tuned} → {report.target} {artifact}"
+            f"{quality.get('metric')}  base {base} → tuned {tuned}{built}"
             f"  ({quality.get('samples')} held-out samples)"
         )
-    yield f"size  {size(report.size_bytes)}"
+    what = "" if report.artifact == "onnx" else f", {ARTIFACT_WORDS[report.artifact]}"
+    yield f"size  {size(report.size_bytes)}{what}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.plan import Step
+from pipeline.plan import Kind, Step
 from targets.cache import CachedStep
 from targets.runtimes.runtime import Mount
 
@@ -29,6 +29,7 @@ class BuildPlan:
     """The user's files that steps read."""
     artifact: str
     """Name of the step that makes the artifact."""
+    artifact_kind: Kind = "onnx"
     notes: tuple[str, ...] = ()
     """Decisions that the user must see, e.g. that remote code is trusted."""
 

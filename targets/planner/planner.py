@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from pipeline.code_digest import CodeDigests
 from pipeline.data.make import FILE, MODEL
 from pipeline.data.spec import DataSpec
-from pipeline.plan import DataInput, Kind, PathRef, SourceInput, Step, StepInput
+from pipeline.plan import ARTIFACT_WORDS, DataInput, Kind, PathRef, SourceInput, Step, StepInput
 from pipeline.registry import step_module
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
@@ -17,6 +18,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
+from targets.planner.own_code import copied_code
 from targets.planner.rows import rows_call
 from targets.runtimes.runtime import Mount
 
@@ -47,28 +49,31 @@ class Planner:
         self._data: DataInput | None = None
 
     def plan(self) -> BuildPlan:
-        """Return the plan. Reads the user's files to digest them; changes nothing."""
-        newest: dict[Kind, Input] = {}
+        """Return the plan. Reads the user's files to digest them; changes nothing but the cache."""
         if self._loaded.main_data is not None:
             self._data = self._data_input(self._loaded.main_data)
         base = self._base
-        newest["checkpoint"] = base
-        tuned = base
+        newest: dict[Kind, Input] = {"checkpoint": base}
+        built_from = base
         artifact = ""
         for call in self._chain.passes:
-            inputs = {role: newest[kind] for role, kind in call.implementation.consumes.items()}
+            consumed = call.implementation.consumes
+            inputs = {role: newest[kind] for role, kind in consumed.items()}
             produced = self._add_pass(call.name, call, inputs)
+            if "onnx" not in consumed.values():
+                built_from = newest["checkpoint"]
             newest[call.implementation.produces] = produced
-            if call.implementation.produces == "onnx":
-                artifact = call.name
-                tuned = newest["checkpoint"]
-        self._add_checks(base, tuned, newest["onnx"])
+            artifact = call.name
+        kind = self._chain.makes
+        tuned = built_from if kind == "onnx" else newest["checkpoint"]
+        self._add_checks(base, tuned, newest)
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
             steps=tuple(self._steps),
             mounts=tuple(self._mounts.values()),
             artifact=artifact,
+            artifact_kind=kind,
             notes=tuple(self._notes()),
         )
 
@@ -88,6 +93,7 @@ class Planner:
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
         sources = self._sources(name, call)
+        code = self._own_code(name, call)
         return self._add(
             Step(
                 name=name,
@@ -100,16 +106,26 @@ class Planner:
                 params=call.params,
                 inputs={**inputs, **sources},
                 data=self._data if call.implementation.uses_data else None,
+                code=code,
                 network=call.implementation.network or call.network,
             ),
-            step_module("pass", call.type_name),
             # A file is the same wherever it lies: its digest is in the key, not its path.
             unkeyed=frozenset(call.implementation.sources),
         )
 
-    def _add_checks(self, base: Input, tuned: Input, artifact: Input) -> None:
-        roles: dict[str, Input] = {"artifact": artifact, "model": tuned}
-        needed = {role for call in self._chain.checks for role in call.implementation.needs}
+    def _add_checks(self, base: Input, tuned: Input, newest: Mapping[Kind, Input]) -> None:
+        """Add the checks that can judge the artifact, and the passes that only they need.
+
+        ``tuned`` is the checkpoint that the artifact was made from.
+        """
+        kind = self._chain.makes
+        checks = [call for call in self._chain.checks if kind in call.implementation.accepts]
+        roles: dict[str, Input] = {"artifact": newest[kind], "model": tuned}
+        needed = {role for call in checks for role in call.needs(kind)}
+        if kind == "adapter" and needed & {"tuned_answers", "reference"}:
+            assert self._chain.merging is not None  # noqa: S101 - the loader saw to it
+            merged: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
+            tuned = self._add_pass(self._chain.merging.name, self._chain.merging, merged)
         evaluation = self._chain.evaluation
         if evaluation is not None:
             for role, checkpoint in (("base_answers", base), ("tuned_answers", tuned)):
@@ -119,11 +135,28 @@ class Planner:
         if self._chain.reference is not None and "reference" in needed:
             call = self._chain.reference
             roles["reference"] = self._add_pass(call.name, call, {"model": tuned})
-        for check in self._chain.checks:
-            self._add_check(check, roles)
+        timings = self._add_timings(base, checks)
+        for check in checks:
+            own = {"base_timing": timings[check.name]} if check.name in timings else {}
+            self._add_check(check, {**roles, **own})
+
+    def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
+        """Add the passes that time the base model, each once; return what each check gets."""
+        done: dict[str, Input] = {}
+        found = {}
+        for check in checks:
+            call = check.timing
+            if call is None:
+                continue
+            work = json.dumps(call.params, sort_keys=True)
+            if work not in done:
+                done[work] = self._add_pass(call.name, call, {"model": base})
+            found[check.name] = done[work]
+        return found
 
     def _add_check(self, call: CheckCall, roles: Mapping[str, Input]) -> None:
         toolchain = self._toolchains["target"]
+        sources = self._sources(call.name, call)
         self._add(
             Step(
                 name=call.name,
@@ -134,24 +167,25 @@ class Planner:
                 key="",
                 seed=self._loaded.config.seed,
                 params=call.params,
-                inputs={role: roles[role] for role in call.implementation.needs},
+                inputs={**{role: roles[role] for role in call.needs(self._chain.makes)}, **sources},
                 data=self._data if call.implementation.uses_data else None,
+                code=self._own_code(call.name, call),
                 absent_device=self._device.absence,
             ),
-            step_module("check", call.type_name),
+            unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if call.implementation.uses_device else None,
         )
 
     def _add(
         self,
         step: Step,
-        module: str,
         unkeyed: frozenset[str] = frozenset(),
         device: bool | None = None,
     ) -> StepInput:
+        code = step.code
         facts = facts_of(
             type_name=step.type,
-            code=self._code.digest(module),
+            code=code.digest if code else self._code.digest(step_module(step.kind, step.type)),
             params={k: v for k, v in step.params.items() if k not in unkeyed},
             inputs=step.inputs,
             data=step.data,
@@ -166,7 +200,7 @@ class Planner:
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
 
-    def _sources(self, name: str, call: PassCall) -> dict[str, SourceInput]:
+    def _sources(self, name: str, call: PassCall | CheckCall) -> dict[str, SourceInput]:
         """Return the user's files that ``call`` names, as inputs named like the parameters."""
         sources = {}
         for param in call.implementation.sources:
@@ -180,6 +214,15 @@ class Planner:
                 digest=self._cache.digests.tree(path),
             )
         return sources
+
+    def _own_code(self, name: str, call: PassCall | CheckCall) -> SourceInput | None:
+        """Return the code of a pass or check of the user's own."""
+        if call.script is None:
+            return None
+        digest, folder = copied_code(call.script, self._code, self._cache.root)
+        root = f"code@{name}"  # no name of a pass or a data set holds an @
+        self._mounts[root] = Mount(root, folder)
+        return SourceInput(ref=PathRef(root=root), digest=digest)
 
     def _data_input(self, name: str) -> DataInput:
         """Return the data set ``name`` with its parts, and plan the steps that make rows."""
@@ -216,7 +259,7 @@ class Planner:
             notes.append("trust_remote_code: Python code that comes with the model will run")
         if model.weights == "any":
             notes.append('weights = "any": pickled weights may run code when they are loaded')
-        return notes + self._notes_of_data()
+        return [*notes, *self._notes_of_data(), *self._notes_on_artifact()]
 
     def _notes_of_data(self) -> list[str]:
         if self._data is None:
@@ -229,6 +272,15 @@ class Planner:
                 "chat_template: the artifact keeps its own chat template; ask it with the data's"
             )
         return notes
+
+    def _notes_on_artifact(self) -> Iterator[str]:
+        kind = self._chain.makes
+        if kind == "onnx":
+            return
+        calls = self._chain.checks
+        idle = [call.name for call in calls if kind not in call.implementation.accepts]
+        apart = f"; these checks do not apply to it: {', '.join(idle)}" if idle else ""
+        yield f"the artifact is {ARTIFACT_WORDS[kind]}, not {ARTIFACT_WORDS['onnx']}{apart}"
 
 
 def _producers(step: Step) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import tomli
 from pydantic import JsonValue
 
-from pipeline.result import StepResult
+from pipeline.result import StepResult, Verdict
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.model import InputsReport, PassReport, Report, ToolchainReport
@@ -20,11 +20,12 @@ from targets.report.status import overall
 def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepResult]) -> Report:
     """Return the report of ``plan``, all of whose steps have a result."""
     checks = [results[planned.step.name] for planned in plan.steps if planned.step.kind == "check"]
-    verdicts = tuple(verdict for result in checks for verdict in result.verdicts)
+    verdicts = verdicts_of(checks)
     artifact = results[plan.artifact]
     return Report(
         build=plan.build,
         target=plan.target,
+        artifact=plan.artifact_kind,
         status=overall(verdict.status for verdict in verdicts),
         quern=quern_version(),
         inputs=_inputs(loaded, plan),
@@ -40,6 +41,7 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
         checks=verdicts,
         latency=evidence(checks, "latency"),
         quality=evidence(checks, "quality"),
+        figures=figures_of(checks),
         files=artifact.files,
         notes=plan.notes,
     )
@@ -71,6 +73,23 @@ def evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
     """Return the table ``name`` that one of the checks left as evidence."""
     found = next((result.evidence[name] for result in checks if name in result.evidence), {})
     return found if isinstance(found, dict) else {}
+
+
+def verdicts_of(checks: Iterable[StepResult]) -> tuple[Verdict, ...]:
+    """Return all verdicts; those of a check under a name of its own bear it, to be told apart."""
+    return tuple(
+        verdict
+        if result.name == result.type
+        else verdict.model_copy(update={"name": f"{result.name}.{verdict.name}"})
+        for result in checks
+        for verdict in result.verdicts
+    )
+
+
+def figures_of(checks: Iterable[StepResult]) -> dict[str, JsonValue]:
+    """Return what checks measured beside ``latency`` and ``quality``, per name of the check."""
+    found = {result.name: result.evidence.get("figures") for result in checks}
+    return {name: figures for name, figures in found.items() if figures is not None}
 
 
 def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
+from pipeline.plan import ARTIFACT_WORDS
 from targets.cache import CachedStep, link_tree
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
@@ -66,6 +67,14 @@ def read_report(folder: Path) -> Report:
         advice = "give the folder that a build made, as dist/tone/cuda"
         problem = f"cannot be read: {error}"
         raise ConfigError([Problem(problem, file, suggestion=advice)]) from None
+
+
+def require_onnx(report: Report, folder: Path, doing: str) -> None:
+    """Raise ``ConfigError`` where the artifact in ``folder`` is no ONNX model."""
+    if report.artifact != "onnx":
+        problem = f"holds {ARTIFACT_WORDS[report.artifact]}; {doing} needs {ARTIFACT_WORDS['onnx']}"
+        advice = "end the chain with model_builder"
+        raise ConfigError([Problem(problem, folder / MODEL_DIR, suggestion=advice)])
 
 
 def write_checked(folder: Path, report: Report, name: str, text: str) -> None:

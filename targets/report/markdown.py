@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.plan import ARTIFACT_WORDS
 from targets.report import figures
 from targets.report.model import Report
 
@@ -28,4 +29,6 @@ def to_markdown(report: Report) -> str:
         percent=figures.percent,
         cell=lambda text: str(text).replace("|", "\\|").replace("\n", " "),
     )
-    return environment.get_template("report.md.j2").render(report=report)
+    return environment.get_template("report.md.j2").render(
+        report=report, words=ARTIFACT_WORDS[report.artifact]
+    )

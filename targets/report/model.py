@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from pipeline.model import Frozen
+from pipeline.plan import Kind
 from pipeline.result import FileDigest, Status, Verdict
 
 
@@ -69,6 +70,9 @@ class Report(Frozen):
     schema_version: Literal[1] = 1
     build: str
     target: str
+    artifact: Kind = "onnx"
+    """What is in ``model/``: an ONNX Runtime GenAI model folder, a Hugging Face checkpoint or a
+    PEFT adapter."""
     status: Status
     quern: str
     """Version of Quern."""
@@ -80,6 +84,8 @@ class Report(Frozen):
     """Raw samples and figures of the ``latency`` check; times in milliseconds."""
     quality: dict[str, JsonValue] = Field(default_factory=dict)
     """``metric``, ``samples`` and its value for ``base``, ``tuned`` and ``artifact``."""
+    figures: dict[str, JsonValue] = Field(default_factory=dict)
+    """What other checks measured, per check: the size, and what scripts returned."""
     files: tuple[FileDigest, ...]
     """The files of ``model/``."""
     notes: tuple[str, ...] = ()

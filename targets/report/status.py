@@ -8,8 +8,11 @@ from pipeline.result import Status
 
 
 def overall(statuses: Iterable[Status]) -> Status:
-    """Return the worst of ``statuses``: failed before unverified before passed."""
-    found = set(statuses)
+    """Return the worst of ``statuses``: failed before unverified before passed.
+
+    Where nothing was judged, nothing is verified.
+    """
+    found = set(statuses) or {"unverified"}
     if "failed" in found:
         return "failed"
     return "unverified" if "unverified" in found else "passed"

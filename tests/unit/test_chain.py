@@ -179,7 +179,7 @@ def workshop(tmp_path: Path) -> Workshop:
         (tmp_path / name).mkdir()
     for name, body in BODIES.items():
         (tmp_path / "passes" / f"{name}.py").write_text(HEADER + body, "utf-8")
-    (tmp_path / "checks" / "size.py").write_text(CHECK, "utf-8")
+    (tmp_path / "checks" / "block.py").write_text(CHECK, "utf-8")
     return Workshop(tmp_path)
 
 
@@ -311,9 +311,9 @@ def test_wrong_types_and_parameters_are_refused(
 
 def test_checks_leave_verdicts_and_evidence(workshop: Workshop) -> None:
     steps = [
-        workshop.step("good", "size", kind="check"),
-        workshop.step("bad", "size", kind="check", params={"limit": 0.5}),
-        workshop.step("broken", "size", kind="check", params={"usable": False}),
+        workshop.step("good", "block", kind="check"),
+        workshop.step("bad", "block", kind="check", params={"limit": 0.5}),
+        workshop.step("broken", "block", kind="check", params={"usable": False}),
     ]
     code, _, _ = workshop.run(*steps)
     assert code == 0

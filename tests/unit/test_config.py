@@ -39,7 +39,7 @@ def test_right_config_loads(project: Project) -> None:
     assert chain.passes[0].params["r"] == 8
     assert chain.passes[2].params["execution_provider"] == "cpu"
     assert {call.name for call in chain.checks} == {
-        *("graph", "numerics", "provider", "generation", "quality", "latency"),
+        *("graph", "numerics", "provider", "generation", "quality", "latency", "size"),
     }
 
 
@@ -89,7 +89,20 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
             "passes.model_builder.execution_provider",
             "the target decides it",
         ),
-        ("[passes.model_builder]", "", 13, "passes", "no pass makes an ONNX artifact"),
+        (
+            "[passes.merge]",
+            "",
+            13,
+            "passes.lora",
+            "the adapter made by 'lora' is not used by any later pass add merge before model_b",
+        ),
+        (
+            "[passes.merge]",
+            "[passes.early]\ntype = 'model_builder'\n[passes.merge]",
+            16,
+            "passes.early",
+            "the artifact is what the last pass makes: put 'early' there",
+        ),
         (
             "[passes.lora]",
             "[targets.cqu.passes.lora]\nr = 4\n[passes.lora]",
@@ -110,6 +123,20 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
             17,
             "data.tone.split.eval",
             "less than or equal to 1",
+        ),
+        (
+            "[passes.merge]",
+            '[checks.script]\nscript = "metrics.py"\nmetric = "x"\n[passes.merge]',
+            17,
+            "checks.script.script",
+            "there is no 'metrics.py'",
+        ),
+        (
+            "[passes.merge]",
+            '[checks.quality]\ngoals = [{ metric = "macrof1", at_least = 1 }]\n[passes.merge]',
+            17,
+            "checks.quality.goals",
+            "did you mean 'macro_f1'?",
         ),
         ('text = "story.txt"', 'text = "tale.txt"', 4, "model.pretrain.text", "there is no"),
     ],

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.evaluation import Answer, Answers, answer, label_of, score, wilson
+from pipeline.evaluation import Answer, Answers, Reply, answer, label_of, score, wilson
+from pipeline.passes.base import StepError
 
 LABELS = {"joy": "joy", "fear": "fear"}
 END = 0
@@ -36,9 +37,12 @@ class Scripted:
         self.values = logprobs
         self.asked = 0
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-        texts = ["".join(map(chr, prompt)) for prompt in prompts]
-        return [[ord(sign) for sign in self.says[text]][:max_new_tokens] for text in texts]
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
+        said = [self.says["".join(map(chr, prompt))] for prompt in prompts]
+        return [
+            Reply([ord(sign) for sign in text][:max_new_tokens], len(text) < max_new_tokens)
+            for text in said
+        ]
 
     def logprobs(
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
@@ -96,15 +100,35 @@ def test_a_said_label_counts_and_another_answer_goes_by_likelihood() -> None:
     assert scores.confusion == {"fear": {"fear": 1, "joy": 1}, "joy": {"fear": 0, "joy": 2}}
     # F1 of fear 2/3 (precision 1, recall 1/2), of joy 4/5 (precision 2/3, recall 1).
     assert scores.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert scores.precision == pytest.approx((1 + 2 / 3) / 2)
+    assert scores.recall == pytest.approx((1 / 2 + 1) / 2)
     # Four completions cost 1 + 3 + 1 + 3 nats over 4 + 5 + 4 + 5 tokens.
     assert scores.perplexity == pytest.approx(math.exp(8 / 18))
 
 
 def test_an_answer_that_runs_on_is_not_the_label() -> None:
     model = Scripted({"a": "joy" * 20}, {"joy": -1.0, "fear": -2.0})
-    (only,) = answer(model, Letters(), [example("a", "joy")], Silent()).answers
-    assert len(only.greedy) == len("fear") + 1 + 8
-    assert (only.choice, only.valid) == ("joy", False)
+    answers = answer(model, Letters(), [example("a", "joy")], Silent())
+    (only,) = answers.answers
+    assert len(only.greedy) == len("fear") + 1 + 8 == answers.max_new_tokens
+    assert (only.choice, only.valid, only.ended) == ("joy", False, False)
+    assert answer(model, Letters(), [example("a", "joy")], Silent(), 61).answers[0].ended
+
+
+def test_a_label_that_is_never_chosen_has_no_precision() -> None:
+    model = Scripted({"a": "joy", "b": "joy"}, {"joy": -1.0, "fear": -3.0})
+    rows = [example("a", "joy"), example("b", "fear")]
+    scores = score(answer(model, Letters(), rows, Silent()))
+    assert (scores.precision, scores.recall) == (0.25, 0.5)
+
+
+def test_answers_to_other_prompts_are_no_comparison() -> None:
+    rows = [Example(n, (Message("user", text),), "yes") for n, text in enumerate("abc")]
+    model = Scripted({"a": "yes", "b": "no", "c": "no"}, {"yes": -4.0})
+    answers = answer(model, Letters(), rows[:2], Silent())
+    assert [row.line for row in answers.to(rows[1:2], "tuned").answers] == [1]
+    with pytest.raises(StepError, match="the tuned model answered 1 of the 2 held-out prompts"):
+        answers.to(rows[1:], "tuned")
 
 
 def test_an_ignorant_model_lands_at_chance() -> None:
@@ -124,20 +148,22 @@ def test_without_labels_the_text_must_be_equal() -> None:
 
 
 def test_answers_come_back_from_the_file(tmp_path: Path) -> None:
-    row = Answer(line=3, expected="joy", label="joy", greedy="x\u2028", logprob=-1.5, tokens=2)
-    answers = Answers(labels=("joy",), answers=(row,))
+    row = Answer(
+        line=3, expected="joy", label="joy", greedy="x\u2028", ended=True, logprob=-1.5, tokens=2
+    )
+    answers = Answers(labels=("joy",), answers=(row,), max_new_tokens=9)
     answers.save(tmp_path)
     assert Answers.load(tmp_path) == answers
 
 
 def test_no_answers_have_no_score() -> None:
     with pytest.raises(ValueError, match="no answers"):
-        score(Answers(answers=()))
+        score(Answers(answers=(), max_new_tokens=9))
 
 
 def test_a_hopeless_model_has_a_finite_perplexity() -> None:
-    row = Answer(line=1, expected="x", greedy="", logprob=-1e9, tokens=1)
-    assert math.isfinite(score(Answers(answers=(row,))).perplexity)
+    row = Answer(line=1, expected="x", greedy="", ended=True, logprob=-1e9, tokens=1)
+    assert math.isfinite(score(Answers(answers=(row,), max_new_tokens=9)).perplexity)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.checks.generation import GenerationParams, repetition
+from pipeline.checks.generation import GenerationParams
 from pipeline.checks.latency import LatencyParams
 from pipeline.checks.quality import QualityParams
+from pipeline.fluency import repetition
 from pipeline.onnx.agreement import GenAiConfig, search_settings
 from pipeline.onnx.build import check_shapes
 from pipeline.onnx.builder_options import as_text, known_options, resolve

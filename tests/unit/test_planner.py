@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, StepInput, object_path
 from pipeline.result import StepResult
 from targets.cache import Cache
 from targets.config.load import Overrides, load_config
@@ -37,12 +37,13 @@ def make_planner(
     overrides: Overrides | None = None,
     lock: Path | None = None,
     absence: str = "",
+    config: Path | None = None,
 ) -> Planner:
     target = load_target("cpu")
     toolchain = target.toolchain("linux/amd64")
     if lock is not None:
         toolchain = replace(toolchain, image_dir=lock)
-    loaded = load_config(project.config, [target], overrides)
+    loaded = load_config(config or project.config, [target], overrides)
     place = Place(toolchain, Device("cpu", absence))
     return Planner(loaded, cache, place, place)
 
@@ -89,6 +90,7 @@ def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cach
         "numerics",
         "provider",
         "reference",
+        "size",
     }
     assert set(to_run(plan).values()) == {"not built yet"}
     assert plan["lora"].step.key == make_planner(project, cache).plan()["lora"].step.key
@@ -192,3 +194,41 @@ def test_checks_run_again_where_the_device_is(project: Project, cache: Cache) ->
         *("generation", "graph", "latency", "numerics", "provider", "quality"),
     }
     assert plan["latency"].step.absent_device == "there is no such device here"
+
+
+SCRIPT = """
+[checks.rouge]
+type = "script"
+script = "metrics.py"
+metric = "rouge"
+
+[passes.merge]"""
+
+
+def test_a_script_is_an_input_by_content(project: Project, cache: Cache) -> None:
+    script = project.folder / "metrics.py"
+    script.write_text("def rouge(answers, expected): return 1")
+    project.edit("[passes.merge]", SCRIPT)
+    build(project, cache)
+    script.write_text("def rouge(answers, expected): return 2")
+    assert replan(project, cache) == {"rouge": "script changed"}
+    script.rename(project.folder / "moved.py")
+    project.edit("metrics.py", "moved.py")
+    (project.folder / "moved.py").write_text("def rouge(answers, expected): return 1")
+    assert replan(project, cache) == {}
+
+
+def test_the_base_is_timed_only_to_compare_with_it(project: Project, cache: Cache) -> None:
+    faster = 'goals = [{ metric = "token_ms", min_improvement = 1 }]'
+    again = '[checks.again]\ntype = "latency"\nsamples = 99\n'
+    project.edit("[passes.merge]", f"[checks.latency]\n{faster}\n{again}{faster}\n[passes.merge]")
+    plan = make_planner(project, cache).plan()
+    names = [planned.step.name for planned in plan.steps]
+    assert [name for name in names if "time" in name] == ["time-base-latency"]
+    assert names.index("time-base-latency") < names.index("graph")
+    timing = StepInput(step="time-base-latency", key=plan["time-base-latency"].step.key)
+    for name in ("latency", "again"):
+        assert plan[name].step.inputs["base_timing"] == timing
+    assert plan["time-base-latency"].step.inputs == {
+        "model": StepInput(step="pretrain", key=plan["pretrain"].step.key)
+    }

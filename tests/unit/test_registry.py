@@ -38,6 +38,7 @@ def test_the_checks_of_an_artifact_are_there() -> None:
     assert {"graph", "numerics", "provider", "generation", "quality", "latency"} <= set(
         check_types()
     )
+    assert {"size", "script"} <= set(check_types())
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:

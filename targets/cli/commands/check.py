@@ -15,7 +15,7 @@ from targets.cli import options
 from targets.cli.commands.build import runtime_once, show_view
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place, place_of, require_devices
-from targets.report.dist import read_report, write_checked
+from targets.report.dist import read_report, require_onnx, write_checked
 from targets.runtimes.platform import Choice, platform_for
 from targets.target import Target, load_target
 from targets.toolchain.platforms import this_machine
@@ -49,6 +49,7 @@ def command(
     unverified becomes passed or failed.
     """
     folder = folder.absolute()
+    require_onnx(read_report(folder), folder, "`check`")
     parcel = unpack(folder)
     if target is not None and target != parcel.target:
         problem = f"holds an artifact of {parcel.target}, not of {target}"

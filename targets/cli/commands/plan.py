@@ -104,6 +104,7 @@ def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
         {
             "build": plan.build,
             "target": plan.target,
+            "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
             "notes": plan.notes,
             "steps": [
                 {

@@ -11,7 +11,7 @@ import click
 from targets.cli import options
 from targets.console.answer import AnswerView
 from targets.errors import EnvironmentUnable
-from targets.report.dist import MODEL_DIR
+from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
 from targets.try_artifact import question, try_artifact
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def command(
     build, target = request.loaded.config, request.loaded.targets[0]
     folder = artifact or dist / build.name / target / MODEL_DIR
     if not (folder / "genai_config.json").is_file():
+        if (folder.parent / REPORT_FILE).is_file():
+            require_onnx(read_report(folder.parent), folder.parent, "`try`")
         raise EnvironmentUnable(
             f"there is no artifact at {folder}", f"build it first: nox -s build-{target}"
         )

@@ -23,10 +23,7 @@ class Draft:
 
         ``note`` is what the table of keys says about it; by default the key and the value.
         """
-        table = self.document
-        for part in path[:-1]:
-            table = table.setdefault(str(part), {})
-        table[str(path[-1])] = value
+        self.derive(path, value)
         shown = f"{dotted(path)} = {json.dumps(value, ensure_ascii=False)}"
         if source is None:
             self._ledger.default(dotted(path), note or json.dumps(value, ensure_ascii=False))
@@ -36,6 +33,13 @@ class Draft:
             source.translated(note or shown)
         else:
             source.honoured()
+
+    def derive(self, path: Loc, value: Any) -> None:
+        """Put ``value`` at ``path``; the keys that it follows from say so themselves."""
+        table = self.document
+        for part in path[:-1]:
+            table = table.setdefault(str(part), {})
+        table[str(path[-1])] = value
 
     def append(self, path: Loc, value: dict[str, Any], source: Node) -> Loc:
         """Add ``value`` to the list at ``path`` and return where it stands."""

@@ -286,7 +286,9 @@ def _goal(fields: Fields, check: str, entry: dict[str, Any], higher: bool, draft
         return
     if refuse_placeholder(value):
         return
-    draft.append(("checks", check, "goals"), {**entry, key: value.raw}, goal)
+    made = {**entry, key: value.raw}
+    if made not in (draft.get(("checks", check, "goals")) or []):
+        draft.append(("checks", check, "goals"), made, goal)
     goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {value.raw}")
     inner.refuse_rest("a goal")
 

@@ -91,9 +91,15 @@ class Ledger:
         """Return the names that the table at ``path`` may have."""
         return self._known.get(path, set())
 
+    def order(self, raw: Any) -> None:
+        """Put the entries in the order in which the keys of ``raw``, the whole file, stand."""
+        places = {path: at for at, (path, _) in enumerate(leaves(raw, ()))}
+        ranked = sorted(self._entries.items(), key=lambda item: places.get(item[0], len(places)))
+        self._entries = dict(ranked)
+
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Return all entries in the order of the file's tables."""
+        """Return all entries."""
         return tuple(self._entries.values())
 
     @property

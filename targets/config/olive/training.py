@@ -8,7 +8,7 @@ from typing import Any
 from targets.config.olive.context import refuse_placeholder
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
-from targets.config.olive.training_args import DEFAULTS, NO_EFFECT, PARAMS, REFUSED
+from targets.config.olive.training_args import DEFAULTS, NO_EFFECT, OPTIMIZERS, PARAMS, REFUSED
 
 KINDS = {
     "lora": "lora",
@@ -31,6 +31,11 @@ _DTYPES = {
     "fp32": "fp32",
     "auto": "auto",
 }
+_OFF = {
+    "metric_for_best_model": ("loss", "eval_loss"),
+    "train_sampling_strategy": ("random",),
+}
+"""Values of refused arguments that are what happens here anyway."""
 _SEARCH = ("SEARCHABLE_VALUES", "DEFAULT", "DEFAULT_VALUE")
 
 Path = tuple[str, ...]
@@ -65,12 +70,13 @@ def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> 
     if extra is not None:
         inner.merge(extra.fields("extra_args"))
     dtype = fields.take("torch_dtype")
+    _set(fields.take("allow_tf32"), (*place, "tf32"), None, draft)
     seed = _arguments(inner, place, draft, dtype, evaluation is not None or size is not None)
     for name, reason in (
         ("device_map", "training runs on one device"),
-        ("allow_tf32", "TF32 stays off: it would change results from one GPU to another"),
         ("ephemeral_gpu_offload", "it changes speed only"),
         ("ortmodule_onnx_opset_version", "ORTTrainer is not used"),
+        ("save_quant_config", "the adapter keeps how its base was quantized"),
         ("training_output_dir", "checkpoints of the training are not kept"),
     ):
         part = fields.take(name)
@@ -95,9 +101,11 @@ def _adapter(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
                 node.refuse(f"{kind} has no dropout of its inputs", "use rank_dropout")
             continue
         _set(node, (*place, key), default, draft)
-    modules = fields.take("target_modules")
-    _set(modules, (*place, "target_modules"), "auto", draft)
-    for name in ("modules_to_save", "rank_pattern", "alpha_pattern", "exclude_modules"):
+    # Over a 4-bit base Olive adapts every linear layer, else those that suit the model's type.
+    modules = "all-linear" if kind in _QUANTIZED else "auto"
+    _set(fields.take("target_modules"), (*place, "target_modules"), modules, draft)
+    _set(fields.take("modules_to_save"), (*place, "modules_to_save"), [], draft)
+    for name in ("rank_pattern", "alpha_pattern", "exclude_modules", "layers_pattern"):
         _set(fields.take(name), (*place, name), None, draft)
     names = {
         "lora": ("bias", "use_rslora", "init_lora_weights", "layers_to_transform"),
@@ -175,7 +183,16 @@ def _arguments(
     _length(fields, place, draft)
     _evaluation(fields, place, draft, evaluates)
     for names, key in PARAMS:
-        _set(fields.take(*names), (*place, key), DEFAULTS.get(key), draft)
+        node = fields.take(*names)
+        if key == "optimizer" and node is not None and str(node.raw) in OPTIMIZERS:
+            draft.set((*place, key), OPTIMIZERS[str(node.raw)], node)
+        else:
+            _set(node, (*place, key), DEFAULTS.get(key), draft)
+    sharding = fields.take("deepspeed")
+    if sharding is not None and isinstance(sharding.raw, bool):
+        sharding.no_effect("ZeRO parts what one device holds whole; the arithmetic is the same")
+    elif sharding is not None:
+        sharding.refuse(*REFUSED["deepspeed"])
     warmup = fields.take("warmup_steps")
     ratio = fields.take("warmup_ratio")
     if warmup is not None and warmup.raw:
@@ -190,7 +207,7 @@ def _arguments(
         if part.name in NO_EFFECT:
             part.no_effect(NO_EFFECT[part.name])
         elif part.name in REFUSED:
-            off = part.raw in (False, None, "", "no", "none", [], {}, 0)
+            off = part.raw in (*_OFF.get(part.name, ()), False, None, "", [], {}, 0)
             if off:
                 part.no_effect("it is off anyway")
             else:
@@ -238,7 +255,7 @@ def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> N
     strategy = fields.take("eval_strategy", "evaluation_strategy")
     steps = fields.take("eval_steps")
     logging = fields.take("logging_steps")
-    if logging is not None and isinstance(logging.raw, int) and logging.raw >= 1:
+    if logging is not None and isinstance(logging.raw, (int, float)) and logging.raw > 0:
         _set(logging, (*place, "logging_steps"), None, draft)
     elif logging is not None:
         logging.no_effect("about fifty points of the loss curve are kept")
@@ -270,13 +287,7 @@ def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> N
 
 def _eval_steps(steps: Node | None, logging: Node | None, place: Path, draft: Draft) -> None:
     path = (*place, "eval_steps")
-    total = draft.get((*place, "max_steps"))
-    if steps is not None and isinstance(steps.raw, float) and steps.raw < 1:
-        if isinstance(total, int):
-            draft.set(path, max(1, round(steps.raw * total)), steps)
-        else:
-            steps.refuse("a share of the steps needs max_steps", "write a number of steps")
-    elif steps is not None:
+    if steps is not None:
         _set(steps, path, None, draft)
-    elif logging is not None and isinstance(logging.raw, int) and logging.raw >= 1:
+    elif logging is not None and isinstance(logging.raw, (int, float)) and logging.raw > 0:
         draft.set(path, logging.raw, None, f"{logging.raw}: as logging_steps")

@@ -86,6 +86,7 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
         _Flow(root, draft, context, system, file).translate(chain, number if several else 0)
         flows.append(Flow(draft.document, draft.origin))
     _unread(root, chains, ledger)
+    ledger.order(raw)
     return Translation(tuple(flows), ledger)
 
 
@@ -305,6 +306,10 @@ class _Flow:
                 if data is not None and data.name != main.name:
                     translate_data(data, self._draft, self._context, True, classes)
             self._split(main, training, evaluation, measured)
+            length = self._draft.get(("data", main.name, "sequences", "length"))
+            for name, _ in trainings if length is not None else ():
+                # The sequences rule; this limit of the pass must not be below them.
+                self._draft.derive(("passes", name, "max_length"), length)
         used = {data.name for data in (main, evaluation, measured) if data is not None}
         for data in {data.node.path: data for data in sets.values()}.values():
             if data.name not in used and dummy_prompt(data) is None:
@@ -322,7 +327,7 @@ class _Flow:
         draft = self._draft
         held = measured or evaluation
         if held is not None and held.name != main.name:
-            draft.set((*place, "held_out"), held.name, None)
+            draft.derive((*place, "held_out"), held.name)
         if evaluation is not None:
             assert training.evaluation is not None  # noqa: S101
             draft.set((*place, "validation_data"), evaluation.name, training.evaluation)
@@ -343,9 +348,13 @@ class _Flow:
         key, value = ("eval_count", int(size.raw)) if count else ("eval", size.raw)
         note = f"split.{key} = {value}: of the distinct texts, so that none is in both parts"
         draft.set((*split, key), value, size, note)
-        draft.set((*split, "validation"), "eval", None)
+        draft.derive((*split, "validation"), "eval")
         seed = training.seed
-        draft.set((*split, "seed"), seed.raw if seed is not None else 42, seed, None or "")
+        if seed is None:
+            draft.set((*split, "seed"), 42, None)
+        else:
+            draft.derive((*split, "seed"), seed.raw)
+            seed.translated(f"seed of the rows' order and of the split = {seed.raw}")
 
     def _systems(self, root: Fields, engine: Fields, chain: Sequence[_Pass]) -> None:
         """Choose host, targets and runtime; the command line's ``--system`` goes first."""
@@ -363,14 +372,11 @@ class _Flow:
         where = systems.get(asked) if asked is not None else host
         for system in (where, target):
             if system is not None and system.kind == "azureml" and not local:
-                self._draft.set(
-                    ("system",),
-                    {"type": "azureml", "name": system.name, **azure, **system.azure},
-                    None,
-                )
+                found = {"type": "azureml", "name": system.name, **azure, **system.azure}
+                self._draft.derive(("system",), found)
                 self._draft.origins[("system",)] = system.node.path
         if where is not None and where.kind in ("docker", "venv") and not local:
-            self._draft.set(("runtime",), where.kind, None)
+            self._draft.derive(("runtime",), where.kind)
         self._targets(engine.take("execution_providers"), where or host, target, systems, chain)
 
     def _targets(
@@ -389,7 +395,7 @@ class _Flow:
                 for node in system.providers:
                     node.no_effect("the execution provider of the target decides")
         if host is not None and host.devices == ("cpu",):
-            self._draft.set(("host",), "cpu", None)
+            self._draft.derive(("host",), "cpu")
         last = chain[-1].node.raw if chain else None
         kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
         builds = (
@@ -408,15 +414,28 @@ class _Flow:
         if not found and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
             found = ("cuda",)
         if found:
-            self._draft.set(("default_targets",), list(found), None)
+            self._draft.derive(("default_targets",), list(found))
 
     def _checks(self) -> None:
-        """Hold the artifact against the merged model where Olive itself sets no limit."""
+        """Leave out the limits that Quern sets by itself and Olive does not.
+
+        What is held against the merged model stays: that is about the artifact, not the training.
+        """
         draft = self._draft
-        if draft.document.get("data"):
+        if self._holds_out():
             for key in ("min_ended", "max_degenerate", "max_broken"):
                 draft.set(("checks", "generation", key), "as_tuned", None)
+            if any(spec.get("label") for spec in draft.document["data"].values()):
+                draft.set(("checks", "quality", "min_valid"), 0.0, None)
         draft.set(("checks", "latency", "target_limits"), False, None)
+
+    def _holds_out(self) -> bool:
+        """Return whether some rows are held out, to ask the artifact."""
+        data = self._draft.document.get("data", {})
+        splits = [spec.get("split", {}) for spec in data.values()]
+        return any("held_out" in spec for spec in data.values()) or any(
+            "eval_count" in split or split.get("eval", 0) > 0 for split in splits
+        )
 
 
 def _unread(root: Node, chains: Sequence[Sequence[_Pass]], ledger: Ledger) -> None:

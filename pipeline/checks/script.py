@@ -1,0 +1,265 @@
+"""What a Python function of the user's finds: a metric of the answers, or any measurement."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+from typing_extensions import Self
+
+from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.checks.goals import Goal, distinct_goals, judged
+from pipeline.failures import out_of_memory
+from pipeline.model import Frozen
+from pipeline.onnx.errors import BeyondCpuError
+from pipeline.onnx.verdicts import on_cpu
+from pipeline.passes.base import Inputs, StepError
+from pipeline.suggest import did_you_mean
+
+
+class ScriptParams(Frozen):
+    """Exactly one of ``metric`` and ``evaluate``. What it returns is a number, or a dictionary of
+    numbers (or of tables with a ``value``) by name."""
+
+    script: str
+    """Python file with the functions, relative to the config file."""
+    script_dir: str | None = None
+    """Folder whose modules the script imports, relative to the config file."""
+    metric: str | None = None
+    """Function of the answers and the expected answers, two lists of texts of equal length."""
+    evaluate: str | None = None
+    """Function of the model: an object with ``model_path`` (the artifact's folder), ``tokenizer``,
+    ``answer(text)`` and ``ask(messages)``, which return the greedy answer. Where it has parameters
+    ``device`` and ``execution_providers``, it is told them."""
+    post_process: str | None = None
+    """Function applied to each answer before ``metric`` sees it."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further arguments of ``metric`` or ``evaluate``, by name."""
+    samples: int | None = Field(default=None, ge=1)
+    """Held-out prompts that are answered for ``metric``, the first ones. Default: all."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens. Default: a little more than the longest expected one for
+    ``metric``, 256 for ``evaluate``."""
+    goals: tuple[Goal, ...] = ()
+    """Goals of the figures by their names. A function that returns a number is the figure of its
+    own name, or of the one name that the goals have. Only ``at_most`` and ``at_least``."""
+
+    @field_validator("goals")
+    @classmethod
+    def _absolute(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+        for goal in goals:
+            if goal.is_relative:
+                raise ValueError(
+                    f"a script measures the artifact, not the base model that the goal of "
+                    f"{goal.metric} compares with; give at_most or at_least"
+                )
+            if goal.statistic is not None:
+                raise ValueError(f"{goal.metric} is one figure; remove statistic")
+        return distinct_goals(goals)
+
+    @model_validator(mode="after")
+    def _one_function(self) -> Self:
+        if (self.metric is None) == (self.evaluate is None):
+            raise ValueError("give exactly one of metric and evaluate")
+        if self.evaluate is not None and self.post_process is not None:
+            raise ValueError("post_process goes with metric; evaluate sees to its answers itself")
+        return self
+
+
+_LONG_ANSWER = 256
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "dml": "DmlExecutionProvider",
+}
+
+
+class Check(BaseCheck[ScriptParams]):
+    """Run a function of yours on the artifact and hold what it returns to goals.
+
+    It runs in the target's toolchain, without network. Without the target's device the artifact
+    answers through the CPU provider.
+    """
+
+    Params = ScriptParams
+    sources: ClassVar[tuple[str, ...]] = ("script", "script_dir")
+    unasked: ClassVar[bool] = False
+    uses_data: ClassVar[bool] = True
+    uses_device: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: ScriptParams) -> Outcome:
+        """Call the function. Raises :class:`StepError` where it raises or lacks a figure."""
+        from pipeline.scripts.load import importable, load_script
+
+        folder = inputs.paths.get("script_dir")
+        with importable(folder):
+            script = _Script(load_script(inputs["script"], folder))
+            if params.metric is not None:
+                name, returned = params.metric, _metric(script, inputs, params)
+            else:
+                name, returned = str(params.evaluate), _evaluate(script, inputs, params)
+        figures = _figures(returned, name, params.goals)
+        lacking = [goal.metric for goal in params.goals if goal.metric not in figures]
+        if lacking:
+            raise StepError(
+                f"{name} returned no {' and no '.join(lacking)}; it returned: "
+                f"{', '.join(figures) or 'nothing'}",
+                did_you_mean(lacking[0], figures),
+                "bad_input",
+            )
+        verdicts = tuple(
+            judged(goal, figures[goal.metric], goal.at_least is not None, unit="")
+            for goal in params.goals
+        )
+        measured: dict[str, JsonValue] = {**figures}
+        return Outcome(
+            on_cpu(verdicts) if inputs.absent_device else verdicts, {"figures": measured}
+        )
+
+
+class _Script:
+    """The user's file, imported, and how its functions are called."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self._file = Path(str(module.__file__)).name
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return the function ``name``. Raises :class:`StepError` if there is none."""
+        from pipeline.scripts.load import find_object
+
+        found = find_object(self._module, name)
+        if not callable(found):
+            raise StepError(f"{name} in {self._file} is no function", cause="bad_input")
+        function: Callable[..., Any] = found
+        return function
+
+    def call(self, name: str, *arguments: object, **named: object) -> Any:
+        """Return what the function returns. Raises :class:`StepError` if it raises."""
+        function = self.function(name)
+        try:
+            return function(*arguments, **named)
+        except (StepError, BeyondCpuError):
+            raise  # the artifact's fault, not the script's
+        # Whatever a user's code raises; a script that exits must not end the build as done.
+        except (Exception, SystemExit) as error:
+            if out_of_memory(error):
+                raise
+            raise StepError(
+                f"{name} in {self._file} raised {type(error).__name__}: {error}",
+                "the log has the traceback",
+                "bad_input",
+            ) from error
+
+    def takes(self, name: str) -> frozenset[str]:
+        """Return the names of the function's parameters, as far as they can be known."""
+        try:
+            return frozenset(inspect.signature(self.function(name)).parameters)
+        except (TypeError, ValueError):
+            return frozenset()
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a user's ``evaluate`` gets: the artifact, ready to be asked."""
+
+    model_path: str
+    tokenizer: Any
+    """The transformers tokenizer of the artifact."""
+    _session: Any
+    _max_new_tokens: int
+
+    def answer(self, text: str) -> str:
+        """Return the greedy answer to what a user says."""
+        return self.ask([{"role": "user", "content": text}])
+
+    def ask(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return the greedy answer to a conversation of ``role`` and ``content``."""
+        from pipeline.data.chat import Message
+        from pipeline.data.examples import Example
+        from pipeline.data.tokenize import Codec
+        from pipeline.onnx.session import GenAiAnswerer
+
+        turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+        codec = Codec(self.tokenizer)
+        chat = bool(self.tokenizer.chat_template)
+        ids = codec.prompt_ids(Example(1, turns, "", chat=chat))
+        (reply,) = GenAiAnswerer(self._session).greedy([ids], self._max_new_tokens)
+        return codec.decode(reply.ids)
+
+
+def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
+    from pipeline.data.parts import parts_of
+    from pipeline.data.tokenize import Codec
+    from pipeline.evaluation import longest_completion
+    from pipeline.onnx.session import GenAiAnswerer, Session
+    from pipeline.onnx.turns import load_tokenizer
+
+    examples = parts_of(inputs).eval[: params.samples]
+    folder = inputs["artifact"]
+    codec = Codec(load_tokenizer(folder))
+    answerer = GenAiAnswerer(Session(folder, inputs.threads, cpu=bool(inputs.absent_device)))
+    limit = params.max_new_tokens or longest_completion(codec, examples)
+    answers: list[Any] = []
+    for example in examples:
+        (reply,) = answerer.greedy([codec.prompt_ids(example)], limit)
+        text: Any = codec.decode(reply.ids)
+        if params.post_process is not None:
+            text = script.call(params.post_process, text)
+        answers.append(text)
+        inputs.report.progress(len(answers), len(examples), "prompts")
+    expected = [example.completion for example in examples]
+    return script.call(str(params.metric), answers, expected, **params.params)
+
+
+def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
+    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.errors import ArtifactError
+    from pipeline.onnx.session import Session
+    from pipeline.onnx.turns import load_tokenizer
+
+    folder = inputs["artifact"]
+    try:
+        provider = "cpu" if inputs.absent_device else GenAiConfig(folder).provider
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
+    model = Model(
+        str(folder),
+        load_tokenizer(folder),
+        Session(folder, inputs.threads, cpu=bool(inputs.absent_device)),
+        params.max_new_tokens or _LONG_ANSWER,
+    )
+    name = str(params.evaluate)
+    # Olive hands these to every such function.
+    told = {
+        "device": "cpu" if provider == "cpu" else "gpu",
+        "execution_providers": [_PROVIDERS.get(provider, provider)],
+    }
+    wanted = {key: value for key, value in told.items() if key in script.takes(name)}
+    return script.call(name, model, **{**wanted, **params.params})
+
+
+def _figures(returned: Any, name: str, goals: Sequence[Goal]) -> dict[str, float]:
+    """Return the figures by name, whichever shape they came in. Raises :class:`StepError`."""
+    if not isinstance(returned, Mapping):
+        asked = {goal.metric for goal in goals}
+        returned = {asked.pop() if len(asked) == 1 else name: returned}
+    figures = {}
+    for key, value in returned.items():
+        figures[str(key)] = _number(value, f"{name} returned {value!r} for {key}")
+    return figures
+
+
+def _number(value: Any, said: str) -> float:
+    """Return a number, of NumPy or PyTorch too, or the ``value`` of a table."""
+    inner = value.get("value") if isinstance(value, Mapping) else value
+    if not isinstance(inner, str):  # text that reads as a number is a mistake
+        with suppress(TypeError, ValueError, RuntimeError):
+            return float(inner)  # type: ignore[arg-type]
+    raise StepError(f"{said}, which is no number", cause="bad_input")

@@ -1,0 +1,33 @@
+"""Whether an answer reads as one: it does not go in circles and says something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MAX_REPETITION = 0.5
+"""An answer that repeats itself more goes in circles (see :func:`repetition`)."""
+
+_NGRAM = 4
+_MIN_NGRAMS = 12
+_UNKNOWN_CHARACTER = "\ufffd"
+
+
+def repetition(ids: Sequence[int]) -> float:
+    """Return the share of runs of four tokens that occurred before (seq-rep-4).
+
+    Nought for answers with fewer than 12 such runs: short answers repeat by chance.
+    """
+    runs = [tuple(ids[start : start + _NGRAM]) for start in range(len(ids) - _NGRAM + 1)]
+    return 1 - len(set(runs)) / len(runs) if len(runs) >= _MIN_NGRAMS else 0.0
+
+
+def is_broken(text: str, expected: str, ended: bool) -> bool:
+    """Return whether an answer is empty or holds bytes that are no character.
+
+    ``expected`` may hold such bytes itself. An answer that was cut off (not ``ended``) may stop
+    within a character; that is not its fault.
+    """
+    if not text.strip():
+        return True
+    said = text if ended else text.rstrip(_UNKNOWN_CHARACTER)
+    return _UNKNOWN_CHARACTER not in expected and (_UNKNOWN_CHARACTER in said or not said.strip())

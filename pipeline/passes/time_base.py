@@ -1,0 +1,78 @@
+"""Times the base model, to compare an artifact's speed and size with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.passes.base import BasePass, Inputs
+from pipeline.plan import Kind
+from pipeline.timing import Timings, Workload, measure, prompt_ids, summary
+from pipeline.training.params import ModelLoading
+
+_WEIGHTS = (("*.safetensors",), ("*.bin", "*.pt", "*.pth"))
+"""Files of weights, those that are loaded where there are several kinds first."""
+
+
+class TimeBaseParams(Workload, ModelLoading):
+    """What the base model is asked, and how often."""
+
+    samples: int = Field(default=20, ge=0)
+    """Prompts timed. Fewer than of the artifact: unquantized on a CPU, a model takes its time. With
+    0 it is only weighed."""
+    max_seconds: float = Field(default=300, gt=0)
+    """Time after which measuring stops with the samples there are."""
+
+
+class Pass(BasePass[TimeBaseParams]):
+    """Time a checkpoint in PyTorch as the ``latency`` check times the artifact, and weigh it."""
+
+    Params = TimeBaseParams
+    consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
+    produces: ClassVar[Kind] = "predictions"
+    uses_data: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: TimeBaseParams, out_dir: Path) -> dict[str, JsonValue]:
+        """Write :class:`pipeline.timing.Timings`; return their statistics and ``weights_bytes``."""
+        found: dict[str, JsonValue] = {"weights_bytes": weights_bytes(inputs["model"])}
+        if not params.samples:
+            Timings().save(out_dir)
+            return found
+
+        from pipeline.training.answerer import stream
+        from pipeline.training.determinism import prepare
+        from pipeline.training.loading import load_model, load_tokenizer
+
+        prepare(inputs.seed, inputs.threads)
+        tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
+        prompts = prompt_ids(inputs, params, tokenizer, params.samples)
+        model = load_model(inputs["model"], params).eval()
+        timings = measure(
+            partial(stream, model),
+            prompts,
+            params,
+            params.samples,
+            params.max_seconds,
+            inputs.report,
+        )
+        timings.save(out_dir)
+        return {
+            **found,
+            "device": model.device.type,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "prompts": len(timings.total_ms),
+            **summary(timings),
+        }
+
+
+def weights_bytes(folder: Path) -> int:
+    """Return the size of the weights in a checkpoint folder: of one kind, if there are several."""
+    for patterns in _WEIGHTS:
+        files = {file for pattern in patterns for file in folder.glob(pattern)}
+        if files:
+            return sum(file.stat().st_size for file in files)
+    return 0

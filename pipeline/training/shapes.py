@@ -1,0 +1,209 @@
+"""The kinds of adapters: which layers get one, and the PEFT configuration each kind makes.
+
+Free of any ML library: PEFT is imported where a configuration is made.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Self
+
+from pipeline.model import Frozen
+from pipeline.passes.base import StepError
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+BY_RULE = ("all-linear", "auto")
+"""Words in place of layer names."""
+
+
+def _is_regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+Modules = tuple[str, ...] | Annotated[str, AfterValidator(_is_regex)]
+"""Module names (their last parts), or one regular expression over whole module paths."""
+
+
+class AdapterShape(Frozen):
+    """What adapters of every kind have: their rank, and the layers they are for."""
+
+    r: int = Field(default=64, ge=1)
+    """Rank of the update."""
+    alpha: float = Field(default=64, gt=0)
+    """The update is scaled by ``alpha / r``."""
+    target_modules: Modules | Literal["all-linear", "auto"] = (
+        "qkv_proj",
+        "o_proj",
+        "gate_up_proj",
+        "down_proj",
+    )
+    """Names of the layers that get an adapter, or a regular expression over whole module paths. The
+    default is what Phi-3 has. ``"all-linear"``: every linear layer but the output layer.
+    ``"auto"``: those that PEFT names for the model's type (of Phi-3, ``qkv_proj`` and ``o_proj``),
+    ``"all-linear"`` where it names none."""
+    exclude_modules: Modules = ()
+    """Names of layers that get none although ``target_modules`` covers them, or a regular
+    expression over whole module paths."""
+    modules_to_save: tuple[str, ...] | None = None
+    """Layers trained whole and saved with the adapter, e.g. ``embed_tokens`` and ``lm_head``.
+    Default: none, but ``embed_tokens`` of a model so small (at most 4 million weights there) that
+    it has hardly met the words of the data."""
+    rank_pattern: dict[str, int] = Field(default_factory=dict)
+    """Another rank for layers whose path ends with, or matches, the key."""
+    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+    """Another alpha for layers whose path ends with, or matches, the key."""
+    layers: tuple[int, ...] | None = None
+    """Only these decoder layers, counted from 0."""
+    layers_pattern: tuple[str, ...] = ()
+    """Name of the list that ``layers`` counts in, where it is no usual one (``layers``, ``h``)."""
+
+    @abstractmethod
+    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
+        """Return PEFT's configuration: ``common`` (the fields above as PEFT names them) and what
+        this kind adds. ``tied`` are the names of the layers that share one weight.
+
+        Raises :class:`StepError` where this kind cannot serve the model.
+        """
+
+    @model_validator(mode="after")
+    def _modules_fit_together(self) -> Self:
+        if self.layers is not None and (
+            isinstance(self.target_modules, str) and self.target_modules not in BY_RULE
+        ):
+            raise ValueError("layers needs target_modules as names; put the layer into the regex")
+        if self.layers_pattern and self.layers is None:
+            raise ValueError("layers_pattern needs layers, the numbers that count in it")
+        if isinstance(self.target_modules, tuple) and not self.target_modules:
+            raise ValueError("target_modules is empty: nothing would be trained")
+        both = set(self.modules_to_save or ()) & set(
+            self.target_modules if isinstance(self.target_modules, tuple) else ()
+        )
+        if both:
+            raise ValueError(
+                f"{', '.join(sorted(both))} in both target_modules and modules_to_save"
+            )
+        return self
+
+
+class LowRankShape(AdapterShape):
+    """The product of two narrow matrices (LoRA, arXiv 2106.09685)."""
+
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout before the adapter's first matrix."""
+    use_rslora: bool = False
+    """Rank-stabilised scaling (arXiv 2312.03732): by ``alpha / sqrt(r)``."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Which bias vectors are trained."""
+
+    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
+        """Return a ``LoraConfig``."""
+        from peft import LoraConfig
+
+        return LoraConfig(
+            **common,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            use_rslora=self.use_rslora,
+            bias=self.bias,
+            ensure_weight_tying=bool(tied),
+        )
+
+
+class LoraShape(LowRankShape):
+    """LoRA over a base that stays as it is."""
+
+    use_dora: bool = False
+    """Weight-decomposed adaptation (arXiv 2402.09353): slower, better at low ranks."""
+    init_lora_weights: Literal["default", "gaussian"] = "default"
+    """How the adapter begins: both (Kaiming and zero, normal and zero) begin as no change. PEFT's
+    initializations that change the base weights (PiSSA, OLoRA) are not offered: the base that the
+    adapter is merged into would not be the one it was trained over. The ``loftq`` pass is the one
+    that takes care of that."""
+
+    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
+        """Return a ``LoraConfig``."""
+        start = True if self.init_lora_weights == "default" else self.init_lora_weights
+        own = {"use_dora": self.use_dora, "init_lora_weights": start}
+        return super().peft_config({**common, **own}, tied)
+
+
+class LycorisShape(AdapterShape):
+    """What LoHa and LoKr share. Both come from the LyCORIS project."""
+
+    rank_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the rows of an update that a training step leaves out."""
+    module_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the layers' updates that a training step leaves out whole."""
+
+    def _lycoris(self, common: Mapping[str, Any], tied: Collection[str]) -> dict[str, Any]:
+        """Return the arguments both configurations take."""
+        if parted := sorted(set(tied) & set(common["modules_to_save"] or ())):
+            # PEFT ties the copies it trains again for LoRA alone.
+            raise StepError(
+                f"modules_to_save: {', '.join(parted)} shares its weight with another layer of "
+                "this model, and this kind of adapter would part them",
+                "leave it out, or use lora",
+                "bad_input",
+            )
+        return {
+            **common,
+            "alpha": self.alpha,
+            "rank_dropout": self.rank_dropout,
+            "module_dropout": self.module_dropout,
+        }
+
+
+class LohaShape(LycorisShape):
+    """The Hadamard product of two low-rank matrices (LoHa, arXiv 2108.06098): rank up to r²."""
+
+    init_weights: bool = True
+    """Begin as no change; else as a random one."""
+
+    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
+        """Return a ``LoHaConfig``."""
+        from peft import LoHaConfig
+
+        return LoHaConfig(**self._lycoris(common, tied), init_weights=self.init_weights)
+
+
+class LokrShape(LycorisShape):
+    """The Kronecker product of two matrices (LoKr, arXiv 2309.14859): the fewest parameters."""
+
+    init_weights: bool | Literal["lycoris"] = True
+    """Begin as no change, with the first factor zero or (``"lycoris"``) the second; else as a
+    random one."""
+    decompose_both: bool = False
+    """Make the first factor a product of two narrow matrices too, where that is smaller."""
+    decompose_factor: int = Field(default=-1, ge=-1)
+    """Largest size of the first factor; with -1 both factors are about as large."""
+    rank_dropout_scale: bool = False
+    """Scale the rows that ``rank_dropout`` leaves, so that their mean stays."""
+
+    @model_validator(mode="after")
+    def _a_factor(self) -> Self:
+        if self.decompose_factor == 0:
+            raise ValueError("decompose_factor is 0: give a size, or -1 for the most even one")
+        return self
+
+    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
+        """Return a ``LoKrConfig``."""
+        from peft import LoKrConfig
+
+        return LoKrConfig(
+            **self._lycoris(common, tied),
+            init_weights=self.init_weights,
+            decompose_both=self.decompose_both,
+            decompose_factor=self.decompose_factor,
+            rank_dropout_scale=self.rank_dropout_scale,
+        )

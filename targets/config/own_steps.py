@@ -1,0 +1,33 @@
+"""Reads the classes of passes and checks of the user's own, to validate their parameters."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from pipeline.code_digest import script_code
+from pipeline.passes.base import StepError
+from pipeline.scripts.steps import OwnType, Step, StepKind, importable, load_own
+
+_LIGHT = "the host reads only its parameters, without ML libraries: import them inside `run`"
+
+
+def read_own(kind: StepKind, script: Path, own: OwnType) -> Step:
+    """Return the class that ``own`` names in the file ``script``.
+
+    What the file prints goes to standard error. Raises :class:`StepError`, whose hint says what to
+    do.
+    """
+    try:
+        files = script_code(script).files
+    except OSError as error:
+        raise StepError(f"{script.name} cannot be read: {error.strerror}") from None
+    with redirect_stdout(sys.stderr), importable(script.parent, files):
+        try:
+            return load_own(kind, script, own.name)
+        except StepError as error:
+            if error.__cause__ is None:
+                raise
+            missing = isinstance(error.__cause__, ModuleNotFoundError)
+            raise StepError(str(error), _LIGHT if missing else "") from error

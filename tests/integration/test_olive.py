@@ -1,0 +1,219 @@
+"""Olive's config files, built for real: containers, training, ONNX, from files of every generation.
+
+The base model is the small one that the shipped example trains; only paths are not as in the files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.plan import OUTPUT_DIR, object_path
+from targets.cli.options import PROJECT
+from tests.integration.command import Quern, Ran
+
+FILES = PROJECT / "tests" / "olive"
+LOCAL = ("--system", "local")
+
+
+@pytest.fixture(scope="module")
+def base(quern: Quern, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the small base model of the shipped example as a checkpoint."""
+    config = tmp_path_factory.mktemp("base") / "base.toml"
+    shutil.copytree(PROJECT / "configs" / "base", config.parent / "base")
+    shutil.copyfile(PROJECT / "configs" / "tone.jsonl", config.parent / "tone.jsonl")
+    # The chain after the base is the shortest there is; its steps are the shipped example's own.
+    config.write_text('name = "base"\n[model.pretrain]\ntext = "base"\n[passes.model_builder]\n')
+    ran = quern("build", "--config", str(config), "--dist", str(config.parent), "--json")
+    assert ran.code == 0, ran.stderr
+    passes = {item["name"]: item["key"] for item in json.loads(ran.stdout)["passes"]}
+    return quern.cache / "objects" / object_path(passes["pretrain"]) / OUTPUT_DIR
+
+
+@pytest.fixture
+def folder(base: Path, tmp_path: Path) -> Path:
+    """Return a folder with the Olive files, their data and their model."""
+    shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(base, tmp_path / "model")
+    shutil.copyfile(PROJECT / "configs" / "tone.jsonl", tmp_path / "tone.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "tone.jsonl").read_text().splitlines()]
+    for name, part in (("chat.jsonl", rows[:60]), ("chat-test.jsonl", rows[60:80])):
+        talks = [
+            [
+                {"role": "user", "content": row["phrase"]},
+                {"role": "assistant", "content": row["tone"]},
+            ]
+            for row in part
+        ]
+        lines = "".join(json.dumps({"turns": talk}) + "\n" for talk in talks)
+        (tmp_path / name).write_text(lines)
+    return tmp_path
+
+
+def build(quern: Quern, file: Path, *options: str) -> tuple[Ran, dict[str, Any]]:
+    """Build from ``file`` and return how it ended and the report of its first artifact."""
+    dist = file.parent / "dist"
+    ran = quern("build", "--config", str(file), "--dist", str(dist), *options)
+    reports = sorted(dist.glob("*/*/report.json"))
+    return ran, json.loads(reports[0].read_text()) if reports else {}
+
+
+def keys(quern: Quern, file: Path, *options: str) -> list[list[tuple[str, str]]]:
+    """Return name and key of each step of each build of ``file``."""
+    ran = quern("plan", "--config", str(file), "--json", *options)
+    assert ran.code == 0, ran.stderr
+    return [
+        [(step["name"], step["key"]) for step in plan["steps"]] for plan in json.loads(ran.stdout)
+    ]
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("docker_client")
+def test_the_tutorial_runs_to_a_passed_artifact(quern: Quern, folder: Path) -> None:
+    ran, report = build(quern, folder / "tutorial.json", "--runtime", "docker")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert (report["status"], report["target"]) == ("passed", "cpu")
+    assert (folder / "dist" / "tutorial" / "cpu" / "model" / "genai_config.json").is_file()
+    passes = {item["name"]: item for item in report["passes"]}
+    lora = passes["lora"]["metrics"]
+    assert lora["steps"] == 10
+    # What was written is what was trained: the adapter itself says so.
+    adapter = quern.cache / "objects" / object_path(passes["lora"]["key"]) / OUTPUT_DIR
+    trained = json.loads((adapter / "adapter_config.json").read_text())
+    assert (trained["r"], trained["lora_alpha"], trained["lora_dropout"]) == (64, 64, 0.1)
+    assert trained["target_modules"] == ["o_proj", "qkv_proj"]
+    # A third of the distinct phrases was held out and asked.
+    assert report["quality"]["samples"] >= 0.29 * 1800
+    assert report["quality"]["tuned"] is not None
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("docker_client")
+def test_azure_says_what_it_cannot_and_runs_here_when_told(quern: Quern, folder: Path) -> None:
+    file = folder / "azure.json"
+    ran, _ = build(quern, file)
+    assert ran.code == 4
+    assert "the system 'aml' is the compute gpu-cluster of Azure ML" in ran.stderr
+    assert "--system local" in ran.stderr
+    ran, _ = build(quern, file, *LOCAL)
+    assert ran.code == 2
+    assert "--data dataset_default_train=PATH" in ran.stderr
+    assert "--model PATH" in ran.stderr
+    local = ("--data", f"dataset_default_train={folder / 'tone.jsonl'}", "--model", "model")
+    ran, report = build(
+        quern,
+        file,
+        *LOCAL,
+        *(
+            item.replace("model", str(folder / "model")) if item == "model" else item
+            for item in local
+        ),
+    )
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert report["status"] == "passed"
+    text = (folder / "dist" / "azure" / "cpu" / "report.json").read_text()
+    assert "our-workspace" not in text
+    assert "0000-subscription" not in text
+
+
+def test_a_chain_of_qlora_alone_ends_with_its_adapter(quern: Quern, folder: Path) -> None:
+    ran, report = build(quern, folder / "dict-data.json", "--runtime", "venv")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    model = folder / "dist" / "dict-data" / report["target"] / "model"
+    assert (model / "adapter_model.safetensors").is_file()
+    assert json.loads((model / "adapter_config.json").read_text())["lora_alpha"] == 16
+    lora = next(item for item in report["passes"] if item["type"] == "qlora")
+    # 40 of the rows were asked for, and 10 distinct ones held out.
+    assert lora["metrics"]["train_rows"] == 30
+    assert report["quality"]["samples"] == 10
+
+
+def test_evaluators_become_checks_that_fail_the_build(quern: Quern, folder: Path) -> None:
+    ran, report = build(quern, folder / "flat.json", "--runtime", "venv")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    checks = {item["name"]: item for item in report["checks"]}
+    assert report["status"] == "passed"
+    assert any("perplexity" in name for name in checks)
+    assert any("first_token_ms" in name for name in checks)
+    assert any("bytes" in name for name in checks)
+    config = folder / "dist" / "flat" / "cpu" / "model" / "genai_config.json"
+    search = json.loads(config.read_text())["search"]
+    assert (search["max_length"], search["top_k"]) == (512, 10)
+    # The same file with a goal that no artifact meets.
+    raw = json.loads((folder / "flat.json").read_text())
+    raw["evaluators"]["judge"]["metrics"][3]["sub_types"][0]["goal"]["value"] = 99
+    (folder / "strict.json").write_text(json.dumps(raw))
+    ran, report = build(quern, folder / "strict.json", "--runtime", "venv")
+    assert ran.code == 3
+    failed = [item["name"] for item in report["checks"] if item["status"] == "failed"]
+    assert failed == [name for name in checks if "bytes" in name]
+
+
+def test_chats_join_and_lokr_merges(quern: Quern, folder: Path) -> None:
+    ran, report = build(quern, folder / "chat.json", "--runtime", "venv")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert report["status"] == "passed"
+    assert report["quality"]["samples"] == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("tutorial.json", ()),
+        ("flat.json", ()),
+        ("dict-data.json", ()),
+        ("chat.json", ()),
+        ("flows.yaml", ()),
+        ("azure.json", (*LOCAL, "--data", "dataset_default_train=tone.jsonl", "--model", "model")),
+    ],
+)
+def test_the_converted_config_has_the_same_keys(
+    quern: Quern, folder: Path, tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    given = tuple(
+        option.replace("tone.jsonl", str(folder / "tone.jsonl")).replace(
+            "model", str(folder / "model") if option == "model" else "model"
+        )
+        for option in options
+    )
+    olive = keys(quern, folder / name, *given)
+    # Elsewhere on purpose: paths of the TOML file are relative to where it lies.
+    out = tmp_path / "elsewhere" / f"{Path(name).stem}.toml"
+    out.parent.mkdir()
+    ran = quern("convert", str(folder / name), "--output", str(out), *(LOCAL if options else ()))
+    assert ran.code == 0, ran.stderr
+    written = sorted(out.parent.glob("*.toml"))
+    assert [keys(quern, file, *given)[0] for file in written] == olive
+    again = quern("convert", str(folder / name), "--output", str(out))
+    assert again.code == 2
+    assert "is there already" in again.stderr
+
+
+def test_explain_shows_every_key_also_of_a_file_that_is_refused(quern: Quern, folder: Path) -> None:
+    raw = json.loads((folder / "flat.json").read_text())
+    raw["passes"]["convert"] = {"type": "OnnxConversion", "target_opset": 17}
+    raw["data_configs"][0]["load_dataset_config"]["data_files"] = ["missing.jsonl"]
+    (folder / "broken.json").write_text(json.dumps(raw, indent=2))
+    ran = quern("plan", "--config", str(folder / "broken.json"), "--explain")
+    assert ran.code == 2
+    for state in ("honoured", "translated", "without effect here", "refused"):
+        assert state in ran.stdout
+    # All problems of the file in one go, each with its line.
+    line = 1 + json.dumps(raw, indent=2).splitlines().index('      "type": "OnnxConversion",')
+    assert (
+        f"broken.json:{line}: passes.convert.type: Quern has no pass OnnxConversion" in ran.stderr
+    )
+    assert "missing.jsonl" in ran.stderr
+
+
+def test_broken_json_names_line_and_column_and_the_placeholder(quern: Quern, folder: Path) -> None:
+    (folder / "hole.json").write_text('{\n  "input_model": "model",\n  "passes": <passes>\n}\n')
+    ran = quern("plan", "--config", str(folder / "hole.json"))
+    assert ran.code == 2
+    assert "hole.json:3: not valid JSON" in ran.stderr
+    assert "(column 13)" in ran.stderr
+    assert "the placeholder <passes> was left unfilled" in ran.stderr

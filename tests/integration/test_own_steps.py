@@ -1,0 +1,189 @@
+"""Passes and checks of one's own in both runtimes, and chains that end before an ONNX model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from targets.cli.options import PROJECT
+from tests.integration.command import Quern
+from tests.integration.test_build import cached, quick_project, report_of
+from tests.unit.project import Project
+
+EXAMPLE = PROJECT / "docs" / "examples" / "own-steps"
+
+OWN = """
+[passes.clip]
+type = "clip.py:ClipOutliers"
+deviations = 3
+
+[passes.model_builder]
+
+[passes.threads]
+type = "threads.py:Threads"
+count = 2
+
+[checks.polite]
+type = "checks/polite.py:Polite"
+prompts = ["hello"]
+words = ["fool"]
+"""
+
+THREADS = """
+import json
+import shutil
+
+from pipeline.model import Frozen
+from pipeline.passes.base import BasePass
+
+
+class ThreadsParams(Frozen):
+    count: int
+
+
+class Threads(BasePass[ThreadsParams]):
+    Params = ThreadsParams
+    consumes = {"artifact": "onnx"}
+    produces = "onnx"
+    runs_on = "target"
+
+    def run(self, inputs, params, out_dir):
+        shutil.copytree(inputs["artifact"], out_dir, dirs_exist_ok=True)
+        file = out_dir / "genai_config.json"
+        config = json.loads(file.read_text())
+        options = config["model"]["decoder"].setdefault("session_options", {})
+        options["intra_op_num_threads"] = params.count
+        file.write_text(json.dumps(config))
+        return {"threads": params.count}
+"""
+
+COUNTED = """
+from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.model import Frozen
+from pipeline.onnx.verdicts import held
+
+
+class CountedParams(Frozen):
+    at_most: int
+
+
+class Counted(BaseCheck[CountedParams]):
+    Params = CountedParams
+    needs = ("artifact", "tuned_answers")
+    accepts = ("onnx", "checkpoint", "adapter")
+
+    def run(self, inputs, params):
+        from pipeline.evaluation import Answers
+
+        count = len(list(inputs["artifact"].iterdir()))
+        answers = len(Answers.load(inputs["tuned_answers"]).answers)
+        detail = f"{answers} answers"
+        return Outcome((held("files", count, "<=", params.at_most, "files", detail),))
+"""
+
+
+@pytest.fixture(params=["docker", "venv"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    if request.param == "docker":
+        request.getfixturevalue("docker_client")
+    return str(request.param)
+
+
+def status(report: dict[str, Any]) -> dict[str, str]:
+    return {check["name"]: check["status"] for check in report["checks"]}
+
+
+def short_project(folder: Path, seed: int) -> Project:
+    """Return a project whose chain ends with the adapter."""
+    project = quick_project(folder, seed)
+    project.edit("[passes.merge]\n\n[passes.model_builder]\n", "")
+    (folder / "counted.py").write_text(COUNTED)
+    return project
+
+
+@pytest.mark.engine
+def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
+    # As in test_build: results are shared between runtimes, and with what ran there.
+    project = quick_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
+    shutil.copytree(EXAMPLE, project.folder, dirs_exist_ok=True)
+    (project.folder / "threads.py").write_text(THREADS)
+    project.edit("\n[passes.model_builder]\n", OWN)
+    dist = tmp_path / "dist"
+    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
+
+    built = quern("build", *arguments)
+    assert built.code == 0, built.stderr
+    report = report_of(dist)
+    steps = {step["name"]: step for step in report["passes"]}
+    assert steps["clip"]["type"] == "clip.py:ClipOutliers"
+    assert 0 < steps["clip"]["metrics"]["clipped"] < steps["clip"]["metrics"]["weights"]
+    assert steps["threads"]["metrics"]["precision"] == "int4"
+    assert status(report)["rude_answers"] == "passed"
+    assert status(report)["quantized_share"] == "passed"
+    config = json.loads((dist / "small" / "cpu" / "model" / "genai_config.json").read_text())
+    assert config["model"]["decoder"]["session_options"]["intra_op_num_threads"] == 2
+
+    helper = project.folder / "checks" / "rude.py"
+    helper.write_text(helper.read_text() + "\n\ndef rude_words(text, words):\n    return ['all']\n")
+    failed = quern("build", *arguments)
+    assert failed.code == 3, failed.stderr
+    assert [name for name, done in cached(report_of(dist)).items() if not done] == ["polite"]
+    assert status(report_of(dist))["rude_answers"] == "failed"
+
+    away = tmp_path / "away"
+    shutil.move(dist / "small" / "cpu", away)
+    shutil.rmtree(project.folder)
+    checked = quern("check", str(away), "--runtime", runtime)
+    assert checked.code == 3, checked.stderr
+    found = json.loads((away / "checked.json").read_text())
+    assert status(found)["rude_answers"] == "failed"
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("docker_client")
+def test_the_shipped_example(quern: Quern, tmp_path: Path) -> None:
+    config = str(EXAMPLE / "own-steps.toml")
+    ran = quern("build", "--config", config, "--dist", str(tmp_path), "--runtime", "docker")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    report = report_of(tmp_path, "own-steps")
+    assert report["status"] == "passed"
+    assert status(report)["rude_answers"] == "passed"
+    assert not list(EXAMPLE.rglob("__pycache__"))
+
+
+def test_a_chain_that_ends_with_an_adapter(quern: Quern, tmp_path: Path) -> None:
+    project = short_project(tmp_path / "project", seed=2)
+    counted = '\n[checks.counted]\ntype = "counted.py:Counted"\nat_most = 20\n'
+    project.config.write_text(project.config.read_text() + counted)
+    dist = tmp_path / "dist"
+    arguments = ("--config", str(project.config), "--dist", str(dist))
+    ran = quern("build", *arguments, "--runtime", "venv")
+    assert ran.code == 0, ran.stderr
+    report = report_of(dist)
+    assert (report["artifact"], report["status"]) == ("adapter", "passed")
+    assert (dist / "small" / "cpu" / "model" / "adapter_config.json").is_file()
+    assert {"merge-for-checks", "evaluate-tuned"} <= cached(report).keys()
+    assert status(report)["files"] == "passed"
+    assert "these checks do not apply to it: " in ran.stdout
+    for refused in (quern("try", "hello", *arguments), quern("check", str(dist / "small" / "cpu"))):
+        assert refused.code == 2
+        assert "holds an adapter" in refused.stderr
+
+
+def test_a_chain_that_ends_with_a_checkpoint(quern: Quern, tmp_path: Path) -> None:
+    project = short_project(tmp_path / "project", seed=2)
+    project.edit("[checks.quality]", "[passes.merge]\n\n[checks.quality]")
+    dist = tmp_path / "dist"
+    ran = quern(
+        *("build", "--config", str(project.config), "--dist", str(dist), "--runtime", "venv")
+    )
+    assert ran.code == 0, ran.stderr
+    report = report_of(dist)
+    assert report["artifact"] == "checkpoint"
+    assert list((dist / "small" / "cpu" / "model").glob("*.safetensors"))
+    assert report["status"] == ("passed" if report["checks"] else "unverified")
+    assert "a checkpoint" in ran.stdout
