@@ -259,7 +259,8 @@ class _Loader:
                 (),
                 did_you_mean(name, self._config.data),
             )
-        for mistake in mistakes(self._config.data):
+        # What is left of a wrong file may lack a data set that the file has.
+        for mistake in mistakes(self._config.data) if self._whole else ():
             self._problem(*mistake)
         self._names_of_rows_steps()
         main = main_data(self._config.data)

@@ -64,6 +64,15 @@ def line_of(project: Project, text: str) -> int:
     return project.config.read_text().splitlines().index(text) + 1
 
 
+def test_rows_come_from_one_place(project: Project) -> None:
+    project.edit('path = "tone.jsonl"', 'source = "hf:org/name"\npath = "tone.jsonl"')
+    (problem,) = problems(project)
+    assert "exactly one of path, source, code.load (found path and source)" in problem.message
+    project.edit('source = "hf:org/name"\npath = "tone.jsonl"', "")
+    (problem,) = problems(project)
+    assert "found none of them" in problem.message
+
+
 def test_two_main_data_sets(project: Project) -> None:
     add(project, other())
     (problem,) = problems(project)
