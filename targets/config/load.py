@@ -15,7 +15,7 @@ from pipeline.data.load import read_rows
 from pipeline.data.problems import DataProblem
 from pipeline.suggest import did_you_mean
 from targets.config.hub import parse_hub_model, pinned
-from targets.config.model_folder import model_folder_problems
+from targets.config.model_folder import model_folder_problems, onnx_folder_problems
 from targets.config.positions import TomlPositions
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
@@ -92,7 +92,8 @@ def _load(loader: _Loader, targets: Sequence[Target]) -> LoadedConfig:
 def _with_source(model: JsonValue, source: str) -> JsonValue:
     """Return the ``[model]`` table with ``source``, a path relative to where the user stands."""
     table = dict(model) if isinstance(model, dict) else {}
-    table.pop("pretrain", None)
+    for other in ("pretrain", "onnx"):
+        table.pop(other, None)
     if not source.startswith(HUB_PREFIX):
         source = str(Path(source).expanduser().absolute())
     return {**table, "source": source}
@@ -152,7 +153,9 @@ class _Loader:
         return chains
 
     def _sources(self, chain: Chain) -> None:
-        calls = [call for call in (chain.source, *chain.passes) if call]
+        # That of an ONNX model is looked into more closely below.
+        made = chain.source if self._config.model.pretrain is not None else None
+        calls = [call for call in (made, *chain.passes) if call]
         for call in calls:
             prefix = ("model", "pretrain") if call is chain.source else ("passes", call.name)
             for key in call.implementation.sources:
@@ -166,8 +169,13 @@ class _Loader:
 
     def _model(self) -> Path | None:
         model = self._config.model
-        if (model.source is None) == (model.pretrain is None):
-            self._problem("give exactly one of source and pretrain", ("model",))
+        if [model.source, model.pretrain, model.onnx].count(None) != 2:
+            self._problem("give exactly one of source, pretrain and onnx", ("model",))
+            return None
+        if model.onnx is not None:
+            folder = (self._file.parent / Path(model.onnx).expanduser()).absolute()
+            for message, suggestion in onnx_folder_problems(folder):
+                self._problem(message, ("model", "onnx"), suggestion)
             return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
             return None

@@ -187,3 +187,23 @@ def test_a_chain_that_ends_with_a_checkpoint(quern: Quern, tmp_path: Path) -> No
     assert list((dist / "small" / "cpu" / "model").glob("*.safetensors"))
     assert report["status"] == ("passed" if report["checks"] else "unverified")
     assert "a checkpoint" in ran.stdout
+
+
+def test_an_onnx_model_that_is_there_already(quern: Quern, tmp_path: Path) -> None:
+    built = quick_project(tmp_path / "project", seed=2)
+    dist = tmp_path / "dist"
+    ran = quern("build", "--config", str(built.config), "--dist", str(dist), "--runtime", "venv")
+    assert ran.code == 0, ran.stderr
+    taken = quick_project(tmp_path / "taken")
+    shutil.copytree(dist / "small" / "cpu" / "model", taken.folder / "model")
+    chain = "[passes.lora]\nr = 8\nmax_steps = 20\n\n[passes.merge]\n\n[passes.model_builder]\n"
+    taken.edit(chain, '[checks.graph]\nprecision = "int4"\n')
+    source = '[model.pretrain]\ntext = "story.txt"\nsteps = 20\nlayers = 2'
+    taken.edit(source, '[model]\nonnx = "model"')
+    again = ("--config", str(taken.config), "--dist", str(tmp_path / "again"))
+    ran = quern("build", *again, "--runtime", "venv")
+    assert ran.code == 0, ran.stderr
+    report = report_of(tmp_path / "again")
+    assert report["status"] == "passed"
+    assert {"loads", "accuracy_loss"} & set(status(report)) == {"loads"}
+    assert report["files"] == report_of(dist)["files"]
