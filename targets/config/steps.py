@@ -155,6 +155,9 @@ class ChainReader:
                     self._problem(f"no pass before it makes its {role} (of kind {kind})", path)
                 unused.pop(kind, None)
             produces = call.implementation.produces
+            if produces not in ARTIFACT_WORDS:
+                self._problem("no pass for a chain: it runs by itself where it is needed", path)
+                continue
             if produces in unused:
                 self._in_vain(unused[produces], chain)
             made.add(produces)
