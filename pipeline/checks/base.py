@@ -43,6 +43,9 @@ class BaseCheck(ABC, Generic[P]):
     Params: ClassVar[type[Frozen]]
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
+    does_without: ClassVar[tuple[Role, ...]] = ("model",)
+    """Those of :attr:`needs` that may be missing from its inputs: an ONNX model that is there
+    already was made from nothing that is here."""
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx",)
     """Kinds of artifact that it can judge; it is left out where the chain ends with another."""
     sources: ClassVar[tuple[str, ...]] = ()

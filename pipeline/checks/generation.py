@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -42,7 +43,8 @@ class GenerationParams(Frozen):
     max_broken: Share | AsTuned = 0.0
     """Most answers that are empty or hold bytes that are not a character."""
     tolerance: Share = 0.1
-    """By how much of the prompts the artifact may be worse than a limit ``"as_tuned"``."""
+    """By how much of the prompts the artifact may be worse than a limit ``"as_tuned"``. Where so
+    few are asked that chance differs by more (two standard errors of the share), by that much."""
 
     @property
     def as_tuned(self) -> bool:
@@ -171,18 +173,22 @@ def _limits(params: GenerationParams, ended_default: float, tuned: Answers | Non
     circling = [row.repetition > MAX_REPETITION for row in rows]
     broken = [is_broken(row.greedy, row.expected, row.ended) for row in rows]
     return _Limits(
-        _limit(min_ended, [row.ended for row in rows], -params.tolerance),
+        _limit(min_ended, [row.ended for row in rows], params.tolerance, least=True),
         _limit(params.max_degenerate, circling, params.tolerance),
         _limit(params.max_broken, broken, params.tolerance),
     )
 
 
-def _limit(asked: float | AsTuned, theirs: Sequence[bool], tolerance: float) -> _Limit:
+def _limit(
+    asked: float | AsTuned, theirs: Sequence[bool], tolerance: float, least: bool = False
+) -> _Limit:
     if asked != AS_TUNED:
         return _Limit(float(asked))
     share = sum(theirs) / len(theirs)
+    chance = 2 * math.sqrt(share * (1 - share) / len(theirs))
+    worse = max(tolerance, chance) * (-1 if least else 1)
     # Shares of whole answers, so a rounding error must not decide at the limit.
-    limit = min(max(round(share + tolerance, 9), 0.0), 1.0)
+    limit = min(max(round(share + worse, 9), 0.0), 1.0)
     return _Limit(limit, f"; of the merged model's: {share:.1%}")
 
 

@@ -44,13 +44,16 @@ Size = Annotated[str, AfterValidator(_is_size)]
 
 
 class ModelSource(Frozen):
-    """The base model: exactly one of ``source`` and ``pretrain``."""
+    """The base model: exactly one of ``source``, ``pretrain`` and ``onnx``."""
 
     source: str | None = None
     """A Hugging Face model at a revision (``"hf:org/name@revision"``) or a local folder, relative
     to the config file. ``model = "..."`` is short for this."""
     pretrain: dict[str, JsonValue] | None = None
     """Make a small model from text instead: parameters of the ``pretrain`` pass."""
+    onnx: str | None = None
+    """A folder that ``onnxruntime_genai.Model`` loads, relative to the config file. The passes are
+    then such that work on an ONNX model, or there are none: it is checked as it is."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. It still runs without network or capabilities."""
     weights: Literal["safetensors", "any"] = "safetensors"
@@ -126,8 +129,9 @@ class BuildConfig(Frozen):
     data: dict[Name, DataSpec] = Field(default_factory=dict)
     """The data sets, under names that ``--data NAME=PATH`` can replace. One is trained on and
     measured with; it may name others as its held-out and its validation part."""
-    passes: dict[Name, StepTable] = Field(min_length=1)
-    """The passes, run in the order in which they are written."""
+    passes: dict[Name, StepTable] = Field(default_factory=dict)
+    """The passes, run in the order in which they are written. None only for a model that is ONNX
+    already."""
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
     """How the held-out answers of the base, the tuned and the built model are taken: parameters of
     the ``evaluate`` pass."""

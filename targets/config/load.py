@@ -17,7 +17,11 @@ from pipeline.suggest import did_you_mean
 from targets.config.data import main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
-from targets.config.model_folder import checkpoint_folder, model_folder_problems
+from targets.config.model_folder import (
+    checkpoint_folder,
+    model_folder_problems,
+    onnx_folder_problems,
+)
 from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
@@ -139,7 +143,8 @@ def _chosen(
 def _with_source(model: JsonValue, source: str) -> JsonValue:
     """Return the ``[model]`` table with ``source``, a path relative to where the user stands."""
     table = dict(model) if isinstance(model, dict) else {}
-    table.pop("pretrain", None)
+    for other in ("pretrain", "onnx"):
+        table.pop(other, None)
     if not source.startswith(HUB_PREFIX):
         source = str(Path(source).expanduser().absolute())
     return {**table, "source": source}
@@ -221,7 +226,8 @@ class _Loader:
             *((("passes", call.name), call) for call in chain.passes),
             *((("checks", call.name), call) for call in chain.checks),
         ]
-        if chain.source is not None:
+        # That of an ONNX model is looked into more closely below.
+        if chain.source is not None and self._config.model.pretrain is not None:
             calls.append((("model", "pretrain"), chain.source))
         for prefix, call in calls:
             for key in call.implementation.sources:
@@ -235,8 +241,13 @@ class _Loader:
 
     def _model(self) -> Path | None:
         model = self._config.model
-        if (model.source is None) == (model.pretrain is None):
-            self._problem("give exactly one of source and pretrain", ("model",))
+        if [model.source, model.pretrain, model.onnx].count(None) != 2:
+            self._problem("give exactly one of source, pretrain and onnx", ("model",))
+            return None
+        if model.onnx is not None:
+            folder = (self._file.parent / Path(model.onnx).expanduser()).absolute()
+            for message, suggestion in onnx_folder_problems(folder):
+                self._problem(message, ("model", "onnx"), suggestion)
             return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
             return None

@@ -42,6 +42,24 @@ def model_folder_problems(
         yield "it holds no tokenizer", f"expected one of {', '.join(_TOKENIZER_FILES)}"
 
 
+def onnx_folder_problems(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield (what is wrong, what to do) where ``folder`` cannot be an ONNX Runtime GenAI model."""
+    advice = "name the folder that holds genai_config.json"
+    if not folder.is_dir():
+        yield f"there is no folder '{folder}'", advice
+        return
+    try:
+        config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+        graph = config["model"]["decoder"]["filename"]
+    except FileNotFoundError:
+        yield f"'{folder}' holds no genai_config.json", advice
+    except (ValueError, KeyError, TypeError) as error:
+        yield f"its genai_config.json names no decoder: {error!r}", "build the folder again"
+    else:
+        if not (folder / str(graph)).is_file():
+            yield f"'{folder}' lacks its graph {graph}", "copy the whole folder"
+
+
 def _config_problems(path: Path) -> Iterator[tuple[str, str]]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -30,9 +30,11 @@ Json = dict[str, JsonValue]
 
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
-    *("pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference"),
+    *("pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference", "import_onnx"),
     MERGE_FOR_CHECKS,
 }
+
+_ANSWERS: set[Role] = {"base_answers", "tuned_answers"}
 
 # Decided in one place for the whole build; a pass that needs them is told.
 DECIDED_ELSEWHERE = {
@@ -80,7 +82,7 @@ class Chain:
     """Everything that runs for one target, in order."""
 
     source: PassCall | None
-    """The pass that makes the base model; ``None`` for a local folder."""
+    """The pass that makes the base model; ``None`` for a local checkpoint."""
     passes: tuple[PassCall, ...]
     evaluation: PassCall | None
     """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
@@ -92,9 +94,14 @@ class Chain:
     checks: tuple[CheckCall, ...]
 
     @property
+    def begins(self) -> Kind:
+        """Return what the base model is."""
+        return "checkpoint" if self.source is None else self.source.implementation.produces
+
+    @property
     def makes(self) -> Kind:
         """Return what the chain ends with."""
-        return self.passes[-1].implementation.produces
+        return self.passes[-1].implementation.produces if self.passes else self.begins
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,9 @@ class ChainReader:
     def _wiring(self, chain: Chain) -> None:
         """See that every pass finds what it consumes, that none works in vain, and that names are
         told apart."""
-        made = {"checkpoint"}
+        made = {chain.begins}
+        if not chain.passes and chain.begins != "onnx":
+            self._problem("nothing would be made", ("passes",), "add model_builder")
         unused: dict[Kind, PassCall] = {}
         for call in chain.passes:
             path = ("passes", call.name)
@@ -159,6 +168,9 @@ class ChainReader:
                     self._problem(f"no pass before it makes its {role} (of kind {kind})", path)
                 unused.pop(kind, None)
             produces = call.implementation.produces
+            if produces not in ARTIFACT_WORDS:
+                self._problem("no pass for a chain: it runs by itself where it is needed", path)
+                continue
             if produces in unused:
                 self._in_vain(unused[produces], chain)
             made.add(produces)
@@ -191,6 +203,9 @@ class ChainReader:
         if model.pretrain is not None:
             table = StepTable.model_validate(model.pretrain)
             return self._pass("pretrain", table, ("model", "pretrain"))
+        if model.onnx is not None:
+            table = StepTable.model_validate({"folder": model.onnx})
+            return self._pass("import_onnx", table, ("model", "onnx"))
         if model.source is not None and model.source.startswith(HUB_PREFIX):
             try:
                 hub = parse_hub_model(model.source)
@@ -236,6 +251,8 @@ class ChainReader:
                     said = "nothing is held out that the artifact could be asked"
                     self._problem(said, ("checks", name), "raise split.eval, or remove the check")
                 continue
+            if _ANSWERS & set(implementation.needs) and not self._config.data:
+                self._problem("needs a data set", ("checks", name), "add [data.NAME]")
             overrides = self._target_table().checks.get(name, {})
             limits = {**table.params, **overrides}.get("target_limits", True)
             defaults: Json = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
+from pipeline.checks.base import Role
 from pipeline.code_digest import CodeDigests
 from pipeline.data.make import FILE, MODEL
 from pipeline.data.spec import DataSpec
@@ -47,26 +49,27 @@ class Planner:
         self._facts: dict[str, Facts] = {}
         self._mounts: dict[str, Mount] = {}
         self._data: DataInput | None = None
+        self._idle: list[str] = []
 
     def plan(self) -> BuildPlan:
         """Return the plan. Reads the user's files to digest them; changes nothing but the cache."""
         if self._loaded.main_data is not None:
             self._data = self._data_input(self._loaded.main_data)
         base = self._base
-        newest: dict[Kind, Input] = {"checkpoint": base}
-        built_from = base
-        artifact = ""
+        newest: dict[Kind, Input] = {self._chain.begins: base}
+        built_from = newest.get("checkpoint")
+        artifact = self._chain.source.name if self._chain.source is not None else ""
         for call in self._chain.passes:
             consumed = call.implementation.consumes
             inputs = {role: newest[kind] for role, kind in consumed.items()}
             produced = self._add_pass(call.name, call, inputs)
             if "onnx" not in consumed.values():
-                built_from = newest["checkpoint"]
+                built_from = newest.get("checkpoint")
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.makes
-        tuned = built_from if kind == "onnx" else newest["checkpoint"]
-        self._add_checks(base, tuned, newest)
+        tuned = built_from if kind == "onnx" else newest.get("checkpoint")
+        self._add_checks(base if self._chain.begins == "checkpoint" else None, tuned, newest)
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
@@ -113,31 +116,41 @@ class Planner:
             unkeyed=frozenset(call.implementation.sources),
         )
 
-    def _add_checks(self, base: Input, tuned: Input, newest: Mapping[Kind, Input]) -> None:
+    def _add_checks(
+        self, base: Input | None, tuned: Input | None, newest: Mapping[Kind, Input]
+    ) -> None:
         """Add the checks that can judge the artifact, and the passes that only they need.
 
-        ``tuned`` is the checkpoint that the artifact was made from.
+        ``tuned`` is the checkpoint that the artifact was made from. Neither it nor ``base`` is
+        there for an ONNX model that was there already.
         """
+        lacking: set[Role] = set() if base is not None else {"base_answers", "base_timing"}
+        if tuned is None:
+            lacking |= {"model", "tuned_answers", "reference"}
         kind = self._chain.makes
-        checks = [call for call in self._chain.checks if kind in call.implementation.accepts]
-        roles: dict[str, Input] = {"artifact": newest[kind], "model": tuned}
-        needed = {role for call in checks for role in call.needs(kind)}
-        if kind == "adapter" and needed & {"tuned_answers", "reference"}:
-            assert self._chain.merging is not None  # noqa: S101 - the loader saw to it
-            merged: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
-            tuned = self._add_pass(self._chain.merging.name, self._chain.merging, merged)
-        evaluation = self._chain.evaluation
-        if evaluation is not None:
-            for role, checkpoint in (("base_answers", base), ("tuned_answers", tuned)):
-                if role in needed:
-                    name = f"evaluate-{role.removesuffix('_answers')}"
-                    roles[role] = self._add_pass(name, evaluation, {"model": checkpoint})
-        if self._chain.reference is not None and "reference" in needed:
-            call = self._chain.reference
-            roles["reference"] = self._add_pass(call.name, call, {"model": tuned})
-        timings = self._add_timings(base, checks)
+        checks = [call for call in self._chain.checks if _can_judge(call, kind, lacking)]
+        self._idle = [call.name for call in self._chain.checks if call not in checks]
+        needed = {role for call in checks for role in call.needs(kind)} - lacking
+        roles: dict[Role, Input] = {"artifact": newest[kind]}
+        if tuned is not None:
+            roles["model"] = tuned
+            if kind == "adapter" and needed & {"tuned_answers", "reference"}:
+                assert self._chain.merging is not None  # noqa: S101 - the loader saw to it
+                merged: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
+                tuned = self._add_pass(self._chain.merging.name, self._chain.merging, merged)
+        if base is not None and "base_answers" in needed:
+            roles["base_answers"] = self._add_answers("evaluate-base", base)
+        if tuned is not None and "tuned_answers" in needed:
+            roles["tuned_answers"] = self._add_answers("evaluate-tuned", tuned)
+        if tuned is not None and "reference" in needed:
+            assert self._chain.reference is not None  # noqa: S101 - the loader saw to it
+            reference = self._chain.reference
+            roles["reference"] = self._add_pass(reference.name, reference, {"model": tuned})
+        timings = {} if base is None else self._add_timings(base, checks)
         for check in checks:
-            own = {"base_timing": timings[check.name]} if check.name in timings else {}
+            own: dict[Role, Input] = {}
+            if check.name in timings:
+                own["base_timing"] = timings[check.name]
             self._add_check(check, {**roles, **own})
 
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
@@ -154,7 +167,11 @@ class Planner:
             found[check.name] = done[work]
         return found
 
-    def _add_check(self, call: CheckCall, roles: Mapping[str, Input]) -> None:
+    def _add_answers(self, name: str, checkpoint: Input) -> StepInput:
+        assert self._chain.evaluation is not None  # noqa: S101 - the loader saw to it
+        return self._add_pass(name, self._chain.evaluation, {"model": checkpoint})
+
+    def _add_check(self, call: CheckCall, roles: Mapping[Role, Input]) -> None:
         toolchain = self._toolchains["target"]
         sources = self._sources(call.name, call)
         self._add(
@@ -167,7 +184,12 @@ class Planner:
                 key="",
                 seed=self._loaded.config.seed,
                 params=call.params,
-                inputs={**{role: roles[role] for role in call.needs(self._chain.makes)}, **sources},
+                inputs={
+                    **{
+                        role: roles[role] for role in call.needs(self._chain.makes) if role in roles
+                    },
+                    **sources,
+                },
                 data=self._data if call.implementation.uses_data else None,
                 code=self._own_code(call.name, call),
                 absent_device=self._device.absence,
@@ -275,12 +297,18 @@ class Planner:
 
     def _notes_on_artifact(self) -> Iterator[str]:
         kind = self._chain.makes
-        if kind == "onnx":
-            return
-        calls = self._chain.checks
-        idle = [call.name for call in calls if kind not in call.implementation.accepts]
-        apart = f"; these checks do not apply to it: {', '.join(idle)}" if idle else ""
-        yield f"the artifact is {ARTIFACT_WORDS[kind]}, not {ARTIFACT_WORDS['onnx']}{apart}"
+        apart = f"; these checks do not apply to it: {', '.join(self._idle)}" if self._idle else ""
+        if kind != "onnx":
+            yield f"the artifact is {ARTIFACT_WORDS[kind]}, not {ARTIFACT_WORDS['onnx']}{apart}"
+        elif self._chain.begins == "onnx":
+            yield f"the base is an ONNX model: no model is here to hold it against{apart}"
+
+
+def _can_judge(call: CheckCall, kind: Kind, lacking: AbstractSet[Role]) -> bool:
+    """Return whether a check accepts the kind of artifact and can do without what is lacking."""
+    check = call.implementation
+    missed = (lacking & set(call.needs(kind))) - set(check.does_without)
+    return kind in check.accepts and not missed
 
 
 def _producers(step: Step) -> dict[str, str]:

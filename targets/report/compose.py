@@ -97,7 +97,7 @@ def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:
     data = next((planned.step.data for planned in plan.steps if planned.step.data), None)
     return InputsReport(
         config=hashlib.sha256(loaded.file.read_bytes()).hexdigest(),
-        model=model.source or "made from text by the pretrain pass",
+        model=model.source or model.onnx or "made from text by the pretrain pass",
         data={data.name: data.digest} if data else {},
         seed=loaded.config.seed,
         trust_remote_code=model.trust_remote_code,

@@ -105,18 +105,24 @@ def short_project(folder: Path, seed: int) -> Project:
     return project
 
 
+def own_project(folder: Path, seed: int) -> Project:
+    """Return a project with the example's pass and check, and a pass over the ONNX model."""
+    project = quick_project(folder, seed)
+    shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+    (folder / "threads.py").write_text(THREADS)
+    project.edit("\n[passes.model_builder]\n", OWN)
+    return project
+
+
 @pytest.mark.engine
 def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     # As in test_build: results are shared between runtimes, and with what ran there.
-    project = quick_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
-    shutil.copytree(EXAMPLE, project.folder, dirs_exist_ok=True)
-    (project.folder / "threads.py").write_text(THREADS)
-    project.edit("\n[passes.model_builder]\n", OWN)
+    project = own_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
     dist = tmp_path / "dist"
-    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
-
-    built = quern("build", *arguments)
-    assert built.code == 0, built.stderr
+    ran = quern(
+        *("build", "--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
+    )
+    assert ran.code == 0, ran.stderr
     report = report_of(dist)
     steps = {step["name"]: step for step in report["passes"]}
     assert steps["clip"]["type"] == "clip.py:ClipOutliers"
@@ -126,6 +132,13 @@ def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     assert status(report)["quantized_share"] == "passed"
     config = json.loads((dist / "small" / "cpu" / "model" / "genai_config.json").read_text())
     assert config["model"]["decoder"]["session_options"]["intra_op_num_threads"] == 2
+
+
+def test_a_check_of_ones_own_fails_and_travels(quern: Quern, tmp_path: Path) -> None:
+    project = own_project(tmp_path / "project", seed=2)
+    dist = tmp_path / "dist"
+    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", "venv")
+    assert quern("build", *arguments).code == 0
 
     helper = project.folder / "checks" / "rude.py"
     helper.write_text(helper.read_text() + "\n\ndef rude_words(text, words):\n    return ['all']\n")
@@ -137,7 +150,7 @@ def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     away = tmp_path / "away"
     shutil.move(dist / "small" / "cpu", away)
     shutil.rmtree(project.folder)
-    checked = quern("check", str(away), "--runtime", runtime)
+    checked = quern("check", str(away), "--runtime", "venv")
     assert checked.code == 3, checked.stderr
     found = json.loads((away / "checked.json").read_text())
     assert status(found)["rude_answers"] == "failed"
@@ -187,3 +200,23 @@ def test_a_chain_that_ends_with_a_checkpoint(quern: Quern, tmp_path: Path) -> No
     assert list((dist / "small" / "cpu" / "model").glob("*.safetensors"))
     assert report["status"] == ("passed" if report["checks"] else "unverified")
     assert "a checkpoint" in ran.stdout
+
+
+def test_an_onnx_model_that_is_there_already(quern: Quern, tmp_path: Path) -> None:
+    built = quick_project(tmp_path / "project", seed=2)
+    dist = tmp_path / "dist"
+    ran = quern("build", "--config", str(built.config), "--dist", str(dist), "--runtime", "venv")
+    assert ran.code == 0, ran.stderr
+    taken = quick_project(tmp_path / "taken")
+    shutil.copytree(dist / "small" / "cpu" / "model", taken.folder / "model")
+    chain = "[passes.lora]\nr = 8\nmax_steps = 20\n\n[passes.merge]\n\n[passes.model_builder]\n"
+    taken.edit(chain, '[checks.graph]\nprecision = "int4"\n')
+    source = '[model.pretrain]\ntext = "story.txt"\nsteps = 20\nlayers = 2'
+    taken.edit(source, '[model]\nonnx = "model"')
+    again = ("--config", str(taken.config), "--dist", str(tmp_path / "again"))
+    ran = quern("build", *again, "--runtime", "venv")
+    assert ran.code == 0, ran.stderr
+    report = report_of(tmp_path / "again")
+    assert report["status"] == "passed"
+    assert {"loads", "accuracy_loss"} & set(status(report)) == {"loads"}
+    assert report["files"] == report_of(dist)["files"]

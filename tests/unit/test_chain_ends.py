@@ -122,6 +122,15 @@ def test_an_adapter_that_nothing_uses_is_an_error(project: Project, follows: str
     assert problem.suggestion == f"add merge before {follows}"
 
 
+@pytest.mark.parametrize("place", ["[passes.merge]", "[checks.quality]"])
+def test_answers_are_no_end_of_a_chain(project: Project, place: str) -> None:
+    project.config.write_text(project.config.read_text() + "\n[checks.quality]\n")
+    project.edit(place, f"[passes.ask]\ntype = 'evaluate'\n\n{place}")
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    assert [problem.key for problem in caught.value.problems] == ["passes.ask"]
+
+
 def test_no_verdict_is_no_pass() -> None:
     assert overall([]) == "unverified"
 

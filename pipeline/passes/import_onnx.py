@@ -1,0 +1,39 @@
+"""Takes in an ONNX Runtime GenAI model folder that is there already."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import JsonValue
+
+from pipeline.model import Frozen
+from pipeline.passes.base import BasePass, Inputs
+from pipeline.plan import Kind
+
+
+class ImportOnnxParams(Frozen):
+    """Where it is."""
+
+    folder: str
+    """Folder that ``onnxruntime_genai.Model`` loads, relative to the config file."""
+
+
+class Pass(BasePass[ImportOnnxParams]):
+    """Copy the folder, so that the artifact shares no file with the user's."""
+
+    Params = ImportOnnxParams
+    produces: ClassVar[Kind] = "onnx"
+    sources: ClassVar[tuple[str, ...]] = ("folder",)
+    runs_on: ClassVar[Literal["host", "target"]] = "target"
+
+    def run(
+        self,
+        inputs: Inputs,
+        params: ImportOnnxParams,  # noqa: ARG002 - the input has its name
+        out_dir: Path,
+    ) -> dict[str, JsonValue]:
+        """Copy it."""
+        shutil.copytree(inputs["folder"], out_dir, dirs_exist_ok=True)
+        return {}
