@@ -117,6 +117,8 @@ def _problems(found: type) -> Iterator[str]:
     elif issubclass(found, BaseCheck):
         yield from _others("needs", found.needs, get_args(Role))
         yield from _others("accepts", found.accepts, tuple(ARTIFACT_WORDS))
+        if params is not None:
+            yield from _others("sources", found.sources, tuple(params.model_fields))
 
 
 def _pass_problems(found: type[BasePass[Any]], params: type[Frozen] | None) -> Iterator[str]:

@@ -22,8 +22,9 @@ def problems_of(
     place: Callable[[Loc], Loc] = lambda loc: loc,
 ) -> Iterator[Problem]:
     """Yield one problem per mistake; ``place`` turns a place in ``model`` into one in the file."""
+    found: dict[Loc, dict[str, str]] = {}
     for entry in error.errors(include_url=False):
-        loc = tuple(part for part in entry["loc"] if part != "[key]")
+        loc = _as_written(model, tuple(part for part in entry["loc"] if part != "[key]"))
         message, suggestion = entry["msg"], ""
         if entry["type"] == "extra_forbidden":
             message = "unknown key"
@@ -34,14 +35,37 @@ def problems_of(
             message = str(entry["ctx"]["error"])
         elif entry["type"] != "model_type":
             message = f"{message}, not {entry['input']!r}"
-        path = place(loc)
+        found.setdefault(place(loc), {})[message[:1].lower() + message[1:]] = suggestion
+    for path, messages in found.items():
         yield Problem(
-            message=message[:1].lower() + message[1:],
+            message=" or ".join(messages),
             file=file,
             line=places.line(path),
             key=places.key(path),
-            suggestion=suggestion,
+            suggestion=next((text for text in messages.values() if text), ""),
         )
+
+
+def _as_written(model: type[BaseModel], loc: Loc) -> Loc:
+    """Return ``loc`` without what pydantic adds: the names of a union's members."""
+    current: Any = model
+    found: list[str | int] = []
+    for part in loc:
+        inner = _step(current, part)
+        if isinstance(part, int) or any(_has_keys(option) for option in _options(current)):
+            found.append(part)
+            current = inner
+    return tuple(found)
+
+
+def _has_keys(option: Any) -> bool:
+    """Return whether a value of this type is a table."""
+    origin = get_origin(option)
+    return (
+        option is Any
+        or (isinstance(option, type) and issubclass(option, BaseModel))
+        or (isinstance(origin, type) and issubclass(origin, Mapping))
+    )
 
 
 def _fields_at(model: type[BaseModel], loc: Loc) -> tuple[str, ...]:

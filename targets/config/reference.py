@@ -43,13 +43,18 @@ class ReferencePage:
 
     def _sections(self) -> Iterator[str]:
         top = self._schema["properties"]
-        plain = {name: top[name] for name in ("name", "seed", "model")}
+        names = ("name", "seed", "default_targets", "host", "runtime", "model")
+        plain = {name: top[name] for name in names}
         yield "## Top-level keys\n"
         yield self._keys({"properties": plain, "required": self._schema["required"]})
         yield from self._section("## `[model]`", "ModelSource", r"model")
         yield from self._section("### `[model.pretrain]`", "pretrain", r"model\.pretrain")
         yield from self._section("## `[data.NAME]`", "DataSpec", r"data\.[^.]+")
         yield from self._section("### `[data.NAME.split]`", "Split", r"data\.[^.]+\.split")
+        yield from self._section(
+            "### `[data.NAME.sequences]`", "Sequences", r"data\.[^.]+\.sequences"
+        )
+        yield from self._section("### `[data.NAME.code]`", "DataCode", r"data\.[^.]+\.code")
         yield f"## Passes\n\n{top['passes']['description']}\n"
         for name in chain_passes():
             yield from self._section(f"### `[passes.{name}]`", f"pass-{name}", rf"passes\.{name}")
@@ -66,6 +71,7 @@ class ReferencePage:
             "## `[targets.NAME]`", "TargetTable", r"targets\.[^.]+\.passes\..+"
         )
         yield from self._section("## `[resources]`", "Resources", r"resources")
+        yield from self._section("## `[system]`", "AzureMLSystem", r"system")
 
     def _section(self, heading: str, definition: str, table: str) -> Iterator[str]:
         schema = self._definitions[definition]

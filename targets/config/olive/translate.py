@@ -40,6 +40,8 @@ from targets.config.places import Loc
 _OURS = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
 _BUILDERS = ("modelbuilder", "genaimodelexporter")
 _OWN = re.compile(r".+\.py:\w+$")
+_PROMPT = 128
+"""Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -185,7 +187,10 @@ class _Flow:
     ) -> Node | None:
         """Translate the passes and the data they use; return the evaluator of the artifact."""
         named = root.take("passes")
-        if named is None or not named.raw:
+        ready = self._draft.get(("model", "onnx")) is not None
+        if ready and not chain:
+            self._draft.table(("passes",), named)
+        elif named is None or not named.raw:
             (named or root.owner).refuse(
                 "there are no passes", "Quern does not choose them by itself"
             )
@@ -428,7 +433,13 @@ class _Flow:
             draft.set(("checks", "quality", "max_perplexity_increase"), 0.5, None)
             if any(spec.get("label") for spec in draft.document["data"].values()):
                 draft.set(("checks", "quality", "min_valid"), 0.0, None)
-        draft.set(("checks", "latency", "target_limits"), False, None)
+        timed = ("checks", "latency")
+        if not draft.document.get("data"):
+            if draft.get(timed) is None:
+                return  # there is no prompt to time, and nobody asks for it
+            if draft.get((*timed, "prompt_tokens")) is None:
+                draft.set((*timed, "prompt_tokens"), [_PROMPT], None)
+        draft.set((*timed, "target_limits"), False, None)
 
     def _holds_out(self) -> bool:
         """Return whether some rows are held out, to ask the artifact."""
