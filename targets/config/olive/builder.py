@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from targets.config.olive.context import refuse_placeholder
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 
@@ -66,7 +65,7 @@ def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
     precision = fields.take("precision")
     if precision is None:
         draft.set((*place, "precision"), "fp32", None)
-    elif not refuse_placeholder(precision):
+    elif not precision.refuse_placeholder():
         draft.set((*place, "precision"), str(precision.raw).lower(), precision)
     search = fields.take("search")
     if search is not None:
@@ -83,10 +82,7 @@ def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
             draft.set((*place, "extra_options", name), True, node)
         elif node is not None:
             node.no_effect("it is off anyway")
-    for name, reason in _IDLE.items():
-        node = fields.take(name)
-        if node is not None:
-            node.no_effect(reason)
+    fields.ignore(_IDLE)
     _filename(fields.take("filename"))
 
 
@@ -108,7 +104,7 @@ def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
 
 
 def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
-    if node is None or refuse_placeholder(node):
+    if node is None or node.refuse_placeholder():
         return
     if isinstance(node.raw, str) and node.raw.upper() in ("SEARCHABLE_VALUES", "DEFAULT"):
         node.refuse("a search over its values; Quern has no search yet", "write one value")

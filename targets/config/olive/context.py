@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets.config.olive.node import Fields, Node
+from targets.config.olive.node import Fields
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,3 @@ def nested(fields: Fields, name: str) -> Fields:
     if inner is not None:
         fields.merge(inner.fields(f"'{name}'"))
     return fields
-
-
-def refuse_placeholder(node: Node) -> bool:
-    """Refuse ``node`` if it is a placeholder that nobody filled in; return whether it is one."""
-    found = node.placeholder
-    if found is not None:
-        node.refuse(f"the placeholder {found} was left unfilled", "write the value it stands for")
-    return found is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive.components import BATCH, LOAD, POST, PRE, read_components
-from targets.config.olive.context import Context, refuse_placeholder
+from targets.config.olive.context import Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.ledger import is_secret
 from targets.config.olive.node import Fields, Node
@@ -67,7 +67,7 @@ def used_set(node: Node, sets: dict[str, DataSet]) -> DataSet | None:
     if isinstance(node.raw, dict):
         name = str(node.raw.get("name") or node.name.removesuffix("_data_config") or "data")
         return DataSet(_safe(name), node)
-    if refuse_placeholder(node):
+    if node.refuse_placeholder():
         return None
     found = sets.get(str(node.raw))
     if found is None:
@@ -161,13 +161,13 @@ def _container(kind: Node) -> bool:
         kind.refuse("made-up inputs teach nothing and have no right answers", "use real rows")
     elif str(kind.raw).strip().lower() in ("rawdatacontainer", "imagedatacontainer"):
         kind.refuse(f"{kind.raw} holds no text", "use rows of text")
-    elif not refuse_placeholder(kind):
+    elif not kind.refuse_placeholder():
         kind.refuse(f"there is no data container '{kind.raw}'", did_you_mean(str(kind.raw), known))
     return False
 
 
 def _script(node: Node | None, key: str, code: dict[str, Any], context: Context) -> None:
-    if node is None or refuse_placeholder(node):
+    if node is None or node.refuse_placeholder():
         return
     found = context.find(str(node.raw), context.data_root) or context.find(str(node.raw))
     code[{"user_script": "script"}.get(key, key)] = (found or str(node.raw), node)
@@ -201,7 +201,7 @@ def _load(
         draft.set((*place, "rows"), f":{limit.raw}", limit)
     fields.refuse_rest("load_dataset")
     root = context.data_root
-    if folder is not None and not refuse_placeholder(folder):
+    if folder is not None and not folder.refuse_placeholder():
         folder.translated("path")
         root = (Path(root) / str(folder.raw)).as_posix()
     if files is not None:
@@ -212,12 +212,12 @@ def _load(
     elif name is None:
         advice = f"give data_name or data_files, or --data {data.name}=PATH"
         data.node.refuse("it does not say where its rows are", advice)
-    elif not refuse_placeholder(name):
+    elif not name.refuse_placeholder():
         _named(name, subset, split, place, draft, context, root)
 
 
 def _own_loader(loader: Node, fields: Fields, code: dict[str, Any]) -> None:
-    if refuse_placeholder(loader):
+    if loader.refuse_placeholder():
         return
     if "script" not in code:
         loader.refuse(
@@ -239,21 +239,20 @@ def _own_loader(loader: Node, fields: Fields, code: dict[str, Any]) -> None:
 
 
 def _ignored(fields: Fields) -> None:
-    for name, reason in (
-        ("trust_remote_code", "scripts of data sets are not run by today's datasets library"),
-        ("token", "HF_TOKEN of the environment is used: no file holds secrets"),
-        ("use_auth_token", "HF_TOKEN of the environment is used: no file holds secrets"),
-        ("cache_dir", "the step's own folder is used"),
-        ("keep_in_memory", "it changes speed only"),
-        ("num_proc", "it changes speed only"),
-        ("streaming", "it changes speed only"),
-        ("model_name", "the base model is known from input_model"),
-        ("task", "the task is known from input_model"),
-        ("batch_size", "the pass's batch size rules"),
-    ):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect(reason)
+    fields.ignore(
+        {
+            "trust_remote_code": "scripts of data sets are not run by today's datasets library",
+            "token": "HF_TOKEN of the environment is used: no file holds secrets",
+            "use_auth_token": "HF_TOKEN of the environment is used: no file holds secrets",
+            "cache_dir": "the step's own folder is used",
+            "keep_in_memory": "it changes speed only",
+            "num_proc": "it changes speed only",
+            "streaming": "it changes speed only",
+            "model_name": "the base model is known from input_model",
+            "task": "the task is known from input_model",
+            "batch_size": "the pass's batch size rules",
+        }
+    )
 
 
 def _named(
@@ -291,7 +290,7 @@ def _part(split: Node | None, place: tuple[str, ...], draft: Draft) -> None:
     if split is None:
         draft.set((*place, "part"), "validation", None)
         return
-    if refuse_placeholder(split):
+    if split.refuse_placeholder():
         return
     match = _SPLIT.match(str(split.raw).strip())
     rows = match["rows"] if match else None
@@ -366,7 +365,7 @@ def _parts(split: Node, there: tuple[str, ...]) -> list[str]:
 
 def _rows(split: Node | None, place: tuple[str, ...], draft: Draft, there: tuple[str, ...]) -> None:
     """Read the slice of ``"train[:1000]"``; of files all rows are one part."""
-    if split is None or refuse_placeholder(split):
+    if split is None or split.refuse_placeholder():
         return
     match = _SPLIT.match(str(split.raw).strip())
     if match is None:
@@ -401,10 +400,7 @@ def _post(fields: Fields) -> None:
                 "post-processing of a model's raw outputs; Quern judges the text it answers",
                 "write a check of your own: docs/own-steps.md",
             )
-    for name in ("model_name", "task"):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect("it is known from input_model")
+    fields.ignore(dict.fromkeys(("model_name", "task"), "it is known from input_model"))
     fields.refuse_rest("post_process_data")
 
 
@@ -419,17 +415,19 @@ def _batches(fields: Fields) -> None:
             kind.no_effect("the pass makes its batches by itself")
         else:
             kind.refuse(f"a data loader of one's own, '{kind.raw}'", "the pass makes its batches")
-    for name in (
-        "batch_size",
-        "shuffle",
-        "drop_last",
-        "num_workers",
-        "fields_no_batch",
-        "model_name",
-    ):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect("the pass's batch size and order rule")
+    fields.ignore(
+        dict.fromkeys(
+            (
+                "batch_size",
+                "shuffle",
+                "drop_last",
+                "num_workers",
+                "fields_no_batch",
+                "model_name",
+            ),
+            "the pass's batch size and order rule",
+        )
+    )
     fields.refuse_rest("dataloader")
 
 

@@ -21,8 +21,12 @@ class Draft:
     def set(self, path: Loc, value: Any, source: Node | None, note: str = "") -> None:
         """Put ``value`` at ``path``. Without ``source`` it is Olive's default for what is missing.
 
-        ``note`` is what the table of keys says about it; by default the key and the value.
+        ``note`` is what the table of keys says about it; by default the key and the value. A
+        placeholder that nobody filled in is refused instead.
         """
+        if source is not None and source.placeholder is not None:
+            source.refuse_placeholder()
+            return
         self.derive(path, value)
         shown = f"{dotted(path)} = {json.dumps(value, ensure_ascii=False)}"
         if source is None:

@@ -68,10 +68,7 @@ def settle_engine(fields: Fields) -> None:
         base.translated("the base model is measured where there is held-out data")
     elif base is not None:
         base.no_effect("the base is measured in any case: the report shows what training gained")
-    for name, reason in _FIXED.items():
-        node = fields.take(name)
-        if node is not None:
-            node.no_effect(reason)
+    fields.ignore(_FIXED)
     fields.refuse_rest("engine")
 
 

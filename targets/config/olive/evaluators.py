@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.suggest import did_you_mean
-from targets.config.olive.context import Context, refuse_placeholder
+from targets.config.olive.context import Context
 from targets.config.olive.data import DataSet, dummy_prompt, used_set
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
@@ -116,10 +116,9 @@ def translate_evaluator(
         kind.no_effect("metrics are measured on the artifact")
     elif kind is not None:
         kind.refuse(f"there is no evaluator of type {kind.raw}", "remove type")
-    for name in ("name", "user_script", "script_dir"):
-        unused = fields.take(name)
-        if unused is not None:
-            unused.no_effect("metrics name their own scripts")
+    fields.ignore(
+        dict.fromkeys(("name", "user_script", "script_dir"), "metrics name their own scripts")
+    )
     entries = fields.take("metrics")
     for entry in entries.items() if entries is not None else ():
         _metric(entry, sets, draft, context)
@@ -284,7 +283,7 @@ def _goal(fields: Fields, check: str, entry: dict[str, Any], higher: bool, draft
             f"there is no goal of type '{form.raw}'", did_you_mean(name, ("threshold", *_GOALS))
         )
         return
-    if refuse_placeholder(value):
+    if value.refuse_placeholder():
         return
     made = {**entry, key: value.raw}
     if made not in (draft.get(("checks", check, "goals")) or []):
@@ -383,7 +382,7 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
     script = metric.user.take("user_script")
     if script is None:
         metric.node.refuse("a custom metric needs user_script", "name the Python file")
-    elif not refuse_placeholder(script):
+    elif not script.refuse_placeholder():
         found = context.find(str(script.raw))
         draft.set((*place, "script"), found or str(script.raw), script)
     folder = metric.user.take("script_dir")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from targets.config.olive.context import Context, nested, refuse_placeholder
+from targets.config.olive.context import Context, nested
 from targets.config.olive.draft import Draft
 from targets.config.olive.ledger import is_secret
 from targets.config.olive.node import Fields, Node
@@ -72,14 +72,15 @@ def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:
             _loading(arguments, draft)
     _task(fields.take("task"))
     _loading(fields.take("load_kwargs"), draft)
-    for name in ("io_config", "dummy_inputs_func", "model_script", "io_config_func"):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect(_EXPORT)
-    for name in ("generative", "model_attributes", "script_dir", "shared_kv_buffer"):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect("the checkpoint's own config.json says what the model is")
+    fields.ignore(
+        dict.fromkeys(("io_config", "dummy_inputs_func", "model_script", "io_config_func"), _EXPORT)
+    )
+    fields.ignore(
+        dict.fromkeys(
+            ("generative", "model_attributes", "script_dir", "shared_kv_buffer"),
+            "the checkpoint's own config.json says what the model is",
+        )
+    )
     _refused(fields)
     form = fields.take("model_file_format")
     if form is not None:
@@ -141,7 +142,7 @@ def _task(node: Node | None) -> None:
         return
     if str(node.raw).lower() in _TASKS:
         node.honoured()
-    elif not refuse_placeholder(node):
+    elif not node.refuse_placeholder():
         node.refuse(f"Quern builds text generation models, not models for {node.raw}")
 
 
@@ -213,10 +214,12 @@ def _source(path: Node, named: Node | None, draft: Draft, context: Context) -> N
 def _onnx(fields: Fields, draft: Draft, context: Context) -> None:
     path = fields.take("model_path")
     file = fields.take("onnx_file_name")
-    for name in ("model_attributes", "inference_settings", "use_ort_extensions"):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect("the folder's genai_config.json says how the model is run")
+    fields.ignore(
+        dict.fromkeys(
+            ("model_attributes", "inference_settings", "use_ort_extensions"),
+            "the folder's genai_config.json says how the model is run",
+        )
+    )
     if file is not None:
         file.no_effect("the folder's genai_config.json names the model file")
     if path is None:

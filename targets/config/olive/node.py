@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,13 @@ class Node:
         found = _PLACEHOLDER.match(self.raw) if isinstance(self.raw, str) else None
         return found[1] if found else None
 
+    def refuse_placeholder(self) -> bool:
+        """Refuse the value if it is a placeholder; return whether it is one."""
+        found = self.placeholder
+        if found is not None:
+            self.refuse(f"the placeholder {found} was left unfilled", "write what it stands for")
+        return found is not None
+
 
 class Fields:
     """The keys of a table, taken one by one; what nobody took is refused."""
@@ -122,6 +129,13 @@ class Fields:
                 _second(node, old)
             self.owner.ledger.known(node.path[:-1], (name,))
         other._left = {}
+
+    def ignore(self, reasons: Mapping[str, str]) -> None:
+        """Take each of these keys that is there, and say why it has no effect."""
+        for name, reason in reasons.items():
+            node = self.take(name)
+            if node is not None:
+                node.no_effect(reason)
 
     def rest(self) -> Iterator[Node]:
         """Yield what is left, taking it."""

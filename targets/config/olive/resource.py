@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from targets.config.olive.context import nested, refuse_placeholder
+from targets.config.olive.context import nested
 from targets.config.olive.node import Fields, Node
 
 _LOCAL = ("local_file", "local_folder", "string_name")
@@ -43,7 +43,7 @@ def read_resource(node: Node) -> Resource | None:
     The caller says what becomes of :attr:`Resource.node`; the rest is accounted for here.
     """
     if not isinstance(node.raw, dict):
-        return None if refuse_placeholder(node) else Resource(node, str(node.raw))
+        return None if node.refuse_placeholder() else Resource(node, str(node.raw))
     fields = nested(node.fields("a resource"), "config")
     kind = fields.take("type")
     if kind is None:
@@ -55,7 +55,7 @@ def read_resource(node: Node) -> Resource | None:
         kind.translated("a path on this machine")
         fields.refuse_rest(f"a {name}")
         return (
-            None if place is None or refuse_placeholder(place) else Resource(place, str(place.raw))
+            None if place is None or place.refuse_placeholder() else Resource(place, str(place.raw))
         )
     if name in _URI:
         return Resource(kind, _azure(fields, name))

@@ -216,10 +216,7 @@ def _rest(fields: Fields, kind: str) -> None:
         "work_dir": "a container gets only what its step needs",
         "clean_image": "images are kept for the next build; engines remove them",
     }
-    for name, reason in reasons.items():
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect(reason)
+    fields.ignore(reasons)
     fields.refuse_rest(f"a system of type {kind}")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.data.template import Template, TemplateError
-from targets.config.olive.context import Context, refuse_placeholder
+from targets.config.olive.context import Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 
@@ -19,6 +20,12 @@ _PRE = {
     "default_pre_process_data",
 }
 _FORMATS = ("alpaca", "chip2", "self_instruct")
+_SEQUENCES = {
+    "max_samples": "count",
+    "drop_short_sequences": "drop_short",
+    "add_special_tokens": "special_tokens",
+}
+_DRAWN = {"random_seed": "seed", "random_retries": "retries"}
 _LENGTH = 1024
 """Olive's default of ``max_seq_len``."""
 
@@ -45,10 +52,8 @@ def translate_text(
         return
     if kind is not None:
         kind.no_effect("it is how rows of text are read anyway")
-    for name in ("model_name", "task", "trust_remote_code", "kwargs"):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect("it is known from input_model")
+    known = ("model_name", "task", "trust_remote_code", "kwargs")
+    fields.ignore(dict.fromkeys(known, "it is known from input_model"))
     for key in ("user_script", "script_dir"):
         part = fields.take(key)
         if part is not None:
@@ -57,7 +62,7 @@ def translate_text(
     _padding(fields)
     dataset = fields.take("dataset_type")
     pairs = dataset is not None and str(dataset.raw).lower() == "pair"
-    if dataset is not None and not refuse_placeholder(dataset):
+    if dataset is not None and not dataset.refuse_placeholder():
         if str(dataset.raw).lower() not in ("corpus", "pair"):
             dataset.refuse(f"there is no dataset_type '{dataset.raw}'", "corpus or pair")
         else:
@@ -71,7 +76,7 @@ def translate_text(
 
 def _own(kind: Node, fields: Fields, place: Path, code: dict[str, Any], draft: Draft) -> None:
     """Read a function of the author's that makes token ids."""
-    if refuse_placeholder(kind):
+    if kind.refuse_placeholder():
         return
     if "script" not in code:
         kind.refuse(
@@ -89,21 +94,17 @@ def _own(kind: Node, fields: Fields, place: Path, code: dict[str, Any], draft: D
 
 
 def _padding(fields: Fields) -> None:
-    for name, reason in (
-        (
-            "pad_to_max_len",
-            "padding is masked and carries no loss; batches are padded to their longest",
-        ),
-        ("use_attention_mask", "padding is at the end, where a causal model does not look at it"),
-        ("padding_side", "padding is masked and carries no loss"),
-        ("processing_batch_size", "it changes speed only"),
-        ("batch_size", "the pass's batch size rules"),
-        ("align_labels", "answers are text, not class numbers"),
-        ("model_config_path", "it is known from input_model"),
-    ):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect(reason)
+    fields.ignore(
+        {
+            "pad_to_max_len": "padding carries no loss; batches are padded to their longest",
+            "use_attention_mask": "padding is at the end, where a causal model does not look at it",
+            "padding_side": "padding is masked and carries no loss",
+            "processing_batch_size": "it changes speed only",
+            "batch_size": "the pass's batch size rules",
+            "align_labels": "answers are text, not class numbers",
+            "model_config_path": "it is known from input_model",
+        }
+    )
 
 
 def _corpus(
@@ -130,30 +131,34 @@ def _corpus(
         (strategy, "strategy", "line-by-line" if old else "join"),
         (length, "length", _LENGTH),
     ):
-        if node is None or not refuse_placeholder(node):
+        if node is None or not node.refuse_placeholder():
             draft.set((*sequences, key), node.raw if node else default, node)
     joiner = fields.take("joiner")
-    if joined:
-        # Olive's default was no joiner while the keys were called corpus_*.
-        draft.set((*sequences, "joiner"), joiner.raw if joiner else ("" if old else "\n\n"), joiner)
+    if joiner is not None and joined:
+        # Not a placeholder, even if it looks like one: a token such as <s>.
+        draft.derive((*sequences, "joiner"), joiner.raw)
+        joiner.translated(f"sequences.joiner = {joiner.raw!r}")
     elif joiner is not None:
         joiner.no_effect("rows are not joined")
-    random = strategy is not None and str(strategy.raw).endswith("random")
-    for name, key, needs in (
-        ("max_samples", "count", True),
-        ("random_seed", "seed", random),
-        ("random_retries", "retries", random),
-        ("stride", "stride", strategy is not None and "sliding" in str(strategy.raw)),
-        ("drop_short_sequences", "drop_short", True),
-        ("add_special_tokens", "special_tokens", True),
-    ):
+    elif joined:
+        # Olive's default was no joiner while the keys were called corpus_*.
+        draft.set((*sequences, "joiner"), "" if old else "\n\n", None)
+    chosen = str(strategy.raw) if strategy is not None else ""
+    _each(fields, _SEQUENCES, sequences, draft)
+    if chosen.endswith("random"):
+        _each(fields, _DRAWN, sequences, draft)
+    if "sliding" in chosen:
+        _each(fields, {"stride": "stride"}, sequences, draft)
+    idle = dict.fromkeys((*_DRAWN, "stride"), "the strategy has no use for it")
+    fields.ignore(idle)
+
+
+def _each(fields: Fields, keys: Mapping[str, str], place: Path, draft: Draft) -> None:
+    """Write each of the keys that is there below ``place``, under its name there."""
+    for name, key in keys.items():
         node = fields.take(name)
-        if node is None:
-            continue
-        if needs:
-            draft.set((*sequences, key), node.raw, node)
-        else:
-            node.no_effect("the strategy draws nothing")
+        if node is not None:
+            draft.set((*place, key), node.raw, node)
 
 
 def _measured(
@@ -211,7 +216,7 @@ def _text(
         _unused((template, columns), "text_formatting_func goes first")
         return
     if template is not None:
-        if not refuse_placeholder(template):
+        if not template.refuse_placeholder():
             _template(str(template.raw), template, place, spec, draft, labelled)
         _unused((columns,), "text_template names the columns")
         return
@@ -289,7 +294,7 @@ def _pair(
         for key, side in (("prompt", "input"), ("completion", "output")):
             _side(fields, key, side, layout, place, code, draft)
         spec["chat"] = False
-    elif form is not None and not refuse_placeholder(form):
+    elif form is not None and not form.refuse_placeholder():
         form.refuse(
             f"there is no pair_format '{form.raw}'", f"default, custom, {', '.join(_FORMATS)}"
         )
@@ -308,21 +313,14 @@ def _pair(
     sequences = (*place, "sequences")
     lengths = []
     for node, key in ((source, "prompt_length"), (target, "completion_length")):
-        if node is not None and not refuse_placeholder(node):
+        if node is not None and not node.refuse_placeholder():
             draft.set((*sequences, key), node.raw, node)
             lengths.append(node.raw)
     if len(lengths) == 2 and all(isinstance(item, int) for item in lengths):
         draft.set((*sequences, "length"), sum(lengths), None)
     else:
         draft.set((*sequences, "length"), 2 * _LENGTH, None)
-    for name, key in (
-        ("drop_short_sequences", "drop_short"),
-        ("add_special_tokens", "special_tokens"),
-        ("max_samples", "count"),
-    ):
-        node = fields.take(name)
-        if node is not None:
-            draft.set((*sequences, key), node.raw, node)
+    _each(fields, _SEQUENCES, sequences, draft)
 
 
 def _side(

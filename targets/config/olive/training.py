@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from targets.config.olive.context import refuse_placeholder
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.training_args import DEFAULTS, NO_EFFECT, OPTIMIZERS, PARAMS, REFUSED
@@ -72,16 +71,15 @@ def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> 
     dtype = fields.take("torch_dtype")
     _set(fields.take("allow_tf32"), (*place, "tf32"), None, draft)
     seed = _arguments(inner, place, draft, dtype, evaluation is not None or size is not None)
-    for name, reason in (
-        ("device_map", "training runs on one device"),
-        ("ephemeral_gpu_offload", "it changes speed only"),
-        ("ortmodule_onnx_opset_version", "ORTTrainer is not used"),
-        ("save_quant_config", "the adapter keeps how its base was quantized"),
-        ("training_output_dir", "checkpoints of the training are not kept"),
-    ):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect(reason)
+    fields.ignore(
+        {
+            "device_map": "training runs on one device",
+            "ephemeral_gpu_offload": "it changes speed only",
+            "ortmodule_onnx_opset_version": "ORTTrainer is not used",
+            "save_quant_config": "the adapter keeps how its base was quantized",
+            "training_output_dir": "checkpoints of the training are not kept",
+        }
+    )
     trainer = fields.take("use_ort_trainer")
     if trainer is not None:
         trainer.no_effect("ORTTrainer changes speed only: PyTorch trains the same adapter")
@@ -148,7 +146,7 @@ def _quantization(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
 
 
 def _dtype(node: Node, path: Path, draft: Draft) -> None:
-    if refuse_placeholder(node):
+    if node.refuse_placeholder():
         return
     found = _DTYPES.get(str(node.raw).removeprefix("torch."))
     if found is None:
@@ -163,7 +161,7 @@ def _set(node: Node | None, path: Path, default: Any, draft: Draft) -> None:
         if default is not None:
             draft.set(path, default, None)
         return
-    if refuse_placeholder(node):
+    if node.refuse_placeholder():
         return
     if isinstance(node.raw, str) and node.raw.upper() in _SEARCH:
         node.refuse("a search over its values; Quern has no search yet", "write one value")
@@ -243,7 +241,7 @@ def _length(fields: Fields, place: Path, draft: Draft) -> None:
     limited = steps is not None and isinstance(steps.raw, (int, float)) and steps.raw > 0
     if steps is not None and (limited or steps.placeholder):
         _set(steps, (*place, "max_steps"), None, draft)
-        if epochs is not None and not refuse_placeholder(epochs):
+        if epochs is not None and not epochs.refuse_placeholder():
             epochs.no_effect("max_steps goes first")
         return
     if steps is not None:
@@ -268,7 +266,7 @@ def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> N
         return
     by_epoch = strategy is not None and str(strategy.raw) == "epoch"
     if strategy is not None and str(strategy.raw) not in ("epoch", "steps", "no"):
-        if not refuse_placeholder(strategy):
+        if not strategy.refuse_placeholder():
             strategy.refuse(
                 f"there is no evaluation strategy '{strategy.raw}'", "steps, epoch or no"
             )

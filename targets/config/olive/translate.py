@@ -137,10 +137,11 @@ class _Flow:
 
     def translate(self, chain: Sequence[_Pass], number: int) -> None:
         root = self._root.fields("the file")
-        for name in ("$schema", "verbose", "workflow_host"):
-            node = root.take(name)
-            if node is not None:
-                node.no_effect("it says nothing about the build")
+        root.ignore(
+            dict.fromkeys(
+                ("$schema", "verbose", "workflow_host"), "it says nothing about the build"
+            )
+        )
         data_root = root.take("data_root")
         if data_root is not None and isinstance(data_root.raw, str):
             self._context = Context(self._context.folder, data_root.raw)
@@ -213,16 +214,15 @@ class _Flow:
         fields = nested(one.node.fields("a pass"), "config")
         kind = fields.take("type")
         own = fields.take("evaluator")
-        for name, reason in (
-            ("name", "the table's own name is used"),
-            ("disable_search", "every parameter has one value"),
-            ("clean_run_cache", "a changed input has another key: there is nothing stale to clean"),
-            ("output_name", "the build's name is used"),
-            ("host", "passes run where the build runs; training where a GPU is"),
-        ):
-            node = fields.take(name)
-            if node is not None:
-                node.no_effect(reason)
+        fields.ignore(
+            {
+                "name": "the table's own name is used",
+                "disable_search": "every parameter has one value",
+                "clean_run_cache": "a changed input has another key: nothing stale is there",
+                "output_name": "the build's name is used",
+                "host": "passes run where the build runs; training where a GPU is",
+            }
+        )
         if kind is None:
             one.node.refuse("a pass needs a type", ", ".join(_OURS))
             return None
