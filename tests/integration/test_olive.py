@@ -40,6 +40,7 @@ def folder(base: Path, tmp_path: Path) -> Path:
     shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
     shutil.copytree(base, tmp_path / "model")
     shutil.copyfile(PROJECT / "configs" / "tone.jsonl", tmp_path / "tone.jsonl")
+    shutil.copyfile(PROJECT / "docs/examples/own-steps/clip.py", tmp_path / "clip.py")
     rows = [json.loads(line) for line in (tmp_path / "tone.jsonl").read_text().splitlines()]
     for name, part in (("chat.jsonl", rows[:60]), ("chat-test.jsonl", rows[60:80])):
         talks = [
@@ -103,16 +104,9 @@ def test_azure_says_what_it_cannot_and_runs_here_when_told(quern: Quern, folder:
     assert ran.code == 2
     assert "--data dataset_default_train=PATH" in ran.stderr
     assert "--model PATH" in ran.stderr
-    local = ("--data", f"dataset_default_train={folder / 'tone.jsonl'}", "--model", "model")
-    ran, report = build(
-        quern,
-        file,
-        *LOCAL,
-        *(
-            item.replace("model", str(folder / "model")) if item == "model" else item
-            for item in local
-        ),
-    )
+    data = f"dataset_default_train={folder / 'tone.jsonl'}"
+    copies = ("--data", data, "--model", str(folder / "model"))
+    ran, report = build(quern, file, *LOCAL, *copies)
     assert ran.code == 0, ran.stdout + ran.stderr
     assert report["status"] == "passed"
     text = (folder / "dist" / "azure" / "cpu" / "report.json").read_text()
@@ -160,6 +154,32 @@ def test_chats_join_and_lokr_merges(quern: Quern, folder: Path) -> None:
     assert report["quality"]["samples"] == 20
 
 
+@pytest.mark.engine
+@pytest.mark.usefixtures("docker_client")
+def test_functions_and_passes_of_the_author_run_in_the_container(
+    quern: Quern, folder: Path
+) -> None:
+    ran, report = build(quern, folder / "own.json", "--runtime", "docker")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    types = {item["name"]: item["type"] for item in report["passes"]}
+    assert types["clipped"] == "clip.py:ClipOutliers"
+    assert types["loftq"] == "loftq"
+    checks = {item["name"]: item for item in report["checks"]}
+    assert next(item for name, item in checks.items() if "said" in name)["value"] == 1.0
+    before = dict(keys(quern, folder / "own.json")[0])
+    # The author's code is part of the key: of what it decides, and of nothing else.
+    script = folder / "rows.py"
+    script.write_text(script.read_text().replace("Phrase: ", "The phrase: "))
+    after = dict(keys(quern, folder / "own.json")[0])
+    changed = {name for name in before if before[name] != after[name]}
+    assert {"loftq", "merge", "clipped", "build", "talks"} <= changed
+    assert before["evaluate-base"] != after["evaluate-base"]  # it is asked for other texts
+    (folder / "clip.py").write_text((folder / "clip.py").read_text() + "\n# another comment\n")
+    again = dict(keys(quern, folder / "own.json")[0])
+    assert after["merge"] == again["merge"]
+    assert after["clipped"] != again["clipped"]
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -168,18 +188,21 @@ def test_chats_join_and_lokr_merges(quern: Quern, folder: Path) -> None:
         ("dict-data.json", ()),
         ("chat.json", ()),
         ("flows.yaml", ()),
-        ("azure.json", (*LOCAL, "--data", "dataset_default_train=tone.jsonl", "--model", "model")),
+        ("own.json", ()),
+        (
+            "azure.json",
+            (
+                *LOCAL,
+                *("--data", "dataset_default_train={folder}/tone.jsonl"),
+                *("--model", "{folder}/model"),
+            ),
+        ),
     ],
 )
 def test_the_converted_config_has_the_same_keys(
     quern: Quern, folder: Path, tmp_path: Path, name: str, options: tuple[str, ...]
 ) -> None:
-    given = tuple(
-        option.replace("tone.jsonl", str(folder / "tone.jsonl")).replace(
-            "model", str(folder / "model") if option == "model" else "model"
-        )
-        for option in options
-    )
+    given = tuple(option.format(folder=folder) for option in options)
     olive = keys(quern, folder / name, *given)
     # Elsewhere on purpose: paths of the TOML file are relative to where it lies.
     out = tmp_path / "elsewhere" / f"{Path(name).stem}.toml"
