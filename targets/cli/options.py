@@ -19,7 +19,7 @@ from targets.config.load import (
     config_needs_its_system,
     load_document,
 )
-from targets.config.olive.systems import LOCAL
+from targets.config.olive.context import LOCAL
 from targets.errors import ConfigError, Problem
 from targets.place import Place, building_place, default_host
 from targets.runtimes.platform import Choice, platform_for

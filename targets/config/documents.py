@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from targets.config.olive.context import Context
-from targets.config.olive.ledger import Ledger
-from targets.config.olive.read import SUFFIXES, read_olive
-from targets.config.olive.translate import translate
 from targets.config.places import Places, dotted
 from targets.config.positions import TomlPositions
 from targets.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from targets.config.olive.ledger import Ledger
+
+_OLIVE = (".json", ".jsonc", ".yaml", ".yml")
+"""Suffixes by which an Olive file is told from a Quern config."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,20 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
     Raises :class:`ConfigError` where the file cannot be parsed at all.
     """
     text = _read(file)
-    if file.suffix.lower() not in SUFFIXES:
-        table = _toml(file, text)
-        if isinstance(table.get("model"), str):
-            table["model"] = {"source": table["model"]}
-        return (Document(table, Places(TomlPositions(text))),)
+    if file.suffix.lower() in _OLIVE:
+        return _olive(file, text, system)
+    table = _toml(file, text)
+    if isinstance(table.get("model"), str):
+        table["model"] = {"source": table["model"]}
+    return (Document(table, Places(TomlPositions(text))),)
+
+
+def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
+    # Imported here: who builds from TOML does not wait for it.
+    from targets.config.olive.context import Context
+    from targets.config.olive.read import read_olive
+    from targets.config.olive.translate import translate
+
     raw, positions = read_olive(file, text)
     found = translate(raw, file, Context(file.parent), system)
     problems = tuple(

@@ -281,6 +281,15 @@ class Planner:
             notes.append("trust_remote_code: Python code that comes with the model will run")
         if model.weights == "any":
             notes.append('weights = "any": pickled weights may run code when they are loaded')
+        named, target = self._loaded.config.default_targets, self._toolchains["target"].target
+        if named and target not in named:
+            notes.append(f"the config is for {', '.join(named)}; {target} was asked for")
+        system = self._loaded.config.system
+        if system is not None:
+            notes.append(
+                f"the config is for the system '{system.name}' of Azure ML; building here needs "
+                "--system local"
+            )
         return [*notes, *self._notes_of_data(), *self._notes_on_artifact()]
 
     def _notes_of_data(self) -> list[str]:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from targets.config.olive.node import Fields
 
+LOCAL = "local"
+"""The name under which ``--system`` can always ask for this machine."""
+
 
 @dataclass(frozen=True)
 class Context:

@@ -11,9 +11,6 @@ from targets.config.olive.positions import JsonPositions, YamlPositions
 from targets.config.places import Positions
 from targets.errors import ConfigError, Problem
 
-SUFFIXES = (".json", ".jsonc", ".yaml", ".yml")
-"""Suffixes by which an Olive file is told from a Quern config."""
-
 _HOLE = re.compile(r"<[A-Za-z_][\w. -]*>")
 
 

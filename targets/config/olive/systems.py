@@ -10,9 +10,6 @@ from targets.config.olive.known import OTHER_PROVIDERS, TARGET_OF_PROVIDER
 from targets.config.olive.ledger import is_secret
 from targets.config.olive.node import Fields, Node
 
-LOCAL = "local"
-"""The name under which this machine can always be asked for."""
-
 _TYPES = {
     "localsystem": "local",
     "local": "local",

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive import builder
-from targets.config.olive.context import Context, nested
+from targets.config.olive.context import LOCAL, Context, nested
 from targets.config.olive.data import (
     DataSet,
     dummy_prompt,
@@ -27,7 +27,6 @@ from targets.config.olive.ledger import Ledger, leaves
 from targets.config.olive.model import translate_model
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.systems import (
-    LOCAL,
     System,
     choose,
     read_azure_client,
