@@ -363,6 +363,15 @@ def test_functions_of_the_author_go_along() -> None:
     }
 
 
+def test_checks_of_ones_own_keep_their_parameters() -> None:
+    raw = read("flat.json")
+    raw["evaluators"]["judge"]["metrics"] = [
+        {"name": "polite", "type": "checks/mine.py:Polite", "user_config": {"words": ["fool"]}}
+    ]
+    polite = document(raw)["checks"]["polite"]
+    assert polite == {"type": "checks/mine.py:Polite", "words": ["fool"]}
+
+
 def test_passes_of_ones_own_keep_their_parameters() -> None:
     raw = read("flat.json")
     raw["passes"]["mine"] = {"type": "steps/mine.py:Mine", "config": {"strength": 3}}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from targets.config.olive.node import Fields
+
+OWN = re.compile(r".+\.py:\w+$")
+"""Type of a pass or check of the author's own: ``path/to/file.py:ClassName``."""
 
 LOCAL = "local"
 """The name under which ``--system`` can always ask for this machine."""

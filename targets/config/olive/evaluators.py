@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.suggest import did_you_mean
-from targets.config.olive.context import Context
+from targets.config.olive.context import OWN, Context
 from targets.config.olive.data import DataSet, dummy_prompt, used_set
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
@@ -143,6 +143,9 @@ def _metric(node: Node, sets: dict[str, DataSet], draft: Draft, context: Context
     name = fields.take("name")
     kind_node = fields.take("type")
     kind = str(kind_node.raw).lower() if kind_node is not None else ""
+    if kind_node is not None and OWN.match(str(kind_node.raw)):
+        _own_check(fields, name, kind_node, draft, context)
+        return
     if kind_node is None or kind not in _CHECKS:
         (kind_node or node).refuse(
             f"there is no metric of type '{kind}'", did_you_mean(kind, _CHECKS)
@@ -176,6 +179,21 @@ def _metric(node: Node, sets: dict[str, DataSet], draft: Draft, context: Context
     else:
         _latency(metric, draft)
     fields.refuse_rest("a metric")
+
+
+def _own_check(
+    fields: Fields, name: Node | None, kind: Node, draft: Draft, context: Context
+) -> None:
+    """Write a check of the author's own: its type is ``path/to/file.py:ClassName``."""
+    script, _, class_name = str(kind.raw).rpartition(":")
+    label = _NAME.sub("-", str(name.raw)) if name is not None else class_name
+    place = ("checks", label)
+    if name is not None:
+        name.translated(f"checks.{label}")
+    draft.set((*place, "type"), f"{context.find(script) or script}:{class_name}", kind)
+    params = fields.take("user_config", "config")
+    for node in (*(params.fields("user_config").rest() if params else ()), *fields.rest()):
+        draft.set((*place, node.name), node.raw, node)
 
 
 def _made_up(node: Node | None, sets: dict[str, DataSet]) -> int | None:

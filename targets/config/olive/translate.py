@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive import builder
-from targets.config.olive.context import LOCAL, Context, nested
+from targets.config.olive.context import LOCAL, OWN, Context, nested
 from targets.config.olive.data import (
     DataSet,
     dummy_prompt,
@@ -38,7 +38,6 @@ from targets.config.places import Loc
 
 _OURS = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
 _BUILDERS = ("modelbuilder", "genaimodelexporter")
-_OWN = re.compile(r".+\.py:\w+$")
 _PROMPT = 128
 """Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -227,7 +226,7 @@ class _Flow:
             return None
         place = ("passes", _NAME.sub("-", one.name))
         lower = str(kind.raw).strip().lower()
-        if _OWN.match(str(kind.raw)):
+        if OWN.match(str(kind.raw)):
             self._own_pass(str(kind.raw), kind, fields, place)
         elif lower in KINDS:
             self._typed(kind, KINDS[lower], place)
@@ -404,7 +403,7 @@ class _Flow:
         kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
         builds = (
             kind in _BUILDERS
-            or bool(_OWN.match(kind))
+            or bool(OWN.match(kind))
             or "onnx" in self._draft.document.get("model", {})
         )
         if not builds:
