@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from targets.config.olive.jsonc import JsonError, parse
 from targets.config.olive.positions import JsonPositions, YamlPositions
+from targets.config.olive.read import read_olive
+from targets.errors import ConfigError
 
 TEXT = """\
 {
@@ -64,6 +68,50 @@ def test_lines_are_those_of_the_file_with_its_comments() -> None:
     assert places.line(("b", "c")) == 6
     assert places.line(("b", "missing")) == 5
     assert places.line(("nowhere",)) is None
+
+
+def test_a_comma_before_a_thousand_comments_costs_no_more_than_others() -> None:
+    comments = "// one\n/* two */\n" * 20_000
+    assert parse(f'{{"a": [1, {comments} 2, {comments}]}}') == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_has_not_are_refused(constant: str) -> None:
+    with pytest.raises(JsonError, match="no JSON"):
+        parse(f'{{"a": {constant}}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("a: 1\na: 2\n", 2, "stands twice"),
+        ("a: 1\n2: x\n", None, ""),
+        ("a: .inf\n", 1, "no number"),
+        ("a: &x [*x]\n", 1, "too much"),
+        ("a: !!set {x}\n", 1, "no like in JSON"),
+    ],
+)
+def test_yaml_is_held_to_what_json_can_say(
+    tmp_path: Path, text: str, line: int | None, said: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    if line is None:
+        assert read_olive(file, text)[0] == {"a": 1, "2": "x"}
+        return
+    with pytest.raises(ConfigError) as caught:
+        read_olive(file, text)
+    (problem,) = caught.value.problems
+    assert problem.line == line
+    assert said in problem.message
+
+
+def test_a_date_of_yaml_is_the_text_that_is_written(tmp_path: Path) -> None:
+    assert read_olive(tmp_path / "c.yml", "revision: 2024-01-02\n")[0] == {"revision": "2024-01-02"}
+
+
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="half a character"):
+        read_olive(tmp_path / "c.json", '{"a": "\\ud800"}')
 
 
 def test_lines_of_yaml() -> None:

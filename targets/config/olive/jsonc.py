@@ -12,12 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-_TOKENS = re.compile(
-    r"""(?P<string>"(?:\\.|[^"\\\n])*")
-    | (?P<comment>//[^\n]*|/\*.*?\*/|^[ \t]*\#[^\n]*)
-    | (?P<comma>,)(?=(?:\s|//[^\n]*|/\*.*?\*/|^[ \t]*\#[^\n]*)*[}\]])""",
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
-)
+_STRING = r'"(?:[^"\\\n]|\\.)*"'
+_COMMENTS = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?\*/|^[ \t]*\#[^\n]*", re.DOTALL | re.MULTILINE)
+_COMMAS = re.compile(rf"({_STRING})|,(?=\s*[}}\]])")
+# Two passes: one expression for both would try comments after each comma in every way.
 
 
 class JsonError(ValueError):
@@ -31,31 +29,41 @@ class JsonError(ValueError):
 
 def plain(text: str) -> str:
     """Return ``text`` with comments and trailing commas blanked out; nothing else moves."""
+    return _COMMAS.sub(_blank, _COMMENTS.sub(_blank, text))
 
-    def blank(found: re.Match[str]) -> str:
-        if found["string"] is not None:
-            return found[0]
-        return re.sub(r"[^\n]", " ", found[0])
 
-    return _TOKENS.sub(blank, text)
+def _blank(found: re.Match[str]) -> str:
+    return found[0] if found[1] is not None else re.sub(r"[^\n]", " ", found[0])
 
 
 def parse(text: str) -> Any:
     """Return the value of ``text``. Raises :class:`JsonError`; a key given twice is an error."""
     blanked = plain(text)
     try:
-        return json.loads(blanked, object_pairs_hook=_unique)
+        return json.loads(blanked, object_pairs_hook=_unique, parse_constant=_constant)
     except json.JSONDecodeError as error:
         raise JsonError(error.msg, error.lineno, error.colno) from None
     except _Twice:
         key, line, column = _duplicate(blanked)
         raise JsonError(f"the key '{key}' stands twice in one object", line, column) from None
+    except _Constant as error:
+        at = blanked.find(str(error))
+        line, column = blanked.count("\n", 0, at) + 1, at - blanked.rfind("\n", 0, at)
+        raise JsonError(f"{error} is no JSON", line, column) from None
     except RecursionError:
         raise JsonError("nested too deeply", 1, 1) from None
 
 
 class _Twice(ValueError):
     pass
+
+
+class _Constant(ValueError):
+    pass
+
+
+def _constant(name: str) -> Any:
+    raise _Constant(name)
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
