@@ -128,7 +128,7 @@ def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     assert steps["clip"]["type"] == "clip.py:ClipOutliers"
     assert 0 < steps["clip"]["metrics"]["clipped"] < steps["clip"]["metrics"]["weights"]
     assert steps["threads"]["metrics"]["precision"] == "int4"
-    assert status(report)["rude_answers"] == "passed"
+    assert status(report)["polite.rude_answers"] == "passed"
     assert status(report)["quantized_share"] == "passed"
     config = json.loads((dist / "small" / "cpu" / "model" / "genai_config.json").read_text())
     assert config["model"]["decoder"]["session_options"]["intra_op_num_threads"] == 2
@@ -145,7 +145,7 @@ def test_a_check_of_ones_own_fails_and_travels(quern: Quern, tmp_path: Path) -> 
     failed = quern("build", *arguments)
     assert failed.code == 3, failed.stderr
     assert [name for name, done in cached(report_of(dist)).items() if not done] == ["polite"]
-    assert status(report_of(dist))["rude_answers"] == "failed"
+    assert status(report_of(dist))["polite.rude_answers"] == "failed"
 
     away = tmp_path / "away"
     shutil.move(dist / "small" / "cpu", away)
@@ -153,7 +153,7 @@ def test_a_check_of_ones_own_fails_and_travels(quern: Quern, tmp_path: Path) -> 
     checked = quern("check", str(away), "--runtime", "venv")
     assert checked.code == 3, checked.stderr
     found = json.loads((away / "checked.json").read_text())
-    assert status(found)["rude_answers"] == "failed"
+    assert status(found)["polite.rude_answers"] == "failed"
 
 
 @pytest.mark.engine
@@ -164,7 +164,7 @@ def test_the_shipped_example(quern: Quern, tmp_path: Path) -> None:
     assert ran.code == 0, ran.stdout + ran.stderr
     report = report_of(tmp_path, "own-steps")
     assert report["status"] == "passed"
-    assert status(report)["rude_answers"] == "passed"
+    assert status(report)["polite.rude_answers"] == "passed"
     assert not list(EXAMPLE.rglob("__pycache__"))
 
 
@@ -180,7 +180,7 @@ def test_a_chain_that_ends_with_an_adapter(quern: Quern, tmp_path: Path) -> None
     assert (report["artifact"], report["status"]) == ("adapter", "passed")
     assert (dist / "small" / "cpu" / "model" / "adapter_config.json").is_file()
     assert {"merge-for-checks", "evaluate-tuned"} <= cached(report).keys()
-    assert status(report)["files"] == "passed"
+    assert status(report)["counted.files"] == "passed"
     assert "these checks do not apply to it: " in ran.stdout
     for refused in (quern("try", "hello", *arguments), quern("check", str(dist / "small" / "cpu"))):
         assert refused.code == 2
