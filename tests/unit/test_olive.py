@@ -243,6 +243,20 @@ def test_secrets_are_neither_kept_nor_shown() -> None:
     assert "hf_very_secret" not in str(shown)
 
 
+def test_a_secret_is_not_in_the_message_that_refuses_it() -> None:
+    raw = read("tutorial.json")
+    config = raw["input_model"]["config"]["hf_config"]
+    config["model_loading_args"] = {"token": "hf_one", "use_auth_token": "hf_two"}
+    raw["passes"]["builder"].setdefault("config", {})["extra_options"] = {"hf_token": "hf_three"}
+    found = translated(raw)
+    said = str([(item.reason, item.suggestion) for item in found.ledger.refusals])
+    shown = str(found.ledger.entries)
+    for secret in ("hf_one", "hf_two", "hf_three"):
+        assert secret not in said
+        assert secret not in shown
+        assert secret not in json.dumps(found.flows[0].document)
+
+
 def test_a_pass_that_is_not_here_is_named_with_what_does_its_work() -> None:
     raw = read("tutorial.json")
     raw["passes"]["convert"] = {"type": "OnnxConversion", "config": {"target_opset": 17}}
@@ -376,3 +390,119 @@ def test_passes_of_ones_own_keep_their_parameters() -> None:
     raw = read("flat.json")
     raw["passes"]["mine"] = {"type": "steps/mine.py:Mine", "config": {"strength": 3}}
     assert document(raw)["passes"]["mine"] == {"type": "steps/mine.py:Mine", "strength": 3}
+
+
+def test_numbers_and_switches_mean_the_same_as_text() -> None:
+    raw = read("tutorial.json")
+    config = raw["passes"]["lora"]["config"]
+    config["eval_dataset_size"] = "0.3"
+    config["training_args"].update(bf16="false", max_steps="10")
+    found = document(raw)
+    (data,) = found["data"].values()
+    assert data["split"]["eval"] == 0.3
+    assert found["passes"]["lora"]["max_steps"] == 10
+    assert found["passes"]["lora"].get("precision") != "bf16"
+    config["eval_dataset_size"] = [1]
+    config["training_args"].update(bf16="perhaps", max_steps="ten")
+    assert refusals(raw) == {
+        "passes.lora.config.eval_dataset_size": "must be a number, not [1] | ",
+        "passes.lora.config.training_args.bf16": 'must be true or false, not "perhaps" | ',
+        "passes.lora.config.training_args.max_steps": 'must be a number, not "ten" | ',
+    }
+
+
+def test_no_evaluation_rows_are_no_rows() -> None:
+    raw = read("tutorial.json")
+    raw["passes"]["lora"]["config"]["eval_dataset_size"] = 0
+    (data,) = document(raw)["data"].values()
+    assert data["split"] == {"eval": 0, "validation": 0.0}
+
+
+def test_placeholders_inside_lists_and_longer_text_are_found() -> None:
+    raw = read("tutorial.json")
+    raw["passes"]["lora"]["config"]["target_modules"] = ["q_proj", "<MODULE>"]
+    raw["data_configs"][0]["load_dataset_config"]["params"]["data_files"] = "<train>.jsonl"
+    found = refusals(raw)
+    assert "<MODULE>" in found["passes.lora.config.target_modules"]
+    assert "<train>" in found["data_configs.0.load_dataset_config.params.data_files"]
+
+
+def test_rows_of_a_split_and_their_number_are_both_kept() -> None:
+    raw = read("tutorial.json")
+    params = raw["data_configs"][0]["load_dataset_config"]["params"]
+    for split, rows in (("train[10:]", "10:15"), ("train[:3]", "0:3"), ("train", ":5")):
+        params.update(split=split, max_samples=5)
+        (data,) = document(raw)["data"].values()
+        assert data["rows"] == rows
+    params.update(split="train[50%:]")
+    (data,) = document(raw)["data"].values()
+    assert (data["rows"], data["max_samples"]) == ("50%:", 5)
+
+
+def test_files_of_several_parts_need_a_split() -> None:
+    raw = read("tutorial.json")
+    params = raw["data_configs"][0]["load_dataset_config"]["params"]
+    del params["split"]
+    params["data_files"] = {"train": "tone.jsonl", "test": "other.jsonl"}
+    assert list(refusals(raw)) == ["data_configs.0.load_dataset_config.params.data_files"]
+    params["data_files"] = {"train": "tone.jsonl", "validation": "other.jsonl"}
+    (data,) = document(raw)["data"].values()
+    assert data["path"] == "other.jsonl"  # the split is "validation" where none is named
+
+
+def test_files_inside_a_data_set_of_the_hub_are_refused() -> None:
+    raw = read("tutorial.json")
+    params = raw["data_configs"][0]["load_dataset_config"]["params"]
+    params.update(data_name="someone/rows", data_files="part.jsonl")
+    assert list(refusals(raw)) == ["data_configs.0.load_dataset_config.params.data_files"]
+
+
+def test_passes_of_one_type_keep_apart() -> None:
+    raw = read("tutorial.json")
+    name = raw["data_configs"][0]["name"]
+    raw["passes"] = [{"type": "LoRA", "r": r, "train_data_config": name} for r in (4, 8)]
+    passes = document(raw)["passes"]
+    assert [table["r"] for table in passes.values()] == [4, 8]
+
+
+def test_of_alternatives_the_first_is_taken() -> None:
+    raw = read("tutorial.json")
+    second = copy.deepcopy(raw["passes"]["lora"])
+    second["config"]["r"] = 2
+    raw["passes"]["lora"] = [raw["passes"]["lora"], second]
+    found = translated(raw)
+    assert len(found.flows) == 1
+    assert found.flows[0].document["passes"]["lora"]["r"] == 64
+    assert state(found, "passes", "lora", 1, "config", "r")[0] is State.NO_EFFECT
+
+
+def test_wrong_shapes_are_refused_where_they_stand() -> None:
+    for key, value in (("passes", "lora"), ("data_configs", "x"), ("pass_flows", "lora")):
+        raw = read("tutorial.json")
+        raw[key] = value
+        assert key in refusals(raw), key
+    raw = read("flat.json")
+    raw["evaluators"]["judge"]["metrics"] = "fast"
+    assert refusals(raw)["evaluators.judge.metrics"].startswith("metrics must be a list")
+
+
+def test_the_same_name_twice_is_refused() -> None:
+    raw = read("tutorial.json")
+    raw["data_configs"].append(copy.deepcopy(raw["data_configs"][0]))
+    assert list(refusals(raw)) == ["data_configs.1"]
+
+
+def test_a_hosts_name_is_checked_for_each_pass() -> None:
+    raw = read("tutorial.json")
+    raw["passes"]["lora"]["host"] = "local_sistem"
+    assert "local_system" in refusals(raw)["passes.lora.host"]
+
+
+def test_an_average_that_is_not_computed_is_refused() -> None:
+    raw = read("flat.json")
+    figure = raw["evaluators"]["judge"]["metrics"][0]["sub_types"][1]
+    figure["metric_config"] = {"average": "micro"}
+    (key,) = refusals(raw)
+    assert key.endswith("metric_config.average")
+    figure["metric_config"] = {"average": "macro", "num_classes": 3}
+    assert not refusals(raw)

@@ -55,17 +55,20 @@ def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
     if extra is not None:
         _extra(extra.fields("extra_options"), fields)
     metadata = fields.take("metadata_only")
-    if metadata is not None and metadata.raw:
+    alone = metadata.flag() if metadata is not None else None
+    if metadata is not None and alone:
         metadata.refuse(
             "it would write a config for an ONNX model that other passes made",
             "remove it: ModelBuilder makes graph and config together",
         )
-    elif metadata is not None:
+    elif metadata is not None and alone is False:
         metadata.no_effect("false: graph and config are made together")
     precision = fields.take("precision")
     if precision is None:
         draft.set((*place, "precision"), "fp32", None)
-    elif not precision.refuse_placeholder():
+    elif str(precision.raw).upper() in ("SEARCHABLE_VALUES", "DEFAULT"):
+        precision.refuse("a search over its values; Quern has no search yet", "write one value")
+    else:
         draft.set((*place, "precision"), str(precision.raw).lower(), precision)
     search = fields.take("search")
     if search is not None:
@@ -78,9 +81,10 @@ def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
         _cuda(fields.take(name), place, key, draft)
     for name in _SWITCHES:
         node = fields.take(name)
-        if node is not None and _on(node):
+        wanted = node.flag() if node is not None else None
+        if node is not None and wanted:
             draft.set((*place, "extra_options", name), True, node)
-        elif node is not None:
+        elif node is not None and wanted is False:
             node.no_effect("it is off anyway")
     fields.ignore(_IDLE)
     _filename(fields.take("filename"))
@@ -108,6 +112,8 @@ def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
         return
     if isinstance(node.raw, str) and node.raw.upper() in ("SEARCHABLE_VALUES", "DEFAULT"):
         node.refuse("a search over its values; Quern has no search yet", "write one value")
+    elif path[-1] == "accuracy_level" and str(node.raw) == "0":
+        node.no_effect("0: the builder's own choice")
     elif not used:
         node.no_effect("only int4 and int8 are quantized")
     else:
@@ -117,7 +123,9 @@ def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
         if path[-1] == "nodes_to_exclude" and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
         if path[-1] in ("symmetric", "include_hidden_states", "prune_lm_head"):
-            value = _on(node)
+            value = node.flag()
+            if value is None:
+                return
         if (
             path[-1] in ("block_size", "accuracy_level")
             and isinstance(value, str)
@@ -131,9 +139,10 @@ def _cuda(node: Node | None, place: Path, key: str, draft: Draft) -> None:
     """Write a switch that only the cuda target has where it has an effect."""
     if node is None:
         return
-    if _on(node):
+    wanted = node.flag()
+    if wanted:
         draft.set(("targets", "cuda", *place, key), True, node)
-    else:
+    elif wanted is False:
         node.no_effect("it is off anyway")
 
 
@@ -144,7 +153,3 @@ def _filename(node: Node | None) -> None:
         node.honoured()
     else:
         node.no_effect("the graph is always model.onnx: genai_config.json names it")
-
-
-def _on(node: Node) -> bool:
-    return node.raw in (True, 1, "1", "true", "True")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from pipeline.suggest import did_you_mean
 from targets.config.olive.components import BATCH, LOAD, POST, PRE, read_components
 from targets.config.olive.context import Context
 from targets.config.olive.draft import Draft
-from targets.config.olive.ledger import is_secret
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
+from targets.config.olive.rows import first_rows
+from targets.config.olive.secrets import is_secret
 from targets.config.olive.text import translate_text
+from targets.config.places import dotted
 
 _BUILDERS = {"json": ".json", "csv": ".csv", "parquet": ".parquet", "text": ".txt"}
 """Names that ``datasets.load_dataset`` takes for files of a format."""
@@ -29,6 +33,7 @@ _DUMMY = {
 }
 """Containers of made-up inputs, and the prompt tokens Olive gives each by default."""
 
+_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson")
 _PLAIN = {"", "datacontainer", "huggingfacecontainer"}
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _ROWS = re.compile(r"\d+%?:(\d+%?)?|:\d+%?")
@@ -50,23 +55,32 @@ def read_data_sets(node: Node | None) -> dict[str, DataSet]:
     found: dict[str, DataSet] = {}
     keyed = isinstance(node.raw, dict)
     entries = list(node.fields("data_configs").rest()) if keyed else node.items()
+    taken: set[str] = set()
     for at, entry in enumerate(entries):
-        raw = entry.raw if isinstance(entry.raw, dict) else {}
+        if not isinstance(entry.raw, dict):
+            entry.refuse("a data set must be an object", "give name and load_dataset_config")
+            continue
+        raw = entry.raw
         name = str(raw.get("name") or (entry.name if keyed else f"data-{at}"))
-        data = DataSet(_safe(name), entry)
+        data = DataSet(unique(_safe(name), taken), entry)
+        taken.add(data.name)
         # The oldest files refer to a data set by its key, later ones by its name.
         for key in dict.fromkeys((name, entry.name) if keyed else (name,)):
             if key in found and found[key].node is not entry:
                 entry.refuse(f"two data sets are called '{key}'", "names must differ")
-            found[key] = data
+            found.setdefault(key, data)
     return found
 
 
 def used_set(node: Node, sets: dict[str, DataSet]) -> DataSet | None:
-    """Return the data set that ``node`` names or describes in place."""
+    """Return the data set that ``node`` names, or describes in place: then it joins ``sets``."""
     if isinstance(node.raw, dict):
-        name = str(node.raw.get("name") or node.name.removesuffix("_data_config") or "data")
-        return DataSet(_safe(name), node)
+        here = f"written at {dotted(node.path)}"
+        if here not in sets:
+            name = str(node.raw.get("name") or node.name.removesuffix("_data_config") or "data")
+            taken = {data.name for data in sets.values()}
+            sets[here] = DataSet(unique(_safe(name), taken), node)
+        return sets[here]
     if node.refuse_placeholder():
         return None
     found = sets.get(str(node.raw))
@@ -80,6 +94,12 @@ def used_set(node: Node, sets: dict[str, DataSet]) -> DataSet | None:
 def _safe(name: str) -> str:
     """Return ``name`` as the name of a data set of a Quern config."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data"
+
+
+def unique(name: str, taken: Collection[str]) -> str:
+    """Return ``name``, with a number behind it if it is taken."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(text for text in itertools.chain([name], numbered) if text not in taken)
 
 
 def dummy_prompt(data: DataSet) -> int | None:
@@ -99,8 +119,9 @@ def dummy_prompt(data: DataSet) -> int | None:
     shapes = load.take("input_shapes")
     size = default
     if length is not None:
-        size = int(length.raw) if isinstance(length.raw, int) else default
-        length.translated("checks.latency.prompt_tokens")
+        size = int(length.number() or default)
+        if not length.placeholder:
+            length.translated("checks.latency.prompt_tokens")
     elif shapes is not None and isinstance(shapes.raw, list) and shapes.raw:
         first = shapes.raw[0]
         last = first[-1] if isinstance(first, list) and first else None
@@ -197,23 +218,42 @@ def _load(
     if filters is not None:
         draft.set((*place, "where"), filters.raw, filters)
     limit = fields.take("max_samples")
-    if limit is not None:
-        draft.set((*place, "rows"), f":{limit.raw}", limit)
     fields.refuse_rest("load_dataset")
     root = context.data_root
     if folder is not None and not folder.refuse_placeholder():
         folder.translated("path")
         root = (Path(root) / str(folder.raw)).as_posix()
+    named = name.word() if name is not None else None
     if files is not None:
+        if named is not None and named not in _BUILDERS:
+            inside = context.find(named, root)
+            if inside is not None and (context.folder / inside).is_dir():
+                root = inside
+            elif _is_hub(named):
+                files.refuse(
+                    f"files inside the data set {named} of the hub",
+                    "download them and name their paths, or leave data_files out",
+                )
         _files(files, split, place, draft, context, root)
         for part in (name, subset):
-            if part is not None:
+            if part is not None and not part.placeholder:
                 part.no_effect("the files' names say what they hold")
     elif name is None:
         advice = f"give data_name or data_files, or --data {data.name}=PATH"
-        data.node.refuse("it does not say where its rows are", advice)
-    elif not name.refuse_placeholder():
+        data.node.fail("it does not say where its rows are", advice)
+    elif named in _BUILDERS and folder is not None:
+        name.translated("path")
+        paths = _in_folder(context.folder / root, root)
+        draft.set((*place, "path"), paths[0] if len(paths) == 1 else paths, folder)
+        _rows(split, place, draft, ("train",))
+    elif named is not None:
         _named(name, subset, split, place, draft, context, root)
+        if folder is not None and draft.get((*place, "source")) is not None:
+            folder.refuse(
+                f"a folder inside the data set {named} of the hub", "use subset, or download it"
+            )
+    if limit is not None:
+        first_rows(limit, place, draft)
 
 
 def _own_loader(loader: Node, fields: Fields, code: dict[str, Any]) -> None:
@@ -224,6 +264,8 @@ def _own_loader(loader: Node, fields: Fields, code: dict[str, Any]) -> None:
             f"there is no loader '{loader.raw}', and no user_script that could hold it",
             did_you_mean(str(loader.raw), _LOADERS),
         )
+        for part in fields.rest():
+            part.no_effect("nothing is read for an unknown loader")
         return
     params: dict[str, Any] = {}
     for part in fields.rest():
@@ -270,7 +312,7 @@ def _named(
         name.refuse(f"'{text}' is a format, and data_files is missing", "give data_files")
         return
     found = context.find(text, root)
-    if found is None and not _HUB.match(text):
+    if found is None and not _is_hub(text):
         found = text  # no name of the hub: the loader says that there is no such file
     if found is not None:
         paths = _in_folder(context.folder / found, found)
@@ -301,11 +343,15 @@ def _part(split: Node | None, place: tuple[str, ...], draft: Draft) -> None:
     draft.set((*place, "rows"), rows, split, f"part = '{match['part']}', rows = '{rows}'")
 
 
+def _is_hub(text: str) -> bool:
+    """Return whether ``text`` may be the name of a data set of the hub: no path, no file."""
+    return _HUB.match(text) is not None and Path(text).suffix.lower() not in (*_KINDS, ".txt")
+
+
 def _in_folder(path: Path, shown: str) -> list[str]:
     if not path.is_dir():
         return [shown]
-    kinds = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson")
-    found = [f"{shown}/{item.name}" for item in sorted(path.iterdir()) if item.suffix in kinds]
+    found = [f"{shown}/{item.name}" for item in sorted(path.iterdir()) if item.suffix in _KINDS]
     return found or [shown]
 
 
@@ -321,7 +367,13 @@ def _files(
     there: tuple[str, ...] = ("train",)
     if isinstance(node.raw, dict) and "type" not in node.raw:
         there = tuple(node.raw)
-        wanted = _parts(split, there) if split is not None else list(there)
+        if split is not None:
+            wanted = _parts(split, there)
+        else:
+            # Olive's default is "validation"; where there is one part it can mean no other.
+            wanted = ["validation"] if "validation" in there else list(there[:1])
+            if len(there) > 1 and "validation" not in there:
+                node.refuse("which of its parts is read is not said", 'add "split"')
         chosen = []
         for entry in node.fields("data_files").rest():
             if entry.name in wanted:
@@ -440,4 +492,4 @@ def _code(place: tuple[str, ...], code: dict[str, Any], draft: Draft, owner: Nod
         elif key in ("script", "script_dir"):
             node.no_effect("no function of it is used by this data set")
     if used and "script" not in code:
-        owner.refuse("functions are named, and no user_script that holds them", "give user_script")
+        owner.fail("functions are named, and no user_script that holds them", "give user_script")

@@ -7,6 +7,7 @@ from typing import Any
 
 from targets.config.olive.ledger import Ledger
 from targets.config.olive.node import Node
+from targets.config.olive.secrets import holds_secret, is_secret
 from targets.config.places import Loc, dotted
 
 
@@ -24,8 +25,10 @@ class Draft:
         ``note`` is what the table of keys says about it; by default the key and the value. A
         placeholder that nobody filled in is refused instead.
         """
-        if source is not None and source.placeholder is not None:
-            source.refuse_placeholder()
+        if source is not None and source.refuse_placeholder():
+            return
+        if source is not None and (holds_secret(path[-1], value) or is_secret(source.name)):
+            source.refuse("no config keeps secrets", "take it from the environment: HF_TOKEN")
             return
         self.derive(path, value)
         shown = f"{dotted(path)} = {json.dumps(value, ensure_ascii=False)}"

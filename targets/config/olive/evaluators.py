@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.registry import check_types
 from pipeline.suggest import did_you_mean
 from targets.config.olive.context import OWN, Context
 from targets.config.olive.data import DataSet, dummy_prompt, used_set
@@ -32,6 +33,7 @@ _GOALS = {
     "percent-max-degradation": "max_degradation_percent",
 }
 _LOWER = {"perplexity", "latency", "size_on_disk"}
+_AVERAGED = ("f1_score", "precision", "recall")
 _FEWEST = 64
 _INPUTS = "the runtime makes the inputs of its own graph"
 
@@ -66,15 +68,13 @@ def measured_data(evaluator: Node, sets: dict[str, DataSet]) -> tuple[DataSet | 
     found: DataSet | None = None
     classes = False
     raw = evaluator.raw if isinstance(evaluator.raw, dict) else {}
-    for at, metric in enumerate(raw.get("metrics") or []):
+    for at, metric in enumerate(_listed(raw.get("metrics"))):
         if not isinstance(metric, dict):
             continue
-        names = [
-            item.get("name") for item in metric.get("sub_types") or [] if isinstance(item, dict)
-        ]
-        classes |= metric.get("type") == "accuracy" and bool(
-            CLASSES & {*names, metric.get("sub_type")}
-        )
+        figures = _listed(metric.get("sub_types"))
+        names = [str(item.get("name")) for item in figures if isinstance(item, dict)]
+        compared = CLASSES & {*names, str(metric.get("sub_type"))}
+        classes |= str(metric.get("type")).lower() == "accuracy" and bool(compared)
         inner = metric.get("user_config")
         user = inner if isinstance(inner, dict) else {}
         where: tuple[str | int, ...] = ("metrics", at, "data_config")
@@ -96,6 +96,10 @@ def measured_data(evaluator: Node, sets: dict[str, DataSet]) -> tuple[DataSet | 
             found = data
             node.translated(f"data.{data.name}")
     return found, classes
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def translate_evaluator(
@@ -120,6 +124,9 @@ def translate_evaluator(
         dict.fromkeys(("name", "user_script", "script_dir"), "metrics name their own scripts")
     )
     entries = fields.take("metrics")
+    if entries is not None and not isinstance(entries.raw, list):
+        entries.refuse("metrics must be a list")
+        entries = None
     for entry in entries.items() if entries is not None else ():
         _metric(entry, sets, draft, context)
     fields.refuse_rest("an evaluator")
@@ -132,7 +139,7 @@ class _Metric:
     node: Node
     kind: str
     name: str
-    figures: list[Node]
+    figures: list[tuple[Node, Fields]]
     user: Fields
     prompt: int | None
     """Tokens of made-up prompts, where the metric asks for them."""
@@ -150,7 +157,7 @@ def _metric(node: Node, sets: dict[str, DataSet], draft: Draft, context: Context
         (kind_node or node).refuse(
             f"there is no metric of type '{kind}'", did_you_mean(kind, _CHECKS)
         )
-        for part in fields.rest():
+        for part in (*((name,) if name is not None else ()), *fields.rest()):
             part.no_effect("nothing is read of a metric of unknown type")
         return
     backend = fields.take("backend")
@@ -164,7 +171,14 @@ def _metric(node: Node, sets: dict[str, DataSet], draft: Draft, context: Context
     prompt: int | None = None
     if (data or inner) is not None:
         prompt = _made_up(data or inner, sets)
-    label = _NAME.sub("-", str(name.raw)) if name is not None else kind
+    label = kind
+    if kind == "custom":
+        found = _label(name, kind, draft)
+        if found is None:
+            for part in (kind_node, *user.rest(), *fields.rest()):
+                part.no_effect("nothing is read of a metric without a name of its own")
+            return
+        label = found
     check = label if kind == "custom" else _CHECKS[kind]
     if name is not None:
         name.translated(f"checks.{check}")
@@ -186,7 +200,11 @@ def _own_check(
 ) -> None:
     """Write a check of the author's own: its type is ``path/to/file.py:ClassName``."""
     script, _, class_name = str(kind.raw).rpartition(":")
-    label = _NAME.sub("-", str(name.raw)) if name is not None else class_name
+    label = _label(name, class_name, draft)
+    if label is None:
+        for part in fields.rest():
+            part.no_effect("nothing is read of a metric without a name of its own")
+        return
     place = ("checks", label)
     if name is not None:
         name.translated(f"checks.{label}")
@@ -194,6 +212,21 @@ def _own_check(
     params = fields.take("user_config", "config")
     for node in (*(params.fields("user_config").rest() if params else ()), *fields.rest()):
         draft.set((*place, node.name), node.raw, node)
+
+
+def _label(name: Node | None, otherwise: str, draft: Draft) -> str | None:
+    """Return the name of a check of the author's own; ``None`` where another check has it."""
+    text = name.word() if name is not None else otherwise
+    if text is None:
+        return None
+    label = _NAME.sub("-", text).strip("-") or "custom"
+    if label in check_types():
+        label = f"{label}-of-my-own"  # the bare name is that of a check of Quern's
+    if draft.get(("checks", label)) is not None:
+        assert name is not None  # noqa: S101
+        name.refuse(f"two metrics are called '{label}'", "names must differ")
+        return None
+    return label
 
 
 def _made_up(node: Node | None, sets: dict[str, DataSet]) -> int | None:
@@ -236,32 +269,24 @@ _USER = (
 )
 
 
-def _sub_types(fields: Fields) -> list[Node]:
+def _sub_types(fields: Fields) -> list[tuple[Node, Fields]]:
     listed = fields.take("sub_types")
     single = fields.take("sub_type")
+    if listed is not None and not isinstance(listed.raw, list):
+        listed.refuse("sub_types must be a list")
+        return []
     if listed is not None:
-        return listed.items()
+        return [(item, item.fields("a sub-type")) for item in listed.items()]
     if single is None:
         return []
     # The form of 2022: one sub-type, its goal and rank beside the metric's name.
-    raw: dict[str, Any] = {"name": single.raw}
-    single.translated("one figure of the check")
-    for name, key in (
-        ("goal", "goal"),
-        ("metric_config", "metric_config"),
-        ("higher_is_better", "higher_is_better"),
-        ("priority_rank", "priority"),
-        ("priority", "priority"),
-    ):
-        part = fields.take(name)
-        if part is not None:
-            raw[key] = part.raw
-            part.translated("the same of that figure")
-    return [Node(raw, fields.owner.path, fields.owner.ledger)]
+    keys = ("goal", "metric_config", "higher_is_better", "priority_rank", "priority")
+    parts = {key: part for key in keys if (part := fields.take(key)) is not None}
+    return [(single, Fields({"name": single, **parts}, fields.owner))]
 
 
-def _sub(node: Node, names: tuple[str, ...]) -> tuple[str, Fields] | None:
-    fields = node.fields("a sub-type")
+def _sub(sub: tuple[Node, Fields], names: tuple[str, ...]) -> tuple[str, Fields] | None:
+    node, fields = sub
     name = fields.take("name")
     priority = fields.take("priority", "priority_rank")
     if priority is not None:
@@ -273,6 +298,8 @@ def _sub(node: Node, names: tuple[str, ...]) -> tuple[str, Fields] | None:
         name.refuse(
             f"there is no such figure here: '{name.raw}'", did_you_mean(str(name.raw), names)
         )
+        for part in fields.rest():
+            part.no_effect("nothing is read of an unknown figure")
         return None
     name.translated("a figure of the check")
     return str(name.raw), fields
@@ -282,7 +309,10 @@ def _goal(fields: Fields, check: str, entry: dict[str, Any], higher: bool, draft
     """Add the goal of a sub-type to the check; without one the figure is only measured."""
     better = fields.take("higher_is_better")
     if better is not None:
-        higher = bool(better.raw)
+        said = better.flag()
+        if said is None:
+            return
+        higher = said
         better.honoured()
     goal = fields.take("goal")
     if goal is None or not goal.raw:
@@ -294,6 +324,8 @@ def _goal(fields: Fields, check: str, entry: dict[str, Any], higher: bool, draft
     if form is None or value is None:
         goal.refuse("a goal needs type and value", "threshold, min-improvement, max-degradation")
         return
+    for part in (form, value):
+        part.no_effect("the goal is not understood")  # until it is
     name = str(form.raw).lower()
     key = ("at_least" if higher else "at_most") if name == "threshold" else _GOALS.get(name)
     if key is None:
@@ -301,12 +333,13 @@ def _goal(fields: Fields, check: str, entry: dict[str, Any], higher: bool, draft
             f"there is no goal of type '{form.raw}'", did_you_mean(name, ("threshold", *_GOALS))
         )
         return
-    if value.refuse_placeholder():
+    wanted = value.number()
+    if wanted is None:
         return
-    made = {**entry, key: value.raw}
+    made = {**entry, key: wanted}
     if made not in (draft.get(("checks", check, "goals")) or []):
         draft.append(("checks", check, "goals"), made, goal)
-    goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {value.raw}")
+    goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {wanted}")
     inner.refuse_rest("a goal")
 
 
@@ -315,6 +348,7 @@ def _said(entry: dict[str, Any]) -> str:
 
 
 def _accuracy(metric: _Metric, draft: Draft) -> None:
+    draft.table(("checks", "quality"), metric.node)
     for sub in metric.figures:
         found = _sub(sub, tuple(_ACCURACY))
         if found is None:
@@ -322,7 +356,7 @@ def _accuracy(metric: _Metric, draft: Draft) -> None:
         figure, fields = found
         config = fields.take("metric_config")
         if config is not None:
-            config.no_effect("answers are compared as text; classes are told apart by their names")
+            _compared(config, figure)
         _goal(fields, "quality", {"metric": _ACCURACY[figure]}, figure not in _LOWER, draft)
         fields.refuse_rest("a sub-type")
     for key in ("dataloader_func", "post_processing_func", "evaluate_func"):
@@ -334,7 +368,25 @@ def _accuracy(metric: _Metric, draft: Draft) -> None:
             )
     _ignore_user(metric.user)
     if metric.prompt is not None:
-        metric.node.refuse("made-up inputs have no right answers", "give data_config real rows")
+        metric.node.fail("made-up inputs have no right answers", "give data_config real rows")
+
+
+def _compared(config: Node, figure: str) -> None:
+    """Say what becomes of a metric's settings: those that change the figure are refused."""
+    fields = config.fields("metric_config")
+    average, best = fields.take("average"), fields.take("top_k")
+    if average is not None and figure in _AVERAGED and str(average.raw).lower() != "macro":
+        average.refuse(f"Quern's {figure} is the mean over classes", 'write "average": "macro"')
+    elif average is not None and figure in _AVERAGED:
+        average.translated("the mean over classes")
+    elif average is not None:
+        average.no_effect(f"{figure} is over all rows")
+    if best is not None and best.number() not in (1, None):
+        best.refuse("the artifact gives one answer", "leave top_k out")
+    elif best is not None:
+        best.no_effect("the artifact gives one answer")
+    for part in fields.rest():
+        part.no_effect("answers are compared as text; classes are told apart by their names")
 
 
 def _latency(metric: _Metric, draft: Draft) -> None:
@@ -362,19 +414,27 @@ def _latency(metric: _Metric, draft: Draft) -> None:
 
 def _repeats(fields: Fields, draft: Draft) -> None:
     warmup = fields.take("warmup_num")
-    if warmup is not None:
-        draft.set(("checks", "latency", "warmup"), warmup.raw, warmup)
+    if warmup is not None and (wanted := warmup.number()) is not None:
+        _first(("checks", "latency", "warmup"), wanted, warmup, "", draft)
     repeat = fields.take("repeat_test_num")
-    if repeat is not None and isinstance(repeat.raw, int):
-        count = max(repeat.raw, _FEWEST)
+    if repeat is not None and (wanted := repeat.number()) is not None:
+        count = max(int(wanted), _FEWEST)
         note = f"checks.latency.samples = {count}"
-        if count != repeat.raw:
+        if count != wanted:
             note += f": fewer than {_FEWEST} prove no percentile"
-        draft.set(("checks", "latency", "samples"), count, repeat, note)
+        _first(("checks", "latency", "samples"), count, repeat, note, draft)
     sleep = fields.take("sleep_num")
     if sleep is not None:
         sleep.no_effect("the model is timed as it answers, one prompt after the other")
     fields.refuse_rest("metric_config")
+
+
+def _first(path: tuple[str, ...], value: Any, node: Node, note: str, draft: Draft) -> None:
+    """Write the value, unless an earlier figure of the same metric has said it: that rules."""
+    if draft.get(path) in (None, value):
+        draft.set(path, value, node, note)
+    else:
+        node.no_effect(f"an earlier figure says {draft.get(path)}: they are timed together")
 
 
 def _size(metric: _Metric, draft: Draft) -> None:
@@ -399,7 +459,7 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
     draft.set((*place, "type"), "script", None)
     script = metric.user.take("user_script")
     if script is None:
-        metric.node.refuse("a custom metric needs user_script", "name the Python file")
+        metric.node.fail("a custom metric needs user_script", "name the Python file")
     elif not script.refuse_placeholder():
         found = context.find(str(script.raw))
         draft.set((*place, "script"), found or str(script.raw), script)
@@ -414,7 +474,7 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
     elif function is not None:
         draft.set((*place, "metric"), str(function.raw), function)
     else:
-        metric.node.refuse("a custom metric needs evaluate_func or metric_func", "name a function")
+        metric.node.fail("a custom metric needs evaluate_func or metric_func", "name a function")
     post = metric.user.take("post_processing_func")
     if post is not None:
         draft.set((*place, "post_process"), str(post.raw), post)
@@ -432,8 +492,7 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
         config = fields.take("metric_config")
         if config is not None:
             config.no_effect("func_kwargs reach the function")
-        better = fields.peek("higher_is_better")
-        _goal(fields, metric.name, {"metric": figure}, bool(better and better.raw), draft)
+        _goal(fields, metric.name, {"metric": figure}, False, draft)
         fields.refuse_rest("a sub-type")
     _ignore_user(metric.user)
 

@@ -37,6 +37,7 @@ ALTERNATIVES = {
     "InputNCHWtoNHWC": _NONE,
     "InsertBeamSearch": "the runtime searches by itself; set it with ModelBuilder's search",
     "KQuant": 'ModelBuilder with "int4_algo_config": "k_quant" does the same',
+    "LlamaPyTorchTensorParallel": _HARDWARE,
     "MatMulNBitsToQDQ": 'ModelBuilder with "use_qdq": true, where its target knows it',
     "MixedPrecisionOverrides": "ModelBuilder's int4_algo_config k_quant_mixed mixes precisions",
     "MobiusBuilder": _BUILDER,
@@ -123,7 +124,7 @@ def alternative(name: str, ours: tuple[str, ...]) -> tuple[str, str]:
     if known is not None:
         return f"Quern has no pass {known}", ALTERNATIVES[known]
     nearest = did_you_mean(name, (*ours, *ALTERNATIVES))
-    return f"neither Quern nor Olive has a pass '{name}'", nearest
+    return f"Quern has no pass '{name}', and no release of Olive up to 0.13 has", nearest
 
 
 TARGET_OF_PROVIDER = {

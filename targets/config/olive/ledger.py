@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from targets.config.olive.secrets import masked
 from targets.config.places import Loc, dotted
 
-_SECRETS = ("token", "secret", "password", "credential", "account_key", "api_key", "connection")
 _SHOWN = 60
 
 
@@ -75,6 +75,10 @@ class Ledger:
                 shown = _shown(leaf, value)
                 self._entries[leaf] = Entry(leaf, shown, state, note, suggestion)
 
+    def fail(self, path: Loc, reason: str, suggestion: str = "") -> None:
+        """Note why the file cannot be built, where that is no fault of a key that is there."""
+        self._refusals[Refusal(path, reason, suggestion)] = None
+
     def default(self, key: str, value: str) -> None:
         """Note that a key of the Quern config holds Olive's default: the file says nothing."""
         self._defaults.setdefault(key, value)
@@ -86,6 +90,11 @@ class Ledger:
     def has(self, path: Loc) -> bool:
         """Return whether the leaf at ``path`` has its entry."""
         return path in self._entries
+
+    def state(self, path: Loc) -> State | None:
+        """Return what became of the leaf at ``path``; ``None`` before anybody said."""
+        entry = self._entries.get(path)
+        return entry.state if entry is not None else None
 
     def known_at(self, path: Loc) -> set[str]:
         """Return the names that the table at ``path`` may have."""
@@ -128,15 +137,8 @@ def leaves(raw: Any, path: Loc) -> Iterator[tuple[Loc, Any]]:
         yield path, raw
 
 
-def is_secret(name: str | int) -> bool:
-    """Return whether a key of this name may hold a secret."""
-    return isinstance(name, str) and any(part in name.lower() for part in _SECRETS)
-
-
 def _shown(path: Loc, value: Any) -> str:
     import json
 
-    if path and isinstance(value, str) and any(is_secret(part) for part in path):
-        return "***"
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(masked(path, value), ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -6,9 +6,9 @@ import re
 
 from targets.config.olive.context import Context, nested
 from targets.config.olive.draft import Draft
-from targets.config.olive.ledger import is_secret
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
+from targets.config.olive.secrets import is_secret
 
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _TASKS = {"text-generation", "text-generation-with-past", "causal-lm"}
@@ -26,7 +26,7 @@ def translate_model(root: Fields, draft: Draft, context: Context) -> None:
     """Write ``[model]`` from the file's ``input_model``."""
     node = root.take("input_model")
     if node is None:
-        root.owner.refuse("there is no input_model", "name the model to start from")
+        root.owner.fail("there is no input_model", "name the model to start from")
         return
     if isinstance(node.raw, str):
         _source(node, None, draft, context)
@@ -54,6 +54,7 @@ def translate_model(root: Fields, draft: Draft, context: Context) -> None:
 def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:
     path = fields.take("model_path")
     named: Node | None = None
+    revisions: list[Node | None] = []
     hf = fields.take("hf_config")
     if hf is not None:
         inner = hf.fields("hf_config")
@@ -68,10 +69,10 @@ def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:
             )
         ]
         _hf_config(inner)
-        for arguments in loading:
-            _loading(arguments, draft)
+        revisions = [_loading(arguments, draft) for arguments in loading]
     _task(fields.take("task"))
-    _loading(fields.take("load_kwargs"), draft)
+    revisions.append(_loading(fields.take("load_kwargs"), draft))
+    revision = next((node for node in revisions if node is not None), None)
     fields.ignore(
         dict.fromkeys(("io_config", "dummy_inputs_func", "model_script", "io_config_func"), _EXPORT)
     )
@@ -86,12 +87,12 @@ def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:
     if form is not None:
         _format(form)
     if path is None and named is None:
-        owner.refuse("it names no model", "give model_path, or hf_config with model_name")
+        owner.fail("it names no model", "give model_path, or hf_config with model_name")
     elif path is None:
         assert named is not None  # noqa: S101
-        _source(named, None, draft, context)
+        _source(named, None, draft, context, revision)
     else:
-        _source(path, named, draft, context)
+        _source(path, named, draft, context, revision)
     fields.refuse_rest("a model")
 
 
@@ -146,27 +147,30 @@ def _task(node: Node | None) -> None:
         node.refuse(f"Quern builds text generation models, not models for {node.raw}")
 
 
-def _loading(node: Node | None, draft: Draft) -> None:
-    """Read the arguments of ``from_pretrained``."""
+def _loading(node: Node | None, draft: Draft) -> Node | None:
+    """Read the arguments of ``from_pretrained``; return the revision they name."""
     if node is None:
-        return
+        return None
     fields = nested(node.fields("the loading arguments"), "extra_args")
     trust = fields.take("trust_remote_code")
     if trust is not None:
-        draft.set(("model", "trust_remote_code"), bool(trust.raw), trust)
+        trusted = trust.flag()
+        if draft.get(("model", "trust_remote_code")) not in (None, trusted):
+            trust.refuse("another key says otherwise", "remove one of the two")
+        elif trusted is not None:
+            draft.set(("model", "trust_remote_code"), trusted, trust)
     pickled = fields.take("use_safetensors")
     if pickled is not None:
-        weights = "safetensors" if pickled.raw else "any"
-        draft.set(("model", "weights"), weights, pickled)
+        only = pickled.flag()
+        if only is not None:
+            draft.set(("model", "weights"), "safetensors" if only else "any", pickled)
     for name in ("quantization_config", "quantization_method", "load_in_4bit", "load_in_8bit"):
         part = fields.take(name)
-        if part is not None and part.raw is False:
+        if part is not None and part.raw in (False, None, {}, "false"):
             part.no_effect("the base is loaded in full precision anyway")
         elif part is not None:
             part.refuse("the base is loaded in full precision", "use QLoRA to train over 4 bits")
     revision = fields.take("revision")
-    if revision is not None:
-        draft.set(("model", "revision"), str(revision.raw), revision)
     for part in fields.rest():
         if part.name in (
             "torch_dtype",
@@ -190,25 +194,34 @@ def _loading(node: Node | None, draft: Draft) -> None:
             part.no_effect("HF_TOKEN of the environment is used: no file holds secrets")
         else:
             part.refuse("Quern does not pass this on to the model's loading", "remove it")
+    return revision
 
 
-def _source(path: Node, named: Node | None, draft: Draft, context: Context) -> None:
+def _source(
+    path: Node,
+    named: Node | None,
+    draft: Draft,
+    context: Context,
+    revision: Node | None = None,
+) -> None:
     """Write ``model.source`` from ``path``; ``named`` is the model's name beside it."""
     resource = read_resource(path)
     if named is not None:
         named.no_effect("model_path says where the weights are")
-    revision = draft.get(("model", "revision"))
-    if resource is not None:
-        text = resource.place
-        found = context.find(text, context.data_root) or context.find(text)
-        if found is not None:
-            text = found
-        elif _HUB.match(text):
-            # Olive, too, looks for a folder of that name before it asks the hub.
-            text = f"hf:{text}@{revision or 'main'}"
-        draft.set(("model", "source"), text, resource.node)
+    if resource is None:
+        return
+    text = resource.place
+    found = context.find(text, context.data_root) or context.find(text)
+    if found is None and _HUB.match(text):
+        # Olive, too, looks for a folder of that name before it asks the hub.
+        commit = revision.word() if revision is not None else None
+        draft.set(("model", "source"), f"hf:{text}@{commit or 'main'}", resource.node)
+        if revision is not None and commit is not None:
+            revision.translated(f"model.source = hf:{text}@{commit}")
+        return
+    draft.set(("model", "source"), found or text, resource.node)
     if revision is not None:
-        draft.document["model"].pop("revision")
+        revision.no_effect("a folder of this machine has no revisions")
 
 
 def _onnx(fields: Fields, draft: Draft, context: Context) -> None:

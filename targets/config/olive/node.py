@@ -10,10 +10,14 @@ from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive.ledger import Ledger, State
+from targets.config.olive.secrets import masked
 from targets.config.places import Loc, dotted
 
 _NULL = "null: as if it were not there"
-_PLACEHOLDER = re.compile(r"^\s*(<[^<>|/]+>|\{[A-Z][A-Z0-9_]*\})\s*$")
+_PLACEHOLDER = re.compile(r"^\s*(<[^<>|/]+>)\s*$")
+_VARIABLE = re.compile(r"^\s*(\$?\{{1,2}\s*\w+\s*\}{1,2})\s*$")
+"""``{NAME}``, ``{{NAME}}``, ``${NAME}``: holes, except in templates, whose columns look so."""
+_TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,39 @@ class Node:
             return [Node(item, (*self.path, at), self.ledger) for at, item in enumerate(self.raw)]
         return [Node(item, self.path, self.ledger, tuple(self.raw)) for item in self.raw]
 
-    @property
-    def text(self) -> str | None:
-        """Return the value if it is text that says something."""
-        return self.raw if isinstance(self.raw, str) and self.raw.strip() else None
+    def flag(self) -> bool | None:
+        """Return true or false, also of ``"true"`` and 1; anything else is refused."""
+        text = str(self.raw).strip().lower()
+        if text in (*_TRUE, *_FALSE):
+            return text in _TRUE
+        self._refuse_type("true or false")
+        return None
+
+    def number(self) -> int | float | None:
+        """Return a number, also of text that is one; anything else is refused."""
+        if isinstance(self.raw, (int, float)) and not isinstance(self.raw, bool):
+            return self.raw
+        if isinstance(self.raw, str):
+            for kind in (int, float):
+                try:
+                    return kind(self.raw)
+                except ValueError:
+                    continue
+        self._refuse_type("a number")
+        return None
+
+    def word(self) -> str | None:
+        """Return text; anything but text and numbers is refused, and so is a placeholder."""
+        if self.refuse_placeholder():
+            return None
+        if isinstance(self.raw, (str, int, float)) and not isinstance(self.raw, bool):
+            return str(self.raw)
+        self._refuse_type("text")
+        return None
+
+    def _refuse_type(self, wanted: str) -> None:
+        if not self.refuse_placeholder():
+            self.refuse(f"must be {wanted}, not {json.dumps(self.raw)}")
 
     @property
     def name(self) -> str:
@@ -71,6 +104,10 @@ class Node:
         """Say why the file cannot be built as it says."""
         self._enter(State.REFUSED, reason, suggestion)
 
+    def fail(self, reason: str, suggestion: str = "") -> None:
+        """Say what is missing here; the keys that are here may be right."""
+        self.ledger.fail(self.path, reason, suggestion)
+
     def _enter(self, state: State, note: str, suggestion: str = "") -> None:
         whole = self.raw if self.within is None else list(self.within)
         self.ledger.enter(self.path, whole, state, note, suggestion)
@@ -78,7 +115,11 @@ class Node:
     @property
     def placeholder(self) -> str | None:
         """Return the ``<...>`` that was left unfilled, if this is one."""
-        found = _PLACEHOLDER.match(self.raw) if isinstance(self.raw, str) else None
+        if not isinstance(self.raw, str):
+            return None
+        found = _PLACEHOLDER.match(self.raw)
+        if found is None and not self.name.endswith("template"):
+            found = _VARIABLE.match(self.raw)
         return found[1] if found else None
 
     def refuse_placeholder(self) -> bool:
@@ -163,10 +204,11 @@ class Fields:
 
 def _second(node: Node, first: Node) -> None:
     """Say what becomes of a key whose meaning ``first`` has given already."""
-    if node.raw == first.raw:
+    if node.raw == first.raw or str(node.raw).lower() == str(first.raw).lower():
         node.no_effect(f"the same as {dotted(first.path)}")
     else:
-        node.refuse(f"{dotted(first.path)} says {json.dumps(first.raw)}", "remove one of the two")
+        said = json.dumps(masked(first.path, first.raw))
+        node.refuse(f"{dotted(first.path)} says {said}", "remove one of the two")
 
 
 def _kind(raw: Any) -> str:

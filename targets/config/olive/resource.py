@@ -43,7 +43,8 @@ def read_resource(node: Node) -> Resource | None:
     The caller says what becomes of :attr:`Resource.node`; the rest is accounted for here.
     """
     if not isinstance(node.raw, dict):
-        return None if node.refuse_placeholder() else Resource(node, str(node.raw))
+        text = node.word()
+        return None if text is None else Resource(node, text)
     fields = nested(node.fields("a resource"), "config")
     kind = fields.take("type")
     if kind is None:
@@ -54,9 +55,8 @@ def read_resource(node: Node) -> Resource | None:
         place = fields.take("path", "name")
         kind.translated("a path on this machine")
         fields.refuse_rest(f"a {name}")
-        return (
-            None if place is None or place.refuse_placeholder() else Resource(place, str(place.raw))
-        )
+        text = place.word() if place is not None else None
+        return None if place is None or text is None else Resource(place, text)
     if name in _URI:
         return Resource(kind, _azure(fields, name))
     kind.refuse(f"there is no resource type '{kind.raw}'", f"known: {', '.join((*_LOCAL, *_URI))}")

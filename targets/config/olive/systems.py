@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pipeline.suggest import did_you_mean
 from targets.config.olive.context import nested
 from targets.config.olive.known import OTHER_PROVIDERS, TARGET_OF_PROVIDER
-from targets.config.olive.ledger import is_secret
 from targets.config.olive.node import Fields, Node
+from targets.config.olive.secrets import is_secret
 
 _TYPES = {
     "localsystem": "local",
@@ -38,6 +38,21 @@ class System:
     providers: tuple[Node, ...] = ()
     """Execution providers, as they are written."""
     azure: dict[str, object] = field(default_factory=dict)
+    meanings: tuple[tuple[Node, str], ...] = ()
+    """Keys that mean something if the system is used, and what."""
+
+    def use(self) -> None:
+        """Say what the keys mean. A device that Quern has no target for is refused."""
+        for node, meaning in self.meanings:
+            if meaning:
+                node.translated(meaning)
+            else:
+                node.refuse("no target of Quern runs on an NPU", "use cpu or gpu")
+
+    def leave(self) -> None:
+        """Say that nothing uses it."""
+        for node, _ in self.meanings:
+            node.no_effect("nothing in this file uses this system")
 
 
 def read_systems(node: Node | None) -> dict[str, System]:
@@ -69,21 +84,22 @@ def read_system(node: Node, name: str = "") -> System | None:
         for part in fields.rest():
             part.no_effect("nothing is read of a system of unknown type")
         return None
-    kind_node.translated(
-        {
-            "local": "this machine",
-            "venv": 'runtime = "venv"',
-            "docker": 'runtime = "docker"',
-            "azureml": "[system]",
-        }[kind]
-    )
-    devices, providers = _accelerators(fields)
+    meaning = {
+        "local": "this machine",
+        "venv": 'runtime = "venv"',
+        "docker": 'runtime = "docker"',
+        "azureml": "[system]",
+    }[kind]
+    meanings = [(kind_node, meaning)]
+    devices, providers = _accelerators(fields, meanings)
     azure = _azure(fields, kind) if kind == "azureml" else {}
     _rest(fields, kind)
-    return System(name or node.name, kind, node, devices, providers, azure)
+    return System(name or node.name, kind, node, devices, providers, azure, tuple(meanings))
 
 
-def _accelerators(fields: Fields) -> tuple[tuple[str, ...], tuple[Node, ...]]:
+def _accelerators(
+    fields: Fields, meanings: list[tuple[Node, str]]
+) -> tuple[tuple[str, ...], tuple[Node, ...]]:
     devices: list[str] = []
     providers: list[Node] = []
     plain = fields.take("device")
@@ -98,23 +114,20 @@ def _accelerators(fields: Fields) -> tuple[tuple[str, ...], tuple[Node, ...]]:
                 memory.no_effect("[resources] of a TOML config limits memory")
             inner.refuse_rest("an accelerator")
             if device is not None:
-                _device(device, devices)
+                _device(device, devices, meanings)
             providers += listed.items() if listed is not None else []
         else:
-            _device(entry, devices)
+            _device(entry, devices, meanings)
     return tuple(devices), tuple(providers)
 
 
-def _device(node: Node, devices: list[str]) -> None:
+def _device(node: Node, devices: list[str], meanings: list[tuple[Node, str]]) -> None:
     name = str(node.raw).lower()
-    if name in ("cpu", "gpu"):
+    said = {"cpu": "trains on the CPU", "gpu": "trains where a GPU is, else on the CPU", "npu": ""}
+    if name in said:
         devices.append(name)
-        node.translated(
-            "trains where a GPU is, else on the CPU" if name == "gpu" else "trains on the CPU"
-        )
-    elif name == "npu":
-        node.refuse("no target of Quern runs on an NPU", "use cpu or gpu")
-    else:
+        meanings.append((node, said[name]))
+    elif not node.refuse_placeholder():
         node.refuse(f"there is no device '{node.raw}'", "use cpu or gpu")
 
 
@@ -122,13 +135,13 @@ def _azure(fields: Fields, kind: str) -> dict[str, object]:
     found: dict[str, object] = {}
     compute = fields.take("aml_compute")
     if compute is None:
-        fields.owner.refuse(f"a system of type {kind} needs aml_compute")
-    else:
-        found["compute"] = str(compute.raw)
+        fields.owner.fail(f"a system of type {kind} needs aml_compute")
+    elif (name := compute.word()) is not None:
+        found["compute"] = name
         compute.translated("system.compute")
     count = fields.take("instance_count")
     if count is not None:
-        found["instance_count"] = count.raw
+        found["instance_count"] = count.number()
         count.translated("system.instance_count")
     client = fields.take("azureml_client_config", "azureml_client")
     if client is not None:
@@ -176,8 +189,8 @@ def read_azure_client(node: Node) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in ("subscription_id", "resource_group", "workspace_name"):
         part = fields.take(name)
-        if part is not None:
-            found[name] = str(part.raw)
+        if part is not None and (text := part.word()) is not None:
+            found[name] = text
             part.translated(f"system.{name}")
     for part in fields.rest():
         known = part.name in (
@@ -222,16 +235,27 @@ def choose(node: Node | None, systems: dict[str, System]) -> System | None:
     if node is None:
         return None
     if isinstance(node.raw, dict):
-        return read_system(node, node.name)
-    name = str(node.raw)
+        system = read_system(node, node.name)
+        if system is not None:
+            system.use()
+        return system
+    name = node.word()
+    if name is None:
+        return None
     if name not in systems:
-        if name.lower() in _TYPES and _TYPES[name.lower()] == "local":
+        if is_local(name):
             node.translated("this machine")
             return None
         node.refuse(f"there is no system '{name}'", did_you_mean(name, systems))
         return None
     node.honoured()
+    systems[name].use()
     return systems[name]
+
+
+def is_local(name: str) -> bool:
+    """Return whether ``name`` is what Olive calls this machine, without a system of that name."""
+    return _TYPES.get(name.lower()) == "local"
 
 
 def targets_of(providers: tuple[Node, ...]) -> tuple[str, ...]:
@@ -254,4 +278,6 @@ def targets_of(providers: tuple[Node, ...]) -> tuple[str, ...]:
                 f"there is no execution provider '{name}'",
                 did_you_mean(name, (*TARGET_OF_PROVIDER, *OTHER_PROVIDERS)),
             )
+    if len(found) > 1 and all(node.within is not None for node in providers):
+        providers[0].translated(f"the targets {', '.join(dict.fromkeys(found))}")
     return tuple(dict.fromkeys(found))

@@ -10,6 +10,7 @@ from pipeline.data.template import Template, TemplateError
 from targets.config.olive.context import Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
+from targets.config.olive.rows import first_rows
 
 _PRE = {
     "pre_process",
@@ -83,6 +84,8 @@ def _own(kind: Node, fields: Fields, place: Path, code: dict[str, Any], draft: D
             f"there is no pre-processing '{kind.raw}', and no user_script that could hold it",
             "known: text_generation_huggingface_pre_process",
         )
+        for part in fields.rest():
+            part.no_effect("nothing is read for an unknown pre-processing")
         return
     params: dict[str, Any] = {}
     for part in fields.rest():
@@ -103,6 +106,9 @@ def _padding(fields: Fields) -> None:
             "batch_size": "the pass's batch size rules",
             "align_labels": "answers are text, not class numbers",
             "model_config_path": "it is known from input_model",
+            "padding": "padding carries no loss; batches are padded to their longest",
+            "truncation": "sequences.length cuts what is longer",
+            "labels_to_filter": "answers are text, not class numbers",
         }
     )
 
@@ -131,8 +137,11 @@ def _corpus(
         (strategy, "strategy", "line-by-line" if old else "join"),
         (length, "length", _LENGTH),
     ):
-        if node is None or not node.refuse_placeholder():
-            draft.set((*sequences, key), node.raw if node else default, node)
+        value: float | str | None = default
+        if node is not None:
+            value = node.number() if node is length else node.word()
+        if value is not None:
+            draft.set((*sequences, key), value, node)
     joiner = fields.take("joiner")
     if joiner is not None and joined:
         # Not a placeholder, even if it looks like one: a token such as <s>.
@@ -175,7 +184,7 @@ def _measured(
             node.no_effect("nothing is trained on it: every row is asked by itself")
     limit = fields.take("max_samples")
     if limit is not None:
-        draft.set((*place, "rows"), f":{limit.raw}", limit)
+        first_rows(limit, place, draft)
 
 
 def _text(
@@ -197,8 +206,8 @@ def _text(
         if label is not None:
             label.no_effect("a text generation model learns its text, not a class number")
     spec["loss_on"] = "all"
-    if chat is not None and chat.raw:
-        if isinstance(chat.raw, str):
+    if chat is not None and chat.raw and str(chat.raw).lower() != "false":
+        if isinstance(chat.raw, str) and chat.raw.lower() != "true":
             draft.set((*place, "chat_template"), chat.raw, chat)
         else:
             chat.translated("messages")
@@ -216,8 +225,9 @@ def _text(
         _unused((template, columns), "text_formatting_func goes first")
         return
     if template is not None:
-        if not template.refuse_placeholder():
-            _template(str(template.raw), template, place, spec, draft, labelled)
+        text = template.word()
+        if text is not None:
+            _template(text, template, place, spec, draft, labelled)
         _unused((columns,), "text_template names the columns")
         return
     names = [str(name) for name in columns.raw] if columns and isinstance(columns.raw, list) else []
@@ -300,7 +310,9 @@ def _pair(
         )
     ignored = fields.take("ignore_source_in_labels")
     if ignored is not None:
-        draft.set((*place, "loss_on"), "completion" if ignored.raw else "all", ignored)
+        only = ignored.flag()
+        if only is not None:
+            draft.set((*place, "loss_on"), "completion" if only else "all", ignored)
     source, target = fields.take("source_max_len"), fields.take("target_max_len")
     if measured:
         for node in (source, target):
@@ -308,15 +320,16 @@ def _pair(
                 node.no_effect("nothing is trained on it: every row is asked by itself")
         limit = fields.take("max_samples")
         if limit is not None:
-            draft.set((*place, "rows"), f":{limit.raw}", limit)
+            first_rows(limit, place, draft)
         return
     sequences = (*place, "sequences")
     lengths = []
     for node, key in ((source, "prompt_length"), (target, "completion_length")):
-        if node is not None and not node.refuse_placeholder():
-            draft.set((*sequences, key), node.raw, node)
-            lengths.append(node.raw)
-    if len(lengths) == 2 and all(isinstance(item, int) for item in lengths):
+        wanted = node.number() if node is not None else None
+        if wanted is not None:
+            draft.set((*sequences, key), wanted, node)
+            lengths.append(wanted)
+    if len(lengths) == 2:
         draft.set((*sequences, "length"), sum(lengths), None)
     else:
         draft.set((*sequences, "length"), 2 * _LENGTH, None)
@@ -349,6 +362,6 @@ def _side(
     elif column is not None:
         draft.set((*place, key), "{" + str(column.raw) + "}", column)
     else:
-        fields.owner.refuse(
+        fields.owner.fail(
             f"pair_format custom needs the {side}", f"give {side}_col or {side}_template"
         )

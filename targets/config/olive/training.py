@@ -53,6 +53,12 @@ class TrainingData:
     measures: bool
     """Whether the loss on the evaluation rows is asked for."""
 
+    def settle(self, reason: str) -> None:
+        """Say why what it says about the split has no effect."""
+        for node in (self.evaluation, self.size, self.seed):
+            if node is not None:
+                node.no_effect(reason)
+
 
 def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> TrainingData:
     """Write the pass at ``place`` and return what it says about data. ``kind`` is lower case."""
@@ -108,8 +114,10 @@ def _adapter(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
     names = {
         "lora": ("bias", "use_rslora", "init_lora_weights", "layers_to_transform"),
         "loftq": ("bias", "loftq_iter"),
-        "loha": ("rank_dropout", "module_dropout"),
+        "loha": ("rank_dropout", "module_dropout", "init_weights", "layers_to_transform"),
         "lokr": (
+            "init_weights",
+            "layers_to_transform",
             "rank_dropout",
             "module_dropout",
             "decompose_both",
@@ -193,7 +201,7 @@ def _arguments(
         sharding.refuse(*REFUSED["deepspeed"])
     warmup = fields.take("warmup_steps")
     ratio = fields.take("warmup_ratio")
-    if warmup is not None and warmup.raw:
+    if warmup is not None and warmup.number() != 0:
         _set(warmup, (*place, "warmup_steps"), None, draft)
         if ratio is not None:
             ratio.no_effect("warmup_steps goes first")
@@ -229,18 +237,24 @@ def _precision(fields: Fields, place: Path, draft: Draft, dtype: Node | None) ->
                 node.no_effect("torch_dtype decides the number format")
         return
     for node, name in ((brain, "bf16"), (half, "fp16")):
-        if node is not None and node.raw is True:
-            draft.set((*place, "precision"), name, node)
-        elif node is not None:
+        wanted = node.flag() if node is not None else None
+        if node is None or wanted is None:
+            continue
+        if not wanted:
             node.no_effect("false: the device decides the number format")
+        elif draft.get((*place, "precision")) is not None:
+            node.refuse("bf16 says otherwise", "set one of the two")
+        else:
+            draft.set((*place, "precision"), name, node)
 
 
 def _length(fields: Fields, place: Path, draft: Draft) -> None:
     """Write how long is trained: ``max_steps`` goes before epochs, as in transformers."""
     steps, epochs = fields.take("max_steps"), fields.take("num_train_epochs")
-    limited = steps is not None and isinstance(steps.raw, (int, float)) and steps.raw > 0
-    if steps is not None and (limited or steps.placeholder):
-        _set(steps, (*place, "max_steps"), None, draft)
+    count = steps.number() if steps is not None else None
+    if steps is not None and (count is None or count > 0):
+        if count is not None:
+            draft.set((*place, "max_steps"), count, steps)
         if epochs is not None and not epochs.refuse_placeholder():
             epochs.no_effect("max_steps goes first")
         return
@@ -253,9 +267,10 @@ def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> N
     strategy = fields.take("eval_strategy", "evaluation_strategy")
     steps = fields.take("eval_steps")
     logging = fields.take("logging_steps")
-    if logging is not None and isinstance(logging.raw, (int, float)) and logging.raw > 0:
-        _set(logging, (*place, "logging_steps"), None, draft)
-    elif logging is not None:
+    every = logging.number() if logging is not None else None
+    if logging is not None and every is not None and every > 0:
+        draft.set((*place, "logging_steps"), every, logging)
+    elif logging is not None and every is not None:
         logging.no_effect("about fifty points of the loss curve are kept")
     best = fields.take("load_best_model_at_end")
     if not evaluates:
@@ -276,16 +291,17 @@ def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> N
         if steps is not None:
             steps.no_effect("the loss is measured per epoch")
     else:
-        _eval_steps(steps, logging, place, draft)
-    if best is not None:
-        draft.set((*place, "keep"), "best" if best.raw else "last", best)
+        _eval_steps(steps, every, place, draft)
+    chosen = best.flag() if best is not None else None
+    if best is not None and chosen is not None:
+        draft.set((*place, "keep"), "best" if chosen else "last", best)
     else:
         draft.set((*place, "keep"), "last", None)
 
 
-def _eval_steps(steps: Node | None, logging: Node | None, place: Path, draft: Draft) -> None:
+def _eval_steps(steps: Node | None, logging: int | float | None, place: Path, draft: Draft) -> None:
     path = (*place, "eval_steps")
     if steps is not None:
         _set(steps, path, None, draft)
-    elif logging is not None and isinstance(logging.raw, (int, float)) and logging.raw > 0:
-        draft.set(path, logging.raw, None, f"{logging.raw}: as logging_steps")
+    elif logging is not None and logging > 0:
+        draft.set(path, logging, None, f"{logging}: as logging_steps")

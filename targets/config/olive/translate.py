@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,24 +16,28 @@ from targets.config.olive.data import (
     dummy_prompt,
     read_data_sets,
     translate_data,
+    unique,
     used_set,
 )
 from targets.config.olive.draft import Draft
 from targets.config.olive.engine import read_engine, settle_engine
 from targets.config.olive.evaluators import evaluator_of, measured_data, translate_evaluator
+from targets.config.olive.holes import refuse_holes
 from targets.config.olive.known import alternative
 from targets.config.olive.ledger import Ledger, leaves
 from targets.config.olive.model import translate_model
 from targets.config.olive.node import Fields, Node
+from targets.config.olive.resource import read_resource
 from targets.config.olive.systems import (
     System,
     choose,
+    is_local,
     read_azure_client,
     read_systems,
     targets_of,
 )
 from targets.config.olive.training import KINDS, TrainingData, translate_training
-from targets.config.places import Loc
+from targets.config.places import Loc, dotted
 
 _OURS = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
 _BUILDERS = ("modelbuilder", "genaimodelexporter")
@@ -63,8 +66,8 @@ class Translation:
 @dataclass(frozen=True)
 class _Pass:
     name: str
+    """Its key in the Quern config."""
     node: Node
-    alternative: int = 0
 
 
 def translate(raw: object, file: Path, context: Context, system: str | None) -> Translation:
@@ -86,39 +89,65 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
         _Flow(root, draft, context, system, file).translate(chain, number if several else 0)
         flows.append(Flow(draft.document, draft.origin))
     _unread(root, chains, ledger)
+    refuse_holes(root)
     ledger.order(raw)
     return Translation(tuple(flows), ledger)
 
 
 def _chains(root: Node) -> Iterator[list[_Pass]]:
-    """Yield each chain of passes: as written, or one for each flow and each alternative."""
+    """Yield each chain of passes: as written, or one for each flow."""
+    table = _passes(root)
+    flows = root.raw.get("pass_flows")
+    if flows in (None, []):
+        yield list(table.values())
+        return
+    listed = Node(flows, ("pass_flows",), root.ledger)
+    if not isinstance(flows, list):
+        listed.refuse("pass_flows must be a list of lists of passes")
+        yield list(table.values())
+        return
+    listed.honoured()
+    for at, flow in enumerate(flows):
+        place = Node(flow, ("pass_flows", at), root.ledger)
+        names = [str(name) for name in (flow if isinstance(flow, list) else [flow])]
+        for name in names:
+            if name not in table:
+                place.refuse(f"there is no pass '{name}'", did_you_mean(name, table))
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            place.refuse(f"'{name}' is there twice", "give each pass a name of its own")
+        yield [table[name] for name in dict.fromkeys(names) if name in table]
+
+
+def _passes(root: Node) -> dict[str, _Pass]:
+    """Return the passes of the file by the name that ``pass_flows`` calls them by."""
     passes = root.raw.get("passes")
-    table: dict[str, list[Node]] = {}
+    named: list[tuple[str, Node]] = []
     if isinstance(passes, dict):
         for name, value in passes.items():
             node = Node(value, ("passes", name), root.ledger)
-            table[name] = node.items() if isinstance(value, list) else [node]
+            if isinstance(value, list) and not value:
+                node.refuse("a pass needs a type", ", ".join(_OURS))
+                continue
+            # Olive's search chooses among alternatives; without one it takes the first.
+            first, *others = node.items() if isinstance(value, list) else [node]
+            for other in others:
+                other.no_effect("without a search the first alternative is taken")
+            named.append((name, first))
     elif isinstance(passes, list):
         for at, value in enumerate(passes):
             inner = value if isinstance(value, dict) else {}
             name = str(inner.get("name") or inner.get("type") or f"pass-{at}")
-            table[name] = [Node(value, ("passes", at), root.ledger)]
-    flows = root.raw.get("pass_flows")
-    named = [list(table)]
-    if isinstance(flows, list) and flows:
-        named = [flow if isinstance(flow, list) else [flow] for flow in flows]
-        for at, flow in enumerate(named):
-            for name in flow:
-                if name not in table:
-                    Node(name, ("pass_flows", at), root.ledger).refuse(
-                        f"there is no pass '{name}'", did_you_mean(str(name), table)
-                    )
-        if not any(name not in table for flow in named for name in flow):
-            Node(flows, ("pass_flows",), root.ledger).honoured()
-    for flow in named:
-        known = [str(name) for name in flow if name in table]
-        for choice in itertools.product(*(table[name] for name in known)):
-            yield [_Pass(name, node) for name, node in zip(known, choice, strict=True)]
+            named.append((name, Node(value, ("passes", at), root.ledger)))
+    elif passes is not None:
+        Node(passes, ("passes",), root.ledger).refuse("passes must be an object or a list")
+    table: dict[str, _Pass] = {}
+    taken: set[str] = set()
+    for name, node in named:
+        key = unique(_NAME.sub("-", name).strip("-") or "pass", taken)
+        label = name if name not in table else key
+        table[label] = _Pass(key, node)
+        taken.add(key)
+    return table
 
 
 class _Flow:
@@ -141,9 +170,10 @@ class _Flow:
             )
         )
         data_root = root.take("data_root")
-        if data_root is not None and isinstance(data_root.raw, str):
-            self._context = Context(self._context.folder, data_root.raw)
-            data_root.translated("the folder of the data sets' paths")
+        place = read_resource(data_root) if data_root is not None else None
+        if place is not None:
+            self._context = Context(self._context.folder, place.place)
+            place.node.translated("the folder of the data sets' paths")
         engine = read_engine(root)
         self._name(root, engine, number)
         translate_model(root, self._draft, self._context)
@@ -190,13 +220,14 @@ class _Flow:
         if ready and not chain:
             self._draft.table(("passes",), named)
         elif named is None or not named.raw:
-            (named or root.owner).refuse(
+            (root.owner if named is None else named).fail(
                 "there are no passes", "Quern does not choose them by itself"
             )
         evaluator = evaluator_of(engine.take("evaluator"), evaluators)
-        trainings: list[tuple[str, TrainingData]] = []
+        trainings: list[tuple[_Pass, TrainingData]] = []
+        hosts = root.peek("systems")
         for at, one in enumerate(chain):
-            own = self._pass(one, trainings)
+            own = self._pass(one, trainings, hosts)
             found = evaluator_of(own, evaluators)
             if found is None or own is None:
                 continue
@@ -207,7 +238,9 @@ class _Flow:
         self._data(trainings, evaluator, sets)
         return evaluator
 
-    def _pass(self, one: _Pass, trainings: list[tuple[str, TrainingData]]) -> Node | None:
+    def _pass(
+        self, one: _Pass, trainings: list[tuple[_Pass, TrainingData]], systems: Node | None
+    ) -> Node | None:
         """Translate one pass; return its evaluator."""
         fields = nested(one.node.fields("a pass"), "config")
         kind = fields.take("type")
@@ -218,19 +251,25 @@ class _Flow:
                 "disable_search": "every parameter has one value",
                 "clean_run_cache": "a changed input has another key: nothing stale is there",
                 "output_name": "the build's name is used",
-                "host": "passes run where the build runs; training where a GPU is",
             }
         )
+        host = fields.take("host")
+        if host is not None:
+            known = systems.raw if systems is not None and isinstance(systems.raw, dict) else {}
+            if isinstance(host.raw, str) and host.raw not in known and not is_local(host.raw):
+                host.refuse(f"there is no system '{host.raw}'", did_you_mean(host.raw, known))
+            else:
+                host.no_effect("passes run where the build runs; training where a GPU is")
         if kind is None:
             one.node.refuse("a pass needs a type", ", ".join(_OURS))
             return None
-        place = ("passes", _NAME.sub("-", one.name))
+        place = ("passes", one.name)
         lower = str(kind.raw).strip().lower()
         if OWN.match(str(kind.raw)):
             self._own_pass(str(kind.raw), kind, fields, place)
         elif lower in KINDS:
             self._typed(kind, KINDS[lower], place)
-            trainings.append((place[1], translate_training(lower, fields, place, self._draft)))
+            trainings.append((one, translate_training(lower, fields, place, self._draft)))
             fields.refuse_rest(str(kind.raw))
         elif lower == "mergeadapterweights":
             self._typed(kind, "merge", place)
@@ -264,7 +303,7 @@ class _Flow:
 
     def _data(
         self,
-        trainings: list[tuple[str, TrainingData]],
+        trainings: list[tuple[_Pass, TrainingData]],
         evaluator: Node | None,
         sets: dict[str, DataSet],
     ) -> None:
@@ -273,22 +312,37 @@ class _Flow:
         main: DataSet | None = None
         evaluation: DataSet | None = None
         training: TrainingData | None = None
-        for name, found in trainings:
+        for one, found in trainings:
             if found.train is None:
-                Node(None, ("passes", name), self._root.ledger).refuse(
-                    "train_data_config is missing", "name the data set to train on"
-                )
+                one.node.fail("train_data_config is missing", "name the data set to train on")
+                found.settle("there is nothing to train on")
                 continue
             data = used_set(found.train, sets)
             if data is None:
-                for node in (found.evaluation, found.size, found.seed):
-                    if node is not None:
-                        node.no_effect("the data to train on are not there")
+                found.settle("the data to train on are not there")
                 continue
             if main is not None and data.name != main.name:
                 found.train.refuse(
                     f"another pass trains on '{main.name}'", "one build trains on one data set"
                 )
+                found.settle("another pass says how the data are split")
+                continue
+            if training is not None:
+                found.train.translated(f"data.{data.name}")
+                for node, first in (
+                    (found.evaluation, training.evaluation),
+                    (found.size, training.size),
+                    (found.seed, training.seed),
+                ):
+                    if node is None:
+                        continue
+                    if first is not None and node.raw == first.raw:
+                        node.translated(f"the same as {dotted(first.path)}")
+                    else:
+                        node.refuse(
+                            "another pass splits the same data in another way",
+                            "say it alike in both",
+                        )
                 continue
             main, training = data, found
             found.train.translated(f"data.{data.name}")
@@ -310,9 +364,9 @@ class _Flow:
                     translate_data(data, self._draft, self._context, True, classes)
             self._split(main, training, evaluation, measured)
             length = self._draft.get(("data", main.name, "sequences", "length"))
-            for name, _ in trainings if length is not None else ():
+            for one, _ in trainings if length is not None else ():
                 # The sequences rule; this limit of the pass must not be below them.
-                self._draft.derive(("passes", name, "max_length"), length)
+                self._draft.derive(("passes", one.name, "max_length"), length)
         used = {data.name for data in (main, evaluation, measured) if data is not None}
         for data in {data.node.path: data for data in sets.values()}.values():
             if data.name not in used and dummy_prompt(data) is None:
@@ -344,19 +398,24 @@ class _Flow:
             if held is None:
                 draft.set((*split, "eval"), 0.0, None, "0.0: no evaluation data is named")
             return
-        if size.placeholder:
-            size.refuse(f"the placeholder {size.placeholder} was left unfilled", "write a share")
+        wanted = size.number()
+        if wanted is None:
             return
-        count = isinstance(size.raw, (int, float)) and size.raw >= 1
-        key, value = ("eval_count", int(size.raw)) if count else ("eval", size.raw)
+        if wanted < 0 or (wanted >= 1 and wanted != int(wanted)):
+            size.refuse(f"{wanted} is neither a share below 1 nor a number of rows")
+            return
+        key, value = ("eval_count", int(wanted)) if wanted >= 1 else ("eval", wanted)
         note = f"split.{key} = {value}: of the distinct texts, so that none is in both parts"
         draft.set((*split, key), value, size, note)
         draft.derive((*split, "validation"), "eval")
         seed = training.seed
+        if wanted == 0:
+            draft.set((*split, "validation"), 0.0, None)
+            return
         if seed is None:
             draft.set((*split, "seed"), 42, None)
         else:
-            draft.derive((*split, "seed"), seed.raw)
+            draft.derive((*split, "seed"), seed.number())
             seed.translated(f"seed of the rows' order and of the split = {seed.raw}")
 
     def _systems(self, root: Fields, engine: Fields, chain: Sequence[_Pass]) -> None:
@@ -373,13 +432,18 @@ class _Flow:
             )
         local = asked == LOCAL
         where = systems.get(asked) if asked is not None else host
-        for system in (where, target):
-            if system is not None and system.kind == "azureml" and not local:
-                found = {"type": "azureml", "name": system.name, **azure, **system.azure}
+        if where is not None:
+            where.use()
+        for system in systems.values():
+            system.leave()  # of one that is used the ledger keeps what it means
+        for remote in (where, target):
+            if remote is not None and remote.kind == "azureml" and not local:
+                found = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
                 self._draft.derive(("system",), found)
-                self._draft.origins[("system",)] = system.node.path
-        if where is not None and where.kind in ("docker", "venv") and not local:
-            self._draft.derive(("runtime",), where.kind)
+                self._draft.origins[("system",)] = remote.node.path
+        runs = where or (target if asked is None else None)
+        if runs is not None and runs.kind in ("docker", "venv"):
+            self._draft.derive(("runtime",), runs.kind)
         self._targets(engine.take("execution_providers"), where or host, target, systems, chain)
 
     def _targets(
@@ -451,15 +515,27 @@ class _Flow:
 def _unread(root: Node, chains: Sequence[Sequence[_Pass]], ledger: Ledger) -> None:
     """Account for what no flow reads."""
     used = {one.node.path for chain in chains for one in chain}
+    asked = set(_named_evaluators(root.raw))
     for path, value in leaves(root.raw, ()):
         if ledger.has(path):
             continue
         node = Node(value, path, ledger)
         if path[0] == "passes" and not any(path[: len(place)] == place for place in used):
             node.no_effect("no flow has this pass")
-        elif path[0] == "evaluators":
+        elif path[0] == "evaluators" and len(path) > 1 and path[1] not in asked:
             node.no_effect("nothing in this file uses this evaluator")
         elif value in ({}, []):
             node.no_effect("it is empty")
         else:
             node.refuse("Quern does not know this key", "remove it, or report that it is missing")
+
+
+def _named_evaluators(raw: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of evaluators that engine or passes name."""
+    engine, passes = raw.get("engine"), raw.get("passes")
+    tables = list(passes.values()) if isinstance(passes, dict) else passes
+    for table in (raw, engine, *(tables if isinstance(tables, list) else ())):
+        if isinstance(table, dict):
+            name = table.get("evaluator")
+            if isinstance(name, str):
+                yield name

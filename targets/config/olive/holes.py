@@ -1,0 +1,33 @@
+"""Placeholders inside longer text and lists, which nobody filled in."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from targets.config.olive.ledger import State, leaves
+from targets.config.olive.node import Node
+
+_HOLE = re.compile(r"<[A-Za-z_][\w -]*>|\$\{\w+\}|\{\{\s*\w+\s*\}\}")
+_TEXT = re.compile(r"template|joiner|token|text|prompt", re.IGNORECASE)
+"""Keys whose values are text for the model, where ``<s>`` and ``{{x}}`` mean what they say."""
+
+
+def refuse_holes(root: Node) -> None:
+    """Refuse what is used of the file and still holds a placeholder, as in ``models/<MODEL>``."""
+    for path, value in leaves(root.raw, ()):
+        if root.ledger.state(path) not in (State.HONOURED, State.TRANSLATED):
+            continue
+        if any(isinstance(part, str) and _TEXT.search(part) for part in path[-1:]):
+            continue
+        for text in value if isinstance(value, list) else [value]:
+            found = _hole(text)
+            if found is not None:
+                Node(value, path, root.ledger).refuse(
+                    f"the placeholder {found} was left unfilled", "write what it stands for"
+                )
+
+
+def _hole(value: Any) -> str | None:
+    found = _HOLE.search(value) if isinstance(value, str) else None
+    return found[0] if found else None
