@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.config.olive.ledger import Entry, Ledger, State
+from targets.config.places import Loc
 
 _STYLES = {
     State.HONOURED: "green",
@@ -20,19 +21,26 @@ _STYLES = {
 
 
 def print_explanation(console: Console, ledger: Ledger) -> None:
-    """Show each key with its state, then what Olive's defaults and Quern add, then the counts."""
+    """Show each key with its state, then what Olive's defaults and Quern add, then the counts.
+
+    Keys stand below their table, as in the file: whole paths would leave no room for the rest.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("key", overflow="fold")
-    table.add_column("value", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("becomes, or why not", overflow="fold")
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold", max_width=40)
+    table.add_column("what becomes of it", overflow="fold", min_width=22)
+    above: Loc = ()
     for entry in ledger.entries:
-        style = _STYLES[entry.state]
+        for depth, part in enumerate(entry.path[:-1]):
+            if entry.path[: depth + 1] != above[: depth + 1]:
+                table.add_row(f"[dim]{_indented(depth, part)}[/]")
+        above = entry.path[:-1]
+        state = f"[{_STYLES[entry.state]}]{entry.state.value}[/]"
+        note = _note(entry)
         table.add_row(
-            escape(entry.key),
+            _indented(len(above), entry.path[-1] if entry.path else "the file"),
             escape(entry.value),
-            f"[{style}]{entry.state.value}[/]",
-            escape(_note(entry)),
+            f"{state}: {escape(note)}" if note else state,
         )
     console.print(table)
     if ledger.defaults:
@@ -69,6 +77,10 @@ def explanation(ledger: Ledger) -> dict[str, object]:
         ],
         "defaults": ledger.defaults,
     }
+
+
+def _indented(depth: int, part: str | int) -> str:
+    return "  " * depth + escape(f"[{part}]" if isinstance(part, int) else part)
 
 
 def _note(entry: Entry) -> str:
