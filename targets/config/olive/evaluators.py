@@ -9,9 +9,9 @@ from typing import Any
 from pipeline.registry import check_types
 from pipeline.suggest import did_you_mean
 from targets.config.olive.context import OWN, Context
-from targets.config.olive.data import DataSet, dummy_prompt, used_set
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
+from targets.config.olive.sets import DataSet, dummy_prompt, used_set
 
 _ACCURACY = {
     "accuracy_score": "accuracy",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,9 @@ from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive import builder
+from targets.config.olive.chains import PASSES, Pass, read_chains, safe_name
 from targets.config.olive.context import LOCAL, OWN, Context, nested
-from targets.config.olive.data import (
-    DataSet,
-    dummy_prompt,
-    read_data_sets,
-    translate_data,
-    unique,
-    used_set,
-)
+from targets.config.olive.data import translate_data
 from targets.config.olive.draft import Draft
 from targets.config.olive.engine import read_engine, settle_engine
 from targets.config.olive.evaluators import evaluator_of, measured_data, translate_evaluator
@@ -28,6 +21,7 @@ from targets.config.olive.ledger import Ledger, leaves
 from targets.config.olive.model import translate_model
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
+from targets.config.olive.sets import DataSet, dummy_prompt, read_data_sets, used_set
 from targets.config.olive.systems import (
     System,
     choose,
@@ -39,11 +33,9 @@ from targets.config.olive.systems import (
 from targets.config.olive.training import KINDS, TrainingData, translate_training
 from targets.config.places import Loc, dotted
 
-_OURS = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
 _BUILDERS = ("modelbuilder", "genaimodelexporter")
 _PROMPT = 128
 """Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""
-_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -63,13 +55,6 @@ class Translation:
     ledger: Ledger
 
 
-@dataclass(frozen=True)
-class _Pass:
-    name: str
-    """Its key in the Quern config."""
-    node: Node
-
-
 def translate(raw: object, file: Path, context: Context, system: str | None) -> Translation:
     """Return the configs that the value of an Olive file stands for.
 
@@ -81,7 +66,7 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
     if not isinstance(raw, dict):
         root.refuse("the file holds no object")
         return Translation((), ledger)
-    chains = list(_chains(root))
+    chains = list(read_chains(root))
     several = len(chains) > 1
     flows = []
     for number, chain in enumerate(chains, start=1):
@@ -92,62 +77,6 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
     refuse_holes(root)
     ledger.order(raw)
     return Translation(tuple(flows), ledger)
-
-
-def _chains(root: Node) -> Iterator[list[_Pass]]:
-    """Yield each chain of passes: as written, or one for each flow."""
-    table = _passes(root)
-    flows = root.raw.get("pass_flows")
-    if flows in (None, []):
-        yield list(table.values())
-        return
-    listed = Node(flows, ("pass_flows",), root.ledger)
-    if not isinstance(flows, list):
-        listed.refuse("pass_flows must be a list of lists of passes")
-        yield list(table.values())
-        return
-    listed.honoured()
-    for at, flow in enumerate(flows):
-        place = Node(flow, ("pass_flows", at), root.ledger)
-        names = [str(name) for name in (flow if isinstance(flow, list) else [flow])]
-        for name in names:
-            if name not in table:
-                place.refuse(f"there is no pass '{name}'", did_you_mean(name, table))
-        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-            place.refuse(f"'{name}' is there twice", "give each pass a name of its own")
-        yield [table[name] for name in dict.fromkeys(names) if name in table]
-
-
-def _passes(root: Node) -> dict[str, _Pass]:
-    """Return the passes of the file by the name that ``pass_flows`` calls them by."""
-    passes = root.raw.get("passes")
-    named: list[tuple[str, Node]] = []
-    if isinstance(passes, dict):
-        for name, value in passes.items():
-            node = Node(value, ("passes", name), root.ledger)
-            if isinstance(value, list) and not value:
-                node.refuse("a pass needs a type", ", ".join(_OURS))
-                continue
-            # Olive's search chooses among alternatives; without one it takes the first.
-            first, *others = node.items() if isinstance(value, list) else [node]
-            for other in others:
-                other.no_effect("without a search the first alternative is taken")
-            named.append((name, first))
-    elif isinstance(passes, list):
-        for at, value in enumerate(passes):
-            inner = value if isinstance(value, dict) else {}
-            name = str(inner.get("name") or inner.get("type") or f"pass-{at}")
-            named.append((name, Node(value, ("passes", at), root.ledger)))
-    elif passes is not None:
-        Node(passes, ("passes",), root.ledger).refuse("passes must be an object or a list")
-    table: dict[str, _Pass] = {}
-    taken: set[str] = set()
-    for name, node in named:
-        key = unique(_NAME.sub("-", name).strip("-") or "pass", taken)
-        label = name if name not in table else key
-        table[label] = _Pass(key, node)
-        taken.add(key)
-    return table
 
 
 class _Flow:
@@ -162,7 +91,7 @@ class _Flow:
         self._asked = system
         self._file = file
 
-    def translate(self, chain: Sequence[_Pass], number: int) -> None:
+    def translate(self, chain: Sequence[Pass], number: int) -> None:
         root = self._root.fields("the file")
         root.ignore(
             dict.fromkeys(
@@ -199,7 +128,7 @@ class _Flow:
         workflow, output = root.take("workflow_id"), engine.take("output_name")
         node = workflow or output
         name = str(node.raw) if node is not None else self._file.stem
-        name = _NAME.sub("-", name).strip("-.") or "olive"
+        name = safe_name(name) or "olive"
         if number:
             name = f"{name}-{number}"
         self._draft.set(("name",), name[:64], node)
@@ -209,7 +138,7 @@ class _Flow:
     def _chain(
         self,
         root: Fields,
-        chain: Sequence[_Pass],
+        chain: Sequence[Pass],
         sets: dict[str, DataSet],
         engine: Fields,
         evaluators: Node | None,
@@ -224,7 +153,7 @@ class _Flow:
                 "there are no passes", "Quern does not choose them by itself"
             )
         evaluator = evaluator_of(engine.take("evaluator"), evaluators)
-        trainings: list[tuple[_Pass, TrainingData]] = []
+        trainings: list[tuple[Pass, TrainingData]] = []
         hosts = root.peek("systems")
         for at, one in enumerate(chain):
             own = self._pass(one, trainings, hosts)
@@ -239,7 +168,7 @@ class _Flow:
         return evaluator
 
     def _pass(
-        self, one: _Pass, trainings: list[tuple[_Pass, TrainingData]], systems: Node | None
+        self, one: Pass, trainings: list[tuple[Pass, TrainingData]], systems: Node | None
     ) -> Node | None:
         """Translate one pass; return its evaluator."""
         fields = nested(one.node.fields("a pass"), "config")
@@ -261,7 +190,7 @@ class _Flow:
             else:
                 host.no_effect("passes run where the build runs; training where a GPU is")
         if kind is None:
-            one.node.refuse("a pass needs a type", ", ".join(_OURS))
+            one.node.refuse("a pass needs a type", ", ".join(PASSES))
             return None
         place = ("passes", one.name)
         lower = str(kind.raw).strip().lower()
@@ -282,7 +211,7 @@ class _Flow:
         elif kind.placeholder:
             kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")
         else:
-            kind.refuse(*alternative(str(kind.raw), _OURS))
+            kind.refuse(*alternative(str(kind.raw), PASSES))
             for node in fields.rest():
                 node.no_effect(f"there is no pass {kind.raw}")
         return own
@@ -303,7 +232,7 @@ class _Flow:
 
     def _data(
         self,
-        trainings: list[tuple[_Pass, TrainingData]],
+        trainings: list[tuple[Pass, TrainingData]],
         evaluator: Node | None,
         sets: dict[str, DataSet],
     ) -> None:
@@ -418,7 +347,7 @@ class _Flow:
             draft.derive((*split, "seed"), seed.number())
             seed.translated(f"seed of the rows' order and of the split = {seed.raw}")
 
-    def _systems(self, root: Fields, engine: Fields, chain: Sequence[_Pass]) -> None:
+    def _systems(self, root: Fields, engine: Fields, chain: Sequence[Pass]) -> None:
         """Choose host, targets and runtime; the command line's ``--system`` goes first."""
         systems = read_systems(root.take("systems"))
         client = root.take("azureml_client")
@@ -452,7 +381,7 @@ class _Flow:
         host: System | None,
         target: System | None,
         systems: dict[str, System],
-        chain: Sequence[_Pass],
+        chain: Sequence[Pass],
     ) -> None:
         runs_on = target or host
         named = providers.items() if providers is not None else []
@@ -512,7 +441,7 @@ class _Flow:
         )
 
 
-def _unread(root: Node, chains: Sequence[Sequence[_Pass]], ledger: Ledger) -> None:
+def _unread(root: Node, chains: Sequence[Sequence[Pass]], ledger: Ledger) -> None:
     """Account for what no flow reads."""
     used = {one.node.path for chain in chains for one in chain}
     asked = set(_named_evaluators(root.raw))

@@ -1,0 +1,275 @@
+"""``load_dataset_config``: where the rows of a data set lie, and which of them are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline.suggest import did_you_mean
+from targets.config.olive.context import Context
+from targets.config.olive.draft import Draft
+from targets.config.olive.node import Fields, Node
+from targets.config.olive.resource import read_resource
+from targets.config.olive.rows import first_rows
+from targets.config.olive.secrets import is_secret
+from targets.config.olive.sets import DataSet
+
+_BUILDERS = {"json": ".json", "csv": ".csv", "parquet": ".parquet", "text": ".txt"}
+"""Names that ``datasets.load_dataset`` takes for files of a format."""
+
+_LOADERS = {"huggingface_dataset", "local_dataset", "simple_dataset", "default_load_dataset"}
+
+_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson")
+_HUB = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+_ROWS = re.compile(r"\d+%?:(\d+%?)?|:\d+%?")
+_SPLIT = re.compile(r"^(?P<part>[^\[\]+]+)(\[(?P<rows>[^\[\]]*)\])?$")
+
+
+def translate_load(
+    fields: Fields,
+    data: DataSet,
+    place: tuple[str, ...],
+    code: dict[str, Any],
+    draft: Draft,
+    context: Context,
+) -> None:
+    """Write where the rows of ``[data.NAME]`` lie and which of them are read.
+
+    A loader of the author's goes into ``code``.
+    """
+    loader = fields.take("type")
+    if loader is not None and str(loader.raw).lower() not in _LOADERS:
+        _own_loader(loader, fields, code)
+        return
+    if loader is not None:
+        loader.no_effect("it is what loads rows anyway")
+    name = fields.take("data_name", "dataset_name", "path")
+    files = fields.take("data_files")
+    folder = fields.take("data_dir")
+    split = fields.take("split")
+    subset = fields.take("subset")
+    _ignored(fields)
+    filters = fields.take("col_filters")
+    if filters is not None:
+        draft.set((*place, "where"), filters.raw, filters)
+    limit = fields.take("max_samples")
+    fields.refuse_rest("load_dataset")
+    root = context.data_root
+    if folder is not None and not folder.refuse_placeholder():
+        folder.translated("path")
+        root = (Path(root) / str(folder.raw)).as_posix()
+    named = name.word() if name is not None else None
+    if files is not None:
+        if named is not None and named not in _BUILDERS:
+            inside = context.find(named, root)
+            if inside is not None and (context.folder / inside).is_dir():
+                root = inside
+            elif _is_hub(named):
+                files.refuse(
+                    f"files inside the data set {named} of the hub",
+                    "download them and name their paths, or leave data_files out",
+                )
+        _files(files, split, place, draft, context, root)
+        for part in (name, subset):
+            if part is not None and not part.placeholder:
+                part.no_effect("the files' names say what they hold")
+    elif name is None:
+        advice = f"give data_name or data_files, or --data {data.name}=PATH"
+        data.node.fail("it does not say where its rows are", advice)
+    elif named in _BUILDERS and folder is not None:
+        name.translated("path")
+        paths = _in_folder(context.folder / root, root)
+        draft.set((*place, "path"), paths[0] if len(paths) == 1 else paths, folder)
+        _rows(split, place, draft, ("train",))
+    elif named is not None:
+        _named(name, subset, split, place, draft, context, root)
+        if folder is not None and draft.get((*place, "source")) is not None:
+            folder.refuse(
+                f"a folder inside the data set {named} of the hub", "use subset, or download it"
+            )
+    if limit is not None:
+        first_rows(limit, place, draft)
+
+
+def _own_loader(loader: Node, fields: Fields, code: dict[str, Any]) -> None:
+    if loader.refuse_placeholder():
+        return
+    if "script" not in code:
+        loader.refuse(
+            f"there is no loader '{loader.raw}', and no user_script that could hold it",
+            did_you_mean(str(loader.raw), _LOADERS),
+        )
+        for part in fields.rest():
+            part.no_effect("nothing is read for an unknown loader")
+        return
+    params: dict[str, Any] = {}
+    for part in fields.rest():
+        if is_secret(part.name) and isinstance(part.raw, str):
+            part.no_effect("HF_TOKEN of the environment is used: no file holds secrets")
+        else:
+            params[part.name] = part.raw
+            part.translated(f"code.load_params.{part.name}")
+    code["load"] = (str(loader.raw), loader)
+    code["load_params"] = (params, loader)
+    # Olive's scripts load what they like from where they like.
+    code["network"] = (True, loader)
+
+
+def _ignored(fields: Fields) -> None:
+    fields.ignore(
+        {
+            "trust_remote_code": "scripts of data sets are not run by today's datasets library",
+            "token": "HF_TOKEN of the environment is used: no file holds secrets",
+            "use_auth_token": "HF_TOKEN of the environment is used: no file holds secrets",
+            "cache_dir": "the step's own folder is used",
+            "keep_in_memory": "it changes speed only",
+            "num_proc": "it changes speed only",
+            "streaming": "it changes speed only",
+            "model_name": "the base model is known from input_model",
+            "task": "the task is known from input_model",
+            "batch_size": "the pass's batch size rules",
+        }
+    )
+
+
+def _named(
+    name: Node,
+    subset: Node | None,
+    split: Node | None,
+    place: tuple[str, ...],
+    draft: Draft,
+    context: Context,
+    root: str,
+) -> None:
+    """Read rows by ``data_name`` alone: a file or folder here, else a data set of the hub."""
+    text = str(name.raw)
+    if text in _BUILDERS:
+        name.refuse(f"'{text}' is a format, and data_files is missing", "give data_files")
+        return
+    found = context.find(text, root)
+    if found is None and not _is_hub(text):
+        found = text  # no name of the hub: the loader says that there is no such file
+    if found is not None:
+        paths = _in_folder(context.folder / found, found)
+        draft.set((*place, "path"), paths[0] if len(paths) == 1 else paths, name)
+        _rows(split, place, draft, ())
+        if subset is not None:
+            subset.refuse("files have no subset", "remove it")
+        return
+    draft.set((*place, "source"), f"hf:{text}", name)
+    if subset is not None:
+        draft.set((*place, "subset"), str(subset.raw), subset)
+    _part(split, place, draft)
+
+
+def _part(split: Node | None, place: tuple[str, ...], draft: Draft) -> None:
+    """Write which part of a hub's data set is read, and which rows of it."""
+    if split is None:
+        draft.set((*place, "part"), "validation", None)
+        return
+    if split.refuse_placeholder():
+        return
+    match = _SPLIT.match(str(split.raw).strip())
+    rows = match["rows"] if match else None
+    if match is None or rows is None or not _ROWS.fullmatch(rows):
+        draft.set((*place, "part"), str(split.raw), split)
+        return
+    draft.set((*place, "part"), match["part"], split)
+    draft.set((*place, "rows"), rows, split, f"part = '{match['part']}', rows = '{rows}'")
+
+
+def _is_hub(text: str) -> bool:
+    """Return whether ``text`` may be the name of a data set of the hub: no path, no file."""
+    return _HUB.match(text) is not None and Path(text).suffix.lower() not in (*_KINDS, ".txt")
+
+
+def _in_folder(path: Path, shown: str) -> list[str]:
+    if not path.is_dir():
+        return [shown]
+    found = [f"{shown}/{item.name}" for item in sorted(path.iterdir()) if item.suffix in _KINDS]
+    return found or [shown]
+
+
+def _files(
+    node: Node,
+    split: Node | None,
+    place: tuple[str, ...],
+    draft: Draft,
+    context: Context,
+    root: str,
+) -> None:
+    """Read ``data_files``: a path, a pattern, several, a table of them by part, or a resource."""
+    there: tuple[str, ...] = ("train",)
+    if isinstance(node.raw, dict) and "type" not in node.raw:
+        there = tuple(node.raw)
+        if split is not None:
+            wanted = _parts(split, there)
+        else:
+            # Olive's default is "validation"; where there is one part it can mean no other.
+            wanted = ["validation"] if "validation" in there else list(there[:1])
+            if len(there) > 1 and "validation" not in there:
+                node.refuse("which of its parts is read is not said", 'add "split"')
+        chosen = []
+        for entry in node.fields("data_files").rest():
+            if entry.name in wanted:
+                chosen += entry.items()
+            else:
+                entry.no_effect(f"the split is {' and '.join(wanted)}")
+    else:
+        chosen = node.items() if not isinstance(node.raw, dict) else [node]
+    _rows(split, place, draft, there)
+    paths: list[str] = []
+    named: Node | None = None
+    for entry in chosen:
+        resource = read_resource(entry)
+        if resource is not None:
+            paths += _paths(resource.place, context, root)
+            named = named or resource.node
+            resource.node.translated("path")
+    if named is not None:
+        draft.set((*place, "path"), paths[0] if len(paths) == 1 else paths, named)
+
+
+def _paths(text: str, context: Context, root: str) -> list[str]:
+    """Return the files that ``text`` means; one that is not there is left to the loader."""
+    if any(sign in text for sign in "*?["):
+        found = sorted((context.folder / root).glob(text)) if not Path(text).is_absolute() else []
+        if found:
+            return [path.relative_to(context.folder).as_posix() for path in found]
+    return [context.find(text, root) or context.find(text) or text]
+
+
+def _parts(split: Node, there: tuple[str, ...]) -> list[str]:
+    found = []
+    for piece in str(split.raw).split("+"):
+        match = _SPLIT.match(piece.strip())
+        part = match["part"] if match else piece
+        if part not in there:
+            split.refuse(f"data_files has no part '{part}'", did_you_mean(part, there))
+        found.append(part)
+    return found
+
+
+def _rows(split: Node | None, place: tuple[str, ...], draft: Draft, there: tuple[str, ...]) -> None:
+    """Read the slice of ``"train[:1000]"``; of files all rows are one part."""
+    if split is None or split.refuse_placeholder():
+        return
+    match = _SPLIT.match(str(split.raw).strip())
+    if match is None:
+        if "+" in str(split.raw) and "[" not in str(split.raw):
+            split.translated("path")
+        else:
+            split.refuse(f"'{split.raw}' is no split", "write for example train[:1000]")
+        return
+    if there and match["part"] not in there and match["part"] != "all":
+        split.refuse(f"files have no part '{match['part']}'", did_you_mean(match["part"], there))
+        return
+    if match["rows"] is None:
+        split.no_effect("all rows of the file are read")
+        return
+    rows = match["rows"]
+    if not _ROWS.fullmatch(rows):
+        split.refuse(f"'{rows}' is no slice that Quern reads", "write for example train[:1000]")
+        return
+    draft.set((*place, "rows"), rows, split)
