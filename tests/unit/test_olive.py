@@ -498,6 +498,22 @@ def test_a_hosts_name_is_checked_for_each_pass() -> None:
     assert "local_system" in refusals(raw)["passes.lora.host"]
 
 
+def test_the_evaluator_of_the_last_pass_measures_the_artifact() -> None:
+    raw = read("flat.json")
+    names = list(raw["passes"])
+    metric = {"name": "t", "type": "latency", "sub_types": [{"name": "max"}]}
+    raw["evaluators"] |= {name: {"metrics": [metric]} for name in ("between", "whole")}
+    raw["passes"][names[0]]["evaluator"] = "between"
+    raw["evaluator"] = "whole"
+    raw["passes"][names[-1]]["evaluator"] = "judge"
+    found = translated(raw)
+    assert not found.ledger.refusals
+    assert "quality" in found.flows[0].document["checks"]
+    for name in ("between", "whole"):
+        place = ("evaluators", name, "metrics", 0, "sub_types", 0, "name")
+        assert state(found, *place)[0] is State.NO_EFFECT
+
+
 def test_an_average_that_is_not_computed_is_refused() -> None:
     raw = read("flat.json")
     figure = raw["evaluators"]["judge"]["metrics"][0]["sub_types"][1]

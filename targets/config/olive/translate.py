@@ -161,9 +161,11 @@ class _Flow:
             if found is None or own is None:
                 continue
             if at == len(chain) - 1:
-                evaluator = found
+                found, evaluator = evaluator, found
             else:
                 own.no_effect("the artifact is measured, not what is between")
+            if found is not None:
+                found.no_effect("the artifact is measured by another evaluator")
         self._data(trainings, evaluator, sets)
         return evaluator
 
