@@ -45,6 +45,8 @@ RESERVED = {
     "config_only": "the pass builds the whole model",
     "dflash2_path": "it names a file that the plan does not know",
     "dspark_path": "it names a file that the plan does not know",
+    "exclude_embeds": "the model would take no text: it would be a part of another one",
+    "exclude_lm_head": "the model would answer no text: it would be a part of another one",
     "filename": "the file is always model.onnx",
     "hf_details": "the builder fills it in",
     "hf_remote": "use trust_remote_code",

@@ -498,6 +498,17 @@ def test_a_hosts_name_is_checked_for_each_pass() -> None:
     assert "local_system" in refusals(raw)["passes.lora.host"]
 
 
+def test_builder_options_that_leave_no_text_model_are_refused_where_they_stand() -> None:
+    raw = read("tutorial.json")
+    builder = raw["passes"]["builder"]["config"]
+    builder["exclude_embeds"] = True
+    builder["extra_options"] = {"exclude_lm_head": "false", "config_only": True}
+    found = refusals(raw)
+    place = "passes.builder.config"
+    assert set(found) == {f"{place}.exclude_embeds", f"{place}.extra_options.config_only"}
+    assert "no text" in found[f"{place}.exclude_embeds"]
+
+
 def test_the_evaluator_of_the_last_pass_measures_the_artifact() -> None:
     raw = read("flat.json")
     names = list(raw["passes"])

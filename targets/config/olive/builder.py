@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.onnx.builder_options import RESERVED
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
+from targets.config.olive.secrets import is_secret
 
 _PARAMS = (
     ("int4_block_size", "block_size"),
@@ -82,7 +84,9 @@ def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
     for name in _SWITCHES:
         node = fields.take(name)
         wanted = node.flag() if node is not None else None
-        if node is not None and wanted:
+        if node is not None and wanted and name in RESERVED:
+            node.refuse(RESERVED[name], "remove it")
+        elif node is not None and wanted:
             draft.set((*place, "extra_options", name), True, node)
         elif node is not None and wanted is False:
             node.no_effect("it is off anyway")
@@ -101,7 +105,9 @@ def _extra(options: Fields, fields: Fields) -> None:
 def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
     """Hand options that only the builder knows on to it: what is left of ``extra_options``."""
     for node in fields.rest():
-        if "extra_options" in node.path:
+        if node.name in RESERVED and not is_secret(node.name):
+            node.refuse(RESERVED[node.name], "remove it")
+        elif "extra_options" in node.path:
             draft.set((*place, "extra_options", node.name), node.raw, node)
         else:
             node.refuse("ModelBuilder has no such parameter", "did you mean extra_options?")
