@@ -533,3 +533,31 @@ def test_an_average_that_is_not_computed_is_refused() -> None:
     assert key.endswith("metric_config.average")
     figure["metric_config"] = {"average": "macro", "num_classes": 3}
     assert not refusals(raw)
+
+
+def test_rows_that_a_metric_is_measured_on_are_held_out_and_the_table_says_so() -> None:
+    raw = read("tutorial.json")
+    del raw["passes"]["lora"]["config"]["eval_dataset_size"]
+    data = raw["data_configs"][0]["name"]
+    metric = {"name": "p", "type": "accuracy", "data_config": data}
+    raw["evaluators"] = {"e": {"metrics": [metric | {"sub_types": [{"name": "perplexity"}]}]}}
+    raw["engine"]["evaluator"] = "e"
+    found = translated(raw)
+    assert found.flows[0].document["data"][data]["split"]["eval"] == 0.3
+    assert "not trained on" in found.ledger.defaults[f"data.{data}.split.eval"]
+    assert found.flows[0].document["checks"]["generation"]["min_ended"] == "as_tuned"
+
+
+def test_a_direction_that_is_not_the_figures_is_refused() -> None:
+    raw = read("flat.json")
+    raw["evaluators"]["judge"]["metrics"][0]["sub_types"][0]["higher_is_better"] = True
+    (key,) = refusals(raw)
+    assert key.endswith("higher_is_better")
+
+
+def test_a_system_that_nobody_defined_is_no_key_of_the_file() -> None:
+    raw = read("tutorial.json")
+    found = translated(raw, "local_sistem")
+    (refusal,) = found.ledger.refusals
+    assert "local_system" in refusal.suggestion
+    assert len(found.ledger.entries) == len(list(leaves(raw, ())))

@@ -305,15 +305,22 @@ def _sub(sub: tuple[Node, Fields], names: tuple[str, ...]) -> tuple[str, Fields]
     return str(name.raw), fields
 
 
-def _goal(fields: Fields, check: str, entry: dict[str, Any], higher: bool, draft: Draft) -> None:
-    """Add the goal of a sub-type to the check; without one the figure is only measured."""
+def _goal(
+    fields: Fields, check: str, entry: dict[str, Any], higher: bool | None, draft: Draft
+) -> None:
+    """Add the goal of a sub-type to the check; without one the figure is only measured.
+
+    ``higher`` says whether more is better; ``None`` where only the file can know.
+    """
     better = fields.take("higher_is_better")
-    if better is not None:
-        said = better.flag()
-        if said is None:
-            return
-        higher = said
-        better.honoured()
+    said = better.flag() if better is not None else None
+    if better is not None and said is not None:
+        if higher in (None, said):
+            better.honoured()
+        else:
+            word = "higher" if higher else "lower"
+            better.refuse(f"of {_said(entry)} the {word} is better", "remove it")
+    higher = higher if higher is not None else bool(said)
     goal = fields.take("goal")
     if goal is None or not goal.raw:
         if goal is not None:
@@ -492,7 +499,7 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
         config = fields.take("metric_config")
         if config is not None:
             config.no_effect("func_kwargs reach the function")
-        _goal(fields, metric.name, {"metric": figure}, False, draft)
+        _goal(fields, metric.name, {"metric": figure}, None, draft)
         fields.refuse_rest("a sub-type")
     _ignore_user(metric.user)
 

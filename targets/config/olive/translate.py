@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.spec import Split
 from pipeline.suggest import did_you_mean
 from targets.config.olive import builder
 from targets.config.olive.chains import PASSES, Pass, read_chains, safe_name
@@ -69,11 +70,16 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
     chains = list(read_chains(root))
     several = len(chains) > 1
     flows = []
+    measuring: set[Loc] = set()
     for number, chain in enumerate(chains, start=1):
         draft = Draft(ledger)
-        _Flow(root, draft, context, system, file).translate(chain, number if several else 0)
+        evaluator = _Flow(root, draft, context, system, file).translate(
+            chain, number if several else 0
+        )
+        if evaluator is not None:
+            measuring.add(evaluator.path)
         flows.append(Flow(draft.document, draft.origin))
-    _unread(root, chains, ledger)
+    _unread(root, chains, measuring, ledger)
     refuse_holes(root)
     ledger.order(raw)
     return Translation(tuple(flows), ledger)
@@ -91,7 +97,8 @@ class _Flow:
         self._asked = system
         self._file = file
 
-    def translate(self, chain: Sequence[Pass], number: int) -> None:
+    def translate(self, chain: Sequence[Pass], number: int) -> Node | None:
+        """Write the config of the chain; return the evaluator that measures its artifact."""
         root = self._root.fields("the file")
         root.ignore(
             dict.fromkeys(
@@ -114,15 +121,15 @@ class _Flow:
             translate_evaluator(evaluator, sets, self._draft, self._context)
         self._checks()
         settle_engine(engine)
-        flows = root.take("pass_flows")
-        del flows
         auto = root.take("auto_optimizer_config")
         if auto is not None and chain:
             auto.no_effect("the passes of the file are used")
         elif auto is not None:
             auto.refuse("Quern does not choose passes by itself", "write passes")
-        root.take("passes")
+        for name in ("passes", "pass_flows"):
+            root.take(name)  # the chain is what they say
         root.refuse_rest("an Olive file")
+        return evaluator
 
     def _name(self, root: Fields, engine: Fields, number: int) -> None:
         workflow, output = root.take("workflow_id"), engine.take("output_name")
@@ -328,6 +335,10 @@ class _Flow:
             draft.set((*split, "validation"), 0.0, None)
             if held is None:
                 draft.set((*split, "eval"), 0.0, None, "0.0: no evaluation data is named")
+            elif held.name == main.name:
+                share = Split().eval
+                note = f"{share}: what the metrics are measured on is not trained on"
+                draft.set((*split, "eval"), share, None, note)
             return
         wanted = size.number()
         if wanted is None:
@@ -358,9 +369,9 @@ class _Flow:
         host, target = choose(host_node, systems), choose(target_node, systems)
         asked = self._asked
         if asked is not None and asked != LOCAL and asked not in systems:
-            Node(None, ("systems",), self._root.ledger).refuse(
-                f"--system {asked}: there is no such system", did_you_mean(asked, (*systems, LOCAL))
-            )
+            said = f"--system {asked}: there is no such system"
+            known = (*systems, LOCAL)
+            self._root.ledger.fail(("systems",), said, did_you_mean(asked, known))
         local = asked == LOCAL
         where = systems.get(asked) if asked is not None else host
         if where is not None:
@@ -443,30 +454,20 @@ class _Flow:
         )
 
 
-def _unread(root: Node, chains: Sequence[Sequence[Pass]], ledger: Ledger) -> None:
-    """Account for what no flow reads."""
+def _unread(
+    root: Node, chains: Sequence[Sequence[Pass]], measuring: Collection[Loc], ledger: Ledger
+) -> None:
+    """Account for what no flow reads; ``measuring`` are the evaluators that one uses."""
     used = {one.node.path for chain in chains for one in chain}
-    asked = set(_named_evaluators(root.raw))
     for path, value in leaves(root.raw, ()):
         if ledger.has(path):
             continue
         node = Node(value, path, ledger)
         if path[0] == "passes" and not any(path[: len(place)] == place for place in used):
             node.no_effect("no flow has this pass")
-        elif path[0] == "evaluators" and len(path) > 1 and path[1] not in asked:
+        elif path[0] == "evaluators" and path[:2] not in measuring:
             node.no_effect("nothing in this file uses this evaluator")
         elif value in ({}, []):
             node.no_effect("it is empty")
         else:
             node.refuse("Quern does not know this key", "remove it, or report that it is missing")
-
-
-def _named_evaluators(raw: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of evaluators that engine or passes name."""
-    engine, passes = raw.get("engine"), raw.get("passes")
-    tables = list(passes.values()) if isinstance(passes, dict) else passes
-    for table in (raw, engine, *(tables if isinstance(tables, list) else ())):
-        if isinstance(table, dict):
-            name = table.get("evaluator")
-            if isinstance(name, str):
-                yield name
