@@ -13,6 +13,9 @@ from targets.config.olive.sets import unique
 PASSES = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
 """Olive's passes that Quern has, for suggestions."""
 
+BUILDERS = ("modelbuilder", "genaimodelexporter")
+"""Names of ModelBuilder, in lower case."""
+
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 

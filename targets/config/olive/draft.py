@@ -17,7 +17,7 @@ class Draft:
     def __init__(self, ledger: Ledger) -> None:
         self.document: dict[str, Any] = {}
         self.origins: dict[Loc, Loc] = {}
-        self._ledger = ledger
+        self.ledger = ledger
 
     def set(self, path: Loc, value: Any, source: Node | None, note: str = "") -> None:
         """Put ``value`` at ``path``. Without ``source`` it is Olive's default for what is missing.
@@ -33,7 +33,7 @@ class Draft:
         self.derive(path, value)
         shown = f"{dotted(path)} = {json.dumps(value, ensure_ascii=False)}"
         if source is None:
-            self._ledger.default(dotted(path), note or json.dumps(value, ensure_ascii=False))
+            self.ledger.default(dotted(path), note or json.dumps(value, ensure_ascii=False))
             return
         self.origins.setdefault(path, source.path)
         if note or source.name != path[-1] or source.raw != value:

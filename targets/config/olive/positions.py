@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node as SyntaxNode
 
 
-class JsonPositions:
+class _Positions(ABC):
     """Lines (1-based) of all keys and elements, parsed when a line is first asked for."""
 
     def __init__(self, text: str) -> None:
@@ -21,39 +22,39 @@ class JsonPositions:
 
     def line(self, path: Loc) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is there."""
-        return nearest(self._lines, path)
+        lines = self._lines
+        found = (path[:length] for length in range(len(path), 0, -1) if path[:length] in lines)
+        nearest = next(found, None)
+        return None if nearest is None else lines[nearest]
 
     @cached_property
     def _lines(self) -> dict[Loc, int]:
+        return dict(self._parsed())
+
+    @abstractmethod
+    def _parsed(self) -> Iterator[tuple[Loc, int]]:
+        """Yield each key and element with its line."""
+
+
+class JsonPositions(_Positions):
+    """Lines of JSON with comments and trailing commas."""
+
+    def _parsed(self) -> Iterator[tuple[Loc, int]]:
         import tree_sitter_json
         from tree_sitter import Language, Parser
 
         parser = Parser(Language(tree_sitter_json.language()))
         root = parser.parse(plain(self._text).encode()).root_node
-        return dict(_json_lines(root.named_children[0], ())) if root.named_children else {}
+        return _json_lines(root.named_children[0], ()) if root.named_children else iter(())
 
 
-class YamlPositions:
-    """The same of a YAML file."""
+class YamlPositions(_Positions):
+    """Lines of YAML."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def line(self, path: Loc) -> int | None:
-        """Return the line of ``path``, or of its nearest ancestor that is there."""
-        return nearest(self._lines, path)
-
-    @cached_property
-    def _lines(self) -> dict[Loc, int]:
+    def _parsed(self) -> Iterator[tuple[Loc, int]]:
         import yaml
 
-        return dict(_yaml_lines(yaml.compose(self._text, Loader=yaml.SafeLoader), ()))
-
-
-def nearest(lines: dict[Loc, int], path: Loc) -> int | None:
-    """Return the line of the longest beginning of ``path`` that has one."""
-    found = (lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines)
-    return next(found, None)
+        return _yaml_lines(yaml.compose(self._text, Loader=yaml.SafeLoader), ())
 
 
 def _json_lines(node: SyntaxNode, path: Loc) -> Iterator[tuple[Loc, int]]:

@@ -7,34 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.spec import Split
 from pipeline.suggest import did_you_mean
 from targets.config.olive import builder
-from targets.config.olive.chains import PASSES, Pass, read_chains, safe_name
-from targets.config.olive.context import LOCAL, OWN, Context, nested
-from targets.config.olive.data import translate_data
+from targets.config.olive.chains import BUILDERS, PASSES, Pass, read_chains, safe_name
+from targets.config.olive.context import OWN, Context, nested
 from targets.config.olive.draft import Draft
 from targets.config.olive.engine import read_engine, settle_engine
-from targets.config.olive.evaluators import evaluator_of, measured_data, translate_evaluator
+from targets.config.olive.evaluators import evaluator_of, translate_evaluator
 from targets.config.olive.holes import refuse_holes
 from targets.config.olive.known import alternative
 from targets.config.olive.ledger import Ledger, leaves
 from targets.config.olive.model import translate_model
 from targets.config.olive.node import Fields, Node
+from targets.config.olive.parts import translate_parts
+from targets.config.olive.placement import translate_placement
 from targets.config.olive.resource import read_resource
-from targets.config.olive.sets import DataSet, dummy_prompt, read_data_sets, used_set
-from targets.config.olive.systems import (
-    System,
-    choose,
-    is_local,
-    read_azure_client,
-    read_systems,
-    targets_of,
-)
+from targets.config.olive.sets import DataSet, read_data_sets
+from targets.config.olive.systems import is_local
 from targets.config.olive.training import KINDS, TrainingData, translate_training
-from targets.config.places import Loc, dotted
+from targets.config.places import Loc
 
-_BUILDERS = ("modelbuilder", "genaimodelexporter")
 _PROMPT = 128
 """Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""
 
@@ -116,7 +108,7 @@ class _Flow:
         sets = read_data_sets(root.take("data_configs"))
         evaluators = root.take("evaluators")
         evaluator = self._chain(root, chain, sets, engine, evaluators)
-        self._systems(root, engine, chain)
+        translate_placement(root, engine, chain, self._asked, self._draft)
         if evaluator is not None:
             translate_evaluator(evaluator, sets, self._draft, self._context)
         self._checks()
@@ -173,7 +165,7 @@ class _Flow:
                 own.no_effect("the artifact is measured, not what is between")
             if found is not None:
                 found.no_effect("the artifact is measured by another evaluator")
-        self._data(trainings, evaluator, sets)
+        translate_parts(trainings, evaluator, sets, self._draft, self._context)
         return evaluator
 
     def _pass(
@@ -213,7 +205,7 @@ class _Flow:
             self._typed(kind, "merge", place)
             builder.translate_merge(fields, place, self._draft)
             fields.refuse_rest("MergeAdapterWeights")
-        elif lower in _BUILDERS:
+        elif lower in BUILDERS:
             self._typed(kind, "model_builder", place)
             builder.translate_builder(fields, place, self._draft)
             builder.remaining_options(fields, place, self._draft)
@@ -238,192 +230,6 @@ class _Flow:
         self._draft.set((*place, "type"), f"{found}:{name}", kind)
         for node in fields.rest():
             self._draft.set((*place, node.name), node.raw, node)
-
-    def _data(
-        self,
-        trainings: list[tuple[Pass, TrainingData]],
-        evaluator: Node | None,
-        sets: dict[str, DataSet],
-    ) -> None:
-        """Translate the data sets that the chain uses, and say how they are split."""
-        measured, classes = measured_data(evaluator, sets) if evaluator else (None, False)
-        main: DataSet | None = None
-        evaluation: DataSet | None = None
-        training: TrainingData | None = None
-        for one, found in trainings:
-            if found.train is None:
-                one.node.fail("train_data_config is missing", "name the data set to train on")
-                found.settle("there is nothing to train on")
-                continue
-            data = used_set(found.train, sets)
-            if data is None:
-                found.settle("the data to train on are not there")
-                continue
-            if main is not None and data.name != main.name:
-                found.train.refuse(
-                    f"another pass trains on '{main.name}'", "one build trains on one data set"
-                )
-                found.settle("another pass says how the data are split")
-                continue
-            if training is not None:
-                found.train.translated(f"data.{data.name}")
-                for node, first in (
-                    (found.evaluation, training.evaluation),
-                    (found.size, training.size),
-                    (found.seed, training.seed),
-                ):
-                    if node is None:
-                        continue
-                    if first is not None and node.raw == first.raw:
-                        node.translated(f"the same as {dotted(first.path)}")
-                    else:
-                        node.refuse(
-                            "another pass splits the same data in another way",
-                            "say it alike in both",
-                        )
-                continue
-            main, training = data, found
-            found.train.translated(f"data.{data.name}")
-            if found.evaluation is not None:
-                evaluation = used_set(found.evaluation, sets)
-                if found.size is not None:
-                    found.size.no_effect("eval_data_config goes first")
-        if main is None:
-            if measured is not None:
-                translate_data(measured, self._draft, self._context, True, classes)
-                self._draft.set(
-                    ("data", measured.name, "split", "eval"), 1.0, None, "1.0: nothing is trained"
-                )
-        else:
-            assert training is not None  # noqa: S101
-            translate_data(main, self._draft, self._context, False, classes and measured is None)
-            for data in (evaluation, measured):
-                if data is not None and data.name != main.name:
-                    translate_data(data, self._draft, self._context, True, classes)
-            self._split(main, training, evaluation, measured)
-            length = self._draft.get(("data", main.name, "sequences", "length"))
-            for one, _ in trainings if length is not None else ():
-                # The sequences rule; this limit of the pass must not be below them.
-                self._draft.derive(("passes", one.name, "max_length"), length)
-        used = {data.name for data in (main, evaluation, measured) if data is not None}
-        for data in {data.node.path: data for data in sets.values()}.values():
-            if data.name not in used and dummy_prompt(data) is None:
-                data.node.no_effect("nothing in this file uses it")
-
-    def _split(
-        self,
-        main: DataSet,
-        training: TrainingData,
-        evaluation: DataSet | None,
-        measured: DataSet | None,
-    ) -> None:
-        place = ("data", main.name)
-        split = (*place, "split")
-        draft = self._draft
-        held = measured or evaluation
-        if held is not None and held.name != main.name:
-            draft.derive((*place, "held_out"), held.name)
-        if evaluation is not None:
-            assert training.evaluation is not None  # noqa: S101
-            draft.set((*place, "validation_data"), evaluation.name, training.evaluation)
-            draft.set((*split, "validation"), 0.0, None)
-            if held is None or held.name == main.name:
-                draft.set((*split, "eval"), 0.0, None)
-            return
-        size = training.size
-        if size is None:
-            draft.set((*split, "validation"), 0.0, None)
-            if held is None:
-                draft.set((*split, "eval"), 0.0, None, "0.0: no evaluation data is named")
-            elif held.name == main.name:
-                share = Split().eval
-                note = f"{share}: what the metrics are measured on is not trained on"
-                draft.set((*split, "eval"), share, None, note)
-            return
-        wanted = size.number()
-        if wanted is None:
-            return
-        if wanted < 0 or (wanted >= 1 and wanted != int(wanted)):
-            size.refuse(f"{wanted} is neither a share below 1 nor a number of rows")
-            return
-        key, value = ("eval_count", int(wanted)) if wanted >= 1 else ("eval", wanted)
-        note = f"split.{key} = {value}: of the distinct texts, so that none is in both parts"
-        draft.set((*split, key), value, size, note)
-        draft.derive((*split, "validation"), "eval")
-        seed = training.seed
-        if wanted == 0:
-            draft.set((*split, "validation"), 0.0, None)
-            return
-        if seed is None:
-            draft.set((*split, "seed"), 42, None)
-        else:
-            draft.derive((*split, "seed"), seed.number())
-            seed.translated(f"seed of the rows' order and of the split = {seed.raw}")
-
-    def _systems(self, root: Fields, engine: Fields, chain: Sequence[Pass]) -> None:
-        """Choose host, targets and runtime; the command line's ``--system`` goes first."""
-        systems = read_systems(root.take("systems"))
-        client = root.take("azureml_client")
-        azure = read_azure_client(client) if client is not None else {}
-        host_node, target_node = engine.take("host"), engine.take("target")
-        host, target = choose(host_node, systems), choose(target_node, systems)
-        asked = self._asked
-        if asked is not None and asked != LOCAL and asked not in systems:
-            said = f"--system {asked}: there is no such system"
-            known = (*systems, LOCAL)
-            self._root.ledger.fail(("systems",), said, did_you_mean(asked, known))
-        local = asked == LOCAL
-        where = systems.get(asked) if asked is not None else host
-        if where is not None:
-            where.use()
-        for system in systems.values():
-            system.leave()  # of one that is used the ledger keeps what it means
-        for remote in (where, target):
-            if remote is not None and remote.kind == "azureml" and not local:
-                found = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
-                self._draft.derive(("system",), found)
-                self._draft.origins[("system",)] = remote.node.path
-        runs = where or (target if asked is None else None)
-        if runs is not None and runs.kind in ("docker", "venv"):
-            self._draft.derive(("runtime",), runs.kind)
-        self._targets(engine.take("execution_providers"), where or host, target, systems, chain)
-
-    def _targets(
-        self,
-        providers: Node | None,
-        host: System | None,
-        target: System | None,
-        systems: dict[str, System],
-        chain: Sequence[Pass],
-    ) -> None:
-        runs_on = target or host
-        named = providers.items() if providers is not None else []
-        listed = [*(runs_on.providers if runs_on else ())]
-        for system in (*systems.values(), host, target):
-            if system is not None and system is not runs_on:
-                for node in system.providers:
-                    node.no_effect("the execution provider of the target decides")
-        if host is not None and host.devices == ("cpu",):
-            self._draft.derive(("host",), "cpu")
-        last = chain[-1].node.raw if chain else None
-        kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
-        builds = (
-            kind in _BUILDERS
-            or bool(OWN.match(kind))
-            or "onnx" in self._draft.document.get("model", {})
-        )
-        if not builds:
-            for node in (*named, *listed):
-                node.no_effect("the chain ends with weights for PyTorch, which no provider runs")
-            return
-        if named:
-            for node in listed:
-                node.no_effect("execution_providers of the engine go first")
-        found = targets_of(tuple(named or listed))
-        if not found and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
-            found = ("cuda",)
-        if found:
-            self._draft.derive(("default_targets",), list(found))
 
     def _checks(self) -> None:
         """Leave out the limits that Quern sets by itself and Olive does not.

@@ -1,0 +1,137 @@
+"""Which data sets a chain trains on and is measured on, and how they are split."""
+
+from __future__ import annotations
+
+from pipeline.data.spec import Split
+from targets.config.olive.chains import Pass
+from targets.config.olive.context import Context
+from targets.config.olive.data import translate_data
+from targets.config.olive.draft import Draft
+from targets.config.olive.evaluators import measured_data
+from targets.config.olive.node import Node
+from targets.config.olive.sets import DataSet, dummy_prompt, used_set
+from targets.config.olive.training import TrainingData
+from targets.config.places import dotted
+
+
+def translate_parts(
+    trainings: list[tuple[Pass, TrainingData]],
+    evaluator: Node | None,
+    sets: dict[str, DataSet],
+    draft: Draft,
+    context: Context,
+) -> None:
+    """Write the data sets that a chain uses, and which part of them each step sees."""
+    measured, classes = measured_data(evaluator, sets) if evaluator else (None, False)
+    main: DataSet | None = None
+    evaluation: DataSet | None = None
+    training: TrainingData | None = None
+    for one, found in trainings:
+        if found.train is None:
+            one.node.fail("train_data_config is missing", "name the data set to train on")
+            found.settle("there is nothing to train on")
+            continue
+        data = used_set(found.train, sets)
+        if data is None:
+            found.settle("the data to train on are not there")
+            continue
+        if main is not None and data.name != main.name:
+            found.train.refuse(
+                f"another pass trains on '{main.name}'", "one build trains on one data set"
+            )
+            found.settle("another pass says how the data are split")
+            continue
+        if training is not None:
+            found.train.translated(f"data.{data.name}")
+            for node, first in (
+                (found.evaluation, training.evaluation),
+                (found.size, training.size),
+                (found.seed, training.seed),
+            ):
+                if node is None:
+                    continue
+                if first is not None and node.raw == first.raw:
+                    node.translated(f"the same as {dotted(first.path)}")
+                else:
+                    node.refuse(
+                        "another pass splits the same data in another way",
+                        "say it alike in both",
+                    )
+            continue
+        main, training = data, found
+        found.train.translated(f"data.{data.name}")
+        if found.evaluation is not None:
+            evaluation = used_set(found.evaluation, sets)
+            if found.size is not None:
+                found.size.no_effect("eval_data_config goes first")
+    if main is None:
+        if measured is not None:
+            translate_data(measured, draft, context, True, classes)
+            draft.set(
+                ("data", measured.name, "split", "eval"), 1.0, None, "1.0: nothing is trained"
+            )
+    else:
+        assert training is not None  # noqa: S101
+        translate_data(main, draft, context, False, classes and measured is None)
+        for data in (evaluation, measured):
+            if data is not None and data.name != main.name:
+                translate_data(data, draft, context, True, classes)
+        _split(main, training, evaluation, measured, draft)
+        length = draft.get(("data", main.name, "sequences", "length"))
+        for one, _ in trainings if length is not None else ():
+            # The sequences rule; this limit of the pass must not be below them.
+            draft.derive(("passes", one.name, "max_length"), length)
+    used = {data.name for data in (main, evaluation, measured) if data is not None}
+    for data in {data.node.path: data for data in sets.values()}.values():
+        if data.name not in used and dummy_prompt(data) is None:
+            data.node.no_effect("nothing in this file uses it")
+
+
+def _split(
+    main: DataSet,
+    training: TrainingData,
+    evaluation: DataSet | None,
+    measured: DataSet | None,
+    draft: Draft,
+) -> None:
+    place = ("data", main.name)
+    split = (*place, "split")
+    held = measured or evaluation
+    if held is not None and held.name != main.name:
+        draft.derive((*place, "held_out"), held.name)
+    if evaluation is not None:
+        assert training.evaluation is not None  # noqa: S101
+        draft.set((*place, "validation_data"), evaluation.name, training.evaluation)
+        draft.set((*split, "validation"), 0.0, None)
+        if held is None or held.name == main.name:
+            draft.set((*split, "eval"), 0.0, None)
+        return
+    size = training.size
+    if size is None:
+        draft.set((*split, "validation"), 0.0, None)
+        if held is None:
+            draft.set((*split, "eval"), 0.0, None, "0.0: no evaluation data is named")
+        elif held.name == main.name:
+            share = Split().eval
+            note = f"{share}: what the metrics are measured on is not trained on"
+            draft.set((*split, "eval"), share, None, note)
+        return
+    wanted = size.number()
+    if wanted is None:
+        return
+    if wanted < 0 or (wanted >= 1 and wanted != int(wanted)):
+        size.refuse(f"{wanted} is neither a share below 1 nor a number of rows")
+        return
+    key, value = ("eval_count", int(wanted)) if wanted >= 1 else ("eval", wanted)
+    note = f"split.{key} = {value}: of the distinct texts, so that none is in both parts"
+    draft.set((*split, key), value, size, note)
+    draft.derive((*split, "validation"), "eval")
+    seed = training.seed
+    if wanted == 0:
+        draft.set((*split, "validation"), 0.0, None)
+        return
+    if seed is None:
+        draft.set((*split, "seed"), 42, None)
+    else:
+        draft.derive((*split, "seed"), seed.number())
+        seed.translated(f"seed of the rows' order and of the split = {seed.raw}")

@@ -1,0 +1,83 @@
+"""Where a chain runs and which targets it is for: ``host``, ``target``, ``execution_providers``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.suggest import did_you_mean
+from targets.config.olive.chains import BUILDERS, Pass
+from targets.config.olive.context import LOCAL, OWN
+from targets.config.olive.draft import Draft
+from targets.config.olive.node import Fields, Node
+from targets.config.olive.systems import (
+    System,
+    choose,
+    read_azure_client,
+    read_systems,
+    targets_of,
+)
+
+
+def translate_placement(
+    root: Fields, engine: Fields, chain: Sequence[Pass], asked: str | None, draft: Draft
+) -> None:
+    """Write host, targets and runtime; ``asked``, the command line's ``--system``, goes first."""
+    systems = read_systems(root.take("systems"))
+    client = root.take("azureml_client")
+    azure = read_azure_client(client) if client is not None else {}
+    host_node, target_node = engine.take("host"), engine.take("target")
+    host, target = choose(host_node, systems), choose(target_node, systems)
+    if asked is not None and asked != LOCAL and asked not in systems:
+        said = f"--system {asked}: there is no such system"
+        known = (*systems, LOCAL)
+        draft.ledger.fail(("systems",), said, did_you_mean(asked, known))
+    local = asked == LOCAL
+    where = systems.get(asked) if asked is not None else host
+    if where is not None:
+        where.use()
+    for system in systems.values():
+        system.leave()  # of one that is used the ledger keeps what it means
+    for remote in (where, target):
+        if remote is not None and remote.kind == "azureml" and not local:
+            found = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
+            draft.derive(("system",), found)
+            draft.origins[("system",)] = remote.node.path
+    runs = where or (target if asked is None else None)
+    if runs is not None and runs.kind in ("docker", "venv"):
+        draft.derive(("runtime",), runs.kind)
+    providers = engine.take("execution_providers")
+    _targets(providers, where or host, target, systems, chain, draft)
+
+
+def _targets(
+    providers: Node | None,
+    host: System | None,
+    target: System | None,
+    systems: dict[str, System],
+    chain: Sequence[Pass],
+    draft: Draft,
+) -> None:
+    runs_on = target or host
+    named = providers.items() if providers is not None else []
+    listed = [*(runs_on.providers if runs_on else ())]
+    for system in (*systems.values(), host, target):
+        if system is not None and system is not runs_on:
+            for node in system.providers:
+                node.no_effect("the execution provider of the target decides")
+    if host is not None and host.devices == ("cpu",):
+        draft.derive(("host",), "cpu")
+    last = chain[-1].node.raw if chain else None
+    kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
+    builds = kind in BUILDERS or bool(OWN.match(kind)) or "onnx" in draft.document.get("model", {})
+    if not builds:
+        for node in (*named, *listed):
+            node.no_effect("the chain ends with weights for PyTorch, which no provider runs")
+        return
+    if named:
+        for node in listed:
+            node.no_effect("execution_providers of the engine go first")
+    found = targets_of(tuple(named or listed))
+    if not found and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
+        found = ("cuda",)
+    if found:
+        draft.derive(("default_targets",), list(found))
