@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive.components import BATCH, LOAD, POST, PRE, read_components
 from targets.config.olive.context import Context
+from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.draft import Draft
 from targets.config.olive.loading import translate_load
 from targets.config.olive.node import Fields, Node
@@ -38,20 +38,19 @@ def translate_data(
         for part in fields.rest():
             part.no_effect("nothing is read of a data set of another type")
         return
-    code: dict[str, Any] = {}
+    out = DataDraft(data.name, draft, context, measured, labelled)
     for key in ("user_script", "script_dir"):
-        _script(fields.take(key), key, code, context)
+        out.script(fields.take(key))
     components = read_components(fields)
-    spec: dict[str, Any] = {}
-    translate_load(components[LOAD], data, place, code, draft, context)
-    translate_text(components[PRE], place, spec, code, draft, measured, labelled, context)
+    translate_load(components[LOAD], data, out)
+    translate_text(components[PRE], out)
     _post(components[POST])
     _batches(components[BATCH])
-    _code(place, code, draft, fields.owner)
+    _code(out, fields.owner)
     fields.refuse_rest("a data set")
-    for key, value in spec.items():
-        if draft.get((*place, key)) is None:
-            draft.set((*place, key), value, None)
+    for key, value in out.defaults.items():
+        if out.get(key) is None:
+            out.set(key, value, None)
 
 
 def _container(kind: Node) -> bool:
@@ -66,13 +65,6 @@ def _container(kind: Node) -> bool:
     elif not kind.refuse_placeholder():
         kind.refuse(f"there is no data container '{kind.raw}'", did_you_mean(str(kind.raw), known))
     return False
-
-
-def _script(node: Node | None, key: str, code: dict[str, Any], context: Context) -> None:
-    if node is None or node.refuse_placeholder():
-        return
-    found = context.find(str(node.raw), context.data_root) or context.find(str(node.raw))
-    code[{"user_script": "script"}.get(key, key)] = (found or str(node.raw), node)
 
 
 def _post(fields: Fields) -> None:
@@ -119,13 +111,13 @@ def _batches(fields: Fields) -> None:
     fields.refuse_rest("dataloader")
 
 
-def _code(place: tuple[str, ...], code: dict[str, Any], draft: Draft, owner: Node) -> None:
+def _code(out: DataDraft, owner: Node) -> None:
     """Write ``code`` where functions of the script are used; else the script has no effect."""
-    used = {"load", "columns", "pre_process"} & code.keys()
-    for key, (value, node) in code.items():
+    used = {"load", "columns", "pre_process"} & out.code.keys()
+    for key, (value, node) in out.code.items():
         if used:
-            draft.set((*place, "code", key), value, node, f"code.{key} = {json.dumps(value)}")
+            out.set(("code", key), value, node, f"code.{key} = {json.dumps(value)}")
         elif key in ("script", "script_dir"):
             node.no_effect("no function of it is used by this data set")
-    if used and "script" not in code:
+    if used and "script" not in out.code:
         owner.fail("functions are named, and no user_script that holds them", "give user_script")

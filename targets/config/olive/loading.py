@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive.context import Context
-from targets.config.olive.draft import Draft
+from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
 from targets.config.olive.rows import first_rows
@@ -29,18 +29,15 @@ _SPLIT = re.compile(r"^(?P<part>[^\[\]+]+)(\[(?P<rows>[^\[\]]*)\])?$")
 def translate_load(
     fields: Fields,
     data: DataSet,
-    place: tuple[str, ...],
-    code: dict[str, Any],
-    draft: Draft,
-    context: Context,
+    out: DataDraft,
 ) -> None:
     """Write where the rows of ``[data.NAME]`` lie and which of them are read.
 
-    A loader of the author's goes into ``code``.
+    A loader of the author's goes into :attr:`DataDraft.code`.
     """
     loader = fields.take("type")
     if loader is not None and str(loader.raw).lower() not in _LOADERS:
-        _own_loader(loader, fields, code)
+        _own_loader(loader, fields, out)
         return
     if loader is not None:
         loader.no_effect("it is what loads rows anyway")
@@ -52,25 +49,25 @@ def translate_load(
     _ignored(fields)
     filters = fields.take("col_filters")
     if filters is not None:
-        draft.set((*place, "where"), filters.raw, filters)
+        out.set("where", filters.raw, filters)
     limit = fields.take("max_samples")
     fields.refuse_rest("load_dataset")
-    root = context.data_root
+    root = out.context.data_root
     if folder is not None and not folder.refuse_placeholder():
         folder.translated("path")
         root = (Path(root) / str(folder.raw)).as_posix()
     named = name.word() if name is not None else None
     if files is not None:
         if named is not None and named not in _BUILDERS:
-            inside = context.find(named, root)
-            if inside is not None and (context.folder / inside).is_dir():
+            inside = out.context.find(named, root)
+            if inside is not None and (out.context.folder / inside).is_dir():
                 root = inside
             elif _is_hub(named):
                 files.refuse(
                     f"files inside the data set {named} of the hub",
                     "download them and name their paths, or leave data_files out",
                 )
-        _files(files, split, place, draft, context, root)
+        _files(files, split, root, out)
         for part in (name, subset):
             if part is not None and not part.placeholder:
                 part.no_effect("the files' names say what they hold")
@@ -79,23 +76,23 @@ def translate_load(
         data.node.fail("it does not say where its rows are", advice)
     elif named in _BUILDERS and folder is not None:
         name.translated("path")
-        paths = _in_folder(context.folder / root, root)
-        draft.set((*place, "path"), paths[0] if len(paths) == 1 else paths, folder)
-        _rows(split, place, draft, ("train",))
+        paths = _in_folder(out.context.folder / root, root)
+        out.set("path", paths[0] if len(paths) == 1 else paths, folder)
+        _rows(split, ("train",), out)
     elif named is not None:
-        _named(name, subset, split, place, draft, context, root)
-        if folder is not None and draft.get((*place, "source")) is not None:
+        _named(name, subset, split, root, out)
+        if folder is not None and out.get("source") is not None:
             folder.refuse(
                 f"a folder inside the data set {named} of the hub", "use subset, or download it"
             )
     if limit is not None:
-        first_rows(limit, place, draft)
+        first_rows(limit, out)
 
 
-def _own_loader(loader: Node, fields: Fields, code: dict[str, Any]) -> None:
+def _own_loader(loader: Node, fields: Fields, out: DataDraft) -> None:
     if loader.refuse_placeholder():
         return
-    if "script" not in code:
+    if "script" not in out.code:
         loader.refuse(
             f"there is no loader '{loader.raw}', and no user_script that could hold it",
             did_you_mean(str(loader.raw), _LOADERS),
@@ -110,10 +107,10 @@ def _own_loader(loader: Node, fields: Fields, code: dict[str, Any]) -> None:
         else:
             params[part.name] = part.raw
             part.translated(f"code.load_params.{part.name}")
-    code["load"] = (str(loader.raw), loader)
-    code["load_params"] = (params, loader)
+    out.code["load"] = (str(loader.raw), loader)
+    out.code["load_params"] = (params, loader)
     # Olive's scripts load what they like from where they like.
-    code["network"] = (True, loader)
+    out.code["network"] = (True, loader)
 
 
 def _ignored(fields: Fields) -> None:
@@ -137,46 +134,44 @@ def _named(
     name: Node,
     subset: Node | None,
     split: Node | None,
-    place: tuple[str, ...],
-    draft: Draft,
-    context: Context,
     root: str,
+    out: DataDraft,
 ) -> None:
     """Read rows by ``data_name`` alone: a file or folder here, else a data set of the hub."""
     text = str(name.raw)
     if text in _BUILDERS:
         name.refuse(f"'{text}' is a format, and data_files is missing", "give data_files")
         return
-    found = context.find(text, root)
+    found = out.context.find(text, root)
     if found is None and not _is_hub(text):
         found = text  # no name of the hub: the loader says that there is no such file
     if found is not None:
-        paths = _in_folder(context.folder / found, found)
-        draft.set((*place, "path"), paths[0] if len(paths) == 1 else paths, name)
-        _rows(split, place, draft, ())
+        paths = _in_folder(out.context.folder / found, found)
+        out.set("path", paths[0] if len(paths) == 1 else paths, name)
+        _rows(split, (), out)
         if subset is not None:
             subset.refuse("files have no subset", "remove it")
         return
-    draft.set((*place, "source"), f"hf:{text}", name)
+    out.set("source", f"hf:{text}", name)
     if subset is not None:
-        draft.set((*place, "subset"), str(subset.raw), subset)
-    _part(split, place, draft)
+        out.set("subset", str(subset.raw), subset)
+    _part(split, out)
 
 
-def _part(split: Node | None, place: tuple[str, ...], draft: Draft) -> None:
+def _part(split: Node | None, out: DataDraft) -> None:
     """Write which part of a hub's data set is read, and which rows of it."""
     if split is None:
-        draft.set((*place, "part"), "validation", None)
+        out.set("part", "validation", None)
         return
     if split.refuse_placeholder():
         return
     match = _SPLIT.match(str(split.raw).strip())
     rows = match["rows"] if match else None
     if match is None or rows is None or not _ROWS.fullmatch(rows):
-        draft.set((*place, "part"), str(split.raw), split)
+        out.set("part", str(split.raw), split)
         return
-    draft.set((*place, "part"), match["part"], split)
-    draft.set((*place, "rows"), rows, split, f"part = '{match['part']}', rows = '{rows}'")
+    out.set("part", match["part"], split)
+    out.set("rows", rows, split, f"part = '{match['part']}', rows = '{rows}'")
 
 
 def _is_hub(text: str) -> bool:
@@ -194,10 +189,8 @@ def _in_folder(path: Path, shown: str) -> list[str]:
 def _files(
     node: Node,
     split: Node | None,
-    place: tuple[str, ...],
-    draft: Draft,
-    context: Context,
     root: str,
+    out: DataDraft,
 ) -> None:
     """Read ``data_files``: a path, a pattern, several, a table of them by part, or a resource."""
     there: tuple[str, ...] = ("train",)
@@ -218,20 +211,20 @@ def _files(
                 entry.no_effect(f"the split is {' and '.join(wanted)}")
     else:
         chosen = node.items() if not isinstance(node.raw, dict) else [node]
-    _rows(split, place, draft, there)
+    _rows(split, there, out)
     paths: list[str] = []
     named: Node | None = None
     for entry in chosen:
         resource = read_resource(entry)
         if resource is not None:
-            paths += _paths(resource.place, context, root)
+            paths += _paths(resource.place, root, out.context)
             named = named or resource.node
             resource.node.translated("path")
     if named is not None:
-        draft.set((*place, "path"), paths[0] if len(paths) == 1 else paths, named)
+        out.set("path", paths[0] if len(paths) == 1 else paths, named)
 
 
-def _paths(text: str, context: Context, root: str) -> list[str]:
+def _paths(text: str, root: str, context: Context) -> list[str]:
     """Return the files that ``text`` means; one that is not there is left to the loader."""
     if any(sign in text for sign in "*?["):
         found = sorted((context.folder / root).glob(text)) if not Path(text).is_absolute() else []
@@ -251,7 +244,7 @@ def _parts(split: Node, there: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _rows(split: Node | None, place: tuple[str, ...], draft: Draft, there: tuple[str, ...]) -> None:
+def _rows(split: Node | None, there: tuple[str, ...], out: DataDraft) -> None:
     """Read the slice of ``"train[:1000]"``; of files all rows are one part."""
     if split is None or split.refuse_placeholder():
         return
@@ -272,4 +265,4 @@ def _rows(split: Node | None, place: tuple[str, ...], draft: Draft, there: tuple
     if not _ROWS.fullmatch(rows):
         split.refuse(f"'{rows}' is no slice that Quern reads", "write for example train[:1000]")
         return
-    draft.set((*place, "rows"), rows, split)
+    out.set("rows", rows, split)

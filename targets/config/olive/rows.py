@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import re
 
-from targets.config.olive.draft import Draft
+from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Node
-from targets.config.places import Loc
 
 _COUNTED = re.compile(r"(\d*):(\d*)")
 
 
-def first_rows(limit: Node, place: Loc, draft: Draft) -> None:
-    """Read at most ``limit`` rows (``max_samples``) of those that ``rows`` at ``place`` keeps."""
+def first_rows(limit: Node, out: DataDraft) -> None:
+    """Read at most ``limit`` rows (``max_samples``) of those that ``rows`` keeps."""
     count = limit.number()
     if count is None:
         return
     if count != int(count) or count < 1:
         limit.refuse(f"must be a number of rows, not {limit.raw}", "write a whole number above 0")
         return
-    kept = draft.get((*place, "rows"))
+    kept = out.get("rows")
     if kept is None:
-        draft.set((*place, "rows"), f":{int(count)}", limit)
+        out.set("rows", f":{int(count)}", limit)
         return
     match = _COUNTED.fullmatch(str(kept))
     if match is None:
         # How many rows a share has is known once they are read: these are drawn from it.
-        draft.set((*place, "max_samples"), int(count), limit)
+        out.set("max_samples", int(count), limit)
         return
     start = int(match[1] or 0)
     end = start + int(count)
     rows = f"{start}:{min(end, int(match[2])) if match[2] else end}"
-    draft.derive((*place, "rows"), rows)
+    out.derive("rows", rows)
     limit.translated(f"rows = '{rows}'")

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.data.template import Template, TemplateError
-from targets.config.olive.context import Context
-from targets.config.olive.draft import Draft
+from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.rows import first_rows
 
@@ -30,36 +29,25 @@ _DRAWN = {"random_seed": "seed", "random_retries": "retries"}
 _LENGTH = 1024
 """Olive's default of ``max_seq_len``."""
 
-Path = tuple[str, ...]
-
 
 def translate_text(
     fields: Fields,
-    place: Path,
-    spec: dict[str, Any],
-    code: dict[str, Any],
-    draft: Draft,
-    measured: bool,
-    labelled: bool,
-    context: Context,
+    out: DataDraft,
 ) -> None:
     """Write text, loss and sequences of ``[data.NAME]`` from the pre-processing's parameters.
 
-    What is not in the file gets Olive's default in ``spec``.
+    What is not in the file gets Olive's default in :attr:`DataDraft.defaults`.
     """
     kind = fields.take("type")
     if kind is not None and str(kind.raw).strip().lower() not in _PRE:
-        _own(kind, fields, place, code, draft)
+        _own(kind, fields, out)
         return
     if kind is not None:
         kind.no_effect("it is how rows of text are read anyway")
     known = ("model_name", "task", "trust_remote_code", "kwargs")
     fields.ignore(dict.fromkeys(known, "it is known from input_model"))
     for key in ("user_script", "script_dir"):
-        part = fields.take(key)
-        if part is not None:
-            found = context.find(str(part.raw))
-            code[{"user_script": "script"}.get(key, key)] = (found or str(part.raw), part)
+        out.script(fields.take(key))
     _padding(fields)
     dataset = fields.take("dataset_type")
     pairs = dataset is not None and str(dataset.raw).lower() == "pair"
@@ -69,17 +57,17 @@ def translate_text(
         else:
             dataset.translated("prompt and completion" if pairs else "template")
     if pairs or any(fields.peek(name) for name in ("pair_format", "target_max_len", "input_col")):
-        _pair(fields, place, spec, code, draft, measured)
+        _pair(fields, out)
     else:
-        _corpus(fields, place, spec, code, draft, measured, labelled)
+        _corpus(fields, out)
     fields.refuse_rest("pre_process_data")
 
 
-def _own(kind: Node, fields: Fields, place: Path, code: dict[str, Any], draft: Draft) -> None:
+def _own(kind: Node, fields: Fields, out: DataDraft) -> None:
     """Read a function of the author's that makes token ids."""
     if kind.refuse_placeholder():
         return
-    if "script" not in code:
+    if "script" not in out.code:
         kind.refuse(
             f"there is no pre-processing '{kind.raw}', and no user_script that could hold it",
             "known: text_generation_huggingface_pre_process",
@@ -91,9 +79,9 @@ def _own(kind: Node, fields: Fields, place: Path, code: dict[str, Any], draft: D
     for part in fields.rest():
         params[part.name] = part.raw
         part.translated(f"code.pre_process_params.{part.name}")
-    code["pre_process"] = (str(kind.raw), kind)
-    code["pre_process_params"] = (params, kind)
-    draft.set((*place, "tokens"), True, kind, f"code.pre_process = '{kind.raw}'")
+    out.code["pre_process"] = (str(kind.raw), kind)
+    out.code["pre_process_params"] = (params, kind)
+    out.set("tokens", True, kind, f"code.pre_process = '{kind.raw}'")
 
 
 def _padding(fields: Fields) -> None:
@@ -115,23 +103,17 @@ def _padding(fields: Fields) -> None:
 
 def _corpus(
     fields: Fields,
-    place: Path,
-    spec: dict[str, Any],
-    code: dict[str, Any],
-    draft: Draft,
-    measured: bool,
-    labelled: bool,
+    out: DataDraft,
 ) -> None:
     old = any(fields.peek(name) for name in ("corpus_strategy", "source_max_len"))
-    _text(fields, place, spec, code, draft, labelled)
+    _text(fields, out)
     strategy = fields.take("corpus_strategy", "strategy")
     length = fields.take("source_max_len", "max_seq_len", "max_len", "max_length")
     joined = str(strategy.raw if strategy else ("line-by-line" if old else "join")).startswith(
         "join"
     )
-    sequences = (*place, "sequences")
-    if measured:
-        _measured(fields, strategy, length, place, draft)
+    if out.measured:
+        _measured(fields, strategy, length, out)
         return
     for node, key, default in (
         (strategy, "strategy", "line-by-line" if old else "join"),
@@ -141,38 +123,36 @@ def _corpus(
         if node is not None:
             value = node.number() if node is length else node.word()
         if value is not None:
-            draft.set((*sequences, key), value, node)
+            out.set(("sequences", key), value, node)
     joiner = fields.take("joiner")
     if joiner is not None and joined:
         # Not a placeholder, even if it looks like one: a token such as <s>.
-        draft.derive((*sequences, "joiner"), joiner.raw)
+        out.derive(("sequences", "joiner"), joiner.raw)
         joiner.translated(f"sequences.joiner = {joiner.raw!r}")
     elif joiner is not None:
         joiner.no_effect("rows are not joined")
     elif joined:
         # Olive's default was no joiner while the keys were called corpus_*.
-        draft.set((*sequences, "joiner"), "" if old else "\n\n", None)
+        out.set(("sequences", "joiner"), "" if old else "\n\n", None)
     chosen = str(strategy.raw) if strategy is not None else ""
-    _each(fields, _SEQUENCES, sequences, draft)
+    _each(fields, _SEQUENCES, out)
     if chosen.endswith("random"):
-        _each(fields, _DRAWN, sequences, draft)
+        _each(fields, _DRAWN, out)
     if "sliding" in chosen:
-        _each(fields, {"stride": "stride"}, sequences, draft)
+        _each(fields, {"stride": "stride"}, out)
     idle = dict.fromkeys((*_DRAWN, "stride"), "the strategy has no use for it")
     fields.ignore(idle)
 
 
-def _each(fields: Fields, keys: Mapping[str, str], place: Path, draft: Draft) -> None:
-    """Write each of the keys that is there below ``place``, under its name there."""
+def _each(fields: Fields, keys: Mapping[str, str], out: DataDraft) -> None:
+    """Write each of the keys that is there into ``sequences``, under its name there."""
     for name, key in keys.items():
         node = fields.take(name)
         if node is not None:
-            draft.set((*place, key), node.raw, node)
+            out.set(("sequences", key), node.raw, node)
 
 
-def _measured(
-    fields: Fields, strategy: Node | None, length: Node | None, place: Path, draft: Draft
-) -> None:
+def _measured(fields: Fields, strategy: Node | None, length: Node | None, out: DataDraft) -> None:
     """Read what shapes training sequences, of a data set that nothing is trained on."""
     rest = [
         fields.take(name)
@@ -184,16 +164,12 @@ def _measured(
             node.no_effect("nothing is trained on it: every row is asked by itself")
     limit = fields.take("max_samples")
     if limit is not None:
-        first_rows(limit, place, draft)
+        first_rows(limit, out)
 
 
 def _text(
     fields: Fields,
-    place: Path,
-    spec: dict[str, Any],
-    code: dict[str, Any],
-    draft: Draft,
-    labelled: bool,
+    out: DataDraft,
 ) -> None:
     """Read where the text of a row comes from: a chat, a function, a template or columns."""
     chat = fields.take("chat_template")
@@ -205,14 +181,14 @@ def _text(
         label = fields.take(name)
         if label is not None:
             label.no_effect("a text generation model learns its text, not a class number")
-    spec["loss_on"] = "all"
+    out.defaults["loss_on"] = "all"
     if chat is not None and chat.raw and str(chat.raw).lower() != "false":
         if isinstance(chat.raw, str) and chat.raw.lower() != "true":
-            draft.set((*place, "chat_template"), chat.raw, chat)
+            out.set("chat_template", chat.raw, chat)
         else:
             chat.translated("messages")
         name = str(column.raw) if column is not None else "messages"
-        draft.set((*place, "messages"), name, column)
+        out.set("messages", name, column)
         _unused((function, template, columns), "chat_template goes first")
         return
     if chat is not None:
@@ -220,21 +196,21 @@ def _text(
     if column is not None:
         column.no_effect("no chat_template is asked for")
     if function is not None:
-        code["columns"] = ({"text": str(function.raw)}, function)
-        draft.set((*place, "template"), "{text}", function, f"code.columns.text = '{function.raw}'")
+        out.code["columns"] = ({"text": str(function.raw)}, function)
+        out.set("template", "{text}", function, f"code.columns.text = '{function.raw}'")
         _unused((template, columns), "text_formatting_func goes first")
         return
     if template is not None:
         text = template.word()
         if text is not None:
-            _template(text, template, place, spec, draft, labelled)
+            _template(text, template, out)
         _unused((columns,), "text_template names the columns")
         return
     names = [str(name) for name in columns.raw] if columns and isinstance(columns.raw, list) else []
     if columns is not None and not names:
         names = [str(columns.raw)]
     text = " ".join("{" + name + "}" for name in names or ["text"])
-    _template(text, columns, place, spec, draft, labelled)
+    _template(text, columns, out)
 
 
 def _unused(nodes: tuple[Node | None, ...], reason: str) -> None:
@@ -246,10 +222,7 @@ def _unused(nodes: tuple[Node | None, ...], reason: str) -> None:
 def _template(
     text: str,
     node: Node | None,
-    place: Path,
-    spec: dict[str, Any],
-    draft: Draft,
-    labelled: bool,
+    out: DataDraft,
 ) -> None:
     """Write ``template``, and as the answer to measure by the last column with what follows it."""
     try:
@@ -258,15 +231,15 @@ def _template(
         if node is not None:
             node.refuse(str(error), "plain {column} fields only")
         return
-    draft.set((*place, "template"), text, node)
+    out.set("template", text, node)
     answer = last_field(text)
     if answer is None:
-        spec.pop("loss_on", None)
+        out.defaults.pop("loss_on", None)
         return
-    spec["completion"] = answer
+    out.defaults["completion"] = answer
     only = answer[1 : answer.index("}")]
-    if labelled and answer == "{" + only + "}" and only in columns:
-        spec["label"] = only
+    if out.labelled and answer == "{" + only + "}" and only in columns:
+        out.defaults["label"] = only
 
 
 def last_field(template: str) -> str | None:
@@ -286,24 +259,20 @@ def last_field(template: str) -> str | None:
 
 def _pair(
     fields: Fields,
-    place: Path,
-    spec: dict[str, Any],
-    code: dict[str, Any],
-    draft: Draft,
-    measured: bool,
+    out: DataDraft,
 ) -> None:
     form = fields.take("pair_format")
     layout = str(form.raw).lower() if form is not None else "default"
     if layout in _FORMATS:
         assert form is not None  # noqa: S101
-        draft.set((*place, "pair_format"), layout, form)
-        spec["chat"] = False
+        out.set("pair_format", layout, form)
+        out.defaults["chat"] = False
     elif layout in ("default", "custom"):
         if form is not None:
             form.translated("prompt and completion")
         for key, side in (("prompt", "input"), ("completion", "output")):
-            _side(fields, key, side, layout, place, code, draft)
-        spec["chat"] = False
+            _side(fields, key, side, layout, out)
+        out.defaults["chat"] = False
     elif form is not None and not form.refuse_placeholder():
         form.refuse(
             f"there is no pair_format '{form.raw}'", f"default, custom, {', '.join(_FORMATS)}"
@@ -312,28 +281,27 @@ def _pair(
     if ignored is not None:
         only = ignored.flag()
         if only is not None:
-            draft.set((*place, "loss_on"), "completion" if only else "all", ignored)
+            out.set("loss_on", "completion" if only else "all", ignored)
     source, target = fields.take("source_max_len"), fields.take("target_max_len")
-    if measured:
+    if out.measured:
         for node in (source, target):
             if node is not None:
                 node.no_effect("nothing is trained on it: every row is asked by itself")
         limit = fields.take("max_samples")
         if limit is not None:
-            first_rows(limit, place, draft)
+            first_rows(limit, out)
         return
-    sequences = (*place, "sequences")
     lengths = []
     for node, key in ((source, "prompt_length"), (target, "completion_length")):
         wanted = node.number() if node is not None else None
         if wanted is not None:
-            draft.set((*sequences, key), wanted, node)
+            out.set(("sequences", key), wanted, node)
             lengths.append(wanted)
     if len(lengths) == 2:
-        draft.set((*sequences, "length"), sum(lengths), None)
+        out.set(("sequences", "length"), sum(lengths), None)
     else:
-        draft.set((*sequences, "length"), 2 * _LENGTH, None)
-    _each(fields, _SEQUENCES, sequences, draft)
+        out.set(("sequences", "length"), 2 * _LENGTH, None)
+    _each(fields, _SEQUENCES, out)
 
 
 def _side(
@@ -341,26 +309,24 @@ def _side(
     key: str,
     side: str,
     layout: str,
-    place: Path,
-    code: dict[str, Any],
-    draft: Draft,
+    out: DataDraft,
 ) -> None:
     function = fields.take(f"{side}_formatting_func")
     template = fields.take(f"{side}_template")
     column = fields.take(f"{side}_col")
     if layout == "default":
         _unused((function, template, column), "only pair_format custom reads it")
-        draft.set((*place, key), "{" + side + "}", None)
+        out.set(key, "{" + side + "}", None)
     elif function is not None:
-        columns, _ = code.get("columns", ({}, function))
-        code["columns"] = ({**columns, side: str(function.raw)}, function)
-        draft.set((*place, key), "{" + side + "}", function, f"code.columns.{side}")
+        columns, _ = out.code.get("columns", ({}, function))
+        out.code["columns"] = ({**columns, side: str(function.raw)}, function)
+        out.set(key, "{" + side + "}", function, f"code.columns.{side}")
         _unused((template, column), f"{side}_formatting_func goes first")
     elif template is not None:
-        draft.set((*place, key), str(template.raw), template)
+        out.set(key, str(template.raw), template)
         _unused((column,), f"{side}_template goes first")
     elif column is not None:
-        draft.set((*place, key), "{" + str(column.raw) + "}", column)
+        out.set(key, "{" + str(column.raw) + "}", column)
     else:
         fields.owner.fail(
             f"pair_format custom needs the {side}", f"give {side}_col or {side}_template"
