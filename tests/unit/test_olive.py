@@ -4,44 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from targets.config.olive.context import Context
-from targets.config.olive.jsonc import parse
 from targets.config.olive.ledger import State, leaves
-from targets.config.olive.translate import Translation, translate
-
-FILES = Path(__file__).parents[1] / "olive"
-
-
-def read(name: str) -> Any:
-    return parse((FILES / name).read_text())
-
-
-def translated(raw: Any, system: str | None = None, folder: Path = FILES) -> Translation:
-    return translate(raw, folder / "olive-config.json", Context(folder), system)
-
-
-def document(raw: Any, system: str | None = None) -> dict[str, Any]:
-    found = translated(raw, system)
-    assert not found.ledger.refusals
-    return found.flows[0].document
-
-
-def refusals(raw: Any) -> dict[str, str]:
-    """Return reason and suggestion of each refusal, by key."""
-    return {
-        ".".join(map(str, item.path)): f"{item.reason} | {item.suggestion}"
-        for item in translated(raw).ledger.refusals
-    }
-
-
-def state(found: Translation, *path: str | int) -> tuple[State, str]:
-    entry = next(item for item in found.ledger.entries if item.path == path)
-    return entry.state, entry.note
+from tests.unit.olive_files import FILES, document, read, refusals, state, translated
 
 
 @pytest.mark.parametrize("name", ["tutorial.json", "azure.json", "dict-data.json", "flat.json"])
@@ -121,32 +88,6 @@ def test_what_has_no_effect_says_why() -> None:
     assert all(entry.note for entry in without)
 
 
-def test_the_oldest_form_of_data_sets_means_the_same_as_the_newest() -> None:
-    old = read("dict-data.json")
-    new = copy.deepcopy(old)
-    new["data_configs"] = [
-        {
-            "name": "phrases-train",
-            "type": "HuggingfaceContainer",
-            "load_dataset_config": {
-                "data_name": "json",
-                "data_files": "tone.jsonl",
-                "split": "train[:40]",
-            },
-            "pre_process_data_config": {
-                "corpus_strategy": "line-by-line",
-                "text_template": "{phrase} -> {tone}",
-                "source_max_len": 64,
-            },
-        }
-    ]
-    config = new["passes"]["qlora"].pop("config")
-    config["alpha"] = 16
-    new["passes"]["qlora"] |= config
-    new |= new.pop("engine")
-    assert document(new) == document(old)
-
-
 def test_a_file_without_a_word_on_training_gets_olives_defaults() -> None:
     raw = read("flat.json")
     made = translated(raw)
@@ -154,29 +95,6 @@ def test_a_file_without_a_word_on_training_gets_olives_defaults() -> None:
     assert (lora["batch_size"], lora["learning_rate"], lora["scheduler"]) == (8, 2e-4, "constant")
     assert made.ledger.defaults["passes.l.learning_rate"] == "0.0002"
     assert "passes.l.alpha" not in made.ledger.defaults
-
-
-def test_metrics_with_goals_become_checks() -> None:
-    checks = document(read("flat.json"))["checks"]
-    assert checks["quality"]["goals"] == [
-        {"metric": "perplexity", "max_degradation": 50},
-        {"metric": "macro_f1", "at_least": 0},
-    ]
-    assert checks["latency"]["goals"] == [
-        {"metric": "first_token_ms", "statistic": "avg", "at_most": 10000},
-        {"metric": "first_token_ms", "statistic": "p90", "min_improvement_percent": 1},
-        {"metric": "prompts_per_second", "statistic": "avg", "at_least": 0.001},
-    ]
-    assert checks["latency"]["prompt_tokens"] == [16]
-    assert (checks["latency"]["warmup"], checks["latency"]["samples"]) == (2, 64)
-    assert checks["size"]["goals"] == [{"metric": "bytes", "min_improvement_percent": 5}]
-
-
-def test_a_goal_of_another_kind_is_refused() -> None:
-    raw = read("flat.json")
-    raw["evaluators"]["judge"]["metrics"][0]["sub_types"][0]["goal"]["type"] = "min-improvment"
-    (reason,) = refusals(raw).values()
-    assert "did you mean 'min-improvement'?" in reason
 
 
 def test_flows_become_builds_of_their_own() -> None:
@@ -191,17 +109,6 @@ def test_flows_become_builds_of_their_own() -> None:
     assert (data["prompt"], data["completion"]) == ("{phrase} -> ", "{tone}")
     assert data["sequences"] == {"prompt_length": 48, "completion_length": 8, "length": 56}
     assert data["loss_on"] == "completion"
-
-
-def test_chats_and_other_adapters() -> None:
-    made = document(read("chat.json"))
-    data = made["data"]["talks"]
-    assert (data["messages"], data["loss_on"], data["path"]) == ("turns", "all", "chat.jsonl")
-    assert data["sequences"]["stride"] == 32
-    assert data["held_out"] == data["validation_data"] == "talks_test"
-    adapt = made["passes"]["adapt"]
-    assert (adapt["type"], adapt["r"], adapt["rank_dropout"]) == ("lokr", 8, 0.1)
-    assert "dropout" not in adapt
 
 
 def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
@@ -330,62 +237,6 @@ def test_a_search_is_refused_and_false_is_not() -> None:
     assert any("no search" in reason for reason in refusals(raw).values())
 
 
-def test_functions_of_the_author_go_along() -> None:
-    raw = read("flat.json")
-    raw["data_configs"][0] = {
-        "name": "train",
-        "type": "HuggingfaceContainer",
-        "user_script": "rows.py",
-        "script_dir": "lib",
-        "load_dataset_config": {"type": "my_rows", "params": {"split": "train", "language": "en"}},
-        "pre_process_data_config": {"text_formatting_func": "as_text", "max_seq_len": 32},
-    }
-    raw["evaluators"]["judge"]["metrics"] = [
-        {
-            "name": "politeness",
-            "type": "custom",
-            "sub_types": [
-                {
-                    "name": "polite",
-                    "higher_is_better": True,
-                    "goal": {"type": "threshold", "value": 0.5},
-                }
-            ],
-            "user_config": {
-                "user_script": "metric.py",
-                "metric_func": "polite",
-                "func_kwargs": {"metric_func": {"words": ["please"]}},
-            },
-        }
-    ]
-    made = document(raw)
-    assert made["data"]["train"]["code"] == {
-        "script": "rows.py",
-        "script_dir": "lib",
-        "load": "my_rows",
-        "load_params": {"split": "train", "language": "en"},
-        "network": True,
-        "columns": {"text": "as_text"},
-    }
-    assert made["data"]["train"]["template"] == "{text}"
-    assert made["checks"]["politeness"] == {
-        "type": "script",
-        "script": "metric.py",
-        "metric": "polite",
-        "params": {"words": ["please"]},
-        "goals": [{"metric": "polite", "at_least": 0.5}],
-    }
-
-
-def test_checks_of_ones_own_keep_their_parameters() -> None:
-    raw = read("flat.json")
-    raw["evaluators"]["judge"]["metrics"] = [
-        {"name": "polite", "type": "checks/mine.py:Polite", "user_config": {"words": ["fool"]}}
-    ]
-    polite = document(raw)["checks"]["polite"]
-    assert polite == {"type": "checks/mine.py:Polite", "words": ["fool"]}
-
-
 def test_passes_of_ones_own_keep_their_parameters() -> None:
     raw = read("flat.json")
     raw["passes"]["mine"] = {"type": "steps/mine.py:Mine", "config": {"strength": 3}}
@@ -411,13 +262,6 @@ def test_numbers_and_switches_mean_the_same_as_text() -> None:
     }
 
 
-def test_no_evaluation_rows_are_no_rows() -> None:
-    raw = read("tutorial.json")
-    raw["passes"]["lora"]["config"]["eval_dataset_size"] = 0
-    (data,) = document(raw)["data"].values()
-    assert data["split"] == {"eval": 0, "validation": 0.0}
-
-
 def test_placeholders_inside_lists_and_longer_text_are_found() -> None:
     raw = read("tutorial.json")
     raw["passes"]["lora"]["config"]["target_modules"] = ["q_proj", "<MODULE>"]
@@ -425,36 +269,6 @@ def test_placeholders_inside_lists_and_longer_text_are_found() -> None:
     found = refusals(raw)
     assert "<MODULE>" in found["passes.lora.config.target_modules"]
     assert "<train>" in found["data_configs.0.load_dataset_config.params.data_files"]
-
-
-def test_rows_of_a_split_and_their_number_are_both_kept() -> None:
-    raw = read("tutorial.json")
-    params = raw["data_configs"][0]["load_dataset_config"]["params"]
-    for split, rows in (("train[10:]", "10:15"), ("train[:3]", "0:3"), ("train", ":5")):
-        params.update(split=split, max_samples=5)
-        (data,) = document(raw)["data"].values()
-        assert data["rows"] == rows
-    params.update(split="train[50%:]")
-    (data,) = document(raw)["data"].values()
-    assert (data["rows"], data["max_samples"]) == ("50%:", 5)
-
-
-def test_files_of_several_parts_need_a_split() -> None:
-    raw = read("tutorial.json")
-    params = raw["data_configs"][0]["load_dataset_config"]["params"]
-    del params["split"]
-    params["data_files"] = {"train": "tone.jsonl", "test": "other.jsonl"}
-    assert list(refusals(raw)) == ["data_configs.0.load_dataset_config.params.data_files"]
-    params["data_files"] = {"train": "tone.jsonl", "validation": "other.jsonl"}
-    (data,) = document(raw)["data"].values()
-    assert data["path"] == "other.jsonl"  # the split is "validation" where none is named
-
-
-def test_files_inside_a_data_set_of_the_hub_are_refused() -> None:
-    raw = read("tutorial.json")
-    params = raw["data_configs"][0]["load_dataset_config"]["params"]
-    params.update(data_name="someone/rows", data_files="part.jsonl")
-    assert list(refusals(raw)) == ["data_configs.0.load_dataset_config.params.data_files"]
 
 
 def test_passes_of_one_type_keep_apart() -> None:
@@ -486,12 +300,6 @@ def test_wrong_shapes_are_refused_where_they_stand() -> None:
     assert refusals(raw)["evaluators.judge.metrics"].startswith("metrics must be a list")
 
 
-def test_the_same_name_twice_is_refused() -> None:
-    raw = read("tutorial.json")
-    raw["data_configs"].append(copy.deepcopy(raw["data_configs"][0]))
-    assert list(refusals(raw)) == ["data_configs.1"]
-
-
 def test_a_hosts_name_is_checked_for_each_pass() -> None:
     raw = read("tutorial.json")
     raw["passes"]["lora"]["host"] = "local_sistem"
@@ -507,52 +315,6 @@ def test_builder_options_that_leave_no_text_model_are_refused_where_they_stand()
     place = "passes.builder.config"
     assert set(found) == {f"{place}.exclude_embeds", f"{place}.extra_options.config_only"}
     assert "no text" in found[f"{place}.exclude_embeds"]
-
-
-def test_the_evaluator_of_the_last_pass_measures_the_artifact() -> None:
-    raw = read("flat.json")
-    names = list(raw["passes"])
-    metric = {"name": "t", "type": "latency", "sub_types": [{"name": "max"}]}
-    raw["evaluators"] |= {name: {"metrics": [metric]} for name in ("between", "whole")}
-    raw["passes"][names[0]]["evaluator"] = "between"
-    raw["evaluator"] = "whole"
-    raw["passes"][names[-1]]["evaluator"] = "judge"
-    found = translated(raw)
-    assert not found.ledger.refusals
-    assert "quality" in found.flows[0].document["checks"]
-    for name in ("between", "whole"):
-        place = ("evaluators", name, "metrics", 0, "sub_types", 0, "name")
-        assert state(found, *place)[0] is State.NO_EFFECT
-
-
-def test_an_average_that_is_not_computed_is_refused() -> None:
-    raw = read("flat.json")
-    figure = raw["evaluators"]["judge"]["metrics"][0]["sub_types"][1]
-    figure["metric_config"] = {"average": "micro"}
-    (key,) = refusals(raw)
-    assert key.endswith("metric_config.average")
-    figure["metric_config"] = {"average": "macro", "num_classes": 3}
-    assert not refusals(raw)
-
-
-def test_rows_that_a_metric_is_measured_on_are_held_out_and_the_table_says_so() -> None:
-    raw = read("tutorial.json")
-    del raw["passes"]["lora"]["config"]["eval_dataset_size"]
-    data = raw["data_configs"][0]["name"]
-    metric = {"name": "p", "type": "accuracy", "data_config": data}
-    raw["evaluators"] = {"e": {"metrics": [metric | {"sub_types": [{"name": "perplexity"}]}]}}
-    raw["engine"]["evaluator"] = "e"
-    found = translated(raw)
-    assert found.flows[0].document["data"][data]["split"]["eval"] == 0.3
-    assert "not trained on" in found.ledger.defaults[f"data.{data}.split.eval"]
-    assert found.flows[0].document["checks"]["generation"]["min_ended"] == "as_tuned"
-
-
-def test_a_direction_that_is_not_the_figures_is_refused() -> None:
-    raw = read("flat.json")
-    raw["evaluators"]["judge"]["metrics"][0]["sub_types"][0]["higher_is_better"] = True
-    (key,) = refusals(raw)
-    assert key.endswith("higher_is_better")
 
 
 def test_a_system_that_nobody_defined_is_no_key_of_the_file() -> None:
