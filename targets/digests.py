@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -53,8 +54,10 @@ class Digests:
     def tree(self, path: Path) -> str:
         """Return a digest of a file, or of a folder: the names and bytes of all its files.
 
-        What Python keeps of modules it imported is left out.
+        What Python keeps of modules it imported is left out. Raises ``FileNotFoundError``.
         """
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "there is no such file or folder", str(path))
         if path.is_file():
             return self.file(path)
         files = sorted(

@@ -42,6 +42,11 @@ class Overrides:
     """Run on this machine, whatever system the config was written for."""
 
 
+def resolved(file: Path, path: str) -> Path:
+    """Return a path of the config ``file``: relative to its folder, with ``~`` for the home."""
+    return (file.parent / Path(path).expanduser()).absolute()
+
+
 @dataclass(frozen=True)
 class LoadedConfig:
     """A config that is right: paths are resolved, every pass and check is validated."""
@@ -61,7 +66,7 @@ class LoadedConfig:
 
     def path(self, relative: str) -> Path:
         """Return a path of the config, which is relative to the config file."""
-        return (self.file.parent / relative).absolute()
+        return resolved(self.file, relative)
 
 
 def load_config(
@@ -232,7 +237,7 @@ class _Loader:
         for prefix, call in calls:
             for key in call.implementation.sources:
                 path = call.params[key]
-                if path is not None and not (self._file.parent / str(path)).exists():
+                if path is not None and not resolved(self._file, str(path)).exists():
                     self._problem(f"there is no '{path}'", (*prefix, key), self._relative)
 
     @property
@@ -245,7 +250,7 @@ class _Loader:
             self._problem("give exactly one of source, pretrain and onnx", ("model",))
             return None
         if model.onnx is not None:
-            folder = (self._file.parent / Path(model.onnx).expanduser()).absolute()
+            folder = resolved(self._file, model.onnx)
             for message, suggestion in onnx_folder_problems(folder):
                 self._problem(message, ("model", "onnx"), suggestion)
             return None
@@ -254,7 +259,7 @@ class _Loader:
         if model.source.startswith(AZURE_PREFIX):
             self._in_azure(model.source, ("model", "source"), "--model PATH")
             return None
-        folder = checkpoint_folder((self._file.parent / Path(model.source).expanduser()).absolute())
+        folder = checkpoint_folder(resolved(self._file, model.source))
         for message, suggestion in model_folder_problems(folder, model.weights):
             self._problem(
                 message if str(folder) in message else f"'{folder}' is not a model: {message}",
@@ -289,7 +294,7 @@ class _Loader:
             if file.startswith(AZURE_PREFIX):
                 self._in_azure(file, ("data", name, "path"), f"--data {name}=PATH")
                 continue
-            path = (self._file.parent / file).absolute()
+            path = resolved(self._file, file)
             if path.is_file():
                 found.append(path)
             else:
@@ -313,7 +318,7 @@ class _Loader:
         """See that the script and its folder are there, and that the hub's name is one."""
         for key in ("script", "script_dir"):
             path = getattr(spec.code, key, None)
-            if path is not None and not (self._file.parent / path).exists():
+            if path is not None and not resolved(self._file, path).exists():
                 self._problem(f"there is no '{path}'", ("data", name, "code", key), self._relative)
         if spec.source is not None:
             try:
