@@ -64,6 +64,11 @@ class BaseCheck(ABC, Generic[P]):
         return cls.needs
 
     @classmethod
+    def asks_held_out_of(cls, params: P) -> bool:  # noqa: ARG003
+        """Return whether it needs a held-out part of the data with ``params``."""
+        return cls.asks_held_out
+
+    @classmethod
     def timing_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003
         """Return the parameters of the ``time_base`` pass behind ``base_timing``."""
         return {}

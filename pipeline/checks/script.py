@@ -93,6 +93,11 @@ class Check(BaseCheck[ScriptParams]):
     uses_data: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
+    @classmethod
+    def asks_held_out_of(cls, params: ScriptParams) -> bool:
+        """Return whether a ``metric`` is asked for: it compares answers to held-out prompts."""
+        return params.metric is not None
+
     def run(self, inputs: Inputs, params: ScriptParams) -> Outcome:
         """Call the function. Raises :class:`StepError` where it raises or lacks a figure."""
         from pipeline.scripts.load import importable, load_script
@@ -202,6 +207,8 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.onnx.turns import load_tokenizer
 
     examples = parts_of(inputs).eval[: params.samples]
+    if not examples:
+        raise StepError("nothing is held out that the artifact could be asked", cause="bad_input")
     folder = inputs["artifact"]
     codec = Codec(load_tokenizer(folder))
     answerer = GenAiAnswerer(Session(folder, inputs.threads, cpu=bool(inputs.absent_device)))

@@ -76,6 +76,12 @@ class CheckCall:
         params = self.implementation.Params.model_validate(self.params)
         return self.implementation.needs_of(params, artifact)
 
+    @property
+    def asks_held_out(self) -> bool:
+        """Return whether it needs a held-out part of the data, or answers to one."""
+        params = self.implementation.Params.model_validate(self.params)
+        return self.implementation.asks_held_out_of(params) or bool(_ANSWERS & set(self.needs()))
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -175,14 +181,12 @@ class ChainReader:
                 self._in_vain(unused[produces], chain)
             made.add(produces)
             unused[produces] = call
-            if call.name in _RESERVED:
-                self._problem("this name is used by a built-in step", path)
         for call in unused.values():
             if call is not chain.passes[-1]:
                 self._in_vain(call, chain)
         timings = {call.timing.name for call in chain.checks if call.timing is not None}
         for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
-            for name in timings & {call.name for call in calls}:
+            for name in (timings | _RESERVED) & {call.name for call in calls}:
                 self._problem("this name is used by a built-in step", (table, name))
         for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
             self._problem("a pass has the same name", ("checks", name))
@@ -246,13 +250,10 @@ class ChainReader:
             implementation = found.step
             if implementation.uses_data and self._data is None and name not in named:
                 continue
-            if implementation.asks_held_out and not (self._data and self._data.holds_out):
+            if implementation.asks_held_out and not self._holds_out:
                 if whole and name in named:
-                    said = "nothing is held out that the artifact could be asked"
-                    self._problem(said, ("checks", name), "raise split.eval, or remove the check")
+                    self._nothing_to_ask(name)
                 continue
-            if _ANSWERS & set(implementation.needs) and not self._config.data:
-                self._problem("needs a data set", ("checks", name), "add [data.NAME]")
             overrides = self._target_table().checks.get(name, {})
             limits = {**table.params, **overrides}.get("target_limits", True)
             defaults: Json = {}
@@ -263,8 +264,22 @@ class ChainReader:
             )
             if params is not None:
                 call = CheckCall(name, found.type_name, implementation, params, found.script)
+                if whole and not self._holds_out and call.asks_held_out:
+                    self._nothing_to_ask(name)
                 calls.append(replace(call, timing=self._timing(call)))
         return tuple(calls)
+
+    @property
+    def _holds_out(self) -> bool:
+        return self._data is not None and self._data.holds_out
+
+    def _nothing_to_ask(self, name: str) -> None:
+        path = ("checks", name)
+        if self._data is None:
+            self._problem("needs a data set", path, "add [data.NAME]")
+        else:
+            said = "nothing is held out that the artifact could be asked"
+            self._problem(said, path, "raise split.eval, or remove the check")
 
     def _timing(self, call: CheckCall) -> PassCall | None:
         """Return the pass that times the base model for a check, if it needs it."""

@@ -215,3 +215,43 @@ def test_data_override(project: Project, tmp_path: Path) -> None:
 def test_config_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such config file"):
         load_config(tmp_path / "none.toml", [load_target("cpu")])
+
+
+@pytest.mark.parametrize("split", ["{ eval = 0 }", None])
+def test_a_metric_of_answers_needs_rows_to_ask(project: Project, split: str | None) -> None:
+    (project.folder / "measure.py").write_text("def score(answers, expected): return 1\n")
+    if split is None:
+        text = project.config.read_text()
+        begin, end = text.index("[data.tone]"), text.index("[passes.lora]")
+        project.config.write_text(text[:begin] + text[end:])
+    else:
+        project.edit("[data.tone]", f"[data.tone]\nsplit = {split}")
+    check = '[checks.own]\ntype = "script"\nscript = "measure.py"\nmetric = "score"\n'
+    project.edit("[passes.lora]", check + "\n[passes.lora]")
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    assert "checks.own" in {problem.key for problem in caught.value.problems}
+    project.edit('metric = "score"', 'evaluate = "score"')
+    if split is not None:
+        load_config(project.config, [load_target("cpu")])  # evaluate finds its own questions
+
+
+@pytest.mark.parametrize("name", ["reference", "evaluate-tuned", "merge-for-checks"])
+def test_a_check_does_not_take_the_name_of_a_built_in_step(project: Project, name: str) -> None:
+    project.edit("[passes.lora]", f'[checks.{name}]\ntype = "size"\n\n[passes.lora]')
+    with pytest.raises(ConfigError, match="this name is used by a built-in step"):
+        load_config(project.config, [load_target("cpu")])
+
+
+def test_a_tilde_is_the_home_wherever_a_path_stands(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = project.folder.parent / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("story.txt", "tone.jsonl"):
+        (project.folder / name).rename(home / name)
+        project.edit(f'"{name}"', f'"~/{name}"')
+    loaded = load_config(project.config, [load_target("cpu")])
+    assert loaded.data_files == {"tone": (home / "tone.jsonl",)}
+    assert loaded.path("~/story.txt") == home / "story.txt"
