@@ -117,6 +117,7 @@ def _problems(found: type) -> Iterator[str]:
     elif issubclass(found, BaseCheck):
         yield from _others("needs", found.needs, get_args(Role))
         yield from _others("accepts", found.accepts, tuple(ARTIFACT_WORDS))
+        yield from _named_like(found.sources, get_args(Role))
         if params is not None:
             yield from _others("sources", found.sources, tuple(params.model_fields))
 
@@ -129,6 +130,7 @@ def _pass_problems(found: type[BasePass[Any]], params: type[Frozen] | None) -> I
         yield from _others("produces", (produces,), tuple(ARTIFACT_WORDS))
     if isinstance(found.consumes, Mapping):
         yield from _others("consumes", found.consumes.values(), get_args(Kind))
+        yield from _named_like(found.sources, tuple(found.consumes))
     else:
         yield "`consumes` is no mapping of roles to kinds"
     yield from _others("runs_on", (found.runs_on,), _SIDES)
@@ -136,6 +138,12 @@ def _pass_problems(found: type[BasePass[Any]], params: type[Frozen] | None) -> I
         yield from _others("sources", found.sources, tuple(params.model_fields))
     if found.network:
         yield "asks for the network, which only built-in passes get"
+
+
+def _named_like(sources: Iterable[str], roles: tuple[str, ...]) -> Iterator[str]:
+    for name in sources:
+        if name in roles:
+            yield f"has {name!r} in `sources`, which is the name of an input: rename the parameter"
 
 
 def _others(attribute: str, values: Iterable[object], known: tuple[str, ...]) -> Iterator[str]:

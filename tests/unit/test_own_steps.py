@@ -223,6 +223,40 @@ def test_one_targets_parameters_are_laid_over(project: Project, cache: Cache) ->
     assert plan_of(project, cache)["scale"].step.params == {"by": 7.0}
 
 
+def test_a_parameter_does_not_take_an_inputs_place(project: Project) -> None:
+    edit(project.folder / "my_pass.py", "    consumes", '    sources = ("model",)\n    consumes')
+    edit(project.folder / "my_pass.py", "by:", "model: str = 'helper.py'\n    by:")
+    with pytest.raises(ConfigError, match="'model' in `sources`, which is the name of an input"):
+        load_config(project.config, [load_target("cpu")])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import os; from helper import factor",
+        "try: from helper import factor\nexcept ImportError: raise",
+    ],
+)
+def test_an_import_counts_in_whatever_form(project: Project, cache: Cache, statement: str) -> None:
+    edit(project.folder / "my_pass.py", "from helper import factor", statement)
+    before = plan_of(project, cache)["scale"].step.key
+    edit(project.folder / "helper.py", "factor = 2", "factor = 3")
+    assert plan_of(project, cache)["scale"].step.key != before
+
+
+def test_a_check_that_compares_answers_needs_held_out_rows(project: Project) -> None:
+    edit(
+        project.folder / "checks" / "mine.py",
+        "    Params = PoliteParams",
+        '    Params = PoliteParams\n    needs = ("artifact", "tuned_answers")',
+    )
+    project.edit("[data.tone]", "[data.tone]\nsplit = { eval = 0 }")
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    (problem,) = [item for item in caught.value.problems if item.key == "checks.polite"]
+    assert "nothing is held out" in problem.message
+
+
 def test_editors_do_not_flag_it(project: Project) -> None:
     schema = Draft7Validator(build_schema())
     project.edit("[checks.polite]", "[targets.cpu.passes.scale]\nby = 7\n[checks.polite]")

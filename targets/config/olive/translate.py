@@ -129,7 +129,7 @@ class _Flow:
         name = str(node.raw) if node is not None else self._file.stem
         name = safe_name(name) or "olive"
         if number:
-            name = f"{name}-{number}"
+            name = f"{name[:60]}-{number}"
         self._draft.set(("name",), name[:64], node)
         if workflow is not None and output is not None:
             output.no_effect("workflow_id names the build")
