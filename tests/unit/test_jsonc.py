@@ -70,6 +70,7 @@ def test_lines_are_those_of_the_file_with_its_comments() -> None:
     assert places.line(("nowhere",)) is None
 
 
+@pytest.mark.timeout(30)  # what it guards against takes hours
 def test_a_comma_before_a_thousand_comments_costs_no_more_than_others() -> None:
     comments = "// one\n/* two */\n" * 20_000
     assert parse(f'{{"a": [1, {comments} 2, {comments}]}}') == {"a": [1, 2]}

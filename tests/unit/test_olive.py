@@ -157,6 +157,7 @@ def test_a_secret_is_not_in_the_message_that_refuses_it() -> None:
     raw["passes"]["builder"].setdefault("config", {})["extra_options"] = {"hf_token": "hf_three"}
     found = translated(raw)
     said = str([(item.reason, item.suggestion) for item in found.ledger.refusals])
+    assert any("no config keeps secrets" in item.reason for item in found.ledger.refusals)
     shown = str(found.ledger.entries)
     for secret in ("hf_one", "hf_two", "hf_three"):
         assert secret not in said

@@ -81,7 +81,7 @@ class Node:
 
     def _refuse_type(self, wanted: str) -> None:
         if not self.refuse_placeholder():
-            self.refuse(f"must be {wanted}, not {json.dumps(self.raw)}")
+            self.refuse(f"must be {wanted}, not {json.dumps(masked(self.path, self.raw))}")
 
     @property
     def name(self) -> str:
