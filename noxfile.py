@@ -120,6 +120,12 @@ def tests_cuda(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the artifacts of all targets side by side; --compare shows what moved."""
+    command(session, "bench", lock_file="requirements-bench.lock")
+
+
+@nox.session
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")
@@ -139,9 +145,14 @@ def types(session: nox.Session) -> None:
     session.run(python_with(session, "requirements-dev.lock"), "-m", "mypy", *session.posargs)
 
 
-def command(session: nox.Session, *arguments: str, module: str = "targets") -> None:
+def command(
+    session: nox.Session,
+    *arguments: str,
+    module: str = "targets",
+    lock_file: str = "requirements.lock",
+) -> None:
     """Run `python -m MODULE` from where nox was called, and end with its exit code."""
-    python = python_with(session, "requirements.lock")
+    python = python_with(session, lock_file)
     if Path.cwd() != Path(session.invoked_from):
         session.chdir(session.invoked_from)
     try:

@@ -3,6 +3,7 @@
 ::
 
     requirements.lock       what ``python -m targets`` imports
+    requirements-bench.lock that, and what the bench command draws and compares with
     requirements-dev.lock   that, and what tests, lint and types need
     requirements-nox.lock   nox alone, for the ``./nox`` launcher
 """
@@ -42,9 +43,16 @@ class HostLock:
     """A lock whose versions this one must share."""
 
 
+_BENCH = ("--extra", "bench")
+
 HOST_LOCKS = (
     HostLock("requirements.lock", ("pyproject.toml",)),
-    HostLock("requirements-dev.lock", ("pyproject.toml", "--group", "dev"), "requirements.lock"),
+    HostLock("requirements-bench.lock", ("pyproject.toml", *_BENCH), "requirements.lock"),
+    HostLock(
+        "requirements-dev.lock",
+        ("pyproject.toml", *_BENCH, "--group", "dev"),
+        "requirements-bench.lock",
+    ),
     HostLock("requirements-nox.lock", ("--group", "nox"), "requirements-dev.lock"),
 )
 """In the order in which they must be made."""
