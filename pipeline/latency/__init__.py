@@ -1,0 +1,1 @@
+"""How fast an artifact answers: fresh, pinned processes, in rounds, until the verdict is sure."""
