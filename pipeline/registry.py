@@ -21,7 +21,7 @@ from pipeline.passes.base import BasePass
 from pipeline.scripts.steps import importable, load_own, own_type
 from pipeline.suggest import did_you_mean
 
-_SHARED = {"base", "goals"}
+_SHARED = {"amounts", "base", "goals"}
 """Modules beside the passes and checks that are none themselves."""
 
 

@@ -28,7 +28,7 @@ class Reference:
         """Write the rows into ``folder``, uncompressed: the same rows give the same bytes."""
         import numpy as np
 
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for number, row in enumerate(self.rows):
             arrays[f"ids_{number}"] = np.asarray(row.ids, dtype=np.int32)
             arrays[f"logits_{number}"] = np.asarray(row.logits, dtype=np.float32)

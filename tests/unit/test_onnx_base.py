@@ -43,7 +43,7 @@ def steps(plan: BuildPlan) -> set[str]:
 
 def test_it_is_checked_as_it_is(project: Project, cache: Cache) -> None:
     plan = make_planner(project, cache).plan()
-    checks = {"graph", "provider", "generation", "latency", "quality", "size"}
+    checks = {"graph", "provider", "generation", "latency", "memory", "quality", "size"}
     assert steps(plan) == {"import_onnx", *checks}
     assert (plan.artifact, plan.artifact_kind) == ("import_onnx", "onnx")
     for name in checks:

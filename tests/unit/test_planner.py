@@ -87,6 +87,7 @@ def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cach
         "generation",
         "quality",
         "latency",
+        "memory",
         "numerics",
         "provider",
         "reference",
@@ -191,7 +192,7 @@ def test_checks_run_again_where_the_device_is(project: Project, cache: Cache) ->
     build(project, cache)
     plan = make_planner(project, cache, absence="there is no such device here").plan()
     assert set(to_run(plan)) == {
-        *("generation", "graph", "latency", "numerics", "provider", "quality"),
+        *("generation", "graph", "latency", "memory", "numerics", "provider", "quality"),
     }
     assert plan["latency"].step.absent_device == "there is no such device here"
 
