@@ -25,7 +25,7 @@ class MergingParams(Frozen):
     """Most relative error of the merged model's logits against those of base and adapter, in the L2
     norm. Default: a tenth of the change that the adapter makes, or what rounding to the merged
     weights' number format may cause (bf16 0.03, fp16 0.005, fp32 0.001), whichever is more."""
-    share_tolerance: float = Field(default=0.5, gt=0)
+    share_tolerance: float = Field(default=0.25, gt=0)
     """How far from 1 the share of the adapter's change may be that is in the merged model: it is 0
     where nothing was merged, and about 2 where it was merged twice."""
 
