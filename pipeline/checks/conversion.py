@@ -67,11 +67,11 @@ class Check(BaseCheck[ConversionParams]):
     def run(self, inputs: Inputs, params: ConversionParams) -> Outcome:
         """Compare; a graph that cannot be read fails."""
         from pipeline.onnx.agreement import GenAiConfig
-        from pipeline.onnx.closeness import by_length
+        from pipeline.onnx.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
         from pipeline.onnx.reference import Reference
-        from pipeline.onnx.verdicts import flawless
+        from pipeline.onnx.verdicts import flawless, unusable
 
         folder = inputs["artifact"]
         try:
@@ -80,20 +80,29 @@ class Check(BaseCheck[ConversionParams]):
             return Outcome((flawless("graph_readable", [str(error)], ""),))
         reference = Reference.load(inputs["reference"])
         bits = min((layer.bits for layer in linear_layers(model)), default=32)
-        found, note, compared_bits = _logits(inputs, reference, bits)
-        usual, long = by_length(found, reference.rows)
-        limits = _BY_BITS.get(compared_bits, _BY_BITS[4])
-        verdicts = (
-            *_judged(params, limits, usual, note),
-            *_judged_long(params, limits, long, note),
-            _rotary(model, reference, params),
-        )
-        figures: dict[str, JsonValue] = {"of": note}
-        if usual is not None:
-            figures["usual"] = usual.figures()
-        if long is not None:
-            figures["long"] = long.figures()
-        return Outcome(verdicts, {"conversion": figures})
+        try:
+            verdicts, figures = _predictions(inputs, params, reference, bits)
+        except (ArtifactError, BeyondCpuError) as error:
+            verdicts, figures = (unusable("logits_error", error),), {}
+        table = _rotary(model, reference, params)
+        return Outcome((*verdicts, table), {"conversion": figures})
+
+
+def _predictions(
+    inputs: Inputs, params: ConversionParams, reference: Any, bits: int
+) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
+    from pipeline.onnx.closeness import by_length
+
+    found, note, compared_bits = _logits(inputs, reference, bits)
+    usual, long = by_length(found, reference.rows)
+    limits = _BY_BITS.get(compared_bits, _BY_BITS[4])
+    figures: dict[str, JsonValue] = {"of": note}
+    if usual is not None:
+        figures["usual"] = usual.figures()
+    if long is not None:
+        figures["long"] = long.figures()
+    usual_verdicts = _judged(params, limits, usual, note)
+    return (*usual_verdicts, *_judged_long(params, limits, long, note)), figures
 
 
 def _logits(inputs: Inputs, reference: Any, bits: int) -> tuple[list[Any], str, int]:

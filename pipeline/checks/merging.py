@@ -10,7 +10,6 @@ from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
 from pipeline.model import Frozen
-from pipeline.passes.adapted_reference import BASE_DIR
 from pipeline.passes.base import Inputs
 from pipeline.plan import Kind
 
@@ -65,7 +64,7 @@ class Check(BaseCheck[MergingParams]):
 
     def run(self, inputs: Inputs, params: MergingParams) -> Outcome:
         """Compare. An adapter that changes nothing leaves open whether it was merged."""
-        from pipeline.onnx.reference import Reference
+        from pipeline.onnx.reference import BASE_DIR, Reference
         from pipeline.onnx.verdicts import held, unverified
 
         adapted = Reference.load(inputs["adapted_reference"]).rows

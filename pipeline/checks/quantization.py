@@ -83,7 +83,7 @@ class Check(BaseCheck[QuantizationParams]):
         from pipeline.onnx.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
-        from pipeline.onnx.verdicts import flawless, unverified
+        from pipeline.onnx.verdicts import flawless, unusable
 
         folder = inputs["artifact"]
         try:
@@ -94,10 +94,8 @@ class Check(BaseCheck[QuantizationParams]):
         weights, layers = _matrices(inputs, params, model)
         try:
             predictions, figures = _predictions(inputs, params, bits)
-        except BeyondCpuError as error:
-            predictions, figures = (unverified("mean_kl", str(error)),), {}
-        except ArtifactError as error:
-            predictions, figures = (flawless("mean_kl", [str(error)], ""),), {}
+        except (ArtifactError, BeyondCpuError) as error:
+            predictions, figures = (unusable("mean_kl", error),), {}
         return Outcome((*predictions, *weights), {"quantization": {**figures, "layers": layers}})
 
 

@@ -10,6 +10,9 @@ from pipeline.onnx.rotary import RotaryTable
 
 FILE = "logits.npz"
 
+BASE_DIR = "base"
+"""Folder, beside the logits of base and adapter together, for those of the base alone."""
+
 LONG = 2048
 """Tokens past which a text is a long one. Artifacts were seen to print garbage past that many."""
 

@@ -12,9 +12,6 @@ from pipeline.passes.base import BasePass, Inputs
 from pipeline.plan import Kind
 from pipeline.training.params import MergeParams
 
-BASE_DIR = "base"
-"""Folder in the output for the logits of the base alone; the adapted model's lie beside it."""
-
 
 class AdaptedReferenceParams(MergeParams):
     """Into what the adapter was merged, and how much is kept."""
@@ -37,8 +34,9 @@ class Pass(BasePass[AdaptedReferenceParams]):
     def run(
         self, inputs: Inputs, params: AdaptedReferenceParams, out_dir: Path
     ) -> dict[str, JsonValue]:
-        """Write two :class:`pipeline.onnx.reference.Reference`; return how much they hold."""
-        from pipeline.onnx.reference import Reference
+        """Write a :class:`pipeline.onnx.reference.Reference` of both together and, in a folder of
+        it, one of the base alone; return how much they hold."""
+        from pipeline.onnx.reference import BASE_DIR, Reference
         from pipeline.training.determinism import prepare
         from pipeline.training.logits import logits_of
         from pipeline.training.merging import adapt, load_base
