@@ -96,7 +96,7 @@ class Check(BaseCheck[QuantizationParams]):
             predictions, figures = _predictions(inputs, params, bits)
         except (ArtifactError, BeyondCpuError) as error:
             predictions, figures = (unusable("mean_kl", error),), {}
-        return Outcome((*predictions, *weights), {"quantization": {**figures, "layers": layers}})
+        return Outcome((*predictions, *weights), {"figures": {**figures, "layers": layers}})
 
 
 def _predictions(
