@@ -85,7 +85,7 @@ class Check(BaseCheck[ConversionParams]):
         except (ArtifactError, BeyondCpuError) as error:
             verdicts, figures = (unusable("logits_error", error),), {}
         table = _rotary(model, reference, params)
-        return Outcome((*verdicts, table), {"conversion": figures})
+        return Outcome((*verdicts, table), {"figures": figures})
 
 
 def _predictions(

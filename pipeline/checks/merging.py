@@ -48,7 +48,7 @@ class Change:
         """Return what it looks like, in words."""
         if self.from_base < self.error:
             return "the merged model is the base: the adapter was not merged"
-        if self.share > 1.5:
+        if self.share > 1.25:  # a model that is sure already moves by less than twice as much
             return f"the adapter's change is in it {self.share:.1f} times: merged twice?"
         return f"the adapter's change is in it {self.share:.2f} times"
 
@@ -91,7 +91,7 @@ class Check(BaseCheck[MergingParams]):
             "from_base": found.from_base,
             "share": None if found.share != found.share else found.share,
         }
-        return Outcome(tuple(verdicts), {"merging": figures})
+        return Outcome(tuple(verdicts), {"figures": figures})
 
 
 def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]) -> Change:

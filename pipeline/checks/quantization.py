@@ -27,7 +27,7 @@ class _Limits:
 
 _FLOAT = _Limits(0.01, 0.05, 0.95, 0.01, 0.02)
 _BY_BITS: Mapping[int, _Limits] = {
-    4: _Limits(0.5, 5.0, 0.6, 0.05, 0.35),
+    4: _Limits(0.5, 5.0, 0.5, 0.05, 0.35),
     8: _Limits(0.05, 0.5, 0.9, 0.01, 0.05),
     16: _FLOAT,
     32: _FLOAT,
@@ -44,8 +44,8 @@ class QuantizationParams(Frozen):
     max_p99_kl: float | None = Field(default=None, gt=0)
     """The same of its 99th percentile. Default: 5 for int4, 0.5 for int8."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
-    """Least share of positions with the float model's first choice. Default: 0.6 for int4, 0.9 for
-    int8."""
+    """Least share of positions with the float model's first choice. Default: 0.5 for int4, 0.9 for
+    int8: a model that is nearly undecided changes its mind at little."""
     max_scale_error: float | None = Field(default=None, gt=0)
     """By how much a matrix may be scaled against the checkpoint's. Default: 0.05 for int4, 0.01 for
     wider ones."""
@@ -96,7 +96,7 @@ class Check(BaseCheck[QuantizationParams]):
             predictions, figures = _predictions(inputs, params, bits)
         except (ArtifactError, BeyondCpuError) as error:
             predictions, figures = (unusable("mean_kl", error),), {}
-        return Outcome((*predictions, *weights), {"quantization": {**figures, "layers": layers}})
+        return Outcome((*predictions, *weights), {"figures": {**figures, "layers": layers}})
 
 
 def _predictions(

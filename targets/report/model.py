@@ -86,7 +86,8 @@ class Report(Frozen):
     quality: dict[str, JsonValue] = Field(default_factory=dict)
     """``metric``, ``samples`` and its value for ``base``, ``tuned`` and ``artifact``."""
     figures: dict[str, JsonValue] = Field(default_factory=dict)
-    """What other checks measured, per check: the size, and what scripts returned."""
+    """What other checks measured, per check: the size, how close logits and matrices are, and what
+    scripts returned."""
     files: tuple[FileDigest, ...]
     """The files of ``model/``."""
     notes: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from tests.integration.test_build import report_of
 
 CONFIG = """\
 name = "small"
-seed = {seed}
+seed = 2
 
 [model]
 source = "checkpoint"
@@ -38,7 +38,6 @@ max_steps = 20
 [passes.join]
 type = "planted.py:Join"
 times = {times}
-dtype = "{dtype}"
 
 [passes.model_builder]
 {builder}
@@ -70,13 +69,11 @@ class Faulty:
     folder: Path
     dist: Path
 
-    def build(
-        self, fault: str = "", times: int = 1, builder: str = "", dtype: str = "fp32", seed: int = 2
-    ) -> Ran:
+    def build(self, fault: str = "", times: int = 1, builder: str = "", checks: str = "") -> Ran:
         """Build with a fault, or with the adapter merged so many times."""
         config = self.folder / "small.toml"
-        values = {"fault": fault, "times": times, "builder": builder, "dtype": dtype, "seed": seed}
-        config.write_text(CONFIG.format(**values))
+        text = CONFIG.format(fault=fault, times=times, builder=builder)
+        config.write_text(text + checks)
         arguments = ("--config", str(config), "--dist", str(self.dist))
         return self.quern("build", *arguments, "--runtime", "venv")
 
@@ -129,3 +126,37 @@ def test_an_adapter_merged_otherwise_than_once_fails_the_build(faulty: Faulty, t
     assert ran.code == 3, ran.stdout + ran.stderr
     assert {"merge_error", "merge_share"} <= faulty.failed.keys()
     assert MERGES[times] in faulty.failed["merge_error"]
+
+
+def test_a_model_too_large_to_export_is_held_against_pytorch(faulty: Faulty) -> None:
+    ran = faulty.build(checks="\n[checks.quantization]\nmax_export = 0\n")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    for name in ("logits_error", "mean_kl"):
+        assert "more than max_export of 0.0 GB" in faulty.verdicts[name]["detail"]
+    assert "together" in faulty.verdicts["logits_error"]["detail"]
+    assert "merged model" in faulty.verdicts["accuracy_loss"]["detail"]
+
+
+def test_answers_of_another_form_fail_the_build(faulty: Faulty) -> None:
+    form = "required_keys = ['tone']\nanswer_pattern = 'joy|fear|sadness'\n"
+    ran = faulty.build(checks=f"\n[checks.quality]\n{form}")
+    assert ran.code == 3, ran.stdout + ran.stderr
+    assert faulty.failed.keys() == {"valid_json"}
+    assert faulty.verdicts["pattern_matches"]["value"] == 1
+
+
+def test_the_report_tells_how_the_artifact_compares(faulty: Faulty) -> None:
+    assert faulty.build().code == 0
+    report = report_of(faulty.dist)
+    quality = report["quality"]
+    assert quality["against"] == "float export"
+    assert quality["paired"].keys() == {"won", "lost", "p_value", "low", "high"}
+    assert quality["length_ratio"] == 1
+    for name in ("base", "tuned", "artifact"):
+        details = quality["details"][name]
+        assert details["confusion"].keys() == {"joy", "fear", "sadness"}
+        assert {"value", "low", "high", "macro_f1", "perplexity", "valid"} <= details.keys()
+    layers = report["figures"]["quantization"]["layers"]
+    assert len(layers) == 15
+    assert layers["layer 1 v_proj"]["bits"] == 4
+    assert report["figures"]["merging"]["share"] == pytest.approx(1, abs=0.01)

@@ -139,6 +139,20 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
             "checks.quality.goals",
             "did you mean 'macro_f1'?",
         ),
+        (
+            "[passes.merge]",
+            "[checks.numerics]\nmax_logits_error = 0.3\n[passes.merge]",
+            16,
+            "checks.numerics",
+            "conversion and quantization took its place",
+        ),
+        (
+            "[passes.merge]",
+            '[checks.quality]\nanswer_pattern = "("\n[passes.merge]',
+            17,
+            "checks.quality.answer_pattern",
+            "this is no regular expression",
+        ),
         ('text = "story.txt"', 'text = "tale.txt"', 4, "model.pretrain.text", "there is no"),
     ],
 )
