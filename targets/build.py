@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
@@ -48,10 +48,11 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A finished build: its report and where it lies."""
+    """A finished build: its report, where it lies, and what each step left, by its name."""
 
     report: Report
     folder: Path
+    results: Mapping[str, StepResult] = field(default_factory=dict)
 
 
 class Builder:
@@ -183,9 +184,8 @@ class Builder:
 
         planned = plan[plan.artifact]
         artifact = planned.cached or _output(plan, plan.artifact, work)
-        return BuildOutcome(
-            report, write_dist(dist, report, artifact, self._cache.digests, complete)
-        )
+        folder = write_dist(dist, report, artifact, self._cache.digests, complete)
+        return BuildOutcome(report, folder, results)
 
     def _with_checked(self, report: Report, brought: Path) -> Report:
         """Return ``report`` with what was found on another machine, if it is of these bytes."""
