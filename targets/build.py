@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
@@ -48,11 +48,12 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A finished build: its report, where it lies, and what each step left, by its name."""
+    """A finished build: its report and where it lies, its plan and what each step of it left."""
 
     report: Report
     folder: Path
-    results: Mapping[str, StepResult] = field(default_factory=dict)
+    plan: BuildPlan
+    results: Mapping[str, StepResult]
 
 
 class Builder:
@@ -185,7 +186,7 @@ class Builder:
         planned = plan[plan.artifact]
         artifact = planned.cached or _output(plan, plan.artifact, work)
         folder = write_dist(dist, report, artifact, self._cache.digests, complete)
-        return BuildOutcome(report, folder, results)
+        return BuildOutcome(report, folder, plan, results)
 
     def _with_checked(self, report: Report, brought: Path) -> Report:
         """Return ``report`` with what was found on another machine, if it is of these bytes."""
