@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -116,11 +117,20 @@ def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unveri
         device=where.device,
         system=where.system,
         runtime=where.runtime,
-        at=where.at,
+        at=_time(where.at),
     )
     if found is None:
         return None, Unverified(what=f"latency, {where.system}", why=OLDER_SHAPE)
     return found, None
+
+
+def _time(text: str) -> datetime | None:
+    """Return the time that a ``checked.json`` says; ``None`` for what is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
 
 
 def _memory(figures: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -29,8 +29,9 @@ from targets.bench.model import (
 from targets.bench.statistics import as_range
 from targets.checked.result import other_bytes
 
-COMPARED = ("first_token_ms", "token_ms")
-"""The figures that are judged. All others are made of them, and would only be counted twice."""
+COMPARED = {"first_token_ms": "first token", "token_ms": "each token"}
+"""The figures that are judged, in words. All others are made of them, and would only be counted
+twice."""
 
 LOAD_MAY_DIFFER = (
     "compared from what both benches recorded: the machine's load then and now may differ"
@@ -91,7 +92,8 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
         whats[target.target] = here.baseline_of
         drafts += _in_turn(target.target, here.artifact, here.baseline, smallest)
         size = sum(file.bytes for file in here.baseline_of.files)
-        drafts.append(_size(target.target, size, target.bytes))
+        if size:
+            drafts.append(_size(target.target, size, target.bytes))
     if not whats:
         return None
     movements = _judged(drafts)
@@ -101,7 +103,7 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
         old_machine=None,
         smallest_ratio=smallest,
         targets=tuple(
-            _overall(new[target], movements, what.files, f"in {what.where}")
+            _overall(new[target], movements, what.files, what.where)
             for target, what in whats.items()
         ),
         movements=movements,
@@ -127,13 +129,18 @@ def _latency(
     then: TargetBench, now: TargetBench, old: Bench, new: Bench, smallest: float
 ) -> Iterator[_Draft]:
     here = now.here
-    if here is not None and here.baseline is not None:
+    if here is not None and here.baseline is not None and _is_of(here.baseline_of, then):
         yield from _in_turn(now.target, here.artifact, here.baseline, smallest)
         return
     if then.measured is None or now.measured is None:
         return
     same = _machine_of(then.measured, old) == _machine_of(now.measured, new)
     yield from _recorded(now.target, then.measured, now.measured, smallest, same)
+
+
+def _is_of(baseline: Old | None, then: TargetBench) -> bool:
+    """Return whether a baseline is the very artifact of the earlier bench."""
+    return baseline is not None and not other_bytes(baseline.files, then.artifact.files)
 
 
 def _in_turn(target: str, ours: Measured, theirs: Measured, smallest: float) -> Iterator[_Draft]:
@@ -189,7 +196,7 @@ def _time(
         {
             "target": target,
             "kind": "latency",
-            "what": f"{name}, {prompt_words(prompt)}",
+            "what": f"{COMPARED[name]}, {prompt_words(prompt)}",
             "unit": FIGURES[name].unit,
             "old": _geometric(old),
             "new": _geometric(new),

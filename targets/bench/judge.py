@@ -141,32 +141,30 @@ def judge_time(change: Range, p_value: float, adjusted: float, smallest: float) 
     beyond = not 1 / (1 + smallest) <= change.value <= 1 + smallest
     if real and beyond:
         word: Word = "slower" if change.value > 1 else "faster"
-        return Judgement(word, f"real: {_reach(low, high)} at 95 %")
+        return Judgement(word, "real")
     if 1 / (1 + smallest) <= low and high <= 1 + smallest:
-        return Judgement("equal", f"within ±{_percent(smallest)}: {_reach(low, high)}")
+        return Judgement("equal", f"within ±{_percent(smallest)}")
     if real:
         return Judgement("equal", f"real, and less than {_percent(smallest)} as measured")
     if p_value <= ALPHA:
-        why = f"{_reach(low, high)}, which may be chance among so many comparisons"
-        return Judgement("unsure", why)
+        return Judgement("unsure", "may be chance among so many comparisons")
     if low >= 1 / (1 + WIDEST_RATIO) and high <= 1 + WIDEST_RATIO:
-        return Judgement("equal", f"no real change found: {_reach(low, high)}")
-    return Judgement("unsure", f"too noisy to tell: {_reach(low, high)}")
+        return Judgement("equal", "no real change found")
+    return Judgement("unsure", "too noisy to tell")
 
 
 def judge_share(change: Range, real: bool) -> Judgement:
     """Judge ``new - old`` of a share that had better be high; ``real`` says whether it differs."""
     assert change.low is not None and change.high is not None  # noqa: S101 - shares have ends
-    reach = f"{_points(change.low)} to {_points(change.high)} at 95 %"
     if real and abs(change.value) >= SMALLEST_SHARE:
-        return Judgement("better" if change.value > 0 else "worse", f"real: {reach}")
+        return Judgement("better" if change.value > 0 else "worse", "real")
     if change.low >= -SMALLEST_SHARE and change.high <= SMALLEST_SHARE:
-        return Judgement("equal", f"within ±{_points(SMALLEST_SHARE, sign='')}: {reach}")
+        return Judgement("equal", f"within ±{_points(SMALLEST_SHARE)}")
     if real:
-        return Judgement("equal", f"real, and less than {_points(SMALLEST_SHARE, sign='')}")
+        return Judgement("equal", f"real, and less than {_points(SMALLEST_SHARE)}")
     if change.low >= -WIDEST_SHARE and change.high <= WIDEST_SHARE:
-        return Judgement("equal", f"no real change found: {reach}")
-    return Judgement("unsure", f"too few samples to tell: {reach}")
+        return Judgement("equal", "no real change found")
+    return Judgement("unsure", "too few samples to tell")
 
 
 def judge_size(old: int, new: int) -> Judgement:
@@ -187,13 +185,9 @@ def judge_memory(old: int, new: int) -> Judgement:
     return Judgement("more" if new > old else "less", f"beyond the noise of {noise}")
 
 
-def _reach(low: float, high: float) -> str:
-    return f"{100 * (low - 1):+.1f} % to {100 * (high - 1):+.1f} %"
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def _points(share: float, sign: str = "+") -> str:
-    return f"{100 * share:{sign}.1f} points"
+def _points(share: float) -> str:
+    return f"{100 * share:g} points"

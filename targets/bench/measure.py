@@ -115,8 +115,9 @@ def measure(
         device=place.device.description,
         system="",
         runtime=record.runtime,
-        at=_now(),
-        baseline_of=None if baseline is None else baseline.what,
+        at=datetime.now(timezone.utc).replace(microsecond=0),
+        # Without one of the user's, the config may name one.
+        baseline_of=Old(where="the baseline of the config") if baseline is None else baseline.what,
     )
     if measurement is None:
         return Timed(unverified=Unverified(what="latency, here", why=OLDER_SHAPE))
@@ -153,7 +154,7 @@ def read_measurement(
     device: str,
     system: str,
     runtime: str,
-    at: str,
+    at: datetime | None,
     baseline_of: Old | None = None,
 ) -> Measurement | None:
     """Return what the evidence of a ``latency`` check holds; ``None`` for that of an older Quern,
@@ -186,7 +187,3 @@ def peak_memory(figures: Mapping[str, JsonValue]) -> int | None:
     found = figures.get("memory")
     value = found.get("bytes") if isinstance(found, dict) else None
     return int(value) if isinstance(value, (int, float)) else None
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from pipeline.latency.measured import Measured
 from pipeline.model import Frozen
@@ -80,8 +80,7 @@ class Measurement(Frozen):
     system: str
     device: str
     runtime: str
-    at: str
-    """Time in UTC, ISO 8601."""
+    at: AwareDatetime | None = None
     artifact: Measured
     statistics: dict[str, dict[str, Statistics]] = Field(default_factory=dict)
     """Per kind of prompt and figure."""
@@ -185,7 +184,7 @@ class Movement(Frozen):
     target: str
     kind: Literal["latency", "quality", "size", "memory"]
     what: str
-    """The figure, e.g. ``token_ms, short prompts``."""
+    """The figure, e.g. ``each token, short prompts``."""
     unit: str
     old: float
     new: float
@@ -217,7 +216,7 @@ class Comparison(Frozen):
     """This bench against an earlier one."""
 
     old: str
-    old_at: str
+    old_at: AwareDatetime
     old_machine: Machine | None
     smallest_ratio: float
     """Changes of times below this share are of no interest."""
@@ -236,8 +235,7 @@ class Bench(Frozen):
 
     schema_version: Literal[1] = 1
     build: str
-    at: str
-    """Time in UTC, ISO 8601."""
+    at: AwareDatetime
     config: str
     """The config's file name."""
     machine: Machine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from pipeline.latency.measured import Measured, Round
@@ -24,6 +25,7 @@ from targets.bench.model import (
 from targets.bench.statistics import summarize
 from targets.report.model import InputsReport, ToolchainReport
 
+AT = datetime(2026, 11, 25, 2, tzinfo=timezone.utc)
 LENGTHS = {"short": 29, "128": 128, "512": 512, "1024": 1024, "2112": 2112}
 LABELS = ("joy", "sadness", "fear", "surprise")
 FILES = (
@@ -84,7 +86,7 @@ def measurement(
         system="" if here else "Windows 11, AMD64",
         device="x86_64" if here else "DirectX 12 on Windows 10.0.26100",
         runtime="venv",
-        at="2026-11-25T02:00:00+00:00",
+        at=AT,
         artifact=artifact,
         statistics={name: dict(found) for name, found in summarize(artifact).items()},
         baseline=baseline,
@@ -171,7 +173,7 @@ def target(
 def bench(*targets: TargetBench, **changes: Any) -> Bench:
     return Bench(
         build="tone",
-        at="2026-11-25T02:00:00+00:00",
+        at=AT,
         config="tone.toml",
         machine=Machine(
             cpu="AMD EPYC 7B13",
