@@ -29,6 +29,7 @@ _STRIP = 60
 
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
+    "text.parse_math": False,  # names are text
     "text.color": INK,
     "axes.edgecolor": QUIET,
     "axes.labelcolor": INK,
