@@ -132,6 +132,12 @@ def bench_driver(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_checks(session: nox.Session) -> None:
+    """Measure the checks of one build again and again: a clean one must always pass."""
+    command(session, module="tests.benchmarks.checks")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Lint, and check the formatting."""
     python = python_with(session, "requirements-dev.lock")

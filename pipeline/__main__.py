@@ -11,7 +11,6 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO
 
 from pydantic import ValidationError
 
@@ -21,8 +20,7 @@ from pipeline.plan import Plan
 from pipeline.reporting import EventWriter
 from pipeline.signals import stop_promptly
 from pipeline.store import PARTIAL
-
-_STDOUT, _STDERR = 1, 2
+from pipeline.streams import only_ours_on_stdout
 
 
 def main() -> int:
@@ -41,7 +39,7 @@ def main() -> int:
         print(f"the plan names no '{WORK_ROOT}' root", file=sys.stderr)  # noqa: T201
         return 2
     secrets = take_secrets()
-    with _events_only_on_stdout() as stream:
+    with only_ours_on_stdout() as stream:
         scratch = work / f"scratch{PARTIAL}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -53,17 +51,6 @@ def main() -> int:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return 0 if worked else 1
-
-
-def _events_only_on_stdout() -> IO[str]:
-    """Return a stream to the real standard output; file descriptor 1 becomes standard error.
-
-    Library chatter, from Python or from C++, thus never mixes with the events.
-    """
-    events = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8")
-    sys.stdout.flush()
-    os.dup2(_STDERR, _STDOUT)
-    return events
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pydantic import Field
 from pipeline.data.examples import Example
 from pipeline.fluency import repetition
 from pipeline.model import Frozen
+from pipeline.paired import share_interval
 from pipeline.passes.base import Reporter, StepError
 
 ANSWERS_FILE = "answers.json"
@@ -28,9 +29,6 @@ ANSWERS_FILE = "answers.json"
 
 EXTRA_TOKENS = 8
 """Tokens a greedy answer may be longer than the longest expected one, to see it run on."""
-
-Z95 = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
 
 
 class Reply(NamedTuple):
@@ -88,12 +86,19 @@ class Answer(Frozen):
     """Whether the greedy answer is one of the labels' completions."""
     ended: bool
     """Whether the greedy answer ended by itself, within :attr:`Answers.max_new_tokens`."""
+    length: int = Field(default=0, ge=0)
+    """How many tokens the greedy answer has, its end aside."""
     repetition: float = 0.0
     """How much the greedy answer repeats itself (:func:`pipeline.fluency.repetition`)."""
     logprob: float
     """Total log-probability of the expected completion (with its end token), natural logarithm."""
     tokens: int
     """How many tokens that completion has."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Return whether the greedy answer is the expected one, white space at the ends aside."""
+        return self.greedy.strip() == self.expected.strip()
 
 
 class Answers(Frozen):
@@ -105,6 +110,19 @@ class Answers(Frozen):
     answers: tuple[Answer, ...]
     max_new_tokens: int
     """Tokens that each greedy answer was given."""
+
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """Return which are right: the choice where there are labels, else exactly equal."""
+        if self.choices:
+            return tuple(row.choice == row.label for row in self.answers)
+        return tuple(row.is_exact for row in self.answers)
+
+    @property
+    def mean_length(self) -> float:
+        """Return the mean tokens of the greedy answers, the token that ends one included."""
+        tokens = sum(row.length + row.ended for row in self.answers)
+        return tokens / len(self.answers)
 
     def save(self, folder: Path) -> None:
         """Write :data:`ANSWERS_FILE` into ``folder``."""
@@ -188,6 +206,7 @@ def answer(
                 choice=choice,
                 valid=name is not None,
                 ended=reply.ended,
+                length=len(reply.ids),
                 repetition=repetition(reply.ids),
                 logprob=sum(values),
                 tokens=len(values),
@@ -219,10 +238,10 @@ def score(answers: Answers) -> Scores:
     if not rows:
         raise ValueError("no answers to score")
     tokens = sum(row.tokens for row in rows)
-    exact = sum(row.greedy.strip() == row.expected.strip() for row in rows)
+    exact = sum(row.is_exact for row in rows)
     perplexity = math.exp(min(-sum(row.logprob for row in rows) / max(tokens, 1), 700.0))
     if not answers.choices:
-        low, high = wilson(exact, len(rows))
+        low, high = share_interval(exact, len(rows))
         return Scores(
             metric="exact_match",
             value=exact / len(rows),
@@ -232,8 +251,8 @@ def score(answers: Answers) -> Scores:
             exact=exact / len(rows),
             perplexity=perplexity,
         )
-    right = sum(row.choice == row.label for row in rows)
-    low, high = wilson(right, len(rows))
+    right = sum(answers.right)
+    low, high = share_interval(right, len(rows))
     confusion = _confusion(answers)
     macro = _macro(confusion)
     return Scores(
@@ -252,17 +271,6 @@ def score(answers: Answers) -> Scores:
         majority=max(Counter(row.label for row in rows).values()) / len(rows),
         confusion=confusion,
     )
-
-
-def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
-    """Return the Wilson score interval of a share (Wilson 1927), within 0 and 1."""
-    if trials == 0:
-        return 0.0, 1.0
-    share = successes / trials
-    scale = 1 + z * z / trials
-    middle = (share + z * z / (2 * trials)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def label_of(text: str, example: Example) -> str | None:

@@ -50,7 +50,7 @@ class PeakMemory:
     def bytes(self) -> int:
         """Return the peak so far."""
         children = _largest_child()
-        return _own_peak() + (children if children > self._children else 0)
+        return peak_rss_bytes() + (children if children > self._children else 0)
 
 
 def versions() -> dict[str, str]:
@@ -62,7 +62,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _own_peak() -> int:
+def peak_rss_bytes() -> int:
+    """Return the peak resident set of this process; nought on Windows."""
     with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

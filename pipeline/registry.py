@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -21,16 +21,28 @@ from pipeline.passes.base import BasePass
 from pipeline.scripts.steps import importable, load_own, own_type
 from pipeline.suggest import did_you_mean
 
-_SHARED = {"base", "goals"}
+_SHARED = {"amounts", "base", "goals"}
 """Modules beside the passes and checks that are none themselves."""
+
+_REPLACED = {
+    ("check", "numerics"): "conversion and quantization took its place: max_logits_error is a key "
+    "of [checks.conversion], and [checks.quantization] limits what quantizing costs",
+}
+"""What became of former passes and checks, by kind and name."""
 
 
 class UnknownStepError(LookupError):
     """No pass or check of that name exists; the message names the nearest one."""
 
     def __init__(self, kind: Literal["pass", "check"], name: str, known: tuple[str, ...]) -> None:
-        self.suggestion = did_you_mean(name, known)
+        self.suggestion = instead_of(kind, name, known)
         super().__init__(f"there is no {kind} '{name}'; {self.suggestion}")
+
+
+def instead_of(kind: Literal["pass", "check"], name: str, known: Iterable[str]) -> str:
+    """Return what to use in place of a ``name`` that does not exist: what replaced it, or the
+    nearest one of those ``known``."""
+    return _REPLACED.get((kind, name)) or did_you_mean(name, known)
 
 
 def pass_types() -> tuple[str, ...]:

@@ -89,6 +89,8 @@ class Figure:
     """Field of :class:`Timings`."""
     per_second: bool = False
     """Whether it is a rate, 1,000 divided by the time. Its smallest belongs to the longest time."""
+    per_prompt_token: bool = False
+    """Whether the time is that of one token of the prompt."""
 
     @property
     def unit(self) -> str:
@@ -98,6 +100,9 @@ class Figure:
     def samples(self, timings: Timings) -> tuple[float, ...]:
         """Return the times it is made of."""
         found: tuple[float, ...] = getattr(timings, self.series)
+        if self.per_prompt_token:
+            pairs = zip(found, timings.prompt_tokens, strict=True)
+            return tuple(time / tokens for time, tokens in pairs)
         return found
 
     def of_time(self, milliseconds: float) -> float:
@@ -118,6 +123,9 @@ FIGURES: Mapping[str, Figure] = {
         Figure("total_ms", "total_ms"),
         Figure("prompts_per_second", "first_token_ms", per_second=True),
         Figure("tokens_per_second", "token_ms", per_second=True),
+        Figure(
+            "prompt_tokens_per_second", "first_token_ms", per_second=True, per_prompt_token=True
+        ),
     )
 }
 
@@ -171,6 +179,14 @@ def made_up(tokenizer: Any, length: int) -> list[int]:
     return [ordinary[(length + place * _STRIDE) % len(ordinary)] for place in range(length)]
 
 
+def timed(tokens: Iterator[int]) -> list[float]:
+    """Return how long each token of ``tokens`` took to come, in milliseconds."""
+    times = [time.perf_counter()]
+    for _ in tokens:
+        times.append(time.perf_counter())  # noqa: PERF401 - a comprehension would time itself
+    return [1000 * (end - start) for start, end in itertools.pairwise(times)]
+
+
 def measure(
     stream: Callable[[Sequence[int], int], Iterator[int]],
     prompts: Sequence[Sequence[int]],
@@ -191,12 +207,9 @@ def measure(
     deadline = time.monotonic() + max_seconds
     for turn in range(-workload.warmup, samples):
         prompt = prompts[turn % len(prompts)]
-        times = [time.perf_counter()]
-        for _ in stream(prompt, workload.max_new_tokens):
-            times.append(time.perf_counter())  # noqa: PERF401 - a comprehension would time itself
+        spans = timed(stream(prompt, workload.max_new_tokens))
         if turn < 0:
             continue
-        spans = [1000 * (end - start) for start, end in itertools.pairwise(times)]
         lengths.append(len(prompt))
         first.append(spans[0])
         rest.extend(spans[1:])

@@ -24,6 +24,8 @@ class Precision(Frozen):
 
     default: str
     allowed: tuple[str, ...]
+    float_export: str
+    """That of the export which quantized artifacts are held against."""
 
 
 class PlatformRules(Frozen):

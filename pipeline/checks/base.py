@@ -19,10 +19,22 @@ from pipeline.result import Verdict
 
 P = TypeVar("P", bound=Frozen)
 
-Role = Literal["artifact", "model", "base_answers", "tuned_answers", "reference", "base_timing"]
+Role = Literal[
+    "artifact",
+    "model",
+    "base_answers",
+    "tuned_answers",
+    "reference",
+    "float_reference",
+    "merged_reference",
+    "adapted_reference",
+    "base_timing",
+]
 """What a check can read: the artifact, the checkpoint it was made from (an adapter: trained on),
 the ``evaluate`` pass's output for the base and for the merged model, the ``reference`` pass's for
-the merged model, and the ``time_base`` pass's for the base."""
+the checkpoint that the artifact was made from, the ``float_reference`` pass's, the ``reference``
+pass's for what the merge made, the ``adapted_reference`` pass's, and the ``time_base`` pass's for
+the base."""
 
 
 USABLE = "usable"
@@ -71,6 +83,11 @@ class BaseCheck(ABC, Generic[P]):
     @classmethod
     def timing_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003
         """Return the parameters of the ``time_base`` pass behind ``base_timing``."""
+        return {}
+
+    @classmethod
+    def export_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003
+        """Return parameters of the ``float_reference`` pass that this check decides."""
         return {}
 
     def judge(self, inputs: Inputs, params: P) -> Outcome:

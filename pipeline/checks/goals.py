@@ -1,10 +1,10 @@
-"""Goals of a figure: an absolute limit, or one relative to the base model's figure."""
+"""Goals of a figure: an absolute limit, or one relative to the base model or to a baseline."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Iterable
+from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -34,6 +34,9 @@ class Goal(Frozen):
     """Which statistic of it, where it is measured many times."""
     at_most: float | None = None
     at_least: float | None = None
+    against: Literal["base_model", "baseline"] = "base_model"
+    """What the relative limits below compare with: the base model in PyTorch, or the check's
+    ``baseline``, another artifact, where the check has one."""
     min_improvement: float | None = Field(default=None, ge=0)
     """Better than the base model's figure by at least so much, in the figure's own unit."""
     min_improvement_percent: float | None = Field(default=None, ge=0)
@@ -42,6 +45,16 @@ class Goal(Frozen):
     """Worse than the base model's figure by at most so much, in the figure's own unit."""
     max_degradation_percent: float | None = Field(default=None, ge=0)
     """The same in percent of the base model's figure."""
+
+    @property
+    def of_base(self) -> bool:
+        """Return whether the base model's figure is needed."""
+        return self.is_relative and self.against == "base_model"
+
+    @property
+    def of_baseline(self) -> bool:
+        """Return whether the baseline's figure is needed."""
+        return self.is_relative and self.against == "baseline"
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -54,12 +67,17 @@ class Goal(Frozen):
     @property
     def name(self) -> str:
         """Return what the verdict on it is called."""
-        parts = (self.metric, self.statistic, "vs_base" if self.is_relative else None)
-        return "_".join(part for part in parts if part is not None)
+        return "_".join(filter(None, (self.metric, self.statistic, self._versus)))
+
+    @property
+    def _versus(self) -> str:
+        if not self.is_relative:
+            return ""
+        return "vs_base" if self.against == "base_model" else "vs_baseline"
 
     @property
     def is_relative(self) -> bool:
-        """Return whether the base model's figure is needed."""
+        """Return whether another model's figure is needed."""
         return self.at_most is None and self.at_least is None
 
     def limit(
@@ -87,13 +105,20 @@ class Goal(Frozen):
         return relation, base - better * abs(base) * self.max_degradation_percent / 100
 
 
+G = TypeVar("G", bound=Goal)
+
+
 def known_goals(
-    goals: tuple[Goal, ...], metrics: Collection[str], statistics: bool = False
-) -> tuple[Goal, ...]:
+    goals: tuple[G, ...],
+    metrics: Collection[str],
+    statistics: bool = False,
+    baseline: bool = False,
+) -> tuple[G, ...]:
     """Return ``goals``, each of a known figure and no two of the same.
 
     Raises ``ValueError`` saying what is wrong, for a check's parameters to raise. ``statistics``
-    says whether the figures are measured many times.
+    says whether the figures are measured many times, ``baseline`` whether the check can compare
+    with another artifact.
     """
     for goal in goals:
         if goal.metric not in metrics:
@@ -101,10 +126,19 @@ def known_goals(
             raise ValueError(f"this check measures no '{goal.metric}'; {nearest}")
         if goal.statistic is not None and not statistics:
             raise ValueError(f"{goal.metric} is one figure; remove statistic")
+        if goal.against == "baseline" and not baseline:
+            raise ValueError("this check has no baseline; compare with the base model")
     return distinct_goals(goals)
 
 
-def distinct_goals(goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+def require_baseline(goals: Iterable[Goal], baseline: str | None) -> None:
+    """Raise ``ValueError`` where a goal compares with a baseline that is not given."""
+    named = [goal.metric for goal in goals if goal.of_baseline]
+    if named and baseline is None:
+        raise ValueError(f"the goal of {named[0]} compares with a baseline; give baseline")
+
+
+def distinct_goals(goals: tuple[G, ...]) -> tuple[G, ...]:
     """Return ``goals``, no two of the same figure. Raises ``ValueError``."""
     names = Counter(goal.name for goal in goals)
     twice = [name for name, count in names.items() if count > 1]
@@ -123,10 +157,12 @@ def judged(
     unit: str = "share",
     detail: str = "",
 ) -> Verdict:
-    """Return the verdict on a figure; ``base`` is the base model's, for relative goals."""
+    """Return the verdict on a figure; ``base`` is that of the base model or of the baseline, for
+    relative goals."""
+    theirs = "the base model" if goal.against == "base_model" else "the baseline"
     if goal.is_relative and base is None:
-        return unverified(goal.name, "the base model's figure is not here")
+        return unverified(goal.name, f"{theirs}'s figure is not here")
     relation, limit = goal.limit(higher_is_better, base)
     if goal.is_relative:
-        detail = "; ".join(filter(None, (f"the base model: {base:.6g}", detail)))
+        detail = "; ".join(filter(None, (f"{theirs}: {base:.6g}", detail)))
     return held(goal.name, value, relation, limit, unit, detail)

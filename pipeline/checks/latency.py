@@ -1,39 +1,43 @@
-"""How fast is the artifact, as it is shipped? Time to first token and per token, with limits."""
+"""How fast is the artifact, as it is shipped? Measured until the verdict is sure, or time is up."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+import os
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
+from typing_extensions import Self
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.checks.goals import Goal, judged, known_goals
-from pipeline.onnx.percentiles import (
-    BOUNDED,
-    SHARES,
-    Statistic,
-    allowed_over,
-    bound,
-    percentile,
-    samples_for,
-)
+from pipeline.checks.goals import known_goals, require_baseline
+from pipeline.latency import prompts
+from pipeline.latency.evidence import evidence
+from pipeline.latency.goals import LatencyGoal
+from pipeline.latency.measured import Measured
+from pipeline.latency.prompts import SHORT
+from pipeline.latency.rulings import USUAL, Base, Ruling, rule
+from pipeline.onnx.percentiles import BOUNDED, SHARES, samples_for
 from pipeline.onnx.verdicts import unverified
 from pipeline.passes.base import Inputs, StepError
 from pipeline.plan import Kind
 from pipeline.result import Verdict
-from pipeline.timing import FIGURES, Figure, Timings, Workload, measure, prompt_ids, summary
+from pipeline.timing import FIGURES, Timings, Workload
 
-_USUAL: Literal["p90"] = "p90"
 _MIN_SAMPLES = 64
 """MLPerf: a p90 needs 64 samples if one may be over the limit."""
+_MIN_ROUNDS = 3
+_REGRESSION_PERCENT = 5.0
+_OF_BASELINE = ("first_token_ms", "token_ms")
 
 
 class LatencyParams(Workload):
-    """What is measured, and the limits in milliseconds. The target has limits of its own."""
+    """What is measured, and the limits in milliseconds. The target has limits of its own.
+
+    A limit is met or missed only where the samples prove it; otherwise the check goes on measuring
+    until ``max_seconds``, and then fails as undecided.
+    """
 
     first_token_ms: float | None = Field(default=None, gt=0)
     """Most for the time from handing over a prompt to its first token (p90)."""
@@ -41,45 +45,87 @@ class LatencyParams(Workload):
     """Most for the time of each further token (p90)."""
     target_limits: bool = True
     """Hold both to the limits of the target where none are given here."""
-    goals: tuple[Goal, ...] = ()
+    goals: tuple[LatencyGoal, ...] = ()
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
-    (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``) or
-    ``tokens_per_second``; ``statistic`` is p90 unless told. The tail, from p90 on, must be proven
-    at 99 % confidence by MLPerf's early-stopping rule, for which as many prompts are timed as it
-    needs (662 for a p99). Relative goals compare with the base model in PyTorch."""
+    (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``),
+    ``tokens_per_second`` or ``prompt_tokens_per_second``; ``statistic`` is p90 unless told.
+    Percentiles must be proven at 99 % confidence by MLPerf's early-stopping rule, for which as many
+    prompts are timed as it needs (662 for a p99). Relative goals compare with the base model in
+    PyTorch or, with ``against = "baseline"``, with another artifact in the same rounds."""
     samples: int = Field(default=_MIN_SAMPLES, ge=_MIN_SAMPLES)
     """Prompts timed; more where a goal needs more."""
+    lengths: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Lengths in tokens of the made-up prompts that are timed too. Default: 128, 512, 1024 and
+    2112, past 2,048, as far as the model's context and the time allow."""
+    long_samples: int = Field(default=16, ge=1)
+    """Prompts timed of each length; as many as of the others where a goal is about that length."""
+    rounds: int = Field(default=8, ge=_MIN_ROUNDS)
+    """Fresh processes that share the samples: how much they differ is what intervals come from."""
+    cpus: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+    """Numbers of the CPUs that the timed process is pinned to. Default: all that the build has."""
+    baseline: str | None = None
+    """Another artifact to compare with, relative to the config file: what a build wrote, as
+    ``dist/tone/cpu``, or an ONNX Runtime GenAI model folder. The two answer in turn, A B A B, so
+    that a busy machine slows both."""
+    max_regression_percent: float | None = Field(default=None, ge=0)
+    """Most by which the medians of ``first_token_ms`` and ``token_ms`` may lie above the
+    baseline's. Default: 5 where there is a baseline and no goal compares with it."""
     max_seconds: float = Field(default=600, gt=0)
     """Time after which measuring stops with the samples there are."""
 
     @field_validator("goals")
     @classmethod
-    def _known(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+    def _known(cls, goals: tuple[LatencyGoal, ...]) -> tuple[LatencyGoal, ...]:
         usual = (
-            goal if goal.statistic else goal.model_copy(update={"statistic": _USUAL})
+            goal if goal.statistic else goal.model_copy(update={"statistic": USUAL})
             for goal in goals
         )
-        return known_goals(tuple(usual), FIGURES, statistics=True)
+        return known_goals(tuple(usual), FIGURES, statistics=True, baseline=True)
 
-    def limits(self) -> Iterator[tuple[str, Goal]]:
+    @model_validator(mode="after")
+    def _something_to_compare_with(self) -> Self:
+        require_baseline(self.goals, self.baseline)
+        if self.max_regression_percent is not None and self.baseline is None:
+            raise ValueError("max_regression_percent needs a baseline")
+        return self
+
+    def limits(self) -> Iterator[tuple[str, LatencyGoal]]:
         """Yield every limit as a goal, with the name of its verdict."""
         for name in ("first_token_ms", "token_ms"):
             limit = getattr(self, name)
             if limit is not None:
-                yield name, Goal(metric=name, statistic=_USUAL, at_most=limit)
+                yield name, LatencyGoal(metric=name, statistic=USUAL, at_most=limit)
         for goal in self.goals:
             yield goal.name, goal
+        regression = self.max_regression_percent
+        if regression is None and self.baseline and not any(g.of_baseline for g in self.goals):
+            regression = _REGRESSION_PERCENT
+        if regression is not None:
+            for name in _OF_BASELINE:
+                goal = LatencyGoal(
+                    metric=name,
+                    statistic="p50",
+                    against="baseline",
+                    max_degradation_percent=regression,
+                )
+                yield goal.name, goal
 
-    def prompts_to_time(self) -> int:
-        """Return how many prompts give every goal the samples it needs."""
-        needed = [self.samples]
-        for _, goal in self.limits():
+    def prompts_to_time(self, prompt: str = SHORT) -> int:
+        """Return how many prompts of a kind give every goal the samples it needs."""
+        goals = [goal for _, goal in self.limits() if goal.kind == prompt]
+        needed = [self.samples if prompt == SHORT or goals else self.long_samples]
+        for goal in goals:
             if goal.statistic in BOUNDED:
                 samples = samples_for(SHARES[goal.statistic])
                 per_prompt = self.max_new_tokens - 1
                 of_tokens = FIGURES[goal.metric].series == "token_ms"
                 needed.append(math.ceil(samples / per_prompt) if of_tokens else samples)
         return max(needed)
+
+    def lengths_asked_for(self) -> set[int]:
+        """Return the lengths that must be timed: those named here or by a goal."""
+        of_goals = {goal.prompt for goal in self.goals if goal.prompt != SHORT}
+        return of_goals | set(self.lengths or ())
 
 
 class Check(BaseCheck[LatencyParams]):
@@ -90,15 +136,15 @@ class Check(BaseCheck[LatencyParams]):
     """
 
     Params = LatencyParams
+    sources: ClassVar[tuple[str, ...]] = ("baseline",)
     uses_data: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     @classmethod
     def needs_of(cls, params: LatencyParams, artifact: Kind = "onnx") -> tuple[Role, ...]:
-        """Return ``base_timing`` too where a goal is relative."""
-        relative = any(goal.is_relative for goal in params.goals)
+        """Return ``base_timing`` too where a goal is relative to the base model."""
         needs = super().needs_of(params, artifact)
-        return (*needs, "base_timing") if relative else needs
+        return (*needs, "base_timing") if any(goal.of_base for goal in params.goals) else needs
 
     @classmethod
     def timing_of(cls, params: LatencyParams) -> dict[str, JsonValue]:
@@ -107,130 +153,138 @@ class Check(BaseCheck[LatencyParams]):
 
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
         """Measure. Raises :class:`StepError` where there is neither data nor ``prompts``."""
-        from pipeline.onnx.session import Session
-        from pipeline.onnx.turns import load_tokenizer
-
         if inputs.absent_device:
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
-        folder = inputs["artifact"]
-        count = params.prompts_to_time()
-        prompts = prompt_ids(inputs, params, load_tokenizer(folder), count)
-        _require_room(folder, max(map(len, prompts)) + params.max_new_tokens)
-        session = Session(folder)
-        stream = partial(session.stream, never_end=True)
-        timings = measure(stream, prompts, params, count, params.max_seconds, inputs.report)
-        base = _Base(inputs)
-        verdicts = tuple(_verdict(name, goal, timings, base) for name, goal in params.limits())
-        return Outcome(verdicts, _evidence(folder, session, timings, base))
+        contest = _contest(inputs, params)
+        contest.take_wanted()
+        base = _base(inputs)
+        rulings = _rulings(params, contest.measured, base)
+        said = False
+        while any(ruling.undecided for ruling in rulings) and not contest.over:
+            if not said:
+                inputs.report.warn(
+                    f"{_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
+                )
+                said = True
+            contest.take_round(_open_prompts(params, rulings))
+            inputs.report.progress(int(contest.seconds), math.ceil(params.max_seconds), "seconds")
+            rulings = _rulings(params, contest.measured, base)
+        for length, why in contest.left_out.items():
+            inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
+        verdicts = tuple(_ended(ruling, contest.seconds) for ruling in rulings)
+        found = evidence(inputs["artifact"], contest.measured, contest.left_out, base)
+        return Outcome(verdicts, {"latency": found})
 
 
-class _Base:
-    """What the ``time_base`` pass measured, where it did."""
-
-    def __init__(self, inputs: Inputs) -> None:
-        folder = inputs.paths.get("base_timing")
-        self.timings = None if folder is None else Timings.load(folder)
-        self.device = str(inputs.metrics.get("base_timing", {}).get("device", ""))
-
-    def value(self, figure: Figure, statistic: Statistic) -> float | None:
-        """Return the base model's figure; ``None`` where it was not timed."""
-        if self.timings is None or not self.timings.total_ms:
-            return None
-        return figure.value(self.timings, statistic)
-
-
-def _require_room(folder: Path, tokens: int) -> None:
+def _contest(inputs: Inputs, params: LatencyParams) -> Any:
+    from pipeline.latency.contest import Conditions, Contest, Contestant
     from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.baseline import baseline_folder, require_same_provider
     from pipeline.onnx.errors import ArtifactError
+    from pipeline.onnx.turns import load_tokenizer
 
+    folder = inputs["artifact"]
     try:
-        context = GenAiConfig(folder).context
+        config = GenAiConfig(folder)
     except ValueError as error:
         raise ArtifactError(str(error)) from error
-    if tokens > context:
+    contestants = [Contestant("artifact", folder, threads=config.threads)]
+    context = config.context
+    if "baseline" in inputs.paths:
+        other = baseline_folder(inputs["baseline"])
+        require_same_provider(other, folder)
+        theirs = GenAiConfig(other)
+        contestants.append(Contestant("baseline", other, threads=theirs.threads))
+        context = min(context, theirs.context)
+    asked = _kinds(inputs, params, load_tokenizer(folder), context)
+    conditions = Conditions(
+        max_new_tokens=params.max_new_tokens,
+        warmup=params.warmup,
+        rounds=params.rounds,
+        seconds=params.max_seconds,
+        cpus=_cpus(params),
+    )
+    return Contest(contestants, asked, conditions, inputs.report)
+
+
+def _kinds(
+    inputs: Inputs, params: LatencyParams, tokenizer: Any, context: int
+) -> tuple[prompts.Kind, ...]:
+    """Return what is asked.
+
+    Raises :class:`StepError` where there are no prompts, or for some that do not fit into the
+    context; lengths that nobody asked for are left out where they do not.
+    """
+    short = prompts.short(inputs, params, tokenizer, params.prompts_to_time())
+    asked = params.lengths_asked_for()
+    room = context - params.max_new_tokens
+    longest = max(short.longest, *asked, 0)
+    if longest > room:
         raise StepError(
-            f"prompt and answer have {tokens} tokens, the model's context {context}",
+            f"prompt and answer have {longest + params.max_new_tokens} tokens, the model's "
+            f"context {context}",
             "use shorter prompts, or a smaller max_new_tokens, in [checks.latency]",
             "bad_input",
         )
+    usual = prompts.LENGTHS if params.lengths is None else ()
+    lengths = sorted(asked | {length for length in usual if length <= room})
+    long = (prompts.long(tokenizer, n, params.prompts_to_time(str(n))) for n in lengths)
+    return (short, *long)
 
 
-def _verdict(name: str, goal: Goal, timings: Timings, base: _Base) -> Verdict:
-    """Hold a figure to its goal: the tail at its bound, all else as it was measured."""
-    figure = FIGURES[goal.metric]
-    statistic = goal.statistic or _USUAL
-    theirs = base.value(figure, statistic) if goal.is_relative else None
-    if goal.is_relative and theirs is None:
-        return unverified(name, "the base model was not timed")
-    times = figure.samples(timings)
-    relation, _ = goal.limit(figure.per_second, theirs)
-    value = figure.value(timings, statistic)
-    detail = f"{len(times)} samples"
-    # Samples bound a tail from one side only: how slow it may be.
-    if statistic in BOUNDED and (relation == ">=") == figure.per_second:
-        share = SHARES[statistic]
-        sure = bound(times, share)
-        if sure is None:
-            middle = figure.value(timings, "p50")
-            found = _judged(name, goal, figure, middle, theirs, f"p50 of only {len(times)} samples")
-            # So few samples prove no tail; many times over the limit, they disprove it.
-            few = f"{len(times)} samples are too few for a {statistic}"
-            return found if found.status == "failed" else unverified(name, few)
-        over = allowed_over(len(times), share)
-        middle = figure.value(timings, "p50")
-        detail = (
-            f"{statistic} at 99 % confidence ({over} of {len(times)} samples may be over); "
-            f"p50 {middle:.2f}, {statistic} {value:.2f}"
+def _cpus(params: LatencyParams) -> tuple[int, ...]:
+    """Return the CPUs to be pinned to. Raises :class:`StepError` for one that is not there."""
+    if not hasattr(os, "sched_getaffinity"):
+        if params.cpus is not None:
+            raise StepError("this system cannot pin a process", "remove cpus", "bad_input")
+        return ()
+    here = sorted(os.sched_getaffinity(0))
+    lacking = sorted(set(params.cpus or ()) - set(here))
+    if lacking:
+        raise StepError(
+            f"there is no CPU {', '.join(map(str, lacking))} for this build",
+            f"cpus in [checks.latency] can name {', '.join(map(str, here))}",
+            "bad_input",
         )
-        value = figure.of_time(sure)
-    if theirs is not None:
-        detail += f"; the base model ran in PyTorch on {base.device}"
-    return _judged(name, goal, figure, value, theirs, detail)
+    return tuple(params.cpus or here)
 
 
-def _judged(
-    name: str, goal: Goal, figure: Figure, value: float, base: float | None, detail: str
-) -> Verdict:
-    verdict = judged(goal, value, figure.per_second, base, figure.unit, detail)
-    return verdict.model_copy(update={"name": name})
+def _base(inputs: Inputs) -> Base:
+    folder = inputs.paths.get("base_timing")
+    if folder is None:
+        return Base()
+    device = str(inputs.metrics.get("base_timing", {}).get("device", ""))
+    return Base(Timings.load(folder), device)
 
 
-def _evidence(folder: Path, session: Any, timings: Timings, base: _Base) -> dict[str, JsonValue]:
-    from pipeline.onnx.agreement import GenAiConfig
-
-    options = GenAiConfig(folder).decoder.get("session_options", {})
-    first, rest = percentile(timings.first_token_ms, 0.5), percentile(timings.token_ms, 0.5)
-    middle_prompt = percentile(timings.prompt_tokens, 0.5)
-    statistics = summary(timings)
-    figures: dict[str, JsonValue] = {
-        name: {**values, **_bounds(FIGURES[name], timings)} for name, values in statistics.items()
-    }
-    latency: dict[str, JsonValue] = {
-        "prompts": len(timings.first_token_ms),
-        "prompt_tokens_p50": middle_prompt,
-        "intra_op_num_threads": options.get("intra_op_num_threads"),
-        "load_seconds": round(session.load_seconds, 4),
-        "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-        "prompt_tokens_per_second": round(1000 * middle_prompt / first, 2),
-        "decode_tokens_per_second": round(1000 / rest, 2),
-        **figures,
-        "raw": {
-            "prompt_tokens": list(timings.prompt_tokens),
-            "first_token_ms": [round(value, 4) for value in timings.first_token_ms],
-            "token_ms": [round(value, 4) for value in timings.token_ms],
-            "total_ms": [round(value, 4) for value in timings.total_ms],
-        },
-    }
-    if base.timings is not None and base.timings.total_ms:
-        latency["base"] = {"device": base.device, **summary(base.timings)}
-    return {"latency": latency}
+def _rulings(
+    params: LatencyParams, measured: Mapping[str, Measured], base: Base
+) -> tuple[Ruling, ...]:
+    ours, baseline = measured["artifact"], measured.get("baseline")
+    return tuple(rule(name, goal, ours, baseline, base) for name, goal in params.limits())
 
 
-def _bounds(figure: Figure, timings: Timings) -> dict[str, JsonValue]:
-    samples = figure.samples(timings)
-    sure = bound(samples, SHARES[_USUAL])
-    return {
-        "p90_bound": None if sure is None else round(figure.of_time(sure), 4),
-        "samples": len(samples),
-    }
+def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str]:
+    """Return the kinds of prompts that an undecided goal is about."""
+    pairs = zip(params.limits(), rulings, strict=True)
+    return {goal.kind for (_, goal), ruling in pairs if ruling.undecided}
+
+
+def _open(rulings: tuple[Ruling, ...]) -> str:
+    return "; ".join(
+        f"{ruling.verdict.name} is {ruling.verdict.detail}"
+        for ruling in rulings
+        if ruling.undecided
+    )
+
+
+def _ended(ruling: Ruling, seconds: float) -> Verdict:
+    """Return the verdict; one that is still undecided fails and says so."""
+    if not ruling.undecided:
+        return ruling.verdict
+    detail = (
+        f"{ruling.verdict.detail}, after {seconds:.0f} s; measure on a quieter machine, or raise "
+        "max_seconds"
+    )
+    return ruling.verdict.model_copy(update={"detail": detail})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
@@ -15,9 +17,11 @@ from pipeline.data.spec import DataSpec
 from pipeline.evaluation import Answers, Scores, answer, score
 from pipeline.model import Frozen
 from pipeline.onnx.verdicts import held, on_cpu
+from pipeline.paired import paired
 from pipeline.passes.base import Inputs, StepError
 from pipeline.plan import Kind
 from pipeline.result import Verdict
+from pipeline.structured import is_json, matches
 
 _METRICS: Mapping[str, bool] = {
     "accuracy": True,
@@ -39,13 +43,28 @@ class QualityParams(Frozen):
     """Least accuracy on the held-out part (share of exactly right answers where the data has no
     labels). Default: no limit."""
     max_accuracy_loss: float = Field(default=0.02, ge=0, le=1)
-    """Most accuracy the artifact may lose against the merged model. Only for data with labels:
+    """Most accuracy the artifact may lose against the float model. Only for data with labels:
     texts of quantized models diverge after a few tokens without being worse."""
+    min_p_value: float = Field(default=0.001, ge=0, le=1)
+    """Least p-value of the exact McNemar test against the float model on the same prompts, where
+    the artifact lost more of them than it won: below it the loss is no chance, however small. Only
+    for data with labels; 0 leaves it to ``max_accuracy_loss`` alone."""
     min_valid: float = Field(default=1.0, ge=0, le=1)
-    """Least share of greedy answers that are one of the labels. Only for data with labels."""
+    """Least share of greedy answers of the right form: one of the labels where the data has labels,
+    and what ``json_answers`` and ``answer_pattern`` ask for."""
+    json_answers: bool = False
+    """Answers must be JSON."""
+    required_keys: tuple[str, ...] = ()
+    """Answers must be JSON objects with these keys."""
+    answer_pattern: str | None = None
+    """Answers must match this regular expression (Python's), from beginning to end."""
     max_perplexity_increase: float | None = Field(default=None, ge=0)
-    """Most that the perplexity of the expected answers may grow against the merged model, as a
+    """Most that the perplexity of the expected answers may grow against the float model, as a
     share of it. Default: 0.1 for data without labels, no limit for data with labels."""
+    min_length_ratio: float = Field(default=0.5, ge=0)
+    """Least mean length of the artifact's answers, in tokens, as a share of the float model's."""
+    max_length_ratio: float = Field(default=2.0, gt=0)
+    """Most mean length of the artifact's answers, as a share of the float model's."""
     max_samples: int | None = Field(default=None, ge=1)
     """Ask only the first so many held-out prompts. Default: all."""
     goals: tuple[Goal, ...] = ()
@@ -57,6 +76,16 @@ class QualityParams(Frozen):
     @classmethod
     def _known(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
         return known_goals(goals, _METRICS)
+
+    @field_validator("answer_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"this is no regular expression: {error}") from error
+        return pattern
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:
@@ -83,12 +112,20 @@ _PERPLEXITY_INCREASE = 0.1
 
 
 class Check(BaseCheck[QualityParams]):
-    """Measure base, tuned model and artifact by the same method and hold the artifact to limits."""
+    """Measure base, tuned model and artifact by the same method and hold the artifact to limits.
+
+    Losses are those against the float model on the same prompts: the float export where the
+    ``float_reference`` pass made one, else the merged model in PyTorch.
+    """
 
     Params = QualityParams
-    needs: ClassVar[tuple[Role, ...]] = ("artifact", "base_answers", "tuned_answers")
+    needs: ClassVar[tuple[Role, ...]] = (
+        *("artifact", "base_answers", "tuned_answers", "float_reference"),
+    )
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint", "adapter")
-    does_without: ClassVar[tuple[Role, ...]] = ("base_answers", "tuned_answers")
+    does_without: ClassVar[tuple[Role, ...]] = (
+        *("base_answers", "tuned_answers", "float_reference"),
+    )
     uses_data: ClassVar[bool] = True
     asks_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
@@ -100,7 +137,8 @@ class Check(BaseCheck[QualityParams]):
         artifact: Kind = "onnx",
     ) -> tuple[Role, ...]:
         """Return answers alone for an artifact in PyTorch: they are the tuned model's."""
-        return tuple(role for role in cls.needs if role != "artifact" or artifact == "onnx")
+        built: tuple[Role, ...] = ("artifact", "float_reference")
+        return tuple(role for role in cls.needs if role not in built or artifact == "onnx")
 
     def run(self, inputs: Inputs, params: QualityParams) -> Outcome:
         """Ask the artifact every held-out prompt. Raises :class:`StepError` without data.
@@ -116,35 +154,77 @@ class Check(BaseCheck[QualityParams]):
             if f"{name}_answers" in inputs.paths
         }
         if "artifact" in inputs.paths:
-            answers["artifact"] = _asked(inputs, examples)
+            answers["artifact"] = _asked(inputs, examples, answers.get("tuned"))
         judged_one = "artifact" if "artifact" in answers else "tuned"
         if judged_one not in answers:
             raise StepError("the quality check has neither an artifact nor the tuned answers")
         scores = {name: score(given) for name, given in answers.items()}
         ours = scores[judged_one]
-        evidence: dict[str, JsonValue] = {
-            "quality": _report_block(ours, scores),
-            "answers": answers[judged_one].model_dump(mode="json")["answers"],
-        }
-        verdicts = (*_absolute(params, ours), *_goals(params, ours, scores.get("base")))
+        forms = {name: _well_formed(params, given) for name, given in answers.items()}
+        verdicts = (
+            *_absolute(params, ours, forms[judged_one]),
+            *_goals(params, ours, scores.get("base")),
+        )
+        block = _report_block(ours, scores)
+        if any(forms.values()):
+            block["well_formed"] = {name: dict(shares) for name, shares in forms.items()}
         if judged_one == "artifact":
-            verdicts += _losses(params, ours, scores.get("tuned"))
+            theirs = _float_answers(inputs, examples, answers.get("tuned"))
+            if theirs is not None:
+                found, figures = _against(params, answers["artifact"], theirs)
+                verdicts += found
+                block |= figures
             if inputs.absent_device:
                 verdicts = on_cpu(verdicts)
-        return Outcome(verdicts, evidence)
+        rows = answers[judged_one].model_dump(mode="json")["answers"]
+        return Outcome(verdicts, {"quality": block, "answers": rows})
 
 
-def _asked(inputs: Inputs, examples: Sequence[Example]) -> Answers:
+def _asked(inputs: Inputs, examples: Sequence[Example], tuned: Answers | None) -> Answers:
+    """Return the artifact's answers, each of as many tokens as the merged model was given."""
     from pipeline.data.tokenize import Codec
     from pipeline.onnx.session import GenAiAnswerer, Session
     from pipeline.onnx.turns import load_tokenizer
 
     folder = inputs["artifact"]
     session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
-    return answer(GenAiAnswerer(session), Codec(load_tokenizer(folder)), examples, inputs.report)
+    codec = Codec(load_tokenizer(folder))
+    limit = None if tuned is None else tuned.max_new_tokens
+    return answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
 
 
-def _absolute(params: QualityParams, ours: Scores) -> tuple[Verdict, ...]:
+class _Float(NamedTuple):
+    """The answers of the model that the artifact is held against."""
+
+    answers: Answers
+    name: str
+
+
+def _float_answers(
+    inputs: Inputs, examples: Sequence[Example], tuned: Answers | None
+) -> _Float | None:
+    from pipeline.onnx.float_export import float_answers
+
+    exported = float_answers(inputs)
+    if exported is not None:
+        return _Float(exported.to(examples, "float"), "float export")
+    return None if tuned is None else _Float(tuned, "merged model")
+
+
+def _well_formed(params: QualityParams, answers: Answers) -> dict[str, float]:
+    """Return the share of greedy answers of each form that is asked for."""
+    tests: dict[str, Callable[[str], bool]] = {}
+    if params.json_answers or params.required_keys:
+        tests["valid_json"] = partial(is_json, keys=params.required_keys)
+    if params.answer_pattern is not None:
+        tests["pattern_matches"] = partial(matches, pattern=params.answer_pattern)
+    texts = [row.greedy for row in answers.answers]
+    return {name: sum(map(test, texts)) / len(texts) for name, test in tests.items()}
+
+
+def _absolute(
+    params: QualityParams, ours: Scores, forms: Mapping[str, float]
+) -> tuple[Verdict, ...]:
     found = [
         held(
             ours.metric,
@@ -156,6 +236,7 @@ def _absolute(params: QualityParams, ours: Scores) -> tuple[Verdict, ...]:
     ]
     if ours.valid is not None:
         found.append(held("valid_answers", ours.valid, ">=", params.min_valid))
+    found += [held(name, share, ">=", params.min_valid) for name, share in forms.items()]
     return tuple(verdict for verdict in found if verdict is not None)
 
 
@@ -183,22 +264,49 @@ def _value(scores: Scores, metric: str) -> float | None:
     return value
 
 
-def _losses(params: QualityParams, ours: Scores, tuned: Scores | None) -> tuple[Verdict, ...]:
+def _against(
+    params: QualityParams, ours: Answers, theirs: _Float
+) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
+    """Return the verdicts on what the artifact loses against the float model, and the figures."""
+    test = paired(ours.right, theirs.answers.right)
+    before, after = score(theirs.answers), score(ours)
+    growth = after.perplexity / before.perplexity - 1
     found: list[Verdict | None] = []
-    labelled = ours.valid is not None
     increase = params.max_perplexity_increase
-    if increase is None and not labelled:
+    if ours.choices:
+        # Shares of whole answers, so a rounding error must not decide at the limit.
+        loss = round(before.value - after.value, 9)
+        detail = f"{before.value:.3f} of the {theirs.name}, {after.value:.3f} after"
+        found.append(held("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail))
+        detail = (
+            f"{test.won} won and {test.lost} lost of {test.items}; accuracy changes by "
+            f"{test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f})"
+        )
+        # Better answers are no fault, however sure they are.
+        chance = test.p_value if test.lost > test.won else 1.0
+        found.append(held("paired_test", chance, ">=", params.min_p_value, "", detail))
+    elif increase is None:
         increase = _PERPLEXITY_INCREASE
-    if tuned is not None:
-        if labelled:
-            # Shares of whole answers, so a rounding error must not decide at the limit.
-            loss = round(tuned.value - ours.value, 9)
-            detail = f"{tuned.value:.3f} before, {ours.value:.3f} after"
-            found.append(held("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail))
-        growth = ours.perplexity / tuned.perplexity - 1
-        detail = f"{tuned.perplexity:.4f} before, {ours.perplexity:.4f} after"
-        found.append(held("perplexity_increase", growth, "<=", increase, detail=detail))
-    return tuple(verdict for verdict in found if verdict is not None)
+    detail = f"{before.perplexity:.4f} of the {theirs.name}, {after.perplexity:.4f} after"
+    found.append(held("perplexity_increase", growth, "<=", increase, detail=detail))
+    lengths = theirs.answers.mean_length, ours.mean_length
+    detail = f"{lengths[0]:.1f} tokens of the {theirs.name}, {lengths[1]:.1f} after"
+    ratio = lengths[1] / lengths[0] if lengths[0] else 1.0
+    least = held("length_ratio", ratio, ">=", params.min_length_ratio, "times", detail)
+    most = held("length_ratio", ratio, "<=", params.max_length_ratio, "times", detail)
+    found.append(least if least.status == "failed" else most)
+    figures: dict[str, JsonValue] = {
+        "against": theirs.name,
+        "paired": {
+            "won": test.won,
+            "lost": test.lost,
+            "p_value": test.p_value,
+            "low": test.low,
+            "high": test.high,
+        },
+        "length_ratio": ratio,
+    }
+    return tuple(verdict for verdict in found if verdict is not None), figures
 
 
 def _report_block(ours: Scores, scores: Mapping[str, Scores]) -> dict[str, JsonValue]:

@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
-from pydantic import Field, JsonValue, field_validator, model_validator
-from typing_extensions import Self
+from pydantic import JsonValue
 
+from pipeline.checks.amounts import METRIC, AmountParams
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.checks.goals import Goal, judged, known_goals
-from pipeline.config.schema import Size, parse_bytes
-from pipeline.model import Frozen
 from pipeline.passes.base import Inputs
 from pipeline.plan import Kind
 
-_METRIC = "bytes"
 
-
-class SizeParams(Frozen):
-    """The limits. Without any the size is reported and nothing judged."""
-
-    max_bytes: Annotated[int, Field(gt=0)] | Size | None = None
-    """Most that all files of the artifact have together: bytes, or text such as ``"3g"``."""
-    goals: tuple[Goal, ...] = ()
-    """Goals of ``bytes``, absolute or relative to the base model's weights."""
-
-    @field_validator("goals")
-    @classmethod
-    def _known(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
-        return known_goals(goals, (_METRIC,))
-
-    @model_validator(mode="after")
-    def _said_once(self) -> Self:
-        if self.max_bytes is not None and any(not goal.is_relative for goal in self.goals):
-            raise ValueError("max_bytes and a goal limit the same figure; give one")
-        return self
-
-    def limits(self) -> tuple[Goal, ...]:
-        """Return every limit as a goal."""
-        if self.max_bytes is None:
-            return self.goals
-        most = self.max_bytes if isinstance(self.max_bytes, int) else parse_bytes(self.max_bytes)
-        return (Goal(metric=_METRIC, at_most=most), *self.goals)
+class SizeParams(AmountParams):
+    """The limits of what all files of the artifact have together; a relative goal that is not
+    against the baseline compares with the base model's weights. Without any limit the size is
+    reported and nothing judged."""
 
 
 class Check(BaseCheck[SizeParams]):
@@ -49,6 +24,7 @@ class Check(BaseCheck[SizeParams]):
 
     Params = SizeParams
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint", "adapter")
+    sources: ClassVar[tuple[str, ...]] = ("baseline",)
 
     @classmethod
     def needs_of(
@@ -56,8 +32,8 @@ class Check(BaseCheck[SizeParams]):
         params: SizeParams,
         artifact: Kind = "onnx",  # noqa: ARG003
     ) -> tuple[Role, ...]:
-        """Return ``base_timing`` too where a goal is relative."""
-        relative = any(goal.is_relative for goal in params.goals)
+        """Return ``base_timing`` too where a goal is relative to the base model."""
+        relative = any(goal.of_base for goal in params.goals)
         return ("artifact", "base_timing") if relative else ("artifact",)
 
     @classmethod
@@ -66,16 +42,23 @@ class Check(BaseCheck[SizeParams]):
         return {"samples": 0}
 
     def run(self, inputs: Inputs, params: SizeParams) -> Outcome:
-        """Sum up and judge."""
-        files = [file for file in inputs["artifact"].rglob("*") if file.is_file()]
-        size = sum(file.stat().st_size for file in files)
+        """Sum up and judge. Raises :class:`pipeline.passes.base.StepError` for a baseline that is
+        none."""
+        from pipeline.onnx.baseline import baseline_folder
+
+        files = _files(inputs["artifact"])
+        figures: dict[str, JsonValue] = {METRIC: sum(files)}
         weighed = inputs.metrics.get("base_timing", {}).get("weights_bytes")
         base = float(weighed) if isinstance(weighed, (int, float)) and weighed else None
-        verdicts = tuple(
-            judged(goal, size, False, base, "bytes", f"{len(files)} files")
-            for goal in params.limits()
-        )
-        figures: dict[str, JsonValue] = {_METRIC: size}
         if base is not None:
             figures["base_bytes"] = base
+        baseline = None
+        if "baseline" in inputs.paths:
+            baseline = sum(_files(baseline_folder(inputs["baseline"])))
+            figures["baseline_bytes"] = baseline
+        verdicts = params.verdicts(sum(files), base, baseline, f"{len(files)} files")
         return Outcome(verdicts, {"figures": figures})
+
+
+def _files(folder: Path) -> list[int]:
+    return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]

@@ -51,6 +51,12 @@ class GenAiConfig:
         names = [str(name).casefold() for entry in options for name in entry]
         return names[0] if names else "cpu"
 
+    @property
+    def threads(self) -> int | None:
+        """Return ``intra_op_num_threads``, where it says so; else the runtime uses one thread."""
+        found = self.decoder.get("session_options", {}).get("intra_op_num_threads")
+        return None if found is None else int(found)
+
     def names(self, group: str) -> set[str]:
         """Return the names in ``inputs`` or ``outputs``, patterns filled in for every layer."""
         found: set[str] = set()

@@ -57,9 +57,19 @@ class Checkpoint:
         return found
 
     @property
+    def weights(self) -> int:
+        """Return how many weights all tensors have together."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
     def linear_weights(self) -> int:
         """Return how many weights the linear layers have together."""
         return sum(math.prod(shape) for shape in self.linear.values())
+
+    @property
+    def dtype(self) -> str:
+        """Return the number format that the config says the weights have; empty if it does not."""
+        return str(self.config.get("dtype") or self.config.get("torch_dtype") or "")
 
     @property
     def head_size(self) -> int | None:

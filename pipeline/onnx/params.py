@@ -99,6 +99,11 @@ class ModelBuilderParams(Frozen):
     """Further options of the pinned builder, by its own names. One that it does not know is an
     error."""
 
+    @property
+    def is_quantized(self) -> bool:
+        """Return whether the weights are quantized."""
+        return self.precision in _QUANTIZED
+
     @model_validator(mode="after")
     def _no_idle_options(self) -> Self:
         if self.precision not in _QUANTIZED:

@@ -46,9 +46,7 @@ def allowed_over(count: int, share: float, confidence: float = CONFIDENCE) -> in
     allowed = None
     total = 0.0
     for over in range(count + 1):
-        # In logarithms: the binomial coefficients of long runs do not fit into a float.
-        ways = math.lgamma(count + 1) - math.lgamma(over + 1) - math.lgamma(count - over + 1)
-        total += math.exp(ways + over * math.log1p(-share) + (count - over) * math.log(share))
+        total += _probability(count, over, 1 - share)
         if total > 1 - confidence:
             break
         allowed = over
@@ -76,3 +74,31 @@ def bound(samples: Sequence[float], share: float, confidence: float = CONFIDENCE
     """Return the smallest sample that bounds the percentile, or ``None`` for too few samples."""
     over = allowed_over(len(samples), share, confidence)
     return None if over is None else sorted(samples, reverse=True)[over]
+
+
+def lower_bound(
+    samples: Sequence[float], share: float, confidence: float = CONFIDENCE
+) -> float | None:
+    """Return the largest sample that the percentile exceeds, or ``None`` for too few samples.
+
+    The counterpart of :func:`bound`: the k-th smallest of n samples lies above the percentile with
+    the binomial probability of fewer than k in n at rate ``share``.
+    """
+    below = 0
+    total = 0.0
+    count = len(samples)
+    for rank in range(count):
+        total += _probability(count, rank, share)
+        if total > 1 - confidence:
+            break
+        below = rank + 1
+    return sorted(samples)[below - 1] if below else None
+
+
+def _probability(count: int, hits: int, rate: float) -> float:
+    """Return the binomial probability of ``hits`` in ``count``.
+
+    In logarithms: the binomial coefficients of long runs do not fit into a float.
+    """
+    ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
+    return math.exp(ways + hits * math.log(rate) + (count - hits) * math.log1p(-rate))

@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.onnx.graph import OnnxModel, attributes
 
-_PACKED = "MatMulNBits"
+PACKED = "MatMulNBits"
+"""The operator of a linear layer whose matrix is quantized."""
 _SAMPLE = 5
 
 
@@ -43,8 +44,8 @@ def linear_layers(model: OnnxModel) -> list[Linear]:
     ``MatMulNBits`` holds its matrix packed; ``MatMul`` and ``Gemm`` have it as an initializer.
     """
     found = []
-    for node in model.of_type(_PACKED, "MatMul", "Gemm"):
-        if node.op_type == _PACKED:
+    for node in model.of_type(PACKED, "MatMul", "Gemm"):
+        if node.op_type == PACKED:
             facts = attributes(node)
             count = int(facts["N"]) * int(facts["K"])
             found.append(Linear(node.name, node.input[1], count, int(facts.get("bits", 4))))
@@ -82,7 +83,7 @@ def packing(model: OnnxModel) -> list[str]:
     ``[N, blocks, block_size * bits / 8]``, scales ``[N, blocks]`` or flat.
     """
     problems = []
-    for node in model.of_type(_PACKED):
+    for node in model.of_type(PACKED):
         facts = attributes(node)
         missing = [name for name in ("N", "K", "block_size") if name not in facts]
         if missing or len(node.input) < 3:
@@ -112,7 +113,7 @@ def numbers(model: OnnxModel) -> list[str]:
     """Scales and all floating-point weights are finite, and no tensor of scales is all zero."""
     import numpy as np
 
-    scales = {node.input[2] for node in model.of_type(_PACKED) if len(node.input) > 2}
+    scales = {node.input[2] for node in model.of_type(PACKED) if len(node.input) > 2}
     problems = []
     for name, tensor in model.initializers.items():
         if not _is_float(tensor):

@@ -1,4 +1,4 @@
-"""What the merged float model computed for a few texts: token ids and logits."""
+"""What a model computed for a few texts: token ids, logits, and its tables of positions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.onnx.rotary import RotaryTable
+
 FILE = "logits.npz"
+
+BASE_DIR = "base"
+"""Folder, beside the logits of base and adapter together, for those of the base alone."""
+
+LONG = 2048
+"""Tokens past which a text is a long one. Artifacts were seen to print garbage past that many."""
 
 
 @dataclass(frozen=True)
@@ -17,36 +25,58 @@ class Row:
     logits: Any
     """Shape (positions, vocabulary), float32; positions is at most the number of ids."""
 
+    @property
+    def is_long(self) -> bool:
+        """Return whether it is there to prove positions past :data:`LONG`."""
+        return len(self.ids) > LONG
+
 
 @dataclass(frozen=True)
 class Reference:
     """All rows."""
 
     rows: tuple[Row, ...]
+    rotary: tuple[RotaryTable, ...] = ()
+    """None where the model's are not known: it has none, or of a kind of its own."""
 
     def save(self, folder: Path) -> None:
-        """Write the rows into ``folder``, uncompressed: the same rows give the same bytes."""
+        """Write all into ``folder``, uncompressed: the same rows give the same bytes."""
         import numpy as np
 
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for number, row in enumerate(self.rows):
             arrays[f"ids_{number}"] = np.asarray(row.ids, dtype=np.int32)
             arrays[f"logits_{number}"] = np.asarray(row.logits, dtype=np.float32)
+        for number, table in enumerate(self.rotary):
+            arrays[f"rotary_{number}_length"] = np.asarray(table.length, dtype=np.int64)
+            arrays[f"rotary_{number}_positions"] = np.asarray(table.positions, dtype=np.int64)
+            arrays[f"rotary_{number}_cos"] = np.asarray(table.cos, dtype=np.float32)
+            arrays[f"rotary_{number}_sin"] = np.asarray(table.sin, dtype=np.float32)
         np.savez(folder / FILE, **arrays)
 
     @staticmethod
     def load(folder: Path) -> Reference:
-        """Return the rows that :meth:`save` wrote. Raises ``OSError`` or ``ValueError``."""
+        """Return what :meth:`save` wrote. Raises ``OSError`` or ``ValueError``."""
         import numpy as np
 
         with np.load(folder / FILE, allow_pickle=False) as arrays:
-            count = sum(name.startswith("ids_") for name in arrays.files)
+            rows = sum(name.startswith("ids_") for name in arrays.files)
+            tables = sum(name.endswith("_length") for name in arrays.files)
             return Reference(
                 tuple(
                     Row(
                         tuple(int(token) for token in arrays[f"ids_{number}"]),
                         arrays[f"logits_{number}"],
                     )
-                    for number in range(count)
-                )
+                    for number in range(rows)
+                ),
+                tuple(
+                    RotaryTable(
+                        int(arrays[f"rotary_{number}_length"]),
+                        arrays[f"rotary_{number}_positions"],
+                        arrays[f"rotary_{number}_cos"],
+                        arrays[f"rotary_{number}_sin"],
+                    )
+                    for number in range(tables)
+                ),
             )

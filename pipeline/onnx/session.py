@@ -12,6 +12,8 @@ from typing import Any
 
 from pipeline.evaluation import Reply
 from pipeline.onnx.errors import ArtifactError, BeyondCpuError, blamed_on_artifact
+from pipeline.onnx.reference import Reference
+from pipeline.passes.base import Inputs
 
 _RUNNING = "onnxruntime_genai cannot run the model"
 _LOADING = "onnxruntime_genai cannot load the model"
@@ -126,6 +128,24 @@ class Session:
         if wrong:
             return [f"{wrong} of {logits.size} logits are NaN or infinite"]
         return ["all logits are equal"] if np.ptp(logits) == 0 else []
+
+
+def logits_of(inputs: Inputs, reference: Reference) -> list[Any]:
+    """Return the artifact's logits for every row of ``reference``, through the CPU provider.
+
+    A graph that the CPU cannot run (bf16) is run on its device; without it :class:`BeyondCpuError`.
+    """
+    try:
+        session = Session(inputs["artifact"], inputs.threads, cpu=True)
+    except BeyondCpuError:
+        if inputs.absent_device:
+            raise
+        session = Session(inputs["artifact"], inputs.threads)
+    found = []
+    for done, row in enumerate(reference.rows, start=1):
+        found.append(session.logits(row.ids, len(row.logits)))
+        inputs.report.progress(done, len(reference.rows), "rows")
+    return found
 
 
 @contextmanager

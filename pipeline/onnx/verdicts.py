@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Literal, overload
 
+from pipeline.onnx.errors import ArtifactError, BeyondCpuError
 from pipeline.onnx.quantized import shortened
 from pipeline.result import Verdict
 
@@ -26,6 +27,14 @@ def flawless(name: str, problems: list[str], fine: str) -> Verdict:
 def unverified(name: str, why: str) -> Verdict:
     """Return a verdict that could not be reached."""
     return Verdict(name=name, status="unverified", detail=why)
+
+
+def unusable(name: str, error: ArtifactError | BeyondCpuError) -> Verdict:
+    """Return the verdict on what could not be asked: a fault of the artifact, unless only its
+    device can run it."""
+    if isinstance(error, BeyondCpuError):
+        return unverified(name, str(error))
+    return flawless(name, [str(error)], "")
 
 
 def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

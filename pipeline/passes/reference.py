@@ -21,10 +21,13 @@ class ReferenceParams(ModelLoading):
     a few fixed texts take their place."""
     positions: int = Field(default=16, ge=1)
     """Most tokens per row, the last ones of prompt and answer."""
+    long_tokens: int = Field(default=2112, ge=0)
+    """Length of one more row that is made of the others, to see positions past 2,048. Left out
+    where it is not longer than that, or where the context is too short for it."""
 
 
 class Pass(BasePass[ReferenceParams]):
-    """Run the merged model over a few texts."""
+    """Run the merged model over a few texts, in fp32."""
 
     Params = ReferenceParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
@@ -33,25 +36,34 @@ class Pass(BasePass[ReferenceParams]):
 
     def run(self, inputs: Inputs, params: ReferenceParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write :class:`pipeline.onnx.reference.Reference`; return how much it holds."""
-        import torch
-
-        from pipeline.onnx.reference import Reference, Row
+        from pipeline.onnx.checkpoint import Checkpoint
+        from pipeline.onnx.reference import Reference
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import load_model, load_tokenizer
+        from pipeline.training.loading import load_tokenizer
+        from pipeline.training.logits import (
+            context_of,
+            load_exact,
+            logits_of,
+            long_text,
+            rotary_tables,
+        )
 
         prepare(inputs.seed, inputs.threads)
         texts = _texts(inputs, load_tokenizer(inputs["model"], params.trust_remote_code), params)
-        model = load_model(inputs["model"], params).eval()
-        rows = []
-        for done, ids in enumerate(texts, start=1):
-            with torch.inference_mode():
-                given = torch.tensor([ids], device=model.device)
-                logits = model(input_ids=given, use_cache=False).logits[0]
-            kept = min(params.positions, len(ids))
-            rows.append(Row(tuple(ids), logits[-kept:].float().cpu().numpy()))
-            inputs.report.progress(done, len(texts), "rows")
-        Reference(tuple(rows)).save(out_dir)
-        return {"rows": len(rows), "positions": sum(len(row.logits) for row in rows)}
+        model = load_exact(inputs["model"], params)
+        long = long_text(texts, params.long_tokens, context_of(model))
+        rows = logits_of(
+            model, [*texts, *([long] if long else [])], params.positions, inputs.report
+        )
+        tables = rotary_tables(model)
+        Reference(rows, tables).save(out_dir)
+        return {
+            "rows": len(rows),
+            "positions": sum(len(row.logits) for row in rows),
+            "long_rows": sum(row.is_long for row in rows),
+            "rotary_positions": sum(len(table.positions) for table in tables),
+            "dtype": Checkpoint(inputs["model"]).dtype,
+        }
 
 
 def _texts(inputs: Inputs, tokenizer: Any, params: ReferenceParams) -> list[list[int]]:

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,61 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     Raises :class:`StepError` where the adapter was made for another model.
     """
     import torch
-    from peft import PeftModel
 
     prepare(inputs.seed, inputs.threads)
-    base, adapter = inputs["model"], inputs["adapter"]
-    check_fingerprint(base, adapter)
+    base = load_base(inputs["model"], inputs["adapter"], params)
+    before = {name: weight.detach().clone() for name, weight in base.model.named_parameters()}
+    adapted = adapt(base, inputs["adapter"])
+    merged = adapted.model.merge_and_unload(safe_merge=True)
+    change = _relative_change(before, merged)
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = base.dtype if params.dtype == "base" else dtypes[params.dtype]
+    merged = merged.to(dtype)
+    if not all(bool(torch.isfinite(weight).all()) for weight in merged.parameters()):
+        raise StepError(f"merged weights are not finite in {dtype}", 'set dtype = "bf16" or "fp32"')
+    merged.save_pretrained(out_dir)
+    _copy_the_rest(inputs["model"], out_dir)
+    _forget_paths(out_dir)
+    return {
+        "parameters": merged.num_parameters(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "into": "dequantized" if adapted.dequantized else "original",
+        "dequantized_layers": adapted.dequantized,
+        "relative_change": round(change, 6),
+    }
+
+
+@dataclass(frozen=True)
+class Base:
+    """What an adapter is merged into."""
+
+    model: Any
+    """In fp32 on the CPU."""
+    dtype: Any
+    """Number format of its weights as they are stored."""
+    quantization: BaseQuantization | None
+    """How it is still to be quantized and dequantized, as in training; ``None``: not at all."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """An adapter on its base; nothing is merged yet."""
+
+    model: Any
+    """A ``PeftModel`` in fp32 on the CPU."""
+    dequantized: int
+    """Layers of the base that were quantized and dequantized."""
+
+
+def load_base(folder: Path, adapter: Path, params: MergeParams) -> Base:
+    """Return the base in ``folder`` as ``params`` have it.
+
+    Raises :class:`StepError` where ``adapter`` was trained over another base, or where ``params``
+    ask for one that it does not have.
+    """
+    import torch
+
+    check_fingerprint(folder, adapter)
     quantization = BaseQuantization.load(adapter)
     if params.into == "dequantized" and quantization is None:
         raise StepError(
@@ -54,35 +105,26 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
             'remove into, or set into = "dequantized"',
             "bad_input",
         )
-    model = load_model(base, params)
-    base_dtype = model.dtype
-    model = model.to("cpu", torch.float32)
-    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    rounded = 0
-    if quantization is not None and params.into != "original":
-        rounded = quantization.round_trip(model)
-    _check_fits(model, adapter)
+    model = load_model(folder, params)
+    dtype = model.dtype
+    return Base(
+        model.to("cpu", torch.float32),
+        dtype,
+        None if params.into == "original" else quantization,
+    )
+
+
+def adapt(base: Base, adapter: Path) -> Adapted:
+    """Put ``adapter`` on ``base``, in place. Raises :class:`StepError` where it does not fit."""
+    from peft import PeftModel
+
+    rounded = 0 if base.quantization is None else base.quantization.round_trip(base.model)
+    _check_fits(base.model, adapter)
     try:
-        tuned = PeftModel.from_pretrained(model, adapter, is_trainable=False)
+        model = PeftModel.from_pretrained(base.model, adapter, is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
         raise StepError(_mismatch(error), cause="bad_input") from error
-    merged = tuned.merge_and_unload(safe_merge=True)
-    change = _relative_change(before, merged)
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = base_dtype if params.dtype == "base" else dtypes[params.dtype]
-    merged = merged.to(dtype)
-    if not all(bool(torch.isfinite(weight).all()) for weight in merged.parameters()):
-        raise StepError(f"merged weights are not finite in {dtype}", 'set dtype = "bf16" or "fp32"')
-    merged.save_pretrained(out_dir)
-    _copy_the_rest(base, out_dir)
-    _forget_paths(out_dir)
-    return {
-        "parameters": merged.num_parameters(),
-        "dtype": str(dtype).removeprefix("torch."),
-        "into": "dequantized" if rounded else "original",
-        "dequantized_layers": rounded,
-        "relative_change": round(change, 6),
-    }
+    return Adapted(model, rounded)
 
 
 def _check_fits(model: Any, adapter: Path) -> None:

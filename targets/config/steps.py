@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from pipeline.onnx.builder_options import resolve, wanted_options
 from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import BasePass, NeedsOfData, StepError
 from pipeline.plan import ARTIFACT_WORDS, Kind
-from pipeline.registry import UnknownStepError, check_types, load_check, load_pass, pass_types
+from pipeline.registry import (
+    UnknownStepError,
+    check_types,
+    instead_of,
+    load_check,
+    load_pass,
+    pass_types,
+)
 from pipeline.scripts.steps import OwnStepError, OwnType, StepKind, own_type
 from pipeline.suggest import did_you_mean
 from targets.config.data import main_data
@@ -31,6 +39,7 @@ Json = dict[str, JsonValue]
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
     *("pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference", "import_onnx"),
+    *("float_reference", "adapted_reference", "reference-merged"),
     MERGE_FOR_CHECKS,
 }
 
@@ -56,6 +65,12 @@ class PassCall:
     """The Python file of a pass of the user's own."""
     network: bool = False
     """Whether this one needs the network, though its type does not."""
+
+    @property
+    def merges(self) -> bool:
+        """Return whether it makes one checkpoint of another and an adapter."""
+        kinds = self.implementation.consumes.values()
+        return "adapter" in kinds and self.implementation.produces == "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,12 @@ class Chain:
     """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
     reference: PassCall | None
     """The pass that keeps the merged model's logits; ``None`` only where something is wrong."""
+    float_reference: PassCall | None
+    """The pass that asks a float export; ``None`` where no pass quantizes, or where the CPU
+    provider could not run one."""
+    adapted_reference: PassCall | None
+    """The pass that keeps the logits of base and adapter beside each other, as the last merge has
+    them; ``None`` where nothing is merged."""
     merging: PassCall | None
     """The pass that merges an adapter with which the chain ends, to ask it something; ``None``
     only where something is wrong."""
@@ -151,7 +172,17 @@ class ChainReader:
                 "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
             )
         self._targets_overrides()
-        chain = Chain(self._source(), passes, evaluation, reference, merging, self._checks(whole))
+        checks = self._checks(whole)
+        chain = Chain(
+            source=self._source(),
+            passes=passes,
+            evaluation=evaluation,
+            reference=reference,
+            float_reference=self._float_reference(passes, evaluation, checks),
+            adapted_reference=self._adapted_reference(passes),
+            merging=merging,
+            checks=checks,
+        )
         if whole and len(passes) == len(config.passes):
             self._wiring(chain)
         return chain
@@ -222,6 +253,48 @@ class ChainReader:
             return self._pass("fetch", table, ("model", "source"))
         return None
 
+    def _float_reference(
+        self,
+        passes: Sequence[PassCall],
+        evaluation: PassCall | None,
+        checks: Sequence[CheckCall],
+    ) -> PassCall | None:
+        """Return the pass behind the role ``float_reference``, as the checks that need it want it
+        and with the evaluation's limits."""
+        builders = [
+            call.implementation.Params.model_validate(call.params)
+            for call in passes
+            if issubclass(call.implementation.Params, ModelBuilderParams)
+        ]
+        # What has its inputs in bf16 can overflow fp16, and the CPU provider has no bf16 kernels.
+        if not builders or not builders[-1].is_quantized or builders[-1].bf16_io:
+            return None
+        wanted: Json = {
+            "type": "float_reference",
+            "precision": self._target.precision.float_export,
+            "fuse_qkv": builders[-1].fuse_qkv,
+        }
+        if evaluation is not None:
+            wanted |= {key: evaluation.params[key] for key in ("max_samples", "max_new_tokens")}
+        for call in checks:
+            params = call.implementation.Params.model_validate(call.params)
+            wanted |= call.implementation.export_of(params)
+        table = StepTable.model_validate(wanted)
+        return self._pass("float_reference", table, ("checks", "quantization"))
+
+    def _adapted_reference(self, passes: Sequence[PassCall]) -> PassCall | None:
+        """Return the pass behind the role ``adapted_reference``: of the last merge, and into the
+        base that it merges into."""
+        merge = next((call for call in reversed(passes) if call.merges), None)
+        if merge is None:
+            return None
+        table = {"type": "adapted_reference"}
+        if merge.script is None:
+            table["into"] = str(merge.params["into"])
+        return self._pass(
+            "adapted_reference", StepTable.model_validate(table), ("checks", "merging")
+        )
+
     def _pass(self, name: str, table: StepTable, path: Loc) -> PassCall | None:
         overrides = self._target_table().passes.get(name, {}) if path[0] == "passes" else {}
         found = self._implementation("pass", name, table, path)
@@ -235,7 +308,7 @@ class ChainReader:
             return None
         if builds:
             self._check_precision(params.get("precision"), path)
-            self._check_builder(ModelBuilderParams.model_validate(params), path)
+            self._check_builder(implementation.Params.model_validate(params), path)
         return PassCall(name, found.type_name, implementation, params, found.script)
 
     def _checks(self, whole: bool) -> tuple[CheckCall, ...]:
@@ -400,7 +473,9 @@ class ChainReader:
         checks = {*check_types(), *self._config.checks}
         for name in table.checks.keys() - checks:
             self._problem(
-                "there is no such check", (*place, "checks", name), did_you_mean(name, checks)
+                "there is no such check",
+                (*place, "checks", name),
+                instead_of("check", name, checks),
             )
 
     def _problem(self, message: str, path: Loc, suggestion: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.checks.base import Role
@@ -59,17 +60,21 @@ class Planner:
         newest: dict[Kind, Input] = {self._chain.begins: base}
         built_from = newest.get("checkpoint")
         artifact = self._chain.source.name if self._chain.source is not None else ""
+        merge: _Merge | None = None
         for call in self._chain.passes:
             consumed = call.implementation.consumes
             inputs = {role: newest[kind] for role, kind in consumed.items()}
             produced = self._add_pass(call.name, call, inputs)
             if "onnx" not in consumed.values():
                 built_from = newest.get("checkpoint")
+            if call.merges:
+                beside = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
+                merge = _Merge(beside, produced)
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.makes
         tuned = built_from if kind == "onnx" else newest.get("checkpoint")
-        self._add_checks(base if self._chain.begins == "checkpoint" else None, tuned, newest)
+        self._add_checks(base if self._chain.begins == "checkpoint" else None, tuned, newest, merge)
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
@@ -117,16 +122,24 @@ class Planner:
         )
 
     def _add_checks(
-        self, base: Input | None, tuned: Input | None, newest: Mapping[Kind, Input]
+        self,
+        base: Input | None,
+        tuned: Input | None,
+        newest: Mapping[Kind, Input],
+        merge: _Merge | None,
     ) -> None:
         """Add the checks that can judge the artifact, and the passes that only they need.
 
         ``tuned`` is the checkpoint that the artifact was made from. Neither it nor ``base`` is
-        there for an ONNX model that was there already.
+        there for an ONNX model that was there already. ``merge`` is the last merge.
         """
         lacking: set[Role] = set() if base is not None else {"base_answers", "base_timing"}
         if tuned is None:
             lacking |= {"model", "tuned_answers", "reference"}
+        if tuned is None or self._chain.float_reference is None:
+            lacking.add("float_reference")
+        if merge is None:
+            lacking |= {"merged_reference", "adapted_reference"}
         kind = self._chain.makes
         checks = [call for call in self._chain.checks if _can_judge(call, kind, lacking)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
@@ -142,16 +155,38 @@ class Planner:
             roles["base_answers"] = self._add_answers("evaluate-base", base)
         if tuned is not None and "tuned_answers" in needed:
             roles["tuned_answers"] = self._add_answers("evaluate-tuned", tuned)
-        if tuned is not None and "reference" in needed:
-            assert self._chain.reference is not None  # noqa: S101 - the loader saw to it
-            reference = self._chain.reference
-            roles["reference"] = self._add_pass(reference.name, reference, {"model": tuned})
+        if tuned is not None:
+            roles |= self._add_references(tuned, merge, needed)
         timings = {} if base is None else self._add_timings(base, checks)
         for check in checks:
             own: dict[Role, Input] = {}
             if check.name in timings:
                 own["base_timing"] = timings[check.name]
             self._add_check(check, {**roles, **own})
+
+    def _add_references(
+        self, tuned: Input, merge: _Merge | None, needed: AbstractSet[Role]
+    ) -> dict[Role, Input]:
+        """Add the passes that keep logits, each once; return what they make per role."""
+        reference = self._chain.reference
+        assert reference is not None  # noqa: S101 - the loader saw to it
+        roles: dict[Role, Input] = {}
+        if needed & {"reference", "float_reference"}:
+            roles["reference"] = self._add_pass(reference.name, reference, {"model": tuned})
+        exported = self._chain.float_reference
+        if exported is not None and "float_reference" in needed:
+            inputs = {"model": tuned, "reference": roles["reference"]}
+            roles["float_reference"] = self._add_pass(exported.name, exported, inputs)
+        adapted = self._chain.adapted_reference
+        if merge is not None and adapted is not None and "adapted_reference" in needed:
+            # Passes after the merge may have changed what it made.
+            name, made = f"{reference.name}-merged", {"model": merge.merged}
+            same = merge.merged == tuned and "reference" in roles
+            merged = roles["reference"] if same else self._add_pass(name, reference, made)
+            roles["merged_reference"] = merged
+            beside = {**merge.inputs, "reference": merged}
+            roles["adapted_reference"] = self._add_pass(adapted.name, adapted, beside)
+        return roles
 
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
         """Add the passes that time the base model, each once; return what each check gets."""
@@ -305,12 +340,27 @@ class Planner:
         return notes
 
     def _notes_on_artifact(self) -> Iterator[str]:
+        """Yield what the artifact is where that is not usual, and what does not apply to it."""
         kind = self._chain.makes
         apart = f"; these checks do not apply to it: {', '.join(self._idle)}" if self._idle else ""
         if kind != "onnx":
             yield f"the artifact is {ARTIFACT_WORDS[kind]}, not {ARTIFACT_WORDS['onnx']}{apart}"
         elif self._chain.begins == "onnx":
             yield f"the base is an ONNX model: no model is here to hold it against{apart}"
+        else:
+            # Of those that run unasked nobody expects to hear.
+            for name in self._idle:
+                if name in self._loaded.config.checks:
+                    yield f"there is nothing in this chain that the check '{name}' applies to"
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """A pass that makes one checkpoint of another and an adapter."""
+
+    inputs: Mapping[str, Input]
+    """Base and adapter: ``model`` and ``adapter``."""
+    merged: Input
 
 
 def _can_judge(call: CheckCall, kind: Kind, lacking: AbstractSet[Role]) -> bool:

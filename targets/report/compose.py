@@ -59,6 +59,7 @@ def quern_version() -> str:
 def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
     return PassReport(
         name=planned.step.name,
+        kind=planned.step.kind,
         type=planned.step.type,
         key=planned.step.key,
         cached=planned.cached is not None,

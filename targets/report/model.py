@@ -29,6 +29,7 @@ class PassReport(Frozen):
     """One step of the chain. ``seconds`` and memory are those of the run that made the result."""
 
     name: str
+    kind: Literal["pass", "check"] = "pass"
     type: str
     key: str
     cached: bool

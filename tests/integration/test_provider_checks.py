@@ -16,6 +16,7 @@ from tests.integration import plans
 ABSENT = "there is no such device in this test"
 PROVIDERS = ("cpu", "cuda", "dml")
 OTHERS = ("cuda", "dml")
+COMPARED = ("conversion", "quantization")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,7 @@ def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     builds = [
         plans.step("reference", "pass", model, data=plans.TONES),
         plans.step("evaluate", "pass", model, data=plans.TONES),
+        *(exported(name) for name in PROVIDERS),
         *(
             plans.step(name, "pass", model, {"execution_provider": name}, type="model_builder")
             for name in PROVIDERS
@@ -52,7 +54,8 @@ def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         for name in PROVIDERS
         for check in (
             judged("provider", name),
-            judged("numerics", name),
+            judged("conversion", name),
+            judged("quantization", name),
             judged("generation", name, data=plans.TONES),
             judged("quality", name, params={"min_accuracy": 0.9}, data=plans.TONES),
             judged("latency", name, params=limits, data=plans.TONES),
@@ -61,14 +64,25 @@ def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     checks += [
         judged("provider", "no_kernel"),
         judged("provider", "options"),
-        judged("numerics", "options"),
+        judged("conversion", "options"),
+        judged("quantization", "options"),
         judged("generation", "options", data=plans.TONES),
-        judged("numerics", "scrambled_weights"),
+        judged("quantization", "scrambled_weights"),
+        judged("conversion", "scrambled_weights"),
         # The toolchain has no CUDA: where the plan says that the device is here, that is a failure.
         judged("provider", "cuda", absent="", name="pretended"),
     ]
     plans.must_run(toolchain_python, work, material, checks)
     return work
+
+
+def exported(provider: str) -> Step:
+    """Return the pass that asks a float export of the checkpoint for a provider."""
+    inputs: dict[str, Any] = {"model": plans.CHECKPOINT, "reference": plans.made_by("reference")}
+    precision = "fp32" if provider == "cpu" else "fp16"
+    params = {"execution_provider": provider, "precision": precision}
+    name = f"float-{provider}"
+    return plans.step(name, "pass", inputs, params, plans.TONES, type="float_reference")
 
 
 def judged(
@@ -81,8 +95,12 @@ def judged(
 ) -> Step:
     """Return the check ``kind`` of ``artifact``."""
     inputs: dict[str, Any] = {"artifact": plans.made_by(artifact)}
-    if kind == "numerics":
+    if kind in COMPARED:
         inputs["reference"] = plans.made_by("reference")
+        if artifact in PROVIDERS:
+            inputs["float_reference"] = plans.made_by(f"float-{artifact}")
+    if kind == "quantization":
+        inputs["model"] = plans.CHECKPOINT
     if kind == "quality":
         answers: StepInput = plans.made_by("evaluate")
         inputs |= {"base_answers": answers, "tuned_answers": answers}
@@ -97,12 +115,12 @@ def verdicts(work: Path, name: str) -> dict[str, Verdict]:
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-@pytest.mark.parametrize("kind", ["numerics", "generation", "quality"])
+@pytest.mark.parametrize("kind", ["conversion", "quantization", "generation", "quality"])
 def test_what_needs_no_device_is_proven(work: Path, kind: str, name: str) -> None:
     found = verdicts(work, f"{kind}-{name}")
     found.pop("generates_on_provider", None)
     assert found
-    if name != "cpu" and kind != "numerics":
+    if name != "cpu" and kind not in COMPARED:
         assert all("through the CPU provider" in verdict.detail for verdict in found.values())
     assert all(verdict.status == "passed" for verdict in found.values()), found
 
@@ -140,8 +158,24 @@ def test_a_node_without_a_kernel_is_found(work: Path) -> None:
     assert "Erf" in coverage.detail
 
 
-def test_numerics_catches_scrambled_weights(work: Path) -> None:
-    assert "logits_error" in plans.failed_verdicts(work, "numerics-scrambled_weights")
+def test_scrambled_weights_are_caught(work: Path) -> None:
+    failed = plans.failed_verdicts(work, "quantization-scrambled_weights")
+    assert {"mean_kl", "top1_agreement", "layer_scales"} <= failed.keys()
+    assert "lm_head" in failed["layer_scales"].detail
+    assert "layer 0" not in failed["layer_scales"].detail
+
+
+def test_without_a_float_export_the_artifact_is_held_against_the_merged_model(work: Path) -> None:
+    failed = plans.failed_verdicts(work, "conversion-scrambled_weights")
+    assert "conversion and quantization together" in failed["logits_error"].detail
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_float_export_is_asked_and_not_kept(work: Path, provider: str) -> None:
+    output = work / f"float-{provider}" / "output"
+    assert {path.name for path in output.iterdir()} == {"logits.npz", "answers.json"}
+    metrics = plans.result(work, f"float-{provider}").metrics
+    assert (metrics["rows"], metrics["answers"]) == (8, 7)
 
 
 def test_a_provider_that_cannot_run_fails_where_its_device_is_said_to_be(work: Path) -> None:
@@ -159,7 +193,11 @@ def test_cuda_options_reach_the_artifact(work: Path) -> None:
 
 
 def test_a_graph_that_only_its_device_can_run_is_unverified(work: Path) -> None:
-    for name in ("numerics-options", "generation-options"):
-        (verdict,) = verdicts(work, name).values()
-        assert verdict.status == "unverified"
-        assert "the CPU provider cannot run this graph" in verdict.detail
+    asked = {"conversion": "logits_error", "quantization": "mean_kl", "generation": "usable"}
+    for check, name in asked.items():
+        found = verdicts(work, f"{check}-options")
+        assert found[name].status == "unverified"
+        assert "the CPU provider cannot run this graph" in found[name].detail
+    # What lies in the file needs no device.
+    assert verdicts(work, "quantization-options")["layer_scales"].status == "passed"
+    assert verdicts(work, "conversion-options")["rotary_table"].status == "passed"

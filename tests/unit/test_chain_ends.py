@@ -67,7 +67,7 @@ def idle(plan: BuildPlan) -> str:
 def test_a_merged_checkpoint(project: Project, cache: Cache) -> None:
     plan = judged_by_any(project, cache)
     assert (plan.artifact, plan.artifact_kind) == ("merge", "checkpoint")
-    assert {"latency", "graph", "numerics", "provider"}.isdisjoint(steps(plan))
+    assert {"latency", "graph", "conversion", "quantization", "provider"}.isdisjoint(steps(plan))
     assert "merge-for-checks" not in steps(plan)
     assert made_from(plan, "any", "artifact") == "merge"
     assert made_from(plan, "any", "tuned_answers") == "evaluate-tuned"

@@ -39,7 +39,8 @@ def test_right_config_loads(project: Project) -> None:
     assert chain.passes[0].params["r"] == 8
     assert chain.passes[2].params["execution_provider"] == "cpu"
     assert {call.name for call in chain.checks} == {
-        *("graph", "numerics", "provider", "generation", "quality", "latency", "size"),
+        *("graph", "provider", "generation", "quality", "latency", "memory", "size"),
+        *("conversion", "merging", "quantization"),
     }
 
 

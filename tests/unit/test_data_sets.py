@@ -143,7 +143,7 @@ def test_nothing_held_out(project: Project, cache: Cache) -> None:
     plan = make_planner(project, cache).plan()
     names = {planned.step.name for planned in plan.steps}
     assert not names & {"evaluate-base", "evaluate-tuned", "quality", "generation"}
-    assert {"reference", "latency", "numerics"} <= names
+    assert {"reference", "latency", "conversion", "quantization"} <= names
     assert "nothing is held out: quality and generation are not checked" in plan.notes
     add(project, "[checks.quality]\nmin_accuracy = 0.5\n")
     (problem,) = problems(project)

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.evaluation import Answer, Answers, Reply, answer, label_of, score, wilson
+from pipeline.evaluation import Answer, Answers, Reply, answer, label_of, score
+from pipeline.paired import share_interval
 from pipeline.passes.base import StepError
 
 LABELS = {"joy": "joy", "fear": "fear"}
@@ -172,7 +173,7 @@ def test_a_hopeless_model_has_a_finite_perplexity() -> None:
 )
 def test_wilson_interval(right: int, trials: int, low: float, high: float) -> None:
     # Values of R's binom::binom.wilson.
-    assert wilson(right, trials) == pytest.approx((low, high), abs=1e-4)
+    assert share_interval(right, trials) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_label_of_a_text() -> None:

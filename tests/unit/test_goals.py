@@ -14,6 +14,7 @@ from pipeline.checks.generation import GenerationParams
 from pipeline.checks.goals import Goal, judged
 from pipeline.checks.latency import Check as Latency
 from pipeline.checks.latency import LatencyParams
+from pipeline.checks.memory import MemoryParams
 from pipeline.checks.quality import Check as Quality
 from pipeline.checks.quality import QualityParams
 from pipeline.checks.script import ScriptParams
@@ -21,6 +22,7 @@ from pipeline.checks.size import Check as Size
 from pipeline.checks.size import SizeParams
 from pipeline.data.spec import DataSpec
 from pipeline.fluency import is_broken
+from pipeline.latency.goals import LatencyGoal
 from pipeline.model import Frozen
 from pipeline.onnx.percentiles import samples_for, statistic
 from pipeline.passes.base import StepError
@@ -70,12 +72,15 @@ def test_samples_are_as_many_as_mlperf_asks_for(share: float, count: int) -> Non
 
 
 def test_a_rate_mirrors_its_time() -> None:
-    times = Timings(first_token_ms=(10, 20, 50), token_ms=(2, 4), total_ms=(1,))
+    times = Timings(
+        prompt_tokens=(1, 2, 5), first_token_ms=(10, 20, 50), token_ms=(2, 4), total_ms=(1,)
+    )
     rate = FIGURES["prompts_per_second"]
     assert rate.value(times, "min") == 1000 / 50
     assert rate.value(times, "max") == 1000 / 10
     assert rate.value(times, "avg") == pytest.approx(1000 / (80 / 3))
     assert rate.value(times, "p90") == 1000 / 50, "nine of ten are at least so fast"
+    assert FIGURES["prompt_tokens_per_second"].samples(times) == (10, 10, 10), "ms per token"
     assert summary(times)["tokens_per_second"]["avg"] == pytest.approx(1000 / 3, abs=1e-4)
 
 
@@ -156,6 +161,7 @@ def test_made_up_prompts_have_no_special_token_and_are_always_the_same() -> None
 
 RELATIVE = ({"metric": "bytes", "max_degradation": 1},)
 LIMIT = {"at_most": 1}
+VERSUS = {"max_degradation": 1, "against": "baseline"}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +173,13 @@ LIMIT = {"at_most": 1}
         (LatencyParams, {"prompts": ["a"], "prompt_tokens": [3]}, "not both"),
         (LatencyParams, {"prompt_tokens": [0]}, "greater than or equal to 1"),
         (LatencyParams, {"prompt_tokens": []}, "at least 1"),
+        (LatencyParams, {"max_regression_percent": 3}, "needs a baseline"),
+        (LatencyParams, {"goals": [{"metric": "token_ms", **VERSUS}]}, "give baseline"),
+        (LatencyParams, {"goals": [{"metric": "token_ms", "prompt": "long", **LIMIT}]}, "short"),
+        (LatencyParams, {"cpus": []}, "at least 1"),
+        (LatencyParams, {"rounds": 2}, "greater than or equal to 3"),
+        (MemoryParams, {"goals": [RELATIVE[0]]}, "the base model is not measured"),
+        (QualityParams, {"goals": [{"metric": "accuracy", **VERSUS}]}, "has no baseline"),
         (SizeParams, {"max_bytes": "3 apples"}, "is not a size"),
         (SizeParams, {"max_bytes": 3, "goals": [{"metric": "bytes", **LIMIT}]}, "give one"),
         (SizeParams, {"goals": [{"metric": "bytes", "statistic": "p90", **LIMIT}]}, "one figure"),
@@ -213,10 +226,12 @@ def test_a_size_may_be_text() -> None:
 
 
 def test_a_check_needs_the_base_model_only_to_compare_with_it() -> None:
-    faster = Goal(metric="token_ms", min_improvement=1)
+    faster = LatencyGoal(metric="token_ms", min_improvement=1)
     params = LatencyParams(goals=(faster,), prompt_tokens=(5,), warmup=1)
     assert Latency.needs_of(LatencyParams()) == ("artifact",)
     assert Latency.needs_of(params) == ("artifact", "base_timing")
+    other = faster.model_copy(update={"against": "baseline"})
+    assert Latency.needs_of(LatencyParams(goals=(other,), baseline="x")) == ("artifact",)
     work = Latency.timing_of(params)
     assert work == {"prompts": None, "prompt_tokens": [5], "warmup": 1, "max_new_tokens": 16}
     smaller = SizeParams(goals=(Goal(metric="bytes", min_improvement_percent=50),))

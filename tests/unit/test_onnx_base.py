@@ -43,13 +43,13 @@ def steps(plan: BuildPlan) -> set[str]:
 
 def test_it_is_checked_as_it_is(project: Project, cache: Cache) -> None:
     plan = make_planner(project, cache).plan()
-    checks = {"graph", "provider", "generation", "latency", "quality", "size"}
+    checks = {"graph", "provider", "generation", "latency", "memory", "quality", "size"}
     assert steps(plan) == {"import_onnx", *checks}
     assert (plan.artifact, plan.artifact_kind) == ("import_onnx", "onnx")
     for name in checks:
         assert plan[name].step.inputs.keys() == {"artifact"}
     (note,) = plan.notes
-    assert note.endswith("these checks do not apply to it: numerics")
+    assert note.endswith("these checks do not apply to it: conversion, merging, quantization")
 
 
 def test_a_changed_file_of_it_is_checked_again(project: Project, cache: Cache) -> None:
@@ -70,7 +70,7 @@ def test_a_pass_of_ones_own_may_change_it(project: Project, cache: Cache) -> Non
     (source,) = plan["threads"].step.inputs.values()
     assert isinstance(source, StepInput)
     assert source.step == "import_onnx"
-    assert "numerics" not in steps(plan)
+    assert steps(plan).isdisjoint({"conversion", "merging", "quantization"})
 
 
 @pytest.mark.parametrize(

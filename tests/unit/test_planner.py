@@ -87,9 +87,14 @@ def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cach
         "generation",
         "quality",
         "latency",
-        "numerics",
+        "memory",
+        "conversion",
+        "merging",
+        "quantization",
         "provider",
         "reference",
+        "float_reference",
+        "adapted_reference",
         "size",
     }
     assert set(to_run(plan).values()) == {"not built yet"}
@@ -191,7 +196,8 @@ def test_checks_run_again_where_the_device_is(project: Project, cache: Cache) ->
     build(project, cache)
     plan = make_planner(project, cache, absence="there is no such device here").plan()
     assert set(to_run(plan)) == {
-        *("generation", "graph", "latency", "numerics", "provider", "quality"),
+        *("generation", "graph", "latency", "memory", "provider", "quality"),
+        *("conversion", "quantization"),
     }
     assert plan["latency"].step.absent_device == "there is no such device here"
 

@@ -35,9 +35,16 @@ def test_every_check_declares_itself(name: str) -> None:
 
 
 def test_the_checks_of_an_artifact_are_there() -> None:
-    assert {"graph", "numerics", "provider", "generation", "quality", "latency"} <= set(
-        check_types()
-    )
+    assert {
+        "graph",
+        "conversion",
+        "quantization",
+        "merging",
+        "provider",
+        "generation",
+        "quality",
+        "latency",
+    } <= set(check_types())
     assert {"size", "script"} <= set(check_types())
 
 

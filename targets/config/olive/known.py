@@ -47,7 +47,7 @@ ALTERNATIVES = {
     "OnnxBlockWiseRtnQuantization": 'ModelBuilder with "int4_algo_config": "rtn" does the same',
     "OnnxBnb4Quantization": _INT4,
     "OnnxConversion": _BUILDER,
-    "OnnxDiscrepancyCheck": "Quern's numerics check compares every artifact; remove it",
+    "OnnxDiscrepancyCheck": "conversion and quantization check every artifact for that; remove it",
     "OnnxDynamicQuantization": _INT8,
     "OnnxFloatToFloat16": 'ModelBuilder with "precision": "fp16" makes the graph in fp16',
     "OnnxHqqQuantization": _INT4,

@@ -1,0 +1,185 @@
+"""Does the conversion to ONNX compute what the merged model computes? Before any quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.model import Frozen
+from pipeline.passes.base import Inputs
+from pipeline.result import Verdict
+
+
+@dataclass(frozen=True)
+class _Limits:
+    error: float
+    max_error: float
+    agreement: float
+
+
+_FLOAT = _Limits(0.02, 0.2, 0.95)
+"""Several times what healthy fp32 and fp16 graphs show: 0.001, 0.011 and every first choice."""
+_BY_BITS: Mapping[int, _Limits] = {
+    4: _Limits(0.5, 20.0, 0.5),
+    8: _Limits(0.1, 2.0, 0.9),
+    16: _FLOAT,
+    32: _FLOAT,
+}
+"""By width of the weights. Those of quantized ones hold where conversion and quantization cannot be
+told apart."""
+_MAX_ROTARY = 0.02
+"""fp16 rounds by 0.0005, bf16 by 0.004; a wrong frequency or position is off by 0.1 to 2."""
+
+
+class ConversionParams(Frozen):
+    """Limits. Those that are not set are by the precision of the graph that is compared."""
+
+    max_logits_error: float | None = Field(default=None, gt=0)
+    """Most relative error of the logits, in the L2 norm. Default: 0.02 for a float graph."""
+    max_logits_difference: float | None = Field(default=None, gt=0)
+    """Most difference of a single logit, in root mean squares of the logits. Default: 0.2 for a
+    float graph."""
+    min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
+    """Least share of positions with the same first choice. Default: 0.95 for a float graph."""
+    max_rotary_error: float = Field(default=_MAX_ROTARY, gt=0)
+    """Most difference of a cosine or sine in the graph's tables of positions."""
+
+
+class Check(BaseCheck[ConversionParams]):
+    """Hold an export without quantization against the merged model, by the logits of the same texts
+    and by the tables of rotary positions.
+
+    The export is the artifact itself where that is not quantized, else one that the
+    ``float_reference`` pass built from the same checkpoint. Where that could not be (the model is
+    too large), the artifact is held against the merged model, with wider limits, and the verdict
+    says so. Graphs run through the CPU provider, whatever they were built for.
+    """
+
+    Params = ConversionParams
+    needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference", "float_reference")
+    does_without: ClassVar[tuple[Role, ...]] = ("float_reference",)
+    uses_device: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: ConversionParams) -> Outcome:
+        """Compare; a graph that cannot be read fails."""
+        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.errors import ArtifactError, BeyondCpuError
+        from pipeline.onnx.graph import OnnxModel
+        from pipeline.onnx.quantized import linear_layers
+        from pipeline.onnx.reference import Reference
+        from pipeline.onnx.verdicts import flawless, unusable
+
+        folder = inputs["artifact"]
+        try:
+            model = OnnxModel(folder / GenAiConfig(folder).filename)
+        except ValueError as error:
+            return Outcome((flawless("graph_readable", [str(error)], ""),))
+        reference = Reference.load(inputs["reference"])
+        bits = min((layer.bits for layer in linear_layers(model)), default=32)
+        try:
+            verdicts, figures = _predictions(inputs, params, reference, bits)
+        except (ArtifactError, BeyondCpuError) as error:
+            verdicts, figures = (unusable("logits_error", error),), {}
+        table = _rotary(model, reference, params)
+        return Outcome((*verdicts, table), {"conversion": figures})
+
+
+def _predictions(
+    inputs: Inputs, params: ConversionParams, reference: Any, bits: int
+) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
+    from pipeline.onnx.closeness import by_length
+
+    found, note, compared_bits = _logits(inputs, reference, bits)
+    usual, long = by_length(found, reference.rows)
+    limits = _BY_BITS.get(compared_bits, _BY_BITS[4])
+    figures: dict[str, JsonValue] = {"of": note}
+    if usual is not None:
+        figures["usual"] = usual.figures()
+    if long is not None:
+        figures["long"] = long.figures()
+    usual_verdicts = _judged(params, limits, usual, note)
+    return (*usual_verdicts, *_judged_long(params, limits, long, note)), figures
+
+
+def _logits(inputs: Inputs, reference: Any, bits: int) -> tuple[list[Any], str, int]:
+    """Return the logits that are judged, whose they are, and the width of those weights."""
+    from pipeline.onnx.float_export import float_logits, why_no_export
+    from pipeline.onnx.session import logits_of
+
+    if bits >= 16:
+        return logits_of(inputs, reference), "the artifact, which is not quantized", bits
+    exported = float_logits(inputs)
+    if exported is not None:
+        precision = inputs.metrics.get("float_reference", {}).get("precision", "float")
+        return [row.logits for row in exported.rows], f"a {precision} export", 32
+    note = f"the artifact, conversion and quantization together: {why_no_export(inputs)}"
+    return logits_of(inputs, reference), note, bits
+
+
+def _judged(
+    params: ConversionParams, limits: _Limits, figures: Any, note: str
+) -> tuple[Verdict, ...]:
+    from pipeline.onnx.verdicts import held, unverified
+
+    if figures is None:
+        return (unverified("logits_error", "there was no text to compare"),)
+    detail = f"{note}; {figures.positions} positions"
+    return (
+        held(
+            "logits_error",
+            figures.error,
+            "<=",
+            params.max_logits_error or limits.error,
+            detail=detail,
+        ),
+        held(
+            "logits_difference",
+            figures.max_error,
+            "<=",
+            params.max_logits_difference or limits.max_error,
+            "root mean squares",
+            detail,
+        ),
+        held(
+            "conversion_agreement",
+            figures.agreement,
+            ">=",
+            limits.agreement if params.min_top1_agreement is None else params.min_top1_agreement,
+            detail=f"same first choice; {detail}",
+        ),
+    )
+
+
+def _judged_long(
+    params: ConversionParams, limits: _Limits, figures: Any, note: str
+) -> tuple[Verdict, ...]:
+    """Return nothing where the context is too short for a long text."""
+    from pipeline.onnx.verdicts import held
+
+    if figures is None:
+        return ()
+    limit = params.max_logits_error or limits.error
+    detail = f"{note}; a text of more than 2,048 tokens, {figures.positions} positions"
+    return (held("long_logits_error", figures.error, "<=", limit, detail=detail),)
+
+
+def _rotary(model: Any, reference: Any, params: ConversionParams) -> Verdict:
+    from pipeline.onnx.rotary import graph_tables, table_error
+    from pipeline.onnx.verdicts import flawless, held, unverified
+
+    name = "rotary_table"
+    try:
+        tables = graph_tables(model)
+        if not tables or not reference.rotary:
+            whose = "the model's are" if tables else "the graph has none whose"
+            return unverified(name, f"{whose} tables of positions not known")
+        apart, place = table_error(tables, reference.rotary)
+    except (ValueError, OSError, IndexError) as error:
+        return flawless(name, [f"the tables of positions cannot be read: {error}"], "")
+    positions = sum(len(table.positions) for table in reference.rotary)
+    detail = f"largest difference: {place}; {positions} positions"
+    return held(name, apart, "<=", params.max_rotary_error, "", detail)

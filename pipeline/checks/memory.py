@@ -1,0 +1,85 @@
+"""How much memory does the artifact take? The peak of a process that does nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, JsonValue, field_validator
+
+from pipeline.checks.amounts import METRIC, AmountParams
+from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.checks.goals import Goal
+from pipeline.onnx.verdicts import unverified
+from pipeline.passes.base import Inputs
+
+if TYPE_CHECKING:
+    from pipeline.latency.protocol import Times
+
+
+class MemoryParams(AmountParams):
+    """What is asked, and the limits of the peak resident set of the process. Without any limit it
+    is reported and nothing judged."""
+
+    prompt_tokens: int = Field(default=1024, ge=1)
+    """Length of the prompt, or as much of it as the model's context has room for."""
+    max_new_tokens: int = Field(default=16, ge=1)
+    """Tokens generated."""
+
+    @field_validator("goals")
+    @classmethod
+    def _not_of_the_base_model(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+        if any(goal.of_base for goal in goals):
+            raise ValueError('the base model is not measured; use against = "baseline"')
+        return goals
+
+
+class Check(BaseCheck[MemoryParams]):
+    """Load the artifact into a fresh process, answer one long prompt, and read its peak memory.
+
+    Memory of the machine: what lies on a GPU is not in it. Without the target's device nothing is
+    measured.
+    """
+
+    Params = MemoryParams
+    sources: ClassVar[tuple[str, ...]] = ("baseline",)
+    uses_device: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: MemoryParams) -> Outcome:
+        """Measure and judge. Raises :class:`pipeline.passes.base.StepError` for a baseline that is
+        none."""
+        from pipeline.onnx.baseline import baseline_folder, require_same_provider
+
+        artifact = inputs["artifact"]
+        if inputs.absent_device:
+            goals = params.limits()
+            return Outcome(tuple(unverified(goal.name, inputs.absent_device) for goal in goals))
+        before, peak = _peak(artifact, params)
+        figures: dict[str, JsonValue] = {METRIC: peak, "bytes_before_loading": before}
+        baseline = None
+        if "baseline" in inputs.paths:
+            other = baseline_folder(inputs["baseline"])
+            require_same_provider(other, artifact)
+            _, baseline = _peak(other, params)
+            figures["baseline_bytes"] = baseline
+        detail = f"{before / 1e6:.0f} MB of it before the model was loaded"
+        return Outcome(params.verdicts(peak, None, baseline, detail), {"figures": figures})
+
+
+def _peak(folder: Path, params: MemoryParams) -> tuple[int, int]:
+    """Return the peak resident set before the model was loaded, and after it answered."""
+    from pipeline.latency.process import Process
+    from pipeline.latency.protocol import Settings
+    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.errors import ArtifactError
+    from pipeline.onnx.turns import load_tokenizer
+    from pipeline.timing import made_up
+
+    try:
+        room = GenAiConfig(folder).context - params.max_new_tokens
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
+    prompt = made_up(load_tokenizer(folder), max(1, min(params.prompt_tokens, room)))
+    with Process(Settings(folder=str(folder))) as process:
+        times: Times = process.ask(prompt, params.max_new_tokens)
+        return process.loaded.bytes_before, times.peak_bytes

@@ -1,0 +1,120 @@
+"""Is the merged model what base and adapter are together? Neither without it nor with it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.model import Frozen
+from pipeline.passes.base import Inputs
+from pipeline.plan import Kind
+
+_ROUNDING = {"bfloat16": 0.03, "float16": 0.005, "float32": 0.001}
+"""Relative error of the logits that rounding the merged weights to a number format may cause."""
+
+
+class MergingParams(Frozen):
+    """The limits."""
+
+    max_merge_error: float | None = Field(default=None, gt=0)
+    """Most relative error of the merged model's logits against those of base and adapter, in the L2
+    norm. Default: a tenth of the change that the adapter makes, or what rounding to the merged
+    weights' number format may cause (bf16 0.03, fp16 0.005, fp32 0.001), whichever is more."""
+    share_tolerance: float = Field(default=0.25, gt=0)
+    """How far from 1 the share of the adapter's change may be that is in the merged model: it is 0
+    where nothing was merged, and about 2 where it was merged twice."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Differences between three models' logits, relative to those of base and adapter together."""
+
+    error: float
+    """``|merged - adapted| / |adapted|``."""
+    change: float
+    """``|adapted - base| / |adapted|``: what the adapter does."""
+    from_base: float
+    """``|merged - base| / |adapted|``."""
+    share: float
+    """``<merged - base, adapted - base> / |adapted - base|^2``; NaN where the adapter does nothing.
+    Rounding errors point elsewhere, so it is right even where they are as large as the change."""
+
+    @property
+    def verdict(self) -> str:
+        """Return what it looks like, in words."""
+        if self.from_base < self.error:
+            return "the merged model is the base: the adapter was not merged"
+        if self.share > 1.5:
+            return f"the adapter's change is in it {self.share:.1f} times: merged twice?"
+        return f"the adapter's change is in it {self.share:.2f} times"
+
+
+class Check(BaseCheck[MergingParams]):
+    """Hold the logits of what a merge made against those of its base with the adapter beside it,
+    as PEFT computes them. For a QLoRA adapter the base is the dequantized one it was merged into.
+    """
+
+    Params = MergingParams
+    needs: ClassVar[tuple[Role, ...]] = ("merged_reference", "adapted_reference")
+    accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint")
+
+    def run(self, inputs: Inputs, params: MergingParams) -> Outcome:
+        """Compare. An adapter that changes nothing leaves open whether it was merged."""
+        from pipeline.onnx.reference import BASE_DIR, Reference
+        from pipeline.onnx.verdicts import held, unverified
+
+        adapted = Reference.load(inputs["adapted_reference"]).rows
+        base = Reference.load(inputs["adapted_reference"] / BASE_DIR).rows
+        known = {row.ids: row.logits for row in Reference.load(inputs["merged_reference"]).rows}
+        merged = [known[row.ids] for row in adapted]
+        found = change_of(merged, [row.logits for row in adapted], [row.logits for row in base])
+        dtype = str(inputs.metrics.get("merged_reference", {}).get("dtype", ""))
+        limit = params.max_merge_error
+        if limit is None:
+            limit = max(found.change / 10, _ROUNDING.get(dtype, _ROUNDING["bfloat16"]))
+        detail = f"the adapter changes the logits by {found.change:.1%}; {found.verdict}"
+        verdicts = [held("merge_error", found.error, "<=", limit, detail=detail)]
+        if found.share != found.share:
+            why = "the adapter changes no logit: nothing shows whether it was merged"
+            verdicts.append(unverified("merge_share", why))
+        else:
+            off = abs(found.share - 1)
+            detail = f"{found.share:.3f} of the adapter's change is in the merged model"
+            verdicts.append(held("merge_share", off, "<=", params.share_tolerance, "", detail))
+        figures: dict[str, JsonValue] = {
+            "merge_error": found.error,
+            "adapter_change": found.change,
+            "from_base": found.from_base,
+            "share": None if found.share != found.share else found.share,
+        }
+        return Outcome(tuple(verdicts), {"merging": figures})
+
+
+def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]) -> Change:
+    """Return how the logits of the three models differ, centred at every position."""
+    import numpy as np
+
+    ours, wanted, before = (
+        np.concatenate([_centred(rows).ravel() for rows in every])
+        for every in (merged, adapted, base)
+    )
+    norm = float(np.linalg.norm(wanted)) or float("nan")
+    step = wanted - before
+    made = float(np.vdot(step, step))
+    return Change(
+        error=float(np.linalg.norm(ours - wanted)) / norm,
+        change=made**0.5 / norm,
+        from_base=float(np.linalg.norm(ours - before)) / norm,
+        share=float(np.vdot(ours - before, step)) / made if made else float("nan"),
+    )
+
+
+def _centred(logits: Any) -> Any:
+    import numpy as np
+
+    values = np.asarray(logits, np.float64)
+    return values - values.mean(-1, keepdims=True)

@@ -1,0 +1,185 @@
+"""What did quantizing cost? Predictions against the float export's, matrices against the
+checkpoint's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.config.schema import Size, parse_bytes
+from pipeline.model import Frozen
+from pipeline.passes.base import Inputs
+from pipeline.result import Verdict
+
+
+@dataclass(frozen=True)
+class _Limits:
+    mean_kl: float
+    p99_kl: float
+    agreement: float
+    scale_error: float
+    weight_error: float
+
+
+_FLOAT = _Limits(0.01, 0.05, 0.95, 0.01, 0.02)
+_BY_BITS: Mapping[int, _Limits] = {
+    4: _Limits(0.5, 5.0, 0.6, 0.05, 0.35),
+    8: _Limits(0.05, 0.5, 0.9, 0.01, 0.05),
+    16: _FLOAT,
+    32: _FLOAT,
+}
+"""By width of the weights: several times what healthy graphs show (docs/measured.md)."""
+
+
+class QuantizationParams(Frozen):
+    """Limits. Those that are not set are by the width of the weights."""
+
+    max_mean_kl: float | None = Field(default=None, gt=0)
+    """Most divergence ``KL(float || artifact)`` of the next token, mean over positions, in nats.
+    Default: 0.5 for int4, 0.05 for int8. Also the limit for a text of more than 2,048 tokens."""
+    max_p99_kl: float | None = Field(default=None, gt=0)
+    """The same of its 99th percentile. Default: 5 for int4, 0.5 for int8."""
+    min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
+    """Least share of positions with the float model's first choice. Default: 0.6 for int4, 0.9 for
+    int8."""
+    max_scale_error: float | None = Field(default=None, gt=0)
+    """By how much a matrix may be scaled against the checkpoint's. Default: 0.05 for int4, 0.01 for
+    wider ones."""
+    max_weight_error: float | None = Field(default=None, gt=0)
+    """Most relative error of a matrix, in the Frobenius norm. Default: 0.35 for int4, 0.05 for
+    int8."""
+    max_export: Annotated[int, Field(ge=0)] | Size = "4g"
+    """Size in fp32 above which no float export is built to compare with: bytes, or text such as
+    ``"16g"``. Building one takes about five times as much memory. Above it the artifact is held
+    against the merged model in PyTorch, conversion and quantization together."""
+
+
+class Check(BaseCheck[QuantizationParams]):
+    """Hold the artifact's predictions for the same texts against those of the float export, and
+    every matrix of its graph against the rows of the checkpoint that it was made from.
+
+    The matrices tell of a wrong scale in one layer, or of two projections that were swapped,
+    however little the model as a whole minds. Runs through the CPU provider.
+    """
+
+    Params = QuantizationParams
+    needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference", "float_reference", "model")
+    does_without: ClassVar[tuple[Role, ...]] = ("float_reference", "model")
+    uses_device: ClassVar[bool] = True
+
+    @classmethod
+    def export_of(cls, params: QuantizationParams) -> dict[str, JsonValue]:
+        """Return the size up to which a float export is built."""
+        asked = params.max_export
+        return {"max_export": asked if isinstance(asked, int) else parse_bytes(asked)}
+
+    def run(self, inputs: Inputs, params: QuantizationParams) -> Outcome:
+        """Compare; a graph that cannot be read fails."""
+        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.errors import ArtifactError, BeyondCpuError
+        from pipeline.onnx.graph import OnnxModel
+        from pipeline.onnx.quantized import linear_layers
+        from pipeline.onnx.verdicts import flawless, unusable
+
+        folder = inputs["artifact"]
+        try:
+            model = OnnxModel(folder / GenAiConfig(folder).filename)
+        except ValueError as error:
+            return Outcome((flawless("graph_readable", [str(error)], ""),))
+        bits = min((layer.bits for layer in linear_layers(model)), default=32)
+        weights, layers = _matrices(inputs, params, model)
+        try:
+            predictions, figures = _predictions(inputs, params, bits)
+        except (ArtifactError, BeyondCpuError) as error:
+            predictions, figures = (unusable("mean_kl", error),), {}
+        return Outcome((*predictions, *weights), {"quantization": {**figures, "layers": layers}})
+
+
+def _predictions(
+    inputs: Inputs, params: QuantizationParams, bits: int
+) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
+    from pipeline.onnx.closeness import by_length
+    from pipeline.onnx.float_export import float_logits, why_no_export
+    from pipeline.onnx.reference import Reference
+    from pipeline.onnx.session import logits_of
+    from pipeline.onnx.verdicts import held, unverified
+
+    wanted, whose = float_logits(inputs), "the float export"
+    if wanted is None:
+        wanted = Reference.load(inputs["reference"])
+        whose = f"the merged model in PyTorch ({why_no_export(inputs)})"
+    usual, long = by_length(logits_of(inputs, wanted), wanted.rows)
+    limits = _BY_BITS.get(bits, _BY_BITS[4])
+    mean_kl = params.max_mean_kl or limits.mean_kl
+    figures: dict[str, JsonValue] = {"against": whose}
+    verdicts: list[Verdict] = []
+    if usual is None:
+        return (unverified("mean_kl", "there was no text to compare"),), figures
+    figures["usual"] = usual.figures()
+    detail = f"against {whose}; {usual.positions} positions"
+    agreement = limits.agreement if params.min_top1_agreement is None else params.min_top1_agreement
+    verdicts += (
+        held("mean_kl", usual.mean_kl, "<=", mean_kl, "nats", detail),
+        held("p99_kl", usual.p99_kl, "<=", params.max_p99_kl or limits.p99_kl, "nats", detail),
+        held("top1_agreement", usual.agreement, ">=", agreement, detail=detail),
+    )
+    if long is not None:
+        figures["long"] = long.figures()
+        detail = f"against {whose}; a text of more than 2,048 tokens, {long.positions} positions"
+        verdicts.append(held("long_mean_kl", long.mean_kl, "<=", mean_kl, "nats", detail))
+    return tuple(verdicts), figures
+
+
+def _matrices(
+    inputs: Inputs, params: QuantizationParams, model: Any
+) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
+    """Return the verdict on every matrix, and the figures of each."""
+    from pipeline.onnx.fidelity import compare
+    from pipeline.onnx.quantized import shortened
+    from pipeline.onnx.verdicts import flawless, unverified
+
+    name = "layer_scales"
+    if "model" not in inputs.paths:
+        return (unverified(name, "the checkpoint it was made from is not here"),), {}
+    try:
+        compared = compare(
+            model,
+            inputs["model"],
+            lambda done, total: inputs.report.progress(done, total, "matrices"),
+        )
+    except (ValueError, OSError, KeyError, IndexError) as error:
+        return (flawless(name, [f"the matrices cannot be read: {error}"], ""),), {}
+    problems = [problem for layer in compared.layers for problem in _problems(layer, params)]
+    figures: dict[str, JsonValue] = {
+        layer.layer: {"bits": layer.bits, "scale": layer.scale, "error": layer.error}
+        for layer in compared.layers
+    }
+    if not problems and compared.unknown:
+        unknown = shortened(list(compared.unknown))
+        why = f"the checkpoint has nothing of the same name and size: {unknown}"
+        return (unverified(name, why),), figures
+    worst = max((abs(layer.scale - 1) for layer in compared.layers), default=0.0)
+    largest = max((layer.error for layer in compared.layers), default=0.0)
+    fine = (
+        f"{len(compared.layers)} matrices are the checkpoint's, scales within {worst:.1%}, "
+        f"errors up to {largest:.1%}"
+    )
+    return (flawless(name, problems, fine),), figures
+
+
+def _problems(layer: Any, params: QuantizationParams) -> list[str]:
+    limits = _BY_BITS.get(layer.bits, _BY_BITS[4])
+    scale = params.max_scale_error or limits.scale_error
+    error = params.max_weight_error or limits.weight_error
+    # Written so that NaN is a problem.
+    if not abs(layer.scale - 1) <= scale:
+        return [f"{layer.layer} is {layer.scale:.3f} times the checkpoint's (within {scale:g})"]
+    if not layer.error <= error:
+        return [
+            f"{layer.layer} differs from the checkpoint's by {layer.error:.1%} (<= {error:.0%})"
+        ]
+    return []

@@ -1,0 +1,201 @@
+"""Measures artifacts in rounds: fresh processes side by side that answer in turn, A B A B.
+
+What slows the machine down for a while slows all of a round alike, so that a busy machine cannot
+decide between two of them; and it is a few rounds of many, so that it widens the interval of one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.latency.measured import Measured, Round
+from pipeline.latency.process import Process
+from pipeline.latency.prompts import SHORT, Kind
+from pipeline.latency.protocol import Settings
+from pipeline.passes.base import Reporter
+from pipeline.timing import Timings
+
+_FEWEST = 3
+"""Answers below which a length is left out: fewer rounds than that give no interval."""
+_SHARE_OF_LENGTHS = 0.4
+"""Of the time budget, what all prompts of stated lengths together may take."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One artifact."""
+
+    name: str
+    folder: Path
+    cpu: bool = False
+    """Run it on the CPU, whatever it was built for."""
+    threads: int | None = None
+    """What its own settings say, for the report."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How contestants are measured."""
+
+    max_new_tokens: int
+    warmup: int
+    """Short prompts each process answers before the clock starts."""
+    rounds: int
+    """Rounds in which the wanted samples are taken; more are of the same size."""
+    seconds: float
+    """Time after which measuring stops with the samples there are."""
+    cpus: tuple[int, ...] = ()
+
+
+class Contest:
+    """Rounds of all contestants. The first contestant is the artifact."""
+
+    def __init__(
+        self,
+        contestants: Sequence[Contestant],
+        kinds: Sequence[Kind],
+        conditions: Conditions,
+        report: Reporter,
+    ) -> None:
+        self._contestants = tuple(contestants)
+        self._kinds = tuple(kinds)
+        self._conditions = conditions
+        self._report = report
+        self._began = time.monotonic()
+        self._rounds: dict[str, list[Round]] = defaultdict(list)
+        self._wanted: dict[str, int] = {}
+        self.left_out: dict[str, str] = {}
+        """Lengths that were not measured, and why."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it has been going on."""
+        return time.monotonic() - self._began
+
+    @property
+    def over(self) -> bool:
+        """Return whether the time is up."""
+        return self.seconds > self._conditions.seconds
+
+    @property
+    def measured(self) -> Mapping[str, Measured]:
+        """Return what was measured so far, by contestant."""
+        return {
+            each.name: Measured(
+                rounds=tuple(self._rounds[each.name]),
+                threads=each.threads,
+                cpus=self._conditions.cpus,
+            )
+            for each in self._contestants
+        }
+
+    def take_wanted(self) -> None:
+        """Measure the wanted samples, as far as the time allows; at least one round."""
+        self._schedule()
+        for number in range(self._conditions.rounds):
+            self.take_round()
+            self._report.progress(number + 1, self._conditions.rounds, "rounds")
+            if self.over:
+                return
+
+    def take_round(self, only: Collection[str] | None = None) -> None:
+        """Measure one more round, of the kinds of prompts in ``only``."""
+        number = len(self._rounds[self._contestants[0].name])
+        turns = {
+            kind.name: self._turns(kind, number)
+            for kind in self._kinds
+            if only is None or kind.name in only
+        }
+        # Whoever comes first in a pair changes, or being second would have a price of its own.
+        order = self._contestants[:: 1 if number % 2 == 0 else -1]
+        taken: dict[str, dict[str, list[tuple[int, tuple[float, ...]]]]] = {
+            each.name: defaultdict(list) for each in self._contestants
+        }
+        with ExitStack() as stack:
+            processes = {
+                each.name: stack.enter_context(Process(self._settings(each))) for each in order
+            }
+            for process in processes.values():
+                self._warm(process, turns)
+            for kind in self._asked(turns):
+                for turn in range(turns[kind.name]):
+                    if self.over and (turn or kind.name != SHORT):
+                        break
+                    prompt = kind.prompts[(number * turns[kind.name] + turn) % len(kind.prompts)]
+                    for name, process in processes.items():
+                        times = process.ask(prompt, self._conditions.max_new_tokens)
+                        taken[name][kind.name].append((len(prompt), times.spans_ms))
+        for name, process in processes.items():
+            timings = {kind: _timings(answers) for kind, answers in taken[name].items()}
+            self._rounds[name].append(Round(load_ms=process.loaded.load_ms, timings=timings))
+
+    def _settings(self, contestant: Contestant) -> Settings:
+        return Settings(
+            folder=str(contestant.folder), cpu=contestant.cpu, cpus=self._conditions.cpus
+        )
+
+    def _turns(self, kind: Kind, number: int) -> int:
+        """Return how many prompts of ``kind`` the round is to answer."""
+        wanted = self._wanted[kind.name]
+        rounds = self._conditions.rounds
+        if wanted >= rounds:
+            return -(-wanted // rounds)
+        return 1 if number < wanted else 0
+
+    def _asked(self, turns: Mapping[str, int]) -> list[Kind]:
+        return [kind for kind in self._kinds if turns.get(kind.name)]
+
+    def _warm(self, process: Process, turns: Mapping[str, int]) -> None:
+        for kind in self._asked(turns):
+            count = (
+                self._conditions.warmup if kind.name == SHORT else min(1, self._conditions.warmup)
+            )
+            for turn in range(count):
+                if self.over:
+                    return
+                prompt = kind.prompts[turn % len(kind.prompts)]
+                process.ask(prompt, self._conditions.max_new_tokens)
+
+    def _schedule(self) -> None:
+        """Decide how many answers of each kind there is time for.
+
+        One answer of each length is tried in a process of its own, unless the length before it says
+        that there would be no time even for that.
+        """
+        lengths = [kind for kind in self._kinds if kind.name != SHORT]
+        self._wanted = {kind.name: kind.samples for kind in self._kinds if kind.name == SHORT}
+        if not lengths:
+            return
+        share = self._conditions.seconds * _SHARE_OF_LENGTHS / len(lengths)
+        per_token = 0.0
+        with Process(self._settings(self._contestants[0])) as process:
+            for kind in lengths:
+                seconds = per_token * kind.longest
+                if seconds * _FEWEST <= share:
+                    times = process.ask(kind.prompts[0], self._conditions.max_new_tokens)
+                    seconds = sum(times.spans_ms) / 1000
+                    per_token = seconds / kind.longest
+                # Every process warms up with one more.
+                each = 2 * seconds * len(self._contestants)
+                affordable = int(share / each) if each else kind.samples
+                self._wanted[kind.name] = min(kind.samples, affordable)
+                if affordable < _FEWEST:
+                    self._wanted[kind.name] = 0
+                    self.left_out[kind.name] = (
+                        f"one answer takes about {seconds:.0f} s, of {share:.0f} s for this length"
+                    )
+
+
+def _timings(answers: Sequence[tuple[int, tuple[float, ...]]]) -> Timings:
+    return Timings(
+        prompt_tokens=tuple(length for length, _ in answers),
+        first_token_ms=tuple(spans[0] for _, spans in answers),
+        token_ms=tuple(itertools.chain.from_iterable(spans[1:] for _, spans in answers)),
+        total_ms=tuple(sum(spans) for _, spans in answers),
+    )

@@ -1,0 +1,80 @@
+"""What the latency check leaves in the report: figures for people, and every sample behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pipeline.latency.measured import Measured
+from pipeline.latency.prompts import SHORT
+from pipeline.latency.rulings import USUAL, Base
+from pipeline.onnx.percentiles import SHARES, bound, percentile
+from pipeline.statistics import Interval, geometric_interval
+from pipeline.timing import FIGURES, Figure, Timings, summary
+
+
+def evidence(
+    folder: Path, measured: Mapping[str, Measured], left_out: Mapping[str, str], base: Base
+) -> dict[str, JsonValue]:
+    """Return the ``latency`` block of the report of the artifact in ``folder``: figures with their
+    intervals, and every raw sample."""
+    ours = measured["artifact"]
+    short = ours.joined(SHORT)
+    first, rest = percentile(short.first_token_ms, 0.5), percentile(short.token_ms, 0.5)
+    middle_prompt = percentile(short.prompt_tokens, 0.5)
+    latency: dict[str, JsonValue] = {
+        "prompts": len(short.first_token_ms),
+        "prompt_tokens_p50": middle_prompt,
+        "intra_op_num_threads": ours.threads,
+        "cpus": list(ours.cpus),
+        "load_ms": _interval(geometric_interval([each.load_ms for each in ours.rounds])),
+        "bytes": _bytes(folder),
+        "prompt_tokens_per_second": round(1000 * middle_prompt / first, 2),
+        "decode_tokens_per_second": round(1000 / rest, 2),
+        "statistics": {prompt: _statistics(ours, prompt) for prompt in ours.prompts},
+        "left_out": dict(left_out),
+        **{name: each.model_dump(mode="json") for name, each in measured.items()},
+    }
+    if base.timings is not None and base.timings.total_ms:
+        latency["base"] = {"device": base.device, **summary(base.timings)}
+    return latency
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _statistics(measured: Measured, prompt: str) -> dict[str, JsonValue]:
+    """Return each figure's median with its interval over rounds, its percentiles, and how far the
+    p90 is proven: ``None`` where there are too few samples."""
+    samples = measured.joined(prompt)
+    every = summary(samples)
+    found: dict[str, JsonValue] = {}
+    for name, figure in FIGURES.items():
+        middle = geometric_interval(measured.per_round(prompt, figure, "p50"))
+        found[name] = {**every[name], **_interval(middle), **_bounds(figure, samples)}
+    return found
+
+
+def _interval(found: Interval) -> dict[str, JsonValue]:
+    """Return the middle and the 95 % interval; no ends where there is a single round."""
+    ends = {"low": found.low, "high": found.high}
+    return {
+        "p50": round(found.value, 4),
+        **{
+            name: round(end, 4) if 0 < end < math.exp(700) and math.isfinite(end) else None
+            for name, end in ends.items()
+        },
+    }
+
+
+def _bounds(figure: Figure, samples: Timings) -> dict[str, JsonValue]:
+    times = figure.samples(samples)
+    sure = bound(times, SHARES[USUAL])
+    return {
+        "p90_bound": None if sure is None else round(figure.of_time(sure), 4),
+        "samples": len(times),
+    }

@@ -1,0 +1,33 @@
+"""Goals of the latency check: a figure, for one kind of prompts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.checks.goals import Goal
+from pipeline.latency.prompts import SHORT
+
+
+class LatencyGoal(Goal):
+    """A goal, and the prompts it is about."""
+
+    prompt: Literal["short"] | Annotated[int, Field(ge=1)] = SHORT
+    """Which prompts: ``"short"``, those of the data, or made-up ones of so many tokens, e.g.
+    ``1024``."""
+
+    @property
+    def name(self) -> str:
+        """Return what the verdict on it is called."""
+        parts = (self.metric, self.statistic, self._at, self._versus)
+        return "_".join(filter(None, parts))
+
+    @property
+    def _at(self) -> str:
+        return "" if self.prompt == SHORT else f"at_{self.prompt}"
+
+    @property
+    def kind(self) -> str:
+        """Return the name of the kind of prompts."""
+        return str(self.prompt)

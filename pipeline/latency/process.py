@@ -1,0 +1,113 @@
+"""Starts the process that is measured, asks it, and ends it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+
+from typing_extensions import Self
+
+# Named by import, so that its code is in the key of whatever measures with it.
+from pipeline.latency import worker
+from pipeline.latency.protocol import (
+    REPLY,
+    Failed,
+    Loaded,
+    Question,
+    Reply,
+    Settings,
+    Times,
+)
+from pipeline.onnx.errors import ArtifactError, BeyondCpuError
+from pipeline.passes.base import StepError
+
+_END_SECONDS = 20
+_KILLED = -9
+
+
+class Process:
+    """A fresh process with the model loaded, as long as the block runs.
+
+    Raises :class:`ArtifactError` or :class:`BeyondCpuError` for an artifact that cannot be used,
+    ``MemoryError`` where memory runs out, :class:`StepError` where the process dies.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", worker.__name__, self._settings.model_dump_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        try:
+            loaded = self._reply()
+        except BaseException:
+            self._end()
+            raise
+        assert isinstance(loaded, Loaded)  # noqa: S101 - the protocol
+        self.loaded = loaded
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def ask(self, prompt: Sequence[int], tokens: int) -> Times:
+        """Return how long each of ``tokens`` tokens after ``prompt`` took."""
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        question = Question(ids=tuple(prompt), tokens=tokens)
+        try:
+            self._process.stdin.write(question.model_dump_json() + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died; what it said last, or how it ended, says why
+        times = self._reply()
+        assert isinstance(times, Times)  # noqa: S101 - the protocol
+        return times
+
+    def _reply(self) -> Reply:
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._death()
+        reply = REPLY.validate_json(line)
+        if not isinstance(reply, Failed):
+            return reply
+        match reply.cause:
+            case "memory":
+                raise MemoryError(reply.message)
+            case "beyond_cpu":
+                raise BeyondCpuError(reply.message)
+            case "artifact":
+                raise ArtifactError(reply.message)
+
+    def _death(self) -> Exception:
+        code = self._process.wait()
+        if code == _KILLED:
+            return StepError(
+                "the process that is timed was killed",
+                "give the build more memory",
+                "out_of_memory",
+            )
+        return ArtifactError(f"the process that answers with it died (exit code {code})")
+
+    def _end(self) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        try:
+            self._process.stdin.close()
+            self._process.wait(_END_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()

@@ -1,0 +1,49 @@
+"""What an artifact is asked while it is timed: the data's prompts, and some of stated lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.passes.base import Inputs
+from pipeline.timing import Workload, made_up, prompt_ids
+
+SHORT: Literal["short"] = "short"
+"""The kind of prompts that the artifact is for: those of the data, or those that a config gives."""
+
+LENGTHS = (128, 512, 1024, 2112)
+"""Lengths measured where nothing else is asked for, in tokens. The last one lies past 2,048, where
+the rotary positions of many models change, and with them what a token costs."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Prompts that are measured together."""
+
+    name: str
+    """:data:`SHORT`, or the length in tokens."""
+    prompts: tuple[tuple[int, ...], ...]
+    samples: int
+    """How many answers are wanted in all."""
+
+    @property
+    def longest(self) -> int:
+        """Return the length of the longest prompt, in tokens."""
+        return max(map(len, self.prompts))
+
+
+def short(inputs: Inputs, workload: Workload, tokenizer: Any, samples: int) -> Kind:
+    """Return the prompts of the data, or those that the workload gives.
+
+    Raises :class:`pipeline.passes.base.StepError` where there are none.
+    """
+    return Kind(
+        SHORT,
+        tuple(tuple(ids) for ids in prompt_ids(inputs, workload, tokenizer, samples)),
+        samples,
+    )
+
+
+def long(tokenizer: Any, length: int, samples: int) -> Kind:
+    """Return a made-up prompt of ``length`` tokens."""
+    return Kind(str(length), (tuple(made_up(tokenizer, length)),), samples)

@@ -1,0 +1,176 @@
+"""Is a goal met, missed, or undecided? What samples prove, and no more.
+
+Percentiles are held by MLPerf's early-stopping rule (:mod:`pipeline.onnx.percentiles`) from both
+sides: met where the bound of the percentile keeps to the limit, missed where its lower bound does
+not, undecided between. Averages and ratios to a baseline have Student's t intervals over rounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from pipeline.latency.goals import LatencyGoal
+from pipeline.latency.measured import Measured
+from pipeline.onnx.percentiles import (
+    CONFIDENCE,
+    SHARES,
+    Statistic,
+    allowed_over,
+    bound,
+    lower_bound,
+)
+from pipeline.onnx.verdicts import held, unverified
+from pipeline.result import Verdict
+from pipeline.statistics import Interval, mean_interval, ratio_interval
+from pipeline.timing import FIGURES, Figure, Timings
+
+USUAL: Literal["p90"] = "p90"
+
+
+class Ruling(NamedTuple):
+    """A verdict, and whether more samples could change it."""
+
+    verdict: Verdict
+    undecided: bool = False
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base model's times in PyTorch, where it was timed."""
+
+    timings: Timings | None = None
+    device: str = ""
+
+    def value(self, figure: Figure, statistic: Statistic) -> float | None:
+        """Return the base model's figure; ``None`` where it was not timed."""
+        if self.timings is None or not self.timings.total_ms:
+            return None
+        return figure.value(self.timings, statistic)
+
+
+def rule(
+    name: str, goal: LatencyGoal, ours: Measured, baseline: Measured | None, base: Base
+) -> Ruling:
+    """Return the ruling on ``goal``, whose verdict is called ``name``."""
+    figure, statistic = FIGURES[goal.metric], goal.statistic or USUAL
+    if goal.kind not in ours.prompts:
+        return _open(name, goal, figure, f"no prompt of {goal.kind} tokens was timed")
+    if goal.of_baseline and baseline is not None:
+        return _against_baseline(name, goal, figure, statistic, ours, baseline)
+    theirs = base.value(figure, statistic) if goal.of_base else None
+    if goal.is_relative and theirs is None:
+        return Ruling(unverified(name, "the base model was not timed"))
+    relation, limit = goal.limit(figure.per_second, theirs)
+    beside = f"; the base model ran in PyTorch on {base.device}" if theirs is not None else ""
+    found = _Figure(name, figure, statistic, relation, limit, beside)
+    # Samples bound a percentile of times from one side each: how slow it may be, how slow it must.
+    if statistic in SHARES and (relation == ">=") == figure.per_second:
+        return found.percentile(ours.joined(goal.kind))
+    if statistic == "avg":
+        return found.average(ours.per_round(goal.kind, figure, "avg"))
+    samples = ours.joined(goal.kind)
+    value = figure.value(samples, statistic)
+    return Ruling(found.held(value, f"{len(figure.samples(samples))} samples"))
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """One figure and its limit."""
+
+    name: str
+    figure: Figure
+    statistic: Statistic
+    relation: Literal["<=", ">="]
+    limit: float
+    beside: str
+
+    def held(self, value: float, detail: str) -> Verdict:
+        """Hold ``value`` to the limit."""
+        detail += self.beside
+        return held(self.name, value, self.relation, self.limit, self.figure.unit, detail)
+
+    def keeps(self, value: float) -> bool:
+        """Return whether ``value`` keeps to the limit."""
+        return value <= self.limit if self.relation == "<=" else value >= self.limit
+
+    def percentile(self, timings: Timings) -> Ruling:
+        """Rule by how many samples lie over the limit."""
+        share = SHARES[self.statistic]
+        times = self.figure.samples(timings)
+        at_most = bound(times, share)
+        at_least = lower_bound(times, share)
+        middle = self.figure.value(timings, "p50")
+        read = self.figure.value(timings, self.statistic)
+        shown = f"p50 {middle:.4g}, {self.statistic} {read:.4g}"
+        if at_most is not None and self.keeps(self.figure.of_time(at_most)):
+            over = allowed_over(len(times), share)
+            sure = (
+                f"{self.statistic} at {CONFIDENCE:.0%} confidence ({over} of {len(times)} samples "
+                f"may be over); {shown}"
+            )
+            return Ruling(self.held(self.figure.of_time(at_most), sure))
+        if at_least is not None and not self.keeps(self.figure.of_time(at_least)):
+            sure = f"missed at {CONFIDENCE:.0%} confidence by {len(times)} samples; {shown}"
+            return Ruling(self.held(read, sure))
+        return self.undecided(
+            read,
+            f"{len(times)} samples are too few for a {self.statistic}"
+            if at_most is None
+            else f"the {self.statistic} lies between {_shown(self.figure, at_least)} and "
+            f"{_shown(self.figure, at_most)} {self.figure.unit} by {len(times)} samples",
+        )
+
+    def average(self, rounds: tuple[float, ...]) -> Ruling:
+        """Rule by the interval of the mean of the rounds' averages."""
+        mean = mean_interval(rounds, CONFIDENCE)
+        if self.keeps(mean.low) == self.keeps(mean.high):
+            return Ruling(self.held(mean.value, f"{_interval(mean)} over {len(rounds)} rounds"))
+        return self.undecided(mean.value, f"the average is {_interval(mean)}")
+
+    def undecided(self, value: float, why: str) -> Ruling:
+        """Return the ruling where the samples prove neither."""
+        return Ruling(_undecided(self.held(value, ""), why + self.beside), undecided=True)
+
+
+def _against_baseline(
+    name: str,
+    goal: LatencyGoal,
+    figure: Figure,
+    statistic: Statistic,
+    ours: Measured,
+    baseline: Measured,
+) -> Ruling:
+    """Rule by the ratio to a baseline that was measured in the same rounds."""
+    own = ours.per_round(goal.kind, figure, statistic)
+    theirs = baseline.per_round(goal.kind, figure, statistic)
+    ratio = ratio_interval(own, theirs, CONFIDENCE)
+    middle = mean_interval(theirs).value
+    relation, limit = goal.limit(figure.per_second, middle)
+    sides = [side * middle for side in (ratio.low, ratio.high)]
+    kept = [side <= limit if relation == "<=" else side >= limit for side in sides]
+    detail = (
+        f"{100 * (ratio.value - 1):+.1f} % against the baseline ({100 * (ratio.low - 1):+.1f} to "
+        f"{100 * (ratio.high - 1):+.1f} %, {len(own)} rounds in turn)"
+    )
+    verdict = held(name, ratio.value * middle, relation, limit, figure.unit, detail)
+    if all(kept) or not any(kept):
+        return Ruling(verdict)
+    return Ruling(_undecided(verdict, detail), undecided=True)
+
+
+def _open(name: str, goal: LatencyGoal, figure: Figure, why: str) -> Ruling:
+    verdict = Verdict(name=name, status="failed", unit=figure.unit, limit=goal.at_most)
+    return Ruling(_undecided(verdict, why), undecided=True)
+
+
+def _undecided(verdict: Verdict, why: str) -> Verdict:
+    return verdict.model_copy(update={"status": "failed", "detail": f"undecided: {why}"})
+
+
+def _shown(figure: Figure, time: float | None) -> str:
+    return "?" if time is None else f"{figure.of_time(time):.4g}"
+
+
+def _interval(found: Interval) -> str:
+    return f"between {found.low:.4g} and {found.high:.4g} at {CONFIDENCE:.0%} confidence"

@@ -1,0 +1,72 @@
+"""``python -m pipeline.latency.worker SETTINGS``: one fresh process that answers and is timed.
+
+Fresh, because a process that has trained or answered before has warm caches and another memory
+layout; pinned before any library counts the CPUs it may use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from pipeline.failures import out_of_memory
+from pipeline.latency.protocol import Failed, Loaded, Question, Reply, Settings, Times
+from pipeline.measure import peak_rss_bytes
+from pipeline.onnx.errors import ArtifactError, BeyondCpuError
+from pipeline.signals import stop_promptly
+from pipeline.streams import only_ours_on_stdout
+from pipeline.timing import timed
+
+
+def main() -> int:
+    """Load the model, answer every question on standard input, and return the exit code."""
+    settings = Settings.model_validate_json(sys.argv[1])
+    stop_promptly()
+    if settings.cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, settings.cpus)
+    with only_ours_on_stdout() as stream:
+        try:
+            _serve(settings, stream)
+        except Exception as error:
+            failed = _failed(error)
+            if failed is None:
+                raise
+            _say(stream, failed)
+    return 0
+
+
+def _serve(settings: Settings, stream: IO[str]) -> None:
+    import numpy  # noqa: F401 - imported now, so that it is not part of loading
+    import onnxruntime_genai  # noqa: F401
+
+    from pipeline.onnx.session import Session
+
+    before = peak_rss_bytes()
+    session = Session(Path(settings.folder), cpu=settings.cpu)
+    _say(stream, Loaded(load_ms=1000 * session.load_seconds, bytes_before=before))
+    for line in sys.stdin:
+        question = Question.model_validate_json(line)
+        spans = timed(session.stream(question.ids, question.tokens, never_end=True))
+        _say(stream, Times(spans_ms=tuple(spans), peak_bytes=peak_rss_bytes()))
+
+
+def _failed(error: Exception) -> Failed | None:
+    """Return what to say of ``error``, ``None`` for one that nobody foresaw."""
+    if out_of_memory(error):
+        return Failed(cause="memory", message=str(error))
+    if isinstance(error, BeyondCpuError):
+        return Failed(cause="beyond_cpu", message=str(error))
+    return (
+        Failed(cause="artifact", message=str(error)) if isinstance(error, ArtifactError) else None
+    )
+
+
+def _say(stream: IO[str], reply: Reply) -> None:
+    stream.write(reply.model_dump_json() + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

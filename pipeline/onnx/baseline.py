@@ -1,0 +1,38 @@
+"""Another artifact that one is held against: an earlier release, or another target's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.onnx.agreement import GenAiConfig
+from pipeline.passes.base import StepError
+
+_MODEL_DIR = "model"
+
+
+def baseline_folder(given: Path) -> Path:
+    """Return the model folder of a baseline: ``given``, or ``model/`` in what a build wrote.
+
+    Raises :class:`StepError` if neither is one.
+    """
+    for folder in (given, given / _MODEL_DIR):
+        if (folder / "genai_config.json").is_file():
+            return folder
+    raise StepError(
+        "the baseline is no ONNX Runtime GenAI model folder",
+        "give what a build wrote, as dist/tone/cpu, or a folder with a genai_config.json",
+        "bad_input",
+    )
+
+
+def require_same_provider(baseline: Path, artifact: Path) -> None:
+    """Raise :class:`StepError` where the two run on different devices: the CPU runs everywhere, and
+    what was built for another device does not run on this one."""
+    theirs, ours = GenAiConfig(baseline).provider, GenAiConfig(artifact).provider
+    if theirs not in ("cpu", ours):
+        raise StepError(
+            f"the baseline was built for {theirs}, the artifact for {ours}: the two cannot run "
+            "side by side",
+            "compare with an artifact for the CPU or for the same target",
+            "bad_input",
+        )

@@ -1,0 +1,95 @@
+"""The matrices of a graph's linear layers as numbers, a few rows at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.onnx.graph import OnnxModel, attributes
+from pipeline.onnx.quantized import PACKED
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The stored matrix of one linear layer, rows being outputs. Nothing is read before it is
+    asked for."""
+
+    model: OnnxModel
+    node: Any
+
+    @property
+    def name(self) -> str:
+        """Return the name of the tensor that holds the weights."""
+        return str(self.node.input[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return outputs and inputs."""
+        if self.node.op_type == PACKED:
+            facts = attributes(self.node)
+            return int(facts["N"]), int(facts["K"])
+        columns, rows = self.model.initializers[self.name].dims
+        return int(rows), int(columns)
+
+    @property
+    def bits(self) -> int:
+        """Return the width of its weights."""
+        if self.node.op_type == PACKED:
+            return int(attributes(self.node).get("bits", 4))
+        return 32 if self.model.initializers[self.name].data_type == 1 else 16
+
+    def rows(self, first: int, count: int) -> Any:
+        """Return rows as float32. Raises ``ValueError`` or ``OSError`` where the bytes are not
+        there."""
+        import numpy as np
+
+        part = slice(first, first + count)
+        if self.node.op_type != PACKED:
+            return np.asarray(self.model.values(self.name)[:, part], np.float32).T
+        return self._dequantized(part)
+
+    def _dequantized(self, part: slice) -> Any:
+        """Return ``(q - zero point) * scale``, block by block.
+
+        The format is that of ``MatMulNBits`` (ContribOperators.md of onnxruntime): the values of a
+        byte begin at its low bits, and without zero points zero is the middle of the range.
+        """
+        import numpy as np
+
+        facts = attributes(self.node)
+        bits, size = int(facts.get("bits", 4)), int(facts["block_size"])
+        rows, columns = self.shape
+        blocks = -(-columns // size)
+        packed = self.model.values(self.name).reshape(rows, -1)[part]
+        scales = self.model.values(self.node.input[2]).reshape(rows, blocks)[part]
+        values = _unpacked(packed, bits).reshape(-1, blocks, size).astype(np.float32)
+        zero: Any = float(1 << (bits - 1))
+        if len(self.node.input) > 3 and self.node.input[3]:
+            stored = self.model.values(self.node.input[3]).reshape(rows, -1)[part]
+            if stored.dtype == np.uint8:
+                stored = _unpacked(stored, bits)[:, :blocks]
+            zero = stored.astype(np.float32)[..., None]
+        values = (values - zero) * np.asarray(scales, np.float32)[..., None]
+        return values.reshape(len(values), -1)[:, :columns]
+
+
+def matrices(model: OnnxModel) -> list[Matrix]:
+    """Return the matrix of every product of hidden states with a stored one."""
+    stored = model.initializers
+    return [
+        Matrix(model, node)
+        for node in model.of_type(PACKED, "MatMul")
+        if node.op_type == PACKED
+        or (node.input[1] in stored and len(stored[node.input[1]].dims) == 2)
+    ]
+
+
+def _unpacked(packed: Any, bits: int) -> Any:
+    """Return the values of ``bits`` each that the bytes of every row hold."""
+    import numpy as np
+
+    if bits == 8:
+        return packed
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values = (np.asarray(packed)[..., None] >> shifts) & np.uint8((1 << bits) - 1)
+    return values.reshape(len(packed), -1)

@@ -1,0 +1,32 @@
+"""What the ``float_reference`` pass left: the logits and answers of an export that is not
+quantized, or the reason why there is none."""
+
+from __future__ import annotations
+
+from pipeline.evaluation import ANSWERS_FILE, Answers
+from pipeline.onnx.reference import Reference
+from pipeline.passes.base import Inputs
+
+ROLE = "float_reference"
+
+REASON = "not_exported"
+"""The metric that says why there is no export; absent where there is one."""
+
+
+def float_logits(inputs: Inputs) -> Reference | None:
+    """Return the export's logits for the reference's rows; ``None`` where there is no export."""
+    return Reference.load(inputs[ROLE]) if not why_no_export(inputs) else None
+
+
+def float_answers(inputs: Inputs) -> Answers | None:
+    """Return the export's answers; ``None`` where there is no export, or it was asked nothing."""
+    if why_no_export(inputs) or not (inputs[ROLE] / ANSWERS_FILE).is_file():
+        return None
+    return Answers.load(inputs[ROLE])
+
+
+def why_no_export(inputs: Inputs) -> str:
+    """Return why there is no export; nothing where there is one."""
+    if ROLE not in inputs.paths:
+        return "no pass of this build makes a float export"
+    return str(inputs.metrics.get(ROLE, {}).get(REASON, ""))

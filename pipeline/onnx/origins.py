@@ -1,0 +1,105 @@
+"""Which rows of the checkpoint a matrix of the graph was made from.
+
+The model builder names a layer's matrices ``model.layers.7.attn.qkv_proj...``. It joins projections
+that the checkpoint has apart (``q_proj``, ``k_proj``, ``v_proj``) and takes apart those that it has
+as one (Phi-3's ``qkv_proj`` and ``gate_up_proj``), each by rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from pipeline.onnx.checkpoint import Checkpoint, is_embedding
+
+_IN_GRAPH = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.MatMul\.weight")
+_IN_CHECKPOINT = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.weight$")
+_JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+"""Projections that are stored as one or apart, in the order of their rows."""
+_HEAD = "lm_head"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Rows of a matrix of the graph, and the rows of the checkpoint that they should be."""
+
+    layer: str
+    """How it is called in messages: ``layer 7 k_proj``."""
+    first: int
+    """The first of the rows in the graph's matrix."""
+    count: int
+    tensor: str
+    """Name in the checkpoint."""
+    tensor_first: int
+    """The first of the rows there."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Finds the checkpoint's rows for the matrices of the graph."""
+
+    checkpoint: Checkpoint
+
+    def of(self, name: str, rows: int) -> list[Origin]:
+        """Return where the ``rows`` rows of the graph's matrix ``name`` come from, without gaps;
+        nothing where the checkpoint has no such matrix or one of another size."""
+        if name.startswith(_HEAD):
+            return self._head(rows)
+        match = _IN_GRAPH.search(name)
+        if match is None:
+            return []
+        own = self._layers.get(int(match["layer"]), {})
+        projection = match["projection"]
+        wanted = [part for part in _JOINED.get(projection, ()) if part in own] or [projection]
+        found: list[Origin] = []
+        for part in wanted:
+            if part not in own:
+                return []
+            tensor, first, count = own[part]
+            at = sum(origin.count for origin in found)
+            layer = f"layer {match['layer']} {part}"
+            found.append(Origin(layer, at, count, tensor, first))
+        return found if sum(origin.count for origin in found) == rows else []
+
+    def _head(self, rows: int) -> list[Origin]:
+        shapes = self.checkpoint.shapes
+        names = [name for name in shapes if name.endswith(f"{_HEAD}.weight")]
+        names = names or [name for name in shapes if is_embedding(name)]
+        # The builder may leave out rows of the vocabulary that no token uses.
+        if not names or shapes[names[0]][0] < rows:
+            return []
+        return [Origin(_HEAD, 0, rows, names[0], 0)]
+
+    @property
+    def _layers(self) -> Mapping[int, Mapping[str, tuple[str, int, int]]]:
+        """Return tensor, first row and count of every projection, joined ones taken apart too."""
+        found: dict[int, dict[str, tuple[str, int, int]]] = {}
+        for name, shape in self.checkpoint.shapes.items():
+            match = _IN_CHECKPOINT.search(name)
+            if match is None or len(shape) != 2:
+                continue
+            layer = found.setdefault(int(match["layer"]), {})
+            layer[match["projection"]] = (name, 0, shape[0])
+            for part, first, count in self._parts(match["projection"], shape[0]):
+                layer[part] = (name, first, count)
+        return found
+
+    def _parts(self, projection: str, rows: int) -> Iterator[tuple[str, int, int]]:
+        """Yield the projections that are joined in one, with their first rows and counts."""
+        parts = _JOINED.get(projection)
+        if parts is None:
+            return
+        sizes = self._query_key_value if len(parts) == 3 else (rows // 2, rows // 2)
+        if sum(sizes) == rows:
+            yield from zip(parts, (0, *accumulate(sizes)), sizes, strict=False)
+
+    @property
+    def _query_key_value(self) -> tuple[int, int, int]:
+        config: Mapping[str, Any] = self.checkpoint.config
+        size = self.checkpoint.head_size or 0
+        heads = int(config.get("num_attention_heads") or 0)
+        shared = int(config.get("num_key_value_heads") or heads)
+        return heads * size, shared * size, shared * size

@@ -1,0 +1,56 @@
+"""Keeps the logits of an adapter on its base, not merged, and of the base alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, JsonValue
+
+from pipeline.passes.base import BasePass, Inputs
+from pipeline.plan import Kind
+from pipeline.training.params import MergeParams
+
+
+class AdaptedReferenceParams(MergeParams):
+    """Into what the adapter was merged, and how much is kept."""
+
+    samples: int = Field(default=16, ge=1)
+    """Rows of the reference, the first ones; its long row is left out."""
+
+
+class Pass(BasePass[AdaptedReferenceParams]):
+    """Run base and adapter with PEFT over the reference's texts, in fp32."""
+
+    Params = AdaptedReferenceParams
+    consumes: ClassVar[Mapping[str, Kind]] = {
+        "model": "checkpoint",
+        "adapter": "adapter",
+        "reference": "predictions",
+    }
+    produces: ClassVar[Kind] = "predictions"
+
+    def run(
+        self, inputs: Inputs, params: AdaptedReferenceParams, out_dir: Path
+    ) -> dict[str, JsonValue]:
+        """Write a :class:`pipeline.onnx.reference.Reference` of both together and, in a folder of
+        it, one of the base alone; return how much they hold."""
+        from pipeline.onnx.reference import BASE_DIR, Reference
+        from pipeline.training.determinism import prepare
+        from pipeline.training.logits import logits_of
+        from pipeline.training.merging import adapt, load_base
+
+        prepare(inputs.seed, inputs.threads)
+        given = [row for row in Reference.load(inputs["reference"]).rows if not row.is_long]
+        given = given[: params.samples]
+        texts = [row.ids for row in given]
+        positions = max((len(row.logits) for row in given), default=1)
+        base = load_base(inputs["model"], inputs["adapter"], params)
+        model = adapt(base, inputs["adapter"]).model.eval()
+        Reference(logits_of(model, texts, positions, inputs.report)).save(out_dir)
+        (out_dir / BASE_DIR).mkdir()
+        with model.disable_adapter():
+            alone = logits_of(model, texts, positions, inputs.report)
+        Reference(alone).save(out_dir / BASE_DIR)
+        return {"rows": len(texts)}

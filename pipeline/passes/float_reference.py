@@ -1,0 +1,105 @@
+"""Asks an unquantized export of the merged model, so that conversion and quantization are told
+apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from pipeline.onnx.float_export import REASON
+from pipeline.onnx.params import ModelBuilderParams
+from pipeline.passes.base import BasePass, Inputs
+from pipeline.plan import Kind
+
+if TYPE_CHECKING:
+    from pipeline.onnx.session import Session
+
+
+class FloatReferenceParams(ModelBuilderParams):
+    """How the export is built, and what it is asked."""
+
+    precision: Literal["fp32", "fp16"] = "fp32"
+    """Set by the target."""
+    max_export: int = Field(default=4 << 30, ge=0)
+    """Bytes of fp32 weights above which nothing is exported: it would take five times as much
+    memory and, on a CPU, long to ask."""
+    max_samples: int | None = Field(default=None, ge=1)
+    """Only the first so many held-out prompts, as of the ``evaluate`` pass."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens, as of the ``evaluate`` pass."""
+
+
+class Pass(BasePass[FloatReferenceParams]):
+    """Build the merged model without quantizing it, ask it through the CPU provider, and keep its
+    logits and answers. The export itself is not kept."""
+
+    Params = FloatReferenceParams
+    consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "reference": "predictions"}
+    produces: ClassVar[Kind] = "predictions"
+    uses_data: ClassVar[bool] = True
+    runs_on: ClassVar[Literal["host", "target"]] = "target"
+
+    def run(
+        self, inputs: Inputs, params: FloatReferenceParams, out_dir: Path
+    ) -> dict[str, JsonValue]:
+        """Write the logits of the ``reference`` pass's rows and, where something is held out, the
+        answers; nothing where the model is too large, which the metrics say."""
+        import shutil
+
+        from pipeline.onnx.build import build
+        from pipeline.onnx.checkpoint import Checkpoint
+        from pipeline.onnx.session import Session
+
+        size = 4 * Checkpoint(inputs["model"]).weights
+        facts: dict[str, JsonValue] = {"precision": params.precision, "fp32_bytes": size}
+        if size > params.max_export:
+            return {
+                **facts,
+                REASON: f"a float export has {size / 1e9:.1f} GB of fp32 weights, more than "
+                f"max_export of {params.max_export / 1e9:.1f} GB",
+            }
+        export = out_dir / "export"
+        export.mkdir()
+        try:
+            build(inputs["model"], export, params, inputs.report)
+            session = Session(export, inputs.threads, cpu=True)
+            rows = _logits(inputs, session, out_dir)
+            answered = _answers(inputs, params, export, session, out_dir)
+            del session
+        finally:
+            shutil.rmtree(export, ignore_errors=True)
+        return {**facts, "rows": rows, "answers": answered}
+
+
+def _logits(inputs: Inputs, session: Session, out_dir: Path) -> int:
+    from pipeline.onnx.reference import Reference, Row
+
+    given = Reference.load(inputs["reference"]).rows
+    rows = []
+    for done, row in enumerate(given, start=1):
+        rows.append(Row(row.ids, session.logits(row.ids, len(row.logits))))
+        inputs.report.progress(done, len(given), "rows")
+    Reference(tuple(rows)).save(out_dir)
+    return len(rows)
+
+
+def _answers(
+    inputs: Inputs, params: FloatReferenceParams, export: Path, session: Session, out_dir: Path
+) -> int:
+    from pipeline.data.parts import parts_of
+    from pipeline.data.tokenize import Codec
+    from pipeline.evaluation import answer
+    from pipeline.onnx.session import GenAiAnswerer
+    from pipeline.onnx.turns import load_tokenizer
+
+    examples = parts_of(inputs).eval[: params.max_samples] if inputs.data is not None else []
+    if not examples:
+        return 0
+    codec = Codec(load_tokenizer(export))
+    answerer = GenAiAnswerer(session)
+    answers = answer(answerer, codec, examples, inputs.report, params.max_new_tokens)
+    answers.save(out_dir)
+    return len(answers.answers)

@@ -1,0 +1,99 @@
+"""What a PyTorch model computes for a few texts, in fp32 whatever its weights are stored in.
+
+Rounding to bf16 on the way is a larger error than that of a healthy conversion.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pipeline.onnx.reference import LONG, Row
+from pipeline.onnx.rotary import RotaryTable, chosen
+from pipeline.passes.base import Reporter
+from pipeline.training.loading import load_model
+
+if TYPE_CHECKING:
+    from pipeline.training.params import ModelLoading
+
+_ROOM = 1.2
+"""Memory that a model needs beside its weights, as a factor."""
+
+
+def load_exact(folder: Path, loading: ModelLoading) -> Any:
+    """Return the model of a checkpoint folder in fp32, on the GPU if it has room for that."""
+    device = None
+    if torch.cuda.is_available():
+        stored = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        # In fp32 they take twice the room of the 16 bits that most are stored in.
+        device = "cuda" if torch.cuda.mem_get_info()[0] > 2 * stored * _ROOM else "cpu"
+    return load_model(folder, loading, dtype=torch.float32, device=device).eval()
+
+
+def logits_of(
+    model: Any, texts: Sequence[Sequence[int]], positions: int, report: Reporter
+) -> tuple[Row, ...]:
+    """Return the logits after each of the last ``positions`` tokens of every text."""
+    # Only those asked for: all logits of a long text would take more room than the model.
+    cuts = "logits_to_keep" in inspect.signature(model.forward).parameters
+    rows = []
+    for done, ids in enumerate(texts, start=1):
+        kept = min(positions, len(ids))
+        with torch.inference_mode():
+            given = torch.tensor([list(ids)], device=model.device)
+            wanted = {"logits_to_keep": kept} if cuts else {}
+            logits = model(input_ids=given, use_cache=False, **wanted).logits[0]
+        rows.append(Row(tuple(ids), logits[-kept:].float().cpu().numpy()))
+        report.progress(done, len(texts), "rows")
+    return tuple(rows)
+
+
+def context_of(model: Any) -> int:
+    """Return how many positions the model has; 0 where its config does not say."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 0)
+
+
+def long_text(texts: Sequence[Sequence[int]], tokens: int, context: int) -> list[int]:
+    """Return a text of ``tokens`` tokens made of ``texts``, over and over; nothing where neither
+    the context nor :data:`pipeline.onnx.reference.LONG` leaves room for it."""
+    joined = [token for ids in texts for token in ids]
+    if not joined or not LONG < tokens < context:
+        return []
+    return (joined * (tokens // len(joined) + 1))[:tokens]
+
+
+def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
+    """Return what the model's rotary embedding gives for positions of its context, where it has
+    one of the usual form: ``rotary_emb(x, position_ids)`` returns cosines and sines."""
+    module = next(
+        (part for name, part in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None
+    )
+    context = context_of(model)
+    if module is None or not context:
+        return ()
+    lengths = [context]
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        own = getattr(model.config, "original_max_position_embeddings", None)
+        original = int(rope.get("original_max_position_embeddings") or own or context)
+        if original < context:
+            lengths = [original, context]
+    try:
+        return tuple(_table(module, length, model.device) for length in lengths)
+    except TypeError:
+        return ()
+
+
+def _table(module: Any, length: int, device: Any) -> RotaryTable:
+    positions = chosen(length)
+    with torch.inference_mode():
+        ids = torch.as_tensor(positions, device=device)[None]
+        cos, sin = module(torch.ones(1, 1, 1, device=device), ids)
+    # Both halves of a row are the same: each frequency turns two numbers of a head.
+    half = cos.shape[-1] // 2
+    cosines, sines = (part[0, :, :half].float().cpu().numpy() for part in (cos, sin))
+    return RotaryTable(length, positions, cosines, sines)

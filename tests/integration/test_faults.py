@@ -1,0 +1,131 @@
+"""Faults of whole builds, planted by passes of a user's own: the check that is meant for each fails
+the build, and the same build without a fault passes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration import plans
+from tests.integration.command import Quern, Ran
+from tests.integration.test_build import report_of
+
+CONFIG = """\
+name = "small"
+seed = {seed}
+
+[model]
+source = "checkpoint"
+
+[data.tones]
+path = "tones.jsonl"
+prompt = "{{phrase}}"
+completion = "{{tone}}"
+label = "tone"
+
+[data.tones.split]
+eval = 0.3
+
+[passes.lora]
+r = 8
+max_steps = 20
+
+[passes.join]
+type = "planted.py:Join"
+times = {times}
+dtype = "{dtype}"
+
+[passes.model_builder]
+{builder}
+
+[passes.planted]
+type = "planted.py:Plant"
+fault = "{fault}"
+"""
+
+# Fault -> the verdict that is meant for it.
+FAULTS = {
+    "no_end": "answers_end",
+    "other_end": "answers_end",
+    "other_tokenizer": "tokenizer",
+    "really_fp16": "quantized_share",
+    "scaled_layer": "layer_scales",
+    "swapped_kv": "layer_scales",
+    "truncated_data": "external_data",
+    "wrong_rope": "rotary_table",
+}
+MERGES = {0: "the adapter was not merged", 2: "merged twice"}
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A project whose passes can plant faults; its base has learnt its data by heart."""
+
+    quern: Quern
+    folder: Path
+    dist: Path
+
+    def build(
+        self, fault: str = "", times: int = 1, builder: str = "", dtype: str = "fp32", seed: int = 2
+    ) -> Ran:
+        """Build with a fault, or with the adapter merged so many times."""
+        config = self.folder / "small.toml"
+        values = {"fault": fault, "times": times, "builder": builder, "dtype": dtype, "seed": seed}
+        config.write_text(CONFIG.format(**values))
+        arguments = ("--config", str(config), "--dist", str(self.dist))
+        return self.quern("build", *arguments, "--runtime", "venv")
+
+    @property
+    def verdicts(self) -> dict[str, dict[str, Any]]:
+        """Return the verdicts of the last build by name."""
+        return {verdict["name"]: verdict for verdict in report_of(self.dist)["checks"]}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Return what failed in the last build, and why."""
+        found = self.verdicts.values()
+        return {item["name"]: item["detail"] for item in found if item["status"] == "failed"}
+
+
+@pytest.fixture(scope="module")
+def faulty(
+    quern: Quern, toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Faulty:
+    folder = tmp_path_factory.mktemp("faulty")
+    script = plans.HERE / "tiny_model.py"
+    subprocess.run([str(toolchain_python), str(script), str(folder)], check=True)
+    shutil.copy(plans.HERE / "planted.py", folder)
+    return Faulty(quern, folder, folder / "dist")
+
+
+@pytest.mark.parametrize(
+    "builder",
+    ["", "block_size = 128", "symmetric = false", 'precision = "int8"', 'precision = "fp32"'],
+)
+def test_a_clean_build_passes(faulty: Faulty, builder: str) -> None:
+    ran = faulty.build(builder=builder)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    verdicts = faulty.verdicts
+    assert {status["status"] for status in verdicts.values()} == {"passed"}, verdicts
+    meant = {*FAULTS.values(), "merge_error", "merge_share", "long_logits_error", "mean_kl"}
+    assert meant - verdicts.keys() <= ({"quantized_share"} if "fp32" in builder else set())
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_fault_fails_the_build(faulty: Faulty, fault: str) -> None:
+    ran = faulty.build(fault)
+    assert ran.code == 3, ran.stdout + ran.stderr
+    assert FAULTS[fault] in faulty.failed, faulty.failed
+
+
+@pytest.mark.parametrize("times", sorted(MERGES))
+def test_an_adapter_merged_otherwise_than_once_fails_the_build(faulty: Faulty, times: int) -> None:
+    ran = faulty.build(times=times)
+    assert ran.code == 3, ran.stdout + ran.stderr
+    assert {"merge_error", "merge_share"} <= faulty.failed.keys()
+    assert MERGES[times] in faulty.failed["merge_error"]

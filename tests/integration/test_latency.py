@@ -1,0 +1,186 @@
+"""Latency, memory and size of real artifacts: measured, proven, and held against a baseline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.events import Event, StepFailed, Warned
+from pipeline.latency.measured import Measured
+from pipeline.plan import PathRef, SourceInput, Step, StepInput
+from pipeline.result import Verdict
+from tests.integration import plans
+
+CPU = min(os.sched_getaffinity(0))
+WORK: dict[str, Any] = {"cpus": [CPU], "max_new_tokens": 16, "max_seconds": 120}
+QUICK: dict[str, Any] = {**WORK, "lengths": [], "rounds": 6}
+
+
+def artifact(name: str) -> SourceInput:
+    return SourceInput(ref=PathRef(root="material", path=name), digest=name)
+
+
+def check(name: str, kind: str, ours: str, baseline: str | None = None, **params: Any) -> Step:
+    inputs: dict[str, StepInput | SourceInput] = {"artifact": artifact(ours)}
+    if baseline is not None:
+        inputs["baseline"] = artifact(baseline)
+        params["baseline"] = baseline
+    return plans.step(name, "check", inputs, params, plans.TONES, type=kind)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Artifacts in a folder, and the Python that runs checks on them."""
+
+    python: Path
+    work: Path
+    material: Path
+
+    def run(self, step: Step) -> tuple[int, list[Event]]:
+        code, events, log = plans.run(self.python, self.work, self.material, [step])
+        assert code in (0, 1), log[-2000:]
+        return code, events
+
+    def verdicts(self, step: Step) -> dict[str, Verdict]:
+        """Run a check that must come to an end, and return its verdicts by name."""
+        code, events = self.run(step)
+        assert code == 0, [event for event in events if isinstance(event, StepFailed)]
+        return {verdict.name: verdict for verdict in plans.result(self.work, step.name).verdicts}
+
+
+@pytest.fixture(scope="module")
+def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Build an artifact, and spoil copies of it: one slower, one larger, one that does not load."""
+    material = tmp_path_factory.mktemp("material")
+    tiny = [str(toolchain_python), str(plans.HERE / "tiny_model.py"), str(material)]
+    subprocess.run(tiny, check=True)
+    work = tmp_path_factory.mktemp("latency") / "work"
+    build = plans.step("model_builder", "pass", {"model": plans.CHECKPOINT})
+    plans.must_run(toolchain_python, work, material, [build])
+    made = work / "model_builder" / "output"
+    # As what a build writes: the model in a folder of its own.
+    for name in ("good/model", "slow", "large", "broken"):
+        shutil.copytree(made, material / name)
+    slower = [str(toolchain_python), str(plans.HERE / "slower.py")]
+    subprocess.run([*slower, str(material / "slow"), "10", str(CPU)], check=True)
+    (material / "large" / "padding").write_bytes(bytes(10**6))
+    (material / "broken" / "model.onnx").write_bytes(b"not a graph")
+    return Bench(toolchain_python, work, material)
+
+
+def test_every_length_is_measured_in_fresh_pinned_processes(bench: Bench) -> None:
+    step = check("all", "latency", "good/model", **WORK, first_token_ms=500, token_ms=100)
+    found = bench.verdicts(step)
+    assert {name: verdict.status for name, verdict in found.items()} == {
+        "first_token_ms": "passed",
+        "token_ms": "passed",
+    }
+    latency: Any = plans.result(bench.work, "all").evidence["latency"]
+    measured = Measured.model_validate(latency["artifact"])
+    assert measured.prompts == ("short", "128", "512", "1024", "2112")
+    assert measured.cpus == (CPU,)
+    assert len(measured.rounds) >= 8
+    assert all(each.load_ms > 0 for each in measured.rounds)
+    assert len(measured.joined("short").first_token_ms) >= 64
+    assert set(measured.joined("2112").prompt_tokens) == {2112}
+    short, long = (latency["statistics"][name] for name in ("short", "2112"))
+    assert short["first_token_ms"]["p90_bound"] >= short["first_token_ms"]["p90"]
+    assert long["first_token_ms"]["p90_bound"] is None, "16 samples are too few"
+    for figure in (short["first_token_ms"], long["token_ms"]):
+        assert figure["low"] <= figure["p50"] <= figure["high"]
+    assert long["first_token_ms"]["p50"] > 10 * short["first_token_ms"]["p50"]
+
+
+def test_an_artifact_is_not_slower_than_itself(bench: Bench) -> None:
+    step = check("same", "latency", "good/model", "good", **QUICK, max_regression_percent=20)
+    found = bench.verdicts(step)
+    assert found.keys() == {"first_token_ms_p50_vs_baseline", "token_ms_p50_vs_baseline"}
+    assert {verdict.status for verdict in found.values()} == {"passed"}, found
+
+
+def test_ten_percent_more_per_token_is_slower(bench: Bench) -> None:
+    goal = {
+        "metric": "token_ms",
+        "statistic": "p50",
+        "against": "baseline",
+        "max_degradation_percent": 3,
+    }
+    step = check("slower", "latency", "slow", "good", **QUICK, goals=[goal])
+    (verdict,) = bench.verdicts(step).values()
+    assert verdict.status == "failed"
+    assert not verdict.detail.startswith("undecided"), verdict.detail
+
+
+def test_a_limit_at_the_figure_itself_stays_undecided_and_fails(bench: Bench) -> None:
+    first: Any = bench.verdicts(check("level", "latency", "good/model", **QUICK, token_ms=50))
+    latency: Any = plans.result(bench.work, "level").evidence["latency"]
+    goal = {"metric": "token_ms", "statistic": "avg"}
+    middle = latency["statistics"]["short"]["token_ms"]["avg"]
+    limited = {**QUICK, "max_seconds": 8, "goals": [{**goal, "at_most": middle}]}
+    step = check("open", "latency", "good/model", **limited)
+    assert first["token_ms"].status == "passed"
+    code, events = bench.run(step)
+    assert code == 0
+    (verdict,) = plans.result(bench.work, "open").verdicts
+    if verdict.detail.startswith("undecided"):
+        assert verdict.status == "failed"
+        assert "; measure on a quieter machine, or raise max_seconds" in verdict.detail
+        assert any(isinstance(event, Warned) and "undecided" in event.message for event in events)
+    else:
+        # The machine was another one by then: the average itself moved.
+        assert verdict.value is not None
+        assert abs(verdict.value / middle - 1) > 0.001
+
+
+def test_memory_and_size_have_limits_and_baselines(bench: Bench) -> None:
+    assert bench.verdicts(check("free", "memory", "good/model")) == {}
+    figures: Any = plans.result(bench.work, "free").evidence["figures"]
+    assert figures["bytes"] > figures["bytes_before_loading"] > 10**7
+    held = bench.verdicts(check("held", "memory", "good/model", "good", max_bytes=10**6))
+    assert {name: verdict.status for name, verdict in held.items()} == {
+        "bytes": "failed",
+        "bytes_vs_baseline": "passed",
+    }
+    grown = bench.verdicts(check("grown", "size", "large", "good", max_bytes="1g"))
+    assert {name: verdict.status for name, verdict in grown.items()} == {
+        "bytes": "passed",
+        "bytes_vs_baseline": "failed",
+    }
+
+
+def test_an_artifact_that_does_not_load_fails_the_check(bench: Bench) -> None:
+    for kind in ("latency", "memory"):
+        found = bench.verdicts(check(f"broken-{kind}", kind, "broken"))
+        assert found["usable"].status == "failed"
+        assert "cannot load the model" in found["usable"].detail
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (check("x1", "latency", "good/model", cpus=[4095]), "there is no CPU 4095"),
+        (check("x2", "latency", "good/model", lengths=[5000]), "the model's context 4096"),
+        (check("x3", "latency", "good/model", "tones.jsonl"), "the baseline is no ONNX"),
+        (
+            check(
+                "x4",
+                "latency",
+                "good/model",
+                goals=[{"metric": "token_ms", "prompt": 4090, "at_most": 1}],
+            ),
+            "the model's context 4096",
+        ),
+    ],
+    ids=["no such CPU", "too long", "no baseline", "goal beyond the context"],
+)
+def test_what_cannot_be_measured_stops_the_build(bench: Bench, step: Step, said: str) -> None:
+    code, events = bench.run(step)
+    assert code == 1
+    (event,) = (event for event in events if isinstance(event, StepFailed))
+    assert (event.cause, said in event.message) == ("bad_input", True), event.message
