@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.plan import ARTIFACT_WORDS
+from targets.bench.compare import prompt_words
 from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
 from targets.bench.model import (
     Answered,
@@ -58,6 +59,11 @@ def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
         measurements=measurements,
         unverified=(
             *(item for item in (timed.unverified, lacking) if item is not None),
+            *(
+                Unverified(what=f"latency, {prompt_words(name)}", why=why)
+                for one in measurements
+                for name, why in one.left_out.items()
+            ),
             *(
                 Unverified(what=verdict.name, why=verdict.detail)
                 for verdict in report.checks

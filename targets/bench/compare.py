@@ -235,7 +235,7 @@ def _quality(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:
     paired = judge.paired_answers(now.answers, then.answers) if same_data else None
     p_value: float | None
     if paired is not None:
-        change, p_value = paired.difference, paired.p_value
+        change, p_value = Interval(paired.difference, paired.low, paired.high), paired.p_value
         basis, note = "same items", f"; {paired.won} won, {paired.lost} lost"
     else:
         change = judge.independent_shares(new, old)

@@ -46,6 +46,7 @@ def to_html(bench: Bench) -> str:
         limit=figures.verdict_limit,
         percent=figures.percent,
         quality=shown.quality_range,
+        paired=shown.paired,
         time=shown.milliseconds,
         rate=shown.rate,
         range=shown.time_range,
@@ -60,6 +61,7 @@ def to_html(bench: Bench) -> str:
     return environment.get_template("bench.html.j2").render(
         bench=bench,
         headline=shown.headline(bench),
+        against=shown.against(bench),
         plots=[(plot, Markup(plot.svg)) for plot in plots.values() if plot.name != "changes"],  # noqa: S704 - drawn by svg.py, which escapes
         changes=next(
             ((plot, Markup(plot.svg)) for plot in plots.values() if plot.name == "changes"),  # noqa: S704

@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pipeline.paired import Paired, paired
 from pipeline.statistics import Interval
 from targets.bench.model import Answered, Range, Word
 
@@ -33,8 +34,6 @@ MEMORY_NOISE = 0.05
 """Peak memory of one process differs by a few percent from run to run (allocator, threads)."""
 
 ALPHA = 0.05
-
-_Z = 1.959963984540054
 
 
 class Judgement(NamedTuple):
@@ -85,19 +84,6 @@ def unpaired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
 
 
-class Paired(NamedTuple):
-    """The answers of two models to the same prompts."""
-
-    won: int
-    """Prompts that only the newer answered rightly."""
-    lost: int
-    """Prompts that only the older answered rightly."""
-    difference: Interval
-    """Share right now less share right then; Agresti and Min's adjusted interval (2005)."""
-    p_value: float
-    """Of the exact test of McNemar."""
-
-
 def paired_answers(ours: Sequence[Answered], theirs: Sequence[Answered]) -> Paired | None:
     """Compare two models by their answers; ``None`` unless both were asked exactly the same."""
     old = {(row.file, row.line): row for row in theirs}
@@ -106,21 +92,7 @@ def paired_answers(ours: Sequence[Answered], theirs: Sequence[Answered]) -> Pair
         return None
     if any(old[place].expected != row.expected for place, row in new.items()):
         return None
-    won = sum(row.right and not old[place].right for place, row in new.items())
-    lost = sum(not row.right and old[place].right for place, row in new.items())
-    from scipy import stats
-
-    p_value = float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
-    return Paired(won, lost, _paired_interval(won, lost, len(new)), p_value)
-
-
-def _paired_interval(won: int, lost: int, count: int) -> Interval:
-    """Half an observation added to each of the four cells keeps small counts honest
-    (A. Agresti, Y. Min, Statistics in Medicine 24, 2005)."""
-    more, less, of = won + 0.5, lost + 0.5, count + 2
-    middle = (more - less) / of
-    error = _Z * math.sqrt(more + less - (more - less) ** 2 / of) / of
-    return Interval((won - lost) / count, middle - error, middle + error)
+    return paired([row.right for row in new.values()], [old[place].right for place in new])
 
 
 def independent_shares(ours: Interval, theirs: Interval) -> Interval:

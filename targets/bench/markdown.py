@@ -27,6 +27,7 @@ def to_markdown(bench: Bench) -> str:
         figure=figures.verdict_value,
         limit=figures.verdict_limit,
         quality=shown.quality_range,
+        paired=shown.paired,
         metric=shown.metric,
         time=shown.milliseconds,
         rate=shown.rate,
@@ -40,6 +41,7 @@ def to_markdown(bench: Bench) -> str:
     return environment.get_template("bench.md.j2").render(
         bench=bench,
         headline=shown.headline(bench),
+        against=shown.against(bench),
         statistics=shown.statistics,
         where=shown.where,
         value_of=shown.value_of,

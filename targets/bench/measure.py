@@ -11,12 +11,14 @@ from pydantic import JsonValue, ValidationError
 
 from pipeline.latency.measured import Measured
 from pipeline.plan import PathRef, SourceInput, Step
+from pipeline.registry import load_check
 from targets.bench.model import Measurement, Old, Unverified
 from targets.bench.statistics import summarize
 from targets.build import View
 from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, Parcel, unpack
 from targets.checked.run import run_beside
+from targets.errors import ConfigError, Problem
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.runtimes.runtime import Mount, Runtime
@@ -33,6 +35,9 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
     "token_ms": None,
     "target_limits": False,
     "goals": [],
+    "max_regression_percent": None,
+    # It comes as an input; as a parameter it would be a limit.
+    BASELINE: None,
 }
 
 
@@ -40,16 +45,31 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
 class Workload:
     """What the user asks of the measuring, in place of what the config says."""
 
+    rounds: int | None = None
+    """Fresh processes that share the samples: more of them make intervals narrower."""
     samples: int | None = None
-    """Answers timed per kind of prompt."""
+    """Answers timed to the data's own prompts."""
     max_seconds: float | None = None
     """Time after which measuring stops with the rounds there are."""
     lengths: tuple[int, ...] | None = None
     """Lengths of the made-up prompts, in tokens."""
 
+    def require_valid(self) -> None:
+        """Raise ``ConfigError`` where the check would refuse a value, before any work."""
+        try:
+            load_check(CHECK).Params.model_validate(self.params())
+        except ValidationError as error:
+            raise ConfigError(
+                [
+                    Problem(found["msg"], key=f"--{str(found['loc'][0]).replace('_', '-')}")
+                    for found in error.errors()
+                ]
+            ) from None
+
     def params(self) -> dict[str, JsonValue]:
         """Return the parameters of the check that say so."""
         wanted: dict[str, JsonValue] = {
+            "rounds": self.rounds,
             "samples": self.samples,
             "max_seconds": self.max_seconds,
             "lengths": None if self.lengths is None else list(self.lengths),
@@ -167,7 +187,7 @@ def read_measurement(
         return None
     if not artifact.rounds:
         return None
-    memory = latency.get("peak_memory_bytes")
+    memory, left_out = latency.get("peak_memory_bytes"), latency.get("left_out")
     return Measurement(
         here=here,
         system=system,
@@ -178,6 +198,9 @@ def read_measurement(
         statistics={name: dict(found) for name, found in summarize(artifact).items()},
         baseline=theirs,
         baseline_of=baseline_of if theirs is not None else None,
+        left_out={name: str(why) for name, why in left_out.items()}
+        if isinstance(left_out, dict)
+        else {},
         peak_memory_bytes=int(memory) if isinstance(memory, (int, float)) else None,
     )
 

@@ -84,6 +84,8 @@ class Measurement(Frozen):
     artifact: Measured
     statistics: dict[str, dict[str, Statistics]] = Field(default_factory=dict)
     """Per kind of prompt and figure."""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """Kinds of prompts that were not timed, and why."""
     baseline: Measured | None = None
     """Of another artifact, measured in the same rounds, in turn."""
     baseline_of: Old | None = None

@@ -54,6 +54,22 @@ def quality_range(target: TargetBench) -> str:
     return text
 
 
+def against(bench: Bench) -> str:
+    """Return what the artifacts' answers were held against, one by one; empty where nothing was."""
+    named = (target.quality for target in bench.targets if "paired" in target.quality)
+    return next((str(quality.get("against") or "model before") for quality in named), "")
+
+
+def paired(target: TargetBench) -> str:
+    """Return what became of that model's answers: ``3 won, 4 lost (p 1)``."""
+    found = target.quality.get("paired")
+    if not isinstance(found, dict):
+        return "–"
+    p_value = found.get("p_value")
+    chance = f" (p {p_value:.2g})" if isinstance(p_value, (int, float)) else ""
+    return f"{found.get('won')} won, {found.get('lost')} lost{chance}"
+
+
 def statistics(target: TargetBench, figure: str, prompt: str = "") -> Statistics | None:
     """Return the statistics that stand for ``target``; of its first kind of prompt by default."""
     measured = target.measured

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pipeline.latency.measured import Measured, Round
+from pipeline.paired import share_interval
 from pipeline.result import FileDigest, Status, Verdict
 from pipeline.timing import Timings
 from targets.bench.model import (
@@ -109,10 +110,8 @@ def answers(right: Sequence[bool]) -> tuple[Answered, ...]:
 
 
 def quality(right: int = 505, count: int = 540) -> dict[str, Any]:
-    from pipeline.evaluation import wilson
-
     share = right / count
-    low, high = wilson(right, count)
+    low, high = share_interval(right, count)
     confusion = {
         truth: {choice: 126 if truth == choice else 3 for choice in LABELS} for truth in LABELS
     }
@@ -126,6 +125,8 @@ def quality(right: int = 505, count: int = 540) -> dict[str, Any]:
         "tuned": 0.9352,
         "artifact": share,
         "interval": [low, high],
+        "against": "float export",
+        "paired": {"won": 3, "lost": 4, "p_value": 1.0, "low": -0.012, "high": 0.008},
         "details": {
             "base": {"value": 0.25, "low": 0.22, "high": 0.29, "confusion": untold},
             "tuned": tuned,

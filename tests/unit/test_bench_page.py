@@ -92,6 +92,8 @@ def test_page_says_all_that_there_is() -> None:
         "AMD EPYC 7B13",
         "slower",
         "2112-token prompts",
+        "answers against the float export",
+        "3 won, 4 lost (p 1)",
     ):
         assert part in text
 

@@ -213,7 +213,7 @@ def run(
 
 
 def test_the_builds_own_check_is_run_without_its_limits(tmp_path: Path, cache: Cache) -> None:
-    asked = Asked(workload=Workload(samples=9, max_seconds=5.0, lengths=(128,)))
+    asked = Asked(workload=Workload(rounds=4, samples=99, max_seconds=5.0, lengths=(128,)))
     found, stand, _ = run(built(tmp_path / "dist" / "tone" / "cpu", cache), cache, asked)
     (step,) = stand.requests[0].plan.steps
     assert step.params == {
@@ -221,8 +221,11 @@ def test_the_builds_own_check_is_run_without_its_limits(tmp_path: Path, cache: C
         "first_token_ms": None,
         "target_limits": False,
         "goals": [],
+        "max_regression_percent": None,
+        "baseline": None,
         "warmup": 5,
-        "samples": 9,
+        "rounds": 4,
+        "samples": 99,
         "max_seconds": 5.0,
         "lengths": [128],
     }
@@ -421,3 +424,31 @@ def test_a_bad_earlier_bench_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="newer Quern"):
         main(arguments, standalone_mode=False)
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--samples", "3"], "--samples"),
+        (["--rounds", "1"], "--rounds"),
+        (["--max-seconds", "0"], "--max-seconds"),
+    ],
+)
+def test_a_workload_that_the_check_refuses_is_refused_before_any_work(
+    arguments: list[str], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        main(["bench", "--dist", str(tmp_path / "dist"), *arguments], standalone_mode=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lengths_that_were_not_timed_are_said(tmp_path: Path, cache: Cache) -> None:
+    def evidence(request: RunRequest) -> dict[str, Any]:
+        found = in_turn(request)
+        found["latency"]["left_out"] = {"2112": "one answer takes 30 s"}
+        return found
+
+    found, _, _ = run(built(tmp_path / "cpu", cache), cache, evidence=evidence)
+    assert ("latency, 2112-token prompts", "one answer takes 30 s") in [
+        (item.what, item.why) for item in found["cpu"].unverified
+    ]

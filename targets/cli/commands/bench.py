@@ -74,11 +74,10 @@ def _lengths(
     is_flag=True,
     help="End with exit code 3 if anything became slower, worse or larger.",
 )
-@click.option("--samples", type=click.IntRange(1), help="Answers timed per kind of prompt.")
+@click.option("--rounds", type=int, help="Fresh processes that share the samples.")
+@click.option("--samples", type=int, help="Answers timed to the data's own prompts.")
 @click.option("--lengths", callback=_lengths, metavar="N,N", help="Tokens of made-up prompts.")
-@click.option(
-    "--max-seconds", type=click.FloatRange(0, min_open=True), help="Most time per target."
-)
+@click.option("--max-seconds", type=float, help="Most time per target.")
 @options.json_option
 def command(
     wanted: options.Wanted,
@@ -89,6 +88,7 @@ def command(
     earlier: Path | None,
     smallest_change: float,
     fail_on_regression: bool,
+    rounds: int | None,
     samples: int | None,
     lengths: tuple[int, ...] | None,
     max_seconds: float | None,
@@ -102,11 +102,12 @@ def command(
     """
     require_libraries()
     asked = Asked(
-        workload=Workload(samples, max_seconds, lengths),
+        workload=Workload(rounds, samples, max_seconds, lengths),
         baseline=None if baseline is None else baseline.absolute(),
         earlier=None if earlier is None else Earlier(str(earlier), read_bench(earlier)),
         smallest_ratio=smallest_change / 100,
     )
+    asked.workload.require_valid()
     requests = _requests(wanted, named, dist)
     options.require_system(requests)
     store = options.open_cache(cache)
