@@ -216,8 +216,8 @@ def _time(
 
 
 def prompt_words(prompt: str) -> str:
-    """Return a kind of prompt in words: ``512-token prompts`` for ``512``."""
-    return f"{prompt}-token prompts" if prompt.isdigit() else f"{prompt} prompts"
+    """Return a kind of prompt in words: ``512 tokens`` for ``512``."""
+    return f"{prompt} tokens" if prompt.isdigit() else f"{prompt} prompts"
 
 
 def _geometric(values: Sequence[float]) -> float:
@@ -282,7 +282,7 @@ def _share(quality: Mapping[str, JsonValue]) -> Interval | None:
 
 def _size(target: str, old: int, new: int) -> _Draft:
     found = judge.judge_size(old, new)
-    return _counted(target, "size", "size of the artifact", old, new, "exact", found)
+    return _counted(target, "size", "size", old, new, "exact", found)
 
 
 def _memory(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:

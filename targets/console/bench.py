@@ -39,8 +39,8 @@ def print_bench(console: Console, bench: Bench, page: Path) -> None:
 
 
 def _sides(bench: Bench) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="in brackets: 95 % intervals")
+    table.add_column("", no_wrap=True)
     for target in bench.targets:
         table.add_column(target.target, justify="right")
     rows = [dict(_figures(target)) for target in bench.targets]
@@ -51,10 +51,10 @@ def _sides(bench: Bench) -> Table:
 
 def _figures(target: TargetBench) -> Iterator[tuple[str, str]]:
     yield "status", _styled(target.status)
-    yield "quality, 95 %", escape(shown.quality_range(target))
+    yield "quality", escape(shown.quality_range(target))
     for name, words in (("first_token_ms", "first token"), ("token_ms", "each token")):
         found = shown.statistics(target, name)
-        yield f"{words}, p50, 95 %", escape(shown.time_range(found.p50)) if found else "not timed"
+        yield f"{words}, p50", escape(shown.time_range(found.p50)) if found else "not timed"
     speed = shown.statistics(target, "tokens_per_second")
     yield "tokens/s", shown.rate(speed.p50.value) if speed else "–"
     yield "peak memory", "–" if target.memory_bytes is None else size(target.memory_bytes)
@@ -67,17 +67,20 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    for column in ("target", "figure"):
-        table.add_column(column)
+    several = len(comparison.targets) > 1
+    if several:
+        table.add_column("target", no_wrap=True)
+    table.add_column("figure")
     for column in ("then", "now", "change, 95 %"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for one in comparison.movements:
         sides = (shown.value_of(one, value) for value in (one.old, one.new))
-        change, why = escape(shown.change_of(one)), f"[dim]{escape(one.why)}[/]"
-        table.add_row(one.target, escape(one.what), *sides, change, _styled(one.word), why)
+        change = escape(shown.change_of(one))
+        named = (one.target,) if several else ()
+        table.add_row(*named, escape(one.what), *sides, change, _styled(one.word))
     console.print(table)
     for note in comparison.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)

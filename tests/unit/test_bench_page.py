@@ -91,7 +91,7 @@ def test_page_says_all_that_there_is() -> None:
         "DirectML runs on Windows only",
         "AMD EPYC 7B13",
         "slower",
-        "2112-token prompts",
+        "2112 tokens",
         "answers against the float export",
         "3 won, 4 lost (p 1)",
     ):
