@@ -346,6 +346,32 @@ def _where(found: Found | None) -> str:
     return "not looked for: nothing is timed here" if found is None else found.where
 
 
+def _agreement(then: TargetBench, now: TargetBench) -> Iterator[str]:
+    """Say how far two benches of the same artifact, each taken by itself, agree."""
+    before, after = then.here, now.here
+    same = not other_bytes(then.artifact.files, now.artifact.files)
+    if before is None or after is None or not same:
+        return
+    pairs = [
+        (before.statistics[prompt][name].p50, found[name].p50)
+        for prompt, found in after.statistics.items()
+        for name in COMPARED
+        if name in found and name in before.statistics.get(prompt, {})
+    ]
+    agree = sum(_overlap(one, other) for one, other in pairs)
+    yield (
+        f"{now.target}: the same artifact as then; apart from each other, the two benches agree "
+        f"within their intervals on {agree} of {len(pairs)} figures"
+    )
+
+
+def _overlap(one: Range, other: Range) -> bool:
+    """Return whether two intervals have a value in common; an unbounded one has any."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return True
+    return one.low <= other.high and other.low <= one.high
+
+
 def _machine_of(measurement: Measurement, bench: Bench) -> tuple[str, ...]:
     """Return what tells machines apart, as far as it is known."""
     if measurement.here:
@@ -362,6 +388,8 @@ def _notes(old: Bench, new: Bench, movements: Iterable[Movement]) -> Iterator[st
         yield f"{name} is not in the earlier bench"
     for name in sorted(before - now):
         yield f"{name} is in the earlier bench alone"
+    for name in sorted(before & now):
+        yield from _agreement(old[name], new[name])
     if any(one.basis == "recorded" and one.kind == "latency" for one in movements):
         then_load, now_load = old.machine.load_before, new.machine.load_before
         loads = "" if None in (then_load, now_load) else f" (load {then_load} then, {now_load} now)"

@@ -23,7 +23,7 @@ from targets.bench.model import Answered, Range, Word
 
 SMALLEST_RATIO = 0.03
 """Default for times: a change below 3 % is of no interest."""
-WIDEST_RATIO = 0.10
+WIDEST_RATIO = 0.05
 """An interval that reaches further from 1 says too little to call two times equal."""
 SMALLEST_SHARE = 0.01
 """For quality, a difference of shares: one point."""

@@ -86,6 +86,15 @@ def test_a_change_too_small_to_matter_is_equal() -> None:
     assert words(shown)["slower"] == 10
 
 
+def test_two_benches_of_one_artifact_say_how_far_they_agree() -> None:
+    notes = compared(alone(1), alone(2)).notes
+    assert any("agree within their intervals on" in note for note in notes)
+    other = alone(1).model_copy(update={"targets": (target(files=OTHER_FILES),)})
+    assert not any("agree within" in note for note in compared(other, alone(2)).notes)
+    apart = [note for note in compared(alone(1, 1.5), alone(2)).notes if "agree within" in note]
+    assert apart[0].endswith("0 of 10 figures")
+
+
 def alone(seed: int, slower: float = 1.0, **changes: object) -> Bench:
     ours = measurement(measured(seed, slower=slower))
     return bench(target(measurements=[ours])).model_copy(update=changes)
@@ -164,7 +173,7 @@ def test_many_figures_make_one_small_p_value_worth_less() -> None:
     ("low", "value", "high", "p", "word", "why"),
     [
         (0.98, 1.0, 1.02, 0.9, "equal", "within ±3 %"),
-        (0.95, 1.01, 1.08, 0.6, "equal", "no real change found"),
+        (0.96, 1.01, 1.045, 0.6, "equal", "no real change found"),
         (0.80, 1.01, 1.30, 0.6, "unsure", "too noisy"),
         (1.001, 1.02, 1.04, 0.01, "equal", "less than 3 %"),
         (1.05, 1.10, 1.15, 0.001, "slower", "real"),
