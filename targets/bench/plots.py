@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pipeline.onnx.percentiles import percentile
@@ -203,28 +204,31 @@ def _front(points: Iterable[_Point]) -> list[_Point]:
 
 
 def _reference_lines(axes: Any, bench: Bench) -> None:
-    """Draw where base and fine-tuned model are; below the axis where one does not fit in."""
+    """Say what base and fine-tuned model reach, with a line where it is within the axis."""
     bottom, top = axes.get_ylim()
     quality = next((item.quality for item in bench.targets if item.quality), {})
-    for name, words in (("base", "base model"), ("tuned", "fine-tuned model")):
+    handles = []
+    for name, words, dashes in (
+        ("tuned", "fine-tuned model", (1.0, 2.0)),
+        ("base", "base model", (5.0, 2.0)),
+    ):
         value = _number(quality.get(name))
         if value is None:
             continue
-        if value < bottom:
-            text, place, where = f"↓ {words} {percent(value)}", bottom, "bottom"
-        else:
-            text, place, where = f"{words} {percent(value)}", min(value, top), "bottom"
-            axes.axhline(value, color=QUIET, linewidth=1, linestyle=(0, (1, 2)), zorder=0)
-        axes.annotate(
-            text,
-            (0.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=QUIET,
-            va=where,
-        )
+        inside = bottom <= value <= top
+        look: dict[str, Any] = {"color": QUIET, "linewidth": 1, "linestyle": (0, dashes)}
+        if inside:
+            axes.axhline(value, zorder=0, **look)
+        beyond = "" if inside else ", below" if value < bottom else ", above"
+        label = f"{words} {percent(value)}{beyond}"
+        handles.append(Line2D([], [], label=label, **look) if inside else _no_line(label))
+    if handles:
+        # Below the points: the axis leaves room there.
+        axes.legend(handles=handles, loc="lower left", handlelength=1.6, labelcolor=QUIET)
+
+
+def _no_line(label: str) -> Line2D:
+    return Line2D([], [], linestyle="none", label=label)
 
 
 def latency(bench: Bench, name: str) -> Plot | None:

@@ -81,7 +81,9 @@ def statistics(target: TargetBench, figure: str, prompt: str = "") -> Statistics
 def where(measurement: Measurement, bench: Bench) -> str:
     """Return on what machine something was measured."""
     if measurement.here:
-        return bench.machine.cpu if measurement.device in ("", "x86_64") else measurement.device
+        # The device of the cpu target is called after its architecture, which says little.
+        named = measurement.device not in bench.machine.system
+        return measurement.device if named else bench.machine.cpu
     return ", ".join(part for part in (measurement.device, measurement.system) if part)
 
 
