@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -48,10 +48,12 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A finished build: its report and where it lies."""
+    """A finished build: its report and where it lies, its plan and what each step of it left."""
 
     report: Report
     folder: Path
+    plan: BuildPlan
+    results: Mapping[str, StepResult]
 
 
 class Builder:
@@ -183,9 +185,8 @@ class Builder:
 
         planned = plan[plan.artifact]
         artifact = planned.cached or _output(plan, plan.artifact, work)
-        return BuildOutcome(
-            report, write_dist(dist, report, artifact, self._cache.digests, complete)
-        )
+        folder = write_dist(dist, report, artifact, self._cache.digests, complete)
+        return BuildOutcome(report, folder, plan, results)
 
     def _with_checked(self, report: Report, brought: Path) -> Report:
         """Return ``report`` with what was found on another machine, if it is of these bytes."""

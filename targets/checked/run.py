@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pipeline.config.schema import Resources
-from pipeline.plan import RESULT_FILE, Plan
+from pipeline.plan import RESULT_FILE, Plan, Step
 from pipeline.result import FileDigest, StepResult
 from targets.build import View, threads
 from targets.cache import Cache
@@ -24,7 +24,11 @@ from targets.runtimes.runtime import Mount, RunRequest, Runtime
 
 def artifact_files(folder: Path, cache: Cache) -> tuple[FileDigest, ...]:
     """Return the digests of the model files in the artifact folder as they are now."""
-    model = folder / MODEL_DIR
+    return model_files(folder / MODEL_DIR, cache)
+
+
+def model_files(model: Path, cache: Cache) -> tuple[FileDigest, ...]:
+    """Return the digests of all files in a model folder as they are now."""
     paths = sorted(path for path in model.rglob("*") if path.is_file())
     names = [path.relative_to(model).as_posix() for path in paths]
     return tuple(
@@ -59,28 +63,8 @@ def run_checks(
     require_built_bytes(folder, parcel, files)
     runtime = start_runtime()
     record = runtime.prepare(place.toolchain, view.say)
-    here = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
-    steps = tuple(step.model_copy(update=here) for step in parcel.steps)
-    cache.objects.mkdir(parents=True, exist_ok=True)
-    with cache.scratch_folder() as work:
-        runtime.run(
-            place.toolchain,
-            RunRequest(
-                plan=Plan(build=parcel.build, steps=steps, threads=threads(Resources())),
-                mounts=(
-                    Mount("work", work, writable=True),
-                    Mount(ARTIFACT_ROOT, folder / MODEL_DIR),
-                    Mount(ROOT, folder / FOLDER),
-                ),
-                log=cache.root / "logs" / f"check-{parcel.build}-{parcel.target}.log",
-                device=place.device.kind if place.device.here else "cpu",
-            ),
-            view.event,
-        )
-        results = [
-            StepResult.model_validate_json((work / step.key / RESULT_FILE).read_bytes())
-            for step in steps
-        ]
+    log = cache.root / "logs" / f"check-{parcel.build}-{parcel.target}.log"
+    results = run_beside(folder, parcel.build, parcel.steps, place, runtime, cache, view, log)
     return Checked(
         build=parcel.build,
         target=parcel.target,
@@ -97,3 +81,43 @@ def run_checks(
         quality=evidence(results, "quality"),
         figures=figures_of(results),
     )
+
+
+def run_beside(
+    folder: Path,
+    build: str,
+    steps: Iterable[Step],
+    place: Place,
+    runtime: Runtime,
+    cache: Cache,
+    view: View,
+    log: Path,
+    more: Iterable[Mount] = (),
+) -> list[StepResult]:
+    """Run check steps on the artifact in ``folder`` and return what each of them left.
+
+    They read that folder, and ``more`` where they refer to it. Nothing is cached.
+    """
+    here = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
+    ours = tuple(step.model_copy(update=here) for step in steps)
+    cache.objects.mkdir(parents=True, exist_ok=True)
+    with cache.scratch_folder() as work:
+        runtime.run(
+            place.toolchain,
+            RunRequest(
+                plan=Plan(build=build, steps=ours, threads=threads(Resources())),
+                mounts=(
+                    Mount("work", work, writable=True),
+                    Mount(ARTIFACT_ROOT, folder / MODEL_DIR),
+                    Mount(ROOT, folder / FOLDER),
+                    *more,
+                ),
+                log=log,
+                device=place.device.kind if place.device.here else "cpu",
+            ),
+            view.event,
+        )
+        return [
+            StepResult.model_validate_json((work / step.key / RESULT_FILE).read_bytes())
+            for step in ours
+        ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,42 @@ PROJECT = Path(__file__).parents[2]
 DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options of a command say about what is built."""
+
+    config: Path
+    targets: tuple[str, ...]
+    host: str | None = None
+    data: Mapping[str, Path] = field(default_factory=dict)
+    model: str | None = None
+    runtime: Choice | None = None
+    system: str | None = None
+
+
+def build_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add all options that say what is built and where; the command gets ``wanted``, ``cache``,
+    ``dist``."""
+
+    @wraps(command)
+    def gathered(
+        *,
+        config: Path,
+        targets: tuple[str, ...],
+        host: str | None,
+        data: dict[str, Path],
+        model: str | None,
+        system: str | None,
+        runtime: Choice | None,
+        **others: Any,
+    ) -> None:
+        command(wanted=Wanted(config, targets, host, data, model, runtime, system), **others)
+
+    for add in (place_options, config_runtime_option, target_option, config_options):
+        gathered = add(gathered)
+    return gathered
 
 
 def _pairs(
@@ -160,19 +197,6 @@ class Request:
     places: tuple[Place, ...]
     host: Place
     runtime: Choice
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the options of a command say about what is built."""
-
-    config: Path
-    targets: tuple[str, ...]
-    host: str | None = None
-    data: Mapping[str, Path] = field(default_factory=dict)
-    model: str | None = None
-    runtime: Choice | None = None
-    system: str | None = None
 
 
 def load_requests(wanted: Wanted) -> tuple[Request, ...]:

@@ -52,7 +52,7 @@ def write_dist(
                     digests.remember(source / file.path, file.sha256)
             complete(fresh)
             _write_reports(fresh, report)
-            _swap(fresh, folder)
+            swap_in(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return folder
@@ -104,7 +104,8 @@ def _write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _swap(fresh: Path, folder: Path) -> None:
+def swap_in(fresh: Path, folder: Path) -> None:
+    """Put the whole folder ``fresh`` in place of ``folder``, beside which it lies."""
     old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     if folder.exists():
         folder.rename(old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from targets.target import load_target
 from targets.toolchain.engine import connect
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.venv import ensure_venv, venv_python
+from tests.integration.browser import Browser
 from tests.integration.command import Quern
 
 
@@ -52,3 +54,15 @@ def docker_client() -> Iterator[docker.DockerClient]:
         pytest.skip(f"no container tests: {unable} ({unable.hint})")
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Browser:
+    """Return the browser that looks at pages. Without one, CI fails; one's own machine skips."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((path for name in names if (path := shutil.which(name))), None)
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must look at the pages: there is no Chromium")
+        pytest.skip("no page is looked at: there is no Chromium")
+    return Browser(program)

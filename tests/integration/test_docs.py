@@ -17,6 +17,16 @@ PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
 
 # These run for long when they mean it: here with the least they can do.
 LEAST = {
+    "./nox -s bench": "./nox -s bench -- --max-seconds 5",
+    "./nox -s bench -- --targets cpu,directml": (
+        "./nox -s bench -- --targets cpu,directml --max-seconds 5"
+    ),
+    "./nox -s bench -- --compare dist/tone/bench/bench.json": (
+        "./nox -s bench -- --targets cpu --compare dist/tone/bench/bench.json --max-seconds 5"
+    ),
+    "./nox -s bench -- --baseline dist/tone/cpu --max-seconds 30": (
+        "./nox -s bench -- --targets cpu --baseline dist/tone/cpu --max-seconds 5"
+    ),
     "./nox -s bench_driver": "./nox -s bench_driver -- --runs 1 --pairs 0",
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",
@@ -66,23 +76,23 @@ def _marked(command: str) -> object:
 
 
 def _needed(command: str) -> str | None:
-    """Return the session that makes the artifact ``command`` is about."""
-    if command.startswith("./nox -s try"):
-        return "build-cpu"
+    """Return the command that makes what ``command`` is about."""
+    if "--compare" in command:
+        return LEAST["./nox -s bench"]
+    if command.startswith("./nox -s try") or "--baseline" in command:
+        return "./nox -s build-cpu"
     found = re.match(r"./nox -s check-(\w+)", command)
-    return f"build-{found[1]}" if found else None
+    return f"./nox -s build-{found[1]}" if found else None
 
 
 @pytest.mark.parametrize(
     "command", [_marked(command) for command in documented_commands() if command not in RUNNING]
 )
 def test_documented_command_works(command: str, copy: Path, quern: Quern) -> None:
-    session = _needed(command)
-    if session is not None:
-        build = subprocess.run(
-            ["./nox", "-s", session], cwd=copy, env=quern.environment(), check=False
-        )
-        assert build.returncode == 0
+    needed = _needed(command)
+    if needed is not None:
+        before = subprocess.run(needed.split(), cwd=copy, env=quern.environment(), check=False)
+        assert before.returncode == 0
     ran = subprocess.run(
         ["bash", "-c", LEAST.get(command, command)],
         cwd=copy,

@@ -9,21 +9,36 @@ from pathlib import Path
 from targets.cli.options import PROJECT
 from tests.unit.project import make_project
 
-HEAVY = {"torch", "transformers", "onnxruntime", "onnx", "peft", "numpy", "docker", "tree_sitter"}
+HEAVY = {
+    *("torch", "transformers", "onnxruntime", "onnx", "peft", "numpy", "docker", "tree_sitter"),
+    *("matplotlib", "scipy"),
+}
 
 
 def test_a_plan_imports_neither_ml_libraries_nor_the_engine_client(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
+    loaded = loaded_by("plan", "--config", str(project.config), "--cache", str(tmp_path))
+    assert not loaded & HEAVY
+    assert "pydantic" in loaded
+
+
+def test_what_the_bench_draws_with_is_imported_only_where_it_is_used() -> None:
+    assert not loaded_by("bench", "--help") & HEAVY
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Return the top-level modules that a command has imported when it ends."""
     program = (
         "import sys\n"
         "from targets.cli.main import main\n"
-        f"main(['plan', '--config', {str(project.config)!r}, '--cache', {str(tmp_path)!r}],"
-        " standalone_mode=False)\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *arguments],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    loaded = set(ran.stdout.splitlines()[-1].split())
-    assert not loaded & HEAVY
-    assert "pydantic" in loaded
+    return set(ran.stdout.splitlines()[-1].split())

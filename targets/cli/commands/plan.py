@@ -17,14 +17,10 @@ from targets.console.explain import explanation, print_explanation
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.report.figures import duration
-from targets.runtimes.platform import Choice
 
 
 @click.command("plan", short_help="Show what a build would run, and why.")
-@options.config_options
-@options.target_option
-@options.config_runtime_option
-@options.place_options
+@options.build_options
 @click.option(
     "--explain",
     is_flag=True,
@@ -32,13 +28,7 @@ from targets.runtimes.platform import Choice
 )
 @options.json_option
 def command(
-    config: Path,
-    targets: tuple[str, ...],
-    host: str | None,
-    data: dict[str, Path],
-    model: str | None,
-    system: str | None,
-    runtime: Choice | None,
+    wanted: options.Wanted,
     cache: Path | None,
     dist: Path,  # noqa: ARG001 - accepted so that a build's options can be reused
     explain: bool,
@@ -47,8 +37,7 @@ def command(
     """Print the steps of each target: cached, or the reason why they must run. Runs nothing."""
     console = options.console(as_json)
     if explain and not as_json:
-        _explain(console, config, system)
-    wanted = options.Wanted(config, targets, host, data, model, runtime, system)
+        _explain(console, wanted)
     requests = options.load_requests(wanted)
     store = options.open_cache(cache)
     plans = [
@@ -57,7 +46,7 @@ def command(
         for place in request.places
     ]
     if as_json:
-        keys = read_documents(options.shown(config), system)[0].ledger if explain else None
+        keys = _ledger(wanted) if explain else None
         click.echo(_to_json(plans, keys))
         return
     for plan in plans:
@@ -66,8 +55,12 @@ def command(
         console.print(_table(plan))
 
 
-def _explain(console: Console, config: Path, system: str | None) -> None:
-    ledger = read_documents(options.shown(config), system)[0].ledger
+def _ledger(wanted: options.Wanted) -> Ledger | None:
+    return read_documents(options.shown(wanted.config), wanted.system)[0].ledger
+
+
+def _explain(console: Console, wanted: options.Wanted) -> None:
+    ledger = _ledger(wanted)
     if ledger is None:
         console.print(
             "a TOML config: each key is Quern's own, and one it does not know is an error"

@@ -1,0 +1,79 @@
+"""Finds the artifact to measure in turn with ours: the one named, or that of an earlier bench."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from targets.bench.measure import Baseline
+from targets.bench.model import Old, TargetBench
+from targets.cache import Cache
+from targets.checked.result import other_bytes
+from targets.checked.run import model_files
+from targets.errors import ConfigError, Problem
+from targets.report.dist import MODEL_DIR
+
+_MODEL_FILE = "genai_config.json"
+
+
+class Found(NamedTuple):
+    """The artifact of an earlier bench, or why its bytes are not to be had."""
+
+    baseline: Baseline | None
+    where: str
+
+
+def named_baselines(path: Path, targets: Sequence[str], cache: Cache) -> dict[str, Baseline]:
+    """Return the baseline of each target that ``path`` holds one for.
+
+    ``path`` is a model folder, the ``dist/BUILD/TARGET`` with one, or the ``dist/BUILD`` above
+    several. Raises ``ConfigError`` where it is none of them, or leaves open which target it is for.
+    """
+    several = {name: path / name / MODEL_DIR for name in targets}
+    there = {name: folder for name, folder in several.items() if _is_model(folder)}
+    if there:
+        return {name: _baseline(folder, cache) for name, folder in there.items()}
+    single = next((folder for folder in (path / MODEL_DIR, path) if _is_model(folder)), None)
+    if single is None:
+        problem, advice = "holds no artifact", "give a dist/BUILD/TARGET folder, or its model/"
+    elif len(targets) > 1:
+        problem = f"is one artifact, and {len(targets)} targets are measured"
+        advice = "name the one it is for with --targets"
+    else:
+        return {targets[0]: _baseline(single, cache)}
+    raise ConfigError([Problem(problem, path, key="--baseline", suggestion=advice)])
+
+
+def earlier_artifact(old: TargetBench, folder: Path, named: Baseline | None, cache: Cache) -> Found:
+    """Return the artifact that ``old`` was measured of, if its very bytes are still to be had.
+
+    It is looked for in the cache by its key, in ``folder`` (the new artifact may be the same), in
+    the folder where it lay, and at ``named``. Raises ``ConfigError`` if ``named`` is another.
+    """
+    files = old.artifact.files
+    if named is not None and other_bytes(files, named.what.files):
+        problem = f"is not the {old.target} artifact of the earlier bench: " + ", ".join(
+            other_bytes(files, named.what.files)
+        )
+        advice = "leave --baseline or --compare away, or give the folder with those bytes"
+        raise ConfigError([Problem(problem, named.folder, key="--baseline", suggestion=advice)])
+    cached = cache.find(old.artifact.key)
+    if cached is not None and not other_bytes(files, cached.result.files):
+        where = f"in the cache ({old.artifact.key[:12]})"
+        return Found(Baseline(cached.output, Old(where=where, files=files)), where)
+    for place in (folder / MODEL_DIR, old.artifact.path):
+        if _is_model(place) and not other_bytes(files, model_files(place, cache)):
+            return Found(Baseline(place, Old(where=str(place), files=files)), f"in {place}")
+    if named is not None:
+        return Found(named, f"in {named.folder}")
+    return Found(None, "its bytes are neither in the cache nor where they lay; --baseline names it")
+
+
+def _baseline(model: Path, cache: Cache) -> Baseline:
+    folder = model.absolute()
+    return Baseline(folder, Old(where=str(folder), files=model_files(folder, cache)))
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / _MODEL_FILE).is_file()

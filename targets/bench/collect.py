@@ -1,0 +1,174 @@
+"""From builds and measurements to a :class:`Bench`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pipeline.plan import ARTIFACT_WORDS
+from targets.bench.compare import prompt_words
+from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
+from targets.bench.model import (
+    Answered,
+    Artifact,
+    Measurement,
+    TargetBench,
+    Training,
+    Unverified,
+)
+from targets.build import BuildOutcome
+from targets.checked.result import FILE, read_checked
+from targets.report.dist import MODEL_DIR
+from targets.report.model import Report
+
+_CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validation_loss_curve",)}
+"""Metrics of passes that train, per kind of loss; ``pretrain`` has the plain name."""
+
+
+def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
+    """Return all that is known of one target's artifact."""
+    report, plan = outcome.report, outcome.plan
+    elsewhere, lacking = _elsewhere(outcome.folder, report)
+    measurements = tuple(one for one in (timed.measurement, elsewhere) if one is not None)
+    made = plan[plan.artifact].step
+    measured_memory = (one.peak_memory_bytes for one in measurements)
+    return TargetBench(
+        target=report.target,
+        status=report.status,
+        artifact=Artifact(
+            kind=report.artifact,
+            step=made.name,
+            key=made.key,
+            folder=str(outcome.folder / MODEL_DIR),
+            files=report.files,
+        ),
+        toolchain=report.toolchain,
+        inputs=report.inputs,
+        checks=report.checks,
+        quality=report.quality,
+        answers=_answers(outcome),
+        figures=report.figures,
+        bytes=report.size_bytes,
+        memory_bytes=next(
+            (size for size in measured_memory if size is not None), peak_memory(report.figures)
+        ),
+        measurements=measurements,
+        unverified=(
+            *(item for item in (timed.unverified, lacking) if item is not None),
+            *(
+                Unverified(what=f"latency, {prompt_words(name)}", why=why)
+                for one in measurements
+                for name, why in one.left_out.items()
+            ),
+            *(
+                Unverified(what=verdict.name, why=verdict.detail)
+                for verdict in report.checks
+                if verdict.status == "unverified"
+            ),
+        ),
+        notes=report.notes,
+    )
+
+
+def not_timed(report: Report) -> Timed:
+    """Return that an artifact of another kind has no latency to measure."""
+    why = f"the artifact is {ARTIFACT_WORDS[report.artifact]}, not {ARTIFACT_WORDS['onnx']}"
+    return Timed(unverified=Unverified(what="latency, here", why=why))
+
+
+def collect_training(reports: Iterable[Report]) -> tuple[Training, ...]:
+    """Return the loss curves of the passes that train; one that serves several targets once."""
+    found: dict[str, Training] = {}
+    for report in reports:
+        for step in report.passes:
+            curves = {kind: _curve(step.metrics, names) for kind, names in _CURVES.items()}
+            if not any(curves.values()):
+                continue
+            served = found[step.key].targets if step.key in found else ()
+            targets = (*served, report.target)
+            found[step.key] = Training(name=step.name, key=step.key, targets=targets, **curves)
+    return tuple(found.values())
+
+
+def _curve(
+    metrics: Mapping[str, JsonValue], names: Sequence[str]
+) -> tuple[tuple[float, float], ...]:
+    points = next((metrics[name] for name in names if name in metrics), None)
+    return tuple(_points(points)) if isinstance(points, list) else ()
+
+
+def _points(points: Iterable[JsonValue]) -> Iterator[tuple[float, float]]:
+    for point in points:
+        if isinstance(point, list) and len(point) == 2:
+            step, loss = point
+            if isinstance(step, (int, float)) and isinstance(loss, (int, float)):
+                yield float(step), float(loss)
+
+
+def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unverified | None]:
+    """Return what was timed on another machine and brought back, or why it cannot be read."""
+    if report.checked is None:
+        return None, None
+    checked = read_checked(folder / FILE)
+    if not checked.latency:
+        return None, None
+    where = checked.where
+    found = read_measurement(
+        {**_memory(checked.figures), **checked.latency},
+        here=False,
+        device=where.device,
+        system=where.system,
+        runtime=where.runtime,
+        at=_time(where.at),
+    )
+    if found is None:
+        return None, Unverified(what=f"latency, {where.system}", why=OLDER_SHAPE)
+    return found, None
+
+
+def _time(text: str) -> datetime | None:
+    """Return the time that a ``checked.json`` says; ``None`` for what is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+
+
+def _memory(figures: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    size = peak_memory(figures)
+    return {} if size is None else {"peak_memory_bytes": size}
+
+
+def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
+    """Return the answers behind the quality that is shown, as right as its metric sees them.
+
+    None where it was measured on another machine: its answers did not come back.
+    """
+    quality = outcome.report.quality
+    results = (result for result in outcome.results.values() if result.type == "quality")
+    given = next((result.evidence.get("answers") for result in results), None)
+    rows = given if isinstance(given, list) else []
+    found = tuple(_judged(rows, by_label=quality.get("metric") == "accuracy"))
+    shown = quality.get("artifact")
+    if not found or not isinstance(shown, (int, float)):
+        return found
+    share = sum(row.right for row in found) / len(found)
+    return found if math.isclose(share, shown, abs_tol=1e-9) else ()
+
+
+def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
+    ours, truth = ("choice", "label") if by_label else ("greedy", "expected")
+    for row in rows:
+        if not isinstance(row, dict):
+            continue
+        said, expected = str(row.get(ours)).strip(), str(row.get(truth)).strip()
+        file, line = row.get("file"), row.get("line")
+        if isinstance(file, int) and isinstance(line, int):
+            yield Answered(
+                file=file, line=line, expected=expected, given=said, right=said == expected
+            )

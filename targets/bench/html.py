@@ -1,0 +1,116 @@
+"""``bench.html``: the bench as one page that needs nothing else, neither network nor script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import JsonValue
+
+from pipeline.timing import FIGURES
+from targets.bench import shown
+from targets.bench.compare import prompt_words
+from targets.bench.model import Bench
+from targets.bench.plots import plots_of
+from targets.report import figures
+
+
+class Confusion(NamedTuple):
+    """Which answers a model gave to which labels."""
+
+    whose: str
+    labels: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+
+    def share(self, truth: str, chosen: str) -> float:
+        """Return the share of a label's prompts that got this answer."""
+        total = sum(self.counts[truth].values())
+        return self.counts[truth].get(chosen, 0) / total if total else 0.0
+
+
+def to_html(bench: Bench) -> str:
+    """Return ``bench`` as a page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,
+    )
+    environment.filters.update(
+        bytes=figures.size,
+        figure=figures.verdict_value,
+        limit=figures.verdict_limit,
+        percent=figures.percent,
+        quality=shown.quality_range,
+        paired=shown.paired,
+        time=shown.milliseconds,
+        rate=shown.rate,
+        range=shown.time_range,
+        prompt=prompt_words,
+        busy=shown.busy,
+        change=shown.change_of,
+        when=shown.when,
+        sentence=shown.sentence,
+        metric=shown.metric,
+    )
+    plots = plots_of(bench)
+    return environment.get_template("bench.html.j2").render(
+        bench=bench,
+        headline=shown.headline(bench),
+        against=shown.against(bench),
+        plots=[(plot, Markup(plot.svg)) for plot in plots.values() if plot.name != "changes"],  # noqa: S704 - drawn by svg.py, which escapes
+        changes=next(
+            ((plot, Markup(plot.svg)) for plot in plots.values() if plot.name == "changes"),  # noqa: S704
+            None,
+        ),
+        prompts=shown.prompts_of(bench),
+        figures=FIGURES,
+        statistics=shown.statistics,
+        where=shown.where,
+        value_of=shown.value_of,
+        confusions=confusions_of(bench),
+        versions=versions_of(bench),
+    )
+
+
+def confusions_of(bench: Bench) -> tuple[Confusion, ...]:
+    """Return the confusion matrix of the fine-tuned model, and of each target's artifact."""
+    found: dict[str, Confusion] = {}
+    for target in bench.targets:
+        details = target.quality.get("details")
+        if not isinstance(details, dict):
+            continue
+        for name, whose in (
+            ("tuned", "fine-tuned model"),
+            ("artifact", f"{target.target} artifact"),
+        ):
+            matrix = _confusion(whose, details.get(name))
+            if matrix is not None:
+                found.setdefault(whose, matrix)
+    return tuple(found.values())
+
+
+def _confusion(whose: str, scores: JsonValue) -> Confusion | None:
+    table = scores.get("confusion") if isinstance(scores, dict) else None
+    if not isinstance(table, dict) or not table:
+        return None
+    counts = {
+        truth: {choice: int(n) for choice, n in row.items() if isinstance(n, (int, float))}
+        for truth, row in table.items()
+        if isinstance(row, dict)
+    }
+    labels = tuple(dict.fromkeys([*counts, *(name for row in counts.values() for name in row)]))
+    return Confusion(whose, labels, {name: counts.get(name, {}) for name in labels})
+
+
+def versions_of(bench: Bench) -> Mapping[str, Mapping[str, str]]:
+    """Return the version of every library, per library and target."""
+    names = sorted({name for target in bench.targets for name in target.toolchain.versions})
+    return {
+        name: {target.target: target.toolchain.versions.get(name, "–") for target in bench.targets}
+        for name in names
+    }

@@ -1,0 +1,165 @@
+"""When a change is real, when nothing changed, and when neither can be said.
+
+A change of a time is real where its 95 % interval excludes 1, also after allowing for how many
+figures are compared at once, and where it is larger than the smallest change of interest. That
+several comparisons together call something changed by chance alone is held at 5 % by Holm's
+step-down method, which holds however they depend on each other (S. Holm, A simple sequentially
+rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979). A rate of false
+discoveries would not do: with nothing changed, each single one is a false alarm.
+
+Nothing changed where the interval lies within the smallest change of interest, or where it includes
+1 and is narrow enough to say something. Everything else is unsure, and is called so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.paired import Paired, paired
+from pipeline.statistics import Interval
+from targets.bench.model import Answered, Range, Word
+
+SMALLEST_RATIO = 0.03
+"""Default for times: a change below 3 % is of no interest."""
+WIDEST_RATIO = 0.05
+"""An interval that reaches further from 1 says too little to call two times equal."""
+SMALLEST_SHARE = 0.01
+"""For quality, a difference of shares: one point."""
+WIDEST_SHARE = 0.05
+SMALLEST_SIZE = 0.01
+"""Sizes are exact; one of a hundred is what somebody might notice."""
+MEMORY_NOISE = 0.05
+"""Peak memory of one process differs by a few percent from run to run (allocator, threads)."""
+
+ALPHA = 0.05
+
+
+class Judgement(NamedTuple):
+    """A word, and the reason for it."""
+
+    word: Word
+    why: str
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p values adjusted by Holm's step-down method, in the order given."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def paired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the two-sided p of Student's t test of the logarithms of the ratios, pair by pair.
+
+    1 where a single pair says nothing. It belongs to :func:`pipeline.statistics.ratio_interval`.
+    """
+    logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
+    if len(logs) < 2:
+        return 1.0
+    if max(logs) == min(logs):
+        return 1.0 if logs[0] == 0 else 0.0
+    from scipy import stats
+
+    return float(stats.ttest_1samp(logs, 0.0).pvalue)
+
+
+def unpaired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the two-sided p of Welch's t test of the logarithms.
+
+    1 where one group has a single value. It belongs to :func:`pipeline.statistics.welch_interval`.
+    """
+    first, second = ([math.log(value) for value in group] for group in (ours, theirs))
+    if min(len(first), len(second)) < 2:
+        return 1.0
+    if max(first) == min(first) and max(second) == min(second):
+        return 1.0 if first[0] == second[0] else 0.0
+    from scipy import stats
+
+    return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def paired_answers(ours: Sequence[Answered], theirs: Sequence[Answered]) -> Paired | None:
+    """Compare two models by their answers; ``None`` unless both were asked exactly the same."""
+    old = {(row.file, row.line): row for row in theirs}
+    new = {(row.file, row.line): row for row in ours}
+    if not new or old.keys() != new.keys():
+        return None
+    if any(old[place].expected != row.expected for place, row in new.items()):
+        return None
+    return paired([row.right for row in new.values()], [old[place].right for place in new])
+
+
+def independent_shares(ours: Interval, theirs: Interval) -> Interval:
+    """Return the difference of two shares by their Wilson intervals (R. Newcombe, Statistics in
+    Medicine 17, 1998, method 10)."""
+    value = ours.value - theirs.value
+    below = math.hypot(ours.value - ours.low, theirs.high - theirs.value)
+    above = math.hypot(ours.high - ours.value, theirs.value - theirs.low)
+    return Interval(value, value - below, value + above)
+
+
+def judge_time(change: Range, p_value: float, adjusted: float, smallest: float) -> Judgement:
+    """Judge ``new / old`` of a time: more of it is slower."""
+    if change.low is None or change.high is None:
+        return Judgement("unsure", "a single round has no interval")
+    low, high = change.low, change.high
+    real = adjusted <= ALPHA
+    beyond = not 1 / (1 + smallest) <= change.value <= 1 + smallest
+    if real and beyond:
+        word: Word = "slower" if change.value > 1 else "faster"
+        return Judgement(word, "real")
+    if 1 / (1 + smallest) <= low and high <= 1 + smallest:
+        return Judgement("equal", f"within ±{_percent(smallest)}")
+    if real:
+        return Judgement("equal", f"real, and less than {_percent(smallest)} as measured")
+    if p_value <= ALPHA:
+        return Judgement("unsure", "may be chance among so many comparisons")
+    if low >= 1 / (1 + WIDEST_RATIO) and high <= 1 + WIDEST_RATIO:
+        return Judgement("equal", "no real change found")
+    return Judgement("unsure", "too noisy to tell")
+
+
+def judge_share(change: Range, real: bool) -> Judgement:
+    """Judge ``new - old`` of a share that had better be high; ``real`` says whether it differs."""
+    assert change.low is not None and change.high is not None  # noqa: S101 - shares have ends
+    if real and abs(change.value) >= SMALLEST_SHARE:
+        return Judgement("better" if change.value > 0 else "worse", "real")
+    if change.low >= -SMALLEST_SHARE and change.high <= SMALLEST_SHARE:
+        return Judgement("equal", f"within ±{_points(SMALLEST_SHARE)}")
+    if real:
+        return Judgement("equal", f"real, and less than {_points(SMALLEST_SHARE)}")
+    if change.low >= -WIDEST_SHARE and change.high <= WIDEST_SHARE:
+        return Judgement("equal", "no real change found")
+    return Judgement("unsure", "too few samples to tell")
+
+
+def judge_size(old: int, new: int) -> Judgement:
+    """Judge exact sizes in bytes."""
+    difference = f"{new - old:+,} bytes"
+    if old == new:
+        return Judgement("equal", "the same number of bytes")
+    if abs(new / old - 1) < SMALLEST_SIZE:
+        return Judgement("equal", f"{difference}, less than {_percent(SMALLEST_SIZE)}")
+    return Judgement("larger" if new > old else "smaller", difference)
+
+
+def judge_memory(old: int, new: int) -> Judgement:
+    """Judge peaks of memory, which are noisy."""
+    noise = _percent(MEMORY_NOISE)
+    if 1 / (1 + MEMORY_NOISE) <= new / old <= 1 + MEMORY_NOISE:
+        return Judgement("equal", f"within the noise of {noise}")
+    return Judgement("more" if new > old else "less", f"beyond the noise of {noise}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} points"

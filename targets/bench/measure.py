@@ -1,0 +1,212 @@
+"""Times a built artifact in its target's toolchain, never from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from pipeline.latency.measured import Measured
+from pipeline.plan import PathRef, SourceInput, Step
+from pipeline.registry import load_check
+from targets.bench.model import Measurement, Old, Unverified
+from targets.bench.statistics import summarize
+from targets.build import View
+from targets.cache import Cache
+from targets.checked.parcel import ARTIFACT_ROOT, Parcel, unpack
+from targets.checked.run import run_beside
+from targets.errors import ConfigError, Problem
+from targets.place import Place
+from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.runtimes.runtime import Mount, Runtime
+
+CHECK = "latency"
+BASELINE = "baseline"
+"""Input of that check: an artifact to be measured in the same rounds, in turn."""
+
+OLDER_SHAPE = "it was recorded without its rounds, by an older Quern: check it again"
+
+# A benchmark measures; what the config demands is judged by the build.
+_NO_LIMITS: Mapping[str, JsonValue] = {
+    "first_token_ms": None,
+    "token_ms": None,
+    "target_limits": False,
+    "goals": [],
+    "max_regression_percent": None,
+    # It comes as an input; as a parameter it would be a limit.
+    BASELINE: None,
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the user asks of the measuring, in place of what the config says."""
+
+    rounds: int | None = None
+    """Fresh processes that share the samples: more of them make intervals narrower."""
+    samples: int | None = None
+    """Answers timed to the data's own prompts."""
+    max_seconds: float | None = None
+    """Time after which measuring stops with the rounds there are."""
+    lengths: tuple[int, ...] | None = None
+    """Lengths of the made-up prompts, in tokens."""
+
+    def require_valid(self) -> None:
+        """Raise ``ConfigError`` where the check would refuse a value, before any work."""
+        try:
+            load_check(CHECK).Params.model_validate(self.params())
+        except ValidationError as error:
+            raise ConfigError(
+                [
+                    Problem(found["msg"], key=f"--{str(found['loc'][0]).replace('_', '-')}")
+                    for found in error.errors()
+                ]
+            ) from None
+
+    def params(self) -> dict[str, JsonValue]:
+        """Return the parameters of the check that say so."""
+        wanted: dict[str, JsonValue] = {
+            "rounds": self.rounds,
+            "samples": self.samples,
+            "max_seconds": self.max_seconds,
+            "lengths": None if self.lengths is None else list(self.lengths),
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Another artifact to be measured in turn: its model folder, and what it is."""
+
+    folder: Path
+    what: Old
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What came of measuring: a measurement, or why there is none."""
+
+    measurement: Measurement | None = None
+    unverified: Unverified | None = None
+
+
+def measure(
+    folder: Path,
+    place: Place,
+    workload: Workload,
+    baseline: Baseline | None,
+    start_runtime: Callable[[], Runtime],
+    cache: Cache,
+    view: View,
+) -> Timed:
+    """Time the artifact in ``folder`` (``dist/BUILD/TARGET``) on this machine.
+
+    Nothing is timed where the target's device is absent: another device's times say nothing.
+    Raises ``PassFailed``, ``EnvironmentUnable`` or ``Interrupted``.
+    """
+    if not place.device.here:
+        return Timed(unverified=Unverified(what="latency, here", why=place.device.absence))
+    parcel = unpack(folder)
+    step = latency_step(parcel, workload, baseline)
+    view.planned(
+        BuildPlan(
+            build=parcel.build,
+            target=parcel.target,
+            steps=(PlannedStep(step, None, "measured anew"),),
+            mounts=(),
+            artifact=step.name,
+        )
+    )
+    runtime = start_runtime()
+    record = runtime.prepare(place.toolchain, view.say)
+    log = cache.root / "logs" / f"bench-{parcel.build}-{parcel.target}.log"
+    more = () if baseline is None else (Mount(BASELINE, baseline.folder),)
+    (result,) = run_beside(folder, parcel.build, [step], place, runtime, cache, view, log, more)
+    found = result.evidence.get(CHECK)
+    if not isinstance(found, dict):
+        why = "; ".join(verdict.detail for verdict in result.verdicts) or "it was not timed"
+        return Timed(unverified=Unverified(what="latency, here", why=why))
+    measurement = read_measurement(
+        found,
+        here=True,
+        device=place.device.description,
+        system="",
+        runtime=record.runtime,
+        at=datetime.now(timezone.utc).replace(microsecond=0),
+        # Without one of the user's, the config may name one.
+        baseline_of=Old(where="the baseline of the config") if baseline is None else baseline.what,
+    )
+    if measurement is None:
+        return Timed(unverified=Unverified(what="latency, here", why=OLDER_SHAPE))
+    return Timed(measurement)
+
+
+def latency_step(parcel: Parcel, workload: Workload, baseline: Baseline | None) -> Step:
+    """Return the build's own ``latency`` check without its limits, with the bench's workload.
+
+    Where the chain has none, one with the check's defaults and the data of another check.
+    """
+    steps = [step for step in parcel.steps if step.type == CHECK]
+    own = next((step for step in steps if step.name == CHECK), next(iter(steps), None))
+    if own is None:
+        template = next((step for step in parcel.steps if step.data is not None), parcel.steps[0])
+        artifact = SourceInput(ref=PathRef(root=ARTIFACT_ROOT), digest="")
+        own = template.model_copy(
+            update={"type": CHECK, "params": {}, "inputs": {"artifact": artifact}, "code": None}
+        )
+    inputs = {**own.inputs}
+    if baseline is not None:
+        digest = "".join(file.sha256 for file in baseline.what.files)
+        inputs[BASELINE] = SourceInput(ref=PathRef(root=BASELINE), digest=digest)
+    params = {**own.params, **_NO_LIMITS, **workload.params()}
+    return own.model_copy(
+        update={"name": "bench", "key": "bench", "params": params, "inputs": inputs}
+    )
+
+
+def read_measurement(
+    latency: Mapping[str, JsonValue],
+    *,
+    here: bool,
+    device: str,
+    system: str,
+    runtime: str,
+    at: datetime | None,
+    baseline_of: Old | None = None,
+) -> Measurement | None:
+    """Return what the evidence of a ``latency`` check holds; ``None`` for that of an older Quern,
+    which has no rounds."""
+    try:
+        artifact = Measured.model_validate(latency.get("artifact"))
+        raw = latency.get(BASELINE)
+        theirs = None if raw is None else Measured.model_validate(raw)
+    except ValidationError:
+        return None
+    if not artifact.rounds:
+        return None
+    memory, left_out = latency.get("peak_memory_bytes"), latency.get("left_out")
+    return Measurement(
+        here=here,
+        system=system,
+        device=device,
+        runtime=runtime,
+        at=at,
+        artifact=artifact,
+        statistics={name: dict(found) for name, found in summarize(artifact).items()},
+        baseline=theirs,
+        baseline_of=baseline_of if theirs is not None else None,
+        left_out={name: str(why) for name, why in left_out.items()}
+        if isinstance(left_out, dict)
+        else {},
+        peak_memory_bytes=int(memory) if isinstance(memory, (int, float)) else None,
+    )
+
+
+def peak_memory(figures: Mapping[str, JsonValue]) -> int | None:
+    """Return the peak memory that the ``memory`` check found, if it ran."""
+    found = figures.get("memory")
+    value = found.get("bytes") if isinstance(found, dict) else None
+    return int(value) if isinstance(value, (int, float)) else None

@@ -1,0 +1,131 @@
+"""One bench of one build: measure every target, collect, and hold it against what came before."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from targets.bench.baseline import Found, earlier_artifact, named_baselines
+from targets.bench.collect import collect_target, collect_training, not_timed
+from targets.bench.compare import compare, compare_with_baseline
+from targets.bench.judge import SMALLEST_RATIO
+from targets.bench.machine import this_machine_now, when_done
+from targets.bench.measure import Baseline, Workload, measure
+from targets.bench.model import Bench, Comparison, Software, TargetBench
+from targets.build import BuildOutcome, View
+from targets.cache import Cache
+from targets.place import Place
+from targets.report.compose import quern_version
+from targets.runtimes.runtime import Runtime
+
+LIBRARIES = ("matplotlib", "scipy")
+"""What this needs beyond the rest of the host."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier bench, and what the user calls it."""
+
+    name: str
+    bench: Bench
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants of a bench."""
+
+    workload: Workload = field(default_factory=Workload)
+    baseline: Path | None = None
+    earlier: Earlier | None = None
+    smallest_ratio: float = SMALLEST_RATIO
+
+
+def run_bench(
+    config: str,
+    built: Sequence[tuple[Place, BuildOutcome]],
+    asked: Asked,
+    start_runtime: Callable[[], Runtime],
+    cache: Cache,
+    view: View,
+) -> Bench:
+    """Return the bench of the targets of one build, each timed where its device is here.
+
+    Raises ``ConfigError`` before any timing where the baseline is none.
+    """
+    reports = [outcome.report for _, outcome in built]
+    named = _named(asked, built, cache)
+    found = {
+        outcome.report.target: earlier_artifact(
+            old, outcome.folder, named.get(outcome.report.target), cache
+        )
+        for place, outcome in built
+        if place.device.here and (old := _before(asked, outcome)) is not None
+    }
+    machine = this_machine_now()
+    targets = []
+    for place, outcome in built:
+        report = outcome.report
+        baseline = named.get(report.target)
+        if report.target in found:
+            baseline = found[report.target].baseline
+            view.say(f"{report.target}: the earlier artifact is {found[report.target].where}")
+        if report.artifact == "onnx":
+            timed = measure(
+                outcome.folder, place, asked.workload, baseline, start_runtime, cache, view
+            )
+        else:
+            timed = not_timed(report)
+        if timed.unverified is not None:
+            view.say(f"{report.target}: {timed.unverified.what}: {timed.unverified.why}")
+        targets.append(collect_target(outcome, timed))
+    bench = Bench(
+        build=reports[0].build,
+        at=datetime.now(timezone.utc).replace(microsecond=0),
+        config=config,
+        machine=when_done(machine),
+        software=_software(),
+        targets=tuple(targets),
+        training=collect_training(reports),
+    )
+    return _compared(bench, asked, found)
+
+
+def _compared(bench: Bench, asked: Asked, found: dict[str, Found]) -> Bench:
+    earlier, smallest = asked.earlier, asked.smallest_ratio
+    comparison: Comparison | None
+    if earlier is not None:
+        comparison = compare(bench, earlier.bench, earlier.name, found, smallest)
+    else:
+        name = "the config's baseline" if asked.baseline is None else str(asked.baseline)
+        comparison = compare_with_baseline(bench, name, smallest)
+    return bench.model_copy(update={"comparison": comparison})
+
+
+def _before(asked: Asked, outcome: BuildOutcome) -> TargetBench | None:
+    """Return what the earlier bench has of the same target, if that can be timed at all."""
+    if asked.earlier is None or outcome.report.artifact != "onnx":
+        return None
+    targets = asked.earlier.bench.targets
+    return next((one for one in targets if one.target == outcome.report.target), None)
+
+
+def _named(
+    asked: Asked, built: Sequence[tuple[Place, BuildOutcome]], cache: Cache
+) -> dict[str, Baseline]:
+    """Return the baselines that the user named, for the targets that can be timed."""
+    if asked.baseline is None:
+        return {}
+    targets = [outcome.report.target for place, outcome in built if place.device.here]
+    return named_baselines(asked.baseline, targets, cache) if targets else {}
+
+
+def _software() -> Software:
+    return Software(
+        quern=quern_version(),
+        python=platform.python_version(),
+        versions={name: version(name) for name in LIBRARIES},
+    )

@@ -1,0 +1,52 @@
+"""What the rounds of a measurement say: medians with intervals, tails with bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pipeline.latency.measured import Measured
+from pipeline.onnx.percentiles import SHARES, bound
+from pipeline.statistics import Interval, geometric_interval
+from pipeline.timing import FIGURES
+from targets.bench.model import Range, Statistics
+
+
+def summarize(measured: Measured) -> Mapping[str, Mapping[str, Statistics]]:
+    """Return the statistics of each figure per kind of prompt; nothing where nothing was timed."""
+    return {
+        prompt: {
+            name: found
+            for name in FIGURES
+            if (found := statistics_of(measured, prompt, name)) is not None
+        }
+        for prompt in measured.prompts
+    }
+
+
+def statistics_of(measured: Measured, prompt: str, name: str) -> Statistics | None:
+    """Return the statistics of one figure, computed from the raw times."""
+    figure = FIGURES[name]
+    middles = measured.per_round(prompt, figure, "p50")
+    if not middles:
+        return None
+    timings = measured.joined(prompt)
+    times = figure.samples(timings)
+    sure = bound(times, SHARES["p90"])
+    return Statistics(
+        p50=as_range(geometric_interval(middles)),
+        p90=figure.value(timings, "p90"),
+        p90_bound=None if sure is None else figure.of_time(sure),
+        samples=len(times),
+        rounds=len(middles),
+    )
+
+
+def as_range(interval: Interval) -> Range:
+    """Return an interval as JSON can hold it: an unbounded end becomes ``None``.
+
+    A single round gives ends beyond any figure that means something; those are unbounded too.
+    """
+    low, high = interval.low, interval.high
+    known = math.isfinite(low) and math.isfinite(high) and high < 1e300
+    return Range(value=interval.value, low=low if known else None, high=high if known else None)

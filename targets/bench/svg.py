@@ -1,0 +1,100 @@
+"""A Matplotlib figure as SVG to stand inside a page: its colours, its fonts, its accessibility."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+
+INK = "#010101"
+"""Text and the data's own lines."""
+QUIET = "#010102"
+"""Axes, ticks and what is said in passing."""
+GRID = "#010103"
+PAPER = "#010104"
+"""The page behind the figure."""
+SERIES = tuple(f"#0102{number:02x}" for number in range(1, 7))
+"""One per target, in order."""
+
+VARIABLES: Mapping[str, str] = {
+    INK: "--ink",
+    QUIET: "--quiet",
+    GRID: "--grid",
+    PAPER: "--paper",
+    **{colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)},
+}
+"""Stand-ins that no one would draw with, and the CSS variables of the page they become: so one
+drawing serves light, dark and print."""
+
+_STAND_IN = re.compile("|".join(VARIABLES), re.IGNORECASE)
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_FONT = re.compile(r"font:\s*(?:(\w+)\s+)?([\d.]+)px[^;]*|font-family:[^;]*")
+"""The size is kept; the family is the page's."""
+
+
+def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
+    """Return ``figure`` as an ``svg`` element named ``name``, which is unique on its page.
+
+    Text stays text, and takes the font of the page; a screen reader says title and description.
+    """
+    import matplotlib as mpl
+
+    raw = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(raw, format="svg", transparent=True, metadata={"Date": None})
+    ElementTree.register_namespace("", _SVG)
+    root = ElementTree.fromstring(raw.getvalue())  # noqa: S314 - Matplotlib wrote it just now
+    _drop(root, "metadata")
+    # Inside a page a style sheet would hold for all of it; the page has its own.
+    _drop(root, "style")
+    for element in root.iter():
+        _renamed(element, name)
+        _coloured(element)
+    _described(root, name, title, description)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _drop(root: ElementTree.Element, tag: str) -> None:
+    for parent in list(root.iter()):
+        for element in parent.findall(f"{{{_SVG}}}{tag}"):
+            parent.remove(element)
+
+
+def _renamed(element: ElementTree.Element, name: str) -> None:
+    """Make ids, and what refers to them, unique on the page."""
+    if "id" in element.attrib:
+        element.set("id", f"{name}-{element.get('id')}")
+    link = element.attrib.pop(f"{{{_XLINK}}}href", None)
+    if link is not None:
+        element.set("href", f"#{name}-{link.removeprefix('#')}")
+    for key, value in element.attrib.items():
+        if "url(#" in value:
+            element.set(key, _REFERENCE.sub(rf"url(#{name}-\1)", value))
+
+
+def _coloured(element: ElementTree.Element) -> None:
+    style = element.get("style")
+    if style is None:
+        return
+    style = _FONT.sub(lambda found: f"font-size: {found[2]}px" if found[2] else "", style)
+    style = _STAND_IN.sub(lambda found: f"var({VARIABLES[found[0].lower()]})", style)
+    element.set("style", style)
+
+
+def _described(root: ElementTree.Element, name: str, title: str, description: str) -> None:
+    for size in ("width", "height"):
+        root.attrib.pop(size, None)
+    root.set("role", "img")
+    root.set("aria-labelledby", f"{name}-title {name}-desc")
+    for at, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{tag}"})
+        element.text = text
+        root.insert(at, element)

@@ -1,0 +1,95 @@
+"""What a bench shows at its end: targets side by side, what moved, and where the page is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from targets.bench import shown
+from targets.bench.model import Bench, Comparison, TargetBench
+from targets.report.figures import size
+
+_STYLES = {
+    **dict.fromkeys(("passed", "faster", "better", "smaller", "less"), "green"),
+    **dict.fromkeys(("failed", "slower", "worse", "larger", "more"), "red"),
+    **dict.fromkeys(("unverified", "unsure"), "yellow"),
+    "equal": "dim",
+}
+
+
+def print_bench(console: Console, bench: Bench, page: Path) -> None:
+    """Show the figures of ``bench`` side by side, and where its page lies."""
+    console.print()
+    console.print(_sides(bench))
+    for target in bench.targets:
+        for item in target.unverified:
+            console.print(
+                f"[yellow]unverified[/]  {target.target}, {escape(item.what)}: {escape(item.why)}",
+                highlight=False,
+            )
+    if bench.comparison is not None:
+        _print_comparison(console, bench.comparison)
+    console.print(f"machine  {escape(shown.busy(bench.machine))}", highlight=False)
+    console.print(f"page  {escape(str(page))}", highlight=False, soft_wrap=True)
+
+
+def _sides(bench: Bench) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="in brackets: 95 % intervals")
+    table.add_column("", no_wrap=True)
+    for target in bench.targets:
+        table.add_column(target.target, justify="right")
+    rows = [dict(_figures(target)) for target in bench.targets]
+    for name in rows[0]:
+        table.add_row(name, *(row[name] for row in rows))
+    return table
+
+
+def _figures(target: TargetBench) -> Iterator[tuple[str, str]]:
+    yield "status", _styled(target.status)
+    yield "quality", escape(shown.quality_range(target))
+    for name, words in (("first_token_ms", "first token"), ("token_ms", "each token")):
+        found = shown.statistics(target, name)
+        yield f"{words}, p50", escape(shown.time_range(found.p50)) if found else "not timed"
+    speed = shown.statistics(target, "tokens_per_second")
+    yield "tokens/s", shown.rate(speed.p50.value) if speed else "–"
+    yield "peak memory", "–" if target.memory_bytes is None else size(target.memory_bytes)
+    yield "size", size(target.bytes)
+
+
+def _print_comparison(console: Console, comparison: Comparison) -> None:
+    table = Table(
+        title=escape(f"against {comparison.old}"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    several = len(comparison.targets) > 1
+    if several:
+        table.add_column("target", no_wrap=True)
+    table.add_column("figure")
+    for column in ("then", "now", "change, 95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for one in comparison.movements:
+        sides = (shown.value_of(one, value) for value in (one.old, one.new))
+        change = escape(shown.change_of(one))
+        named = (one.target,) if several else ()
+        table.add_row(*named, escape(one.what), *sides, change, _styled(one.word))
+    console.print(table)
+    for note in comparison.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    for target in comparison.targets:
+        same = ", of the same bytes" if target.same_bytes else ""
+        console.print(
+            f"{target.target} is {_styled(target.word)}{same}: {target.summary}", highlight=False
+        )
+
+
+def _styled(word: str) -> str:
+    return f"[{_STYLES[word]}]{word}[/]"

@@ -1,0 +1,89 @@
+"""A bench through the command line: a real build, real times, and a comparison with itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.checks.latency import LatencyParams
+from targets.bench.read import read_bench
+from targets.cli.options import PROJECT
+from tests.integration.command import Quern
+from tests.integration.test_build import quick_project
+
+IN_ROUNDS = "lengths" in LatencyParams.model_fields
+"""Whether the check measures in rounds, which is what benches are compared by."""
+
+
+def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Path) -> None:
+    project = quick_project(tmp_path / "project", seed=2)
+    dist = tmp_path / "dist"
+    arguments = (
+        *("bench", "--config", str(project.config), "--dist", str(dist), "--runtime", "venv"),
+        *("--targets", "cpu", "--max-seconds", "60"),
+    )
+    first = quern(*arguments, "--json")
+    assert first.code == 0, first.stderr
+    folder = dist / "small" / "bench"
+    assert {path.name for path in folder.iterdir()} == {"bench.json", "bench.md", "bench.html"}
+    assert first.stdout == (folder / "bench.json").read_text()
+    bench = read_bench(folder)
+    assert bench.build == "small"
+    assert bench.machine.cores >= 1
+    assert bench["cpu"].answers
+    assert bench["cpu"].artifact.files
+    assert [training.name for training in bench.training] == ["pretrain", "lora"]
+    assert str(project.folder) not in (folder / "bench.html").read_text()
+    if not IN_ROUNDS:
+        assert "without its rounds" in bench["cpu"].unverified[0].why
+        pytest.skip("the latency check does not measure in rounds yet")
+
+    assert bench["cpu"].here is not None
+    old = tmp_path / "old.json"
+    old.write_text(first.stdout)
+    again = quern(*arguments, "--compare", str(old), "--fail-on-regression")
+    assert again.code == 0, again.stdout + again.stderr
+    comparison = read_bench(folder).comparison
+    assert comparison is not None
+    assert comparison.targets[0].same_bytes
+    assert comparison.targets[0].word in ("equal", "unsure")
+    times = [one for one in comparison.movements if one.kind == "latency"]
+    assert {one.basis for one in times} == {"in turn"}
+
+
+def test_a_bench_of_the_future_is_refused(quern: Quern, tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps({"schema_version": 2}))
+    ran = quern("bench", "--dist", str(tmp_path / "dist"), "--compare", str(old))
+    assert ran.code == 2
+    assert "newer Quern" in ran.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+def test_without_its_libraries_the_command_says_what_to_install(
+    quern: Quern, tmp_path: Path
+) -> None:
+    program = (
+        "import importlib.util as util, runpy, sys\n"
+        "real = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'matplotlib' else real(name, *more)\n"
+        "sys.argv = ['targets', 'bench', '--dist', sys.argv[1]]\n"
+        "runpy.run_module('targets', run_name='__main__')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=PROJECT,
+        env={**os.environ, **quern.environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 4, ran.stderr
+    assert "bench needs matplotlib" in ran.stderr
+    assert "requirements-bench.lock" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
