@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from pipeline.checks.latency import LatencyParams
+from targets.bench.model import Bench
 from targets.bench.read import read_bench
 from targets.cli.options import PROJECT
 from tests.integration.command import Quern
+from tests.integration.plans import HERE
 from tests.integration.test_build import quick_project
-
-IN_ROUNDS = "lengths" in LatencyParams.model_fields
-"""Whether the check measures in rounds, which is what benches are compared by."""
 
 
 def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Path) -> None:
@@ -39,10 +36,6 @@ def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Pa
     assert bench["cpu"].artifact.files
     assert [training.name for training in bench.training] == ["pretrain", "lora"]
     assert str(project.folder) not in (folder / "bench.html").read_text()
-    if not IN_ROUNDS:
-        assert "without its rounds" in bench["cpu"].unverified[0].why
-        pytest.skip("the latency check does not measure in rounds yet")
-
     assert bench["cpu"].here is not None
     old = tmp_path / "old.json"
     old.write_text(first.stdout)
@@ -54,6 +47,28 @@ def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Pa
     assert comparison.targets[0].word in ("equal", "unsure")
     times = [one for one in comparison.movements if one.kind == "latency"]
     assert {one.basis for one in times} == {"in turn"}
+
+
+def test_ten_percent_more_per_token_are_found(
+    quern: Quern, toolchain_python: Path, tmp_path: Path
+) -> None:
+    project = quick_project(tmp_path / "project", seed=2)
+    dist = tmp_path / "dist"
+    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", "venv")
+    assert quern("build", *arguments).code == 0
+    slow = tmp_path / "slow"
+    shutil.copytree(dist / "small" / "cpu" / "model", slow)
+    slower = [str(toolchain_python), str(HERE / "slower.py"), str(slow), "10", "0"]
+    subprocess.run(slower, check=True)
+
+    quick = ("--lengths", "128", "--rounds", "10", "--max-seconds", "120", "--json")
+    ran = quern("bench", *arguments, *quick, "--targets", "cpu", "--baseline", str(slow))
+    assert ran.code == 0, ran.stderr
+    comparison = Bench.model_validate_json(ran.stdout).comparison
+    assert comparison is not None
+    found = {one.what: one for one in comparison.movements}["each token, short prompts"]
+    assert (found.word, found.basis) == ("faster", "in turn"), found
+    assert 1 / 1.16 < found.change.value < 1 / 1.04
 
 
 def test_a_bench_of_the_future_is_refused(quern: Quern, tmp_path: Path) -> None:
