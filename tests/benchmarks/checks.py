@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from platformdirs import user_cache_path
 
 from pipeline.plan import object_path
 from targets.cli.options import DEFAULT_CONFIG
 from tests.benchmarks.driver import machine
 
+_CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
 _FAILED_CHECK = 3  # as targets/errors.py has it
 
 
@@ -35,11 +38,11 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG)
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--runtime", default="auto")
-    parser.add_argument("--cache", type=Path, help="prepared cache (default: a fresh one)")
+    parser.add_argument("--cache", type=Path, default=_CACHE, help="as of the other commands")
     parser.add_argument("--runs", type=int, default=20)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        cache = (arguments.cache or Path(scratch) / "cache").absolute()
+        cache = arguments.cache.absolute()
         reports = [build(cache, Path(scratch), arguments)]
         while len(reports) < arguments.runs:
             forget_checks(cache, reports[-1])

@@ -27,6 +27,7 @@ LEAST = {
     "./nox -s bench -- --baseline dist/tone/cpu --max-seconds 30": (
         "./nox -s bench -- --targets cpu --baseline dist/tone/cpu --max-seconds 5"
     ),
+    "./nox -s bench_checks": "./nox -s bench_checks -- --runs 2",
     "./nox -s bench_driver": "./nox -s bench_driver -- --runs 1 --pairs 0",
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",
