@@ -45,10 +45,11 @@ class QualityParams(Frozen):
     max_accuracy_loss: float = Field(default=0.02, ge=0, le=1)
     """Most accuracy the artifact may lose against the float model. Only for data with labels:
     texts of quantized models diverge after a few tokens without being worse."""
-    min_p_value: float = Field(default=0.001, ge=0, le=1)
+    min_p_value: float | None = Field(default=None, ge=0, le=1)
     """Least p-value of the exact McNemar test against the float model on the same prompts, where
     the artifact lost more of them than it won: below it the loss is no chance, however small. Only
-    for data with labels; 0 leaves it to ``max_accuracy_loss`` alone."""
+    for data with labels. Default: none, since on much data a loss that ``max_accuracy_loss`` allows
+    is no chance either; the test is in the report all the same."""
     min_valid: float = Field(default=1.0, ge=0, le=1)
     """Least share of greedy answers of the right form: one of the labels where the data has labels,
     and what ``json_answers`` and ``answer_pattern`` ask for."""
@@ -276,15 +277,16 @@ def _against(
     if ours.choices:
         # Shares of whole answers, so a rounding error must not decide at the limit.
         loss = round(before.value - after.value, 9)
-        detail = f"{before.value:.3f} of the {theirs.name}, {after.value:.3f} after"
-        found.append(held("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail))
-        detail = (
-            f"{test.won} won and {test.lost} lost of {test.items}; accuracy changes by "
-            f"{test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f})"
+        counted = (
+            f"{test.won} won and {test.lost} lost of {test.items}: accuracy changes by "
+            f"{test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f}), "
+            f"p {test.p_value:.2g} (McNemar)"
         )
+        detail = f"{before.value:.3f} of the {theirs.name}, {after.value:.3f} after; {counted}"
+        found.append(held("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail))
         # Better answers are no fault, however sure they are.
         chance = test.p_value if test.lost > test.won else 1.0
-        found.append(held("paired_test", chance, ">=", params.min_p_value, "", detail))
+        found.append(held("paired_test", chance, ">=", params.min_p_value, "", counted))
     elif increase is None:
         increase = _PERPLEXITY_INCREASE
     detail = f"{before.perplexity:.4f} of the {theirs.name}, {after.perplexity:.4f} after"
