@@ -20,6 +20,9 @@ version = "1"
 requires-python = ">=3.10"
 dependencies = ["first>=1"]
 
+[project.optional-dependencies]
+bench = ["second"]
+
 [dependency-groups]
 dev = ["second"]
 nox = ["second"]
@@ -91,6 +94,7 @@ def test_locks_pin_by_hash_and_agree(index: Index, project: Path) -> None:
     second = index.add("second", "2.0")
     assert lock_all(project, upgrade=False) == {
         "requirements.lock": ["+ first 1.0"],
+        "requirements-bench.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-dev.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-nox.lock": ["+ second 2.0"],
     }
