@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
+from pipeline.checks.latency import LatencyParams
 from pipeline.latency.measured import Measured
 from pipeline.plan import PathRef, SourceInput, Step
 from pipeline.registry import load_check
@@ -39,6 +40,11 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
     # It comes as an input; as a parameter it would be a limit.
     BASELINE: None,
 }
+
+
+_ROUNDS = 16
+"""Twice the check's default: a bench looks for changes of a few percent."""
+_LONG_PER_ROUND = 2
 
 
 @dataclass(frozen=True)
@@ -161,10 +167,17 @@ def latency_step(parcel: Parcel, workload: Workload, baseline: Baseline | None) 
     if baseline is not None:
         digest = "".join(file.sha256 for file in baseline.what.files)
         inputs[BASELINE] = SourceInput(ref=PathRef(root=BASELINE), digest=digest)
-    params = {**own.params, **_NO_LIMITS, **workload.params()}
+    params = {**own.params, **_NO_LIMITS, **_thorough(own, workload), **workload.params()}
     return own.model_copy(
         update={"name": "bench", "key": "bench", "params": params, "inputs": inputs}
     )
+
+
+def _thorough(step: Step, workload: Workload) -> dict[str, JsonValue]:
+    """Return how much is measured where the user does not say: at least as much as in the build."""
+    asked = LatencyParams.model_validate(step.params)
+    rounds = workload.rounds or max(asked.rounds, _ROUNDS)
+    return {"rounds": rounds, "long_samples": max(asked.long_samples, _LONG_PER_ROUND * rounds)}
 
 
 def read_measurement(

@@ -212,6 +212,12 @@ def run(
     return found, stand, view
 
 
+def test_a_bench_takes_more_rounds_than_a_build(tmp_path: Path, cache: Cache) -> None:
+    _, stand, _ = run(built(tmp_path / "dist" / "tone" / "cpu", cache), cache)
+    (step,) = stand.requests[0].plan.steps
+    assert (step.params["rounds"], step.params["long_samples"]) == (16, 32)
+
+
 def test_the_builds_own_check_is_run_without_its_limits(tmp_path: Path, cache: Cache) -> None:
     asked = Asked(workload=Workload(rounds=4, samples=99, max_seconds=5.0, lengths=(128,)))
     found, stand, _ = run(built(tmp_path / "dist" / "tone" / "cpu", cache), cache, asked)
@@ -225,6 +231,7 @@ def test_the_builds_own_check_is_run_without_its_limits(tmp_path: Path, cache: C
         "baseline": None,
         "warmup": 5,
         "rounds": 4,
+        "long_samples": 16,
         "samples": 99,
         "max_seconds": 5.0,
         "lengths": [128],

@@ -74,7 +74,7 @@ def _lengths(
     is_flag=True,
     help="End with exit code 3 if anything became slower, worse or larger.",
 )
-@click.option("--rounds", type=int, help="Fresh processes that share the samples.")
+@click.option("--rounds", type=int, help="Fresh processes that share the samples (default: 16).")
 @click.option("--samples", type=int, help="Answers timed to the data's own prompts.")
 @click.option("--lengths", callback=_lengths, metavar="N,N", help="Tokens of made-up prompts.")
 @click.option("--max-seconds", type=float, help="Most time per target.")
