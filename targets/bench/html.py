@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import JsonValue
 
 from pipeline.timing import FIGURES
 from targets.bench import shown
-from targets.bench.compare import prompt_words
 from targets.bench.model import Bench
 from targets.bench.plots import plots_of
-from targets.report import figures
+from targets.bench.words import TEMPLATES, shown_of, taught
+from targets.report.templates import html_environment
 
 
 class Confusion(NamedTuple):
@@ -33,35 +31,10 @@ class Confusion(NamedTuple):
 
 def to_html(bench: Bench) -> str:
     """Return ``bench`` as a page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    environment.filters.update(
-        bytes=figures.size,
-        figure=figures.verdict_value,
-        limit=figures.verdict_limit,
-        percent=figures.percent,
-        quality=shown.quality_range,
-        paired=shown.paired,
-        time=shown.milliseconds,
-        rate=shown.rate,
-        range=shown.time_range,
-        prompt=prompt_words,
-        busy=shown.busy,
-        change=shown.change_of,
-        when=shown.when,
-        sentence=shown.sentence,
-        metric=shown.metric,
-    )
+    template = taught(html_environment(TEMPLATES)).get_template("bench.html.j2")
     plots = plots_of(bench)
-    return environment.get_template("bench.html.j2").render(
-        bench=bench,
-        headline=shown.headline(bench),
-        against=shown.against(bench),
+    return template.render(
+        **shown_of(bench),
         plots=[(plot, Markup(plot.svg)) for plot in plots.values() if plot.name != "changes"],  # noqa: S704 - drawn by svg.py, which escapes
         changes=next(
             ((plot, Markup(plot.svg)) for plot in plots.values() if plot.name == "changes"),  # noqa: S704
@@ -69,9 +42,6 @@ def to_html(bench: Bench) -> str:
         ),
         prompts=shown.prompts_of(bench),
         figures=FIGURES,
-        statistics=shown.statistics,
-        where=shown.where,
-        value_of=shown.value_of,
         confusions=confusions_of(bench),
         versions=versions_of(bench),
     )
