@@ -1,4 +1,4 @@
-"""What the templates of a bench share, whatever they are written in: filters, and what they show."""
+"""What the templates of a bench share, Markdown or HTML: filters, and the names that they show."""
 
 from __future__ import annotations
 
