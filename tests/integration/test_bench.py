@@ -18,7 +18,7 @@ from tests.integration.test_build import quick_project
 
 
 def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Path) -> None:
-    project = quick_project(tmp_path / "project", seed=2)
+    project = quick_project(tmp_path / "project", seed=12)
     dist = tmp_path / "dist"
     arguments = (
         *("bench", "--config", str(project.config), "--dist", str(dist), "--runtime", "venv"),
@@ -52,7 +52,7 @@ def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Pa
 def test_ten_percent_more_per_token_are_found(
     quern: Quern, toolchain_python: Path, tmp_path: Path
 ) -> None:
-    project = quick_project(tmp_path / "project", seed=2)
+    project = quick_project(tmp_path / "project", seed=12)
     dist = tmp_path / "dist"
     arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", "venv")
     assert quern("build", *arguments).code == 0

@@ -125,7 +125,14 @@ def test_rows_of_a_script_are_joined_and_trained_on(
         plans.step("lora-texts", "pass", BASE, TRAINING, texts, type="lora"),
         plans.step("lora-ids", "pass", BASE, TRAINING, ids, type="lora"),
         plans.step("evaluate-ids", "pass", BASE, None, ids, type="evaluate"),
-        plans.step("reference-texts", "pass", BASE, {"samples": 2}, texts, type="reference"),
+        plans.step(
+            "reference-texts",
+            "pass",
+            BASE,
+            {"samples": 2, "long_tokens": 0},
+            texts,
+            type="reference",
+        ),
     ]
     code_, events, log = plans.run(toolchain_python, work, material, steps)
     assert code_ == 0, ([event for event in events if isinstance(event, StepFailed)], log[-3000:])
