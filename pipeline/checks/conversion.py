@@ -141,7 +141,7 @@ def _judged(
             figures.max_error,
             "<=",
             params.max_logits_difference or limits.max_error,
-            "root mean squares",
+            "RMS",
             detail,
         ),
         held(

@@ -24,6 +24,7 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
     console.print()
     if report.checks:
         console.print(_table(report))
+        _print_proofs(console, report)
     else:
         console.print(f"no check applies to {ARTIFACT_WORDS[report.artifact]}: nothing is verified")
     for line in _figures(report):
@@ -47,14 +48,20 @@ def _table(report: Report) -> Table:
     for verdict in report.checks:
         if verdict not in proofs:
             table.add_row(*_row(verdict))
-    if proofs:
-        names = ", ".join(verdict.name for verdict in proofs)
-        table.add_row("[green]✓[/]", f"{len(proofs)} proofs", "hold", "", f"[dim]{names}[/]")
     return table
 
 
+def _print_proofs(console: Console, report: Report) -> None:
+    """Show what was proven and has no figure: one line serves them all."""
+    names = [verdict.name for verdict in report.checks if _is_proof(verdict)]
+    if names:
+        listed = escape(", ".join(names))
+        console.print(f"[green]✓[/] {len(names)} proofs hold: [dim]{listed}[/]", highlight=False)
+        console.print()
+
+
 def _is_proof(verdict: Verdict) -> bool:
-    """Return whether a check passed that has nothing to measure: one line serves them all."""
+    """Return whether a check passed that has nothing to measure."""
     return verdict.status == "passed" and verdict.unit == "problems"
 
 

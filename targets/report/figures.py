@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.result import Verdict
 
+_LEAST_SHARE = 0.0005
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -28,8 +29,11 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return ``93.4 %`` for 0.934, an en dash for nothing."""
-    return "–" if share is None else f"{share * 100:.1f} %"
+    """Return ``93.4 %`` for 0.934, ``< 0.1 %`` for what would look like none, an en dash for
+    nothing."""
+    if share is None:
+        return "–"
+    return "< 0.1 %" if 0 < share < _LEAST_SHARE else f"{share * 100:.1f} %"
 
 
 def verdict_value(verdict: Verdict) -> str:
