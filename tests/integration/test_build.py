@@ -29,6 +29,10 @@ max_accuracy_loss = 1
 min_ended = 0
 max_degenerate = 1
 max_broken = 1
+
+[checks.latency]
+lengths = []
+rounds = 3
 """
 
 
@@ -100,7 +104,7 @@ def test_build_rebuild_edit_and_limit(
     assert cached(report_of(dist))["pretrain"]
     assert not any(done for name, done in cached(report_of(dist)).items() if name != "pretrain")
 
-    project.edit("[passes.merge]", "[checks.latency]\ntoken_ms = 0.0001\n\n[passes.merge]")
+    project.edit("[checks.latency]", "[checks.latency]\ntoken_ms = 0.0001")
     missed = quern("build", *arguments)
     assert missed.code == 3, missed.stderr
     assert report_of(dist)["status"] == "failed"

@@ -45,6 +45,10 @@ times = {times}
 [passes.planted]
 type = "planted.py:Plant"
 fault = "{fault}"
+
+[checks.latency]
+lengths = []
+rounds = 3
 """
 
 # Fault -> the verdict that is meant for it.
