@@ -17,12 +17,13 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.model import Frozen
-from pipeline.onnx.percentiles import SHARES, Statistic, statistic
+from pipeline.onnx.percentiles import BOUNDED, SHARES, Statistic, allowed_over, statistic
 from pipeline.passes.base import Inputs, Reporter, StepError
 
 TIMINGS_FILE = "timings.json"
 """What the ``time_base`` pass writes into its output folder: a :class:`Timings`."""
 
+_STATISTICS: tuple[Statistic, ...] = ("avg", "min", "max", *SHARES)
 _MIRRORED: Mapping[Statistic, Statistic] = {"min": "max", "max": "min"}
 _STRIDE = 7919
 """A prime: made-up prompts step through the vocabulary by it, so that they repeat no token soon."""
@@ -131,12 +132,17 @@ FIGURES: Mapping[str, Figure] = {
 
 
 def summary(timings: Timings) -> dict[str, dict[str, JsonValue]]:
-    """Return every statistic of every figure, for the report."""
-    names: tuple[Statistic, ...] = ("avg", "min", "max", *SHARES)
+    """Return every statistic of every figure, for the report; ``None`` for a percentile of the tail
+    that the samples are too few for."""
     return {
-        figure.name: {name: round(figure.value(timings, name), 4) for name in names}
+        figure.name: {name: _known(figure, timings, name) for name in _STATISTICS}
         for figure in FIGURES.values()
     }
+
+
+def _known(figure: Figure, timings: Timings, name: Statistic) -> float | None:
+    few = name in BOUNDED and allowed_over(len(figure.samples(timings)), SHARES[name]) is None
+    return None if few else round(figure.value(timings, name), 4)
 
 
 def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -> list[list[int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 Statistic = Literal["avg", "min", "max", "p50", "p75", "p90", "p95", "p99", "p999"]
@@ -43,16 +44,10 @@ def allowed_over(count: int, share: float, confidence: float = CONFIDENCE) -> in
     ``None`` if even none would be too few samples: a p90 needs 44 samples with none over it, 64
     with one.
     """
-    allowed = None
-    total = 0.0
-    for over in range(count + 1):
-        total += _probability(count, over, 1 - share)
-        if total > 1 - confidence:
-            break
-        allowed = over
-    return allowed
+    return _seldom(count, 1 - share, confidence)
 
 
+@cache
 def samples_for(share: float, confidence: float = CONFIDENCE) -> int:
     """Return how many samples bound the percentile ``share`` if one of them may exceed it.
 
@@ -84,21 +79,19 @@ def lower_bound(
     The counterpart of :func:`bound`: the k-th smallest of n samples lies above the percentile with
     the binomial probability of fewer than k in n at rate ``share``.
     """
-    below = 0
-    total = 0.0
-    count = len(samples)
-    for rank in range(count):
-        total += _probability(count, rank, share)
-        if total > 1 - confidence:
-            break
-        below = rank + 1
-    return sorted(samples)[below - 1] if below else None
+    below = _seldom(len(samples), share, confidence)
+    return None if below is None else sorted(samples)[below]
 
 
-def _probability(count: int, hits: int, rate: float) -> float:
-    """Return the binomial probability of ``hits`` in ``count``.
+def _seldom(count: int, rate: float, confidence: float) -> int | None:
+    """Return the most hits in ``count`` that are so few only by a chance of ``1 - confidence``.
 
-    In logarithms: the binomial coefficients of long runs do not fit into a float.
+    ``None`` where even no hit at all is more likely at ``rate`` than that.
     """
-    ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
-    return math.exp(ways + hits * math.log(rate) + (count - hits) * math.log1p(-rate))
+    from scipy.stats import binom
+
+    chance = 1 - confidence
+    hits = int(binom.ppf(chance, count, rate))
+    if binom.cdf(hits, count, rate) > chance:
+        hits -= 1
+    return hits if hits >= 0 else None

@@ -10,7 +10,6 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.plan import ARTIFACT_WORDS
-from targets.bench.compare import prompt_words
 from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
 from targets.bench.model import (
     Answered,
@@ -23,6 +22,7 @@ from targets.bench.model import (
 from targets.build import BuildOutcome
 from targets.checked.result import FILE, read_checked
 from targets.report.dist import MODEL_DIR
+from targets.report.figures import prompt_words
 from targets.report.model import Report
 
 _CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validation_loss_curve",)}

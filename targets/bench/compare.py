@@ -28,6 +28,7 @@ from targets.bench.model import (
 )
 from targets.bench.statistics import as_range
 from targets.checked.result import other_bytes
+from targets.report.figures import prompt_words
 
 COMPARED = {"first_token_ms": "first token", "token_ms": "each token"}
 """The figures that are judged, in words. All others are made of them, and would only be counted
@@ -213,11 +214,6 @@ def _time(
         return judge.judge_time(ranged, p_value, done.adjusted, smallest)
 
     return _Draft(movement, judged)
-
-
-def prompt_words(prompt: str) -> str:
-    """Return a kind of prompt in words: ``512 tokens`` for ``512``."""
-    return f"{prompt} tokens" if prompt.isdigit() else f"{prompt} prompts"
 
 
 def _geometric(values: Sequence[float]) -> float:

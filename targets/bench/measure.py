@@ -44,7 +44,8 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
 
 _ROUNDS = 16
 """Twice the check's default: a bench looks for changes of a few percent."""
-_LONG_PER_ROUND = 2
+_LONG_PER_ROUND = 4
+"""Enough in all for a p90 of every length."""
 
 
 @dataclass(frozen=True)

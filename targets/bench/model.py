@@ -57,9 +57,10 @@ class Statistics(Frozen):
 
     p50: Range
     """Geometric mean of the rounds' medians, with Student's t interval over the rounds."""
-    p90: float
+    p90: float | None = None
     p90_bound: float | None = None
-    """What the p90 does not exceed, at 99 % confidence by MLPerf's rule; ``None``: too few."""
+    """What the p90 does not exceed, at 99 % confidence by MLPerf's rule; ``None``, as the p90
+    itself, where there are too few samples for one."""
     samples: int
     rounds: int
 

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from pipeline.onnx.percentiles import percentile
+from pipeline.onnx.percentiles import SHARES, allowed_over, percentile
 from pipeline.timing import FIGURES
 from targets.bench.model import Bench, Comparison, Measurement, Movement, TargetBench, Training
-from targets.bench.shown import milliseconds
 from targets.bench.svg import GRID, INK, PAPER, QUIET, SERIES, to_svg
-from targets.report.figures import percent, size
+from targets.report.figures import milliseconds, percent, size
 
 _WIDTH = 5.2
 """Inches, of 72 units: a little wider than a phone's screen, so that text keeps its size there."""
@@ -257,8 +256,10 @@ def latency(bench: Bench, name: str) -> Plot | None:
             _draw_row(axes, y, times, SERIES[at % len(SERIES)])
             label = f"{prompt} · {_name_of(target, measurement)}"
             labels.append(label)
-            middle, tail = percentile(times, 0.5), percentile(times, 0.9)
-            said.append(f"{label}: p50 {milliseconds(middle)}, p90 {milliseconds(tail)}")
+            tail = _tail(times)
+            middle = f"p50 {milliseconds(percentile(times, 0.5))}"
+            rest = "" if tail is None else f", p90 {milliseconds(tail)}"
+            said.append(f"{label}: {middle}{rest}")
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
@@ -268,8 +269,8 @@ def latency(bench: Bench, name: str) -> Plot | None:
         axes.set_xlabel("ms")
         svg = to_svg(figure, f"latency-{name}", title, "; ".join(said) + ".")
     caption = (
-        "Prompt and target. Dots are single answers or tokens, the bar holds the middle half, "
-        "the line 5 to 95 %; the ring is the p50, the diamond the p90."
+        "Prompt and target. Dots are single answers or tokens, the bar holds the middle half; the "
+        "ring is the p50, the diamond the p90 where there are samples enough for one."
     )
     return Plot(f"latency-{name}", title, caption, svg)
 
@@ -281,13 +282,20 @@ def _draw_row(axes: Any, y: float, times: Sequence[float], colour: str) -> None:
     # A fixed zigzag in place of chance: the same bench gives the same page.
     offsets = [0.13 + 0.22 * ((7 * at) % 10) / 10 for at in range(len(dots))]
     axes.scatter(dots, [y + one for one in offsets], s=4, color=colour, alpha=0.45, linewidths=0)
-    ends = [percentile(ordered, share) for share in (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)]
-    axes.plot([ends[0], ends[5]], [y - 0.08] * 2, color=colour, linewidth=1.2)
-    axes.plot([ends[1], ends[3]], [y - 0.08] * 2, color=colour, linewidth=6, alpha=0.55)
+    low, middle, high = (percentile(ordered, share) for share in (0.25, 0.5, 0.75))
+    axes.plot([low, high], [y - 0.08] * 2, color=colour, linewidth=6, alpha=0.55)
     axes.scatter(
-        [ends[2]], [y - 0.08], s=34, facecolors=PAPER, edgecolors=colour, linewidths=1.6, zorder=4
+        [middle], [y - 0.08], s=34, facecolors=PAPER, edgecolors=colour, linewidths=1.6, zorder=4
     )
-    axes.scatter([ends[4]], [y - 0.08], s=26, marker="D", color=colour, zorder=4)
+    tail = _tail(ordered)
+    if tail is not None:
+        axes.scatter([tail], [y - 0.08], s=26, marker="D", color=colour, zorder=4)
+
+
+def _tail(times: Sequence[float]) -> float | None:
+    """Return the p90; ``None`` where there are too few samples for one."""
+    share = SHARES["p90"]
+    return None if allowed_over(len(times), share) is None else percentile(times, share)
 
 
 def _time_axis(axes: Any, times: Sequence[float]) -> None:

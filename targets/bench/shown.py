@@ -15,30 +15,12 @@ from targets.bench.model import (
     Statistics,
     TargetBench,
 )
-from targets.report.figures import percent, size
-
-
-def milliseconds(value: float) -> str:
-    """Return ``0.210 ms``, ``12.3 ms`` or ``1.42 s``: three digits."""
-    return f"{_digits(value / 1000)} s" if value >= 1000 else f"{_digits(value)} ms"
-
-
-def _digits(value: float) -> str:
-    return f"{value:#.3g}".rstrip(".")
-
-
-def rate(value: float) -> str:
-    """Return ``9,870/s`` or ``5.41/s``."""
-    return f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s"
+from targets.report.figures import middle, milliseconds, percent, size
 
 
 def time_range(found: Range) -> str:
     """Return ``0.210 ms [0.201, 0.219]``; no brackets where a single round gives no interval."""
-    value = milliseconds(found.value)
-    if found.low is None or found.high is None:
-        return value
-    scale = 1000 if found.value >= 1000 else 1
-    return f"{value} [{_digits(found.low / scale)}, {_digits(found.high / scale)}]"
+    return middle(found.value, found.low, found.high)
 
 
 def quality_range(target: TargetBench) -> str:

@@ -35,7 +35,7 @@ def statistics_of(measured: Measured, prompt: str, name: str) -> Statistics | No
     sure = bound(times, SHARES["p90"])
     return Statistics(
         p50=as_range(geometric_interval(middles)),
-        p90=figure.value(timings, "p90"),
+        p90=None if sure is None else figure.value(timings, "p90"),
         p90_bound=None if sure is None else figure.of_time(sure),
         samples=len(times),
         rounds=len(middles),

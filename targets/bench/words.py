@@ -8,7 +8,6 @@ from typing import Any
 from jinja2 import Environment
 
 from targets.bench import shown
-from targets.bench.compare import prompt_words
 from targets.bench.model import Bench
 
 TEMPLATES = Path(__file__).parent
@@ -20,10 +19,7 @@ def taught(environment: Environment) -> Environment:
         quality=shown.quality_range,
         paired=shown.paired,
         metric=shown.metric,
-        time=shown.milliseconds,
-        rate=shown.rate,
         range=shown.time_range,
-        prompt=prompt_words,
         busy=shown.busy,
         change=shown.change_of,
         when=shown.when,

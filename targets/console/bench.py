@@ -12,7 +12,7 @@ from rich.table import Table
 
 from targets.bench import shown
 from targets.bench.model import Bench, Comparison, TargetBench
-from targets.report.figures import size
+from targets.report.figures import rate, size
 
 _STYLES = {
     **dict.fromkeys(("passed", "faster", "better", "smaller", "less"), "green"),
@@ -56,7 +56,7 @@ def _figures(target: TargetBench) -> Iterator[tuple[str, str]]:
         found = shown.statistics(target, name)
         yield f"{words}, p50", escape(shown.time_range(found.p50)) if found else "not timed"
     speed = shown.statistics(target, "tokens_per_second")
-    yield "tokens/s", shown.rate(speed.p50.value) if speed else "–"
+    yield "tokens/s", rate(speed.p50.value) if speed else "–"
     yield "peak memory", "–" if target.memory_bytes is None else size(target.memory_bytes)
     yield "size", size(target.bytes)
 

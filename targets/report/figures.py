@@ -36,6 +36,37 @@ def percent(share: float | None) -> str:
     return "< 0.1 %" if 0 < share < _LEAST_SHARE else f"{share * 100:.1f} %"
 
 
+def milliseconds(value: float | None) -> str:
+    """Return ``0.210 ms``, ``12.3 ms`` or ``1.42 s``: three digits; an en dash for nothing."""
+    if value is None:
+        return "–"
+    return f"{digits(value / 1000)} s" if value >= 1000 else f"{digits(value)} ms"
+
+
+def digits(value: float) -> str:
+    """Return three significant digits."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+def rate(value: float) -> str:
+    """Return ``9,870/s`` or ``5.41/s``."""
+    return f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s"
+
+
+def middle(value: float, low: float | None, high: float | None) -> str:
+    """Return ``0.210 ms [0.201, 0.219]`` for milliseconds; no brackets without an interval."""
+    text = milliseconds(value)
+    if low is None or high is None:
+        return text
+    scale = 1000 if value >= 1000 else 1
+    return f"{text} [{digits(low / scale)}, {digits(high / scale)}]"
+
+
+def prompt_words(prompt: str) -> str:
+    """Return a kind of prompt in words: ``512 tokens`` for ``512``, ``short prompts``."""
+    return f"{prompt} tokens" if prompt.isdigit() else f"{prompt} prompts"
+
+
 def verdict_value(verdict: Verdict) -> str:
     """Return the measured figure with its unit."""
     return _with_unit(verdict.value, verdict.unit)

@@ -39,6 +39,10 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
         figure=figures.verdict_value,
         limit=figures.verdict_limit,
         percent=figures.percent,
+        prompts=figures.prompt_words,
+        rate=figures.rate,
+        time=figures.milliseconds,
+        middle=lambda found: figures.middle(found["p50"], found["low"], found["high"]),
     )
     return environment
 
