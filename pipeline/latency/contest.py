@@ -119,7 +119,8 @@ class Contest:
         }
         with ExitStack() as stack:
             processes = {
-                each.name: stack.enter_context(Process(self._settings(each))) for each in order
+                each.name: stack.enter_context(Process(self._settings(each), len(order) > 1))
+                for each in order
             }
             for process in processes.values():
                 self._warm(process, turns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,8 +35,12 @@ class Process:
     ``MemoryError`` where memory runs out, :class:`StepError` where the process dies.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, takes_turns: bool = False) -> None:
+        """``takes_turns`` says that others are measured while this one has nothing to do. It is
+        then suspended: the threads of ONNX Runtime go on spinning for some 20 ms after their work,
+        and would take the CPU from whoever comes next."""
         self._settings = settings
+        self._suspends = takes_turns and sys.platform != "win32"
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -52,6 +57,7 @@ class Process:
             raise
         assert isinstance(loaded, Loaded)  # noqa: S101 - the protocol
         self.loaded = loaded
+        self._suspend()
         return self
 
     def __exit__(
@@ -62,18 +68,33 @@ class Process:
     ) -> None:
         self._end()
 
+    @property
+    def pid(self) -> int:
+        """Return the number of the process."""
+        return self._process.pid
+
     def ask(self, prompt: Sequence[int], tokens: int) -> Times:
         """Return how long each of ``tokens`` tokens after ``prompt`` took."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         question = Question(ids=tuple(prompt), tokens=tokens)
+        self._resume()
         try:
             self._process.stdin.write(question.model_dump_json() + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it died; what it said last, or how it ended, says why
         times = self._reply()
+        self._suspend()
         assert isinstance(times, Times)  # noqa: S101 - the protocol
         return times
+
+    def _suspend(self) -> None:
+        if self._suspends:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def _resume(self) -> None:
+        if self._suspends:
+            self._process.send_signal(signal.SIGCONT)
 
     def _reply(self) -> Reply:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
@@ -104,6 +125,7 @@ class Process:
     def _end(self) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        self._resume()
         try:
             self._process.stdin.close()
             self._process.wait(_END_SECONDS)

@@ -7,6 +7,7 @@ layout; pinned before any library counts the CPUs it may use.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import IO
@@ -19,11 +20,15 @@ from pipeline.signals import stop_promptly
 from pipeline.streams import only_ours_on_stdout
 from pipeline.timing import timed
 
+_PR_SET_PDEATHSIG = 1
+"""https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
+
 
 def main() -> int:
     """Load the model, answer every question on standard input, and return the exit code."""
     settings = Settings.model_validate_json(sys.argv[1])
     stop_promptly()
+    _end_with_parent()
     if settings.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings.cpus)
     with only_ours_on_stdout() as stream:
@@ -35,6 +40,15 @@ def main() -> int:
                 raise
             _say(stream, failed)
     return 0
+
+
+def _end_with_parent() -> None:
+    """End when the measuring process ends, whatever ends it: while another one is measured this one
+    is suspended, and would not see the end of its input."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _serve(settings: Settings, stream: IO[str]) -> None:

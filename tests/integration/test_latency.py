@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline.events import Event, StepFailed, Warned
@@ -95,6 +96,29 @@ def test_every_length_is_measured_in_fresh_pinned_processes(bench: Bench) -> Non
     for figure in (short["first_token_ms"], long["token_ms"]):
         assert figure["low"] <= figure["p50"] <= figure["high"]
     assert long["first_token_ms"]["p50"] > 10 * short["first_token_ms"]["p50"]
+
+
+TURNS = """
+import sys, time
+from pipeline.latency.process import Process
+from pipeline.latency.protocol import Settings
+
+with Process(Settings(folder=sys.argv[1]), takes_turns=True) as process:
+    assert len(process.ask([5, 6, 7], 4).spans_ms) == 4
+    print(process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_who_waits_for_a_turn_is_suspended_and_dies_with_the_build(bench: Bench) -> None:
+    """Its idle threads would spin and slow the other one; stopped, it would never see its end."""
+    command = [str(bench.python), "-c", TURNS, str(bench.material / "good" / "model")]
+    with subprocess.Popen(command, cwd=plans.ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        waiting = psutil.Process(int(parent.stdout.readline()))
+        assert waiting.status() == psutil.STATUS_STOPPED
+        parent.kill()
+        waiting.wait(timeout=20)
 
 
 def test_an_artifact_is_not_slower_than_itself(bench: Bench) -> None:
