@@ -164,33 +164,39 @@ class Contest:
                 process.ask(prompt, self._conditions.max_new_tokens)
 
     def _schedule(self) -> None:
-        """Decide how many answers of each kind there is time for.
-
-        One answer of each length is tried in a process of its own, unless the length before it says
-        that there would be no time even for that.
-        """
+        """Decide how many answers of each kind there is time for, by one of each in a process of
+        its own; at least one short one in every round."""
         lengths = [kind for kind in self._kinds if kind.name != SHORT]
-        self._wanted = {kind.name: kind.samples for kind in self._kinds if kind.name == SHORT}
-        if not lengths:
-            return
-        share = self._conditions.seconds * _SHARE_OF_LENGTHS / len(lengths)
-        per_token = 0.0
+        (short,) = (kind for kind in self._kinds if kind.name == SHORT)
+        for_lengths = self._conditions.seconds * _SHARE_OF_LENGTHS
         with Process(self._settings(self._contestants[0])) as process:
+            process.ask(short.prompts[0], self._conditions.max_new_tokens)
+            seconds = self._probe(process, short)
+            time_left = self._conditions.seconds - (for_lengths if lengths else 0)
+            affordable = int(time_left / (seconds * len(self._contestants)))
+            least = min(short.samples, self._conditions.rounds)
+            self._wanted = {SHORT: max(least, min(short.samples, affordable))}
+            per_token = 0.0
             for kind in lengths:
+                share = for_lengths / len(lengths)
                 seconds = per_token * kind.longest
+                # The length before it says whether there would be time even for a few.
                 if seconds * _FEWEST <= share:
-                    times = process.ask(kind.prompts[0], self._conditions.max_new_tokens)
-                    seconds = sum(times.spans_ms) / 1000
+                    seconds = self._probe(process, kind)
                     per_token = seconds / kind.longest
                 # Every process warms up with one more.
-                each = 2 * seconds * len(self._contestants)
-                affordable = int(share / each) if each else kind.samples
+                affordable = int(share / (2 * seconds * len(self._contestants)))
                 self._wanted[kind.name] = min(kind.samples, affordable)
                 if affordable < _FEWEST:
                     self._wanted[kind.name] = 0
                     self.left_out[kind.name] = (
                         f"one answer takes about {seconds:.0f} s, of {share:.0f} s for this length"
                     )
+
+    def _probe(self, process: Process, kind: Kind) -> float:
+        """Return how long an answer takes, in seconds."""
+        times = process.ask(kind.prompts[0], self._conditions.max_new_tokens)
+        return sum(times.spans_ms) / 1000
 
 
 def _timings(answers: Sequence[tuple[int, tuple[float, ...]]]) -> Timings:

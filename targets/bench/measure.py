@@ -44,6 +44,8 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
 
 _ROUNDS = 16
 """Twice the check's default: a bench looks for changes of a few percent."""
+_SHORT_PER_ROUND = 16
+"""As far as there is time: a short answer is over so soon that one disturbance spoils several."""
 _LONG_PER_ROUND = 4
 """Enough in all for a p90 of every length."""
 
@@ -178,7 +180,11 @@ def _thorough(step: Step, workload: Workload) -> dict[str, JsonValue]:
     """Return how much is measured where the user does not say: at least as much as in the build."""
     asked = LatencyParams.model_validate(step.params)
     rounds = workload.rounds or max(asked.rounds, _ROUNDS)
-    return {"rounds": rounds, "long_samples": max(asked.long_samples, _LONG_PER_ROUND * rounds)}
+    return {
+        "rounds": rounds,
+        "samples": max(asked.samples, _SHORT_PER_ROUND * rounds),
+        "long_samples": max(asked.long_samples, _LONG_PER_ROUND * rounds),
+    }
 
 
 def read_measurement(

@@ -56,7 +56,8 @@ class Statistics(Frozen):
     """One figure of one kind of prompt, over all rounds. In the unit of the figure."""
 
     p50: Range
-    """Geometric mean of the rounds' medians, with Student's t interval over the rounds."""
+    """Geometric mean of the rounds' medians, with Student's t interval over the rounds: wide enough
+    to hold for all figures of the artifact together, at 95 % confidence (Bonferroni)."""
     p90: float | None = None
     p90_bound: float | None = None
     """What the p90 does not exceed, at 99 % confidence by MLPerf's rule; ``None``, as the p90

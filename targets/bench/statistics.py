@@ -7,9 +7,12 @@ from collections.abc import Mapping
 
 from pipeline.latency.measured import Measured
 from pipeline.onnx.percentiles import SHARES, bound
-from pipeline.statistics import Interval, geometric_interval
+from pipeline.statistics import CONFIDENCE, Interval, geometric_interval
 from pipeline.timing import FIGURES
 from targets.bench.model import Range, Statistics
+
+SHOWN = ("first_token_ms", "token_ms")
+"""The figures that are shown with their interval, for each kind of prompt."""
 
 
 def summarize(measured: Measured) -> Mapping[str, Mapping[str, Statistics]]:
@@ -33,8 +36,11 @@ def statistics_of(measured: Measured, prompt: str, name: str) -> Statistics | No
     timings = measured.joined(prompt)
     times = figure.samples(timings)
     sure = bound(times, SHARES["p90"])
+    # All figures that are shown of an artifact are right together (Bonferroni).
+    shown = len(SHOWN) * len(measured.prompts)
+    confidence = 1 - (1 - CONFIDENCE) / shown
     return Statistics(
-        p50=as_range(geometric_interval(middles)),
+        p50=as_range(geometric_interval(middles, confidence)),
         p90=None if sure is None else figure.value(timings, "p90"),
         p90_bound=None if sure is None else figure.of_time(sure),
         samples=len(times),
