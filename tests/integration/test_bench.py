@@ -49,14 +49,16 @@ def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Pa
     assert {one.basis for one in times} == {"in turn"}
 
 
-def test_more_time_per_token_is_found(quern: Quern, toolchain_python: Path, tmp_path: Path) -> None:
+def test_an_artifact_of_twice_the_time_per_token_is_found(
+    quern: Quern, toolchain_python: Path, tmp_path: Path
+) -> None:
     project = quick_project(tmp_path / "project", seed=12)
     dist = tmp_path / "dist"
     arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", "venv")
     assert quern("build", *arguments).code == 0
     slow = tmp_path / "slow"
     shutil.copytree(dist / "small" / "cpu" / "model", slow)
-    slower = [str(toolchain_python), str(HERE / "slower.py"), str(slow), "20", "0"]
+    slower = [str(toolchain_python), str(HERE / "slower.py"), str(slow), "100", "0"]
     subprocess.run(slower, check=True)
 
     quick = ("--lengths", "128", "--rounds", "10", "--max-seconds", "120", "--json")
@@ -66,7 +68,7 @@ def test_more_time_per_token_is_found(quern: Quern, toolchain_python: Path, tmp_
     assert comparison is not None
     found = {one.what: one for one in comparison.movements}["each token, short prompts"]
     assert (found.word, found.basis) == ("faster", "in turn"), found
-    assert 1 / 1.3 < found.change.value < 1 / 1.1
+    assert found.change.value < 0.8
 
 
 def test_a_bench_of_the_future_is_refused(quern: Quern, tmp_path: Path) -> None:
