@@ -69,7 +69,7 @@ def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> B
     for name in ("good/model", "slow", "large", "broken"):
         shutil.copytree(made, material / name)
     slower = [str(toolchain_python), str(plans.HERE / "slower.py")]
-    subprocess.run([*slower, str(material / "slow"), "30", str(CPU)], check=True)
+    subprocess.run([*slower, str(material / "slow"), "10", str(CPU)], check=True)
     (material / "large" / "padding").write_bytes(bytes(10**6))
     (material / "broken" / "model.onnx").write_bytes(b"not a graph")
     return Bench(toolchain_python, work, material)
@@ -128,14 +128,15 @@ def test_an_artifact_is_not_slower_than_itself(bench: Bench) -> None:
     assert {verdict.status for verdict in found.values()} == {"passed"}, found
 
 
-def test_more_time_per_token_is_slower(bench: Bench) -> None:
+def test_ten_percent_more_per_token_is_slower(bench: Bench) -> None:
     goal = {
         "metric": "token_ms",
         "statistic": "p50",
         "against": "baseline",
         "max_degradation_percent": 3,
     }
-    step = check("slower", "latency", "slow", "good", **QUICK, goals=[goal])
+    patient = {**QUICK, "max_seconds": 300}  # it ends as soon as it is sure
+    step = check("slower", "latency", "slow", "good", **patient, goals=[goal])
     (verdict,) = bench.verdicts(step).values()
     assert verdict.status == "failed"
     assert not verdict.detail.startswith("undecided"), verdict.detail
