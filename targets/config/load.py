@@ -14,6 +14,7 @@ from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
 from pipeline.data.spec import PARQUET, DataSpec
 from pipeline.suggest import did_you_mean
+from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.data import main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
@@ -25,7 +26,7 @@ from targets.config.model_folder import (
 from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
-from targets.config.steps import Chain, ChainReader, CheckCall, PassCall
+from targets.config.steps import ChainReader
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.target import Target, load_target, target_names
 

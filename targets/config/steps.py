@@ -1,4 +1,4 @@
-"""Which passes and checks a config asks for on one target, with their validated parameters."""
+"""Reads the tables of passes and checks of a config for one target into a chain."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from pipeline.checks.base import BaseCheck, Role
 from pipeline.config.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
 from pipeline.data.spec import DataSpec
 from pipeline.onnx.builder_options import resolve, wanted_options
 from pipeline.onnx.params import ModelBuilderParams
-from pipeline.passes.base import BasePass, NeedsOfData, StepError
+from pipeline.passes.base import NeedsOfData, StepError
 from pipeline.plan import ARTIFACT_WORDS, Kind
 from pipeline.registry import (
     UnknownStepError,
@@ -26,6 +25,7 @@ from pipeline.registry import (
 )
 from pipeline.scripts.steps import OwnStepError, OwnType, StepKind, own_type
 from pipeline.suggest import did_you_mean
+from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.hub import parse_hub_model
 from targets.config.own_steps import read_own
@@ -34,8 +34,6 @@ from targets.config.problems import problems_of
 from targets.errors import Problem
 from targets.target import Target
 
-Json = dict[str, JsonValue]
-
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
     *("pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference", "import_onnx"),
@@ -43,92 +41,12 @@ _RESERVED = {
     MERGE_FOR_CHECKS,
 }
 
-_ANSWERS: set[Role] = {"base_answers", "tuned_answers"}
-
 # Decided in one place for the whole build; a pass that needs them is told.
 DECIDED_ELSEWHERE = {
     "execution_provider": "the target decides it",
     "trust_remote_code": "set it in [model]",
     "weights": "set it in [model]",
 }
-
-
-@dataclass(frozen=True)
-class PassCall:
-    """One pass of the chain, ready to be planned."""
-
-    name: str
-    type_name: str
-    implementation: type[BasePass[Any]]
-    params: Json
-    script: Path | None = None
-    """The Python file of a pass of the user's own."""
-    network: bool = False
-    """Whether this one needs the network, though its type does not."""
-
-    @property
-    def merges(self) -> bool:
-        """Return whether it makes one checkpoint of another and an adapter."""
-        kinds = self.implementation.consumes.values()
-        return "adapter" in kinds and self.implementation.produces == "checkpoint"
-
-
-@dataclass(frozen=True)
-class CheckCall:
-    """One check, ready to be planned."""
-
-    name: str
-    type_name: str
-    implementation: type[BaseCheck[Any]]
-    params: Json
-    script: Path | None = None
-    """The Python file of a check of the user's own."""
-    timing: PassCall | None = None
-    """The pass that times the base model, where the check compares with it."""
-
-    def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
-        """Return what it reads of an artifact of this kind."""
-        params = self.implementation.Params.model_validate(self.params)
-        return self.implementation.needs_of(params, artifact)
-
-    @property
-    def asks_held_out(self) -> bool:
-        """Return whether it needs a held-out part of the data, or answers to one."""
-        params = self.implementation.Params.model_validate(self.params)
-        return self.implementation.asks_held_out_of(params) or bool(_ANSWERS & set(self.needs()))
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Everything that runs for one target, in order."""
-
-    source: PassCall | None
-    """The pass that makes the base model; ``None`` for a local checkpoint."""
-    passes: tuple[PassCall, ...]
-    evaluation: PassCall | None
-    """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
-    reference: PassCall | None
-    """The pass that keeps the merged model's logits; ``None`` only where something is wrong."""
-    float_reference: PassCall | None
-    """The pass that asks a float export; ``None`` where no pass quantizes, or where the CPU
-    provider could not run one."""
-    adapted_reference: PassCall | None
-    """The pass that keeps the logits of base and adapter beside each other, as the last merge has
-    them; ``None`` where nothing is merged."""
-    merging: PassCall | None
-    """The pass that merges an adapter with which the chain ends, to ask it something; ``None``
-    only where something is wrong."""
-    checks: tuple[CheckCall, ...]
-
-    @property
-    def begins(self) -> Kind:
-        """Return what the base model is."""
-        return "checkpoint" if self.source is None else self.source.implementation.produces
-
-    @property
-    def makes(self) -> Kind:
-        """Return what the chain ends with."""
-        return self.passes[-1].implementation.produces if self.passes else self.begins
 
 
 @dataclass(frozen=True)

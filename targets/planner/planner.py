@@ -15,8 +15,8 @@ from pipeline.data.spec import DataSpec
 from pipeline.plan import ARTIFACT_WORDS, DataInput, Kind, PathRef, SourceInput, Step, StepInput
 from pipeline.registry import step_module
 from targets.cache import Cache
+from targets.config.chain import CheckCall, PassCall
 from targets.config.load import LoadedConfig
-from targets.config.steps import CheckCall, PassCall
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pipeline.data.make import RowsParams
 from pipeline.data.spec import DataCode, DataSpec
 from pipeline.registry import load_pass
+from targets.config.chain import PassCall
 from targets.config.data import rows_step
 from targets.config.hub import parse_hub_model
-from targets.config.steps import PassCall
 
 TYPE = "rows"
 

@@ -1,0 +1,95 @@
+"""Which passes and checks a config asks for on one target, with their validated parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from pipeline.checks.base import BaseCheck, Role
+from pipeline.passes.base import BasePass
+from pipeline.plan import Kind
+
+Json = dict[str, JsonValue]
+
+_ANSWERS: set[Role] = {"base_answers", "tuned_answers"}
+
+
+@dataclass(frozen=True)
+class PassCall:
+    """One pass of the chain, ready to be planned."""
+
+    name: str
+    type_name: str
+    implementation: type[BasePass[Any]]
+    params: Json
+    script: Path | None = None
+    """The Python file of a pass of the user's own."""
+    network: bool = False
+    """Whether this one needs the network, though its type does not."""
+
+    @property
+    def merges(self) -> bool:
+        """Return whether it makes one checkpoint of another and an adapter."""
+        kinds = self.implementation.consumes.values()
+        return "adapter" in kinds and self.implementation.produces == "checkpoint"
+
+
+@dataclass(frozen=True)
+class CheckCall:
+    """One check, ready to be planned."""
+
+    name: str
+    type_name: str
+    implementation: type[BaseCheck[Any]]
+    params: Json
+    script: Path | None = None
+    """The Python file of a check of the user's own."""
+    timing: PassCall | None = None
+    """The pass that times the base model, where the check compares with it."""
+
+    def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
+        """Return what it reads of an artifact of this kind."""
+        params = self.implementation.Params.model_validate(self.params)
+        return self.implementation.needs_of(params, artifact)
+
+    @property
+    def asks_held_out(self) -> bool:
+        """Return whether it needs a held-out part of the data, or answers to one."""
+        params = self.implementation.Params.model_validate(self.params)
+        return self.implementation.asks_held_out_of(params) or bool(_ANSWERS & set(self.needs()))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Everything that runs for one target, in order."""
+
+    source: PassCall | None
+    """The pass that makes the base model; ``None`` for a local checkpoint."""
+    passes: tuple[PassCall, ...]
+    evaluation: PassCall | None
+    """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
+    reference: PassCall | None
+    """The pass that keeps the merged model's logits; ``None`` only where something is wrong."""
+    float_reference: PassCall | None
+    """The pass that asks a float export; ``None`` where no pass quantizes, or where the CPU
+    provider could not run one."""
+    adapted_reference: PassCall | None
+    """The pass that keeps the logits of base and adapter beside each other, as the last merge has
+    them; ``None`` where nothing is merged."""
+    merging: PassCall | None
+    """The pass that merges an adapter with which the chain ends, to ask it something; ``None``
+    only where something is wrong."""
+    checks: tuple[CheckCall, ...]
+
+    @property
+    def begins(self) -> Kind:
+        """Return what the base model is."""
+        return "checkpoint" if self.source is None else self.source.implementation.produces
+
+    @property
+    def makes(self) -> Kind:
+        """Return what the chain ends with."""
+        return self.passes[-1].implementation.produces if self.passes else self.begins
