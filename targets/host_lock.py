@@ -2,10 +2,11 @@
 
 ::
 
-    requirements.lock       what ``python -m targets`` imports
-    requirements-bench.lock that, and what the bench command draws and compares with
-    requirements-dev.lock   that, and what tests, lint and types need
-    requirements-nox.lock   nox alone, for the ``./nox`` launcher
+    requirements.lock          what ``python -m targets`` imports
+    requirements-bench.lock    that, and what the bench command draws and compares with
+    requirements-release.lock  the first, and what release and verify write, sign and read
+    requirements-dev.lock      all of these, and what tests, lint and types need
+    requirements-nox.lock      nox alone, for the ``./nox`` launcher
 """
 
 from __future__ import annotations
@@ -39,21 +40,27 @@ class HostLock:
     file: str
     source: tuple[str, ...]
     """uv's arguments that name that part."""
-    agrees_with: str | None = None
-    """A lock whose versions this one must share."""
+    agrees_with: tuple[str, ...] = ()
+    """Locks whose versions this one must share."""
 
 
 _BENCH = ("--extra", "bench")
+_RELEASE = ("--extra", "release")
 
 HOST_LOCKS = (
     HostLock("requirements.lock", ("pyproject.toml",)),
-    HostLock("requirements-bench.lock", ("pyproject.toml", *_BENCH), "requirements.lock"),
+    HostLock("requirements-bench.lock", ("pyproject.toml", *_BENCH), ("requirements.lock",)),
+    HostLock(
+        "requirements-release.lock",
+        ("pyproject.toml", *_RELEASE),
+        ("requirements.lock", "requirements-bench.lock"),
+    ),
     HostLock(
         "requirements-dev.lock",
-        ("pyproject.toml", *_BENCH, "--group", "dev"),
-        "requirements-bench.lock",
+        ("pyproject.toml", *_BENCH, *_RELEASE, "--group", "dev"),
+        ("requirements-bench.lock", "requirements-release.lock"),
     ),
-    HostLock("requirements-nox.lock", ("--group", "nox"), "requirements-dev.lock"),
+    HostLock("requirements-nox.lock", ("--group", "nox"), ("requirements-dev.lock",)),
 )
 """In the order in which they must be made."""
 
@@ -88,7 +95,7 @@ def _compile(lock: HostLock, upgrade: bool, project: Path) -> str:
             *("--directory", str(project), "--universal", "--python-version", _PYTHON),
             *("--generate-hashes", "--no-header", "--quiet"),
             *("--no-emit-index-url", "--no-emit-find-links"),
-            *(["--constraints", lock.agrees_with] if lock.agrees_with else []),
+            *(word for other in lock.agrees_with for word in ("--constraints", other)),
             *(["--upgrade"] if upgrade else []),
         ]
         try:
