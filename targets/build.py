@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from targets.checked.result import FILE as CHECKED_FILE
 from targets.checked.result import accept, read_checked
 from targets.config.load import LoadedConfig
 from targets.errors import ConfigError
+from targets.machine import cpu_name, usable_cores
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.planner import Planner
@@ -138,7 +140,7 @@ class Builder:
                 build=plan.build,
                 steps=tuple(planned.step for planned in segment),
                 threads=threads(resources),
-                origin=_origin(record),
+                origin=_origin(record, threads(resources)),
             ),
             mounts=(
                 Mount("objects", self._cache.objects),
@@ -204,10 +206,10 @@ def threads(resources: ResourcesTable) -> int:
     """Return how many threads the libraries may use."""
     if resources.threads is not None:
         return resources.threads
-    machine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = usable_cores()
     if resources.cpus is not None:
-        return max(1, min(int(resources.cpus), machine or 1))
-    return machine or 1
+        return max(1, min(int(resources.cpus), machine))
+    return machine
 
 
 def container_limits(resources: ResourcesTable) -> Resources:
@@ -256,12 +258,16 @@ def _output(plan: BuildPlan, name: str, work: Path | None) -> Path:
     return work / planned.step.key / OUTPUT_DIR
 
 
-def _origin(record: ToolchainRecord) -> dict[str, str]:
+def _origin(record: ToolchainRecord, threads: int) -> dict[str, str]:
+    """Return what a result says of where it was made."""
     facts = {
         "runtime": record.runtime,
         "base_image": record.base_image,
         "image": record.image,
         "python": record.python,
+        "cpu": cpu_name(),
+        "threads": str(threads),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     return {name: fact for name, fact in facts.items() if fact}
 

@@ -69,6 +69,8 @@ class BaseCheck(ABC, Generic[P]):
     """Whether it needs a held-out part of the data."""
     uses_device: ClassVar[bool] = False
     """Whether it finds more where the target's device is: its result then has a key of its own."""
+    repeatable: ClassVar[bool] = True
+    """Whether it finds the same again in the same bytes; times and memory differ from run to run."""
 
     @classmethod
     def needs_of(cls, params: P, artifact: Kind = "onnx") -> tuple[Role, ...]:  # noqa: ARG003

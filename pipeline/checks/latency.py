@@ -139,6 +139,7 @@ class Check(BaseCheck[LatencyParams]):
     sources: ClassVar[tuple[str, ...]] = ("baseline",)
     uses_data: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = False
 
     @classmethod
     def needs_of(cls, params: LatencyParams, artifact: Kind = "onnx") -> tuple[Role, ...]:

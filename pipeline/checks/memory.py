@@ -44,6 +44,7 @@ class Check(BaseCheck[MemoryParams]):
     Params = MemoryParams
     sources: ClassVar[tuple[str, ...]] = ("baseline",)
     uses_device: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = False
 
     def run(self, inputs: Inputs, params: MemoryParams) -> Outcome:
         """Measure and judge. Raises :class:`pipeline.passes.base.StepError` for a baseline that is

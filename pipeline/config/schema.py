@@ -109,6 +109,28 @@ class AzureMLSystem(Frozen):
     instance_count: int = Field(default=1, ge=1)
 
 
+class Card(Frozen):
+    """What the model card of a release says that Quern cannot know. Licences are SPDX expressions,
+    such as ``"MIT"``; what is not given is said to be not stated."""
+
+    description: str | None = None
+    """What the model is for, in a sentence."""
+    license: str | None = None
+    """Licence of the artifact."""
+    model_license: str | None = None
+    """Licence of the base model."""
+    data_license: str | None = None
+    """Licence of the data."""
+    authors: tuple[str, ...] = ()
+    """Who answers for it."""
+    contact: str | None = None
+    """Where to report what is wrong with it."""
+    intended_use: str | None = None
+    """What it should be used for, and what not."""
+    limitations: str | None = None
+    """What it cannot do, and where it was not tried."""
+
+
 class BuildConfig(Frozen):
     """A build: one model, one data set, the passes in order, and the checks."""
 
@@ -141,3 +163,5 @@ class BuildConfig(Frozen):
     """What single targets do differently."""
     resources: Resources = Resources()
     """Limits for the containers."""
+    card: Card = Card()
+    """The model card of a release."""

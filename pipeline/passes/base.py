@@ -79,6 +79,9 @@ class BasePass(ABC, Generic[P]):
     runs_on: ClassVar[Literal["host", "target"]] = "host"
     """Whose toolchain runs it: the host target's, or each target's own."""
     network: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+    """Whether its bytes come from training: the same again on the same kind of CPU, and on another
+    one only by luck."""
 
     @abstractmethod
     def run(self, inputs: Inputs, params: P, out_dir: Path) -> dict[str, JsonValue]:

@@ -20,6 +20,7 @@ class Pass(BasePass[LoftqParams]):
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
     produces: ClassVar[Kind] = "adapter"
     uses_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: LoftqParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a PEFT adapter folder that also says how the base was quantized and fitted."""

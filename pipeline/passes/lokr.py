@@ -20,6 +20,7 @@ class Pass(BasePass[LokrParams]):
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
     produces: ClassVar[Kind] = "adapter"
     uses_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: LokrParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a PEFT adapter folder; return losses, speed and row counts."""

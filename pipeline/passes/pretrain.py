@@ -18,6 +18,7 @@ class Pass(BasePass[PretrainParams]):
     Params = PretrainParams
     produces: ClassVar[Kind] = "checkpoint"
     sources: ClassVar[tuple[str, ...]] = ("text",)
+    trains: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a checkpoint folder: safetensors, config, tokenizer, chat template."""

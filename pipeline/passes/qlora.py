@@ -20,6 +20,7 @@ class Pass(BasePass[QloraParams]):
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
     produces: ClassVar[Kind] = "adapter"
     uses_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: QloraParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a PEFT adapter folder that also says how the base was quantized."""

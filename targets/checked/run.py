@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +14,7 @@ from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
 from targets.checked.result import Checked, other_bytes
 from targets.errors import CheckFailed
+from targets.machine import system_name
 from targets.place import Place
 from targets.report.compose import evidence, figures_of, verdicts_of
 from targets.report.dist import MODEL_DIR
@@ -71,7 +71,7 @@ def run_checks(
         files=files,
         where=CheckedReport(
             device=place.device.description if place.device.here else "",
-            system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+            system=system_name(),
             runtime=record.runtime,
             toolchain=place.toolchain.digest,
             at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
