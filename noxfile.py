@@ -126,6 +126,18 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def release(session: nox.Session) -> None:
+    """Make what can be shipped and audited: archives, model cards, SBOM, provenance."""
+    command(session, "release", lock_file="requirements-release.lock")
+
+
+@nox.session
+def verify(session: nox.Session) -> None:
+    """Prove a release, by rebuilding it."""
+    command(session, "verify", lock_file="requirements-release.lock")
+
+
+@nox.session
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")

@@ -52,6 +52,10 @@ class Cache:
         """Return the folder of finished steps, mounted read-only into containers."""
         return self.root / "objects"
 
+    def output(self, key: str) -> Path:
+        """Return the folder with what the finished step ``key`` made."""
+        return self.objects / object_path(key) / OUTPUT_DIR
+
     def find(self, key: str) -> CachedStep | None:
         """Return the finished step ``key`` if all its files are there with the recorded bytes.
 

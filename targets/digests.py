@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from targets.errors import EnvironmentUnable
 
@@ -90,8 +89,7 @@ class Digests:
         ).fetchone()
         if row:
             return str(row[0])
-        with path.open("rb") as stream:
-            sha256 = _sha256(stream)
+        sha256 = sha256_of(path)
         # A file written this very moment could change again without its times showing it.
         if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
             self._store(database, stat, sha256)
@@ -107,9 +105,11 @@ def _identity(stat: os.stat_result) -> tuple[int, ...]:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def _sha256(stream: BinaryIO) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read now."""
     # hashlib.file_digest does this from Python 3.11 on.
     digest = hashlib.sha256()
-    while chunk := stream.read(1 << 20):
-        digest.update(chunk)
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()

@@ -68,9 +68,10 @@ def build_options(command: Callable[..., None]) -> Callable[..., None]:
     return gathered
 
 
-def _pairs(
+def pairs(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
+    """Return what options of the form NAME=PATH say; click calls this."""
     pairs = {}
     for value in values:
         name, equals, path = value.partition("=")
@@ -98,7 +99,7 @@ def config_options(command: Command) -> Command:
             "--data",
             multiple=True,
             metavar="NAME=PATH",
-            callback=_pairs,
+            callback=pairs,
             help="A data file in place of the config's. Repeatable.",
         ),
         click.option(
@@ -248,3 +249,33 @@ def console(as_json: bool) -> Console:
 def shown(path: Path) -> Path:
     """Return ``path`` as the user would write it: relative to where they stand."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def identity_options(described: str) -> Callable[[Command], Command]:
+    """Add ``--identity`` and ``--issuer``, as sigstore names who signs."""
+
+    def added(command: Command) -> Command:
+        issuer = click.option(
+            "--issuer",
+            metavar="URL",
+            help="Who vouches for that identity, e.g. https://github.com/login/oauth.",
+        )
+        identity = click.option(
+            "--identity",
+            metavar="NAME",
+            help=f"{described} this identity: an e-mail address or a URI.",
+        )
+        return identity(issuer(command))
+
+    return added
+
+
+def require_identity(
+    identity: str | None, issuer: str | None, key: Path | None, key_option: str
+) -> None:
+    """Raise ``ConfigError`` unless identity and issuer are both given and no key, or none."""
+    if (identity is None) != (issuer is None):
+        lacking = "--issuer" if issuer is None else "--identity"
+        raise ConfigError([Problem("--identity and --issuer go together", key=lacking)])
+    if key is not None and identity is not None:
+        raise ConfigError([Problem("give either a key or an identity", key=key_option)])

@@ -1,0 +1,140 @@
+"""``release``: what can be shipped and audited."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from targets.cli import options
+from targets.cli.running import runtime_once, show_view
+from targets.errors import EnvironmentUnable
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+    from targets.release.run import Released
+
+PASSWORD = "QUERN_SIGN_PASSWORD"  # noqa: S105 - the name of the variable
+LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemslib")
+
+
+@click.command("release", short_help="Make what can be shipped and audited.")
+@options.build_options
+@click.option("--version", required=True, metavar="VERSION", help="Version, such as 1.2.0.")
+@click.option(
+    "--allow-unverified",
+    is_flag=True,
+    help="Release what its device has not verified. Model card and provenance say so.",
+)
+@click.option(
+    "--allow-dirty",
+    is_flag=True,
+    help="Release from sources with changes that are in no commit. The provenance says so.",
+)
+@click.option(
+    "--from-adapter",
+    "given",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="PATH",
+    help="Train nothing: take what was trained from a release, its adapter archive, or a PEFT "
+    "adapter folder.",
+)
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"Sign with this private key (PEM). {PASSWORD} is the password of an encrypted one.",
+)
+@options.identity_options("Sign through sigstore, as")
+@options.json_option
+def command(
+    wanted: options.Wanted,
+    cache: Path | None,
+    dist: Path,
+    version: str,
+    allow_unverified: bool,
+    allow_dirty: bool,
+    given: Path | None,
+    sign_key: Path | None,
+    identity: str | None,
+    issuer: str | None,
+    as_json: bool,
+) -> None:
+    """Build what is missing and write dist/BUILD/release/VERSION: an archive per target with model,
+    report and model card, one of what was trained, an SBOM, and the provenance.
+
+    The same sources give the same bytes, on another machine as well; `verify` proves it.
+    """
+    require_libraries("release")
+    from targets.release.layout import require_version
+    from targets.release.provenance import Asked
+    from targets.release.run import Order, Releaser
+
+    require_version(version)
+    signer = _signer(sign_key, identity, issuer)
+    requests = options.load_requests(wanted)
+    options.require_system(requests)
+    order = Order(
+        version=version,
+        asked=Asked(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
+        given=None if given is None else given.absolute(),
+        signer=signer,
+    )
+    store = options.open_cache(cache)
+    console = options.console(as_json)
+    found = []
+    with show_view(console) as view:
+        for request in requests:
+            start = runtime_once(request.runtime, store.root, view)
+            releaser = Releaser(
+                request.loaded, request.places, request.host, store, dist.absolute(), start, view
+            )
+            found.append(releaser.release(order))
+    for released in found:
+        _show(released, as_json)
+
+
+def require_libraries(doing: str) -> None:
+    """Raise ``EnvironmentUnable`` naming the libraries that only releases need and that lack."""
+    lacking = [name for name in LIBRARIES if find_spec(name) is None]
+    if lacking:
+        raise EnvironmentUnable(
+            f"{doing} needs {', '.join(lacking)}, which this Python does not have",
+            f"run `nox -s {doing}`, or `pip install --require-hashes -r requirements-release.lock`",
+        )
+
+
+def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signer | None:
+    """Return who signs, asked before any work; ``None`` if nobody does."""
+    from targets.release.signing import signer_of_file, sigstore_signer
+
+    options.require_identity(identity, issuer, key, "--sign-key")
+    if key is not None:
+        return signer_of_file(key, os.environ.get(PASSWORD))
+    if identity is not None and issuer is not None:
+        return sigstore_signer(identity, issuer)
+    return None
+
+
+def _overrides(wanted: options.Wanted) -> dict[str, str]:
+    """Return what the command line says in place of the config, without places."""
+    found = {f"data.{name}": path.name for name, path in wanted.data.items()}
+    if wanted.model is not None:
+        found["model"] = wanted.model if ":" in wanted.model else Path(wanted.model).name
+    if wanted.system is not None:
+        found["system"] = wanted.system
+    return found
+
+
+def _show(released: Released, as_json: bool) -> None:
+    from targets.console.release import print_release, release_json
+
+    folder = options.shown(released.release.folder)
+    if as_json:
+        click.echo(release_json(released, folder))
+    else:
+        print_release(options.console(as_json), released, folder)

@@ -1,0 +1,148 @@
+"""``verify``: proves a release, by rebuilding it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from targets.cli import options
+from targets.cli.commands.release import require_libraries
+from targets.cli.running import runtime_once, show_view
+from targets.errors import CheckFailed, ConfigError, Problem
+
+if TYPE_CHECKING:
+    from targets.release.read import ReadRelease
+    from targets.release.signing import Trusted
+    from targets.release.verify import Verified
+    from targets.runtimes.platform import Choice
+
+
+@click.command("verify", short_help="Prove a release, by rebuilding it.")
+@click.argument("folder", metavar="RELEASE_DIR", type=click.Path(path_type=Path))
+@click.option("--quick", is_flag=True, help="Check digests, signature and forms; rebuild nothing.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Ask for a signature by this public key, or by the key of this certificate (PEM).",
+)
+@options.identity_options("Ask for a signature through sigstore, by")
+@click.option(
+    "--from-adapter",
+    is_flag=True,
+    help="Do not train again: take what was trained from the release, and rebuild the rest. The "
+    "way on another kind of CPU.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The config it was made from (default: found as the provenance names it).",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=options.pairs,
+    help="A data file in place of the config's. Repeatable.",
+)
+@click.option("--model", metavar="PATH", help="Base model in place of the config's.")
+@options.cache_option
+@options.config_runtime_option
+@options.json_option
+def command(
+    folder: Path,
+    quick: bool,
+    key: Path | None,
+    identity: str | None,
+    issuer: str | None,
+    from_adapter: bool,
+    config: Path | None,
+    data: dict[str, Path],
+    model: str | None,
+    cache: Path | None,
+    runtime: Choice | None,
+    as_json: bool,
+) -> None:
+    """Check digests, signature, SBOM and provenance of a release; then make it again from the
+    inputs it names, in an empty cache and without network, and compare every file.
+
+    Ends with exit code 3 on any difference, and shows where it is and how large.
+    """
+    require_libraries("verify")
+    from targets.release.read import read_release
+    from targets.release.verify import Rebuild, Verified
+
+    trusted = _trusted(key, identity, issuer)
+    release = read_release(folder, trusted)
+    signer = trusted.described if trusted is not None else ""
+    if quick:
+        _finish(Verified(release, signer=signer), as_json)
+        return
+    wanted = options.Wanted(
+        config=_config(release, config),
+        targets=tuple(release.asked["targets"]),
+        host=release.circumstances["host"],
+        data=data,
+        model=model,
+        runtime=runtime or release.circumstances["runtime"],
+        system=release.asked["overrides"].get("system"),
+    )
+    request = _request(options.load_requests(wanted), release)
+    store = options.open_cache(cache)
+    with show_view(options.console(as_json)) as view:
+        start = runtime_once(request.runtime, store.root, view)
+        rebuild = Rebuild(
+            request.loaded, request.places, request.host, store, start, view, from_adapter
+        )
+        verified = rebuild.verify(release, signer)
+    _finish(verified, as_json)
+
+
+def _trusted(key: Path | None, identity: str | None, issuer: str | None) -> Trusted | None:
+    from targets.release.signing import trusted_file, trusted_identity
+
+    options.require_identity(identity, issuer, key, "--key")
+    if key is not None:
+        return trusted_file(key)
+    if identity is not None and issuer is not None:
+        return trusted_identity(identity, issuer)
+    return None
+
+
+def _config(release: ReadRelease, given: Path | None) -> Path:
+    """Return the config: in the repository the user stands in, else in Quern's own."""
+    from targets.release.source import source_of
+
+    if given is not None:
+        return given
+    path = str(release.asked["config"])
+    roots = (source_of(Path.cwd()).root, options.PROJECT)
+    found = next((root / path for root in roots if (root / path).is_file()), None)
+    if found is None:
+        advice = "stand in the repository that the release was made from, or give --config"
+        raise ConfigError([Problem(f"there is no {path} here", key="--config", suggestion=advice)])
+    return found
+
+
+def _request(requests: tuple[options.Request, ...], release: ReadRelease) -> options.Request:
+    """Return the request of the build that was released: a config may define several."""
+    for request in requests:
+        if request.loaded.config.name == release.build:
+            return request
+    names = ", ".join(request.loaded.config.name for request in requests)
+    problem = f"defines {names}; the release is of {release.build}"
+    raise ConfigError([Problem(problem, requests[0].loaded.file, key="--config")])
+
+
+def _finish(verified: Verified, as_json: bool) -> None:
+    from targets.console.verify import print_verified, verified_json
+
+    if as_json:
+        click.echo(verified_json(verified))
+    else:
+        print_verified(options.console(as_json), verified)
+    if verified.differs:
+        count = len({item.file for item in verified.comparison.differences})
+        raise CheckFailed(f"the rebuild has other bytes in {count} files", verified.advice)

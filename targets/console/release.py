@@ -1,0 +1,65 @@
+"""What the user sees of a release and of its verification."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from targets.release import layout
+from targets.release.run import Released
+from targets.report.figures import size
+
+UNSIGNED = "unsigned: its digests show that the files belong together, not who made them"
+
+
+def print_release(console: Console, released: Released, folder: Path) -> None:
+    """Show the files of a release, and what is not as it should be."""
+    release = released.release
+    console.print()
+    for path in sorted(release.folder.iterdir()):
+        console.print(
+            f"  {escape(path.name)}  [dim]{size(path.stat().st_size)}[/]", highlight=False
+        )
+    console.print()
+    for report in release.reports:
+        for reason in report.unverified:
+            console.print(
+                f"[yellow]unverified[/]  {report.target}: {escape(reason)}", highlight=False
+            )
+    for item in release.inputs:
+        if item.annotations.get("dirty"):
+            console.print(f"[yellow]dirty[/]  {item.name} has changes that are in no commit")
+    if not release.signed:
+        console.print(f"[yellow]{UNSIGNED}[/]")
+    word = "released" if released.new else "released already, with the same bytes"
+    console.print(
+        f"[green bold]{word}[/]  {escape(str(folder))}\n"
+        f"prove it with `nox -s verify -- {escape(str(folder))}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def release_json(released: Released, folder: Path) -> str:
+    """Return the same for programs."""
+    release = released.release
+    return json.dumps(
+        {
+            "release": str(folder),
+            "build": release.build,
+            "version": release.version,
+            "new": released.new,
+            "signed": release.signed,
+            "files": {item.name: item.digest["sha256"] for item in release.statement.subject},
+            "unverified": {
+                report.target: list(report.unverified)
+                for report in release.reports
+                if report.unverified
+            },
+            "provenance": str(folder / layout.PROVENANCE),
+        },
+        indent=2,
+    )

@@ -1,0 +1,139 @@
+"""Archives whose bytes depend on nothing but their files' names and contents.
+
+They are plain tar files (POSIX.1-2001, ``pax``): int4 weights do not get smaller, and what a
+compressor writes differs between its versions. Order, times, owners and modes are fixed
+(https://reproducible-builds.org/docs/archives/).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from targets.errors import CheckFailed
+
+MTIME = 315532800
+"""1980-01-01 UTC, the first time that zip files know too."""
+
+_MODE = 0o644
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive."""
+
+    path: str
+    """POSIX path, relative."""
+    bytes: int
+    sha256: str
+
+
+def write_archive(path: Path, files: Mapping[str, Path | bytes]) -> None:
+    """Write ``files``, by POSIX path in the archive, to ``path``."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.mtime, info.mode = MTIME, _MODE
+            if isinstance(content, bytes):
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+                continue
+            info.size = content.stat().st_size
+            with content.open("rb") as stream:
+                archive.addfile(info, stream)
+
+
+def read_members(path: Path) -> tuple[Member, ...]:
+    """Return the files of an archive with their digests. Nothing is written.
+
+    Raises ``CheckFailed`` for one that cannot be read, or with a member that is no plain file below
+    the archive's own folder.
+    """
+    return tuple(Member(info.name, info.size, _sha256(stream)) for info, stream in _streams(path))
+
+
+def read_file(path: Path, name: str) -> bytes:
+    """Return one file of an archive. Raises ``CheckFailed`` where it has none of that name."""
+    for info, stream in _streams(path):
+        if info.name == name:
+            return stream.read()
+    raise CheckFailed(f"{path.name} holds no {name}")
+
+
+def extract(path: Path, folder: Path) -> None:
+    """Write the files of an archive below ``folder``, which must be empty.
+
+    Raises ``CheckFailed`` as :func:`read_members` does, before anything is written.
+    """
+    read_members(path)
+    for info, stream in _streams(path):
+        target = folder / info.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            while chunk := stream.read(_CHUNK):
+                file.write(chunk)
+
+
+def _streams(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    seen: set[str] = set()
+    with _opened(path) as archive:
+        for info in archive:
+            problem = _problem(info, seen)
+            if problem:
+                raise CheckFailed(f"{path.name}: {info.name!r} {problem}", _DISTRUST)
+            seen.add(info.name)
+            stream = archive.extractfile(info)
+            assert stream is not None  # noqa: S101 - a plain file has contents
+            yield info, stream
+
+
+_DISTRUST = "do not use this release: no release that Quern makes looks like this"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            yield archive
+            _require_end(path, archive.offset)
+    except (tarfile.TarError, EOFError, UnicodeDecodeError, ValueError) as error:
+        raise CheckFailed(f"{path.name} is no whole archive: {error}", _DISTRUST) from None
+
+
+def _require_end(path: Path, offset: int) -> None:
+    """Raise ``CheckFailed`` unless zeros follow: tarfile takes a damaged header for the end."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        while chunk := file.read(_CHUNK):
+            if chunk.strip(b"\0"):
+                raise CheckFailed(f"{path.name} is no whole archive", _DISTRUST)
+
+
+def _problem(info: tarfile.TarInfo, seen: set[str]) -> str:
+    """Return what is wrong with a member, or an empty string."""
+    parts = PurePosixPath(info.name).parts
+    if not parts or "\0" in info.name or "\\" in info.name or ":" in parts[0]:
+        return "is no name for a file"
+    if info.name.startswith("/") or ".." in parts:
+        return "climbs out of the folder"
+    if str(PurePosixPath(info.name)) != info.name:
+        return "is not written as a plain path"
+    if not info.isreg() or info.issparse():
+        return "is no plain file"
+    if info.name in seen:
+        return "is there twice"
+    return ""
+
+
+def _sha256(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,89 @@
+"""``MODEL_CARD.md``: what an artifact is, for those who get it without its makers.
+
+The front matter is what model hubs read
+(https://huggingface.co/docs/hub/model-cards#model-card-metadata).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import JsonValue
+
+from pipeline.config.schema import HUB_PREFIX, Card
+from pipeline.plan import ARTIFACT_WORDS
+from targets.release.report import ReleasedReport
+from targets.report.templates import markdown_environment
+from targets.target import Target
+
+_TEMPLATE = "MODEL_CARD.md.j2"
+_LIMIT_ENDINGS = ("_ms", "_bytes", "_seconds", "_per_second")
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """One input, in words."""
+
+    name: str
+    value: str
+
+
+def model_card(
+    report: ReleasedReport, card: Card, target: Target, made_from: Sequence[MadeFrom]
+) -> bytes:
+    """Return the card of one target's artifact."""
+    environment = markdown_environment(Path(__file__).parent)
+    environment.filters["limits"] = _limits
+    text = environment.get_template(_TEMPLATE).render(
+        report=report,
+        card=card,
+        words=ARTIFACT_WORDS[report.artifact],
+        platform_words=target.description,
+        made_from=made_from,
+        unverified=report.unverified,
+        gaps=list(_gaps(report, card)),
+        front=yaml.safe_dump(_front(report, card), sort_keys=True, allow_unicode=True),
+    )
+    return text.encode()
+
+
+def _gaps(report: ReleasedReport, card: Card) -> Iterator[str]:
+    """Yield what a reader must not take for granted."""
+    yield from (f"unverified: {reason}" for reason in report.unverified)
+    yield from report.notes
+    if not report.quality:
+        yield "no quality was measured"
+    stated = {"artifact": card.license, "base model": card.model_license, "data": card.data_license}
+    lacking = [name for name, licence in stated.items() if not licence]
+    if lacking:
+        yield f"licence not stated: {', '.join(lacking)}"
+    if not card.limitations:
+        yield "nobody wrote down its limitations"
+
+
+def _front(report: ReleasedReport, card: Card) -> dict[str, JsonValue]:
+    front: dict[str, JsonValue] = {
+        "license": card.license.lower() if card.license else "unknown",
+        "tags": ["quern", report.target, report.artifact],
+        "model_name": f"{report.build} {report.version}",
+    }
+    if report.artifact == "onnx":
+        front["library_name"] = "onnxruntime-genai"
+    if report.inputs.model.startswith(HUB_PREFIX):
+        front["base_model"] = report.inputs.model.removeprefix(HUB_PREFIX).partition("@")[0]
+    return front
+
+
+def _limits(params: Mapping[str, JsonValue]) -> str:
+    """Return what a timed check asks, in words."""
+    found = {
+        name: value
+        for name, value in params.items()
+        if isinstance(value, (int, float))
+        and name.endswith(_LIMIT_ENDINGS)
+        and name != "max_seconds"
+    }
+    return ", ".join(f"{name} ≤ {value:g}" for name, value in sorted(found.items())) or "–"

@@ -1,0 +1,56 @@
+"""``provenance.intoto.jsonl``: one DSSE envelope on one line, signed or not.
+
+https://github.com/secure-systems-lab/dsse/blob/master/envelope.md. A member of our own, ``sha256``,
+stands for all the others, so that damage is seen in an unsigned one as well. Readers of DSSE ignore
+members that they do not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import FormatError
+
+from targets.errors import CheckFailed
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+_CHECKSUM = "sha256"
+
+
+def write_envelope(envelope: Envelope) -> bytes:
+    """Return the line, with its end."""
+    members = envelope.to_dict()
+    return _line({**members, _CHECKSUM: _checksum(members)})
+
+
+def read_envelope(content: bytes, file: Path) -> Envelope:
+    """Return the envelope in ``content``; ``file`` is only for messages.
+
+    Raises ``CheckFailed`` where a byte is not as it was written.
+    """
+    try:
+        members: dict[str, Any] = json.loads(content)
+        checksum = members.pop(_CHECKSUM)
+        whole = checksum == _checksum(members)
+        envelope = Envelope.from_dict(json.loads(json.dumps(members)))
+        if whole and write_envelope(envelope) == content and envelope.payload_type == PAYLOAD_TYPE:
+            return envelope
+    except (ValueError, KeyError, TypeError, AttributeError, FormatError):
+        pass
+    raise CheckFailed(
+        f"{file} is not as it was written",
+        "copy the release again; if it is no accident, trust nothing of it",
+    )
+
+
+def _checksum(members: dict[str, Any]) -> str:
+    return hashlib.sha256(_line(members)).hexdigest()
+
+
+def _line(members: dict[str, Any]) -> bytes:
+    return (json.dumps(members, sort_keys=True, separators=(",", ":")) + "\n").encode()

@@ -1,0 +1,151 @@
+"""Everything a release was made from, each with its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.config.schema import HUB_PREFIX
+from pipeline.plan import SourceInput, Step
+from pipeline.registry import load_pass
+from pipeline.result import FileDigest
+from targets.build import BuildOutcome
+from targets.config.load import LoadedConfig
+from targets.place import Place
+from targets.planner.build_plan import BuildPlan
+from targets.release.source import Source
+from targets.release.statement import ResourceDescriptor
+from targets.target import IMAGES_DIR
+
+SOURCE = "source"
+QUERN = "quern"
+CONFIG = "config"
+
+MADE = ("trained/", "fetched/", "base-image/")
+"""How the names of those begin that are known only after a build."""
+
+_TREE = "the names and bytes of all files, as targets/digests.py has it"
+
+
+def dependencies(
+    loaded: LoadedConfig,
+    plans: Sequence[BuildPlan],
+    places: Iterable[Place],
+    sources: Mapping[str, Source],
+) -> Iterator[ResourceDescriptor]:
+    """Yield what is known before anything runs: sources, config, data, scripts, models, locks.
+
+    ``sources`` are the repositories of the config (:data:`SOURCE`) and of Quern (:data:`QUERN`).
+    """
+    for name, source in sources.items():
+        yield _commit(name, source)
+    yield ResourceDescriptor(
+        name=CONFIG,
+        digest={"sha256": hashlib.sha256(loaded.file.read_bytes()).hexdigest()},
+        annotations={"path": _path(loaded.file, sources[SOURCE])},
+    )
+    model = loaded.config.model.source
+    if model is not None and model.startswith(HUB_PREFIX):
+        _, _, revision = model.partition("@")
+        yield ResourceDescriptor(name="model", uri=model, digest={"gitCommit": revision})
+    yield from _files_of_user(plans, sources[SOURCE])
+    for place in places:
+        toolchain = place.toolchain
+        yield ResourceDescriptor(
+            name=f"lock/{toolchain.target}",
+            digest={"sha256": hashlib.sha256(toolchain.lock.read_bytes()).hexdigest()},
+            annotations={
+                "path": toolchain.lock.relative_to(IMAGES_DIR.parent).as_posix(),
+                "toolchain": toolchain.digest,
+            },
+        )
+
+
+def made_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor]:
+    """Yield what steps brought or trained, and the base images they ran in."""
+    seen: set[str] = set()
+    for outcome in outcomes:
+        for step in (planned.step for planned in outcome.plan.steps):
+            word = _word(step)
+            if word and step.key not in seen:
+                seen.add(step.key)
+                yield ResourceDescriptor(
+                    name=f"{word}/{step.name}",
+                    digest={"sha256": files_digest(outcome.results[step.name].files)},
+                    annotations={"step": step.key, "digestOf": _TREE},
+                )
+        base = outcome.report.toolchain.base_image
+        if base and base not in seen:
+            seen.add(base)
+            reference, _, digest = base.rpartition("@sha256:")
+            yield ResourceDescriptor(
+                name=f"base-image/{outcome.report.target}",
+                uri=f"urn:quern:{reference}" if reference.startswith("mmdebstrap") else reference,
+                digest={"sha256": digest},
+            )
+
+
+def trains(step: Step) -> bool:
+    """Return whether ``step`` is a training."""
+    return step.kind == "pass" and step.code is None and load_pass(step.type).trains
+
+
+def brings(step: Step) -> bool:
+    """Return whether ``step`` brings something from the network here."""
+    return step.kind == "pass" and step.network
+
+
+def files_digest(files: Iterable[FileDigest]) -> str:
+    """Return one digest of the names and bytes of ``files``, as of a folder that holds them."""
+    pairs = sorted([file.path, file.sha256] for file in files)
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+
+def _word(step: Step) -> str:
+    if trains(step):
+        return "trained"
+    return "fetched" if brings(step) else ""
+
+
+def _commit(name: str, source: Source) -> ResourceDescriptor:
+    return ResourceDescriptor(
+        name=name,
+        uri=f"git+{source.remote}" if source.remote else "",
+        digest={"gitCommit": source.commit} if source.commit else {},
+        annotations={"dirty": source.dirty},
+    )
+
+
+def _files_of_user(plans: Sequence[BuildPlan], source: Source) -> Iterator[ResourceDescriptor]:
+    """Yield the files and folders that steps read, each once, under the names of their mounts."""
+    seen: set[str] = set()
+    for plan in plans:
+        mounts = {mount.root: mount.source for mount in plan.mounts}
+        for found in (item for planned in plan.steps for item in _sources(planned.step)):
+            root = found.ref.root
+            if root in seen:
+                continue
+            seen.add(root)
+            folder = mounts[root].is_dir()
+            annotations = {"path": _path(mounts[root], source)} if "@" not in root else {}
+            yield ResourceDescriptor(
+                name=root,
+                digest={"sha256": found.digest},
+                annotations={**annotations, **({"digestOf": _TREE} if folder else {})},
+            )
+
+
+def _sources(step: Step) -> Iterator[SourceInput]:
+    yield from (item for item in step.inputs.values() if isinstance(item, SourceInput))
+    if step.data is not None:
+        yield from step.data.sources()
+    if step.code is not None:
+        yield step.code
+
+
+def _path(path: Path, source: Source) -> str:
+    """Return a path as any clone has it; of what lies elsewhere, only the name."""
+    resolved, root = path.resolve(), source.root.resolve()
+    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else path.name

@@ -1,0 +1,59 @@
+"""Where the files of a release lie, and what they are called.
+
+::
+
+    dist/<build>/release/<version>/
+        <build>-<version>-<target>.tar   model/, report.json, MODEL_CARD.md, SHA256SUMS; per target
+        <build>-<version>-adapter.tar    what was trained, to rebuild from on another machine
+        sbom.cdx.json                    CycloneDX
+        SHA256SUMS                       of the files above
+        provenance.intoto.jsonl          in-toto statement with SLSA provenance
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from targets.errors import ConfigError, Problem
+
+FOLDER = "release"
+SBOM = "sbom.cdx.json"
+PROVENANCE = "provenance.intoto.jsonl"
+SUMS = "SHA256SUMS"
+REPORT = "report.json"
+CARD = "MODEL_CARD.md"
+MODEL = "model"
+ADAPTER = "adapter"
+"""The part of a release that holds what was trained."""
+
+_VERSION = re.compile(r"[0-9][0-9A-Za-z]*(?:[._+-][0-9A-Za-z]+)*")
+
+
+def require_version(version: str) -> None:
+    """Raise ``ConfigError`` unless ``version`` is one, such as ``1.2.0`` or ``2.0.0-rc.1``."""
+    if len(version) > 64 or not _VERSION.fullmatch(version):
+        raise ConfigError(
+            [
+                Problem(
+                    f"'{version}' is no version",
+                    key="--version",
+                    suggestion="write for example 1.2.0 or 2.0.0-rc.1",
+                )
+            ]
+        )
+
+
+def release_dir(dist: Path, build: str, version: str) -> Path:
+    """Return the folder of one release."""
+    return dist / build / FOLDER / version
+
+
+def stem(build: str, version: str, part: str) -> str:
+    """Return the name of an archive without its suffix, and of the one folder in it."""
+    return f"{build}-{version}-{part}"
+
+
+def archive_name(build: str, version: str, part: str) -> str:
+    """Return the name of the archive of a target, or of :data:`ADAPTER`."""
+    return f"{stem(build, version, part)}.tar"

@@ -1,0 +1,61 @@
+"""Whether what made an artifact is what the lock says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from targets.build import BuildOutcome
+from targets.errors import EnvironmentUnable
+from targets.place import Place
+from targets.toolchain.requirements import read_lock
+from targets.toolchain.toolchain import Toolchain
+
+
+def require_lock_of_requirements(places: tuple[Place, ...]) -> None:
+    """Raise ``EnvironmentUnable`` where requirements were edited since they were locked."""
+    problems = [problem for place in places for problem in _unlocked(place.toolchain)]
+    if problems:
+        raise EnvironmentUnable("; ".join(problems), "make the lock again with `nox -s lock`")
+
+
+def require_made_with_lock(outcome: BuildOutcome, place: Place) -> None:
+    """Raise ``EnvironmentUnable`` where a step ran with another version than the lock has."""
+    versions = {pin.name: pin.version for pin in read_lock(place.toolchain.lock)}
+    wrong = {
+        f"{name} {version} (locked: {versions[canonicalize_name(name)]})"
+        for step in (planned.step for planned in outcome.plan.steps)
+        if step.target == place.toolchain.target
+        for name, version in outcome.results[step.name].versions.items()
+        if canonicalize_name(name) in versions
+        and Version(version) != versions[canonicalize_name(name)]
+    }
+    if wrong:
+        raise EnvironmentUnable(
+            f"{outcome.report.target} was not made with its locked toolchain: "
+            f"{', '.join(sorted(wrong))}",
+            "something was installed into it: remove the environment or image that `doctor` names, "
+            "and the results in the cache, and build again",
+        )
+
+
+def _unlocked(toolchain: Toolchain) -> Iterator[str]:
+    pins = {pin.name: pin.version for pin in read_lock(toolchain.lock)}
+    text = (toolchain.image_dir / toolchain.requirements).read_text(encoding="utf-8")
+    for line in text.splitlines():
+        try:
+            wanted = Requirement(line.partition("#")[0].strip())
+        except InvalidRequirement:
+            continue  # a comment, an empty line, or an option of uv's
+        version = pins.get(canonicalize_name(wanted.name))
+        if wanted.marker is not None and not wanted.marker.evaluate():
+            continue
+        if version is None or not wanted.specifier.contains(version, prereleases=True):
+            found = "does not have it" if version is None else f"has {version}"
+            yield (
+                f"{toolchain.requirements} of {toolchain.target} asks for {wanted}, "
+                f"{toolchain.lock.name} {found}"
+            )

@@ -1,0 +1,78 @@
+"""Builds the targets of a release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from targets.build import Builder, View
+from targets.cache import Cache
+from targets.config.load import LoadedConfig
+from targets.errors import CheckFailed
+from targets.place import Place
+from targets.release.compose import BuiltTarget
+from targets.release.report import Plans, repeatable_part
+from targets.runtimes.runtime import Runtime
+
+
+class Maker:
+    """Builds one config for its targets, with all checks or with those that repeat."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        places: tuple[Place, ...],
+        host: Place,
+        cache: Cache,
+        start: Callable[[], Runtime],
+        view: View,
+    ) -> None:
+        self.loaded = loaded
+        self.places = places
+        self.host = host
+        self.cache = cache
+        self._start = start
+        self._view = view
+
+    def plans(self) -> tuple[Plans, ...]:
+        """Return the plan of each target. Nothing runs."""
+        return tuple(self._plans(place) for place in self.places)
+
+    def build(self, dist: Path, timed: bool) -> Iterator[BuiltTarget]:
+        """Build each target in turn; without ``timed``, times and memory are not measured."""
+        loaded = self.loaded if timed else repeatable_part(self.loaded)
+        for place in self.places:
+            outcome = self._builder(loaded, place).build(dist)
+            yield BuiltTarget(place, outcome, self._plans(place))
+
+    def _plans(self, place: Place) -> Plans:
+        return Plans(
+            whole=self._builder(self.loaded, place).plan(),
+            repeatable=self._builder(repeatable_part(self.loaded), place).plan(),
+        )
+
+    def _builder(self, loaded: LoadedConfig, place: Place) -> Builder:
+        return Builder(loaded, self.cache, place, self.host, self._start, self._view)
+
+
+def require_releasable(built: Iterable[BuiltTarget], allow_unverified: bool) -> None:
+    """Raise ``CheckFailed`` for what failed, and for what is unverified unless that is allowed."""
+    reports = [one.outcome.report for one in built]
+    failed = [
+        f"{report.target}: {check.name}"
+        for report in reports
+        for check in report.checks
+        if check.status == "failed"
+    ]
+    if failed:
+        raise CheckFailed(
+            f"nothing is released, because a check failed: {', '.join(failed)}",
+            "the report beside the artifact says by how much",
+        )
+    unverified = [report.target for report in reports if report.status == "unverified"]
+    if unverified and not allow_unverified:
+        raise CheckFailed(
+            f"nothing is released, because {', '.join(unverified)} is unverified",
+            "run `nox -s check-TARGET` where the device is and bring the result back, or use "
+            "--allow-unverified, which the model card and the provenance then say",
+        )

@@ -1,0 +1,188 @@
+"""``provenance.intoto.jsonl``: how a release was made, as a statement about its archives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pipeline.result import StepResult
+from targets.digests import sha256_of
+from targets.machine import cpu_name, system_name, usable_cores
+from targets.release import layout
+from targets.release.compose import BuiltTarget, Composed, Making
+from targets.release.statement import (
+    BUILD_TYPE,
+    BUILDER,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    BuildDefinition,
+    Builder,
+    Metadata,
+    Predicate,
+    ResourceDescriptor,
+    RunDetails,
+    Statement,
+)
+from targets.report.compose import quern_version
+from targets.report.model import Report
+
+MEASURED = "measured"
+"""The annotation that holds what differs from run to run."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for beside the config."""
+
+    allow_unverified: bool = False
+    allow_dirty: bool = False
+    given: str = ""
+    """Which trained steps were given instead of run; empty where all ran."""
+    overrides: Mapping[str, str] = {}
+    """Options of the command that replaced something of the config, without places."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the machine decided."""
+
+    runtime: str
+    host: str
+    """The target that trains."""
+    threads: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the release was made."""
+
+    started: datetime
+    finished: datetime
+
+
+def statement(
+    folder: Path,
+    making: Making,
+    composed: Composed,
+    asked: Asked,
+    circumstances: Circumstances,
+    times: Times,
+) -> Statement:
+    """Return what is stated of the archives in ``folder``."""
+    config = next(item for item in making.inputs if item.name == "config")
+    return Statement(
+        _type=STATEMENT_TYPE,
+        subject=tuple(_file(path) for path in composed.archives),
+        predicateType=PREDICATE_TYPE,
+        predicate=Predicate(
+            build_definition=BuildDefinition(
+                build_type=BUILD_TYPE,
+                external_parameters={
+                    "build": making.build,
+                    "version": making.version,
+                    "config": config.annotations["path"],
+                    "targets": [built.name for built in making.built],
+                    "allowUnverified": asked.allow_unverified,
+                    "allowDirty": asked.allow_dirty,
+                    "trainedElsewhere": asked.given,
+                    "overrides": dict(asked.overrides),
+                },
+                internal_parameters={
+                    "runtime": circumstances.runtime,
+                    "host": circumstances.host,
+                    "threads": circumstances.threads,
+                    "absentDevices": {
+                        built.name: built.place.device.absence
+                        for built in making.built
+                        if built.place.device.absence
+                    },
+                    "unverified": {
+                        report.target: list(report.unverified)
+                        for report in composed.reports
+                        if report.unverified
+                    },
+                    "machine": {
+                        "cpu": cpu_name(),
+                        "cores": usable_cores(),
+                        "system": system_name(),
+                    },
+                },
+                resolved_dependencies=making.inputs,
+            ),
+            run_details=RunDetails(
+                builder=Builder(id=BUILDER, version={"quern": quern_version()}),
+                metadata=Metadata(
+                    started_on=_time(times.started), finished_on=_time(times.finished)
+                ),
+                byproducts=(
+                    *(_file(folder / name) for name in (layout.SBOM, layout.SUMS)),
+                    *(_measured(built) for built in making.built),
+                ),
+            ),
+        ),
+    )
+
+
+def without_times(statement: Statement) -> dict[str, JsonValue]:
+    """Return ``statement`` as JSON without what differs from run to run."""
+    content = statement.model_dump(mode="json", by_alias=True)
+    details = content["predicate"]["runDetails"]
+    del details["metadata"]
+    for product in details["byproducts"]:
+        product["annotations"].pop(MEASURED, None)
+    return dict(content)
+
+
+def _file(path: Path) -> ResourceDescriptor:
+    return ResourceDescriptor(name=path.name, digest={"sha256": sha256_of(path)})
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _measured(built: BuiltTarget) -> ResourceDescriptor:
+    """Return the times and figures of one target, which no rebuild finds in the same way."""
+    report = built.outcome.report
+    timed = {step.name for step in built.plans.timed}
+    return ResourceDescriptor(
+        name=f"{MEASURED}/{built.name}",
+        annotations={
+            MEASURED: {
+                "checks": [
+                    verdict.model_dump(mode="json")
+                    for name in timed
+                    for verdict in built.outcome.results[name].verdicts
+                ],
+                "latency": _latency(report),
+                "memory": report.figures.get("memory"),
+                "steps": list(_steps(built.outcome.results.values())),
+            }
+        },
+    )
+
+
+def _latency(report: Report) -> dict[str, JsonValue]:
+    """Return the statistics; every sample is in the report of the build."""
+    names = (
+        "statistics",
+        "load_ms",
+        "prompt_tokens_per_second",
+        "decode_tokens_per_second",
+        "cpus",
+    )
+    return {name: report.latency[name] for name in names if name in report.latency}
+
+
+def _steps(results: Iterable[StepResult]) -> Iterable[JsonValue]:
+    for result in results:
+        yield {
+            "name": result.name,
+            "seconds": result.seconds,
+            "peakRssBytes": result.peak_rss_bytes,
+            "origin": dict(result.origin),
+        }

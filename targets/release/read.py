@@ -1,0 +1,201 @@
+"""Reads a release and checks everything that needs no rebuild. Nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from securesystemslib.dsse import Envelope
+
+from targets.digests import sha256_of
+from targets.errors import CheckFailed, ConfigError, Problem
+from targets.release import layout
+from targets.release.archive import read_file, read_members
+from targets.release.envelope import read_envelope
+from targets.release.report import ReleasedReport
+from targets.release.sbom.validate import sbom_problems
+from targets.release.signing import Trusted, require_signature
+from targets.release.statement import ResourceDescriptor, Statement, parse_statement
+from targets.release.sums import read_sums
+from targets.release.trained import INDEX
+
+
+@dataclass(frozen=True)
+class ReadRelease:
+    """A release whose files are what its provenance says."""
+
+    folder: Path
+    statement: Statement
+    envelope: Envelope
+    reports: tuple[ReleasedReport, ...]
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Return what the user asked for."""
+        return self.statement.predicate.build_definition.external_parameters
+
+    @property
+    def circumstances(self) -> dict[str, Any]:
+        """Return what the machine decided."""
+        return self.statement.predicate.build_definition.internal_parameters
+
+    @property
+    def inputs(self) -> tuple[ResourceDescriptor, ...]:
+        """Return what it was made from."""
+        return self.statement.predicate.build_definition.resolved_dependencies
+
+    @property
+    def build(self) -> str:
+        """Return the name of the build."""
+        return str(self.asked["build"])
+
+    @property
+    def version(self) -> str:
+        """Return its version."""
+        return str(self.asked["version"])
+
+    @property
+    def signed(self) -> bool:
+        """Return whether anyone signed it."""
+        return bool(self.envelope.signatures)
+
+    def file(self, name: str) -> Path:
+        """Return where one of its files lies."""
+        return self.folder / name
+
+
+def read_release(folder: Path, trusted: Trusted | None = None) -> ReadRelease:
+    """Return the release in ``folder``, signed by ``trusted`` where that is asked for.
+
+    Raises ``ConfigError`` where there is none, or one of a newer Quern; ``CheckFailed`` with all
+    that is wrong with it.
+    """
+    file = folder / layout.PROVENANCE
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+        advice = "give the folder that `nox -s release` made, as dist/tone/release/1.2.0"
+        raise ConfigError([Problem(problem, file, suggestion=advice)]) from None
+    envelope = read_envelope(content, file)
+    if trusted is not None:
+        require_signature(envelope, trusted, file)
+    statement = parse_statement(envelope.payload, file)
+    problems = [*_file_problems(folder, statement)]
+    _fail(problems)
+    reports = tuple(_reports(folder, statement))
+    problems += _sbom_problems(folder, statement)
+    _fail(problems)
+    return ReadRelease(folder, statement, envelope, reports)
+
+
+def _fail(problems: list[str]) -> None:
+    if problems:
+        raise CheckFailed(
+            "\n".join(problems),
+            "copy the release again; if it is no accident, trust nothing of it",
+        )
+
+
+def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
+    """Yield each file that is not as the provenance and ``SHA256SUMS`` have it."""
+    stated = {item.name: item.digest["sha256"] for item in statement.subject}
+    products = statement.predicate.run_details.byproducts
+    stated |= {item.name: item.digest["sha256"] for item in products if item.digest}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(there - stated.keys() - {layout.PROVENANCE}):
+        yield f"{folder / name} belongs to no release"
+    for name in sorted(stated.keys() - there):
+        yield f"{folder / name} is missing"
+    for name in sorted(stated.keys() & there):
+        if sha256_of(folder / name) != stated[name]:
+            yield f"{folder / name} is not the file that {layout.PROVENANCE} is about"
+    if layout.SUMS in there:
+        listed = read_sums((folder / layout.SUMS).read_bytes(), str(folder / layout.SUMS))
+        for name in sorted(listed.keys() ^ (stated.keys() - {layout.SUMS})):
+            yield f"{folder / layout.SUMS}: {name} is listed by one of it and the provenance only"
+        for name in sorted(listed.keys() & there):
+            if listed[name] != sha256_of(folder / name):
+                yield f"{folder / name} is not the file that {layout.SUMS} lists"
+
+
+def _reports(folder: Path, statement: Statement) -> Iterator[ReleasedReport]:
+    """Yield the report in each target's archive; raises where an archive is not whole."""
+    asked = statement.predicate.build_definition.external_parameters
+    build, version = str(asked.get("build")), str(asked.get("version"))
+    targets = asked.get("targets")
+    parts = [str(name) for name in targets] if isinstance(targets, list) else []
+    known = {layout.archive_name(build, version, part): part for part in (*parts, layout.ADAPTER)}
+    for subject in statement.subject:
+        path = folder / subject.name
+        part = known.get(subject.name)
+        if part is None:
+            raise CheckFailed(f"{path} is no archive of {build} {version}")
+        root = layout.stem(build, version, part)
+        _require_whole(path, root)
+        if part == layout.ADAPTER:
+            read_file(path, f"{root}/{INDEX}")
+            continue
+        report = _report(path, read_file(path, f"{root}/{layout.REPORT}"))
+        if (report.build, report.version, report.target) != (build, version, part):
+            raise CheckFailed(
+                f"{path} holds {report.build} {report.version} for {report.target}, "
+                f"not {build} {version} for {part}"
+            )
+        _require_model(path, root, report)
+        yield report
+
+
+def _require_whole(path: Path, root: str) -> None:
+    """Raise ``CheckFailed`` unless the files of an archive are those its own list names."""
+    members = {member.path: member.sha256 for member in read_members(path)}
+    outside = sorted(name for name in members if not name.startswith(f"{root}/"))
+    if outside:
+        raise CheckFailed(f"{path}: {outside[0]} is not in the folder {root}")
+    listed = read_sums(read_file(path, f"{root}/{layout.SUMS}"), f"{path}: {layout.SUMS}")
+    expected = {f"{root}/{name}": digest for name, digest in listed.items()}
+    found = {name: sha for name, sha in members.items() if name != f"{root}/{layout.SUMS}"}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckFailed(f"{path}: {name} is not as its {layout.SUMS} has it")
+
+
+def _report(path: Path, content: bytes) -> ReleasedReport:
+    try:
+        return ReleasedReport.model_validate_json(content)
+    except ValidationError as error:
+        found = error.errors()[0]
+        key = ".".join(map(str, found["loc"]))
+        raise CheckFailed(f"{path}: {layout.REPORT}: {key}: {found['msg']}") from None
+
+
+def _require_model(path: Path, root: str, report: ReleasedReport) -> None:
+    prefix = f"{root}/{layout.MODEL}/"
+    found = {
+        member.path.removeprefix(prefix): member.sha256
+        for member in read_members(path)
+        if member.path.startswith(prefix)
+    }
+    if found != {file.path: file.sha256 for file in report.files}:
+        raise CheckFailed(f"{path}: the model is not the one that its {layout.REPORT} is about")
+
+
+def _sbom_problems(folder: Path, statement: Statement) -> Iterator[str]:
+    file = folder / layout.SBOM
+    content = file.read_bytes()
+    problems = sbom_problems(content)
+    yield from (f"{file}: {problem}" for problem in problems)
+    if problems:
+        return
+    named = {
+        digest["content"]
+        for component in json.loads(content).get("components", [])
+        for digest in component.get("hashes", [])
+    }
+    for subject in statement.subject:
+        if subject.digest["sha256"] not in named:
+            yield f"{file}: does not list {subject.name}"

@@ -1,0 +1,200 @@
+"""Makes a release again from the inputs it names, and compares every file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from targets.build import View
+from targets.cache import Cache, CachedStep
+from targets.checked.result import FILE as CHECKED_FILE
+from targets.config.load import LoadedConfig
+from targets.devices.device import Device
+from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.place import Place
+from targets.release import layout
+from targets.release.archive import read_file
+from targets.release.compose import BuiltTarget, Making, compose
+from targets.release.inputs import MADE, QUERN, SOURCE, dependencies, files_digest
+from targets.release.make import Maker
+from targets.release.read import ReadRelease
+from targets.release.sbom.contents import ToolchainContents
+from targets.release.seed import bring_fetched, give
+from targets.release.source import Source
+from targets.release.statement import ResourceDescriptor
+from targets.release.toolchains import missing_wheels
+from targets.runtimes.runtime import Runtime
+
+Contents = Callable[[tuple[BuiltTarget, ...]], Mapping[str, ToolchainContents]]
+
+
+@dataclass(frozen=True)
+class Rebuilder:
+    """What it takes to make a release again."""
+
+    release: ReadRelease
+    loaded: LoadedConfig
+    places: tuple[Place, ...]
+    host: Place
+    store: Cache
+    """The user's cache: toolchains, and what was fetched. Results of steps are not taken."""
+    start: Callable[[], Runtime]
+    view: View
+    contents: Contents
+    """Lists the toolchains for the SBOM."""
+
+    def require_same_inputs(self, sources: Mapping[str, Source]) -> None:
+        """Raise ``ConfigError`` naming every input that is not the release's own.
+
+        ``sources`` say where this machine's config and Quern are; their commits may differ as long
+        as what counts does not.
+        """
+        plans = [plans.whole for plans in self._maker(self.store).plans()]
+        here = {item.name: item for item in dependencies(self.loaded, plans, self.places, sources)}
+        problems = list(_other_inputs(self.release.inputs, here))
+        problems = problems or list(self._other_steps())
+        if problems:
+            commits = {
+                item.name: item.digest["gitCommit"]
+                for item in self.release.inputs
+                if item.name in sources and "gitCommit" in item.digest
+            }
+            advice = ", ".join(f"{name} at commit {commit}" for name, commit in commits.items())
+            found = [
+                Problem(problem, self.release.file(layout.PROVENANCE)) for problem in problems[:-1]
+            ]
+            last = f"check out {advice}" if advice else ""
+            found.append(
+                Problem(problems[-1], self.release.file(layout.PROVENANCE), suggestion=last)
+            )
+            raise ConfigError(found)
+
+    def require_offline(self) -> None:
+        """Raise ``EnvironmentUnable`` where the network would be needed."""
+        wheels = missing_wheels((*self.places, self.host), self.store.root)
+        if wheels:
+            raise EnvironmentUnable(
+                f"{len(wheels)} wheels of the toolchain are not here ({', '.join(wheels[:3])}, …), "
+                "and verify uses no network",
+                "run `nox -s images`, or `nox -s import-toolchain` with what another machine "
+                "exported",
+            )
+
+    def rebuild(self, scratch: Path, given: Path | None) -> Path:
+        """Make the release again below ``scratch``, from what was trained in ``given`` if that is
+        not ``None``; return its folder.
+
+        Nothing of the user's cache is taken but toolchains and what steps fetched.
+        """
+        clean = Cache(scratch / "cache")
+        maker = self._maker(clean)
+        plans = [plans.whole for plans in maker.plans()]
+        brought, lacking = bring_fetched(plans, self.store, clean)
+        _require_as_recorded(brought, self.release.inputs)
+        if lacking:
+            raise EnvironmentUnable(
+                f"what {', '.join(lacking)} fetched is not here, and verify uses no network",
+                "build once with the network, then verify",
+            )
+        if given is not None:
+            give(given, plans, clean)
+        dist = scratch / "dist"
+        self._bring_checked(dist)
+        built = tuple(maker.build(dist, timed=False))
+        folder = scratch / "release"
+        folder.mkdir()
+        making = Making(
+            loaded=self.loaded,
+            version=self.release.version,
+            built=built,
+            inputs=self.release.inputs,
+            toolchains=self.contents(built),
+        )
+        compose(folder, making, clean)
+        return folder
+
+    def _maker(self, cache: Cache) -> Maker:
+        return Maker(self.loaded, self.places, self.host, cache, self.start, self.view)
+
+    def _other_steps(self) -> Iterator[str]:
+        """Yield the steps whose keys differ though their inputs do not: their code does."""
+        plans = {plans.whole.target: plans.repeatable for plans in self._maker(self.store).plans()}
+        for report in self.release.reports:
+            here = {planned.step.name: planned.step.key for planned in plans[report.target].steps}
+            there = {step.name: step.key for step in report.steps}
+            names = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+            if names:
+                yield (
+                    f"{report.target}: the code or parameters of {', '.join(names)} are not those "
+                    "of the release"
+                )
+
+    def _bring_checked(self, dist: Path) -> None:
+        """Put what was found on another machine where the build takes it in."""
+        for report in self.release.reports:
+            if report.checked is None:
+                continue
+            release = self.release
+            archive = layout.archive_name(release.build, release.version, report.target)
+            root = layout.stem(release.build, release.version, report.target)
+            folder = dist / release.build / report.target
+            folder.mkdir(parents=True)
+            content = read_file(release.file(archive), f"{root}/{CHECKED_FILE}")
+            (folder / CHECKED_FILE).write_bytes(content)
+
+
+def as_released(
+    release: ReadRelease, loaded: LoadedConfig, places: Iterable[Place]
+) -> tuple[LoadedConfig, tuple[Place, ...]]:
+    """Return config and places with the threads and the missing devices of the release.
+
+    Raises ``EnvironmentUnable`` where it was checked on a device that is not here.
+    """
+    absent = release.circumstances["absentDevices"]
+    found = []
+    for place in places:
+        name = place.toolchain.target
+        if name in absent:
+            place = replace(place, device=Device(place.device.kind, absence=str(absent[name])))
+        elif not place.device.here:
+            raise EnvironmentUnable(
+                f"the release was checked on the device of {name}; here {place.device.absence}",
+                "verify it where that is, or use --quick",
+            )
+        found.append(place)
+    threads = int(release.circumstances["threads"])
+    resources = loaded.config.resources.model_copy(update={"threads": threads})
+    config = loaded.config.model_copy(update={"resources": resources})
+    return replace(loaded, config=config), tuple(found)
+
+
+def _other_inputs(
+    recorded: Iterable[ResourceDescriptor], here: Mapping[str, ResourceDescriptor]
+) -> Iterator[str]:
+    known = {item.name: item for item in recorded if not item.name.startswith(MADE)}
+    # Another commit may hold the same inputs.
+    for name in sorted((known.keys() | here.keys()) - {SOURCE, QUERN}):
+        if name not in known or name not in here:
+            yield f"{name} is an input {'here' if name in here else 'of the release'} only"
+        elif here[name].digest != known[name].digest:
+            path = known[name].annotations.get("path", "")
+            yield f"{name}{f' ({path})' if path else ''} is not what the release was made from"
+
+
+def _require_as_recorded(
+    brought: Mapping[str, CachedStep], recorded: Iterable[ResourceDescriptor]
+) -> None:
+    """Raise ``ConfigError`` where what was fetched is not what the release was made from."""
+    known = {item.annotations.get("step"): item.digest.get("sha256") for item in recorded}
+    other = [
+        Problem(
+            f"what {found.result.name} fetched is not what the release was made from",
+            found.folder,
+            suggestion="remove that folder and fetch it again",
+        )
+        for key, found in brought.items()
+        if known.get(key) != files_digest(found.result.files)
+    ]
+    if other:
+        raise ConfigError(other)

@@ -1,0 +1,191 @@
+"""Makes one release: refuses, builds, composes, signs, and puts it in its place whole."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import Signer
+
+from targets.build import View, threads
+from targets.cache import Cache
+from targets.config.load import LoadedConfig
+from targets.errors import CheckFailed
+from targets.place import Place
+from targets.release import layout
+from targets.release.compare import compare_releases
+from targets.release.compose import BuiltTarget, Composed, Making, compose
+from targets.release.envelope import PAYLOAD_TYPE, write_envelope
+from targets.release.inputs import QUERN, SOURCE, dependencies, made_inputs
+from targets.release.locked import require_lock_of_requirements, require_made_with_lock
+from targets.release.make import Maker, require_releasable
+from targets.release.provenance import Asked, Circumstances, Times, statement
+from targets.release.read import ReadRelease, read_release
+from targets.release.seed import bring_fetched, give
+from targets.release.signing import sign
+from targets.release.source import Source, require_clean, source_of
+from targets.release.toolchains import contents_of
+from targets.runtimes.runtime import Runtime
+from targets.target import TARGETS_DIR
+
+_MOST_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be released, and how."""
+
+    version: str
+    asked: Asked
+    given: Path | None = None
+    """Where trained steps are taken from instead of run."""
+    signer: Signer | None = None
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release in its place."""
+
+    release: ReadRelease
+    new: bool
+    """Whether it was not there before."""
+
+
+@dataclass(frozen=True)
+class Releaser:
+    """Releases one loaded config."""
+
+    loaded: LoadedConfig
+    places: tuple[Place, ...]
+    host: Place
+    store: Cache
+    dist: Path
+    start: Callable[[], Runtime]
+    view: View
+
+    def release(self, order: Order) -> Released:
+        """Write ``dist/<build>/release/<version>``, or say that it is there with the same bytes.
+
+        Raises what a build raises; ``ConfigError``, ``EnvironmentUnable`` or ``CheckFailed`` for
+        what a release refuses. Nothing is written then.
+        """
+        started = datetime.now(timezone.utc)
+        sources = sources_of(self.loaded, (self.dist,))
+        if not order.asked.allow_dirty:
+            require_clean(sources.values())
+        require_lock_of_requirements((*self.places, self.host))
+        with self._cache(order) as cache:
+            maker = Maker(self.loaded, self.places, self.host, cache, self.start, self.view)
+            asked = self._give(order, maker)
+            built = tuple(maker.build(self.dist, timed=True))
+            require_releasable(built, order.asked.allow_unverified)
+            for one in built:
+                for place in {self.host, one.place}:
+                    require_made_with_lock(one.outcome, place)
+            making = self._making(order.version, built, sources)
+            return self._write(making, replace(order, asked=asked), cache, started)
+
+    @contextmanager
+    def _cache(self, order: Order) -> Iterator[Cache]:
+        """Yield where results are kept: apart from the user's where trained ones are given."""
+        if order.given is None:
+            yield self.store
+            return
+        with self.store.scratch_folder() as scratch:
+            yield Cache(scratch)
+
+    def _give(self, order: Order, maker: Maker) -> Asked:
+        if order.given is None:
+            return order.asked
+        plans = [plans.whole for plans in maker.plans()]
+        bring_fetched(plans, self.store, maker.cache)
+        names = give(order.given, plans, maker.cache)
+        self.view.say(f"given, not trained here: {names}")
+        return replace(order.asked, given=names)
+
+    def _making(
+        self, version: str, built: tuple[BuiltTarget, ...], sources: dict[str, Source]
+    ) -> Making:
+        plans = [one.plans.repeatable for one in built]
+        toolchains = contents_of(built, self.host, self.store.root, self.view.say)
+        places = {place.toolchain.target: place for place in (self.host, *self.places)}
+        used = [place for name, place in places.items() if name in toolchains]
+        before = dependencies(self.loaded, plans, used, sources)
+        after = made_inputs(one.outcome for one in built)
+        inputs = sorted([*before, *after], key=lambda item: item.name)
+        return Making(self.loaded, version, built, tuple(inputs), toolchains)
+
+    def _write(self, making: Making, order: Order, cache: Cache, started: datetime) -> Released:
+        folder = layout.release_dir(self.dist, making.build, making.version)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{making.version}.lock"):
+            fresh = folder.with_name(f".{making.version}.{uuid.uuid4().hex[:8]}")
+            try:
+                fresh.mkdir()
+                composed = compose(fresh, making, cache)
+                envelope = self._envelope(fresh, making, composed, order, started)
+                (fresh / layout.PROVENANCE).write_bytes(write_envelope(envelope))
+                made = read_release(fresh)
+                new = not folder.exists()
+                if not new:
+                    _require_same(folder, fresh)
+                if new:
+                    fresh.rename(folder)
+                elif (
+                    not envelope.signatures.keys()
+                    <= read_release(folder).envelope.signatures.keys()
+                ):
+                    (fresh / layout.PROVENANCE).replace(folder / layout.PROVENANCE)
+                return Released(replace(made, folder=folder), new)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+
+    def _envelope(
+        self,
+        folder: Path,
+        making: Making,
+        composed: Composed,
+        order: Order,
+        started: datetime,
+    ) -> Envelope:
+        last = making.toolchains[making.built[-1].name]
+        circumstances = Circumstances(
+            runtime=last.runtime,
+            host=self.host.toolchain.target,
+            threads=threads(self.loaded.config.resources),
+        )
+        times = Times(started, datetime.now(timezone.utc))
+        stated = statement(folder, making, composed, order.asked, circumstances, times)
+        envelope = Envelope(stated.to_json(), PAYLOAD_TYPE, {})
+        if order.signer is not None:
+            sign(envelope, order.signer)
+        return envelope
+
+
+def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Source]:
+    """Return the repositories of the config and of Quern; once where they are the same."""
+    config = source_of(loaded.file.parent, outputs)
+    quern = source_of(TARGETS_DIR, outputs)
+    same = config.root == quern.root
+    return {SOURCE: config} if same else {SOURCE: config, QUERN: quern}
+
+
+def _require_same(released: Path, made: Path) -> None:
+    """Raise ``CheckFailed`` where a release of that version has other bytes."""
+    read_release(released)
+    found = compare_releases(released, made).differences
+    if found:
+        shown = [f"{item.file}: {item.where}: {item.what}" for item in found[:_MOST_SHOWN]]
+        if len(found) > _MOST_SHOWN:
+            shown.append(f"and {len(found) - _MOST_SHOWN} more")
+        raise CheckFailed(
+            "\n".join([f"{released} is released already, with other bytes:", *shown]),
+            "a version stands for one set of bytes: give another --version",
+        )

@@ -1,0 +1,133 @@
+"""Puts results into an empty cache that are not to be made again: what was trained, or fetched."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Step
+from pipeline.registry import load_pass
+from pipeline.result import FileDigest, StepResult
+from targets.cache import Cache, CachedStep
+from targets.digests import sha256_of
+from targets.errors import CheckFailed, ConfigError, Problem
+from targets.planner.build_plan import BuildPlan
+from targets.release.archive import extract
+from targets.release.inputs import brings, trains
+from targets.release.layout import ADAPTER
+from targets.release.trained import INDEX, Trained
+
+_Given = tuple[Step, Path, tuple[FileDigest, ...]]
+
+
+def bring_fetched(
+    plans: Iterable[BuildPlan], store: Cache, clean: Cache
+) -> tuple[dict[str, CachedStep], list[str]]:
+    """Copy into ``clean`` what steps of ``plans`` fetched and ``store`` still has.
+
+    Returns that, per key, and the names of the steps of which ``store`` has nothing.
+    """
+    brought: dict[str, CachedStep] = {}
+    lacking = []
+    for step in _steps(plans).values():
+        if not brings(step):
+            continue
+        found = store.find(step.key)
+        if found is None:
+            lacking.append(step.name)
+            continue
+        with clean.work_folder() as work:
+            shutil.copytree(found.folder, work / step.key)
+        brought[step.key] = found
+    return brought, lacking
+
+
+def give(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:
+    """Make what ``source`` holds the results of the training steps of ``plans`` in ``cache``.
+
+    ``source`` is a release, its adapter archive, or a PEFT adapter folder; the last stands for
+    the one step that trains an adapter. Returns what was given. Raises ``ConfigError`` where it
+    does not fit.
+    """
+    steps = {key: step for key, step in _steps(plans).items() if trains(step)}
+    with cache.scratch_folder() as scratch:
+        given = list(_given(source, steps.values(), scratch))
+        with cache.work_folder() as work:
+            for step, folder, files in given:
+                _put(step, folder, files, work)
+    return ", ".join(step.name for step, _, _ in given)
+
+
+def _steps(plans: Iterable[BuildPlan]) -> dict[str, Step]:
+    """Return all steps of ``plans``, each once, per key."""
+    return {planned.step.key: planned.step for plan in plans for planned in plan.steps}
+
+
+def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Given]:
+    wanted = list(steps)
+    if not wanted:
+        raise _misfit(source, "this config trains nothing")
+    if source.is_dir() and (source / "adapter_config.json").is_file():
+        yield _adapter_folder(source, wanted)
+        return
+    archive = _archive(source)
+    extract(archive, scratch)
+    root = scratch / archive.stem
+    try:
+        index = Trained.model_validate_json((root / INDEX).read_bytes())
+    except (OSError, ValidationError):
+        raise CheckFailed(f"{archive} holds no {INDEX} that can be read") from None
+    held = {step.key: step for step in index.steps}
+    lacking = sorted(step.name for step in wanted if step.key not in held)
+    if lacking:
+        raise _misfit(
+            archive,
+            f"was trained from other inputs than {', '.join(lacking)} here",
+            "take config, data and code as they were: the release names the commit",
+        )
+    for step in wanted:
+        found = held[step.key]
+        yield step, root / found.folder, found.files
+
+
+def _archive(source: Path) -> Path:
+    if source.is_file():
+        return source
+    found = sorted(source.glob(f"*-{ADAPTER}.tar"))
+    if len(found) != 1:
+        raise _misfit(
+            source, "holds no adapter", "give a release, its adapter archive, or a folder"
+        )
+    return found[0]
+
+
+def _adapter_folder(source: Path, steps: Iterable[Step]) -> _Given:
+    adapters = [step for step in steps if load_pass(step.type).produces == "adapter"]
+    if len(adapters) != 1:
+        raise _misfit(source, f"cannot stand for {len(adapters)} trainings")
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    return adapters[0], source, tuple(_digest(source, path) for path in paths)
+
+
+def _digest(root: Path, path: Path) -> FileDigest:
+    return FileDigest(
+        path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path)
+    )
+
+
+def _put(step: Step, folder: Path, files: tuple[FileDigest, ...], work: Path) -> None:
+    for file in files:
+        target = work / step.key / OUTPUT_DIR / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / file.path, target)
+    result = StepResult(
+        name=step.name, type=step.type, key=step.key, seconds=0, peak_rss_bytes=0, files=files
+    )
+    (work / step.key / RESULT_FILE).write_text(result.model_dump_json(), encoding="utf-8")
+
+
+def _misfit(source: Path, problem: str, advice: str = "") -> ConfigError:
+    return ConfigError([Problem(problem, source, key="--from-adapter", suggestion=advice)])

@@ -1,0 +1,161 @@
+"""Signatures of a release: with a key file, or with an identity through sigstore.
+
+Key files are PEM: a private key in PKCS #8 (Ed25519, ECDSA, RSA) signs; a public key, or an X.509
+certificate with one, verifies without network. A certificate is trusted because it is given; its
+dates are held against the clock.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import Error as SignatureError
+from securesystemslib.signer import (
+    CryptoSigner,
+    Key,
+    Signature,
+    Signer,
+    SigstoreKey,
+    SigstoreSigner,
+    SSlibKey,
+)
+
+from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, Problem
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_MAKE_KEY = "make one with `openssl genpkey -algorithm ed25519 -out release.key`"
+_MAKE_PUBLIC = "make it with `openssl pkey -in release.key -pubout -out release.pub`"
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Whose signature is asked for."""
+
+    key: Key
+    described: str
+
+
+def signer_of_file(file: Path, password: str | None) -> Signer:
+    """Return the signer with the private key in ``file``. Raises ``ConfigError``."""
+    content = _read(file, _MAKE_KEY)
+    try:
+        secret = password.encode() if password is not None else None
+        return CryptoSigner(load_pem_private_key(content, secret))
+    except TypeError:
+        problem, advice = (
+            ("needs no password", "unset QUERN_SIGN_PASSWORD")
+            if password is not None
+            else ("is encrypted", "set its password as QUERN_SIGN_PASSWORD")
+        )
+    except (ValueError, UnsupportedAlgorithm) as error:
+        problem = f"is no private key that can be used: {error}"
+        advice = f"check the password in QUERN_SIGN_PASSWORD, or {_MAKE_KEY}"
+        advice = advice if password is not None else _MAKE_KEY
+    raise ConfigError([Problem(problem, file, suggestion=advice)])
+
+
+def sigstore_signer(identity: str, issuer: str) -> Signer:
+    """Return the signer of who runs this, by a token of the CI or, at a terminal, a browser.
+
+    Raises ``EnvironmentUnable`` where sigstore cannot be reached or gives no identity.
+    """
+    key = _sigstore_key(identity, issuer)
+    for uri in ("sigstore:", "sigstore:?ambient=false"):
+        try:
+            return SigstoreSigner.from_priv_key_uri(uri, key)
+        except RuntimeError:
+            continue  # no token of a CI here
+        except Exception as error:
+            raise _no_sigstore(error) from None
+    raise _no_sigstore("no identity was given")
+
+
+def sign(envelope: Envelope, signer: Signer) -> None:
+    """Put a signature of ``signer`` into ``envelope``. Raises ``EnvironmentUnable``."""
+    try:
+        signature = signer.sign(envelope.pae())
+    except Exception as error:
+        raise _no_sigstore(error) from None
+    if isinstance(signer, SigstoreSigner):
+        # It hands over base64 where an envelope expects hexadecimal digits.
+        value = base64.b64decode(signature.signature).hex()
+        signature = Signature(signature.keyid, value, signature.unrecognized_fields)
+    envelope.signatures[signature.keyid] = signature
+
+
+def trusted_file(file: Path, now: datetime | None = None) -> Trusted:
+    """Return the public key, or the certificate, in ``file``.
+
+    Raises ``ConfigError``; ``CheckFailed`` for a certificate that is not valid ``now``.
+    """
+    content = _read(file, _MAKE_PUBLIC)
+    try:
+        if _CERTIFICATE not in content:
+            key = SSlibKey.from_crypto(load_pem_public_key(content))
+            return Trusted(key, f"the key {file.name}")
+        certificate = load_pem_x509_certificate(content)
+        key = SSlibKey.from_crypto(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        private = b"PRIVATE KEY" in content
+        problem = "is a private key" if private else f"is no public key or certificate: {error}"
+        raise ConfigError([Problem(problem, file, suggestion=_MAKE_PUBLIC)]) from None
+    now = now or datetime.now(timezone.utc)
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not begins <= now <= ends:
+        when = f"expired on {ends:%Y-%m-%d}" if now > ends else f"is valid from {begins:%Y-%m-%d}"
+        raise CheckFailed(f"the certificate {file} {when}", "ask who released it for a valid one")
+    return Trusted(key, f"the certificate {file.name}, {certificate.subject.rfc4514_string()}")
+
+
+def trusted_identity(identity: str, issuer: str) -> Trusted:
+    """Return who is asked for by name: an identity that ``issuer`` vouches for, as sigstore says.
+
+    Verifying needs sigstore's roots, which its library brings or fetches.
+    """
+    return Trusted(_sigstore_key(identity, issuer), f"{identity} ({issuer})")
+
+
+def require_signature(envelope: Envelope, trusted: Trusted, file: Path) -> None:
+    """Raise ``CheckFailed`` unless ``envelope`` bears a signature of ``trusted``."""
+    if not envelope.signatures:
+        raise CheckFailed(f"{file} is not signed", "verify it without a key, or do not use it")
+    signature = envelope.signatures.get(trusted.key.keyid)
+    if signature is None:
+        found = ", ".join(keyid[:12] for keyid in envelope.signatures)
+        raise CheckFailed(
+            f"{file} is not signed by {trusted.described} ({trusted.key.keyid[:12]}), but by "
+            f"{found}",
+            "take the key from who released it, not from where the release lies",
+        )
+    try:
+        trusted.key.verify_signature(signature, envelope.pae())
+    except SignatureError as error:
+        raise CheckFailed(
+            f"{file}: the signature of {trusted.described} is wrong: {error}"
+        ) from None
+
+
+def _read(file: Path, advice: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+        raise ConfigError([Problem(problem, file, suggestion=advice)]) from None
+
+
+def _sigstore_key(identity: str, issuer: str) -> SigstoreKey:
+    _, key = SigstoreSigner.import_(identity, issuer)
+    return key
+
+
+def _no_sigstore(error: object) -> EnvironmentUnable:
+    return EnvironmentUnable(
+        f"cannot sign: {error}", "check that sigstore can be reached, or sign with --sign-key FILE"
+    )

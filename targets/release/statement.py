@@ -1,0 +1,137 @@
+"""What a provenance holds: an in-toto Statement v1 with SLSA Provenance v1.
+
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+https://slsa.dev/spec/v1.0/provenance
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
+
+from pipeline.model import Frozen
+from targets.errors import CheckFailed, ConfigError, Problem
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
+SCHEMA = 1
+"""Raised when an older Quern could no longer verify a release."""
+
+_BUILD_TYPE = "urn:quern:release:v"
+BUILD_TYPE = f"{_BUILD_TYPE}{SCHEMA}"
+BUILDER = "urn:quern:driver"
+
+
+class _Camel(Frozen):
+    """Its fields are written in camel case, as in-toto and SLSA do."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+
+
+class ResourceDescriptor(_Camel):
+    """A file, a folder or a commit, with its digests."""
+
+    name: str = ""
+    uri: str = ""
+    digest: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class BuildDefinition(_Camel):
+    """What was asked for, and from what."""
+
+    build_type: str
+    external_parameters: dict[str, JsonValue]
+    """What the user asked for."""
+    internal_parameters: dict[str, JsonValue]
+    """What the machine and its state decided."""
+    resolved_dependencies: tuple[ResourceDescriptor, ...]
+    """All inputs."""
+
+
+class Builder(_Camel):
+    """What built it."""
+
+    id: str
+    version: dict[str, str]
+
+
+class Metadata(_Camel):
+    """When; times in UTC, RFC 3339."""
+
+    started_on: str
+    finished_on: str
+
+
+class RunDetails(_Camel):
+    """How it went."""
+
+    builder: Builder
+    metadata: Metadata
+    byproducts: tuple[ResourceDescriptor, ...] = ()
+
+
+class Predicate(_Camel):
+    """SLSA's provenance."""
+
+    build_definition: BuildDefinition
+    run_details: RunDetails
+
+
+class Statement(Frozen):
+    """An in-toto statement: the predicate is true of the subjects."""
+
+    type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: tuple[ResourceDescriptor, ...] = Field(min_length=1)
+    predicate_type: Literal["https://slsa.dev/provenance/v1"] = Field(alias="predicateType")
+    predicate: Predicate
+
+    def to_json(self) -> bytes:
+        """Return it as one line of JSON that is always written in the same way."""
+        content = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_statement(content: bytes, file: Path) -> Statement:
+    """Return the statement in ``content``; ``file`` is only for messages.
+
+    Raises ``ConfigError`` for one of a newer Quern, ``CheckFailed`` for what is no provenance of a
+    release.
+    """
+    try:
+        statement = Statement.model_validate_json(content)
+    except ValidationError as error:
+        _require_known(_build_type(content), file)
+        found = error.errors()[0]
+        key = ".".join(map(str, found["loc"]))
+        raise CheckFailed(f"{file}: {key}: {found['msg']}: no provenance of a release") from None
+    _require_known(statement.predicate.build_definition.build_type, file)
+    return statement
+
+
+def _require_known(build_type: str, file: Path) -> None:
+    number = build_type.removeprefix(_BUILD_TYPE)
+    if number.isdigit() and number != build_type and int(number) > SCHEMA:
+        raise ConfigError(
+            [
+                Problem(
+                    f"was made by a newer Quern (release schema {number}; this one knows {SCHEMA})",
+                    file,
+                    suggestion="use the Quern that made it, or a newer one",
+                )
+            ]
+        )
+    if build_type != BUILD_TYPE:
+        raise CheckFailed(f"{file}: '{build_type}' is no build of Quern's")
+
+
+def _build_type(content: bytes) -> str:
+    """Return the type of build of a statement whose form is not known."""
+    try:
+        return str(json.loads(content)["predicate"]["buildDefinition"]["buildType"])
+    except (ValueError, LookupError, TypeError):
+        return BUILD_TYPE  # whatever it is, its form is the wrong one

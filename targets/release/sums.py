@@ -1,0 +1,31 @@
+"""``SHA256SUMS``, as ``sha256sum --check`` reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from targets.errors import CheckFailed
+
+_LINE = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<path>[^\\\n]+)")
+
+
+def write_sums(digests: Mapping[str, str]) -> bytes:
+    """Return one line for each path, sorted. Raises ``ValueError`` for a path it cannot hold."""
+    for path in digests:
+        if "\n" in path or "\\" in path:
+            raise ValueError(f"{path!r} cannot be written to SHA256SUMS")
+    return "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(digests.items())).encode()
+
+
+def read_sums(content: bytes, name: str) -> dict[str, str]:
+    """Return the digest of each path. Raises ``CheckFailed``; ``name`` says which file it was."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        match = _LINE.fullmatch(line)
+        if match is None or match["path"] in found:
+            raise CheckFailed(f"{name}:{number} is not a line that sha256sum writes")
+        found[match["path"]] = match["sha256"]
+    if write_sums(found) != content:
+        raise CheckFailed(f"{name} is not as Quern writes it")
+    return found

@@ -1,0 +1,57 @@
+"""What was trained, as an archive: the way to rebuild a release on another kind of CPU.
+
+Below the archive's folder, ``<step>-<first 8 digits of its key>/`` holds what a training step made,
+and ``trained.json`` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pipeline.model import Frozen
+from pipeline.result import FileDigest
+from targets.build import BuildOutcome
+from targets.cache import Cache
+from targets.release.inputs import trains
+
+INDEX = "trained.json"
+
+
+class TrainedStep(Frozen):
+    """A training step and what it made."""
+
+    folder: str
+    name: str
+    type: str
+    key: str
+    files: tuple[FileDigest, ...]
+
+
+class Trained(Frozen):
+    """``trained.json``."""
+
+    schema_version: Literal[1] = 1
+    steps: tuple[TrainedStep, ...]
+
+
+def trained_files(outcomes: Iterable[BuildOutcome], cache: Cache) -> dict[str, Path | bytes]:
+    """Return the files of the archive, by path below its folder; none where nothing was trained."""
+    files: dict[str, Path | bytes] = {}
+    steps: dict[str, TrainedStep] = {}
+    for outcome in outcomes:
+        for step in (planned.step for planned in outcome.plan.steps):
+            if not trains(step) or step.key in steps:
+                continue
+            folder = f"{step.name}-{step.key[:8]}"
+            made = outcome.results[step.name].files
+            steps[step.key] = TrainedStep(
+                folder=folder, name=step.name, type=step.type, key=step.key, files=made
+            )
+            output = cache.output(step.key)
+            files |= {f"{folder}/{file.path}": output / file.path for file in made}
+    if steps:
+        index = Trained(steps=tuple(sorted(steps.values(), key=lambda step: step.folder)))
+        files[INDEX] = (index.model_dump_json(indent=2) + "\n").encode()
+    return files

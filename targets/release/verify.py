@@ -1,0 +1,103 @@
+"""Verifies a release: what its files say, and that they can be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from targets.build import View
+from targets.cache import Cache
+from targets.config.load import LoadedConfig
+from targets.machine import cpu_name
+from targets.place import Place
+from targets.release import layout
+from targets.release.compare import Comparison, compare_releases
+from targets.release.compose import BuiltTarget
+from targets.release.read import ReadRelease
+from targets.release.rebuild import Rebuilder, as_released
+from targets.release.run import sources_of
+from targets.release.sbom.contents import ToolchainContents
+from targets.release.toolchains import contents_of
+from targets.runtimes.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification found."""
+
+    release: ReadRelease
+    signer: str = ""
+    """Whose signature was verified; empty if nobody's."""
+    rebuilt: bool = False
+    given: bool = False
+    """Whether what was trained was taken from the release."""
+    comparison: Comparison = field(default_factory=lambda: Comparison((), ()))
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Files that were not compared, with the reason."""
+
+    @property
+    def differs(self) -> bool:
+        """Return whether the rebuild has other bytes."""
+        return bool(self.comparison.differences)
+
+    @property
+    def advice(self) -> str:
+        """Return what to do about a difference, if there is something to do."""
+        machine = self.release.circumstances["machine"]["cpu"]
+        trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
+        if trained and machine != cpu_name():
+            return (
+                f"it was trained on {machine}, this is {cpu_name()}: training gives the same bytes "
+                "only on the same kind of CPU; --from-adapter rebuilds the rest"
+            )
+        return ""
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """How a release is to be made again."""
+
+    loaded: LoadedConfig
+    places: tuple[Place, ...]
+    host: Place
+    store: Cache
+    start: Callable[[], Runtime]
+    view: View
+    from_adapter: bool = False
+
+    def verify(self, release: ReadRelease, signer: str = "") -> Verified:
+        """Rebuild ``release`` in an empty cache, without network, and compare every file.
+
+        Raises ``ConfigError`` where the inputs here are not those of the release, and what a
+        build raises.
+        """
+        loaded, places = as_released(release, self.loaded, self.places)
+        same_runtime = self._same_runtime(release)
+
+        def contents(built: tuple[BuiltTarget, ...]) -> dict[str, ToolchainContents]:
+            if not same_runtime:
+                return {}
+            return contents_of(built, self.host, self.store.root, self.view.say)
+
+        rebuilder = Rebuilder(
+            release, loaded, places, self.host, self.store, self.start, self.view, contents
+        )
+        rebuilder.require_same_inputs(sources_of(loaded, ()))
+        rebuilder.require_offline()
+        given = self.from_adapter or bool(release.asked["trainedElsewhere"])
+        with self.store.scratch_folder() as scratch:
+            folder = rebuilder.rebuild(scratch, release.folder if given else None)
+            comparison = compare_releases(release.folder, folder)
+        runtime = release.circumstances["runtime"]
+        reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
+        return Verified(
+            release,
+            signer=signer,
+            rebuilt=True,
+            given=given,
+            comparison=comparison,
+            left_out={} if same_runtime else {layout.SBOM: reason},
+        )
+
+    def _same_runtime(self, release: ReadRelease) -> bool:
+        return self.start().name == str(release.circumstances["runtime"])
