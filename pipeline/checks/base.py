@@ -70,7 +70,7 @@ class BaseCheck(ABC, Generic[P]):
     uses_device: ClassVar[bool] = False
     """Whether it finds more where the target's device is: its result then has a key of its own."""
     repeatable: ClassVar[bool] = True
-    """Whether it finds the same again in the same bytes; times and memory differ from run to run."""
+    """Whether it finds the same again in the same bytes; times differ from run to run."""
 
     @classmethod
     def needs_of(cls, params: P, artifact: Kind = "onnx") -> tuple[Role, ...]:  # noqa: ARG003

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Asked:
     allow_dirty: bool = False
     given: str = ""
     """Which trained steps were given instead of run; empty where all ran."""
-    overrides: Mapping[str, str] = {}
+    overrides: Mapping[str, str] = field(default_factory=dict)
     """Options of the command that replaced something of the config, without places."""
 
 

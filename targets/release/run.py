@@ -87,8 +87,8 @@ class Releaser:
             built = tuple(maker.build(self.dist, timed=True))
             require_releasable(built, order.asked.allow_unverified)
             for one in built:
-                for place in {self.host, one.place}:
-                    require_made_with_lock(one.outcome, place)
+                require_made_with_lock(one.outcome, one.place)
+                require_made_with_lock(one.outcome, self.host)
             making = self._making(order.version, built, sources)
             return self._write(making, replace(order, asked=asked), cache, started)
 

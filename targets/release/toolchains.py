@@ -39,7 +39,7 @@ def contents_of(
             platform=toolchain.platform,
             digest=toolchain.digest,
             runtime=origin.get("runtime", ""),
-            python=origin.get("python", toolchain.python),
+            python=toolchain.python,
             base=base,
             wheels=read_wheels(wheels, digests.file),
             system=_system(toolchain, base) if base else None,
