@@ -1,0 +1,1 @@
+"""The software bill of materials of a release, as CycloneDX; nothing else imports that library."""

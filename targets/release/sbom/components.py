@@ -1,0 +1,191 @@
+"""Turns each thing of a release into a CycloneDX component.
+
+References (``bom-ref``) are made from what a thing is, so that the same wheel in two toolchains is
+one component, and two files of the same name and version are two.
+
+The library has no classes for ``modelCard`` and for a data component's ``data``: what would stand
+there is in properties that begin with ``quern:``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from cyclonedx.model import AttachedText, HashAlgorithm, HashType, Property
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.contact import OrganizationalContact, OrganizationalEntity
+from cyclonedx.model.license import (
+    DisjunctiveLicense,
+    License,
+    LicenseAcknowledgement,
+    LicenseExpression,
+)
+from cyclonedx.spdx import is_supported_id
+from packageurl import PackageURL
+
+from targets.release.sbom.contents import (
+    DataSet,
+    DebianPackage,
+    DebianSystem,
+    Model,
+    PythonPackage,
+    Release,
+    ToolchainContents,
+)
+from targets.release.sbom.licences import Licence, licence_of
+
+_NOT_STATED = "not stated"
+_DECLARED = LicenseAcknowledgement.DECLARED
+
+
+def release_component(release: Release) -> Component:
+    """Return the release as a whole: what the SBOM is about."""
+    return Component(
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=f"release/{release.name}@{release.version}",
+        name=release.name,
+        version=release.version,
+    )
+
+
+def quern_component(version: str) -> Component:
+    """Return Quern, the tool that made the SBOM."""
+    return Component(
+        type=ComponentType.APPLICATION,
+        bom_ref=f"tool/quern@{version}",
+        name="quern",
+        version=version,
+    )
+
+
+def model_component(model: Model) -> Component:
+    """Return a model: an archive of the release, a base model, an adapter."""
+    owner, _, name = model.name.rpartition("/")
+    licence = licence_of(model.licence)
+    return Component(
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=f"model/{model.name}@{model.version}/{model.sha256 or model.digest}",
+        name=model.name,
+        version=model.version or None,
+        hashes=_sha256(model.sha256),
+        licenses=_licences(licence),
+        # As https://github.com/package-url/purl-spec says for huggingface: lower-case revision.
+        purl=PackageURL("huggingface", owner, name, model.version.lower()) if model.hub else None,
+        properties=_properties(("digest", model.digest), _licence_fact(licence), *model.facts),
+    )
+
+
+def data_component(data: DataSet) -> Component:
+    """Return a data set."""
+    licence = licence_of(data.licence)
+    return Component(
+        type=ComponentType.DATA,
+        bom_ref=f"data/{data.name}/{data.sha256 or data.digest}",
+        name=data.name,
+        hashes=_sha256(data.sha256),
+        licenses=_licences(licence),
+        properties=_properties(("digest", data.digest), _licence_fact(licence), *data.facts),
+    )
+
+
+def toolchain_component(toolchain: ToolchainContents) -> Component:
+    """Return a toolchain: a container with its base, or an environment on the machine's Python."""
+    container = toolchain.system is not None
+    facts = (
+        ("platform", toolchain.platform),
+        ("runtime", toolchain.runtime),
+        ("python", toolchain.python),
+        ("base", toolchain.base),
+        ("system", "" if container else "the machine's own Python and system libraries"),
+    )
+    identity = hashlib.sha256(repr((toolchain.digest, facts)).encode()).hexdigest()
+    return Component(
+        type=ComponentType.CONTAINER if container else ComponentType.PLATFORM,
+        bom_ref=f"toolchain/{toolchain.target}/{identity}",
+        name=f"quern-toolchain-{toolchain.target}",
+        version=toolchain.digest,
+        properties=_properties(*facts),
+    )
+
+
+def wheel_component(wheel: PythonPackage) -> Component:
+    """Return a wheel."""
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=f"wheel/{wheel.name}@{wheel.version}/{wheel.sha256}",
+        name=wheel.name,
+        version=wheel.version,
+        description=wheel.summary or None,
+        authors=[OrganizationalContact(name=author) for author in wheel.authors],
+        hashes=_sha256(wheel.sha256),
+        licenses=_licences(wheel.licence),
+        purl=PackageURL("pypi", None, wheel.name, wheel.version),
+        properties=_properties(("file", wheel.file), _licence_fact(wheel.licence)),
+    )
+
+
+def system_component(system: DebianSystem) -> Component:
+    """Return the operating system of an image."""
+    return Component(
+        type=ComponentType.OPERATING_SYSTEM,
+        bom_ref=f"system/{system.distro}",
+        name=system.name,
+        version=system.version,
+    )
+
+
+def python_component(version: str) -> Component:
+    """Return a CPython that no package of the system brought."""
+    return Component(
+        type=ComponentType.APPLICATION,
+        bom_ref=f"python/{version}",
+        name="python",
+        version=version,
+        purl=PackageURL("generic", None, "python", version),
+    )
+
+
+def debian_component(package: DebianPackage, system: DebianSystem) -> Component:
+    """Return a Debian package; its package URL is written as Syft and Grype do.
+
+    Debian tracks vulnerabilities by source package, which ``upstream`` names where it differs.
+    """
+    qualifiers = {"arch": package.architecture, "distro": system.distro}
+    if package.source_version != package.version:
+        qualifiers["upstream"] = f"{package.source}@{package.source_version}"
+    elif package.source != package.name:
+        qualifiers["upstream"] = package.source
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=f"deb/{system.distro}/{package.name}@{package.version}/{package.architecture}",
+        name=package.name,
+        version=package.version,
+        description=package.summary or None,
+        supplier=OrganizationalEntity(name=package.maintainer) if package.maintainer else None,
+        purl=PackageURL("deb", system.name, package.name, package.version, qualifiers),
+        properties=_properties(_licence_fact(None)),
+    )
+
+
+def _sha256(digest: str) -> list[HashType]:
+    return [HashType(alg=HashAlgorithm.SHA_256, content=digest)] if digest else []
+
+
+def _licences(licence: Licence | None) -> list[License]:
+    if licence is None:
+        return []
+    if not licence.expression:
+        text = AttachedText(content=licence.text) if licence.text else None
+        return [DisjunctiveLicense(name=licence.name, text=text, acknowledgement=_DECLARED)]
+    if is_supported_id(licence.expression):
+        return [DisjunctiveLicense(id=licence.expression, acknowledgement=_DECLARED)]
+    return [LicenseExpression(licence.expression, acknowledgement=_DECLARED)]
+
+
+def _licence_fact(licence: Licence | None) -> tuple[str, str]:
+    return ("licence", "" if licence else _NOT_STATED)
+
+
+def _properties(*facts: tuple[str, str]) -> Iterable[Property]:
+    return [Property(name=f"quern:{name}", value=value) for name, value in facts if value]

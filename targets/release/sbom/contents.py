@@ -1,0 +1,128 @@
+"""What an SBOM is made from: a release's models, and what they were made of and with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from targets.release.sbom.licences import Licence
+
+
+@dataclass(frozen=True)
+class PythonPackage:
+    """A wheel of a toolchain, as its METADATA describes it."""
+
+    name: str
+    """Normalized, as in the lock."""
+    version: str
+    file: str
+    """Name of the wheel, which says for what platform it is."""
+    sha256: str
+    """Of the very file that was installed."""
+    licence: Licence | None = None
+    """None where the METADATA states none."""
+    summary: str = ""
+    authors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DebianPackage:
+    """A package that dpkg lists as installed."""
+
+    name: str
+    version: str
+    architecture: str
+    source: str
+    """Name of the source package, by which Debian tracks vulnerabilities."""
+    source_version: str
+    summary: str = ""
+    maintainer: str = ""
+
+
+@dataclass(frozen=True)
+class DebianSystem:
+    """The operating system in an image."""
+
+    name: str
+    """As in os-release: ``debian``."""
+    version: str
+    """As in os-release: ``12``."""
+    packages: tuple[DebianPackage, ...]
+    python: str = ""
+    """Version of a CPython that is none of the packages, as in the image ``python:3.11-slim``."""
+
+    @property
+    def distro(self) -> str:
+        """Return what package URLs call it: ``debian-12``."""
+        return f"{self.name}-{self.version}"
+
+
+@dataclass(frozen=True)
+class ToolchainContents:
+    """A toolchain with all that is in it."""
+
+    target: str
+    platform: str
+    digest: str
+    runtime: str
+    """``docker`` or ``venv``."""
+    python: str
+    base: str
+    """Identity of the base image; empty for a virtual environment."""
+    wheels: tuple[PythonPackage, ...]
+    system: DebianSystem | None = None
+    """None for a virtual environment: it used the machine's own Python and system."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as one component: an archive of the release, its base model, or an adapter."""
+
+    name: str
+    version: str = ""
+    """Of the release, or the revision of a model from the hub."""
+    sha256: str = ""
+    """Of its file, where it is one file."""
+    digest: str = ""
+    """Else Quern's digest over its files."""
+    licence: str = ""
+    """As its maker states it: an SPDX expression or a name."""
+    hub: bool = False
+    """Whether ``name`` is a repository on the Hugging Face hub."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """More to say, as properties: ``("target", "cpu")`` becomes ``quern:target``."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that models were trained or checked with."""
+
+    name: str
+    sha256: str = ""
+    """Of its file, where it is one file."""
+    digest: str = ""
+    """Else Quern's digest of its rows."""
+    licence: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model of the release with what it was made of and with."""
+
+    model: Model
+    toolchains: tuple[ToolchainContents, ...]
+    """The target's own, and that of the host target where it trained."""
+    base: Model | None = None
+    adapter: Model | None = None
+    data: tuple[DataSet, ...] = ()
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is released."""
+
+    name: str
+    version: str
+    quern: str
+    """Version of Quern."""
+    artifacts: tuple[Artifact, ...]

@@ -1,0 +1,61 @@
+"""Says what is wrong with an SBOM that was read from a release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from jsonschema.exceptions import ValidationError, best_match
+
+_LONGEST = 300
+
+
+def sbom_problems(text: bytes | str) -> list[str]:
+    """Return every fault as ``$.path.of[3].it: what is wrong``; empty for a good SBOM.
+
+    Held against the strict CycloneDX schema of the version that the SBOM names, and against what
+    no schema can say: references are unique and lead somewhere.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return [f"$: this is no JSON ({error})"]
+    if not isinstance(document, dict):
+        return ["$: this is no JSON object"]
+    stated = document.get("specVersion")
+    version = next((known for known in SchemaVersion if known.to_version() == stated), None)
+    if version is None or version < SchemaVersion.V1_2:
+        return [f"$.specVersion: no CycloneDX in JSON has version {stated!r}"]
+    errors = JsonStrictValidator(version).validate_str(json.dumps(document), all_errors=True)
+    if errors is not None:
+        return [_message(error.data) for error in errors]
+    return [*_references(document)]
+
+
+def _message(error: ValidationError) -> str:
+    """Return the fault itself where the schema has alternatives, not that none of them fits."""
+    fault = best_match([error]) or error
+    message = fault.message
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+    return f"{fault.json_path}: {message}"
+
+
+def _references(document: dict[str, Any]) -> Iterator[str]:
+    known: set[str] = set()
+    root = document.get("metadata", {}).get("component", {})
+    places = [("$.metadata.component", root)]
+    places += [(f"$.components[{i}]", it) for i, it in enumerate(document.get("components", []))]
+    for path, component in places:
+        ref = component.get("bom-ref")
+        if ref in known:
+            yield f"{path}.bom-ref: {ref!r} is another component's too"
+        if ref is not None:
+            known.add(ref)
+    for i, entry in enumerate(document.get("dependencies", [])):
+        for ref in (entry["ref"], *entry.get("dependsOn", [])):
+            if ref not in known:
+                yield f"$.dependencies[{i}]: no component is {ref!r}"
