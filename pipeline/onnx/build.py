@@ -96,6 +96,8 @@ def _create(
 ) -> None:
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
+    from pipeline.arithmetic import SameBits
+
     precision, provider = params.precision, params.execution_provider
     where = (None, str(checkpoint.folder), str(out_dir), precision, provider, cache)
     pairs = [f"{name}={value}" for name, value in options.items()]
@@ -104,7 +106,8 @@ def _create(
             parsed = parse_extra_options(pairs, provider)
         else:
             parsed = parse_extra_options(*where, pairs)
-        create_model(*where, **parsed)
+        with SameBits():
+            create_model(*where, **parsed)
     except (OSError, MemoryError, StepError):
         raise
     except Exception as error:

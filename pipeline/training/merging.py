@@ -36,11 +36,14 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     """
     import torch
 
+    from pipeline.arithmetic import SameBits
+
     prepare(inputs.seed, inputs.threads)
     base = load_base(inputs["model"], inputs["adapter"], params)
     before = {name: weight.detach().clone() for name, weight in base.model.named_parameters()}
     adapted = adapt(base, inputs["adapter"])
-    merged = adapted.model.merge_and_unload(safe_merge=True)
+    with SameBits():
+        merged = adapted.model.merge_and_unload(safe_merge=True)
     change = _relative_change(before, merged)
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     dtype = base.dtype if params.dtype == "base" else dtypes[params.dtype]
