@@ -90,14 +90,14 @@ class BaseQuantization(Frozen):
 
     def again(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``weight`` after quantizing and dequantizing, in ``weights_dtype``."""
-        from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+        from bitsandbytes.functional import quantize_4bit
 
         packed, state = quantize_4bit(
             self.as_quantized(weight),
             compress_statistics=self.double_quant,
             quant_type=self.quant_type,
         )
-        return dequantize_4bit(packed, state).view_as(weight)
+        return _dequantized(packed, state).view_as(weight)
 
     def save(self, folder: Path) -> None:
         """Write :data:`BASE_QUANTIZATION_FILE` into ``folder``."""
@@ -123,3 +123,21 @@ class BaseQuantization(Frozen):
 
     def _skips(self, name: str) -> bool:
         return any(name == skip or name.endswith("." + skip) for skip in self.skip_modules)
+
+
+def _dequantized(packed: torch.Tensor, state: Any) -> torch.Tensor:
+    """Return the weights that bitsandbytes has ``packed``, two to a byte, as its ``state`` says.
+
+    Its own kernel reads fp4 by other constants where the CPU has AVX-512: they differ in the last
+    bit, and so would a merged model.
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_blockwise
+
+    scales = state.absmax
+    if state.nested:
+        scales = dequantize_blockwise(scales, state.state2) + state.offset
+    codes = torch.stack((packed >> 4, packed & 0b1111), dim=-1).flatten().int()
+    count = state.shape.numel()
+    per_weight = scales.float().repeat_interleave(state.blocksize)[:count]
+    return (state.code[codes[:count]] * per_weight).to(state.dtype)
