@@ -30,6 +30,7 @@ def process_environment(
         "LOGNAME": "quern",
         "LANG": "C.UTF-8",
         "PYTHONPATH": code,
+        "PYTHONHASHSEED": "0",  # the order of sets, also in what a user's own step writes
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONNOUSERSITE": "1",
