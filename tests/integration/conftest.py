@@ -57,6 +57,17 @@ def docker_client() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
+def qemu() -> str:
+    """Return what emulates another CPU. Without it, CI fails; one's own machine skips."""
+    program = shutil.which("qemu-x86_64")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must compute on another CPU: there is no qemu-x86_64")
+        pytest.skip("no other CPU is emulated: there is no qemu-x86_64 (qemu-user)")
+    return program
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Browser:
     """Return the browser that looks at pages. Without one, CI fails; one's own machine skips."""
     names = ("chromium", "chromium-browser", "google-chrome")

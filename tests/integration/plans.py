@@ -53,30 +53,43 @@ def made_by(name: str) -> StepInput:
 
 
 def run(
-    python: Path, work: Path, material: Path, steps: Sequence[Step], **extra: str
+    python: Path,
+    work: Path,
+    material: Path,
+    steps: Sequence[Step],
+    *,
+    threads: int = 2,
+    through: Sequence[str] = (),
+    umask: int = -1,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[int, list[Event], str]:
-    """Run a plan; return exit code, events and what went to standard error."""
+    """Run a plan; return exit code, events and what went to standard error.
+
+    ``through`` is a command that starts the interpreter; ``environment`` goes on top of this
+    process's, whose ``umask`` -1 leaves.
+    """
     work.mkdir(parents=True, exist_ok=True)
     roots = {"work": str(work), "material": str(material)}
-    plan = Plan(build="test", steps=tuple(steps), roots=roots, threads=2)
+    plan = Plan(build="test", steps=tuple(steps), roots=roots, threads=threads)
     path = work.parent / f"{work.name}-{steps[0].name}-plan.json"
     path.write_text(plan.model_dump_json(), "utf-8")
     done = subprocess.run(
-        [str(python), "-m", "pipeline", str(path)],
+        [*through, str(python), "-m", "pipeline", str(path)],
         cwd=ROOT,
-        env={**os.environ, **extra},
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=600,
+        umask=umask,
         check=False,
     )
     events = [EVENT.validate_json(line) for line in done.stdout.splitlines()]
     return done.returncode, events, done.stderr
 
 
-def must_run(python: Path, work: Path, material: Path, steps: Sequence[Step]) -> None:
-    """Run a plan that must work."""
-    code, events, log = run(python, work, material, steps)
+def must_run(python: Path, work: Path, material: Path, steps: Sequence[Step], **how: Any) -> None:
+    """Run a plan that must work, as :func:`run` does."""
+    code, events, log = run(python, work, material, steps, **how)
     failed = [event for event in events if isinstance(event, StepFailed)]
     assert code == 0, (failed, log[-3000:])
 

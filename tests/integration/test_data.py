@@ -232,7 +232,7 @@ def test_a_hub_gives_one_part_at_one_commit(
             work,
             material,
             [step.model_copy(update={"network": True}) for step in steps],
-            **environment,
+            environment=environment,
         )
     assert rows_of(work, "rows") == [{"text": "row 2"}, {"text": "row 3"}], log[-3000:]
     (failed,) = [event for event in events if isinstance(event, StepFailed)]

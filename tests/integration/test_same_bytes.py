@@ -1,0 +1,212 @@
+"""The same inputs give the same bytes: again, with other threads, on another CPU, in a container.
+
+The tiny model of `tiny_model.py`, trained and built for real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.plan import PathRef, SourceInput, Step, StepInput
+from targets.target import load_target
+from targets.toolchain.platforms import this_machine
+from tests.integration import plans
+from tests.integration.command import Quern
+from tests.integration.test_build import quick_project
+
+TRAINING = {"max_steps": 4, "batch_size": 8, "r": 16, "alpha": 32}
+QLORA = {**TRAINING, "quant_type": "fp4"}  # fp4 is what bitsandbytes has CPU-dependent kernels of
+BASE: Mapping[str, StepInput | SourceInput] = {"model": plans.CHECKPOINT}
+TRAINED = (
+    plans.step("lora", "pass", BASE, TRAINING, plans.TONES),
+    plans.step("qlora", "pass", BASE, QLORA, plans.TONES),
+)
+UNCAPPED = {
+    "ATEN_CPU_CAPABILITY": "avx512",
+    "ONEDNN_MAX_CPU_ISA": "DEFAULT",
+    "MKL_CBWR": "AVX512",
+}
+"""All that the CPU has: where it has no AVX-512, the libraries take what it has."""
+OTHER_MKL = {"MKL_CBWR": "COMPATIBLE"}
+"""The one instruction set that MKL can be held to on every vendor's CPUs. The others stay."""
+BASELINE = {"ATEN_CPU_CAPABILITY": "default"}
+"""PyTorch's kernels for CPUs below the floor."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A folder with a base and what was made of it in ``work``."""
+
+    python: Path
+    material: Path
+    work: Path
+
+    def again(self, name: str, environment: Mapping[str, str], **how: Any) -> Path:
+        """Merge the adapters of this one and build, as ``how`` says; return where."""
+        work = self.work.parent / name
+        plans.must_run(
+            self.python,
+            work,
+            self.work.parent,
+            merged_and_built(self.work.name),
+            environment={**capped(), **environment},
+            **how,
+        )
+        return work
+
+
+def capped() -> dict[str, str]:
+    """Return the instruction sets that the target caps the libraries to."""
+    return dict(load_target("cpu").toolchain(this_machine()).environment)
+
+
+def merged_and_built(adapters: str = "") -> tuple[Step, ...]:
+    """Return the steps after training; the adapters of this run, or those in a folder."""
+
+    def of(name: str) -> dict[str, StepInput | SourceInput]:
+        if not adapters:
+            return {**BASE, "adapter": plans.made_by(name)}
+        ref = PathRef(root="material", path=f"{adapters}/{name}/output")
+        base = SourceInput(ref=PathRef(root="material", path="material/checkpoint"), digest="base")
+        return {"model": base, "adapter": SourceInput(ref=ref, digest=name)}
+
+    merged: Mapping[str, StepInput | SourceInput] = {"model": plans.made_by("merge")}
+    return (
+        plans.step("merge", "pass", of("lora")),
+        plans.step("merge-qlora", "pass", of("qlora"), type="merge"),
+        plans.step("model_builder", "pass", merged),
+    )
+
+
+def bytes_of(work: Path) -> dict[str, tuple[int, bytes]]:
+    """Return mode and content of every file that the passes in ``work`` wrote, by its path."""
+    return {
+        path.relative_to(work).as_posix(): (path.stat().st_mode, path.read_bytes())
+        for path in sorted(work.glob("*/output/**/*"))
+        if path.is_file()
+    }
+
+
+def assert_same(one: Path, other: Path, *passes: str) -> None:
+    """Compare what ``passes`` wrote, or all passes; name the files that differ."""
+    first, second = (
+        {
+            name: file
+            for name, file in bytes_of(work).items()
+            if not passes or name.split("/")[0] in passes
+        }
+        for work in (one, other)
+    )
+    assert len(first) > 5
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.fixture(scope="module")
+def built(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Train, merge and build, with two threads and the target's instruction sets."""
+    folder = tmp_path_factory.mktemp("same-bytes")
+    made = Built(toolchain_python, folder / "material", folder / "ref")
+    subprocess.run(
+        [str(toolchain_python), str(plans.HERE / "tiny_model.py"), str(made.material)],
+        env={**os.environ, **capped()},
+        check=True,
+        capture_output=True,
+    )
+    steps = (*TRAINED, *merged_and_built())
+    plans.must_run(toolchain_python, made.work, made.material, steps, environment=capped())
+    return made
+
+
+def test_again_in_another_place_and_mood(built: Built, tmp_path: Path) -> None:
+    material = shutil.copytree(built.material, tmp_path / "ein anderer Ort" / "material")
+    mood = {
+        "HOME": str(tmp_path),
+        "LC_ALL": "POSIX",
+        "PYTHONUTF8": "0",
+        "PYTHONHASHSEED": "7",
+        "TZ": "Pacific/Kiritimati",
+        "USER": "someone",
+    }
+    work = tmp_path / "work"
+    steps = (*TRAINED, *merged_and_built())
+    plans.must_run(
+        built.python,
+        work,
+        material,
+        steps,
+        threads=1,
+        umask=0o077,
+        environment={**capped(), **mood},
+    )
+    assert_same(built.work, work)
+
+
+def test_merged_and_built_with_other_instruction_sets(built: Built) -> None:
+    after_training = ("merge", "merge-qlora", "model_builder")
+    assert_same(built.work, built.again("uncapped", UNCAPPED, threads=1), *after_training)
+    assert_same(built.work, built.again("mkl", OTHER_MKL, threads=3), *after_training)
+
+
+def test_merged_and_built_on_another_cpu(built: Built, qemu: str) -> None:
+    vendor = Path("/proc/cpuinfo").read_text("ascii")
+    model = "EPYC" if "GenuineIntel" in vendor else "Haswell"
+    work = built.again("emulated", {}, threads=1, through=(qemu, "-cpu", model))
+    assert_same(built.work, work, "merge", "merge-qlora", "model_builder")
+
+
+def test_what_may_differ_does(built: Built, tmp_path: Path) -> None:
+    """Other kernels do change bits, and this comparison sees it."""
+    plans.must_run(
+        built.python,
+        tmp_path / "work",
+        built.material,
+        TRAINED,
+        environment={**capped(), **BASELINE},
+    )
+    with pytest.raises(AssertionError, match=r"lora/output/adapter_model\.safetensors"):
+        assert_same(built.work, tmp_path / "work", "lora", "qlora")
+
+    def kernels(**environment: str) -> dict[str, str]:
+        done = subprocess.run(
+            [str(built.python), str(plans.HERE / "arithmetic_digests.py")],
+            env={**os.environ, **capped(), **environment, "PYTHONPATH": str(plans.ROOT)},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    usual, other = kernels(), kernels(**OTHER_MKL)
+    assert usual["library"] != other["library"]
+    assert usual["own"] == other["own"]
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("docker_client", "toolchain_python")
+def test_docker_and_venv(quern: Quern, tmp_path: Path) -> None:
+    project = quick_project(tmp_path / "project", seed=21)
+    fresh = tmp_path / "cache"  # results are shared between runtimes: this one has none
+    fresh.mkdir()
+    for name in ("wheels", "venvs"):
+        (fresh / name).symlink_to(quern.cache / name)
+    models = []
+    for cache, runtime in ((quern, "docker"), (Quern(fresh), "venv")):
+        dist = tmp_path / runtime
+        arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
+        ran = cache("build", *arguments)
+        assert ran.code == 0, ran.stderr
+        model = dist / "small" / "cpu" / "model"
+        models.append({path.name: path.read_bytes() for path in model.iterdir()})
+    assert models[0].keys() == models[1].keys()
+    assert [name for name in models[0] if models[0][name] != models[1][name]] == []
