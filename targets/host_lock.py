@@ -94,6 +94,7 @@ def _compile(lock: HostLock, upgrade: bool, project: Path) -> str:
             *("pip", "compile", *lock.source, "--output-file", str(output)),
             *("--directory", str(project), "--universal", "--python-version", _PYTHON),
             *("--generate-hashes", "--no-header", "--quiet"),
+            "--no-python-downloads",  # any Python resolves for the oldest one
             *("--no-emit-index-url", "--no-emit-find-links"),
             *(word for other in lock.agrees_with for word in ("--constraints", other)),
             *(["--upgrade"] if upgrade else []),
