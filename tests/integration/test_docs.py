@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from targets.cli.options import PROJECT
+from tests.integration.clones import commit_all
 from tests.integration.command import Quern
 
 PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
@@ -27,6 +28,10 @@ LEAST = {
     "./nox -s bench -- --baseline dist/tone/cpu --max-seconds 30": (
         "./nox -s bench -- --targets cpu --baseline dist/tone/cpu --max-seconds 5"
     ),
+    # It trains anew: the tests of releases do that with a smaller model.
+    "./nox -s verify -- dist/tone/release/1.2.0": (
+        "./nox -s verify -- dist/tone/release/1.2.0 --from-adapter"
+    ),
     "./nox -s bench_checks": "./nox -s bench_checks -- --runs 2",
     "./nox -s bench_driver": "./nox -s bench_driver -- --runs 1 --pairs 0",
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
@@ -38,6 +43,12 @@ RUNNING = {"./nox -s tests", "./nox -s tests_cuda"}
 
 # They fetch and build the CUDA image: several GB.
 HEAVY = ("./nox -s build-cuda", "./nox -s build", "./nox -s images", "./nox -s check-cuda")
+
+KEY = "openssl genpkey -algorithm ed25519 -out ../release.key"
+SIGNED = (
+    f"{KEY} && openssl pkey -in ../release.key -pubout -out ../release.pub && "
+    "./nox -s release -- --version 1.2.0 --sign-key ../release.key"
+)
 
 # It changes what is installed, so it comes last.
 LAST = "./nox -s lock"
@@ -60,6 +71,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stranger") / "quern"
     ignored = shutil.ignore_patterns(".nox", ".git", "dist", "__pycache__", ".*_cache", ".parts")
     shutil.copytree(PROJECT, folder, ignore=ignored)
+    commit_all(folder)
     return folder
 
 
@@ -82,6 +94,12 @@ def _needed(command: str) -> str | None:
         return LEAST["./nox -s bench"]
     if command.startswith("./nox -s try") or "--baseline" in command:
         return "./nox -s build-cpu"
+    if "--key" in command:
+        return SIGNED
+    if command.startswith("./nox -s verify"):
+        return "./nox -s release -- --version 1.2.0"
+    if "--sign-key" in command or command.startswith("openssl pkey"):
+        return KEY
     found = re.match(r"./nox -s check-(\w+)", command)
     return f"./nox -s build-{found[1]}" if found else None
 
@@ -92,7 +110,8 @@ def _needed(command: str) -> str | None:
 def test_documented_command_works(command: str, copy: Path, quern: Quern) -> None:
     needed = _needed(command)
     if needed is not None:
-        before = subprocess.run(needed.split(), cwd=copy, env=quern.environment(), check=False)
+        environment = quern.environment()
+        before = subprocess.run(["bash", "-c", needed], cwd=copy, env=environment, check=False)
         assert before.returncode == 0
     ran = subprocess.run(
         ["bash", "-c", LEAST.get(command, command)],
