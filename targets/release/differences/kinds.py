@@ -1,0 +1,49 @@
+"""Which module knows a file, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import PurePosixPath
+
+from targets.release.differences.difference import Difference, Pair
+
+Kind = Callable[[Pair], Iterator[Difference]]
+
+_TEXT = (
+    *(".md", ".txt", ".jinja", ".toml", ".yaml", ".yml", ".html", ".css", ".svg", ".csv", ".py"),
+    *(".sh", ".ps1", ".pem", ".lock", ".cfg", ".ini", ".xml"),
+)
+_BY_SUFFIX = {
+    ".json": "json_values",
+    ".jsonl": "json_lines",
+    ".onnx": "onnx_model",
+    ".safetensors": "safetensors_file",
+    ".tar": "archives",
+    ".tgz": "archives",
+    **dict.fromkeys(_TEXT, "text_lines"),
+}
+_BY_ENDING = dict.fromkeys((".tar.gz", ".tar.xz", ".tar.bz2"), "archives")
+_BY_NAME = dict.fromkeys(
+    ("SHA256SUMS", "LICENSE", "NOTICE", "README", "Dockerfile", ".gitattributes"), "text_lines"
+)
+
+
+def is_known(name: str) -> bool:
+    """Return whether a file of that name is more than bytes."""
+    return _module_of(name) is not None
+
+
+def kind_of(name: str) -> Kind:
+    """Return what compares files of that name; it is imported here, not before."""
+    module = import_module(f"{__package__}.{_module_of(name) or 'raw_bytes'}")
+    differences: Kind = module.differences
+    return differences
+
+
+def _module_of(name: str) -> str | None:
+    path = PurePosixPath(name)
+    for ending, module in _BY_ENDING.items():
+        if path.name.endswith(ending):
+            return module
+    return _BY_NAME.get(path.name) or _BY_SUFFIX.get(path.suffix.lower())
