@@ -62,30 +62,28 @@ class _Archive:
 
 
 def compare_archives(
-    released: Path, rebuilt: Path, at_most: int = AT_MOST
+    released: Path, rebuilt: Path, at_most: int = AT_MOST, name: str = ""
 ) -> tuple[Difference, ...]:
     """Return what differs between two archives, by member; at most ``at_most`` for each.
 
-    What is true of the archive as a whole stands under its own name. Members that differ are
+    What is true of the archive as a whole stands under its own name. With a ``name``, that is it,
+    and members stand below it. Members that differ are
     unpacked to a temporary folder, so there must be room for them.
     """
     if raw_bytes.same_bytes(released, rebuilt):
         return ()
-    pair = Pair(released.name, released, rebuilt)
+    pair = Pair(name or released.name, released, rebuilt)
     try:
-        return tuple(_differences(pair, at_most))
+        found = tuple(_differences(pair, at_most))
     except Unreadable as error:
         what = f"{error}; {raw_bytes.in_words(released, rebuilt)}"
         return (Difference(file=pair.name, what=what),)
-
-
-def differences(pair: Pair) -> Iterator[Difference]:
-    """Yield what differs in an archive that lies in a compared folder, under its name."""
-    for one in _differences(pair, AT_MOST):
-        where = f"{one.file}: {one.where}" if one.where else one.file
-        if one.file == pair.name:
-            where = one.where
-        yield one.model_copy(update={"file": pair.name, "where": where})
+    if not name:
+        return found
+    return tuple(
+        one if one.file == name else one.model_copy(update={"file": f"{name}/{one.file}"})
+        for one in found
+    )
 
 
 def _differences(pair: Pair, at_most: int) -> Iterator[Difference]:
@@ -250,7 +248,8 @@ def _after(pair: Pair, old: _Archive, new: _Archive) -> Iterator[Difference]:
             length += len(chunk)
             zeros += chunk.count(0)
         rests.append((length, length - zeros))
-    if rests[0] != rests[1]:
+    # Archives end in zeros that fill up a record: how many follows from what is before them.
+    if rests[0] != rests[1] and (old.end == new.end or any(filled for _, filled in rests)):
         texts = [
             f"{counted(length, 'byte')}" + (f" ({filled:,} of them not zero)" if filled else "")
             for length, filled in rests

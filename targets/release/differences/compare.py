@@ -17,7 +17,7 @@ from targets.release.differences.difference import (
     Unreadable,
     bounded,
 )
-from targets.release.differences.kinds import is_known, kind_of
+from targets.release.differences.kinds import is_archive, is_known, kind_of
 from targets.release.differences.words import short
 
 
@@ -52,9 +52,17 @@ def compare_folders(
 def compare_files(
     name: str, released: Path, rebuilt: Path, at_most: int = AT_MOST
 ) -> tuple[Difference, ...]:
-    """Return what differs between two files that are of the kind that ``name`` says."""
+    """Return what differs between two files that are of the kind that ``name`` says.
+
+    The members of an archive stand below its name: ``a.tar/README.md``. Data files of a model are
+    read from beside it.
+    """
     if raw_bytes.same_bytes(released, rebuilt):
         return ()
+    if is_archive(name):
+        from targets.release.differences.archives import compare_archives
+
+        return compare_archives(released, rebuilt, at_most, name)
     pair = Pair(name, released, rebuilt)
     return tuple(bounded(name, _explained(pair), at_most))
 

@@ -19,11 +19,9 @@ _BY_SUFFIX = {
     ".jsonl": "json_lines",
     ".onnx": "onnx_model",
     ".safetensors": "safetensors_file",
-    ".tar": "archives",
-    ".tgz": "archives",
     **dict.fromkeys(_TEXT, "text_lines"),
 }
-_BY_ENDING = dict.fromkeys((".tar.gz", ".tar.xz", ".tar.bz2"), "archives")
+_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 _BY_NAME = dict.fromkeys(
     ("SHA256SUMS", "LICENSE", "NOTICE", "README", "Dockerfile", ".gitattributes"), "text_lines"
 )
@@ -31,7 +29,12 @@ _BY_NAME = dict.fromkeys(
 
 def is_known(name: str) -> bool:
     """Return whether a file of that name is more than bytes."""
-    return _module_of(name) is not None
+    return is_archive(name) or _module_of(name) is not None
+
+
+def is_archive(name: str) -> bool:
+    """Return whether a file of that name holds other files, each of its own kind."""
+    return name.endswith(_ARCHIVES)
 
 
 def kind_of(name: str) -> Kind:
@@ -43,7 +46,4 @@ def kind_of(name: str) -> Kind:
 
 def _module_of(name: str) -> str | None:
     path = PurePosixPath(name)
-    for ending, module in _BY_ENDING.items():
-        if path.name.endswith(ending):
-            return module
     return _BY_NAME.get(path.name) or _BY_SUFFIX.get(path.suffix.lower())

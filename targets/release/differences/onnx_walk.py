@@ -77,7 +77,7 @@ def _plain(old: Any, new: Any, place: tuple[str, ...], repeated: bool) -> Iterat
             yield Found(where, f"{len(unequal):,} of {len(old):,} differ, the first [{at}]: {both}")
         return
     what, size = sides(_shown(old), _shown(new)), None
-    if isinstance(old, (int, float)) and isinstance(new, (int, float)):
+    if isinstance(old, float) and isinstance(new, float):
         size = relative(old, new)
         what += f" ({share(size)})" if size else ""
     yield Found(where, what, size)

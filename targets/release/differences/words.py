@@ -12,6 +12,7 @@ _AROUND = 20
 def sides(released: object, rebuilt: object) -> str:
     """Return both values as JSON, long texts cut down to where they part."""
     first, second = _written(released), _written(rebuilt)
+    quote = isinstance(released, str) and isinstance(rebuilt, str)
     if max(len(first), len(second)) <= _LONGEST:
         return f"{first} released, {second} rebuilt"
     at = next(
@@ -20,7 +21,7 @@ def sides(released: object, rebuilt: object) -> str:
     )
     return (
         f"{_around(first, at)} released, {_around(second, at)} rebuilt "
-        f"(they part after {at:,} characters)"
+        f"(they part after {counted(at - quote, 'character')})"
     )
 
 
