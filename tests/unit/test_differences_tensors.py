@@ -133,6 +133,14 @@ def _value(model: Any) -> None:
         ),
         (lambda m: m.metadata_props.add(key="a", value="b"), 'metadata a: only rebuilt: "b"'),
         (lambda m: m.graph.node.reverse(), "nodes: the same 2 in another order, from number 1 on"),
+        (
+            lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 10),
+            "input x: %x[FLOAT, 1x64] released, %x[FLOAT16, 1x64] rebuilt",
+        ),
+        (
+            lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 64),
+            "input x, type, tensor_type, elem_type: 1 released, 64 rebuilt",
+        ),
         (_type, "inside: int64 [2] released, int32 [3] rebuilt; its values are not compared"),
         (_value, "inside: int64 [2]: 1 of 2 values differs, at [1]: 2 released, 9 rebuilt"),
     ],

@@ -18,7 +18,7 @@ from targets.release.differences.difference import (
     bounded,
 )
 from targets.release.differences.kinds import is_archive, is_known, kind_of
-from targets.release.differences.words import short
+from targets.release.differences.words import counted, short
 
 
 def compare_folders(
@@ -32,7 +32,7 @@ def compare_folders(
     files = _files(released), _files(rebuilt)
     found: dict[str, Iterable[Difference]] = {}
     for name in files[0] ^ files[1]:
-        found[name] = (_only(name, released if name in files[0] else rebuilt, name in files[0]),)
+        found[name] = _only(name, released / name, rebuilt / name)
     unequal = set()
     for name in files[0] & files[1]:
         pair = Pair(name, released / name, rebuilt / name)
@@ -57,6 +57,8 @@ def compare_files(
     The members of an archive stand below its name: ``a.tar/README.md``. Data files of a model are
     read from beside it.
     """
+    if not (released.exists() and rebuilt.exists()):
+        return _only(name, released, rebuilt)
     if raw_bytes.same_bytes(released, rebuilt):
         return ()
     if is_archive(name):
@@ -167,10 +169,13 @@ def _files(folder: Path) -> set[str]:
     return found
 
 
-def _only(name: str, folder: Path, is_released: bool) -> Difference:
-    path = folder / name
-    size = "a folder" if path.is_dir() else f"{path.lstat().st_size:,} bytes"
-    return Difference(file=name, what=f"only {'released' if is_released else 'rebuilt'}: {size}")
+def _only(name: str, released: Path, rebuilt: Path) -> tuple[Difference, ...]:
+    """Return what to say of a file that at most one side has."""
+    for path, side in ((released, "released"), (rebuilt, "rebuilt")):
+        if os.path.lexists(path):
+            size = "a folder" if path.is_dir() else counted(path.lstat().st_size, "byte")
+            return (Difference(file=name, what=f"only {side}: {size}"),)
+    return ()
 
 
 def _links(pair: Pair) -> tuple[Difference, ...]:

@@ -44,8 +44,8 @@ def walk(released: Any, rebuilt: Any, place: tuple[str, ...] = ()) -> Iterator[F
         yield Found(", ".join(place), tensors=(released, rebuilt))
         return
     if kind == "ValueInfoProto":
-        texts = printable_value_info(released), printable_value_info(rebuilt)
-        if texts[0] != texts[1]:
+        texts = _typed(released), _typed(rebuilt)
+        if all(texts) and texts[0] != texts[1]:
             yield Found(", ".join(place), f"{texts[0]} released, {texts[1]} rebuilt")
             return
     for field in released.DESCRIPTOR.fields:
@@ -107,6 +107,14 @@ def _list(field: str, old: Any, new: Any, place: tuple[str, ...]) -> Iterator[Fo
             f"the same {len(shared[0]):,} in another order, from number {start + 1:,} on: "
             f"{short(shared[0][start])} released, {short(shared[1][start])} rebuilt",
         )
+
+
+def _typed(value: Any) -> str:
+    """Return a value with its type; empty where no such type is known."""
+    try:
+        return str(printable_value_info(value))
+    except ValueError:
+        return ""
 
 
 def _key(message: Any) -> str:
