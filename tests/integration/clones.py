@@ -76,7 +76,7 @@ class Somebody:
     def run(self, *arguments: str) -> Ran:
         """Run a command as this user, in their clone of the repository with the config."""
         done = subprocess.run(
-            [self._python(), "-m", "targets", *arguments],
+            [*self._identity(), self._python(), "-m", "targets", *arguments],
             cwd=self.work,
             env={
                 "PATH": os.environ["PATH"],
@@ -92,30 +92,22 @@ class Somebody:
             timeout=850,
             check=False,
             umask=self.umask,
-            **self._identity(),
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> list[str]:
+        """Return what to put before a command so that this user runs it, who may use Docker."""
         if self.uid == os.getuid():
-            return {}
+            return []
         socket = Path("/var/run/docker.sock").stat().st_gid
-        return {"user": self.uid, "group": self.uid, "extra_groups": [socket]}
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", f"--groups={socket}"]
 
     def _python(self) -> str:
         """Return an interpreter of this version that the user may run."""
         for candidate in (sys.executable, *PYTHONS):
-            try:
-                found = subprocess.run(
-                    [candidate, "-c", "import sys; print(*sys.version_info[:2])"],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    cwd="/",
-                    **self._identity(),
-                )
-            except OSError:
-                continue
+            asked = [candidate, "-c", "import sys; print(*sys.version_info[:2])"]
+            command = [*self._identity(), *asked] if Path(candidate).exists() else ["false"]
+            found = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
             if found.stdout.split() == [str(part) for part in sys.version_info[:2]]:
                 return candidate
         raise AssertionError(f"no Python {sys.version_info[:2]} that another user may run")

@@ -84,7 +84,9 @@ def turkish(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def world(cache_dir: Path, docker_client: docker.DockerClient) -> Iterator[World]:
+def world(
+    cache_dir: Path, toolchain_python: Path, docker_client: docker.DockerClient
+) -> Iterator[World]:
     assert docker_client.ping()
     # Other users must be able to reach it, unlike the folders of pytest.
     folder = Path(tempfile.mkdtemp(prefix="quern-release-"))
@@ -114,6 +116,9 @@ def world(cache_dir: Path, docker_client: docker.DockerClient) -> Iterator[World
         private.chmod(0o644)
         for somebody in (first, second):
             somebody.clone(project, work.folder, cache_dir)
+            if somebody is first:
+                environments = toolchain_python.parents[2]
+                (somebody.home / "cache" / "venvs").symlink_to(environments)
             ran = somebody.run(*release_arguments(private))
             assert ran.code == 0, ran.stdout + ran.stderr
         yield World(folder, first, second, public_file(folder, key))
