@@ -73,10 +73,13 @@ class Somebody:
             if path.suffix != ".whl":
                 os.chown(path, self.uid, self.uid, follow_symlinks=False)
 
-    def run(self, *arguments: str) -> Ran:
-        """Run a command as this user, in their clone of the repository with the config."""
+    def run(self, *arguments: str, before: tuple[str, ...] = ()) -> Ran:
+        """Run a command as this user, in their clone of the repository with the config.
+
+        ``before`` is put in front of it.
+        """
         done = subprocess.run(
-            [*self._identity(), self._python(), "-m", "targets", *arguments],
+            [*before, *self._identity(), self._python(), "-m", "targets", *arguments],
             cwd=self.work,
             env={
                 "PATH": os.environ["PATH"],

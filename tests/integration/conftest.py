@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from targets.toolchain.platforms import this_machine
 from targets.toolchain.venv import ensure_venv, venv_python
 from tests.integration.browser import Browser
 from tests.integration.command import Quern
+from tests.integration.release_world import World, make_world
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +79,18 @@ def chromium() -> Browser:
             pytest.fail("CI must look at the pages: there is no Chromium")
         pytest.skip("no page is looked at: there is no Chromium")
     return Browser(program)
+
+
+@pytest.fixture(scope="session")
+def world(
+    cache_dir: Path, toolchain_python: Path, docker_client: docker.DockerClient
+) -> Iterator[World]:
+    """Yield two people who released the same, each for themselves."""
+    assert docker_client.ping()
+    # Other users must be able to reach it, unlike the folders of pytest.
+    folder = Path(tempfile.mkdtemp(prefix="quern-release-"))
+    try:
+        folder.chmod(0o755)
+        yield make_world(folder, cache_dir, toolchain_python.parents[2])
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,145 @@
+"""Releases that somebody has tampered with: each is refused with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from targets.errors import CheckFailed, ConfigError
+from targets.release.read import read_release
+from targets.release.signing import trusted_file
+from tests.integration.release_world import VERSION, World, files_in, forge, reseal, statement_in
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def copy(world: World, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world.release, tmp_path / VERSION))
+
+
+def test_a_flipped_bit_in_any_file_is_seen(world: World, copy: Path) -> None:
+    chance = random.Random(0)  # noqa: S311 - not for secrets
+    for name, whole in files_in(copy).items():
+        places = {0, len(whole) // 2, len(whole) - 1, *chance.choices(range(len(whole)), k=20)}
+        for offset in places:
+            content = bytearray(whole)
+            content[offset] ^= 1 << chance.randrange(8)
+            (copy / name).write_bytes(content)
+            with pytest.raises(CheckFailed):
+                read_release(copy, trusted_file(world.public))
+            with pytest.raises(CheckFailed):
+                read_release(copy)
+        (copy / name).write_bytes(whole)
+    read_release(copy, trusted_file(world.public))
+
+
+def test_the_command_ends_with_3_and_writes_nothing(world: World, copy: Path) -> None:
+    archive = copy / "small-1.2.0-cpu.tar"
+    content = bytearray(archive.read_bytes())
+    content[2000] ^= 1
+    archive.write_bytes(content)
+    before = sorted(path for path in (world.first.home / "cache").rglob("*"))
+    for more in ((), ("--quick",), ("--json",)):
+        ran = world.first.run("verify", str(copy), *more)
+        assert ran.code == 3
+        said = ran.stdout if more == ("--json",) else ran.stderr
+        assert "small-1.2.0-cpu.tar is not the file that provenance.intoto.jsonl is about" in said
+    assert sorted(path for path in (world.first.home / "cache").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["small-1.2.0-cpu.tar", "small-1.2.0-adapter.tar", "sbom.cdx.json", "SHA256SUMS"]
+)
+def test_missing_and_strange_files_are_named(copy: Path, name: str) -> None:
+    (copy / name).rename(copy / f"other-{name}")
+    with pytest.raises(
+        CheckFailed, match=rf"other-{name} belongs to no release\n.*{name} is missing"
+    ):
+        read_release(copy)
+
+
+def test_swapped_archives_are_seen_even_when_resealed(copy: Path) -> None:
+    cpu, adapter = copy / "small-1.2.0-cpu.tar", copy / "small-1.2.0-adapter.tar"
+    content = cpu.read_bytes()
+    cpu.write_bytes(adapter.read_bytes())
+    adapter.write_bytes(content)
+    with pytest.raises(CheckFailed, match=r"small-1\.2\.0-cpu\.tar is not the file"):
+        read_release(copy)
+    reseal(copy)
+    with pytest.raises(CheckFailed, match=r"is not in the folder small-1\.2\.0-"):
+        read_release(copy)
+
+
+def test_a_provenance_of_another_release_is_refused(world: World, copy: Path) -> None:
+    """Whether it is of another version, or of the same name and other bytes."""
+    whole = (copy / "provenance.intoto.jsonl").read_bytes()
+    reseal(copy, externalParameters={**asked(copy), "version": "1.3.0"})
+    with pytest.raises(CheckFailed, match=r"small-1\.2\.0-cpu\.tar is no archive of small 1\.3\.0"):
+        read_release(copy)
+    (copy / "provenance.intoto.jsonl").write_bytes(whole)
+    forge(copy, "small-1.2.0-cpu", "model/model.onnx.data", at=5)
+    (copy / "provenance.intoto.jsonl").write_bytes(whole)
+    with pytest.raises(
+        CheckFailed, match=r"cpu\.tar is not the file that provenance\.intoto\.jsonl"
+    ):
+        read_release(copy, trusted_file(world.public))
+
+
+def asked(release: Path) -> dict[str, Any]:
+    definition = statement_in(release)["predicate"]["buildDefinition"]
+    return dict(definition["externalParameters"])
+
+
+def test_an_edited_sbom_is_refused(copy: Path) -> None:
+    sbom = copy / "sbom.cdx.json"
+    whole = json.loads(sbom.read_text())
+    edited = {**whole, "components": [{**whole["components"][0], "type": "malware"}]}
+    sbom.write_text(json.dumps(edited))
+    with pytest.raises(CheckFailed, match=r"sbom\.cdx\.json is not the file"):
+        read_release(copy)
+    reseal(copy)
+    with pytest.raises(CheckFailed, match=r"sbom\.cdx\.json: .*malware"):
+        read_release(copy)
+    sbom.write_text(json.dumps({**whole, "components": [], "dependencies": []}))
+    reseal(copy)
+    with pytest.raises(CheckFailed, match=r"sbom\.cdx\.json: "):
+        read_release(copy)
+
+
+def test_an_archive_that_climbs_out_is_refused_though_all_digests_fit(
+    world: World, copy: Path, tmp_path: Path
+) -> None:
+    archive = copy / "small-1.2.0-adapter.tar"
+    with tarfile.open(archive, "a") as opened:
+        info = tarfile.TarInfo("small-1.2.0-adapter/../../../evil")
+        opened.addfile(info)
+    reseal(copy)
+    sbom = copy / "sbom.cdx.json"
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert digest not in sbom.read_text()
+    before = sorted(tmp_path.rglob("*"))
+    ran = world.first.run("verify", str(copy), "--from-adapter")
+    assert ran.code == 3
+    assert "climbs out of the folder" in ran.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_release_of_a_newer_quern_is_not_judged(world: World, copy: Path) -> None:
+    reseal(copy, buildType="urn:quern:release:v2", futureField=1)
+    with pytest.raises(
+        ConfigError, match=r"made by a newer Quern \(release schema 2; this one knows 1\)"
+    ):
+        read_release(copy)
+    ran = world.first.run("verify", str(copy), "--quick")
+    assert ran.code == 2
+    reseal(copy, buildType="urn:somebody:else")
+    with pytest.raises(CheckFailed):
+        read_release(copy)
