@@ -94,6 +94,18 @@ def images(session: nox.Session) -> None:
     command(session, "images")
 
 
+@nox.session(name="export-toolchain")
+def export_toolchain(session: nox.Session) -> None:
+    """Write toolchains to one file, for a machine with no network."""
+    command(session, "export-toolchain")
+
+
+@nox.session(name="import-toolchain")
+def import_toolchain(session: nox.Session) -> None:
+    """Take in what export-toolchain wrote."""
+    command(session, "import-toolchain")
+
+
 @nox.session
 def lock(session: nox.Session) -> None:
     """Pin the newest packages that work together."""

@@ -47,7 +47,7 @@ class ConfigError(QuernError):
 
 
 class CheckFailed(QuernError):
-    """An artifact missed a limit."""
+    """An artifact missed a limit, or a file is not what it says it is."""
 
     exit_code = 3
 

@@ -19,19 +19,23 @@ class _CommandFiles(click.Group):
     """Commands are the files of ``targets/cli/commands``; only the one called is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
-        return sorted(
-            path.stem.rstrip("_") for path in _COMMANDS_DIR.glob("*.py") if path.stem != "__init__"
-        )
+        return sorted(_command_modules())
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        name = _command_modules().get(cmd_name)
+        if name is None:
             return None
-        # A trailing underscore keeps module names such as `try_` importable.
-        suffix = "" if (_COMMANDS_DIR / f"{cmd_name}.py").exists() else "_"
-        module = importlib.import_module(f"targets.cli.commands.{cmd_name}{suffix}")
+        module = importlib.import_module(f"targets.cli.commands.{name}")
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101
         return command
+
+
+def _command_modules() -> dict[str, str]:
+    """Return the module of each command: `try` is in `try_`, `export-toolchain` in
+    `export_toolchain`, since a module can be called neither."""
+    stems = (path.stem for path in _COMMANDS_DIR.glob("*.py") if path.stem != "__init__")
+    return {stem.rstrip("_").replace("_", "-"): stem for stem in stems}
 
 
 @click.group(cls=_CommandFiles, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from docker import DockerClient
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from targets.doctor.finding import Finding, Machine, gigabytes
 from targets.errors import EnvironmentUnable
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
-from targets.toolchain.base import read_recipe
+from targets.toolchain.base import find_base, read_recipe
 from targets.toolchain.engine import connect, patience
 from targets.toolchain.image import base_dir, find_image, superseded_images
 from targets.toolchain.toolchain import Toolchain
@@ -128,12 +128,9 @@ def _image(client: DockerClient, toolchain: Toolchain) -> Finding:
 def _base_source(client: DockerClient, toolchain: Toolchain) -> str | None:
     """Return how the base image can be had."""
     recipe = read_recipe(base_dir(toolchain) / "base.toml")
-    for name in (recipe.registry.reference, recipe.bootstrapped_tag):
-        try:
-            client.images.get(name)
-            return f"its base {name.partition('@')[0]} is here"
-        except ImageNotFound:
-            continue
+    base = find_base(client, recipe)
+    if base is not None:
+        return f"its base {base.image.partition('@')[0]} is here"
     if shutil.which("mmdebstrap"):
         return "mmdebstrap can make its base"
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli
 from docker import DockerClient
 from docker.errors import APIError, ImageNotFound
+from docker.models.images import Image as EngineImage
 from filelock import FileLock
 from pydantic import Field
 from requests.exceptions import RequestException
@@ -48,6 +49,21 @@ class BaseRecipe(Frozen):
         """Return the name under which a base made here is kept."""
         return f"quern/base:{self.bootstrap.suite}-{self.digest[:12]}"
 
+    @property
+    def carried_tag(self) -> str:
+        """Return the name for the registry's image where it was brought from another machine.
+
+        An engine knows an image by its digest in a registry only if it pulled it itself.
+        """
+        return f"quern/base:registry-{self.digest[:12]}"
+
+    def identity_of(self, labels: Mapping[str, str]) -> str:
+        """Return what a base image of this recipe is, by its labels: made here, or pulled."""
+        rootfs = labels.get(ROOTFS_LABEL)
+        if rootfs is None:
+            return self.registry.reference
+        return f"mmdebstrap:{self.bootstrap.suite}@sha256:{rootfs}"
+
 
 @dataclass(frozen=True)
 class Base:
@@ -72,7 +88,7 @@ def ensure_base(
     Raises ``EnvironmentUnable`` when there is none and it can neither be pulled nor made.
     """
     with FileLock(_made(cache / "locks") / "base.lock"):
-        found = _local(client, recipe)
+        found = find_base(client, recipe)
         if found is not None:
             return found
         reference = recipe.registry.reference
@@ -87,27 +103,33 @@ def ensure_base(
         return _bootstrap(client, recipe, cache)
 
 
+def find_base(client: DockerClient, recipe: BaseRecipe) -> Base | None:
+    """Return the base image if the engine has it: pulled, brought along, or made here."""
+    names = (recipe.registry.reference, recipe.carried_tag, recipe.bootstrapped_tag)
+    for name in names:
+        try:
+            image = client.images.get(name)
+        except ImageNotFound:
+            continue
+        return Base(name, recipe.identity_of(image.labels))
+    return None
+
+
+def adopt_base(image: EngineImage, recipe: BaseRecipe) -> Base:
+    """Name an image that was loaded, so that :func:`find_base` finds it."""
+    tag = recipe.bootstrapped_tag if ROOTFS_LABEL in image.labels else recipe.carried_tag
+    image.tag(*tag.split(":"))
+    return Base(tag, recipe.identity_of(image.labels))
+
+
+def packages_file(recipe: BaseRecipe, cache: Path) -> Path:
+    """Return where the Debian versions in a base that was made here are written down."""
+    return cache / "base" / f"{recipe.digest[:12]}.packages"
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _local(client: DockerClient, recipe: BaseRecipe) -> Base | None:
-    reference = recipe.registry.reference
-    try:
-        client.images.get(reference)
-        return Base(reference, reference)
-    except ImageNotFound:
-        pass
-    try:
-        image = client.images.get(recipe.bootstrapped_tag)
-    except ImageNotFound:
-        return None
-    return _bootstrapped(recipe, image.labels[ROOTFS_LABEL])
-
-
-def _bootstrapped(recipe: BaseRecipe, rootfs: str) -> Base:
-    return Base(recipe.bootstrapped_tag, f"mmdebstrap:{recipe.bootstrap.suite}@sha256:{rootfs}")
 
 
 def _registry_has(client: DockerClient, reference: str) -> bool:
@@ -140,4 +162,5 @@ def _bootstrap(client: DockerClient, recipe: BaseRecipe, cache: Path) -> Base:
         ) from error
     finally:
         rootfs.tar.unlink(missing_ok=True)
-    return _bootstrapped(recipe, rootfs.sha256)
+    identity = recipe.identity_of({ROOTFS_LABEL: rootfs.sha256})
+    return Base(recipe.bootstrapped_tag, identity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import docker
 from docker import DockerClient
@@ -11,6 +12,7 @@ from docker.errors import APIError, DockerException
 from requests.exceptions import RequestException
 
 from targets.errors import EnvironmentUnable
+from targets.toolchain.process import DISK_FULL
 
 OLDEST_API = (1, 41)
 """Docker Engine 20.10, what Debian 12 ships."""
@@ -81,6 +83,17 @@ def reason(error: Exception) -> str:
     if isinstance(error, APIError):
         return str(error.explanation or error)
     return _short(str(error))
+
+
+def full_disk(why: str, doing: str, log: Path | None = None) -> EnvironmentUnable | None:
+    """Return the error for a full disk of the engine's, if that is what it said."""
+    if DISK_FULL.lower() not in why.lower():
+        return None
+    return EnvironmentUnable(
+        f"the Docker Engine's disk is full ({doing})",
+        "free some space, e.g. `docker image prune`, and run again",
+        log,
+    )
 
 
 def answers(client: DockerClient) -> bool:

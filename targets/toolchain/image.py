@@ -11,14 +11,14 @@ from typing import IO, cast
 
 from docker import DockerClient
 from docker.errors import APIError
+from docker.models.images import Image as EngineImage
 from filelock import FileLock
 from requests.exceptions import RequestException
 
 from targets.errors import EnvironmentUnable
 from targets.toolchain.base import Base, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
-from targets.toolchain.engine import patience, platform_of, reason
-from targets.toolchain.process import DISK_FULL
+from targets.toolchain.engine import full_disk, patience, platform_of, reason
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 
@@ -29,6 +29,9 @@ COMPILER = "compile_bytecode.py"
 DOCKERFILE = "Dockerfile"
 LOCK = "requirements.lock"
 """What the Dockerfile calls the lock, whatever its platform."""
+
+BASE_LABEL = "quern.base"
+"""Identity of the base an image was built from."""
 
 _STAGE = "quern.stage=install"
 _BUILD_SECONDS = 1800
@@ -78,8 +81,25 @@ def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
     for image in found:
         tags = [tag for tag in image.tags if tag.startswith(f"quern/{toolchain.target}:")]
         if tags:
-            return Image(tags[0], str(image.id), image.labels["quern.base"])
+            return Image(tags[0], str(image.id), image.labels[BASE_LABEL])
     return None
+
+
+def image_labels(toolchain: Toolchain) -> dict[str, str]:
+    """Return the labels that say what the image of ``toolchain`` is, as its inputs are now."""
+    return {
+        "quern.target": toolchain.target,
+        "quern.recipe": recipe_digest(toolchain),
+        "quern.toolchain": toolchain.digest,
+    }
+
+
+def adopt_image(image: EngineImage, toolchain: Toolchain) -> Image:
+    """Name an image of ``toolchain`` that was loaded as if it had been built here."""
+    base = image.labels[BASE_LABEL]
+    tag = _tag(toolchain, base)
+    image.tag(*tag.split(":"))
+    return Image(tag, str(image.id), base)
 
 
 def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[str, ...]:
@@ -126,7 +146,7 @@ def _build(
     wheels = wheelhouse.ensure(toolchain, say)
     tools = wheelhouse.ensure(installer(toolchain), say)
     base = ensure_base(client, read_recipe(shared / "base.toml"), cache, say)
-    tag = _tag(toolchain, base)
+    tag = _tag(toolchain, base.identity)
     context: dict[str, Path | bytes] = {
         DOCKERFILE: _dockerfile(toolchain, base),
         LOCK: toolchain.lock,
@@ -144,19 +164,15 @@ def _build(
     return Image(tag, str(built.id), base.identity)
 
 
-def _tag(toolchain: Toolchain, base: Base) -> str:
-    inputs = f"{base.identity}\n{recipe_digest(toolchain)}"
+def _tag(toolchain: Toolchain, base: str) -> str:
+    """Return the name of the image that is built on the base with the identity ``base``."""
+    inputs = f"{base}\n{recipe_digest(toolchain)}"
     return f"quern/{toolchain.target}:{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
 def _dockerfile(toolchain: Toolchain, base: Base) -> bytes:
     """Return the Dockerfile with the labels in one last step; docker-py would add one for each."""
-    labels = {
-        "quern.target": toolchain.target,
-        "quern.recipe": recipe_digest(toolchain),
-        "quern.toolchain": toolchain.digest,
-        "quern.base": base.identity,
-    }
+    labels = {**image_labels(toolchain), BASE_LABEL: base.identity}
     text = (base_dir(toolchain) / DOCKERFILE).read_text(encoding="utf-8")
     words = " ".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
     return f"{text}LABEL {words}\n".encode()
@@ -192,13 +208,10 @@ def _run_build(
 
 
 def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
-    if DISK_FULL.lower() in why.lower():
-        return EnvironmentUnable(
-            f"the Docker Engine's disk is full (building {tag})",
-            "free some space, e.g. `docker image prune`, and run again",
-            log,
-        )
-    return EnvironmentUnable(f"image {tag} cannot be built: {why}", "the log says more", log)
+    full = full_disk(why, f"building {tag}", log)
+    return full or EnvironmentUnable(
+        f"image {tag} cannot be built: {why}", "the log says more", log
+    )
 
 
 def _remove_first_stages(client: DockerClient) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,29 @@ class Wheelhouse:
             with FileLock(self.folder / ".lock"):
                 have = self._complete(pins, toolchain, say)
         return tuple(Wheel(pin, have[pin]) for pin in pins)
+
+    def add(
+        self, wheels: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]]
+    ) -> tuple[str, ...]:
+        """Put wheels in that are at hand (SHA-256 by file name); return those that were new.
+
+        ``chunks`` yields the content of one. Each appears under its name only when whole. Raises
+        ``EnvironmentUnable`` if one turns out to have another digest.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            digests = self._remembered()
+            new = tuple(name for name in wheels if digests.get(name) != wheels[name])
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".add-") as scratch:
+                for name in new:
+                    partial = Path(scratch) / name
+                    if _written(partial, chunks(name)) != wheels[name]:
+                        raise EnvironmentUnable(f"{name} has changed while it was read")
+                    partial.replace(self.folder / name)
+                    digests[name] = wheels[name]
+            if new:
+                self._remember(digests)
+        return new
 
     def _complete(
         self, pins: Sequence[Pin], toolchain: Toolchain, say: Callable[[str], None]
@@ -163,6 +187,16 @@ def _stamp(path: Path) -> tuple[int, int]:
     except FileNotFoundError:
         return (0, 0)
     return (status.st_size, status.st_mtime_ns)
+
+
+def _written(path: Path, chunks: Iterable[bytes]) -> str:
+    """Write ``chunks`` to ``path`` and return their SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

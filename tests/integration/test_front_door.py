@@ -45,7 +45,7 @@ def test_every_command_and_target_is_a_session(quern: Quern) -> None:
     assert sessions == chosen_by_default
     shown = nox(quern, PROJECT, "--list").stdout
     commands = {
-        path.stem.rstrip("_")
+        path.stem.rstrip("_").replace("_", "-")
         for path in (PROJECT / "targets" / "cli" / "commands").glob("*.py")
         if path.stem != "__init__"
     }

@@ -1,0 +1,1 @@
+"""Toolchains carried to a machine with no network: one file, written here and taken in there."""

@@ -1,0 +1,87 @@
+"""Looks into an archive of `docker save` without unpacking it.
+
+Old engines write the image specification's v1.2 layout, newer ones an OCI layout; both hold a
+``manifest.json`` that names the config and the layers of each image
+(https://github.com/moby/docker-image-spec, "Combined Image JSON + Filesystem Changeset Format").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+_LARGEST = 16 << 20
+"""Bytes of a JSON file in such an archive; real ones have some thousand."""
+
+_NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+"""How ``index.json`` of an OCI layout gives an image a name."""
+
+
+class NotOneImage(ValueError):
+    """The archive is not that of one image without a name; the message says why."""
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """What an image says it is."""
+
+    config: str
+    """SHA-256 of its config: the image's id, but for engines that keep images in containerd."""
+    labels: Mapping[str, str]
+    layers: tuple[str, ...]
+    """SHA-256 of each layer's tar, ``sha256:…``, lowest first. The engine checks them."""
+
+
+def read_saved(file: IO[bytes]) -> SavedImage:
+    """Return the one image in the archive that begins where ``file`` stands.
+
+    Raises :class:`NotOneImage` for anything else, also for an image that has a name: loading it
+    would take that name from whatever the engine has under it.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            return _only_image(archive)
+    except (tarfile.TarError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, NotOneImage):
+            raise
+        raise NotOneImage(f"no archive of `docker save`: {error}") from None
+
+
+def _only_image(archive: tarfile.TarFile) -> SavedImage:
+    names = archive.getnames()
+    images = json.loads(_content(archive, "manifest.json"))
+    if len(images) != 1:
+        raise NotOneImage(f"holds {len(images)} images")
+    named = images[0].get("RepoTags") or []
+    if "index.json" in names:
+        named += _names_in_index(json.loads(_content(archive, "index.json")))
+    if named or "repositories" in names:
+        raise NotOneImage(f"the image brings names of its own: {', '.join(map(str, named))}")
+    content = _content(archive, images[0]["Config"])
+    config = json.loads(content)
+    return SavedImage(
+        hashlib.sha256(content).hexdigest(),
+        dict(config["config"].get("Labels") or {}),
+        tuple(config["rootfs"]["diff_ids"]),
+    )
+
+
+def _names_in_index(index: Any) -> list[str]:
+    return [
+        value
+        for entry in index["manifests"]
+        for key, value in (entry.get("annotations") or {}).items()
+        if key in _NAME_ANNOTATIONS
+    ]
+
+
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
+    member = archive.getmember(name)
+    file = archive.extractfile(member)
+    if file is None or member.size > _LARGEST:
+        raise NotOneImage(f"{name} is not a small file")
+    return file.read()

@@ -1,0 +1,97 @@
+"""``export-toolchain``: write toolchains to one file, for a machine with no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from targets.cli import options
+from targets.errors import EnvironmentUnable
+from targets.target import load_target
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from targets.carry.progress import Say
+    from targets.runtimes.platform import Choice
+
+
+@click.command(
+    "export-toolchain", short_help="Write toolchains to one file, for a machine with no network."
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    default=("cpu",),
+    show_default=True,
+    metavar="NAME",
+    help="Target whose toolchain is written. Repeatable.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Where to write it (default: dist/toolchain-TARGETS-PLATFORM.tar).",
+)
+@options.runtime_option
+@options.cache_option
+@options.json_option
+def command(
+    targets: tuple[str, ...],
+    output: Path | None,
+    runtime: Choice,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the wheels, the images and Quern's own packages to one tar.
+
+    What is not here yet is fetched and built first. `import-toolchain` takes the file in, on a
+    machine of the same platform and with the same commit of this project. `--runtime venv` leaves
+    the images out.
+    """
+    from targets.carry.bundle import file_name
+    from targets.carry.export import export
+    from targets.carry.progress import gigabytes
+    from targets.runtimes.interrupts import interruptible
+    from targets.runtimes.platform import platform_for
+
+    console = options.console(as_json)
+
+    def say(message: str) -> None:
+        console.print(escape(message), highlight=False, soft_wrap=True)
+
+    platform = platform_for(runtime)
+    toolchains = [load_target(name).toolchain(platform) for name in dict.fromkeys(targets)]
+    file = output or Path("dist") / file_name(toolchains)
+    with interruptible():
+        client = _engine(runtime, say)
+        manifest = export(toolchains, client, options.open_cache(cache).root, file, say)
+    size = file.stat().st_size
+    say(
+        f"{file}: {gigabytes(size)}, {len(manifest.below('wheels/'))} wheels, "
+        f"{len(manifest.images)} images, Quern's own packages for Python {manifest.python}"
+    )
+    if as_json:
+        found = manifest.model_dump(mode="json")
+        click.echo(json.dumps({"file": str(file), "bytes": size, "manifest": found}, indent=2))
+
+
+def _engine(runtime: Choice, say: Say) -> DockerClient | None:
+    """Return the engine whose images are written; ``None`` for wheels alone."""
+    if runtime == "venv":
+        return None
+    from targets.toolchain.engine import connect
+
+    try:
+        return connect()
+    except EnvironmentUnable as error:
+        if runtime == "docker":
+            raise
+        say(f"{error}: writing no images")
+        return None

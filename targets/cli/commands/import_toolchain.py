@@ -1,0 +1,80 @@
+"""``import-toolchain``: take in what ``export-toolchain`` wrote on another machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from targets.cli import options
+from targets.errors import EnvironmentUnable
+from targets.target import load_target
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from targets.carry.progress import Say
+    from targets.carry.take_in import TakenIn
+    from targets.toolchain.toolchain import Toolchain
+
+
+@click.command("import-toolchain", short_help="Take in what export-toolchain wrote.")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@options.cache_option
+@options.json_option
+def command(file: Path, cache: Path | None, as_json: bool) -> None:
+    """Put the wheels of FILE into the cache and its images into the engine, if one answers.
+
+    All of FILE is checked first, against itself and against the locks of this checkout: a file that
+    is damaged or for another checkout changes nothing.
+    """
+    from targets.carry.take_in import take_in
+    from targets.runtimes.interrupts import interruptible
+    from targets.runtimes.platform import platform_for
+
+    console = options.console(as_json)
+
+    def say(message: str) -> None:
+        console.print(escape(message), highlight=False, soft_wrap=True)
+
+    platform = platform_for("auto")
+
+    def toolchain_of(name: str) -> Toolchain:
+        return load_target(name).toolchain(platform)
+
+    with interruptible():
+        root = options.open_cache(cache).root
+        taken = take_in(file, platform, toolchain_of, _engine(say), root, say)
+    _show(taken, say)
+    if as_json:
+        click.echo(json.dumps({**asdict(taken), "folder": str(taken.folder)}, indent=2))
+
+
+def _engine(say: Say) -> DockerClient | None:
+    from targets.toolchain.engine import connect
+
+    try:
+        return connect()
+    except EnvironmentUnable as error:
+        say(f"{error}: taking in the wheels alone; builds use a virtual environment")
+        return None
+
+
+def _show(taken: TakenIn, say: Say) -> None:
+    from targets.carry.progress import gigabytes
+
+    had = "all here already" if not taken.new_wheels else f"{taken.new_wheels} new"
+    say(f"{taken.wheels} wheels, {gigabytes(taken.wheel_bytes)}: {had}, in {taken.folder}")
+    for image in taken.images:
+        became = {
+            "loaded": f"loaded into the engine as {image.tag}",
+            "present": f"here already as {image.tag}",
+            "left": "left in the file: there is no engine",
+        }[image.status]
+        say(f"{image.member}, {gigabytes(image.bytes)}: {became}")
+    if not taken.new_wheels and all(image.status == "present" for image in taken.images):
+        say("nothing to do: everything is here")
