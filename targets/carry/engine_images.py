@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import IO, cast
 
 from docker import DockerClient
@@ -31,7 +31,7 @@ def save(client: DockerClient, image: str) -> Iterator[bytes]:
         raise _unable("save", reason(error)) from error
 
 
-def load(client: DockerClient, saved: SavedImage, chunks: Iterable[bytes]) -> Image:
+def load(client: DockerClient, saved: SavedImage, chunks: Iterator[bytes]) -> Image:
     """Load the archive ``chunks``, and return the image, which has no name yet.
 
     Raises ``EnvironmentUnable`` if the engine cannot load it, ``CheckFailed`` if it then has
@@ -39,7 +39,7 @@ def load(client: DockerClient, saved: SavedImage, chunks: Iterable[bytes]) -> Im
     """
     try:
         with patience(client, _SECONDS):
-            # requests streams any iterable.
+            # requests streams any iterator.
             images = client.images.load(cast("IO[bytes]", chunks))
     except (APIError, ImageLoadError, RequestException) as error:
         raise _unable("load", reason(error)) from error

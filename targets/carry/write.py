@@ -71,8 +71,10 @@ def _write(file: BinaryIO, parts: Sequence[Part], describe: Describe) -> Manifes
             configs[part.name] = _config_at(file, start)
     file.write(bytes(2 * tarfile.BLOCKSIZE))
     manifest = describe(members, configs)
+    content = _json(manifest).ljust(room)
+    assert len(content) == room, "the manifest would write over what follows it"  # noqa: S101
     file.seek(0)
-    _write_member(file, MANIFEST, [_json(manifest).ljust(room)])
+    _write_member(file, MANIFEST, [content])
     return manifest
 
 

@@ -1,0 +1,159 @@
+"""A toolchain that is carried to a machine with no network, which is taken away for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from docker import DockerClient
+
+from targets.carry.engine_images import load, save
+from targets.carry.export import export
+from targets.carry.saved_image import read_saved
+from targets.carry.take_in import take_in
+from targets.cli.options import PROJECT
+from targets.errors import CheckFailed
+from targets.target import load_target
+from targets.toolchain.image import ensure_image, find_image
+from targets.toolchain.platforms import this_machine
+from targets.toolchain.requirements import read_lock
+from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.venv import ensure_venv, venv_python
+from targets.toolchain.wheelhouse import Wheelhouse
+from tests.integration.command import Quern
+
+pytestmark = pytest.mark.engine
+
+SMALL = "packaging"
+"""A wheel of the cpu lock that needs no other."""
+
+
+@pytest.fixture(scope="module")
+def small(
+    tmp_path_factory: pytest.TempPathFactory, docker_client: DockerClient
+) -> Iterator[Toolchain]:
+    """Yield a toolchain of one small wheel, which nothing else uses, so that it may be removed."""
+    cpu = load_target("cpu").toolchain(this_machine())
+    images = tmp_path_factory.mktemp("small") / "images"
+    shutil.copytree(PROJECT / "images" / "base", images / "base")
+    found = replace(cpu, target="small", image_dir=images / "small")
+    found.image_dir.mkdir()
+    pin = next(pin for pin in read_lock(cpu.lock) if pin.name == SMALL)
+    found.lock.write_text(f"{pin.requirement()}\n")
+    yield found
+    image = find_image(docker_client, found)
+    if image is not None:
+        docker_client.images.remove(image.tag)
+
+
+def test_an_image_that_is_gone_is_loaded_and_is_the_same(
+    small: Toolchain, docker_client: DockerClient, cache_dir: Path, tmp_path: Path
+) -> None:
+    built = ensure_image(docker_client, small, cache_dir, print)
+    bundle, cache = tmp_path / "bundle.tar", tmp_path / "cache"
+    export([small], docker_client, cache_dir, bundle, print)
+    docker_client.images.remove(built.tag)
+    assert find_image(docker_client, small) is None
+
+    def taken() -> list[tuple[str, str]]:
+        found = take_in(bundle, small.platform, lambda _: small, docker_client, cache, print)
+        return [(image.member, image.status) for image in found.images]
+
+    assert taken() == [("images/base.tar", "present"), ("images/small.tar", "loaded")]
+    assert find_image(docker_client, small) == built
+    assert taken() == [("images/base.tar", "present"), ("images/small.tar", "present")]
+
+    assert not Wheelhouse(cache / "wheels").missing(small)
+    ensure_venv(small, cache, print)
+    subprocess.run([venv_python(small, cache), "-c", f"import {SMALL}"], check=True)
+
+
+def test_an_engine_that_has_another_image_than_it_was_given_is_seen(
+    small: Toolchain, docker_client: DockerClient, cache_dir: Path, tmp_path: Path
+) -> None:
+    built = ensure_image(docker_client, small, cache_dir, print)
+    archive = tmp_path / "small.tar"
+    archive.write_bytes(b"".join(save(docker_client, built.id)))
+    with archive.open("rb") as file:
+        saved = read_saved(file)
+    assert saved.labels["quern.toolchain"] == small.digest
+
+    with pytest.raises(CheckFailed, match="has sha256:"):
+        load(
+            docker_client, replace(saved, config="0" * 64, layers=()), iter([archive.read_bytes()])
+        )
+
+
+@pytest.fixture
+def no_network() -> list[str]:
+    """Return the command that runs another without any network but ``lo``, which is down."""
+    command = ["unshare", "--net"]
+    look = [*command, "cat", "/proc/net/dev"]
+    try:
+        seen = subprocess.run(look, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must take the network away: {error}")
+        pytest.skip(f"the network cannot be taken away: {error}")
+    assert [line.split(":")[0].strip() for line in seen.splitlines()[2:]] == ["lo"]
+    return command
+
+
+def test_the_shipped_toolchain_comes_to_a_machine_with_no_network(
+    quern: Quern, docker_client: DockerClient, no_network: list[str], tmp_path: Path
+) -> None:
+    bundle = tmp_path / "carried.tar"
+    # Without its image: that would be gigabytes, and a small one is carried above.
+    options = ("--target", "cpu", "--runtime", "venv", "--output", str(bundle))
+    exported = quern("export-toolchain", *options)
+    assert exported.code == 0, exported.stderr
+    toolchain = load_target("cpu").toolchain(this_machine())
+    there = ensure_image(docker_client, toolchain, quern.cache, print)
+
+    project, home = tmp_path / "quern", tmp_path / "home"
+    ignored = shutil.ignore_patterns(".nox", ".git", "dist", "__pycache__", ".*_cache")
+    shutil.copytree(PROJECT, project, ignore=ignored)
+    home.mkdir()
+    with tarfile.open(bundle) as archive:
+        archive.extractall(
+            project, [one for one in archive if one.name.startswith("host/")], filter="data"
+        )
+    kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
+    environment = {
+        **kept,
+        "HOME": str(home),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(project / "host"),
+    }
+
+    def nox(*arguments: str) -> str:
+        ran = subprocess.run(
+            [*no_network, sys.executable, "nox", *arguments, "--json"],
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    taken = json.loads(nox("-s", "import-toolchain", "--", str(bundle)))
+    ready = json.loads(nox("-s", "images", "--", "--target", "cpu"))
+
+    wheels = Wheelhouse(home / ".cache" / "quern" / "wheels")
+    assert taken["wheels"] == taken["new_wheels"] > 1
+    assert taken["folder"] == str(wheels.folder)
+    assert not wheels.missing(toolchain)
+    assert taken["images"] == []
+    assert ready["cpu"]["image"] == f"{there.tag}@{there.id}"
