@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ from targets.carry.take_in import take_in
 from targets.cli.options import PROJECT
 from targets.errors import CheckFailed
 from targets.target import load_target
+from targets.toolchain.base import Base, Registry, adopt_base, find_base, read_recipe
+from targets.toolchain.context import tar_stream
 from targets.toolchain.image import ensure_image, find_image
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.requirements import read_lock
@@ -157,3 +160,35 @@ def test_the_shipped_toolchain_comes_to_a_machine_with_no_network(
     assert not wheels.missing(toolchain)
     assert taken["images"] == []
     assert ready["cpu"]["image"] == f"{there.tag}@{there.id}"
+
+
+def test_a_base_of_a_registry_is_known_again_by_a_name_of_its_own(
+    docker_client: DockerClient,
+) -> None:
+    shipped = read_recipe(PROJECT / "images" / "base" / "base.toml")
+    reference = f"quern-test/base@sha256:{'0' * 64}"
+    recipe = shipped.model_copy(update={"registry": Registry(reference=reference)})
+    loaded = docker_client.images.load(b"".join(nameless_image()))[0]
+    assert loaded.tags == []
+    assert find_base(docker_client, recipe) is None
+
+    adopted = adopt_base(loaded, recipe)
+
+    assert adopted == Base(recipe.carried_tag, reference)
+    assert find_base(docker_client, recipe) == adopted
+    docker_client.images.remove(adopted.image)
+
+
+def nameless_image() -> Iterator[bytes]:
+    """Yield what `docker save` writes for an image with no label and an empty layer."""
+    layer = b"\0" * 10240
+    files = {"diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"], "type": "layers"}
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": files}
+    manifest = [{"Config": "config.json", "RepoTags": None, "Layers": ["layer.tar"]}]
+    yield from tar_stream(
+        {
+            "config.json": json.dumps(config).encode(),
+            "layer.tar": layer,
+            "manifest.json": json.dumps(manifest).encode(),
+        }
+    )
