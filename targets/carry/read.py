@@ -93,7 +93,7 @@ def _entries(path: Path, archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]
             found[entry.name] = entry
     except tarfile.TarError as error:
         last = next(reversed(found), "its first member")
-        raise damaged(path, f"is cut off or broken after {last}: {error}") from None
+        raise damaged(path, f"is cut off or broken at {last}: {error}") from None
     if next(iter(found), None) != MANIFEST:
         raise damaged(path, f"is no bundle: it does not begin with {MANIFEST}")
     return found
