@@ -107,7 +107,7 @@ def _unable(failures: dict[Pin, ToolFailed], folder: Path) -> EnvironmentUnable:
     elif _UNREACHABLE.search(outputs):
         hint = (
             "check the network and pip's index, proxy and certificate settings (`pip config list`),"
-            f" or put the wheels into {folder}"
+            f" put the wheels into {folder}, or bring them with `nox -s import-toolchain`"
         )
     else:
         hint = (
