@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from targets.build import Builder, View
@@ -15,24 +16,24 @@ from targets.release.report import Plans, repeatable_part
 from targets.runtimes.runtime import Runtime
 
 
+@dataclass(frozen=True)
 class Maker:
     """Builds one config for its targets, with all checks or with those that repeat."""
 
-    def __init__(
-        self,
-        loaded: LoadedConfig,
-        places: tuple[Place, ...],
-        host: Place,
-        cache: Cache,
-        start: Callable[[], Runtime],
-        view: View,
-    ) -> None:
-        self.loaded = loaded
-        self.places = places
-        self.host = host
-        self.cache = cache
-        self._start = start
-        self._view = view
+    loaded: LoadedConfig
+    places: tuple[Place, ...]
+    host: Place
+    cache: Cache
+    """Where toolchains lie, and results unless :attr:`results` says otherwise."""
+    start: Callable[[], Runtime]
+    view: View
+    results: Cache | None = None
+    """Where results are kept apart from toolchains."""
+
+    @property
+    def kept(self) -> Cache:
+        """Return the cache with the results."""
+        return self.results or self.cache
 
     def plans(self) -> tuple[Plans, ...]:
         """Return the plan of each target. Nothing runs."""
@@ -52,7 +53,7 @@ class Maker:
         )
 
     def _builder(self, loaded: LoadedConfig, place: Place) -> Builder:
-        return Builder(loaded, self.cache, place, self.host, self._start, self._view)
+        return Builder(loaded, self.kept, place, self.host, self.start, self.view)
 
 
 def require_releasable(built: Iterable[BuiltTarget], allow_unverified: bool) -> None:

@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from targets.build import View
 from targets.cache import Cache, CachedStep
 from targets.checked.result import FILE as CHECKED_FILE
-from targets.config.load import LoadedConfig
 from targets.devices.device import Device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
-from targets.place import Place
 from targets.release import layout
 from targets.release.archive import read_file
 from targets.release.compose import BuiltTarget, Making, compose
@@ -24,7 +21,6 @@ from targets.release.seed import bring_fetched, give
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor
 from targets.release.toolchains import missing_wheels
-from targets.runtimes.runtime import Runtime
 
 Contents = Callable[[tuple[BuiltTarget, ...]], Mapping[str, ToolchainContents]]
 
@@ -34,13 +30,8 @@ class Rebuilder:
     """What it takes to make a release again."""
 
     release: ReadRelease
-    loaded: LoadedConfig
-    places: tuple[Place, ...]
-    host: Place
-    store: Cache
-    """The user's cache: toolchains, and what was fetched. Results of steps are not taken."""
-    start: Callable[[], Runtime]
-    view: View
+    maker: Maker
+    """Builds what is here now. Of its cache, toolchains are taken and what was fetched."""
     contents: Contents
     """Lists the toolchains for the SBOM."""
 
@@ -50,8 +41,11 @@ class Rebuilder:
         ``sources`` say where this machine's config and Quern are; their commits may differ as long
         as what counts does not.
         """
-        plans = [plans.whole for plans in self._maker(self.store).plans()]
-        here = {item.name: item for item in dependencies(self.loaded, plans, self.places, sources)}
+        plans = [plans.whole for plans in self.maker.plans()]
+        here = {
+            item.name: item
+            for item in dependencies(self.maker.loaded, plans, self.maker.places, sources)
+        }
         problems = list(_other_inputs(self.release.inputs, here))
         problems = problems or list(self._other_steps())
         if problems:
@@ -72,7 +66,7 @@ class Rebuilder:
 
     def require_offline(self) -> None:
         """Raise ``EnvironmentUnable`` where the network would be needed."""
-        wheels = missing_wheels((*self.places, self.host), self.store.root)
+        wheels = missing_wheels((*self.maker.places, self.maker.host), self.maker.cache.root)
         if wheels:
             raise EnvironmentUnable(
                 f"{len(wheels)} wheels of the toolchain are not here ({', '.join(wheels[:3])}, …), "
@@ -88,9 +82,9 @@ class Rebuilder:
         Nothing of the user's cache is taken but toolchains and what steps fetched.
         """
         clean = Cache(scratch / "cache")
-        maker = self._maker(clean)
+        maker = replace(self.maker, results=clean)
         plans = [plans.whole for plans in maker.plans()]
-        brought, lacking = bring_fetched(plans, self.store, clean)
+        brought, lacking = bring_fetched(plans, self.maker.cache, clean)
         _require_as_recorded(brought, self.release.inputs)
         if lacking:
             raise EnvironmentUnable(
@@ -105,7 +99,7 @@ class Rebuilder:
         folder = scratch / "release"
         folder.mkdir()
         making = Making(
-            loaded=self.loaded,
+            loaded=maker.loaded,
             version=self.release.version,
             built=built,
             inputs=self.release.inputs,
@@ -114,12 +108,9 @@ class Rebuilder:
         compose(folder, making, clean)
         return folder
 
-    def _maker(self, cache: Cache) -> Maker:
-        return Maker(self.loaded, self.places, self.host, cache, self.start, self.view)
-
     def _other_steps(self) -> Iterator[str]:
         """Yield the steps whose keys differ though their inputs do not: their code does."""
-        plans = {plans.whole.target: plans.repeatable for plans in self._maker(self.store).plans()}
+        plans = {plans.whole.target: plans.repeatable for plans in self.maker.plans()}
         for report in self.release.reports:
             here = {planned.step.name: planned.step.key for planned in plans[report.target].steps}
             there = {step.name: step.key for step in report.steps}
@@ -144,16 +135,14 @@ class Rebuilder:
             (folder / CHECKED_FILE).write_bytes(content)
 
 
-def as_released(
-    release: ReadRelease, loaded: LoadedConfig, places: Iterable[Place]
-) -> tuple[LoadedConfig, tuple[Place, ...]]:
-    """Return config and places with the threads and the missing devices of the release.
+def as_released(release: ReadRelease, maker: Maker) -> Maker:
+    """Return ``maker`` with the threads and the missing devices of the release.
 
     Raises ``EnvironmentUnable`` where it was checked on a device that is not here.
     """
     absent = release.circumstances["absentDevices"]
-    found = []
-    for place in places:
+    places = []
+    for place in maker.places:
         name = place.toolchain.target
         if name in absent:
             place = replace(place, device=Device(place.device.kind, absence=str(absent[name])))
@@ -162,11 +151,12 @@ def as_released(
                 f"the release was checked on the device of {name}; here {place.device.absence}",
                 "verify it where that is, or use --quick",
             )
-        found.append(place)
-    threads = int(release.circumstances["threads"])
-    resources = loaded.config.resources.model_copy(update={"threads": threads})
-    config = loaded.config.model_copy(update={"resources": resources})
-    return replace(loaded, config=config), tuple(found)
+        places.append(place)
+    config = maker.loaded.config
+    threads = {"threads": int(release.circumstances["threads"])}
+    resources = config.resources.model_copy(update=threads)
+    loaded = replace(maker.loaded, config=config.model_copy(update={"resources": resources}))
+    return replace(maker, loaded=loaded, places=tuple(places))
 
 
 def _other_inputs(

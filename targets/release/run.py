@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -14,11 +14,10 @@ from filelock import FileLock
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signer
 
-from targets.build import View, threads
+from targets.build import threads
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed
-from targets.place import Place
 from targets.release import layout
 from targets.release.compare import compare_releases
 from targets.release.compose import BuiltTarget, Composed, Making, compose
@@ -32,7 +31,6 @@ from targets.release.seed import bring_fetched, give
 from targets.release.signing import sign
 from targets.release.source import Source, require_clean, source_of
 from targets.release.toolchains import contents_of
-from targets.runtimes.runtime import Runtime
 from targets.target import TARGETS_DIR
 
 _MOST_SHOWN = 10
@@ -62,13 +60,8 @@ class Released:
 class Releaser:
     """Releases one loaded config."""
 
-    loaded: LoadedConfig
-    places: tuple[Place, ...]
-    host: Place
-    store: Cache
+    maker: Maker
     dist: Path
-    start: Callable[[], Runtime]
-    view: View
 
     def release(self, order: Order) -> Released:
         """Write ``dist/<build>/release/<version>``, or say that it is there with the same bytes.
@@ -77,50 +70,41 @@ class Releaser:
         what a release refuses. Nothing is written then.
         """
         started = datetime.now(timezone.utc)
-        sources = sources_of(self.loaded, (self.dist,))
+        sources = sources_of(self.maker.loaded, (self.dist,))
         if not order.asked.allow_dirty:
             require_clean(sources.values())
-        require_lock_of_requirements((*self.places, self.host))
-        with self._cache(order) as cache:
-            maker = Maker(self.loaded, self.places, self.host, cache, self.start, self.view)
-            asked = self._give(order, maker)
+        require_lock_of_requirements((*self.maker.places, self.maker.host))
+        with self._maker(order) as maker:
+            asked = _give(order, maker)
             built = tuple(maker.build(self.dist, timed=True))
             require_releasable(built, order.asked.allow_unverified)
             for one in built:
                 require_made_with_lock(one.outcome, one.place)
-                require_made_with_lock(one.outcome, self.host)
+                require_made_with_lock(one.outcome, maker.host)
             making = self._making(order.version, built, sources)
-            return self._write(making, replace(order, asked=asked), cache, started)
+            return self._write(making, replace(order, asked=asked), maker.kept, started)
 
     @contextmanager
-    def _cache(self, order: Order) -> Iterator[Cache]:
-        """Yield where results are kept: apart from the user's where trained ones are given."""
+    def _maker(self, order: Order) -> Iterator[Maker]:
+        """Yield what builds; apart from the user's results where trained ones are given."""
         if order.given is None:
-            yield self.store
+            yield self.maker
             return
-        with self.store.scratch_folder() as scratch:
-            yield Cache(scratch)
-
-    def _give(self, order: Order, maker: Maker) -> Asked:
-        if order.given is None:
-            return order.asked
-        plans = [plans.whole for plans in maker.plans()]
-        bring_fetched(plans, self.store, maker.cache)
-        names = give(order.given, plans, maker.cache)
-        self.view.say(f"given, not trained here: {names}")
-        return replace(order.asked, given=names)
+        with self.maker.cache.scratch_folder() as scratch:
+            yield replace(self.maker, results=Cache(scratch))
 
     def _making(
         self, version: str, built: tuple[BuiltTarget, ...], sources: dict[str, Source]
     ) -> Making:
         plans = [one.plans.repeatable for one in built]
-        toolchains = contents_of(built, self.host, self.store.root, self.view.say)
-        places = {place.toolchain.target: place for place in (self.host, *self.places)}
+        maker = self.maker
+        toolchains = contents_of(built, maker.host, maker.cache.root, maker.view.say)
+        places = {place.toolchain.target: place for place in (maker.host, *maker.places)}
         used = [place for name, place in places.items() if name in toolchains]
-        before = dependencies(self.loaded, plans, used, sources)
+        before = dependencies(maker.loaded, plans, used, sources)
         after = made_inputs(one.outcome for one in built)
         inputs = sorted([*before, *after], key=lambda item: item.name)
-        return Making(self.loaded, version, built, tuple(inputs), toolchains)
+        return Making(maker.loaded, version, built, tuple(inputs), toolchains)
 
     def _write(self, making: Making, order: Order, cache: Cache, started: datetime) -> Released:
         folder = layout.release_dir(self.dist, making.build, making.version)
@@ -158,8 +142,8 @@ class Releaser:
         last = making.toolchains[making.built[-1].name]
         circumstances = Circumstances(
             runtime=last.runtime,
-            host=self.host.toolchain.target,
-            threads=threads(self.loaded.config.resources),
+            host=self.maker.host.toolchain.target,
+            threads=threads(self.maker.loaded.config.resources),
         )
         times = Times(started, datetime.now(timezone.utc))
         stated = statement(folder, making, composed, order.asked, circumstances, times)
@@ -175,6 +159,17 @@ def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Sou
     quern = source_of(TARGETS_DIR, outputs)
     same = config.root == quern.root
     return {SOURCE: config} if same else {SOURCE: config, QUERN: quern}
+
+
+def _give(order: Order, maker: Maker) -> Asked:
+    """Take trained steps from where the order says; return what was asked for, with their names."""
+    if order.given is None:
+        return order.asked
+    plans = [plans.whole for plans in maker.plans()]
+    bring_fetched(plans, maker.cache, maker.kept)
+    names = give(order.given, plans, maker.kept)
+    maker.view.say(f"given, not trained here: {names}")
+    return replace(order.asked, given=names)
 
 
 def _require_same(released: Path, made: Path) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from targets.build import View
-from targets.cache import Cache
-from targets.config.load import LoadedConfig
 from targets.machine import cpu_name
-from targets.place import Place
 from targets.release import layout
 from targets.release.compare import Comparison, compare_releases
 from targets.release.compose import BuiltTarget
+from targets.release.make import Maker
 from targets.release.read import ReadRelease
 from targets.release.rebuild import Rebuilder, as_released
 from targets.release.run import sources_of
 from targets.release.sbom.contents import ToolchainContents
 from targets.release.toolchains import contents_of
-from targets.runtimes.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,7 @@ class Verified:
 class Rebuild:
     """How a release is to be made again."""
 
-    loaded: LoadedConfig
-    places: tuple[Place, ...]
-    host: Place
-    store: Cache
-    start: Callable[[], Runtime]
-    view: View
+    maker: Maker
     from_adapter: bool = False
 
     def verify(self, release: ReadRelease, signer: str = "") -> Verified:
@@ -71,21 +62,19 @@ class Rebuild:
         Raises ``ConfigError`` where the inputs here are not those of the release, and what a
         build raises.
         """
-        loaded, places = as_released(release, self.loaded, self.places)
+        maker = as_released(release, self.maker)
         same_runtime = self._same_runtime(release)
 
         def contents(built: tuple[BuiltTarget, ...]) -> dict[str, ToolchainContents]:
             if not same_runtime:
                 return {}
-            return contents_of(built, self.host, self.store.root, self.view.say)
+            return contents_of(built, maker.host, maker.cache.root, maker.view.say)
 
-        rebuilder = Rebuilder(
-            release, loaded, places, self.host, self.store, self.start, self.view, contents
-        )
-        rebuilder.require_same_inputs(sources_of(loaded, ()))
+        rebuilder = Rebuilder(release, maker, contents)
+        rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
         given = self.from_adapter or bool(release.asked["trainedElsewhere"])
-        with self.store.scratch_folder() as scratch:
+        with maker.cache.scratch_folder() as scratch:
             folder = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
         runtime = release.circumstances["runtime"]
@@ -100,4 +89,4 @@ class Rebuild:
         )
 
     def _same_runtime(self, release: ReadRelease) -> bool:
-        return self.start().name == str(release.circumstances["runtime"])
+        return self.maker.start().name == str(release.circumstances["runtime"])

@@ -71,6 +71,7 @@ def command(
     """
     require_libraries("release")
     from targets.release.layout import require_version
+    from targets.release.make import Maker
     from targets.release.provenance import Asked
     from targets.release.run import Order, Releaser
 
@@ -90,10 +91,8 @@ def command(
     with show_view(console) as view:
         for request in requests:
             start = runtime_once(request.runtime, store.root, view)
-            releaser = Releaser(
-                request.loaded, request.places, request.host, store, dist.absolute(), start, view
-            )
-            found.append(releaser.release(order))
+            maker = Maker(request.loaded, request.places, request.host, store, start, view)
+            found.append(Releaser(maker, dist.absolute()).release(order))
     for released in found:
         _show(released, as_json)
 

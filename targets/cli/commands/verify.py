@@ -71,6 +71,7 @@ def command(
     Ends with exit code 3 on any difference, and shows where it is and how large.
     """
     require_libraries("verify")
+    from targets.release.make import Maker
     from targets.release.read import read_release
     from targets.release.verify import Rebuild, Verified
 
@@ -93,10 +94,8 @@ def command(
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
         start = runtime_once(request.runtime, store.root, view)
-        rebuild = Rebuild(
-            request.loaded, request.places, request.host, store, start, view, from_adapter
-        )
-        verified = rebuild.verify(release, signer)
+        maker = Maker(request.loaded, request.places, request.host, store, start, view)
+        verified = Rebuild(maker, from_adapter).verify(release, signer)
     _finish(verified, as_json)
 
 
