@@ -106,7 +106,7 @@ def assert_same(one: Path, other: Path, *passes: str) -> None:
         }
         for work in (one, other)
     )
-    assert len(first) > 5
+    assert first
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
@@ -170,11 +170,11 @@ def test_what_may_differ_does(built: Built, tmp_path: Path) -> None:
         built.python,
         tmp_path / "work",
         built.material,
-        TRAINED,
+        TRAINED[:1],
         environment={**capped(), **BASELINE},
     )
     with pytest.raises(AssertionError, match=r"lora/output/adapter_model\.safetensors"):
-        assert_same(built.work, tmp_path / "work", "lora", "qlora")
+        assert_same(built.work, tmp_path / "work", "lora")
 
     def kernels(**environment: str) -> dict[str, str]:
         done = subprocess.run(
@@ -195,7 +195,8 @@ def test_what_may_differ_does(built: Built, tmp_path: Path) -> None:
 @pytest.mark.engine
 @pytest.mark.usefixtures("docker_client", "toolchain_python")
 def test_docker_and_venv(quern: Quern, tmp_path: Path) -> None:
-    project = quick_project(tmp_path / "project", seed=21)
+    # The build in the container is the one of `test_build.py`, made there if that ran before.
+    project = quick_project(tmp_path / "project", seed=1)
     fresh = tmp_path / "cache"  # results are shared between runtimes: this one has none
     fresh.mkdir()
     for name in ("wheels", "venvs"):
@@ -206,6 +207,8 @@ def test_docker_and_venv(quern: Quern, tmp_path: Path) -> None:
         arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
         ran = cache("build", *arguments)
         assert ran.code == 0, ran.stderr
+        made = json.loads((dist / "small" / "cpu" / "report.json").read_text("utf-8"))
+        assert made["toolchain"]["runtime"] == runtime
         model = dist / "small" / "cpu" / "model"
         models.append({path.name: path.read_bytes() for path in model.iterdir()})
     assert models[0].keys() == models[1].keys()
