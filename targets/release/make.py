@@ -11,6 +11,7 @@ from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed
 from targets.place import Place
+from targets.planner.build_plan import BuildPlan
 from targets.release.compose import BuiltTarget
 from targets.release.report import Plans, repeatable_part
 from targets.runtimes.runtime import Runtime
@@ -45,6 +46,12 @@ class Maker:
         for place in self.places:
             outcome = self._builder(loaded, place).build(dist)
             yield BuiltTarget(place, outcome, self._plans(place))
+
+    def used_places(self, plans: Iterable[BuildPlan]) -> tuple[Place, ...]:
+        """Return the places in which a step of ``plans`` runs."""
+        places = {place.toolchain.target: place for place in (self.host, *self.places)}
+        used = {planned.step.target for plan in plans for planned in plan.steps}
+        return tuple(place for name, place in places.items() if name in used)
 
     def _plans(self, place: Place) -> Plans:
         return Plans(

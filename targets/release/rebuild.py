@@ -42,10 +42,9 @@ class Rebuilder:
         as what counts does not.
         """
         plans = [plans.whole for plans in self.maker.plans()]
-        here = {
-            item.name: item
-            for item in dependencies(self.maker.loaded, plans, self.maker.places, sources)
-        }
+        places = self.maker.used_places(plans)
+        found = dependencies(self.maker.loaded, plans, places, sources)
+        here = {item.name: item for item in found}
         problems = list(_other_inputs(self.release.inputs, here))
         problems = problems or list(self._other_steps())
         if problems:
@@ -55,14 +54,14 @@ class Rebuilder:
                 if item.name in sources and "gitCommit" in item.digest
             }
             advice = ", ".join(f"{name} at commit {commit}" for name, commit in commits.items())
-            found = [
+            other = [
                 Problem(problem, self.release.file(layout.PROVENANCE)) for problem in problems[:-1]
             ]
             last = f"check out {advice}" if advice else ""
-            found.append(
+            other.append(
                 Problem(problems[-1], self.release.file(layout.PROVENANCE), suggestion=last)
             )
-            raise ConfigError(found)
+            raise ConfigError(other)
 
     def require_offline(self) -> None:
         """Raise ``EnvironmentUnable`` where the network would be needed."""

@@ -1,8 +1,8 @@
 """``report.json`` of a release: of a build's report, what every rebuild finds again.
 
 Times, memory, the runtime and the machine are in the provenance instead. Measured figures are
-rounded, since arithmetic differs in its last digits between CPUs: to three significant digits, or
-to a thousandth of their limit where that is coarser.
+rounded, since arithmetic differs in its last digits between CPUs: to three significant digits and
+to :data:`_FINEST`, or to a thousandth of their limit where that is coarser.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from targets.report.model import CheckedReport, InputsReport
 from targets.report.status import overall
 
 _DIGITS = 3
+_FINEST = 4
+"""Decimals: what is smaller is what rounding leaves, and that is up to each CPU."""
 
 T = TypeVar("T")
 
@@ -169,7 +171,7 @@ def released_report(
 
 
 def rounded(value: T) -> T:
-    """Return JSON ``value`` with every number that is no integer at three significant digits."""
+    """Return JSON ``value`` with every number rounded that is no integer."""
     if isinstance(value, float):
         return _round(value)  # type: ignore[return-value]
     if isinstance(value, dict):
@@ -189,7 +191,7 @@ def _rounded_verdict(verdict: Verdict) -> Verdict:
 
 
 def _round(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else value
+    return float(f"{round(value, _FINEST):.{_DIGITS}g}") if math.isfinite(value) else value
 
 
 def _open(check: Verdict) -> bool:

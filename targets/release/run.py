@@ -96,12 +96,10 @@ class Releaser:
     def _making(
         self, version: str, built: tuple[BuiltTarget, ...], sources: dict[str, Source]
     ) -> Making:
-        plans = [one.plans.repeatable for one in built]
+        plans = [one.plans.whole for one in built]
         maker = self.maker
         toolchains = contents_of(built, maker.host, maker.cache.root, maker.view.say)
-        places = {place.toolchain.target: place for place in (maker.host, *maker.places)}
-        used = [place for name, place in places.items() if name in toolchains]
-        before = dependencies(maker.loaded, plans, used, sources)
+        before = dependencies(maker.loaded, plans, maker.used_places(plans), sources)
         after = made_inputs(one.outcome for one in built)
         inputs = sorted([*before, *after], key=lambda item: item.name)
         return Making(maker.loaded, version, built, tuple(inputs), toolchains)
