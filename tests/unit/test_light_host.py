@@ -12,6 +12,7 @@ from tests.unit.project import make_project
 HEAVY = {
     *("torch", "transformers", "onnxruntime", "onnx", "peft", "numpy", "docker", "tree_sitter"),
     *("matplotlib", "scipy"),
+    *("cryptography", "cyclonedx", "safetensors", "securesystemslib"),
 }
 
 
@@ -24,6 +25,11 @@ def test_a_plan_imports_neither_ml_libraries_nor_the_engine_client(tmp_path: Pat
 
 def test_what_the_bench_draws_with_is_imported_only_where_it_is_used() -> None:
     assert not loaded_by("bench", "--help") & HEAVY
+
+
+def test_what_releases_are_written_with_is_imported_only_where_it_is_used() -> None:
+    assert not loaded_by("release", "--help") & HEAVY
+    assert not loaded_by("verify", "--help") & HEAVY
 
 
 def loaded_by(*arguments: str) -> set[str]:
