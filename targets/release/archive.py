@@ -81,6 +81,16 @@ def extract(path: Path, folder: Path) -> None:
                 file.write(chunk)
 
 
+def path_problem(path: str) -> str:
+    """Return why ``path`` is no relative POSIX path below a folder; empty if it is one."""
+    parts = PurePosixPath(path).parts
+    if not parts or "\0" in path or "\\" in path or ":" in parts[0]:
+        return "is no name for a file"
+    if path.startswith("/") or ".." in parts:
+        return "climbs out of the folder"
+    return "" if str(PurePosixPath(path)) == path else "is not written as a plain path"
+
+
 def _streams(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     seen: set[str] = set()
     with _opened(path) as archive:
@@ -118,18 +128,12 @@ def _require_end(path: Path, offset: int) -> None:
 
 def _problem(info: tarfile.TarInfo, seen: set[str]) -> str:
     """Return what is wrong with a member, or an empty string."""
-    parts = PurePosixPath(info.name).parts
-    if not parts or "\0" in info.name or "\\" in info.name or ":" in parts[0]:
-        return "is no name for a file"
-    if info.name.startswith("/") or ".." in parts:
-        return "climbs out of the folder"
-    if str(PurePosixPath(info.name)) != info.name:
-        return "is not written as a plain path"
+    problem = path_problem(info.name)
+    if problem:
+        return problem
     if not info.isreg() or info.issparse():
         return "is no plain file"
-    if info.name in seen:
-        return "is there twice"
-    return ""
+    return "is there twice" if info.name in seen else ""
 
 
 def _sha256(stream: IO[bytes]) -> str:

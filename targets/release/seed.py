@@ -78,8 +78,11 @@ def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Give
     root = scratch / archive.stem
     try:
         index = Trained.model_validate_json((root / INDEX).read_bytes())
-    except (OSError, ValidationError):
-        raise CheckFailed(f"{archive} holds no {INDEX} that can be read") from None
+    except OSError:
+        raise CheckFailed(f"{archive} holds no {INDEX}") from None
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise CheckFailed(f"{archive}: {INDEX} cannot be used: {why}") from None
     held = {step.key: step for step in index.steps}
     lacking = sorted(step.name for step in wanted if step.key not in held)
     if lacking:
@@ -90,6 +93,10 @@ def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Give
         )
     for step in wanted:
         found = held[step.key]
+        for file in found.files:
+            path = root / found.folder / file.path
+            if not path.is_file() or sha256_of(path) != file.sha256:
+                raise CheckFailed(f"{archive}: {found.folder}/{file.path} is not what {INDEX} says")
         yield step, root / found.folder, found.files
 
 

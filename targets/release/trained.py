@@ -8,25 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from pipeline.model import Frozen
 from pipeline.result import FileDigest
 from targets.build import BuildOutcome
 from targets.cache import Cache
+from targets.release.archive import path_problem
 from targets.release.inputs import trains
 
 INDEX = "trained.json"
 
 
+def _plain(path: str) -> str:
+    problem = path_problem(path)
+    if problem:
+        raise ValueError(f"{path!r} {problem}")
+    return path
+
+
+def _all_plain(files: tuple[FileDigest, ...]) -> tuple[FileDigest, ...]:
+    for file in files:
+        _plain(file.path)
+    return files
+
+
 class TrainedStep(Frozen):
     """A training step and what it made."""
 
-    folder: str
+    folder: Annotated[str, AfterValidator(_plain)]
     name: str
     type: str
     key: str
-    files: tuple[FileDigest, ...]
+    files: Annotated[tuple[FileDigest, ...], AfterValidator(_all_plain)]
 
 
 class Trained(Frozen):
