@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import tarfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,32 +112,33 @@ def files_in(release: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in release.iterdir()}
 
 
-def forge(release: Path, root: str, name: str, at: int) -> None:
-    """Change one byte of a file in an archive, and every digest above it, as a forger would."""
+def flipped(content: bytes) -> bytes:
+    """Return ``content`` with one bit in its middle flipped."""
+    changed = bytearray(content)
+    changed[len(content) // 2] ^= 1
+    return bytes(changed)
+
+
+def forge(release: Path, root: str, changes: Mapping[str, Callable[[bytes], bytes]]) -> None:
+    """Change files in an archive, and every digest above them, as a forger would."""
     archive = release / f"{root}.tar"
-    files: dict[str, Path | bytes] = {}
+    files: dict[str, bytes] = {}
     with tarfile.open(archive) as opened:
         for member in opened:
             stream = opened.extractfile(member)
             assert stream is not None
-            files[member.name] = stream.read()
-    content = bytearray(files[f"{root}/{name}"])  # type: ignore[arg-type]
-    content[at] ^= 1
-    files[f"{root}/{name}"] = bytes(content)
-    report = json.loads(files[f"{root}/report.json"])  # type: ignore[arg-type]
+            files[member.name.removeprefix(f"{root}/")] = stream.read()
+    for name, change in changes.items():
+        files[name] = change(files[name])
+    report = json.loads(files["report.json"])
     for file in report["files"]:
-        if f"model/{file['path']}" == name:
-            file["sha256"] = hashlib.sha256(content).hexdigest()
-    files[f"{root}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
-    del files[f"{root}/SHA256SUMS"]
-    digests = {
-        path.removeprefix(f"{root}/"): hashlib.sha256(found).hexdigest()
-        for path, found in files.items()
-        if isinstance(found, bytes)
-    }
-    files[f"{root}/SHA256SUMS"] = write_sums(digests)
+        file["sha256"] = hashlib.sha256(files[f"model/{file['path']}"]).hexdigest()
+    files["report.json"] = (json.dumps(report, indent=2) + "\n").encode()
+    del files["SHA256SUMS"]
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files["SHA256SUMS"] = write_sums(digests)
     before = hashlib.sha256(archive.read_bytes()).hexdigest()
-    write_archive(archive, files)
+    write_archive(archive, {f"{root}/{name}": content for name, content in files.items()})
     after = hashlib.sha256(archive.read_bytes()).hexdigest()
     sbom = release / "sbom.cdx.json"
     sbom.write_text(sbom.read_text().replace(before, after))

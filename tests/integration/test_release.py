@@ -26,6 +26,7 @@ from tests.integration.release_world import (
     VERSION,
     World,
     files_in,
+    flipped,
     forge,
     release_arguments,
     release_of,
@@ -115,8 +116,11 @@ def test_an_independent_library_reads_the_provenance(world: World) -> None:
     assert len(predicate.build_definition.resolved_dependencies) == 9
 
 
-def test_verified_by_rebuilding_it_with_the_public_key(world: World) -> None:
-    ran = world.second.run("verify", str(world.release), "--key", str(world.public), "--json")
+def test_verified_by_rebuilding_it_without_network(world: World) -> None:
+    ran = world.second.run(
+        *("verify", str(world.release), "--key", str(world.public), "--json"),
+        before=("unshare", "--net"),
+    )
     assert ran.code == 0, ran.stdout + ran.stderr
     found = json.loads(ran.stdout)
     assert found["same"] is True
@@ -151,19 +155,38 @@ def test_other_inputs_are_named_before_anything_runs(world: World) -> None:
     assert "pretrain" not in ran.stdout
 
 
-def test_a_rebuild_with_other_bytes_is_shown_by_tensor(world: World, tmp_path: Path) -> None:
+def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
+    world: World, tmp_path: Path
+) -> None:
+    """Whoever can write all of a release can seal it again: only a rebuild or a key tells."""
     released = Path(shutil.copytree(world.release, tmp_path / "forged"))
-    root = "small-1.2.0-cpu"
-    forge(released, root, "model/model.onnx.data", at=1000)
-    ran = world.first.run("verify", str(released), "--from-adapter", "--quick")
-    assert ran.code == 0, ran.stdout + ran.stderr  # whoever can write all of it can seal it again
+    forge(
+        released,
+        "small-1.2.0-cpu",
+        {
+            "model/model.onnx.data": flipped,
+            "model/genai_config.json": lambda text: text.replace(b'"top_k"', b'"top_q"'),
+            "model/tokenizer.json": lambda text: text.replace(b"<|end|>", b"<|ent|>", 1),
+            "model/chat_template.jinja": flipped,
+            "report.json": lambda text: text.replace(b'"base": 0.25', b'"base": 0.05'),
+            "MODEL_CARD.md": lambda text: text.replace(b"license: mit", b"license: gpl"),
+        },
+    )
+    quick = world.first.run("verify", str(released), "--quick")
+    assert quick.code == 0, quick.stdout + quick.stderr
     ran = world.first.run("verify", str(released), "--from-adapter")
     assert ran.code == 3, ran.stdout + ran.stderr
-    assert "model.onnx.data" in ran.stdout
-    assert "4-bit values" in ran.stdout or "values differ" in ran.stdout
-    ran = world.first.run("verify", str(released), "--quick", "--key", str(world.public))
-    assert ran.code == 3
-    assert "is not signed" in ran.stderr
+    shown = " ".join(ran.stdout.split())
+    assert "1 of" in shown and "values differs" in shown  # the tensor, and by how much
+    for place in (
+        *("genai_config.json", "search.top_k", "search.top_q", "tokenizer.json", "<|ent|>"),
+        *("chat_template.jinja", "report.json", "quality.base", "0.05", "license: gpl"),
+    ):
+        assert place in shown, place
+    assert "the rebuild has other bytes in" in ran.stderr
+    signed = world.first.run("verify", str(released), "--quick", "--key", str(world.public))
+    assert signed.code == 3
+    assert "is not signed" in signed.stderr
 
 
 def test_a_version_stands_for_one_set_of_bytes(world: World) -> None:

@@ -15,7 +15,15 @@ import pytest
 from targets.errors import CheckFailed, ConfigError
 from targets.release.read import read_release
 from targets.release.signing import trusted_file
-from tests.integration.release_world import VERSION, World, files_in, forge, reseal, statement_in
+from tests.integration.release_world import (
+    VERSION,
+    World,
+    files_in,
+    flipped,
+    forge,
+    reseal,
+    statement_in,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -85,7 +93,7 @@ def test_a_provenance_of_another_release_is_refused(world: World, copy: Path) ->
     with pytest.raises(CheckFailed, match=r"small-1\.2\.0-cpu\.tar is no archive of small 1\.3\.0"):
         read_release(copy)
     (copy / "provenance.intoto.jsonl").write_bytes(whole)
-    forge(copy, "small-1.2.0-cpu", "model/model.onnx.data", at=5)
+    forge(copy, "small-1.2.0-cpu", {"model/model.onnx.data": flipped})
     (copy / "provenance.intoto.jsonl").write_bytes(whole)
     with pytest.raises(
         CheckFailed, match=r"cpu\.tar is not the file that provenance\.intoto\.jsonl"
