@@ -166,6 +166,7 @@ def _base(
     names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     compute = names[params.multiplied_in(precision)]
     model = load_model(folder, params, dtype, quantization.config(compute))
+    quantization.require_readable(model)
     quantization.keep_trainable(model)
     return prepare_model_for_kbit_training(
         model, use_gradient_checkpointing=params.gradient_checkpointing

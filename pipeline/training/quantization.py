@@ -66,6 +66,30 @@ class BaseQuantization(Frozen):
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
 
+    def require_readable(self, model: Any) -> None:
+        """Raise :class:`StepError` for layers that training would read other than a merge does.
+
+        Where a CPU has AVX-512, bitsandbytes takes the scales of other blocks for a layer whose
+        width is no multiple of the block; elsewhere it does not.
+        """
+        from bitsandbytes.nn import Linear4bit
+
+        odd = [
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, Linear4bit)
+            and module.weight.device.type == "cpu"
+            and module.in_features % module.weight.blocksize
+        ]
+        if odd:
+            raise StepError(
+                f"bitsandbytes misreads 4-bit weights on CPUs where the width of a layer is no "
+                f"multiple of 64: {', '.join(odd[:4])}{', ...' if len(odd) > 4 else ''}",
+                f"put {sorted({name.rpartition('.')[2] for name in odd})} into skip_modules, or "
+                "train on a GPU",
+                "bad_input",
+            )
+
     def round_trip(self, model: Any) -> int:
         """Quantize and dequantize, in place, the weights that training saw quantized.
 

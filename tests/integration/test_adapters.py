@@ -227,3 +227,26 @@ def test_layers_that_are_not_there_are_named(trained: Trained) -> None:
     done = subprocess.run(command, cwd=plans.ROOT, check=True, capture_output=True, text=True)
     said = [line for line in done.stdout.splitlines() if line.startswith("refused")]
     assert said == [f"refused bad_input {case}" for case in cases]
+
+
+MISREAD = """
+import torch
+from bitsandbytes.nn import Linear4bit
+from pipeline.passes.base import StepError
+from pipeline.training.quantization import BaseQuantization
+
+model = torch.nn.ModuleDict({"down_proj": Linear4bit(160, 64), "up_proj": Linear4bit(64, 160)})
+quantization = BaseQuantization(quant_type="nf4", double_quant=True)
+try:
+    quantization.require_readable(model)
+except StepError as error:
+    print(error, error.hint)
+del model["down_proj"]
+quantization.require_readable(model)
+"""
+
+
+def test_a_layer_that_bitsandbytes_misreads_is_not_trained(toolchain_python: Path) -> None:
+    command = [str(toolchain_python), "-c", MISREAD]
+    done = subprocess.run(command, cwd=plans.ROOT, check=True, capture_output=True, text=True)
+    assert "no multiple of 64: down_proj put ['down_proj'] into skip_modules" in done.stdout

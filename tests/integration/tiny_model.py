@@ -66,7 +66,7 @@ def main(out: Path) -> None:
     config = Phi3Config(
         vocab_size=448,
         hidden_size=64,
-        intermediate_size=160,
+        intermediate_size=192,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
