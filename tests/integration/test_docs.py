@@ -30,14 +30,14 @@ LEAST = {
     ),
     # It trains anew: the tests of releases do that with a smaller model.
     "./nox -s verify -- dist/tone/release/1.2.0": (
-        "./nox -s verify -- dist/tone/release/1.2.0 --from-adapter"
+        "./nox -s verify -- dist/tone/release/1.2.0 --quick"
     ),
     # Without the image: gigabytes.
     "./nox -s export-toolchain -- --target cpu --output dist/toolchain.tar": (
         "./nox -s export-toolchain -- --target cpu --output dist/toolchain.tar --runtime venv"
     ),
     "./nox -s bench_checks": "./nox -s bench_checks -- --runs 2",
-    "./nox -s bench_driver": "./nox -s bench_driver -- --runs 1 --pairs 0",
+    "./nox -s bench_driver": ("./nox -s bench_driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",
 }
@@ -66,7 +66,12 @@ def documented_commands() -> list[str]:
         for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
             found |= dict.fromkeys(re.findall(r"^\$ (.+)$", block, re.MULTILINE))
         found |= dict.fromkeys(re.findall(r"`(\./nox -s [^`…]+)`", text))
-    return sorted(found, key=lambda command: (command == LAST, command))
+    return sorted(found, key=lambda command: (command == LAST, not _of_release(command), command))
+
+
+def _of_release(command: str) -> bool:
+    """Return whether it is of those that need a clean checkout: they come before others write."""
+    return command.startswith(("./nox -s release", "./nox -s verify", "openssl"))
 
 
 @pytest.fixture(scope="module")
