@@ -69,6 +69,8 @@ class Somebody:
         wheels.mkdir(parents=True)
         for wheel in (cache / "wheels").glob("*.whl"):
             os.link(wheel, wheels / wheel.name)
+        if not all(parent.stat().st_mode & 0o001 for parent in _PACKAGES.parents):
+            shutil.copytree(_PACKAGES, self._own_packages)
         for path in (self.home, *self.home.rglob("*")):
             if path.suffix != ".whl":
                 os.chown(path, self.uid, self.uid, follow_symlinks=False)
@@ -84,7 +86,7 @@ class Somebody:
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.home),
-                "PYTHONPATH": f"{self.project}{os.pathsep}{_PACKAGES}",
+                "PYTHONPATH": f"{self.project}{os.pathsep}{self._packages}",
                 "QUERN_CACHE": str(self.home / "cache"),
                 "CI": "true",
                 **self.environment,
@@ -97,6 +99,15 @@ class Somebody:
             umask=self.umask,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def _own_packages(self) -> Path:
+        return self.home / "packages"
+
+    @property
+    def _packages(self) -> Path:
+        """Return where this Python's packages lie: copied where others may not look."""
+        return self._own_packages if self._own_packages.exists() else _PACKAGES
 
     def _identity(self) -> list[str]:
         """Return what to put before a command so that this user runs it, who may use Docker."""
