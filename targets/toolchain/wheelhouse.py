@@ -18,6 +18,7 @@ from filelock import FileLock
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from targets.digests import sha256_of
 from targets.errors import EnvironmentUnable
 from targets.toolchain.download import download
 from targets.toolchain.platforms import platform_named
@@ -96,7 +97,7 @@ class Wheelhouse:
         if wanted:
             say(f"fetching {len(wanted)} of {len(pins)} wheels")
             for path in download(wanted, toolchain, self.folder):
-                digests[path.name] = _sha256(path)
+                digests[path.name] = sha256_of(path)
             self._remember(digests)
             have = self._match(pins, toolchain, digests)
         lost = [str(pin) for pin in pins if pin not in have]
@@ -116,7 +117,7 @@ class Wheelhouse:
         for pin, path in self._named(pins, toolchain, _names(self.folder)):
             if path.name in digests:
                 continue
-            digest = _sha256(path)
+            digest = sha256_of(path)
             if digest in pin.sha256:
                 digests[path.name] = digest
             else:
@@ -195,13 +196,5 @@ def _written(path: Path, chunks: Iterable[bytes]) -> str:
     with path.open("wb") as file:
         for chunk in chunks:
             file.write(chunk)
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
