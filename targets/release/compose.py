@@ -18,7 +18,7 @@ from targets.place import Place
 from targets.release import layout
 from targets.release.archive import write_archive
 from targets.release.card import MadeFrom, model_card
-from targets.release.inputs import SOURCE, files_digest, trains
+from targets.release.inputs import CONFIG, SOURCE, files_digest, trains
 from targets.release.report import Plans, ReleasedReport, ReleasedToolchain, released_report
 from targets.release.sbom.contents import Artifact, DataSet, Model, Release, ToolchainContents
 from targets.release.sbom.write import write_sbom
@@ -156,7 +156,7 @@ def _made_from(making: Making) -> Iterator[MadeFrom]:
             changed = (
                 ", with changes that are in no commit" if found.annotations.get("dirty") else ""
             )
-            if found.name != "config":
+            if found.name != CONFIG:
                 yield MadeFrom(found.name, f"{words} {digest}{changed}")
         if found.name == SOURCE and not found.digest:
             yield MadeFrom(found.name, "in no commit")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -14,6 +15,7 @@ from targets.digests import sha256_of
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
 from targets.release.compose import BuiltTarget, Composed, Making
+from targets.release.inputs import CONFIG
 from targets.release.statement import (
     BUILD_TYPE,
     BUILDER,
@@ -21,6 +23,9 @@ from targets.release.statement import (
     STATEMENT_TYPE,
     BuildDefinition,
     Builder,
+    ExternalParameters,
+    InternalParameters,
+    Machine,
     Metadata,
     Predicate,
     ResourceDescriptor,
@@ -50,7 +55,7 @@ class Asked:
 class Circumstances:
     """What the machine decided."""
 
-    runtime: str
+    runtime: Literal["docker", "venv"]
     host: str
     """The target that trains."""
     threads: int
@@ -73,7 +78,7 @@ def statement(
     times: Times,
 ) -> Statement:
     """Return what is stated of the archives in ``folder``."""
-    config = next(item for item in making.inputs if item.name == "config")
+    config = next(item for item in making.inputs if item.name == CONFIG)
     return Statement(
         _type=STATEMENT_TYPE,
         subject=tuple(_file(path) for path in composed.archives),
@@ -81,36 +86,32 @@ def statement(
         predicate=Predicate(
             build_definition=BuildDefinition(
                 build_type=BUILD_TYPE,
-                external_parameters={
-                    "build": making.build,
-                    "version": making.version,
-                    "config": config.annotations["path"],
-                    "targets": [built.name for built in making.built],
-                    "allowUnverified": asked.allow_unverified,
-                    "allowDirty": asked.allow_dirty,
-                    "trainedElsewhere": asked.given,
-                    "overrides": dict(asked.overrides),
-                },
-                internal_parameters={
-                    "runtime": circumstances.runtime,
-                    "host": circumstances.host,
-                    "threads": circumstances.threads,
-                    "absentDevices": {
+                external_parameters=ExternalParameters(
+                    build=making.build,
+                    version=making.version,
+                    config=str(config.annotations["path"]),
+                    targets=tuple(built.name for built in making.built),
+                    allow_unverified=asked.allow_unverified,
+                    allow_dirty=asked.allow_dirty,
+                    trained_elsewhere=asked.given,
+                    overrides=dict(asked.overrides),
+                ),
+                internal_parameters=InternalParameters(
+                    runtime=circumstances.runtime,
+                    host=circumstances.host,
+                    threads=circumstances.threads,
+                    absent_devices={
                         built.name: built.place.device.absence
                         for built in making.built
                         if built.place.device.absence
                     },
-                    "unverified": {
-                        report.target: list(report.unverified)
+                    unverified={
+                        report.target: report.unverified
                         for report in composed.reports
                         if report.unverified
                     },
-                    "machine": {
-                        "cpu": cpu_name(),
-                        "cores": usable_cores(),
-                        "system": system_name(),
-                    },
-                },
+                    machine=Machine(cpu=cpu_name(), cores=usable_cores(), system=system_name()),
+                ),
                 resolved_dependencies=making.inputs,
             ),
             run_details=RunDetails(

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from securesystemslib.dsse import Envelope
@@ -19,7 +18,13 @@ from targets.release.envelope import read_envelope
 from targets.release.report import ReleasedReport
 from targets.release.sbom.validate import sbom_problems
 from targets.release.signing import Trusted, require_signature
-from targets.release.statement import ResourceDescriptor, Statement, parse_statement
+from targets.release.statement import (
+    ExternalParameters,
+    InternalParameters,
+    ResourceDescriptor,
+    Statement,
+    parse_statement,
+)
 from targets.release.sums import read_sums
 from targets.release.trained import INDEX
 
@@ -34,12 +39,12 @@ class ReadRelease:
     reports: tuple[ReleasedReport, ...]
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def asked(self) -> ExternalParameters:
         """Return what the user asked for."""
         return self.statement.predicate.build_definition.external_parameters
 
     @property
-    def circumstances(self) -> dict[str, Any]:
+    def circumstances(self) -> InternalParameters:
         """Return what the machine decided."""
         return self.statement.predicate.build_definition.internal_parameters
 
@@ -51,12 +56,12 @@ class ReadRelease:
     @property
     def build(self) -> str:
         """Return the name of the build."""
-        return str(self.asked["build"])
+        return self.asked.build
 
     @property
     def version(self) -> str:
         """Return its version."""
-        return str(self.asked["version"])
+        return self.asked.version
 
     @property
     def signed(self) -> bool:
@@ -103,9 +108,9 @@ def _fail(problems: list[str]) -> None:
 
 def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
     """Yield each file that is not as the provenance and ``SHA256SUMS`` have it."""
-    stated = {item.name: item.digest["sha256"] for item in statement.subject}
+    stated = {item.name: item.digest.get("sha256", "") for item in statement.subject}
     products = statement.predicate.run_details.byproducts
-    stated |= {item.name: item.digest["sha256"] for item in products if item.digest}
+    stated |= {item.name: item.digest.get("sha256", "") for item in products if item.digest}
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for name in sorted(there - stated.keys() - {layout.PROVENANCE}):
         yield f"{folder / name} belongs to no release"
@@ -126,10 +131,9 @@ def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
 def _reports(folder: Path, statement: Statement) -> Iterator[ReleasedReport]:
     """Yield the report in each target's archive; raises where an archive is not whole."""
     asked = statement.predicate.build_definition.external_parameters
-    build, version = str(asked.get("build")), str(asked.get("version"))
-    targets = asked.get("targets")
-    parts = [str(name) for name in targets] if isinstance(targets, list) else []
-    known = {layout.archive_name(build, version, part): part for part in (*parts, layout.ADAPTER)}
+    build, version = asked.build, asked.version
+    parts = (*asked.targets, layout.ADAPTER)
+    known = {layout.archive_name(build, version, part): part for part in parts}
     for subject in statement.subject:
         path = folder / subject.name
         part = known.get(subject.name)
@@ -197,5 +201,5 @@ def _sbom_problems(folder: Path, statement: Statement) -> Iterator[str]:
         for digest in component.get("hashes", [])
     }
     for subject in statement.subject:
-        if subject.digest["sha256"] not in named:
+        if subject.digest.get("sha256") not in named:
             yield f"{file}: does not list {subject.name}"

@@ -139,12 +139,12 @@ def as_released(release: ReadRelease, maker: Maker) -> Maker:
 
     Raises ``EnvironmentUnable`` where it was checked on a device that is not here.
     """
-    absent = release.circumstances["absentDevices"]
+    absent = release.circumstances.absent_devices
     places = []
     for place in maker.places:
         name = place.toolchain.target
         if name in absent:
-            place = replace(place, device=Device(place.device.kind, absence=str(absent[name])))
+            place = replace(place, device=Device(place.device.kind, absence=absent[name]))
         elif not place.device.here:
             raise EnvironmentUnable(
                 f"the release was checked on the device of {name}; here {place.device.absence}",
@@ -152,7 +152,7 @@ def as_released(release: ReadRelease, maker: Maker) -> Maker:
             )
         places.append(place)
     config = maker.loaded.config
-    threads = {"threads": int(release.circumstances["threads"])}
+    threads = {"threads": release.circumstances.threads}
     resources = config.resources.model_copy(update=threads)
     loaded = replace(maker.loaded, config=config.model_copy(update={"resources": resources}))
     return replace(maker, loaded=loaded, places=tuple(places))

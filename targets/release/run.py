@@ -139,7 +139,7 @@ class Releaser:
     ) -> Envelope:
         last = making.toolchains[making.built[-1].name]
         circumstances = Circumstances(
-            runtime=last.runtime,
+            runtime="docker" if last.base else "venv",
             host=self.maker.host.toolchain.target,
             threads=threads(self.maker.loaded.config.resources),
         )

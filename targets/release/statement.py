@@ -13,6 +13,7 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
+from pipeline.config.schema import Name
 from pipeline.model import Frozen
 from targets.errors import CheckFailed, ConfigError, Problem
 
@@ -41,14 +42,50 @@ class ResourceDescriptor(_Camel):
     annotations: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class ExternalParameters(_Camel):
+    """What the user asked for."""
+
+    build: Name
+    version: str
+    config: str
+    """Path in its repository."""
+    targets: tuple[Name, ...] = Field(min_length=1)
+    allow_unverified: bool
+    allow_dirty: bool
+    trained_elsewhere: str
+    """Which trained steps were given instead of run; empty where all ran."""
+    overrides: dict[str, str]
+    """Options of the command that replaced something of the config, without places."""
+
+
+class Machine(_Camel):
+    """What kind of machine it was; nothing that names it."""
+
+    cpu: str
+    cores: int
+    system: str
+
+
+class InternalParameters(_Camel):
+    """What the machine and its state decided."""
+
+    runtime: Literal["docker", "venv"]
+    host: Name
+    """The target that trains."""
+    threads: int = Field(ge=1)
+    absent_devices: dict[str, str]
+    """Why the device of a target was not there, per target."""
+    unverified: dict[str, tuple[str, ...]]
+    """What nobody has seen to hold, per target."""
+    machine: Machine
+
+
 class BuildDefinition(_Camel):
     """What was asked for, and from what."""
 
     build_type: str
-    external_parameters: dict[str, JsonValue]
-    """What the user asked for."""
-    internal_parameters: dict[str, JsonValue]
-    """What the machine and its state decided."""
+    external_parameters: ExternalParameters
+    internal_parameters: InternalParameters
     resolved_dependencies: tuple[ResourceDescriptor, ...]
     """All inputs."""
 

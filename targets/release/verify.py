@@ -39,7 +39,7 @@ class Verified:
     @property
     def advice(self) -> str:
         """Return what to do about a difference, if there is something to do."""
-        machine = self.release.circumstances["machine"]["cpu"]
+        machine = self.release.circumstances.machine.cpu
         trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
         if trained and machine != cpu_name():
             return (
@@ -73,11 +73,11 @@ class Rebuild:
         rebuilder = Rebuilder(release, maker, contents)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
-        given = self.from_adapter or bool(release.asked["trainedElsewhere"])
+        given = self.from_adapter or bool(release.asked.trained_elsewhere)
         with maker.cache.scratch_folder() as scratch:
             folder = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
-        runtime = release.circumstances["runtime"]
+        runtime = release.circumstances.runtime
         reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
         return Verified(
             release,
@@ -89,4 +89,4 @@ class Rebuild:
         )
 
     def _same_runtime(self, release: ReadRelease) -> bool:
-        return self.maker.start().name == str(release.circumstances["runtime"])
+        return self.maker.start().name == release.circumstances.runtime

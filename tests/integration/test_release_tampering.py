@@ -151,3 +151,25 @@ def test_a_release_of_a_newer_quern_is_not_judged(world: World, copy: Path) -> N
     reseal(copy, buildType="urn:somebody:else")
     with pytest.raises(CheckFailed):
         read_release(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"externalParameters": {}},
+        {"internalParameters": {"threads": "many"}},
+        {"resolvedDependencies": "none"},
+    ],
+)
+def test_a_provenance_that_lacks_what_a_rebuild_needs_is_refused(
+    copy: Path, changes: dict[str, Any]
+) -> None:
+    reseal(copy, **changes)
+    with pytest.raises(CheckFailed, match="no provenance of a release"):
+        read_release(copy)
+
+
+def test_a_build_that_names_a_place_is_refused(copy: Path) -> None:
+    reseal(copy, externalParameters={**asked(copy), "build": "../../evil"})
+    with pytest.raises(CheckFailed, match=r"externalParameters\.build"):
+        read_release(copy)

@@ -83,12 +83,12 @@ def command(
         return
     wanted = options.Wanted(
         config=_config(release, config),
-        targets=tuple(release.asked["targets"]),
-        host=release.circumstances["host"],
+        targets=release.asked.targets,
+        host=release.circumstances.host,
         data=data,
         model=model,
-        runtime=runtime or release.circumstances["runtime"],
-        system=release.asked["overrides"].get("system"),
+        runtime=runtime or release.circumstances.runtime,
+        system=release.asked.overrides.get("system"),
     )
     request = _request(options.load_requests(wanted), release)
     store = options.open_cache(cache)
@@ -116,7 +116,7 @@ def _config(release: ReadRelease, given: Path | None) -> Path:
 
     if given is not None:
         return given
-    path = str(release.asked["config"])
+    path = release.asked.config
     roots = (source_of(Path.cwd()).root, options.PROJECT)
     found = next((root / path for root in roots if (root / path).is_file()), None)
     if found is None:
