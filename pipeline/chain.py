@@ -18,7 +18,7 @@ from pipeline.events import StepFinished, StepStarted
 from pipeline.failures import failure
 from pipeline.measure import PeakMemory, versions
 from pipeline.passes.base import BasePass, Inputs, StepError
-from pipeline.plan import OUTPUT_DIR, DataInput, Plan, Step, StepInput
+from pipeline.plan import OUTPUT_DIR, DataInput, Plan, Step, StepInput, unfinished_root
 from pipeline.registry import implementation
 from pipeline.reporting import EventWriter, StepReporter
 from pipeline.result import StepResult
@@ -146,7 +146,13 @@ def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Input
         report=report,
         metrics=metrics,
         absent_device=step.absent_device,
+        unfinished=_unfinished(step, plan),
     )
+
+
+def _unfinished(step: Step, plan: Plan) -> Path | None:
+    root = plan.roots.get(unfinished_root(step.key))
+    return None if root is None else Path(root)
 
 
 def _data(data: DataInput, plan: Plan, store: Store) -> DataFiles:

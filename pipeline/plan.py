@@ -116,6 +116,8 @@ class Step(Frozen):
     """The folder with the code of a pass or check of the user's own; its digest also covers what
     that code uses of ``pipeline``."""
     network: bool = False
+    resumes: bool = False
+    """Whether it is given a folder that outlives a run that fails: :func:`unfinished_root`."""
     absent_device: str = ""
     """Why the target's device cannot run this step, which then uses the CPU; empty where it can."""
 
@@ -140,3 +142,8 @@ class Plan(Frozen):
 def object_path(key: str) -> str:
     """Return where the step result ``key`` lies below the ``objects`` root."""
     return f"{key[:2]}/{key}"
+
+
+def unfinished_root(key: str) -> str:
+    """Return the root of the folder in which the step ``key`` keeps what outlives a kill."""
+    return f"unfinished-{key[:12]}"

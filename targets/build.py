@@ -13,7 +13,7 @@ from typing import Protocol
 from pipeline.config.schema import Resources as ResourcesTable
 from pipeline.config.schema import parse_bytes
 from pipeline.events import Event
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput, unfinished_root
 from pipeline.result import StepResult
 from targets.cache import Cache
 from targets.checked.parcel import pack
@@ -21,7 +21,7 @@ from targets.checked.result import FILE as CHECKED_FILE
 from targets.checked.result import accept, read_checked
 from targets.config.load import LoadedConfig
 from targets.errors import ConfigError
-from targets.machine import cpu_name, usable_cores
+from targets.machine import cpu_name, threads
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.planner import Planner
@@ -146,6 +146,7 @@ class Builder:
                 Mount("objects", self._cache.objects),
                 Mount("work", work, writable=True),
                 *_used_mounts(plan.mounts, segment),
+                *self._unfinished(segment),
             ),
             log=self._log_file(plan),
             network=first.network,
@@ -154,6 +155,14 @@ class Builder:
             environment=_hub_environment() if first.network else {},
         )
         runtime.run(place.toolchain, request, self._view.event)
+
+    def _unfinished(self, segment: Iterable[PlannedStep]) -> Iterator[Mount]:
+        """Yield the folders in which steps keep what outlives a run that fails or is killed."""
+        for step in (planned.step for planned in segment):
+            if step.resumes:
+                folder = self._cache.unfinished(step.key)
+                folder.mkdir(parents=True, exist_ok=True)
+                yield Mount(unfinished_root(step.key), folder, writable=True)
 
     def _log_file(self, plan: BuildPlan) -> Path:
         folder = self._cache.root / "logs"
@@ -200,16 +209,6 @@ class Builder:
 
     def _say_waiting(self, _key: str) -> None:
         self._view.say("another build works on the same steps; waiting for it to finish")
-
-
-def threads(resources: ResourcesTable) -> int:
-    """Return how many threads the libraries may use."""
-    if resources.threads is not None:
-        return resources.threads
-    machine = usable_cores()
-    if resources.cpus is not None:
-        return max(1, min(int(resources.cpus), machine))
-    return machine
 
 
 def container_limits(resources: ResourcesTable) -> Resources:

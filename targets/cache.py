@@ -5,6 +5,7 @@ In the cache folder::
     objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.result)
     objects/<k[:2]>/<key>/output/       what it made
     work/<run>/                         one running process; finished steps are moved out
+    unfinished/<key>/                   what a step that did not finish goes on with
     locks/                              one lock per key, and one per run
 """
 
@@ -55,6 +56,10 @@ class Cache:
     def output(self, key: str) -> Path:
         """Return the folder with what the finished step ``key`` made."""
         return self.objects / object_path(key) / OUTPUT_DIR
+
+    def unfinished(self, key: str) -> Path:
+        """Return the folder of what the step ``key`` goes on with when it runs again."""
+        return self.root / "unfinished" / key
 
     def find(self, key: str) -> CachedStep | None:
         """Return the finished step ``key`` if all its files are there with the recorded bytes.
@@ -141,6 +146,7 @@ class Cache:
         # A missed limit is measured anew by the next build, so it is not remembered.
         if any(verdict.status == "failed" for verdict in result.verdicts):
             return
+        shutil.rmtree(self.unfinished(step.name), ignore_errors=True)
         destination = self.objects / object_path(step.name)
         if destination.exists():
             return

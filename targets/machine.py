@@ -7,6 +7,8 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.config.schema import Resources
+
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -25,6 +27,16 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads(resources: Resources) -> int:
+    """Return how many threads the libraries may use."""
+    if resources.threads is not None:
+        return resources.threads
+    machine = usable_cores()
+    if resources.cpus is not None:
+        return max(1, min(int(resources.cpus), machine))
+    return machine
 
 
 def system_name() -> str:

@@ -11,9 +11,10 @@ from pipeline.data.spec import DataSpec
 from pipeline.data.template import Template
 from pipeline.plan import RESULT_FILE, PathRef, Plan, SourceInput, Step
 from pipeline.result import StepResult
-from targets.build import View, threads
+from targets.build import View
 from targets.cache import Cache
 from targets.errors import ConfigError, Problem
+from targets.machine import threads
 from targets.place import Place
 from targets.runtimes.runtime import Mount, RunRequest, Runtime
 

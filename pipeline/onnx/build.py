@@ -42,7 +42,7 @@ def build(
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
     _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
-    ends = finish(out_dir, checkpoint, params.threads, params.search)
+    ends = finish(out_dir, checkpoint, params.threads, params.search, params.session)
     asked = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
         **asked,

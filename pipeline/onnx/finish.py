@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
 from pipeline.onnx.params import SearchOption
+from pipeline.onnx.session_options import SessionOption, SessionValue, set_session, write_config
 from pipeline.onnx.turns import turn_end
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
@@ -23,6 +23,7 @@ def finish(
     checkpoint: Checkpoint,
     threads: int | None,
     search: Mapping[SearchOption, bool | int | float],
+    session: Mapping[SessionOption, SessionValue],
 ) -> tuple[int, ...]:
     """Complete the model folder in place and return the ids that end an answer.
 
@@ -42,9 +43,8 @@ def finish(
         ends[end] = None
     model["eos_token_id"] = list(ends)
     config["search"] |= {"do_sample": False, **search}
-    if threads is not None:
-        model["decoder"]["session_options"]["intra_op_num_threads"] = threads
-    _write(path, config)
+    set_session(config, threads, session)
+    write_config(path, config)
     return tuple(ends)
 
 
@@ -54,8 +54,4 @@ def _make_portable(path: Path) -> None:
         config.pop(name, None)
     if config.get("tokenizer_class") == _NEW_CLASS:
         config["tokenizer_class"] = _PORTABLE_CLASS
-    _write(path, config)
-
-
-def _write(path: Path, config: dict[str, Any]) -> None:
-    path.write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", "utf-8")
+    write_config(path, config)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.model import Frozen
+from pipeline.onnx.session_options import SessionOption, SessionValue, problem_with
 
 _QUANTIZED = ("int4", "int8")
 _ONLY_QUANTIZED = (
@@ -90,6 +92,9 @@ class ModelBuilderParams(Frozen):
     threads: int | None = Field(default=None, ge=1)
     """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written; ONNX
     Runtime GenAI then decides by itself."""
+    session: dict[SessionOption, SessionValue] = Field(default_factory=dict)
+    """Further options of the session that runs the graph, by ONNX Runtime's names:
+    ``{ "session.intra_op.allow_spinning" = false }``. Written into ``genai_config.json``."""
     search: dict[SearchOption, bool | int | float] = Field(default_factory=dict)
     """How the artifact generates unless asked otherwise: ``{ max_length = 512, top_k = 10 }``.
     Written into ``genai_config.json``; where it does not say ``do_sample``, sampling is off."""
@@ -98,6 +103,21 @@ class ModelBuilderParams(Frozen):
     extra_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further options of the pinned builder, by its own names. One that it does not know is an
     error."""
+
+    def alternatives(self) -> Iterator[ModelBuilderParams]:
+        """Yield all that the builder may be asked for with these parameters."""
+        yield self
+
+    @field_validator("session")
+    @classmethod
+    def _as_the_runtime_reads(
+        cls, session: dict[SessionOption, SessionValue]
+    ) -> dict[SessionOption, SessionValue]:
+        for name, value in session.items():
+            problem = problem_with(name, value)
+            if problem:
+                raise ValueError(f"{name} {problem}, not {value!r}")
+        return session
 
     @property
     def is_quantized(self) -> bool:

@@ -59,6 +59,8 @@ class Inputs:
     """Metrics of the steps that made the inputs, per role."""
     absent_device: str = ""
     """Why the target's device cannot be used here; empty where it can."""
+    unfinished: Path | None = None
+    """A folder that outlives a run that fails or is killed, for a pass that ``resumes``."""
 
     def __getitem__(self, role: str) -> Path:
         return self.paths[role]
@@ -76,12 +78,23 @@ class BasePass(ABC, Generic[P]):
     """Parameters that each are the path of a file or folder of the user's, relative to the config;
     ``inputs[parameter]`` is where it lies for the running process."""
     uses_data: ClassVar[bool] = False
+    does_without_data: ClassVar[bool] = False
+    """Whether it also runs where the config has no data set."""
     runs_on: ClassVar[Literal["host", "target"]] = "host"
     """Whose toolchain runs it: the host target's, or each target's own."""
     network: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     """Whether its bytes come from training: the same again on the same kind of CPU, and on another
     one only by luck."""
+    keeps: ClassVar[tuple[str, ...]] = ()
+    """Types of checks whose limits it keeps by itself: they come in its parameter ``held_to``, by
+    the names of the checks, and what they need is among its inputs."""
+    measures: ClassVar[bool] = False
+    """Whether what it makes follows from times that it measures on the target's device: other
+    bytes, the same inputs or not."""
+    resumes: ClassVar[bool] = False
+    """Whether it goes on where an earlier run of it ended, by what that left in
+    :attr:`Inputs.unfinished`. The folder is its own until it is done, and then removed."""
 
     @abstractmethod
     def run(self, inputs: Inputs, params: P, out_dir: Path) -> dict[str, JsonValue]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from pipeline.config.schema import Resources
 from pipeline.plan import RESULT_FILE, Plan, Step
 from pipeline.result import FileDigest, StepResult
-from targets.build import View, threads
+from targets.build import View
 from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
 from targets.checked.result import Checked, other_bytes
 from targets.errors import CheckFailed
-from targets.machine import system_name
+from targets.machine import system_name, threads
 from targets.place import Place
 from targets.report.compose import evidence, figures_of, verdicts_of
 from targets.report.dist import MODEL_DIR

@@ -29,6 +29,8 @@ class PassCall:
     """The Python file of a pass of the user's own."""
     network: bool = False
     """Whether this one needs the network, though its type does not."""
+    keeps: tuple[str, ...] = ()
+    """Names of the checks whose limits it keeps by itself."""
 
     @property
     def merges(self) -> bool:

@@ -58,6 +58,7 @@ class ReferencePage:
         yield f"## Passes\n\n{top['passes']['description']}\n"
         for name in chain_passes():
             yield from self._section(f"### `[passes.{name}]`", f"pass-{name}", rf"passes\.{name}")
+        yield from self._section("### `[passes.tune.space]`", "TuneSpace", r"passes\.tune\.space")
         yield "### A pass under another name\n"
         yield self._example(r"passes\.small")
         yield from self._section("## `[evaluation]`", "evaluation", r"evaluation")

@@ -44,6 +44,7 @@ _RESERVED = {
 # Decided in one place for the whole build; a pass that needs them is told.
 DECIDED_ELSEWHERE = {
     "execution_provider": "the target decides it",
+    "held_to": "set the limits in [checks]",
     "trust_remote_code": "set it in [model]",
     "weights": "set it in [model]",
 }
@@ -91,6 +92,7 @@ class ChainReader:
             )
         self._targets_overrides()
         checks = self._checks(whole)
+        passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
             passes=passes,
@@ -114,7 +116,7 @@ class ChainReader:
         unused: dict[Kind, PassCall] = {}
         for call in chain.passes:
             path = ("passes", call.name)
-            if call.implementation.uses_data and self._data is None:
+            if _needs_data(call) and self._data is None:
                 self._problem("needs a data set", path, "add [data.NAME]")
             elif self._data is not None and _trains(call) and not self._data.trains:
                 self._problem("there is nothing to train on: all is held out", path, "lower eval")
@@ -371,8 +373,10 @@ class ChainReader:
             )
 
     def _check_builder(self, params: ModelBuilderParams, path: Loc) -> None:
+        known = self._target.builder_options()
         try:
-            resolve(wanted_options(params), self._target.builder_options())
+            for asked in params.alternatives():
+                resolve(wanted_options(asked), known)
         except StepError as error:
             self._problem(f"{self._target.name}: {error}", path, error.hint)
 
@@ -402,6 +406,25 @@ class ChainReader:
                 message, self._file, self._places.line(path), self._places.key(path), suggestion
             )
         )
+
+
+def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
+    """Return ``call`` with the limits of the checks that it keeps by itself."""
+    kept = [
+        check
+        for check in checks
+        if check.script is None and check.type_name in call.implementation.keeps
+    ]
+    if not kept:
+        return call
+    held: Json = {check.name: {"type": check.type_name, "params": check.params} for check in kept}
+    return replace(
+        call, params={**call.params, "held_to": held}, keeps=tuple(check.name for check in kept)
+    )
+
+
+def _needs_data(call: PassCall) -> bool:
+    return call.implementation.uses_data and not call.implementation.does_without_data
 
 
 def _trains(call: PassCall) -> bool:

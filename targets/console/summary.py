@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.plan import ARTIFACT_WORDS
 from pipeline.result import Verdict
+from targets.console.tuning import print_tuning
 from targets.report.figures import percent, size, verdict_limit, verdict_value
 from targets.report.model import Report
 
@@ -27,6 +28,7 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
         _print_proofs(console, report)
     else:
         console.print(f"no check applies to {ARTIFACT_WORDS[report.artifact]}: nothing is verified")
+    print_tuning(console, report)
     for line in _figures(report):
         console.print(line, highlight=False)
     style = _STYLES[report.status]

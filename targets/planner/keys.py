@@ -29,10 +29,12 @@ def facts_of(
     toolchain: str,
     seed: int,
     device: bool | None = None,
+    machine: str = "",
 ) -> Facts:
     """Return everything that decides a step's result, as plain JSON.
 
-    ``device`` says whether the target's device is here, for steps that use it.
+    ``device`` says whether the target's device is here, for steps that use it; ``machine`` what
+    that machine is, for steps that choose by its speed.
     """
     return {
         "version": _KEY_VERSION,
@@ -47,6 +49,7 @@ def facts_of(
         "toolchain": toolchain,
         "seed": seed,
         **({} if device is None else {"device": device}),
+        **({"machine": machine} if machine else {}),
     }
 
 

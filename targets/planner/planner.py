@@ -17,6 +17,7 @@ from pipeline.registry import step_module
 from targets.cache import Cache
 from targets.config.chain import CheckCall, PassCall
 from targets.config.load import LoadedConfig
+from targets.machine import cpu_name, threads
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
@@ -64,6 +65,7 @@ class Planner:
         for call in self._chain.passes:
             consumed = call.implementation.consumes
             inputs = {role: newest[kind] for role, kind in consumed.items()}
+            inputs |= self._held_inputs(call, newest, merge)
             produced = self._add_pass(call.name, call, inputs)
             if "onnx" not in consumed.values():
                 built_from = newest.get("checkpoint")
@@ -100,8 +102,12 @@ class Planner:
         return self._add_pass(self._chain.source.name, self._chain.source, {})
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
+        if name in self._facts:  # one that a pass and a check both need
+            planned = next(planned for planned in self._steps if planned.step.name == name)
+            return StepInput(step=name, key=planned.step.key)
         sources = self._sources(name, call)
         code = self._own_code(name, call)
+        measures = call.implementation.measures
         return self._add(
             Step(
                 name=name,
@@ -116,10 +122,33 @@ class Planner:
                 data=self._data if call.implementation.uses_data else None,
                 code=code,
                 network=call.implementation.network or call.network,
+                resumes=call.implementation.resumes,
+                absent_device=self._device.absence if measures else "",
             ),
             # A file is the same wherever it lies: its digest is in the key, not its path.
             unkeyed=frozenset(call.implementation.sources),
+            device=self._device.here if measures else None,
+            machine=self._machine if measures else "",
         )
+
+    @property
+    def _machine(self) -> str:
+        """Return what a step's choice by speed depends on."""
+        return f"{cpu_name()}, {threads(self._loaded.config.resources)} threads"
+
+    def _held_inputs(
+        self, call: PassCall, newest: Mapping[Kind, Input], merge: _Merge | None
+    ) -> dict[str, Input]:
+        """Return what the checks need whose limits a pass keeps by itself, beside the artifact."""
+        if not call.keeps:
+            return {}
+        checks = [check for check in self._chain.checks if check.name in call.keeps]
+        base = self._base if self._chain.begins == "checkpoint" else None
+        tuned = newest.get("checkpoint")
+        lacking = self._lacking(base, tuned, merge) | {"artifact", "model"}
+        needed = {role for check in checks for role in check.needs()} - lacking
+        roles = self._roles(base, tuned, merge, needed)
+        return {str(role): source for role, source in roles.items()}
 
     def _add_checks(
         self,
@@ -133,13 +162,7 @@ class Planner:
         ``tuned`` is the checkpoint that the artifact was made from. Neither it nor ``base`` is
         there for an ONNX model that was there already. ``merge`` is the last merge.
         """
-        lacking: set[Role] = set() if base is not None else {"base_answers", "base_timing"}
-        if tuned is None:
-            lacking |= {"model", "tuned_answers", "reference"}
-        if tuned is None or self._chain.float_reference is None:
-            lacking.add("float_reference")
-        if merge is None:
-            lacking |= {"merged_reference", "adapted_reference"}
+        lacking = self._lacking(base, tuned, merge)
         kind = self._chain.makes
         checks = [call for call in self._chain.checks if _can_judge(call, kind, lacking)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
@@ -151,18 +174,41 @@ class Planner:
                 assert self._chain.merging is not None  # noqa: S101 - the loader saw to it
                 merged: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
                 tuned = self._add_pass(self._chain.merging.name, self._chain.merging, merged)
-        if base is not None and "base_answers" in needed:
-            roles["base_answers"] = self._add_answers("evaluate-base", base)
-        if tuned is not None and "tuned_answers" in needed:
-            roles["tuned_answers"] = self._add_answers("evaluate-tuned", tuned)
-        if tuned is not None:
-            roles |= self._add_references(tuned, merge, needed)
+        roles |= self._roles(base, tuned, merge, needed)
         timings = {} if base is None else self._add_timings(base, checks)
         for check in checks:
             own: dict[Role, Input] = {}
             if check.name in timings:
                 own["base_timing"] = timings[check.name]
             self._add_check(check, {**roles, **own})
+
+    def _lacking(self, base: Input | None, tuned: Input | None, merge: _Merge | None) -> set[Role]:
+        """Return what is not there in this chain for a check to read."""
+        lacking: set[Role] = set() if base is not None else {"base_answers", "base_timing"}
+        if tuned is None:
+            lacking |= {"model", "tuned_answers", "reference"}
+        if tuned is None or self._chain.float_reference is None:
+            lacking.add("float_reference")
+        if merge is None:
+            lacking |= {"merged_reference", "adapted_reference"}
+        return lacking
+
+    def _roles(
+        self,
+        base: Input | None,
+        tuned: Input | None,
+        merge: _Merge | None,
+        needed: AbstractSet[Role],
+    ) -> dict[Role, Input]:
+        """Add the passes behind ``needed`` roles, each once; return what they make per role."""
+        roles: dict[Role, Input] = {}
+        if base is not None and "base_answers" in needed:
+            roles["base_answers"] = self._add_answers("evaluate-base", base)
+        if tuned is not None and "tuned_answers" in needed:
+            roles["tuned_answers"] = self._add_answers("evaluate-tuned", tuned)
+        if tuned is not None:
+            roles |= self._add_references(tuned, merge, needed)
+        return roles
 
     def _add_references(
         self, tuned: Input, merge: _Merge | None, needed: AbstractSet[Role]
@@ -238,6 +284,7 @@ class Planner:
         step: Step,
         unkeyed: frozenset[str] = frozenset(),
         device: bool | None = None,
+        machine: str = "",
     ) -> StepInput:
         code = step.code
         facts = facts_of(
@@ -249,6 +296,7 @@ class Planner:
             toolchain=step.toolchain,
             seed=step.seed,
             device=device,
+            machine=machine,
         )
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)

@@ -9,7 +9,7 @@ from pathlib import Path
 from targets.build import Builder, View
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
-from targets.errors import CheckFailed
+from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan
 from targets.release.compose import BuiltTarget
@@ -61,6 +61,31 @@ class Maker:
 
     def _builder(self, loaded: LoadedConfig, place: Place) -> Builder:
         return Builder(loaded, self.kept, place, self.host, self.start, self.view)
+
+
+def require_repeatable(loaded: LoadedConfig) -> None:
+    """Raise ``ConfigError`` for a pass that chooses by what it measures: nobody could make the same
+    bytes again."""
+    measuring = {
+        call.name
+        for chain in loaded.chains.values()
+        for call in chain.passes
+        if call.implementation.measures
+    }
+    if measuring:
+        raise ConfigError(
+            [
+                Problem(
+                    "what it makes follows from times measured here, so a release could not be "
+                    "made again",
+                    loaded.file,
+                    key=f"passes.{name}",
+                    suggestion="build once, and put the model_builder table that the report shows "
+                    "in its place",
+                )
+                for name in sorted(measuring)
+            ]
+        )
 
 
 def require_releasable(built: Iterable[BuiltTarget], allow_unverified: bool) -> None:

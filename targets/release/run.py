@@ -14,17 +14,17 @@ from filelock import FileLock
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signer
 
-from targets.build import threads
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed
+from targets.machine import threads
 from targets.release import layout
 from targets.release.compare import compare_releases
 from targets.release.compose import BuiltTarget, Composed, Making, compose
 from targets.release.envelope import PAYLOAD_TYPE, write_envelope
 from targets.release.inputs import QUERN, SOURCE, dependencies, made_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
-from targets.release.make import Maker, require_releasable
+from targets.release.make import Maker, require_releasable, require_repeatable
 from targets.release.provenance import Asked, Circumstances, Times, statement
 from targets.release.read import ReadRelease, read_release
 from targets.release.seed import bring_fetched, give
@@ -70,6 +70,7 @@ class Releaser:
         what a release refuses. Nothing is written then.
         """
         started = datetime.now(timezone.utc)
+        require_repeatable(self.maker.loaded)
         sources = sources_of(self.maker.loaded, (self.dist,))
         if not order.asked.allow_dirty:
             require_clean(sources.values())

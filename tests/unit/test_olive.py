@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import Any
 
 import pytest
 
@@ -229,13 +230,100 @@ def test_alternatives_of_one_key_must_agree() -> None:
     assert "remove one of the two" in refusals(raw)["passes.lora.config.lora_alpha"]
 
 
-def test_a_search_is_refused_and_false_is_not() -> None:
+def searching(strategy: object, **builder: object) -> Any:
     raw = read("tutorial.json")
-    raw["engine"]["search_strategy"] = {"execution_order": "joint", "sampler": "tpe"}
-    assert any("no search" in reason for reason in refusals(raw).values())
-    raw["engine"]["search_strategy"] = False
-    raw["passes"]["builder"]["config"]["int4_block_size"] = "SEARCHABLE_VALUES"
-    assert any("no search" in reason for reason in refusals(raw).values())
+    raw["engine"]["search_strategy"] = strategy
+    raw["passes"]["builder"]["config"] |= builder
+    return raw
+
+
+def test_a_search_becomes_the_tune_pass_over_what_olive_searches() -> None:
+    strategy = {"execution_order": "joint", "sampler": "tpe", "max_samples": 5, "seed": 3}
+    made = document(searching({**strategy, "max_time": 600, "max_iter": 9}))
+    assert made["passes"]["builder"] == {
+        "type": "tune",
+        "precision": "int4",
+        "space": {
+            "block_size": [32, 64, 128],
+            "symmetric": [True, False],
+            "algorithm": ["default", "rtn", "k_quant_mixed", "k_quant_last"],
+        },
+        "search_by": "tpe",
+        "max_trials": 5,
+        "max_seconds": 600,
+        "sampler_seed": 3,
+        "goal": "answer",
+    }
+    assert document(searching(True))["passes"]["builder"]["search_by"] == "grid"
+
+
+def test_values_to_try_are_those_of_the_file() -> None:
+    listed = {"olive_parameter_type": "SearchParameter", "type": "Categorical", "support": [16, 32]}
+    built = document(
+        searching(
+            {"sampler": "sequential"},
+            int4_block_size=listed,
+            int4_is_symmetric="DEFAULT_VALUE",
+            int4_algo_config="rtn",
+            int4_accuracy_level=[1, 4],
+        )
+    )["passes"]["builder"]
+    assert built["space"] == {"block_size": [16, 32], "accuracy_level": [1, 4]}
+    assert (built["symmetric"], built["algorithm"]) == (True, "rtn")
+
+
+@pytest.mark.parametrize(
+    ("kind", "goal"), [("latency", "prompt"), ("throughput", "prompt"), ("accuracy", None)]
+)
+def test_the_metric_that_goes_first_decides_what_is_looked_for(kind: str, goal: str | None) -> None:
+    raw = searching({"sampler": "tpe"})
+    others = ["latency", "accuracy"]
+    metrics = [
+        {
+            "name": name,
+            "type": name,
+            "sub_types": [
+                {"name": {"accuracy": "accuracy_score"}.get(name, "avg"), "priority": priority}
+            ],
+        }
+        for priority, name in enumerate([kind, *(one for one in others if one != kind)], start=1)
+    ]
+    raw["evaluators"] = {"one": {"metrics": metrics}}
+    raw["engine"]["evaluator"] = "one"
+    if goal is None:
+        said = refusals(raw)["engine.search_strategy"]
+        assert "is accuracy" in said
+        assert "give latency the first priority" in said
+    else:
+        goals = [flow.document["passes"]["builder"]["goal"] for flow in translated(raw).flows]
+        assert goals == [goal]
+
+
+def test_a_search_that_cannot_be_meant_is_refused() -> None:
+    found = refusals(searching({"sampler": "genetic", "colour": 1}))
+    assert "there is no sampler genetic" in found["engine.search_strategy.sampler"]
+    assert "no such key" in found["engine.search_strategy.colour"]
+    conditional = {"olive_parameter_type": "SearchParameter", "type": "Conditional"}
+    found = refusals(searching({"sampler": "tpe"}, int4_block_size=conditional))
+    assert "depend on another" in found["passes.builder.config.int4_block_size"]
+    raw = searching({"sampler": "tpe"})
+    raw["passes"]["builder"] = [raw["passes"]["builder"], raw["passes"]["builder"]]
+    assert any("a search among passes" in reason for reason in refusals(raw).values())
+    raw = searching({"sampler": "tpe"})
+    del raw["passes"]["builder"]
+    assert "does not end with it" in refusals(raw)["engine.search_strategy"]
+
+
+def test_without_a_search_one_value_is_built() -> None:
+    found = refusals(searching(False, int4_block_size="SEARCHABLE_VALUES"))
+    assert "nothing is searched over" in found["passes.builder.config.int4_block_size"]
+    for strategy in (False, {"sampler": "tpe", "include_pass_params": False}):
+        assert document(searching(strategy))["passes"]["builder"]["type"] == "model_builder"
+    raw = searching({"sampler": "tpe"})
+    raw["passes"]["builder"]["disable_search"] = True
+    assert document(raw)["passes"]["builder"]["type"] == "model_builder"
+    raw = searching({"sampler": "tpe"}, precision="fp32")
+    assert document(raw)["passes"]["builder"]["type"] == "model_builder"
 
 
 def test_passes_of_ones_own_keep_their_parameters() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.onnx.builder_options import RESERVED
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
+from targets.config.olive.search import DEFAULTS, SEARCHED
 from targets.config.olive.secrets import is_secret
 
 _PARAMS = (
@@ -20,6 +21,11 @@ _PARAMS = (
 )
 """Options that the pass has a parameter for, by the names of Olive and of older builders. Newer
 builders say the same without ``int4_``."""
+
+_QUANTIZED = ("int4", "int8")
+_SEARCHABLE = (*SEARCHED, "accuracy_level")
+_SEARCHED_WORD, _DEFAULT_WORDS = "SEARCHABLE_VALUES", ("DEFAULT", "DEFAULT_VALUE")
+_PARAMETER = "olive_parameter_type"
 
 _SWITCHES = (
     "exclude_embeds",
@@ -50,8 +56,15 @@ def translate_merge(fields: Fields, place: Path, draft: Draft) -> None:
             node.no_effect("the merged model is a checkpoint, not a graph")
 
 
-def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
-    """Write a ``model_builder`` pass."""
+def searches(fields: Fields) -> bool:
+    """Return whether there is something that Olive's search would vary: only what quantizes has
+    values to try."""
+    precision = fields.peek("precision")
+    return precision is not None and str(precision.raw).lower() in _QUANTIZED
+
+
+def translate_builder(fields: Fields, place: Path, draft: Draft, searched: bool = False) -> None:
+    """Write a ``model_builder`` pass, or a ``tune`` pass where it is ``searched`` over."""
     draft.table(place, fields.owner)
     extra = fields.take("extra_options")
     if extra is not None:
@@ -69,15 +82,17 @@ def translate_builder(fields: Fields, place: Path, draft: Draft) -> None:
     if precision is None:
         draft.set((*place, "precision"), "fp32", None)
     elif str(precision.raw).upper() in ("SEARCHABLE_VALUES", "DEFAULT"):
-        precision.refuse("a search over its values; Quern has no search yet", "write one value")
+        precision.refuse("a precision is not searched over", "write one value")
     else:
         draft.set((*place, "precision"), str(precision.raw).lower(), precision)
     search = fields.take("search")
     if search is not None:
         draft.set((*place, "search"), search.raw, search)
-    quantized = str(precision.raw if precision else "fp32").lower() in ("int4", "int8")
+    quantized = str(precision.raw if precision else "fp32").lower() in _QUANTIZED
     for name, key in _PARAMS:
         node = fields.take(name, name.removeprefix("int4_"))
+        if searched and key in _SEARCHABLE and _varied(node, place, key, draft):
+            continue
         _param(node, (*place, key), draft, quantized or not name.startswith("int4_"))
     for name, key in _CUDA:
         _cuda(fields.take(name), place, key, draft)
@@ -113,11 +128,45 @@ def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
             node.refuse("ModelBuilder has no such parameter", "did you mean extra_options?")
 
 
+def _varied(node: Node | None, place: Path, key: str, draft: Draft) -> bool:
+    """Write over which values a parameter is searched; return whether it is."""
+    raw = None if node is None else node.raw
+    word = raw.upper() if isinstance(raw, str) else ""
+    if node is None or word == _SEARCHED_WORD:
+        if key in SEARCHED:
+            draft.set((*place, "space", key), list(SEARCHED[key]), node)
+        elif node is not None:
+            node.refuse("Olive has no values to try for it", "write those to try")
+        return True
+    if word in _DEFAULT_WORDS and key in DEFAULTS:
+        draft.set((*place, key), DEFAULTS[key], node)
+        return True
+    if isinstance(raw, dict) and _PARAMETER in raw:
+        if raw.get("type") == "Categorical" and isinstance(raw.get("support"), list):
+            draft.set((*place, "space", key), raw["support"], node)
+        else:
+            node.refuse(
+                "values that depend on another parameter cannot be tried", "list the values"
+            )
+        return True
+    if isinstance(raw, list):
+        draft.set((*place, "space", key), raw, node)
+        return True
+    return False
+
+
 def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
     if node is None or node.refuse_placeholder():
         return
-    if isinstance(node.raw, str) and node.raw.upper() in ("SEARCHABLE_VALUES", "DEFAULT"):
-        node.refuse("a search over its values; Quern has no search yet", "write one value")
+    if (isinstance(node.raw, str) and node.raw.upper() == _SEARCHED_WORD) or (
+        isinstance(node.raw, dict) and _PARAMETER in node.raw
+    ):
+        node.refuse(
+            "a search over its values, and nothing is searched over here",
+            "write one value, or a search_strategy in a chain that ends with ModelBuilder",
+        )
+    elif isinstance(node.raw, str) and node.raw.upper() in _DEFAULT_WORDS:
+        node.no_effect("the builder's default")
     elif path[-1] == "accuracy_level" and str(node.raw) == "0":
         node.no_effect("0: the builder's own choice")
     elif not used:

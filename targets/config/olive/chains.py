@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.suggest import did_you_mean
 from targets.config.olive.node import Node
@@ -57,6 +58,13 @@ def read_chains(root: Node) -> Iterator[list[Pass]]:
         yield [table[name] for name in dict.fromkeys(names) if name in table]
 
 
+def _searched(raw: Any) -> bool:
+    """Return whether the file asks for a search."""
+    engine = raw.get("engine")
+    found = engine.get("search_strategy") if isinstance(engine, dict) else None
+    return bool(found or raw.get("search_strategy"))
+
+
 def _passes(root: Node) -> dict[str, Pass]:
     """Return the passes of the file by the name that ``pass_flows`` calls them by."""
     passes = root.raw.get("passes")
@@ -70,7 +78,13 @@ def _passes(root: Node) -> dict[str, Pass]:
             # Olive's search chooses among alternatives; without one it takes the first.
             first, *others = node.items() if isinstance(value, list) else [node]
             for other in others:
-                other.no_effect("without a search the first alternative is taken")
+                if _searched(root.raw):
+                    other.refuse(
+                        "a search among passes: Quern searches over the parameters of one",
+                        "write one pass",
+                    )
+                else:
+                    other.no_effect("without a search the first alternative is taken")
             named.append((name, first))
     elif isinstance(passes, list):
         for at, value in enumerate(passes):

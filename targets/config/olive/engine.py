@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from targets.config.olive.node import Fields, Node
+from targets.config.olive.node import Fields
 
 KEYS = (
     "search_strategy",
@@ -40,7 +40,7 @@ _FIXED = {
     "ort_log_severity_level": "what ONNX Runtime says is in the log of the run",
     "ort_py_log_severity_level": "what ONNX Runtime says is in the log of the run",
     "log_to_file": "the log of every run is kept in the cache folder",
-    "plot_pareto_frontier": "it shows the results of a search; there is one result",
+    "plot_pareto_frontier": "the report has the table of what a search tried",
     "no_artifacts": "the artifact and its report are always written",
     "packaging_config": "dist/BUILD/TARGET/model is what is shipped; nothing is packed",
     "azureml_client_config": "Azure ML is not asked from here",
@@ -59,10 +59,7 @@ def read_engine(root: Fields) -> Fields:
 
 
 def settle_engine(fields: Fields) -> None:
-    """Say what becomes of the keys that choose neither system nor evaluator."""
-    search = fields.take("search_strategy")
-    if search is not None:
-        _search(search)
+    """Say what becomes of the keys that choose neither system, evaluator nor search."""
     base = fields.take("evaluate_input_model")
     if base is not None and base.raw:
         base.translated("the base model is measured where there is held-out data")
@@ -70,13 +67,3 @@ def settle_engine(fields: Fields) -> None:
         base.no_effect("the base is measured in any case: the report shows what training gained")
     fields.ignore(_FIXED)
     fields.refuse_rest("engine")
-
-
-def _search(node: Node) -> None:
-    if node.raw in (False, {}):
-        node.honoured()
-    else:
-        node.refuse(
-            "Quern has no search over parameters yet",
-            'write "search_strategy": false and one value for each parameter',
-        )

@@ -208,7 +208,7 @@ def _sub(sub: tuple[Node, Fields], names: tuple[str, ...]) -> tuple[str, Fields]
     name = fields.take("name")
     priority = fields.take("priority", "priority_rank")
     if priority is not None:
-        priority.no_effect("it ranks the results of a search; there is one result")
+        priority.no_effect("the first one decides what a search looks for; all others are limits")
     if name is None:
         node.refuse("a sub-type needs a name", ", ".join(names))
         return None

@@ -22,6 +22,13 @@ from targets.config.olive.node import Fields, Node
 from targets.config.olive.parts import translate_parts
 from targets.config.olive.placement import translate_placement
 from targets.config.olive.resource import read_resource
+from targets.config.olive.search import (
+    Strategy,
+    idle_strategy,
+    read_strategy,
+    refuse_strategy,
+    translate_strategy,
+)
 from targets.config.olive.sets import DataSet, read_data_sets
 from targets.config.olive.systems import is_local
 from targets.config.olive.training import KINDS, TrainingData, translate_training
@@ -107,7 +114,8 @@ class _Flow:
         translate_model(root, self._draft, self._context)
         sets = read_data_sets(root.take("data_configs"))
         evaluators = root.take("evaluators")
-        evaluator = self._chain(root, chain, sets, engine, evaluators)
+        strategy = read_strategy(engine.take("search_strategy"))
+        evaluator = self._chain(root, chain, sets, engine, evaluators, strategy)
         translate_placement(root, engine, chain, self._asked, self._draft)
         if evaluator is not None:
             translate_evaluator(evaluator, sets, self._draft, self._context)
@@ -141,6 +149,7 @@ class _Flow:
         sets: dict[str, DataSet],
         engine: Fields,
         evaluators: Node | None,
+        strategy: Strategy | None,
     ) -> Node | None:
         """Translate the passes and the data they use; return the evaluator of the artifact."""
         named = root.take("passes")
@@ -155,7 +164,8 @@ class _Flow:
         trainings: list[tuple[Pass, TrainingData]] = []
         hosts = root.peek("systems")
         for at, one in enumerate(chain):
-            own = self._pass(one, trainings, hosts)
+            searched = strategy if at == len(chain) - 1 else None
+            own = self._pass(one, trainings, hosts, searched)
             found = evaluator_of(own, evaluators)
             if found is None or own is None:
                 continue
@@ -165,24 +175,46 @@ class _Flow:
                 own.no_effect("the artifact is measured, not what is between")
             if found is not None:
                 found.no_effect("the artifact is measured by another evaluator")
+        if strategy is not None:
+            self._search(strategy, chain, evaluator)
         translate_parts(trainings, evaluator, sets, self._draft, self._context)
         return evaluator
 
+    def _search(self, strategy: Strategy, chain: Sequence[Pass], evaluator: Node | None) -> None:
+        """Translate a search: over the parameters of the builder that ends the chain."""
+        place = ("passes", chain[-1].name) if chain else ()
+        made = self._draft.get(place) if place else None
+        if made is not None and "space" in made:
+            translate_strategy(strategy, place, evaluator, self._draft)
+        elif made is not None and made.get("type", chain[-1].name) == "model_builder":
+            idle_strategy(strategy, "ModelBuilder has nothing here that is searched over")
+        else:
+            refuse_strategy(strategy)
+
     def _pass(
-        self, one: Pass, trainings: list[tuple[Pass, TrainingData]], systems: Node | None
+        self,
+        one: Pass,
+        trainings: list[tuple[Pass, TrainingData]],
+        systems: Node | None,
+        strategy: Strategy | None,
     ) -> Node | None:
-        """Translate one pass; return its evaluator."""
+        """Translate one pass, with the search over its parameters; return its evaluator."""
         fields = nested(one.node.fields("a pass"), "config")
         kind = fields.take("type")
         own = fields.take("evaluator")
         fields.ignore(
             {
                 "name": "the table's own name is used",
-                "disable_search": "every parameter has one value",
                 "clean_run_cache": "a changed input has another key: nothing stale is there",
                 "output_name": "the build's name is used",
             }
         )
+        alone = fields.take("disable_search")
+        if alone is not None and alone.flag() and strategy is not None:
+            alone.honoured()
+            strategy = None
+        elif alone is not None:
+            alone.no_effect("every parameter has one value")
         host = fields.take("host")
         if host is not None:
             known = systems.raw if systems is not None and isinstance(systems.raw, dict) else {}
@@ -206,8 +238,9 @@ class _Flow:
             builder.translate_merge(fields, place, self._draft)
             fields.refuse_rest("MergeAdapterWeights")
         elif lower in BUILDERS:
-            self._typed(kind, "model_builder", place)
-            builder.translate_builder(fields, place, self._draft)
+            searched = strategy is not None and builder.searches(fields)
+            self._typed(kind, "tune" if searched else "model_builder", place)
+            builder.translate_builder(fields, place, self._draft, searched)
             builder.remaining_options(fields, place, self._draft)
         elif kind.placeholder:
             kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")

@@ -1,0 +1,127 @@
+"""Builds the artifact that answers fastest on the target, within the quality limits of the config.
+
+What is chosen follows from times, so the same inputs can give another choice. The report has all
+that was tried, and the ``model_builder`` table that makes the same bytes without measuring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import JsonValue
+
+from pipeline.passes.base import BasePass, Inputs
+from pipeline.plan import Kind
+from pipeline.tuning.params import Point, TuneParams, grid
+
+if TYPE_CHECKING:
+    from pipeline.tuning.told import Told
+
+
+class Pass(BasePass[TuneParams]):
+    """Build the artifact several ways, measure each, and keep the best. It takes the place of
+    ``model_builder``."""
+
+    Params = TuneParams
+    consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
+    produces: ClassVar[Kind] = "onnx"
+    runs_on: ClassVar[Literal["host", "target"]] = "target"
+    uses_data: ClassVar[bool] = True
+    does_without_data: ClassVar[bool] = True
+    keeps: ClassVar[tuple[str, ...]] = ("quantization", "quality")
+    measures: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
+
+    def run(self, inputs: Inputs, params: TuneParams, out_dir: Path) -> dict[str, JsonValue]:
+        """Search; return what the builder was asked for, and under ``tuning`` what was tried.
+
+        Without the target's device nothing is measured: the search's start is built. Raises
+        :class:`pipeline.passes.base.StepError` where nothing keeps the limits.
+        """
+        from pipeline.tuning.told import METRIC
+
+        metrics, told = (
+            _untuned(inputs, params, out_dir)
+            if inputs.absent_device
+            else _tuned(inputs, params, out_dir)
+        )
+        return {**metrics, METRIC: told.model_dump(mode="json")}
+
+
+def _tuned(inputs: Inputs, params: TuneParams, out_dir: Path) -> tuple[dict[str, JsonValue], Told]:
+    import shutil
+
+    from pipeline.tuning.search import Search
+    from pipeline.tuning.told import Told
+    from pipeline.tuning.trials import Trials
+
+    trials = Trials(inputs.unfinished)
+    if trials.resumed:
+        inputs.report.warn(f"{trials.resumed} trials of an earlier run are taken over")
+    work = out_dir / "trials"
+    work.mkdir()
+    search = Search(inputs, params, trials, work)
+    chosen = search.run()
+    if search.out_of_time:
+        inputs.report.warn(f"max_seconds of {params.max_seconds:g} s are over: not all was tried")
+    for file in chosen.folder.iterdir():
+        file.rename(out_dir / file.name)
+    shutil.rmtree(work)
+    every = tuple(trials)
+    told = Told(
+        goal=params.goal,
+        prompt_tokens=params.prompt_tokens,
+        new_tokens=params.new_tokens,
+        layers=chosen.trial.layers,
+        trials=every,
+        chosen=every.index(chosen.trial),
+        pinned=_pinned(params, chosen.trial.built, chosen.trial.session),
+        seconds=round(trials.seconds, 1),
+        out_of_time=search.out_of_time,
+        resumed=trials.resumed,
+    )
+    return chosen.metrics, told
+
+
+def _untuned(
+    inputs: Inputs, params: TuneParams, out_dir: Path
+) -> tuple[dict[str, JsonValue], Told]:
+    from pipeline.onnx.build import build
+    from pipeline.tuning.told import Told
+
+    why = inputs.absent_device
+    inputs.report.warn(f"not tuned, since nothing can be measured here: {why}")
+    start = next(grid(params.built_axes))
+    pinned = _pinned(params, start, {})
+    threads, options = params.settings({})
+    written = {"threads": threads, "session": options}
+    asked = params.builder(start).model_copy(update=written)
+    metrics = build(inputs["model"], out_dir, asked, inputs.report)
+    told = Told(
+        goal=params.goal,
+        prompt_tokens=params.prompt_tokens,
+        new_tokens=params.new_tokens,
+        layers=0,
+        trials=(),
+        chosen=None,
+        pinned=pinned,
+        not_tuned=why,
+    )
+    return metrics, told
+
+
+def _pinned(params: TuneParams, built: Point, session: Point) -> dict[str, JsonValue]:
+    """Return the parameters of ``model_builder`` for a choice, without defaults and without what
+    the target and other tables of the config decide."""
+    threads, options = params.settings(session)
+    pinned: dict[str, JsonValue] = params.builder(built).model_dump(
+        mode="json", exclude_defaults=True, exclude={"execution_provider", "trust_remote_code"}
+    )
+    pinned["precision"] = params.precision
+    if threads is not None:
+        pinned["threads"] = threads
+    if options:
+        pinned["session"] = {str(name): value for name, value in options.items()}
+    return pinned

@@ -1,0 +1,1 @@
+"""Which of several artifacts and sessions answers fastest here, within the limits of the config."""

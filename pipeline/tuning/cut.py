@@ -1,0 +1,52 @@
+"""Makes a checkpoint of a model's first layers: as wide as the whole, and soon built and timed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.onnx.checkpoint import Checkpoint
+
+_LAYERS = "num_hidden_layers"
+_OF_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+
+
+def can_cut(checkpoint: Checkpoint, layers: int) -> bool:
+    """Return whether the model has layers to spare and names them in a way that is known."""
+    whole = checkpoint.config.get(_LAYERS)
+    if not isinstance(whole, int) or not 0 < layers < whole:
+        return False
+    found = {int(match[1]) for name in checkpoint.shapes if (match := _OF_LAYER.search(name))}
+    return found == set(range(whole))
+
+
+def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
+    """Write the first ``layers`` layers, and all that is in no layer, into ``folder``."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    for file in checkpoint.folder.iterdir():
+        if file.is_file() and ".safetensors" not in file.name and file.suffix != ".bin":
+            shutil.copyfile(file, folder / file.name)
+    config = _shortened(dict(checkpoint.config), int(checkpoint.config[_LAYERS]), layers)
+    (folder / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    kept: dict[str, Any] = {}
+    for file in sorted(checkpoint.folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                match = _OF_LAYER.search(name)
+                if match is None or int(match[1]) < layers:
+                    kept[name] = tensors.get_tensor(name)  # mapped, not read
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _shortened(config: dict[str, Any], whole: int, layers: int) -> dict[str, Any]:
+    """Return the config of the cut model: lists with an entry per layer are cut too."""
+    shortened = {
+        name: value[:layers] if isinstance(value, list) and len(value) == whole else value
+        for name, value in config.items()
+    }
+    return {**shortened, _LAYERS: layers}

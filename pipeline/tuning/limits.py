@@ -1,0 +1,57 @@
+"""Holds an artifact to the config's own limits before it may be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from pipeline.checks import quality, quantization
+from pipeline.checks.base import BaseCheck
+from pipeline.passes.base import Inputs
+from pipeline.result import Verdict
+from pipeline.tuning.params import Held
+
+_CHECKS: Mapping[str, type[BaseCheck[Any]]] = {
+    "quantization": quantization.Check,
+    "quality": quality.Check,
+}
+_COST = "mean_kl"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the checks say of an artifact."""
+
+    missed: tuple[Verdict, ...]
+    """Limits that it misses, of the first check that it fails."""
+    cost: float | None
+    """Mean divergence from the float model, where that was measured."""
+
+
+def judge(
+    inputs: Inputs, held_to: Mapping[str, Held], folder: Path, metrics: Mapping[str, JsonValue]
+) -> Judgement:
+    """Return what the checks in ``held_to`` say of the artifact in ``folder``.
+
+    ``metrics`` are those of its build. What cannot be verified here does not exclude it: the check
+    of the finished artifact says so.
+    """
+    there = replace(
+        inputs,
+        paths={**inputs.paths, "artifact": folder},
+        metrics={**inputs.metrics, "artifact": metrics},
+    )
+    cost: float | None = None
+    for held in held_to.values():
+        check = _CHECKS[held.type]()
+        outcome = check.judge(there, check.Params.model_validate(held.params))
+        costs = [verdict.value for verdict in outcome.verdicts if verdict.name == _COST]
+        cost = costs[0] if costs else cost
+        missed = tuple(verdict for verdict in outcome.verdicts if verdict.status == "failed")
+        if missed:
+            return Judgement(missed, cost)
+    return Judgement((), cost)

@@ -1,0 +1,234 @@
+"""Parameters of the ``tune`` pass, and the choices that they leave open. Free of any ML library."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
+from typing_extensions import Self
+
+from pipeline.config.schema import Size, parse_bytes
+from pipeline.model import Frozen
+from pipeline.onnx.params import ModelBuilderParams
+from pipeline.onnx.session_options import SessionOption, SessionValue, problem_with
+
+Point = dict[str, JsonValue]
+"""One value for each name that is searched over."""
+Axes = Mapping[str, tuple[JsonValue, ...]]
+"""The values that each name may have, the first one where the search starts."""
+
+_BUILT: Mapping[str, tuple[JsonValue, ...]] = {
+    "block_size": (32, 64, 128, 256),
+    "symmetric": (True, False),
+    "algorithm": ("default", "k_quant"),
+    "accuracy_level": (),
+    "mixed_precision": (),
+}
+"""What of the model builder is searched over, and where a config leaves it open, over which
+values."""
+
+_QUANTIZED = ("int4", "int8")
+
+
+class TuneSpace(Frozen):
+    """Values to try. What is searched over has no value of its own in the pass's table, or one of
+    these: the search starts there."""
+
+    block_size: tuple[Literal[16, 32, 64, 128, 256], ...] = ()
+    """Default: 32, 64, 128 and 256, unless the pass has a ``block_size``."""
+    symmetric: tuple[bool, ...] = ()
+    """Default: both, unless the pass says."""
+    algorithm: tuple[
+        Literal[
+            "default",
+            "rtn",
+            "rtn_last",
+            "k_quant",
+            "k_quant_last",
+            "k_quant_mixed",
+            "k_quant_linear",
+        ],
+        ...,
+    ] = ()
+    """Default: ``default`` and ``k_quant``, unless the pass says. They are equally fast, and differ
+    in what quantizing costs."""
+    accuracy_level: tuple[Literal[1, 2, 3, 4], ...] = ()
+    """Default: the pass's alone."""
+    mixed_precision: tuple[
+        dict[Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]], ...
+    ] = ()
+    """Default: the pass's alone. ``[{}, { last_matmul = "int8" }]`` tries both."""
+    threads: tuple[int, ...] = ()
+    """Numbers of ``threads``. Default, unless the pass has one: all that the build has, half of
+    them, and one."""
+    session: dict[SessionOption, tuple[SessionValue, ...]] = Field(default_factory=dict)
+    """Values per option of ``session``: ``{ "session.dynamic_block_base" = [4, 8] }``. Default:
+    none."""
+
+    @field_validator("threads")
+    @classmethod
+    def _at_least_one(cls, threads: tuple[int, ...]) -> tuple[int, ...]:
+        if any(count < 1 for count in threads):
+            raise ValueError("a session needs at least one thread")
+        return threads
+
+    @field_validator("session")
+    @classmethod
+    def _as_the_runtime_reads(
+        cls, session: dict[SessionOption, tuple[SessionValue, ...]]
+    ) -> dict[SessionOption, tuple[SessionValue, ...]]:
+        for name, values in session.items():
+            if not values:
+                raise ValueError(f"{name} has no value to try")
+            for value in values:
+                problem = problem_with(name, value)
+                if problem:
+                    raise ValueError(f"{name} {problem}, not {value!r}")
+        return session
+
+
+class Held(Frozen):
+    """A check whose limits every choice must keep."""
+
+    type: Literal["quantization", "quality"]
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class TuneParams(ModelBuilderParams):
+    """What is fixed, as for ``model_builder``, what is searched over, and how. Only choices within
+    the limits of the config's ``quantization`` and ``quality`` checks are taken."""
+
+    space: TuneSpace = Field(default_factory=TuneSpace)
+    """Which values are tried of which parameters."""
+    goal: Literal["answer", "decode", "prompt"] = "answer"
+    """What is to be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
+    its further tokens (``decode``), or the prompt."""
+    prompt_tokens: int = Field(default=128, ge=1)
+    """Length of the made-up prompt that is timed."""
+    new_tokens: int = Field(default=64, ge=2)
+    """Length of the answer that is timed."""
+    search_by: Literal["auto", "grid", "random", "tpe"] = "auto"
+    """How the space is searched: all of it in turn (``grid``), or a sample of it, chosen blindly or
+    by what was found (``tpe``, of Optuna). ``auto``: all where ``max_trials`` and ``max_seconds``
+    allow, else ``tpe``."""
+    sampler_seed: int | None = None
+    """Seed of the sample. Default: the build's."""
+    max_trials: int = Field(default=48, ge=1)
+    """Most builds that are tried in the first round, and most settings of the session."""
+    max_seconds: float = Field(default=3600, gt=0)
+    """Time after which no further trial begins. One choice within the limits is found all the
+    same."""
+    layers: int = Field(default=4, ge=0)
+    """Layers that a large model is cut to for the first round; 0 never cuts it."""
+    cut_above: Annotated[int, Field(ge=0)] | Size = "512m"
+    """Size of the weights from which on a model is large: bytes, or text such as ``"1g"``."""
+    finalists: int = Field(default=3, ge=1)
+    """How many of the fastest builds that keep the limits are timed whole."""
+    rounds: int = Field(default=3, ge=1)
+    """Fresh processes in which a finalist is timed; the first round takes one each."""
+    tie: float = Field(default=0.02, ge=0, lt=1)
+    """Share by which a finalist may be slower than the fastest to be as good: then the one that
+    quantizing cost least is taken."""
+    held_to: dict[str, Held] = Field(default_factory=dict)
+    """Checks and their limits. Set by ``[checks]``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle(cls, given: Any) -> Any:
+        """Say of every parameter that is searched over where the search starts, and over what."""
+        if not isinstance(given, dict) or not isinstance(given.get("space", {}), dict):
+            return given
+        settled = {**given}
+        space = {**given.get("space", {})}
+        quantized = given.get("precision", "int4") in _QUANTIZED
+        for name, usual in _BUILT.items():
+            asked = space.get(name)
+            if isinstance(asked, (list, tuple)) and asked:
+                settled.setdefault(name, asked[0])
+            elif given.get(name) is not None:
+                space[name] = [given[name]]
+            elif not asked:
+                space[name] = list(usual) if quantized else []
+        settled["space"] = space
+        return settled
+
+    @model_validator(mode="after")
+    def _starts_inside(self) -> Self:
+        for name in _BUILT:
+            values = getattr(self.space, name)
+            if values and getattr(self, name) not in values:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r} and space.{name} is {list(values)}: the "
+                    "search starts at the first, which has to be one of the second"
+                )
+        if self.threads is not None and self.space.threads:
+            raise ValueError("threads and space.threads: give one of them")
+        twice = self.session.keys() & self.space.session.keys()
+        if twice:
+            raise ValueError(f"{sorted(twice)[0]} is in session and in space.session: give one")
+        if not any(True for _ in self.alternatives()):
+            raise ValueError("no combination of the space can be built")
+        return self
+
+    @property
+    def built_axes(self) -> Axes:
+        """Return what is searched over by building; only what has more than one value."""
+        axes = {}
+        for name in _BUILT:
+            start = getattr(self, name)
+            values = [start, *(value for value in getattr(self.space, name) if value != start)]
+            if len(values) > 1:
+                axes[name] = tuple(values)
+        return axes
+
+    def session_axes(self, cores: int) -> Axes:
+        """Return what is searched over by loading only, on ``cores`` CPUs."""
+        threads = self.space.threads or ((self.threads,) if self.threads else _usual(cores))
+        axes: dict[str, tuple[JsonValue, ...]] = {"threads": tuple(dict.fromkeys(threads))}
+        return {**axes, **{name: tuple(values) for name, values in self.space.session.items()}}
+
+    def builder(self, point: Point) -> ModelBuilderParams:
+        """Return what the model builder is asked for at ``point``; threads and session options are
+        left to be written later. Raises ``ValueError`` where it cannot be built."""
+        fixed = self.model_dump(include=set(ModelBuilderParams.model_fields))
+        return ModelBuilderParams.model_validate({**fixed, "threads": None, "session": {}, **point})
+
+    def alternatives(self) -> Iterator[ModelBuilderParams]:
+        """Yield all that the builder may be asked for."""
+        for point in grid(self.built_axes):
+            try:
+                yield self.builder(point)
+            except ValidationError:
+                continue
+
+    @property
+    def large(self) -> int:
+        """Return the bytes of weights from which on a model is cut."""
+        return self.cut_above if isinstance(self.cut_above, int) else parse_bytes(self.cut_above)
+
+    def settings(self, point: Point) -> tuple[int | None, dict[SessionOption, SessionValue]]:
+        """Return threads and session options at ``point``."""
+        options: dict[Any, Any] = {**self.session}
+        options |= {name: value for name, value in point.items() if name != "threads"}
+        threads = point.get("threads", self.threads)
+        return (threads if isinstance(threads, int) else None), options
+
+
+def grid(axes: Axes) -> Iterator[Point]:
+    """Yield every point, the start first."""
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def size(axes: Axes) -> int:
+    """Return how many points there are."""
+    total = 1
+    for values in axes.values():
+        total *= len(values)
+    return total
+
+
+def _usual(cores: int) -> tuple[int, ...]:
+    return tuple(dict.fromkeys((cores, max(cores // 2, 1), 1)))

@@ -1,0 +1,404 @@
+"""The search: settings of the session, then builds of a small model, then the best of them whole.
+
+The three are apart because the first needs no build, and because neither says much about the other:
+the threads that serve one build serve all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from pipeline.onnx.build import build
+from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.onnx.errors import BeyondCpuError
+from pipeline.onnx.session_options import SessionOption, SessionValue
+from pipeline.onnx.turns import load_tokenizer
+from pipeline.passes.base import Inputs, Reporter, StepError
+from pipeline.timing import made_up
+from pipeline.tuning.cut import can_cut, cut
+from pipeline.tuning.limits import judge
+from pipeline.tuning.params import Axes, Point, TuneParams, grid, size
+from pipeline.tuning.sampler import next_point
+from pipeline.tuning.speed import Artifact, Workload
+from pipeline.tuning.told import why_not, words
+from pipeline.tuning.trials import Stage, Trial, Trials
+
+_FEW_TOKENS = 16
+"""Tokens of an answer in the first round."""
+_SESSIONS_AGAIN = 2
+"""Settings of the session that are tried again on the whole model."""
+_BYTES_PER_WEIGHT = 2
+_NO_CHOICE = (StepError, BeyondCpuError, ValidationError, MemoryError)
+"""What makes a choice fail, and leaves the others as they are."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The artifact that was chosen."""
+
+    folder: Path
+    metrics: dict[str, JsonValue]
+    """What the model builder was asked for."""
+    trial: Trial
+
+
+class Search:
+    """One search. ``work`` is a folder for artifacts that are tried."""
+
+    def __init__(self, inputs: Inputs, params: TuneParams, trials: Trials, work: Path) -> None:
+        self._inputs = inputs
+        self._params = params
+        self._trials = trials
+        self._work = work
+        self._model = Checkpoint(inputs["model"])
+        self._whole = int(self._model.config.get("num_hidden_layers", 0))
+        self._layers = self._whole
+        self._source = inputs["model"]
+        self._prompt: list[int] = []
+        self._done = len(list(trials))
+        asked = params.sampler_seed
+        self._seed = inputs.seed if asked is None else asked
+        self.out_of_time = False
+        """Whether :attr:`TuneParams.max_seconds` kept something from being tried."""
+
+    def run(self) -> Chosen:
+        """Return the best choice. Raises :class:`StepError` where none is within the limits."""
+        self._cut()
+        session = self._best_session()
+        ranked = self._ranked_builds(session)
+        if self._source != self._inputs["model"]:
+            shutil.rmtree(self._source)
+            self._source = self._inputs["model"]
+        return self._best_final(ranked, session)
+
+    # The first round: on a few layers of a large model, with few tokens.
+
+    def _cut(self) -> None:
+        large = self._model.weights * _BYTES_PER_WEIGHT >= self._params.large
+        few = self._params.layers
+        if large and can_cut(self._model, few):
+            self._source = self._work / "cut"
+            self._source.mkdir()
+            cut(self._model, few, self._source)
+            self._layers = few
+
+    def _best_session(self) -> Point:
+        """Return the settings that answer fastest, measured on the build that the search starts
+        with."""
+        axes = self._params.session_axes(self._inputs.threads)
+        start = next(grid(self._params.built_axes))
+        if size(axes) == 1:
+            return next(grid(axes))
+        made: list[Artifact] = []
+
+        def attempt(point: Point) -> Trial:
+            if not made:
+                made.append(self._build(self._source, start)[0])
+            return self._timed("session", start, point, made[0])
+
+        try:
+            found = self._explore("session", axes, attempt, lambda trial: trial.session)
+        finally:
+            for artifact in made:
+                shutil.rmtree(artifact.folder)
+        best = self._fastest(found)
+        if best is None:
+            raise StepError(f"no setting of the session works: {_notes(found)}")
+        return best.session
+
+    def _ranked_builds(self, session: Point) -> list[Point]:
+        """Return what can be built, fastest first."""
+        axes = self._params.built_axes
+        points = [point for point in grid(axes) if self._can_build(point)]
+        if len(points) <= self._params.finalists:
+            return points
+
+        def attempt(point: Point) -> Trial:
+            artifact, _ = self._build(self._source, point)
+            try:
+                return self._timed("build", point, session, artifact)
+            finally:
+                shutil.rmtree(artifact.folder)
+
+        found = self._explore("build", axes, attempt, lambda trial: trial.built)
+        ranked = [trial.built for trial in sorted(filter(_was_timed, found), key=self._score)]
+        if not ranked:
+            raise StepError(f"nothing can be built: {_notes(found)}")
+        tried = [trial.built for trial in found]
+        # Should none of those keep the limits, one that there was no time for may.
+        return [*ranked, *(point for point in points if point not in tried)]
+
+    def _explore(
+        self,
+        stage: Stage,
+        axes: Axes,
+        attempt: Callable[[Point], Trial],
+        point_of: Callable[[Trial], Point],
+    ) -> list[Trial]:
+        """Try points of ``axes`` while there is time, at least one; return all that were tried."""
+        most = min(size(axes), self._params.max_trials)
+        while True:
+            found = self._trials.of(stage)
+            tried = [(point_of(t), self._score(t) if t.speed else None) for t in found]
+            if len(tried) >= most:
+                return found
+            if self._late and any(took is not None for _, took in tried):
+                return found
+            point = next_point(axes, tried, self._by(axes, found), self._seed)
+            started = time.monotonic()
+            try:
+                trial = attempt(point)
+            except _NO_CHOICE as error:
+                built, session = (point, {}) if stage == "build" else ({}, point)
+                trial = self._failed(stage, built, session, error)
+            self._add(trial, started, most - len(tried) - 1)
+
+    def _by(self, axes: Axes, found: list[Trial]) -> Any:
+        """Return how the next point is chosen: all in turn where that fits the limits."""
+        if self._params.search_by != "auto":
+            return self._params.search_by
+        if size(axes) > self._params.max_trials:
+            return "tpe"
+        if not found:
+            return "grid"
+        usual = sum(trial.seconds for trial in found) / len(found)
+        left = self._params.max_seconds - self._trials.seconds
+        # Half of the time is for the finalists.
+        return "grid" if usual * (size(axes) - len(found)) <= left / 2 else "tpe"
+
+    # The last round: the whole model.
+
+    def _best_final(self, ranked: list[Point], session: Point) -> Chosen:
+        """Return the best of the first of ``ranked`` that keep the limits."""
+        timed = 0
+        kept: _Kept | None = None
+        best: Trial | None = None
+        for point in ranked:
+            if timed >= self._params.finalists or (best is not None and self._late):
+                break
+            trial = self._trials.find("final", point, session)
+            made: _Kept | None = None
+            if trial is None:
+                started = time.monotonic()
+                try:
+                    made = _Kept(point, *self._build(self._inputs["model"], point))
+                    trial = self._final(made, session)
+                except _NO_CHOICE as error:
+                    trial = self._failed("final", point, session, error)
+                trial = self._add(trial, started, self._params.finalists - timed - 1)
+            timed += trial.status == "measured"
+            if self._better(best, trial):
+                _remove(kept)
+                best, kept = trial, made
+            else:
+                _remove(made)
+        if best is None:
+            raise StepError(
+                f"no build that was tried keeps the limits of the config:\n{self._excluded()}",
+                hint="raise the limits in [checks.quantization] or [checks.quality], or let "
+                "[passes.tune.space] hold something more exact: smaller blocks, algorithm k_quant, "
+                'mixed_precision = [{ last_matmul = "int8" }]',
+            )
+        if kept is None:
+            kept = _Kept(best.built, *self._build(self._inputs["model"], best.built))
+        best = self._sessions_again(best, kept.artifact)
+        threads, options = self._params.settings(best.session)
+        kept.artifact.configure(threads, options)
+        metrics = {**kept.metrics, "threads": threads, "session": _plain(options)}
+        return Chosen(kept.artifact.folder, metrics, best)
+
+    def _final(self, made: _Kept, session: Point) -> Trial:
+        """Hold a build of the whole model to the limits, and time it if it keeps them."""
+        threads, options = self._params.settings(session)
+        made.artifact.configure(threads, options)
+        folder, size_now = made.artifact.folder, made.artifact.bytes
+        judged = judge(self._quietly, self._params.held_to, folder, made.metrics)
+        if judged.missed:
+            return Trial(
+                stage="final",
+                layers=self._whole,
+                built=made.point,
+                session=session,
+                status="beyond",
+                cost=judged.cost,
+                verdicts=judged.missed,
+                bytes=size_now,
+            )
+        trial = self._timed("final", made.point, session, made.artifact)
+        return trial.model_copy(update={"cost": judged.cost})
+
+    def _sessions_again(self, best: Trial, artifact: Artifact) -> Trial:
+        """Return the best settings of the session for the chosen build: what is best for a few
+        layers is not always so for all."""
+        found = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
+        for trial in found[:_SESSIONS_AGAIN]:
+            if trial.session == best.session:
+                continue
+            if self._late:
+                break
+            again = self._trials.find("final", best.built, trial.session)
+            if again is None:
+                started = time.monotonic()
+                again = self._timed("final", best.built, trial.session, artifact)
+                again = self._add(again.model_copy(update={"cost": best.cost}), started, 0)
+            if self._score(again) < self._score(best):
+                best = again
+        return best
+
+    def _better(self, best: Trial | None, trial: Trial) -> bool:
+        """Return whether ``trial`` is better than the best before: faster, or as fast and closer
+        to the float model."""
+        if trial.status != "measured":
+            return False
+        if best is None:
+            return True
+        old, new, tie = self._score(best), self._score(trial), 1 + self._params.tie
+        if best.cost is not None and trial.cost is not None and old / tie <= new <= old * tie:
+            return trial.cost < best.cost
+        return new < old
+
+    # What both rounds do.
+
+    def _can_build(self, point: Point) -> bool:
+        try:
+            self._params.builder(point)
+        except ValidationError:
+            return False
+        return True
+
+    def _build(self, model: Path, point: Point) -> tuple[Artifact, dict[str, JsonValue]]:
+        """Build a choice into a folder of its own."""
+        folder = self._work / f"made-{self._done}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            metrics = build(model, folder, self._params.builder(point), _Quiet(self._inputs.report))
+            return Artifact(folder), metrics
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _timed(self, stage: Stage, built: Point, session: Point, artifact: Artifact) -> Trial:
+        threads, options = self._params.settings(session)
+        artifact.configure(threads, options)
+        whole = stage == "final"
+        asked = self._params.new_tokens
+        work = Workload(
+            prompt=self._made_up(artifact.folder),
+            new_tokens=asked if whole else min(asked, _FEW_TOKENS),
+            processes=self._params.rounds if whole else 1,
+        )
+        return Trial(
+            stage=stage,
+            layers=self._whole if whole else self._layers,
+            built=built,
+            session=session,
+            status="measured",
+            speed=artifact.time(work),
+            bytes=artifact.bytes,
+        )
+
+    def _failed(self, stage: Stage, built: Point, session: Point, error: Exception) -> Trial:
+        hint = getattr(error, "hint", "")
+        said = str(error).strip() or type(error).__name__
+        note = f"{said}; {hint}" if hint else said
+        layers = self._whole if stage == "final" else self._layers
+        return Trial(
+            stage=stage, layers=layers, built=built, session=session, status="failed", note=note
+        )
+
+    def _add(self, trial: Trial, started: float, left: int) -> Trial:
+        took = round(time.monotonic() - started, 3)
+        trial = self._trials.add(trial.model_copy(update={"seconds": took}))
+        self._done += 1
+        speed = trial.speed
+        figures = {} if speed is None else {"tokens_per_second": speed.tokens_per_second}
+        self._inputs.report.progress(self._done, self._done + max(left, 0), "trials", **figures)
+        return trial
+
+    @property
+    def _late(self) -> bool:
+        late = self._trials.seconds >= self._params.max_seconds
+        self.out_of_time |= late
+        return late
+
+    def _score(self, trial: Trial) -> float:
+        """Return what is to be small, in milliseconds."""
+        speed = trial.speed
+        assert speed is not None  # noqa: S101 - only what was timed is compared
+        match self._params.goal:
+            case "decode":
+                return speed.token_ms
+            case "prompt":
+                return speed.prompt_ms
+            case "answer":
+                # Trials of the first round answer with fewer tokens.
+                return speed.prompt_ms + (self._params.new_tokens - 1) * speed.token_ms
+
+    def _fastest(self, trials: list[Trial]) -> Trial | None:
+        return min(filter(_was_timed, trials), key=self._score, default=None)
+
+    def _excluded(self) -> str:
+        return "\n".join(
+            f"- {words(trial.built) or 'as given'}: {why_not(trial)}"
+            for trial in self._trials.of("final")
+        )
+
+    @property
+    def _quietly(self) -> Inputs:
+        return replace(self._inputs, report=_Quiet(self._inputs.report))
+
+    def _made_up(self, folder: Path) -> list[int]:
+        if not self._prompt:
+            self._prompt = made_up(load_tokenizer(folder), self._params.prompt_tokens)
+        return self._prompt
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A build of the whole model that lies on the disk."""
+
+    point: Point
+    artifact: Artifact
+    metrics: dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class _Quiet:
+    """Passes on warnings alone: how far one build of many is says nothing of the search."""
+
+    report: Reporter
+
+    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
+        """Say nothing."""
+
+    def warn(self, message: str) -> None:
+        """Pass it on."""
+        self.report.warn(message)
+
+    def text(self, text: str) -> None:
+        """Say nothing."""
+
+
+def _remove(kept: _Kept | None) -> None:
+    if kept is not None:
+        shutil.rmtree(kept.artifact.folder)
+
+
+def _was_timed(trial: Trial) -> bool:
+    return trial.speed is not None
+
+
+def _plain(options: Mapping[SessionOption, SessionValue]) -> dict[str, JsonValue]:
+    return {str(name): value for name, value in options.items()}
+
+
+def _notes(trials: list[Trial]) -> str:
+    return "; ".join(dict.fromkeys(trial.note for trial in trials if trial.note))

@@ -1,0 +1,78 @@
+"""Times an artifact with settings of the session that are tried on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from pipeline.latency.process import Process
+from pipeline.latency.protocol import Settings
+from pipeline.onnx.session_options import SessionOption, SessionValue, set_session, write_config
+from pipeline.tuning.trials import Speed
+
+_CONFIG = "genai_config.json"
+_WARM_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is asked."""
+
+    prompt: Sequence[int]
+    new_tokens: int
+    processes: int
+    """Fresh processes, each of which answers a few times after it is warm."""
+
+    answers: int = 3
+
+
+class Artifact:
+    """A model folder as it was built, without threads and session options."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._plain = json.loads((folder / _CONFIG).read_text("utf-8"))
+
+    def configure(self, threads: int | None, options: Mapping[SessionOption, SessionValue]) -> None:
+        """Write threads and options into the config, in place of those written before."""
+        config = json.loads(json.dumps(self._plain))
+        set_session(config, threads, options)
+        write_config(self.folder / _CONFIG, config)
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of all its files."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+    def time(self, work: Workload) -> Speed:
+        """Return how fast it answers as it is configured.
+
+        Raises :class:`pipeline.onnx.errors.ArtifactError` where it cannot be loaded or asked.
+        """
+        first: list[float] = []
+        rest: list[float] = []
+        settings = Settings(folder=str(self.folder), cpus=_cpus())
+        for _ in range(work.processes):
+            with Process(settings) as process:
+                process.ask(work.prompt, _WARM_TOKENS)
+                for _ in range(work.answers):
+                    spans = process.ask(work.prompt, work.new_tokens).spans_ms
+                    first.append(spans[0])
+                    rest.append(median(spans[1:]))
+        # Whatever else the machine does can only slow an answer down.
+        prompt, token = min(first), min(rest)
+        return Speed(
+            prompt_ms=prompt,
+            token_ms=token,
+            answer_ms=prompt + token * (work.new_tokens - 1),
+            prompt_tokens_per_second=1000 * len(work.prompt) / prompt,
+            tokens_per_second=1000 / token,
+        )
+
+
+def _cpus() -> tuple[int, ...]:
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()

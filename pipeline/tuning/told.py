@@ -1,0 +1,65 @@
+"""What a search leaves in the report, and a choice in words. Free of any ML library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import JsonValue
+
+from pipeline.model import Frozen
+from pipeline.tuning.trials import Trial
+
+METRIC = "tuning"
+"""The metric of a ``tune`` pass that holds a :class:`Told`."""
+
+
+class Told(Frozen):
+    """All that was tried, and what was chosen."""
+
+    goal: Literal["answer", "decode", "prompt"]
+    prompt_tokens: int
+    new_tokens: int
+    layers: int
+    """Of the whole model."""
+    trials: tuple[Trial, ...]
+    chosen: int | None
+    """Place in :attr:`trials`; ``None`` where nothing was measured."""
+    pinned: dict[str, JsonValue]
+    """Parameters with which ``model_builder`` makes the same bytes."""
+    seconds: float = 0
+    out_of_time: bool = False
+    """Whether ``max_seconds`` kept something from being tried."""
+    resumed: int = 0
+    """How many trials an earlier run had left."""
+    not_tuned: str = ""
+    """Why nothing was measured."""
+
+
+def words(point: Mapping[str, JsonValue]) -> str:
+    """Return ``block_size 128, symmetric false`` for a choice."""
+    return ", ".join(f"{name} {value_words(value)}" for name, value in point.items())
+
+
+def value_words(value: JsonValue) -> str:
+    """Return a value of a choice as a person would write it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return "+".join(f"{name}:{width}" for name, width in value.items()) or "none"
+    return json.dumps(value)
+
+
+def why_not(trial: Trial) -> str:
+    """Return why a choice was not taken, where it could not be."""
+    if trial.status == "failed":
+        return f"failed: {trial.note}"
+    if trial.status == "measured":
+        return ""
+    return "; ".join(
+        f"{verdict.name} {verdict.value:.4g} is not {verdict.relation} {verdict.limit:g}"
+        if verdict.value is not None and verdict.limit is not None and verdict.unit != "problems"
+        else f"{verdict.name}: {verdict.detail}"
+        for verdict in trial.verdicts
+    )

@@ -1,0 +1,89 @@
+"""What a ``tune`` pass tried, as people read it: one row per trial, and how to pin the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import tomli_w
+
+from pipeline.tuning.told import METRIC, Told, why_not, words
+from pipeline.tuning.trials import Trial
+from targets.report.figures import duration, rate, size
+from targets.report.model import Report
+
+_NOTHING = "–"
+_AS_GIVEN = "as given"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial in words."""
+
+    chosen: bool
+    out: bool
+    """Whether it could not be chosen."""
+    layers: str
+    build: str
+    session: str
+    prompt: str
+    """Prompt tokens per second."""
+    decode: str
+    """Tokens per second."""
+    cost: str
+    """Mean divergence from the float model, in nats."""
+    size: str
+    result: str
+
+
+def told_by(report: Report) -> Told | None:
+    """Return what the pass that made the artifact tried, if it was a ``tune``."""
+    found = [step.metrics[METRIC] for step in report.passes if METRIC in step.metrics]
+    return Told.model_validate(found[-1]) if found else None
+
+
+def rows(told: Told) -> Iterator[Row]:
+    """Yield every trial in the order in which it was made."""
+    for place, trial in enumerate(told.trials):
+        yield _row(told, trial, place == told.chosen)
+
+
+def headline(told: Told) -> str:
+    """Return the choice in a line."""
+    if told.chosen is None:
+        return f"not tuned: {told.not_tuned}"
+    trial = told.trials[told.chosen]
+    assert trial.speed is not None  # noqa: S101 - it was chosen for that
+    late = "; max_seconds were over before all was tried" if told.out_of_time else ""
+    choice = ", ".join(filter(None, (words(trial.built), words(trial.session)))) or _AS_GIVEN
+    return (
+        f"{choice}: {rate(trial.speed.tokens_per_second)} tokens, "
+        f"{rate(trial.speed.prompt_tokens_per_second)} prompt tokens "
+        f"({len(told.trials)} trials in {duration(told.seconds)}{late})"
+    )
+
+
+def pinned(told: Told, target: str) -> str:
+    """Return TOML that makes the same bytes without measuring anything, in place of the pass."""
+    tables = {
+        "passes": {"model_builder": {}},
+        "targets": {target: {"passes": {"model_builder": told.pinned}}},
+    }
+    return tomli_w.dumps(tables)
+
+
+def _row(told: Told, trial: Trial, chosen: bool) -> Row:
+    speed = trial.speed
+    whole = trial.layers >= told.layers
+    return Row(
+        chosen=chosen,
+        out=trial.status != "measured",
+        layers=f"all {told.layers}" if whole else f"{trial.layers} of {told.layers}",
+        build=words(trial.built) or _AS_GIVEN,
+        session=words(trial.session) or _AS_GIVEN,
+        prompt=_NOTHING if speed is None else rate(speed.prompt_tokens_per_second),
+        decode=_NOTHING if speed is None else rate(speed.tokens_per_second),
+        cost=_NOTHING if trial.cost is None else f"{trial.cost:.3g}",
+        size=_NOTHING if trial.bytes is None else size(trial.bytes),
+        result="chosen" if chosen else why_not(trial),
+    )
