@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from pipeline.passes.base import BasePass, Inputs
 from pipeline.plan import Kind
-from pipeline.tuning.params import Point, TuneParams, grid
+from pipeline.tuning.params import Point, TuneParams
 
 if TYPE_CHECKING:
     from pipeline.tuning.told import Told
@@ -93,7 +93,7 @@ def _untuned(
 
     why = inputs.absent_device
     inputs.report.warn(f"not tuned, since nothing can be measured here: {why}")
-    start = next(grid(params.built_axes))
+    start = params.built_points[0]
     pinned = _pinned(params, start, {})
     threads, options = params.settings({})
     written = {"threads": threads, "session": options}
@@ -113,13 +113,13 @@ def _untuned(
 
 
 def _pinned(params: TuneParams, built: Point, session: Point) -> dict[str, JsonValue]:
-    """Return the parameters of ``model_builder`` for a choice, without defaults and without what
-    the target and other tables of the config decide."""
+    """Return the parameters of ``model_builder`` for a choice: what was searched over, and of the
+    rest what is no default and is not decided by the target or elsewhere in the config."""
     threads, options = params.settings(session)
     pinned: dict[str, JsonValue] = params.builder(built).model_dump(
         mode="json", exclude_defaults=True, exclude={"execution_provider", "trust_remote_code"}
     )
-    pinned["precision"] = params.precision
+    pinned |= {"precision": params.precision, **built}
     if threads is not None:
         pinned["threads"] = threads
     if options:

@@ -195,13 +195,26 @@ class TuneParams(ModelBuilderParams):
         fixed = self.model_dump(include=set(ModelBuilderParams.model_fields))
         return ModelBuilderParams.model_validate({**fixed, "threads": None, "session": {}, **point})
 
+    @property
+    def built_points(self) -> tuple[Point, ...]:
+        """Return every choice that can be built, each once, the start first."""
+        return tuple(point for point, _ in self._choices())
+
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all that the builder may be asked for."""
+        for _, asked in self._choices():
+            yield asked
+
+    def _choices(self) -> Iterator[tuple[Point, ModelBuilderParams]]:
         for point in grid(self.built_axes):
             try:
-                yield self.builder(point)
+                asked = self.builder(point)
             except ValidationError:
                 continue
+            # Its blocks have a zero point either way: the bytes are the same.
+            if asked.algorithm.startswith("k_quant") and asked.symmetric != self.symmetric:
+                continue
+            yield point, asked
 
     @property
     def large(self) -> int:
@@ -220,14 +233,6 @@ def grid(axes: Axes) -> Iterator[Point]:
     """Yield every point, the start first."""
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
-
-
-def size(axes: Axes) -> int:
-    """Return how many points there are."""
-    total = 1
-    for values in axes.values():
-        total *= len(values)
-    return total
 
 
 def _usual(cores: int) -> tuple[int, ...]:

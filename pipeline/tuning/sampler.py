@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from pipeline.tuning.params import Axes, Point, grid, size
+from pipeline.tuning.params import Axes, Point
 
 Tried = Sequence[tuple[Point, float | None]]
 """Points and how long an answer took there; ``None`` where none came."""
@@ -18,21 +18,33 @@ _ASKED = 32
 """How often a sampler is asked for a point that was not tried; then the first such is taken."""
 
 
-def next_point(axes: Axes, tried: Tried, by: Literal["grid", "random", "tpe"], seed: int) -> Point:
-    """Return a point that is not among those ``tried``, the start of the space first.
+def next_point(
+    points: Sequence[Point], tried: Tried, by: Literal["grid", "random", "tpe"], seed: int
+) -> Point:
+    """Return one of ``points`` that is not among those ``tried``, the first one to begin with.
 
     The same points tried give the same next one, so a search that was killed goes on as it would
     have. Raises ``LookupError`` where all were tried.
     """
     known = [point for point, _ in tried]
-    left = (point for point in grid(axes) if point not in known)
-    if len(known) >= size(axes):
+    left = [point for point in points if point not in known]
+    if not left:
         raise LookupError("every point was tried")
     if by == "grid" or not tried:
-        return next(left)
-    return next(
-        (point for point in _sampled(axes, tried, by, seed) if point not in known), None
-    ) or next(left)
+        return left[0]
+    sampled = (point for point in _sampled(axes_of(points), tried, by, seed) if point in left)
+    return next(sampled, left[0])
+
+
+def axes_of(points: Sequence[Point]) -> Axes:
+    """Return the values that each name has in ``points``."""
+    axes: dict[str, list[JsonValue]] = {}
+    for point in points:
+        for name, value in point.items():
+            values = axes.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return {name: tuple(values) for name, values in axes.items()}
 
 
 def _sampled(axes: Axes, tried: Tried, by: Literal["random", "tpe"], seed: int) -> Iterator[Point]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pipeline.passes.base import Inputs, Reporter, StepError
 from pipeline.timing import made_up
 from pipeline.tuning.cut import can_cut, cut
 from pipeline.tuning.limits import judge
-from pipeline.tuning.params import Axes, Point, TuneParams, grid, size
+from pipeline.tuning.params import Point, TuneParams, grid
 from pipeline.tuning.sampler import next_point
 from pipeline.tuning.speed import Artifact, Workload
 from pipeline.tuning.told import why_not, words
@@ -92,10 +92,10 @@ class Search:
     def _best_session(self) -> Point:
         """Return the settings that answer fastest, measured on the build that the search starts
         with."""
-        axes = self._params.session_axes(self._inputs.threads)
-        start = next(grid(self._params.built_axes))
-        if size(axes) == 1:
-            return next(grid(axes))
+        points = tuple(grid(self._params.session_axes(self._inputs.threads)))
+        start = self._params.built_points[0]
+        if len(points) == 1:
+            return points[0]
         made: list[Artifact] = []
 
         def attempt(point: Point) -> Trial:
@@ -104,7 +104,7 @@ class Search:
             return self._timed("session", start, point, made[0])
 
         try:
-            found = self._explore("session", axes, attempt, lambda trial: trial.session)
+            found = self._explore("session", points, attempt, lambda trial: trial.session)
         finally:
             for artifact in made:
                 shutil.rmtree(artifact.folder)
@@ -115,10 +115,9 @@ class Search:
 
     def _ranked_builds(self, session: Point) -> list[Point]:
         """Return what can be built, fastest first."""
-        axes = self._params.built_axes
-        points = [point for point in grid(axes) if self._can_build(point)]
+        points = self._params.built_points
         if len(points) <= self._params.finalists:
-            return points
+            return list(points)
 
         def attempt(point: Point) -> Trial:
             artifact, _ = self._build(self._source, point)
@@ -127,7 +126,7 @@ class Search:
             finally:
                 shutil.rmtree(artifact.folder)
 
-        found = self._explore("build", axes, attempt, lambda trial: trial.built)
+        found = self._explore("build", points, attempt, lambda trial: trial.built)
         ranked = [trial.built for trial in sorted(filter(_was_timed, found), key=self._score)]
         if not ranked:
             raise StepError(f"nothing can be built: {_notes(found)}")
@@ -138,12 +137,12 @@ class Search:
     def _explore(
         self,
         stage: Stage,
-        axes: Axes,
+        points: Sequence[Point],
         attempt: Callable[[Point], Trial],
         point_of: Callable[[Trial], Point],
     ) -> list[Trial]:
-        """Try points of ``axes`` while there is time, at least one; return all that were tried."""
-        most = min(size(axes), self._params.max_trials)
+        """Try ``points`` while there is time, at least one; return all that were tried."""
+        most = min(len(points), self._params.max_trials)
         while True:
             found = self._trials.of(stage)
             tried = [(point_of(t), self._score(t) if t.speed else None) for t in found]
@@ -151,7 +150,7 @@ class Search:
                 return found
             if self._late and any(took is not None for _, took in tried):
                 return found
-            point = next_point(axes, tried, self._by(axes, found), self._seed)
+            point = next_point(points, tried, self._by(len(points), found), self._seed)
             started = time.monotonic()
             try:
                 trial = attempt(point)
@@ -160,18 +159,18 @@ class Search:
                 trial = self._failed(stage, built, session, error)
             self._add(trial, started, most - len(tried) - 1)
 
-    def _by(self, axes: Axes, found: list[Trial]) -> Any:
+    def _by(self, points: int, found: list[Trial]) -> Any:
         """Return how the next point is chosen: all in turn where that fits the limits."""
         if self._params.search_by != "auto":
             return self._params.search_by
-        if size(axes) > self._params.max_trials:
+        if points > self._params.max_trials:
             return "tpe"
         if not found:
             return "grid"
         usual = sum(trial.seconds for trial in found) / len(found)
         left = self._params.max_seconds - self._trials.seconds
         # Half of the time is for the finalists.
-        return "grid" if usual * (size(axes) - len(found)) <= left / 2 else "tpe"
+        return "grid" if usual * (points - len(found)) <= left / 2 else "tpe"
 
     # The last round: the whole model.
 
@@ -265,13 +264,6 @@ class Search:
         return new < old
 
     # What both rounds do.
-
-    def _can_build(self, point: Point) -> bool:
-        try:
-            self._params.builder(point)
-        except ValidationError:
-            return False
-        return True
 
     def _build(self, model: Path, point: Point) -> tuple[Artifact, dict[str, JsonValue]]:
         """Build a choice into a folder of its own."""

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.report.model import Report
-from targets.report.tuning import Row, headline, pinned, rows, told_by
+from targets.report.tuning import Row, column_title, columns, headline, pinned, rows, told_by
 
 _MOST = 16
 """Rows that are shown; the report has all."""
@@ -23,27 +23,30 @@ def print_tuning(console: Console, report: Report) -> None:
     # The last ones decided it: they were held to the limits.
     shown = every[-_MOST:]
     if shown:
-        console.print(_table(shown))
+        titles = [column_title(name) for name in columns(told)]
+        console.print(_table(titles, shown))
     if len(shown) < len(every):
         console.print(f"[dim]{len(every) - len(shown)} trials before these are in the report[/]")
+    for row in shown:
+        if row.out:
+            console.print(f"[yellow]✗[/] {escape(', '.join(row.choice))}: {escape(row.result)}")
     console.print(f"tuned  {escape(headline(told))}", highlight=False)
     console.print("[dim]the same bytes without measuring, in place of the pass:[/]")
     console.print(escape(pinned(told, report.target)), highlight=False, soft_wrap=True)
 
 
-def _table(shown: list[Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("layers", no_wrap=True)
-    table.add_column("build")
-    table.add_column("session")
-    for title in ("prompt", "tokens", "KL", "size"):
-        table.add_column(title, justify="right", no_wrap=True)
+def _table(titles: list[str], shown: list[Row]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("")
+    table.add_column("layers", no_wrap=True)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for title in ("prompt", "tokens", "KL"):
+        table.add_column(title, justify="right", no_wrap=True)
     for row in shown:
-        style = "bold green" if row.chosen else "yellow" if row.out else ""
-        cells = (
-            *(row.layers, row.build, row.session),
-            *(row.prompt, row.decode, row.cost, row.size, row.result),
-        )
+        mark, style = ("✓", "bold green") if row.chosen else ("", "")
+        if row.out:
+            mark, style = "✗", "yellow"
+        cells = (mark, row.layers, *row.choice, row.prompt, row.decode, row.cost)
         table.add_row(*map(escape, cells), style=style)
     return table

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.plan import ARTIFACT_WORDS
 from targets.report.model import Report
 from targets.report.templates import markdown_environment
-from targets.report.tuning import headline, pinned, rows, told_by
+from targets.report.tuning import column_title, columns, headline, pinned, rows, told_by
 
 
 def to_markdown(report: Report) -> str:
@@ -19,6 +19,7 @@ def to_markdown(report: Report) -> str:
         words=ARTIFACT_WORDS[report.artifact],
         told=told,
         headline=headline(told) if told else "",
+        names=[column_title(name) for name in columns(told)] if told else [],
         trials=list(rows(told)) if told else [],
         pinned=pinned(told, report.target) if told else "",
     )

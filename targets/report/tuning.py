@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tomli_w
+from pydantic import JsonValue
 
-from pipeline.tuning.told import METRIC, Told, why_not, words
+from pipeline.tuning.told import METRIC, Told, value_words, why_not, words
 from pipeline.tuning.trials import Trial
 from targets.report.figures import duration, rate, size
 from targets.report.model import Report
@@ -24,8 +25,8 @@ class Row:
     out: bool
     """Whether it could not be chosen."""
     layers: str
-    build: str
-    session: str
+    choice: tuple[str, ...]
+    """A value for each of the :func:`columns`; nothing where the builder's own is left."""
     prompt: str
     """Prompt tokens per second."""
     decode: str
@@ -48,6 +49,16 @@ def rows(told: Told) -> Iterator[Row]:
         yield _row(told, trial, place == told.chosen)
 
 
+def columns(told: Told) -> tuple[str, ...]:
+    """Return the names of what was searched over."""
+    return tuple(dict.fromkeys(name for trial in told.trials for name in _point(trial)))
+
+
+def column_title(name: str) -> str:
+    """Return the name of a column so that it can be broken into lines."""
+    return name.rpartition(".")[2].replace("_", " ")
+
+
 def headline(told: Told) -> str:
     """Return the choice in a line."""
     if told.chosen is None:
@@ -57,8 +68,8 @@ def headline(told: Told) -> str:
     late = "; max_seconds were over before all was tried" if told.out_of_time else ""
     choice = ", ".join(filter(None, (words(trial.built), words(trial.session)))) or _AS_GIVEN
     return (
-        f"{choice}: {rate(trial.speed.tokens_per_second)} tokens, "
-        f"{rate(trial.speed.prompt_tokens_per_second)} prompt tokens "
+        f"{choice}: tokens {rate(trial.speed.tokens_per_second)}, "
+        f"prompt {rate(trial.speed.prompt_tokens_per_second)} "
         f"({len(told.trials)} trials in {duration(told.seconds)}{late})"
     )
 
@@ -72,15 +83,20 @@ def pinned(told: Told, target: str) -> str:
     return tomli_w.dumps(tables)
 
 
+def _point(trial: Trial) -> dict[str, JsonValue]:
+    return {**trial.built, **trial.session}
+
+
 def _row(told: Told, trial: Trial, chosen: bool) -> Row:
-    speed = trial.speed
+    speed, point = trial.speed, _point(trial)
     whole = trial.layers >= told.layers
     return Row(
         chosen=chosen,
         out=trial.status != "measured",
         layers=f"all {told.layers}" if whole else f"{trial.layers} of {told.layers}",
-        build=words(trial.built) or _AS_GIVEN,
-        session=words(trial.session) or _AS_GIVEN,
+        choice=tuple(
+            value_words(point[name]) if name in point else _NOTHING for name in columns(told)
+        ),
         prompt=_NOTHING if speed is None else rate(speed.prompt_tokens_per_second),
         decode=_NOTHING if speed is None else rate(speed.tokens_per_second),
         cost=_NOTHING if trial.cost is None else f"{trial.cost:.3g}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +138,21 @@ def test_options_of_the_session_are_written_as_the_runtime_reads_them() -> None:
 
 
 def test_all_points_come_once_and_the_start_first() -> None:
-    axes = {"a": (1, 2), "b": (True, False)}
+    points = list(grid({"a": (1, 2), "b": (True, False)}))
     tried: list[tuple[dict[str, Any], float | None]] = []
     while len(tried) < 4:
-        tried.append((next_point(axes, tried, "grid", 0), 1.0))
+        tried.append((next_point(points, tried, "grid", 0), 1.0))
     assert tried[0][0] == {"a": 1, "b": True}
     assert len({str(point) for point, _ in tried}) == 4
     with pytest.raises(LookupError):
-        next_point(axes, tried, "grid", 0)
+        next_point(points, tried, "grid", 0)
+
+
+def test_builds_that_are_the_same_are_tried_once() -> None:
+    points = TuneParams().built_points
+    assert len(points) == 12  # k_quant has a zero point in any case: not 16
+    assert points[0] == {"block_size": 32, "symmetric": True, "algorithm": "default"}
+    assert {"block_size": 64, "symmetric": False, "algorithm": "k_quant"} not in points
 
 
 # What outlives a kill.
@@ -278,10 +286,8 @@ def told(**more: Any) -> Told:
 
 def test_the_report_shows_what_was_tried_and_how_to_pin_it() -> None:
     text = to_markdown(tuned_report(told()))
-    assert "| all 32 | block_size 256 | threads 2 | – | – | 0.71 | – | mean_kl 0.71 is not" in text
-    assert (
-        "| all 32 | block_size 128 | threads 2 | 1,280/s | 50/s | 0.031 | 2.3 GB | chosen" in text
-    )
+    assert "| all 32 | 256 | 2 | – | – | 0.71 | – | mean_kl 0.71 is not" in text
+    assert "| all 32 | 128 | 2 | 1,280/s | 50/s | 0.031 | 2.3 GB | chosen" in text
     assert "| 4 of 32 |" in text
     block = text.split("```toml\n")[1].split("```")[0]
     assert tomli.loads(block) == {
@@ -295,7 +301,8 @@ def test_the_summary_shows_the_table_on_the_screen() -> None:
     print_summary(console, tuned_report(told(out_of_time=True)), Path("dist"), 1.0)
     text = console.export_text()
     assert "mean_kl 0.71 is not <= 0.5" in text
-    assert "chosen" in text
+    assert re.search(r"✓\s+all 32\s+128", text)
+    assert re.search(r"✗\s+all 32\s+256", text)
     assert "max_seconds were over before all was tried" in text
     assert "[targets.cpu.passes.model_builder]" in text
 
