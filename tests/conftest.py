@@ -1,11 +1,55 @@
-"""What all tests share."""
+"""What all tests share, also where several processes run them side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
+from filelock import ReadWriteLock
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 
 @pytest.fixture(autouse=True)
 def no_leftovers_of_the_users_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests apart from the cache of the person who runs them."""
     monkeypatch.delenv("QUERN_CACHE", raising=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left with it in the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Keep in one process the tests of a file, and of files that share one costly fixture."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            return "release" if file.name.startswith("test_release") else str(file)
+
+    return ByFixture(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test marked ``alone`` while the other processes wait. First: waiting takes no time."""
+    folder = shared_folder(item.config)
+    if folder is None:
+        return (yield)
+    turns = ReadWriteLock(folder / "turns.sqlite")
+    with turns.write_lock() if item.get_closest_marker("alone") else turns.read_lock():
+        return (yield)
+
+
+def shared_folder(config: pytest.Config) -> Path | None:
+    """Return the folder of all processes of this run, or ``None`` where there is only this one."""
+    return Path(config.option.basetemp).parent if hasattr(config, "workerinput") else None

@@ -123,7 +123,8 @@ def ensure_image(
     _require_same_platform(client, toolchain)
     locks = cache / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"image-{toolchain.target}.lock"):
+    # One at a time: what is removed after one build may be the first stage of another.
+    with FileLock(locks / "image.lock"):
         image = find_image(client, toolchain)  # another build may have made it meanwhile
         return image if image is not None else _build(client, toolchain, cache, say)
 

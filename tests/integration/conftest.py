@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,19 +17,23 @@ from targets.target import load_target
 from targets.toolchain.engine import connect
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.venv import ensure_venv, venv_python
+from tests.conftest import shared_folder
 from tests.integration.browser import Browser
 from tests.integration.command import Quern
 from tests.integration.release_world import World, make_world
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache_dir(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the cache of all tests, so that wheels, image and environment are made once.
 
     ``QUERN_TEST_CACHE`` names one that outlives the run, for quick work on the tests themselves.
     """
     kept = os.environ.get("QUERN_TEST_CACHE")
-    return Path(kept).absolute() if kept else tmp_path_factory.mktemp("cache")
+    if kept:
+        return Path(kept).absolute()
+    shared = shared_folder(pytestconfig)
+    return shared / "cache" if shared else tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +48,21 @@ def toolchain_python(cache_dir: Path) -> Path:
     toolchain = load_target("cpu").toolchain(this_machine())
     ensure_venv(toolchain, cache_dir, print)
     return venv_python(toolchain, cache_dir)
+
+
+@pytest.fixture(scope="session")
+def tiny(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that `tiny_model.py` writes, made once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    script = Path(__file__).with_name("tiny_model.py")
+    subprocess.run([str(toolchain_python), str(script), str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def material(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the tiny model and its data, to which a module may add what it needs."""
+    return Path(shutil.copytree(tiny, tmp_path_factory.mktemp("material"), dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")

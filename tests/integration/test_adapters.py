@@ -75,11 +75,10 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(
+    toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
     """Train and merge all kinds in one process."""
-    material = tmp_path_factory.mktemp("material")
-    script = plans.HERE / "tiny_model.py"
-    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
     work = tmp_path_factory.mktemp("adapters") / "work"
     steps = [train(name, own) for name, own in KINDS.items()]
     steps += [merge(name) for name in KINDS]

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from targets.bench.model import Bench
 from targets.bench.read import read_bench
 from targets.cli.options import PROJECT
@@ -17,6 +19,7 @@ from tests.integration.plans import HERE
 from tests.integration.test_build import quick_project
 
 
+@pytest.mark.alone
 def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Path) -> None:
     project = quick_project(tmp_path / "project", seed=12)
     dist = tmp_path / "dist"
@@ -51,6 +54,7 @@ def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Pa
     assert {one.basis for one in times} == {"in turn"}
 
 
+@pytest.mark.alone
 def test_an_artifact_of_twice_the_time_per_token_is_found(
     quern: Quern, toolchain_python: Path, tmp_path: Path
 ) -> None:

@@ -76,11 +76,10 @@ def data_check(kind: str, artifact: str, **params: Any) -> Step:
 
 
 @pytest.fixture(scope="module")
-def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(
+    toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bench:
     """Build one artifact, spoil copies of it, and run every check once, in one process."""
-    material = tmp_path_factory.mktemp("material")
-    script = plans.HERE / "tiny_model.py"
-    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
     bench = Bench(toolchain_python, material, tmp_path_factory.mktemp("checks") / "work")
     model = {"model": plans.CHECKPOINT}
     builds = [

@@ -76,15 +76,11 @@ def data_of(name: str, **spec: Any) -> DataInput:
 
 
 @pytest.fixture(scope="module")
-def material(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a tiny model, a script of the user's with a module beside it, and a Parquet file."""
-    folder = tmp_path_factory.mktemp("material")
-    subprocess.run(
-        [str(toolchain_python), str(plans.HERE / "tiny_model.py"), str(folder)], check=True
-    )
-    (folder / "user.py").write_text(SCRIPT)
-    (folder / "lib").mkdir()
-    (folder / "lib" / "helper.py").write_text("PREFIX = 'tone of'\n")
+def material(toolchain_python: Path, material: Path) -> Path:
+    """Add to the tiny model a script of the user's with a module beside it, and a Parquet file."""
+    (material / "user.py").write_text(SCRIPT)
+    (material / "lib").mkdir()
+    (material / "lib" / "helper.py").write_text("PREFIX = 'tone of'\n")
     write = (
         "import sys, pyarrow as pa, pyarrow.parquet as pq\n"
         "table = pa.table({'prompt': ['a', 'b', 'c'], 'completion': ['x', 'y', None]})\n"
@@ -92,10 +88,10 @@ def material(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -
         "images = pa.table({'prompt': ['a'], 'image': [b'GIF']})\n"
         "pq.write_table(images, sys.argv[2])\n"
     )
-    files = [str(folder / "pairs.parquet"), str(folder / "images.parquet")]
+    files = [str(material / "pairs.parquet"), str(material / "images.parquet")]
     subprocess.run([str(toolchain_python), "-c", write, *files], check=True)
-    (folder / "more.csv").write_text("prompt,completion\nd,z\n")
-    return folder
+    (material / "more.csv").write_text("prompt,completion\nd,z\n")
+    return material
 
 
 def rows_of(work: Path, name: str) -> list[Any]:

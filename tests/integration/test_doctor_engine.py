@@ -53,6 +53,7 @@ def test_engine_and_image_are_described(
     assert len(named(machine, "image")) == 1
 
 
+@pytest.mark.alone  # the next run of any driver would remove it
 @pytest.mark.engine
 def test_containers_of_killed_builds_are_found(machine: Machine, leftover: Container) -> None:
     (found,) = named(machine, "containers")

@@ -4,7 +4,6 @@ the build, and the same build without a fault passes."""
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,14 +93,9 @@ class Faulty:
 
 
 @pytest.fixture(scope="module")
-def faulty(
-    quern: Quern, toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Faulty:
-    folder = tmp_path_factory.mktemp("faulty")
-    script = plans.HERE / "tiny_model.py"
-    subprocess.run([str(toolchain_python), str(script), str(folder)], check=True)
-    shutil.copy(plans.HERE / "planted.py", folder)
-    return Faulty(quern, folder, folder / "dist")
+def faulty(quern: Quern, material: Path) -> Faulty:
+    shutil.copy(plans.HERE / "planted.py", material)
+    return Faulty(quern, material, material / "dist")
 
 
 @pytest.mark.parametrize(

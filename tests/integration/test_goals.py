@@ -131,11 +131,10 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(
+    toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bench:
     """Build an artifact and one that never ends, and run every check once, in one process."""
-    material = tmp_path_factory.mktemp("material")
-    tiny = [str(toolchain_python), str(plans.HERE / "tiny_model.py"), str(material)]
-    subprocess.run(tiny, check=True)
     shutil.copy(plans.HERE / "metrics.py", material)
     (material / "helpers").mkdir()
     (material / "helpers" / "helper.py").write_text("JOY = 'joy'\n")

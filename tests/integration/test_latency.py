@@ -56,11 +56,10 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(
+    toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bench:
     """Build an artifact, and spoil copies of it: one slower, one larger, one that does not load."""
-    material = tmp_path_factory.mktemp("material")
-    tiny = [str(toolchain_python), str(plans.HERE / "tiny_model.py"), str(material)]
-    subprocess.run(tiny, check=True)
     work = tmp_path_factory.mktemp("latency") / "work"
     build = plans.step("model_builder", "pass", {"model": plans.CHECKPOINT})
     plans.must_run(toolchain_python, work, material, [build])
@@ -121,6 +120,7 @@ def test_who_waits_for_a_turn_is_suspended_and_dies_with_the_build(bench: Bench)
         waiting.wait(timeout=20)
 
 
+@pytest.mark.alone
 def test_an_artifact_is_not_slower_than_itself(bench: Bench) -> None:
     step = check("same", "latency", "good/model", "good", **QUICK, max_regression_percent=20)
     found = bench.verdicts(step)
@@ -128,6 +128,7 @@ def test_an_artifact_is_not_slower_than_itself(bench: Bench) -> None:
     assert {verdict.status for verdict in found.values()} == {"passed"}, found
 
 
+@pytest.mark.alone
 def test_ten_percent_more_per_token_is_slower(bench: Bench) -> None:
     goal = {
         "metric": "token_ms",
@@ -142,6 +143,7 @@ def test_ten_percent_more_per_token_is_slower(bench: Bench) -> None:
     assert not verdict.detail.startswith("undecided"), verdict.detail
 
 
+@pytest.mark.alone
 def test_a_limit_at_the_figure_itself_stays_undecided_and_fails(bench: Bench) -> None:
     first: Any = bench.verdicts(check("level", "latency", "good/model", **QUICK, token_ms=50))
     latency: Any = plans.result(bench.work, "level").evidence["latency"]

@@ -20,11 +20,8 @@ COMPARED = ("conversion", "quantization")
 
 
 @pytest.fixture(scope="module")
-def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build one checkpoint for every provider and run the checks as if no device were here."""
-    material = tmp_path_factory.mktemp("material")
-    script = plans.HERE / "tiny_model.py"
-    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
     work = tmp_path_factory.mktemp("providers") / "work"
     model = {"model": plans.CHECKPOINT}
     builds = [

@@ -34,11 +34,10 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(
+    toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
     """Train, merge both ways, build and check; then measure with other code than Quern's."""
-    material = tmp_path_factory.mktemp("material")
-    script = plans.HERE / "tiny_model.py"
-    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
     work = tmp_path_factory.mktemp("qlora") / "work"
     base = {"model": plans.CHECKPOINT}
     both = _base_and_adapter()

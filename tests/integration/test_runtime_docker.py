@@ -55,7 +55,7 @@ def runtime(engine: DockerClient, tmp_path: Path) -> DockerRuntime:
 
 def containers(engine: DockerClient, cache: Path) -> list[str]:
     """Return the containers of runs that mount a folder below ``cache``."""
-    found = engine.containers.list(all=True, filters={"label": RUN_LABEL})
+    found = engine.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True)
     return [
         str(container.id)
         for container in found
@@ -198,6 +198,7 @@ def test_interrupt_stops_and_removes_the_container(
     assert signal.getsignal(number) == handler
 
 
+@pytest.mark.alone
 def test_container_of_a_killed_driver_is_removed_by_the_next_run(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
