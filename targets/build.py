@@ -20,11 +20,13 @@ from targets.checked.parcel import pack
 from targets.checked.result import FILE as CHECKED_FILE
 from targets.checked.result import accept, read_checked
 from targets.config.load import LoadedConfig
+from targets.disk import Need, require_room
 from targets.errors import ConfigError
 from targets.machine import cpu_name, threads
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.planner import Planner
+from targets.planner.space import needs_of
 from targets.report.compose import compose
 from targets.report.dist import write_dist
 from targets.report.model import Report
@@ -96,6 +98,7 @@ class Builder:
         if not plan.missing:
             return self._finish(dist, plan, {})
         runtime = self._runtime()
+        require_room(self._needs(runtime, plan, dist))
         records = self._prepare(runtime, plan)
         keys = [planned.step.key for planned in plan.missing]
         with self._cache.locked(keys, self._say_waiting):
@@ -109,16 +112,25 @@ class Builder:
                 planner.remember()
                 return self._finish(dist, plan, _results(work, plan.missing), work)
 
+    def _needs(self, runtime: Runtime, plan: BuildPlan, dist: Path) -> Iterator[Need]:
+        """Yield the room that the build takes, in the order in which it takes it."""
+        for place in self._needed(plan).values():
+            yield from runtime.needs(place.toolchain)
+        yield from needs_of(plan, self._cache.root, dist)
+
     def _prepare(self, runtime: Runtime, plan: BuildPlan) -> dict[str, ToolchainRecord]:
         note = runtime.limits_note()
         if note:
             self._view.say(note)
-        needed = {planned.step.target for planned in plan.missing}
         return {
             name: runtime.prepare(place.toolchain, self._view.say)
-            for name, place in self._places().items()
-            if name in needed
+            for name, place in self._needed(plan).items()
         }
+
+    def _needed(self, plan: BuildPlan) -> dict[str, Place]:
+        """Return the places whose toolchains run a step."""
+        needed = {planned.step.target for planned in plan.missing}
+        return {name: place for name, place in self._places().items() if name in needed}
 
     def _places(self) -> dict[str, Place]:
         return {place.toolchain.target: place for place in (self._host, self._target)}

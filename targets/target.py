@@ -13,7 +13,7 @@ from pipeline.model import Frozen
 from pipeline.suggest import did_you_mean
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.toolchain.builder_options import read_builder_options
-from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.toolchain import Room, Toolchain
 
 TARGETS_DIR = Path(__file__).parent
 IMAGES_DIR = TARGETS_DIR.parent / "images"
@@ -55,6 +55,7 @@ class Target(Frozen):
     python: str
     platforms: dict[str, PlatformRules]
     """By Docker's name for the platform; there is a lock for each."""
+    room: Room
     precision: Precision
     limits: dict[str, JsonValue] = Field(default_factory=dict)
     """Default limits of the ``latency`` check."""
@@ -77,6 +78,7 @@ class Target(Frozen):
             image_dir=IMAGES_DIR / self.image,
             environment=rules.environment,
             requirements=rules.requirements,
+            room=self.room,
         )
 
     def builder_options(self) -> frozenset[str]:

@@ -14,11 +14,12 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.onnx.builder_options import known_options, resolve, wanted_options
-from pipeline.onnx.checkpoint import Checkpoint, is_embedding
+from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.finish import finish
 from pipeline.onnx.graph import OnnxModel
 from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import Reporter, StepError
+from pipeline.space import is_embedding
 from pipeline.suggest import did_you_mean
 
 _QUANTIZER_LOG = "onnxruntime.quantization.matmul_nbits_quantizer"

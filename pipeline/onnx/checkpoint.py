@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.passes.base import StepError
+from pipeline.space import Shape, Weights, count
 
 _MAX_HEADER = 100_000_000
 """Limit that the safetensors format sets for its JSON header, in bytes."""
@@ -35,7 +35,7 @@ class Checkpoint:
         return self._json("generation_config.json")
 
     @cached_property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self) -> Mapping[str, Shape]:
         """Return the shape of every tensor. Raises :class:`StepError` for an unreadable file."""
         files = sorted(self.folder.glob("*.safetensors"))
         if not files:
@@ -43,28 +43,30 @@ class Checkpoint:
         return {name: shape for file in files for name, shape in _shapes(file).items()}
 
     @cached_property
-    def linear(self) -> Mapping[str, tuple[int, ...]]:
+    def linear(self) -> Mapping[str, Shape]:
         """Return the shapes (outputs, inputs) of all matrices that multiply hidden states.
 
         The embedding counts once more as the output layer where the two share their weights.
         """
-        matrices = {name: shape for name, shape in self.shapes.items() if len(shape) == 2}
-        found = {name: shape for name, shape in matrices.items() if not is_embedding(name)}
-        if self.config.get("tie_word_embeddings") and not any("lm_head" in name for name in found):
-            found |= {
-                f"{name} (tied)": shape for name, shape in matrices.items() if is_embedding(name)
-            }
-        return found
+        return self.tensors.linear
+
+    @property
+    def tensors(self) -> Weights:
+        """Return what is known of all tensors together."""
+        shared = bool(self.config.get("tie_word_embeddings"))
+        stored = sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+        rotary = int(self.config.get("max_position_embeddings", 0)) * (self.head_size or 0)
+        return Weights(self.shapes, shared, stored, rotary)
 
     @property
     def weights(self) -> int:
         """Return how many weights all tensors have together."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
+        return self.tensors.count
 
     @property
     def linear_weights(self) -> int:
         """Return how many weights the linear layers have together."""
-        return sum(math.prod(shape) for shape in self.linear.values())
+        return count(self.linear.values())
 
     @property
     def dtype(self) -> str:
@@ -97,11 +99,6 @@ class Checkpoint:
         return value
 
 
-def is_embedding(name: str) -> bool:
-    """Return whether a tensor of that name is a token embedding, going by its name."""
-    return "embed" in name or name.endswith(("wte.weight", "wpe.weight"))
-
-
 def as_ids(value: Any) -> tuple[int, ...]:
     """Return the token ids of a config entry that is one id, a list of ids or nothing."""
     if value is None:
@@ -109,7 +106,7 @@ def as_ids(value: Any) -> tuple[int, ...]:
     return tuple(int(item) for item in value) if isinstance(value, list) else (int(value),)
 
 
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+def _shapes(file: Path) -> dict[str, Shape]:
     """Read the header of one file: eight bytes of length (little endian), then JSON
     (https://huggingface.co/docs/safetensors, format)."""
     with file.open("rb") as stream:

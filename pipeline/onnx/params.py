@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,8 +11,12 @@ from typing_extensions import Self
 
 from pipeline.model import Frozen
 from pipeline.onnx.session_options import SessionOption, SessionValue, problem_with
+from pipeline.space import FORMATS, Weights, Written, count
 
 _QUANTIZED = ("int4", "int8")
+_BITS = {"int4": 4, "int8": 8}
+_GRAPH = 200_000
+"""Bytes of a graph without its weights, about."""
 _ONLY_QUANTIZED = (
     "block_size",
     "symmetric",
@@ -123,6 +128,53 @@ class ModelBuilderParams(Frozen):
     def is_quantized(self) -> bool:
         """Return whether the weights are quantized."""
         return self.precision in _QUANTIZED
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the model folder takes: its weights, its graph, and what lies beside them."""
+        model = inputs.get("model")
+        if model is None or model.weights is None:
+            return None
+        beside = model.kept - model.weights.bytes
+        return Written(self.stored(model.weights) + _GRAPH + beside)
+
+    def stored(self, weights: Weights) -> int:
+        """Return how many bytes the graph's weights take, with scales and rotary tables."""
+        linear, embedding = dict(weights.linear), weights.embedding
+        others = weights.count - count(linear.values()) - count(embedding.values())
+        if weights.tied:
+            others += count(embedding.values())  # which count as linear too
+        number = self._number
+        plain = number * (others + weights.rotary)
+        if not self.is_quantized:
+            return plain + number * (count(linear.values()) + count(embedding.values()))
+        if "Gather" in self.op_types:
+            linear |= {f"{name} (embedding)": shape for name, shape in embedding.items()}
+        else:
+            plain += number * count(embedding.values())
+        return plain + round(sum(self._quantized(name, *shape) for name, shape in linear.items()))
+
+    @property
+    def _number(self) -> int:
+        """Return the bytes of a number that is not quantized."""
+        if not self.is_quantized:
+            return FORMATS[self.precision]
+        return FORMATS["fp32" if self.execution_provider == "cpu" else "fp16"]
+
+    def _quantized(self, name: str, rows: int, columns: int) -> float:
+        """Return the bytes of a matrix: its weights, and one scale for each block of them."""
+        blocks = rows * math.ceil(columns / self.block_size)
+        bits = self._bits(name)
+        zeros = 0 if self.symmetric else blocks * bits / 8
+        return blocks * self.block_size * bits / 8 + blocks * self._number + zeros
+
+    def _bits(self, name: str) -> float:
+        last = "lm_head" in name or "(tied)" in name
+        wide = self.algorithm.endswith(("_last", "_mixed", "_linear"))
+        if last and (wide or self.mixed_precision.get("last_matmul") == "int8"):
+            return 8
+        mixed = self.algorithm == "k_quant_mixed" or "mixed_layers" in self.mixed_precision
+        # About half of the layers keep two of their matrices in int8.
+        return _BITS[self.precision] * (1.2 if mixed and self.precision == "int4" else 1)
 
     @model_validator(mode="after")
     def _no_idle_options(self) -> Self:

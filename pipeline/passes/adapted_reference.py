@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 
 from pipeline.passes.base import BasePass, Inputs
 from pipeline.plan import Kind
+from pipeline.space import Written
 from pipeline.training.params import MergeParams
 
 
@@ -18,6 +19,11 @@ class AdaptedReferenceParams(MergeParams):
 
     samples: int = Field(default=16, ge=1)
     """Rows of the reference, the first ones; its long row is left out."""
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the logits take: of both together, and of the base alone."""
+        reference = inputs.get("reference")
+        return None if reference is None else Written(2 * reference.kept)
 
 
 class Pass(BasePass[AdaptedReferenceParams]):

@@ -13,6 +13,7 @@ from pipeline.onnx.float_export import REASON
 from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.base import BasePass, Inputs
 from pipeline.plan import Kind
+from pipeline.space import FORMATS, Written
 
 if TYPE_CHECKING:
     from pipeline.onnx.session import Session
@@ -30,6 +31,15 @@ class FloatReferenceParams(ModelBuilderParams):
     """Only the first so many held-out prompts, as of the ``evaluate`` pass."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, as of the ``evaluate`` pass."""
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the export takes, which is not kept, and the logits, which are."""
+        built, reference = super().writes(inputs), inputs.get("reference")
+        weights = inputs["model"].weights if "model" in inputs else None
+        if built is None or reference is None or weights is None:
+            return None
+        small = FORMATS["fp32"] * weights.count <= self.max_export
+        return Written(reference.kept, passing=built.kept if small else 0)
 
 
 class Pass(BasePass[FloatReferenceParams]):
@@ -53,7 +63,7 @@ class Pass(BasePass[FloatReferenceParams]):
         from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.session import Session
 
-        size = 4 * Checkpoint(inputs["model"]).weights
+        size = FORMATS["fp32"] * Checkpoint(inputs["model"]).weights
         facts: dict[str, JsonValue] = {"precision": params.precision, "fp32_bytes": size}
         if size > params.max_export:
             return {

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 
 from pipeline.passes.base import BasePass, Inputs
 from pipeline.plan import Kind
+from pipeline.space import FORMATS, Written
 from pipeline.training.params import ModelLoading
 
 
@@ -24,6 +25,14 @@ class ReferenceParams(ModelLoading):
     long_tokens: int = Field(default=2112, ge=0)
     """Length of one more row that is made of the others, to see positions past 2,048. Left out
     where it is not longer than that, or where the context is too short for it."""
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the logits take: in fp32, one for each token there is."""
+        model = inputs.get("model")
+        if model is None or model.weights is None:
+            return None
+        tokens = max((rows for rows, _ in model.weights.embedding.values()), default=0)
+        return Written(FORMATS["fp32"] * (self.samples + 1) * self.positions * tokens)
 
 
 class Pass(BasePass[ReferenceParams]):

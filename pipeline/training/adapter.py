@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.passes.base import StepError
+from pipeline.training.shapes import SMALL_EMBEDDING
 
 if TYPE_CHECKING:
     from pipeline.training.shapes import AdapterShape, Modules
 
-
-_SMALL_EMBEDDING = 4_000_000
 
 _USUAL_TARGETS = {"phi3": ("qkv_proj", "o_proj")}
 """Of the model types that PEFT has no usual targets for. The choice is Microsoft Olive's."""
@@ -62,7 +61,7 @@ def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
         return shape.modules_to_save
     embedding = model.get_input_embeddings()
     own = getattr(embedding, "original_module", embedding).weight  # peft wraps what it trains whole
-    if own.numel() > _SMALL_EMBEDDING or model.config.tie_word_embeddings:
+    if own.numel() > SMALL_EMBEDDING or model.config.tie_word_embeddings:
         return ()
     return ("embed_tokens",)
 

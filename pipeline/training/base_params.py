@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from pipeline.model import Frozen
+from pipeline.space import FORMATS, Shape, Weights, Written, count
+
+_TOKENIZER_ENTRY = 100
+"""Bytes that a tokenizer's file spends on a token, about."""
 
 
 class FetchParams(Frozen):
@@ -21,6 +26,9 @@ class FetchParams(Frozen):
     """``any`` also fetches pickled weights, which can hold code, where there are no others."""
     trust_remote_code: bool = False
     """Fetch the Python files of the repository too."""
+
+    def writes(self, inputs: Mapping[str, Written]) -> None:
+        """Return that it is not known: only the hub could tell."""
 
 
 class PretrainParams(Frozen):
@@ -70,3 +78,32 @@ class PretrainParams(Frozen):
         if self.sequence_length > self.context_length:
             raise ValueError("sequence_length is longer than context_length")
         return self
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written:
+        """Return what the checkpoint takes, which is in fp32."""
+        del inputs
+        shapes = self._shapes()
+        head = self.hidden_size // self.heads
+        stored = FORMATS["fp32"] * count(shapes.values())
+        weights = Weights(shapes, self.tie_embeddings, stored, self.context_length * head)
+        return Written(stored + _TOKENIZER_ENTRY * self.vocab_size, weights=weights)
+
+    def _shapes(self) -> dict[str, Shape]:
+        """Return the shapes of Phi-3's matrices; the vectors between them are short."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        shared = hidden // self.heads * (self.key_value_heads or self.heads)
+        layer: dict[str, Shape] = {
+            "qkv_proj": (hidden + 2 * shared, hidden),
+            "o_proj": (hidden, hidden),
+            "gate_up_proj": (2 * inner, hidden),
+            "down_proj": (hidden, inner),
+        }
+        ends = ("embed_tokens",) if self.tie_embeddings else ("embed_tokens", "lm_head")
+        return {
+            **{f"{name}.weight": (self.vocab_size, hidden) for name in ends},
+            **{
+                f"layers.{number}.{name}.weight": shape
+                for number in range(self.layers)
+                for name, shape in layer.items()
+            },
+        }

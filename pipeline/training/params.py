@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -10,6 +11,7 @@ from typing_extensions import Self
 
 from pipeline.data.spec import DataSpec
 from pipeline.model import Frozen
+from pipeline.space import FORMATS, Written
 from pipeline.training.quantization import BaseQuantization, Loftq, WeightsDtype
 from pipeline.training.shapes import AdapterShape, LohaShape, LokrShape, LoraShape, LowRankShape
 
@@ -249,6 +251,11 @@ class FinetuneParams(AdapterShape, Training, ModelLoading):
         """Return the number format that quantized weights are multiplied in."""
         return precision
 
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the adapter takes."""
+        base = inputs.get("model")
+        return None if base is None or base.weights is None else Written(self.stored(base.weights))
+
 
 class LoraParams(LoraShape, FinetuneParams):
     """Fine-tuning with a low-rank adapter. The defaults suit a few hundred to a few thousand short
@@ -323,3 +330,12 @@ class MergeParams(ModelLoading):
     ``dequantized`` for these, ``original`` for all others."""
     dtype: Literal["base", "fp32", "bf16", "fp16"] = "base"
     """Number format of the merged weights; the merge itself is in fp32."""
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the merged checkpoint takes: as much as the base, but for the format."""
+        base = inputs.get("model")
+        if base is None or base.weights is None or self.dtype == "base":
+            return base
+        size = FORMATS[self.dtype] * base.weights.count
+        beside = base.kept - base.weights.bytes
+        return Written(size + beside, weights=replace(base.weights, bytes=size))

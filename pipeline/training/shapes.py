@@ -8,19 +8,23 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
 from pipeline.model import Frozen
 from pipeline.passes.base import StepError
+from pipeline.space import FORMATS, Weights, count
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 BY_RULE = ("all-linear", "auto")
 """Words in place of layer names."""
+
+SMALL_EMBEDDING = 4_000_000
+"""Most weights of an embedding that is trained whole unless a config says otherwise."""
 
 
 def _is_regex(pattern: str) -> str:
@@ -68,6 +72,30 @@ class AdapterShape(Frozen):
     layers_pattern: tuple[str, ...] = ()
     """Name of the list that ``layers`` counts in, where it is no usual one (``layers``, ``h``)."""
 
+    products: ClassVar[int] = 1
+    """Products of two narrow matrices that the update of one layer is made of, at most."""
+
+    def stored(self, weights: Weights) -> int:
+        """Return how many bytes an adapter of ``weights`` takes: it is kept in fp32."""
+        whole = {
+            name: shape
+            for name, shape in weights.shapes.items()
+            if _last_part(name) in (self.modules_to_save or ())
+        }
+        small = count(weights.embedding.values()) <= SMALL_EMBEDDING
+        if self.modules_to_save is None and small and not weights.tied:
+            whole |= weights.embedding
+        sides = sum(sum(shape) for name, shape in weights.linear.items() if self._covers(name))
+        return FORMATS["fp32"] * (self.products * self.r * sides + count(whole.values()))
+
+    def _covers(self, tensor: str) -> bool:
+        """Return whether the layer with this tensor may get an adapter."""
+        if isinstance(self.target_modules, tuple):
+            return _last_part(tensor) in self.target_modules
+        if self.target_modules in BY_RULE:
+            return "lm_head" not in tensor
+        return re.fullmatch(self.target_modules, tensor.removesuffix(".weight")) is not None
+
     @abstractmethod
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
         """Return PEFT's configuration: ``common`` (the fields above as PEFT names them) and what
@@ -94,6 +122,11 @@ class AdapterShape(Frozen):
                 f"{', '.join(sorted(both))} in both target_modules and modules_to_save"
             )
         return self
+
+
+def _last_part(tensor: str) -> str:
+    """Return the name of the layer that a tensor belongs to: ``o_proj`` of ``0.o_proj.weight``."""
+    return tensor.removesuffix(".weight").rpartition(".")[2]
 
 
 class LowRankShape(AdapterShape):
@@ -166,6 +199,8 @@ class LycorisShape(AdapterShape):
 
 class LohaShape(LycorisShape):
     """The Hadamard product of two low-rank matrices (LoHa, arXiv 2108.06098): rank up to r²."""
+
+    products: ClassVar[int] = 2
 
     init_weights: bool = True
     """Begin as no change; else as a random one."""

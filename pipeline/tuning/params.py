@@ -13,6 +13,7 @@ from pipeline.config.schema import Size, parse_bytes
 from pipeline.model import Frozen
 from pipeline.onnx.params import ModelBuilderParams
 from pipeline.onnx.session_options import SessionOption, SessionValue, problem_with
+from pipeline.space import Written
 
 Point = dict[str, JsonValue]
 """One value for each name that is searched over."""
@@ -30,6 +31,8 @@ _BUILT: Mapping[str, tuple[JsonValue, ...]] = {
 values."""
 
 _QUANTIZED = ("int4", "int8")
+_SEEN = 64
+"""Choices that are enough to see how large one may be."""
 
 
 class TuneSpace(Frozen):
@@ -199,6 +202,12 @@ class TuneParams(ModelBuilderParams):
     def built_points(self) -> tuple[Point, ...]:
         """Return every choice that can be built, each once, the start first."""
         return tuple(point for point, _ in self._choices())
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the largest choice takes, and beside it the finalists and a cut model."""
+        sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
+        found = [size.kept for size in sizes if size is not None]
+        return Written(max(found), passing=self.finalists * max(found)) if found else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all that the builder may be asked for."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from pipeline.passes.base import BasePass
 from pipeline.plan import Kind, Step
 from targets.cache import CachedStep
 from targets.runtimes.runtime import Mount
@@ -16,6 +18,8 @@ class PlannedStep:
     step: Step
     cached: CachedStep | None
     reason: str
+    implementation: type[BasePass[Any]] | None = None
+    """The class of a pass."""
 
 
 @dataclass(frozen=True)

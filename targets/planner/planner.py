@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from pipeline.checks.base import Role
 from pipeline.code_digest import CodeDigests
 from pipeline.data.make import FILE, MODEL
 from pipeline.data.spec import DataSpec
+from pipeline.passes.base import BasePass
 from pipeline.plan import ARTIFACT_WORDS, DataInput, Kind, PathRef, SourceInput, Step, StepInput
 from pipeline.registry import step_module
 from targets.cache import Cache
@@ -129,6 +131,7 @@ class Planner:
             unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if measures else None,
             machine=self._machine if measures else "",
+            implementation=call.implementation,
         )
 
     @property
@@ -285,6 +288,7 @@ class Planner:
         unkeyed: frozenset[str] = frozenset(),
         device: bool | None = None,
         machine: str = "",
+        implementation: type[BasePass[Any]] | None = None,
     ) -> StepInput:
         code = step.code
         facts = facts_of(
@@ -301,7 +305,7 @@ class Planner:
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)
         reason = "cached" if cached else self._history.reason(step.name, facts, _producers(step))
-        self._steps.append(PlannedStep(step, cached, reason))
+        self._steps.append(PlannedStep(step, cached, reason, implementation))
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
 

@@ -18,6 +18,7 @@ from docker.types import Mount as Bind
 from requests.exceptions import ConnectionError as EngineGone
 from requests.exceptions import ReadTimeout, RequestException
 
+from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import driver_of
 from targets.runtimes.environment import (
@@ -32,7 +33,7 @@ from targets.runtimes.interrupts import interruptible, undisturbed
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.engine import answers, patience, reason
-from targets.toolchain.image import PYTHON, ensure_image, find_image
+from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
 RUN_LABEL = "quern.run"
@@ -95,6 +96,10 @@ class DockerRuntime:
             image=f"{image.tag}@{image.id}",
             details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
         )
+
+    def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
+        """Return the room of an image that is not built yet, and of its wheels."""
+        return image_needs(self._client, toolchain, self._cache)
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
         """Run the plan; see :meth:`targets.runtimes.runtime.Runtime.run`."""

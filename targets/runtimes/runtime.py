@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pipeline.events import Event
 from pipeline.plan import Plan
+from targets.disk import Need
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
 OnEvent = Callable[[Event], None]
@@ -61,6 +62,9 @@ class Runtime(Protocol):
 
         Raises ``EnvironmentUnable``.
         """
+
+    def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
+        """Return the room that making the toolchain ready takes; none where it is ready."""
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
         """Run ``python -m pipeline PLAN`` and hand every event to ``on_event``.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes import process
 from targets.runtimes.environment import host_ca_bundle, network_environment, process_environment
@@ -17,7 +18,7 @@ from targets.runtimes.interrupts import interruptible, undisturbed
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
-from targets.toolchain.venv import ensure_venv, venv_python
+from targets.toolchain.venv import ensure_venv, venv_needs, venv_python
 
 _SIGNALLED = 128
 
@@ -48,6 +49,10 @@ class VenvRuntime:
             python=environment.python_version,
             details={"environment": environment.folder.name},
         )
+
+    def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
+        """Return the room of an environment that is not there yet, and of its wheels."""
+        return venv_needs(toolchain, self._cache)
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
         """Run the plan; see :meth:`targets.runtimes.runtime.Runtime.run`."""

@@ -17,6 +17,9 @@ from targets.toolchain.process import DISK_FULL
 OLDEST_API = (1, 41)
 """Docker Engine 20.10, what Debian 12 ships."""
 
+_OWN_SOCKET = "http+docker://localhost"
+"""What docker-py calls an engine that it reaches through a Unix socket."""
+
 ANSWER_SECONDS = 10
 REQUEST_SECONDS = 60
 
@@ -51,6 +54,17 @@ def platform_of(client: DockerClient) -> str:
     """Return the platform of the engine's containers: ``linux/amd64``."""
     server = client.version()
     return f"{server['Os']}/{server['Arch']}"
+
+
+def data_root(client: DockerClient) -> Path | None:
+    """Return the folder in which an engine of this machine keeps images; ``None`` for another."""
+    if client.api.base_url != _OWN_SOCKET:
+        return None
+    root = Path(client.info()["DockerRootDir"])
+    try:
+        return root if root.exists() else None
+    except PermissionError:
+        return None
 
 
 def _unusable(error: Exception) -> EnvironmentUnable:

@@ -15,10 +15,11 @@ from docker.models.images import Image as EngineImage
 from filelock import FileLock
 from requests.exceptions import RequestException
 
+from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.base import Base, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
-from targets.toolchain.engine import full_disk, patience, platform_of, reason
+from targets.toolchain.engine import data_root, full_disk, patience, platform_of, reason
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 
@@ -108,6 +109,21 @@ def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[str, 
     now = recipe_digest(toolchain)
     stale = [image for image in found if image.labels.get("quern.recipe") != now]
     return tuple(sorted(tag for image in stale for tag in image.tags))
+
+
+def image_needs(client: DockerClient, toolchain: Toolchain, cache: Path) -> tuple[Need, ...]:
+    """Return the room that an image still to be built takes: here and, if it is here, with the
+    engine, where both stages of the build lie beside each other for a while."""
+    if find_image(client, toolchain) is not None:
+        return ()
+    what = f"the {toolchain.target} toolchain"
+    here = Need(cache, Wheelhouse(cache / "wheels").lacks(toolchain), what, CACHE_REMEDY)
+    root = data_root(client)
+    if root is None:
+        return (here,)
+    room = toolchain.room
+    building = round(1e9 * (room.wheels + 2 * room.installed))
+    return (here, Need(root, building, f"{what} as an image", "`docker system prune` frees space"))
 
 
 def ensure_image(

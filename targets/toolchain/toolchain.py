@@ -5,9 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+from pipeline.model import Frozen
+
+
+class Room(Frozen):
+    """How much disk a toolchain takes, about, in gigabytes."""
+
+    wheels: float = 0
+    """All wheels of the lock."""
+    installed: float = 0
+    """What they are in an environment or an image."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Toolchain:
     """Variables that decide results, e.g. capped instruction sets."""
     requirements: str = "requirements.in"
     """File in ``image_dir`` that the lock is made from."""
+    room: Room = field(default_factory=Room)
 
     @property
     def lock(self) -> Path:

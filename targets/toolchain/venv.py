@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.image import COMPILER, base_dir
 from targets.toolchain.platforms import this_machine
@@ -42,6 +43,15 @@ def venv_python(toolchain: Toolchain, cache: Path) -> Path:
 def _python_in(folder: Path, toolchain: Toolchain) -> Path:
     windows = toolchain.platform.startswith("windows/")
     return folder / "Scripts" / "python.exe" if windows else folder / "bin" / "python"
+
+
+def venv_needs(toolchain: Toolchain, cache: Path) -> tuple[Need, ...]:
+    """Return the room that an environment still to be made takes, with its wheels."""
+    if _version(venv_dir(toolchain, cache), toolchain) is not None:
+        return ()
+    wheels = Wheelhouse(cache / "wheels").lacks(toolchain)
+    room = wheels + round(1e9 * toolchain.room.installed)
+    return (Need(cache, room, f"the {toolchain.target} toolchain", CACHE_REMEDY),)
 
 
 def ensure_venv(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -> Venv:

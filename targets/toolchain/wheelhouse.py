@@ -52,6 +52,15 @@ class Wheelhouse:
         have = self._match(pins, toolchain, self._remembered())
         return tuple(pin for pin in pins if pin not in have)
 
+    def lacks(self, toolchain: Toolchain) -> int:
+        """Return about how many bytes of wheels are still to be fetched."""
+        pins = read_lock(toolchain.lock)
+        have = self._match(pins, toolchain, self._remembered())
+        if len(have) == len(pins):
+            return 0
+        here = sum(path.stat().st_size for path in have.values())
+        return max(0, round(1e9 * toolchain.room.wheels) - here)
+
     def ensure(self, toolchain: Toolchain, say: Callable[[str], None]) -> tuple[Wheel, ...]:
         """Return a verified wheel for every pin of the lock, fetching those that are not here.
 

@@ -24,6 +24,7 @@ from targets.checked.result import FILE, Checked
 from targets.checked.run import artifact_files
 from targets.cli.main import main
 from targets.devices.device import Device
+from targets.disk import Need
 from targets.errors import ConfigError, EnvironmentUnable
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
@@ -98,6 +99,9 @@ class Stand:
 
     def limits_note(self) -> str:
         return ""
+
+    def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:  # noqa: ARG002
+        return ()
 
 
 def in_turn(request: RunRequest) -> dict[str, Any]:

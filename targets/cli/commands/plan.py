@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -14,9 +15,11 @@ from targets.cli import options
 from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
 from targets.console.explain import explanation, print_explanation
+from targets.disk import free_at
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
-from targets.report.figures import duration
+from targets.planner.space import Space, space_of
+from targets.report.figures import duration, size
 
 
 @click.command("plan", short_help="Show what a build would run, and why.")
@@ -53,6 +56,8 @@ def command(
         for note in plan.notes:
             console.print(f"[yellow]note:[/] {escape(note)}")
         console.print(_table(plan))
+        if plan.missing:
+            console.print(_room(space_of(plan), store.root), soft_wrap=True)
 
 
 def _ledger(wanted: options.Wanted) -> Ledger | None:
@@ -90,6 +95,17 @@ def _table(plan: BuildPlan) -> Table:
     return table
 
 
+def _room(space: Space, cache: Path) -> str:
+    """Return what the steps to run take of the disk, and what is free."""
+    unknown = f", and what {', '.join(space.unknown)} will write" if space.unknown else ""
+    where = escape(str(options.shown(cache)))
+    return (
+        f"Results will take {size(space.kept)}, up to {size(space.most)} while they are made"
+        f"{unknown}; "
+        f"{size(free_at(cache))} are free at {where}.\n"
+    )
+
+
 def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
     import json
 
@@ -99,6 +115,7 @@ def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
             "target": plan.target,
             "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
             "notes": plan.notes,
+            "disk": asdict(space_of(plan)),
             "steps": [
                 {
                     "name": planned.step.name,

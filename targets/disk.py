@@ -1,0 +1,59 @@
+"""Whether there is room for what is about to be written, seen before any work."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.errors import EnvironmentUnable
+from targets.report.figures import size
+
+CACHE_REMEDY = (
+    "`nox -s clean` removes results that were not used lately; --cache names another folder"
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What will lie in a folder that may not be there yet."""
+
+    folder: Path
+    bytes: int
+    what: str
+    """In words: ``results``."""
+    remedy: str = "free some space"
+
+
+def require_room(needs: Iterable[Need]) -> None:
+    """Raise ``EnvironmentUnable`` where a file system has less room than all needs of it take."""
+    together: dict[int, list[Need]] = defaultdict(list)
+    for need in needs:
+        if need.bytes > 0:
+            together[device_of(need.folder)].append(need)
+    for here in together.values():
+        wanted = sum(need.bytes for need in here)
+        free = free_at(here[0].folder)
+        if wanted > free:
+            parts = ", ".join(f"{need.what} {size(need.bytes)}" for need in here)
+            raise EnvironmentUnable(
+                f"too little room at {here[0].folder}: about {size(wanted)} are needed ({parts}), "
+                f"{size(free)} are free",
+                "; ".join(dict.fromkeys(need.remedy for need in here)),
+            )
+
+
+def free_at(folder: Path) -> int:
+    """Return how many bytes may still be written below ``folder``, which may not be there yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def device_of(folder: Path) -> int:
+    """Return the number of the file system that ``folder`` lies, or will lie, in."""
+    return _existing(folder).stat().st_dev
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -1,0 +1,113 @@
+"""How much room the steps of a plan that must run take, going by what each says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.passes.base import BasePass, StepError
+from pipeline.plan import SourceInput, Step
+from pipeline.space import TakesSpace, Written
+from targets.cache import CachedStep
+from targets.disk import CACHE_REMEDY, Need, device_of
+from targets.planner.build_plan import BuildPlan
+
+_LITTLE = 1_000_000
+"""Bytes of what no one measures: answers, rows, times."""
+_LARGE = ("checkpoint", "adapter", "onnx")
+
+
+@dataclass(frozen=True)
+class Space:
+    """The room for all steps together, in bytes."""
+
+    kept: int
+    """What they leave."""
+    most: int
+    """At any time: what is left by then, and what the step that runs needs beside that."""
+    artifact: int
+    """What the artifact takes; 0 where that is not known."""
+    unknown: tuple[str, ...]
+    """Steps of which it is not known; they are not counted."""
+
+
+def space_of(plan: BuildPlan) -> Space:
+    """Return the room that the missing steps of ``plan`` take. Reads headers of checkpoints."""
+    sources = {mount.root: mount.source for mount in plan.mounts}
+    known: dict[str, Written] = {}
+    kept = most = 0
+    unknown = []
+    for planned in plan.steps:
+        implementation = planned.implementation
+        if implementation is None:
+            continue
+        if planned.cached is not None:
+            known[planned.step.name] = _cached(planned.cached, implementation)
+            continue
+        written = _written(planned.step, implementation, known, sources)
+        if written is None:
+            unknown.append(planned.step.name)
+            continue
+        known[planned.step.name] = written
+        most = max(most, kept + written.kept + written.passing)
+        kept += written.kept
+    artifact = known.get(plan.artifact)
+    return Space(kept, most, artifact.kept if artifact else 0, tuple(unknown))
+
+
+def needs_of(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
+    """Return the room that the results take, and the artifact where it cannot be a link to one."""
+    space = space_of(plan)
+    needs = (Need(cache, space.most, "results", CACHE_REMEDY),)
+    if device_of(cache) == device_of(dist):
+        return needs
+    remedy = "--dist names another folder for artifacts"
+    return (*needs, Need(dist, space.artifact, "the artifact", remedy))
+
+
+def _cached(cached: CachedStep, implementation: type[BasePass[Any]]) -> Written:
+    size = sum(file.bytes for file in cached.result.files)
+    if implementation.produces != "checkpoint":
+        return Written(size)
+    return _checkpoint(cached.output, size)
+
+
+def _checkpoint(folder: Path, size: int) -> Written:
+    try:
+        return Written(size, weights=Checkpoint(folder).tensors)
+    except StepError:
+        return Written(size)  # weights of another kind, or what the pass itself will refuse
+
+
+def _written(
+    step: Step,
+    implementation: type[BasePass[Any]],
+    known: dict[str, Written],
+    sources: dict[str, Path],
+) -> Written | None:
+    """Return what a pass that must run will write, ``None`` where that is not known."""
+    inputs = {}
+    for role, source in step.inputs.items():
+        if isinstance(source, SourceInput):
+            inputs[role] = _of_the_user(sources[source.ref.root])
+        elif source.step in known:
+            inputs[role] = known[source.step]
+    params = implementation.Params.model_validate(step.params)
+    if isinstance(params, TakesSpace):
+        return params.writes(inputs)
+    if implementation.produces not in _LARGE:
+        return Written(_LITTLE)
+    alike = [
+        role for role, kind in implementation.consumes.items() if kind == implementation.produces
+    ]
+    roles = (*alike, *implementation.sources)
+    return next((inputs[role] for role in roles if role in inputs), None)
+
+
+def _of_the_user(path: Path) -> Written:
+    if path.is_file():
+        return Written(path.stat().st_size)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return _checkpoint(path, size) if (path / "config.json").is_file() else Written(size)

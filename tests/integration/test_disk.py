@@ -1,0 +1,56 @@
+"""A build on a disk that is too small, which is mounted for real."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command import Quern
+from tests.integration.test_build import quick_project
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Yield a file system of 20 MB. Where none can be mounted, CI fails; others skip."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must mount a small disk: {mounted.stderr}")
+        pytest.skip(f"no small disk: {mounted.stderr}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_results_that_do_not_fit_are_seen_before_any_work(
+    quern: Quern, toolchain_python: Path, small: Path, tmp_path: Path
+) -> None:
+    project = quick_project(tmp_path / "project", seed=3)
+    arguments = ("build", "--config", str(project.config), "--runtime", "venv")
+    dist = tmp_path / "dist"
+
+    nothing = Quern(small / "new")
+    ran = nothing(*arguments, "--dist", str(dist))
+    assert ran.code == 4, ran.stderr
+    assert f"too little room at {nothing.cache}: about 2." in ran.stderr
+    assert "the cpu toolchain 2." in ran.stderr
+
+    # With the toolchain there it is the results that are too large.
+    for name in ("wheels", "venvs"):
+        (small / name).symlink_to(quern.cache / name)
+    ran = Quern(small)(*arguments, "--dist", str(dist))
+    assert ran.code == 4, ran.stderr
+    assert f"too little room at {small}: about " in ran.stderr
+    assert "MB are needed (results " in ran.stderr
+    assert "MB are free" in ran.stderr
+    assert "--cache names another folder" in ran.stderr
+    for left in ("objects", "work"):
+        assert not (small / left).exists()
+    assert not dist.exists()
+    assert toolchain_python.exists()
