@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -306,3 +307,7 @@ def _remove(container: Container) -> None:
         container.remove(v=True, force=True)
     except NotFound:
         return
+    except APIError as error:
+        # Another build removes it too, this very moment.
+        if error.status_code != HTTPStatus.CONFLICT:
+            raise

@@ -262,7 +262,7 @@ def test_interrupt_removes_the_container_within_ten_seconds(
 
 
 def test_interrupt_in_a_virtual_environment_leaves_no_process(running: Any, tmp_path: Path) -> None:
-    build = running(slow_project(tmp_path / "project", seed=5), "venv")
+    build = running(slow_project(tmp_path / "project", seed=4), "venv")
     build.wait_for("lora ...")
     started = psutil.Process(build.process.pid).children(recursive=True)
     assert any("pipeline" in process.cmdline() for process in started)
