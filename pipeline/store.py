@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def seal(output: Path) -> tuple[FileDigest, ...]:
 
     Raises :class:`StepError` for a symbolic link: it would dangle once the folder is moved.
     """
-    found = []
+    files = []
     for path in sorted(output.rglob("*")):
         if path.is_symlink():
             name = path.relative_to(output).as_posix()
@@ -89,18 +90,25 @@ def seal(output: Path) -> tuple[FileDigest, ...]:
             path.chmod(0o755)
             continue
         path.chmod(0o644)
-        name = path.relative_to(output).as_posix()
-        found.append(FileDigest(path=name, bytes=path.stat().st_size, sha256=_sha256(path)))
+        files.append(path)
+    # The disk is slower than the hash: files are hashed while earlier ones are written to it.
+    with ThreadPoolExecutor(1) as disk, ThreadPoolExecutor(1) as processor:
+        written = disk.map(_sync, files)
+        digests = list(processor.map(_sha256, files))
+        list(written)
     for folder in (*(p for p in output.rglob("*") if p.is_dir()), output):
         _sync(folder)
-    return tuple(found)
+    return tuple(
+        FileDigest(
+            path=path.relative_to(output).as_posix(), bytes=path.stat().st_size, sha256=digest
+        )
+        for path, digest in zip(files, digests, strict=True)
+    )
 
 
 def _sha256(path: Path) -> str:
-    """Return the file's digest, once its bytes are on the disk."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        os.fsync(file.fileno())
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -8,11 +8,13 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from targets.errors import EnvironmentUnable
+from targets.machine import usable_cores
 
 _SETTLED_NS = 50_000_000
 _COMPILED = "__pycache__"
@@ -42,8 +44,16 @@ class Digests:
 
     def files(self, paths: Iterable[Path]) -> list[str]:
         """Return the SHA-256 of each file's bytes."""
+        wanted = [(path, path.stat()) for path in paths]
         with self._open() as database:
-            return [self._digest(database, path) for path in paths]
+            known = {
+                path: sha256 for path, stat in wanted if (sha256 := self._known(database, stat))
+            }
+            read = _read([path for path, _ in wanted if path not in known])
+            for path, stat in wanted:
+                if path in read:
+                    self._note(database, stat, read[path])
+        return [known.get(path) or read[path] for path, _ in wanted]
 
     def remember(self, path: Path, sha256: str) -> None:
         """Note the digest of a file whose bytes the caller knows, e.g. after linking it."""
@@ -80,20 +90,22 @@ class Digests:
                 "may be deleted",
             ) from error
 
-    def _digest(self, database: sqlite3.Connection, path: Path) -> str:
-        stat = path.stat()
+    @staticmethod
+    def _known(database: sqlite3.Connection, stat: os.stat_result) -> str | None:
         row = database.execute(
             "SELECT sha256 FROM digest WHERE device=? AND inode=? AND size=? AND mtime_ns=?"
             " AND ctime_ns=?",
             _identity(stat),
         ).fetchone()
-        if row:
-            return str(row[0])
-        sha256 = sha256_of(path)
-        # A file written this very moment could change again without its times showing it.
+        return str(row[0]) if row else None
+
+    def _note(self, database: sqlite3.Connection, stat: os.stat_result, sha256: str) -> None:
+        """Remember the digest of a file that was read after ``stat``.
+
+        One written this very moment could change again without its times showing it.
+        """
         if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
             self._store(database, stat, sha256)
-        return sha256
 
     @staticmethod
     def _store(database: sqlite3.Connection, stat: os.stat_result, sha256: str) -> None:
@@ -103,6 +115,14 @@ class Digests:
 
 def _identity(stat: os.stat_result) -> tuple[int, ...]:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _read(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return the SHA-256 of each file, read now and side by side: hashing needs no interpreter."""
+    if not paths:
+        return {}
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return dict(zip(paths, pool.map(sha256_of, paths), strict=True))
 
 
 def sha256_of(path: Path) -> str:

@@ -21,6 +21,9 @@ MODEL_DIR = "model"
 REPORT_FILE = "report.json"
 MARKDOWN_FILE = "report.md"
 
+_MARK = 8
+"""Hexadecimal digits that tell folders apart which are not in their place yet, or no longer."""
+
 
 def write_dist(
     dist: Path,
@@ -40,11 +43,13 @@ def write_dist(
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = artifact.output if isinstance(artifact, CachedStep) else artifact
     with FileLock(folder.parent / f".{report.target}.lock"):
+        for left in folder.parent.glob(f".{report.target}.{'?' * _MARK}"):
+            shutil.rmtree(left)  # by a build that was killed
         if _is_linked(source, folder / MODEL_DIR):
             complete(folder)
             _write_reports(folder, report)
             return folder
-        fresh = folder.with_name(f".{report.target}.{uuid.uuid4().hex[:8]}")
+        fresh = folder.with_name(f".{report.target}.{uuid.uuid4().hex[:_MARK]}")
         try:
             link_tree(source, fresh / MODEL_DIR)
             for file in report.files:
@@ -106,7 +111,7 @@ def _write(path: Path, text: str) -> None:
 
 def swap_in(fresh: Path, folder: Path) -> None:
     """Put the whole folder ``fresh`` in place of ``folder``, beside which it lies."""
-    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:_MARK]}")
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
