@@ -16,7 +16,6 @@ import docker
 import psutil
 import pytest
 
-from pipeline.plan import object_path
 from targets.cli.options import PROJECT
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import Driver, driver_of
@@ -68,17 +67,6 @@ def report_of(dist: Path, build: str = "small") -> dict[str, Any]:
     return found
 
 
-def bytes_of(quern: Quern, report: dict[str, Any], *names: str) -> int:
-    """Return what the passes called ``names``, or all of them, left on the disk."""
-    return sum(
-        file.stat().st_size
-        for step in report["passes"]
-        if not names or step["name"] in names
-        for file in (quern.cache / "objects" / object_path(step["key"])).rglob("*")
-        if file.is_file()
-    )
-
-
 def cached(report: dict[str, Any]) -> dict[str, bool]:
     return {step["name"]: step["cached"] for step in report["passes"]}
 
@@ -90,13 +78,9 @@ def test_build_rebuild_edit_and_limit(
     dist = tmp_path / "dist"
     arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
 
-    planned = quern("plan", *arguments, "--json")
     first = quern("build", *arguments, "--json")
     assert first.code == 0, first.stderr
     report = json.loads(first.stdout)
-    expected = json.loads(planned.stdout)[0]["disk"]
-    assert bytes_of(quern, report) == pytest.approx(expected["kept"], rel=0.2)
-    assert bytes_of(quern, report, "model_builder") == pytest.approx(expected["artifact"], rel=0.2)
     assert report == report_of(dist)
     assert report["status"] == "passed"
     assert report["toolchain"]["runtime"] == runtime

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.plan import object_path
 from tests.integration.command import Quern
+
+
+def bytes_of(quern: Quern, key: str) -> int:
+    """Return what the step with this key left on the disk."""
+    files = (quern.cache / "objects" / object_path(key)).rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 @pytest.mark.engine
@@ -25,6 +32,13 @@ def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None
     assert quality["tuned"] - quality["artifact"] <= 0.02
     assert 0.10 <= quality["base"] <= 0.45
     assert "accuracy  base" in ran.stdout
+
+    # The plan of somebody who has nothing yet says how much room all this takes.
+    planned = quern("plan", "--cache", str(tmp_path / "cache"), "--json")
+    expected = json.loads(planned.stdout)[0]["disk"]
+    written = {step["name"]: bytes_of(quern, step["key"]) for step in report["passes"]}
+    assert sum(written.values()) == pytest.approx(expected["kept"], rel=0.2)
+    assert written["model_builder"] == pytest.approx(expected["artifact"], rel=0.2)
 
     asked = quern("try", "cricket is a wonderful sport!", "--dist", str(dist))
     assert asked.code == 0, asked.stderr
