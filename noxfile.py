@@ -94,6 +94,12 @@ def images(session: nox.Session) -> None:
     command(session, "images")
 
 
+@nox.session
+def clean(session: nox.Session) -> None:
+    """Remove results from the cache that were not used lately."""
+    command(session, "clean")
+
+
 @nox.session(name="export-toolchain")
 def export_toolchain(session: nox.Session) -> None:
     """Write toolchains to one file, for a machine with no network."""

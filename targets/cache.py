@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,16 @@ class CachedStep:
     def output(self) -> Path:
         """Return the folder with what the step made."""
         return self.folder / OUTPUT_DIR
+
+
+@dataclass(frozen=True)
+class UnusedStep:
+    """A finished step in the cache that no one has asked for lately."""
+
+    name: str
+    key: str
+    freed: int
+    """Bytes that removing it frees: files that are linked from elsewhere stay."""
 
 
 class Cache:
@@ -78,7 +88,20 @@ class Cache:
         if not self._whole(step):
             self._evict(folder)
             return None
+        with suppress(OSError):  # a cache of others that may only be read
+            os.utime(folder)
         return step
+
+    def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
+        """Return the finished steps that were last found before ``moment``, in seconds since the
+        epoch, the longest unused first."""
+        found = [folder for folder in self.objects.glob("*/*") if folder.stat().st_mtime < moment]
+        return tuple(map(_unused, sorted(found, key=lambda folder: folder.stat().st_mtime)))
+
+    def remove(self, step: UnusedStep) -> None:
+        """Remove a finished step, unless a build makes it anew at this moment."""
+        with suppress(Timeout), self._lock(step.key).acquire(blocking=False):
+            self._evict(self.objects / object_path(step.key))
 
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
@@ -177,6 +200,16 @@ class Cache:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
+
+
+def _unused(folder: Path) -> UnusedStep:
+    try:
+        name = StepResult.model_validate_json((folder / RESULT_FILE).read_bytes()).name
+    except (OSError, ValidationError):
+        name = "(damaged)"
+    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    freed = sum(stat.st_size for stat in files if stat.st_nlink == 1)
+    return UnusedStep(name, folder.name, freed)
 
 
 def link_tree(source: Path, destination: Path) -> None:

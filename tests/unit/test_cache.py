@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
 from pipeline.result import FileDigest, StepResult, Verdict
-from targets.cache import Cache
+from targets.cache import Cache, link_tree
 
 KEY = "ab" * 32
 
@@ -128,3 +128,34 @@ def test_second_build_of_a_key_waits_for_the_first(tmp_path: Path) -> None:
 def _wait_for_key(root: Path, told: multiprocessing.Queue[str]) -> None:
     with Cache(root).locked([KEY], lambda key: told.put(f"waiting for {key}")):
         told.put("working")
+
+
+def test_what_was_found_lately_is_not_unused(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        finish_step(work)
+    folder = cache.objects / object_path(KEY)
+    os.utime(folder, (0, 0))
+    (old,) = cache.unused_since(time.time() - 60)
+    assert (old.key, old.freed > 0) == (KEY, True)
+    assert cache.find(KEY) is not None
+    assert cache.unused_since(time.time() - 60) == ()
+
+
+def test_what_is_removed_stays_where_it_was_linked(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        finish_step(work)
+    output = cache.output(KEY)
+    link_tree(output, tmp_path / "dist")
+    (unused,) = cache.unused_since(time.time() + 60)
+    with cache.locked([KEY], lambda _key: None):
+        other = Cache(tmp_path)
+        child = multiprocessing.get_context("fork").Process(target=other.remove, args=(unused,))
+        child.start()
+        child.join()
+        assert cache.find(KEY) is not None, "it was locked"
+    cache.remove(unused)
+    assert cache.find(KEY) is None
+    assert not output.parent.exists()
+    assert (tmp_path / "dist" / "model.bin").is_file()

@@ -1,0 +1,52 @@
+"""``clean``: make room in the cache."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from targets.cli import options
+from targets.report.figures import size
+
+_DAY_SECONDS = 24 * 60 * 60
+
+
+@click.command("clean", short_help="Remove results from the cache that were not used lately.")
+@click.option(
+    "--older-than",
+    "days",
+    type=click.FloatRange(min=0),
+    default=30,
+    show_default=True,
+    metavar="DAYS",
+    help="Remove what no build and no plan has used for so many days.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@options.cache_option
+@options.json_option
+def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> None:
+    """Remove results that no build has used lately, and what killed builds left.
+
+    Artifacts in dist/ stay whole. A build that needs a removed result makes it again. Wheels,
+    environments and images stay: they are few, and are fetched from afar.
+    """
+    store = options.open_cache(cache)
+    if not dry_run:
+        store.recover()
+    before = time.time() - days * _DAY_SECONDS
+    found = store.unused_since(before)
+    freed = sum(step.freed for step in found)
+    if not dry_run:
+        for step in found:
+            store.remove(step)
+    if as_json:
+        names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in found]
+        click.echo(json.dumps({"removed": [] if dry_run else names, "found": names}, indent=2))
+        return
+    for step in found:
+        click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
+    done = "would be removed" if dry_run else "removed"
+    click.echo(f"{len(found)} results {done} from {options.shown(store.root)}: {size(freed)}")
