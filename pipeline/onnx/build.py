@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
-import logging
-import re
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from pipeline.onnx.builder_call import BuilderCall, create
 from pipeline.onnx.builder_options import known_options, resolve, wanted_options
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.finish import finish
@@ -22,24 +18,34 @@ from pipeline.passes.base import Reporter, StepError
 from pipeline.space import is_embedding
 from pipeline.suggest import did_you_mean
 
-_QUANTIZER_LOG = "onnxruntime.quantization.matmul_nbits_quantizer"
+if TYPE_CHECKING:
+    from pipeline.weights.deferred import Deferred
+
 _HEAD_SIZE_STEP = 16
 """Head sizes must be a multiple of this for rotary positions in ``GroupQueryAttention``."""
 
 
 def build(
-    model: Path, out_dir: Path, params: ModelBuilderParams, report: Reporter
+    model: Path,
+    out_dir: Path,
+    params: ModelBuilderParams,
+    report: Reporter,
+    weights: Mapping[str, Deferred] | None = None,
 ) -> dict[str, JsonValue]:
     """Build ``model`` into ``out_dir`` and return what the artifact is.
 
+    The weights are read, quantized and written one by one where that gives the same bytes as the
+    builder alone; elsewhere all are in memory at once, which is said. ``weights`` are others than
+    those in the folder, under the same names.
+
     Raises :class:`StepError` for a model the builder would turn into nonsense, for an option it
-    does not know, and for whatever it raises itself.
+    does not know, and for whatever it raises itself; and
+    :class:`pipeline.onnx.streaming.NotStreamable` for ``weights`` that cannot be taken one by one.
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
     options = resolve(wanted_options(params), known_options())
-    with tempfile.TemporaryDirectory() as cache, _told(checkpoint, report):
-        _create(checkpoint, out_dir, params, cache, options)
+    whole = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
     _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
@@ -48,6 +54,7 @@ def build(
     return {
         **asked,
         "builder_options": dict(options),
+        "weights": f"at once: {whole}" if whole else "one by one",
         "eos_token_ids": list(ends),
         "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
     }
@@ -86,98 +93,3 @@ def _check_excluded(path: Path, names: tuple[str, ...]) -> None:
             f"nodes_to_exclude: no such node that could stay unquantized: {', '.join(missing)}",
             cause="bad_input",
         )
-
-
-def _create(
-    checkpoint: Checkpoint,
-    out_dir: Path,
-    params: ModelBuilderParams,
-    cache: str,
-    options: dict[str, str],
-) -> None:
-    from onnxruntime_genai.models.builder import create_model, parse_extra_options
-
-    from pipeline.arithmetic import SameBits
-
-    precision, provider = params.precision, params.execution_provider
-    where = (None, str(checkpoint.folder), str(out_dir), precision, provider, cache)
-    pairs = [f"{name}={value}" for name, value in options.items()]
-    try:
-        if "kv_items" in inspect.signature(parse_extra_options).parameters:  # up to 0.13
-            parsed = parse_extra_options(pairs, provider)
-        else:
-            parsed = parse_extra_options(*where, pairs)
-        with SameBits():
-            create_model(*where, **parsed)
-    except (OSError, MemoryError, StepError):
-        raise
-    except Exception as error:
-        text = str(error).strip() or type(error).__name__
-        raise StepError(
-            f"the model builder failed: {text.splitlines()[-1]}",
-            hint=_odd_blocks(checkpoint, params),
-        ) from error
-
-
-def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
-    """Return a hint where k_quant is asked for what it crashes on ("cannot reshape array"): it
-    packs two zero points into a byte without regard to where a row of blocks ends."""
-    if not params.algorithm.startswith("k_quant"):
-        return ""
-    odd = [
-        f"{name} ({shape[1]} inputs)"
-        for name, shape in checkpoint.linear.items()
-        if -(-shape[1] // params.block_size) % 2
-    ]
-    if not odd:
-        return ""
-    return (
-        f"{params.algorithm} needs an even number of blocks of {params.block_size} per row, which "
-        f"{odd[0]} has not; use another block_size, or algorithm rtn"
-    )
-
-
-@contextlib.contextmanager
-def _told(checkpoint: Checkpoint, report: Reporter) -> Iterator[None]:
-    """Turn the builder's chatter into progress while the block runs."""
-    layers = int(checkpoint.config.get("num_hidden_layers", 0))
-    log = logging.getLogger(_QUANTIZER_LOG)
-    counter = _QuantizerProgress(len(checkpoint.linear), report)
-    log.addHandler(counter)
-    try:
-        with contextlib.redirect_stdout(_BuilderOutput(layers, report)):
-            yield
-    finally:
-        log.removeHandler(counter)
-
-
-class _BuilderOutput(io.StringIO):
-    """Standard output of the builder: told as progress or as a warning, and not kept."""
-
-    def __init__(self, layers: int, report: Reporter) -> None:
-        super().__init__()
-        self._layers = layers
-        self._report = report
-
-    def write(self, text: str) -> int:
-        if match := re.fullmatch(r"Reading layer (\d+)", text.strip()):
-            self._report.progress(int(match[1]) + 1, max(self._layers, 1), "layers")
-        elif text.lstrip().casefold().startswith("warning:"):
-            self._report.warn(text.strip())
-        return len(text)
-
-
-class _QuantizerProgress(logging.Handler):
-    """Counts the matrices that the quantizer says are done."""
-
-    def __init__(self, total: int, report: Reporter) -> None:
-        super().__init__()
-        self._total = total
-        self._done = 0
-        self._report = report
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("complete quantization"):
-            self._done += 1
-            # A fused projection may be split in the graph, so the total is a lower bound.
-            self._report.progress(self._done, max(self._total, self._done), "matrices")

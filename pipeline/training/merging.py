@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,49 +14,101 @@ from pydantic import JsonValue
 from pipeline.passes.base import Inputs, StepError
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import check_fingerprint
+from pipeline.training.fits import check_fits, misfit
 from pipeline.training.loading import load_model
+from pipeline.training.merged import (
+    MergedWeights,
+    MustBeWhole,
+    merged_weights,
+    require_finite,
+)
 from pipeline.training.quantization import BaseQuantization
+from pipeline.weights.shards import write_shards
 
 if TYPE_CHECKING:
     from pipeline.training.params import MergeParams
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
-_ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
-"""A tensor that PEFT saves for a layer with an adapter."""
 _REWRITTEN = ("config.json", "generation_config.json")
 
 
 def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
     """Write base plus adapter as a checkpoint of plain weights; return how large the change is.
 
-    Raises :class:`StepError` where the adapter was made for another model.
+    Tensor by tensor where the adapter allows, else all in memory at once, which is said. Raises
+    :class:`StepError` where the adapter was made for another model.
     """
-    import torch
+    prepare(inputs.seed, inputs.threads)
+    try:
+        weights = merged_one_by_one(inputs["model"], inputs["adapter"], params)
+    except MustBeWhole as reason:
+        inputs.report.warn(f"all weights are held in memory at once: {reason}")
+        return {**_merge_at_once(inputs, params, out_dir), "weights": f"at once: {reason}"}
+    write_shards(weights.tensors, inputs["model"], out_dir, _told(inputs))
+    weights.config.save_pretrained(out_dir)
+    _copy_the_rest(inputs["model"], out_dir)
+    _forget_paths(out_dir)
+    return {**facts_of(weights), "weights": "one by one"}
 
+
+def merged_one_by_one(folder: Path, adapter: Path, params: MergeParams) -> MergedWeights:
+    """Return the merged weights, to be computed.
+
+    Raises :class:`MustBeWhole`, and :class:`StepError` where ``adapter`` was made for another
+    model.
+    """
+    quantization = _quantization(folder, adapter, params)
+    if params.trust_remote_code:
+        raise MustBeWhole("trust_remote_code: the model's own code loads them")
+    if not any(folder.glob("*.safetensors")):
+        raise MustBeWhole("they are pickled")
+    return merged_weights(folder, adapter, quantization, _dtype(params))
+
+
+def facts_of(weights: MergedWeights) -> dict[str, JsonValue]:
+    """Return the figures of a merge whose weights have all been computed."""
+    return _facts(weights.parameters, weights.dtype, weights.dequantized, weights.relative_change)
+
+
+def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
     from pipeline.arithmetic import SameBits
 
-    prepare(inputs.seed, inputs.threads)
     base = load_base(inputs["model"], inputs["adapter"], params)
     before = {name: weight.detach().clone() for name, weight in base.model.named_parameters()}
     adapted = adapt(base, inputs["adapter"])
     with SameBits():
         merged = adapted.model.merge_and_unload(safe_merge=True)
     change = _relative_change(before, merged)
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = base.dtype if params.dtype == "base" else dtypes[params.dtype]
+    dtype = _dtype(params) or base.dtype
     merged = merged.to(dtype)
-    if not all(bool(torch.isfinite(weight).all()) for weight in merged.parameters()):
-        raise StepError(f"merged weights are not finite in {dtype}", 'set dtype = "bf16" or "fp32"')
+    for weight in merged.parameters():
+        require_finite(weight)
     merged.save_pretrained(out_dir)
     _copy_the_rest(inputs["model"], out_dir)
     _forget_paths(out_dir)
+    return _facts(merged.num_parameters(), dtype, adapted.dequantized, change)
+
+
+def _facts(parameters: int, dtype: Any, dequantized: int, change: float) -> dict[str, JsonValue]:
     return {
-        "parameters": merged.num_parameters(),
+        "parameters": parameters,
         "dtype": str(dtype).removeprefix("torch."),
-        "into": "dequantized" if adapted.dequantized else "original",
-        "dequantized_layers": adapted.dequantized,
+        "into": "dequantized" if dequantized else "original",
+        "dequantized_layers": dequantized,
         "relative_change": round(change, 6),
     }
+
+
+def _dtype(params: MergeParams) -> Any:
+    """Return the number format asked for; ``None``: the base's."""
+    import torch
+
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return dtypes.get(params.dtype)
+
+
+def _told(inputs: Inputs) -> Callable[[int, int], None]:
+    return lambda done, total: inputs.report.progress(done, total, "tensors")
 
 
 @dataclass(frozen=True)
@@ -92,6 +141,17 @@ def load_base(folder: Path, adapter: Path, params: MergeParams) -> Base:
     """
     import torch
 
+    quantization = _quantization(folder, adapter, params)
+    model = load_model(folder, params)
+    dtype = model.dtype
+    return Base(model.to("cpu", torch.float32), dtype, quantization)
+
+
+def _quantization(folder: Path, adapter: Path, params: MergeParams) -> BaseQuantization | None:
+    """Return how the base is to be quantized before ``adapter`` is merged into it.
+
+    Raises :class:`StepError` as :func:`load_base` does.
+    """
     check_fingerprint(folder, adapter)
     quantization = BaseQuantization.load(adapter)
     if params.into == "dequantized" and quantization is None:
@@ -108,13 +168,7 @@ def load_base(folder: Path, adapter: Path, params: MergeParams) -> Base:
             'remove into, or set into = "dequantized"',
             "bad_input",
         )
-    model = load_model(folder, params)
-    dtype = model.dtype
-    return Base(
-        model.to("cpu", torch.float32),
-        dtype,
-        None if params.into == "original" else quantization,
-    )
+    return None if params.into == "original" else quantization
 
 
 def adapt(base: Base, adapter: Path) -> Adapted:
@@ -122,55 +176,12 @@ def adapt(base: Base, adapter: Path) -> Adapted:
     from peft import PeftModel
 
     rounded = 0 if base.quantization is None else base.quantization.round_trip(base.model)
-    _check_fits(base.model, adapter)
+    check_fits(base.model, adapter)
     try:
         model = PeftModel.from_pretrained(base.model, adapter, is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise StepError(_mismatch(error), cause="bad_input") from error
+        raise misfit(error) from error
     return Adapted(model, rounded)
-
-
-def _check_fits(model: Any, adapter: Path) -> None:
-    """Raise :class:`StepError` where the adapter's layers or shapes are not the model's."""
-    from safetensors import safe_open
-
-    path = adapter / "adapter_model.safetensors"
-    if not path.is_file():
-        raise StepError("the adapter has no adapter_model.safetensors", cause="bad_input")
-    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    tensors: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - not a dict
-            if match := _ADAPTER_TENSOR.fullmatch(name.removeprefix("base_model.model.")):
-                shape = tuple(file.get_slice(name).get_shape())
-                tensors[match["layer"]][match["tensor"]] = shape
-    for layer, parts in tensors.items():
-        own = shapes.get(f"{layer}.weight")
-        if own is None:
-            raise StepError(_mismatch(f"there is no layer {layer}"), cause="bad_input")
-        rows, columns = _size(parts)
-        if (rows or own[0], columns or own[1]) != own:
-            raise StepError(_mismatch(f"{layer} has another size"), cause="bad_input")
-
-
-def _size(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
-    """Return the size of the update that an adapter's tensors of one layer make, [out, in]; 0 where
-    they do not say. Each product of matrices begins with its rows and ends with its columns."""
-    if any(name.startswith("lokr") for name in parts):
-        factors = [
-            (first[0], last[1])
-            for number in "12"
-            if (first := parts.get(f"lokr_w{number}", parts.get(f"lokr_w{number}_a")))
-            and (last := parts.get(f"lokr_w{number}", parts.get(f"lokr_w{number}_b")))
-        ]
-        return prod(rows for rows, _ in factors), prod(columns for _, columns in factors)
-    first = parts.get("hada_w1_a", parts.get("lora_B.weight"))
-    last = parts.get("hada_w1_b", parts.get("lora_A.weight"))
-    return first[0] if first else 0, last[1] if last else 0
-
-
-def _mismatch(detail: object) -> str:
-    return f"the adapter was made for another model: {detail}"
 
 
 def _relative_change(before: dict[str, Any], model: Any) -> float:

@@ -95,16 +95,25 @@ class BaseQuantization(Frozen):
 
         Returns how many were. ``model`` is the original base; its weights keep their format.
         """
+        names = self.layers_of(model)
+        for name in names:
+            module = model.get_submodule(name)
+            module.weight.data = self.seen(name, module.weight.data)
+        return len(names)
+
+    def layers_of(self, model: Any) -> tuple[str, ...]:
+        """Return the names of the layers of ``model`` whose weights training saw quantized."""
         from torch import nn
 
-        count = 0
-        for name, module in model.named_modules():
-            if not isinstance(module, nn.Linear) or self._skips(name):
-                continue
-            weight = module.weight.data
-            module.weight.data = self.again(self._quantized_of(name, weight)).to(weight.dtype)
-            count += 1
-        return count
+        return tuple(
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and not self._skips(name)
+        )
+
+    def seen(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weights of the layer ``name`` as training saw them, in their own format."""
+        return self.again(self._quantized_of(name, weight)).to(weight.dtype)
 
     def as_quantized(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``weight`` in the number format that is quantized."""

@@ -1,0 +1,59 @@
+"""Whether an adapter was made for a model, by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from pipeline.passes.base import StepError
+
+_ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
+"""A tensor that PEFT saves for a layer with an adapter."""
+
+
+def misfit(detail: object) -> StepError:
+    """Return the error for an adapter that does not fit its base."""
+    return StepError(f"the adapter was made for another model: {detail}", "", "bad_input")
+
+
+def check_fits(model: Any, adapter: Path) -> None:
+    """Raise :class:`StepError` where the adapter's layers or shapes are not the model's."""
+    from safetensors import safe_open
+
+    path = adapter / "adapter_model.safetensors"
+    if not path.is_file():
+        raise StepError("the adapter has no adapter_model.safetensors", cause="bad_input")
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    tensors: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            if match := _ADAPTER_TENSOR.fullmatch(name.removeprefix("base_model.model.")):
+                shape = tuple(file.get_slice(name).get_shape())
+                tensors[match["layer"]][match["tensor"]] = shape
+    for layer, parts in tensors.items():
+        own = shapes.get(f"{layer}.weight")
+        if own is None:
+            raise misfit(f"there is no layer {layer}")
+        rows, columns = _size(parts)
+        if (rows or own[0], columns or own[1]) != own:
+            raise misfit(f"{layer} has another size")
+
+
+def _size(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    """Return the size of the update that an adapter's tensors of one layer make, [out, in]; 0 where
+    they do not say. Each product of matrices begins with its rows and ends with its columns."""
+    if any(name.startswith("lokr") for name in parts):
+        factors = [
+            (first[0], last[1])
+            for number in "12"
+            if (first := parts.get(f"lokr_w{number}", parts.get(f"lokr_w{number}_a")))
+            and (last := parts.get(f"lokr_w{number}", parts.get(f"lokr_w{number}_b")))
+        ]
+        return prod(rows for rows, _ in factors), prod(columns for _, columns in factors)
+    first = parts.get("hada_w1_a", parts.get("lora_B.weight"))
+    last = parts.get("hada_w1_b", parts.get("lora_A.weight"))
+    return first[0] if first else 0, last[1] if last else 0

@@ -1,0 +1,219 @@
+"""The weights of a merged model, each computed when it is needed.
+
+PEFT does the arithmetic, layer by layer, on the layers of a model that has no weights until then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.passes.base import StepError
+from pipeline.training.fits import check_fits, misfit
+from pipeline.training.quantization import BaseQuantization
+from pipeline.weights.deferred import Deferred, computed
+
+if TYPE_CHECKING:
+    import torch
+
+_ROWS = 1024
+"""Rows of a matrix whose norm is computed at once."""
+
+
+class MustBeWhole(Exception):
+    """All weights must be in memory to merge this adapter."""
+
+
+@dataclass
+class MergedWeights:
+    """Base and adapter as one."""
+
+    config: Any
+    """Of the merged model; a transformers config."""
+    dtype: torch.dtype
+    tensors: dict[str, Deferred] = field(default_factory=dict)
+    """By the names they have in the base's files, in ``dtype``. Raise :class:`StepError` when they
+    are computed and not finite."""
+    dequantized: int = 0
+    """Layers of the base that are quantized and dequantized first."""
+    _norms: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def relative_change(self) -> float:
+        """Return ``|after - before| / |before|`` (Frobenius norms) over all that were computed."""
+        moved = sum(moved for moved, _ in self._norms.values())
+        total = sum(total for _, total in self._norms.values())
+        return float((moved / total) ** 0.5) if total else 0.0
+
+    @property
+    def parameters(self) -> int:
+        """Return how many weights there are."""
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def final(self, name: str, stored: Deferred, merge: Merge) -> Callable[[], torch.Tensor]:
+        """Return what computes the tensor ``name``, which was ``stored``, and notes its change."""
+
+        def compute() -> torch.Tensor:
+            before = stored.computed()
+            after = merge()
+            self._norms[name] = _squares(after, before), _squares(before)
+            merged = after.to(self.dtype)
+            require_finite(merged)
+            return merged
+
+        return compute
+
+
+Merge = Callable[[], "torch.Tensor"]
+"""Returns one tensor of the merged model in fp32."""
+
+
+def merged_weights(
+    folder: Path,
+    adapter: Path,
+    quantization: BaseQuantization | None,
+    dtype: torch.dtype | None = None,
+) -> MergedWeights:
+    """Return the weights of the base in ``folder`` with ``adapter`` merged into them, in ``dtype``
+    (``None``: the base's). The sum is done in fp32; ``quantization`` is done and undone before.
+
+    Raises :class:`MustBeWhole` for what cannot be merged layer by layer, and :class:`StepError`
+    where the adapter was made for another model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from pipeline.weights.stored import stored_tensors
+
+    stored = stored_tensors(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config)
+    if not stored or not stored.keys() <= empty.state_dict().keys():
+        raise MustBeWhole("transformers has other names for its tensors")
+    check_fits(empty, adapter)
+    config.architectures = [type(empty).__name__]
+    merged = MergedWeights(config, dtype or config.dtype or torch.float32)
+    base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
+    for layer in quantization.layers_of(empty) if quantization is not None else ():
+        weight = base[f"{layer}.weight"]
+        base[f"{layer}.weight"] = Deferred.of(weight.like, _seen(quantization, layer, weight))
+        merged.dequantized += 1
+    model = type(empty).from_pretrained(
+        None, config=config, state_dict=dict(base), dtype=torch.float32
+    )
+    adapted = _adapted(model, adapter)
+    for name, tensor in stored.items():
+        final = merged.final(name, tensor.to(torch.float32), _merge(adapted, name))
+        merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), final)
+    config.dtype = merged.dtype
+    return merged
+
+
+def require_finite(weight: torch.Tensor) -> None:
+    """Raise :class:`StepError` where the number format cannot hold the merged ``weight``."""
+    import torch
+
+    if not bool(torch.isfinite(weight).all()):
+        raise StepError(
+            f"merged weights are not finite in {weight.dtype}", 'set dtype = "bf16" or "fp32"'
+        )
+
+
+def _seen(
+    quantization: BaseQuantization | None, layer: str, weight: Deferred
+) -> Callable[[], torch.Tensor]:
+    assert quantization is not None  # noqa: S101
+    return lambda: quantization.seen(layer, weight.computed())
+
+
+def _adapted(model: Any, adapter: Path) -> Any:
+    """Return the ``PeftModel`` of ``model``, whose tensors are deferred."""
+    from peft import PeftModel
+
+    try:
+        # Made empty, and then what the file holds: new ones that begin with numbers of the base
+        # would be changed in place.
+        adapted = PeftModel.from_pretrained(
+            model, adapter, is_trainable=False, low_cpu_mem_usage=True
+        )
+    except (NotImplementedError, TypeError) as error:
+        raise MustBeWhole("the adapter begins with numbers of its base") from error
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise misfit(error) from error
+    if model.config.tie_word_embeddings and any(
+        _is_changed(embedding)
+        for embedding in (model.get_input_embeddings(), model.get_output_embeddings())
+    ):
+        raise MustBeWhole("input and output embedding share a tensor that the adapter changes")
+    return adapted
+
+
+def _is_changed(module: Any) -> bool:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    return isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
+
+
+def _merge(adapted: Any, name: str) -> Merge:
+    """Return what computes the tensor ``name`` of the merged model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
+
+    path, _, parameter = name.rpartition(".")
+    module = adapted.base_model.model.get_submodule(path)
+    if isinstance(module, BaseTunerLayer):
+        return _Layer(module, parameter)
+    if isinstance(module, ModulesToSaveWrapper):
+        module = module.modules_to_save[module.active_adapters[0]]
+    elif isinstance(module, AuxiliaryTrainingWrapper):
+        raise MustBeWhole(f"{type(module).__name__} changes part of a tensor")
+    weight = getattr(module, parameter)
+    return lambda: computed(weight.detach())
+
+
+@dataclass
+class _Layer:
+    """A layer with an adapter, merged when it is called."""
+
+    layer: Any
+    parameter: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self) -> torch.Tensor:
+        """Return the merged parameter in fp32."""
+        from torch import nn
+
+        from pipeline.arithmetic import SameBits
+
+        base = self.layer.get_base_layer()
+        deferred = dict(base.named_parameters(recurse=False))
+        with self.lock, SameBits():
+            try:
+                for name, weight in deferred.items():
+                    own = computed(weight.detach()).clone()
+                    setattr(base, name, nn.Parameter(own, requires_grad=False))
+                self.layer.merge()
+                merged: torch.Tensor = getattr(base, self.parameter).data
+            finally:
+                for name, weight in deferred.items():
+                    setattr(base, name, weight)
+                self.layer.merged_adapters.clear()
+            return merged
+
+
+def _squares(left: torch.Tensor, right: torch.Tensor | None = None) -> float:
+    """Return the sum of squares of ``left``, or of what ``right`` differs from it."""
+    if left is right:
+        return 0.0
+    total = 0.0
+    for at in range(0, len(left), _ROWS):
+        rows = left[at : at + _ROWS]
+        if right is not None:
+            rows = rows - right[at : at + _ROWS]
+        total += float(rows.double().pow(2).sum())
+    return total

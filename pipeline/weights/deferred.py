@@ -1,0 +1,107 @@
+"""Tensors that are computed when they are needed, and not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+Made = dict[int, Any]
+"""What was computed already, by the identity of the deferred tensor."""
+
+
+class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where types are checked
+    """A tensor that stands for a computation: it has a shape and a type, and no memory.
+
+    What is done to it is noted, not done, and is a deferred tensor again; what asks for its numbers
+    gets them computed. So a model of such tensors can be taken apart and put together like any
+    other, and never lies in memory as a whole.
+    """
+
+    like: torch.Tensor
+    """Shape and type, on the meta device."""
+    _make: Callable[[Made], torch.Tensor]
+
+    @classmethod
+    def of(cls, like: torch.Tensor, make: Callable[[], torch.Tensor]) -> Deferred:
+        """Return a stand-in for the tensor that ``make`` returns, which is shaped and typed as
+        ``like``, a tensor on the meta device."""
+        return cls._of(like, lambda _made: make())
+
+    @classmethod
+    def _of(cls, like: torch.Tensor, make: Callable[[Made], torch.Tensor]) -> Deferred:
+        tensor: Deferred = torch.Tensor._make_wrapper_subclass(
+            cls,
+            like.shape,
+            strides=like.stride(),
+            storage_offset=like.storage_offset(),
+            dtype=like.dtype,
+            device="cpu",
+            requires_grad=False,
+        )
+        tensor.like = like
+        tensor._make = make
+        return tensor
+
+    def computed(self) -> torch.Tensor:
+        """Return the tensor itself, computed anew at each call."""
+        return self._computed({})
+
+    def _computed(self, made: Made) -> torch.Tensor:
+        # Several parts of one tensor may come together again: each is computed once.
+        if id(self) not in made:
+            made[id(self)] = self._make(made)
+        tensor: torch.Tensor = made[id(self)]
+        return tensor
+
+    def __repr__(self, *, tensor_contents: object = None) -> str:
+        return f"Deferred(shape={tuple(self.shape)}, dtype={self.dtype})"
+
+    @classmethod
+    def __torch_dispatch__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = (tuple(args), dict(kwargs or {}))
+        if func._schema.is_mutable:  # type: ignore[attr-defined]
+            raise NotImplementedError(f"a deferred tensor cannot be changed in place: {func}")
+
+        def run(made: Made) -> Any:
+            real, named = tree_map(
+                lambda value: value._computed(made) if isinstance(value, cls) else value, given
+            )
+            return func(*real, **named)
+
+        meta, named = tree_map(lambda value: value.like if isinstance(value, cls) else value, given)
+        if "device" in named:
+            named["device"] = "meta"
+        try:
+            like = func(*meta, **named)
+        except (NotImplementedError, RuntimeError):
+            return run({})  # what it returns depends on the numbers
+        if isinstance(like, torch.Tensor):
+            return cls._of(like, run)
+        if isinstance(like, list | tuple) and all(isinstance(part, torch.Tensor) for part in like):
+            return type(like)(cls._of(part, _part(run, at)) for at, part in enumerate(like))
+        return run({})
+
+
+def computed(value: Any) -> Any:
+    """Return a deferred tensor's numbers, and anything else as it is."""
+    return value.computed() if isinstance(value, Deferred) else value
+
+
+def _part(run: Callable[[Made], Any], at: int) -> Callable[[Made], torch.Tensor]:
+    def make(made: Made) -> torch.Tensor:
+        # All parts come from one call.
+        if id(run) not in made:
+            made[id(run)] = run(made)
+        part: torch.Tensor = made[id(run)][at]
+        return part
+
+    return make

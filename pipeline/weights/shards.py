@@ -1,0 +1,96 @@
+"""Writes a checkpoint's weights tensor by tensor, into the same files as another's.
+
+The format is that of safetensors (https://huggingface.co/docs/safetensors): eight bytes of header
+length (little endian), the header as JSON, padded with spaces, then the tensors end to end. The
+library writes only whole files from memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.weights.deferred import Deferred
+
+INDEX_FILE = "model.safetensors.index.json"
+"""Says which file a tensor lies in, where there are several."""
+
+_ALIGNMENT = 8
+_TYPES = {
+    "torch.float64": "F64",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.int8": "I8",
+    "torch.uint8": "U8",
+    "torch.bool": "BOOL",
+}
+
+
+def write_shards(
+    tensors: Mapping[str, Deferred], base: Path, folder: Path, done: Callable[[int, int], None]
+) -> None:
+    """Write ``tensors`` into ``folder``, each into the file that holds it in ``base``.
+
+    ``done`` is told how many of how many are written. One is in memory at a time.
+    """
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(base.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            names = list(opened.keys())
+        _write(
+            folder / file.name, {name: tensors[name] for name in names}, total, len(tensors), done
+        )
+        total += len(names)
+    if (base / INDEX_FILE).is_file():
+        _write_index(tensors, base / INDEX_FILE, folder / INDEX_FILE)
+
+
+def _write(
+    path: Path,
+    tensors: Mapping[str, Deferred],
+    before: int,
+    total: int,
+    done: Callable[[int, int], None],
+) -> None:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.numel() * tensor.dtype.itemsize
+        header[name] = {
+            "dtype": _TYPES[str(tensor.dtype)],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for number, tensor in enumerate(tensors.values(), start=1):
+            file.write(_bytes(tensor.computed()))
+            done(before + number, total)
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    import torch
+
+    # NumPy has no bfloat16: its bytes are looked at as such.
+    return memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())
+
+
+def _write_index(tensors: Mapping[str, Deferred], base: Path, path: Path) -> None:
+    """Write the index with the new size."""
+    index = json.loads(base.read_text("utf-8"))
+    size = sum(tensor.numel() * tensor.dtype.itemsize for tensor in tensors.values())
+    index["metadata"] = {**index.get("metadata", {}), "total_size": size}
+    path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", "utf-8")

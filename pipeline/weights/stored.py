@@ -1,0 +1,33 @@
+"""The tensors of a checkpoint folder, read when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from pipeline.weights.deferred import Deferred
+
+
+def stored_tensors(folder: Path) -> dict[str, Deferred]:
+    """Return every tensor of the ``*.safetensors`` files in ``folder`` by its name.
+
+    Each use maps the file anew: pages that were read belong to no one once a tensor is done with.
+    """
+    found: dict[str, Deferred] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - not a dict
+                like = torch.empty_like(opened.get_tensor(name), device="meta")
+                found[name] = Deferred.of(like, _reader(file, name))
+    return found
+
+
+def _reader(file: Path, name: str) -> Callable[[], torch.Tensor]:
+    def read() -> torch.Tensor:
+        with safe_open(file, framework="pt") as opened:
+            return opened.get_tensor(name)
+
+    return read
