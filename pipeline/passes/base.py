@@ -86,6 +86,8 @@ class BasePass(ABC, Generic[P]):
     trains: ClassVar[bool] = False
     """Whether its bytes come from training: the same again on the same kind of CPU, and on another
     one only by luck."""
+    by_itself: ClassVar[bool] = False
+    """Whether the planner puts it where it is needed; a config cannot name it."""
     keeps: ClassVar[tuple[str, ...]] = ()
     """Types of checks whose limits it keeps by itself: they come in its parameter ``held_to``, by
     the names of the checks, and what they need is among its inputs."""

@@ -38,9 +38,8 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     Tensor by tensor where the adapter allows, else all in memory at once, which is said. Raises
     :class:`StepError` where the adapter was made for another model.
     """
-    prepare(inputs.seed, inputs.threads)
     try:
-        weights = merged_one_by_one(inputs["model"], inputs["adapter"], params)
+        weights = merged_one_by_one(inputs, params)
     except MustBeWhole as reason:
         inputs.report.warn(f"all weights are held in memory at once: {reason}")
         return {**_merge_at_once(inputs, params, out_dir), "weights": f"at once: {reason}"}
@@ -51,12 +50,14 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     return {**facts_of(weights), "weights": "one by one"}
 
 
-def merged_one_by_one(folder: Path, adapter: Path, params: MergeParams) -> MergedWeights:
+def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
     """Return the merged weights, to be computed.
 
-    Raises :class:`MustBeWhole`, and :class:`StepError` where ``adapter`` was made for another
+    Raises :class:`MustBeWhole`, and :class:`StepError` where the adapter was made for another
     model.
     """
+    prepare(inputs.seed, inputs.threads)
+    folder, adapter = inputs["model"], inputs["adapter"]
     quantization = _quantization(folder, adapter, params)
     if params.trust_remote_code:
         raise MustBeWhole("trust_remote_code: the model's own code loads them")

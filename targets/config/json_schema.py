@@ -61,6 +61,8 @@ def chain_passes() -> tuple[str, ...]:
 
 
 def _in_chain(implementation: type[BasePass[Any]]) -> bool:
+    if implementation.by_itself:
+        return False
     return bool(implementation.consumes) and implementation.produces != "predictions"
 
 

@@ -27,6 +27,7 @@ from pipeline.scripts.steps import OwnStepError, OwnType, StepKind, own_type
 from pipeline.suggest import did_you_mean
 from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
+from targets.config.fusing import fused
 from targets.config.hub import parse_hub_model
 from targets.config.own_steps import read_own
 from targets.config.places import Loc, Places
@@ -105,7 +106,7 @@ class ChainReader:
         )
         if whole and len(passes) == len(config.passes):
             self._wiring(chain)
-        return chain
+        return fused(chain)
 
     def _wiring(self, chain: Chain) -> None:
         """See that every pass finds what it consumes, that none works in vain, and that names are
@@ -125,7 +126,7 @@ class ChainReader:
                     self._problem(f"no pass before it makes its {role} (of kind {kind})", path)
                 unused.pop(kind, None)
             produces = call.implementation.produces
-            if produces not in ARTIFACT_WORDS:
+            if produces not in ARTIFACT_WORDS or call.implementation.by_itself:
                 self._problem("no pass for a chain: it runs by itself where it is needed", path)
                 continue
             if produces in unused:

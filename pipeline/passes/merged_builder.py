@@ -1,0 +1,62 @@
+"""Merges and builds in one step: no merged checkpoint is written.
+
+The planner puts it in the place of ``merge`` and ``model_builder`` where nothing else reads what
+the merge makes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import JsonValue
+
+from pipeline.onnx.params import ModelBuilderParams
+from pipeline.passes.base import BasePass, Inputs
+from pipeline.plan import Kind
+from pipeline.training.params import MergeParams
+
+
+class MergedBuilderParams(ModelBuilderParams):
+    """What the model builder is asked for, and how it gets its weights."""
+
+    merge: MergeParams = MergeParams()
+    """Parameters of the ``merge`` pass."""
+
+
+class Pass(BasePass[MergedBuilderParams]):
+    """Build the artifact from base and adapter."""
+
+    Params = MergedBuilderParams
+    consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "adapter": "adapter"}
+    produces: ClassVar[Kind] = "onnx"
+    runs_on: ClassVar[Literal["host", "target"]] = "target"
+    by_itself: ClassVar[bool] = True
+
+    def run(
+        self, inputs: Inputs, params: MergedBuilderParams, out_dir: Path
+    ) -> dict[str, JsonValue]:
+        """Write the folder that ``onnxruntime_genai.Model`` loads; return what was asked for and,
+        as ``merged``, what the merge did."""
+        from pipeline.onnx.build import build
+        from pipeline.onnx.streaming import NotStreamable
+        from pipeline.training.merged import MustBeWhole
+        from pipeline.training.merging import facts_of, merge, merged_one_by_one
+
+        asked = ModelBuilderParams.model_validate(params.model_dump(exclude={"merge"}))
+        try:
+            weights = merged_one_by_one(inputs, params.merge)
+            made = build(inputs["model"], out_dir, asked, inputs.report, weights.tensors)
+            return {**made, "merged": facts_of(weights)}
+        except (MustBeWhole, NotStreamable) as reason:
+            inputs.report.warn(f"merged and built in two steps: {reason}")
+        for left in out_dir.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        checkpoint = out_dir / "merged"
+        checkpoint.mkdir()
+        merged = merge(inputs, params.merge, checkpoint)
+        made = build(checkpoint, out_dir, asked, inputs.report)
+        shutil.rmtree(checkpoint)
+        return {**made, "merged": merged}

@@ -1,0 +1,51 @@
+"""Merge and quantize in one step, where no one needs the merged checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from pipeline.registry import load_pass
+from targets.config.chain import Chain, CheckCall, PassCall
+
+MERGED_BUILDER = "merged_builder"
+_PAIR = ("merge", "model_builder")
+
+_WITHOUT_IT = {"artifact", "base_answers", "base_timing"}
+"""What a check can read without the merged checkpoint being there."""
+_SHAPES_ONLY = {"graph"}
+"""Checks that read of the checkpoint what is the base's as well: shapes, settings, tokenizer."""
+
+
+def fused(chain: Chain) -> Chain:
+    """Return ``chain`` with ``merge`` and the ``model_builder`` after it as one pass, if that is
+    all that reads the merged checkpoint."""
+    at = next(
+        (
+            number
+            for number, pair in enumerate(pairwise(chain.passes))
+            if tuple(call.type_name for call in pair) == _PAIR
+            and not any(call.script for call in pair)
+        ),
+        None,
+    )
+    if at is None or any(_reads_merged(check, chain) for check in chain.checks):
+        return chain
+    merge, builder = chain.passes[at : at + 2]
+    rest = chain.passes[at + 2 :]
+    if any("checkpoint" in call.implementation.consumes.values() for call in rest):
+        return chain
+    one = PassCall(
+        name=builder.name,
+        type_name=MERGED_BUILDER,
+        implementation=load_pass(MERGED_BUILDER),
+        params={**builder.params, "merge": merge.params},
+    )
+    return replace(chain, passes=(*chain.passes[:at], one, *rest))
+
+
+def _reads_merged(check: CheckCall, chain: Chain) -> bool:
+    needs = set(check.needs(chain.makes)) - _WITHOUT_IT
+    if check.script is None and check.type_name in _SHAPES_ONLY:
+        needs -= {"model"}
+    return chain.makes in check.implementation.accepts and bool(needs)
