@@ -159,6 +159,11 @@ class BuildConfig(Frozen):
     the ``evaluate`` pass."""
     checks: dict[Name, StepTable] = Field(default_factory=dict)
     """The checks and their limits. All built-in checks that can run do, named here or not."""
+    skip_checks: tuple[str, ...] = ()
+    """Built-in checks that do not run, e.g. where a model is too large to be asked in PyTorch. Plan
+    and report say so. Where nothing reads the merged checkpoint (``merging``, ``conversion``,
+    ``quantization`` and ``quality`` do), merging and quantizing are one step, and none is
+    written."""
     targets: dict[Name, TargetTable] = Field(default_factory=dict)
     """What single targets do differently."""
     resources: Resources = Resources()

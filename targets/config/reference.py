@@ -43,7 +43,7 @@ class ReferencePage:
 
     def _sections(self) -> Iterator[str]:
         top = self._schema["properties"]
-        names = ("name", "seed", "default_targets", "host", "runtime", "model")
+        names = ("name", "seed", "default_targets", "host", "runtime", "model", "skip_checks")
         plain = {name: top[name] for name in names}
         yield "## Top-level keys\n"
         yield self._keys({"properties": plain, "required": self._schema["required"]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -237,7 +237,10 @@ class ChainReader:
         unasked = (name for name in check_types() if load_check(name).unasked)
         tables = {**{name: StepTable() for name in unasked}, **named}
         calls = []
+        self._skipped(named)
         for name, table in tables.items():
+            if name in self._config.skip_checks:
+                continue
             found = self._implementation("check", name, table, ("checks", name))
             if found is None:
                 continue
@@ -380,6 +383,15 @@ class ChainReader:
                 resolve(wanted_options(asked), known)
         except StepError as error:
             self._problem(f"{self._target.name}: {error}", path, error.hint)
+
+    def _skipped(self, named: Collection[str]) -> None:
+        """See that what is to be skipped is there, and has no table."""
+        for name in self._config.skip_checks:
+            if name not in check_types():
+                advice = instead_of("check", name, check_types())
+                self._problem(f"there is no built-in check '{name}'", ("skip_checks",), advice)
+            elif name in named:
+                self._problem(f"'{name}' is to be skipped and has a table", ("checks", name))
 
     def _target_table(self) -> TargetTable:
         return self._config.targets.get(self._target.name, TargetTable())

@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 _ELSEWHERE = ("hf:", "azureml:")
-_HEAD = ("name", "seed", "default_targets", "host", "runtime")
+_HEAD = ("name", "seed", "default_targets", "host", "runtime", "skip_checks")
 
 
 def to_toml(document: dict[str, Any], comment: str, folder: Path, to: Path) -> str:

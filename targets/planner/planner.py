@@ -371,6 +371,8 @@ class Planner:
         named, target = self._loaded.config.default_targets, self._toolchains["target"].target
         if named and target not in named:
             notes.append(f"the config is for {', '.join(named)}; {target} was asked for")
+        if skipped := self._loaded.config.skip_checks:
+            notes.append(f"not checked, as the config has it: {', '.join(skipped)}")
         system = self._loaded.config.system
         if system is not None:
             notes.append(

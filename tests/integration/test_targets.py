@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
+from tests.integration import plans
 from tests.integration.command import Quern, Ran
 from tests.integration.test_build import quick_project
+from tests.integration.test_one_by_one import assert_same_model, facts
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,30 @@ def test_what_is_not_proven_is_said_in_report_and_on_the_screen(built: Built) ->
     assert found["nodes_without_kernel"] == found["logits_error"] == found["tokenizer"] == "passed"
     assert "DirectML runs on Windows only" in built.ran.stdout
     assert "directml is unverified" in built.ran.stdout
+
+
+def test_directmls_older_builder_makes_the_same_bytes_when_it_writes_one_by_one(
+    built: Built, docker_client: docker.DockerClient, tiny: Path, tmp_path: Path
+) -> None:
+    cases = {"builds": {"directml": {"execution_provider": "dml"}, "cpu": {}}}
+    tmp_path.chmod(0o777)
+    docker_client.containers.run(
+        built.report("directml")["toolchain"]["image"],
+        ["python", "tests/integration/beside_plain.py", "/model", "/out", json.dumps(cases)],
+        working_dir="/project",
+        environment={"PYTHONPATH": "/project", "HOME": "/tmp"},
+        volumes={
+            str(plans.ROOT): {"bind": "/project", "mode": "ro"},
+            str(tiny / "checkpoint"): {"bind": "/model", "mode": "ro"},
+            str(tmp_path): {"bind": "/out", "mode": "rw"},
+        },
+        user=f"{os.getuid()}:{os.getgid()}",
+        network_mode="none",
+        remove=True,
+    )
+    for name in ("directml", "cpu"):
+        assert facts(tmp_path, name) == {"weights": "one by one", "warnings": []}
+        assert_same_model(tmp_path / name / "ours", tmp_path / name / "plain")
 
 
 def test_the_folder_alone_is_checked_and_the_result_written_beside_it(

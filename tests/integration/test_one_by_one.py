@@ -1,0 +1,168 @@
+"""Weights are read, changed and written one by one, and the bytes are those of the libraries.
+
+The tiny model of `tiny_model.py`, built and merged as Quern does and by plain library calls.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import numpy_helper
+from safetensors.numpy import load_file
+
+from pipeline.plan import StepInput
+from tests.integration import plans
+
+BUILDS: Mapping[str, Mapping[str, Any]] = {
+    "cpu": {},
+    "cuda": {"execution_provider": "cuda"},
+    "directml": {"execution_provider": "dml"},
+    "asymmetric": {"symmetric": False, "block_size": 16},
+    "rtn": {"algorithm": "rtn", "block_size": 128},
+    "k_quant": {"algorithm": "k_quant"},
+    "k_quant_mixed": {"algorithm": "k_quant_mixed", "execution_provider": "cuda"},
+    "mixed": {"mixed_precision": {"last_matmul": "int8", "mixed_layers": "int8"}},
+    "bf16": {"execution_provider": "cuda", "bf16_io": True},
+    "excluded": {"nodes_to_exclude": ["/lm_head/MatMul"]},
+    "int8": {"precision": "int8"},
+    "fp32": {"precision": "fp32"},
+    "fp16": {"precision": "fp16", "execution_provider": "cuda"},
+}
+AT_ONCE: Mapping[str, Mapping[str, Any]] = {
+    "gather": {"op_types": ["MatMul", "Gather"]},
+    "qdq": {"extra_options": {"use_qdq": True}},
+}
+"""What cannot be quantized column by column."""
+MERGES: Mapping[str, Mapping[str, Any]] = {
+    "lora": {"dtype": "fp32"},
+    "rslora": {"dtype": "fp32"},
+    "bias": {"dtype": "fp32"},
+    "dora": {"dtype": "fp32"},
+    "whole_embedding": {"dtype": "fp32"},
+    "embedding": {"dtype": "fp32"},
+    "loha": {"dtype": "fp32"},
+    "lokr": {"dtype": "fp32"},
+    "qlora": {"dtype": "fp32"},
+    "qlora_original": {"dtype": "fp32", "into": "original"},
+}
+ROTARY = {"cos_cache", "sin_cache"}
+"""Computed to the last bit here, and by the CPU's own functions in the builder."""
+
+
+@pytest.fixture(scope="module")
+def beside(toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with everything made both ways."""
+    folder = tmp_path_factory.mktemp("beside")
+    run_beside(
+        [str(toolchain_python), "tests/integration/beside_plain.py", str(tiny / "checkpoint")],
+        folder,
+        {"builds": {**BUILDS, **AT_ONCE}, "merges": MERGES},
+    )
+    return folder
+
+
+def run_beside(command: list[str], folder: Path, cases: Mapping[str, Any]) -> None:
+    """Run `beside_plain.py`, which must work."""
+    done = subprocess.run(
+        [*command, str(folder), json.dumps(cases)],
+        cwd=plans.ROOT,
+        env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def assert_same_model(one: Path, other: Path) -> None:
+    """Compare graph and weights of two builds byte by byte."""
+    for name in ("model.onnx", "model.onnx.data"):
+        assert (one / name).stat().st_size == (other / name).stat().st_size
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def tensors(folder: Path) -> dict[str, bytes]:
+    """Return the weights of a build by name."""
+    model = onnx.load(str(folder / "model.onnx"))
+    return {t.name: numpy_helper.to_array(t).tobytes() for t in model.graph.initializer}
+
+
+def facts(beside: Path, name: str) -> Mapping[str, Any]:
+    found = json.loads((beside / name / "facts.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_build_is_the_builders_own_byte_for_byte(beside: Path, name: str) -> None:
+    assert facts(beside, name) == {"weights": "one by one", "warnings": []}
+    assert_same_model(beside / name / "ours", beside / name / "plain")
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "directml"])
+def test_only_rotary_tables_differ_from_the_builder_in_the_cpus_arithmetic(
+    beside: Path, name: str
+) -> None:
+    ours, untouched = (tensors(beside / name / kind) for kind in ("ours", "untouched"))
+    assert list(ours) == list(untouched)
+    assert {tensor for tensor in ours if ours[tensor] != untouched[tensor]} <= ROTARY
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_what_cannot_be_done_one_by_one_is_done_at_once_and_said(beside: Path, name: str) -> None:
+    found = facts(beside, name)
+    assert found["weights"].startswith("at once: ")
+    assert len(found["warnings"]) == 1
+    assert found["warnings"][0].startswith("all weights are held in memory at once: ")
+    assert_same_model(beside / name / "ours", beside / name / "plain")
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_a_merge_is_pefts_own_byte_for_byte(beside: Path, name: str) -> None:
+    ours, plain = (
+        load_file(beside / name / kind / "model.safetensors") for kind in ("ours", "plain")
+    )
+    assert ours.keys() == plain.keys()
+    different = [key for key in ours if ours[key].tobytes() != plain[key].tobytes()]
+    assert different == []
+    at_once = "at once: the adapter begins with numbers of its base"
+    assert facts(beside, name)["weights"] == (at_once if name == "dora" else "one by one")
+
+
+def test_merged_and_built_in_one_step_is_the_same_as_in_two(
+    beside: Path, toolchain_python: Path, tiny: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny, tmp_path / "material")
+    for name in ("lora", "dora"):
+        shutil.copytree(beside / name / "adapter", tmp_path / "material" / name)
+    work = tmp_path / "work"
+    steps = []
+    for name in ("lora", "dora"):
+        given = {"model": plans.CHECKPOINT, "adapter": plans.of_material(name)}
+        merged: Mapping[str, StepInput] = {"model": plans.made_by(f"merge-{name}")}
+        steps += [
+            plans.step(f"merge-{name}", "pass", given, type="merge"),
+            plans.step(f"two-{name}", "pass", merged, type="model_builder"),
+            plans.step(f"one-{name}", "pass", given, type="merged_builder"),
+        ]
+    plans.must_run(toolchain_python, work, tmp_path / "material", steps)
+    for name in ("lora", "dora"):
+        one, two = (work / f"{count}-{name}" / "output" for count in ("one", "two"))
+        assert sorted(path.name for path in one.iterdir()) == sorted(
+            path.name for path in two.iterdir()
+        )
+        assert_same_model(one, two)
+        change = plans.result(work, f"merge-{name}").metrics["relative_change"]
+        merged_facts = plans.result(work, f"one-{name}").metrics["merged"]
+        assert isinstance(merged_facts, dict)
+        assert merged_facts["relative_change"] == change
+        assert change
