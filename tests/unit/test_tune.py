@@ -11,9 +11,11 @@ import tomli
 from pydantic import ValidationError
 from rich.console import Console
 
+from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.session_options import set_session
 from pipeline.plan import Step
 from pipeline.result import Verdict
+from pipeline.tuning.cut import can_cut
 from pipeline.tuning.params import TuneParams, grid
 from pipeline.tuning.sampler import next_point
 from pipeline.tuning.told import METRIC, Told
@@ -30,6 +32,7 @@ from targets.report.markdown import to_markdown
 from targets.report.model import PassReport, Report
 from targets.target import load_target
 from tests.unit.project import Project, make_project
+from tests.unit.test_onnx import checkpoint
 from tests.unit.test_report import make_report
 
 FAST = Speed(
@@ -153,6 +156,18 @@ def test_builds_that_are_the_same_are_tried_once() -> None:
     assert len(points) == 12  # k_quant has a zero point in any case: not 16
     assert points[0] == {"block_size": 32, "symmetric": True, "algorithm": "default"}
     assert {"block_size": 64, "symmetric": False, "algorithm": "k_quant"} not in points
+
+
+def test_a_model_is_cut_only_where_its_layers_are_known(tmp_path: Path) -> None:
+    def model(*names: str, layers: int) -> Checkpoint:
+        folder = tmp_path / f"{len(names)}-of-{layers}"
+        folder.mkdir()
+        return checkpoint(folder, {name: [1] for name in names}, num_hidden_layers=layers)
+
+    usual = [f"model.layers.{at}.mlp.weight" for at in range(8)]
+    assert can_cut(model(*usual, "model.embed_tokens.weight", layers=8), 4)
+    assert not can_cut(model(*usual[:4], layers=4), 4), "it is no larger"
+    assert not can_cut(model(*usual[:7], layers=8), 4), "one is called otherwise"
 
 
 # What outlives a kill.
