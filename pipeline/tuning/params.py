@@ -204,10 +204,11 @@ class TuneParams(ModelBuilderParams):
         return tuple(point for point, _ in self._choices())
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the largest choice takes, and beside it the finalists and a cut model."""
+        """Return what the largest choice takes, and beside it the best one so far. In the first
+        round a cut model and one build of it take less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
         found = [size.kept for size in sizes if size is not None]
-        return Written(max(found), passing=self.finalists * max(found)) if found else None
+        return Written(max(found), passing=max(found)) if found else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all that the builder may be asked for."""

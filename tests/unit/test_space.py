@@ -12,6 +12,7 @@ from pipeline.onnx.params import ModelBuilderParams
 from pipeline.passes.float_reference import FloatReferenceParams
 from pipeline.space import Shape, Weights, Written
 from pipeline.training.params import LohaParams, LoraParams, MergeParams
+from pipeline.tuning.params import TuneParams
 from targets.cache import Cache
 from targets.disk import Need, require_room
 from targets.errors import EnvironmentUnable
@@ -75,6 +76,15 @@ def test_wider_weights_take_more() -> None:
     ):
         assert plain < stored(**options) < wide
     assert stored(op_types=["MatMul", "Gather"]) < plain
+
+
+def test_tuning_takes_the_best_and_the_one_that_is_tried() -> None:
+    written = TuneParams().writes(BASE)
+    assert written is not None
+    coarse = ModelBuilderParams(symmetric=False).writes(BASE)
+    assert coarse is not None
+    assert (written.kept, written.passing) == (coarse.kept, coarse.kept)
+    assert TuneParams().writes({}) is None
 
 
 def test_an_output_layer_that_is_the_embedding_is_stored_for_itself() -> None:
