@@ -58,11 +58,14 @@ def rows_of(rows: Sequence[Tokens]) -> list[dict[str, list[int]]]:
 
 
 def bins_of(bins: Sequence[Sequence[Tokens]]) -> list[dict[str, list[int]]]:
-    """Return what :class:`PackedBatches` takes."""
+    """Return what :class:`PackedBatches` takes.
+
+    The first token of a sequence carries no loss: what stands before it in the bin is of another.
+    """
     return [
         {
             "input_ids": [token for row in rows for token in row.ids],
-            "labels": [label for row in rows for label in row.labels],
+            "labels": [label for row in rows for label in (IGNORED, *row.labels[1:])],
             "position_ids": [place for row in rows for place in range(len(row.ids))],
         }
         for rows in bins

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +43,12 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
 
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
     from pipeline.training.callbacks import Progress, Selection
-    from pipeline.training.trainer import WholeValidationTrainer
+    from pipeline.training.throughput import Throughput
+    from pipeline.training.trainer import MeasuredTrainer
 
     seed = inputs.seed if params.seed is None else params.seed
     prepare(seed, inputs.threads)
+    throughput = Throughput()
     parts = parts_of(inputs)
     data = inputs.data
     if data is None or not parts.train:
@@ -67,8 +68,8 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     model, quantization = _base(inputs["model"], params, precision)
     model = add_adapter(model, params)
     if quantization is not None and quantization.loftq is not None:
-        dtype = getattr(torch, quantization.weights_dtype)
-        original = load_model(inputs["model"], params, dtype, device="cpu")
+        # As they are stored, the weights are not copied before they are fitted.
+        original = load_model(inputs["model"], params, device="cpu")
         quantization = begin(model, original, quantization)
         del original
     if params.gradient_checkpointing:
@@ -87,7 +88,8 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     collate = PackedBatches if params.packing else PaddedBatches
     with tempfile.TemporaryDirectory(dir=out_dir) as scratch:
         evaluates = bool(eval_set)
-        trainer = WholeValidationTrainer(
+        trainer = MeasuredTrainer(
+            throughput=throughput,
             model=model,
             args=_arguments(params, precision, seed, len(train_set), evaluates, scratch, inputs),
             train_dataset=train_set,
@@ -97,9 +99,8 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
             callbacks=[progress, selection] if eval_set else [progress],
         )
         trainer.remove_callback(PrinterCallback)
-        began = time.perf_counter()
         mean_loss = _train(trainer)
-        seconds = time.perf_counter() - began
+        cost = throughput.figures()
     losses = [loss for _, loss in progress.train_curve]
     if not all(map(math.isfinite, [*losses, mean_loss])):
         raise StepError("the training loss is not a number", "lower learning_rate")
@@ -108,7 +109,6 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     save_fingerprint(inputs["model"], out_dir)
     if quantization is not None:
         quantization.save(out_dir)
-    seen = trainer.state.global_step * params.batch_size * params.gradient_accumulation
     return {
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 3),
@@ -120,7 +120,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
         "kept": "best" if keep_best else "last",
         "chosen_by": None if measured is None else params.chosen_by(measured),
         "stopped_early": selection.stopped_early,
-        "tokens_per_second": round(seen / len(train_set) * token_count(train) / seconds, 1),
+        **cost,
         "modules_to_save": list(whole_modules(model, params)),
         "trainable_parameters": sum(weight.numel() for weight in trainable(model).values()),
         "parameters": model.num_parameters(),

@@ -39,6 +39,10 @@ def load_model(
     """Return the causal language model of a checkpoint folder, on ``device``: by default the GPU,
     if there is one.
 
+    Weights travel one by one, from the file to their number format and place: beside the model
+    itself, no more than a few of them are in memory. Those that keep number format and place are
+    not copied at all; the model then reads them from the file.
+
     Raises :class:`StepError` where the folder has no safetensors weights (unless ``loading`` allows
     others), needs code of its own, or is no causal language model.
     """
@@ -55,9 +59,11 @@ def load_model(
     options: dict[str, Any] = {}
     if quantization is not None:
         options["quantization_config"] = quantization
+    if quantization is not None or device != "cpu":
+        # Given a place, transformers brings each weight there by itself, and quantizes it there.
         options["device_map"] = {"": device}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,
@@ -70,4 +76,3 @@ def load_model(
         if "trust_remote_code" in str(error):
             hint = "set trust_remote_code = true if you have read that code"
         raise StepError(f"the model cannot be loaded: {error}", hint, "bad_input") from error
-    return model if quantization is not None else model.to(device)

@@ -79,7 +79,8 @@ def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuan
         layer = name.removeprefix(_PREFIX)
         base = module.get_base_layer()
         device = base.weight.device
-        weight = original.get_submodule(layer).weight.data.to(device)
+        stored = original.get_submodule(layer).weight.data
+        weight = quantization.as_quantized(stored.to(device))
         ranks[layer] = rank = module.r[_ADAPTER]
         rest = fitted(weight, rank, quantization.loftq.iterations, quantization.again)
         left, right = low_rank(weight.double() - quantization.again(rest).double(), rank)

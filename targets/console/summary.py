@@ -13,8 +13,9 @@ from rich.table import Table
 from pipeline.plan import ARTIFACT_WORDS
 from pipeline.result import Verdict
 from targets.console.tuning import print_tuning
-from targets.report.figures import percent, size, verdict_limit, verdict_value
+from targets.report.figures import percent, rate, size, verdict_limit, verdict_value
 from targets.report.model import Report
+from targets.report.training import trainings
 
 _STYLES = {"passed": "green", "failed": "red", "unverified": "yellow"}
 _MARKS = {"passed": "✓", "failed": "✗", "unverified": "?"}
@@ -88,6 +89,13 @@ def _figures(report: Report) -> Iterator[str]:
         yield (
             f"{quality.get('metric')}  base {base} → tuned {tuned}{built}"
             f"  ({quality.get('samples')} held-out samples)"
+        )
+    for training in trainings(report):
+        gpu = training.peak_device_bytes
+        device = "" if gpu is None else f", of the GPU {size(gpu)}"
+        yield (
+            f"{training.step}  tokens {rate(training.tokens_per_second)}"
+            f"  (peak memory {size(training.peak_rss_bytes)}{device})"
         )
     what = "" if report.artifact == "onnx" else f", {ARTIFACT_WORDS[report.artifact]}"
     yield f"size  {size(report.size_bytes)}{what}"

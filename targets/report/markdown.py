@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.plan import ARTIFACT_WORDS
 from targets.report.model import Report
 from targets.report.templates import markdown_environment
+from targets.report.training import trainings
 from targets.report.tuning import column_title, columns, headline, pinned, rows, told_by
 
 
@@ -22,4 +23,5 @@ def to_markdown(report: Report) -> str:
         names=[column_title(name) for name in columns(told)] if told else [],
         trials=list(rows(told)) if told else [],
         pinned=pinned(told, report.target) if told else "",
+        trainings=list(trainings(report)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,3 +117,74 @@ def test_merging_in_place_into_4_bit_weights_is_refused(trained: Trained) -> Non
 
 def _base_and_adapter() -> dict[str, StepInput | SourceInput]:
     return {"model": plans.CHECKPOINT, "adapter": plans.made_by("qlora")}
+
+
+LOADED = """
+import sys, threading
+from pathlib import Path
+import torch
+from bitsandbytes.functional import quantize_4bit
+from transformers import AutoModelForCausalLM, Phi3Config
+from pipeline.training.loading import load_model
+from pipeline.training.params import QloraParams
+
+folder = Path(sys.argv[1])
+config = Phi3Config(
+    vocab_size=64, hidden_size=512, intermediate_size=1408, num_hidden_layers=16,
+    num_attention_heads=8, num_key_value_heads=8, pad_token_id=0, eos_token_id=0,
+)
+made = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+made.save_pretrained(folder, max_shard_size="40MB")
+whole = 4 * made.num_parameters()
+del made
+quantize_4bit(torch.ones(64, 64))  # whatever is only made when it is first used
+done, peak = threading.Event(), 0
+
+def used():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+def watch():
+    global peak
+    while not done.wait(0.001):
+        peak = max(peak, used())
+
+start = used()
+watcher = threading.Thread(target=watch)
+watcher.start()
+params = QloraParams()
+quantization = params.base_quantization("float32")
+model = load_model(folder, params, torch.float32, quantization.config(torch.float32))
+done.set()
+watcher.join()
+share = (peak - start) / whole
+before = used()
+plain = load_model(folder, params, torch.float32)
+print("peak", share, "whole", (used() - before) / whole)
+for name, module in plain.named_modules():
+    if not isinstance(module, torch.nn.Linear) or name == "lm_head":
+        continue
+    packed, state = quantize_4bit(module.weight.data, compress_statistics=True, quant_type="nf4")
+    own = model.get_submodule(name).weight
+    assert torch.equal(own.data, packed), name
+    assert torch.equal(own.quant_state.absmax, state.absmax), name
+    assert torch.equal(own.quant_state.offset, state.offset), name
+print("same")
+"""
+
+
+def test_the_base_is_quantized_weight_by_weight(toolchain_python: Path, tmp_path: Path) -> None:
+    """In a part of the memory that its weights take in fp32, and to the bits that these give."""
+    command = [str(toolchain_python), "-c", LOADED, str(tmp_path)]
+    # Memory that is free again goes back at once, so that what is used is what is needed.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        command, cwd=plans.ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures, same = done.stdout.splitlines()[-2:]
+    _, peak, _, whole = figures.split()
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert float(peak) < 0.5
+    assert float(whole) > 0.9, "weights that are in memory would not be seen"
+    assert same == "same"

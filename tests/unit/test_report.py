@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pydantic import JsonValue
 from rich.console import Console
 
 from pipeline.result import FileDigest, Verdict
@@ -116,6 +117,33 @@ def test_summary_names_accuracy_latency_size_and_place(tmp_path: Path) -> None:
     for part in ("base 25.0 % → tuned 95.0 % → cpu 93.4 %", "31.25 ms", "4.2 MB", "p90 of 64"):
         assert part in shown
     assert "dist/tone/cpu/model" in shown
+
+
+def trained(**metrics: JsonValue) -> Report:
+    report = make_report(ACCURACY)
+    lora = report.passes[0].model_copy(
+        update={"metrics": {"train_loss_curve": [[1, 2.0]], "tokens_per_second": 9870.4, **metrics}}
+    )
+    return report.model_copy(update={"passes": (lora,)})
+
+
+def test_reports_say_how_fast_a_pass_trained_and_in_what_memory(tmp_path: Path) -> None:
+    report = trained(
+        learnt_tokens_per_second=1240.0, padding=0.274, peak_device_bytes=6_025_117_696
+    )
+    line = "| lora | 9,870/s | 1,240/s | 27.4 % | 1.2 GB | 6.0 GB |"
+    assert line in to_markdown(report)
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_summary(console, report, Path("dist/tone/cpu"), 1.0)
+    assert "lora  tokens 9,870/s  (peak memory 1.2 GB, of the GPU 6.0 GB)" in console.export_text()
+
+
+def test_reports_without_a_gpu_or_a_training_name_none(tmp_path: Path) -> None:
+    assert "| lora | 9,870/s | – | – | 1.2 GB | – |" in to_markdown(trained(peak_device_bytes=None))
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_summary(console, trained(), Path("dist/tone/cpu"), 1.0)
+    assert "(peak memory 1.2 GB)" in console.export_text()
+    assert "## Training" not in to_markdown(make_report(ACCURACY))
 
 
 def test_markdown_says_what_the_adapter_was_merged_into() -> None:

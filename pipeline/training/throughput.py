@@ -1,0 +1,92 @@
+"""What training costs: tokens per second, padding, and the memory of the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import JsonValue
+
+from pipeline.data.tokens import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Throughput:
+    """Counts what the forward passes of training get, and times them.
+
+    The time is that from the first batch to the last optimizer step, which begins when the batch is
+    there: forward, backward and optimizer; loading the model and measuring the validation loss are
+    left out. The memory is what PyTorch took of the GPU since this object was made.
+    """
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._paused = 0.0
+        self._computed = 0
+        # Where the batches are, so that counting waits for no GPU.
+        self._tokens: Tensor | int = 0
+        self._learnt: Tensor | int = 0
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def add(self, batch: Mapping[str, Tensor]) -> None:
+        """Count a batch that is about to be trained on."""
+        if self._began is None:
+            self._began = _now()
+        self._computed += batch["input_ids"].numel()
+        self._tokens = self._tokens + _real(batch)
+        # The label of a first token is no one's: nothing stands before it.
+        self._learnt = self._learnt + (batch["labels"][:, 1:] != IGNORED).sum()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time that passes within."""
+        began = _now()
+        try:
+            yield
+        finally:
+            self._paused += _now() - began
+
+    def figures(self) -> dict[str, JsonValue]:
+        """Return what there is to say after the last step.
+
+        ``tokens_per_second`` counts all tokens of the rows but no padding,
+        ``learnt_tokens_per_second`` those that carry loss, ``padding`` is the share of padding in
+        what was computed.
+        """
+        seconds = 0.0 if self._began is None else _now() - self._began - self._paused
+        tokens, learnt = int(self._tokens), int(self._learnt)
+        gpu = torch.cuda.is_available()
+        return {
+            "training_seconds": round(seconds, 3),
+            "tokens_per_second": _rate(tokens, seconds),
+            "learnt_tokens_per_second": _rate(learnt, seconds),
+            "padding": round(1 - tokens / self._computed, 4) if self._computed else None,
+            "peak_device_bytes": torch.cuda.max_memory_reserved() if gpu else None,
+        }
+
+
+def _real(batch: Mapping[str, Any]) -> Tensor:
+    """Return how many tokens of ``batch`` are no padding."""
+    if "attention_mask" in batch:
+        return batch["attention_mask"].sum()
+    # Sequences begin at position 0, which padding is at too; those that can be learnt from go on.
+    positions = batch["position_ids"]
+    return (positions > 0).sum() + (positions == 1).sum()
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    return round(count / seconds, 1) if seconds > 0 else None
+
+
+def _now() -> float:
+    """Return the time at which all that was asked of a GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,49 @@
+"""What the passes that trained cost, as reports show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from targets.report.model import Report
+
+_CURVES = ("train_loss_curve", "loss_curve")
+"""What only passes that train have in their metrics."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Speed and memory of one pass that trained. What its metrics do not say is ``None``."""
+
+    step: str
+    tokens_per_second: float
+    """All tokens of the rows, no padding."""
+    learnt_tokens_per_second: float | None
+    """Those that carry loss."""
+    padding: float | None
+    """Share of what was computed."""
+    peak_rss_bytes: int
+    peak_device_bytes: float | None
+    """What it took of a GPU's memory."""
+
+
+def trainings(report: Report) -> Iterator[Training]:
+    """Yield the passes of ``report`` that trained, in their order."""
+    for step in report.passes:
+        speed = _number(step.metrics, "tokens_per_second")
+        if speed is not None and any(name in step.metrics for name in _CURVES):
+            yield Training(
+                step=step.name,
+                tokens_per_second=speed,
+                learnt_tokens_per_second=_number(step.metrics, "learnt_tokens_per_second"),
+                padding=_number(step.metrics, "padding"),
+                peak_rss_bytes=step.peak_rss_bytes,
+                peak_device_bytes=_number(step.metrics, "peak_device_bytes"),
+            )
+
+
+def _number(metrics: Mapping[str, JsonValue], name: str) -> float | None:
+    found = metrics.get(name)
+    return found if isinstance(found, (int, float)) else None

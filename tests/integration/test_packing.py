@@ -1,0 +1,79 @@
+"""Rows packed into one sequence train as they do by themselves, with less padding."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.plan import SourceInput, StepInput
+from tests.integration import plans
+
+BASE: dict[str, StepInput | SourceInput] = {"model": plans.CHECKPOINT}
+# Where all of a row is learnt, its first token shows whether the row before it is seen.
+ALL_LEARNT = plans.TONES.model_copy(
+    update={"spec": plans.TONES.spec.model_copy(update={"loss_on": "all"})}
+)
+ONE_BATCH = {
+    "max_steps": 2,
+    "batch_size": 64,
+    "logging_steps": 1,
+    "dropout": 0.0,
+    "r": 4,
+    "max_length": 48,
+    "optimizer": "sgd",
+}
+DIFFERENCE = """
+import sys
+from pathlib import Path
+from safetensors.torch import load_file
+left, right = (load_file(Path(folder) / "adapter_model.safetensors") for folder in sys.argv[1:])
+print(max(float((left[name] - right[name]).abs().max()) for name in left))
+"""
+
+
+@pytest.fixture(scope="module")
+def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train on all rows at once, each by itself and packed."""
+    material = tmp_path_factory.mktemp("material")
+    script = plans.HERE / "tiny_model.py"
+    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
+    work = tmp_path_factory.mktemp("packing") / "work"
+    steps = [
+        plans.step(name, "pass", BASE, {**ONE_BATCH, "packing": packing}, ALL_LEARNT, "lora")
+        for name, packing in (("padded", False), ("packed", True))
+    ]
+    plans.must_run(toolchain_python, work, material, steps)
+    return work
+
+
+def figures(work: Path, name: str) -> dict[str, Any]:
+    return dict(plans.result(work, name).metrics)
+
+
+def test_packed_rows_have_the_loss_of_rows_by_themselves(work: Path) -> None:
+    """Also after a step: their gradients are the same."""
+    padded, packed = (figures(work, name)["train_loss_curve"] for name in ("padded", "packed"))
+    assert [step for step, _ in packed] == [1, 2]
+    assert [loss for _, loss in packed] == pytest.approx([loss for _, loss in padded], abs=1e-5)
+
+
+def test_packed_rows_train_the_same_adapter(work: Path, toolchain_python: Path) -> None:
+    folders = (str(work / name / "output") for name in ("padded", "packed"))
+    command = [str(toolchain_python), "-c", DIFFERENCE, *folders]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 1e-5
+
+
+def test_speed_counts_what_was_trained_on(work: Path) -> None:
+    for name in ("padded", "packed"):
+        found = figures(work, name)
+        tokens, rows = found["train_tokens"], found["train_sequences"]
+        # Twice over all rows; all tokens are learnt but the first of each row.
+        seen = found["tokens_per_second"] * found["training_seconds"]
+        assert seen == pytest.approx(2 * tokens, rel=0.01)
+        learnt = found["learnt_tokens_per_second"] / found["tokens_per_second"]
+        assert learnt == pytest.approx(1 - rows / tokens, rel=0.01)
+    assert 0 <= figures(work, "packed")["padding"] < figures(work, "padded")["padding"] < 1
