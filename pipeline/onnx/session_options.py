@@ -15,21 +15,19 @@ SessionOption = Literal[
     "enable_cpu_mem_arena",
     "enable_mem_pattern",
     "graph_optimization_level",
-    "mlas.use_lut_gemm",
     "session.disable_prepacking",
     "session.dynamic_block_base",
     "session.force_spinning_stop",
     "session.intra_op.allow_spinning",
-    "session.intra_op.spin_duration_us",
     "session.intra_op_thread_affinities",
-    "session.set_denormal_as_zero",
 ]
-"""Options that change speed or memory of a session and that the locked runtimes know."""
+"""Options that change speed or memory of a session, and that every locked runtime knows: it would
+take any other without a word."""
 
 SessionValue = bool | int | str
 
 _LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
-_NUMBERS = ("session.dynamic_block_base", "session.intra_op.spin_duration_us")
+_NUMBERS = ("session.dynamic_block_base",)
 _TEXTS = ("session.intra_op_thread_affinities",)
 _THREADS = "intra_op_num_threads"
 

@@ -55,8 +55,8 @@ class TuneSpace(Frozen):
         ],
         ...,
     ] = ()
-    """Default: ``default`` and ``k_quant``, unless the pass says. They are equally fast, and differ
-    in what quantizing costs."""
+    """Default: ``default`` and ``k_quant``, unless the pass says. They are about equally fast, and
+    differ in what quantizing costs. ``k_quant`` has a zero point in any case."""
     accuracy_level: tuple[Literal[1, 2, 3, 4], ...] = ()
     """Default: the pass's alone."""
     mixed_precision: tuple[

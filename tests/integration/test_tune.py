@@ -8,11 +8,12 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from pipeline.events import EVENT, StepFailed
+from pipeline.onnx.session_options import SessionOption
 from pipeline.plan import Plan, SourceInput, Step, StepInput, unfinished_root
 from pipeline.tuning.told import METRIC, Told
 from pipeline.tuning.trials import Trials
@@ -140,6 +141,16 @@ def test_a_killed_search_goes_on_keeps_the_limit_and_can_be_pinned(bench: Bench)
     made = plans.result(bench.work, "pinned").metrics
     kept = plans.result(bench.work, "killed").metrics
     assert {**kept, METRIC: None, "bytes": None} == {**made, METRIC: None, "bytes": None}
+
+
+def test_the_locked_runtime_knows_every_option_of_a_session(toolchain_python: Path) -> None:
+    # It would take one that it does not know without a word.
+    site = toolchain_python.parent.parent / "lib/python3.11/site-packages"
+    (runtime,) = (site / "onnxruntime/capi").glob("onnxruntime_pybind11_state*.so")
+    genai = site / "onnxruntime_genai" / "libonnxruntime-genai.so"
+    for option in get_args(SessionOption):
+        library = runtime if "." in option else genai
+        assert option.encode() in library.read_bytes(), option
 
 
 def test_where_nothing_keeps_the_limits_all_that_was_tried_is_listed(bench: Bench) -> None:
