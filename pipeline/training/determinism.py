@@ -17,7 +17,4 @@ def prepare(seed: int, threads: int) -> None:
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    # Else every new tensor is filled before it is written, in case an operator of PyTorch reads it
-    # before: work that changes no byte of ours.
-    torch.utils.deterministic.fill_uninitialized_memory = False
     transformers.set_seed(seed)
