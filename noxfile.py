@@ -167,6 +167,12 @@ def bench_checks(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.checks")
 
 
+@nox.session(name="bench-scale")
+def bench_scale(session: nox.Session) -> None:
+    """Measure what a model of full size costs, beside the plain library calls."""
+    command(session, module="tests.benchmarks.scale")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Lint, and check the formatting."""

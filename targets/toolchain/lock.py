@@ -35,15 +35,19 @@ class Change:
         return f"  {self.name} {self.before} -> {self.after}"
 
 
-def lock(toolchain: Toolchain, upgrade: bool = False) -> tuple[Change, ...]:
+def lock(
+    toolchain: Toolchain, upgrade: bool = False, command: str = "nox -s lock"
+) -> tuple[Change, ...]:
     """Write the lock of ``toolchain`` and return what changed, sorted by name.
 
-    Versions already locked are kept unless ``upgrade``. The resolution is for the toolchain's
-    Python and platform, whatever this machine is. The lock is replaced only when complete.
+    It says that ``command`` made it. Versions already locked are kept unless ``upgrade``. The
+    resolution is for the toolchain's Python and platform, whatever this machine is. The lock is
+    replaced only when complete.
+
     Raises ``EnvironmentUnable`` when the requirements cannot be resolved.
     """
     before = _versions(toolchain.lock)
-    text = _header(toolchain) + _compile(toolchain, upgrade)
+    text = _header(toolchain, command) + _compile(toolchain, upgrade)
     pins = parse_lock(text, toolchain.lock)
     _replace(toolchain.lock, text)
     after = {str(pin.name): str(pin.version) for pin in pins}
@@ -62,9 +66,9 @@ def _versions(path: Path) -> Mapping[str, str]:
     return {str(pin.name): str(pin.version) for pin in pins}
 
 
-def _header(toolchain: Toolchain) -> str:
+def _header(toolchain: Toolchain, command: str) -> str:
     return (
-        f"# Made by `nox -s lock` from {toolchain.requirements} for CPython {toolchain.python} on "
+        f"# Made by `{command}` from {toolchain.requirements} for CPython {toolchain.python} on "
         f"{toolchain.platform}.\n# Do not edit.\n"
     )
 

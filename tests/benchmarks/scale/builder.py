@@ -1,0 +1,73 @@
+"""Building int4 artifacts: Quern's pass in a small container beside the model builder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.onnx.builder_options import resolve, wanted_options
+from pipeline.onnx.params import ModelBuilderParams
+from targets.target import load_target
+from tests.benchmarks.scale.measured import Cost, run
+from tests.benchmarks.scale.merge import peak_row, sameness, time_row
+from tests.benchmarks.scale.page import Row, Section
+from tests.benchmarks.scale.passes import Call, run_passes
+from tests.benchmarks.scale.same import different_files
+from tests.benchmarks.scale.world import World
+
+MEMORY_BYTES = 3 * 2**30
+SECONDS = 60.0
+TOOLCHAINS: Mapping[str, str] = {"cpu": "cpu", "cuda": "cpu", "directml": "directml"}
+"""By target, the toolchain that builds here: that of cuda has the same model builder as that of
+cpu, and several GB of libraries that building does not use."""
+FILES = ("model.onnx", "model.onnx.data")
+
+_HOW = """\
+int4 with Quern's defaults. Quern: the pass `model_builder` in a container that may use 3 GiB of
+memory and no swap (`mem_limit` and `memswap_limit` of the engine: what `[resources] memory` in a
+config does). Plain: `python -m onnxruntime_genai.models.builder` with the same options and all
+memory of the machine. The artifact for cuda is built with the wheels of the cpu toolchain, whose
+model builder is the same."""
+
+
+def measure(world: World) -> Section:
+    """Measure both models for every target."""
+    rows = [
+        row
+        for name, model in world.models()
+        for target in TOOLCHAINS
+        for row in _rows(world, name, model, target)
+    ]
+    return Section("builder", "Model builder, int4", rows, _HOW)
+
+
+def _rows(world: World, name: str, model: Path, target: str) -> Iterator[Row]:
+    what = f"{name}, {target}"
+    large = name != "small"
+    params = ModelBuilderParams.model_validate(load_target(target).builder_params())
+    call = Call("model_builder", {"model": model}, params.model_dump(mode="json"))
+    with world.folder() as folder:
+        ran = run_passes(world, folder, [call], TOOLCHAINS[target], MEMORY_BYTES)
+        yield time_row(
+            f"{what}, Quern in 3 GiB", ran.cost, SECONDS if large and world.full else None
+        )
+        yield peak_row(f"{what}, Quern in 3 GiB", ran.cost, MEMORY_BYTES if large else None)
+        if not world.plain and large:
+            return
+        out = folder / "plain"
+        plain = _plain(world, model, out, params, target)
+        yield time_row(f"{what}, plain", plain)
+        yield peak_row(f"{what}, plain", plain)
+        if ran.cost.worked and plain.worked:
+            different = different_files(ran.output("model_builder"), out, FILES)
+            yield sameness(f"{what}, {' and '.join(FILES)} of both", different)
+
+
+def _plain(world: World, model: Path, out: Path, params: ModelBuilderParams, target: str) -> Cost:
+    options = resolve(wanted_options(params), load_target(TOOLCHAINS[target]).builder_options())
+    command: list[str | Path] = [world.python(TOOLCHAINS[target])]
+    command += ["-m", "onnxruntime_genai.models.builder"]
+    command += ["--input", model, "--output", out, "--precision", params.precision]
+    command += ["--execution_provider", params.execution_provider, "--cache_dir", out / "cache"]
+    command += ["--extra_options", *(f"{key}={value}" for key, value in options.items())]
+    return run(command, world.environment(TOOLCHAINS[target]), world.log, world.scratch)
