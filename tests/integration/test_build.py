@@ -42,8 +42,8 @@ rounds = 3
 def quick_project(folder: Path, seed: int = 0) -> Project:
     project = make_project(folder)
     project.edit('name = "small"', f'name = "small"\nseed = {seed}')
-    project.edit('text = "story.txt"', 'text = "story.txt"\nsteps = 20\nlayers = 2')
-    project.edit("r = 8", "r = 8\nmax_steps = 20")
+    project.edit('text = "story.txt"', 'text = "story.txt"\nsteps = 5\nbatch_size = 8\nlayers = 2')
+    project.edit("r = 8", "r = 8\nmax_steps = 8")
     project.config.write_text(project.config.read_text() + QUICK)
     return project
 
@@ -122,7 +122,7 @@ def test_bad_config_changes_nothing(tmp_path: Path) -> None:
     quern = Quern(tmp_path / "cache")
     ran = quern("build", "--config", str(project.config), "--dist", str(tmp_path / "dist"))
     assert ran.code == 2
-    assert f"{project.config}:17: passes.lora.rr" in ran.stderr
+    assert f"{project.config}:18: passes.lora.rr" in ran.stderr
     assert "nothing.jsonl" in ran.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["project"]
 
@@ -134,9 +134,10 @@ def test_unknown_target_is_named(quern: Quern) -> None:
 
 
 def slow_project(folder: Path, seed: int) -> Project:
-    """Return a project whose fine-tuning lasts until it is stopped."""
+    """Return a project whose fine-tuning, its last pass, lasts until it is stopped."""
     project = quick_project(folder, seed)
-    project.edit("max_steps = 20", "max_steps = 100000\nkeep = 'last'")
+    project.edit("[passes.merge]\n\n[passes.model_builder]\n", "")
+    project.edit("max_steps = 8", "max_steps = 100000\nkeep = 'last'")
     return project
 
 
@@ -224,7 +225,7 @@ def test_killed_container_is_said_and_the_next_run_resumes(
     assert left_behind(docker_client) == []
     assert not (tmp_path / "dist").exists()
 
-    project.edit("max_steps = 100000\nkeep = 'last'", "max_steps = 20")
+    project.edit("max_steps = 100000\nkeep = 'last'", "max_steps = 8")
     dist = tmp_path / "dist"
     resumed = quern("build", "--config", str(project.config), "--dist", str(dist))
     assert resumed.code == 0, resumed.stderr
@@ -265,7 +266,7 @@ def test_driver_killed_outright_loses_no_finished_step(
     build.process.kill()
     build.finish(10)
 
-    project.edit("max_steps = 100000\nkeep = 'last'", "max_steps = 20")
+    project.edit("max_steps = 100000\nkeep = 'last'", "max_steps = 8")
     dist = tmp_path / "dist"
     resumed = quern("build", "--config", str(project.config), "--dist", str(dist))
     assert resumed.code == 0, resumed.stderr

@@ -209,9 +209,9 @@ def test_an_onnx_model_that_is_there_already(quern: Quern, tmp_path: Path) -> No
     assert ran.code == 0, ran.stderr
     taken = quick_project(tmp_path / "taken")
     shutil.copytree(dist / "small" / "cpu" / "model", taken.folder / "model")
-    chain = "[passes.lora]\nr = 8\nmax_steps = 20\n\n[passes.merge]\n\n[passes.model_builder]\n"
+    chain = "[passes.lora]\nr = 8\nmax_steps = 8\n\n[passes.merge]\n\n[passes.model_builder]\n"
     taken.edit(chain, '[checks.graph]\nprecision = "int4"\n')
-    source = '[model.pretrain]\ntext = "story.txt"\nsteps = 20\nlayers = 2'
+    source = '[model.pretrain]\ntext = "story.txt"\nsteps = 5\nbatch_size = 8\nlayers = 2'
     taken.edit(source, '[model]\nonnx = "model"')
     again = ("--config", str(taken.config), "--dist", str(tmp_path / "again"))
     ran = quern("build", *again, "--runtime", "venv")
