@@ -27,6 +27,9 @@ TARGETS = sorted(path.stem for path in (PROJECT / "targets").glob("*.toml"))
 ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
 # Time for a command to stop its container after Ctrl-C, in seconds.
 STOP_TIMEOUT = 15.0
+# Two processes share the tests: one often waits for a disk, a network or one thread. More would
+# need more memory than a laptop has. `-n 0` after `--` makes it one process.
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 # nox would end at once and leave the command running; as after Ctrl-C, it waits, then stops it.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -127,7 +130,8 @@ def schema(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; containers and trainings included."""
-    session.run(python_with(session, "requirements-dev.lock"), "-m", "pytest", *session.posargs)
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
