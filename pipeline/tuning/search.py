@@ -104,7 +104,7 @@ class Search:
             return self._timed("session", start, point, made[0])
 
         try:
-            found = self._explore("session", points, attempt, lambda trial: trial.session)
+            found = self._explore("session", points, start, attempt)
         finally:
             for artifact in made:
                 shutil.rmtree(artifact.folder)
@@ -126,7 +126,7 @@ class Search:
             finally:
                 shutil.rmtree(artifact.folder)
 
-        found = self._explore("build", points, attempt, lambda trial: trial.built)
+        found = self._explore("build", points, session, attempt)
         ranked = [trial.built for trial in sorted(filter(_was_timed, found), key=self._score)]
         if not ranked:
             raise StepError(f"nothing can be built: {_notes(found)}")
@@ -138,14 +138,18 @@ class Search:
         self,
         stage: Stage,
         points: Sequence[Point],
+        other: Point,
         attempt: Callable[[Point], Trial],
-        point_of: Callable[[Trial], Point],
     ) -> list[Trial]:
-        """Try ``points`` while there is time, at least one; return all that were tried."""
+        """Try ``points`` while there is time, until at least one could be timed; return all that
+        were tried. ``other`` is the build of all sessions, or the session of all builds."""
         most = min(len(points), self._params.max_trials)
         while True:
             found = self._trials.of(stage)
-            tried = [(point_of(t), self._score(t) if t.speed else None) for t in found]
+            tried = [
+                (t.session if stage == "session" else t.built, self._score(t) if t.speed else None)
+                for t in found
+            ]
             if len(tried) >= most:
                 return found
             if self._late and any(took is not None for _, took in tried):
@@ -155,8 +159,8 @@ class Search:
             try:
                 trial = attempt(point)
             except _NO_CHOICE as error:
-                built, session = (point, {}) if stage == "build" else ({}, point)
-                trial = self._failed(stage, built, session, error)
+                both = (other, point) if stage == "session" else (point, other)
+                trial = self._failed(stage, *both, error)
             self._add(trial, started, most - len(tried) - 1)
 
     def _by(self, points: int, found: list[Trial]) -> Any:
