@@ -191,8 +191,9 @@ class _Layer:
         from pipeline.arithmetic import SameBits
 
         base = self.layer.get_base_layer()
-        deferred = dict(base.named_parameters(recurse=False))
         with self.lock, SameBits():
+            # Not before another thread is done, which may merge the layer for another part of it.
+            deferred = dict(base.named_parameters(recurse=False))
             try:
                 for name, weight in deferred.items():
                     own = computed(weight.detach()).clone()

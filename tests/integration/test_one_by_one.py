@@ -166,3 +166,14 @@ def test_merged_and_built_in_one_step_is_the_same_as_in_two(
         assert isinstance(merged_facts, dict)
         assert merged_facts["relative_change"] == change
         assert change
+
+
+def test_a_layer_read_for_two_parts_at_once_is_merged_once(toolchain_python: Path) -> None:
+    done = subprocess.run(
+        [str(toolchain_python), "-m", "tests.integration.merge_together"],
+        cwd=plans.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "0 differ\n", done.stderr
