@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _DOUBLE_BITS = 53
-_AT_ONCE = 1 << 19
+_AT_ONCE = 1 << 22
 """Results of a product that are computed at once."""
 
 # pi/2 and log 2 in parts, from fdlibm (e_rem_pio2.c, e_exp.c): so few bits are in all but the last
@@ -54,14 +54,17 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     exactly, in whatever order a library adds them up (Ozaki et al., "Error-free transformations of
     matrix multiplication", Numerical Algorithms 59, 2012).
     """
-    bits = (_DOUBLE_BITS - math.ceil(math.log2(max(left.shape[1], 1)))) // 2
+    bits = (_DOUBLE_BITS - math.ceil(math.log2(max(2 * left.shape[1], 1)))) // 2
     other_high, other_low = _parts(right.double(), 0, bits)
+    other_both = torch.cat((other_low, other_high))
     result = left.new_empty(left.shape[0], right.shape[1])
     # Few rows at a time: what is added up then stays near the processor.
     rows = max(1, _AT_ONCE // max(right.shape[1], 1))
     for at in range(0, left.shape[0], rows):
         high, low = _parts(left[at : at + rows].double(), 1, bits)
-        result[at : at + rows] = high @ other_high + (high @ other_low + low @ other_high)
+        total = high @ other_high
+        total += torch.cat((high, low), 1) @ other_both
+        result[at : at + rows] = total
     return result
 
 

@@ -6,7 +6,7 @@ PEFT does the arithmetic, layer by layer, on the layers of a model that has no w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from pipeline.weights.deferred import Deferred, computed
 if TYPE_CHECKING:
     import torch
 
-_ROWS = 1024
+_ROWS = 128
 """Rows of a matrix whose norm is computed at once."""
 
 
@@ -53,12 +53,13 @@ class MergedWeights:
         """Return how many weights there are."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    def final(self, name: str, stored: Deferred, merge: Merge) -> Callable[[], torch.Tensor]:
-        """Return what computes the tensor ``name``, which was ``stored``, and notes its change."""
+    def final(self, name: str, stored: Deferred, merge: Merge | None) -> Callable[[], torch.Tensor]:
+        """Return what computes the tensor ``name``, which was ``stored``, and notes its change.
+        ``merge`` is ``None`` where the adapter leaves it as it is."""
 
         def compute() -> torch.Tensor:
             before = stored.computed()
-            after = merge()
+            after = before if merge is None else merge()
             self._norms[name] = _squares(after, before), _squares(before)
             merged = after.to(self.dtype)
             require_finite(merged)
@@ -98,16 +99,17 @@ def merged_weights(
     config.architectures = [type(empty).__name__]
     merged = MergedWeights(config, dtype or config.dtype or torch.float32)
     base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
-    for layer in quantization.layers_of(empty) if quantization is not None else ():
-        weight = base[f"{layer}.weight"]
-        base[f"{layer}.weight"] = Deferred.of(weight.like, _seen(quantization, layer, weight))
-        merged.dequantized += 1
+    layers = () if quantization is None else quantization.layers_of(empty)
+    seen = {f"{layer}.weight": _seen(quantization, layer, base) for layer in layers}
+    base |= {name: Deferred.of(base[name].like, weight) for name, weight in seen.items()}
+    merged.dequantized = len(seen)
     model = type(empty).from_pretrained(
         None, config=config, state_dict=dict(base), dtype=torch.float32
     )
     adapted = _adapted(model, adapter)
     for name, tensor in stored.items():
-        final = merged.final(name, tensor.to(torch.float32), _merge(adapted, name))
+        merge = _merge(adapted, name, stored=name not in seen)
+        final = merged.final(name, tensor, merge)
         merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), final)
     config.dtype = merged.dtype
     return merged
@@ -124,9 +126,11 @@ def require_finite(weight: torch.Tensor) -> None:
 
 
 def _seen(
-    quantization: BaseQuantization | None, layer: str, weight: Deferred
+    quantization: BaseQuantization | None, layer: str, base: Mapping[str, Deferred]
 ) -> Callable[[], torch.Tensor]:
-    assert quantization is not None  # noqa: S101
+    """Return what computes the weights of ``layer`` as training saw them."""
+    assert quantization is not None  # noqa: S101 - else there is no such layer
+    weight = base[f"{layer}.weight"]
     return lambda: quantization.seen(layer, weight.computed())
 
 
@@ -159,8 +163,9 @@ def _is_changed(module: Any) -> bool:
     return isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
 
 
-def _merge(adapted: Any, name: str) -> Merge:
-    """Return what computes the tensor ``name`` of the merged model."""
+def _merge(adapted: Any, name: str, stored: bool) -> Merge | None:
+    """Return what computes the tensor ``name`` of the merged model. ``None`` where the adapter
+    leaves it and the base has it as it is ``stored``."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
@@ -173,6 +178,8 @@ def _merge(adapted: Any, name: str) -> Merge:
     elif isinstance(module, AuxiliaryTrainingWrapper):
         raise MustBeWhole(f"{type(module).__name__} changes part of a tensor")
     weight = getattr(module, parameter)
+    if isinstance(weight, Deferred) and stored:
+        return None
     return lambda: computed(weight.detach())
 
 
@@ -196,7 +203,9 @@ class _Layer:
             deferred = dict(base.named_parameters(recurse=False))
             try:
                 for name, weight in deferred.items():
-                    own = computed(weight.detach()).clone()
+                    # What is computed anew can be changed in place.
+                    own = weight.detach()
+                    own = own.computed() if isinstance(own, Deferred) else own.clone()
                     setattr(base, name, nn.Parameter(own, requires_grad=False))
                 self.layer.merge()
                 merged: torch.Tensor = getattr(base, self.parameter).data
@@ -211,10 +220,12 @@ def _squares(left: torch.Tensor, right: torch.Tensor | None = None) -> float:
     """Return the sum of squares of ``left``, or of what ``right`` differs from it."""
     if left is right:
         return 0.0
+    import torch
+
     total = 0.0
     for at in range(0, len(left), _ROWS):
         rows = left[at : at + _ROWS]
         if right is not None:
             rows = rows - right[at : at + _ROWS]
-        total += float(rows.double().pow(2).sum())
+        total += float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2
     return total
