@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.onnx.builder_options import resolve, wanted_options
 from pipeline.onnx.params import ModelBuilderParams
 from targets.target import load_target
-from tests.benchmarks.scale.measured import Cost, run
+from tests.benchmarks.scale.measured import Cost
 from tests.benchmarks.scale.merge import peak_row, sameness, time_row
 from tests.benchmarks.scale.page import Row, Section
 from tests.benchmarks.scale.passes import Call, run_passes
@@ -25,8 +25,9 @@ FILES = ("model.onnx", "model.onnx.data")
 _HOW = """\
 int4 with Quern's defaults. Quern: the pass `model_builder` in a container that may use 3 GiB of
 memory and no swap (`mem_limit` and `memswap_limit` of the engine: what `[resources] memory` in a
-config does). Plain: `python -m onnxruntime_genai.models.builder` with the same options and all
-memory of the machine. The artifact for cuda is built with the wheels of the cpu toolchain, whose
+config does). Plain: `create_model` of onnxruntime_genai with the same options and all memory of
+the machine; with cosines and sines that are the same on every CPU, as in Quern's pass, without
+which the rotary tables differ in the last bit. The artifact for cuda is built with the wheels of the cpu toolchain, whose
 model builder is the same."""
 
 
@@ -65,9 +66,8 @@ def _rows(world: World, name: str, model: Path, target: str) -> Iterator[Row]:
 
 def _plain(world: World, model: Path, out: Path, params: ModelBuilderParams, target: str) -> Cost:
     options = resolve(wanted_options(params), load_target(TOOLCHAINS[target]).builder_options())
-    command: list[str | Path] = [world.python(TOOLCHAINS[target])]
-    command += ["-m", "onnxruntime_genai.models.builder"]
-    command += ["--input", model, "--output", out, "--precision", params.precision]
-    command += ["--execution_provider", params.execution_provider, "--cache_dir", out / "cache"]
-    command += ["--extra_options", *(f"{key}={value}" for key, value in options.items())]
-    return run(command, world.environment(TOOLCHAINS[target]), world.log, world.scratch)
+    return world.run(
+        *("plain.builder", model, out, params.precision, params.execution_provider),
+        *(f"{name}={value}" for name, value in options.items()),
+        target=TOOLCHAINS[target],
+    )
