@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,9 +22,10 @@ from platformdirs import user_cache_path
 
 from targets.cli.options import PROJECT
 from targets.errors import QuernError
+from targets.toolchain.requirements import read_lock
 from tests.benchmarks.driver import machine
 from tests.benchmarks.scale import builder, chain, merge, one_step, page, speed, training, whole
-from tests.benchmarks.scale.page import Section
+from tests.benchmarks.scale.page import Row, Section
 from tests.benchmarks.scale.world import FULL_LAYERS, World
 
 PARTS: Mapping[str, Callable[[World], Section]] = {
@@ -40,6 +41,7 @@ _LAYER_BYTES, _OTHER_BYTES = 226_500_000, 394_000_000
 """Weights of one layer, and of what is not in a layer, in bf16."""
 _COPIES = 3
 """Of the weights, that a part and the checkpoint take together at most."""
+VERSIONS = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai")
 _CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
 
 
@@ -64,14 +66,20 @@ def main() -> int:
         for part in chosen:
             say(f"measuring {part}")
             try:
-                section = PARTS[part](world)
+                measure(PARTS[part](world), arguments.out, origin(world))
             except QuernError as error:
                 say(f"{part} cannot be measured: {error} {error.hint}")
                 return error.exit_code
-            for row in section.rows:
-                say(str(row))
-            page.write(arguments.out, section, origin())
     return 0
+
+
+def measure(section: Section, out: Path, origin: str) -> None:
+    """Measure one part; each row is on the page as soon as it is found."""
+    found: list[Row] = []
+    for row in section.rows:
+        say(str(row))
+        found.append(row)
+        page.write(out, replace(section, rows=found), origin)
 
 
 def parsed() -> argparse.Namespace:
@@ -100,12 +108,14 @@ def check_space(scratch: Path, layers: int, given: bool) -> None:
         sys.exit("too little space: name another folder with --scratch, or use --layers")
 
 
-def origin() -> str:
+def origin(world: World) -> str:
     """Return when, on what and with what code a section was measured."""
     described = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--exclude", "*"]
     commit = subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip()
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    return f"Measured {today} on {machine()}, Linux {platform.release()}, commit {commit}."
+    pins = {str(pin.name): str(pin) for pin in read_lock(world.toolchain().lock)}
+    versions = ", ".join(pins[name] for name in VERSIONS)
+    return f"Measured {today} on {machine()}, commit {commit}, with {versions}."
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from targets.target import load_target
 from tests.benchmarks.scale.measured import Cost
 from tests.benchmarks.scale.merge import peak_row, sameness, time_row
 from tests.benchmarks.scale.page import Row, Section
-from tests.benchmarks.scale.passes import Call, run_passes
+from tests.benchmarks.scale.passes import Call, Ran, run_passes
 from tests.benchmarks.scale.same import different_files
 from tests.benchmarks.scale.world import World
 
@@ -27,44 +28,49 @@ int4 with Quern's defaults. Quern: the pass `model_builder` in a container that 
 memory and no swap (`mem_limit` and `memswap_limit` of the engine: what `[resources] memory` in a
 config does). Plain: `create_model` of onnxruntime_genai with the same options and all memory of
 the machine; with cosines and sines that are the same on every CPU, as in Quern's pass, without
-which the rotary tables differ in the last bit. The artifact for cuda is built with the wheels of the cpu toolchain, whose
-model builder is the same."""
+which the rotary tables differ in the last bit. The artifact for cuda is built with the wheels of
+the cpu toolchain, whose model builder is the same."""
 
 
 def measure(world: World) -> Section:
     """Measure both models for every target."""
-    rows = [
-        row
-        for name, model in world.models()
-        for target in TOOLCHAINS
-        for row in _rows(world, name, model, target)
-    ]
+    rows = (row for name, model in world.models() for row in _rows(world, name, model))
     return Section("builder", "Model builder, int4", rows, _HOW)
 
 
-def _rows(world: World, name: str, model: Path, target: str) -> Iterator[Row]:
-    what = f"{name}, {target}"
+def _rows(world: World, name: str, model: Path) -> Iterator[Row]:
     large = name != "small"
-    params = ModelBuilderParams.model_validate(load_target(target).builder_params())
-    call = Call("model_builder", {"model": model}, params.model_dump(mode="json"))
+    seconds = SECONDS if large and world.full else None
     with world.folder() as folder:
-        ran = run_passes(world, folder, [call], TOOLCHAINS[target], MEMORY_BYTES)
-        yield time_row(
-            f"{what}, Quern in 3 GiB", ran.cost, SECONDS if large and world.full else None
-        )
-        yield peak_row(f"{what}, Quern in 3 GiB", ran.cost, MEMORY_BYTES if large else None)
-        if not world.plain and large:
-            return
-        out = folder / "plain"
-        plain = _plain(world, model, out, params, target)
-        yield time_row(f"{what}, plain", plain)
-        yield peak_row(f"{what}, plain", plain)
-        if ran.cost.worked and plain.worked:
-            different = different_files(ran.output("model_builder"), out, FILES)
-            yield sameness(f"{what}, {' and '.join(FILES)} of both", different)
+        built: dict[str, Ran] = {}
+        for target, toolchain in TOOLCHAINS.items():
+            place = folder / target
+            place.mkdir()
+            call = Call("model_builder", {"model": model}, _params(target).model_dump(mode="json"))
+            built[target] = run_passes(world, place, [call], toolchain, MEMORY_BYTES)
+            what = f"{name}, {target}, Quern in 3 GiB"
+            yield time_row(what, built[target].cost, seconds)
+            yield peak_row(what, built[target].cost, MEMORY_BYTES if large else None)
+        for target, ran in built.items():
+            if large and not world.plain:
+                return
+            out = folder / "plain"
+            plain = _plain(world, model, out, target)
+            what = f"{name}, {target}"
+            yield time_row(f"{what}, plain", plain)
+            yield peak_row(f"{what}, plain", plain)
+            if ran.cost.worked and plain.worked:
+                different = different_files(ran.output("model_builder"), out, FILES)
+                yield sameness(f"{what}, {' and '.join(FILES)} of both", different)
+            shutil.rmtree(out, ignore_errors=True)
 
 
-def _plain(world: World, model: Path, out: Path, params: ModelBuilderParams, target: str) -> Cost:
+def _params(target: str) -> ModelBuilderParams:
+    return ModelBuilderParams.model_validate(load_target(target).builder_params())
+
+
+def _plain(world: World, model: Path, out: Path, target: str) -> Cost:
+    params = _params(target)
     options = resolve(wanted_options(params), load_target(TOOLCHAINS[target]).builder_options())
     return world.run(
         *("plain.builder", model, out, params.precision, params.execution_provider),

@@ -35,12 +35,15 @@ Quern also checks what it built, which Olive does not; so it is also run with `s
 
 def measure(world: World) -> Section:
     """Measure both programs in turn."""
+    return Section("chain", "The whole chain on the small model", _rows(world), _HOW)
+
+
+def _rows(world: World) -> Iterator[Row]:
     with world.folder() as folder:
-        rows = list(_rows(world, folder))
-    return Section("chain", "The whole chain on the small model", rows, _HOW)
+        yield from _rows_in(world, folder)
 
 
-def _rows(world: World, folder: Path) -> Iterator[Row]:
+def _rows_in(world: World, folder: Path) -> Iterator[Row]:
     place = _inputs(world, folder / "olive")
     olive_cold, olive_again = _olive(world, place), _olive(world, place)
     place = _inputs(world, folder / "olive-quiet")

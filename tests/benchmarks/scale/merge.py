@@ -24,7 +24,7 @@ dequantized base is that of QLoRA."""
 
 def measure(world: World) -> Section:
     """Measure both models."""
-    rows = [row for name, base in world.models() for row in _rows(world, name, base)]
+    rows = (row for name, base in world.models() for row in _rows(world, name, base))
     return Section("merge", "Merge", rows, _HOW)
 
 

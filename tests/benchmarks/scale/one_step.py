@@ -21,7 +21,7 @@ made."""
 
 def measure(world: World) -> Section:
     """Measure both models."""
-    rows = [row for name, base in world.models() for row in _rows(world, name, base)]
+    rows = (row for name, base in world.models() for row in _rows(world, name, base))
     return Section("one-step", "Merge and quantize in one step", rows, _HOW)
 
 

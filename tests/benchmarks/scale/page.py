@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,8 @@ class Section:
 
     part: str
     title: str
-    rows: Sequence[Row]
+    rows: Iterable[Row]
+    """In the order in which they are measured: each is measured when it is asked for."""
     text: str = ""
     """How it was measured."""
 

@@ -41,7 +41,7 @@ class Rates:
 
 def measure(world: World) -> Section:
     """Measure both models."""
-    rows = [row for name, model in world.models() for row in _rows(world, name, model)]
+    rows = (row for name, model in world.models() for row in _rows(world, name, model))
     return Section("speed", "Speed of the artifact", rows, _HOW)
 
 

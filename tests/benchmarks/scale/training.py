@@ -26,7 +26,7 @@ memory and no swap. The first step's time is from the container's start until th
 
 def measure(world: World) -> Section:
     """Measure both models."""
-    rows = [row for name, model in world.models() for row in _rows(world, name, model)]
+    rows = (row for name, model in world.models() for row in _rows(world, name, model))
     return Section("training", "Fine-tuning with QLoRA", rows, _HOW)
 
 

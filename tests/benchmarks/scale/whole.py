@@ -38,12 +38,15 @@ the checks `graph` and `size`: others ask the model in PyTorch, in fp32. The dis
 
 def measure(world: World) -> Section:
     """Build once, then again and again."""
+    return Section("whole", "A whole build, and again", _rows(world), _HOW)
+
+
+def _rows(world: World) -> Iterator[Row]:
     with world.folder() as folder:
-        rows = list(_rows(world, folder))
-    return Section("whole", "A whole build, and again", rows, _HOW)
+        yield from _rows_in(world, folder)
 
 
-def _rows(world: World, folder: Path) -> Iterator[Row]:
+def _rows_in(world: World, folder: Path) -> Iterator[Row]:
     *_, (_, model) = world.models()
     config = folder / "whole.toml"
     skipped = [name for name in check_types() if load_check(name).unasked and name not in CHECKS]

@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.scale.plain.builder MODEL OUT PRECISION PROVIDER OPTION...``: build.
 
-What the model builder's command line does, with cosines and sines that are the same on every CPU, as
-in Quern's pass: without that, the rotary tables differ in the last bit.
+What the model builder's command line does, with cosines and sines that are the same on every CPU,
+as in Quern's pass: without that, the rotary tables differ in the last bit.
 """
 
 from __future__ import annotations
