@@ -38,6 +38,7 @@ LEAST = {
     ),
     "./nox -s bench_checks": "./nox -s bench_checks -- --runs 2",
     "./nox -s bench_driver": ("./nox -s bench_driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE"),
+    "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",
 }

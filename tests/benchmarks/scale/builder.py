@@ -26,7 +26,7 @@ FILES = ("model.onnx", "model.onnx.data")
 _HOW = """\
 int4 with Quern's defaults. Quern: the pass `model_builder` in a container that may use 3 GiB of
 memory and no swap (`mem_limit` and `memswap_limit` of the engine: what `[resources] memory` in a
-config does). Its peak is that of the pass in the report: largest process it started included, so
+config does). Its peak is the report's, with that of the largest process that the pass started, so
 that shared pages can count twice. Plain: `create_model` of onnxruntime_genai with the same options
 and all memory of the machine; with cosines and sines that are the same on every CPU, as in Quern's
 pass, without which the rotary tables differ in the last bit. The artifact for cuda is built with
