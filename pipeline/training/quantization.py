@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 BASE_QUANTIZATION_FILE = "base_quantization.json"
 """Beside an adapter that was trained over a 4-bit base: a :class:`BaseQuantization`."""
 
+_AT_ONCE = 1 << 22
+"""Weights that are quantized at once: whole blocks."""
+_SCALES_PER_BLOCK = 256
+"""Scales that share one of their own under double quantization."""
+
 WeightsDtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -122,15 +127,28 @@ class BaseQuantization(Frozen):
         return weight.to(getattr(torch, self.weights_dtype)).contiguous()
 
     def again(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return ``weight`` after quantizing and dequantizing, in ``weights_dtype``."""
+        """Return ``weight`` after quantizing and dequantizing, in ``weights_dtype``.
+
+        As ``quantize_4bit`` does it for the whole tensor, but with room for a part of it: what a
+        block of weights becomes depends on others by the scales alone, which are quantized after.
+        """
+        import torch
         from bitsandbytes.functional import quantize_4bit
 
-        packed, state = quantize_4bit(
-            self.as_quantized(weight),
-            compress_statistics=self.double_quant,
-            quant_type=self.quant_type,
-        )
-        return _dequantized(packed, state).view_as(weight)
+        flat = self.as_quantized(weight).view(-1)
+        parts = [
+            quantize_4bit(flat[at : at + _AT_ONCE], quant_type=self.quant_type)
+            for at in range(0, len(flat), _AT_ONCE)
+        ]
+        scales = torch.cat([state.absmax for _, state in parts])
+        if self.double_quant:
+            scales = _scales_again(scales)
+        result = torch.empty_like(flat)
+        for at, (packed, state) in zip(range(0, len(flat), _AT_ONCE), parts, strict=True):
+            first = at // state.blocksize
+            state.absmax = scales[first : first + len(state.absmax)]
+            result[at : at + _AT_ONCE] = _dequantized(packed, state)
+        return result.view_as(weight)
 
     def save(self, folder: Path) -> None:
         """Write :data:`BASE_QUANTIZATION_FILE` into ``folder``."""
@@ -158,6 +176,16 @@ class BaseQuantization(Frozen):
         return any(name == skip or name.endswith("." + skip) for skip in self.skip_modules)
 
 
+def _scales_again(scales: torch.Tensor) -> torch.Tensor:
+    """Return the scales of blocks after quantizing and dequantizing them too: QLoRA's double
+    quantization (Dettmers et al., arXiv 2305.14314), as ``quantize_4bit`` has it."""
+    from bitsandbytes.functional import dequantize_blockwise, quantize_blockwise
+
+    offset = scales.mean()
+    quantized, state = quantize_blockwise(scales - offset, blocksize=_SCALES_PER_BLOCK)
+    return dequantize_blockwise(quantized, state) + offset
+
+
 def _dequantized(packed: torch.Tensor, state: Any) -> torch.Tensor:
     """Return the weights that bitsandbytes has ``packed``, two to a byte, as its ``state`` says.
 
@@ -165,12 +193,8 @@ def _dequantized(packed: torch.Tensor, state: Any) -> torch.Tensor:
     bit, and so would a merged model.
     """
     import torch
-    from bitsandbytes.functional import dequantize_blockwise
 
-    scales = state.absmax
-    if state.nested:
-        scales = dequantize_blockwise(scales, state.state2) + state.offset
     codes = torch.stack((packed >> 4, packed & 0b1111), dim=-1).flatten().int()
     count = state.shape.numel()
-    per_weight = scales.float().repeat_interleave(state.blocksize)[:count]
+    per_weight = state.absmax.float().repeat_interleave(state.blocksize)[:count]
     return (state.code[codes[:count]] * per_weight).to(state.dtype)
