@@ -132,9 +132,12 @@ def _message(error: Exception) -> str:
 
 
 def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
-    """Return a hint where k_quant is asked for what it crashes on ("cannot reshape array"): it
-    packs two zero points into a byte without regard to where a row of blocks ends."""
-    if not params.algorithm.startswith("k_quant"):
+    """Return a hint where k_quant, or rtn with zero points, is asked for what it crashes on: it
+    packs two zero points into a byte without regard to where a row of blocks ends ("cannot reshape
+    array")."""
+    if not params.algorithm.startswith("k_quant") and (
+        params.symmetric or not params.algorithm.startswith("rtn")
+    ):
         return ""
     odd = [
         f"{name} ({shape[1]} inputs)"
@@ -145,5 +148,5 @@ def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
         return ""
     return (
         f"{params.algorithm} needs an even number of blocks of {params.block_size} per row, which "
-        f"{odd[0]} has not; use another block_size, or algorithm rtn"
+        f"{odd[0]} has not; use another block_size, or algorithm default"
     )
