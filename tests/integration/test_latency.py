@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,15 @@ def test_who_waits_for_a_turn_is_suspended_and_dies_with_the_build(bench: Bench)
     command = [str(bench.python), "-c", TURNS, str(bench.material / "good" / "model")]
     with subprocess.Popen(command, cwd=plans.ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        waiting = psutil.Process(int(parent.stdout.readline()))
-        assert waiting.status() == psutil.STATUS_STOPPED
-        parent.kill()
+        try:
+            waiting = psutil.Process(int(parent.stdout.readline()))
+            # A thread that runs stops when the kernel next looks at it.
+            until = time.monotonic() + 20
+            while waiting.status() != psutil.STATUS_STOPPED and time.monotonic() < until:
+                time.sleep(0.01)
+            assert waiting.status() == psutil.STATUS_STOPPED
+        finally:
+            parent.kill()
         waiting.wait(timeout=20)
 
 
