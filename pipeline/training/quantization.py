@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BASE_QUANTIZATION_FILE = "base_quantization.json"
 """Beside an adapter that was trained over a 4-bit base: a :class:`BaseQuantization`."""
 
-_AT_ONCE = 1 << 22
+_AT_ONCE = 1 << 19
 """Weights that are quantized at once: whole blocks."""
 _SCALES_PER_BLOCK = 256
 """Scales that share one of their own under double quantization."""
