@@ -40,7 +40,7 @@ def build(
 
     Raises :class:`StepError` for a model the builder would turn into nonsense, for an option it
     does not know, and for whatever it raises itself; and
-    :class:`pipeline.onnx.streaming.NotStreamable` for ``weights`` that cannot be taken one by one.
+    :class:`pipeline.onnx.matrices.NotStreamable` for ``weights`` that cannot be taken one by one.
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)

@@ -68,7 +68,7 @@ def create(call: BuilderCall, report: Reporter) -> str:
     Raises :class:`StepError`, and :class:`NotStreamable` where ``call`` has weights of its own and
     they cannot be taken one by one.
     """
-    from pipeline.onnx.streaming import NotStreamable
+    from pipeline.onnx.matrices import NotStreamable
 
     try:
         _one_by_one(call, report)
@@ -83,7 +83,8 @@ def create(call: BuilderCall, report: Reporter) -> str:
 
 
 def _one_by_one(call: BuilderCall, report: Reporter) -> None:
-    from pipeline.onnx.streaming import NotStreamable, streamed
+    from pipeline.onnx.matrices import NotStreamable
+    from pipeline.onnx.streaming import streamed
     from pipeline.weights.stored import stored_tensors
 
     checkpoint = call.checkpoint

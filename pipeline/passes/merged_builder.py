@@ -41,7 +41,7 @@ class Pass(BasePass[MergedBuilderParams]):
         """Write the folder that ``onnxruntime_genai.Model`` loads; return what was asked for and,
         as ``merged``, what the merge did."""
         from pipeline.onnx.build import build
-        from pipeline.onnx.streaming import NotStreamable
+        from pipeline.onnx.matrices import NotStreamable
         from pipeline.training.merged import MustBeWhole
         from pipeline.training.merging import facts_of, merge, merged_one_by_one
 
