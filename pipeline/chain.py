@@ -42,7 +42,7 @@ def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
     for step in plan.steps:
         write(StepStarted(step=step.name))
         try:
-            with secrets.lent(step.network):
+            with secrets.lent(step.hub):
                 result = _finished(step, store) or _run(step, plan, store, write)
         except BrokenPipeError:
             raise

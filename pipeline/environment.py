@@ -13,14 +13,14 @@ _SECRET = re.compile(
     r"|^(PIP|UV)_(\w+_)?INDEX_URL$",
     re.IGNORECASE,
 )
-"""Names of variables whose values must not reach a step that needs no network."""
+"""Names of variables whose values only a step that fetches from the hub may see."""
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Secrets:
-    """Variables taken out of the environment, lent to steps that use the network."""
+    """Variables taken out of the environment, lent to steps that fetch from the hub."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._environ = environ
@@ -29,9 +29,9 @@ class Secrets:
             del environ[name]
 
     @contextmanager
-    def lent(self, network: bool) -> Iterator[None]:
-        """Put the variables back while the block runs, if ``network``."""
-        if network:
+    def lent(self, hub: bool) -> Iterator[None]:
+        """Put the variables back while the block runs, if ``hub``."""
+        if hub:
             self._environ.update(self._values)
         try:
             yield

@@ -116,6 +116,8 @@ class Step(Frozen):
     """The folder with the code of a pass or check of the user's own; its digest also covers what
     that code uses of ``pipeline``."""
     network: bool = False
+    hub: bool = False
+    """Whether its process is given the token and the address of the hub."""
     resumes: bool = False
     """Whether it is given a folder that outlives a run that fails: :func:`unfinished_root`."""
     absent_device: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,7 +12,7 @@ from typing import Protocol
 from pipeline.config.schema import Resources as ResourcesTable
 from pipeline.config.schema import parse_bytes
 from pipeline.events import Event
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput, unfinished_root
+from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput, Step, unfinished_root
 from pipeline.result import StepResult
 from targets.cache import Cache
 from targets.checked.parcel import pack
@@ -30,11 +29,9 @@ from targets.planner.space import needs_of
 from targets.report.compose import compose
 from targets.report.dist import write_dist
 from targets.report.model import Report
+from targets.runtimes.environment import hub_environment
 from targets.runtimes.runtime import Mount, Resources, RunRequest, Runtime
 from targets.toolchain.toolchain import ToolchainRecord
-
-# Handed to passes that need the network, and to nothing else.
-_HUB_SECRETS = ("HF_TOKEN", "HF_ENDPOINT")
 
 
 class View(Protocol):
@@ -164,7 +161,7 @@ class Builder:
             network=first.network,
             device=place.device.kind if place.device.here else "cpu",
             resources=container_limits(resources),
-            environment=_hub_environment() if first.network else {},
+            environment=hub_environment() if first.hub else {},
         )
         runtime.run(place.toolchain, request, self._view.event)
 
@@ -230,11 +227,17 @@ def container_limits(resources: ResourcesTable) -> Resources:
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
-    """Yield runs of steps that share one process: same toolchain, same need of the network."""
-    for _, group in groupby(
-        missing, key=lambda planned: (planned.step.target, planned.step.network)
-    ):
+    """Yield runs of steps that share one process: same toolchain, same need of network and hub.
+
+    A process cannot hide its environment from the code that runs in it.
+    """
+    for _, group in groupby(missing, key=lambda planned: _shared(planned.step)):
         yield list(group)
+
+
+def _shared(step: Step) -> tuple[str, bool, bool]:
+    """Return what steps in one process have in common."""
+    return step.target, step.network, step.hub
 
 
 def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Iterator[Mount]:
@@ -281,7 +284,3 @@ def _origin(record: ToolchainRecord, threads: int) -> dict[str, str]:
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     return {name: fact for name, fact in facts.items() if fact}
-
-
-def _hub_environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _HUB_SECRETS if name in os.environ}

@@ -1,10 +1,9 @@
-"""Makes the rows of a data set: from a hub, from files, from functions of the user's."""
+"""Makes the rows of a data set: of what was fetched, of files, by functions of the user's."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import Field, JsonValue
 
 from pipeline.data.files import ROWS_FILE
+from pipeline.data.hub import FETCHED_FILE, first_line
 from pipeline.data.jsonable import jsonable
 from pipeline.data.load import read_rows
 from pipeline.data.spec import PARQUET
@@ -22,19 +22,15 @@ from pipeline.passes.base import Inputs, StepError
 from pipeline.scripts.load import find_object, load_script
 
 MODEL = "model"
+FETCHED = "fetched"
+"""Role of what the ``fetch_rows`` pass brought."""
 FILE = "file-{}"
 """Role of a file to read, counted from 0."""
 
 
 class RowsParams(Frozen):
-    """Where the rows come from, and what is done to them before they are read."""
+    """What is done to the rows before they are read; where they come from is an input."""
 
-    repo: str | None = None
-    """Name of a data set of the hub."""
-    revision: str | None = None
-    """Commit of it."""
-    subset: str | None = None
-    part: str = "train"
     files: int = 0
     """How many files are read."""
     script: str | None = None
@@ -50,8 +46,8 @@ class RowsParams(Frozen):
 def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, JsonValue]:
     """Write :data:`ROWS_FILE` and return how many rows and which columns it has.
 
-    Raises :class:`StepError` where the hub does not answer, a function is not as it must be, or a
-    row holds what is neither text nor numbers.
+    Raises :class:`StepError` where a function is not as it must be, or a row holds what is neither
+    text nor numbers.
     """
     module = None
     if params.script is not None:
@@ -75,47 +71,19 @@ def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, Js
 
 def _loaded(inputs: Inputs, params: RowsParams, module: ModuleType | None) -> Any:
     """Return the rows as their source gives them."""
-    if params.repo is not None:
-        return _of_hub(params)
+    if FETCHED in inputs.paths:
+        return _fetched(inputs[FETCHED])
     if module is not None and params.load is not None:
         return _call(find_object(module, params.load), (), params.load_params, "code.load_params")
     return [row for number in range(params.files) for row in _of_file(inputs[FILE.format(number)])]
 
 
-def _of_hub(params: RowsParams) -> Any:
+def _fetched(folder: Path) -> Any:
+    """Return what the ``fetch_rows`` pass brought, as a hub gives it: functions of the user's may
+    ask for its features."""
     import datasets
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
-    where = f"{params.repo}@{params.revision}"
-    try:
-        return datasets.load_dataset(
-            str(params.repo),
-            params.subset,
-            split=params.part,
-            revision=params.revision,
-            token=os.environ.get("HF_TOKEN") or False,
-            cache_dir=tempfile.mkdtemp(),
-        )
-    except DatasetNotFoundError as error:
-        raise StepError(
-            f"there is no data set {where}, or it is private: {_first_line(error)}",
-            "check the name; a private or gated one needs HF_TOKEN",
-            "bad_input",
-        ) from error
-    except (DatasetsError, ValueError, RuntimeError, TypeError) as error:
-        raise StepError(
-            f"the data set {where} cannot be loaded: {_first_line(error.__cause__ or error)}",
-            "check subset and part",
-            "bad_input",
-        ) from error
-    except OSError as error:  # the hub's client raises many kinds of it, most without a number
-        if error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError)):
-            raise
-        raise StepError(
-            f"the data set {where} cannot be fetched: {_first_line(error)}",
-            "check the network and HTTPS_PROXY, or give a file with --data NAME=PATH",
-            "network",
-        ) from error
+    return datasets.Dataset.from_parquet(str(folder / FETCHED_FILE), cache_dir=tempfile.mkdtemp())
 
 
 def _of_file(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -138,7 +106,7 @@ def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
     except pyarrow.ArrowInvalid as error:
-        message = f"{path.name} is no Parquet file that can be read: {_first_line(error)}"
+        message = f"{path.name} is no Parquet file that can be read: {first_line(error)}"
         raise StepError(message, cause="bad_input") from error
 
 
@@ -242,7 +210,3 @@ def _values(row: Any, number: int) -> dict[str, JsonValue]:
 def _no_row(row: Any, number: int) -> StepError:
     kind = type(row).__name__
     return StepError(f"row {number} is {kind}, not a dictionary of columns", cause="bad_input")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -91,8 +91,8 @@ class Sequences(Frozen):
 
 
 class DataCode(Frozen):
-    """Python functions of yours that make or change the rows. They run in the container, without
-    network unless the data set is one of a hub."""
+    """Python functions of yours that make or change the rows. They run in a step of their own,
+    without network and without the token of the hub unless you grant them."""
 
     script: str
     """Python file, relative to the config file."""
@@ -110,6 +110,15 @@ class DataCode(Frozen):
     """Its arguments; ``model_name``, where it takes one, is the folder of the base model."""
     network: bool = False
     """Run the functions with network."""
+    hub: bool = False
+    """Let the functions see ``HF_TOKEN`` and ``HF_ENDPOINT`` too, to load from the hub themselves.
+    A data set that ``source`` names is fetched before they run and does not need it."""
+
+    @model_validator(mode="after")
+    def _hub_by_network(self) -> Self:
+        if self.hub and not self.network:
+            raise ValueError("hub needs network = true")
+        return self
 
 
 PairFormat = Literal["alpaca", "chip2", "self_instruct"]

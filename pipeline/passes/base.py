@@ -83,6 +83,8 @@ class BasePass(ABC, Generic[P]):
     runs_on: ClassVar[Literal["host", "target"]] = "host"
     """Whose toolchain runs it: the host target's, or each target's own."""
     network: ClassVar[bool] = False
+    """Whether Quern's own code in it fetches from the hub: it gets the network and the hub's token.
+    One of the user's own cannot ask for it."""
     trains: ClassVar[bool] = False
     """Whether its bytes come from training: the same again on the same kind of CPU, and on another
     one only by luck."""

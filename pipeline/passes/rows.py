@@ -1,4 +1,4 @@
-"""Makes the rows of a data set that the host cannot read: of a hub, of code, of Parquet."""
+"""Makes the rows of a data set that the host cannot read: fetched, made by code, or Parquet."""
 
 from __future__ import annotations
 

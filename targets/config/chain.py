@@ -29,6 +29,8 @@ class PassCall:
     """The Python file of a pass of the user's own."""
     network: bool = False
     """Whether this one needs the network, though its type does not."""
+    hub: bool = False
+    """Whether this one is given the hub's token, though its type is not."""
     keeps: tuple[str, ...] = ()
     """Names of the checks whose limits it keeps by itself."""
 

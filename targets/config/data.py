@@ -27,6 +27,11 @@ def rows_step(name: str) -> str:
     return f"rows-{name}"
 
 
+def fetch_step(name: str) -> str:
+    """Return the name of the step that fetches the rows of the data set ``name`` from the hub."""
+    return f"fetch-{name}"
+
+
 def main_data(data: Mapping[str, DataSpec]) -> str | None:
     """Return the data set that is trained on and measured with: the one no other names as a part
     of it. ``None`` without data; the first where that is not one, which is a mistake."""

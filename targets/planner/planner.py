@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.checks.base import Role
 from pipeline.code_digest import CodeDigests
-from pipeline.data.make import FILE, MODEL
+from pipeline.data.make import FETCHED, FILE, MODEL
 from pipeline.data.spec import DataSpec
 from pipeline.passes.base import BasePass
 from pipeline.plan import ARTIFACT_WORDS, DataInput, Kind, PathRef, SourceInput, Step, StepInput
@@ -25,7 +25,7 @@ from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.own_code import copied_code
-from targets.planner.rows import rows_call
+from targets.planner.rows import fetch_call, rows_call
 from targets.runtimes.runtime import Mount
 
 Input = StepInput | SourceInput
@@ -82,7 +82,8 @@ class Planner:
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
-            steps=tuple(self._steps),
+            # What is fetched needs nothing that a step makes: first, in one process.
+            steps=tuple(sorted(self._steps, key=lambda planned: not planned.step.hub)),
             mounts=tuple(self._mounts.values()),
             artifact=artifact,
             artifact_kind=kind,
@@ -124,6 +125,7 @@ class Planner:
                 data=self._data if call.implementation.uses_data else None,
                 code=code,
                 network=call.implementation.network or call.network,
+                hub=call.implementation.network or call.hub,
                 resumes=call.implementation.resumes,
                 absent_device=self._device.absence if measures else "",
             ),
@@ -357,6 +359,9 @@ class Planner:
     def _made_rows(self, name: str, spec: DataSpec, files: Sequence[SourceInput]) -> StepInput:
         call = rows_call(name, spec)
         inputs: dict[str, Input] = {FILE.format(at): file for at, file in enumerate(files)}
+        fetched = fetch_call(name, spec)
+        if fetched is not None:
+            inputs[FETCHED] = self._add_pass(fetched.name, fetched, {})
         if spec.code is not None and spec.code.pre_process is not None:
             inputs[MODEL] = self._base
         return self._add_pass(call.name, call, inputs)

@@ -1,33 +1,48 @@
-"""The step that makes the rows of a data set."""
+"""The steps that make the rows of a data set: one that fetches them, and one that changes them."""
 
 from __future__ import annotations
 
+from pipeline.data.hub import FetchRowsParams
 from pipeline.data.make import RowsParams
-from pipeline.data.spec import DataCode, DataSpec
+from pipeline.data.spec import DataSpec
 from pipeline.registry import load_pass
 from targets.config.chain import PassCall
-from targets.config.data import rows_step
+from targets.config.data import fetch_step, rows_step
 from targets.config.hub import parse_hub_model
 
+FETCH_TYPE = "fetch_rows"
 TYPE = "rows"
+
+_GRANTS = {"network", "hub"}
+
+
+def fetch_call(name: str, spec: DataSpec) -> PassCall | None:
+    """Return the call of the ``fetch_rows`` pass; ``None`` for a data set that is not of the hub.
+
+    It is a step of its own so that no function of the user's runs where the hub's token is.
+    """
+    if spec.source is None:
+        return None
+    hub = parse_hub_model(spec.source, "dataset")
+    params = FetchRowsParams(
+        repo=hub.repo, revision=hub.revision, subset=spec.subset, part=spec.part
+    )
+    return PassCall(
+        name=fetch_step(name),
+        type_name=FETCH_TYPE,
+        implementation=load_pass(FETCH_TYPE),
+        params=params.model_dump(mode="json"),
+    )
 
 
 def rows_call(name: str, spec: DataSpec) -> PassCall:
     """Return the call of the ``rows`` pass for the data set ``name``."""
-    hub = None if spec.source is None else parse_hub_model(spec.source, "dataset")
-    own = spec.code.model_dump(exclude={"network"}) if spec.code is not None else {}
-    params = RowsParams(
-        repo=None if hub is None else hub.repo,
-        revision=None if hub is None else hub.revision,
-        subset=spec.subset,
-        part=spec.part,
-        files=len(spec.files),
-        **own,
-    )
+    own = spec.code.model_dump(exclude=_GRANTS) if spec.code is not None else {}
     return PassCall(
         name=rows_step(name),
         type_name=TYPE,
         implementation=load_pass(TYPE),
-        params=params.model_dump(mode="json"),
-        network=hub is not None or (spec.code or DataCode(script="")).network,
+        params=RowsParams(files=len(spec.files), **own).model_dump(mode="json"),
+        network=spec.code is not None and spec.code.network,
+        hub=spec.code is not None and spec.code.hub,
     )

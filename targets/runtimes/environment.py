@@ -13,7 +13,7 @@ from targets.runtimes.runtime import RunRequest
 from targets.toolchain.toolchain import Toolchain
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_HUB = ("HF_ENDPOINT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
+_HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -49,12 +49,20 @@ def _windows_needs(home: str) -> dict[str, str]:
 
 
 def network_environment(ca_bundle: str | None) -> dict[str, str]:
-    """Return proxies, hub settings and certificates of this machine, for a run with network."""
-    names = (*_PROXIES, *(name.lower() for name in _PROXIES), *_HUB)
+    """Return proxies and certificates of this machine, for a run with network."""
+    names = (*_PROXIES, *(name.lower() for name in _PROXIES))
     found = {name: value for name in names if (value := os.environ.get(name))}
     if ca_bundle is not None:
         found.update(dict.fromkeys(_CA_VARIABLES, ca_bundle))
     return found
+
+
+def hub_environment() -> dict[str, str]:
+    """Return the token and the settings of the hub, for a run that fetches from it.
+
+    The address can hold a password, so it goes where the token goes.
+    """
+    return {name: value for name in _HUB if (value := os.environ.get(name))}
 
 
 def host_ca_bundle() -> Path | None:

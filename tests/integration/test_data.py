@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.make import FILE
+from pipeline.data.make import FETCHED, FILE
 from pipeline.data.spec import DataSpec
 from pipeline.events import StepFailed, Warned
 from pipeline.plan import DataInput, PathRef, SourceInput, Step, StepInput
@@ -203,7 +203,8 @@ def test_what_is_no_text(
 
 def test_a_hub_that_does_not_answer(toolchain_python: Path, material: Path, tmp_path: Path) -> None:
     # Without network the client does not even try; where it tries in vain, it raises the same.
-    step = rows_step("rows", {}, repo="org/tones", revision=hub_stand_in.COMMIT)
+    wanted = {"repo": "org/tones", "revision": hub_stand_in.COMMIT}
+    step = plans.step("rows", "pass", {}, wanted, type="fetch_rows")
     code, events, _ = plans.run(toolchain_python, tmp_path / "work", material, [step])
     (failed,) = [event for event in events if isinstance(event, StepFailed)]
     assert (code, failed.cause) == (1, "network")
@@ -217,9 +218,9 @@ def test_a_hub_gives_one_part_at_one_commit(
     lines = b"".join(b'{"text": "row %d"}\n' % number for number in range(10))
     work = tmp_path / "work"
     wanted = {"repo": "org/tones", "revision": hub_stand_in.COMMIT, "part": "train[2:4]"}
-    steps = [
-        rows_step("rows", {}, **wanted),
-        rows_step("other", {}, **{**wanted, "part": "test"}),
+    fetched = [
+        plans.step("fetched", "pass", {}, wanted, type="fetch_rows"),
+        plans.step("other", "pass", {}, {**wanted, "part": "test"}, type="fetch_rows"),
     ]
     with hub_stand_in.hub("org/tones", {"train.jsonl": lines}) as endpoint:
         environment = {"HF_ENDPOINT": endpoint, "HF_TOKEN": hub_stand_in.TOKEN}
@@ -227,10 +228,18 @@ def test_a_hub_gives_one_part_at_one_commit(
             toolchain_python,
             work,
             material,
-            [step.model_copy(update={"network": True}) for step in steps],
+            [step.model_copy(update={"network": True, "hub": True}) for step in fetched],
             environment=environment,
         )
-    assert rows_of(work, "rows") == [{"text": "row 2"}, {"text": "row 3"}], log[-3000:]
     (failed,) = [event for event in events if isinstance(event, StepFailed)]
     assert (failed.step, failed.cause) == ("other", "bad_input")
     assert 'Unknown split "test"' in failed.message
+
+    own = {"columns": {"loud": "shout"}, "script": "loud.py"}
+    (material / "loud.py").write_text("def shout(row):\n    return row['text'].upper()\n")
+    brought: dict[str, StepInput | SourceInput] = {FETCHED: plans.made_by("fetched")}
+    script: dict[str, StepInput | SourceInput] = {"script": of_material("loud.py")}
+    made = [rows_step("rows", brought), rows_step("loud", {**brought, **script}, **own)]
+    plans.must_run(toolchain_python, work, material, made)
+    assert rows_of(work, "rows") == [{"text": "row 2"}, {"text": "row 3"}], log[-3000:]
+    assert [row["loud"] for row in rows_of(work, "loud")] == ["ROW 2", "ROW 3"]

@@ -337,19 +337,21 @@ def test_environment_of_an_offline_step(workshop: Workshop) -> None:
     assert not Path(str(temporary)).exists()
 
 
-def test_only_network_steps_see_secrets_and_the_hub(workshop: Workshop) -> None:
+def test_only_steps_of_the_hub_see_secrets(workshop: Workshop) -> None:
     steps = (
-        workshop.step("fetch", "environment", network=True),
+        workshop.step("fetch", "environment", network=True, hub=True),
+        workshop.step("rows", "environment", network=True),
         workshop.step("train", "environment"),
     )
     workshop.run(*steps, **SECRET)
     seen = {
         name: json.loads((workshop.work / f"{name}-key/output/environment.json").read_text())
-        for name in ("fetch", "train")
+        for name in ("fetch", "rows", "train")
     }
     assert seen["fetch"]["HF_TOKEN"] == SECRET["HF_TOKEN"]
     assert "HF_HUB_OFFLINE" not in seen["fetch"]
-    assert "HF_TOKEN" not in seen["train"]
+    assert "HF_HUB_OFFLINE" not in seen["rows"]
+    assert "HF_TOKEN" not in {*seen["rows"], *seen["train"]}
 
 
 def test_secrets_reach_neither_events_nor_the_traceback(workshop: Workshop) -> None:
@@ -425,7 +427,7 @@ def test_secret_names_are_recognized() -> None:
     environ = {**dict.fromkeys(names, "secret value"), **kept}
     secrets = Secrets(environ)
     assert environ == kept
-    with secrets.lent(network=True):
+    with secrets.lent(hub=True):
         assert set(environ.values()) == {"secret value", "x"}
     assert environ == kept
     assert secrets.redact("a secret value here") == "a *** here"

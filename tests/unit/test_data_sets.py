@@ -230,13 +230,40 @@ def test_network_and_the_model_only_where_they_are_needed(project: Project, cach
 def test_a_hub_data_set_and_a_file_in_its_place(project: Project, cache: Cache) -> None:
     commit = "a" * 40
     project.edit('path = "tone.jsonl"', f'source = "hf:org/tones@{commit}"\npart = "train[:9]"')
-    step = make_planner(project, cache).plan()["rows-tone"].step
-    assert step.network
+    plan = make_planner(project, cache).plan()
+    assert [planned.step.name for planned in plan.steps][:2] == ["fetch-tone", "rows-tone"]
+    fetched, rows = plan["fetch-tone"].step, plan["rows-tone"].step
+    assert (fetched.network, fetched.hub, rows.network, rows.hub) == (True, True, False, False)
     wanted = {"repo": "org/tones", "revision": commit, "part": "train[:9]"}
-    assert wanted.items() <= step.params.items()
+    assert wanted.items() <= fetched.params.items()
+    assert rows.inputs["fetched"] == StepInput(step="fetch-tone", key=fetched.key)
     overrides = Overrides(data={"tone": project.data})
     plan = make_planner(project, cache, overrides).plan()
-    assert "rows-tone" not in {planned.step.name for planned in plan.steps}
+    assert not {"fetch-tone", "rows-tone"} & {planned.step.name for planned in plan.steps}
+
+
+def test_functions_get_network_and_hub_only_where_the_config_grants_them(
+    project: Project, cache: Cache
+) -> None:
+    commit = "a" * 40
+    code = '[data.tone.code]\nscript = "user.py"\ncolumns = { tone = "shout" }\n'
+    (project.folder / "user.py").write_text(SCRIPT)
+    project.edit('path = "tone.jsonl"', f'source = "hf:org/tones@{commit}"')
+    add(project, code)
+    for granted, expected in (
+        ("", (False, False)),
+        ("network = true\n", (True, False)),
+        ("network = true\nhub = true\n", (True, True)),
+    ):
+        project.edit(code, code + granted)
+        plan = make_planner(project, cache).plan()
+        rows = plan["rows-tone"].step
+        assert (rows.network, rows.hub) == expected
+        assert plan["fetch-tone"].step.hub
+        project.edit(code + granted, code)
+    project.edit(code, code + "hub = true\n")
+    (problem,) = problems(project)
+    assert "hub needs network = true" in problem.message
 
 
 def test_a_file_in_place_of_code_that_loads_keeps_its_columns(

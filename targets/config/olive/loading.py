@@ -103,7 +103,8 @@ def _own_loader(loader: Node, fields: Fields, out: DataDraft) -> None:
     params: dict[str, Any] = {}
     for part in fields.rest():
         if is_secret(part.name) and isinstance(part.raw, str):
-            part.no_effect("HF_TOKEN of the environment is used: no file holds secrets")
+            part.translated("code.hub: HF_TOKEN of the environment, as no file holds secrets")
+            out.code["hub"] = (True, part)
         else:
             params[part.name] = part.raw
             part.translated(f"code.load_params.{part.name}")
