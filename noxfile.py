@@ -36,10 +36,8 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the artifacts of all targets, or of those named with --target."""
-    named = any(argument.startswith("--target") for argument in session.posargs)
-    everything = [] if named else [f"--target={name}" for name in TARGETS]
-    command(session, "build", *everything)
+    """Build the artifacts of a config: for cpu, unless config or --target names others."""
+    command(session, "build")
 
 
 def define_build(target: str) -> None:
@@ -143,7 +141,7 @@ def tests_cuda(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the artifacts of all targets side by side; --compare shows what moved."""
+    """Measure artifacts side by side; --compare shows what moved."""
     command(session, "bench", lock_file="requirements-bench.lock")
 
 

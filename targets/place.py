@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from targets.devices.device import Device
 from targets.devices.find import find_device
 from targets.errors import EnvironmentUnable
-from targets.target import Target, load_target, target_names
+from targets.target import DEFAULT_TARGET, Target, load_target, target_names
 from targets.toolchain.toolchain import Toolchain
-
-_FALLBACK_HOST = "cpu"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def default_host(platform: str, names: Iterable[str] | None = None) -> str:
         able = target.trains and rules is not None and rules.builds
         if able and place_of(target, platform).device.here:
             return name
-    return _FALLBACK_HOST
+    return DEFAULT_TARGET
 
 
 def require_devices(places: Iterable[Place]) -> None:

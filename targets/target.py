@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,12 @@ from targets.toolchain.toolchain import Room, Toolchain
 
 TARGETS_DIR = Path(__file__).parent
 IMAGES_DIR = TARGETS_DIR.parent / "images"
+
+DEFAULT_TARGET = "cpu"
+"""The target where neither command nor config names one; it also trains where no GPU is."""
+
+ALL = "all"
+"""Stands for every target where targets are named."""
 
 
 class Precision(Frozen):
@@ -96,6 +102,27 @@ class Target(Frozen):
 def target_names() -> tuple[str, ...]:
     """Return the names of all targets, sorted."""
     return tuple(sorted(path.stem for path in TARGETS_DIR.glob("*.toml")))
+
+
+def named_targets(names: Iterable[str]) -> tuple[str, ...]:
+    """Return ``names``, each once; :data:`ALL` among them stands for every target."""
+    given = tuple(names)
+    return target_names() if ALL in given else tuple(dict.fromkeys(given))
+
+
+def load_targets(names: Iterable[str]) -> tuple[Target, ...]:
+    """Return the targets that ``names`` stand for. Raises :class:`ConfigError` for every name that
+    is none, with the nearest one."""
+    problems: list[Problem] = []
+    found = []
+    for name in named_targets(names):
+        try:
+            found.append(load_target(name))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return tuple(found)
 
 
 def load_target(name: str) -> Target:

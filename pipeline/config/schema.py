@@ -141,7 +141,8 @@ class BuildConfig(Frozen):
     model: ModelSource
     """The base model."""
     default_targets: tuple[Name, ...] = ()
-    """Targets that are built where the command names none; ``cpu`` if there are none here."""
+    """Targets that a command is for where it names none, ``"all"`` for every one; ``cpu`` if there
+    are none here."""
     host: Name | None = None
     """Target that trains and merges. Default: the first whose device is here, else ``cpu``."""
     runtime: Literal["auto", "docker", "venv"] = "auto"

@@ -39,7 +39,7 @@ def named_baselines(path: Path, targets: Sequence[str], cache: Cache) -> dict[st
         problem, advice = "holds no artifact", "give a dist/BUILD/TARGET folder, or its model/"
     elif len(targets) > 1:
         problem = f"is one artifact, and {len(targets)} targets are measured"
-        advice = "name the one it is for with --targets"
+        advice = "name the one it is for with --target"
     else:
         return {targets[0]: _baseline(single, cache)}
     raise ConfigError([Problem(problem, path, key="--baseline", suggestion=advice)])

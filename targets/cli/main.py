@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import importlib
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from targets.errors import ConfigError, EnvironmentUnable, Interrupted, QuernError
+from targets.cli.answer import described, show
+from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"
 
@@ -45,26 +45,26 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line and exit with the code of :mod:`targets.errors`."""
-    as_json = "--json" in sys.argv
     try:
-        main(standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        ended = main(standalone_mode=False)
     except click.ClickException as error:
-        _show_error(error.format_message(), "", None, as_json, 2)
-        sys.exit(2)
+        failure: QuernError = ConfigError([Problem(error.format_message())])
     except (KeyboardInterrupt, click.Abort):
-        _show_error("interrupted", "", None, as_json, Interrupted.exit_code)
-        sys.exit(Interrupted.exit_code)
+        failure = Interrupted("interrupted")
     except QuernError as error:
-        _report_failure(error, as_json)
-        sys.exit(error.exit_code)
+        failure = error
     except OSError as error:
         # Not ours to foresee: a full disk, a folder that may not be written, a vanished file.
         place = f": {error.filename}" if error.filename else ""
-        unable = EnvironmentUnable(f"{error.strerror or error}{place}", _os_hint(error))
-        _report_failure(unable, as_json)
-        sys.exit(unable.exit_code)
+        failure = EnvironmentUnable(f"{error.strerror or error}{place}", _os_hint(error))
+    else:
+        # click returns the code of a command that has said everything itself.
+        sys.exit(ended if isinstance(ended, int) else 0)
+    if "--json" in sys.argv:
+        show(described(failure))
+    else:
+        _show(failure)
+    sys.exit(failure.exit_code)
 
 
 def _os_hint(error: OSError) -> str:
@@ -75,37 +75,11 @@ def _os_hint(error: OSError) -> str:
     return ""
 
 
-def _report_failure(error: QuernError, as_json: bool) -> None:
-    if isinstance(error, ConfigError) and as_json:
-        problems = [
-            {
-                "message": problem.message,
-                "file": str(problem.file) if problem.file else None,
-                "line": problem.line,
-                "key": problem.key,
-                "suggestion": problem.suggestion,
-            }
-            for problem in error.problems
-        ]
-        click.echo(json.dumps({"exit_code": error.exit_code, "problems": problems}, indent=2))
-        return
-    _show_error(str(error), error.hint, error.log, as_json, error.exit_code)
-    if isinstance(error, ConfigError) and len(error.problems) > 1:
-        click.echo(f"{len(error.problems)} problems; nothing was run", err=True)
-
-
-def _show_error(message: str, hint: str, log: Path | None, as_json: bool, code: int) -> None:
-    if as_json:
-        entry = {
-            "exit_code": code,
-            "error": message,
-            "hint": hint,
-            "log": str(log) if log else None,
-        }
-        click.echo(json.dumps(entry, indent=2))
-        return
-    click.echo(f"{click.style('error:', fg='red')} {message}", err=True)
-    if hint:
-        click.echo(f"  → {hint}", err=True)
-    if log is not None:
-        click.echo(f"  log: {log}", err=True)
+def _show(failure: QuernError) -> None:
+    click.echo(f"{click.style('error:', fg='red')} {failure}", err=True)
+    if failure.hint:
+        click.echo(f"  → {failure.hint}", err=True)
+    if failure.log is not None:
+        click.echo(f"  log: {failure.log}", err=True)
+    if isinstance(failure, ConfigError) and len(failure.problems) > 1:
+        click.echo(f"{len(failure.problems)} problems; nothing was run", err=True)

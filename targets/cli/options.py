@@ -24,7 +24,7 @@ from targets.config.olive.context import LOCAL
 from targets.errors import ConfigError, Problem
 from targets.place import Place, building_place, default_host
 from targets.runtimes.platform import Choice, platform_for
-from targets.target import load_target
+from targets.target import ALL, load_target, load_targets
 
 PROJECT = Path(__file__).parents[2]
 DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
@@ -63,7 +63,7 @@ def build_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         command(wanted=Wanted(config, targets, host, data, model, runtime, system), **others)
 
-    for add in (place_options, config_runtime_option, target_option, config_options):
+    for add in (place_options, config_runtime_option, build_target_option, config_options):
         gathered = add(gathered)
     return gathered
 
@@ -120,15 +120,27 @@ def config_options(command: Command) -> Command:
     return command
 
 
-def target_option(command: Command) -> Command:
-    """Add ``--target``, repeatable."""
+def _targets(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of ``--target cpu,cuda`` as those of ``--target cpu --target cuda``."""
+    return tuple(name for value in values for part in value.split(",") if (name := part.strip()))
+
+
+def target_option(described: str) -> Callable[[Command], Command]:
+    """Add ``--target``, repeatable; ``described`` says what it is without."""
     return click.option(
         "--target",
+        "--targets",
         "targets",
         multiple=True,
         metavar="NAME",
-        help="Target to build for. Repeatable. Default: those the config names, else cpu.",
-    )(command)
+        callback=_targets,
+        help=f"Target, several with commas, or `{ALL}`. Repeatable. {described}",
+    )
+
+
+build_target_option = target_option("Default: default_targets of the config, else cpu.")
 
 
 def cache_option(command: Command) -> Command:
@@ -206,7 +218,7 @@ def load_requests(wanted: Wanted) -> tuple[Request, ...]:
     Raises ``ConfigError``, or ``EnvironmentUnable`` where a target cannot be built here.
     """
     file = shown(wanted.config)
-    chosen = [load_target(name) for name in dict.fromkeys(wanted.targets)] or None
+    chosen = load_targets(wanted.targets) or None
     overrides = Overrides(data=wanted.data, model=wanted.model, local=wanted.system == LOCAL)
     problems: dict[Problem, None] = {}
     found = []

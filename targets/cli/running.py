@@ -44,13 +44,14 @@ def build_all(
         yield Built(place, outcome, time.monotonic() - started)
 
 
-def require_passed(built: list[Built]) -> None:
-    """Raise ``CheckFailed`` naming every target of which a check failed."""
+def failure_of(built: list[Built]) -> CheckFailed | None:
+    """Return the failure that names every target of which a check failed; ``None`` for none."""
     failed = [one.outcome.report.target for one in built if one.outcome.report.status == "failed"]
-    if failed:
-        raise CheckFailed(
-            f"a check failed for {', '.join(failed)}", "the report beside the artifact says which"
-        )
+    if not failed:
+        return None
+    return CheckFailed(
+        f"a check failed for {', '.join(failed)}", "the report beside the artifact says which"
+    )
 
 
 def runtime_once(requested: Choice, cache_root: Path, view: View) -> Callable[[], Runtime]:

@@ -15,7 +15,7 @@ from pipeline.data.problems import DataProblem
 from pipeline.data.spec import PARQUET, DataSpec
 from pipeline.suggest import did_you_mean
 from targets.config.chain import Chain, CheckCall, PassCall
-from targets.config.data import main_data, mistakes, rows_step, with_commits, with_files
+from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import (
@@ -28,9 +28,7 @@ from targets.config.problems import problems_of
 from targets.config.salvage import salvage
 from targets.config.steps import ChainReader
 from targets.errors import ConfigError, EnvironmentUnable, Problem
-from targets.target import Target, load_target, target_names
-
-DEFAULT_TARGET = "cpu"
+from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def _chosen(
     """Return the targets asked for, else those that the config names, else the default one."""
     if targets is not None:
         return targets
-    names = config.default_targets or (DEFAULT_TARGET,)
+    names = named_targets(config.default_targets or (DEFAULT_TARGET,))
     loader.require_targets(names)
     return [load_target(name) for name in names if name in target_names()]
 
@@ -339,7 +337,9 @@ class _Loader:
         )
 
     def _names_of_rows_steps(self) -> None:
-        steps = {rows_step(name) for name, spec in self._config.data.items() if spec.is_made}
+        data = self._config.data.items()
+        steps = {rows_step(name) for name, spec in data if spec.is_made}
+        steps |= {fetch_step(name) for name, spec in data if spec.source is not None}
         for name in steps & {*self._config.passes, *self._config.checks}:
             kind = "passes" if name in self._config.passes else "checks"
             self._problem("this name is used by the step that makes rows", (kind, name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -43,23 +42,18 @@ def print_release(console: Console, released: Released, folder: Path) -> None:
     )
 
 
-def release_json(released: Released, folder: Path) -> str:
+def release_data(released: Released, folder: Path) -> dict[str, object]:
     """Return the same for programs."""
     release = released.release
-    return json.dumps(
-        {
-            "release": str(folder),
-            "build": release.build,
-            "version": release.version,
-            "new": released.new,
-            "signed": release.signed,
-            "files": {item.name: item.digest["sha256"] for item in release.statement.subject},
-            "unverified": {
-                report.target: list(report.unverified)
-                for report in release.reports
-                if report.unverified
-            },
-            "provenance": str(folder / layout.PROVENANCE),
+    return {
+        "release": folder,
+        "build": release.build,
+        "version": release.version,
+        "new": released.new,
+        "signed": release.signed,
+        "files": {item.name: item.digest["sha256"] for item in release.statement.subject},
+        "unverified": {
+            report.target: report.unverified for report in release.reports if report.unverified
         },
-        indent=2,
-    )
+        "provenance": folder / layout.PROVENANCE,
+    }

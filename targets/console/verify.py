@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -29,24 +28,19 @@ def print_verified(console: Console, verified: Verified) -> None:
     console.print(f"[green bold]{release.build} {release.version}[/] is {word}", highlight=False)
 
 
-def verified_json(verified: Verified) -> str:
+def verified_data(verified: Verified) -> dict[str, object]:
     """Return the same for programs."""
-    return json.dumps(
-        {
-            "build": verified.release.build,
-            "version": verified.release.version,
-            "signed_by": verified.signer or None,
-            "rebuilt": verified.rebuilt,
-            "trained_again": verified.rebuilt and not verified.given,
-            "same": not verified.differs if verified.rebuilt else None,
-            "compared": list(verified.comparison.files),
-            "left_out": dict(verified.left_out),
-            "differences": [
-                item.model_dump(mode="json") for item in verified.comparison.differences
-            ],
-        },
-        indent=2,
-    )
+    return {
+        "build": verified.release.build,
+        "version": verified.release.version,
+        "signed_by": verified.signer or None,
+        "rebuilt": verified.rebuilt,
+        "trained_again": verified.rebuilt and not verified.given,
+        "same": not verified.differs if verified.rebuilt else None,
+        "compared": verified.comparison.files,
+        "left_out": dict(verified.left_out),
+        "differences": verified.comparison.differences,
+    }
 
 
 def _proofs(verified: Verified) -> Iterator[str]:

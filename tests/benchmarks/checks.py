@@ -60,8 +60,9 @@ def build(cache: Path, scratch: Path, arguments: argparse.Namespace) -> Mapping[
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=False)
     if done.returncode not in (0, _FAILED_CHECK):
         sys.exit(f"the build ended with {done.returncode}")
-    report: Mapping[str, Any] = json.loads(done.stdout)
-    return report
+    (report,) = json.loads(done.stdout)["builds"]
+    found: Mapping[str, Any] = report
+    return found
 
 
 def forget_checks(cache: Path, report: Mapping[str, Any]) -> None:

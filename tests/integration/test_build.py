@@ -80,7 +80,7 @@ def test_build_rebuild_edit_and_limit(
 
     first = quern("build", *arguments, "--json")
     assert first.code == 0, first.stderr
-    report = json.loads(first.stdout)
+    (report,) = json.loads(first.stdout)["builds"]
     assert report == report_of(dist)
     assert report["status"] == "passed"
     assert report["toolchain"]["runtime"] == runtime
@@ -108,8 +108,11 @@ def test_build_rebuild_edit_and_limit(
     assert not any(done for name, done in cached(report_of(dist)).items() if name != "pretrain")
 
     project.edit("[checks.latency]", "[checks.latency]\ntoken_ms = 0.0001")
-    missed = quern("build", *arguments)
+    missed = quern("build", *arguments, "--json")
     assert missed.code == 3, missed.stderr
+    said = json.loads(missed.stdout)
+    assert (said["exit_code"], said["error"]) == (3, "a check failed for cpu")
+    assert said["builds"] == [report_of(dist)]
     assert report_of(dist)["status"] == "failed"
     failed = [check for check in report_of(dist)["checks"] if check["status"] == "failed"]
     assert [check["name"] for check in failed] == ["token_ms"]

@@ -159,7 +159,7 @@ def test_the_shipped_toolchain_comes_to_a_machine_with_no_network(
     assert taken["folder"] == str(wheels.folder)
     assert not wheels.missing(toolchain)
     assert taken["images"] == []
-    assert ready["cpu"]["image"] == f"{there.tag}@{there.id}"
+    assert ready["toolchains"]["cpu"]["image"] == f"{there.tag}@{there.id}"
 
 
 def test_a_base_of_a_registry_is_known_again_by_a_name_of_its_own(

@@ -56,7 +56,7 @@ def test_every_command_and_target_is_a_session(quern: Quern) -> None:
 def test_output_is_the_commands_and_paths_are_the_users(quern: Quern, folder: Path) -> None:
     ran = nox(quern, folder, "-s", "plan", "--", "--config", "small.toml", "--json")
     assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)[0]["build"] == "small"
+    assert json.loads(ran.stdout)["plans"][0]["build"] == "small"
 
 
 def test_exit_code_of_the_command_is_that_of_nox(quern: Quern, folder: Path) -> None:

@@ -30,7 +30,7 @@ def base(quern: Quern, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.write_text('name = "base"\n[model.pretrain]\ntext = "base"\n[passes.model_builder]\n')
     ran = quern("build", "--config", str(config), "--dist", str(config.parent), "--json")
     assert ran.code == 0, ran.stderr
-    passes = {item["name"]: item["key"] for item in json.loads(ran.stdout)["passes"]}
+    passes = {item["name"]: item["key"] for item in json.loads(ran.stdout)["builds"][0]["passes"]}
     return quern.cache / "objects" / object_path(passes["pretrain"]) / OUTPUT_DIR
 
 
@@ -68,7 +68,8 @@ def keys(quern: Quern, file: Path, *options: str) -> list[list[tuple[str, str]]]
     ran = quern("plan", "--config", str(file), "--json", *options)
     assert ran.code == 0, ran.stderr
     return [
-        [(step["name"], step["key"]) for step in plan["steps"]] for plan in json.loads(ran.stdout)
+        [(step["name"], step["key"]) for step in plan["steps"]]
+        for plan in json.loads(ran.stdout)["plans"]
     ]
 
 

@@ -193,7 +193,7 @@ def test_a_version_stands_for_one_set_of_bytes(world: World) -> None:
     before = files_in(world.release)
     again = world.first.run(*release_arguments(world.private), "--json")
     assert again.code == 0, again.stderr
-    assert json.loads(again.stdout)["new"] is False
+    assert json.loads(again.stdout)["releases"][0]["new"] is False
     assert files_in(world.release) == before
     config = world.first.work / "small.toml"
     text = config.read_text()

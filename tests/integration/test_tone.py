@@ -35,7 +35,7 @@ def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None
 
     # The plan of somebody who has nothing yet says how much room all this takes.
     planned = quern("plan", "--cache", str(tmp_path / "cache"), "--json")
-    expected = json.loads(planned.stdout)[0]["disk"]
+    expected = json.loads(planned.stdout)["plans"][0]["disk"]
     written = {step["name"]: bytes_of(quern, step["key"]) for step in report["passes"]}
     assert sum(written.values()) == pytest.approx(expected["kept"], rel=0.2)
     assert written["model_builder"] == pytest.approx(expected["artifact"], rel=0.2)

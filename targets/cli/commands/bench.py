@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,16 +15,9 @@ from targets.bench.model import Bench
 from targets.bench.read import read_bench
 from targets.bench.run import LIBRARIES, Asked, Earlier, run_bench
 from targets.cli import options
-from targets.cli.running import Built, build_all, require_passed, runtime_once, show_view
+from targets.cli.answer import answer
+from targets.cli.running import Built, build_all, failure_of, runtime_once, show_view
 from targets.errors import CheckFailed, EnvironmentUnable
-from targets.report.dist import REPORT_FILE
-from targets.target import target_names
-
-
-def _names(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> tuple[str, ...]:
-    return tuple(name for part in (value or "").split(",") if (name := part.strip()))
 
 
 def _lengths(
@@ -41,14 +33,6 @@ def _lengths(
 
 @click.command("bench", short_help="Measure artifacts side by side, and what moved.")
 @options.build_options
-@click.option(
-    "--targets",
-    "named",
-    metavar="NAMES",
-    callback=_names,
-    help="Targets to bench, with commas: cpu,cuda,directml. What is missing is built. Default: "
-    "those the config names, else those that are built in --dist, else cpu.",
-)
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -83,7 +67,6 @@ def command(
     wanted: options.Wanted,
     cache: Path | None,
     dist: Path,
-    named: tuple[str, ...],
     baseline: Path | None,
     earlier: Path | None,
     smallest_change: float,
@@ -108,7 +91,7 @@ def command(
         smallest_ratio=smallest_change / 100,
     )
     asked.workload.require_valid()
-    requests = _requests(wanted, named, dist)
+    requests = options.load_requests(wanted)
     options.require_system(requests)
     store = options.open_cache(cache)
     console = options.console(as_json)
@@ -122,11 +105,14 @@ def command(
             config = request.loaded.file.name
             benches.append(run_bench(config, pairs, asked, start, store, view))
             built += here
-    for bench in benches:
-        _finish(console, bench, dist, as_json)
-    require_passed(built)
-    if fail_on_regression:
-        _require_no_regression(benches)
+    folders = _write(benches, dist)
+    failure = failure_of(built) or (_regression(benches) if fail_on_regression else None)
+    if as_json:
+        answer({"benches": benches}, failure)
+        return
+    _show(console, zip(benches, folders, strict=True))
+    if failure is not None:
+        raise failure
 
 
 def require_libraries() -> None:
@@ -139,43 +125,28 @@ def require_libraries() -> None:
         )
 
 
-def _requests(
-    wanted: options.Wanted, named: tuple[str, ...], dist: Path
-) -> tuple[options.Request, ...]:
-    """Return the builds; of the targets already built where neither user nor config names any."""
-    chosen = (*wanted.targets, *named)
-    requests = options.load_requests(replace(wanted, targets=chosen))
-    if chosen or any(request.loaded.config.default_targets for request in requests):
-        return requests
-    names = [
-        name
-        for name in target_names()
-        if any(
-            (dist / request.loaded.config.name / name / REPORT_FILE).is_file()
-            for request in requests
-        )
-    ]
-    return options.load_requests(replace(wanted, targets=tuple(names))) if names else requests
-
-
-def _finish(console: Console, bench: Bench, dist: Path, as_json: bool) -> None:
+def _write(benches: Sequence[Bench], dist: Path) -> list[Path]:
     # Matplotlib takes most of a second to import: the page is drawn when everything is measured.
-    from targets.bench.write import PAGE, write_bench
+    from targets.bench.write import write_bench
+
+    return [write_bench(dist.absolute(), bench) for bench in benches]
+
+
+def _show(console: Console, written: Iterable[tuple[Bench, Path]]) -> None:
+    from targets.bench.write import PAGE
     from targets.console.bench import print_bench
 
-    folder = write_bench(dist.absolute(), bench)
-    if as_json:
-        click.echo(bench.model_dump_json())
-    else:
+    for bench, folder in written:
         print_bench(console, bench, options.shown(folder / PAGE))
 
 
-def _require_no_regression(benches: Sequence[Bench]) -> None:
+def _regression(benches: Sequence[Bench]) -> CheckFailed | None:
     found = [
         f"{one.target}: {one.what} is {one.word}"
         for bench in benches
         if bench.comparison is not None
         for one in bench.comparison.regressed
     ]
-    if found:
-        raise CheckFailed("; ".join(found), "bench.html says by how much, and how sure that is")
+    if not found:
+        return None
+    return CheckFailed("; ".join(found), "bench.html says by how much, and how sure that is")

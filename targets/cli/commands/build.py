@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.running import Built, build_all, require_passed, runtime_once, show_view
+from targets.cli.answer import answer
+from targets.cli.running import Built, build_all, failure_of, runtime_once, show_view
 from targets.place import require_devices
 
 
@@ -41,19 +42,20 @@ def command(
             for request in requests
             for one in build_all(request, store, dist.absolute(), start[request.runtime], view)
         ]
-    _show(console, built, as_json)
-    require_passed(built)
+    failure = failure_of(built)
+    if as_json:
+        answer({"builds": [one.outcome.report for one in built]}, failure)
+        return
+    _show(console, built)
+    if failure is not None:
+        raise failure
 
 
-def _show(console: Console, built: list[Built], as_json: bool) -> None:
+def _show(console: Console, built: list[Built]) -> None:
     from targets.console.summary import print_summary
 
     for one in built:
-        report, folder = one.outcome.report, options.shown(one.outcome.folder)
-        if as_json:
-            click.echo(report.model_dump_json(indent=2))
-        else:
-            print_summary(console, report, folder, one.seconds)
+        print_summary(console, one.outcome.report, options.shown(one.outcome.folder), one.seconds)
     for one in built:
         report, folder = one.outcome.report, options.shown(one.outcome.folder)
         # Checks of another kind of artifact need no device.

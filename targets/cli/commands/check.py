@@ -12,6 +12,7 @@ from targets.checked.parcel import unpack
 from targets.checked.result import FILE, Checked, accept, read_checked
 from targets.checked.run import artifact_files, require_built_bytes, run_checks
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.cli.running import runtime_once, show_view
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place, place_of, require_devices
@@ -93,9 +94,12 @@ def _finish(
 
     report = accept(read_report(folder), checked, file)
     write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
-    if as_json:
-        click.echo(report.model_dump_json(indent=2))
-    else:
-        print_summary(console, report, options.shown(folder), seconds)
+    failure = None
     if report.status == "failed":
-        raise CheckFailed(f"a check failed for {report.target}", f"{folder / FILE} says which")
+        failure = CheckFailed(f"a check failed for {report.target}", f"{folder / FILE} says which")
+    if as_json:
+        answer({"builds": [report]}, failure)
+        return
+    print_summary(console, report, options.shown(folder), seconds)
+    if failure is not None:
+        raise failure

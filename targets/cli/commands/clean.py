@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import click
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.report.figures import size
 
 _DAY_SECONDS = 24 * 60 * 60
@@ -44,7 +44,7 @@ def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> No
             store.remove(step)
     if as_json:
         names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in found]
-        click.echo(json.dumps({"removed": [] if dry_run else names, "found": names}, indent=2))
+        answer({"removed": [] if dry_run else names, "found": names})
         return
     for step in found:
         click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.config.documents import Document, read_documents
 from targets.config.write import to_toml
 from targets.console.explain import explanation
@@ -60,7 +60,7 @@ def command(
         partial.replace(place)
     if as_json:
         written = [str(place) for place in places]
-        click.echo(json.dumps({"written": written, **explanation(first.ledger)}, indent=2))
+        answer({"written": written, **explanation(first.ledger)})
         return
     for place in places:
         click.echo(f"wrote {options.shown(place)}")

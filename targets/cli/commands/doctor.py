@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -13,43 +11,35 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
-from targets.target import load_target, target_names
+from targets.target import ALL, load_targets
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
 
 
 @click.command("doctor", short_help="Check whether this machine can build, with remedies.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    metavar="NAME",
-    help="Only what this target needs. Repeatable. Default: all.",
-)
+@options.target_option("Default: all, since it only looks.")
 @options.place_options
 @options.json_option
-@click.pass_context
-def command(
-    context: click.Context, targets: tuple[str, ...], cache: Path | None, dist: Path, as_json: bool
-) -> None:
+def command(targets: tuple[str, ...], cache: Path | None, dist: Path, as_json: bool) -> None:
     """Check engine, disk, memory, Python, CPU, GPU, wheels and hub access. Changes nothing.
 
     Ends with 0 if a build can run in a container or in a virtual environment, else with 4.
     """
-    chosen = tuple(load_target(name) for name in dict.fromkeys(targets or target_names()))
+    chosen = load_targets(targets or (ALL,))
     machine = Machine(options.open_cache(cache).root, dist.absolute(), chosen)
     findings = examine(machine)
     usable = usable_runtimes(findings)
+    failure = None if usable else EnvironmentUnable("no build can run on this machine")
     if as_json:
-        report = {"runtimes": usable, "findings": [asdict(finding) for finding in findings]}
-        click.echo(json.dumps(report, indent=2))
-    else:
-        _show(options.console(as_json), findings, usable)
-    if not usable:
-        context.exit(EnvironmentUnable.exit_code)
+        answer({"runtimes": usable, "findings": findings}, failure)
+        return
+    _show(options.console(as_json), findings, usable)
+    if failure is not None:
+        raise click.exceptions.Exit(failure.exit_code)
 
 
 def _show(console: Console, findings: tuple[Finding, ...], usable: tuple[str, ...]) -> None:

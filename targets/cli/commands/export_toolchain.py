@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,9 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.errors import EnvironmentUnable
-from targets.target import load_target
+from targets.target import DEFAULT_TARGET, load_targets
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 @click.command(
     "export-toolchain", short_help="Write toolchains to one file, for a machine with no network."
 )
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    default=("cpu",),
-    show_default=True,
-    metavar="NAME",
-    help="Target whose toolchain is written. Repeatable.",
-)
+@options.target_option("Default: cpu.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -67,7 +59,8 @@ def command(
         console.print(escape(message), highlight=False, soft_wrap=True)
 
     platform = platform_for(runtime)
-    toolchains = [load_target(name).toolchain(platform) for name in dict.fromkeys(targets)]
+    chosen = load_targets(targets or (DEFAULT_TARGET,))
+    toolchains = [target.toolchain(platform) for target in chosen]
     file = output or Path("dist") / file_name(toolchains)
     with interruptible():
         client = _engine(runtime, say)
@@ -78,8 +71,7 @@ def command(
         f"{len(manifest.images)} images, Quern's own packages for Python {manifest.python}"
     )
     if as_json:
-        found = manifest.model_dump(mode="json")
-        click.echo(json.dumps({"file": str(file), "bytes": size, "manifest": found}, indent=2))
+        answer({"file": file, "bytes": size, "manifest": manifest})
 
 
 def _engine(runtime: Choice, say: Say) -> DockerClient | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,20 +9,15 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.target import load_target, target_names
+from targets.cli.answer import answer
+from targets.target import DEFAULT_TARGET, load_targets
 
 if TYPE_CHECKING:
     from targets.runtimes.platform import Choice
 
 
 @click.command("images", short_help="Make the toolchains ready without building a model.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    metavar="NAME",
-    help="Only the toolchain of this target. Repeatable. Default: all.",
-)
+@options.target_option("Default: cpu.")
 @options.runtime_option
 @options.cache_option
 @options.json_option
@@ -36,7 +29,7 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
     from targets.runtimes.platform import platform_for
     from targets.runtimes.select import choose
 
-    chosen = [load_target(name) for name in dict.fromkeys(targets or target_names())]
+    chosen = load_targets(targets or (DEFAULT_TARGET,))
     console = options.console(as_json)
 
     def say(message: str) -> None:
@@ -48,8 +41,8 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
     records = {}
     for name, toolchain in toolchains.items():
         record = brought_up.prepare(toolchain, say)
-        records[name] = asdict(record)
+        records[name] = record
         where = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
         say(f"{name}: ready, {record.runtime} {where}")
     if as_json:
-        click.echo(json.dumps(records, indent=2))
+        answer({"toolchains": records})

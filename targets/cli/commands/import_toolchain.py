@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.errors import EnvironmentUnable
 from targets.target import load_target
 
@@ -51,7 +51,7 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
         taken = take_in(file, platform, toolchain_of, _engine(say), root, say)
     _show(taken, say)
     if as_json:
-        click.echo(json.dumps({**asdict(taken), "folder": str(taken.folder)}, indent=2))
+        answer(asdict(taken))
 
 
 def _engine(say: Say) -> DockerClient | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.errors import EnvironmentUnable
 from targets.host_lock import HOST_LOCKS, lock_host
-from targets.target import Target, load_target, target_names
+from targets.target import ALL, Target, load_targets
 from targets.toolchain.builder_options import lock_builder_options
 from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
@@ -20,13 +20,7 @@ from targets.toolchain.toolchain import Toolchain
 
 
 @click.command("lock", short_help="Pin the newest packages that work together.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    metavar="NAME",
-    help="Only the toolchain of this target. Repeatable. Default: all, and the host's own locks.",
-)
+@options.target_option("Default: all, and the host's own locks.")
 @click.option("--keep", is_flag=True, help="Keep locked versions that still fit.")
 @options.json_option
 def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
@@ -45,22 +39,18 @@ def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
             for change in changes:
                 click.echo(f"  {change}")
     if as_json:
-        click.echo(
-            json.dumps(
-                {file: [vars(change) for change in changes] for file, changes in found.items()},
-                indent=2,
-            )
-        )
+        answer({"locks": found})
 
 
 def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
     if not targets:
         for host_lock in HOST_LOCKS:
             yield host_lock.file, lock_host(host_lock, upgrade)
-    for toolchain in _toolchains(targets or target_names()):
+    chosen = load_targets(targets or (ALL,))
+    for toolchain in _toolchains(chosen):
         name = str(toolchain.lock.relative_to(options.PROJECT))
         yield name, lock(toolchain, upgrade)
-    for target, toolchain in _builders(targets or target_names()):
+    for target, toolchain in _builders(chosen):
         lock_builder_options(toolchain)
         try:
             lock_kernel_table(toolchain, target.execution_provider)
@@ -69,10 +59,10 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
             click.echo(f"warning: {unable} ({unable.hint})", err=True)
 
 
-def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
+def _toolchains(targets: Iterable[Target]) -> Iterator[Toolchain]:
     """Yield each platform's toolchain of the targets, and the installers they share, once each."""
     found: dict[Path, Toolchain] = {}
-    for target in map(load_target, names):
+    for target in targets:
         for platform in target.platforms:
             toolchain = target.toolchain(platform)
             found.setdefault(installer(toolchain).lock, installer(toolchain))
@@ -80,8 +70,8 @@ def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
     yield from found.values()
 
 
-def _builders(names: Iterable[str]) -> Iterator[tuple[Target, Toolchain]]:
+def _builders(targets: Iterable[Target]) -> Iterator[tuple[Target, Toolchain]]:
     """Yield one toolchain per target that builds: its builder's options are the same on all."""
-    for target in map(load_target, names):
+    for target in targets:
         platform = next(name for name, rules in target.platforms.items() if rules.builds)
         yield target, target.toolchain(platform)

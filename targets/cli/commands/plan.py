@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
 from targets.console.explain import explanation, print_explanation
@@ -50,7 +50,7 @@ def command(
     ]
     if as_json:
         keys = _ledger(wanted) if explain else None
-        click.echo(_to_json(plans, keys))
+        answer({"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})})
         return
     for plan in plans:
         for note in plan.notes:
@@ -106,30 +106,24 @@ def _room(space: Space, cache: Path) -> str:
     )
 
 
-def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
-    import json
-
-    found = [
-        {
-            "build": plan.build,
-            "target": plan.target,
-            "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
-            "notes": plan.notes,
-            "disk": asdict(space_of(plan)),
-            "steps": [
-                {
-                    "name": planned.step.name,
-                    "type": planned.step.type,
-                    "kind": planned.step.kind,
-                    "target": planned.step.target,
-                    "key": planned.step.key,
-                    "cached": planned.cached is not None,
-                    "reason": planned.reason,
-                    "params": planned.step.params,
-                }
-                for planned in plan.steps
-            ],
-        }
-        for plan in plans
-    ]
-    return json.dumps({"plans": found, **explanation(keys)} if keys else found, indent=2)
+def _as_data(plan: BuildPlan) -> dict[str, object]:
+    return {
+        "build": plan.build,
+        "target": plan.target,
+        "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
+        "notes": plan.notes,
+        "disk": space_of(plan),
+        "steps": [
+            {
+                "name": planned.step.name,
+                "type": planned.step.type,
+                "kind": planned.step.kind,
+                "target": planned.step.target,
+                "key": planned.step.key,
+                "cached": planned.cached is not None,
+                "reason": planned.reason,
+                "params": planned.step.params,
+            }
+            for planned in plan.steps
+        ],
+    }

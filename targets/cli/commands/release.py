@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.cli.running import runtime_once, show_view
 from targets.errors import EnvironmentUnable
 
@@ -93,8 +94,7 @@ def command(
             start = runtime_once(request.runtime, store.root, view)
             maker = Maker(request.loaded, request.places, request.host, store, start, view)
             found.append(Releaser(maker, dist.absolute()).release(order))
-    for released in found:
-        _show(released, as_json)
+    _show(found, as_json)
 
 
 def require_libraries(doing: str) -> None:
@@ -129,11 +129,12 @@ def _overrides(wanted: options.Wanted) -> dict[str, str]:
     return found
 
 
-def _show(released: Released, as_json: bool) -> None:
-    from targets.console.release import print_release, release_json
+def _show(found: list[Released], as_json: bool) -> None:
+    from targets.console.release import print_release, release_data
 
-    folder = options.shown(released.release.folder)
+    pairs = [(released, options.shown(released.release.folder)) for released in found]
     if as_json:
-        click.echo(release_json(released, folder))
-    else:
+        answer({"releases": [release_data(released, folder) for released, folder in pairs]})
+        return
+    for released, folder in pairs:
         print_release(options.console(as_json), released, folder)

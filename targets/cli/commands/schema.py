@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.config.json_schema import build_schema
 from targets.config.reference import ReferencePage
 from targets.errors import ConfigError, Problem
@@ -35,7 +36,7 @@ def command(check: bool, as_json: bool) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(texts[file], encoding="utf-8")
     if as_json:
-        click.echo(json.dumps({"written": shown}))
+        answer({"written": shown})
     else:
         click.echo(f"written: {', '.join(shown)}" if shown else "up to date")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.console.answer import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
@@ -75,7 +75,7 @@ def command(
         view,
     )
     if as_json:
-        click.echo(json.dumps(result.metrics, indent=2))
+        answer({"answer": result.metrics})
         return
     figures = result.metrics
     console.print()

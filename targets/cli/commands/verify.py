@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
+from targets.cli.answer import answer
 from targets.cli.commands.release import require_libraries
 from targets.cli.running import runtime_once, show_view
 from targets.errors import CheckFailed, ConfigError, Problem
@@ -136,12 +137,15 @@ def _request(requests: tuple[options.Request, ...], release: ReadRelease) -> opt
 
 
 def _finish(verified: Verified, as_json: bool) -> None:
-    from targets.console.verify import print_verified, verified_json
+    from targets.console.verify import print_verified, verified_data
 
-    if as_json:
-        click.echo(verified_json(verified))
-    else:
-        print_verified(options.console(as_json), verified)
+    failure = None
     if verified.differs:
         count = len({item.file for item in verified.comparison.differences})
-        raise CheckFailed(f"the rebuild has other bytes in {count} files", verified.advice)
+        failure = CheckFailed(f"the rebuild has other bytes in {count} files", verified.advice)
+    if as_json:
+        answer(verified_data(verified), failure)
+        return
+    print_verified(options.console(as_json), verified)
+    if failure is not None:
+        raise failure

@@ -16,6 +16,7 @@ from targets.config.olive.systems import (
     read_systems,
     targets_of,
 )
+from targets.target import DEFAULT_TARGET
 
 
 def translate_placement(
@@ -65,7 +66,7 @@ def _targets(
             for node in system.providers:
                 node.no_effect("the execution provider of the target decides")
     if host is not None and host.devices == ("cpu",):
-        draft.derive(("host",), "cpu")
+        draft.derive(("host",), DEFAULT_TARGET)
     last = chain[-1].node.raw if chain else None
     kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
     builds = kind in BUILDERS or bool(OWN.match(kind)) or "onnx" in draft.document.get("model", {})

@@ -1,0 +1,49 @@
+"""What a command says to a program: one JSON document on standard output, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+from pydantic_core import to_json
+
+from targets.errors import ConfigError, QuernError
+
+
+def answer(found: Mapping[str, object], failure: QuernError | None = None) -> None:
+    """Print what was found as one JSON document, with ``failure`` where the command ends with one.
+
+    Raises click's ``Exit`` with the code of ``failure``, of which all is said then.
+    """
+    show({"exit_code": 0, **found} if failure is None else {**described(failure), **found})
+    if failure is not None:
+        raise click.exceptions.Exit(failure.exit_code)
+
+
+def show(document: Mapping[str, object]) -> None:
+    """Print a document; what is not a number in JSON (NaN) becomes ``null``."""
+    click.echo(to_json(document, indent=2, inf_nan_mode="null"))
+
+
+def described(failure: QuernError) -> dict[str, object]:
+    """Return an error as data."""
+    if isinstance(failure, ConfigError):
+        return {
+            "exit_code": failure.exit_code,
+            "problems": [
+                {
+                    "message": problem.message,
+                    "file": problem.file,
+                    "line": problem.line,
+                    "key": problem.key,
+                    "suggestion": problem.suggestion,
+                }
+                for problem in failure.problems
+            ],
+        }
+    return {
+        "exit_code": failure.exit_code,
+        "error": str(failure),
+        "hint": failure.hint,
+        "log": failure.log,
+    }
