@@ -159,7 +159,7 @@ class Builder:
             ),
             log=self._log_file(plan),
             network=first.network,
-            device=place.device.kind if place.device.here else "cpu",
+            device=place.device.container,
             resources=container_limits(resources),
             environment=hub_environment() if first.hub else {},
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import tomli
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from pipeline.model import Frozen
 from pipeline.suggest import did_you_mean
+from targets.devices.find import device_kinds
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.toolchain.builder_options import read_builder_options
 from targets.toolchain.toolchain import Room, Toolchain
@@ -52,7 +52,8 @@ class Target(Frozen):
     description: str
     execution_provider: str
     """As the model builder calls it: ``cpu``, ``cuda``, ``dml``."""
-    device: Literal["cpu", "cuda", "directml"]
+    device: str
+    """What runs the artifact: the name of a module of ``targets/devices/``."""
     trains: bool = False
     """Whether training is faster on the device than on the CPU: it is the host target where the
     device is here."""
@@ -65,6 +66,14 @@ class Target(Frozen):
     precision: Precision
     limits: dict[str, JsonValue] = Field(default_factory=dict)
     """Default limits of the ``latency`` check."""
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, kind: str) -> str:
+        if kind not in device_kinds():
+            hint = did_you_mean(kind, device_kinds())
+            raise ValueError(f"targets/devices/ has no {kind}.py; {hint}")
+        return kind
 
     def toolchain(self, platform: str) -> Toolchain:
         """Return the pinned toolchain for ``platform``.
@@ -126,10 +135,22 @@ def load_targets(names: Iterable[str]) -> tuple[Target, ...]:
 
 
 def load_target(name: str) -> Target:
-    """Return the target ``name``. Raises :class:`ConfigError` with the nearest name."""
+    """Return the target ``name``.
+
+    Raises :class:`ConfigError` with the nearest name, or with what is wrong with its file.
+    """
     path = TARGETS_DIR / f"{name}.toml"
     if name not in target_names():
         raise ConfigError(
             [Problem(f"unknown target '{name}'", suggestion=did_you_mean(name, target_names()))]
         )
-    return Target(name=name, **tomli.loads(path.read_text(encoding="utf-8")))
+    try:
+        return Target(name=name, **tomli.loads(path.read_text(encoding="utf-8")))
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError([Problem(f"not valid TOML: {error}", path)]) from None
+    except ValidationError as error:
+        problems = [
+            Problem(found["msg"], path, key=".".join(map(str, found["loc"])))
+            for found in error.errors()
+        ]
+        raise ConfigError(problems) from None

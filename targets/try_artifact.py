@@ -82,7 +82,7 @@ def try_artifact(
                     Mount("artifact", artifact),
                 ),
                 log=cache.root / "logs" / "try.log",
-                device=place.device.kind if place.device.here else "cpu",
+                device=place.device.container,
             ),
             view.event,
         )

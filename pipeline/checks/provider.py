@@ -15,11 +15,6 @@ from pipeline.model import Frozen
 from pipeline.passes.base import Inputs
 from pipeline.result import Verdict
 
-_NAMES = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "dml": "DmlExecutionProvider",
-}
 _FLOATS = {"float", "float16", "bfloat16", "double"}
 _STEPS = 4
 
@@ -96,13 +91,14 @@ def _onnxruntime() -> str:
 def _ran(
     inputs: Inputs, provider: str, params: ProviderParams
 ) -> tuple[Verdict, dict[str, JsonValue]]:
+    from pipeline.onnx.providers import onnxruntime_name
     from pipeline.onnx.quantized import shortened
     from pipeline.onnx.verdicts import held, unverified
 
     if inputs.absent_device:
         return unverified("nodes_off_provider", inputs.absent_device), {}
     nodes = _trace(inputs["artifact"])
-    name = _NAMES.get(provider, provider)
+    name = onnxruntime_name(provider)
     counts: dict[str, JsonValue] = {}
     for node in nodes.values():
         counts[node["provider"]] = int(str(counts.get(node["provider"], 0))) + 1

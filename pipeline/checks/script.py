@@ -73,11 +73,6 @@ class ScriptParams(Frozen):
 
 
 _LONG_ANSWER = 256
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "dml": "DmlExecutionProvider",
-}
 
 
 class Check(BaseCheck[ScriptParams]):
@@ -228,6 +223,7 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
 def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.onnx.agreement import GenAiConfig
     from pipeline.onnx.errors import ArtifactError
+    from pipeline.onnx.providers import onnxruntime_name
     from pipeline.onnx.session import Session
     from pipeline.onnx.turns import load_tokenizer
 
@@ -246,7 +242,7 @@ def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     # Olive hands these to every such function.
     told = {
         "device": "cpu" if provider == "cpu" else "gpu",
-        "execution_providers": [_PROVIDERS.get(provider, provider)],
+        "execution_providers": [onnxruntime_name(provider)],
     }
     wanted = {key: value for key, value in told.items() if key in script.takes(name)}
     return script.call(name, model, **{**wanted, **params.params})

@@ -54,7 +54,7 @@ class ModelBuilderParams(Frozen):
 
     precision: Literal["int4", "int8", "fp16", "bf16", "fp32"] = "int4"
     """Type of the weights. Each target allows some of them."""
-    execution_provider: Literal["cpu", "cuda", "dml", "webgpu"] = "cpu"
+    execution_provider: str = "cpu"
     """What the graph is built for. Set by the target."""
     block_size: Literal[16, 32, 64, 128, 256] = 32
     """Weights that share one scale. 128 is smaller and up to 1.6 times faster to decode than 32,

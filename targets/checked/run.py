@@ -113,7 +113,7 @@ def run_beside(
                     *more,
                 ),
                 log=log,
-                device=place.device.kind if place.device.here else "cpu",
+                device=place.device.container,
             ),
             view.event,
         )

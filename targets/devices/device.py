@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CPU = "cpu"
+"""The kind of device that every machine has."""
 
 
 @dataclass(frozen=True)
@@ -10,11 +14,16 @@ class Device:
     """The device of one target on this machine."""
 
     kind: str
-    """``cpu``, ``cuda`` or ``directml``, as the target's TOML says it."""
+    """As the target's TOML calls it: the name of a module of this package."""
     absence: str = ""
     """Why a toolchain cannot use it here; empty where it can."""
     description: str = ""
     """What it is, with its driver."""
+    container: Mapping[str, object] = field(default_factory=dict)
+    """Arguments of docker-py's ``containers.create`` that give a container the device:
+    https://docker-py.readthedocs.io/en/stable/containers.html"""
+    engine_runtime: str = ""
+    """The runtime that the engine needs for that, by its name in ``docker info``."""
 
     @property
     def here(self) -> bool:

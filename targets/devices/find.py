@@ -1,33 +1,28 @@
-"""Finds the device of a target on this machine."""
+"""Finds the device of a target on this machine.
+
+Each other module of this package, but ``device``, is a kind of device: its function ``find``
+returns the :class:`Device` as a toolchain can use it here. A target's TOML names the module.
+"""
 
 from __future__ import annotations
 
-import platform
-import sys
-from collections.abc import Callable
+import importlib
+import pkgutil
+from pathlib import Path
 
 from targets.devices.device import Device
-from targets.devices.nvidia import cuda_device
 from targets.toolchain.toolchain import Toolchain
+
+_SHARED = {"device", "find"}
+
+
+def device_kinds() -> tuple[str, ...]:
+    """Return the kinds of devices that can be looked for, sorted."""
+    names = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
+    return tuple(sorted(names - _SHARED))
 
 
 def find_device(kind: str, toolchain: Toolchain) -> Device:
     """Return the device ``kind`` as ``toolchain`` can use it here."""
-    return _RULES[kind](toolchain)
-
-
-def _cpu(_toolchain: Toolchain) -> Device:
-    return Device("cpu", description=platform.processor() or platform.machine())
-
-
-def _directml(toolchain: Toolchain) -> Device:
-    if sys.platform != "win32" or not toolchain.platform.startswith("windows/"):
-        return Device("directml", "DirectML runs on Windows only")
-    return Device("directml", description=f"DirectX 12 on Windows {platform.version()}")
-
-
-_RULES: dict[str, Callable[[Toolchain], Device]] = {
-    "cpu": _cpu,
-    "cuda": cuda_device,
-    "directml": _directml,
-}
+    found: Device = importlib.import_module(f"targets.devices.{kind}").find(toolchain)
+    return found

@@ -98,11 +98,13 @@ def _storage(info: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
-    if "nvidia" in info.get("Runtimes", {}):
-        yield Finding("ok", "engine gpu", "containers can use NVIDIA GPUs")
-    elif any(target.device == "cuda" for target in machine.targets):
-        remedy = "install the NVIDIA Container Toolkit and restart the engine"
-        yield Finding("warning", "engine gpu", "containers cannot use GPUs", remedy)
+    """Say whether containers can have the devices that this machine has."""
+    for name in sorted({place.device.engine_runtime for place in machine.places} - {""}):
+        if name in info.get("Runtimes", {}):
+            yield Finding("ok", "engine gpu", f"containers can use the GPU (runtime {name})")
+        else:
+            remedy = f"install the container toolkit that brings the runtime {name}, then restart"
+            yield Finding("warning", "engine gpu", "containers cannot use the GPU", remedy)
 
 
 def _image(client: DockerClient, toolchain: Toolchain) -> Finding:

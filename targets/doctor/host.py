@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from targets.devices.device import CPU
 from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes
 from targets.toolchain.platforms import platform_named
 
@@ -111,7 +112,7 @@ def gpu(machine: Machine) -> Iterator[Finding]:
     """Look for the device of each target; a target without it still builds."""
     for place in machine.places:
         device = place.device
-        if device.kind == "cpu":
+        if device.kind == CPU:
             continue
         name = place.toolchain.target
         details = {"target": name, "device": device.kind}

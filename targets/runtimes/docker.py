@@ -14,7 +14,7 @@ from typing import Any
 from docker import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
-from docker.types import DeviceRequest, LogConfig
+from docker.types import LogConfig
 from docker.types import Mount as Bind
 from requests.exceptions import ConnectionError as EngineGone
 from requests.exceptions import ReadTimeout, RequestException
@@ -47,14 +47,6 @@ _STOP_SECONDS = 3
 _STOPPED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
-
-_DEVICE_OPTIONS: dict[str, dict[str, Any]] = {
-    "cpu": {},
-    "cuda": {
-        "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu", "compute", "utility"]])]
-    },
-}
-"""What ``containers.create`` is told for each device; Linux containers have no DirectML."""
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """What engines say that cannot give a container the GPU: the oldest, with a broken runtime, CDI."""
@@ -259,7 +251,7 @@ class DockerRuntime:
             "shm_size": _SHARED_MEMORY,
             "init": True,
             "log_config": LogConfig(type="none"),
-            **_DEVICE_OPTIONS[request.device],
+            **request.device,
             **self._limits(request),
             **self._identity(),
         }

@@ -45,8 +45,8 @@ class RunRequest:
     log: Path
     """Where library chatter goes on this machine."""
     network: bool = False
-    device: str = "cpu"
-    """The device of this machine that the process needs, as a target's TOML calls it."""
+    device: Mapping[str, object] = field(default_factory=dict)
+    """What gives a container the device: :attr:`targets.devices.device.Device.container`."""
     resources: Resources = Resources()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""

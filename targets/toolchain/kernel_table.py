@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from pipeline.onnx.kernels.table import FOLDER, Kernel, KernelTable, Operator, read_table
+from pipeline.onnx.providers import is_same
 from targets.errors import EnvironmentUnable
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
@@ -16,7 +17,6 @@ _SOURCE = (
     "https://raw.githubusercontent.com/microsoft/onnxruntime/v{version}/docs/OperatorKernels.md"
 )
 _FLAVOURS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
-_SECTIONS = {"cpu": "CPU", "cuda": "CUDA", "dml": "Dml"}
 _PATIENCE = 30
 
 _DOMAIN = re.compile(r"\*\*Operator Domain:\*\* \*(?P<name>[\w.]+)\*")
@@ -28,13 +28,20 @@ _VERSION = re.compile(r"^(?:\[(?P<first>\d+), (?P<last>\d+)\]|(?P<from>\d+)\+|(?
 def lock_kernel_table(toolchain: Toolchain, provider: str) -> bool:
     """Write the table of ``provider`` for the ONNX Runtime of the lock; return whether it changed.
 
-    Raises ``EnvironmentUnable`` when it cannot be fetched; the table from before is kept.
+    Raises ``EnvironmentUnable`` when it cannot be fetched, or when ONNX Runtime publishes none of
+    ``provider``; the table from before is kept.
     """
     version = onnxruntime_version(toolchain)
     before = read_table(provider)
     if before is not None and before.onnxruntime == version:
         return False
-    write_table(parse_table(_download(version), provider, version))
+    text = _download(version)
+    if not any(_section(text, provider)):
+        raise EnvironmentUnable(
+            f"onnxruntime {version} publishes no kernels of {provider}",
+            "the check `provider` then says so, and traces where the device is",
+        )
+    write_table(parse_table(text, provider, version))
     return True
 
 
@@ -92,11 +99,10 @@ def parse_table(text: str, provider: str, version: str) -> KernelTable:
 
 
 def _section(text: str, provider: str) -> Iterator[str]:
-    heading = f"## Operators implemented by {_SECTIONS[provider]}ExecutionProvider"
     inside = False
     for line in text.splitlines():
         if line.startswith("## "):
-            inside = line.strip() == heading
+            inside = is_same(line.strip().rpartition(" ")[2], provider)
         elif inside and line.startswith("|"):
             yield line
 

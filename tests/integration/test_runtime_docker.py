@@ -18,6 +18,7 @@ from docker import DockerClient
 from docker.context import ContextAPI
 
 from pipeline.events import Event, StepFinished, StepStarted
+from targets.devices.cuda import CONTAINER
 from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, Resources
@@ -294,7 +295,7 @@ def test_an_engine_without_nvidias_runtime_says_what_to_install(
 ) -> None:
     if "nvidia" in engine.info()["Runtimes"]:
         pytest.skip("this engine can give containers a GPU")
-    wanted = replace(request(tmp_path, {"do": "look"}), device="cuda")
+    wanted = replace(request(tmp_path, {"do": "look"}), device=CONTAINER)
     with pytest.raises(EnvironmentUnable, match="cannot give a container the GPU") as caught:
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
     assert "nvidia-container-toolkit" in caught.value.hint

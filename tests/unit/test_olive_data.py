@@ -145,3 +145,18 @@ def test_rows_that_a_metric_is_measured_on_are_held_out_and_the_table_says_so() 
     assert found.flows[0].document["data"][data]["split"]["eval"] == 0.3
     assert "not trained on" in found.ledger.defaults[f"data.{data}.split.eval"]
     assert found.flows[0].document["checks"]["generation"]["min_ended"] == "as_tuned"
+
+
+def test_a_loader_that_is_given_a_token_is_granted_the_hub_and_keeps_no_token() -> None:
+    raw = read("dict-data.json")
+    data = raw["data_configs"]["phrases-train"]
+    data["user_script"] = "rows.py"
+    data["components"] = {"load_dataset": {"type": "rows"}}
+    arguments = data["params_config"]["component_kwargs"]
+    arguments["load_dataset"] = {"language": "en"}
+    (made,) = [one["code"] for one in document(raw)["data"].values() if "code" in one]
+    assert "hub" not in made
+    arguments["load_dataset"] = {"language": "en", "token": "hf_very_secret"}
+    (made,) = [one["code"] for one in document(raw)["data"].values() if "code" in one]
+    assert made["hub"] is True
+    assert "hf_very_secret" not in str(made)

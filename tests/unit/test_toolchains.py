@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.onnx.kernels.table import read_table
-from targets.devices.nvidia import cuda_of
+from targets.devices.cuda import cuda_of
 from targets.target import load_target, target_names
 from targets.toolchain.builder_options import builder_pin, read_builder_options
 from targets.toolchain.image import installer

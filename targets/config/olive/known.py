@@ -127,16 +127,12 @@ def alternative(name: str, ours: tuple[str, ...]) -> tuple[str, str]:
     return f"Quern has no pass '{name}', and no release of Olive up to 0.13 has", nearest
 
 
-TARGET_OF_PROVIDER = {
-    "CPUExecutionProvider": "cpu",
-    "CUDAExecutionProvider": "cuda",
-    "DmlExecutionProvider": "directml",
-}
-"""Quern's target for each of ONNX Runtime's execution providers that it builds for."""
-
-OTHER_PROVIDERS = (
+PROVIDERS = (
     "AzureExecutionProvider",
+    "CPUExecutionProvider",
+    "CUDAExecutionProvider",
     "CoreMLExecutionProvider",
+    "DmlExecutionProvider",
     "JsExecutionProvider",
     "MIGraphXExecutionProvider",
     "NvTensorRTRTXExecutionProvider",
@@ -147,4 +143,4 @@ OTHER_PROVIDERS = (
     "VitisAIExecutionProvider",
     "WebGpuExecutionProvider",
 )
-"""Execution providers that exist and that no target of Quern runs on."""
+"""ONNX Runtime's execution providers."""

@@ -104,7 +104,7 @@ def _own_loader(loader: Node, fields: Fields, out: DataDraft) -> None:
     for part in fields.rest():
         if is_secret(part.name) and isinstance(part.raw, str):
             part.translated("code.hub: HF_TOKEN of the environment, as no file holds secrets")
-            out.code["hub"] = (True, part)
+            out.code["hub"] = (True, loader)
         else:
             params[part.name] = part.raw
             part.translated(f"code.load_params.{part.name}")

@@ -16,7 +16,7 @@ from targets.config.olive.systems import (
     read_systems,
     targets_of,
 )
-from targets.target import DEFAULT_TARGET
+from targets.target import DEFAULT_TARGET, load_target, target_names
 
 
 def translate_placement(
@@ -79,6 +79,6 @@ def _targets(
             node.no_effect("execution_providers of the engine go first")
     found = targets_of(tuple(named or listed))
     if not found and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
-        found = ("cuda",)
+        found = tuple(name for name in target_names() if load_target(name).trains)[:1]
     if found:
         draft.derive(("default_targets",), list(found))

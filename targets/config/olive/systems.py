@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.onnx.providers import is_same
 from pipeline.suggest import did_you_mean
 from targets.config.olive.context import nested
-from targets.config.olive.known import OTHER_PROVIDERS, TARGET_OF_PROVIDER
+from targets.config.olive.known import PROVIDERS
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.secrets import is_secret
+from targets.target import load_target, target_names
 
 _TYPES = {
     "localsystem": "local",
@@ -261,23 +263,34 @@ def is_local(name: str) -> bool:
 def targets_of(providers: tuple[Node, ...]) -> tuple[str, ...]:
     """Return the targets for execution providers; one that no target has is refused."""
     found = []
+    ours = _targets()
     for node in providers:
         named = node.raw[0] if isinstance(node.raw, list) and node.raw else node.raw
         name = str(named)
-        target = TARGET_OF_PROVIDER.get(name)
+        target = ours.get(name)
         if target is not None:
             found.append(target)
             node.translated(f"the target {target}")
-        elif name in OTHER_PROVIDERS:
+        elif name in PROVIDERS:
             node.refuse(
                 f"no target of Quern runs on {name}",
-                f"targets are for {', '.join(TARGET_OF_PROVIDER)}",
+                f"targets are for {', '.join(ours)}",
             )
         else:
             node.refuse(
                 f"there is no execution provider '{name}'",
-                did_you_mean(name, (*TARGET_OF_PROVIDER, *OTHER_PROVIDERS)),
+                did_you_mean(name, PROVIDERS),
             )
     if len(found) > 1 and all(node.within is not None for node in providers):
         providers[0].translated(f"the targets {', '.join(dict.fromkeys(found))}")
     return tuple(dict.fromkeys(found))
+
+
+def _targets() -> dict[str, str]:
+    """Return the first target for each execution provider that one is for."""
+    found: dict[str, str] = {}
+    for target in map(load_target, target_names()):
+        for name in PROVIDERS:
+            if is_same(name, target.execution_provider):
+                found.setdefault(name, target.name)
+    return found

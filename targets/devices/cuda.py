@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -14,6 +15,11 @@ from targets.toolchain.toolchain import Toolchain
 
 _ANSWER_SECONDS = 20
 _RUNTIME = "nvidia-cuda-runtime"
+CONTAINER: Mapping[str, object] = {
+    "device_requests": [{"count": -1, "capabilities": [["gpu", "compute", "utility"]]}]
+}
+"""All GPUs, for computing:
+https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html"""
 _DRIVER_OF = {11: "450", 12: "525", 13: "580"}
 """Oldest Linux driver of each CUDA major version.
 https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"""
@@ -49,8 +55,8 @@ def list_gpus() -> Gpus | None:
         return None
 
 
-def cuda_device(toolchain: Toolchain) -> Device:
-    """Return the GPU as ``toolchain`` can use it.
+def find(toolchain: Toolchain) -> Device:
+    """Return the GPUs as ``toolchain`` can use it.
 
     CUDA's libraries run with every driver of their own major version or a newer one
     (https://docs.nvidia.com/deploy/cuda-compatibility/).
@@ -68,7 +74,12 @@ def cuda_device(toolchain: Toolchain) -> Device:
             f"is locked to CUDA {wanted}{advice}",
         )
     names = ", ".join(gpus.names)
-    return Device("cuda", description=f"{names}, driver {gpus.driver}, CUDA {gpus.cuda}")
+    return Device(
+        "cuda",
+        description=f"{names}, driver {gpus.driver}, CUDA {gpus.cuda}",
+        container=CONTAINER,
+        engine_runtime="nvidia",
+    )
 
 
 def cuda_of(toolchain: Toolchain) -> Version:

@@ -1,0 +1,13 @@
+"""The CPU: always here."""
+
+from __future__ import annotations
+
+import platform
+
+from targets.devices.device import CPU, Device
+from targets.toolchain.toolchain import Toolchain
+
+
+def find(_toolchain: Toolchain) -> Device:
+    """Return the CPU of this machine."""
+    return Device(CPU, description=platform.processor() or platform.machine())
