@@ -1,10 +1,14 @@
-"""The front door of Quern: each session is one call of `python -m targets COMMAND`.
+"""The front door of Quern: a session for each command, `python -m targets COMMAND`.
+
+`build-TARGET` is `build --target TARGET`, `check-TARGET` is `check --target TARGET`. The sessions
+that are written out below are no commands: they are for those who work on Quern.
 
 Arguments after `--` go to the command, e.g. `./nox -s build-cpu -- --config my.toml`.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import shutil
@@ -24,6 +28,7 @@ logging.getLogger("nox").addFilter(lambda record: record.msg != "uv binary not f
 PROJECT = Path(__file__).resolve().parent
 ENVIRONMENTS = PROJECT / ".nox"
 TARGETS = sorted(path.stem for path in (PROJECT / "targets").glob("*.toml"))
+COMMANDS = sorted((PROJECT / "targets" / "cli" / "commands").glob("[!_]*.py"))
 ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
 # Time for a command to stop its container after Ctrl-C, in seconds.
 STOP_TIMEOUT = 15.0
@@ -34,10 +39,28 @@ SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-@nox.session
-def build(session: nox.Session) -> None:
-    """Build the artifacts of a config: for cpu, unless config or --target names others."""
-    command(session, "build")
+def define_command(file: Path) -> None:
+    """Define the session of the command in ``file``, named as it and described by its docstring.
+
+    A command that needs more than requirements.lock says so as ``REQUIREMENTS``.
+    """
+    module = ast.parse(file.read_text("utf-8"))
+    found = {
+        target.id: node.value.value
+        for node in module.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    lock_file = str(found.get("REQUIREMENTS", "requirements.lock"))
+    name = file.stem.rstrip("_").replace("_", "-")
+
+    @nox.session(name=name)
+    def run(session: nox.Session) -> None:
+        command(session, name, lock_file=lock_file)
+
+    _, _, described = (ast.get_docstring(module) or "").partition("\n")[0].rpartition(": ")
+    run.__doc__ = described[:1].upper() + described[1:]
 
 
 def define_build(target: str) -> None:
@@ -60,69 +83,11 @@ def define_check(target: str) -> None:
     check_target.__doc__ = f"Check a built artifact where the {target} device is."
 
 
+for path in COMMANDS:
+    define_command(path)
 for name in TARGETS:
     define_build(name)
     define_check(name)
-
-
-@nox.session
-def plan(session: nox.Session) -> None:
-    """Show what a build would run, and why."""
-    command(session, "plan")
-
-
-@nox.session
-def convert(session: nox.Session) -> None:
-    """Write a config of Microsoft Olive as TOML."""
-    command(session, "convert")
-
-
-@nox.session(name="try")
-def try_(session: nox.Session) -> None:
-    """Ask a built artifact something."""
-    command(session, "try")
-
-
-@nox.session
-def doctor(session: nox.Session) -> None:
-    """Check whether this machine can build, with remedies."""
-    command(session, "doctor")
-
-
-@nox.session
-def images(session: nox.Session) -> None:
-    """Make the toolchains ready without building a model."""
-    command(session, "images")
-
-
-@nox.session
-def clean(session: nox.Session) -> None:
-    """Remove results from the cache that were not used lately."""
-    command(session, "clean")
-
-
-@nox.session(name="export-toolchain")
-def export_toolchain(session: nox.Session) -> None:
-    """Write toolchains to one file, for a machine with no network."""
-    command(session, "export-toolchain")
-
-
-@nox.session(name="import-toolchain")
-def import_toolchain(session: nox.Session) -> None:
-    """Take in what export-toolchain wrote."""
-    command(session, "import-toolchain")
-
-
-@nox.session
-def lock(session: nox.Session) -> None:
-    """Pin the newest packages that work together."""
-    command(session, "lock")
-
-
-@nox.session
-def schema(session: nox.Session) -> None:
-    """Write the config's JSON schema and reference page."""
-    command(session, "schema")
 
 
 @nox.session
@@ -137,24 +102,6 @@ def tests_cuda(session: nox.Session) -> None:
     """Build the CUDA image and artifacts in it: several GB, so apart from the other tests."""
     python = python_with(session, "requirements-dev.lock")
     session.run(python, "-m", "pytest", "-m", "heavy", *session.posargs)
-
-
-@nox.session
-def bench(session: nox.Session) -> None:
-    """Measure artifacts side by side; --compare shows what moved."""
-    command(session, "bench", lock_file="requirements-bench.lock")
-
-
-@nox.session
-def release(session: nox.Session) -> None:
-    """Make what can be shipped and audited: archives, model cards, SBOM, provenance."""
-    command(session, "release", lock_file="requirements-release.lock")
-
-
-@nox.session
-def verify(session: nox.Session) -> None:
-    """Prove a release, by rebuilding it."""
-    command(session, "verify", lock_file="requirements-release.lock")
 
 
 @nox.session

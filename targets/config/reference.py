@@ -26,6 +26,9 @@ first line of your config: `#:schema PATH/TO/configs/schema.json`.
 
 _TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
 
+_SHOWN_KEYS = 4
+"""Keys in an example that nobody wrote."""
+
 _HEADER = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*$")
 
 
@@ -78,7 +81,7 @@ class ReferencePage:
     def _section(self, heading: str, definition: str, table: str) -> Iterator[str]:
         schema = self._definitions[definition]
         yield f"{heading}\n\n{schema['description']}\n"
-        yield self._example(table)
+        yield self._example(table) or _made_example(heading, schema)
         same = self._extended(definition)
         if same is not None:
             yield f"All keys of `{same.partition('-')[2]}`, and:\n"
@@ -97,11 +100,12 @@ class ReferencePage:
         return None
 
     def _example(self, table: str) -> str:
-        """Return the first block of a table whose name matches ``table``."""
-        for name, block in self._blocks:
-            if re.fullmatch(table, name):
-                return f"```toml\n{block}\n```\n"
-        raise LookupError(f"no example of [{table}]; write one in targets/config/examples.toml")
+        """Return the first block of a table whose name matches ``table``; empty if there is none.
+
+        ``targets/config/examples.toml`` has those that say more than defaults would.
+        """
+        found = (block for name, block in self._blocks if re.fullmatch(table, name))
+        return next((f"```toml\n{block}\n```\n" for block in found), "")
 
     def _keys(self, schema: Schema) -> str:
         required = schema.get("required", ())
@@ -135,6 +139,18 @@ class ReferencePage:
             return "table"
         words = {"integer": "integer", "number": "number", "string": "string", "boolean": "boolean"}
         return words.get(str(kind), "any value") + _range(key)
+
+
+def _made_example(heading: str, schema: Schema) -> str:
+    """Return the table of ``heading`` with its first keys, as they are by default."""
+    keys = [
+        f"{name} = {_toml(key['default'])}"
+        for name, key in schema["properties"].items()
+        if isinstance(key.get("default"), (bool, int, float, str))
+    ]
+    table = heading.partition("`")[2].partition("`")[0]
+    block = "\n".join((table, *keys[:_SHOWN_KEYS]))
+    return f"```toml\n{block}\n```\n"
 
 
 def _keys_of(schema: Schema) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``bench``: targets side by side, and what moved since an earlier bench."""
+"""``bench``: measure artifacts side by side, and say what moved since an earlier bench."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from targets.cli import options
 from targets.cli.answer import answer
 from targets.cli.running import Built, build_all, failure_of, runtime_once, show_view
 from targets.errors import CheckFailed, EnvironmentUnable
+
+REQUIREMENTS = "requirements-bench.lock"
 
 
 def _lengths(
@@ -121,7 +123,7 @@ def require_libraries() -> None:
     if lacking:
         raise EnvironmentUnable(
             f"bench needs {' and '.join(lacking)}, which this Python does not have",
-            "run `nox -s bench`, or `pip install --require-hashes -r requirements-bench.lock`",
+            f"run `nox -s bench`, or `pip install --require-hashes -r {REQUIREMENTS}`",
         )
 
 

@@ -1,4 +1,4 @@
-"""``build``: from a config to proven artifacts."""
+"""``build``: make proven artifacts of a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``convert``: an Olive file as the TOML config that builds the same."""
+"""``convert``: write an Olive file as the TOML config that builds the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``doctor``: can this machine build, and what to do where it cannot."""
+"""``doctor``: check whether this machine can build, and say what to do where it cannot."""
 
 from __future__ import annotations
 

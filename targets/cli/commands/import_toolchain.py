@@ -1,4 +1,4 @@
-"""``import-toolchain``: take in what ``export-toolchain`` wrote on another machine."""
+"""``import-toolchain``: take in the toolchains that another machine exported."""
 
 from __future__ import annotations
 

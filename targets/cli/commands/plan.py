@@ -1,4 +1,4 @@
-"""``plan``: what a build would run, and why."""
+"""``plan``: show what a build would run, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``release``: what can be shipped and audited."""
+"""``release``: make what can be shipped and audited."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from targets.release.run import Released
 
+REQUIREMENTS = "requirements-release.lock"
 PASSWORD = "QUERN_SIGN_PASSWORD"  # noqa: S105 - the name of the variable
 LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemslib")
 
@@ -103,7 +104,7 @@ def require_libraries(doing: str) -> None:
     if lacking:
         raise EnvironmentUnable(
             f"{doing} needs {', '.join(lacking)}, which this Python does not have",
-            f"run `nox -s {doing}`, or `pip install --require-hashes -r requirements-release.lock`",
+            f"run `nox -s {doing}`, or `pip install --require-hashes -r {REQUIREMENTS}`",
         )
 
 

@@ -1,4 +1,4 @@
-"""``schema``: the config's JSON schema for editors, and its reference page for people."""
+"""``schema``: write the config's JSON schema for editors, and its reference page for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``verify``: proves a release, by rebuilding it."""
+"""``verify``: prove a release, by rebuilding it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from targets.release.signing import Trusted
     from targets.release.verify import Verified
     from targets.runtimes.platform import Choice
+
+
+REQUIREMENTS = "requirements-release.lock"
 
 
 @click.command("verify", short_help="Prove a release, by rebuilding it.")
