@@ -5,7 +5,8 @@ Prints a Markdown table of three figures, each with the minimum, median and maxi
 - an unchanged rebuild with everything cached (whole process of ``python -m targets build``);
 - the shipped chain from an empty result cache, in a container and in a virtual environment, in
   turn, and the ratio pair by pair;
-- with ``--cold``, the first build from nothing: wheels, base image, image, training, checks.
+- with ``--cold``, the first build from nothing: wheels, base image, image, training, checks. The
+  engine's images of Quern are removed for that, after asking.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import psutil
 
 from targets.cli.options import DEFAULT_CONFIG
 
+WRONG_USE = 2  # as targets/errors.py has it
+
 # Results and what is known about them; everything else in a cache folder is toolchain.
 _RESULTS = {"objects", "work", "history", "logs", "locks", "scratch", "digests.sqlite"}
 
@@ -37,8 +40,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="prepared cache (default: a fresh one)")
     parser.add_argument("--runs", type=int, default=10, help="cached rebuilds")
     parser.add_argument("--pairs", type=int, default=2, help="chains per runtime")
-    parser.add_argument("--cold", action="store_true", help="also build from nothing")
+    parser.add_argument(
+        "--cold",
+        action="store_true",
+        help="also build from nothing: removes every image of Quern's, quern/*, from the engine",
+    )
+    parser.add_argument("--yes", action="store_true", help="remove them without asking")
     arguments = parser.parse_args()
+    if arguments.cold and not (arguments.yes or removal_is_wanted()):
+        sys.exit(WRONG_USE)
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache or Path(scratch) / "cache"
         rows = list(measure(cache.absolute(), Path(scratch), arguments))
@@ -50,7 +60,7 @@ def main() -> None:
 def measure(cache: Path, scratch: Path, arguments: argparse.Namespace) -> Iterator[str]:
     """Yield one table row per figure."""
     if arguments.cold:
-        remove_images()
+        remove(images())
         seconds = timed_build(scratch / "cold", scratch / "dist-cold", "auto")
         shutil.rmtree(scratch / "cold", ignore_errors=True)
         yield row("first build from nothing (s)", [seconds])
@@ -98,17 +108,33 @@ def timed_build(cache: Path, dist: Path, runtime: str, command: str = "build") -
     return time.perf_counter() - began
 
 
-def remove_images() -> None:
-    """Remove every image of Quern's from the engine, so that a build begins with nothing."""
+def removal_is_wanted() -> bool:
+    """Ask whether the images may go; without a terminal, say how to answer and return ``False``."""
+    found = images()
+    if not found:
+        return True
+    said = f"--cold removes all {len(found)} images quern/* of this engine"
+    if not sys.stdin.isatty():
+        print(f"error: {said}\n  → add --yes", file=sys.stderr)  # noqa: T201
+        return False
+    return input(f"{said}; builds make them again. Remove them? [y/N] ").strip().lower() == "y"
+
+
+def images() -> list[str]:
+    """Return the ids of Quern's images on the engine."""
     listing = subprocess.run(
         ["docker", "images", "--quiet", "--filter", "reference=quern/*"],
         check=True,
         capture_output=True,
         text=True,
     )
-    images = sorted(set(listing.stdout.split()))
-    if images:
-        subprocess.run(["docker", "rmi", "--force", *images], check=True, stdout=subprocess.DEVNULL)
+    return sorted(set(listing.stdout.split()))
+
+
+def remove(found: list[str]) -> None:
+    """Remove images from the engine, so that a build begins with nothing."""
+    if found:
+        subprocess.run(["docker", "rmi", "--force", *found], check=True, stdout=subprocess.DEVNULL)
 
 
 def row(name: str, values: list[float]) -> str:

@@ -52,7 +52,7 @@ def find(_toolchain: Toolchain) -> Device:
     return Device("webgpu", "no adapter answers")
 '''
 
-A_PASS = '''\
+HALVED = '''\
 """Halves every weight."""
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place, text in {
         "targets/webgpu.toml": TARGET,
         "targets/devices/webgpu.py": DEVICE,
-        "pipeline/passes/halved.py": A_PASS,
+        "pipeline/passes/halved.py": HALVED,
         "pipeline/checks/politeness.py": CHECK,
         "targets/cli/commands/say_hello.py": COMMAND,
     }.items():

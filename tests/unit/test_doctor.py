@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
 from targets.cli.commands.doctor import command
+from targets.cli.options import PROJECT
 from targets.doctor import engine, host, network, toolchains
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
@@ -152,3 +155,18 @@ def test_command_says_so_when_nothing_can_run(tmp_path: Path) -> None:
     shown = run("--cache", cache)
     assert shown.exit_code == 4
     assert "No build can run" in shown.stdout
+
+
+def test_the_memory_that_is_enough_is_the_measured_one(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (PROJECT / "docs" / "scale.md").read_text("utf-8")
+    steps = re.findall(r"^\| its step `\w+` \| [\d.]+ s, ([\d.]+) GB", page, re.MULTILINE)
+    assert len(steps) > 2
+    peak = max(map(float, steps))
+    assert peak <= host.MEMORY_ENOUGH / 1e9 < peak + 0.5
+    little = SimpleNamespace(total=16e9, available=peak * 1e9 - 1)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: little)
+    (found,) = host.memory(machine)
+    assert found.severity == "warning"
+    assert "takes 4.0 GB" in found.remedy
