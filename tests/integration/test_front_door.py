@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,13 @@ def test_every_command_and_target_is_a_session(quern: Quern) -> None:
         for path in (PROJECT / "targets" / "cli" / "commands").glob("*.py")
         if path.stem != "__init__"
     }
-    for name in commands | {f"build-{target}" for target in target_names()}:
-        assert f" {name} " in shown
+    of_targets = {f"{word}-{name}" for word in ("build", "check") for name in target_names()}
+    found = set(re.findall(r"^[-*] (\S+) -> ", shown, re.MULTILINE))
+    assert found > commands | of_targets
+    _, heading, apart = (PROJECT / "README.md").read_text("utf-8").partition("| session |")
+    assert heading
+    named = re.findall(r"`(?:\./nox -s )?([\w-]+)`", apart.partition("\n\n")[0])
+    assert set(named) == found - commands - of_targets
 
 
 def test_output_is_the_commands_and_paths_are_the_users(quern: Quern, folder: Path) -> None:
