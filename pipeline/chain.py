@@ -100,7 +100,7 @@ def _perform(
         key=step.key,
         seconds=0,
         peak_rss_bytes=0,
-        versions=versions(),
+        versions=dict(versions()),
     )
     params = found.Params.model_validate(step.params)
     if isinstance(found, BasePass):

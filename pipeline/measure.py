@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -20,12 +22,6 @@ LIBRARIES = (
     "numpy",
     "onnx",
     "onnx-ir",
-    "onnxruntime",
-    "onnxruntime-directml",
-    "onnxruntime-genai",
-    "onnxruntime-genai-cuda",
-    "onnxruntime-genai-directml",
-    "onnxruntime-gpu",
     "peft",
     "pydantic",
     "safetensors",
@@ -33,6 +29,8 @@ LIBRARIES = (
     "torch",
     "transformers",
 )
+_RUNTIME = "onnxruntime"
+"""Beginning of the names under which ONNX Runtime and its GenAI come: a flavour per provider."""
 
 
 class PeakMemory:
@@ -53,13 +51,12 @@ class PeakMemory:
         return peak_rss_bytes() + (children if children > self._children else 0)
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Return the version of Python and of every known library that is installed."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    installed = {found.name.lower(): found.version for found in metadata.distributions()}
+    known = sorted(name for name in installed if name in LIBRARIES or name.startswith(_RUNTIME))
+    return {"python": platform.python_version(), **{name: installed[name] for name in known}}
 
 
 def peak_rss_bytes() -> int:

@@ -51,6 +51,7 @@ class Check(BaseCheck[ProviderParams]):
 
 
 def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
+    import onnxruntime
     from packaging.version import Version
 
     from pipeline.onnx.kernels.table import read_table
@@ -61,7 +62,7 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
     if table is None:
         return unverified("nodes_without_kernel", f"there is no table of the kernels of {provider}")
     lacking = table.lacking(model)
-    installed = _onnxruntime()
+    installed = onnxruntime.__version__
     source = f"table of onnxruntime {table.onnxruntime}"
     if len(lacking) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
         why = f"the {source} is older than {installed}: {shortened(lacking)}"
@@ -75,17 +76,6 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
         unit="nodes",
         detail=shortened(lacking) or f"all {nodes} nodes have a {provider} kernel ({source})",
     )
-
-
-def _onnxruntime() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    for name in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    raise RuntimeError("this toolchain has no onnxruntime")
 
 
 def _ran(

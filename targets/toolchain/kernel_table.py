@@ -16,7 +16,8 @@ from targets.toolchain.toolchain import Toolchain
 _SOURCE = (
     "https://raw.githubusercontent.com/microsoft/onnxruntime/v{version}/docs/OperatorKernels.md"
 )
-_FLAVOURS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
+_RUNTIME = re.compile(r"onnxruntime(-(?!genai).+)?")
+"""Packages of ONNX Runtime: it comes in a flavour per provider. GenAI is another thing."""
 _PATIENCE = 30
 
 _DOMAIN = re.compile(r"\*\*Operator Domain:\*\* \*(?P<name>[\w.]+)\*")
@@ -66,7 +67,7 @@ def write_table(table: KernelTable) -> None:
 def onnxruntime_version(toolchain: Toolchain) -> str:
     """Return the version of the one onnxruntime that ``toolchain`` locks."""
     for pin in read_lock(toolchain.lock):
-        if pin.name in _FLAVOURS:
+        if _RUNTIME.fullmatch(pin.name):
             return str(pin.version)
     raise EnvironmentUnable(f"{toolchain.lock} locks no onnxruntime", "add it to its requirements")
 

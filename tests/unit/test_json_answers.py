@@ -71,6 +71,21 @@ def test_a_plan_has_one_shape_for_one_and_for_all_targets(project: Project, said
         assert tuple(plan["target"] for plan in document["plans"]) == expected
 
 
+def test_the_command_goes_before_the_config_and_that_before_cpu(
+    project: Project, said: Said
+) -> None:
+    def planned(*asked: str) -> tuple[str, ...]:
+        _, document = said("plan", "--config", str(project.config), *asked)
+        return tuple(plan["target"] for plan in document["plans"])
+
+    assert planned() == ("cpu",)
+    project.edit('name = "small"', 'name = "small"\ndefault_targets = ["directml", "cpu"]')
+    assert planned() == ("directml", "cpu")
+    assert planned("--target", "cpu") == ("cpu",)
+    project.edit('["directml", "cpu"]', '["all"]')
+    assert planned() == target_names()
+
+
 def test_mistakes_of_a_config_and_of_the_named_targets(project: Project, said: Said) -> None:
     project.edit("r = 8", "rr = 8")
     for command in ("plan", "build"):

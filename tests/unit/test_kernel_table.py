@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from targets.toolchain.kernel_table import parse_table
+from targets.toolchain.kernel_table import onnxruntime_version, parse_table
+from targets.toolchain.toolchain import Toolchain
 
 TABLE = """
 ## Operators implemented by CPUExecutionProvider
@@ -60,3 +63,19 @@ def test_a_row_of_another_form_is_an_error() -> None:
         parse_table(TABLE.replace("|13+|", "|since 13|"), "cuda", "1")
     with pytest.raises(ValueError, match="no kernels of dml"):
         parse_table(TABLE, "dml", "1")
+
+
+@pytest.mark.parametrize(
+    ("lock", "version"),
+    [
+        ("onnxruntime-genai-webgpu==0.18.0\nonnxruntime-webgpu==1.32.0\n", "1.32.0"),
+        ("onnxruntime==1.31.1\nonnxruntime-genai==0.18.0\n", "1.31.1"),
+    ],
+)
+def test_any_flavour_of_the_runtime_is_known_by_its_name(
+    tmp_path: Path, lock: str, version: str
+) -> None:
+    text = "".join(f"{line} \\\n    --hash=sha256:{'0' * 64}\n" for line in lock.splitlines())
+    (tmp_path / "requirements.linux-amd64.lock").write_text(text)
+    toolchain = Toolchain("new", "linux/amd64", "3.11", tmp_path, {})
+    assert onnxruntime_version(toolchain) == version
