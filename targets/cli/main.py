@@ -47,6 +47,9 @@ def run() -> None:
     """Run the command line and exit with the code of :mod:`targets.errors`."""
     try:
         ended = main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         failure: QuernError = ConfigError([Problem(error.format_message())])
     except (KeyboardInterrupt, click.Abort):
