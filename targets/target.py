@@ -9,6 +9,7 @@ from typing import Literal
 import tomli
 from pydantic import Field, JsonValue
 
+from pipeline.latency.usual import UsualLimits
 from pipeline.model import Frozen
 from pipeline.suggest import did_you_mean
 from targets.errors import ConfigError, EnvironmentUnable, Problem
@@ -57,8 +58,8 @@ class Target(Frozen):
     """By Docker's name for the platform; there is a lock for each."""
     room: Room
     precision: Precision
-    limits: dict[str, JsonValue] = Field(default_factory=dict)
-    """Default limits of the ``latency`` check."""
+    limits: UsualLimits
+    """Those of the ``latency`` check where a config gives none."""
 
     def toolchain(self, platform: str) -> Toolchain:
         """Return the pinned toolchain for ``platform``.
