@@ -51,7 +51,7 @@ def _rows(world: World) -> Iterator[Row]:
 
 
 def _rows_in(world: World, folder: Path) -> Iterator[Row]:
-    *_, (_, model) = world.models()
+    model = world.checkpoint if world.layers else world.small
     config = folder / "whole.toml"
     text = _CONFIG.format(model=model, skipped=json.dumps(SKIPPED), memory=MEMORY)
     config.write_text(text, "utf-8")
