@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _COLUMNS = 100
 """Width of the picture."""
 _ELSEWHERE = ("problems", "ms", "bytes")
 """Units of what is no figure, and of what differs from run to run: `bench_checks` shows that."""
+_MODELS = {"base model": "base", "fine-tuned": "tuned", "artifact": "artifact"}
 _HOW = """\
 The whole build of `configs/tone.toml` from an empty result cache, toolchains being there. Targets
 whose device is not on this machine are asked through the CPU provider. Latency is measured by
@@ -44,11 +46,15 @@ def main() -> None:
     arguments = parser().parse_args()
     pages.require_clean(arguments.out)
     targets = arguments.targets.split(",")
-    origin = pages.origin(f"./nox -s bench_example -- --targets {arguments.targets}")
+    options = f"--targets {arguments.targets}" + (" --cached" if arguments.cached else "")
+    origin = pages.origin(f"./nox -s bench_example -- {options}")
     with tempfile.TemporaryDirectory() as scratch:
-        reports = built(targets, arguments.cache.absolute(), Path(scratch))
-        rows = (row for report in reports.values() for row in rows_of(report))
-        section = Section("example", "The shipped example", rows, _HOW)
+        cache = arguments.cache.absolute()
+        with (
+            nullcontext(cache) if arguments.cached else fresh(cache, Path(scratch), targets) as use
+        ):
+            reports = built(targets, use, Path(scratch) / "dist")
+        section = Section("example", "The shipped example", rows(reports.values()), _HOW)
         pages.measure(section, arguments.out, origin)
     draw(reports[targets[0]], arguments.out.with_name(pages.PICTURE.name), origin)
 
@@ -59,22 +65,28 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--targets", default="cpu", help=f"with commas between: {','.join(target_names())}"
     )
+    parser.add_argument("--cached", action="store_true", help="take cached results: a quick look")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="as of the other commands")
     pages.add_out(parser, pages.MEASURED)
     return parser
 
 
-def built(targets: Sequence[str], cache: Path, scratch: Path) -> Mapping[str, Report]:
-    """Build from an empty result cache; return the report of each target."""
+@contextmanager
+def fresh(cache: Path, scratch: Path, targets: Sequence[str]) -> Iterator[Path]:
+    """Yield a cache without results, with the toolchains of ``targets``."""
     for target in targets:
         run("images", "--target", target, "--cache", cache)
-    with without_results(cache, scratch) as fresh:
-        for target in targets:
-            options = ("--config", DEFAULT_CONFIG, "--cache", fresh, "--dist", scratch / "dist")
-            run("build", "--target", target, *options)
+    with without_results(cache, scratch) as found:
+        yield found
+
+
+def built(targets: Sequence[str], cache: Path, dist: Path) -> Mapping[str, Report]:
+    """Build; return the report of each target."""
     found = {}
     for target in targets:
-        path = scratch / "dist" / DEFAULT_CONFIG.stem / target / "report.json"
+        options = ("--config", DEFAULT_CONFIG, "--cache", cache, "--dist", dist)
+        run("build", "--target", target, *options)
+        path = dist / DEFAULT_CONFIG.stem / target / "report.json"
         found[target] = Report.model_validate_json(path.read_bytes())
     return found
 
@@ -86,21 +98,25 @@ def run(*arguments: str | Path) -> None:
         sys.exit(done.returncode)
 
 
-def rows_of(report: Report) -> Iterator[Row]:
-    """Yield what there is to say of one target's build."""
-    quality: Mapping[str, Any] = report.quality or {}
-    of = f"{report.target}: "
-    for what, name in (("base model", "base"), ("fine-tuned", "tuned"), ("artifact", "artifact")):
-        yield Row(f"{of}accuracy, {what}", percent(quality.get(name)))
-    for verdict in report.checks:
-        if verdict.unit not in _ELSEWHERE:
-            met = None if verdict.status == "unverified" else verdict.status == "passed"
-            yield Row(f"{of}`{verdict.name}`", verdict_value(verdict), verdict_limit(verdict), met)
-    yield Row(f"{of}size of the artifact", size(report.size_bytes))
-    for step in report.passes:
-        if not step.cached:
-            took = f"{duration(step.seconds)}, {size(step.peak_rss_bytes)}"
-            yield Row(f"{of}step `{step.name}`: time, peak memory", took)
+def rows(reports: Iterable[Report]) -> Iterator[Row]:
+    """Yield what there is to say of each target's build; of a step that they share, once."""
+    keys: set[str] = set()
+    for report in reports:
+        quality: Mapping[str, Any] = report.quality or {}
+        of = f"{report.target}: "
+        for words, name in _MODELS.items():
+            yield Row(f"{of}accuracy, {words}", percent(quality.get(name)))
+        for verdict in report.checks:
+            if verdict.unit not in _ELSEWHERE:
+                met = None if verdict.status == "unverified" else verdict.status == "passed"
+                limit = verdict_limit(verdict)
+                yield Row(f"{of}`{verdict.name}`", verdict_value(verdict), limit, met)
+        yield Row(f"{of}size of the artifact", size(report.size_bytes))
+        for step in report.passes:
+            if step.key not in keys:
+                took = f"{duration(step.seconds)}, {size(step.peak_rss_bytes)}"
+                yield Row(f"{of}step `{step.name}`: time, peak memory", took)
+        keys |= {step.key for step in report.passes}
 
 
 def draw(report: Report, path: Path, origin: str) -> None:
