@@ -39,7 +39,8 @@ class LatencyParams(Workload):
     target hold, which grow with the artifact's size and with the longest prompt that is timed.
 
     A limit is met or missed only where the samples prove it; otherwise the check goes on measuring
-    until ``max_seconds``, and then fails as undecided.
+    until ``max_seconds``, and then fails as undecided. One of the target's is unverified then, if
+    what was read keeps to it.
     """
 
     first_token_ms: float | None = Field(default=None, gt=0)
@@ -197,9 +198,7 @@ class Check(BaseCheck[LatencyParams]):
         for length, why in contest.left_out.items():
             inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
         verdicts = tuple(
-            _ended(ruling, contest.seconds).model_copy(
-                update={"limit_source": sources.get(ruling.verdict.name, "")}
-            )
+            _ended(ruling, contest.seconds, sources.get(ruling.verdict.name, ""))
             for ruling in rulings
         )
         found = evidence(inputs["artifact"], contest.measured, contest.left_out, base)
@@ -308,12 +307,20 @@ def _open(rulings: tuple[Ruling, ...]) -> str:
     )
 
 
-def _ended(ruling: Ruling, seconds: float) -> Verdict:
-    """Return the verdict; one that is still undecided fails and says so."""
+def _ended(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
+    """Return the verdict; one that is still undecided fails and says so.
+
+    A limit that nobody asked for is unverified in place of that, if what was read keeps to it: a
+    large model has no time for many answers to long prompts.
+    """
+    verdict = ruling.verdict.model_copy(update={"limit_source": limit_source})
     if not ruling.undecided:
-        return ruling.verdict
+        return verdict
     detail = (
-        f"{ruling.verdict.detail}, after {seconds:.0f} s; measure on a quieter machine, or raise "
+        f"{verdict.detail}, after {seconds:.0f} s; measure on a quieter machine, or raise "
         "max_seconds"
     )
-    return ruling.verdict.model_copy(update={"detail": detail})
+    value, limit = verdict.value, verdict.limit
+    kept = value is not None and limit is not None and value <= limit
+    status = "unverified" if limit_source and kept else verdict.status
+    return verdict.model_copy(update={"detail": detail, "status": status})

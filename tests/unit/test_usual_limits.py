@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.checks.latency import LatencyParams
+from pipeline.checks.latency import _ended as ended_verdict
+from pipeline.latency.rulings import Ruling
 from pipeline.latency.usual import SizedLimit, UsualLimits
 from pipeline.result import Verdict
 from targets.config.load import load_config
@@ -97,6 +99,30 @@ def test_a_config_cannot_change_the_rule(project: Project) -> None:
     project.edit("[passes.merge]", "[checks.latency]\nusual_limits = {}\n[passes.merge]")
     with pytest.raises(ConfigError, match="set first_token_ms and token_ms"):
         load_config(project.config, [load_target("cpu")])
+
+
+@pytest.mark.parametrize(
+    ("value", "source", "status"),
+    [
+        (50, "default for 2.7 GB", "unverified"),
+        (50, "", "failed"),  # what the config asks for has to be proven
+        (150, "default for 2.7 GB", "failed"),
+        (None, "default for 2.7 GB", "failed"),
+    ],
+)
+def test_what_time_was_too_short_for(value: float | None, source: str, status: str) -> None:
+    verdict = Verdict(
+        name="first_token_ms",
+        status="failed",
+        value=value,
+        limit=100,
+        relation="<=",
+        detail="undecided: 20 samples are too few for a p90",
+    )
+    ended = ended_verdict(Ruling(verdict, undecided=True), 600, source)
+    assert (ended.status, ended.limit_source) == (status, source)
+    assert "raise max_seconds" in ended.detail
+    assert ended_verdict(Ruling(verdict), 600, source).status == "failed", "it is decided"
 
 
 def test_summary_and_report_say_where_a_limit_comes_from(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.benchmarks.scale.merge import time_row
 from tests.benchmarks.scale.world import World, report_in
 
 CACHED_SECONDS = 1.0
-MEMORY = "3g"
+MEMORY = "6g"
 SKIPPED = ("merging", "conversion", "quantization", "quality")
 """The checks that need the model in PyTorch, in fp32, as docs/how-to.md names them."""
 AGAIN = 3
