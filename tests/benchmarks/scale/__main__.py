@@ -44,8 +44,8 @@ PARTS: Mapping[str, Callable[[World], Section]] = {
     "whole": whole.measure,
     "limits": limits.measure,
 }
-USUAL = ("merge", "builder", "one-step", "whole", "limits")
-"""The parts that are measured unless told. The others take five minutes or more each."""
+USUAL = ("builder", "one-step", "whole", "limits")
+"""The parts that are measured unless told."""
 _LAYER_BYTES, _OTHER_BYTES = 226_500_000, 394_000_000
 """Weights of one layer, and of what is not in a layer, in bf16."""
 _COPIES = 3
