@@ -105,6 +105,12 @@ def tests_cuda(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_example(session: nox.Session) -> None:
+    """Measure what the shipped example gives, and draw its summary."""
+    command(session, module="tests.benchmarks.example")
+
+
+@nox.session
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")

@@ -21,6 +21,8 @@ class Verdict(Frozen):
     relation: Literal["<=", ">=", "=="] | None = None
     """How ``value`` must stand to ``limit``."""
     unit: str = ""
+    limit_source: str = ""
+    """Where the limit comes from, if not from the config."""
     detail: str = ""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import tomli
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
+from pipeline.latency.usual import UsualLimits
 from pipeline.model import Frozen
 from pipeline.suggest import did_you_mean
 from targets.devices.find import device_kinds
@@ -64,8 +65,8 @@ class Target(Frozen):
     """By Docker's name for the platform; there is a lock for each."""
     room: Room
     precision: Precision
-    limits: dict[str, JsonValue] = Field(default_factory=dict)
-    """Default limits of the ``latency`` check."""
+    limits: UsualLimits
+    """Those of the ``latency`` check where a config gives none."""
 
     @field_validator("device")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -13,11 +14,12 @@ from typing_extensions import Self
 from pipeline.checks.base import BaseCheck, Outcome, Role
 from pipeline.checks.goals import known_goals, require_baseline
 from pipeline.latency import prompts
-from pipeline.latency.evidence import evidence
+from pipeline.latency.evidence import artifact_bytes, evidence
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rulings import USUAL, Base, Ruling, rule
+from pipeline.latency.usual import UsualLimits
 from pipeline.onnx.percentiles import BOUNDED, SHARES, samples_for
 from pipeline.onnx.verdicts import unverified
 from pipeline.passes.base import Inputs, StepError
@@ -33,18 +35,23 @@ _OF_BASELINE = ("first_token_ms", "token_ms")
 
 
 class LatencyParams(Workload):
-    """What is measured, and the limits in milliseconds. The target has limits of its own.
+    """What is measured, and the limits in milliseconds. Where none are given here, those of the
+    target hold, which grow with the artifact's size and with the longest prompt that is timed.
 
     A limit is met or missed only where the samples prove it; otherwise the check goes on measuring
-    until ``max_seconds``, and then fails as undecided.
+    until ``max_seconds``, and then fails as undecided. One of the target's is unverified then, if
+    what was read keeps to it.
     """
 
     first_token_ms: float | None = Field(default=None, gt=0)
-    """Most for the time from handing over a prompt to its first token (p90)."""
+    """Most for the time from handing over a prompt to its first token (p90). Default: the
+    target's."""
     token_ms: float | None = Field(default=None, gt=0)
-    """Most for the time of each further token (p90)."""
+    """Most for the time of each further token (p90). Default: the target's."""
     target_limits: bool = True
     """Hold both to the limits of the target where none are given here."""
+    usual_limits: UsualLimits | None = None
+    """Those limits. Set by the target."""
     goals: tuple[LatencyGoal, ...] = ()
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
     (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``),
@@ -88,6 +95,20 @@ class LatencyParams(Workload):
         if self.max_regression_percent is not None and self.baseline is None:
             raise ValueError("max_regression_percent needs a baseline")
         return self
+
+    def sized(self, folder: Path, prompt_tokens: int) -> tuple[LatencyParams, Mapping[str, str]]:
+        """Return these parameters with the limits of the target where the config gives none, and
+        for each of those where it comes from.
+
+        They are for the artifact in ``folder`` and prompts of at most ``prompt_tokens``.
+        """
+        if self.usual_limits is None or not self.target_limits:
+            return self, {}
+        usual = self.usual_limits.computed(artifact_bytes(folder), prompt_tokens)
+        lacking = {name: limit for name, limit in usual.items() if getattr(self, name) is None}
+        values = {name: limit.milliseconds for name, limit in lacking.items()}
+        sources = {name: limit.source for name, limit in lacking.items()}
+        return self.model_copy(update=values), sources
 
     def limits(self) -> Iterator[tuple[str, LatencyGoal]]:
         """Yield every limit as a goal, with the name of its verdict."""
@@ -155,10 +176,13 @@ class Check(BaseCheck[LatencyParams]):
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
         """Measure. Raises :class:`StepError` where there is neither data nor ``prompts``."""
         if inputs.absent_device:
+            params, _ = params.sized(inputs["artifact"], prompt_tokens=0)
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
         contest = _contest(inputs, params)
         contest.take_wanted()
+        prompt_tokens = contest.measured["artifact"].joined(SHORT).prompt_tokens
+        params, sources = params.sized(inputs["artifact"], max(prompt_tokens, default=0))
         base = _base(inputs)
         rulings = _rulings(params, contest.measured, base)
         said = False
@@ -173,7 +197,10 @@ class Check(BaseCheck[LatencyParams]):
             rulings = _rulings(params, contest.measured, base)
         for length, why in contest.left_out.items():
             inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
-        verdicts = tuple(_ended(ruling, contest.seconds) for ruling in rulings)
+        verdicts = tuple(
+            _ended(ruling, contest.seconds, sources.get(ruling.verdict.name, ""))
+            for ruling in rulings
+        )
         found = evidence(inputs["artifact"], contest.measured, contest.left_out, base)
         return Outcome(verdicts, {"latency": found})
 
@@ -280,12 +307,20 @@ def _open(rulings: tuple[Ruling, ...]) -> str:
     )
 
 
-def _ended(ruling: Ruling, seconds: float) -> Verdict:
-    """Return the verdict; one that is still undecided fails and says so."""
+def _ended(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
+    """Return the verdict; one that is still undecided fails and says so.
+
+    A limit that nobody asked for is unverified in place of that, if what was read keeps to it: a
+    large model has no time for many answers to long prompts.
+    """
+    verdict = ruling.verdict.model_copy(update={"limit_source": limit_source})
     if not ruling.undecided:
-        return ruling.verdict
+        return verdict
     detail = (
-        f"{ruling.verdict.detail}, after {seconds:.0f} s; measure on a quieter machine, or raise "
+        f"{verdict.detail}, after {seconds:.0f} s; measure on a quieter machine, or raise "
         "max_seconds"
     )
-    return ruling.verdict.model_copy(update={"detail": detail})
+    value, limit = verdict.value, verdict.limit
+    kept = value is not None and limit is not None and value <= limit
+    status = "unverified" if limit_source and kept else verdict.status
+    return verdict.model_copy(update={"detail": detail, "status": status})

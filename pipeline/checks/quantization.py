@@ -32,7 +32,7 @@ _BY_BITS: Mapping[int, _Limits] = {
     16: _FLOAT,
     32: _FLOAT,
 }
-"""By width of the weights: several times what healthy graphs show (docs/measured.md)."""
+"""By width of the weights: several times what healthy graphs show."""
 
 
 class QuantizationParams(Frozen):

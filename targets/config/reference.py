@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.latency.usual import SizedLimit
 from pipeline.registry import check_types
 from targets.config.json_schema import Schema, chain_passes, prose
+from targets.target import load_target, target_names
 
 _INTRODUCTION = """\
 # Build configs
@@ -22,6 +24,15 @@ once, each with its line, before anything runs.
 
 For completion in an editor that knows JSON Schema for TOML (Taplo, Even Better TOML), make this the
 first line of your config: `#:schema PATH/TO/configs/schema.json`.
+"""
+
+_USUAL_LIMITS = """\
+Where a config gives none, these limits hold, in milliseconds: per gigabyte (10^9 bytes) of the
+artifact, and per token of the longest prompt that is timed. Report and summary show the limit and
+what it was computed from. `[limits]` in `targets/TARGET.toml` says where the numbers come from.
+
+| target | `first_token_ms` | `token_ms` |
+| --- | --- | --- |
 """
 
 _TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
@@ -68,6 +79,8 @@ class ReferencePage:
         yield f"## Checks\n\n{top['checks']['description']}\n"
         for name in check_types():
             yield from self._section(f"### `[checks.{name}]`", f"check-{name}", rf"checks\.{name}")
+            if name == "latency":
+                yield _usual_limits()
         yield "### Goals of a check\n"
         yield f"{self._definitions['Goal']['description']}\n"
         yield self._keys(self._definitions["Goal"])
@@ -151,6 +164,23 @@ def _made_example(heading: str, schema: Schema) -> str:
     table = heading.partition("`")[2].partition("`")[0]
     block = "\n".join((table, *keys[:_SHOWN_KEYS]))
     return f"```toml\n{block}\n```\n"
+
+
+def _usual_limits() -> str:
+    """Return the limits of every target that hold where a config gives none."""
+    limits = {name: load_target(name).limits for name in target_names()}
+    rows = [
+        f"| {name} | {_formula(found.first_token_ms)} | {_formula(found.token_ms)} |\n"
+        for name, found in limits.items()
+    ]
+    return f"{_USUAL_LIMITS}{''.join(rows)}"
+
+
+def _formula(limit: SizedLimit) -> str:
+    parts = [f"{limit.at_least:g}", f"{limit.per_gb:g} per GB"]
+    if limit.per_gb_and_prompt_token:
+        parts.append(f"{limit.per_gb_and_prompt_token:g} per GB and token")
+    return " + ".join(parts)
 
 
 def _keys_of(schema: Schema) -> dict[str, Any]:

@@ -48,6 +48,7 @@ DECIDED_ELSEWHERE = {
     "held_to": "set the limits in [checks]",
     "trust_remote_code": "set it in [model]",
     "weights": "set it in [model]",
+    "usual_limits": "set first_token_ms and token_ms",
 }
 
 
@@ -252,10 +253,7 @@ class ChainReader:
                     self._nothing_to_ask(name)
                 continue
             overrides = self._target_table().checks.get(name, {})
-            limits = {**table.params, **overrides}.get("target_limits", True)
-            defaults: Json = {}
-            if found.script is None:
-                defaults = {**self._config.evaluation, **(self._target.limits if limits else {})}
+            defaults = self._config.evaluation if found.script is None else {}
             params = self._params(
                 implementation.Params, table.params, overrides, defaults, ("checks", name)
             )
@@ -336,6 +334,7 @@ class ChainReader:
             "execution_provider": self._target.execution_provider,
             "trust_remote_code": self._config.model.trust_remote_code,
             "weights": self._config.model.weights,
+            "usual_limits": self._target.limits.model_dump(mode="json"),
         }
         known = model.model_fields
         merged = {

@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.plan import ARTIFACT_WORDS
 from pipeline.result import Verdict
 from targets.console.tuning import print_tuning
-from targets.report.figures import percent, rate, size, verdict_limit, verdict_value
+from targets.report.figures import percent, rate, size, verdict_limit, verdict_value, verdict_words
 from targets.report.model import Report
 from targets.report.training import trainings
 
@@ -75,7 +75,8 @@ def _row(verdict: Verdict) -> Iterator[str]:
     yield verdict_value(verdict)
     yield verdict_limit(verdict)
     # A check that passed speaks through its figures; the report keeps the details.
-    yield "" if verdict.status == "passed" else escape(verdict.detail)
+    words = verdict.limit_source if verdict.status == "passed" else verdict_words(verdict)
+    yield escape(words)
 
 
 def _figures(report: Report) -> Iterator[str]:

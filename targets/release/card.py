@@ -86,4 +86,8 @@ def _limits(params: Mapping[str, JsonValue]) -> str:
         and name.endswith(_LIMIT_ENDINGS)
         and name != "max_seconds"
     }
-    return ", ".join(f"{name} ≤ {value:g}" for name, value in sorted(found.items())) or "–"
+    asked = [f"{name} ≤ {value:g}" for name, value in sorted(found.items())]
+    usual = params.get("usual_limits")
+    if isinstance(usual, dict) and params.get("target_limits", True):
+        asked += [f"{name}: the target's default" for name in sorted(usual) if name not in found]
+    return ", ".join(asked) or "–"

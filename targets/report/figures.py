@@ -80,6 +80,11 @@ def verdict_limit(verdict: Verdict) -> str:
     return f"{relation} {_with_unit(verdict.limit, verdict.unit)}".strip()
 
 
+def verdict_words(verdict: Verdict) -> str:
+    """Return where the limit comes from, if not from the config, and what else there is to say."""
+    return "; ".join(filter(None, (verdict.limit_source, verdict.detail)))
+
+
 def _with_unit(value: float | None, unit: str) -> str:
     if value is None:
         return "–"

@@ -38,6 +38,7 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
         duration=figures.duration,
         figure=figures.verdict_value,
         limit=figures.verdict_limit,
+        words=figures.verdict_words,
         percent=figures.percent,
         prompts=figures.prompt_words,
         rate=figures.rate,

@@ -1,6 +1,7 @@
 """What the driver and the container cost: ``nox -s bench_driver``.
 
-Prints a Markdown table of three figures, each with the minimum, median and maximum of its runs:
+Writes the section of ``docs/measured.md`` with these figures, each with the minimum, median and
+maximum of its runs:
 
 - an unchanged rebuild with everything cached (whole process of ``python -m targets build``);
 - the shipped chain from an empty result cache, in a container and in a virtual environment, in
@@ -12,7 +13,6 @@ Prints a Markdown table of three figures, each with the minimum, median and maxi
 from __future__ import annotations
 
 import argparse
-import platform
 import shutil
 import statistics
 import subprocess
@@ -21,40 +21,52 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 
-import psutil
-
 from targets.cli.options import DEFAULT_CONFIG
+from tests.benchmarks import pages
+from tests.benchmarks.pages import Section
 
 WRONG_USE = 2  # as targets/errors.py has it
 
+_COLUMNS = ("what", "runs", "min", "median", "max")
+_HOW = """\
+Wall time of whole commands with `configs/tone.toml`, in seconds. The chain runs from an empty
+result cache, wheels and image being there, in a container and in a virtual environment in turn."""
 # Results and what is known about them; everything else in a cache folder is toolchain.
 _RESULTS = {"objects", "work", "history", "logs", "locks", "scratch", "digests.sqlite"}
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, show, and write the section."""
+    arguments = parser().parse_args()
+    if arguments.cold and not (arguments.yes or removal_is_wanted()):
+        sys.exit(WRONG_USE)
+    pages.require_clean(arguments.out)
+    options = f"--runs {arguments.runs} --pairs {arguments.pairs}"
+    options += " --cold" if arguments.cold else ""
+    origin = pages.origin(f"./nox -s bench_driver -- {options}")
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = arguments.cache or Path(scratch) / "cache"
+        rows = measure(cache.absolute(), Path(scratch), arguments)
+        section = Section("driver", "The driver and the container", rows, _HOW, _COLUMNS)
+        pages.measure(section, arguments.out, origin)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    parser = argparse.ArgumentParser(prog="nox -s bench_driver --", description=__doc__)
     parser.add_argument("--cache", type=Path, help="prepared cache (default: a fresh one)")
     parser.add_argument("--runs", type=int, default=10, help="cached rebuilds")
-    parser.add_argument("--pairs", type=int, default=2, help="chains per runtime")
+    parser.add_argument("--pairs", type=int, default=1, help="chains per runtime")
     parser.add_argument(
         "--cold",
         action="store_true",
         help="also build from nothing: removes every image of Quern's, quern/*, from the engine",
     )
     parser.add_argument("--yes", action="store_true", help="remove them without asking")
-    arguments = parser.parse_args()
-    if arguments.cold and not (arguments.yes or removal_is_wanted()):
-        sys.exit(WRONG_USE)
-    with tempfile.TemporaryDirectory() as scratch:
-        cache = arguments.cache or Path(scratch) / "cache"
-        rows = list(measure(cache.absolute(), Path(scratch), arguments))
-    print(f"Measured {datetime.now(timezone.utc):%Y-%m-%d} on {machine()}.\n")  # noqa: T201
-    print("| what | runs | min | median | max |\n| --- | --- | --- | --- | --- |")  # noqa: T201
-    print("\n".join(rows))  # noqa: T201
+    pages.add_out(parser, pages.MEASURED)
+    return parser
 
 
 def measure(cache: Path, scratch: Path, arguments: argparse.Namespace) -> Iterator[str]:
@@ -141,17 +153,6 @@ def row(name: str, values: list[float]) -> str:
     """Return one line of the table."""
     figures = (min(values), statistics.median(values), max(values))
     return f"| {name} | {len(values)} | " + " | ".join(f"{value:.2f}" for value in figures) + " |"
-
-
-def machine() -> str:
-    """Return CPU, cores and memory of this machine."""
-    memory = psutil.virtual_memory().total / 2**30
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0].partition(":")[2].strip() if names else model
-    return f"{model}, {psutil.cpu_count()} CPUs, {memory:.0f} GiB, {platform.system()}"
 
 
 if __name__ == "__main__":

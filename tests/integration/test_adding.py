@@ -35,6 +35,10 @@ default = "int4"
 allowed = ["int4", "fp16"]
 float_export = "fp16"
 
+[limits]
+first_token_ms = { at_least = 500, per_gb = 75, per_gb_and_prompt_token = 5 }
+token_ms = { at_least = 50, per_gb = 75 }
+
 [platforms."linux/amd64"]
 """
 

@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from targets.cli.options import PROJECT
+from tests.benchmarks.pages import MEASURED, SCALE
 from tests.integration.clones import commit_all
 from tests.integration.command import Quern
 
-PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+# The pages of figures name commands too, as they were run: `tests/unit/test_figures.py` has those.
+PAGES = (
+    PROJECT / "README.md",
+    *(page for page in sorted((PROJECT / "docs").glob("*.md")) if page not in (MEASURED, SCALE)),
+)
 
 # These run for long when they mean it: here with the least they can do.
 LEAST = {
@@ -36,8 +41,11 @@ LEAST = {
     "./nox -s export-toolchain -- --target cpu --output dist/toolchain.tar": (
         "./nox -s export-toolchain -- --target cpu --output dist/toolchain.tar --runtime venv"
     ),
-    "./nox -s bench_checks": "./nox -s bench_checks -- --runs 2",
-    "./nox -s bench_driver": ("./nox -s bench_driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE"),
+    "./nox -s bench_example": "./nox -s bench_example -- --cached --out dist/measured.md",
+    "./nox -s bench_checks": "./nox -s bench_checks -- --runs 2 --out dist/measured.md",
+    "./nox -s bench_driver": (
+        "./nox -s bench_driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE --out dist/measured.md"
+    ),
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",

@@ -14,13 +14,17 @@ import psutil
 import pytest
 
 from pipeline.events import Event, StepFailed, Warned
+from pipeline.latency.evidence import artifact_bytes
 from pipeline.latency.measured import Measured
 from pipeline.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.result import Verdict
+from targets.target import load_target
 from tests.integration import plans
 
 CPU = min(os.sched_getaffinity(0))
 WORK: dict[str, Any] = {"cpus": [CPU], "max_new_tokens": 16, "max_seconds": 120}
+BURDEN = 50_000_000
+"""Numbers of which each token has the hyperbolic tangents taken: tens of milliseconds anywhere."""
 QUICK: dict[str, Any] = {**WORK, "lengths": [], "rounds": 6}
 
 
@@ -66,10 +70,12 @@ def bench(
     plans.must_run(toolchain_python, work, material, [build])
     made = work / "model_builder" / "output"
     # As what a build writes: the model in a folder of its own.
-    for name in ("good/model", "slow", "large", "broken"):
+    for name in ("good/model", "slow", "burdened", "large", "broken"):
         shutil.copytree(made, material / name)
     slower = [str(toolchain_python), str(plans.HERE / "slower.py")]
     subprocess.run([*slower, str(material / "slow"), "10", str(CPU)], check=True)
+    burden = [str(toolchain_python), str(plans.HERE / "burden.py")]
+    subprocess.run([*burden, str(material / "burdened"), str(BURDEN)], check=True)
     (material / "large" / "padding").write_bytes(bytes(10**6))
     (material / "broken" / "model.onnx").write_bytes(b"not a graph")
     return Bench(toolchain_python, work, material)
@@ -125,6 +131,30 @@ def test_who_waits_for_a_turn_is_suspended_and_dies_with_the_build(bench: Bench)
         finally:
             parent.kill()
         waiting.wait(timeout=20)
+
+
+def test_the_limits_of_the_target_hold_where_a_config_gives_none(bench: Bench) -> None:
+    usual = load_target("cpu").limits.model_dump(mode="json")
+    found = bench.verdicts(check("usual", "latency", "good/model", **QUICK, usual_limits=usual))
+    size = artifact_bytes(bench.material / "good" / "model")
+    assert {name: verdict.status for name, verdict in found.items()} == {
+        "first_token_ms": "passed",
+        "token_ms": "passed",
+    }
+    assert found["token_ms"].limit == load_target("cpu").limits.token_ms.of(size, 0)
+    assert found["token_ms"].limit_source.startswith("default for ")
+
+    own = check("own", "latency", "good/model", **QUICK, usual_limits=usual, token_ms=55.5)
+    verdict = bench.verdicts(own)["token_ms"]
+    assert (verdict.limit, verdict.limit_source) == (55.5, "")
+
+
+def test_the_limits_of_the_target_catch_a_fault(bench: Bench) -> None:
+    usual = load_target("cpu").limits.model_dump(mode="json")
+    few = {**QUICK, "max_new_tokens": 4}
+    found = bench.verdicts(check("burdened", "latency", "burdened", **few, usual_limits=usual))
+    assert found["token_ms"].status == "failed"
+    assert not found["token_ms"].detail.startswith("undecided"), found["token_ms"].detail
 
 
 @pytest.mark.alone

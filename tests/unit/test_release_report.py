@@ -84,6 +84,16 @@ def test_the_card_says_what_is_known_and_what_is_not() -> None:
     assert "Unverified" not in body
 
 
+def test_the_card_says_where_the_targets_own_limits_hold() -> None:
+    usual = {name: {"at_least": 10} for name in ("first_token_ms", "token_ms")}
+    params = {"token_ms": 20.0, "first_token_ms": None, "usual_limits": usual}
+    _, body = card_of(released(timed=[{"name": "latency", "params": params}]))
+    assert "| token_ms ≤ 20, first_token_ms: the target's default |" in body
+    none = {**params, "token_ms": None, "target_limits": False}
+    _, body = card_of(released(timed=[{"name": "latency", "params": none}]))
+    assert "| latency | passed | see the provenance | – |" in body
+
+
 def test_the_card_of_what_is_fully_described_has_no_gaps() -> None:
     card = Card(
         description="Tells tones | apart.",

@@ -46,7 +46,7 @@ def space(project: Project, cache: Cache) -> Space:
     return space_of(make_planner(project, cache).plan())
 
 
-# As measured of real builds: docs/measured.md and the model builder itself.
+# Of real builds, and of the model builder itself.
 @pytest.mark.parametrize(
     ("params", "gigabytes"),
     [

@@ -1,8 +1,9 @@
 """What a model of full size costs: ``nox -s bench-scale``. Writes ``docs/scale.md``.
 
-Each part measures one thing, Quern's own way beside the plain library call, on a checkpoint of
-Phi-3-mini's size with random weights and on the shipped small model. At full size it takes half
-an hour or more, and the plain calls need 22 GB of memory that nothing else uses.
+Each part measures one thing on a checkpoint of Phi-3-mini's size with random weights and on the
+shipped small model. Those that are measured unless told take a quarter of an hour on two cores.
+``--thorough`` measures the plain library calls beside them, which need 23 GB of memory that nothing
+else uses.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from targets.cli.options import PROJECT
 from targets.errors import QuernError
 from targets.toolchain.requirements import read_lock
-from tests.benchmarks.driver import machine
-from tests.benchmarks.scale import builder, chain, merge, one_step, page, speed, training, whole
-from tests.benchmarks.scale.page import Row, Section
+from tests.benchmarks import pages
+from tests.benchmarks.pages import Section
+from tests.benchmarks.scale import (
+    builder,
+    chain,
+    limits,
+    merge,
+    one_step,
+    speed,
+    training,
+    whole,
+)
 from tests.benchmarks.scale.world import FULL_LAYERS, World
 
 PARTS: Mapping[str, Callable[[World], Section]] = {
@@ -36,7 +42,10 @@ PARTS: Mapping[str, Callable[[World], Section]] = {
     "speed": speed.measure,
     "chain": chain.measure,
     "whole": whole.measure,
+    "limits": limits.measure,
 }
+USUAL = ("builder", "one-step", "whole", "limits")
+"""The parts that are measured unless told."""
 _LAYER_BYTES, _OTHER_BYTES = 226_500_000, 394_000_000
 """Weights of one layer, and of what is not in a layer, in bf16."""
 _COPIES = 3
@@ -47,11 +56,12 @@ _CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
 
 def main() -> int:
     """Measure, write, and return the exit code."""
-    arguments = parsed()
-    chosen = arguments.only.split(",") if arguments.only else list(PARTS)
+    arguments = parser().parse_args()
+    chosen = arguments.only.split(",")
     unknown = [name for name in chosen if name not in PARTS]
     if unknown:
-        sys.exit(f"--only knows {', '.join(PARTS)}, not {', '.join(unknown)}")
+        parser().error(f"--only knows {', '.join(PARTS)}, not {', '.join(unknown)}")
+    pages.require_clean(arguments.out)
     with tempfile.TemporaryDirectory(dir=arguments.scratch, prefix="quern-scale-") as name:
         check_space(Path(name), arguments.layers, arguments.checkpoint is not None)
         world = World(
@@ -60,42 +70,40 @@ def main() -> int:
             given=arguments.checkpoint and arguments.checkpoint.absolute(),
             given_small=arguments.small and arguments.small.absolute(),
             layers=arguments.layers,
-            plain=not arguments.no_plain,
-            say=say,
+            thorough=arguments.thorough,
+            say=pages.say,
         )
         for part in chosen:
-            say(f"measuring {part}")
+            pages.say(f"measuring {part}")
             try:
-                measure(PARTS[part](world), arguments.out, origin(world))
+                pages.measure(PARTS[part](world), arguments.out, origin(world, part))
             except QuernError as error:
-                say(f"{part} cannot be measured: {error} {error.hint}")
+                pages.say(f"{part} cannot be measured: {error} {error.hint}")
                 return error.exit_code
     return 0
 
 
-def measure(section: Section, out: Path, origin: str) -> None:
-    """Measure one part; each row is on the page as soon as it is found."""
-    found: list[Row] = []
-    for row in section.rows:
-        say(str(row))
-        found.append(row)
-        page.write(out, replace(section, rows=found), origin)
-
-
-def parsed() -> argparse.Namespace:
-    """Return the arguments."""
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="nox -s bench-scale --", description=__doc__)
-    parser.add_argument("--only", help=f"parts, with commas between: {','.join(PARTS)}")
+    parser.add_argument(
+        "--only",
+        default=",".join(USUAL),
+        help=f"parts, with commas between (default: {','.join(USUAL)}; "
+        f"also {','.join(sorted(PARTS.keys() - USUAL))})",
+    )
     parser.add_argument(
         "--layers", type=int, default=FULL_LAYERS, help="fewer: a quick look; 0: the small model"
     )
-    parser.add_argument("--no-plain", action="store_true", help="no plain calls at full size")
+    parser.add_argument(
+        "--thorough", action="store_true", help="plain calls at full size and other targets too"
+    )
     parser.add_argument("--checkpoint", type=Path, help="one of the wanted size, made before")
     parser.add_argument("--small", type=Path, help="the shipped base model, made before")
     parser.add_argument("--scratch", type=Path, help="folder for what is removed at the end")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="as of the other commands")
-    parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "scale.md")
-    return parser.parse_args()
+    pages.add_out(parser, pages.SCALE)
+    return parser
 
 
 def check_space(scratch: Path, layers: int, given: bool) -> None:
@@ -103,25 +111,22 @@ def check_space(scratch: Path, layers: int, given: bool) -> None:
     copies = _COPIES - 1 if given else _COPIES
     needed = copies * (layers * _LAYER_BYTES + _OTHER_BYTES)
     free = shutil.disk_usage(scratch).free
-    say(f"needs up to {needed / 1e9:.0f} GB in {scratch.parent}; {free / 1e9:.0f} GB are free")
+    pages.say(
+        f"needs up to {needed / 1e9:.0f} GB in {scratch.parent}; {free / 1e9:.0f} GB are free"
+    )
     if free < needed:
         sys.exit("too little space: name another folder with --scratch, or use --layers")
 
 
-def origin(world: World) -> str:
-    """Return when, on what and with what code a section was measured."""
-    described = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--exclude", "*"]
-    commit = subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip()
-    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+def origin(world: World, part: str) -> str:
+    """Return when, on what and with what code a section is measured."""
+    command = f"./nox -s bench-scale -- --only {part}"
+    if not world.full:
+        command += f" --layers {world.layers}"
+    if world.thorough:
+        command += " --thorough"
     pins = {str(pin.name): str(pin) for pin in read_lock(world.toolchain().lock)}
-    versions = ", ".join(pins[name] for name in VERSIONS)
-    return f"Measured {today} on {machine()}, commit {commit}, with {versions}."
-
-
-def say(text: str) -> None:
-    """Show a line."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    return pages.origin(command, ", ".join(pins[name] for name in VERSIONS))
 
 
 if __name__ == "__main__":

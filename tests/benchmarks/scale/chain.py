@@ -13,11 +13,11 @@ from pipeline.registry import check_types, load_check
 from targets.cli.options import PROJECT
 from targets.errors import QuernError
 from tests.benchmarks.driver import without_results
+from tests.benchmarks.pages import Row, Section
 from tests.benchmarks.scale import measured
 from tests.benchmarks.scale.environments import ensure_environment, olive
 from tests.benchmarks.scale.measured import Cost
 from tests.benchmarks.scale.merge import peak_row, time_row
-from tests.benchmarks.scale.page import Row, Section
 from tests.benchmarks.scale.world import OFFLINE, World, report_in
 
 SHARE = 0.6

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from targets.cli.options import PROJECT
+from tests.benchmarks.pages import Row, Section
 from tests.benchmarks.scale.merge import peak_row, time_row
-from tests.benchmarks.scale.page import Row, Section
 from tests.benchmarks.scale.passes import Call, run_passes
 from tests.benchmarks.scale.world import World
 

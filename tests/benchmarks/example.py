@@ -1,0 +1,132 @@
+"""What the shipped example gives: ``nox -s bench_example``.
+
+Builds ``configs/tone.toml`` and writes the section of ``docs/measured.md`` with accuracy, size,
+latency, and what each step took; and the picture of its summary, ``docs/summary.svg``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+from rich.console import Console
+
+from targets.cli.options import DEFAULT_CONFIG
+from targets.console.summary import print_summary
+from targets.report.figures import duration, percent, size, verdict_limit, verdict_value
+from targets.report.model import Report
+from targets.target import target_names
+from tests.benchmarks import pages
+from tests.benchmarks.driver import without_results
+from tests.benchmarks.pages import Row, Section
+
+_CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
+_COLUMNS = 100
+"""Width of the picture."""
+_ELSEWHERE = ("problems", "ms", "bytes")
+"""Units of what is no figure, and of what differs from run to run: `bench_checks` shows that."""
+_MODELS = {"base model": "base", "fine-tuned": "tuned", "artifact": "artifact"}
+_HOW = """\
+The whole build of `configs/tone.toml` from an empty result cache, toolchains being there. Targets
+whose device is not on this machine are asked through the CPU provider. Latency is measured by
+`bench_checks`, below. Peak memory is the largest resident set of a step."""
+
+
+def main() -> None:
+    """Build, and write section and picture."""
+    arguments = parser().parse_args()
+    pages.require_clean(arguments.out)
+    targets = arguments.targets.split(",")
+    options = f"--targets {arguments.targets}" + (" --cached" if arguments.cached else "")
+    origin = pages.origin(f"./nox -s bench_example -- {options}")
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = arguments.cache.absolute()
+        with (
+            nullcontext(cache) if arguments.cached else fresh(cache, Path(scratch), targets) as use
+        ):
+            reports = built(targets, use, Path(scratch) / "dist")
+        section = Section("example", "The shipped example", rows(reports.values()), _HOW)
+        pages.measure(section, arguments.out, origin)
+    draw(reports[targets[0]], arguments.out.with_name(pages.PICTURE.name), origin)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    parser = argparse.ArgumentParser(prog="nox -s bench_example --", description=__doc__)
+    parser.add_argument(
+        "--targets", default="cpu", help=f"with commas between: {','.join(target_names())}"
+    )
+    parser.add_argument("--cached", action="store_true", help="take cached results: a quick look")
+    parser.add_argument("--cache", type=Path, default=_CACHE, help="as of the other commands")
+    pages.add_out(parser, pages.MEASURED)
+    return parser
+
+
+@contextmanager
+def fresh(cache: Path, scratch: Path, targets: Sequence[str]) -> Iterator[Path]:
+    """Yield a cache without results, with the toolchains of ``targets``."""
+    for target in targets:
+        run("images", "--target", target, "--cache", cache)
+    with without_results(cache, scratch) as found:
+        yield found
+
+
+def built(targets: Sequence[str], cache: Path, dist: Path) -> Mapping[str, Report]:
+    """Build; return the report of each target."""
+    found = {}
+    for target in targets:
+        options = ("--config", DEFAULT_CONFIG, "--cache", cache, "--dist", dist)
+        run("build", "--target", target, *options)
+        path = dist / DEFAULT_CONFIG.stem / target / "report.json"
+        found[target] = Report.model_validate_json(path.read_bytes())
+    return found
+
+
+def run(*arguments: str | Path) -> None:
+    """Run a command of Quern's. Ends with its exit code where it fails."""
+    done = subprocess.run([sys.executable, "-m", "targets", *map(str, arguments)], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def rows(reports: Iterable[Report]) -> Iterator[Row]:
+    """Yield what there is to say of each target's build; of a step that they share, once."""
+    keys: set[str] = set()
+    for report in reports:
+        quality: Mapping[str, Any] = report.quality or {}
+        of = f"{report.target}: "
+        for words, name in _MODELS.items():
+            yield Row(f"{of}accuracy, {words}", percent(quality.get(name)))
+        for verdict in report.checks:
+            if verdict.unit not in _ELSEWHERE:
+                met = None if verdict.status == "unverified" else verdict.status == "passed"
+                limit = verdict_limit(verdict)
+                yield Row(f"{of}`{verdict.name}`", verdict_value(verdict), limit, met)
+        yield Row(f"{of}size of the artifact", size(report.size_bytes))
+        for step in report.passes:
+            if step.key not in keys:
+                took = f"{duration(step.seconds)}, {size(step.peak_rss_bytes)}"
+                yield Row(f"{of}step `{step.name}`: time, peak memory", took)
+        keys |= {step.key for step in report.passes}
+
+
+def draw(report: Report, path: Path, origin: str) -> None:
+    """Write the picture of a build's summary; ``origin`` is kept in it as a comment."""
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), force_terminal=True)
+    folder = Path("dist") / report.build / report.target
+    print_summary(console, report, folder, sum(step.seconds for step in report.passes))
+    picture = console.export_svg(title=f"./nox -s build-{report.target}", unique_id="summary")
+    path.write_text(picture.replace("<!-- Generated", f"<!-- {origin}\n    Generated", 1), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

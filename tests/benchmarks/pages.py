@@ -1,0 +1,168 @@
+"""The pages of figures, ``docs/measured.md`` and ``docs/scale.md``: made by commands alone.
+
+A section is what one command measured. It begins with one line that names the command, the day,
+the machine and the commit, and the next run of that command replaces it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from targets.cli.options import PROJECT
+from tests.benchmarks.machine import machine
+
+DOCS = PROJECT / "docs"
+MEASURED = DOCS / "measured.md"
+SCALE = DOCS / "scale.md"
+PICTURE = DOCS / "summary.svg"
+NO_AIM = "–"
+
+_INTRODUCTIONS = {
+    MEASURED.name: """\
+# Measured
+
+Every section is what one command measured: its first line names the command, the day, the machine
+and the commit. Run the command to get the figures of your own machine; with `--out FILE` they go to
+another page. Models of full size have [a page of their own](scale.md).
+""",
+    SCALE.name: """\
+# A model of full size
+
+Every section is what one command measured: its first line names the command, the day, the machine
+and the commit. The model is a checkpoint of Phi-3-mini's size with random weights (3.8 billion
+parameters, bf16, of `tests/benchmarks/scale/checkpoint.py`): weights do not matter for time and
+memory. The small model is the base of `configs/tone.toml`.
+
+Times are wall times of whole processes, start and imports included, unless a row says otherwise.
+Peak memory is the largest resident set of a process, in GB of 10^9 bytes. It counts pages of mapped
+files as far as they are in memory; the kernel takes those back when it needs room, so that a
+container's limit can be lower. "Plain" is the library call that a pass of Quern's stands in for,
+alone in a process of its own, in the same run, with the same wheels and instruction sets.
+""",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure and what it should be."""
+
+    what: str
+    figure: str
+    aim: str = NO_AIM
+    met: bool | None = None
+    """``None`` where there is no aim, or where it could not be judged."""
+
+    def __str__(self) -> str:
+        met = {True: "yes", False: "**no**", None: ""}[self.met]
+        return f"| {self.what} | {self.figure} | {self.aim} | {met} |"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one part found."""
+
+    part: str
+    title: str
+    rows: Iterable[object]
+    """Rows of Markdown, in the order in which they are measured: each is measured when it is asked
+    for."""
+    text: str = ""
+    """How it was measured."""
+    columns: Sequence[str] = ("what", "figure", "aim", "met")
+
+
+def add_out(parser: ArgumentParser, page: Path) -> None:
+    """Add the option that names another page than the project's own."""
+    described = f"page to write to (default: docs/{page.name})"
+    parser.add_argument("--out", type=Path, default=page, help=described)
+
+
+def require_clean(out: Path) -> None:
+    """End with 2 where figures would go to the project's own pages and its code is not committed:
+    nobody could measure them again."""
+    if out.absolute().parent == DOCS and "dirty" in commit():
+        sys.stderr.write(
+            "the work tree has changes, so that the figures would be of code that nobody else "
+            "has: commit them, or write to another page with --out FILE\n"
+        )
+        sys.exit(2)
+
+
+def commit() -> str:
+    """Return the commit that is checked out, followed by ``-dirty`` where anything but the pages of
+    figures was changed since, and ``unknown-dirty`` outside of a repository."""
+    git = ["git", "-C", str(PROJECT)]
+    head = _output([*git, "rev-parse", "--short=12", "HEAD"])
+    pages = [f":(exclude){path.relative_to(PROJECT)}" for path in (MEASURED, SCALE, PICTURE)]
+    changed = _output([*git, "status", "--porcelain", "--", ".", *pages])
+    return f"{head or 'unknown'}-dirty" if changed or not head else head
+
+
+def origin(command: str, more: str = "") -> str:
+    """Return the line that says with which command, when, on what and of what code a section was
+    measured; ``more`` says what else decides it."""
+    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    beside = f", with {more}" if more else ""
+    return f"Measured by `{command}` on {today}, on {machine()}, at commit {commit()}{beside}."
+
+
+def measure(section: Section, out: Path, origin: str) -> list[object]:
+    """Measure ``section``; each row is shown, and is on the page, as soon as it is found."""
+    found: list[object] = []
+    for row in section.rows:
+        say(str(row))
+        found.append(row)
+        write(out, replace(section, rows=found), origin)
+    return found
+
+
+def write(path: Path, section: Section, origin: str) -> None:
+    """Put ``section`` into the page at ``path`` in place of the one before."""
+    page = path.read_text("utf-8") if path.exists() else _INTRODUCTIONS.get(path.name, "")
+    text = _text(section, origin)
+    old = re.compile(rf"{re.escape(_mark(section.part))}.*?(?=\n<!-- part |\Z)", re.DOTALL)
+    known = old.search(page) is not None
+    page = old.sub(lambda _: text, page) if known else f"{page.rstrip()}\n\n{text}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{page.strip()}\n", "utf-8")
+
+
+def gigabytes(size: float) -> str:
+    """Return bytes as GB."""
+    return f"{size / 1e9:.2f} GB"
+
+
+def say(text: str) -> None:
+    """Show a line."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _mark(part: str) -> str:
+    return f"<!-- part {part} -->"
+
+
+def _text(section: Section, origin: str) -> str:
+    table = "\n".join(map(str, section.rows))
+    how = f"{section.text}\n\n" if section.text else ""
+    head = " | ".join(section.columns)
+    line = " | ".join("---" for _ in section.columns)
+    return (
+        f"{_mark(section.part)}\n## {section.title}\n\n{origin}\n\n{how}"
+        f"| {head} |\n| {line} |\n{table}\n"
+    )
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
