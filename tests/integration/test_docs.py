@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from targets.cli.options import PROJECT
+from tests.capabilities import program
 from tests.integration.clones import commit_all
 from tests.integration.command import Quern
 
@@ -45,6 +46,9 @@ LEAST = {
 
 # These tests run inside the first two, and `.ci/run` runs the others just before.
 RUNNING = {"./nox -s tests", "./nox -s tests_cuda", "./nox -s lint", "./nox -s types"}
+
+# They limit memory, which a virtual environment cannot.
+ENGINE = ("./nox -s bench-scale",)
 
 # They fetch and build the CUDA image: several GB.
 HEAVY = ("./nox -s build-cuda", "./nox -s build", "./nox -s images", "./nox -s check-cuda")
@@ -95,6 +99,8 @@ def test_every_command_is_found() -> None:
 def _marked(command: str) -> object:
     words = command.split(" -- ")[0]
     marks = [pytest.mark.heavy] if words in HEAVY and "--target" not in command else []
+    if words in ENGINE:
+        marks.append(pytest.mark.engine)
     return pytest.param(command, marks=marks)
 
 
@@ -122,6 +128,8 @@ def _needed(command: str) -> tuple[str, str] | None:
 )
 def test_documented_command_works(command: str, copy: Path, quern: Quern) -> None:
     needed = _needed(command)
+    if "openssl" in f"{command} {needed}":
+        program("signed release", "openssl")
     if needed is not None and not (copy / needed[1]).exists():
         environment = quern.environment()
         before = subprocess.run(["bash", "-c", needed[0]], cwd=copy, env=environment, check=False)

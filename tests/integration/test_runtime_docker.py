@@ -22,6 +22,7 @@ from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, Resources
 from targets.toolchain.base import ensure_base, read_recipe
+from tests.capabilities import skip
 from tests.integration.runtime_support import (
     CRASHES,
     STANDIN,
@@ -208,6 +209,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.engine import connect
+from tests.capabilities import skip
 from tests.integration.runtime_support import STANDIN, request, toolchain
 tmp = Path({str(tmp_path)!r})
 DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
@@ -297,7 +299,7 @@ def test_an_engine_without_nvidias_runtime_says_what_to_install(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
     if "nvidia" in engine.info()["Runtimes"]:
-        pytest.skip("this engine can give containers a GPU")
+        skip("GPU refusal", "this engine gives containers a GPU")
     wanted = replace(request(tmp_path, {"do": "look"}), device="cuda")
     with pytest.raises(EnvironmentUnable, match="cannot give a container the GPU") as caught:
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
