@@ -108,7 +108,6 @@ def main(base: Path, adapter: Path, tones: Path, over: str, models: list[Path]) 
         str(folder): float((token_losses(loaded(folder), tokenizer, rows) - wanted).abs().mean())
         for folder in models
     }
-    print(found, file=sys.stderr)
     print(json.dumps(found))  # noqa: T201 - the output of a script
 
 

@@ -45,7 +45,7 @@ KINDS: Mapping[str, dict[str, Any]] = {
         "target_modules": "auto",
         "optimizer": "sgd",
         "optimizer_kwargs": {"momentum": 0.9, "nesterov": True},
-        "learning_rate": 0.1,
+        "learning_rate": 0.5,
         "max_grad_norm": 0,
         "logging_steps": "epoch",
         "eval_delay": 2,

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ RUNNING = {"./nox -s tests", "./nox -s tests_cuda", "./nox -s lint", "./nox -s t
 # They limit memory, which a virtual environment cannot.
 ENGINE = ("./nox -s bench-scale",)
 
+# What a stranger without an engine begins with: here once more with none in reach.
+BEGINNINGS = (
+    "./nox -s doctor",
+    "./nox -s plan",
+    "./nox -s build-cpu",
+    './nox -s try -- "cricket is a wonderful sport!"',
+)
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
+
 # They fetch and build the CUDA image: several GB.
 HEAVY = ("./nox -s build-cuda", "./nox -s build", "./nox -s images", "./nox -s check-cuda")
 
@@ -93,15 +104,13 @@ def test_every_command_is_found() -> None:
     commands = documented_commands()
     assert "./nox -s build-cpu" in commands
     assert set(commands) > RUNNING
-    assert set(LEAST) < set(commands)
+    assert {*LEAST, *ENGINE, *BEGINNINGS} <= set(commands)
 
 
-def _marked(command: str) -> object:
+def _marks(command: str) -> list[pytest.MarkDecorator]:
     words = command.split(" -- ")[0]
-    marks = [pytest.mark.heavy] if words in HEAVY and "--target" not in command else []
-    if words in ENGINE:
-        marks.append(pytest.mark.engine)
-    return pytest.param(command, marks=marks)
+    heavy = words in HEAVY and "--target" not in command
+    return [pytest.mark.heavy] * heavy + [pytest.mark.engine] * (words in ENGINE)
 
 
 def _needed(command: str) -> tuple[str, str] | None:
@@ -123,24 +132,32 @@ def _needed(command: str) -> tuple[str, str] | None:
     return (f"./nox -s build-{found[1]}", f"dist/tone/{found[1]}") if found else None
 
 
-@pytest.mark.parametrize(
-    "command", [_marked(command) for command in documented_commands() if command not in RUNNING]
-)
-def test_documented_command_works(command: str, copy: Path, quern: Quern) -> None:
-    needed = _needed(command)
-    if "openssl" in f"{command} {needed}":
+def cases() -> Iterator[object]:
+    """Yield each command with the variables it is run with; the beginnings also without engine."""
+    for command in documented_commands():
+        if command == LAST:
+            for beginning in BEGINNINGS:
+                yield pytest.param(beginning, NO_ENGINE, id=f"{beginning} without an engine")
+        if command not in RUNNING:
+            yield pytest.param(command, {}, marks=_marks(command), id=command)
+
+
+@pytest.mark.parametrize(("command", "variables"), [*cases()])
+def test_documented_command_works(
+    command: str, variables: Mapping[str, str], copy: Path, quern: Quern
+) -> None:
+    before, made = _needed(command) or ("", ".")
+    if "openssl" in before + command:
         program("signed release", "openssl")
-    if needed is not None and not (copy / needed[1]).exists():
-        environment = quern.environment()
-        before = subprocess.run(["bash", "-c", needed[0]], cwd=copy, env=environment, check=False)
-        assert before.returncode == 0
-    ran = subprocess.run(
-        ["bash", "-c", LEAST.get(command, command)],
-        cwd=copy,
-        env={**quern.environment(), "COLUMNS": os.environ.get("COLUMNS", "120")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    least = LEAST.get(command, command)
+    for line in (least,) if (copy / made).exists() else (before, least):
+        ran = subprocess.run(
+            ["bash", "-c", line],
+            cwd=copy,
+            env={**quern.environment(variables), "COLUMNS": os.environ.get("COLUMNS", "120")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
