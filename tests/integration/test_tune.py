@@ -87,10 +87,9 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    material = tmp_path_factory.mktemp("material")
-    tiny = [str(toolchain_python), str(plans.HERE / "tiny_model.py"), str(material)]
-    subprocess.run(tiny, check=True)
+def bench(
+    toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bench:
     work = tmp_path_factory.mktemp("tune") / "work"
     plans.must_run(toolchain_python, work, material, REFERENCES)
     return Bench(toolchain_python, work, material)
@@ -98,19 +97,20 @@ def bench(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> B
 
 def coarse(bench: Bench) -> float:
     """Return a mean divergence that builds with blocks of 16 keep and with blocks of 256 do not."""
-    found: dict[int, list[float]] = {16: [], 256: []}
-    for size, divergences in found.items():
-        for symmetric in (True, False):
-            name = f"{size}-{symmetric}"
-            params = {"block_size": size, "symmetric": symmetric}
-            build = plans.step(name, "pass", MODEL, params, type="model_builder")
-            inputs = {**INPUTS, "artifact": plans.made_by(name)}
-            check = plans.step(f"check-{name}", "check", inputs, type="quantization")
-            plans.must_run(bench.python, bench.work, bench.material, [build, check])
-            verdicts = plans.result(bench.work, check.name).verdicts
-            divergences += [
-                v.value for v in verdicts if v.name == "mean_kl" and v.value is not None
-            ]
+    steps: list[Step] = []
+    found: dict[int, list[Any]] = {16: [], 256: []}
+    builds = [(size, symmetric) for size in found for symmetric in (True, False)]
+    for size, symmetric in builds:
+        name, params = f"{size}-{symmetric}", {"block_size": size, "symmetric": symmetric}
+        judged = {**INPUTS, "artifact": plans.made_by(name)}
+        steps += [
+            plans.step(name, "pass", MODEL, params, type="model_builder"),
+            plans.step(f"judged-{name}", "check", judged, type="quantization"),
+        ]
+    plans.must_run(bench.python, bench.work, bench.material, steps)
+    for size, symmetric in builds:
+        verdicts = plans.result(bench.work, f"judged-{size}-{symmetric}").verdicts
+        found[size] += [verdict.value for verdict in verdicts if verdict.name == "mean_kl"]
     fine, rough = max(found[16]), min(found[256])
     assert fine < rough, found
     return sqrt(fine * rough)
