@@ -56,7 +56,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     whys = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     if whys:
-        groups = [f"{count} {why}" for why, count in whys.most_common()]
+        groups = [
+            f"{count} {why if count > 1 else why.replace(' tests: ', ' test: ', 1)}"
+            for why, count in whys.most_common()
+        ]
         terminalreporter.write_line(f"skipped: {'; '.join(groups)}")
 
 
