@@ -116,14 +116,14 @@ class Process:
     def _death(self) -> Exception:
         code = self._process.wait()
         ended_by = signal_of(code)
-        if ended_by == signal.SIGKILL:
+        if ended_by == "SIGKILL":
             return StepError(
                 "the process that is timed was killed",
                 "give the build more memory",
                 "out_of_memory",
             )
         died = f"the process that answers with it died: {described(code)}"
-        return ArtifactError(died) if ended_by is None else StepError(died)
+        return StepError(died) if ended_by else ArtifactError(died)
 
     def _end(self) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,16 +47,16 @@ class Ending:
             return self._told(self.failure)
         step = self._step()
         ended_by = signal_of(self.exit_code)
-        if ended_by in (signal.SIGKILL, signal.SIGTERM):
+        if ended_by in ("SIGKILL", "SIGTERM"):
             return PassFailed(
-                f"{step} was killed from outside ({ended_by.name})",
+                f"{step} was killed from outside ({ended_by})",
                 "run again: it goes on from the last finished step",
                 self.log,
             )
         how = described(self.exit_code)
-        if ended_by is None:
+        if not ended_by:
             how += " without a word why"
-        remedy = _OLD_CPU if ended_by == signal.SIGILL else ""
+        remedy = _OLD_CPU if ended_by == "SIGILL" else ""
         hint = "\n".join(text for text in (remedy, _tail(self.log)) if text)
         return PassFailed(f"{step} broke: {how}", hint, self.log)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from pipeline.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes import process
@@ -83,7 +83,7 @@ class VenvRuntime:
             step=reader.step,
             failure=reader.failure,
             log=request.log,
-            out_of_memory=code == -signal.SIGKILL and _oom_kills() > killed_before,
+            out_of_memory=signal_of(code) == "SIGKILL" and _oom_kills() > killed_before,
         ).check()
 
     def _run(
