@@ -83,7 +83,6 @@ def unmerged(base: Path, adapter: Path, over: str) -> Any:
     return PeftModel.from_pretrained(model, adapter).eval()
 
 
-@torch.inference_mode()
 def token_losses(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> torch.Tensor:
     """Return the cross-entropy of every token after the first of its conversation, in nats."""
     losses = []
@@ -93,7 +92,8 @@ def token_losses(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> torc
         before = tokenizer.encode(prompt, add_special_tokens=False)
         after = tokenizer.encode(row["tone"] + "<|end|>", add_special_tokens=False)
         ids = torch.tensor(before + after)
-        logits = model(input_ids=ids[None]).logits[0, :-1]
+        with torch.inference_mode():
+            logits = model(input_ids=ids[None]).logits[0, :-1]
         losses.append(nn.functional.cross_entropy(logits.double(), ids[1:], reduction="none"))
     return torch.cat(losses)
 
