@@ -73,6 +73,8 @@ class Somebody:
             os.link(wheel, wheels / wheel.name)
         if not all(parent.stat().st_mode & 0o001 for parent in _PACKAGES.parents):
             shutil.copytree(_PACKAGES, self._own_packages)
+        if self.uid == os.getuid():
+            return
         for path in (self.home, *self.home.rglob("*")):
             if path.suffix != ".whl":
                 os.chown(path, self.uid, self.uid, follow_symlinks=False)
