@@ -24,7 +24,9 @@ def lines_about_the_engine(ran: Ran) -> list[str]:
 def test_a_build_takes_a_virtual_environment_and_says_why_in_one_line(
     without_engine: Quern, tmp_path: Path
 ) -> None:
-    project, dist = quick_project(tmp_path / "project", seed=31), tmp_path / "dist"
+    # The base is that of the other builds in virtual environments; the adapter is new.
+    project, dist = quick_project(tmp_path / "project", seed=2), tmp_path / "dist"
+    project.edit("r = 8", "r = 4")
     ran = without_engine("build", "--config", str(project.config), "--dist", str(dist))
     assert ran.code == 0, ran.stderr
     assert report_of(dist)["toolchain"]["runtime"] == "venv"
@@ -35,7 +37,7 @@ def test_a_build_takes_a_virtual_environment_and_says_why_in_one_line(
 def test_containers_that_are_asked_for_end_it_before_anything_is_fetched(
     without_engine: Quern, tmp_path: Path
 ) -> None:
-    project, nothing = quick_project(tmp_path / "project", seed=32), tmp_path / "cache"
+    project, nothing = quick_project(tmp_path / "project"), tmp_path / "cache"
     arguments = ("--config", str(project.config), "--cache", str(nothing), "--runtime", "docker")
     ran = without_engine("build", *arguments)
     assert ran.code == 4, ran.stderr
