@@ -105,11 +105,11 @@ def chromium() -> Browser:
 @pytest.fixture(scope="session")
 def no_network() -> tuple[str, ...]:
     """Return the command that runs another without any network but ``lo``, which is down."""
-    command = (program("no network", "unshare"), "--net")
+    command = (program("offline", "unshare"), "--net")
     look = [*command, "cat", "/proc/net/dev"]
     found = subprocess.run(look, capture_output=True, text=True, check=False)
     if found.returncode:
-        lack("no network", found.stderr.strip())
+        lack("offline", found.stderr.strip())
     assert [line.split(":")[0].strip() for line in found.stdout.splitlines()[2:]] == ["lo"]
     return command
 
