@@ -162,14 +162,17 @@ def command(
         )
     except nox.command.CommandFailed as failure:
         # nox itself would end with 1, whatever the command said.
-        sys.exit(exit_code(failure))
+        sys.exit(exit_code(session, failure))
 
 
-def exit_code(failure: nox.command.CommandFailed) -> int:
-    """Return the code the failed command ended with, 128 + N if signal N killed it."""
+def exit_code(session: nox.Session, failure: nox.command.CommandFailed) -> int:
+    """Return the code the failed command ended with; 128 + N if signal N, which it names, did."""
     _, _, number = str(failure.reason).rpartition(" ")
     code = int(number) if number.lstrip("-").isdigit() else 1
-    return code if code >= 0 else 128 - code
+    if code >= 0:
+        return code
+    session.warn(f"the command was ended by {signal.Signals(-code).name}")
+    return 128 - code
 
 
 def python_with(session: nox.Session, lock_file: str) -> str:

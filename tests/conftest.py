@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     turns = ReadWriteLock(folder / "turns.sqlite")
     with turns.write_lock() if item.get_closest_marker("alone") else turns.read_lock():
         return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was skipped, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    whys = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if whys:
+        groups = [
+            f"{count} {why if count > 1 else why.replace(' tests: ', ' test: ', 1)}"
+            for why, count in whys.most_common()
+        ]
+        terminalreporter.write_line(f"skipped: {'; '.join(groups)}")
 
 
 def shared_folder(config: pytest.Config) -> Path | None:

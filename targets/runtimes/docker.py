@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from docker.types import Mount as Bind
 from requests.exceptions import ConnectionError as EngineGone
 from requests.exceptions import ReadTimeout, RequestException
 
+from pipeline.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import driver_of
@@ -44,7 +44,7 @@ _CODE = "/opt/quern-pipeline"
 _PLAN = "/run/quern/plan.json"
 _CA = "/run/quern/ca.crt"
 _STOP_SECONDS = 3
-_STOPPED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
+_STOPPED = ("SIGKILL", "SIGTERM")
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
 
@@ -161,7 +161,7 @@ class DockerRuntime:
         container.reload()
         state = container.attrs["State"]
         code = int(state["ExitCode"])
-        if code in _STOPPED and not state["OOMKilled"]:
+        if signal_of(code) in _STOPPED and not state["OOMKilled"]:
             self._require_engine()
         if state.get("Error"):
             raise EnvironmentUnable(f"the Docker Engine says: {state['Error']}", log=request.log)

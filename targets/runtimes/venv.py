@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from pipeline.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes import process
@@ -19,8 +19,6 @@ from targets.runtimes.runtime import Mount, OnEvent, RunRequest
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from targets.toolchain.venv import ensure_venv, venv_needs, venv_python
-
-_SIGNALLED = 128
 
 
 class VenvRuntime:
@@ -81,11 +79,11 @@ class VenvRuntime:
                 python, self._environment(toolchain, request, space), space, reader, log
             )
         Ending(
-            exit_code=code if code >= 0 else _SIGNALLED - code,
+            exit_code=code,
             step=reader.step,
             failure=reader.failure,
             log=request.log,
-            out_of_memory=code == -signal.SIGKILL and _oom_kills() > killed_before,
+            out_of_memory=signal_of(code) == "SIGKILL" and _oom_kills() > killed_before,
         ).check()
 
     def _run(

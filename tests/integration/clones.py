@@ -13,6 +13,7 @@ from pathlib import Path
 import pydantic
 
 from targets.cli.options import PROJECT
+from tests.capabilities import program
 from tests.integration.command import Ran
 
 PYTHONS = ("/usr/bin/python3.13", "/usr/bin/python3.12", "/usr/bin/python3.11", "/usr/bin/python3")
@@ -30,9 +31,10 @@ _COMMIT = {
 
 def commit_all(folder: Path) -> None:
     """Make ``folder`` a repository with one commit of all that is in it."""
+    git = program("repository", "git")
     for arguments in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "-m", "all")):
         environment = {**os.environ, **_COMMIT}
-        subprocess.run(["git", "-C", folder, *arguments], check=True, env=environment)
+        subprocess.run([git, "-C", folder, *arguments], check=True, env=environment)
 
 
 def project_repository(folder: Path) -> Path:
@@ -71,6 +73,8 @@ class Somebody:
             os.link(wheel, wheels / wheel.name)
         if not all(parent.stat().st_mode & 0o001 for parent in _PACKAGES.parents):
             shutil.copytree(_PACKAGES, self._own_packages)
+        if self.uid == os.getuid():
+            return
         for path in (self.home, *self.home.rglob("*")):
             if path.suffix != ".whl":
                 os.chown(path, self.uid, self.uid, follow_symlinks=False)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.exit_codes import described
 from targets.cli.options import PROJECT
 
 
@@ -38,7 +39,7 @@ class Quern:
     def __call__(
         self, *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 850
     ) -> Ran:
-        """Run a command to its end."""
+        """Run a command to its end, which no signal may bring about."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=PROJECT,
@@ -49,4 +50,5 @@ class Quern:
             timeout=seconds,
             check=False,
         )
+        assert done.returncode >= 0, f"{described(done.returncode)}\n{done.stderr[-3000:]}"
         return Ran(done.returncode, done.stdout, done.stderr)

@@ -17,6 +17,7 @@ from targets.target import load_target
 from targets.toolchain.engine import connect
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.venv import ensure_venv, venv_python
+from tests.capabilities import lack, program
 from tests.conftest import shared_folder
 from tests.integration.browser import Browser
 from tests.integration.command import Quern
@@ -65,48 +66,57 @@ def material(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(tiny, tmp_path_factory.mktemp("material"), dirs_exist_ok=True))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a test marked ``engine`` ask for one before anything is made for it."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("engine"):
+            item.fixturenames.insert(0, "docker_client")
+
+
 @pytest.fixture(scope="session")
 def docker_client() -> Iterator[docker.DockerClient]:
-    """Yield a client of the engine. Without one, CI fails; a machine of one's own skips."""
+    """Yield a client of the engine."""
     try:
         client = connect()
     except EnvironmentUnable as unable:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must run container tests: {unable}")
-        pytest.skip(f"no container tests: {unable} ({unable.hint})")
+        lack("container", str(unable))
     yield client
     client.close()
 
 
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "venv"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Return the name of each runtime in turn."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def qemu() -> str:
-    """Return what emulates another CPU. Without it, CI fails; one's own machine skips."""
-    program = shutil.which("qemu-x86_64")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must compute on another CPU: there is no qemu-x86_64")
-        pytest.skip("no other CPU is emulated: there is no qemu-x86_64 (qemu-user)")
-    return program
+    """Return what emulates another CPU."""
+    return program("other CPU", "qemu-x86_64")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Browser:
-    """Return the browser that looks at pages. Without one, CI fails; one's own machine skips."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next((path for name in names if (path := shutil.which(name))), None)
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must look at the pages: there is no Chromium")
-        pytest.skip("no page is looked at: there is no Chromium")
-    return Browser(program)
+    """Return the browser that looks at pages."""
+    return Browser(program("page", "chromium", "chromium-browser", "google-chrome"))
 
 
 @pytest.fixture(scope="session")
-def world(
-    cache_dir: Path, toolchain_python: Path, docker_client: docker.DockerClient
-) -> Iterator[World]:
+def no_network() -> tuple[str, ...]:
+    """Return the command that runs another without any network but ``lo``, which is down."""
+    command = (program("offline", "unshare"), "--net")
+    look = [*command, "cat", "/proc/net/dev"]
+    found = subprocess.run(look, capture_output=True, text=True, check=False)
+    if found.returncode:
+        lack("offline", found.stderr.strip())
+    assert [line.split(":")[0].strip() for line in found.stdout.splitlines()[2:]] == ["lo"]
+    return command
+
+
+@pytest.fixture(scope="session")
+def world(cache_dir: Path, toolchain_python: Path) -> Iterator[World]:
     """Yield two people who released the same, each for themselves."""
-    assert docker_client.ping()
     # Other users must be able to reach it, unlike the folders of pytest.
     folder = Path(tempfile.mkdtemp(prefix="quern-release-"))
     try:

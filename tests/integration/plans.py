@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pipeline.data.spec import DataSpec
 from pipeline.events import EVENT, Event, StepFailed
+from pipeline.exit_codes import described
 from pipeline.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
 from pipeline.result import StepResult, Verdict
 
@@ -68,7 +69,7 @@ def run(
     umask: int = -1,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[int, list[Event], str]:
-    """Run a plan; return exit code, events and what went to standard error.
+    """Run a plan; return exit code, events and what went to standard error. No signal may end it.
 
     ``through`` is a command that starts the interpreter; ``environment`` goes on top of this
     process's, whose ``umask`` -1 leaves.
@@ -88,6 +89,7 @@ def run(
         umask=umask,
         check=False,
     )
+    assert done.returncode >= 0, f"{described(done.returncode)}\n{done.stderr[-3000:]}"
     events = [EVENT.validate_json(line) for line in done.stdout.splitlines()]
     return done.returncode, events, done.stderr
 

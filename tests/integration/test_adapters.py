@@ -16,9 +16,7 @@ from pipeline.data.spec import Split
 from pipeline.events import Event, StepFailed, Warned
 from pipeline.plan import SourceInput, Step, StepInput
 from tests.integration import plans
-
-SAME = 0.001
-"""Losses closer than this, in nats per token, are the same."""
+from tests.integration.distances import OTHER, SAME, apart
 
 ITERATIONS = 3
 FEW = {"max_steps": 4, "batch_size": 8, "eval_batch_size": 8, "r": 8, "alpha": 4}
@@ -47,7 +45,7 @@ KINDS: Mapping[str, dict[str, Any]] = {
         "target_modules": "auto",
         "optimizer": "sgd",
         "optimizer_kwargs": {"momentum": 0.9, "nesterov": True},
-        "learning_rate": 0.1,
+        "learning_rate": 0.5,
         "max_grad_norm": 0,
         "logging_steps": "epoch",
         "eval_delay": 2,
@@ -72,6 +70,11 @@ class Trained:
     def run(self, step: Step) -> tuple[int, list[StepFailed]]:
         code, events, _ = plans.run(self.python, self.work, self.material, [step])
         return code, [event for event in events if isinstance(event, StepFailed)]
+
+    def apart_from(self, name: str, over: str, *models: Path) -> dict[Path, float]:
+        """Return how far ``models`` are from the adapter ``name`` beside its base."""
+        adapter = self.work / name / "output"
+        return apart(self.python, self.material, adapter, over, *models)
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +109,12 @@ def test_every_kind_is_trained_and_changes_the_base(trained: Trained, name: str)
     assert merged["into"] == ("dequantized" if name == "loftq" else "original")
 
 
-def test_the_merged_model_has_the_loss_of_the_unmerged_one(trained: Trained) -> None:
-    script = (
-        "import json, sys, torch\nfrom peft import PeftModel\n"
-        "from transformers import AutoModelForCausalLM as M\n"
-        "base, work, *names = sys.argv[1:]\nids = torch.arange(40)[None] + 20\n"
-        "@torch.inference_mode()\n"
-        "def loss(model): return float(model.eval()(input_ids=ids, labels=ids).loss)\n"
-        "for name in names:\n"
-        "    over = PeftModel.from_pretrained(M.from_pretrained(base), f'{work}/{name}/output')\n"
-        "    merged = M.from_pretrained(f'{work}/merge-{name}/output')\n"
-        "    print(json.dumps([name, *map(loss, (over, merged, M.from_pretrained(base)))]))"
-    )
-    base, names = str(trained.material / "checkpoint"), ("loha", "lokr", "dora")
-    command = [str(trained.python), "-c", script, base, str(trained.work), *names]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert len(lines) == len(names)
-    for name, unmerged, merged, start in lines:
-        assert abs(merged - unmerged) <= SAME, name
-        assert abs(merged - start) > SAME, name
+@pytest.mark.parametrize("name", ["loha", "lokr", "dora"])
+def test_the_merged_model_answers_as_the_unmerged_one(trained: Trained, name: str) -> None:
+    base, merged = trained.material / "checkpoint", trained.work / f"merge-{name}" / "output"
+    far = trained.apart_from(name, "plain", merged, base)
+    assert far[merged] <= SAME
+    assert far[base] > OTHER
 
 
 def test_loftq_is_merged_into_the_base_it_was_trained_over(trained: Trained) -> None:
@@ -138,14 +127,12 @@ def test_loftq_is_merged_into_the_base_it_was_trained_over(trained: Trained) -> 
     forgotten.write_text(json.dumps({**settings, "loftq": None}), "utf-8")
     code, failed = trained.run(merge("loftq-forgotten"))
     assert code == 0, failed
-    merged = [trained.work / name / "output" for name in ("merge-loftq", "merge-loftq-forgotten")]
-    adapter, tones = trained.work / "loftq" / "output", trained.material / "tones.jsonl"
-    arguments = map(str, (trained.material / "checkpoint", adapter, tones, ITERATIONS, *merged))
-    command = [str(trained.python), "-m", "tests.integration.loftq_losses", *arguments]
-    done = subprocess.run(command, cwd=plans.ROOT, check=True, capture_output=True, text=True)
-    losses = json.loads(done.stdout.splitlines()[-1])
-    assert abs(losses[str(merged[0])] - losses["unmerged"]) <= SAME, losses
-    assert abs(losses[str(merged[1])] - losses["unmerged"]) > SAME, losses
+    merged, faulty = (
+        trained.work / name / "output" for name in ("merge-loftq", "merge-loftq-forgotten")
+    )
+    far = trained.apart_from("loftq", str(ITERATIONS), merged, faulty)
+    assert far[merged] <= SAME
+    assert far[faulty] > OTHER
 
 
 def test_the_curves_have_the_points_asked_for(trained: Trained) -> None:

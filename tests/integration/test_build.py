@@ -48,13 +48,6 @@ def quick_project(folder: Path, seed: int = 0) -> Project:
     return project
 
 
-@pytest.fixture(params=["docker", "venv"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    if request.param == "docker":
-        request.getfixturevalue("docker_client")
-    return str(request.param)
-
-
 @pytest.fixture
 def project(tmp_path: Path, runtime: str) -> Project:
     # Results are shared between runtimes; another seed makes each of them run the chain.
@@ -71,7 +64,6 @@ def cached(report: dict[str, Any]) -> dict[str, bool]:
     return {step["name"]: step["cached"] for step in report["passes"]}
 
 
-@pytest.mark.engine
 def test_build_rebuild_edit_and_limit(
     quern: Quern, project: Project, runtime: str, tmp_path: Path
 ) -> None:
@@ -290,7 +282,6 @@ def test_too_little_memory_is_said(
 
 
 @pytest.mark.engine
-@pytest.mark.usefixtures("docker_client")
 def test_two_builds_of_the_same_thing_work_once(running: Any, tmp_path: Path) -> None:
     project = quick_project(tmp_path / "project", seed=8)
     first, second = running(project, "docker"), running(project, "docker")

@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from targets.cli.options import PROJECT
 from tests.benchmarks.pages import MEASURED, SCALE
+from tests.capabilities import program
 from tests.integration.clones import commit_all
 from tests.integration.command import Quern
 
@@ -53,6 +55,19 @@ LEAST = {
 
 # These tests run inside the first two, and `.ci/run` runs the others just before.
 RUNNING = {"./nox -s tests", "./nox -s tests_cuda", "./nox -s lint", "./nox -s types"}
+
+# They limit memory, which a virtual environment cannot.
+ENGINE = ("./nox -s bench-scale",)
+
+# What a stranger without an engine begins with: here once more with none in reach.
+BEGINNINGS = (
+    "./nox -s doctor",
+    "./nox -s plan",
+    "./nox -s build-cpu",
+    './nox -s try -- "cricket is a wonderful sport!"',
+)
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
 
 # They fetch and build the CUDA image: several GB.
 HEAVY = {"./nox -s build-cuda", "./nox -s build -- --target all"}
@@ -97,12 +112,13 @@ def test_every_command_is_found() -> None:
     commands = documented_commands()
     assert "./nox -s build-cpu" in commands
     assert set(commands) > RUNNING
-    assert set(LEAST) < set(commands)
+    assert {*LEAST, *ENGINE, *BEGINNINGS} <= set(commands)
 
 
-def _marked(command: str) -> object:
+def _marks(command: str) -> list[pytest.MarkDecorator]:
     heavy = command in HEAVY or command.startswith("./nox -s check-cuda")
-    return pytest.param(command, marks=[pytest.mark.heavy] if heavy else [])
+    engine = command.split(" -- ")[0] in ENGINE
+    return [pytest.mark.heavy] * heavy + [pytest.mark.engine] * engine
 
 
 def _needed(command: str) -> tuple[str, str] | None:
@@ -124,22 +140,32 @@ def _needed(command: str) -> tuple[str, str] | None:
     return (f"./nox -s build-{found[1]}", f"dist/tone/{found[1]}") if found else None
 
 
-@pytest.mark.parametrize(
-    "command", [_marked(command) for command in documented_commands() if command not in RUNNING]
-)
-def test_documented_command_works(command: str, copy: Path, quern: Quern) -> None:
-    needed = _needed(command)
-    if needed is not None and not (copy / needed[1]).exists():
-        environment = quern.environment()
-        before = subprocess.run(["bash", "-c", needed[0]], cwd=copy, env=environment, check=False)
-        assert before.returncode == 0
-    ran = subprocess.run(
-        ["bash", "-c", LEAST.get(command, command)],
-        cwd=copy,
-        env={**quern.environment(), "COLUMNS": os.environ.get("COLUMNS", "120")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+def cases() -> Iterator[object]:
+    """Yield each command with the variables it is run with; the beginnings also without engine."""
+    for command in documented_commands():
+        if command == LAST:
+            for beginning in BEGINNINGS:
+                yield pytest.param(beginning, NO_ENGINE, id=f"{beginning} without an engine")
+        if command.partition(" -- ")[0] not in RUNNING:
+            yield pytest.param(command, {}, marks=_marks(command), id=command)
+
+
+@pytest.mark.parametrize(("command", "variables"), [*cases()])
+def test_documented_command_works(
+    command: str, variables: Mapping[str, str], copy: Path, quern: Quern
+) -> None:
+    before, made = _needed(command) or ("", ".")
+    if "openssl" in before + command:
+        program("signed release", "openssl")
+    least = LEAST.get(command, command)
+    for line in (least,) if (copy / made).exists() else (before, least):
+        ran = subprocess.run(
+            ["bash", "-c", line],
+            cwd=copy,
+            env={**quern.environment(variables), "COLUMNS": os.environ.get("COLUMNS", "120")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -74,7 +74,6 @@ def keys(quern: Quern, file: Path, *options: str) -> list[list[tuple[str, str]]]
 
 
 @pytest.mark.engine
-@pytest.mark.usefixtures("docker_client")
 def test_the_tutorial_runs_to_a_passed_artifact(quern: Quern, folder: Path) -> None:
     ran, report = build(quern, folder / "tutorial.json", "--runtime", "docker")
     assert ran.code == 0, ran.stdout + ran.stderr
@@ -94,7 +93,6 @@ def test_the_tutorial_runs_to_a_passed_artifact(quern: Quern, folder: Path) -> N
 
 
 @pytest.mark.engine
-@pytest.mark.usefixtures("docker_client")
 def test_azure_says_what_it_cannot_and_runs_here_when_told(quern: Quern, folder: Path) -> None:
     file = folder / "azure.json"
     ran, _ = build(quern, file)
@@ -156,7 +154,6 @@ def test_chats_join_and_lokr_merges(quern: Quern, folder: Path) -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.usefixtures("docker_client")
 def test_functions_and_passes_of_the_author_run_in_the_container(
     quern: Quern, folder: Path
 ) -> None:

@@ -86,13 +86,6 @@ class Counted(BaseCheck[CountedParams]):
 """
 
 
-@pytest.fixture(params=["docker", "venv"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    if request.param == "docker":
-        request.getfixturevalue("docker_client")
-    return str(request.param)
-
-
 def status(report: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["status"] for check in report["checks"]}
 
@@ -114,7 +107,6 @@ def own_project(folder: Path, seed: int) -> Project:
     return project
 
 
-@pytest.mark.engine
 def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     # As in test_build: results are shared between runtimes, and with what ran there.
     project = own_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
@@ -157,7 +149,6 @@ def test_a_check_of_ones_own_fails_and_travels(quern: Quern, tmp_path: Path) -> 
 
 
 @pytest.mark.engine
-@pytest.mark.usefixtures("docker_client")
 def test_the_shipped_example(quern: Quern, tmp_path: Path) -> None:
     config = str(EXAMPLE / "own-steps.toml")
     ran = quern("build", "--config", config, "--dist", str(tmp_path), "--runtime", "docker")

@@ -38,11 +38,8 @@ print(max(float((left[name] - right[name]).abs().max()) for name in left))
 
 
 @pytest.fixture(scope="module")
-def work(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train on all rows at once, each by itself and packed."""
-    material = tmp_path_factory.mktemp("material")
-    script = plans.HERE / "tiny_model.py"
-    subprocess.run([str(toolchain_python), str(script), str(material)], check=True)
     work = tmp_path_factory.mktemp("packing") / "work"
     steps = [
         plans.step(name, "pass", BASE, {**ONE_BATCH, "packing": packing}, ALL_LEARNT, "lora")

@@ -116,10 +116,12 @@ def test_an_independent_library_reads_the_provenance(world: World) -> None:
     assert len(predicate.build_definition.resolved_dependencies) == 9
 
 
-def test_verified_by_rebuilding_it_without_network(world: World) -> None:
+def test_verified_by_rebuilding_it_without_network(
+    world: World, no_network: tuple[str, ...]
+) -> None:
     ran = world.second.run(
         *("verify", str(world.release), "--key", str(world.public), "--json"),
-        before=("unshare", "--net"),
+        before=no_network,
     )
     assert ran.code == 0, ran.stdout + ran.stderr
     found = json.loads(ran.stdout)

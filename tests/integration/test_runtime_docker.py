@@ -23,7 +23,9 @@ from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, Resources
 from targets.toolchain.base import ensure_base, read_recipe
+from tests.capabilities import skip
 from tests.integration.runtime_support import (
+    CRASHES,
     STANDIN,
     EngineDoor,
     meanwhile,
@@ -208,6 +210,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.engine import connect
+from tests.capabilities import skip
 from tests.integration.runtime_support import STANDIN, request, toolchain
 tmp = Path({str(tmp_path)!r})
 DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
@@ -261,9 +264,12 @@ def test_silent_exit_shows_the_last_words(
     assert caught.value.log == tmp_path / "run.log"
 
 
-def test_crash_names_the_signal(runtime: DockerRuntime, image: str, tmp_path: Path) -> None:
-    with pytest.raises(PassFailed, match="SIGSEGV"):
-        runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "crash"}), ignore)
+@pytest.mark.parametrize(("do", "name"), CRASHES)
+def test_crash_names_the_signal(
+    do: str, name: str, runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PassFailed, match=f"s broke: ended by {name} "):
+        runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": do}), ignore)
 
 
 def test_engine_that_stops_is_named(
@@ -294,7 +300,7 @@ def test_an_engine_without_nvidias_runtime_says_what_to_install(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
     if "nvidia" in engine.info()["Runtimes"]:
-        pytest.skip("this engine can give containers a GPU")
+        skip("GPU refusal", "this engine gives containers a GPU")
     wanted = replace(request(tmp_path, {"do": "look"}), device=CONTAINER)
     with pytest.raises(EnvironmentUnable, match="cannot give a container the GPU") as caught:
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)

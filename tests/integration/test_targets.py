@@ -33,8 +33,7 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(quern: Quern, tmp_path_factory: pytest.TempPathFactory, docker_client: object) -> Built:
-    assert docker_client is not None
+def built(quern: Quern, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("targets")
     project = quick_project(folder / "project", seed=5)
     dist = folder / "dist"

@@ -18,7 +18,6 @@ def bytes_of(quern: Quern, key: str) -> int:
 
 
 @pytest.mark.engine
-@pytest.mark.usefixtures("docker_client")
 def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None:
     dist = tmp_path / "dist"
     ran = quern("build", "--dist", str(dist), "--runtime", "docker")

@@ -15,6 +15,8 @@ from pipeline.result import FileDigest, StepResult, Verdict
 from targets.cache import Cache, link_tree
 
 KEY = "ab" * 32
+OTHER = multiprocessing.get_context("spawn")
+"""Processes of their own: a fork of one with threads, as pytest-xdist's are, may hang."""
 
 
 def finish_step(work: Path, key: str = KEY, text: str = "weights", failed: bool = False) -> Path:
@@ -85,7 +87,7 @@ def test_damaged_entry_is_removed_and_not_used(tmp_path: Path, damage: str) -> N
 
 
 def test_steps_of_a_killed_driver_are_recovered(tmp_path: Path) -> None:
-    child = multiprocessing.get_context("fork").Process(target=_work_and_die, args=(tmp_path,))
+    child = OTHER.Process(target=_work_and_die, args=(tmp_path,))
     child.start()
     child.join()
     assert child.exitcode == 9
@@ -105,24 +107,24 @@ def _work_and_die(root: Path) -> None:
 def test_work_of_a_running_build_is_left_alone(tmp_path: Path) -> None:
     with Cache(tmp_path).work_folder() as work:
         finish_step(work)
-        context = multiprocessing.get_context("fork")
-        other = context.Process(target=lambda: Cache(tmp_path).recover())
+        other = OTHER.Process(target=Cache(tmp_path).recover)
         other.start()
         other.join()
+        assert other.exitcode == 0
         assert (work / KEY).exists()
 
 
 def test_second_build_of_a_key_waits_for_the_first(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    told: multiprocessing.Queue[str] = context.Queue()
+    told: multiprocessing.Queue[str] = OTHER.Queue()
     with Cache(tmp_path).locked([KEY], lambda _key: None):
-        other = context.Process(target=_wait_for_key, args=(tmp_path, told))
+        other = OTHER.Process(target=_wait_for_key, args=(tmp_path, told))
         other.start()
-        assert told.get(timeout=10) == f"waiting for {KEY}"
+        assert told.get(timeout=60) == f"waiting for {KEY}"
         time.sleep(0.2)
         assert told.empty()
-    assert told.get(timeout=10) == "working"
+    assert told.get(timeout=60) == "working"
     other.join()
+    assert other.exitcode == 0
 
 
 def _wait_for_key(root: Path, told: multiprocessing.Queue[str]) -> None:
@@ -151,9 +153,10 @@ def test_what_is_removed_stays_where_it_was_linked(tmp_path: Path) -> None:
     (unused,) = cache.unused_since(time.time() + 60)
     with cache.locked([KEY], lambda _key: None):
         other = Cache(tmp_path)
-        child = multiprocessing.get_context("fork").Process(target=other.remove, args=(unused,))
+        child = OTHER.Process(target=other.remove, args=(unused,))
         child.start()
         child.join()
+        assert child.exitcode == 0
         assert cache.find(KEY) is not None, "it was locked"
     cache.remove(unused)
     assert cache.find(KEY) is None

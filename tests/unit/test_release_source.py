@@ -9,11 +9,13 @@ import pytest
 
 from targets.errors import ConfigError
 from targets.release.source import Source, require_clean, source_of
+from tests.capabilities import program
 
 
 def git(folder: Path, *arguments: str) -> None:
     author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-    subprocess.run(["git", "-C", folder, *author, *arguments], check=True, capture_output=True)
+    command = [program("repository", "git"), "-C", str(folder), *author, *arguments]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture
