@@ -18,6 +18,7 @@ from targets.planner.build_plan import BuildPlan
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor
 from targets.target import IMAGES_DIR
+from targets.toolchain.rootfs import MAKERS
 
 SOURCE = "source"
 QUERN = "quern"
@@ -82,7 +83,7 @@ def made_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor
             reference, _, digest = base.rpartition("@sha256:")
             yield ResourceDescriptor(
                 name=f"base-image/{outcome.report.target}",
-                uri=f"urn:quern:{reference}" if reference.startswith("mmdebstrap") else reference,
+                uri=f"urn:quern:{reference}" if reference.startswith(MAKERS) else reference,
                 digest={"sha256": digest},
             )
 

@@ -19,6 +19,7 @@ from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.base import Base, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
+from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.engine import data_root, full_disk, patience, platform_of, reason
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -70,6 +71,9 @@ def recipe_digest(toolchain: Toolchain) -> str:
         shared / COMPILER,
         installer(toolchain).lock,
     ]
+    packages = lock_file(shared, toolchain.platform)
+    if packages.exists():
+        files.append(packages)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return hashlib.sha256(json.dumps([toolchain.platform, digests]).encode()).hexdigest()
 

@@ -11,8 +11,11 @@ import click
 from targets.cli import options
 from targets.errors import EnvironmentUnable
 from targets.host_lock import HOST_LOCKS, lock_host
-from targets.target import Target, load_target, target_names
+from targets.target import IMAGES_DIR, Target, load_target, target_names
+from targets.toolchain.base import read_recipe
 from targets.toolchain.builder_options import lock_builder_options
+from targets.toolchain.debian.lock import lock_packages
+from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
 from targets.toolchain.lock import Change, lock
@@ -32,8 +35,9 @@ from targets.toolchain.toolchain import Toolchain
 def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
     """Resolve pyproject.toml and images/*/requirements*.in again, and show what changed.
 
-    One lock per target and platform. With them go the options of each locked model builder and the
-    kernel table of each locked ONNX Runtime, which builds and checks are held to.
+    One lock per target and platform, and one of the base's Debian packages, which only a Debian
+    host can make. With them go the options of each locked model builder and the kernel table of
+    each locked ONNX Runtime, which builds and checks are held to.
 
     A changed toolchain lock changes the key of every step it runs: the next build makes them anew.
     """
@@ -60,6 +64,9 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
     for toolchain in _toolchains(targets or target_names()):
         name = str(toolchain.lock.relative_to(options.PROJECT))
         yield name, lock(toolchain, upgrade)
+    for platform in dict.fromkeys(one.platform for one in _toolchains(targets or target_names())):
+        if platform.startswith("linux/"):
+            yield from _lock_base(platform, upgrade)
     for target, toolchain in _builders(targets or target_names()):
         lock_builder_options(toolchain)
         try:
@@ -67,6 +74,17 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
         except EnvironmentUnable as unable:
             # The table from before still serves: the check says which version it is of.
             click.echo(f"warning: {unable} ({unable.hint})", err=True)
+
+
+def _lock_base(platform: str, upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
+    """Lock the base's Debian packages where this machine can; elsewhere the lock stays."""
+    folder = IMAGES_DIR / "base"
+    name = str(lock_file(folder, platform).relative_to(options.PROJECT))
+    bootstrap = read_recipe(folder / "base.toml").bootstrap
+    try:
+        yield name, lock_packages(bootstrap, platform, folder, upgrade)
+    except EnvironmentUnable as unable:
+        click.echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
 
 
 def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:
