@@ -20,6 +20,8 @@ from targets.errors import EnvironmentUnable
 from targets.toolchain.bootstrap import Bootstrap, make_rootfs, missing_tools
 from targets.toolchain.context import read_chunks
 from targets.toolchain.debian.assemble import assemble_rootfs
+from targets.toolchain.debian.fetch import PackagesGone
+from targets.toolchain.debian.lock import resolve
 from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.debian.packages import PackageLock, read_locks
 from targets.toolchain.engine import patience, platform_of, reason
@@ -110,14 +112,14 @@ def ensure_base(
             except (APIError, RequestException) as error:
                 say(f"pull failed: {reason(error)}")
         say("no registry in reach; putting the base together from Debian's packages")
-        return _put_together(client, recipe, cache)
+        return _put_together(client, recipe, cache, say)
 
 
 def maker(recipe: BaseRecipe, platform: str) -> str | None:
     """Return what can put the base together here: one of ``MAKERS``. Fetches nothing.
 
     mmdebstrap takes the newest packages; without it they are those of the platform's lock, from the
-    mirrors that this machine's apt is set to use.
+    mirrors that this machine's apt is set to use, or the newest where these lack one of the lock.
     """
     if not missing_tools() and platform == this_machine():
         return MMDEBSTRAP
@@ -168,10 +170,12 @@ def _registry_has(client: DockerClient, reference: str) -> bool:
     return True
 
 
-def _put_together(client: DockerClient, recipe: BaseRecipe, cache: Path) -> Base:
+def _put_together(
+    client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
+) -> Base:
     platform = platform_of(client)
     made_by = maker(recipe, platform)
-    rootfs = _rootfs(recipe, platform, made_by, _made(cache / "base"))
+    rootfs = _rootfs(recipe, platform, made_by, _made(cache / "base"), say)
     labels = {ROOTFS_LABEL: rootfs.sha256, MAKER_LABEL: str(made_by)}
     try:
         changes = [
@@ -193,13 +197,24 @@ def _put_together(client: DockerClient, recipe: BaseRecipe, cache: Path) -> Base
     return Base(recipe.bootstrapped_tag, recipe.identity_of(labels))
 
 
-def _rootfs(recipe: BaseRecipe, platform: str, made_by: str | None, folder: Path) -> Rootfs:
+def _rootfs(
+    recipe: BaseRecipe,
+    platform: str,
+    made_by: str | None,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Rootfs:
     bootstrap, name = recipe.bootstrap, recipe.digest[:12]
     if made_by == MMDEBSTRAP:
         return make_rootfs(bootstrap, folder, name)
     if made_by == DEBIAN_PACKAGES:
-        lock, places = recipe.locks[platform], mirrors(bootstrap.suite)
-        return assemble_rootfs(lock, places, bootstrap.source_date_epoch, folder, name)
+        places, epoch = mirrors(bootstrap.suite), bootstrap.source_date_epoch
+        try:
+            return assemble_rootfs(recipe.locks[platform], places, epoch, folder, name)
+        except PackagesGone as gone:
+            # Debian removes a version soon after its successor is out: no base would be worse.
+            say(f"{gone}\ntaking the versions that Debian's signed lists have now; {gone.hint}")
+            return assemble_rootfs(resolve(bootstrap, platform), places, epoch, folder, name)
     needed = " ".join(missing_tools()) or "mmdebstrap"
     raise EnvironmentUnable(
         f"no registry serves the base image, {needed} to make it is not installed, and apt of this "

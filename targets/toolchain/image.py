@@ -237,8 +237,9 @@ def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
 
 def _remove_first_stages(client: DockerClient) -> None:
     """Remove what the first stage leaves behind: an image without a name, several GB."""
-    for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
-        try:
-            client.images.remove(str(image.id))
-        except APIError:
-            continue  # another build still uses it, and removes it when done
+    with patience(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
+        for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
+            try:
+                client.images.remove(str(image.id))
+            except APIError:
+                continue  # another build still uses it, and removes it when done

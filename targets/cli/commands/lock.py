@@ -28,11 +28,12 @@ from targets.toolchain.toolchain import Toolchain
     "targets",
     multiple=True,
     metavar="NAME",
-    help="Only the toolchain of this target. Repeatable. Default: all, and the host's own locks.",
+    help="Only the toolchain of this target. Repeatable. Default: all, the host's own, the base.",
 )
+@click.option("--base", is_flag=True, help="Only the Debian packages of the base image.")
 @click.option("--keep", is_flag=True, help="Keep locked versions that still fit.")
 @options.json_option
-def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
+def command(targets: tuple[str, ...], base: bool, keep: bool, as_json: bool) -> None:
     """Resolve pyproject.toml and images/*/requirements*.in again, and show what changed.
 
     One lock per target and platform, and one of the base's Debian packages, which only a Debian
@@ -41,8 +42,11 @@ def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
 
     A changed toolchain lock changes the key of every step it runs: the next build makes them anew.
     """
+    if base and targets:
+        raise click.UsageError("--base and --target exclude each other")
     found = {}
-    for file, changes in _lock(targets, upgrade=not keep):
+    changed = _lock_bases(not keep) if base else _lock(targets, not keep)
+    for file, changes in changed:
         found[file] = changes
         if not as_json:
             click.echo(f"{file}: {f'{len(changes)} changed' if changes else 'unchanged'}")
@@ -64,9 +68,8 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
     for toolchain in _toolchains(targets or target_names()):
         name = str(toolchain.lock.relative_to(options.PROJECT))
         yield name, lock(toolchain, upgrade)
-    for platform in dict.fromkeys(one.platform for one in _toolchains(targets or target_names())):
-        if platform.startswith("linux/"):
-            yield from _lock_base(platform, upgrade)
+    if not targets:
+        yield from _lock_bases(upgrade)
     for target, toolchain in _builders(targets or target_names()):
         lock_builder_options(toolchain)
         try:
@@ -76,15 +79,19 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
             click.echo(f"warning: {unable} ({unable.hint})", err=True)
 
 
-def _lock_base(platform: str, upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
-    """Lock the base's Debian packages where this machine can; elsewhere the lock stays."""
+def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
+    """Lock the base's Debian packages where this machine can; elsewhere the locks stay."""
     folder = IMAGES_DIR / "base"
-    name = str(lock_file(folder, platform).relative_to(options.PROJECT))
     bootstrap = read_recipe(folder / "base.toml").bootstrap
-    try:
-        yield name, lock_packages(bootstrap, platform, folder, upgrade)
-    except EnvironmentUnable as unable:
-        click.echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
+    platforms = dict.fromkeys(toolchain.platform for toolchain in _toolchains(target_names()))
+    for platform in platforms:
+        if not platform.startswith("linux/"):
+            continue
+        name = str(lock_file(folder, platform).relative_to(options.PROJECT))
+        try:
+            yield name, lock_packages(bootstrap, platform, folder, upgrade)
+        except EnvironmentUnable as unable:
+            click.echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
 
 
 def _toolchains(names: Iterable[str]) -> Iterator[Toolchain]:

@@ -21,8 +21,13 @@ _HELPER = Path("/usr/lib/apt/apt-helper")
 _SECONDS = 20
 """How long a mirror may stay silent."""
 
-_GONE = re.compile(r"404\s+Not Found|File not found", re.IGNORECASE)
-_DAMAGED = re.compile(r"Hash Sum mismatch|unexpected size|larger than expected", re.IGNORECASE)
+
+class PackagesGone(EnvironmentUnable):
+    """The mirrors answer, and no longer have a version of the lock."""
+
+
+_GONE = re.compile(r"404\s+Not Found|No such file or directory")
+_DAMAGED = re.compile(r"Hash Sum mismatch|unexpected size")
 
 
 def fetch(
@@ -30,17 +35,16 @@ def fetch(
 ) -> Iterator[tuple[Package, bytes]]:
     """Fetch all ``packages`` into ``folder``, then yield each with its content, in their order.
 
-    What one mirror of a release does not have is asked of the next. Raises ``EnvironmentUnable``
-    when a package cannot be had.
+    What one mirror of a release does not have is asked of the next. Raises ``PackagesGone`` when
+    none has it any more, ``EnvironmentUnable`` when it cannot be had for another reason.
     """
     output = ""
     for turn in range(max((len(uris) for uris in mirrors.values()), default=0)):
-        wanted = {
-            package: f"{uris[turn]}{quote(package.path)}"
-            for package in packages
-            if turn < len(uris := mirrors.get(package.release, ()))
-            and not _file(package, folder).exists()
-        }
+        wanted = {}
+        for package in packages:
+            uris = mirrors.get(package.release, ())
+            if turn < len(uris) and not _file(package, folder).exists():
+                wanted[package] = f"{uris[turn]}{quote(package.path)}"
         output += _download(wanted, folder)
     missing = [package for package in packages if not _file(package, folder).exists()]
     if missing:
@@ -85,18 +89,21 @@ def _unable(packages: Sequence[Package], output: str) -> EnvironmentUnable:
     names = ", ".join(f"{package.name} {package.version}" for package in packages[:3])
     if len(packages) > 3:
         names += f" and {len(packages) - 3} more"
-    errors = [line.strip() for line in output.splitlines() if line.startswith(("E:", "Err:"))]
-    if _DAMAGED.search(output):
-        why = "a mirror serves other files than the lock says"
-        hint = "do not trust that mirror; set another in apt's sources"
-    elif _GONE.search(output):
-        why = "this machine's Debian mirrors have these versions no more"
-        hint = "`nox -s lock` pins those that they have now"
-    else:
-        why = "this machine's Debian mirrors cannot be reached"
-        hint = "check the network, and apt's sources and proxy with `apt-get update`"
+    errors = re.findall(r"^E: (Failed to fetch .*)$", output, re.MULTILINE)
     last = f"\napt: {errors[-1]}" if errors else ""
+    message = f"cannot fetch {len(packages)} package(s) of the base image: {names}: "
+    if _DAMAGED.search(output):
+        return EnvironmentUnable(
+            f"{message}a mirror serves other files than the lock says{last}",
+            "do not trust that mirror: set another in apt's sources",
+        )
+    if _GONE.search(output):
+        return PackagesGone(
+            f"{message}this machine's Debian mirrors no longer have them{last}",
+            "`nox -s lock -- --base` pins the versions that they have now",
+        )
     return EnvironmentUnable(
-        f"cannot fetch {len(packages)} package(s) for the base image: {names}: {why}{last}",
-        f"{hint}; with a registry in reach, or with `--runtime venv`, they are not needed",
+        f"{message}this machine's Debian mirrors cannot be reached{last}",
+        "check the network, and apt's sources and proxy with `apt-get update`, or use "
+        "`--runtime venv`",
     )

@@ -41,11 +41,7 @@ def lock_packages(
     before = read_lock(file) if file.exists() else None
     if before and before.fits(recipe.suite, recipe.packages) and not upgrade:
         return ()
-    found = PackageLock(
-        suite=recipe.suite,
-        requested=recipe.packages,
-        package=tuple(_resolve(recipe, platform.rpartition("/")[2])),
-    )
+    found = resolve(recipe, platform)
     text = tomli_w.dumps(found.model_dump(mode="json"))
     replace_file(file, f"{_HEADER.format(platform=platform)}\n{text}")
     old = {one.name: one.version for one in before.package} if before else {}
@@ -57,7 +53,11 @@ def lock_packages(
     )
 
 
-def _resolve(recipe: Bootstrap, architecture: str) -> list[Package]:
+def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
+    """Return the newest packages for ``platform`` that this machine's mirrors have.
+
+    Raises ``EnvironmentUnable`` on a host that is no Debian, and where apt cannot resolve them.
+    """
     places = mirrors(recipe.suite)
     if not places:
         raise EnvironmentUnable(
@@ -69,7 +69,7 @@ def _resolve(recipe: Bootstrap, architecture: str) -> list[Package]:
             "apt-get install debian-archive-keyring",
         )
     with tempfile.TemporaryDirectory() as folder:
-        options = _private_apt(Path(folder), places, architecture)
+        options = _private_apt(Path(folder), places, platform.rpartition("/")[2])
         try:
             run_tool(["apt-get", *options, "--error-on=any", "update"], tool="apt-get")
             asked = (*_ESSENTIAL, *recipe.packages)
@@ -83,7 +83,8 @@ def _resolve(recipe: Bootstrap, architecture: str) -> list[Package]:
                 f"the base's packages cannot be resolved:\n{error.output.strip()}",
                 "check base.toml, and that apt's mirrors can be reached",
             ) from None
-    return sorted(_packages(listing, places), key=lambda package: package.name)
+    packages = sorted(packages_in(listing, places), key=lambda package: package.name)
+    return PackageLock(suite=recipe.suite, requested=recipe.packages, package=tuple(packages))
 
 
 def _private_apt(
@@ -120,7 +121,8 @@ def _private_apt(
     return tuple(f"-o{name}={value}" for name, value in settings.items())
 
 
-def _packages(listing: str, places: Mapping[str, Sequence[str]]) -> Iterator[Package]:
+def packages_in(listing: str, places: Mapping[str, Sequence[str]]) -> Iterator[Package]:
+    """Yield the packages that apt would fetch from ``places``, by what ``--print-uris`` prints."""
     releases: dict[str, str] = {}
     for release, uris in places.items():
         for uri in uris:

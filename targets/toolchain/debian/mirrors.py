@@ -22,10 +22,14 @@ def mirrors(suite: str) -> Mapping[str, tuple[str, ...]]:
     release = output_of("sh", "-c", '. /etc/os-release && echo "$ID $VERSION_CODENAME"').split()
     if len(release) != 2 or release[0] != "debian":
         return {}
-    host = release[1]
+    return mirrors_in(output_of("apt-get", "--print-uris", "update"), release[1], suite)
+
+
+def mirrors_in(listing: str, host: str, suite: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the mirrors of ``suite`` by what apt of a ``host`` release would fetch to update."""
     names = {f"{host}{part}": f"{suite}{part}" for part in ("", "-updates", "-security")}
     found: dict[str, list[str]] = {}
-    for match in _INDEX.finditer(output_of("apt-get", "--print-uris", "update")):
+    for match in _INDEX.finditer(listing):
         name = names.get(match["release"])
         if name and match["uri"] not in found.setdefault(name, []):
             found[name].append(match["uri"])
