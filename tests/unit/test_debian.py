@@ -93,6 +93,7 @@ def test_files_of_packages_and_what_their_scripts_would_have_made(tmp_path: Path
         (special("./etc/evil", tarfile.LNKTYPE, "./etc/shadow"), "which is no file"),
         (special("./etc/evil", tarfile.CHRTYPE), "neither file, folder nor link"),
         (special("./etc/evil", tarfile.FIFOTYPE), "neither file, folder nor link"),
+        (special("./etc/evil", tarfile.GNUTYPE_SPARSE), "neither file, folder nor link"),
         (("./nowhere/evil", b""), "lies in no folder"),
         (("./etc", b"a file"), "is there already"),
     ],

@@ -65,7 +65,7 @@ def write_rootfs(packages: Iterable[tuple[Package, bytes]], epoch: int, tar: Pat
             except (BadPackage, tarfile.TarError) as error:
                 raise EnvironmentUnable(
                     f"{package.name} {package.version} cannot be unpacked: {error}",
-                    "run `nox -s lock`",
+                    "run `nox -s lock -- --base`",
                 ) from None
             status.append(_installed(deb))
         tree.finish("\n".join(status))
@@ -96,8 +96,8 @@ class _Tree:
 
     def finish(self, status: str) -> None:
         """Add what scripts of the packages would have made."""
-        for name in _FOLDERS:
-            self._add(PurePosixPath(name), tarfile.DIRTYPE, 0o755)
+        for path in map(PurePosixPath, _FOLDERS):
+            self._folder(path)
         for name, source in _COPIES.items():
             if source in self._copied:
                 self._write(PurePosixPath(name), self._copied[source])
@@ -123,7 +123,7 @@ class _Tree:
         entry.uid, entry.gid = member.uid, member.gid
         entry.mtime = max(0, min(int(member.mtime), self._epoch))
         content = b""
-        if member.isreg():
+        if member.isreg() and not member.issparse():  # a sparse file may be endless
             entry.type = tarfile.REGTYPE
             file = data.extractfile(member)
             content = file.read() if file else b""
@@ -147,19 +147,22 @@ class _Tree:
             return path
         top = PurePosixPath(path.parts[0])
         if top not in self._files:
-            for folder in ("usr" / top).parent, "usr" / top:
-                if folder not in self._folders:
-                    self._add(folder, tarfile.DIRTYPE, 0o755)
-                    self._folders.add(folder)
+            self._folder(PurePosixPath("usr"))
+            self._folder("usr" / top)
             self._add(top, tarfile.SYMTYPE, 0o777, link=f"usr/{top}")
             self._files.add(top)
         return "usr" / path
+
+    def _folder(self, path: PurePosixPath) -> None:
+        if path not in self._folders:
+            self._add(path, tarfile.DIRTYPE, 0o755)
+            self._folders.add(path)
 
     def _write(self, path: PurePosixPath, content: bytes) -> None:
         if path.parent not in self._folders or path in self._files:
             raise EnvironmentUnable(
                 f"/{path} cannot be made: the packages of the base are not those it needs",
-                "run `nox -s lock`",
+                "run `nox -s lock -- --base`",
             )
         self._add(path, tarfile.REGTYPE, 0o644, content)
         self._files.add(path)
