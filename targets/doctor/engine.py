@@ -16,9 +16,10 @@ from targets.doctor.finding import Finding, Machine, gigabytes
 from targets.errors import EnvironmentUnable
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
-from targets.toolchain.base import find_base, read_recipe
+from targets.toolchain.base import find_base, maker, read_recipe
 from targets.toolchain.engine import connect, patience
 from targets.toolchain.image import base_dir, find_image, superseded_images
+from targets.toolchain.rootfs import MMDEBSTRAP
 from targets.toolchain.toolchain import Toolchain
 
 _DISK_ENOUGH = 6e9
@@ -133,8 +134,11 @@ def _base_source(client: DockerClient, toolchain: Toolchain) -> str | None:
     base = find_base(client, recipe)
     if base is not None:
         return f"its base {base.image.partition('@')[0]} is here"
-    if shutil.which("mmdebstrap"):
+    made_by = maker(recipe, toolchain.platform)
+    if made_by == MMDEBSTRAP:
         return "mmdebstrap can make its base"
+    if made_by is not None:
+        return "its base can be made from Debian's packages"
     try:
         with patience(client, _PROBE_SECONDS):
             client.images.get_registry_data(recipe.registry.reference)

@@ -18,6 +18,7 @@ from targets.planner.build_plan import BuildPlan
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor
 from targets.target import IMAGES_DIR
+from targets.toolchain.rootfs import MAKERS
 
 SOURCE = "source"
 QUERN = "quern"
@@ -80,9 +81,10 @@ def made_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor
         if base and base not in seen:
             seen.add(base)
             reference, _, digest = base.rpartition("@sha256:")
+            made_here = reference.partition(":")[0] in MAKERS
             yield ResourceDescriptor(
                 name=f"base-image/{outcome.report.target}",
-                uri=f"urn:quern:{reference}" if reference.startswith("mmdebstrap") else reference,
+                uri=f"urn:quern:{reference}" if made_here else reference,
                 digest={"sha256": digest},
             )
 

@@ -17,14 +17,22 @@ from requests.exceptions import RequestException
 
 from pipeline.model import Frozen
 from targets.errors import EnvironmentUnable
-from targets.toolchain.bootstrap import Bootstrap, make_rootfs
+from targets.toolchain.bootstrap import Bootstrap, make_rootfs, missing_tools
 from targets.toolchain.context import read_chunks
-from targets.toolchain.engine import patience, reason
+from targets.toolchain.debian.assemble import assemble_rootfs
+from targets.toolchain.debian.fetch import PackagesGone
+from targets.toolchain.debian.lock import resolve
+from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.debian.packages import PackageLock, read_locks
+from targets.toolchain.engine import patience, platform_of, reason
+from targets.toolchain.platforms import this_machine
+from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP, Rootfs
 
 PROBE_SECONDS = 6
 """How long a registry may take to say that it has the base; then it counts as out of reach."""
 
 ROOTFS_LABEL = "quern.rootfs"
+MAKER_LABEL = "quern.rootfs.maker"
 
 
 class Registry(Frozen):
@@ -38,6 +46,8 @@ class BaseRecipe(Frozen):
 
     registry: Registry
     bootstrap: Bootstrap
+    locks: Mapping[str, PackageLock] = Field(default_factory=dict)
+    """By platform, the files beside the recipe."""
 
     @property
     def digest(self) -> str:
@@ -62,7 +72,8 @@ class BaseRecipe(Frozen):
         rootfs = labels.get(ROOTFS_LABEL)
         if rootfs is None:
             return self.registry.reference
-        return f"mmdebstrap:{self.bootstrap.suite}@sha256:{rootfs}"
+        maker = labels.get(MAKER_LABEL)
+        return f"{maker if maker in MAKERS else MMDEBSTRAP}:{self.bootstrap.suite}@sha256:{rootfs}"
 
 
 @dataclass(frozen=True)
@@ -76,14 +87,15 @@ class Base:
 
 
 def read_recipe(path: Path) -> BaseRecipe:
-    """Return the recipe in the TOML file ``path``."""
-    return BaseRecipe.model_validate(tomli.loads(path.read_text(encoding="utf-8")))
+    """Return the recipe in the TOML file ``path``, with the package locks beside it."""
+    recipe = tomli.loads(path.read_text(encoding="utf-8"))
+    return BaseRecipe.model_validate({**recipe, "locks": read_locks(path.parent)})
 
 
 def ensure_base(
     client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
 ) -> Base:
-    """Return a base image: one the engine has, else pulled, else bootstrapped.
+    """Return a base image: one the engine has, else pulled, else made here (:func:`maker`).
 
     Raises ``EnvironmentUnable`` when there is none and it can neither be pulled nor made.
     """
@@ -100,7 +112,23 @@ def ensure_base(
             except (APIError, RequestException) as error:
                 say(f"pull failed: {reason(error)}")
         say("no registry in reach; putting the base together from Debian's packages")
-        return _bootstrap(client, recipe, cache)
+        return _put_together(client, recipe, cache, say)
+
+
+def maker(recipe: BaseRecipe, platform: str) -> str | None:
+    """Return what can put the base together here: one of ``MAKERS``. Fetches nothing.
+
+    mmdebstrap takes the newest packages; without it they are those of the platform's lock, from the
+    mirrors that this machine's apt is set to use, or the newest where these lack one of the lock.
+    """
+    if not missing_tools() and platform == this_machine():
+        return MMDEBSTRAP
+    suite, lock = recipe.bootstrap.suite, recipe.locks.get(platform)
+    if lock is None or not lock.fits(suite, recipe.bootstrap.packages):
+        return None
+    places = mirrors(suite)
+    there = all(package.release in places for package in lock.package)
+    return DEBIAN_PACKAGES if there else None
 
 
 def find_base(client: DockerClient, recipe: BaseRecipe) -> Base | None:
@@ -142,12 +170,16 @@ def _registry_has(client: DockerClient, reference: str) -> bool:
     return True
 
 
-def _bootstrap(client: DockerClient, recipe: BaseRecipe, cache: Path) -> Base:
-    folder = _made(cache / "base")
-    rootfs = make_rootfs(recipe.bootstrap, folder, recipe.digest[:12])
+def _put_together(
+    client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
+) -> Base:
+    platform = platform_of(client)
+    made_by = maker(recipe, platform)
+    rootfs = _rootfs(recipe, platform, made_by, _made(cache / "base"), say)
+    labels = {ROOTFS_LABEL: rootfs.sha256, MAKER_LABEL: str(made_by)}
     try:
         changes = [
-            f"LABEL {ROOTFS_LABEL}={rootfs.sha256}",
+            *(f"LABEL {name}={value}" for name, value in labels.items()),
             f"LABEL quern.base={recipe.bootstrap.suite}",
             'CMD ["/usr/bin/python3"]',
         ]
@@ -162,5 +194,30 @@ def _bootstrap(client: DockerClient, recipe: BaseRecipe, cache: Path) -> Base:
         ) from error
     finally:
         rootfs.tar.unlink(missing_ok=True)
-    identity = recipe.identity_of({ROOTFS_LABEL: rootfs.sha256})
-    return Base(recipe.bootstrapped_tag, identity)
+    return Base(recipe.bootstrapped_tag, recipe.identity_of(labels))
+
+
+def _rootfs(
+    recipe: BaseRecipe,
+    platform: str,
+    made_by: str | None,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Rootfs:
+    bootstrap, name = recipe.bootstrap, recipe.digest[:12]
+    if made_by == MMDEBSTRAP:
+        return make_rootfs(bootstrap, folder, name)
+    if made_by == DEBIAN_PACKAGES:
+        places, epoch = mirrors(bootstrap.suite), bootstrap.source_date_epoch
+        try:
+            return assemble_rootfs(recipe.locks[platform], places, epoch, folder, name)
+        except PackagesGone as gone:
+            # Debian removes a version soon after its successor is out: no base would be worse.
+            say(f"{gone}\ntaking the versions that Debian's signed lists have now; {gone.hint}")
+            return assemble_rootfs(resolve(bootstrap, platform), places, epoch, folder, name)
+    needed = " ".join(missing_tools()) or "mmdebstrap"
+    raise EnvironmentUnable(
+        f"no registry serves the base image, {needed} to make it is not installed, and apt of this "
+        "machine has no mirror to fetch the packages of its lock from",
+        f"let the engine reach a registry, `apt-get install {needed}`, or use `--runtime venv`",
+    )

@@ -6,25 +6,20 @@ Reproducible: the same package versions under the same ``source_date_epoch`` giv
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
-import subprocess
-import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
 from pipeline.model import Frozen
 from targets.errors import EnvironmentUnable
-from targets.toolchain.process import ToolFailed, run_tool
+from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.process import ToolFailed, output_of, run_tool
+from targets.toolchain.rootfs import LEFT_OUT, Rootfs, keep
 
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_STATUS = "./var/lib/dpkg/status"
-_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _HOST_FILES = ("sources.list", "apt.conf.d/99mmdebstrap")
 """What mmdebstrap writes of this machine's mirrors below ``/etc/apt``; it may hold credentials."""
 
@@ -37,20 +32,11 @@ class Bootstrap(Frozen):
     source_date_epoch: int
 
 
-@dataclass(frozen=True)
-class Rootfs:
-    """A root file system as a tar file, and the SHA-256 of that file."""
-
-    tar: Path
-    sha256: str
-
-
 def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
     """Make ``NAME.tar`` in ``folder`` and ``NAME.packages``, the list of Debian versions in it.
 
-    Raises ``EnvironmentUnable`` when this machine lacks the tools or the packages.
+    Raises ``EnvironmentUnable`` when mmdebstrap fails.
     """
-    _require_tools()
     tar, log = folder / f"{name}.tar", folder / f"{name}.log"
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         partial = Path(scratch) / "rootfs.tar"
@@ -70,28 +56,16 @@ def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
                 "reach a registry; without root, mmdebstrap needs user namespaces and subuids",
                 log,
             ) from error
-        versions = _versions(partial)
-        (folder / f"{name}.packages").write_text(versions, encoding="utf-8")
-        partial.replace(tar)
-    with tar.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return Rootfs(tar, digest.hexdigest())
+        return keep(partial, tar)
 
 
-def _require_tools() -> None:
-    needed = []
-    if shutil.which("mmdebstrap") is None:
-        needed.append("mmdebstrap")
-    if not _KEYRING.exists():
-        needed.append("debian-archive-keyring")
-    if needed:
-        raise EnvironmentUnable(
-            f"no registry serves the base image, and {' and '.join(needed)} to make it from "
-            "Debian's packages is not installed",
-            f"apt-get install {' '.join(needed)}",
-        )
+def missing_tools() -> tuple[str, ...]:
+    """Return the Debian packages that mmdebstrap needs here and that are not installed."""
+    there = {
+        "mmdebstrap": shutil.which("mmdebstrap") is not None,
+        "debian-archive-keyring": KEYRING.exists(),
+    }
+    return tuple(name for name, installed in there.items() if not installed)
 
 
 def _command(recipe: Bootstrap) -> list[str]:
@@ -100,7 +74,7 @@ def _command(recipe: Bootstrap) -> list[str]:
     return [
         *("mmdebstrap", "--variant=essential", "--format=tar", "--components=main"),
         f"--include={','.join(recipe.packages)}",
-        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
         *(f"--customize-hook={line}" for line in cleaning),
     ]
 
@@ -110,7 +84,7 @@ def _environment(recipe: Bootstrap) -> dict[str, str]:
     proxies = {
         f"{scheme}_proxy": value
         for scheme in ("http", "https")
-        if (value := _output("apt-config", "dump", "--format=%v", f"Acquire::{scheme}::Proxy"))
+        if (value := output_of("apt-config", "dump", "--format=%v", f"Acquire::{scheme}::Proxy"))
     }
     return {
         **proxies,
@@ -125,34 +99,4 @@ def _sources(suite: str) -> list[str]:
 
     Empty on any other host: mmdebstrap then takes Debian's own mirror with updates and security.
     """
-    release = _output("sh", "-c", '. /etc/os-release && echo "$ID $VERSION_CODENAME"').split()
-    if len(release) != 2 or release[0] != "debian":
-        return []
-    host = release[1]
-    listing = _output(
-        "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)",
-        "Created-By: Packages",
-    )  # fmt: skip
-    lines = set()
-    for entry in listing.splitlines():
-        uri, name, component = entry.split()
-        if name in (host, f"{host}-updates", f"{host}-security") and component == "main":
-            lines.add(f"deb {uri} {re.sub(f'^{host}', suite, name)} main")
-    return sorted(lines) if any(line.endswith(f" {suite} main") for line in lines) else []
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _versions(tar: Path) -> str:
-    """Return ``package version`` lines, sorted, from the package database inside ``tar``."""
-    with tarfile.open(tar) as archive:
-        member = archive.extractfile(_STATUS)
-        status = member.read().decode() if member else ""
-    found = re.findall(r"^Package: (\S+)$.*?^Version: (\S+)$", status, re.MULTILINE | re.DOTALL)
-    return "".join(f"{name} {version}\n" for name, version in sorted(found))
+    return [f"deb {uri} {name} main" for name, uris in mirrors(suite).items() for uri in uris]

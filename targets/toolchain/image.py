@@ -19,6 +19,7 @@ from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.base import Base, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
+from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.engine import data_root, full_disk, patience, platform_of, reason
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -70,6 +71,9 @@ def recipe_digest(toolchain: Toolchain) -> str:
         shared / COMPILER,
         installer(toolchain).lock,
     ]
+    packages = lock_file(shared, toolchain.platform)
+    if packages.exists():
+        files.append(packages)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return hashlib.sha256(json.dumps([toolchain.platform, digests]).encode()).hexdigest()
 
@@ -233,8 +237,9 @@ def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
 
 def _remove_first_stages(client: DockerClient) -> None:
     """Remove what the first stage leaves behind: an image without a name, several GB."""
-    for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
-        try:
-            client.images.remove(str(image.id))
-        except APIError:
-            continue  # another build still uses it, and removes it when done
+    with patience(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
+        for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
+            try:
+                client.images.remove(str(image.id))
+            except APIError:
+                continue  # another build still uses it, and removes it when done

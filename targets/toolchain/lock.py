@@ -49,7 +49,7 @@ def lock(
     before = _versions(toolchain.lock)
     text = _header(toolchain, command) + _compile(toolchain, upgrade)
     pins = parse_lock(text, toolchain.lock)
-    _replace(toolchain.lock, text)
+    replace_file(toolchain.lock, text)
     after = {str(pin.name): str(pin.version) for pin in pins}
     names = sorted({*before, *after})
     return tuple(
@@ -116,7 +116,8 @@ def _resolve(arguments: list[str], source: Path) -> None:
     )
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``; until it is whole, the file is as it was."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(text, encoding="utf-8")

@@ -64,3 +64,14 @@ def run_tool(
     if done.returncode < 0:
         raise EnvironmentUnable(f"{tool} broke: {described(done.returncode)}", output.strip(), log)
     raise ToolFailed(tool, done.returncode, output)
+
+
+def output_of(*command: str) -> str:
+    """Return what ``command`` prints; empty where it is not installed or ends with an error."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -18,10 +18,19 @@ from targets.carry.take_in import TakenIn, take_in
 from targets.carry.write import Part, write_bundle
 from targets.cli.options import PROJECT
 from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, QuernError
-from targets.toolchain.base import packages_file, read_recipe
+from targets.toolchain.base import MAKER_LABEL, ROOTFS_LABEL, packages_file, read_recipe
 from targets.toolchain.image import installer
+from targets.toolchain.rootfs import DEBIAN_PACKAGES
 from targets.toolchain.wheelhouse import Wheelhouse
-from tests.unit.bundles import Checkout, Entries, make_checkout, rewrite, saved_image, tar_of
+from tests.unit.bundles import (
+    ROOTFS,
+    Checkout,
+    Entries,
+    make_checkout,
+    rewrite,
+    saved_image,
+    tar_of,
+)
 
 Table = dict[str, Any]
 
@@ -281,8 +290,18 @@ def test_an_image_is_the_one_that_the_manifest_names(checkout: Checkout) -> None
     assert "images/test.tar is the image" in str(refused(checkout, checkout.write(change=other)))
 
 
-def test_a_base_is_the_one_that_the_manifest_names(checkout: Checkout) -> None:
-    checkout.files["images/base.tar"] = saved_image({"quern.rootfs": "2" * 64})
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {ROOTFS_LABEL: "2" * 64},
+        {ROOTFS_LABEL: ROOTFS, MAKER_LABEL: DEBIAN_PACKAGES},
+    ],
+    ids=["other bytes", "made by another"],
+)
+def test_a_base_is_the_one_that_the_manifest_names(
+    labels: dict[str, str], checkout: Checkout
+) -> None:
+    checkout.files["images/base.tar"] = saved_image(labels)
     assert "images/base.tar is not the base" in str(refused(checkout, checkout.write()))
 
 

@@ -11,8 +11,11 @@ from targets.cli import options
 from targets.cli.answer import answer
 from targets.errors import EnvironmentUnable
 from targets.host_lock import HOST_LOCKS, lock_host
-from targets.target import ALL, Target, load_targets
+from targets.target import ALL, IMAGES_DIR, Target, load_targets
+from targets.toolchain.base import read_recipe
 from targets.toolchain.builder_options import lock_builder_options
+from targets.toolchain.debian.lock import lock_packages
+from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
 from targets.toolchain.lock import Change, lock
@@ -20,19 +23,24 @@ from targets.toolchain.toolchain import Toolchain
 
 
 @click.command("lock", short_help="Pin the newest packages that work together.")
-@options.target_option("Default: all, and the host's own locks.")
+@options.target_option("Default: all, the host's own locks, and the base.")
+@click.option("--base", is_flag=True, help="Only the Debian packages of the base image.")
 @click.option("--keep", is_flag=True, help="Keep locked versions that still fit.")
 @options.json_option
-def command(targets: tuple[str, ...], keep: bool, as_json: bool) -> None:
+def command(targets: tuple[str, ...], base: bool, keep: bool, as_json: bool) -> None:
     """Resolve pyproject.toml and images/*/requirements*.in again, and show what changed.
 
-    One lock per target and platform. With them go the options of each locked model builder and the
-    kernel table of each locked ONNX Runtime, which builds and checks are held to.
+    One lock per target and platform, and one of the base's Debian packages, which only a Debian
+    host can make. With them go the options of each locked model builder and the kernel table of
+    each locked ONNX Runtime, which builds and checks are held to.
 
     A changed toolchain lock changes the key of every step it runs: the next build makes them anew.
     """
+    if base and targets:
+        raise click.UsageError("--base and --target exclude each other")
     found = {}
-    for file, changes in _lock(targets, upgrade=not keep):
+    changed = _lock_bases(not keep) if base else _lock(targets, not keep)
+    for file, changes in changed:
         found[file] = changes
         if not as_json:
             click.echo(f"{file}: {f'{len(changes)} changed' if changes else 'unchanged'}")
@@ -50,6 +58,8 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
     for toolchain in _toolchains(chosen):
         name = str(toolchain.lock.relative_to(options.PROJECT))
         yield name, lock(toolchain, upgrade)
+    if not targets:
+        yield from _lock_bases(upgrade)
     for target, toolchain in _builders(chosen):
         lock_builder_options(toolchain)
         try:
@@ -57,6 +67,21 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
         except EnvironmentUnable as unable:
             # The table from before still serves: the check says which version it is of.
             click.echo(f"warning: {unable} ({unable.hint})", err=True)
+
+
+def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
+    """Lock the base's Debian packages where this machine can; elsewhere the locks stay."""
+    folder = IMAGES_DIR / "base"
+    bootstrap = read_recipe(folder / "base.toml").bootstrap
+    platforms = dict.fromkeys(toolchain.platform for toolchain in _toolchains(load_targets((ALL,))))
+    for platform in platforms:
+        if not platform.startswith("linux/"):
+            continue
+        name = str(lock_file(folder, platform).relative_to(options.PROJECT))
+        try:
+            yield name, lock_packages(bootstrap, platform, folder, upgrade)
+        except EnvironmentUnable as unable:
+            click.echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
 
 
 def _toolchains(targets: Iterable[Target]) -> Iterator[Toolchain]:

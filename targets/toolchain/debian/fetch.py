@@ -1,0 +1,109 @@
+"""Fetches packages of a lock from this machine's mirrors, as its apt is set to: proxies and all.
+
+A mirror is not trusted: each file has to have the size and the SHA-256 of the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from targets.errors import EnvironmentUnable
+from targets.toolchain.debian.packages import Package
+from targets.toolchain.process import ToolFailed, run_tool
+
+_HELPER = Path("/usr/lib/apt/apt-helper")
+"""Part of the package ``apt``: fetches URIs as apt does, several over one connection."""
+
+_SECONDS = 20
+"""How long a mirror may stay silent."""
+
+
+class PackagesGone(EnvironmentUnable):
+    """The mirrors answer, and no longer have a version of the lock."""
+
+
+_GONE = re.compile(r"404\s+Not Found|No such file or directory")
+_DAMAGED = re.compile(r"Hash Sum mismatch|unexpected size")
+
+
+def fetch(
+    packages: Sequence[Package], mirrors: Mapping[str, Sequence[str]], folder: Path
+) -> Iterator[tuple[Package, bytes]]:
+    """Fetch all ``packages`` into ``folder``, then yield each with its content, in their order.
+
+    What one mirror of a release does not have is asked of the next. Raises ``PackagesGone`` when
+    none has it any more, ``EnvironmentUnable`` when it cannot be had for another reason.
+    """
+    output = ""
+    for turn in range(max((len(uris) for uris in mirrors.values()), default=0)):
+        wanted = {}
+        for package in packages:
+            uris = mirrors.get(package.release, ())
+            if turn < len(uris) and not _file(package, folder).exists():
+                wanted[package] = f"{uris[turn]}{quote(package.path)}"
+        output += _download(wanted, folder)
+    missing = [package for package in packages if not _file(package, folder).exists()]
+    if missing:
+        raise _unable(missing, output)
+    for package in packages:
+        yield package, _verified(package, folder)
+
+
+def _file(package: Package, folder: Path) -> Path:
+    return folder / f"{package.name}.deb"
+
+
+def _download(wanted: Mapping[Package, str], folder: Path) -> str:
+    """Fetch what there is to be had, and return what apt said where something was not."""
+    if not wanted:
+        return ""
+    command = [
+        str(_HELPER),
+        *(f"-oAcquire::{scheme}::Timeout={_SECONDS}" for scheme in ("http", "https", "ftp")),
+        "-oAcquire::Retries=2",
+        "download-file",
+    ]
+    for package, uri in wanted.items():
+        hashes = (f"SHA256:{package.sha256}", f"Checksum-FileSize:{package.size}")
+        command += [uri, str(_file(package, folder)), *hashes]
+    try:
+        run_tool(command, tool="apt-helper")
+    except ToolFailed as error:
+        return error.output
+    return ""
+
+
+def _verified(package: Package, folder: Path) -> bytes:
+    file = _file(package, folder)
+    content = file.read_bytes() if file.stat().st_size == package.size else b""
+    if hashlib.sha256(content).hexdigest() != package.sha256:
+        raise _unable([package], "Hash Sum mismatch")
+    return content
+
+
+def _unable(packages: Sequence[Package], output: str) -> EnvironmentUnable:
+    names = ", ".join(f"{package.name} {package.version}" for package in packages[:3])
+    if len(packages) > 3:
+        names += f" and {len(packages) - 3} more"
+    errors = re.findall(r"^E: (Failed to fetch .*)$", output, re.MULTILINE)
+    last = f"\napt: {errors[-1]}" if errors else ""
+    message = f"cannot fetch {len(packages)} package(s) of the base image: {names}: "
+    if _DAMAGED.search(output):
+        return EnvironmentUnable(
+            f"{message}a mirror serves other files than the lock says{last}",
+            "do not trust that mirror: set another in apt's sources",
+        )
+    if _GONE.search(output):
+        return PackagesGone(
+            f"{message}this machine's Debian mirrors no longer have them{last}",
+            "`nox -s lock -- --base` pins the versions that they have now",
+        )
+    return EnvironmentUnable(
+        f"{message}this machine's Debian mirrors cannot be reached{last}",
+        "check the network, and apt's sources and proxy with `apt-get update`, or use "
+        "`--runtime venv`",
+    )

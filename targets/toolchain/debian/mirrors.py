@@ -1,0 +1,36 @@
+"""The mirrors that a Debian host's apt is set to use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from targets.toolchain.process import output_of
+
+_INDEX = re.compile(
+    r"^'(?P<uri>[^']+/)dists/(?P<release>[^/']+)/main/binary-[^/']+/Packages", re.MULTILINE
+)
+"""A line of ``apt-get --print-uris update``, which needs neither root nor lists fetched before."""
+
+
+def mirrors(suite: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the URIs, each with a slash at its end, of ``suite``, its updates and its security.
+
+    By release: ``bookworm``, ``bookworm-security``. A host of another Debian release has the same
+    mirrors. Empty where the host is no Debian or its mirrors do not say that they have the release.
+    """
+    release = output_of("sh", "-c", '. /etc/os-release && echo "$ID $VERSION_CODENAME"').split()
+    if len(release) != 2 or release[0] != "debian":
+        return {}
+    return mirrors_in(output_of("apt-get", "--print-uris", "update"), release[1], suite)
+
+
+def mirrors_in(listing: str, host: str, suite: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the mirrors of ``suite`` by what apt of a ``host`` release would fetch to update."""
+    names = {f"{host}{part}": f"{suite}{part}" for part in ("", "-updates", "-security")}
+    found: dict[str, list[str]] = {}
+    for match in _INDEX.finditer(listing):
+        name = names.get(match["release"])
+        if name and match["uri"] not in found.setdefault(name, []):
+            found[name].append(match["uri"])
+    return {name: tuple(uris) for name, uris in sorted(found.items())} if suite in found else {}

@@ -1,0 +1,50 @@
+"""What a root file system that was put together here is, whatever made it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+MMDEBSTRAP = "mmdebstrap"
+DEBIAN_PACKAGES = "debian-packages"
+MAKERS = (MMDEBSTRAP, DEBIAN_PACKAGES)
+"""What puts a base together, as the base's identity begins with it."""
+
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+"""Files of packages that no step needs."""
+
+STATUS = "var/lib/dpkg/status"
+"""dpkg's list of what is installed."""
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """A root file system as a tar file, and the SHA-256 of that file."""
+
+    tar: Path
+    sha256: str
+
+
+def keep(partial: Path, tar: Path) -> Rootfs:
+    """Move the tar ``partial`` to ``tar`` and list the Debian versions in it beside it.
+
+    ``NAME.packages`` has a line ``package version`` for each package that is installed.
+    """
+    tar.with_suffix(".packages").write_text(_versions(partial), encoding="utf-8")
+    digest = hashlib.sha256()
+    with partial.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    partial.replace(tar)
+    return Rootfs(tar, digest.hexdigest())
+
+
+def _versions(tar: Path) -> str:
+    with tarfile.open(tar) as archive:
+        member = archive.extractfile(f"./{STATUS}")
+        status = member.read().decode() if member else ""
+    found = re.findall(r"^Package: (\S+)$.*?^Version: (\S+)$", status, re.MULTILINE | re.DOTALL)
+    return "".join(f"{name} {version}\n" for name, version in sorted(found))
