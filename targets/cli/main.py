@@ -47,9 +47,8 @@ def run() -> None:
     """Run the command line and exit with the code of :mod:`targets.errors`."""
     as_json = "--json" in sys.argv
     try:
-        main(standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        # What `Context.exit` was called with comes back from here; nothing does otherwise.
+        sys.exit(main(standalone_mode=False))
     except click.ClickException as error:
         _show_error(error.format_message(), "", None, as_json, 2)
         sys.exit(2)

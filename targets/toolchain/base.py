@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from requests.exceptions import RequestException
 
 from pipeline.model import Frozen
 from targets.errors import EnvironmentUnable
-from targets.toolchain.bootstrap import Bootstrap, make_rootfs
+from targets.toolchain.bootstrap import Bootstrap, make_rootfs, missing_tools
 from targets.toolchain.context import read_chunks
 from targets.toolchain.engine import patience, reason
 
@@ -75,32 +75,72 @@ class Base:
     """What it is, for digests and reports: a reference with digest, or a root file system's."""
 
 
+@dataclass(frozen=True)
+class BaseSource:
+    """A way to get the base image."""
+
+    words: str
+    """What it is: ``mmdebstrap makes its base``."""
+    get: Callable[[DockerClient, BaseRecipe, Path, Callable[[str], None]], Base]
+    """Takes the engine, the recipe, the cache and who is told; raises ``EnvironmentUnable``."""
+
+
 def read_recipe(path: Path) -> BaseRecipe:
     """Return the recipe in the TOML file ``path``."""
     return BaseRecipe.model_validate(tomli.loads(path.read_text(encoding="utf-8")))
 
 
 def ensure_base(
-    client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
+    client: DockerClient,
+    recipe: BaseRecipe,
+    cache: Path,
+    say: Callable[[str], None],
+    sources: Sequence[BaseSource] | None = None,
 ) -> Base:
-    """Return a base image: one the engine has, else pulled, else bootstrapped.
+    """Return the base image, from the first of ``sources`` that gives one.
 
-    Raises ``EnvironmentUnable`` when there is none and it can neither be pulled nor made.
+    ``sources`` are those of :func:`base_sources`, which is asked unless they are given. Raises
+    ``EnvironmentUnable`` where none of them gives it.
     """
     with FileLock(_made(cache / "locks") / "base.lock"):
         found = find_base(client, recipe)
         if found is not None:
             return found
-        reference = recipe.registry.reference
-        if _registry_has(client, reference):
-            say(f"pulling {reference}")
+        failure: EnvironmentUnable | None = None
+        for source in base_sources(client, recipe) if sources is None else sources:
+            if failure is not None:
+                say(str(failure))
             try:
-                client.images.pull(reference)
-                return Base(reference, reference)
-            except (APIError, RequestException) as error:
-                say(f"pull failed: {reason(error)}")
-        say("no registry in reach; putting the base together from Debian's packages")
-        return _bootstrap(client, recipe, cache)
+                return source.get(client, recipe, cache, say)
+            except EnvironmentUnable as error:
+                failure = error
+        raise failure or no_base()
+
+
+def base_sources(client: DockerClient, recipe: BaseRecipe) -> tuple[BaseSource, ...]:
+    """Return the ways in which the base can be had here, best first; none where it cannot.
+
+    Nothing is fetched. A registry is asked once, for :data:`PROBE_SECONDS` at most.
+    """
+    base = find_base(client, recipe)
+    if base is not None:
+        name = base.image.partition("@")[0]
+        return (BaseSource(f"its base {name} is here", lambda *_: base),)
+    ways = (
+        (_registry_has(client, recipe.registry.reference), "a registry serves its base", _pull),
+        (not missing_tools(), "mmdebstrap makes its base", _bootstrap),
+    )
+    return tuple(BaseSource(words, get) for there, words, get in ways if there)
+
+
+def no_base() -> EnvironmentUnable:
+    """Return the error for a machine on which there is no way to the base."""
+    needed = " ".join(missing_tools()) or "mmdebstrap"
+    return EnvironmentUnable(
+        "no base image can be had: the Docker Engine reaches no registry that serves it, and "
+        f"{needed} to make it is not installed",
+        f"`apt-get install {needed}`, or let the engine reach a registry, or use `--runtime venv`",
+    )
 
 
 def find_base(client: DockerClient, recipe: BaseRecipe) -> Base | None:
@@ -142,7 +182,25 @@ def _registry_has(client: DockerClient, reference: str) -> bool:
     return True
 
 
-def _bootstrap(client: DockerClient, recipe: BaseRecipe, cache: Path) -> Base:
+def _pull(
+    client: DockerClient, recipe: BaseRecipe, _cache: Path, say: Callable[[str], None]
+) -> Base:
+    reference = recipe.registry.reference
+    say(f"pulling {reference}")
+    try:
+        client.images.pull(reference)
+    except (APIError, RequestException) as error:
+        raise EnvironmentUnable(
+            f"the base image cannot be pulled: {reason(error)}",
+            "check the engine's network and disk, or use `--runtime venv`",
+        ) from error
+    return Base(reference, reference)
+
+
+def _bootstrap(
+    client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
+) -> Base:
+    say("putting the base image together from Debian's packages")
     folder = _made(cache / "base")
     rootfs = make_rootfs(recipe.bootstrap, folder, recipe.digest[:12])
     try:

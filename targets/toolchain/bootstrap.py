@@ -48,9 +48,9 @@ class Rootfs:
 def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
     """Make ``NAME.tar`` in ``folder`` and ``NAME.packages``, the list of Debian versions in it.
 
-    Raises ``EnvironmentUnable`` when this machine lacks the tools or the packages.
+    Needs what :func:`missing_tools` looks for. Raises ``EnvironmentUnable`` when the packages
+    cannot be had.
     """
-    _require_tools()
     tar, log = folder / f"{name}.tar", folder / f"{name}.log"
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         partial = Path(scratch) / "rootfs.tar"
@@ -80,18 +80,13 @@ def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
     return Rootfs(tar, digest.hexdigest())
 
 
-def _require_tools() -> None:
-    needed = []
-    if shutil.which("mmdebstrap") is None:
-        needed.append("mmdebstrap")
-    if not _KEYRING.exists():
-        needed.append("debian-archive-keyring")
-    if needed:
-        raise EnvironmentUnable(
-            f"no registry serves the base image, and {' and '.join(needed)} to make it from "
-            "Debian's packages is not installed",
-            f"apt-get install {' '.join(needed)}",
-        )
+def missing_tools() -> tuple[str, ...]:
+    """Return the Debian packages with tools of :func:`make_rootfs` that this machine lacks."""
+    there = {
+        "mmdebstrap": shutil.which("mmdebstrap") is not None,
+        "debian-archive-keyring": _KEYRING.exists(),
+    }
+    return tuple(name for name, here in there.items() if not here)
 
 
 def _command(recipe: Bootstrap) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from targets.cli import options
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
+from targets.runtimes.select import Decision
 from targets.target import load_target, target_names
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
@@ -43,16 +46,35 @@ def command(
     machine = Machine(options.open_cache(cache).root, dist.absolute(), chosen)
     findings = examine(machine)
     usable = usable_runtimes(findings)
+    decisions = _decisions(machine)
     if as_json:
-        report = {"runtimes": usable, "findings": [asdict(finding) for finding in findings]}
+        report = {
+            "runtimes": usable,
+            "builds": {name: asdict(decision) for name, decision in decisions.items()},
+            "findings": [asdict(finding) for finding in findings],
+        }
         click.echo(json.dumps(report, indent=2))
     else:
-        _show(options.console(as_json), findings, usable)
+        _show(options.console(as_json), findings, usable, decisions)
     if not usable:
         context.exit(EnvironmentUnable.exit_code)
 
 
-def _show(console: Console, findings: tuple[Finding, ...], usable: tuple[str, ...]) -> None:
+def _decisions(machine: Machine) -> dict[str, Decision]:
+    """Return where a build for each target runs; nothing of targets that cannot be built here."""
+    found = {}
+    for toolchain in machine.toolchains:
+        with suppress(EnvironmentUnable):
+            found[toolchain.target] = machine.chooser.decide([toolchain])
+    return found
+
+
+def _show(
+    console: Console,
+    findings: tuple[Finding, ...],
+    usable: tuple[str, ...],
+    decisions: Mapping[str, Decision],
+) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     table.add_column(width=1)
     table.add_column(no_wrap=True)
@@ -63,8 +85,18 @@ def _show(console: Console, findings: tuple[Finding, ...], usable: tuple[str, ..
             text += f"\n[dim]→ {escape(finding.remedy)}[/]"
         table.add_row(_MARKS[finding.severity], finding.check, text)
     console.print(table)
-    if usable:
-        names = {"docker": "containers", "venv": "a virtual environment"}
-        console.print(f"Builds can run in {' or in '.join(names[name] for name in usable)}.")
-    else:
+    if not usable:
         console.print("[red]No build can run on this machine.[/] The lines marked ✗ and ! say why.")
+        return
+    for line in _places(decisions):
+        console.print(escape(line), highlight=False)
+
+
+def _places(decisions: Mapping[str, Decision]) -> Iterator[str]:
+    """Yield where builds run: in one line if that is the same for all targets."""
+    alike: dict[Decision, list[str]] = {}
+    for name, decision in decisions.items():
+        alike.setdefault(decision, []).append(name)
+    for decision, names in alike.items():
+        whose = "Builds" if len(alike) == 1 else f"Builds for {', '.join(names)}"
+        yield f"{whose} run {decision}."

@@ -10,7 +10,6 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.errors import EnvironmentUnable
 from targets.target import load_target
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from targets.carry.progress import Say
     from targets.runtimes.platform import Choice
+    from targets.toolchain.toolchain import Toolchain
 
 
 @click.command(
@@ -70,8 +70,9 @@ def command(
     toolchains = [load_target(name).toolchain(platform) for name in dict.fromkeys(targets)]
     file = output or Path("dist") / file_name(toolchains)
     with interruptible():
-        client = _engine(runtime, say)
-        manifest = export(toolchains, client, options.open_cache(cache).root, file, say)
+        root = options.open_cache(cache).root
+        client = _engine(runtime, toolchains, root, say)
+        manifest = export(toolchains, client, root, file, say)
     size = file.stat().st_size
     say(
         f"{file}: {gigabytes(size)}, {len(manifest.below('wheels/'))} wheels, "
@@ -82,16 +83,15 @@ def command(
         click.echo(json.dumps({"file": str(file), "bytes": size, "manifest": found}, indent=2))
 
 
-def _engine(runtime: Choice, say: Say) -> DockerClient | None:
+def _engine(
+    runtime: Choice, toolchains: list[Toolchain], cache: Path, say: Say
+) -> DockerClient | None:
     """Return the engine whose images are written; ``None`` for wheels alone."""
-    if runtime == "venv":
-        return None
-    from targets.toolchain.engine import connect
+    from targets.runtimes.docker import DockerRuntime
+    from targets.runtimes.select import Chooser
 
-    try:
-        return connect()
-    except EnvironmentUnable as error:
-        if runtime == "docker":
-            raise
-        say(f"{error}: writing no images")
-        return None
+    def without_images(why: str) -> None:
+        say(f"{why}; so no images are written")
+
+    chosen = Chooser(runtime, cache).start(toolchains, without_images)
+    return chosen.client if isinstance(chosen, DockerRuntime) else None

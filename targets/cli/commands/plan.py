@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -11,15 +12,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from targets.cache import Cache
 from targets.cli import options
 from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
 from targets.console.explain import explanation, print_explanation
 from targets.disk import free_at
+from targets.place import places_of
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.planner.space import Space, space_of
 from targets.report.figures import duration, size
+from targets.runtimes.platform import Choice
+from targets.runtimes.select import Chooser, Decision
 
 
 @click.command("plan", short_help="Show what a build would run, and why.")
@@ -43,21 +48,43 @@ def command(
         _explain(console, wanted)
     requests = options.load_requests(wanted)
     store = options.open_cache(cache)
-    plans = [
-        Planner(request.loaded, store, place, request.host).plan()
-        for request in requests
-        for place in request.places
-    ]
+    plans = list(_planned(requests, store))
     if as_json:
         keys = _ledger(wanted) if explain else None
         click.echo(_to_json(plans, keys))
         return
-    for plan in plans:
+    for planned in plans:
+        plan = planned.plan
         for note in plan.notes:
             console.print(f"[yellow]note:[/] {escape(note)}")
         console.print(_table(plan))
-        if plan.missing:
+        if planned.place is not None:
+            console.print(
+                f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
+            )
             console.print(_room(space_of(plan), store.root), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A plan, and where the steps that must run would run; nowhere if there are none."""
+
+    plan: BuildPlan
+    place: Decision | None
+
+
+def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Planned]:
+    choosers: dict[Choice, Chooser] = {}
+    for request in requests:
+        for place in request.places:
+            plan = Planner(request.loaded, store, place, request.host).plan()
+            names = {planned.step.target for planned in plan.missing}
+            if not names:
+                yield _Planned(plan, None)
+                continue
+            chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
+            used = places_of(names, (request.host, place)).values()
+            yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
 
 
 def _ledger(wanted: options.Wanted) -> Ledger | None:
@@ -106,7 +133,7 @@ def _room(space: Space, cache: Path) -> str:
     )
 
 
-def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
+def _to_json(plans: list[_Planned], keys: Ledger | None) -> str:
     import json
 
     found = [
@@ -116,6 +143,7 @@ def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
             "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
             "notes": plan.notes,
             "disk": asdict(space_of(plan)),
+            "runs": asdict(place) if place is not None else None,
             "steps": [
                 {
                     "name": planned.step.name,
@@ -130,6 +158,6 @@ def _to_json(plans: list[BuildPlan], keys: Ledger | None) -> str:
                 for planned in plan.steps
             ],
         }
-        for plan in plans
+        for plan, place in ((planned.plan, planned.place) for planned in plans)
     ]
     return json.dumps({"plans": found, **explanation(keys)} if keys else found, indent=2)
