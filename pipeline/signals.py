@@ -7,10 +7,10 @@ import signal
 import threading
 from types import FrameType
 
+from pipeline.exit_codes import SIGNALLED
+
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _FIRST_PROCESS = 1
-_SIGNALLED = 128
-"""Exit codes of processes that a signal ended are counted from here, as shells do."""
 
 
 def stop_promptly(first_process: bool | None = None) -> None:
@@ -46,7 +46,7 @@ def _wait(reader: int) -> None:
     while True:
         for number in os.read(reader, 1):
             if number in _STOPPING:
-                os._exit(_SIGNALLED + number)
+                os._exit(SIGNALLED + number)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

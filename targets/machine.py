@@ -8,18 +8,46 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.config.schema import Resources
+from targets.errors import EnvironmentUnable
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_X86_64_V3 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
+"""What the x86-64 psABI adds in level 3, as Linux names it."""
 
 
 def cpu_name() -> str:
     """Return the model of the CPU, as the system calls it."""
+    return _cpu_info("model name", "Model") or platform.processor() or platform.machine()
+
+
+def lacking_instructions() -> tuple[str, ...]:
+    """Return what an x86-64 CPU lacks of x86-64-v3; nothing where the system does not say."""
+    flags = _cpu_info("flags").split()
+    return tuple(name for name in _X86_64_V3 if name not in flags) if flags else ()
+
+
+def require_instructions() -> None:
+    """Raise ``EnvironmentUnable`` on a CPU below x86-64-v3.
+
+    The libraries are told to use AVX2 (``targets/*.toml``) and would end with an illegal
+    instruction.
+    """
+    lacking = lacking_instructions()
+    if lacking:
+        raise EnvironmentUnable(
+            f"this CPU lacks {', '.join(lacking)} of x86-64-v3, which the toolchains need",
+            "use a machine with AVX2 and FMA: Intel's since Haswell (2013), AMD's since Excavator",
+        )
+
+
+def _cpu_info(*names: str) -> str:
+    """Return what Linux says of the first CPU under one of ``names``; empty where it does not."""
     with suppress(OSError):
         for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")
-            if name.strip() in ("model name", "Model"):
+            if name.strip() in names:
                 return value.strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 def usable_cores() -> int:

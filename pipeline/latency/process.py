@@ -10,6 +10,8 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from pipeline.exit_codes import described, signal_of
+
 # Named by import, so that its code is in the key of whatever measures with it.
 from pipeline.latency import worker
 from pipeline.latency.protocol import (
@@ -25,7 +27,6 @@ from pipeline.onnx.errors import ArtifactError, BeyondCpuError
 from pipeline.passes.base import StepError
 
 _END_SECONDS = 20
-_KILLED = -9
 
 
 class Process:
@@ -114,13 +115,15 @@ class Process:
 
     def _death(self) -> Exception:
         code = self._process.wait()
-        if code == _KILLED:
+        ended_by = signal_of(code)
+        if ended_by == signal.SIGKILL:
             return StepError(
                 "the process that is timed was killed",
                 "give the build more memory",
                 "out_of_memory",
             )
-        return ArtifactError(f"the process that answers with it died (exit code {code})")
+        died = f"the process that answers with it died: {described(code)}"
+        return ArtifactError(died) if ended_by is None else StepError(died)
 
     def _end(self) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for

@@ -7,15 +7,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 
 from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes
+from targets.machine import lacking_instructions
 from targets.toolchain.platforms import platform_named
-
-_X86_64_V3 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
-"""What the x86-64 psABI adds in level 3, as Linux names it."""
 
 # Bytes. Wheels 0.4 GB, a virtual environment 1.3 GB more; the rest is room for results.
 _DISK_LEAST, _DISK_ENOUGH = 3e9, 8e9
@@ -83,28 +80,20 @@ def cpu(machine: Machine) -> Iterator[Finding]:
                 blocks=("venv",),
             )
             return
-    flags = _cpu_flags()
-    lacking = [name for name in _X86_64_V3 if name not in flags]
+    lacking = lacking_instructions()
     details = {"cores": cores, "machine": here}
-    if here == "x86_64" and lacking:
+    if lacking:
         yield Finding(
-            "warning",
+            "problem",
             "cpu",
             f"{cores} CPUs without x86-64-v3 (lacking {', '.join(lacking)})",
-            "builds run, slower, and give other bytes than on newer CPUs",
+            "use a machine with AVX2 and FMA: the toolchains' libraries are told to use them",
             details,
+            RUNTIMES,
         )
     else:
         level = ", x86-64-v3" if here == "x86_64" else ""
         yield Finding("ok", "cpu", f"{cores} CPUs, {here}{level}", details=details)
-
-
-def _cpu_flags() -> frozenset[str]:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
 
 
 def gpu(machine: Machine) -> Iterator[Finding]:

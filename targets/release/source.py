@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from pipeline.exit_codes import described
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 
 _NO_REPOSITORY = "not a git repository"
@@ -98,7 +99,8 @@ def _git(folder: Path, *arguments: str) -> str:
         return done.stdout
     if _NO_REPOSITORY in done.stderr:
         raise _NotInRepositoryError
-    raise EnvironmentUnable(f"git {arguments[0]} in {folder} ended with: {done.stderr.strip()}")
+    said = done.stderr.strip() or described(done.returncode)
+    raise EnvironmentUnable(f"git {arguments[0]} in {folder} ended with: {said}")
 
 
 def _below(path: Path, root: Path) -> bool:

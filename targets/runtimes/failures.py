@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.events import StepFailed
+from pipeline.exit_codes import described, signal_of
 from targets.errors import EnvironmentUnable, PassFailed, QuernError
-
-_SIGNALLED = 128
-"""Exit codes of processes that a signal ended are counted from here, as shells do."""
 
 _TAIL_BYTES = 16_384
 _TAIL_LINES = 8
 
+_OLD_CPU = (
+    "its libraries use an instruction that this CPU lacks: `nox -s doctor` says what the CPU has"
+)
 _MORE_MEMORY = "raise `resources.memory` in the build config, or choose a smaller batch or model"
 
 
@@ -23,7 +24,7 @@ class Ending:
     """How a step's process ended."""
 
     exit_code: int
-    """As a shell counts it: 128 + the number of the signal that ended it."""
+    """As :mod:`subprocess` or a container engine counts it."""
     step: str | None
     """The step that was at work."""
     failure: StepFailed | None
@@ -46,14 +47,19 @@ class Ending:
         if self.failure is not None:
             return self._told(self.failure)
         step = self._step()
-        if self.exit_code in (_SIGNALLED + signal.SIGKILL, _SIGNALLED + signal.SIGTERM):
-            name = signal.Signals(self.exit_code - _SIGNALLED).name
+        ended_by = signal_of(self.exit_code)
+        if ended_by in (signal.SIGKILL, signal.SIGTERM):
             return PassFailed(
-                f"{step} was killed from outside ({name})",
+                f"{step} was killed from outside ({ended_by.name})",
                 "run again: it goes on from the last finished step",
                 self.log,
             )
-        return PassFailed(f"{step} broke: {self._how()}", _tail(self.log), self.log)
+        how = described(self.exit_code)
+        if ended_by is None:
+            how += " without a word why"
+        remedy = _OLD_CPU if ended_by == signal.SIGILL else ""
+        hint = "\n".join(text for text in (remedy, _tail(self.log)) if text)
+        return PassFailed(f"{step} broke: {how}", hint, self.log)
 
     def _told(self, failure: StepFailed) -> QuernError:
         message = f"{failure.step}: {failure.message}"
@@ -74,12 +80,6 @@ class Ending:
 
     def _step(self) -> str:
         return self.step if self.step is not None else "the process"
-
-    def _how(self) -> str:
-        number = self.exit_code - _SIGNALLED
-        if number in {int(known) for known in signal.Signals}:
-            return f"ended by {signal.Signals(number).name}"
-        return f"exit code {self.exit_code} without a word why"
 
 
 def _tail(log: Path) -> str:

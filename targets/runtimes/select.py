@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from targets.errors import EnvironmentUnable
+from targets.machine import require_instructions
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import PLACES, Runtime, RuntimeName
 from targets.toolchain.platforms import native
@@ -51,8 +52,13 @@ class Chooser:
         """Return where steps of ``toolchains`` run. Nothing is fetched or made.
 
         In a container where an engine can be used and has their images, or can build them; else in
-        a virtual environment, unless ``docker`` was asked for.
+        a virtual environment, unless ``docker`` was asked for. Nowhere on a CPU that no toolchain
+        runs on.
         """
+        try:
+            require_instructions()
+        except EnvironmentUnable as unable:
+            return Decision(None, str(unable), unable.hint)
         if self._requested == "venv":
             return Decision("venv", "it was asked for")
         try:

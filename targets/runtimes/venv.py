@@ -20,8 +20,6 @@ from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from targets.toolchain.venv import ensure_venv, venv_needs, venv_python
 
-_SIGNALLED = 128
-
 
 class VenvRuntime:
     """Each run is one process in a session of its own, with only the variables it needs."""
@@ -81,7 +79,7 @@ class VenvRuntime:
                 python, self._environment(toolchain, request, space), space, reader, log
             )
         Ending(
-            exit_code=code if code >= 0 else _SIGNALLED - code,
+            exit_code=code,
             step=reader.step,
             failure=reader.failure,
             log=request.log,

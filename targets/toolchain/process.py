@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.exit_codes import described
 from targets.errors import EnvironmentUnable
 from targets.toolchain.credentials import scrub
 
@@ -36,7 +37,8 @@ def run_tool(
     """Run ``command`` and return its standard output.
 
     Everything it said goes to ``log`` as well, without credentials. Raises :class:`ToolFailed` on
-    a non-zero exit, ``EnvironmentUnable`` when the disk is full or the tool cannot be started.
+    a non-zero exit, ``EnvironmentUnable`` when the disk is full, or the tool cannot be started or is
+    ended by a signal.
     """
     try:
         done = subprocess.run(
@@ -59,4 +61,6 @@ def run_tool(
         return done.stdout
     if DISK_FULL in output:
         raise EnvironmentUnable(f"the disk is full ({tool})", "free some space and run again", log)
+    if done.returncode < 0:
+        raise EnvironmentUnable(f"{tool} broke: {described(done.returncode)}", output.strip(), log)
     raise ToolFailed(tool, done.returncode, output)

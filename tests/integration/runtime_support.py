@@ -19,6 +19,8 @@ from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
 
 STANDIN = Path(__file__).parent / "standin" / "pipeline"
+CRASHES = (("crash", "SIGSEGV"), ("illegal", "SIGILL"))
+"""What the stand-in does to be ended by a signal, and the signal."""
 
 
 def toolchain(folder: Path) -> Toolchain:

@@ -195,6 +195,28 @@ def test_an_artifact_that_does_not_load_fails_the_check(bench: Bench) -> None:
         assert "cannot load the model" in found["usable"].detail
 
 
+DIES = """
+import os, signal, sys
+from pipeline.latency.process import Process
+from pipeline.latency.protocol import Settings
+from pipeline.passes.base import StepError
+
+with Process(Settings(folder=sys.argv[1])) as process:
+    os.kill(process.pid, signal.SIGILL)
+    try:
+        process.ask([5, 6, 7], 4)
+    except StepError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_timed_process_that_a_signal_ends_breaks_the_step(bench: Bench) -> None:
+    """And is not held against the artifact."""
+    command = [str(bench.python), "-c", DIES, str(bench.material / "good" / "model")]
+    done = subprocess.run(command, cwd=plans.ROOT, check=True, capture_output=True, text=True)
+    assert "StepError the process that answers with it died: ended by SIGILL (" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [

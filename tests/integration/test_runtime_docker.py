@@ -23,6 +23,7 @@ from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, Resources
 from targets.toolchain.base import ensure_base, read_recipe
 from tests.integration.runtime_support import (
+    CRASHES,
     STANDIN,
     EngineDoor,
     meanwhile,
@@ -260,9 +261,12 @@ def test_silent_exit_shows_the_last_words(
     assert caught.value.log == tmp_path / "run.log"
 
 
-def test_crash_names_the_signal(runtime: DockerRuntime, image: str, tmp_path: Path) -> None:
-    with pytest.raises(PassFailed, match="SIGSEGV"):
-        runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "crash"}), ignore)
+@pytest.mark.parametrize(("do", "name"), CRASHES)
+def test_crash_names_the_signal(
+    do: str, name: str, runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PassFailed, match=f"s broke: ended by {name} "):
+        runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": do}), ignore)
 
 
 def test_engine_that_stops_is_named(

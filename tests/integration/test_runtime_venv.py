@@ -18,6 +18,7 @@ from targets.errors import Interrupted, PassFailed
 from targets.runtimes.runtime import Mount
 from targets.runtimes.venv import VenvRuntime
 from tests.integration.runtime_support import (
+    CRASHES,
     STANDIN,
     meanwhile,
     request,
@@ -144,3 +145,9 @@ def test_silent_exit_shows_the_last_words(runtime: VenvRuntime, tmp_path: Path) 
         runtime.run_python(PYTHON, toolchain(tmp_path), wanted, ignore)
 
     assert "the last words" in caught.value.hint
+
+
+@pytest.mark.parametrize(("do", "name"), CRASHES)
+def test_crash_names_the_signal(do: str, name: str, runtime: VenvRuntime, tmp_path: Path) -> None:
+    with pytest.raises(PassFailed, match=f"s broke: ended by {name} "):
+        runtime.run_python(PYTHON, toolchain(tmp_path), request(tmp_path, {"do": do}), ignore)

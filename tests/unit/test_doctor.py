@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 from targets.cli.commands.doctor import command
 from targets.doctor import engine, host, network, toolchains
 from targets.doctor.examine import examine
-from targets.doctor.finding import Finding, Machine, usable_runtimes
+from targets.doctor.finding import RUNTIMES, Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
+from targets.runtimes.select import choose
 from targets.target import load_target
 from targets.toolchain.venv import venv_python
 
@@ -124,6 +125,22 @@ def test_machine_is_measured(machine: Machine) -> None:
         0 < int(str(memory.details["available_bytes"])) <= int(str(memory.details["total_bytes"]))
     )
     assert int(str(cpu.details["cores"])) >= 1
+
+
+def test_a_cpu_below_the_floor_blocks_before_any_work(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = tmp_path / "cpuinfo"
+    flags.write_text("model name : old\nflags : fpu abm avx bmi1 f16c movbe xsave\n")
+    monkeypatch.setattr("targets.machine._CPU_INFO", flags)
+    (cpu,) = host.cpu(machine)
+    assert cpu.severity == "problem"
+    assert cpu.blocks == RUNTIMES
+    with pytest.raises(EnvironmentUnable, match=r"lacks avx2, bmi2, fma of x86-64-v3"):
+        choose("venv", tmp_path, print)
+
+    flags.write_text("nothing is said of the CPU\n")
+    assert choose("venv", tmp_path, print).name == "venv"
 
 
 def test_an_examination_that_cannot_be_made_is_a_finding(machine: Machine) -> None:

@@ -86,6 +86,14 @@ def test_out_of_memory_outranks_what_the_process_could_still_say() -> None:
     assert "resources.memory" in caught.value.hint
 
 
+@pytest.mark.parametrize("code", [-signal.SIGILL, 128 + signal.SIGILL])
+def test_an_illegal_instruction_is_put_down_to_the_cpu(code: int, tmp_path: Path) -> None:
+    with pytest.raises(PassFailed, match=r"ended by SIGILL \(Illegal instruction\)") as caught:
+        ending(code, log=tmp_path / "no.log").check()
+
+    assert "this CPU lacks" in caught.value.hint
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_from_outside(number: signal.Signals) -> None:
     with pytest.raises(PassFailed, match=f"killed from outside \\({number.name}\\)"):
@@ -96,7 +104,7 @@ def test_crash_and_silent_exit(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("first\n" * 50 + "last words\n")
 
-    with pytest.raises(PassFailed, match="SIGSEGV"):
+    with pytest.raises(PassFailed, match=r"lora broke: ended by SIGSEGV \(Segmentation fault\)"):
         ending(128 + signal.SIGSEGV, log=log).check()
     with pytest.raises(PassFailed, match="exit code 3") as caught:
         ending(3, log=log).check()

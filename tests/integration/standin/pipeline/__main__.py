@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import mmap
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -79,6 +81,14 @@ def leave(_work: Path, params: dict[str, Any]) -> None:
 def crash(_work: Path, _params: dict[str, Any]) -> None:
     """End by a signal of its own making."""
     ctypes.string_at(0)
+
+
+def illegal(_work: Path, _params: dict[str, Any]) -> None:
+    """Execute an instruction that no CPU has."""
+    undefined = b"\x0f\x0b" if platform.machine() == "x86_64" else b"\0\0\0\0"  # ud2, udf
+    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(undefined)
+    ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
 
 
 def fail(_work: Path, params: dict[str, Any]) -> None:
