@@ -90,8 +90,10 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
         except APIError as error:
             if error.status_code == HTTPStatus.NOT_FOUND:
                 return
+            elsewhere = "it is another machine's, or not in the same container"
+            why = elsewhere if "does not exist" in reason(error) else reason(error)
             raise EnvironmentUnable(
-                f"the Docker Engine cannot mount folders of this machine ({reason(error)})",
+                f"the Docker Engine cannot mount what is in {existing}: {why}",
                 "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where it "
                 "shares some folders, name one with `--cache`; or use `--runtime venv`",
             ) from error

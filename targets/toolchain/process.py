@@ -37,8 +37,8 @@ def run_tool(
     """Run ``command`` and return its standard output.
 
     Everything it said goes to ``log`` as well, without credentials. Raises :class:`ToolFailed` on
-    a non-zero exit, ``EnvironmentUnable`` when the disk is full, or the tool cannot be started or is
-    ended by a signal.
+    a non-zero exit, ``EnvironmentUnable`` when the disk is full, the tool cannot be started or a
+    signal ends it.
     """
     try:
         done = subprocess.run(
