@@ -44,7 +44,8 @@ class Containers:
 
     def has_image(self, toolchain: Toolchain) -> bool:
         """Return whether the engine has the image of ``toolchain``."""
-        return not self._lacking([toolchain])
+        with _answering(self.client):
+            return not self._lacking([toolchain])
 
     def require(self, toolchains: Iterable[Toolchain]) -> str:
         """Return, in words, where the images of ``toolchains`` come from. Fetches nothing.

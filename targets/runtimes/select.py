@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from targets.errors import EnvironmentUnable
 from targets.machine import require_instructions
+from targets.runtimes.interrupts import interruptible
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import PLACES, Runtime, RuntimeName
 from targets.toolchain.platforms import native
@@ -114,5 +115,6 @@ class Chooser:
         from targets.runtimes.docker import DockerRuntime
 
         containers = self.containers()
-        containers.make_base(toolchains, say)
+        with interruptible():
+            containers.make_base(toolchains, say)
         return DockerRuntime(containers.client, self._cache)

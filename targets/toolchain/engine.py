@@ -81,7 +81,7 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
     https://github.com/moby/moby/blob/v20.10.24/daemon/create.go), and this image is nowhere.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    with tempfile.TemporaryDirectory(dir=existing, prefix=".quern-") as seen_here:
+    with _fresh_folder(existing) as seen_here:
         mount = Mount("/seen", seen_here, "bind", read_only=True)
         try:
             client.api.create_container(
@@ -97,6 +97,19 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
                 "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where it "
                 "shares some folders, name one with `--cache`; or use `--runtime venv`",
             ) from error
+
+
+@contextmanager
+def _fresh_folder(parent: Path) -> Iterator[str]:
+    try:
+        folder = tempfile.TemporaryDirectory(dir=parent, prefix=".quern-")
+    except OSError as error:
+        raise EnvironmentUnable(
+            f"nothing can be written to {parent}: {error.strerror}",
+            "choose another folder with `--cache`",
+        ) from error
+    with folder as name:
+        yield name
 
 
 def _too_old(what: str) -> EnvironmentUnable:

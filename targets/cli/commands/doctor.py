@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,12 +60,9 @@ def command(
 
 
 def _decisions(machine: Machine) -> dict[str, Decision]:
-    """Return where a build for each target runs; nothing of targets that cannot be built here."""
-    found = {}
-    for toolchain in machine.toolchains:
-        with suppress(EnvironmentUnable):
-            found[toolchain.target] = machine.chooser.decide([toolchain])
-    return found
+    """Return where a build for each target runs."""
+    toolchains = machine.toolchains
+    return {one.target: machine.chooser.decide([one]) for one in toolchains}
 
 
 def _show(
@@ -88,15 +84,17 @@ def _show(
     if not usable:
         console.print("[red]No build can run on this machine.[/] The lines marked ✗ and ! say why.")
         return
-    for line in _places(decisions):
+    for line in _places(decisions, usable):
         console.print(escape(line), highlight=False)
 
 
-def _places(decisions: Mapping[str, Decision]) -> Iterator[str]:
+def _places(decisions: Mapping[str, Decision], usable: tuple[str, ...]) -> Iterator[str]:
     """Yield where builds run: in one line if that is the same for all targets."""
     alike: dict[Decision, list[str]] = {}
     for name, decision in decisions.items():
         alike.setdefault(decision, []).append(name)
     for decision, names in alike.items():
         whose = "Builds" if len(alike) == 1 else f"Builds for {', '.join(names)}"
-        yield f"{whose} run {decision}."
+        blocked = decision.runtime is not None and decision.runtime not in usable
+        other = f" What is marked ✗ stops them; `--runtime {usable[0]}` works." if blocked else ""
+        yield f"{whose} run {decision}.{other}"

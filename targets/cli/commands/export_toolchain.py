@@ -90,8 +90,9 @@ def _engine(
     from targets.runtimes.docker import DockerRuntime
     from targets.runtimes.select import Chooser
 
-    def without_images(why: str) -> None:
-        say(f"{why}; so no images are written")
-
-    chosen = Chooser(runtime, cache).start(toolchains, without_images)
-    return chosen.client if isinstance(chosen, DockerRuntime) else None
+    chosen = Chooser(runtime, cache).start(toolchains, say)
+    if isinstance(chosen, DockerRuntime):
+        return chosen.client
+    if runtime == "auto":
+        say("so no images are written")
+    return None
