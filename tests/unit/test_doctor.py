@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from targets.cli.commands.doctor import command
+from targets.cli.options import PROJECT
 from targets.doctor import engine, host, network, toolchains
 from targets.doctor.examine import examine
 from targets.doctor.finding import RUNTIMES, Finding, Machine, usable_runtimes
@@ -170,6 +173,7 @@ def test_command_says_so_when_nothing_can_run(tmp_path: Path) -> None:
     assert all(finding["remedy"] for finding in blocking)
     assert not (tmp_path / "cache").exists()
 
-    shown = run("--cache", cache)
-    assert shown.exit_code == 4
+    arguments = [sys.executable, "-m", "targets", "doctor", "--cache", cache]
+    shown = subprocess.run(arguments, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert shown.returncode == 4
     assert "No build can run" in shown.stdout

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from targets.cli.commands import doctor, plan
+from targets.cli.main import main
 from targets.errors import EnvironmentUnable
 from targets.runtimes.select import Chooser, Decision
 from targets.runtimes.venv import VenvRuntime
@@ -164,6 +165,20 @@ def test_nowhere_at_all(tmp_path: Path, toolchain: Toolchain) -> None:
     decision = Chooser("auto", tmp_path).decide([elsewhere])
     assert decision.runtime is None
     assert "no Docker Engine" in decision.why
+
+
+@pytest.mark.usefixtures("no_engine")
+@pytest.mark.parametrize("words", [("build", "--config"), ("images",), ("export-toolchain",)])
+def test_whatever_runs_something_ends_before_anything_is_fetched(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    project = make_project(tmp_path / "project")
+    configs = [str(project.config)] if "--config" in words else []
+    options = ["--target", "cpu", "--runtime", "docker", "--cache", str(tmp_path / "cache")]
+    ran = CliRunner().invoke(main, [*words, *configs, *options])
+    assert isinstance(ran.exception, EnvironmentUnable)
+    assert str(ran.exception) == "no Docker Engine is installed or running"
+    assert not (tmp_path / "cache" / "wheels").exists()
 
 
 @pytest.mark.usefixtures("no_engine")
