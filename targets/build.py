@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
@@ -12,9 +12,17 @@ from typing import Protocol
 from pipeline.config.schema import Resources as ResourcesTable
 from pipeline.config.schema import parse_bytes
 from pipeline.events import Event
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Plan, SourceInput, Step, unfinished_root
+from pipeline.plan import (
+    ARTIFACT_WORDS,
+    OUTPUT_DIR,
+    RESULT_FILE,
+    Plan,
+    SourceInput,
+    Step,
+    unfinished_root,
+)
 from pipeline.result import StepResult
-from targets.cache import Cache
+from targets.cache import Cache, CachedStep, made_in
 from targets.checked.parcel import pack
 from targets.checked.result import FILE as CHECKED_FILE
 from targets.checked.result import accept, read_checked
@@ -22,7 +30,7 @@ from targets.config.load import LoadedConfig
 from targets.disk import Need, require_room
 from targets.errors import ConfigError
 from targets.machine import cpu_name, threads
-from targets.place import Place
+from targets.place import Place, places_of
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.planner import Planner
 from targets.planner.space import needs_of
@@ -30,7 +38,15 @@ from targets.report.compose import compose
 from targets.report.dist import write_dist
 from targets.report.model import Report
 from targets.runtimes.environment import hub_environment
-from targets.runtimes.runtime import Mount, Resources, RunRequest, Runtime
+from targets.runtimes.runtime import (
+    PLACES,
+    Mount,
+    Resources,
+    RunRequest,
+    Runtime,
+    RuntimeName,
+    StartRuntime,
+)
 from targets.toolchain.toolchain import ToolchainRecord
 
 
@@ -66,19 +82,25 @@ class Builder:
         cache: Cache,
         target: Place,
         host: Place,
-        runtime: Callable[[], Runtime],
+        runtime: StartRuntime,
         view: View,
+        only: RuntimeName | None = None,
     ) -> None:
+        """``only`` is the one runtime whose results are taken from ``cache``."""
         self._loaded = loaded
         self._cache = cache
         self._target = target
         self._host = host
         self._runtime = runtime
         self._view = view
+        self._only = only
 
     def plan(self) -> BuildPlan:
         """Return the plan of this build."""
-        return Planner(self._loaded, self._cache, self._target, self._host).plan()
+        return self._planner().plan()
+
+    def _planner(self) -> Planner:
+        return Planner(self._loaded, self._cache, self._target, self._host, self._only)
 
     def build(self, dist: Path) -> BuildOutcome:
         """Run what is not cached and write ``dist/<build>/<target>``.
@@ -94,12 +116,12 @@ class Builder:
             self._view.say(f"{plan.target}: built, and not verified on its device: {why}")
         if not plan.missing:
             return self._finish(dist, plan, {})
-        runtime = self._runtime()
+        runtime = self._runtime([place.toolchain for place in self._needed(plan).values()])
         require_room(self._needs(runtime, plan, dist))
         records = self._prepare(runtime, plan)
         keys = [planned.step.key for planned in plan.missing]
         with self._cache.locked(keys, self._say_waiting):
-            planner = Planner(self._loaded, self._cache, self._target, self._host)
+            planner = self._planner()
             # Another build may have finished some steps while this one waited.
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
@@ -107,7 +129,9 @@ class Builder:
                 for segment in _segments(plan.missing):
                     self._run(runtime, records[segment[0].step.target], plan, segment, work)
                 planner.remember()
-                return self._finish(dist, plan, _results(work, plan.missing), work)
+                results = _results(work, plan.missing)
+                self._compare(plan, results)
+                return self._finish(dist, plan, results, work)
 
     def _needs(self, runtime: Runtime, plan: BuildPlan, dist: Path) -> Iterator[Need]:
         """Yield the room that the build takes, in the order in which it takes it."""
@@ -126,11 +150,8 @@ class Builder:
 
     def _needed(self, plan: BuildPlan) -> dict[str, Place]:
         """Return the places whose toolchains run a step."""
-        needed = {planned.step.target for planned in plan.missing}
-        return {name: place for name, place in self._places().items() if name in needed}
-
-    def _places(self) -> dict[str, Place]:
-        return {place.toolchain.target: place for place in (self._host, self._target)}
+        names = (planned.step.target for planned in plan.missing)
+        return places_of(names, (self._host, self._target))
 
     def _run(
         self,
@@ -142,7 +163,7 @@ class Builder:
     ) -> None:
         first = segment[0].step
         resources = self._loaded.config.resources
-        place = self._places()[first.target]
+        place = self._needed(plan)[first.target]
         self._cache.objects.mkdir(parents=True, exist_ok=True)
         request = RunRequest(
             plan=Plan(
@@ -172,6 +193,18 @@ class Builder:
                 folder = self._cache.unfinished(step.key)
                 folder.mkdir(parents=True, exist_ok=True)
                 yield Mount(unfinished_root(step.key), folder, writable=True)
+
+    def _compare(self, plan: BuildPlan, results: Mapping[str, StepResult]) -> None:
+        """Say where a model that was made again has other bytes than the result set aside."""
+        for planned in plan.missing:
+            before, made = planned.set_aside, planned.implementation
+            if before is None or made is None or made.produces not in ARTIFACT_WORDS:
+                continue
+            if before.result.files != results[planned.step.name].files:
+                self._view.say(
+                    f"{planned.step.name} was not reproduced: {PLACES[made_in(before.result)]} "
+                    "gave other bytes, which these replace in the cache"
+                )
 
     def _log_file(self, plan: BuildPlan) -> Path:
         folder = self._cache.root / "logs"
@@ -203,8 +236,7 @@ class Builder:
             if text is not None:
                 (folder / CHECKED_FILE).write_text(text, encoding="utf-8")
 
-        planned = plan[plan.artifact]
-        artifact = planned.cached or _output(plan, plan.artifact, work)
+        artifact = _artifact(plan, results, work)
         folder = write_dist(dist, report, artifact, self._cache.digests, complete)
         return BuildOutcome(report, folder, plan, results)
 
@@ -261,6 +293,17 @@ def _results(work: Path, ran: Iterable[PlannedStep]) -> dict[str, StepResult]:
         )
         for planned in ran
     }
+
+
+def _artifact(
+    plan: BuildPlan, results: Mapping[str, StepResult], work: Path | None
+) -> CachedStep | Path:
+    """Return what goes into ``dist/``: what stays in the cache where it was made again."""
+    planned = plan[plan.artifact]
+    before = planned.set_aside
+    if before is not None and before.result.files == results[plan.artifact].files:
+        return before
+    return planned.cached or _output(plan, plan.artifact, work)
 
 
 def _output(plan: BuildPlan, name: str, work: Path | None) -> Path:

@@ -52,6 +52,13 @@ def default_host(platform: str, names: Iterable[str] | None = None) -> str:
     return DEFAULT_TARGET
 
 
+def places_of(names: Iterable[str], places: Iterable[Place]) -> dict[str, Place]:
+    """Return those of ``places`` whose target is one of ``names``, each once, by that name."""
+    wanted = set(names)
+    found = {place.toolchain.target: place for place in places}
+    return {name: place for name, place in found.items() if name in wanted}
+
+
 def require_devices(places: Iterable[Place]) -> None:
     """Raise ``EnvironmentUnable`` naming every place whose device is not here."""
     lacking = [place for place in places if not place.device.here]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +22,7 @@ from targets.checked.run import run_beside
 from targets.errors import ConfigError, Problem
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
-from targets.runtimes.runtime import Mount, Runtime
+from targets.runtimes.runtime import Mount, StartRuntime
 
 CHECK = "latency"
 BASELINE = "baseline"
@@ -107,7 +107,7 @@ def measure(
     place: Place,
     workload: Workload,
     baseline: Baseline | None,
-    start_runtime: Callable[[], Runtime],
+    start_runtime: StartRuntime,
     cache: Cache,
     view: View,
 ) -> Timed:
@@ -129,7 +129,7 @@ def measure(
             artifact=step.name,
         )
     )
-    runtime = start_runtime()
+    runtime = start_runtime([place.toolchain])
     record = runtime.prepare(place.toolchain, view.say)
     log = cache.root / "logs" / f"bench-{parcel.build}-{parcel.target}.log"
     more = () if baseline is None else (Mount(BASELINE, baseline.folder),)

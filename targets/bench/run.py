@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from targets.build import BuildOutcome, View
 from targets.cache import Cache
 from targets.place import Place
 from targets.report.compose import quern_version
-from targets.runtimes.runtime import Runtime
+from targets.runtimes.runtime import StartRuntime
 
 LIBRARIES = ("matplotlib", "scipy")
 """What this needs beyond the rest of the host."""
@@ -48,7 +48,7 @@ def run_bench(
     config: str,
     built: Sequence[tuple[Place, BuildOutcome]],
     asked: Asked,
-    start_runtime: Callable[[], Runtime],
+    start_runtime: StartRuntime,
     cache: Cache,
     view: View,
 ) -> Bench:

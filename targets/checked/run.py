@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from targets.place import Place
 from targets.report.compose import evidence, figures_of, verdicts_of
 from targets.report.dist import MODEL_DIR
 from targets.report.model import CheckedReport
-from targets.runtimes.runtime import Mount, RunRequest, Runtime
+from targets.runtimes.runtime import Mount, RunRequest, Runtime, StartRuntime
 
 
 def artifact_files(folder: Path, cache: Cache) -> tuple[FileDigest, ...]:
@@ -51,7 +51,7 @@ def run_checks(
     folder: Path,
     parcel: Parcel,
     place: Place,
-    start_runtime: Callable[[], Runtime],
+    start_runtime: StartRuntime,
     cache: Cache,
     view: View,
 ) -> Checked:
@@ -61,7 +61,7 @@ def run_checks(
     """
     files = artifact_files(folder, cache)
     require_built_bytes(folder, parcel, files)
-    runtime = start_runtime()
+    runtime = start_runtime([place.toolchain])
     record = runtime.prepare(place.toolchain, view.say)
     log = cache.root / "logs" / f"check-{parcel.build}-{parcel.target}.log"
     results = run_beside(folder, parcel.build, parcel.steps, place, runtime, cache, view, log)

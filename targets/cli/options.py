@@ -168,12 +168,12 @@ def place_options(command: Command) -> Command:
 
 def runtime_option(command: Command) -> Command:
     """Add ``--runtime``."""
-    return _runtime(command, "auto", "containers where an engine answers")
+    return _runtime(command, "auto", "containers where they can be had")
 
 
 def config_runtime_option(command: Command) -> Command:
     """Add ``--runtime`` for a command that reads a config, which may say it too."""
-    return _runtime(command, None, "as the config says, else containers where an engine answers")
+    return _runtime(command, None, "as the config says, else containers where they can be had")
 
 
 def _runtime(command: Command, default: Choice | None, described: str) -> Command:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache as once
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -18,10 +16,10 @@ from targets.cache import Cache
 from targets.cli.options import Request
 from targets.errors import CheckFailed
 from targets.place import Place
-from targets.runtimes.runtime import Runtime
-
-if TYPE_CHECKING:
-    from targets.runtimes.platform import Choice
+from targets.runtimes.platform import Choice
+from targets.runtimes.runtime import Runtime, StartRuntime
+from targets.runtimes.select import Chooser
+from targets.toolchain.toolchain import Toolchain
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Built:
 
 
 def build_all(
-    request: Request, store: Cache, dist: Path, start: Callable[[], Runtime], view: View
+    request: Request, store: Cache, dist: Path, start: StartRuntime, view: View
 ) -> Iterator[Built]:
     """Build the request for each of its targets, in turn."""
     for place in request.places:
@@ -54,17 +52,22 @@ def failure_of(built: list[Built]) -> CheckFailed | None:
     )
 
 
-def runtime_once(requested: Choice, cache_root: Path, view: View) -> Callable[[], Runtime]:
-    """Return a function that chooses the runtime at its first call and keeps it."""
+def starter(requested: Choice, cache_root: Path, view: View) -> StartRuntime:
+    """Return a function that decides where steps run, and says so where it is no container."""
+    chooser = Chooser(requested, cache_root)
 
-    @once
-    def start() -> Runtime:
-        # Imported late: an all-cached build needs no engine and should not pay for its client.
-        from targets.runtimes.select import choose
-
-        return choose(requested, cache_root, view.say)
+    def start(toolchains: Sequence[Toolchain]) -> Runtime:
+        return chooser.start(toolchains, view.say)
 
     return start
+
+
+def starters(
+    requests: Iterable[Request], cache_root: Path, view: View
+) -> dict[Choice, StartRuntime]:
+    """Return one such function for each runtime that ``requests`` ask for."""
+    choices = {request.runtime for request in requests}
+    return {choice: starter(choice, cache_root, view) for choice in choices}
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from targets.release import layout
 from targets.release.run import Released
 from targets.report.figures import size
+from targets.runtimes.runtime import PLACES
 
 UNSIGNED = "unsigned: its digests show that the files belong together, not who made them"
 
@@ -31,6 +32,8 @@ def print_release(console: Console, released: Released, folder: Path) -> None:
     for item in release.inputs:
         if item.annotations.get("dirty"):
             console.print(f"[yellow]dirty[/]  {item.name} has changes that are in no commit")
+    if release.circumstances.runtime == "venv":
+        console.print(f"[yellow]made in {PLACES['venv']}[/]")
     if not release.signed:
         console.print(f"[yellow]{UNSIGNED}[/]")
     word = "released" if released.new else "released already, with the same bytes"
@@ -51,6 +54,7 @@ def release_data(released: Released, folder: Path) -> dict[str, object]:
         "version": release.version,
         "new": released.new,
         "signed": release.signed,
+        "runtime": release.circumstances.runtime,
         "files": {item.name: item.digest["sha256"] for item in release.statement.subject},
         "unverified": {
             report.target: report.unverified for report in release.reports if report.unverified

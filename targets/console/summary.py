@@ -32,6 +32,8 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
     print_tuning(console, report)
     for line in _figures(report):
         console.print(line, highlight=False)
+    if report.unconfined:
+        console.print(f"[yellow]{escape(report.unconfined)}[/]", highlight=False)
     style = _STYLES[report.status]
     console.print(
         f"[{style} bold]{report.status}[/]  {escape(str(folder / 'model'))}  in {seconds:.1f} s",

@@ -10,6 +10,7 @@ from rich.markup import escape
 from targets.console.release import UNSIGNED
 from targets.release.differences.shown import print_differences
 from targets.release.verify import Verified
+from targets.runtimes.runtime import PLACES
 
 
 def print_verified(console: Console, verified: Verified) -> None:
@@ -61,6 +62,8 @@ def _open(verified: Verified) -> Iterator[str]:
         yield UNSIGNED
     elif not verified.signer:
         yield "signed, and nobody's signature was asked for: give --key, or --identity and --issuer"
+    if verified.release.circumstances.runtime == "venv":
+        yield f"made in {PLACES['venv']}"
     for name, reason in verified.left_out.items():
         yield f"{name} was not compared: {reason}"
     for report in verified.release.reports:

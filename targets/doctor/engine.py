@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,53 +13,43 @@ from requests.exceptions import RequestException
 
 from targets.doctor.finding import Finding, Machine, gigabytes
 from targets.errors import EnvironmentUnable
+from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
-from targets.toolchain.base import find_base, maker, read_recipe
-from targets.toolchain.engine import connect, patience
-from targets.toolchain.image import base_dir, find_image, superseded_images
-from targets.toolchain.rootfs import MMDEBSTRAP
+from targets.toolchain.image import find_image, superseded_images
 from targets.toolchain.toolchain import Toolchain
 
 _DISK_ENOUGH = 6e9
 """Bytes an image takes while it is built, its first stage included."""
 
-_PROBE_SECONDS = 3
-
 
 def engine(machine: Machine) -> Iterator[Finding]:
     """Look at the engine and everything on it; without one, say how builds run then."""
     try:
-        client = connect()
+        containers = machine.chooser.containers()
     except EnvironmentUnable as unable:
+        yield Finding("warning", "engine", str(unable), unable.hint, blocks=("docker",))
+        return
+    try:
+        yield from _examine(containers, machine)
+    except (DockerException, RequestException) as error:
         yield Finding(
-            "warning",
+            "problem",
             "engine",
-            f"{unable}; builds run in a virtual environment",
-            unable.hint,
+            f"the Docker Engine stopped answering: {error}",
+            "restart it, or use `--runtime venv`",
             blocks=("docker",),
         )
-        return
-    with closing(client):
-        try:
-            yield from _examine(client, machine)
-        except (DockerException, RequestException) as error:
-            yield Finding(
-                "problem",
-                "engine",
-                f"the Docker Engine stopped answering: {error}",
-                "restart it, or use `--runtime venv`",
-                blocks=("docker",),
-            )
 
 
-def _examine(client: DockerClient, machine: Machine) -> Iterator[Finding]:
+def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
+    client = containers.client
     info = client.info()
     yield _engine(client, info)
     yield from _storage(info)
     yield from _gpu_runtime(info, machine)
     for toolchain in machine.toolchains:
-        yield _image(client, toolchain)
+        yield _image(containers, toolchain)
         yield from _superseded(client, toolchain)
     yield from _leftovers(client)
 
@@ -108,43 +97,17 @@ def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
             yield Finding("warning", "engine gpu", "containers cannot use the GPU", remedy)
 
 
-def _image(client: DockerClient, toolchain: Toolchain) -> Finding:
+def _image(containers: Containers, toolchain: Toolchain) -> Finding:
     details = {"target": toolchain.target}
-    image = find_image(client, toolchain)
+    image = find_image(containers.client, toolchain)
     if image is not None:
         return Finding("ok", "image", f"{image.tag} is ready", details=details)
-    message = f"{toolchain.target}: not built yet"
-    source = _base_source(client, toolchain)
-    if source is None:
-        return Finding(
-            "warning",
-            "image",
-            f"{message}, and no base image is in reach",
-            "let the engine reach a registry, or `apt-get install mmdebstrap "
-            "debian-archive-keyring`; `--runtime venv` needs neither",
-            details,
-            ("docker",),
-        )
-    return Finding("ok", "image", f"{message}; {source}", "`nox -s images` builds it", details)
-
-
-def _base_source(client: DockerClient, toolchain: Toolchain) -> str | None:
-    """Return how the base image can be had."""
-    recipe = read_recipe(base_dir(toolchain) / "base.toml")
-    base = find_base(client, recipe)
-    if base is not None:
-        return f"its base {base.image.partition('@')[0]} is here"
-    made_by = maker(recipe, toolchain.platform)
-    if made_by == MMDEBSTRAP:
-        return "mmdebstrap can make its base"
-    if made_by is not None:
-        return "its base can be made from Debian's packages"
     try:
-        with patience(client, _PROBE_SECONDS):
-            client.images.get_registry_data(recipe.registry.reference)
-    except (DockerException, RequestException):
-        return None
-    return "a registry serves its base"
+        found = containers.require([toolchain])
+    except EnvironmentUnable as unable:
+        message = f"{toolchain.target}: not built yet; {unable}"
+        return Finding("warning", "image", message, unable.hint, details, ("docker",))
+    return Finding("ok", "image", found, "`nox -s images` builds it", details)
 
 
 def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]:

@@ -8,14 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from targets.errors import EnvironmentUnable
 from targets.place import Place, place_of
+from targets.runtimes.runtime import RuntimeName
+from targets.runtimes.select import Chooser
 from targets.target import Target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
 
 Severity = Literal["ok", "warning", "problem"]
-RuntimeName = Literal["docker", "venv"]
-
 RUNTIMES: tuple[RuntimeName, ...] = ("docker", "venv")
 
 
@@ -39,6 +40,18 @@ class Machine:
     cache: Path
     dist: Path
     targets: tuple[Target, ...]
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """Return what decides where builds run."""
+        return Chooser("auto", self.cache)
+
+    def has_image(self, toolchain: Toolchain) -> bool:
+        """Return whether there is an engine that can be used and has the image."""
+        try:
+            return self.chooser.containers().has_image(toolchain)
+        except EnvironmentUnable:
+            return False
 
     @property
     def toolchains(self) -> tuple[Toolchain, ...]:

@@ -81,7 +81,7 @@ def cpu(machine: Machine) -> Iterator[Finding]:
                 "problem",
                 "cpu",
                 f"this is {here}; the {toolchain.target} toolchain is locked for {wanted}",
-                f"use a machine, or a remote Docker Engine, with {wanted}",
+                f"use a machine with {wanted}",
                 blocks=("venv",),
             )
             return

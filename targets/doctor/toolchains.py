@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from targets.doctor.finding import RUNTIMES, Finding, Machine, RuntimeName
+from targets.doctor.finding import RUNTIMES, Finding, Machine
 from targets.doctor.network import index_answers
+from targets.runtimes.runtime import RuntimeName
 from targets.toolchain.process import ToolFailed
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
@@ -39,9 +40,11 @@ def wheels(machine: Machine) -> Iterator[Finding]:
 
 def _not_ready(machine: Machine, toolchain: Toolchain) -> tuple[RuntimeName, ...]:
     """Return the runtimes that still need the wheels."""
-    if venv_python(toolchain, machine.cache).exists():
-        return ("docker",)
-    return RUNTIMES
+    ready = {
+        "docker": machine.has_image(toolchain),
+        "venv": venv_python(toolchain, machine.cache).exists(),
+    }
+    return tuple(name for name in RUNTIMES if not ready[name])
 
 
 def environments(machine: Machine) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ class PlannedStep:
     reason: str
     implementation: type[BasePass[Any]] | None = None
     """The class of a pass."""
+    set_aside: CachedStep | None = None
+    """A result in the cache that is not taken, because another runtime made it."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.passes.base import BasePass
 from pipeline.plan import ARTIFACT_WORDS, DataInput, Kind, PathRef, SourceInput, Step, StepInput
 from pipeline.registry import step_module
-from targets.cache import Cache
+from targets.cache import Cache, made_in
 from targets.config.chain import CheckCall, PassCall
 from targets.config.load import LoadedConfig
 from targets.machine import cpu_name, threads
@@ -26,7 +26,7 @@ from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.own_code import copied_code
 from targets.planner.rows import fetch_call, rows_call
-from targets.runtimes.runtime import Mount
+from targets.runtimes.runtime import PLACES, Mount, RuntimeName
 
 Input = StepInput | SourceInput
 
@@ -40,11 +40,14 @@ class Planner:
         cache: Cache,
         target: Place,
         host: Place,
+        only: RuntimeName | None = None,
     ) -> None:
+        """``only`` is the one runtime whose results are taken; every one's unless it is given."""
         self._loaded = loaded
         self._cache = cache
         self._toolchains = {"target": target.toolchain, "host": host.toolchain}
         self._device = target.device
+        self._only = only
         name = target.toolchain.target
         self._chain = loaded.chains[name]
         self._code = CodeDigests()
@@ -305,9 +308,16 @@ class Planner:
             machine=machine,
         )
         step = step.model_copy(update={"key": key_of(facts)})
-        cached = self._cache.find(step.key)
-        reason = "cached" if cached else self._history.reason(step.name, facts, _producers(step))
-        self._steps.append(PlannedStep(step, cached, reason, implementation))
+        found = self._cache.find(step.key)
+        maker = made_in(found.result) if found else ""
+        # What comes from the network is an input: the same wherever it was fetched.
+        if self._only not in (None, maker) and maker and not step.network:
+            reason = f"made in {PLACES[maker]}"
+            planned = PlannedStep(step, None, reason, implementation, set_aside=found)
+        else:
+            reason = "cached" if found else self._history.reason(step.name, facts, _producers(step))
+            planned = PlannedStep(step, found, reason, implementation)
+        self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
 

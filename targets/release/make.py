@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from targets.build import Builder, View
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed, ConfigError, Problem
-from targets.place import Place
+from targets.place import Place, places_of
 from targets.planner.build_plan import BuildPlan
 from targets.release.compose import BuiltTarget
 from targets.release.report import Plans, repeatable_part
-from targets.runtimes.runtime import Runtime
+from targets.runtimes.runtime import RuntimeName, StartRuntime
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,10 @@ class Maker:
     host: Place
     cache: Cache
     """Where toolchains lie, and results unless :attr:`results` says otherwise."""
-    start: Callable[[], Runtime]
+    start: StartRuntime
     view: View
+    runtime: RuntimeName
+    """The one runtime that everything is made in; results of another are made again."""
     results: Cache | None = None
     """Where results are kept apart from toolchains."""
 
@@ -49,9 +51,8 @@ class Maker:
 
     def used_places(self, plans: Iterable[BuildPlan]) -> tuple[Place, ...]:
         """Return the places in which a step of ``plans`` runs."""
-        places = {place.toolchain.target: place for place in (self.host, *self.places)}
-        used = {planned.step.target for plan in plans for planned in plan.steps}
-        return tuple(place for name, place in places.items() if name in used)
+        used = (planned.step.target for plan in plans for planned in plan.steps)
+        return tuple(places_of(used, (self.host, *self.places)).values())
 
     def _plans(self, place: Place) -> Plans:
         return Plans(
@@ -60,7 +61,7 @@ class Maker:
         )
 
     def _builder(self, loaded: LoadedConfig, place: Place) -> Builder:
-        return Builder(loaded, self.kept, place, self.host, self.start, self.view)
+        return Builder(loaded, self.kept, place, self.host, self.start, self.view, self.runtime)
 
 
 def require_repeatable(loaded: LoadedConfig) -> None:

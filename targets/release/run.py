@@ -16,7 +16,7 @@ from securesystemslib.signer import Signer
 
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
-from targets.errors import CheckFailed
+from targets.errors import CheckFailed, EnvironmentUnable
 from targets.machine import threads
 from targets.release import layout
 from targets.release.compare import compare_releases
@@ -75,6 +75,7 @@ class Releaser:
         if not order.asked.allow_dirty:
             require_clean(sources.values())
         require_lock_of_requirements((*self.maker.places, self.maker.host))
+        self._require_runtime()
         with self._maker(order) as maker:
             asked = _give(order, maker)
             built = tuple(maker.build(self.dist, timed=True))
@@ -84,6 +85,20 @@ class Releaser:
                 require_made_with_lock(one.outcome, maker.host)
             making = self._making(order.version, built, sources)
             return self._write(making, replace(order, asked=asked), maker.kept, started)
+
+    def _require_runtime(self) -> None:
+        """Raise ``EnvironmentUnable`` before any work where the runtime cannot be had here."""
+        maker = self.maker
+        places = maker.used_places(plans.whole for plans in maker.plans())
+        try:
+            maker.start([place.toolchain for place in places])
+        except EnvironmentUnable as unable:
+            if maker.runtime == "venv":
+                raise
+            raise EnvironmentUnable(
+                f"a release is made in containers, and {unable}",
+                f"{unable.hint}, which the provenance then says",
+            ) from unable
 
     @contextmanager
     def _maker(self, order: Order) -> Iterator[Maker]:
@@ -138,9 +153,8 @@ class Releaser:
         order: Order,
         started: datetime,
     ) -> Envelope:
-        last = making.toolchains[making.built[-1].name]
         circumstances = Circumstances(
-            runtime="docker" if last.base else "venv",
+            runtime=self.maker.runtime,
             host=self.maker.host.toolchain.target,
             threads=threads(self.maker.loaded.config.resources),
         )

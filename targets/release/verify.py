@@ -89,4 +89,4 @@ class Rebuild:
         )
 
     def _same_runtime(self, release: ReadRelease) -> bool:
-        return self.maker.start().name == release.circumstances.runtime
+        return self.maker.runtime == release.circumstances.runtime

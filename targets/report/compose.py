@@ -11,6 +11,7 @@ import tomli
 from pydantic import JsonValue
 
 from pipeline.result import StepResult, Verdict
+from targets.cache import made_in
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.model import InputsReport, PassReport, Report, ToolchainReport
@@ -31,7 +32,7 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
         inputs=_inputs(loaded, plan),
         toolchain=ToolchainReport(
             digest=plan[plan.artifact].step.toolchain,
-            runtime=artifact.origin.get("runtime", ""),
+            runtime=made_in(artifact),
             base_image=artifact.origin.get("base_image", ""),
             image=artifact.origin.get("image", ""),
             python=artifact.origin.get("python", ""),
@@ -66,6 +67,7 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
         reason=planned.reason,
         seconds=result.seconds,
         peak_rss_bytes=result.peak_rss_bytes,
+        runtime=made_in(result),
         metrics=result.metrics,
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from pipeline.model import Frozen
 from pipeline.plan import Kind
 from pipeline.result import FileDigest, Status, Verdict
+from targets.runtimes.runtime import PLACES
 
 
 class ToolchainReport(Frozen):
@@ -36,6 +37,8 @@ class PassReport(Frozen):
     reason: str
     seconds: float
     peak_rss_bytes: int
+    runtime: str = ""
+    """``docker`` or ``venv``: where it was made; empty where it was given from elsewhere."""
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -100,3 +103,10 @@ class Report(Frozen):
     def size_bytes(self) -> int:
         """Return the size of the artifact."""
         return sum(file.bytes for file in self.files)
+
+    @property
+    def unconfined(self) -> str:
+        """Return what a virtual environment made, in words; empty where containers made all."""
+        names = [step.name for step in self.passes if step.runtime == "venv"]
+        listed = "" if len(names) == len(self.passes) else f": {', '.join(names)}"
+        return f"made in {PLACES['venv']}{listed}" if names else ""

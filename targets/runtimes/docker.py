@@ -31,7 +31,7 @@ from targets.runtimes.environment import (
 from targets.runtimes.events import EventReader
 from targets.runtimes.failures import Ending
 from targets.runtimes.interrupts import interruptible, undisturbed
-from targets.runtimes.runtime import Mount, OnEvent, RunRequest
+from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.engine import answers, patience, reason
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
@@ -58,7 +58,7 @@ class DockerRuntime:
     ``python`` and ``pipeline_dir`` are where the interpreter lies inside and the package outside.
     """
 
-    name = "docker"
+    name: RuntimeName = "docker"
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class DockerRuntime:
         pipeline_dir: Path = PIPELINE_DIR,
         python: str = PYTHON,
     ) -> None:
-        self._client = client
+        self.client = client
         self._cache = cache_dir
         self._pipeline = pipeline_dir
         self._python = python
@@ -79,8 +79,8 @@ class DockerRuntime:
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
         with interruptible():
-            image = ensure_image(self._client, toolchain, self._cache, say)
-        version = self._client.version()
+            image = ensure_image(self.client, toolchain, self._cache, say)
+        version = self.client.version()
         return ToolchainRecord(
             digest=toolchain.digest,
             runtime=self.name,
@@ -92,11 +92,11 @@ class DockerRuntime:
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
         """Return the room of an image that is not built yet, and of its wheels."""
-        return image_needs(self._client, toolchain, self._cache)
+        return image_needs(self.client, toolchain, self._cache)
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
         """Run the plan; see :meth:`targets.runtimes.runtime.Runtime.run`."""
-        image = find_image(self._client, toolchain)
+        image = find_image(self.client, toolchain)
         if image is None:
             raise EnvironmentUnable(
                 f"the image of the {toolchain.target} toolchain is gone", "run the build again"
@@ -116,7 +116,7 @@ class DockerRuntime:
 
     def remove_orphans(self) -> None:
         """Remove the containers of drivers that are gone: killed before they could clean up."""
-        for container in self._client.containers.list(
+        for container in self.client.containers.list(
             all=True, filters={"label": RUN_LABEL}, ignore_removed=True
         ):
             driver = driver_of(container.labels[RUN_LABEL])
@@ -135,7 +135,7 @@ class DockerRuntime:
         request.log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with request.log.open("ab", buffering=0) as log:
-                container = self._client.containers.create(image, name=name, **options)
+                container = self.client.containers.create(image, name=name, **options)
                 reader = EventReader(on_event, log)
                 output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
                 container.start()
@@ -177,7 +177,7 @@ class DockerRuntime:
     def _require_engine(self) -> None:
         """Raise if the engine is shutting down: it kills its containers first, then itself."""
         for _ in range(4):
-            if not answers(self._client):
+            if not answers(self.client):
                 raise EngineGone("it shut down")
             time.sleep(0.5)
 
@@ -213,8 +213,8 @@ class DockerRuntime:
     def _clean_up(self, name: str) -> None:
         """Stop and remove the container, if it was made and the engine still answers."""
         try:
-            with patience(self._client, _STOP_SECONDS + 3):
-                _remove(self._client.containers.get(name))
+            with patience(self.client, _STOP_SECONDS + 3):
+                _remove(self.client.containers.get(name))
         except (DockerException, RequestException):
             return  # not made, or the engine is gone: the next run removes it as an orphan
 
@@ -261,13 +261,13 @@ class DockerRuntime:
         memory, cpus = request.resources.memory_bytes, request.resources.cpus
         if memory is not None:
             limits.update(mem_limit=memory, memswap_limit=memory)
-        if cpus is not None and cpus < int(self._client.info()["NCPU"]):
+        if cpus is not None and cpus < int(self.client.info()["NCPU"]):
             limits["nano_cpus"] = round(cpus * 1e9)
         return limits
 
     def _identity(self) -> dict[str, Any]:
         """Return who the process is, so that the caller owns what it writes."""
-        security = self._client.info().get("SecurityOptions") or []
+        security = self.client.info().get("SecurityOptions") or []
         options = ["no-new-privileges"]
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels

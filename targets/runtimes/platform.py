@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Literal
 
 from targets.errors import EnvironmentUnable
@@ -16,36 +13,15 @@ Choice = Literal["auto", "docker", "venv"]
 def platform_for(requested: Choice) -> str:
     """Return the platform of the toolchains that ``requested`` would bring to life.
 
-    An engine on this machine runs this machine's architecture, so only a remote one is asked: a
-    build with nothing left to do starts without one.
+    Only an engine of this machine can run steps, and it runs this machine's architecture: no
+    engine is asked, so that a build with nothing left to do starts without one.
     """
     here = this_machine()
-    if requested == "venv":
-        return here
     linux = f"linux/{here.partition('/')[2]}"
-    if not _engine_elsewhere():
-        return here if requested == "auto" and here != linux and not _engine_here() else linux
-    from targets.toolchain.engine import connect, platform_of
-
-    try:
-        return platform_of(connect())
-    except EnvironmentUnable:
+    if requested == "docker" or here == linux:
         return linux
-
-
-def _engine_elsewhere() -> bool:
-    """Return whether the Docker CLI is set to an engine other than this machine's."""
-    host = os.environ.get("DOCKER_HOST")
-    if host:
-        return not host.startswith(("unix://", "npipe://"))
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        named = config.get("currentContext", "")
-    except (OSError, ValueError, AttributeError):
-        named = ""
-    context = os.environ.get("DOCKER_CONTEXT") or named
-    return context not in ("", "default", "desktop-linux")
+    # Windows: its own toolchains, or those of an engine's Linux containers.
+    return linux if requested == "auto" and _engine_here() else here
 
 
 def _engine_here() -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pipeline.events import Event
 from pipeline.plan import Plan
@@ -13,6 +13,11 @@ from targets.disk import Need
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
 OnEvent = Callable[[Event], None]
+
+RuntimeName = Literal["docker", "venv"]
+
+PLACES: Mapping[str, str] = {"docker": "containers", "venv": "a virtual environment"}
+"""Where the steps of each runtime run, in words."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class RunRequest:
 class Runtime(Protocol):
     """Brings a toolchain to life."""
 
-    name: str
+    name: RuntimeName
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the toolchain ready (wheels, image or environment); ``say`` gets progress lines.
@@ -75,3 +80,7 @@ class Runtime(Protocol):
 
     def limits_note(self) -> str:
         """Return what this runtime cannot enforce, or an empty string."""
+
+
+StartRuntime = Callable[[Sequence[Toolchain]], Runtime]
+"""Returns the runtime for steps of these toolchains. Called only when there is something to run."""

@@ -1,35 +1,120 @@
-"""Chooses the runtime: containers where an engine answers, else a virtual environment."""
+"""Decides where steps run, before anything is fetched: in containers or a virtual environment.
+
+docker-py takes a quarter of a second to import, so what needs it is imported where it is used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from targets.errors import EnvironmentUnable
 from targets.machine import require_instructions
+from targets.runtimes.interrupts import interruptible
 from targets.runtimes.platform import Choice
-from targets.runtimes.runtime import Runtime
-from targets.runtimes.venv import VenvRuntime
+from targets.runtimes.runtime import PLACES, Runtime, RuntimeName
+from targets.toolchain.platforms import native
+from targets.toolchain.toolchain import Toolchain
+
+if TYPE_CHECKING:
+    from targets.runtimes.containers import Containers
 
 
-def choose(requested: Choice, cache_dir: Path, say: Callable[[str], None]) -> Runtime:
-    """Return the runtime ``requested``.
+@dataclass(frozen=True)
+class Decision:
+    """Where steps run, and why."""
 
-    ``auto`` takes Docker if an engine answers, and says in one line why not otherwise. Raises
-    ``EnvironmentUnable`` when ``docker`` is asked for and there is no engine, or when no toolchain
-    runs on this CPU.
-    """
-    require_instructions()
-    if requested == "venv":
-        return VenvRuntime(cache_dir)
-    # docker-py takes a quarter of a second to import: only who uses an engine pays for it.
-    from targets.runtimes.docker import DockerRuntime
-    from targets.toolchain.engine import connect
+    runtime: RuntimeName | None
+    """``None`` where they cannot run on this machine."""
+    why: str
+    remedy: str = ""
+    """What would have them run in containers."""
 
-    try:
-        return DockerRuntime(connect(), cache_dir)
-    except EnvironmentUnable as error:
-        if requested == "docker":
-            raise
-        say(f"{error}: using a virtual environment of the same lock")
-        return VenvRuntime(cache_dir)
+    def __str__(self) -> str:
+        where = "nowhere here" if self.runtime is None else f"in {PLACES[self.runtime]}"
+        return f"{where}: {self.why}"
+
+
+class Chooser:
+    """Decides where the steps of a command run. An engine is asked when that is first needed."""
+
+    def __init__(self, requested: Choice, cache: Path) -> None:
+        self._requested = requested
+        self._cache = cache
+        self._containers: Containers | None = None
+        self._unable: EnvironmentUnable | None = None
+        self._said: set[str] = set()
+        self._lock = Lock()  # the doctor asks from several threads
+
+    def decide(self, toolchains: Sequence[Toolchain]) -> Decision:
+        """Return where steps of ``toolchains`` run. Nothing is fetched or made.
+
+        In a container where an engine can be used and has their images, or can build them; else in
+        a virtual environment, unless ``docker`` was asked for. Nowhere on a CPU that no toolchain
+        runs on.
+        """
+        try:
+            require_instructions()
+        except EnvironmentUnable as unable:
+            return Decision(None, str(unable), unable.hint)
+        if self._requested == "venv":
+            return Decision("venv", "it was asked for")
+        try:
+            return Decision("docker", self.containers().require(toolchains))
+        except EnvironmentUnable as unable:
+            here = all(toolchain.platform == native() for toolchain in toolchains)
+            runtime: RuntimeName | None = "venv" if here and self._requested == "auto" else None
+            return Decision(runtime, str(unable), unable.hint)
+
+    def start(self, toolchains: Sequence[Toolchain], say: Callable[[str], None]) -> Runtime:
+        """Return the runtime for steps of ``toolchains``; ``say`` is told why it is no container.
+
+        The base of images that are still to be built is made now: where that fails, a build goes
+        on in a virtual environment. Raises ``EnvironmentUnable`` where steps cannot run.
+        """
+        decision = self.decide(toolchains)
+        if decision.runtime == "docker":
+            try:
+                return self._start_containers(toolchains, say)
+            except EnvironmentUnable as unable:
+                if self._requested == "docker":
+                    raise
+                self._unable = unable
+                decision = self.decide(toolchains)
+        if decision.runtime is None:
+            raise EnvironmentUnable(decision.why, decision.remedy)
+        line = f"steps run {decision}"
+        if self._requested == "auto" and line not in self._said:
+            self._said.add(line)
+            say(line)
+        from targets.runtimes.venv import VenvRuntime
+
+        return VenvRuntime(self._cache)
+
+    def containers(self) -> Containers:
+        """Return the engine. Raises ``EnvironmentUnable`` where none can be used; asked once."""
+        from targets.runtimes.containers import Containers
+
+        with self._lock:
+            if self._unable is not None:
+                raise self._unable
+            if self._containers is None:
+                try:
+                    self._containers = Containers(self._cache)
+                except EnvironmentUnable as unable:
+                    self._unable = unable
+                    raise
+            return self._containers
+
+    def _start_containers(
+        self, toolchains: Sequence[Toolchain], say: Callable[[str], None]
+    ) -> Runtime:
+        from targets.runtimes.docker import DockerRuntime
+
+        containers = self.containers()
+        with interruptible():
+            containers.make_base(toolchains, say)
+        return DockerRuntime(containers.client, self._cache)

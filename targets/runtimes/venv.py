@@ -15,7 +15,7 @@ from targets.runtimes.environment import host_ca_bundle, network_environment, pr
 from targets.runtimes.events import EventReader
 from targets.runtimes.failures import Ending
 from targets.runtimes.interrupts import interruptible, undisturbed
-from targets.runtimes.runtime import Mount, OnEvent, RunRequest
+from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from targets.toolchain.venv import ensure_venv, venv_needs, venv_python
@@ -24,7 +24,7 @@ from targets.toolchain.venv import ensure_venv, venv_needs, venv_python
 class VenvRuntime:
     """Each run is one process in a session of its own, with only the variables it needs."""
 
-    name = "venv"
+    name: RuntimeName = "venv"
 
     def __init__(self, cache_dir: Path, pipeline_dir: Path = PIPELINE_DIR) -> None:
         self._cache = cache_dir

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,16 @@ class Base:
     """What it is, for digests and reports: a reference with digest, or a root file system's."""
 
 
+@dataclass(frozen=True)
+class BaseSource:
+    """A way to get the base image."""
+
+    words: str
+    """What it is: ``mmdebstrap makes its base``."""
+    get: Callable[[DockerClient, BaseRecipe, Path, Callable[[str], None]], Base]
+    """Takes the engine, the recipe, the cache and who is told; raises ``EnvironmentUnable``."""
+
+
 def read_recipe(path: Path) -> BaseRecipe:
     """Return the recipe in the TOML file ``path``, with the package locks beside it."""
     recipe = tomli.loads(path.read_text(encoding="utf-8"))
@@ -93,42 +103,72 @@ def read_recipe(path: Path) -> BaseRecipe:
 
 
 def ensure_base(
-    client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
+    client: DockerClient,
+    recipe: BaseRecipe,
+    cache: Path,
+    say: Callable[[str], None],
+    sources: Sequence[BaseSource] | None = None,
 ) -> Base:
-    """Return a base image: one the engine has, else pulled, else made here (:func:`maker`).
+    """Return the base image, from the first of ``sources`` that gives one.
 
-    Raises ``EnvironmentUnable`` when there is none and it can neither be pulled nor made.
+    ``sources`` are those of :func:`base_sources`, which is asked unless they are given. Raises
+    ``EnvironmentUnable`` where none of them gives it.
     """
     with FileLock(_made(cache / "locks") / "base.lock"):
         found = find_base(client, recipe)
         if found is not None:
             return found
-        reference = recipe.registry.reference
-        if _registry_has(client, reference):
-            say(f"pulling {reference}")
+        failure: EnvironmentUnable | None = None
+        for source in base_sources(client, recipe) if sources is None else sources:
+            if failure is not None:
+                say(str(failure))
             try:
-                client.images.pull(reference)
-                return Base(reference, reference)
-            except (APIError, RequestException) as error:
-                say(f"pull failed: {reason(error)}")
-        say("no registry in reach; putting the base together from Debian's packages")
-        return _put_together(client, recipe, cache, say)
+                return source.get(client, recipe, cache, say)
+            except EnvironmentUnable as error:
+                failure = error
+        raise failure or no_base()
 
 
-def maker(recipe: BaseRecipe, platform: str) -> str | None:
-    """Return what can put the base together here: one of ``MAKERS``. Fetches nothing.
+def base_sources(client: DockerClient, recipe: BaseRecipe) -> tuple[BaseSource, ...]:
+    """Return the ways in which the base can be had here, best first; none where it cannot.
 
-    mmdebstrap takes the newest packages; without it they are those of the platform's lock, from the
-    mirrors that this machine's apt is set to use, or the newest where these lack one of the lock.
+    Nothing is fetched. A registry is asked once, for :data:`PROBE_SECONDS` at most.
     """
+    base = find_base(client, recipe)
+    if base is not None:
+        name = base.image.partition("@")[0]
+        return (BaseSource(f"its base {name} is here", lambda *_: base),)
+    pulled = (BaseSource("a registry serves its base", _pull),)
+    made = tuple(_MAKING[name] for name in makers(recipe, platform_of(client)))
+    return (*pulled, *made) if _registry_has(client, recipe.registry.reference) else made
+
+
+def makers(recipe: BaseRecipe, platform: str) -> tuple[str, ...]:
+    """Return which of ``MAKERS`` can put the base together here, best first. Fetches nothing.
+
+    mmdebstrap takes the newest packages, for this machine's platform alone. Else they are those of
+    the platform's lock, from the mirrors that this machine's apt is set to use.
+    """
+    found = []
     if not missing_tools() and platform == this_machine():
-        return MMDEBSTRAP
+        found.append(MMDEBSTRAP)
     suite, lock = recipe.bootstrap.suite, recipe.locks.get(platform)
-    if lock is None or not lock.fits(suite, recipe.bootstrap.packages):
-        return None
-    places = mirrors(suite)
-    there = all(package.release in places for package in lock.package)
-    return DEBIAN_PACKAGES if there else None
+    if lock is not None and lock.fits(suite, recipe.bootstrap.packages):
+        places = mirrors(suite)
+        if all(package.release in places for package in lock.package):
+            found.append(DEBIAN_PACKAGES)
+    return tuple(found)
+
+
+def no_base() -> EnvironmentUnable:
+    """Return the error for a machine on which there is no way to the base."""
+    needed = " ".join(missing_tools()) or "mmdebstrap"
+    return EnvironmentUnable(
+        "no base image can be had: the Docker Engine reaches no registry that serves it, "
+        f"{needed} to make it is not installed, and apt of this machine has no mirror of the "
+        "packages in its lock",
+        f"`apt-get install {needed}`, or let the engine reach a registry, or use `--runtime venv`",
+    )
 
 
 def find_base(client: DockerClient, recipe: BaseRecipe) -> Base | None:
@@ -170,13 +210,54 @@ def _registry_has(client: DockerClient, reference: str) -> bool:
     return True
 
 
-def _put_together(
+def _pull(
+    client: DockerClient, recipe: BaseRecipe, _cache: Path, say: Callable[[str], None]
+) -> Base:
+    reference = recipe.registry.reference
+    say(f"pulling {reference}")
+    try:
+        client.images.pull(reference)
+    except (APIError, RequestException) as error:
+        raise EnvironmentUnable(
+            f"the base image cannot be pulled: {reason(error)}",
+            "check the engine's network and disk, or use `--runtime venv`",
+        ) from error
+    return Base(reference, reference)
+
+
+def _bootstrap(
     client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
 ) -> Base:
-    platform = platform_of(client)
-    made_by = maker(recipe, platform)
-    rootfs = _rootfs(recipe, platform, made_by, _made(cache / "base"), say)
-    labels = {ROOTFS_LABEL: rootfs.sha256, MAKER_LABEL: str(made_by)}
+    say("putting the base image together with mmdebstrap")
+    rootfs = make_rootfs(recipe.bootstrap, _made(cache / "base"), recipe.digest[:12])
+    return _imported(client, recipe, rootfs, MMDEBSTRAP)
+
+
+def _assemble(
+    client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
+) -> Base:
+    say("putting the base image together from the Debian packages of its lock")
+    bootstrap, platform = recipe.bootstrap, platform_of(client)
+    folder, name = _made(cache / "base"), recipe.digest[:12]
+    places, epoch = mirrors(bootstrap.suite), bootstrap.source_date_epoch
+    try:
+        rootfs = assemble_rootfs(recipe.locks[platform], places, epoch, folder, name)
+    except PackagesGone as gone:
+        # Debian removes a version soon after its successor is out: no base would be worse.
+        say(f"{gone}\ntaking the versions that Debian's signed lists have now; {gone.hint}")
+        rootfs = assemble_rootfs(resolve(bootstrap, platform), places, epoch, folder, name)
+    return _imported(client, recipe, rootfs, DEBIAN_PACKAGES)
+
+
+_MAKING = {
+    MMDEBSTRAP: BaseSource("mmdebstrap makes its base", _bootstrap),
+    DEBIAN_PACKAGES: BaseSource("its base is made from locked Debian packages", _assemble),
+}
+
+
+def _imported(client: DockerClient, recipe: BaseRecipe, rootfs: Rootfs, made_by: str) -> Base:
+    """Import ``rootfs`` into the engine, and remove the file."""
+    labels = {ROOTFS_LABEL: rootfs.sha256, MAKER_LABEL: made_by}
     try:
         changes = [
             *(f"LABEL {name}={value}" for name, value in labels.items()),
@@ -195,29 +276,3 @@ def _put_together(
     finally:
         rootfs.tar.unlink(missing_ok=True)
     return Base(recipe.bootstrapped_tag, recipe.identity_of(labels))
-
-
-def _rootfs(
-    recipe: BaseRecipe,
-    platform: str,
-    made_by: str | None,
-    folder: Path,
-    say: Callable[[str], None],
-) -> Rootfs:
-    bootstrap, name = recipe.bootstrap, recipe.digest[:12]
-    if made_by == MMDEBSTRAP:
-        return make_rootfs(bootstrap, folder, name)
-    if made_by == DEBIAN_PACKAGES:
-        places, epoch = mirrors(bootstrap.suite), bootstrap.source_date_epoch
-        try:
-            return assemble_rootfs(recipe.locks[platform], places, epoch, folder, name)
-        except PackagesGone as gone:
-            # Debian removes a version soon after its successor is out: no base would be worse.
-            say(f"{gone}\ntaking the versions that Debian's signed lists have now; {gone.hint}")
-            return assemble_rootfs(resolve(bootstrap, platform), places, epoch, folder, name)
-    needed = " ".join(missing_tools()) or "mmdebstrap"
-    raise EnvironmentUnable(
-        f"no registry serves the base image, {needed} to make it is not installed, and apt of this "
-        "machine has no mirror to fetch the packages of its lock from",
-        f"let the engine reach a registry, `apt-get install {needed}`, or use `--runtime venv`",
-    )

@@ -35,7 +35,8 @@ class Bootstrap(Frozen):
 def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
     """Make ``NAME.tar`` in ``folder`` and ``NAME.packages``, the list of Debian versions in it.
 
-    Raises ``EnvironmentUnable`` when mmdebstrap fails.
+    Needs what :func:`missing_tools` looks for. Raises ``EnvironmentUnable`` when the packages
+    cannot be had.
     """
     tar, log = folder / f"{name}.tar", folder / f"{name}.log"
     with tempfile.TemporaryDirectory(dir=folder) as scratch:

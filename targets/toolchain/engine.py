@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import docker
 from docker import DockerClient
-from docker.errors import APIError, DockerException
+from docker.constants import MINIMUM_DOCKER_API_VERSION
+from docker.errors import APIError, DockerException, InvalidVersion
+from docker.types import Mount
 from requests.exceptions import RequestException
 
 from targets.errors import EnvironmentUnable
@@ -23,6 +27,8 @@ _OWN_SOCKET = "http+docker://localhost"
 ANSWER_SECONDS = 10
 REQUEST_SECONDS = 60
 
+_NO_IMAGE = "quern/no-such-image"
+
 
 def connect() -> DockerClient:
     """Return a client of the engine that ``DOCKER_HOST`` or the active CLI context names.
@@ -32,19 +38,18 @@ def connect() -> DockerClient:
     try:
         client = docker.from_env(timeout=ANSWER_SECONDS)
         server = client.version()
-    except (DockerException, RequestException, OSError) as error:
+        api = tuple(int(part) for part in str(server["ApiVersion"]).split("."))
+        system = str(server["Os"])
+    except (DockerException, RequestException, OSError, ValueError, KeyError) as error:
         raise _unusable(error) from error
-    api = tuple(int(part) for part in str(server["ApiVersion"]).split("."))
     if api < OLDEST_API:
         client.close()
-        raise EnvironmentUnable(
-            f"the Docker Engine is too old (API {server['ApiVersion']})",
-            "Quern needs Docker Engine 20.10 (API 1.41) or newer",
-        )
-    if server["Os"] != "linux":
+        raise _too_old(f"API {server['ApiVersion']}")
+    if system != "linux":
         client.close()
         raise EnvironmentUnable(
-            f"the Docker Engine runs {server['Os']} containers", "switch it to Linux containers"
+            f"the Docker Engine runs {system} containers",
+            "switch it to Linux containers, or use `--runtime venv`",
         )
     client.api.timeout = REQUEST_SECONDS
     return client
@@ -67,13 +72,72 @@ def data_root(client: DockerClient) -> Path | None:
         return None
 
 
+def require_shared_folders(client: DockerClient, folder: Path) -> None:
+    """Raise ``EnvironmentUnable`` where the engine cannot mount what lies below ``folder``.
+
+    An engine on another machine, or outside of the container that this process is in, cannot.
+    Nothing is made there: an engine looks for what is to be mounted before it looks for the image
+    (``verifyContainerSettings`` comes first in
+    https://github.com/moby/moby/blob/v20.10.24/daemon/create.go), and this image is nowhere.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    with _fresh_folder(existing) as seen_here:
+        mount = Mount("/seen", seen_here, "bind", read_only=True)
+        try:
+            client.api.create_container(
+                _NO_IMAGE, host_config=client.api.create_host_config(mounts=[mount])
+            )
+        except APIError as error:
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                return
+            elsewhere = "it is another machine's, or not in the same container"
+            why = elsewhere if "does not exist" in reason(error) else reason(error)
+            raise EnvironmentUnable(
+                f"the Docker Engine cannot mount what is in {existing}: {why}",
+                "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where it "
+                "shares some folders, name one with `--cache`; or use `--runtime venv`",
+            ) from error
+
+
+@contextmanager
+def _fresh_folder(parent: Path) -> Iterator[str]:
+    try:
+        folder = tempfile.TemporaryDirectory(dir=parent, prefix=".quern-")
+    except OSError as error:
+        raise EnvironmentUnable(
+            f"nothing can be written to {parent}: {error.strerror}",
+            "choose another folder with `--cache`",
+        ) from error
+    with folder as name:
+        yield name
+
+
+def _too_old(what: str) -> EnvironmentUnable:
+    return EnvironmentUnable(
+        f"the Docker Engine is too old ({what})",
+        "Quern needs Docker Engine 20.10 (API 1.41) or newer; or use `--runtime venv`",
+    )
+
+
 def _unusable(error: Exception) -> EnvironmentUnable:
     text = str(error)
+    if isinstance(error, InvalidVersion):
+        return _too_old(f"API below {MINIMUM_DOCKER_API_VERSION}")
+    if "Read timed out" in text:
+        return EnvironmentUnable(
+            f"the Docker Engine has not answered for {ANSWER_SECONDS} s",
+            "restart it, or use `--runtime venv`",
+        )
+    if "paramiko" in text:
+        return EnvironmentUnable(
+            "the Docker Engine is another machine's, reached through SSH",
+            "use one that runs here (`docker context use default`), or `--runtime venv`",
+        )
     if "Permission denied" in text or "PermissionError" in text:
         return EnvironmentUnable(
             "no permission to use the Docker Engine",
             "add yourself to the group that owns its socket: `sudo usermod -aG docker $USER`, "
-            "then log in again",
+            "then log in again; or use `--runtime venv`",
         )
     if "FileNotFoundError" in text or "No such file" in text:
         return EnvironmentUnable(

@@ -17,7 +17,7 @@ from requests.exceptions import RequestException
 
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
-from targets.toolchain.base import Base, ensure_base, read_recipe
+from targets.toolchain.base import Base, BaseRecipe, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.engine import data_root, full_disk, patience, platform_of, reason
@@ -52,6 +52,11 @@ class Image:
 def base_dir(toolchain: Toolchain) -> Path:
     """Return ``images/base``, what every image shares."""
     return toolchain.image_dir.parent / "base"
+
+
+def base_recipe(toolchain: Toolchain) -> BaseRecipe:
+    """Return the recipe of the base that the image of ``toolchain`` is built on."""
+    return read_recipe(base_dir(toolchain) / "base.toml")
 
 
 def installer(toolchain: Toolchain) -> Toolchain:
@@ -140,7 +145,7 @@ def ensure_image(
     image = find_image(client, toolchain)
     if image is not None:
         return image
-    _require_same_platform(client, toolchain)
+    require_same_platform(client, toolchain)
     locks = cache / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     # One at a time: what is removed after one build may be the first stage of another.
@@ -149,7 +154,8 @@ def ensure_image(
         return image if image is not None else _build(client, toolchain, cache, say)
 
 
-def _require_same_platform(client: DockerClient, toolchain: Toolchain) -> None:
+def require_same_platform(client: DockerClient, toolchain: Toolchain) -> None:
+    """Raise ``EnvironmentUnable`` where the engine runs another platform than ``toolchain`` is."""
     platform = platform_of(client)
     if platform != toolchain.platform:
         raise EnvironmentUnable(
@@ -163,10 +169,10 @@ def _build(
     client: DockerClient, toolchain: Toolchain, cache: Path, say: Callable[[str], None]
 ) -> Image:
     shared = base_dir(toolchain)
+    base = ensure_base(client, base_recipe(toolchain), cache, say)
     wheelhouse = Wheelhouse(cache / "wheels")
     wheels = wheelhouse.ensure(toolchain, say)
     tools = wheelhouse.ensure(installer(toolchain), say)
-    base = ensure_base(client, read_recipe(shared / "base.toml"), cache, say)
     tag = _tag(toolchain, base.identity)
     context: dict[str, Path | bytes] = {
         DOCKERFILE: _dockerfile(toolchain, base),

@@ -72,6 +72,12 @@ def platform_named(docker: str) -> Platform:
         raise EnvironmentUnable(f"no toolchain for platform {docker}", f"known: {known}") from None
 
 
+def native() -> str:
+    """Return the platform of processes outside of containers; ``darwin``, where nothing is locked,
+    on macOS."""
+    return "darwin" if sys.platform == "darwin" else this_machine()
+
+
 def this_machine() -> str:
     """Return the platform of this machine; on macOS that of its Linux containers."""
     machine = platform.machine().lower()

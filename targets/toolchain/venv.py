@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from filelock import FileLock
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.image import COMPILER, base_dir
-from targets.toolchain.platforms import this_machine
+from targets.toolchain.platforms import native
 from targets.toolchain.process import ToolFailed, run_tool
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import uv
@@ -88,10 +87,10 @@ def _version(folder: Path, toolchain: Toolchain) -> str | None:
 
 
 def _require_platform(toolchain: Toolchain) -> None:
-    here = this_machine() if sys.platform != "darwin" else "darwin"
-    if here != toolchain.platform:
+    if toolchain.platform != native():
         raise EnvironmentUnable(
-            f"the {toolchain.target} toolchain is locked for {toolchain.platform}, this is {here}",
+            f"the {toolchain.target} toolchain is locked for {toolchain.platform}, this is "
+            f"{native()}",
             "use `--runtime docker`",
         )
 

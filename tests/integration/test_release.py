@@ -218,6 +218,73 @@ def test_a_version_stands_for_one_set_of_bytes(world: World) -> None:
     ]
 
 
+def cached_step(world: World, name: str) -> Path:
+    """Return the first one's result of a step, as a virtual environment might have made it."""
+    report = json.loads((world.first.work / "dist/small/cpu/report.json").read_text())
+    key = next(step["key"] for step in report["passes"] if step["name"] == name)
+    return Path(world.first.home, "cache", "objects", key[:2], key)
+
+
+def say_it_was_a_virtual_environment(step: Path, **sha256: str) -> None:
+    result = json.loads((step / "result.json").read_text())
+    result["origin"] = {"runtime": "venv"}
+    for file in result["files"]:
+        file["sha256"] = sha256.get(file["path"].replace(".", "_"), file["sha256"])
+    (step / "result.json").write_text(json.dumps(result))
+
+
+def origin(step: Path) -> str:
+    return str(json.loads((step / "result.json").read_text())["origin"]["runtime"])
+
+
+def test_what_a_virtual_environment_made_is_made_again_in_containers(world: World) -> None:
+    before, step = files_in(world.release), cached_step(world, "model_builder")
+    say_it_was_a_virtual_environment(step)
+    built = world.first.run("build", "--config", "small.toml")
+    assert built.code == 0, built.stderr
+    assert "made in a virtual environment: model_builder" in built.stdout
+    ran = world.first.run(*release_arguments(world.private))
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert "model_builder ..." in ran.stdout
+    assert "lora ..." not in ran.stdout
+    assert "not reproduced" not in ran.stdout
+    assert "made in a virtual environment" not in ran.stdout
+    assert origin(step) == "docker"
+    assert files_in(world.release) == before
+
+
+def test_what_a_virtual_environment_made_otherwise_is_said_and_replaced(world: World) -> None:
+    before, step = files_in(world.release), cached_step(world, "model_builder")
+    file = step / "output" / "genai_config.json"
+    content = file.read_bytes()
+    file.unlink()  # it is linked from dist/
+    file.write_bytes(content.replace(b'"top_k"', b'"top_q"'))
+    changed = hashlib.sha256(file.read_bytes()).hexdigest()
+    say_it_was_a_virtual_environment(step, genai_config_json=changed)
+    ran = world.first.run(*release_arguments(world.private))
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert "model_builder was not reproduced: a virtual environment gave other bytes" in ran.stdout
+    assert origin(step) == "docker"
+    assert file.read_bytes() == content
+    assert files_in(world.release) == before
+
+
+def test_released_in_a_virtual_environment_because_it_was_asked_for(world: World) -> None:
+    ran = world.first.run(
+        *("release", "--config", "small.toml", "--version", VERSION, "--dist", "other"),
+        *("--from-adapter", str(world.release), "--runtime", "venv"),
+        before=("env", "DOCKER_HOST=unix:///nowhere"),
+    )
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert "made in a virtual environment" in ran.stdout
+    other = world.first.work / "other" / "small" / "release" / VERSION
+    definition = statement_in(other)["predicate"]["buildDefinition"]
+    assert definition["internalParameters"]["runtime"] == "venv"
+    name = "small-1.2.0-cpu.tar"
+    assert (other / name).read_bytes() == (world.release / name).read_bytes()
+    shutil.rmtree(world.first.work / "other")
+
+
 def test_what_failed_or_is_unverified_is_not_released(world: World) -> None:
     config = world.first.work / "small.toml"
     text = config.read_text()

@@ -35,7 +35,7 @@ from targets.report.model import (
     Report,
     ToolchainReport,
 )
-from targets.runtimes.runtime import OnEvent, RunRequest
+from targets.runtimes.runtime import OnEvent, RunRequest, RuntimeName
 from targets.target import load_target
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from tests.unit.bench_data import measured
@@ -65,7 +65,7 @@ class Silent:
 class Stand:
     """A runtime that answers every check with rounds that were made up beforehand."""
 
-    name = "venv"
+    name: RuntimeName = "venv"
 
     def __init__(self, evidence: Callable[[RunRequest], dict[str, Any]]) -> None:
         self._evidence = evidence
@@ -212,7 +212,7 @@ def run(
 ) -> tuple[Bench, Stand, Silent]:
     stand, view = Stand(evidence), Silent()
     pairs = [(where or place(), outcome)]
-    found = run_bench("tone.toml", pairs, asked or Asked(), lambda: stand, cache, view)
+    found = run_bench("tone.toml", pairs, asked or Asked(), lambda _toolchains: stand, cache, view)
     return found, stand, view
 
 

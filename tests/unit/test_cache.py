@@ -12,14 +12,16 @@ import pytest
 
 from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
 from pipeline.result import FileDigest, StepResult, Verdict
-from targets.cache import Cache, link_tree
+from targets.cache import Cache, link_tree, made_in
 
 KEY = "ab" * 32
 OTHER = multiprocessing.get_context("spawn")
 """Processes of their own: a fork of one with threads, as pytest-xdist's are, may hang."""
 
 
-def finish_step(work: Path, key: str = KEY, text: str = "weights", failed: bool = False) -> Path:
+def finish_step(
+    work: Path, key: str = KEY, text: str = "weights", failed: bool = False, runtime: str = "venv"
+) -> Path:
     """Leave a finished step in ``work`` as the chain does."""
     output = work / key / OUTPUT_DIR
     output.mkdir(parents=True)
@@ -34,6 +36,7 @@ def finish_step(work: Path, key: str = KEY, text: str = "weights", failed: bool 
         peak_rss_bytes=1,
         verdicts=verdicts,
         files=(FileDigest(path="model.bin", bytes=len(text), sha256=sha256),),
+        origin={"runtime": runtime},
     )
     (work / key / RESULT_FILE).write_text(result.model_dump_json())
     return work / key
@@ -65,6 +68,43 @@ def test_failed_check_is_not_remembered(tmp_path: Path) -> None:
     with cache.work_folder() as work:
         finish_step(work, failed=True)
     assert cache.find(KEY) is None
+
+
+def test_the_same_made_in_another_runtime_leaves_the_bytes_where_they_are(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        finish_step(work)
+    file = cache.output(KEY) / "model.bin"
+    inode = file.stat().st_ino
+    with cache.work_folder() as work:
+        finish_step(work, runtime="docker")
+    found = cache.find(KEY)
+    assert found is not None
+    assert made_in(found.result) == "docker"
+    assert file.stat().st_ino == inode
+
+
+def test_other_bytes_made_in_another_runtime_replace_the_whole(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        finish_step(work)
+    link_tree(cache.output(KEY), tmp_path / "dist")
+    with cache.work_folder() as work:
+        finish_step(work, text="other weights", runtime="docker")
+    found = cache.find(KEY)
+    assert found is not None
+    assert made_in(found.result) == "docker"
+    assert (found.output / "model.bin").read_text() == "other weights"
+    assert (tmp_path / "dist" / "model.bin").read_text() == "weights"
+    assert [path.name for path in cache.objects.glob("*/*")] == [KEY]
+
+
+def test_the_first_of_two_from_the_same_runtime_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for text in ("weights", "other weights"):
+        with cache.work_folder() as work:
+            finish_step(work, text=text)
+    assert (cache.output(KEY) / "model.bin").read_text() == "weights"
 
 
 @pytest.mark.parametrize("damage", ["same length", "longer", "gone", "result"])

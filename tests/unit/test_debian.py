@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from targets.errors import EnvironmentUnable
-from targets.toolchain.base import MAKER_LABEL, ROOTFS_LABEL, maker, read_recipe
+from targets.toolchain.base import MAKER_LABEL, ROOTFS_LABEL, makers, read_recipe
 from targets.toolchain.bootstrap import missing_tools
 from targets.toolchain.debian import deb
 from targets.toolchain.debian.assemble import assemble_rootfs, write_rootfs
@@ -293,12 +293,13 @@ def test_a_base_is_known_by_what_made_it() -> None:
 
 def test_what_can_make_a_base_is_known_before_anything_is_fetched() -> None:
     recipe = read_recipe(IMAGES / "base.toml")
-    packages = DEBIAN_PACKAGES if mirrors("bookworm") else None
+    packages = (DEBIAN_PACKAGES,) if mirrors("bookworm") else ()
     here = this_machine()
     other = next(platform for platform in recipe.locks if platform != here)
 
-    assert maker(recipe, here) == (packages if missing_tools() else MMDEBSTRAP)
-    assert maker(recipe, other) == packages, "mmdebstrap makes a base for this machine alone"
-    assert maker(recipe.model_copy(update={"locks": {}}), other) is None
+    first = () if missing_tools() else (MMDEBSTRAP,)
+    assert makers(recipe, here) == (*first, *packages)
+    assert makers(recipe, other) == packages, "mmdebstrap makes a base for this machine alone"
+    assert makers(recipe.model_copy(update={"locks": {}}), other) == ()
     changed = recipe.bootstrap.model_copy(update={"packages": ("python3",)})
-    assert maker(recipe.model_copy(update={"bootstrap": changed}), other) is None
+    assert makers(recipe.model_copy(update={"bootstrap": changed}), other) == ()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,7 +19,7 @@ from targets.doctor import engine, host, network, toolchains
 from targets.doctor.examine import examine
 from targets.doctor.finding import RUNTIMES, Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
-from targets.runtimes.select import choose
+from targets.runtimes.select import Chooser
 from targets.target import load_target
 from targets.toolchain.venv import venv_python
 
@@ -139,11 +141,15 @@ def test_a_cpu_below_the_floor_blocks_before_any_work(
     (cpu,) = host.cpu(machine)
     assert cpu.severity == "problem"
     assert cpu.blocks == RUNTIMES
+    chooser = Chooser("auto", tmp_path)
+    assert chooser.decide(machine.toolchains).runtime is None
     with pytest.raises(EnvironmentUnable, match=r"lacks avx2, bmi2, fma of x86-64-v3"):
-        choose("venv", tmp_path, print)
+        chooser.start(machine.toolchains, print)
 
-    flags.write_text("nothing is said of the CPU\n")
-    assert choose("venv", tmp_path, print).name == "venv"
+    for said in ("nothing is said of the CPU\n", None):
+        flags.unlink() if said is None else flags.write_text(said)
+        assert Chooser("venv", tmp_path).decide(machine.toolchains).runtime == "venv"
+        assert next(host.cpu(machine)).severity == "ok"
 
 
 def test_an_examination_that_cannot_be_made_is_a_finding(machine: Machine) -> None:
@@ -169,8 +175,9 @@ def test_command_says_so_when_nothing_can_run(tmp_path: Path) -> None:
     assert all(finding["remedy"] for finding in blocking)
     assert not (tmp_path / "cache").exists()
 
-    shown = run("--cache", cache)
-    assert shown.exit_code == 4
+    arguments = [sys.executable, "-m", "targets", "doctor", "--cache", cache]
+    shown = subprocess.run(arguments, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert shown.returncode == 4
     assert "No build can run" in shown.stdout
 
 

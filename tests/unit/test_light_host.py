@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from targets.cache import Cache
 from targets.cli.options import PROJECT
 from tests.unit.project import make_project
+from tests.unit.test_planner import build
 
 HEAVY = {
     *("torch", "transformers", "onnxruntime", "onnx", "peft", "numpy", "docker", "tree_sitter"),
@@ -16,9 +18,14 @@ HEAVY = {
 }
 
 
-def test_a_plan_imports_neither_ml_libraries_nor_the_engine_client(tmp_path: Path) -> None:
+def test_a_plan_imports_no_ml_library_and_asks_an_engine_only_for_what_is_missing(
+    tmp_path: Path,
+) -> None:
     project = make_project(tmp_path / "project")
-    loaded = loaded_by("plan", "--config", str(project.config), "--cache", str(tmp_path))
+    arguments = ("plan", "--config", str(project.config), "--cache", str(tmp_path))
+    assert not loaded_by(*arguments, "--runtime", "venv") & HEAVY
+    build(project, Cache(tmp_path))
+    loaded = loaded_by(*arguments)
     assert not loaded & HEAVY
     assert "pydantic" in loaded
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from targets.devices.device import Device
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
+from targets.runtimes.runtime import RuntimeName
 from targets.target import load_target
 from tests.unit.project import Project, make_project
 
@@ -38,6 +40,7 @@ def make_planner(
     lock: Path | None = None,
     absence: str = "",
     config: Path | None = None,
+    only: RuntimeName | None = None,
 ) -> Planner:
     target = load_target("cpu")
     toolchain = target.toolchain("linux/amd64")
@@ -45,10 +48,10 @@ def make_planner(
         toolchain = replace(toolchain, image_dir=lock)
     loaded = load_config(config or project.config, [target], overrides)
     place = Place(toolchain, Device("cpu", absence))
-    return Planner(loaded, cache, place, place)
+    return Planner(loaded, cache, place, place, only)
 
 
-def build(project: Project, cache: Cache) -> BuildPlan:
+def build(project: Project, cache: Cache, runtimes: Mapping[str, str] | None = None) -> BuildPlan:
     """Plan, and put an empty result into the cache for every step, as a build would."""
     planner = make_planner(project, cache)
     plan = planner.plan()
@@ -62,6 +65,7 @@ def build(project: Project, cache: Cache) -> BuildPlan:
                 key=planned.step.key,
                 seconds=1,
                 peak_rss_bytes=1,
+                origin={"runtime": (runtimes or {}).get(planned.step.name, "docker")},
             )
             (folder / RESULT_FILE).write_text(result.model_dump_json())
     planner.remember()
@@ -74,6 +78,19 @@ def to_run(plan: BuildPlan) -> dict[str, str]:
 
 def replan(project: Project, cache: Cache) -> dict[str, str]:
     return to_run(make_planner(project, cache).plan())
+
+
+def test_results_of_another_runtime_are_set_aside_where_only_one_counts(
+    project: Project, cache: Cache
+) -> None:
+    build(project, cache, {"lora": "venv", "merge": ""})
+    assert replan(project, cache) == {}
+    plan = make_planner(project, cache, only="docker").plan()
+    assert to_run(plan) == {"lora": "made in a virtual environment"}
+    assert plan["lora"].set_aside is not None
+    plan = make_planner(project, cache, only="venv").plan()
+    assert to_run(plan)["model_builder"] == "made in containers"
+    assert not {"lora", "merge"} & to_run(plan).keys()
 
 
 def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cache) -> None:

@@ -138,6 +138,24 @@ def test_reports_say_how_fast_a_pass_trained_and_in_what_memory(tmp_path: Path) 
     assert "lora  tokens 9,870/s  (peak memory 1.2 GB, of the GPU 6.0 GB)" in console.export_text()
 
 
+def test_what_a_virtual_environment_made_is_said(tmp_path: Path) -> None:
+    report = make_report(ACCURACY)
+    (one,) = report.passes
+    contained = one.model_copy(update={"runtime": "docker"})
+    outside = one.model_copy(update={"name": "merge", "runtime": "venv"})
+    for steps, words in (
+        ((contained,), None),
+        ((outside,), "ade in a virtual environment\n"),
+        ((contained, outside), "ade in a virtual environment: merge\n"),
+    ):
+        found = report.model_copy(update={"passes": steps})
+        console = Console(record=True, width=80)
+        print_summary(console, found, tmp_path, 1.0)
+        for text in (console.export_text(), to_markdown(found).replace("**", "")):
+            assert (words or "\n") in text
+            assert ("made in a" in text.lower()) == (words is not None)
+
+
 def test_reports_without_a_gpu_or_a_training_name_none(tmp_path: Path) -> None:
     assert "| lora | 9,870/s | – | – | 1.2 GB | – |" in to_markdown(trained(peak_device_bytes=None))
     console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))

@@ -16,7 +16,7 @@ from targets.bench.read import read_bench
 from targets.bench.run import LIBRARIES, Asked, Earlier, run_bench
 from targets.cli import options
 from targets.cli.answer import answer
-from targets.cli.running import Built, build_all, failure_of, runtime_once, show_view
+from targets.cli.running import Built, build_all, failure_of, show_view, starters
 from targets.errors import CheckFailed, EnvironmentUnable
 
 REQUIREMENTS = "requirements-bench.lock"
@@ -100,8 +100,9 @@ def command(
     benches: list[Bench] = []
     built: list[Built] = []
     with show_view(console) as view:
+        starts = starters(requests, store.root, view)
         for request in requests:
-            start = runtime_once(request.runtime, store.root, view)
+            start = starts[request.runtime]
             here = list(build_all(request, store, dist.absolute(), start, view))
             pairs = [(one.place, one.outcome) for one in here]
             config = request.loaded.file.name

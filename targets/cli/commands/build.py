@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from targets.cli import options
 from targets.cli.answer import answer
-from targets.cli.running import Built, build_all, failure_of, runtime_once, show_view
+from targets.cli.running import Built, build_all, failure_of, show_view, starters
 from targets.place import require_devices
 
 
@@ -33,10 +33,7 @@ def command(
     store = options.open_cache(cache)
     console = options.console(as_json)
     with show_view(console) as view:
-        start = {
-            choice: runtime_once(choice, store.root, view)
-            for choice in {request.runtime for request in requests}
-        }
+        start = starters(requests, store.root, view)
         built = [
             one
             for request in requests

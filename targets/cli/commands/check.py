@@ -13,7 +13,7 @@ from targets.checked.result import FILE, Checked, accept, read_checked
 from targets.checked.run import artifact_files, require_built_bytes, run_checks
 from targets.cli import options
 from targets.cli.answer import answer
-from targets.cli.running import runtime_once, show_view
+from targets.cli.running import show_view, starter
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place, place_of, require_devices
 from targets.report.dist import read_report, require_onnx, write_checked
@@ -68,7 +68,7 @@ def command(
         if require_verified:
             require_devices([place])
         with show_view(console) as view:
-            start = runtime_once(runtime, store.root, view)
+            start = starter(runtime, store.root, view)
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
     _finish(folder, checked, file, console, time.monotonic() - started, as_json)

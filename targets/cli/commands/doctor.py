@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from targets.cli.answer import answer
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
+from targets.runtimes.select import Decision
 from targets.target import ALL, load_targets
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
@@ -34,15 +36,27 @@ def command(targets: tuple[str, ...], cache: Path | None, dist: Path, as_json: b
     findings = examine(machine)
     usable = usable_runtimes(findings)
     failure = None if usable else EnvironmentUnable("no build can run on this machine")
+    decisions = _decisions(machine)
     if as_json:
-        answer({"runtimes": usable, "findings": findings}, failure)
+        answer({"runtimes": usable, "builds": decisions, "findings": findings}, failure)
         return
-    _show(options.console(as_json), findings, usable)
+    _show(options.console(as_json), findings, usable, decisions)
     if failure is not None:
         raise click.exceptions.Exit(failure.exit_code)
 
 
-def _show(console: Console, findings: tuple[Finding, ...], usable: tuple[str, ...]) -> None:
+def _decisions(machine: Machine) -> dict[str, Decision]:
+    """Return where a build for each target runs."""
+    toolchains = machine.toolchains
+    return {one.target: machine.chooser.decide([one]) for one in toolchains}
+
+
+def _show(
+    console: Console,
+    findings: tuple[Finding, ...],
+    usable: tuple[str, ...],
+    decisions: Mapping[str, Decision],
+) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     table.add_column(width=1)
     table.add_column(no_wrap=True)
@@ -53,8 +67,20 @@ def _show(console: Console, findings: tuple[Finding, ...], usable: tuple[str, ..
             text += f"\n[dim]→ {escape(finding.remedy)}[/]"
         table.add_row(_MARKS[finding.severity], finding.check, text)
     console.print(table)
-    if usable:
-        names = {"docker": "containers", "venv": "a virtual environment"}
-        console.print(f"Builds can run in {' or in '.join(names[name] for name in usable)}.")
-    else:
+    if not usable:
         console.print("[red]No build can run on this machine.[/] The lines marked ✗ and ! say why.")
+        return
+    for line in _places(decisions, usable):
+        console.print(escape(line), highlight=False)
+
+
+def _places(decisions: Mapping[str, Decision], usable: tuple[str, ...]) -> Iterator[str]:
+    """Yield where builds run: in one line if that is the same for all targets."""
+    alike: dict[Decision, list[str]] = {}
+    for name, decision in decisions.items():
+        alike.setdefault(decision, []).append(name)
+    for decision, names in alike.items():
+        whose = "Builds" if len(alike) == 1 else f"Builds for {', '.join(names)}"
+        blocked = decision.runtime is not None and decision.runtime not in usable
+        other = f" What is marked ✗ stops them; `--runtime {usable[0]}` works." if blocked else ""
+        yield f"{whose} run {decision}.{other}"

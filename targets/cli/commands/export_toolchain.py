@@ -10,7 +10,6 @@ from rich.markup import escape
 
 from targets.cli import options
 from targets.cli.answer import answer
-from targets.errors import EnvironmentUnable
 from targets.target import DEFAULT_TARGET, load_targets
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from targets.carry.progress import Say
     from targets.runtimes.platform import Choice
+    from targets.toolchain.toolchain import Toolchain
 
 
 @click.command(
@@ -63,8 +63,9 @@ def command(
     toolchains = [target.toolchain(platform) for target in chosen]
     file = output or Path("dist") / file_name(toolchains)
     with interruptible():
-        client = _engine(runtime, say)
-        manifest = export(toolchains, client, options.open_cache(cache).root, file, say)
+        root = options.open_cache(cache).root
+        client = _engine(runtime, toolchains, root, say)
+        manifest = export(toolchains, client, root, file, say)
     size = file.stat().st_size
     say(
         f"{file}: {gigabytes(size)}, {len(manifest.below('wheels/'))} wheels, "
@@ -74,16 +75,16 @@ def command(
         answer({"file": file, "bytes": size, "manifest": manifest})
 
 
-def _engine(runtime: Choice, say: Say) -> DockerClient | None:
+def _engine(
+    runtime: Choice, toolchains: list[Toolchain], cache: Path, say: Say
+) -> DockerClient | None:
     """Return the engine whose images are written; ``None`` for wheels alone."""
-    if runtime == "venv":
-        return None
-    from targets.toolchain.engine import connect
+    from targets.runtimes.docker import DockerRuntime
+    from targets.runtimes.select import Chooser
 
-    try:
-        return connect()
-    except EnvironmentUnable as error:
-        if runtime == "docker":
-            raise
-        say(f"{error}: writing no images")
-        return None
+    chosen = Chooser(runtime, cache).start(toolchains, say)
+    if isinstance(chosen, DockerRuntime):
+        return chosen.client
+    if runtime == "auto":
+        say("so no images are written")
+    return None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
 from targets.cli import options
 from targets.cli.answer import answer
+from targets.runtimes.platform import Choice, platform_for
+from targets.runtimes.select import Chooser
 from targets.target import DEFAULT_TARGET, load_targets
-
-if TYPE_CHECKING:
-    from targets.runtimes.platform import Choice
 
 
 @click.command("images", short_help="Make the toolchains ready without building a model.")
@@ -26,9 +24,6 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
 
     The next build then starts at once, and needs no network but for models of a hub.
     """
-    from targets.runtimes.platform import platform_for
-    from targets.runtimes.select import choose
-
     chosen = load_targets(targets or (DEFAULT_TARGET,))
     console = options.console(as_json)
 
@@ -37,7 +32,8 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
 
     platform = platform_for(runtime)
     toolchains = {target.name: target.toolchain(platform) for target in chosen}
-    brought_up = choose(runtime, options.open_cache(cache).root, say)
+    chooser = Chooser(runtime, options.open_cache(cache).root)
+    brought_up = chooser.start(list(toolchains.values()), say)
     records = {}
     for name, toolchain in toolchains.items():
         record = brought_up.prepare(toolchain, say)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -10,16 +12,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from targets.cache import Cache
 from targets.cli import options
 from targets.cli.answer import answer
 from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
 from targets.console.explain import explanation, print_explanation
 from targets.disk import free_at
+from targets.place import places_of
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.planner.space import Space, space_of
 from targets.report.figures import duration, size
+from targets.runtimes.platform import Choice
+from targets.runtimes.select import Chooser, Decision
 
 
 @click.command("plan", short_help="Show what a build would run, and why.")
@@ -43,21 +49,43 @@ def command(
         _explain(console, wanted)
     requests = options.load_requests(wanted)
     store = options.open_cache(cache)
-    plans = [
-        Planner(request.loaded, store, place, request.host).plan()
-        for request in requests
-        for place in request.places
-    ]
+    plans = list(_planned(requests, store))
     if as_json:
         keys = _ledger(wanted) if explain else None
         answer({"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})})
         return
-    for plan in plans:
+    for planned in plans:
+        plan = planned.plan
         for note in plan.notes:
             console.print(f"[yellow]note:[/] {escape(note)}")
         console.print(_table(plan))
-        if plan.missing:
+        if planned.place is not None:
+            console.print(
+                f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
+            )
             console.print(_room(space_of(plan), store.root), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A plan, and where the steps that must run would run; nowhere if there are none."""
+
+    plan: BuildPlan
+    place: Decision | None
+
+
+def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Planned]:
+    choosers: dict[Choice, Chooser] = {}
+    for request in requests:
+        for place in request.places:
+            plan = Planner(request.loaded, store, place, request.host).plan()
+            names = {planned.step.target for planned in plan.missing}
+            if not names:
+                yield _Planned(plan, None)
+                continue
+            chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
+            used = places_of(names, (request.host, place)).values()
+            yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
 
 
 def _ledger(wanted: options.Wanted) -> Ledger | None:
@@ -106,13 +134,15 @@ def _room(space: Space, cache: Path) -> str:
     )
 
 
-def _as_data(plan: BuildPlan) -> dict[str, object]:
+def _as_data(found: _Planned) -> dict[str, object]:
+    plan = found.plan
     return {
         "build": plan.build,
         "target": plan.target,
         "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
         "notes": plan.notes,
         "disk": space_of(plan),
+        "runs": found.place,
         "steps": [
             {
                 "name": planned.step.name,

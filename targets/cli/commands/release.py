@@ -11,13 +11,14 @@ import click
 
 from targets.cli import options
 from targets.cli.answer import answer
-from targets.cli.running import runtime_once, show_view
+from targets.cli.running import show_view, starter
 from targets.errors import EnvironmentUnable
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from targets.release.run import Released
+    from targets.runtimes.runtime import RuntimeName
 
 REQUIREMENTS = "requirements-release.lock"
 PASSWORD = "QUERN_SIGN_PASSWORD"  # noqa: S105 - the name of the variable
@@ -69,7 +70,9 @@ def command(
     """Build what is missing and write dist/BUILD/release/VERSION: an archive per target with model,
     report and model card, one of what was trained, an SBOM, and the provenance.
 
-    The same sources give the same bytes, on another machine as well; `verify` proves it.
+    The same sources give the same bytes, on another machine as well; `verify` proves it. Everything
+    is made in containers, unless --runtime venv says otherwise; results in the cache that a virtual
+    environment made are made again.
     """
     require_libraries("release")
     from targets.release.layout import require_version
@@ -92,8 +95,9 @@ def command(
     found = []
     with show_view(console) as view:
         for request in requests:
-            start = runtime_once(request.runtime, store.root, view)
-            maker = Maker(request.loaded, request.places, request.host, store, start, view)
+            runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
+            start = starter(runtime, store.root, view)
+            maker = Maker(request.loaded, request.places, request.host, store, start, view, runtime)
             found.append(Releaser(maker, dist.absolute()).release(order))
     _show(found, as_json)
 

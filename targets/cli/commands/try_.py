@@ -9,6 +9,7 @@ import click
 
 from targets.cli import options
 from targets.cli.answer import answer
+from targets.cli.running import starter
 from targets.console.answer import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
@@ -64,13 +65,12 @@ def command(
     console = options.console(as_json)
     view = AnswerView(console)
     store = options.open_cache(cache)
-    from targets.runtimes.select import choose
-
+    place = request.places[0]
     result = try_artifact(
         folder.absolute(),
         {**question(spec, text), "max_new_tokens": max_new_tokens},
-        request.places[0],
-        choose(request.runtime, store.root, view.say),
+        place,
+        starter(request.runtime, store.root, view)([place.toolchain]),
         store,
         view,
     )

@@ -10,7 +10,7 @@ import click
 from targets.cli import options
 from targets.cli.answer import answer
 from targets.cli.commands.release import require_libraries
-from targets.cli.running import runtime_once, show_view
+from targets.cli.running import show_view, starter
 from targets.errors import CheckFailed, ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -85,20 +85,22 @@ def command(
     if quick:
         _finish(Verified(release, signer=signer), as_json)
         return
+    recorded = release.circumstances.runtime
+    chosen = recorded if runtime is None or runtime == "auto" else runtime
     wanted = options.Wanted(
         config=_config(release, config),
         targets=release.asked.targets,
         host=release.circumstances.host,
         data=data,
         model=model,
-        runtime=runtime or release.circumstances.runtime,
+        runtime=chosen,
         system=release.asked.overrides.get("system"),
     )
     request = _request(options.load_requests(wanted), release)
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
-        start = runtime_once(request.runtime, store.root, view)
-        maker = Maker(request.loaded, request.places, request.host, store, start, view)
+        start = starter(chosen, store.root, view)
+        maker = Maker(request.loaded, request.places, request.host, store, start, view, chosen)
         verified = Rebuild(maker, from_adapter).verify(release, signer)
     _finish(verified, as_json)
 

@@ -1,0 +1,36 @@
+"""Engines that answer one question: which version they are."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+SERVER = {"ApiVersion": "1.41", "Os": "linux", "Arch": "amd64", "Version": "20.10.24"}
+
+
+@contextmanager
+def answering(**differences: str) -> Iterator[str]:
+    """Yield the address of an engine of this version; everything but that it refuses."""
+    with HTTPServer(("127.0.0.1", 0), _handler({**SERVER, **differences})) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _handler(version: Mapping[str, str]) -> type[BaseHTTPRequestHandler]:
+    class Engine(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(version).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Keep the tests' output clean."""
+
+    return Engine
