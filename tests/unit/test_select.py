@@ -189,7 +189,7 @@ def test_plan_and_doctor_agree(tmp_path: Path) -> None:
     planned = CliRunner().invoke(plan.command, [*arguments])
     looked = CliRunner().invoke(doctor.command, ["--target", "cpu", *places])
 
-    (found,) = json.loads(planned.stdout)
+    (found,) = json.loads(planned.stdout)["plans"]
     assert found["runs"]["runtime"] == "venv"
     assert json.loads(looked.stdout)["builds"] == {"cpu": found["runs"]}
 
