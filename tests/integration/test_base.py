@@ -26,13 +26,18 @@ from targets.toolchain.debian.lock import resolve
 from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.engine import platform_of
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
+from tests.capabilities import lack
 
 Run = Callable[..., str]
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(not mirrors("bookworm"), reason="no base is made: no mirror of Debian"),
-]
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(autouse=True, scope="module")
+def debian() -> None:
+    """Make sure that there are packages to make a base of."""
+    if not mirrors("bookworm"):
+        lack("Debian base", "this machine knows no mirror of Debian")
 
 
 @pytest.fixture(scope="module")

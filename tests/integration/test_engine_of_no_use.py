@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from targets.runtimes.select import Chooser, Decision
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Room, Toolchain
+from tests.capabilities import lack, program
 
 pytestmark = pytest.mark.engine
 
@@ -41,8 +41,9 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    if os.getuid() != 0 or shutil.which("dockerd") is None:
-        pytest.skip("no engine tests: only root can start a second Docker Engine")
+    program("second engine", "dockerd")
+    if os.getuid() != 0:
+        lack("second engine", "only root can start one")
     folder = tmp_path_factory.mktemp("engine")
     data, hidden, seen = folder / "data", folder / "hidden", folder / "seen"
     for made in (data, hidden, seen):

@@ -26,7 +26,7 @@ IMAGES = Path(__file__).parents[2] / "images" / "base"
 EPOCH = 1_000_000_000
 
 needs_apt = pytest.mark.skipif(
-    not Path("/usr/lib/apt/apt-helper").exists(), reason="packages are fetched by apt's helper"
+    not Path("/usr/lib/apt/apt-helper").exists(), reason="Debian package tests: no apt"
 )
 
 

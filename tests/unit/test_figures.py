@@ -194,7 +194,7 @@ def test_a_section_that_lacks_something_is_found(faulty: str, fault: str) -> Non
     assert fault in found
 
 
-@pytest.mark.skipif(not is_history_here(), reason="there is no history here")
+@pytest.mark.skipif(not is_history_here(), reason="history tests: this is no whole clone")
 def test_a_commit_that_is_not_in_the_history_is_found() -> None:
     (found,) = faults_of_origin(page(commit="0123456789ab"))
     assert found == "Driver: commit 0123456789ab is not in the history"
