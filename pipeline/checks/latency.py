@@ -14,7 +14,7 @@ from typing_extensions import Self
 from pipeline.checks.base import BaseCheck, Outcome, Role
 from pipeline.checks.goals import known_goals, require_baseline
 from pipeline.latency import prompts
-from pipeline.latency.evidence import artifact_bytes, evidence
+from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
@@ -36,7 +36,7 @@ _OF_BASELINE = ("first_token_ms", "token_ms")
 
 class LatencyParams(Workload):
     """What is measured, and the limits in milliseconds. Where none are given here, those of the
-    target hold, which grow with the artifact's size and with the longest prompt that is timed.
+    target hold, which grow with the model's size and with the longest prompt that is timed.
 
     A limit is met or missed only where the samples prove it; otherwise the check goes on measuring
     until ``max_seconds``, and then fails as undecided. One of the target's is unverified then, if
@@ -96,15 +96,18 @@ class LatencyParams(Workload):
             raise ValueError("max_regression_percent needs a baseline")
         return self
 
-    def sized(self, folder: Path, prompt_tokens: int) -> tuple[LatencyParams, Mapping[str, str]]:
+    def sized(
+        self, weights_bytes: int, prompt_tokens: int
+    ) -> tuple[LatencyParams, Mapping[str, str]]:
         """Return these parameters with the limits of the target where the config gives none, and
         for each of those where it comes from.
 
-        They are for the artifact in ``folder`` and prompts of at most ``prompt_tokens``.
+        They are for an artifact that reads ``weights_bytes`` for a token, and for prompts of at
+        most ``prompt_tokens``.
         """
         if self.usual_limits is None or not self.target_limits:
             return self, {}
-        usual = self.usual_limits.computed(artifact_bytes(folder), prompt_tokens)
+        usual = self.usual_limits.computed(weights_bytes, prompt_tokens)
         lacking = {name: limit for name, limit in usual.items() if getattr(self, name) is None}
         values = {name: limit.milliseconds for name, limit in lacking.items()}
         sources = {name: limit.source for name, limit in lacking.items()}
@@ -176,13 +179,14 @@ class Check(BaseCheck[LatencyParams]):
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
         """Measure. Raises :class:`StepError` where there is neither data nor ``prompts``."""
         if inputs.absent_device:
-            params, _ = params.sized(inputs["artifact"], prompt_tokens=0)
+            params, _ = params.sized(weights_bytes=0, prompt_tokens=0)  # for the names alone
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
         contest = _contest(inputs, params)
         contest.take_wanted()
         prompt_tokens = contest.measured["artifact"].joined(SHORT).prompt_tokens
-        params, sources = params.sized(inputs["artifact"], max(prompt_tokens, default=0))
+        longest = max(prompt_tokens, default=0)
+        params, sources = params.sized(_bytes_per_token(inputs["artifact"]), longest)
         base = _base(inputs)
         rulings = _rulings(params, contest.measured, base)
         said = False
@@ -234,6 +238,17 @@ def _contest(inputs: Inputs, params: LatencyParams) -> Any:
         cpus=_cpus(params),
     )
     return Contest(contestants, asked, conditions, inputs.report)
+
+
+def _bytes_per_token(folder: Path) -> int:
+    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.errors import ArtifactError
+    from pipeline.onnx.graph import OnnxModel
+
+    try:
+        return OnnxModel(folder / GenAiConfig(folder).filename).bytes_per_token
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
 
 
 def _kinds(

@@ -31,7 +31,7 @@ def evidence(
         "intra_op_num_threads": ours.threads,
         "cpus": list(ours.cpus),
         "load_ms": _interval(geometric_interval([each.load_ms for each in ours.rounds])),
-        "bytes": artifact_bytes(folder),
+        "bytes": _bytes(folder),
         "prompt_tokens_per_second": round(1000 * middle_prompt / first, 2),
         "decode_tokens_per_second": round(1000 / rest, 2),
         "statistics": {prompt: _statistics(ours, prompt) for prompt in ours.prompts},
@@ -43,8 +43,7 @@ def evidence(
     return latency
 
 
-def artifact_bytes(folder: Path) -> int:
-    """Return the size of all files of an artifact."""
+def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

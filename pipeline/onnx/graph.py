@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+_LOOK_UPS = ("Gather", "GatherBlockQuantized")
+
 
 @dataclass(frozen=True)
 class External:
@@ -57,6 +59,13 @@ class OnnxModel:
     def initializers(self) -> Mapping[str, Any]:
         """Return all initializers by name."""
         return {tensor.name: tensor for graph in walk(self.graph) for tensor in graph.initializer}
+
+    @cached_property
+    def bytes_per_token(self) -> int:
+        """Return how many bytes of weights a token reads: all but the tables in which nodes only
+        look up a row, as in an embedding that is not the output layer too."""
+        read = {name for node in self.nodes if node.op_type not in _LOOK_UPS for name in node.input}
+        return sum(byte_size(tensor) for name, tensor in self.initializers.items() if name in read)
 
     def of_type(self, *types: str) -> list[Any]:
         """Return the nodes whose operator is one of ``types``."""

@@ -27,9 +27,10 @@ first line of your config: `#:schema PATH/TO/configs/schema.json`.
 """
 
 _USUAL_LIMITS = """\
-Where a config gives none, these limits hold, in milliseconds: per gigabyte (10^9 bytes) of the
-artifact, and per token of the longest prompt that is timed. Report and summary show the limit and
-what it was computed from. `[limits]` in `targets/TARGET.toml` says where the numbers come from.
+Where a config gives none, these limits hold, in milliseconds: per gigabyte (10^9 bytes) of weights
+that a token reads, and per token of the longest prompt that is timed. Report and summary show the
+limit and what it was computed from. `[limits]` in `targets/TARGET.toml` says where the numbers come
+from.
 
 | target | `first_token_ms` | `token_ms` |
 | --- | --- | --- |

@@ -34,7 +34,7 @@ _COLUMNS = 100
 """Width of the picture."""
 _ELSEWHERE = ("problems", "ms", "bytes")
 """Units of what is no figure, and of what differs from run to run: `bench_checks` shows that."""
-_MODELS = {"base model": "base", "fine-tuned": "tuned", "artifact": "artifact"}
+_MODELS = {"base": "base", "fine-tuned": "tuned"}
 _HOW = """\
 The whole build of `configs/tone.toml` from an empty result cache, toolchains being there. Targets
 whose device is not on this machine are asked through the CPU provider. Latency is measured by
@@ -99,13 +99,14 @@ def run(*arguments: str | Path) -> None:
 
 
 def rows(reports: Iterable[Report]) -> Iterator[Row]:
-    """Yield what there is to say of each target's build; of a step that they share, once."""
-    keys: set[str] = set()
+    """Yield what there is to say of each target's build; of what they share, once."""
+    shared: set[str] = set()
     for report in reports:
         quality: Mapping[str, Any] = report.quality or {}
         of = f"{report.target}: "
-        for words, name in _MODELS.items():
-            yield Row(f"{of}accuracy, {words}", percent(quality.get(name)))
+        if not shared:
+            for words, name in _MODELS.items():
+                yield Row(f"accuracy of the {words} model", percent(quality.get(name)))
         for verdict in report.checks:
             if verdict.unit not in _ELSEWHERE:
                 met = None if verdict.status == "unverified" else verdict.status == "passed"
@@ -113,10 +114,10 @@ def rows(reports: Iterable[Report]) -> Iterator[Row]:
                 yield Row(f"{of}`{verdict.name}`", verdict_value(verdict), limit, met)
         yield Row(f"{of}size of the artifact", size(report.size_bytes))
         for step in report.passes:
-            if step.key not in keys:
+            if step.key not in shared:
                 took = f"{duration(step.seconds)}, {size(step.peak_rss_bytes)}"
                 yield Row(f"{of}step `{step.name}`: time, peak memory", took)
-        keys |= {step.key for step in report.passes}
+        shared |= {step.key for step in report.passes}
 
 
 def draw(report: Report, path: Path, origin: str) -> None:

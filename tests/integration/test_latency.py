@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,6 @@ import psutil
 import pytest
 
 from pipeline.events import Event, StepFailed, Warned
-from pipeline.latency.evidence import artifact_bytes
 from pipeline.latency.measured import Measured
 from pipeline.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.result import Verdict
@@ -136,17 +136,29 @@ def test_who_waits_for_a_turn_is_suspended_and_dies_with_the_build(bench: Bench)
 def test_the_limits_of_the_target_hold_where_a_config_gives_none(bench: Bench) -> None:
     usual = load_target("cpu").limits.model_dump(mode="json")
     found = bench.verdicts(check("usual", "latency", "good/model", **QUICK, usual_limits=usual))
-    size = artifact_bytes(bench.material / "good" / "model")
     assert {name: verdict.status for name, verdict in found.items()} == {
         "first_token_ms": "passed",
         "token_ms": "passed",
     }
-    assert found["token_ms"].limit == load_target("cpu").limits.token_ms.of(size, 0)
     assert found["token_ms"].limit_source.startswith("default for ")
+    assert found["first_token_ms"].limit_source.endswith(" tokens")
 
     own = check("own", "latency", "good/model", **QUICK, usual_limits=usual, token_ms=55.5)
     verdict = bench.verdicts(own)["token_ms"]
     assert (verdict.limit, verdict.limit_source) == (55.5, "")
+
+
+def test_limits_are_for_the_weights_that_a_token_reads(bench: Bench) -> None:
+    rule = {"at_least": 1000, "per_gb": 1e9}  # a millisecond for each byte
+    usual = {"first_token_ms": rule, "token_ms": rule}
+    few = {**QUICK, "max_new_tokens": 4}
+    found = bench.verdicts(check("read", "latency", "good/model", **few, usual_limits=usual))
+    read = (found["token_ms"].limit or 0) - 1000
+    model = bench.material / "good" / "model"
+    config = json.loads((bench.material / "checkpoint" / "config.json").read_text())
+    embedding = 4 * config["vocab_size"] * config["hidden_size"]
+    data = (model / "model.onnx.data").stat().st_size
+    assert 0 < read <= data + (model / "model.onnx").stat().st_size - embedding
 
 
 def test_the_limits_of_the_target_catch_a_fault(bench: Bench) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.latency.evidence import artifact_bytes
 from pipeline.onnx.session_options import SessionOption, SessionValue, set_session
 from targets.target import load_target
 from tests.benchmarks.pages import Section, gigabytes
@@ -21,7 +20,7 @@ LAYERS = (4, 16)
 PROMPTS = (16, 128)
 """Their lengths, in tokens."""
 COLUMNS = (
-    *("artifact", "size", "a token", "limit"),
+    *("artifact", "weights read", "a token", "limit"),
     *(cell for length in PROMPTS for cell in (f"prompt of {length}", "limit")),
     "kept",
 )
@@ -77,9 +76,9 @@ def _set(artifact: Path, options: Mapping[SessionOption, SessionValue]) -> None:
 
 def _row(world: World, name: str, artifact: Path, runs: int) -> str:
     limits = load_target("cpu").limits
-    size = artifact_bytes(artifact)
     new = 16
     found = {length: rates(world, artifact, length, new, runs) for length in PROMPTS}
+    size = next(iter(found.values())).weights_bytes
     token = 1000 / max(rate.decode for rate in found.values())
     pairs = [(token, limits.token_ms.of(size, 0))]
     for length, rate in found.items():

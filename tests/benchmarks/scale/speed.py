@@ -30,10 +30,12 @@ threads."""
 
 @dataclass(frozen=True)
 class Rates:
-    """Tokens per second."""
+    """Tokens per second, and what they depend on."""
 
     prompt: float
     decode: float
+    weights_bytes: int
+    """What a token reads."""
 
 
 def measure(world: World) -> Section:

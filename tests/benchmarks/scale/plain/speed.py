@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.scale.plain.speed MODEL PROMPT NEW RUNS``: tokens per second.
 
 Prints one JSON object: the best of the runs for the prompt and for the tokens after it, and the
-peak memory. A short prompt first, so that what is made once is not timed.
+bytes of weights that a token reads. A short prompt first, so that what is made once is not timed.
 """
 
 from __future__ import annotations
@@ -10,16 +10,25 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import onnxruntime_genai as og
+
+from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.graph import OnnxModel
 
 
 def main(folder: str, prompt: int, new: int, runs: int) -> None:
     """Measure and print."""
     model = og.Model(folder)
+    graph = OnnxModel(Path(folder) / GenAiConfig(Path(folder)).filename)
     list(_rates(model, 8, 4))
     rates = [tuple(_rates(model, prompt, new)) for _ in range(runs)]
-    best = {"prompt": max(rate[0] for rate in rates), "decode": max(rate[1] for rate in rates)}
+    best = {
+        "prompt": max(rate[0] for rate in rates),
+        "decode": max(rate[1] for rate in rates),
+        "weights_bytes": graph.bytes_per_token,
+    }
     sys.stdout.write(json.dumps(best) + "\n")
 
 
