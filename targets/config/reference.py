@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.registry import check_types
+from pipeline.checks.amounts import AmountParams
+from pipeline.registry import check_types, load_check, load_pass
+from pipeline.training.params import FinetuneParams
 from targets.config.json_schema import Schema, chain_passes, prose
 
 _INTRODUCTION = """\
@@ -25,6 +27,9 @@ first line of your config: `#:schema PATH/TO/configs/schema.json`.
 """
 
 _TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
+
+_SHOWN_WHOLE: dict[type, str] = {FinetuneParams: "lora", AmountParams: "size"}
+"""Of passes or checks that share a base of their parameters, the one whose table has all keys."""
 
 _HEADER = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*$")
 
@@ -56,14 +61,14 @@ class ReferencePage:
         )
         yield from self._section("### `[data.NAME.code]`", "DataCode", r"data\.[^.]+\.code")
         yield f"## Passes\n\n{top['passes']['description']}\n"
-        for name in chain_passes():
+        for name in _in_families("pass", chain_passes()):
             yield from self._section(f"### `[passes.{name}]`", f"pass-{name}", rf"passes\.{name}")
         yield from self._section("### `[passes.tune.space]`", "TuneSpace", r"passes\.tune\.space")
         yield "### A pass under another name\n"
         yield self._example(r"passes\.small")
         yield from self._section("## `[evaluation]`", "evaluation", r"evaluation")
         yield f"## Checks\n\n{top['checks']['description']}\n"
-        for name in check_types():
+        for name in _in_families("check", check_types()):
             yield from self._section(f"### `[checks.{name}]`", f"check-{name}", rf"checks\.{name}")
         yield "### Goals of a check\n"
         yield f"{self._definitions['Goal']['description']}\n"
@@ -79,22 +84,24 @@ class ReferencePage:
         schema = self._definitions[definition]
         yield f"{heading}\n\n{schema['description']}\n"
         yield self._example(table)
-        same = self._extended(definition)
-        if same is not None:
-            yield f"All keys of `{same.partition('-')[2]}`, and:\n"
-            shared = self._definitions[same]["properties"].keys() - {"type"}
-            own = {k: v for k, v in schema["properties"].items() if k not in shared}
+        kind, _, name = definition.partition("-")
+        whole = _shown_whole(kind, name)
+        if whole is not None:
+            yield f"{self._difference(kind, whole, schema)}:\n"
+            shared = _keys_of(self._definitions[f"{kind}-{whole}"])
+            own = {
+                key: said for key, said in schema["properties"].items() if shared.get(key) != said
+            }
             schema = {**schema, "properties": own}
         yield self._keys(schema)
 
-    def _extended(self, definition: str) -> str | None:
-        """Return a definition of the same kind all of whose keys this one has, with more beside."""
-        kind, _, _ = definition.partition("-")
-        keys = _keys_of(self._definitions[definition])
-        for other, schema in self._definitions.items():
-            if other.startswith(f"{kind}-") and _keys_of(schema).items() < keys.items():
-                return other
-        return None
+    def _difference(self, kind: str, whole: str, schema: Schema) -> str:
+        """Return which keys of the pass or check ``whole`` a table has too."""
+        shared = _keys_of(self._definitions[f"{kind}-{whole}"])
+        lacking = [f"`{key}`" for key in sorted(shared.keys() - schema["properties"].keys())]
+        but = f" except {_listed(lacking)}" if lacking else ""
+        section = "passes" if kind == "pass" else "checks"
+        return f"All keys of [`{whole}`](#{section}{whole}){but}, and"
 
     def _example(self, table: str) -> str:
         """Return the first block of a table whose name matches ``table``."""
@@ -135,6 +142,27 @@ class ReferencePage:
             return "table"
         words = {"integer": "integer", "number": "number", "string": "string", "boolean": "boolean"}
         return words.get(str(kind), "any value") + _range(key)
+
+
+def _shown_whole(kind: str, name: str) -> str | None:
+    """Return the pass or check whose table also shows the keys that ``name`` shares with it; by the
+    models that the parameters of ``name`` inherit, the nearest first."""
+    if not name:
+        return None
+    names, load = (chain_passes(), load_pass) if kind == "pass" else (check_types(), load_check)
+    types = {load(other).Params: other for other in names} | _SHOWN_WHOLE
+    found = next((types[base] for base in load(name).Params.__mro__[1:] if base in types), name)
+    return None if found == name else found
+
+
+def _in_families(kind: str, names: Sequence[str]) -> list[str]:
+    """Return ``names`` sorted, those that refer to another one right after it."""
+    whole = {name: _shown_whole(kind, name) for name in names}
+    return sorted(names, key=lambda name: (whole[name] or name, whole[name] is not None, name))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _keys_of(schema: Schema) -> dict[str, Any]:
