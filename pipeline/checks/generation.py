@@ -21,6 +21,10 @@ _ON_PROVIDER = "generates_on_provider"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+_MORE_TOKENS = 16
+"""Tokens that an answer may have beyond twice the longest expected one."""
+_LEAST_ENDED = 0.9
+"""Share of answers that must end where the data has no labels."""
 AS_TUNED = "as_tuned"
 AsTuned = Literal["as_tuned"]
 
@@ -109,7 +113,7 @@ class Check(BaseCheck[GenerationParams]):
             limit = _same_budget(params, tuned)
         else:
             longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
-            limit = params.max_new_tokens or 2 * longest + 16
+            limit = params.max_new_tokens or 2 * longest + _MORE_TOKENS
         answerer = GenAiAnswerer(session)
         answers = []
         for done, example in enumerate(examples, start=1):
@@ -129,7 +133,7 @@ class Check(BaseCheck[GenerationParams]):
             )
             inputs.report.progress(done, len(examples), "prompts")
         labelled = all(example.choices for example in examples)
-        limits = _limits(params, 1.0 if labelled else 0.9, tuned)
+        limits = _limits(params, 1.0 if labelled else _LEAST_ENDED, tuned)
         outcome = _outcome(answers, limits, limit)
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)

@@ -1,0 +1,149 @@
+"""Whether every session and every option that the pages show exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import click
+
+from targets.cli.main import main
+from targets.cli.options import PROJECT
+from targets.target import target_names
+from tests.unit.pages.page import Page, Section
+
+_NOX = re.compile(r"(?:^|[\s:;(])(?:\S*/)?nox\s+-s\s+(?P<rest>[^\n#`]+)")
+_MODULE = re.compile(r"(?:^|\s)python -m targets (?P<rest>[a-z][^\n#`]*)")
+_OTHERS = {"tests", "tests_cuda", "lint", "types"}
+"""Sessions that hand their arguments to pytest, ruff and mypy."""
+
+
+@cache
+def sessions() -> Mapping[str, ast.FunctionDef]:
+    """Return the nox sessions by name, and the function that each is."""
+    tree = ast.parse((PROJECT / "noxfile.py").read_text("utf-8"))
+    found: dict[str, ast.FunctionDef] = {}
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        for decorator in function.decorator_list:
+            text = ast.unparse(decorator)
+            if not text.startswith("nox.session"):
+                continue
+            named = re.search(r"name=f?'([^']+)'", text)
+            name = named[1] if named else function.name
+            names = [name.replace("{target}", target) for target in target_names()]
+            found |= dict.fromkeys(names if "{" in name else [name], function)
+    return found
+
+
+def options_of(session: str) -> frozenset[str] | None:
+    """Return the long options of what a session runs; ``None`` for those of other projects."""
+    if session in _OTHERS:
+        return None
+    call = ast.unparse(sessions()[session])
+    module = re.search(r"module='([\w.]+)'", call)
+    if module is not None:
+        return _argparse_options(module[1])
+    named = re.search(r"command\(session, '([\w-]+)'", call)
+    assert named is not None, session
+    return command_options(named[1])
+
+
+@cache
+def command_options(name: str) -> frozenset[str]:
+    """Return the long options of a command."""
+    command = main.get_command(click.Context(main), name)
+    assert command is not None, name
+    options = {text for parameter in command.params for text in parameter.opts}
+    return frozenset({text for text in options if text.startswith("--")} | {"--help"})
+
+
+@cache
+def _argparse_options(module: str) -> frozenset[str]:
+    folder = PROJECT / module.replace(".", "/")
+    file = folder / "__main__.py" if folder.is_dir() else folder.with_suffix(".py")
+    found = re.findall(r'add_argument\(\s*"(--[\w-]+)"', file.read_text("utf-8"))
+    return frozenset({*found, "--help"})
+
+
+@cache
+def _all_options() -> frozenset[str]:
+    found = [options_of(session) for session in sessions()]
+    return frozenset().union(*(options for options in found if options is not None))
+
+
+def mistakes(pages: Sequence[Page]) -> Iterator[str]:
+    """Yield sessions and commands that do not exist, and options of no command shown with them."""
+    for page in pages:
+        about: frozenset[str] = frozenset()
+        for section in page.sections:
+            shown, said = _in_section(section)
+            about = about or shown  # what a page begins with is what all of it is about
+            yield from (f"{page.path}: {text}" for text in said)
+            known = shown | about if shown else _all_options()
+            for span in (span for span in section.spans if span.startswith("--")):
+                for text in _unknown(f"{section.heading}: {span}", _words(span), known):
+                    yield f"{page.path}: {text}"
+
+
+def _in_section(section: Section) -> tuple[frozenset[str], list[str]]:
+    """Return the options of all commands shown in ``section``, and what is wrong with these."""
+    shown: frozenset[str] = frozenset()
+    said: list[str] = []
+    for text in (*(fence.text for fence in section.fences), *section.spans):
+        for command in commands_in(text):
+            shown |= command.options
+            said += command.mistakes
+    return shown, said
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A call of nox, or of Quern without nox, as a page shows it."""
+
+    options: frozenset[str]
+    """What it could have been given."""
+    mistakes: tuple[str, ...]
+
+
+def commands_in(text: str) -> Iterator[Shown]:
+    """Yield the calls that stand in a text."""
+    for match in _NOX.finditer(text.replace("\\\n", " ")):
+        call, words = match[0].strip(), _words(match["rest"])
+        names = words[: words.index("--")] if "--" in words else words
+        for name in names:
+            if name in _PLACEHOLDERS:
+                continue
+            if name not in sessions():
+                yield Shown(frozenset(), (f"{call}: there is no session {name}",))
+                continue
+            options = options_of(name)
+            wrong = () if options is None else _unknown(call, words[len(names) :], options)
+            yield Shown(options or frozenset(), tuple(wrong))
+    for match in _MODULE.finditer(text):
+        call, (name, *words) = match[0].strip(), _words(match["rest"])
+        if main.get_command(click.Context(main), name) is None:
+            yield Shown(frozenset(), (f"{call}: there is no command {name}",))
+        else:
+            options = command_options(name)
+            yield Shown(options, tuple(_unknown(call, words, options)))
+
+
+_PLACEHOLDERS = {"…", "...", "check-TARGET", "build-TARGET", "SESSION"}
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+def _unknown(shown: str, words: Sequence[str], options: frozenset[str]) -> Iterator[str]:
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("--") and option != "--" and option not in options:
+            yield f"{shown}: {option} is no option of it"
