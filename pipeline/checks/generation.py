@@ -30,25 +30,27 @@ AsTuned = Literal["as_tuned"]
 
 
 class GenerationParams(Frozen):
-    """How much is generated, and the limits. Shares lie between 0 and 1. A limit ``"as_tuned"`` is
-    what the merged model does on the same prompts with the same number of tokens: a short fine-tune
-    may never end its answers, which is not the artifact's fault."""
+    """How much is generated, and the limits. Shares are between 0 and 1. A limit ``"as_tuned"`` is
+    what the merged model reaches on the same prompts with the same number of tokens: after a short
+    fine-tune answers may never end, which is not the artifact's fault."""
 
     samples: int = Field(default=32, ge=1)
-    """Held-out prompts that are answered, the first ones of the file."""
+    """How many held-out prompts are answered, from the first one on."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Tokens after which an answer counts as never ending. Default: 16 more than twice the longest
     expected answer; with a limit ``"as_tuned"``, as many as the merged model was given."""
     min_ended: Share | AsTuned | None = None
-    """Least share of answers that end by themselves. Default: 1 for data with labels, else 0.9."""
+    """Smallest share of answers that must end by themselves. Default: 1 for data with labels, else
+    0.9."""
     max_degenerate: Share | AsTuned = 0.0
-    """Most answers that go in circles: more than half of their runs of four tokens repeat an
-    earlier one (seq-rep-4 of Welleck et al. 2020 above 0.5, in answers of 15 tokens and more)."""
+    """Largest share of answers that may repeat themselves: more than half of their runs of four
+    tokens occurred before (seq-rep-4 of Welleck et al. 2020 above 0.5, in answers of 15 tokens and
+    more)."""
     max_broken: Share | AsTuned = 0.0
-    """Most answers that are empty or hold bytes that are not a character."""
+    """Largest share of answers that may be empty or hold bytes that are not a character."""
     tolerance: Share = 0.1
-    """By how much of the prompts the artifact may be worse than a limit ``"as_tuned"``. Where so
-    few are asked that chance differs by more (two standard errors of the share), by that much."""
+    """By which share of the prompts the artifact may be worse than a limit ``"as_tuned"``. With few
+    prompts chance alone differs by more: then by two standard errors of the share."""
 
     @property
     def as_tuned(self) -> bool:

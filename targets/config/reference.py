@@ -73,12 +73,25 @@ class ReferencePage:
         yield "### Goals of a check\n"
         yield f"{self._definitions['Goal']['description']}\n"
         yield self._keys(self._definitions["Goal"])
+        yield from self._further_goals()
         yield from self._section(
             "## `[targets.NAME]`", "TargetTable", r"targets\.[^.]+\.passes\..+"
         )
         yield from self._section("## `[resources]`", "Resources", r"resources")
         yield from self._section("## `[card]`", "Card", r"card")
         yield from self._section("## `[system]`", "AzureMLSystem", r"system")
+
+    def _further_goals(self) -> Iterator[str]:
+        """Yield the keys that goals of single checks have beside those of all goals."""
+        shared = self._definitions["Goal"]["properties"]
+        for name in check_types():
+            goals = self._definitions[f"check-{name}"]["properties"].get("goals", {"items": {}})
+            kind = goals["items"].get("$ref", "").rpartition("/")[2] or "Goal"
+            properties = self._definitions[kind]["properties"]
+            own = {key: said for key, said in properties.items() if shared.get(key) != said}
+            if own:
+                yield f"Goals of `{name}` also have:\n"
+                yield self._keys({"properties": own})
 
     def _section(self, heading: str, definition: str, table: str) -> Iterator[str]:
         schema = self._definitions[definition]

@@ -9,6 +9,7 @@ import tomli
 from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
+from pipeline.latency.goals import LatencyGoal
 from pipeline.registry import check_types, load_check, load_pass
 from pipeline.training.params import Training
 from targets.cli.commands.schema import EXAMPLES, command, generate
@@ -122,6 +123,10 @@ def test_tables_have_the_keys_of_their_models_and_no_others(tables: dict[str, st
     for heading, (params, beside) in models.items():
         known = {*params.model_fields, *beside} - DECIDED_ELSEWHERE.keys()
         assert documented(tables, heading) == known, heading
+
+
+def test_every_key_of_a_goal_is_documented(tables: dict[str, str]) -> None:
+    assert documented(tables, "Goals of a check") == set(LatencyGoal.model_fields)
 
 
 def test_keys_that_fine_tuning_passes_share_are_described_once(tables: dict[str, str]) -> None:

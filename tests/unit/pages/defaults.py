@@ -31,7 +31,7 @@ from pipeline.config.schema import BuildConfig
 from pipeline.data.spec import DataSpec, Sequences, Split
 from pipeline.latency.prompts import LENGTHS
 from pipeline.registry import load_check, load_pass
-from pipeline.training import shapes
+from pipeline.training import finetune, shapes
 from pipeline.tuning import params as tuning
 from targets.cli.main import main
 from targets.cli.options import PROJECT
@@ -57,6 +57,9 @@ _MODELS: dict[str, type[BaseModel]] = {
 _FLOAT, _WIDE, _NARROW = conversion._FLOAT, quantization._BY_BITS[8], quantization._BY_BITS[4]
 _UNSET: dict[str, tuple[Any, ...]] = {
     "pass-model_builder.accuracy_level": (4,),  # the model builder's own
+    "pass-lora.epochs": (finetune.DEFAULT_STEPS, finetune.FEWEST_EPOCHS, finetune.MOST_EPOCHS),
+    "pass-lora.warmup_ratio": (finetune.DEFAULT_WARMUP,),
+    "pass-lora.logging_steps": (finetune._LOGS,),
     "pass-lora.modules_to_save": (shapes.SMALL_EMBEDDING / 1e6,),
     "TuneSpace.block_size": tuning._BUILT["block_size"],
     "check-conversion.max_logits_error": (_FLOAT.error,),
@@ -84,7 +87,7 @@ def mistakes_of_keys(schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield descriptions of keys that state another default than the code has."""
     for table, definition in schema["$defs"].items():
         for name, key in definition.get("properties", {}).items():
-            said = re.search(r"Default: (.*)", key.get("description", ""))
+            said = re.search(r"Default[:,] (.*)", key.get("description", ""))
             numbers = [] if said is None else _numbers(said[1])
             if not numbers:
                 continue
