@@ -16,7 +16,7 @@ from targets.cli.options import PROJECT
 from targets.target import target_names
 from tests.unit.pages.page import Page, Section
 
-_NOX = re.compile(r"(?:^|[\s:;(])(?:\S*/)?nox\s+-s\s+(?P<rest>[^\n#`]+)")
+_NOX = re.compile(r"(?:^|[\s:;(])(?:\S*/)?nox\s+(?:-f\s+\S+\s+)?-s\s+(?P<rest>[^\n#`]+)")
 _MODULE = re.compile(r"(?:^|\s)python -m targets (?P<rest>[a-z][^\n#`]*)")
 _OTHERS = {"tests", "tests_cuda", "lint", "types"}
 """Sessions that hand their arguments to pytest, ruff and mypy."""
