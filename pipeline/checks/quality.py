@@ -86,7 +86,7 @@ class QualityParams(Frozen):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"this is no regular expression: {error}") from error
+                raise ValueError(f"this is not a regular expression: {error}") from error
         return pattern
 
     @model_validator(mode="after")

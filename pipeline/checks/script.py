@@ -142,7 +142,7 @@ class _Script:
 
         found = find_object(self._module, name)
         if not callable(found):
-            raise StepError(f"{name} in {self._file} is no function", cause="bad_input")
+            raise StepError(f"{name} in {self._file} is not a function", cause="bad_input")
         function: Callable[..., Any] = found
         return function
 
@@ -270,4 +270,4 @@ def _number(value: Any, said: str) -> float:
     if not isinstance(inner, str):  # text that reads as a number is a mistake
         with suppress(TypeError, ValueError, RuntimeError):
             return float(inner)  # type: ignore[arg-type]
-    raise StepError(f"{said}, which is no number", cause="bad_input")
+    raise StepError(f"{said}, which is not a number", cause="bad_input")

@@ -200,7 +200,7 @@ def test_an_artifact_that_does_not_load_fails_the_check(bench: Bench) -> None:
     [
         (check("x1", "latency", "good/model", cpus=[4095]), "there is no CPU 4095"),
         (check("x2", "latency", "good/model", lengths=[5000]), "the model's context 4096"),
-        (check("x3", "latency", "good/model", "tones.jsonl"), "the baseline is no ONNX"),
+        (check("x3", "latency", "good/model", "tones.jsonl"), "the baseline is not an ONNX"),
         (
             check(
                 "x4",
