@@ -18,9 +18,10 @@ _INTRODUCTION = """\
 
 <!-- Made by `nox -s schema` from the models that validate configs. Do not edit. -->
 
-A build config is a TOML file. Paths in it are relative to it, so it can lie in a repository of your
-own, beside its data. Unknown keys, wrong types, missing files and broken rows are reported all at
-once, each with its line, before anything runs.
+A build config is a TOML file. Paths in it are relative to it, so it can lie in
+[a repository of your own](how-to.md#build-a-config-of-your-own), beside its data. Unknown
+keys, wrong types, missing files and broken rows are reported all at once, each with its line, before
+anything runs.
 
 For completion in an editor that knows JSON Schema for TOML (Taplo, Even Better TOML), make this the
 first line of your config: `#:schema PATH/TO/configs/schema.json`.

@@ -58,6 +58,8 @@ def test_a_wrong_default_in_a_description_is_found() -> None:
 PLANTED = [
     ("links", "README.md", "(docs/config.md)", "(docs/confg.md)", "docs/confg.md"),
     ("links", "README.md", "(docs/how-to.md#", "(docs/how-to.md#not-", "no such heading"),
+    ("links", "docs/design.md", "`targets/cache.py`", "`targets/cash.py`", "targets/cash.py"),
+    ("links", "docs/design.md", "`fidelity.py`", "`infidelity.py`", "infidelity.py"),
     ("commands", "README.md", "-s build-cpu\n", "-s build-gpu\n", "no session build-gpu"),
     ("commands", "README.md", "-- --version 1.2.0\n", "-- --verzion 1.2.0\n", "--verzion"),
     ("commands", "docs/how-to.md", "`--runtime venv`", "`--run-time venv`", "--run-time"),
