@@ -20,8 +20,8 @@ _INTRODUCTION = """\
 
 A build config is a TOML file. Paths in it are relative to it, so it can lie in
 [a repository of your own](how-to.md#build-a-config-of-your-own), beside its data. Unknown
-keys, wrong types, missing files and broken rows are reported all at once, each with its line, before
-anything runs.
+keys, wrong types, missing files and broken rows are reported all at once, each with its line,
+before anything runs.
 
 For completion in an editor that knows JSON Schema for TOML (Taplo, Even Better TOML), make this the
 first line of your config: `#:schema PATH/TO/configs/schema.json`.
