@@ -26,7 +26,7 @@ from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema, chain_passes
 from targets.config.load import load_config
 from targets.errors import ConfigError
-from targets.target import load_target, target_names
+from targets.target import Target, load_target, target_names
 from tests.unit.pages.page import Fence, Page
 from tests.unit.project import make_project
 
@@ -250,7 +250,7 @@ def _value_mistakes(name: str, text: str) -> Iterator[str]:
 def _header_mistakes(parts: Sequence[str]) -> Iterator[str]:
     schema = _built()
     first, *rest = parts
-    if first not in {*schema["properties"], "goals"}:
+    if first not in {*schema["properties"], "goals", *Target.model_fields}:
         yield f"there is no table {first}"
     elif first == "passes" and rest and rest[0] not in (*pass_types(), "NAME"):
         yield f"there is no pass {rest[0]}"
