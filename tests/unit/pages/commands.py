@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
-import ast
+import importlib.util
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import click
+import nox
+import nox.registry
 
 from targets.cli.main import main
 from targets.cli.options import PROJECT
-from targets.target import target_names
 from tests.unit.pages.page import Page, Section
 
 _NOX = re.compile(r"(?:^|[\s:;(])(?:\S*/)?nox\s+(?:-f\s+\S+\s+)?-s\s+(?P<rest>[^\n#`]+)")
 _MODULE = re.compile(r"(?:^|\s)python -m targets (?P<rest>[a-z][^\n#`]*)")
-_OTHERS = {"tests", "tests_cuda", "lint", "types"}
-"""Sessions that hand their arguments to pytest, ruff and mypy."""
 
 
 @cache
-def sessions() -> Mapping[str, ast.FunctionDef]:
-    """Return the nox sessions by name, and the function that each is."""
-    tree = ast.parse((PROJECT / "noxfile.py").read_text("utf-8"))
-    found: dict[str, ast.FunctionDef] = {}
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        for decorator in function.decorator_list:
-            text = ast.unparse(decorator)
-            if not text.startswith("nox.session"):
-                continue
-            named = re.search(r"name=f?'([^']+)'", text)
-            name = named[1] if named else function.name
-            names = [name.replace("{target}", target) for target in target_names()]
-            found |= dict.fromkeys(names if "{" in name else [name], function)
+def sessions() -> Mapping[str, tuple[str, ...]]:
+    """Return the nox sessions by name, and the Python command line that each runs first."""
+    handler = signal.getsignal(signal.SIGTERM)
+    spec = importlib.util.spec_from_file_location("quern_noxfile", PROJECT / "noxfile.py")
+    assert spec is not None
+    assert spec.loader is not None
+    noxfile = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(noxfile)
+    signal.signal(signal.SIGTERM, handler)
+    vars(noxfile)["python_with"] = lambda *_: "python"
+    found = {}
+    for name, run in nox.registry.get().items():
+        session = MagicMock(posargs=[], invoked_from=str(Path.cwd()))
+        run(session)
+        found[name] = session.run.call_args_list[0].args
     return found
 
 
 def options_of(session: str) -> frozenset[str] | None:
     """Return the long options of what a session runs; ``None`` for those of other projects."""
-    if session in _OTHERS:
-        return None
-    call = ast.unparse(sessions()[session])
-    module = re.search(r"module='([\w.]+)'", call)
-    if module is not None:
-        return _argparse_options(module[1])
-    named = re.search(r"command\(session, '([\w-]+)'", call)
-    assert named is not None, session
-    return command_options(named[1])
+    _, *line = sessions()[session]
+    module, *arguments = line[line.index("-m") + 1 :]
+    if module == "targets":
+        return command_options(arguments[0])
+    return _module_options(module) if module.startswith("tests.") else None
+
+
+@cache
+def _module_options(module: str) -> frozenset[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", done.stdout))
 
 
 @cache
@@ -59,14 +73,6 @@ def command_options(name: str) -> frozenset[str]:
     assert command is not None, name
     options = {text for parameter in command.params for text in parameter.opts}
     return frozenset({text for text in options if text.startswith("--")} | {"--help"})
-
-
-@cache
-def _argparse_options(module: str) -> frozenset[str]:
-    folder = PROJECT / module.replace(".", "/")
-    file = folder / "__main__.py" if folder.is_dir() else folder.with_suffix(".py")
-    found = re.findall(r'add_argument\(\s*"(--[\w-]+)"', file.read_text("utf-8"))
-    return frozenset({*found, "--help"})
 
 
 @cache
