@@ -37,7 +37,7 @@ from targets.cli.main import main
 from targets.cli.options import PROJECT
 from tests.unit.pages.page import Page
 
-_MARK = re.compile(r"(?P<before>[^|]{0,60}?)<!-- default: (?P<named>.+?) -->")
+_MARK = re.compile(r"(?P<before>[^|]{0,100}?)<!-- default: (?P<named>.+?) -->")
 _VALUE = re.compile(r"`([^`]+)`|(\d[\d,]*(?:\.\d+)?)")
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
 _NOT_PROSE = {"measured.md", "scale.md", "config.md"}
@@ -119,7 +119,9 @@ def mistakes(pages: Sequence[Page]) -> Iterator[str]:
         for sentence in _SENTENCE.split(page.prose.replace("\n", " | ")):
             marks = list(_MARK.finditer(sentence))
             for mark in marks:
-                stated, actual = _stated(mark["before"]), default_of(mark["named"])
+                actual = default_of(mark["named"])
+                listed = isinstance(actual, tuple)
+                stated = _listed(mark["before"]) if listed else _stated(mark["before"])
                 if not _same(stated, actual):
                     yield f"{page.path}: {mark['named']} is {actual!r}, not {stated!r}"
             plain = _NO_STATEMENT.sub("", sentence)
@@ -139,12 +141,17 @@ def _stated(text: str) -> str | float | None:
     return code if code else float(number.replace(",", ""))
 
 
-def _same(stated: str | float | None, actual: Any) -> bool:
+def _listed(text: str) -> tuple[str, ...]:
+    """Return all code in the parenthesis that a mark ends."""
+    return tuple(re.findall(r"`([^`]+)`", text.rpartition("(")[2]))
+
+
+def _same(stated: object, actual: Any) -> bool:
     if isinstance(stated, float) and isinstance(actual, str):
         return actual.lower().removesuffix("b") == f"{stated:g}g"  # a size in GB
     if isinstance(stated, float) and isinstance(actual, (int, float)):
         return stated in (float(actual), round(100 * float(actual), 9))  # a share, or in percent
-    return stated is not None and str(actual) == str(stated)
+    return stated == actual or (stated is not None and str(actual) == str(stated))
 
 
 def default_of(named: str) -> Any:
