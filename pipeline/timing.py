@@ -34,11 +34,11 @@ class Workload(Frozen):
 
     prompts: tuple[str, ...] | None = Field(default=None, min_length=1)
     """What the user says. Default: the prompts of the held-out data, in turn; those of the training
-    data where nothing is held out."""
+    data if nothing is held out."""
     prompt_tokens: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, min_length=1
     )
-    """Made-up prompts of so many tokens each, in turn, in place of data and ``prompts``."""
+    """Made-up prompts of these lengths in tokens, in turn, in place of data and ``prompts``."""
     warmup: int = Field(default=3, ge=0)
     """Prompts answered before the clock starts."""
     max_new_tokens: int = Field(default=16, ge=2)

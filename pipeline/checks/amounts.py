@@ -18,15 +18,15 @@ _REGRESSION_PERCENT = 5.0
 
 
 class AmountParams(Frozen):
-    """The limits. Without any the figure is reported and nothing judged."""
+    """The limits. Without any, the figure is only reported."""
 
     max_bytes: Annotated[int, Field(gt=0)] | Size | None = None
-    """Most that it may be: bytes, or text such as ``"3g"``."""
+    """Largest size allowed: bytes, or text such as ``"3g"``."""
     baseline: str | None = None
-    """Another artifact to compare with, relative to the config file: what a build wrote, as
+    """Another artifact to compare with, relative to the config file: the output of a build, such as
     ``dist/tone/cpu``, or an ONNX Runtime GenAI model folder."""
     max_regression_percent: float | None = Field(default=None, ge=0)
-    """Most by which it may exceed the baseline's. Default: 5 where there is a baseline and no goal
+    """By how much it may exceed the baseline's. Default: 5 if there is a baseline and no goal
     compares with it."""
     goals: tuple[Goal, ...] = ()
     """Goals of ``bytes``, absolute or relative."""

@@ -36,27 +36,28 @@ _MAX_ROTARY = 0.02
 
 
 class ConversionParams(Frozen):
-    """Limits. Those that are not set are by the precision of the graph that is compared."""
+    """Limits. Those that are not set depend on the precision of the graph that is compared."""
 
     max_logits_error: float | None = Field(default=None, gt=0)
-    """Most relative error of the logits, in the L2 norm. Default: 0.02 for a float graph."""
+    """Largest relative error of the logits, in the L2 norm. Default: 0.02 for a float graph."""
     max_logits_difference: float | None = Field(default=None, gt=0)
-    """Most difference of a single logit, in root mean squares of the logits. Default: 0.2 for a
+    """Largest difference of a single logit, in root mean squares of the logits. Default: 0.2 for a
     float graph."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
-    """Least share of positions with the same first choice. Default: 0.95 for a float graph."""
+    """Smallest share of positions that must have the same first choice. Default: 0.95 for a float
+    graph."""
     max_rotary_error: float = Field(default=_MAX_ROTARY, gt=0)
-    """Most difference of a cosine or sine in the graph's tables of positions."""
+    """Largest difference of a cosine or sine in the graph's tables of positions."""
 
 
 class Check(BaseCheck[ConversionParams]):
-    """Hold an export without quantization against the merged model, by the logits of the same texts
+    """Compare an export without quantization with the merged model, by the logits of the same texts
     and by the tables of rotary positions.
 
-    The export is the artifact itself where that is not quantized, else one that the
-    ``float_reference`` pass built from the same checkpoint. Where that could not be (the model is
-    too large), the artifact is held against the merged model, with wider limits, and the verdict
-    says so. Graphs run through the CPU provider, whatever they were built for.
+    The export is the artifact itself if that is not quantized, else one that the
+    ``float_reference`` pass built from the same checkpoint. If the model is too large for that, the
+    artifact is compared with the merged model, with wider limits, and the verdict says so. Graphs
+    run through the CPU provider, whatever they were built for.
     """
 
     Params = ConversionParams

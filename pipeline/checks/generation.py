@@ -21,30 +21,36 @@ _ON_PROVIDER = "generates_on_provider"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+_MORE_TOKENS = 16
+"""Tokens that an answer may have beyond twice the longest expected one."""
+_LEAST_ENDED = 0.9
+"""Share of answers that must end where the data has no labels."""
 AS_TUNED = "as_tuned"
 AsTuned = Literal["as_tuned"]
 
 
 class GenerationParams(Frozen):
-    """How much is generated, and the limits. Shares lie between 0 and 1. A limit ``"as_tuned"`` is
-    what the merged model does on the same prompts with the same number of tokens: a short fine-tune
-    may never end its answers, which is not the artifact's fault."""
+    """How much is generated, and the limits. Shares are between 0 and 1. A limit ``"as_tuned"`` is
+    what the merged model reaches on the same prompts with the same number of tokens: after a short
+    fine-tune answers may never end, which is not the artifact's fault."""
 
     samples: int = Field(default=32, ge=1)
-    """Held-out prompts that are answered, the first ones of the file."""
+    """How many held-out prompts are answered, from the first one on."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Tokens after which an answer counts as never ending. Default: 16 more than twice the longest
     expected answer; with a limit ``"as_tuned"``, as many as the merged model was given."""
     min_ended: Share | AsTuned | None = None
-    """Least share of answers that end by themselves. Default: 1 for data with labels, else 0.9."""
+    """Smallest share of answers that must end by themselves. Default: 1 for data with labels, else
+    0.9."""
     max_degenerate: Share | AsTuned = 0.0
-    """Most answers that go in circles: more than half of their runs of four tokens repeat an
-    earlier one (seq-rep-4 of Welleck et al. 2020 above 0.5, in answers of 15 tokens and more)."""
+    """Largest share of answers that may repeat themselves: more than half of their runs of four
+    tokens occurred before (seq-rep-4 of Welleck et al. 2020 above 0.5, in answers of 15 tokens and
+    more)."""
     max_broken: Share | AsTuned = 0.0
-    """Most answers that are empty or hold bytes that are not a character."""
+    """Largest share of answers that may be empty or hold bytes that are not a character."""
     tolerance: Share = 0.1
-    """By how much of the prompts the artifact may be worse than a limit ``"as_tuned"``. Where so
-    few are asked that chance differs by more (two standard errors of the share), by that much."""
+    """By which share of the prompts the artifact may be worse than a limit ``"as_tuned"``. With few
+    prompts chance alone differs by more: then by two standard errors of the share."""
 
     @property
     def as_tuned(self) -> bool:
@@ -109,7 +115,7 @@ class Check(BaseCheck[GenerationParams]):
             limit = _same_budget(params, tuned)
         else:
             longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
-            limit = params.max_new_tokens or 2 * longest + 16
+            limit = params.max_new_tokens or 2 * longest + _MORE_TOKENS
         answerer = GenAiAnswerer(session)
         answers = []
         for done, example in enumerate(examples, start=1):
@@ -129,7 +135,7 @@ class Check(BaseCheck[GenerationParams]):
             )
             inputs.report.progress(done, len(examples), "prompts")
         labelled = all(example.choices for example in examples)
-        limits = _limits(params, 1.0 if labelled else 0.9, tuned)
+        limits = _limits(params, 1.0 if labelled else _LEAST_ENDED, tuned)
         outcome = _outcome(answers, limits, limit)
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)

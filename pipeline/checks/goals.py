@@ -26,23 +26,23 @@ _KINDS = (
 
 
 class Goal(Frozen):
-    """One figure and exactly one limit. A goal that is missed fails the build."""
+    """One figure and exactly one limit. If a goal is missed, the build fails."""
 
     metric: str
     """Which figure of the check."""
     statistic: Statistic | None = None
-    """Which statistic of it, where it is measured many times."""
+    """Which statistic of it, if it is measured many times."""
     at_most: float | None = None
     at_least: float | None = None
     against: Literal["base_model", "baseline"] = "base_model"
     """What the relative limits below compare with: the base model in PyTorch, or the check's
-    ``baseline``, another artifact, where the check has one."""
+    ``baseline``, another artifact, if the check has one."""
     min_improvement: float | None = Field(default=None, ge=0)
-    """Better than the base model's figure by at least so much, in the figure's own unit."""
+    """Better than the base model's figure by at least this much, in the figure's own unit."""
     min_improvement_percent: float | None = Field(default=None, ge=0)
     """The same in percent of the base model's figure."""
     max_degradation: float | None = Field(default=None, ge=0)
-    """Worse than the base model's figure by at most so much, in the figure's own unit."""
+    """Worse than the base model's figure by at most this much, in the figure's own unit."""
     max_degradation_percent: float | None = Field(default=None, ge=0)
     """The same in percent of the base model's figure."""
 

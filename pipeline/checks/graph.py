@@ -23,12 +23,12 @@ class GraphParams(Frozen):
     precision: Literal["int4", "int8", "fp16", "bf16", "fp32"] | None = None
     """Type of the linear layers' weights. Default: the pass's."""
     min_quantized_share: float = Field(default=1.0, ge=0, le=1)
-    """Least share of the linear layers' weights that is quantized, nodes the pass was told to
-    exclude left aside."""
+    """Smallest share of the linear layers' weights that must be quantized, not counting nodes that
+    the pass excludes."""
 
 
 class Check(BaseCheck[GraphParams]):
-    """Prove that the model folder is whole, agrees with itself and loads."""
+    """Prove that the model folder is complete and consistent, and that it loads."""
 
     Params = GraphParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "model")

@@ -55,28 +55,29 @@ class LatencyParams(Workload):
     goals: tuple[LatencyGoal, ...] = ()
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
     (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``),
-    ``tokens_per_second`` or ``prompt_tokens_per_second``; ``statistic`` is p90 unless told.
-    Percentiles must be proven at 99 % confidence by MLPerf's early-stopping rule, for which as many
-    prompts are timed as it needs (662 for a p99). Relative goals compare with the base model in
+    ``tokens_per_second`` or ``prompt_tokens_per_second``; ``statistic`` is p90 if not set.
+    Percentiles must be proven at 99 % confidence by MLPerf's early-stopping rule, so as many
+    prompts are timed as that needs (662 for a p99). Relative goals compare with the base model in
     PyTorch or, with ``against = "baseline"``, with another artifact in the same rounds."""
     samples: int = Field(default=_MIN_SAMPLES, ge=_MIN_SAMPLES)
-    """Prompts timed; more where a goal needs more."""
+    """How many prompts are timed; more if a goal needs more."""
     lengths: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Lengths in tokens of the made-up prompts that are timed too. Default: 128, 512, 1024 and
-    2112, past 2,048, as far as the model's context and the time allow."""
+    2112, which is past 2,048, as far as the model's context and the time allow."""
     long_samples: int = Field(default=16, ge=1)
-    """Prompts timed of each length; as many as of the others where a goal is about that length."""
+    """How many prompts of each length are timed; as many as of the others if a goal is about that
+    length."""
     rounds: int = Field(default=8, ge=_MIN_ROUNDS)
-    """Fresh processes that share the samples: how much they differ is what intervals come from."""
+    """Fresh processes that share the samples. Intervals come from how much they differ."""
     cpus: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     """Numbers of the CPUs that the timed process is pinned to. Default: all that the build has."""
     baseline: str | None = None
-    """Another artifact to compare with, relative to the config file: what a build wrote, as
+    """Another artifact to compare with, relative to the config file: the output of a build, such as
     ``dist/tone/cpu``, or an ONNX Runtime GenAI model folder. The two answer in turn, A B A B, so
     that a busy machine slows both."""
     max_regression_percent: float | None = Field(default=None, ge=0)
-    """Most by which the medians of ``first_token_ms`` and ``token_ms`` may lie above the
-    baseline's. Default: 5 where there is a baseline and no goal compares with it."""
+    """By how much the medians of ``first_token_ms`` and ``token_ms`` may exceed the baseline's.
+    Default: 5 if there is a baseline and no goal compares with it."""
     max_seconds: float = Field(default=600, gt=0)
     """Time after which measuring stops with the samples there are."""
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class MemoryParams(AmountParams):
-    """What is asked, and the limits of the peak resident set of the process. Without any limit it
-    is reported and nothing judged."""
+    """What is asked, and the limits of the process's peak resident set. Without any limit it is
+    only reported."""
 
     prompt_tokens: int = Field(default=1024, ge=1)
-    """Length of the prompt, or as much of it as the model's context has room for."""
+    """Length of the prompt, or as much of it as fits into the model's context."""
     max_new_tokens: int = Field(default=16, ge=1)
     """Tokens generated."""
 
@@ -37,7 +37,7 @@ class MemoryParams(AmountParams):
 class Check(BaseCheck[MemoryParams]):
     """Load the artifact into a fresh process, answer one long prompt, and read its peak memory.
 
-    Memory of the machine: what lies on a GPU is not in it. Without the target's device nothing is
+    This is the machine's memory, not that of a GPU. Without the target's device nothing is
     measured.
     """
 

@@ -21,12 +21,12 @@ class MergingParams(Frozen):
     """The limits."""
 
     max_merge_error: float | None = Field(default=None, gt=0)
-    """Most relative error of the merged model's logits against those of base and adapter, in the L2
-    norm. Default: a tenth of the change that the adapter makes, or what rounding to the merged
-    weights' number format may cause (bf16 0.03, fp16 0.005, fp32 0.001), whichever is more."""
+    """Largest relative error of the merged model's logits against those of base and adapter, in the
+    L2 norm. Default: a tenth of the change that the adapter makes, or what rounding to the merged
+    weights' number format may cause (bf16 0.03, fp16 0.005, fp32 0.001), whichever is larger."""
     share_tolerance: float = Field(default=0.25, gt=0)
-    """How far from 1 the share of the adapter's change may be that is in the merged model: it is 0
-    where nothing was merged, and about 2 where it was merged twice."""
+    """How far from 1 the share of the adapter's change that is in the merged model may be: it is 0
+    if nothing was merged, and about 2 if it was merged twice."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ class Change:
 
 
 class Check(BaseCheck[MergingParams]):
-    """Hold the logits of what a merge made against those of its base with the adapter beside it,
-    as PEFT computes them. For a QLoRA adapter the base is the dequantized one it was merged into.
-    """
+    """Compare the logits of a merged model with those of its base and the adapter beside it, as
+    PEFT computes them. For a QLoRA adapter the base is the dequantized one it was merged into."""
 
     Params = MergingParams
     needs: ClassVar[tuple[Role, ...]] = ("merged_reference", "adapted_reference")

@@ -23,11 +23,11 @@ class ProviderParams(Frozen):
     """The limit."""
 
     max_fallbacks: int = Field(default=0, ge=0)
-    """Most nodes that may run on the CPU instead of the target's provider."""
+    """How many nodes may run on the CPU instead of the target's provider."""
 
 
 class Check(BaseCheck[ProviderParams]):
-    """Prove that every node can run on the provider and, where the device is, that it did."""
+    """Prove that every node can run on the provider and, if the device is here, that it did."""
 
     Params = ProviderParams
     uses_device: ClassVar[bool] = True

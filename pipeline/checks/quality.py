@@ -37,21 +37,21 @@ _OF_LABELS = {"accuracy", "macro_f1", "precision", "recall"}
 
 
 class QualityParams(Frozen):
-    """Limits. Shares and differences of shares lie between 0 and 1: 0.02 is two points."""
+    """Limits. Shares and their differences are between 0 and 1: 0.02 is two percentage points."""
 
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
-    """Least accuracy on the held-out part (share of exactly right answers where the data has no
+    """Lowest accuracy on the held-out part (share of exactly right answers if the data has no
     labels). Default: no limit."""
     max_accuracy_loss: float = Field(default=0.02, ge=0, le=1)
-    """Most accuracy the artifact may lose against the float model. Only for data with labels:
+    """How much accuracy the artifact may lose against the float model. Only for data with labels:
     texts of quantized models diverge after a few tokens without being worse."""
     min_p_value: float | None = Field(default=None, ge=0, le=1)
-    """Least p-value of the exact McNemar test against the float model on the same prompts, where
-    the artifact lost more of them than it won: below it the loss is no chance, however small. Only
-    for data with labels. Default: none, since on much data a loss that ``max_accuracy_loss`` allows
-    is no chance either; the test is in the report all the same."""
+    """Smallest p-value of the exact McNemar test against the float model on the same prompts, if
+    the artifact lost more of them than it won: below it the loss is not chance, however small it
+    is. Only for data with labels. Default: none, since with much data even a loss that
+    ``max_accuracy_loss`` allows is not chance; the test is in the report in any case."""
     min_valid: float = Field(default=1.0, ge=0, le=1)
-    """Least share of greedy answers of the right form: one of the labels where the data has labels,
+    """Smallest share of greedy answers of the right form: one of the labels if the data has labels,
     and what ``json_answers`` and ``answer_pattern`` ask for."""
     json_answers: bool = False
     """Answers must be JSON."""
@@ -60,17 +60,18 @@ class QualityParams(Frozen):
     answer_pattern: str | None = None
     """Answers must match this regular expression (Python's), from beginning to end."""
     max_perplexity_increase: float | None = Field(default=None, ge=0)
-    """Most that the perplexity of the expected answers may grow against the float model, as a
-    share of it. Default: 0.1 for data without labels, no limit for data with labels."""
+    """By which share the perplexity of the expected answers may grow against the float model.
+    Default: 0.1 for data without labels, no limit for data with labels."""
     min_length_ratio: float = Field(default=0.5, ge=0)
-    """Least mean length of the artifact's answers, in tokens, as a share of the float model's."""
+    """Smallest mean length of the artifact's answers, in tokens, as a share of the float model's.
+    """
     max_length_ratio: float = Field(default=2.0, gt=0)
-    """Most mean length of the artifact's answers, as a share of the float model's."""
+    """Largest mean length of the artifact's answers, as a share of the float model's."""
     max_samples: int | None = Field(default=None, ge=1)
     """Ask only the first so many held-out prompts. Default: all."""
     goals: tuple[Goal, ...] = ()
     """Goals of ``accuracy``, ``exact_match``, ``macro_f1``, ``precision`` and ``recall`` (means
-    over the labels, as ``macro_f1`` is), or ``perplexity``. All but ``exact_match`` and
+    over the labels, like ``macro_f1``), or ``perplexity``. All but ``exact_match`` and
     ``perplexity`` need labels. Relative goals compare with the base model."""
 
     @field_validator("goals")
@@ -85,7 +86,7 @@ class QualityParams(Frozen):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"this is no regular expression: {error}") from error
+                raise ValueError(f"this is not a regular expression: {error}") from error
         return pattern
 
     @model_validator(mode="after")
@@ -113,9 +114,10 @@ _PERPLEXITY_INCREASE = 0.1
 
 
 class Check(BaseCheck[QualityParams]):
-    """Measure base, tuned model and artifact by the same method and hold the artifact to limits.
+    """Measure base, tuned model and artifact by the same method, and compare the artifact with
+    limits.
 
-    Losses are those against the float model on the same prompts: the float export where the
+    Losses are against the float model on the same prompts: the float export if the
     ``float_reference`` pass made one, else the merged model in PyTorch.
     """
 

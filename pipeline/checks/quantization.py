@@ -36,34 +36,35 @@ _BY_BITS: Mapping[int, _Limits] = {
 
 
 class QuantizationParams(Frozen):
-    """Limits. Those that are not set are by the width of the weights."""
+    """Limits. Those that are not set depend on the width of the weights."""
 
     max_mean_kl: float | None = Field(default=None, gt=0)
-    """Most divergence ``KL(float || artifact)`` of the next token, mean over positions, in nats.
-    Default: 0.5 for int4, 0.05 for int8. Also the limit for a text of more than 2,048 tokens."""
+    """Largest divergence ``KL(float || artifact)`` of the next token, as the mean over positions,
+    in nats. Default: 0.5 for int4, 0.05 for int8. Also the limit for a text of more than 2,048
+    tokens."""
     max_p99_kl: float | None = Field(default=None, gt=0)
-    """The same of its 99th percentile. Default: 5 for int4, 0.5 for int8."""
+    """The same for its 99th percentile. Default: 5 for int4, 0.5 for int8."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
-    """Least share of positions with the float model's first choice. Default: 0.5 for int4, 0.9 for
-    int8: a model that is nearly undecided changes its mind at little."""
+    """Smallest share of positions that must have the float model's first choice. Default: 0.5 for
+    int4, 0.9 for int8: a model that is almost undecided changes its first choice easily."""
     max_scale_error: float | None = Field(default=None, gt=0)
-    """By how much a matrix may be scaled against the checkpoint's. Default: 0.05 for int4, 0.01 for
-    wider ones."""
+    """By how much the scale of a matrix may differ from the checkpoint's. Default: 0.05 for int4,
+    0.01 for wider ones."""
     max_weight_error: float | None = Field(default=None, gt=0)
-    """Most relative error of a matrix, in the Frobenius norm. Default: 0.35 for int4, 0.05 for
+    """Largest relative error of a matrix, in the Frobenius norm. Default: 0.35 for int4, 0.05 for
     int8."""
     max_export: Annotated[int, Field(ge=0)] | Size = "4g"
     """Size in fp32 above which no float export is built to compare with: bytes, or text such as
-    ``"16g"``. Building one takes about five times as much memory. Above it the artifact is held
-    against the merged model in PyTorch, conversion and quantization together."""
+    ``"16g"``. Building one takes about five times as much memory. Above it the artifact is compared
+    with the merged model in PyTorch, so that conversion and quantization are measured together."""
 
 
 class Check(BaseCheck[QuantizationParams]):
-    """Hold the artifact's predictions for the same texts against those of the float export, and
-    every matrix of its graph against the rows of the checkpoint that it was made from.
+    """Compare the artifact's predictions for the same texts with those of the float export, and
+    every matrix of its graph with the rows of the checkpoint that it was made from.
 
-    The matrices tell of a wrong scale in one layer, or of two projections that were swapped,
-    however little the model as a whole minds. Runs through the CPU provider.
+    The matrices reveal a wrong scale in one layer, or two projections that were swapped, even if
+    the model as a whole hardly changes. Runs through the CPU provider.
     """
 
     Params = QuantizationParams

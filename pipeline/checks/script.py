@@ -24,8 +24,8 @@ from pipeline.suggest import did_you_mean
 
 
 class ScriptParams(Frozen):
-    """Exactly one of ``metric`` and ``evaluate``. What it returns is a number, or a dictionary of
-    numbers (or of tables with a ``value``) by name."""
+    """Exactly one of ``metric`` and ``evaluate``. It returns a number, or a dictionary of numbers
+    (or of tables with a ``value``) by name."""
 
     script: str
     """Python file with the functions, relative to the config file."""
@@ -35,20 +35,21 @@ class ScriptParams(Frozen):
     """Function of the answers and the expected answers, two lists of texts of equal length."""
     evaluate: str | None = None
     """Function of the model: an object with ``model_path`` (the artifact's folder), ``tokenizer``,
-    ``answer(text)`` and ``ask(messages)``, which return the greedy answer. Where it has parameters
-    ``device`` and ``execution_providers``, it is told them."""
+    ``answer(text)`` and ``ask(messages)``, which return the greedy answer. If it has parameters
+    ``device`` and ``execution_providers``, they are filled in."""
     post_process: str | None = None
     """Function applied to each answer before ``metric`` sees it."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     """Further arguments of ``metric`` or ``evaluate``, by name."""
     samples: int | None = Field(default=None, ge=1)
-    """Held-out prompts that are answered for ``metric``, the first ones. Default: all."""
+    """How many held-out prompts are answered for ``metric``, from the first one on. Default: all.
+    """
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens. Default: a little more than the longest expected one for
     ``metric``, 256 for ``evaluate``."""
     goals: tuple[Goal, ...] = ()
-    """Goals of the figures by their names. A function that returns a number is the figure of its
-    own name, or of the one name that the goals have. Only ``at_most`` and ``at_least``."""
+    """Goals of the figures by their names. If the function returns a number, that figure has the
+    function's name, or the one name that all goals have. Only ``at_most`` and ``at_least``."""
 
     @field_validator("goals")
     @classmethod
@@ -76,7 +77,7 @@ _LONG_ANSWER = 256
 
 
 class Check(BaseCheck[ScriptParams]):
-    """Run a function of yours on the artifact and hold what it returns to goals.
+    """Run a function of yours on the artifact and compare what it returns with goals.
 
     It runs in the target's toolchain, without network. Without the target's device the artifact
     answers through the CPU provider.
@@ -136,7 +137,7 @@ class _Script:
 
         found = find_object(self._module, name)
         if not callable(found):
-            raise StepError(f"{name} in {self._file} is no function", cause="bad_input")
+            raise StepError(f"{name} in {self._file} is not a function", cause="bad_input")
         function: Callable[..., Any] = found
         return function
 
@@ -265,4 +266,4 @@ def _number(value: Any, said: str) -> float:
     if not isinstance(inner, str):  # text that reads as a number is a mistake
         with suppress(TypeError, ValueError, RuntimeError):
             return float(inner)  # type: ignore[arg-type]
-    raise StepError(f"{said}, which is no number", cause="bad_input")
+    raise StepError(f"{said}, which is not a number", cause="bad_input")

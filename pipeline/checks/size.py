@@ -14,13 +14,13 @@ from pipeline.plan import Kind
 
 
 class SizeParams(AmountParams):
-    """The limits of what all files of the artifact have together; a relative goal that is not
-    against the baseline compares with the base model's weights. Without any limit the size is
-    reported and nothing judged."""
+    """The limits of the size of all files of the artifact together. A relative goal that is not
+    against the baseline compares with the base model's weights. Without any limit the size is only
+    reported."""
 
 
 class Check(BaseCheck[SizeParams]):
-    """Weigh all files of the artifact."""
+    """Add up the sizes of all files of the artifact."""
 
     Params = SizeParams
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint", "adapter")

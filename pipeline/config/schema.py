@@ -52,12 +52,13 @@ class ModelSource(Frozen):
     pretrain: dict[str, JsonValue] | None = None
     """Make a small model from text instead: parameters of the ``pretrain`` pass."""
     onnx: str | None = None
-    """A folder that ``onnxruntime_genai.Model`` loads, relative to the config file. The passes are
-    then such that work on an ONNX model, or there are none: it is checked as it is."""
+    """A folder that ``onnxruntime_genai.Model`` loads, relative to the config file. All passes must
+    then work on an ONNX model. Without any pass, it is checked as it is."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. It still runs without network or capabilities."""
+    """Run Python code that comes with the model. In a container it has neither network nor rights;
+    in a virtual environment it can do whatever you can."""
     weights: Literal["safetensors", "any"] = "safetensors"
-    """``any`` also loads pickled weights, which can run code when loaded."""
+    """``any`` also loads pickled weights, which can run code when they are loaded."""
 
 
 class StepTable(Frozen):
@@ -66,7 +67,7 @@ class StepTable(Frozen):
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
     type: str | None = None
-    """Which pass or check this is, when the table has another name."""
+    """Which pass or check this is, if the table has another name."""
 
     @property
     def params(self) -> dict[str, JsonValue]:
@@ -75,7 +76,7 @@ class StepTable(Frozen):
 
 
 class TargetTable(Frozen):
-    """What one target does differently: parameters laid over those of the common tables."""
+    """What differs for one target: parameters that replace those of the common tables."""
 
     passes: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Parameters per pass, e.g. ``[targets.cpu.passes.model_builder]``."""
@@ -95,8 +96,8 @@ class Resources(Frozen):
 
 
 class AzureMLSystem(Frozen):
-    """A compute of Azure Machine Learning. It cannot be reached from here yet: building says so,
-    and ``--system local`` runs the same chain on this machine."""
+    """A compute of Azure Machine Learning. Quern cannot reach it yet: a build says so, and
+    ``--system local`` runs the same chain on this machine."""
 
     type: Literal["azureml"]
     name: str
@@ -111,7 +112,7 @@ class AzureMLSystem(Frozen):
 
 class Card(Frozen):
     """What the model card of a release says that Quern cannot know. Licences are SPDX expressions,
-    such as ``"MIT"``; what is not given is said to be not stated."""
+    such as ``"MIT"``. What is missing here, the card lists as not stated."""
 
     description: str | None = None
     """What the model is for, in a sentence."""
@@ -122,13 +123,13 @@ class Card(Frozen):
     data_license: str | None = None
     """Licence of the data."""
     authors: tuple[str, ...] = ()
-    """Who answers for it."""
+    """Who is responsible for it."""
     contact: str | None = None
-    """Where to report what is wrong with it."""
+    """Where to report problems."""
     intended_use: str | None = None
-    """What it should be used for, and what not."""
+    """What it should be used for, and what it should not."""
     limitations: str | None = None
-    """What it cannot do, and where it was not tried."""
+    """What it cannot do, and what it was not tested on."""
 
 
 class BuildConfig(Frozen):
@@ -146,27 +147,29 @@ class BuildConfig(Frozen):
     host: Name | None = None
     """Target that trains and merges. Default: the first whose device is here, else ``cpu``."""
     runtime: Literal["auto", "docker", "venv"] = "auto"
-    """Where steps run if the command does not say: containers, or a virtual environment."""
+    """Where steps run if the command does not say: in containers or in a virtual environment.
+    ``auto``: in containers if there is a Docker Engine."""
     system: AzureMLSystem | None = None
-    """The machine that the config was written for, where it is not this one."""
+    """The machine that the config was written for, if it is not this one."""
     data: dict[Name, DataSpec] = Field(default_factory=dict)
-    """The data sets, under names that ``--data NAME=PATH`` can replace. One is trained on and
-    measured with; it may name others as its held-out and its validation part."""
+    """The data sets, under names that ``--data NAME=PATH`` can replace. One of them is trained on
+    and measured with; it may name others as its held-out and its validation part."""
     passes: dict[Name, StepTable] = Field(default_factory=dict)
-    """The passes, run in the order in which they are written. None only for a model that is ONNX
-    already."""
+    """The passes, in the order in which they run. There may be none if the model is ONNX already.
+    """
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
-    """How the held-out answers of the base, the tuned and the built model are taken: parameters of
-    the ``evaluate`` pass."""
+    """How the base, the tuned and the built model answer held-out prompts: parameters of the
+    ``evaluate`` pass."""
     checks: dict[Name, StepTable] = Field(default_factory=dict)
-    """The checks and their limits. All built-in checks that can run do, named here or not."""
+    """The checks and their limits. All built-in checks that can run do, whether they are named here
+    or not."""
     skip_checks: tuple[str, ...] = ()
-    """Built-in checks that do not run, e.g. where a model is too large to be asked in PyTorch. Plan
-    and report say so. Where nothing reads the merged checkpoint (``merging``, ``conversion``,
-    ``quantization`` and ``quality`` do), merging and quantizing are one step, and none is
+    """Built-in checks that do not run, e.g. because a model is too large for PyTorch. Plan and
+    report say so. If nothing reads the merged checkpoint (``merging``, ``conversion``,
+    ``quantization`` and ``quality`` do), merging and quantizing are one step, and no checkpoint is
     written."""
     targets: dict[Name, TargetTable] = Field(default_factory=dict)
-    """What single targets do differently."""
+    """What differs for single targets."""
     resources: Resources = Resources()
     """Limits for the containers."""
     card: Card = Card()

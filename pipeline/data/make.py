@@ -106,7 +106,7 @@ def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
     except pyarrow.ArrowInvalid as error:
-        message = f"{path.name} is no Parquet file that can be read: {first_line(error)}"
+        message = f"{path.name} is not a Parquet file that can be read: {first_line(error)}"
         raise StepError(message, cause="bad_input") from error
 
 
@@ -177,7 +177,7 @@ def _call(
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     if not callable(function):
-        raise StepError(f"{function!r} is no function", cause="bad_input")
+        raise StepError(f"{function!r} is not a function", cause="bad_input")
     return inspect.signature(function).parameters
 
 

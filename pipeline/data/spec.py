@@ -23,14 +23,15 @@ class Split(Frozen):
     """
 
     eval: float = Field(default=0.3, ge=0, le=1)
-    """Share of distinct texts held out; never trained on, never used to choose a checkpoint. With 0
-    everything is trained on and nothing is left to measure quality with; with 1 nothing is."""
+    """Share of distinct texts that is held out: never trained on, never used to choose a
+    checkpoint. With 0 everything is trained on and nothing is left to measure quality with; with 1
+    nothing is trained on."""
     eval_count: int | None = Field(default=None, ge=1)
     """How many distinct texts are held out, in place of the share."""
     validation: Annotated[float, Field(ge=0, lt=1)] | Literal["eval"] = 0.1
-    """Share of the remaining distinct texts used for validation loss and early stopping.
-    ``"eval"``: measure that loss on the held-out part itself, which then is no longer unseen where
-    the checkpoint is chosen by it."""
+    """Share of the remaining distinct texts that is used for validation loss and early stopping.
+    ``"eval"``: measure that loss on the held-out part itself, which is then no longer unseen if the
+    checkpoint is chosen by it."""
     seed: int = 0
     """Seed of the assignment; independent of the training seed."""
 
@@ -47,30 +48,30 @@ class Sequences(Frozen):
         "join-sliding-window",
     ] = "line-by-line"
     """``line-by-line``: each row is a sequence, cut at ``length``; ``-random``: ``count`` rows
-    drawn with replacement. ``join``: all rows one after the other, cut into pieces of ``length``;
+    drawn with replacement. ``join``: all rows are joined and cut into pieces of ``length``;
     ``-random``: ``count`` pieces that begin at random rows; ``-sliding-window``: pieces that begin
-    ``stride`` tokens apart, where only the new tokens carry loss."""
+    ``stride`` tokens apart, of which only the new tokens carry loss."""
     length: int = Field(ge=8)
     """Tokens of a sequence."""
     stride: int | None = Field(default=None, ge=1)
-    """Tokens from the beginning of one piece to that of the next."""
+    """Tokens from the beginning of one piece to the beginning of the next."""
     joiner: str = ""
     """Text between joined rows."""
     count: int | None = Field(default=None, ge=1)
-    """Most sequences; all there are by default."""
+    """How many sequences at most; all there are by default."""
     seed: int = 0
     """Seed of the random strategies."""
     retries: int = Field(default=10, ge=1)
-    """Draws before a random strategy gives a sequence up that is too short."""
+    """How many draws a random strategy makes before it gives up a sequence that is too short."""
     drop_short: bool = False
-    """Leave out rows with fewer than ``length`` tokens. Pieces of joined rows never have fewer."""
+    """Leave out rows with fewer than ``length`` tokens. Pieces of joined rows are never shorter."""
     special_tokens: bool = True
     """Begin each row with the beginning-of-sequence token and end it with end-of-sequence. A chat
     template brings its own."""
     prompt_length: int | None = Field(default=None, ge=1)
-    """Cut the prompt of each row to so many tokens before the completion is added."""
+    """Cut the prompt of each row to this many tokens before the completion is added."""
     completion_length: int | None = Field(default=None, ge=1)
-    """Cut the completion of each row to so many tokens."""
+    """Cut the completion of each row to this many tokens."""
 
     @model_validator(mode="after")
     def _fits_its_strategy(self) -> Self:
@@ -162,7 +163,7 @@ class DataSpec(Frozen):
     """A known layout of question and answer: ``alpaca`` (instruction, input, output), ``chip2``
     (``<human>:`` and ``<bot>:`` in the column text), ``self_instruct`` (prompt, completion)."""
     tokens: bool = False
-    """Rows hold token ids: ``input_ids`` and, where not all are learnt, ``labels``."""
+    """Rows hold token ids: ``input_ids`` and, if not all of them are learnt, ``labels``."""
     chat: bool = True
     """Wrap prompt and completion in the tokenizer's chat template."""
     chat_template: str | None = None
@@ -172,9 +173,9 @@ class DataSpec(Frozen):
     label: str | None = None
     """Column that holds the class; enables accuracy."""
     labels: tuple[str, ...] | None = None
-    """The allowed classes; a row with another one is an error."""
+    """The allowed classes; a row with any other is an error."""
     max_samples: int | None = Field(default=None, gt=0)
-    """Use only this many rows, drawn by the split seed."""
+    """Use only this many rows, drawn by the seed of the split."""
     sequences: Sequences | None = None
     """How rows become training sequences."""
     held_out: str | None = None
@@ -196,7 +197,7 @@ class DataSpec(Frozen):
         if self.source is None and (self.subset is not None or self.part != "train"):
             raise ValueError("subset and part go with source")
         if self.rows is not None and not _is_slice(self.rows):
-            raise ValueError(f"rows = {self.rows!r} is no slice; write for example ':1000'")
+            raise ValueError(f"rows = {self.rows!r} is not a slice; write for example ':1000'")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ class LatencyGoal(Goal):
     """A goal, and the prompts it is about."""
 
     prompt: Literal["short"] | Annotated[int, Field(ge=1)] = SHORT
-    """Which prompts: ``"short"``, those of the data, or made-up ones of so many tokens, e.g.
+    """Which prompts: ``"short"``, those of the data, or made-up ones of this many tokens, e.g.
     ``1024``."""
 
     @property

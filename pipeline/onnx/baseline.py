@@ -19,7 +19,7 @@ def baseline_folder(given: Path) -> Path:
         if (folder / "genai_config.json").is_file():
             return folder
     raise StepError(
-        "the baseline is no ONNX Runtime GenAI model folder",
+        "the baseline is not an ONNX Runtime GenAI model folder",
         "give what a build wrote, as dist/tone/cpu, or a folder with a genai_config.json",
         "bad_input",
     )

@@ -58,12 +58,12 @@ class ModelBuilderParams(Frozen):
     """What the graph is built for. Set by the target."""
     block_size: Literal[16, 32, 64, 128, 256] = 32
     """Weights that share one scale. 128 is smaller and up to 1.6 times faster to decode than 32,
-    and less exact."""
+    but less exact."""
     symmetric: bool = True
-    """Quantize around zero; false keeps a zero point per block."""
+    """Quantize around zero; ``false`` keeps a zero point per block."""
     accuracy_level: Literal[1, 2, 3, 4] | None = None
-    """Least exact type of the activations in a quantized product: 1 fp32, 2 fp16, 3 bf16, 4 int8.
-    Default: 4 on CPU, the kernel's choice elsewhere."""
+    """Least exact number format allowed for the activations in a quantized product: 1 fp32, 2 fp16,
+    3 bf16, 4 int8. Default: 4 on CPU, the kernel's choice elsewhere."""
     algorithm: Literal[
         "default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed", "k_quant_linear"
     ] = "default"
@@ -75,39 +75,39 @@ class ModelBuilderParams(Frozen):
     ] = Field(default_factory=dict)
     """Groups of matrices with a width of their own, e.g. ``{ last_matmul = "int8" }``."""
     op_types: tuple[Literal["MatMul", "Gather"], ...] = ("MatMul",)
-    """What is quantized: ``MatMul`` is the linear layers, ``Gather`` the embedding."""
+    """What is quantized: ``MatMul`` means the linear layers, ``Gather`` the embedding."""
     nodes_to_exclude: tuple[str, ...] = ()
     """Names of nodes that stay in floating point, e.g. ``/lm_head/MatMul``. Each must exist."""
     shared_embeddings: bool | None = None
-    """Store embedding and output layer once. Default: as the model does; true needs a model that
-    ties them."""
+    """Store embedding and output layer once. Default: as the model does; ``true`` needs a model
+    that ties them."""
     fuse_qkv: bool = True
     """Join the query, key and value projections into one product."""
     prune_lm_head: bool = False
-    """Compute logits of a prompt's last token only: less work, but no log-probabilities of
+    """Compute only the logits of a prompt's last token: less work, but no log-probabilities of
     whole texts in one run."""
     include_hidden_states: bool = False
     """Also output the last hidden states."""
     cuda_graph: bool = False
-    """Record the decoding step as a CUDA graph and replay it: fewer launches, a fixed length of
-    the cache. Only for cuda."""
+    """Record the decoding step as a CUDA graph and replay it: fewer launches, but the cache has a
+    fixed length. Only for cuda."""
     bf16_io: bool = False
-    """Inputs, outputs and activations in bf16 instead of fp16, for models that overflow fp16. Only
-    for cuda with int4."""
+    """Inputs, outputs and activations in bf16 instead of fp16, for models that overflow in fp16.
+    Only for cuda with int4."""
     threads: int | None = Field(default=None, ge=1)
-    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written; ONNX
-    Runtime GenAI then decides by itself."""
+    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written, which
+    leaves it to ONNX Runtime GenAI."""
     session: dict[SessionOption, SessionValue] = Field(default_factory=dict)
     """Further options of the session that runs the graph, by ONNX Runtime's names:
     ``{ "session.intra_op.allow_spinning" = false }``. Written into ``genai_config.json``."""
     search: dict[SearchOption, bool | int | float] = Field(default_factory=dict)
-    """How the artifact generates unless asked otherwise: ``{ max_length = 512, top_k = 10 }``.
-    Written into ``genai_config.json``; where it does not say ``do_sample``, sampling is off."""
+    """How the artifact generates if it is not asked otherwise: ``{ max_length = 512, top_k = 10
+    }``. Written into ``genai_config.json``. Without ``do_sample``, sampling is off."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Set by ``[model]``."""
     extra_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Further options of the pinned builder, by its own names. One that it does not know is an
-    error."""
+    """Further options of the pinned builder, by its own names. An option that it does not know is
+    an error."""
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all that the builder may be asked for with these parameters."""

@@ -42,7 +42,9 @@ def _special(folder: Path, config: GenAiConfig, ours: Any, source: Any) -> list[
         if getattr(ours, name) != getattr(source, name)
     ]
     known = set(ours.get_vocab().values())
-    problems += [f"end token {token} is no token" for token in config.end_ids if token not in known]
+    problems += [
+        f"end token {token} is not a token" for token in config.end_ids if token not in known
+    ]
     end = turn_end(folder)
     if end is not None and end not in config.end_ids:
         text = ours.convert_ids_to_tokens(end)

@@ -14,7 +14,7 @@ from pipeline.training.params import ModelLoading
 
 
 class EvaluateParams(ModelLoading):
-    """How much is asked, and how."""
+    """How many prompts are asked, and how."""
 
     max_samples: int | None = Field(default=None, ge=1)
     """Only the first so many held-out rows; all by default."""

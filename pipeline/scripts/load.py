@@ -47,7 +47,7 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
     name = f"quern_user_{script.stem}"
     spec = importlib.util.spec_from_file_location(name, script)
     if spec is None or spec.loader is None:
-        raise StepError(f"{script.name} is no Python file", cause="bad_input")
+        raise StepError(f"{script.name} is not a Python file", cause="bad_input")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # what dataclasses and pickle look a class's module up in
     with importable(script_dir), olive_registry() as registered:

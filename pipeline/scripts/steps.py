@@ -91,7 +91,9 @@ def load_own(kind: StepKind, script: Path, name: str) -> Step:
         raise OwnStepError([f"{script.name} has no class '{name}'"], did_you_mean(name, classes))
     base = _BASES[kind]
     if not (isinstance(found, type) and issubclass(found, base)):
-        said = f"'{name}' is no {kind}: it does not derive from {base.__module__}.{base.__name__}"
+        said = (
+            f"'{name}' is not a {kind}: it does not derive from {base.__module__}.{base.__name__}"
+        )
         raise OwnStepError([said])
     problems = [f"'{name}' {problem}" for problem in _problems(found)]
     if problems:
@@ -132,7 +134,7 @@ def _pass_problems(found: type[BasePass[Any]], params: type[Frozen] | None) -> I
         yield from _others("consumes", found.consumes.values(), get_args(Kind))
         yield from _named_like(found.sources, tuple(found.consumes))
     else:
-        yield "`consumes` is no mapping of roles to kinds"
+        yield "`consumes` is not a mapping of roles to kinds"
     yield from _others("runs_on", (found.runs_on,), _SIDES)
     if params is not None:
         yield from _others("sources", found.sources, tuple(params.model_fields))

@@ -32,22 +32,22 @@ class FetchParams(Frozen):
 
 
 class PretrainParams(Frozen):
-    """A Phi-3 shape, a tokenizer size and a training schedule; the defaults take about a minute
-    and a half on two cores."""
+    """A Phi-3 shape, a tokenizer size and a training schedule; the defaults take about a minute and
+    a half on two cores."""
 
     text: str
-    """Text file, or folder of ``.txt`` files, to learn from; blank lines part paragraphs."""
+    """Text file, or folder of ``.txt`` files, to learn from; blank lines separate paragraphs."""
     vocab_size: int = Field(default=2048, ge=300, le=65536)
-    """Tokens of the byte-level BPE tokenizer, the 256 bytes and the special tokens included."""
+    """Tokens of the byte-level BPE tokenizer, including the 256 bytes and the special tokens."""
     hidden_size: int = Field(default=256, ge=32)
     intermediate_size: int = Field(default=768, ge=32)
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=4, ge=1)
-    """Attention heads; ``hidden_size / heads`` is the size of one."""
+    """Attention heads, each of size ``hidden_size / heads``."""
     key_value_heads: int | None = Field(default=None, ge=1)
     """Key and value heads (grouped-query attention); as many as ``heads`` by default."""
     context_length: int = Field(default=4096, ge=128)
-    """Positions the model is made for."""
+    """Positions that the model is made for."""
     tie_embeddings: bool = False
     """Share the weights of the embedding and of the output layer."""
     steps: int = Field(default=250, ge=1)
@@ -56,7 +56,7 @@ class PretrainParams(Frozen):
     """Tokens per training sequence."""
     chat_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the sequences written as a chat: a sentence by the user, the next by the assistant.
-    It teaches the turn tokens; the rest is plain text."""
+    This teaches the tokens of a chat; the rest is plain text."""
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: int = Field(default=40, ge=0)
     weight_decay: float = Field(default=0.1, ge=0)

@@ -78,7 +78,7 @@ class ModelLoading(Frozen):
     """What may be loaded of a model that others made."""
 
     trust_remote_code: bool = False
-    """Run Python code that the model's repository brings. It runs without network."""
+    """Run Python code that the model's repository brings."""
     weights: Literal["safetensors", "any"] = "safetensors"
     """``any`` also loads pickled weights, which can hold code."""
 
@@ -87,8 +87,8 @@ class Training(Frozen):
     """The training loop."""
 
     epochs: float | None = Field(default=None, gt=0)
-    """Passes over the training rows. Where neither this nor ``max_steps`` is given: as many as make
-    about 400 steps, at least 3 and at most 10."""
+    """Passes over the training rows. Default, unless ``max_steps`` is given: as many as make about
+    400 steps, at least 3 and at most 10."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of ``epochs``."""
     batch_size: int = Field(default=16, ge=1)
@@ -103,11 +103,12 @@ class Training(Frozen):
     scheduler_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     """Further arguments of the scheduler, e.g. ``{num_cycles = 2}``, ``{min_lr_rate = 0.1}``."""
     warmup_ratio: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the steps with rising learning rate; 0.06 where ``warmup_steps`` is not given. The
-    schedulers ``constant``, ``reduce_lr_on_plateau`` and ``greedy`` have no such steps."""
+    """Share of the steps with rising learning rate. Default: 0.06, unless ``warmup_steps`` is
+    given. The schedulers ``constant``, ``reduce_lr_on_plateau`` and ``greedy`` have no such steps.
+    """
     warmup_steps: int | None = Field(default=None, ge=0)
     optimizer: Optimizer = "adamw_torch"
-    """A ``paged_`` one is the same without paging where there is no GPU."""
+    """Without a GPU, a ``paged_`` one is the same without paging."""
     optimizer_kwargs: dict[str, bool | int | float] = Field(default_factory=dict)
     """Further arguments of the optimizer, e.g. ``{momentum = 0.9}`` of ``sgd``."""
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
@@ -129,13 +130,13 @@ class Training(Frozen):
     group_by_length: bool = False
     """Batch rows of similar length: less padding, less random order."""
     shuffle: bool = True
-    """Train on the rows in a new random order each epoch, else in the order of the data."""
+    """Train on the rows in a new random order each epoch, instead of the order of the data."""
     drop_last: bool = False
-    """Leave out the last batch of an epoch where it is not full."""
+    """Leave out the last batch of an epoch if it is not full."""
     seed: int | None = Field(default=None, ge=0, lt=2**32)
-    """Seed of initialization and dropout; the build's seed where not given."""
+    """Seed of initialization and dropout. Default: the build's seed."""
     data_seed: int | None = None
-    """Seed of the row order; ``seed`` where not given."""
+    """Seed of the row order. Default: ``seed``."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass: ``auto`` is fp32 on a CPU, bf16 (fp16 on old ones) on a
     GPU."""
@@ -143,25 +144,27 @@ class Training(Frozen):
     """Let GPUs that can (NVIDIA Ampere and later) round fp32 factors of a product to 10 bits of
     mantissa: faster, less exact."""
     eval_steps: Interval | None = None
-    """Measure the validation loss every so many steps, or so large a share of all steps; once per
-    epoch where not given. It is measured after the last step in any case."""
+    """Measure the validation loss every so many steps, or after this share of all steps. Default:
+    once per epoch. It is measured after the last step in any case."""
     eval_delay: float = Field(default=0, ge=0)
-    """Measure no validation loss in the first so many epochs (with ``eval_steps``: steps)."""
+    """Measure no validation loss in this many epochs at the beginning (with ``eval_steps``: steps).
+    """
     eval_on_start: bool = False
-    """Measure the validation loss before the first step too: the base's, which is not kept."""
+    """Measure the validation loss before the first step too. That is the base's, which is never
+    kept."""
     logging_steps: Interval | Literal["epoch"] | None = None
-    """Points of the training loss curve: one every so many steps, or so large a share of all steps,
-    or per epoch; about 50 in all where not given. Each is the mean since the one before."""
+    """Points of the training loss curve: one every so many steps, or after this share of all steps,
+    or per epoch. Default: about 50 in all. Each is the mean since the one before."""
     logging_first_step: bool = False
     """Make the first step a point too."""
     keep: Literal["best", "last"] | None = None
-    """Keep the weights with the lowest validation loss or the last ones; ``best`` where there is
-    a validation part of its own. Where the validation loss is measured on the held-out part,
-    ``last``: what a checkpoint was chosen by is no longer unseen."""
+    """Keep the weights with the lowest validation loss, or the last ones. Default: ``best`` if
+    there is a validation part of its own, else ``last``: a part that chose the checkpoint is no
+    longer unseen."""
     early_stopping_patience: int | None = Field(default=None, ge=1)
-    """Stop after so many measurements without a lower validation loss."""
+    """Stop after this many measurements without a lower validation loss."""
     early_stopping_threshold: float = Field(default=0.0, ge=0)
-    """How much lower counts as lower."""
+    """By how much a loss must be lower to count."""
 
     @model_validator(mode="after")
     def _one_length_of_training(self) -> Self:
@@ -288,7 +291,8 @@ class QloraParams(LoraShape, FourBitParams):
     2305.14314)."""
 
     quant_type: Literal["nf4", "fp4"] = "nf4"
-    """4-bit number format of the base while training."""
+    """4-bit number format of the base while training. ``nf4`` (NormalFloat) has sixteen values,
+    placed for weights that are normally distributed; ``fp4`` is a 4-bit floating-point number."""
     double_quant: bool = True
     """Quantize the quantization scales too: about 0.4 bit less per weight."""
 
@@ -303,11 +307,11 @@ class QloraParams(LoraShape, FourBitParams):
 
 
 class LoftqParams(LowRankShape, FourBitParams):
-    """Fine-tuning with an adapter that begins as what quantizing the base to 4 bits (NF4) loses
-    (LoftQ, arXiv 2310.08659)."""
+    """Fine-tuning with an adapter that starts as what the base loses by quantizing it to 4 bits in
+    NF4 (LoftQ, arXiv 2310.08659)."""
 
     loftq_iter: int = Field(default=1, ge=1)
-    """How often quantized base and adapter are fitted to the weights in turn."""
+    """How many times quantized base and adapter are fitted to the weights in turn."""
 
     def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization:
         """Return the format of the base, and how often it is fitted."""
@@ -321,13 +325,13 @@ class LoftqParams(LowRankShape, FourBitParams):
 
 
 class MergeParams(ModelLoading):
-    """Into what, and in which number format."""
+    """Which base is merged into, and the number format of the result."""
 
     into: Literal["auto", "original", "dequantized"] = "auto"
-    """Base of an adapter trained over a 4-bit base: ``dequantized`` are the weights it was trained
-    over (the loss stays as measured), ``original`` those before quantization (of QLoRA; a LoftQ
-    adapter makes up for what quantization lost and fits no other base). ``auto`` is
-    ``dequantized`` for these, ``original`` for all others."""
+    """Base of an adapter trained over a 4-bit base: ``dequantized`` is the one it was trained over
+    (the loss stays as measured), ``original`` the one before quantization (only for QLoRA: a LoftQ
+    adapter compensates what quantization lost, and fits no other base). ``auto`` is ``dequantized``
+    for these, ``original`` for all others."""
     dtype: Literal["base", "fp32", "bf16", "fp16"] = "base"
     """Number format of the merged weights; the merge itself is in fp32."""
 

@@ -52,25 +52,26 @@ class AdapterShape(Frozen):
         "gate_up_proj",
         "down_proj",
     )
-    """Names of the layers that get an adapter, or a regular expression over whole module paths. The
-    default is what Phi-3 has. ``"all-linear"``: every linear layer but the output layer.
-    ``"auto"``: those that PEFT names for the model's type (of Phi-3, ``qkv_proj`` and ``o_proj``),
-    ``"all-linear"`` where it names none."""
+    """Names of the layers that get an adapter, or a regular expression for whole module paths. The
+    default lists those of Phi-3. ``"all-linear"``: every linear layer but the output layer.
+    ``"auto"``: those that PEFT names for the model's type (for Phi-3, ``qkv_proj`` and ``o_proj``),
+    or ``"all-linear"`` if it names none."""
     exclude_modules: Modules = ()
-    """Names of layers that get none although ``target_modules`` covers them, or a regular
-    expression over whole module paths."""
+    """Names of layers that get no adapter although ``target_modules`` covers them, or a regular
+    expression for whole module paths."""
     modules_to_save: tuple[str, ...] | None = None
-    """Layers trained whole and saved with the adapter, e.g. ``embed_tokens`` and ``lm_head``.
-    Default: none, but ``embed_tokens`` of a model so small (at most 4 million weights there) that
-    it has hardly met the words of the data."""
+    """Layers that are trained as a whole and saved with the adapter, e.g. ``embed_tokens`` and
+    ``lm_head``. Default: none, or ``embed_tokens`` if the model is so small (at most 4 million
+    weights there) that it hardly knows the words of the data."""
     rank_pattern: dict[str, int] = Field(default_factory=dict)
-    """Another rank for layers whose path ends with, or matches, the key."""
+    """Another rank for layers whose path ends with the key or matches it."""
     alpha_pattern: dict[str, float] = Field(default_factory=dict)
-    """Another alpha for layers whose path ends with, or matches, the key."""
+    """Another alpha for layers whose path ends with the key or matches it."""
     layers: tuple[int, ...] | None = None
     """Only these decoder layers, counted from 0."""
     layers_pattern: tuple[str, ...] = ()
-    """Name of the list that ``layers`` counts in, where it is no usual one (``layers``, ``h``)."""
+    """Name of the list that ``layers`` counts in, if it is not one of the usual (``layers``,
+    ``h``)."""
 
     products: ClassVar[int] = 1
     """Products of two narrow matrices that the update of one layer is made of, at most."""
@@ -159,10 +160,10 @@ class LoraShape(LowRankShape):
     use_dora: bool = False
     """Weight-decomposed adaptation (arXiv 2402.09353): slower, better at low ranks."""
     init_lora_weights: Literal["default", "gaussian"] = "default"
-    """How the adapter begins: both (Kaiming and zero, normal and zero) begin as no change. PEFT's
-    initializations that change the base weights (PiSSA, OLoRA) are not offered: the base that the
-    adapter is merged into would not be the one it was trained over. The ``loftq`` pass is the one
-    that takes care of that."""
+    """How the adapter starts. Both ways (Kaiming and zero, normal and zero) start as no change.
+    PEFT's initializations that change the base weights (PiSSA, OLoRA) are not offered: the adapter
+    would be merged into another base than it was trained over. The ``loftq`` pass takes care of
+    that."""
 
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
         """Return a ``LoraConfig``."""
@@ -177,7 +178,7 @@ class LycorisShape(AdapterShape):
     rank_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the rows of an update that a training step leaves out."""
     module_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the layers' updates that a training step leaves out whole."""
+    """Share of the layers whose update a training step leaves out."""
 
     def _lycoris(self, common: Mapping[str, Any], tied: Collection[str]) -> dict[str, Any]:
         """Return the arguments both configurations take."""
@@ -203,7 +204,7 @@ class LohaShape(LycorisShape):
     products: ClassVar[int] = 2
 
     init_weights: bool = True
-    """Begin as no change; else as a random one."""
+    """Start as no change, instead of a random one."""
 
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
         """Return a ``LoHaConfig``."""
@@ -216,14 +217,14 @@ class LokrShape(LycorisShape):
     """The Kronecker product of two matrices (LoKr, arXiv 2309.14859): the fewest parameters."""
 
     init_weights: bool | Literal["lycoris"] = True
-    """Begin as no change, with the first factor zero or (``"lycoris"``) the second; else as a
-    random one."""
+    """Start as no change, with the first factor zero or (``"lycoris"``) the second; ``false``
+    starts as a random one."""
     decompose_both: bool = False
-    """Make the first factor a product of two narrow matrices too, where that is smaller."""
+    """Make the first factor a product of two narrow matrices too, if that is smaller."""
     decompose_factor: int = Field(default=-1, ge=-1)
-    """Largest size of the first factor; with -1 both factors are about as large."""
+    """Largest size of the first factor; with -1 both factors are about the same size."""
     rank_dropout_scale: bool = False
-    """Scale the rows that ``rank_dropout`` leaves, so that their mean stays."""
+    """Scale the rows that ``rank_dropout`` leaves, so that their mean stays the same."""
 
     @model_validator(mode="after")
     def _a_factor(self) -> Self:

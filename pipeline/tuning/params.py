@@ -36,13 +36,13 @@ _SEEN = 64
 
 
 class TuneSpace(Frozen):
-    """Values to try. What is searched over has no value of its own in the pass's table, or one of
-    these: the search starts there."""
+    """Values to try. A parameter that is searched has no value of its own in the pass's table, or
+    one of these, with which the search starts."""
 
     block_size: tuple[Literal[16, 32, 64, 128, 256], ...] = ()
     """Default: 32, 64, 128 and 256, unless the pass has a ``block_size``."""
     symmetric: tuple[bool, ...] = ()
-    """Default: both, unless the pass says."""
+    """Default: both, unless the pass has a value."""
     algorithm: tuple[
         Literal[
             "default",
@@ -55,14 +55,15 @@ class TuneSpace(Frozen):
         ],
         ...,
     ] = ()
-    """Default: ``default`` and ``k_quant``, unless the pass says. They are about equally fast, and
-    differ in what quantizing costs. ``k_quant`` has a zero point in any case."""
+    """Default: ``default`` and ``k_quant``, unless the pass has a value. They are about equally
+    fast, and differ in how much quality quantizing costs. ``k_quant`` has a zero point in any case.
+    """
     accuracy_level: tuple[Literal[1, 2, 3, 4], ...] = ()
-    """Default: the pass's alone."""
+    """Default: only the pass's own."""
     mixed_precision: tuple[
         dict[Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]], ...
     ] = ()
-    """Default: the pass's alone. ``[{}, { last_matmul = "int8" }]`` tries both."""
+    """Default: only the pass's own. ``[{}, { last_matmul = "int8" }]`` tries both."""
     threads: tuple[int, ...] = ()
     """Numbers of ``threads``. Default, unless the pass has one: all that the build has, half of
     them, and one."""
@@ -100,40 +101,40 @@ class Held(Frozen):
 
 
 class TuneParams(ModelBuilderParams):
-    """What is fixed, as for ``model_builder``, what is searched over, and how. Only choices within
-    the limits of the config's ``quantization`` and ``quality`` checks are taken."""
+    """What is fixed, as in ``model_builder``, what is searched, and how. Only choices within the
+    limits of the config's ``quantization`` and ``quality`` checks are accepted."""
 
     space: TuneSpace = Field(default_factory=TuneSpace)
-    """Which values are tried of which parameters."""
+    """Which values of which parameters are tried."""
     goal: Literal["answer", "decode", "prompt"] = "answer"
-    """What is to be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
-    its further tokens (``decode``), or the prompt."""
+    """What should be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
+    the tokens after the first (``decode``), or the prompt."""
     prompt_tokens: int = Field(default=128, ge=1)
     """Length of the made-up prompt that is timed."""
     new_tokens: int = Field(default=64, ge=2)
     """Length of the answer that is timed."""
     search_by: Literal["auto", "grid", "random", "tpe"] = "auto"
-    """How the space is searched: all of it in turn (``grid``), or a sample of it, chosen blindly or
-    by what was found (``tpe``, of Optuna). ``auto``: all where ``max_trials`` and ``max_seconds``
-    allow, else ``tpe``."""
+    """How the space is searched: all of it in turn (``grid``), or a sample of it, chosen at random
+    (``random``) or from the results so far (``tpe``, of Optuna). ``auto``: all if ``max_trials``
+    and ``max_seconds`` allow, else ``tpe``."""
     sampler_seed: int | None = None
     """Seed of the sample. Default: the build's."""
     max_trials: int = Field(default=48, ge=1)
-    """Most builds that are tried in the first round, and most settings of the session."""
+    """How many builds are tried at most in the first round, and how many settings of the session.
+    """
     max_seconds: float = Field(default=3600, gt=0)
-    """Time after which no further trial begins. One choice within the limits is found all the
-    same."""
+    """Time after which no further trial begins. One choice within the limits is still found."""
     layers: int = Field(default=4, ge=0)
     """Layers that a large model is cut to for the first round; 0 never cuts it."""
     cut_above: Annotated[int, Field(ge=0)] | Size = "512m"
-    """Size of the weights from which on a model is large: bytes, or text such as ``"1g"``."""
+    """Size of the weights above which a model is large: bytes, or text such as ``"1g"``."""
     finalists: int = Field(default=3, ge=1)
-    """How many of the fastest builds that keep the limits are timed whole."""
+    """How many of the fastest builds within the limits are built whole and timed."""
     rounds: int = Field(default=3, ge=1)
-    """Fresh processes in which a finalist is timed; the first round takes one each."""
+    """Fresh processes in which a finalist is timed; the first round takes one per build."""
     tie: float = Field(default=0.02, ge=0, lt=1)
-    """Share by which a finalist may be slower than the fastest to be as good: then the one that
-    quantizing cost least is taken."""
+    """By which share a finalist may be slower than the fastest and still count as equally fast. Of
+    equally fast ones, the one that lost the least by quantizing is chosen."""
     held_to: dict[str, Held] = Field(default_factory=dict)
     """Checks and their limits. Set by ``[checks]``."""
 

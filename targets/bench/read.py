@@ -48,7 +48,7 @@ def _parsed(file: Path) -> Bench:
         raise ConfigError([Problem("is not UTF-8 text", file, suggestion=advice)]) from None
     version = table.get("schema_version") if isinstance(table, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        problem = "is no bench: it has no schema_version"
+        problem = "is not a bench: it has no schema_version"
         raise ConfigError([Problem(problem, file, suggestion=advice)])
     if version > SCHEMA_VERSION:
         problem = f"was made by a newer Quern: it is {version}, this one reads {SCHEMA_VERSION}"

@@ -52,7 +52,7 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     try:
         archive = tarfile.open(path, "r:")  # noqa: SIM115 - closed below
     except tarfile.TarError as error:
-        raise damaged(path, f"is no bundle: {error}") from None
+        raise damaged(path, f"is not a bundle: {error}") from None
     with archive:
         entries = _entries(path, archive)
         manifest = _manifest(path, archive, entries)
@@ -95,7 +95,7 @@ def _entries(path: Path, archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]
         last = next(reversed(found), "its first member")
         raise damaged(path, f"is cut off or broken at {last}: {error}") from None
     if next(iter(found), None) != MANIFEST:
-        raise damaged(path, f"is no bundle: it does not begin with {MANIFEST}")
+        raise damaged(path, f"is not a bundle: it does not begin with {MANIFEST}")
     return found
 
 

@@ -41,7 +41,7 @@ def read_checked(file: Path) -> Checked:
         problem = f"cannot be read: {error.strerror}"
     except ValidationError as error:
         found = error.errors()[0]
-        problem = f"is no result of checks: {'.'.join(map(str, found['loc']))}: {found['msg']}"
+        problem = f"is not a result of checks: {'.'.join(map(str, found['loc']))}: {found['msg']}"
     raise ConfigError([Problem(problem, file, suggestion="`nox -s check-TARGET` makes it")])
 
 

@@ -119,7 +119,7 @@ def _own(kind: str) -> Schema:
 
     A class and its ``Params`` say them; the build checks them.
     """
-    described = f"A {kind} of one's own: `PATH/TO/FILE.py:CLASS`, relative to the config."
+    described = f"A {kind} of your own: `PATH/TO/FILE.py:CLASS`, relative to the config."
     name = {"type": "string", "pattern": OWN_TYPE, "description": described}
     return {"type": "object", "properties": {"type": name}, "required": ["type"]}
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.checks.amounts import AmountParams
 from pipeline.latency.usual import SizedLimit
-from pipeline.registry import check_types
+from pipeline.registry import check_types, load_check, load_pass
+from pipeline.training.params import FinetuneParams
 from targets.config.json_schema import Schema, chain_passes, prose
 from targets.target import load_target, target_names
 
@@ -18,9 +20,10 @@ _INTRODUCTION = """\
 
 <!-- Made by `nox -s schema` from the models that validate configs. Do not edit. -->
 
-A build config is a TOML file. Paths in it are relative to it, so it can lie in a repository of your
-own, beside its data. Unknown keys, wrong types, missing files and broken rows are reported all at
-once, each with its line, before anything runs.
+A build config is a TOML file. Paths in it are relative to it, so it can lie in
+[a repository of your own](how-to.md#build-a-config-of-your-own), beside its data. Unknown
+keys, wrong types, missing files and broken rows are reported all at once, each with its line,
+before anything runs.
 
 For completion in an editor that knows JSON Schema for TOML (Taplo, Even Better TOML), make this the
 first line of your config: `#:schema PATH/TO/configs/schema.json`.
@@ -40,6 +43,9 @@ _TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
 
 _SHOWN_KEYS = 4
 """Keys in an example that nobody wrote."""
+
+_SHOWN_WHOLE: dict[type, str] = {FinetuneParams: "lora", AmountParams: "size"}
+"""Of passes or checks that share a base of their parameters, the one whose table has all keys."""
 
 _HEADER = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*$")
 
@@ -71,20 +77,21 @@ class ReferencePage:
         )
         yield from self._section("### `[data.NAME.code]`", "DataCode", r"data\.[^.]+\.code")
         yield f"## Passes\n\n{top['passes']['description']}\n"
-        for name in chain_passes():
+        for name in _in_families("pass", chain_passes()):
             yield from self._section(f"### `[passes.{name}]`", f"pass-{name}", rf"passes\.{name}")
         yield from self._section("### `[passes.tune.space]`", "TuneSpace", r"passes\.tune\.space")
         yield "### A pass under another name\n"
         yield self._example(r"passes\.small")
         yield from self._section("## `[evaluation]`", "evaluation", r"evaluation")
         yield f"## Checks\n\n{top['checks']['description']}\n"
-        for name in check_types():
+        for name in _in_families("check", check_types()):
             yield from self._section(f"### `[checks.{name}]`", f"check-{name}", rf"checks\.{name}")
             if name == "latency":
                 yield _usual_limits()
         yield "### Goals of a check\n"
         yield f"{self._definitions['Goal']['description']}\n"
         yield self._keys(self._definitions["Goal"])
+        yield from self._further_goals()
         yield from self._section(
             "## `[targets.NAME]`", "TargetTable", r"targets\.[^.]+\.passes\..+"
         )
@@ -92,26 +99,40 @@ class ReferencePage:
         yield from self._section("## `[card]`", "Card", r"card")
         yield from self._section("## `[system]`", "AzureMLSystem", r"system")
 
+    def _further_goals(self) -> Iterator[str]:
+        """Yield the keys that goals of single checks have beside those of all goals."""
+        shared = self._definitions["Goal"]["properties"]
+        for name in check_types():
+            goals = self._definitions[f"check-{name}"]["properties"].get("goals", {"items": {}})
+            kind = goals["items"].get("$ref", "").rpartition("/")[2] or "Goal"
+            properties = self._definitions[kind]["properties"]
+            own = {key: said for key, said in properties.items() if shared.get(key) != said}
+            if own:
+                yield f"Goals of `{name}` also have:\n"
+                yield self._keys({"properties": own})
+
     def _section(self, heading: str, definition: str, table: str) -> Iterator[str]:
         schema = self._definitions[definition]
         yield f"{heading}\n\n{schema['description']}\n"
         yield self._example(table) or _made_example(heading, schema)
-        same = self._extended(definition)
-        if same is not None:
-            yield f"All keys of `{same.partition('-')[2]}`, and:\n"
-            shared = self._definitions[same]["properties"].keys() - {"type"}
-            own = {k: v for k, v in schema["properties"].items() if k not in shared}
+        kind, _, name = definition.partition("-")
+        whole = _shown_whole(kind, name)
+        if whole is not None:
+            yield f"{self._difference(kind, whole, schema)}:\n"
+            shared = _keys_of(self._definitions[f"{kind}-{whole}"])
+            own = {
+                key: said for key, said in schema["properties"].items() if shared.get(key) != said
+            }
             schema = {**schema, "properties": own}
         yield self._keys(schema)
 
-    def _extended(self, definition: str) -> str | None:
-        """Return a definition of the same kind all of whose keys this one has, with more beside."""
-        kind, _, _ = definition.partition("-")
-        keys = _keys_of(self._definitions[definition])
-        for other, schema in self._definitions.items():
-            if other.startswith(f"{kind}-") and _keys_of(schema).items() < keys.items():
-                return other
-        return None
+    def _difference(self, kind: str, whole: str, schema: Schema) -> str:
+        """Return which keys of the pass or check ``whole`` a table has too."""
+        shared = _keys_of(self._definitions[f"{kind}-{whole}"])
+        lacking = [f"`{key}`" for key in sorted(shared.keys() - schema["properties"].keys())]
+        but = f" except {_listed(lacking)}" if lacking else ""
+        section = "passes" if kind == "pass" else "checks"
+        return f"All keys of [`{whole}`](#{section}{whole}){but}, and"
 
     def _example(self, table: str) -> str:
         """Return the first block of a table whose name matches ``table``; empty if there is none.
@@ -182,6 +203,27 @@ def _formula(limit: SizedLimit) -> str:
     if limit.per_gb_and_prompt_token:
         parts.append(f"{limit.per_gb_and_prompt_token:g} per GB and token")
     return " + ".join(parts)
+
+
+def _shown_whole(kind: str, name: str) -> str | None:
+    """Return the pass or check whose table also shows the keys that ``name`` shares with it; by the
+    models that the parameters of ``name`` inherit, the nearest first."""
+    if not name:
+        return None
+    names, load = (chain_passes(), load_pass) if kind == "pass" else (check_types(), load_check)
+    types = {load(other).Params: other for other in names} | _SHOWN_WHOLE
+    found = next((types[base] for base in load(name).Params.__mro__[1:] if base in types), name)
+    return None if found == name else found
+
+
+def _in_families(kind: str, names: Sequence[str]) -> list[str]:
+    """Return ``names`` sorted, those that refer to another one right after it."""
+    whole = {name: _shown_whole(kind, name) for name in names}
+    return sorted(names, key=lambda name: (whole[name] or name, whole[name] is not None, name))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _keys_of(schema: Schema) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def path_problem(path: str) -> str:
     """Return why ``path`` is no relative POSIX path below a folder; empty if it is one."""
     parts = PurePosixPath(path).parts
     if not parts or "\0" in path or "\\" in path or ":" in parts[0]:
-        return "is no name for a file"
+        return "is not a name for a file"
     if path.startswith("/") or ".." in parts:
         return "climbs out of the folder"
     return "" if str(PurePosixPath(path)) == path else "is not written as a plain path"
@@ -114,7 +114,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
             yield archive
             _require_end(path, archive.offset)
     except (tarfile.TarError, EOFError, UnicodeDecodeError, ValueError) as error:
-        raise CheckFailed(f"{path.name} is no whole archive: {error}", _DISTRUST) from None
+        raise CheckFailed(f"{path.name} is not a complete archive: {error}", _DISTRUST) from None
 
 
 def _require_end(path: Path, offset: int) -> None:
@@ -123,7 +123,7 @@ def _require_end(path: Path, offset: int) -> None:
         file.seek(offset)
         while chunk := file.read(_CHUNK):
             if chunk.strip(b"\0"):
-                raise CheckFailed(f"{path.name} is no whole archive", _DISTRUST)
+                raise CheckFailed(f"{path.name} is not a complete archive", _DISTRUST)
 
 
 def _problem(info: tarfile.TarInfo, seen: set[str]) -> str:
@@ -132,7 +132,7 @@ def _problem(info: tarfile.TarInfo, seen: set[str]) -> str:
     if problem:
         return problem
     if not info.isreg() or info.issparse():
-        return "is no plain file"
+        return "is not a plain file"
     return "is there twice" if info.name in seen else ""
 
 

@@ -36,7 +36,7 @@ def require_version(version: str) -> None:
         raise ConfigError(
             [
                 Problem(
-                    f"'{version}' is no version",
+                    f"'{version}' is not a version",
                     key="--version",
                     suggestion="write for example 1.2.0 or 2.0.0-rc.1",
                 )

@@ -138,7 +138,7 @@ def _reports(folder: Path, statement: Statement) -> Iterator[ReleasedReport]:
         path = folder / subject.name
         part = known.get(subject.name)
         if part is None:
-            raise CheckFailed(f"{path} is no archive of {build} {version}")
+            raise CheckFailed(f"{path} is not an archive of {build} {version}")
         root = layout.stem(build, version, part)
         _require_whole(path, root)
         if part == layout.ADAPTER:

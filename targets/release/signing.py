@@ -55,7 +55,7 @@ def signer_of_file(file: Path, password: str | None) -> Signer:
             else ("is encrypted", "set its password as QUERN_SIGN_PASSWORD")
         )
     except (ValueError, UnsupportedAlgorithm) as error:
-        problem = f"is no private key that can be used: {error}"
+        problem = f"is not a private key that can be used: {error}"
         advice = f"check the password in QUERN_SIGN_PASSWORD, or {_MAKE_KEY}"
         advice = advice if password is not None else _MAKE_KEY
     raise ConfigError([Problem(problem, file, suggestion=advice)])
@@ -104,7 +104,7 @@ def trusted_file(file: Path, now: datetime | None = None) -> Trusted:
         key = SSlibKey.from_crypto(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm) as error:
         private = b"PRIVATE KEY" in content
-        problem = "is a private key" if private else f"is no public key or certificate: {error}"
+        problem = "is a private key" if private else f"is not a public key or certificate: {error}"
         raise ConfigError([Problem(problem, file, suggestion=_MAKE_PUBLIC)]) from None
     now = now or datetime.now(timezone.utc)
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc

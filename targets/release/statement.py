@@ -163,7 +163,7 @@ def _require_known(build_type: str, file: Path) -> None:
             ]
         )
     if build_type != BUILD_TYPE:
-        raise CheckFailed(f"{file}: '{build_type}' is no build of Quern's")
+        raise CheckFailed(f"{file}: '{build_type}' is not a build of Quern's")
 
 
 def _build_type(content: bytes) -> str:

@@ -181,7 +181,7 @@ def test_parquet_and_its_bad_row(toolchain_python: Path, material: Path, tmp_pat
             {"files": 1},
             "row 1: the column 'image'",
         ),
-        ({FILE.format(0): of_material("tones.parquet")}, {"files": 1}, "is no Parquet file"),
+        ({FILE.format(0): of_material("tones.parquet")}, {"files": 1}, "is not a Parquet file"),
     ],
 )
 def test_what_is_no_text(

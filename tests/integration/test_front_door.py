@@ -65,6 +65,22 @@ def test_output_is_the_commands_and_paths_are_the_users(quern: Quern, folder: Pa
     assert json.loads(ran.stdout)["plans"][0]["build"] == "small"
 
 
+def test_ones_own_nox_runs_it_from_ones_own_repository(quern: Quern, folder: Path) -> None:
+    """As docs/how-to.md has it."""
+    noxfile = str(PROJECT / "noxfile.py")
+    ran = subprocess.run(
+        [sys.executable, "-m", "nox", "-f", noxfile, "-s", "plan", "--", "--config", "small.toml"],
+        cwd=folder,
+        env=quern.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "small for cpu" in ran.stdout
+
+
 def test_exit_code_of_the_command_is_that_of_nox(quern: Quern, folder: Path) -> None:
     config = folder / "small.toml"
     config.write_text(config.read_text().replace("r = 8", "rr = 8"))

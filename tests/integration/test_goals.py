@@ -240,7 +240,7 @@ def test_scripts(bench: Bench) -> None:
     ("step", "said"),
     [
         (script("x1", metric="broken"), "broken in metrics.py raised LookupError: 7 and 7"),
-        (script("x2", metric="words"), "which is no number"),
+        (script("x2", metric="words"), "which is not a number"),
         (
             script("x4", goal("sane", at_least=1), metric="overlap"),
             "overlap returned no sane; it returned: same, rows",

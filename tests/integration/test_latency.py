@@ -264,7 +264,7 @@ def test_a_timed_process_that_a_signal_ends_breaks_the_step(bench: Bench) -> Non
     [
         (check("x1", "latency", "good/model", cpus=[4095]), "there is no CPU 4095"),
         (check("x2", "latency", "good/model", lengths=[5000]), "the model's context 4096"),
-        (check("x3", "latency", "good/model", "tones.jsonl"), "the baseline is no ONNX"),
+        (check("x3", "latency", "good/model", "tones.jsonl"), "the baseline is not an ONNX"),
         (
             check(
                 "x4",

@@ -368,7 +368,7 @@ def test_released_from_the_adapter_with_one_thread(world: World) -> None:
 def test_what_is_no_version_is_refused(world: World, version: str) -> None:
     ran = world.first.run("release", "--version", version)
     assert ran.code == 2
-    assert f"'{version}' is no version" in ran.stderr
+    assert f"'{version}' is not a version" in ran.stderr
 
 
 def test_members_of_the_archives_are_all_listed(world: World) -> None:

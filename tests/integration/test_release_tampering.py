@@ -90,7 +90,9 @@ def test_a_provenance_of_another_release_is_refused(world: World, copy: Path) ->
     """Whether it is of another version, or of the same name and other bytes."""
     whole = (copy / "provenance.intoto.jsonl").read_bytes()
     reseal(copy, externalParameters={**asked(copy), "version": "1.3.0"})
-    with pytest.raises(CheckFailed, match=r"small-1\.2\.0-cpu\.tar is no archive of small 1\.3\.0"):
+    with pytest.raises(
+        CheckFailed, match=r"small-1\.2\.0-cpu\.tar is not an archive of small 1\.3\.0"
+    ):
         read_release(copy)
     (copy / "provenance.intoto.jsonl").write_bytes(whole)
     forge(copy, "small-1.2.0-cpu", {"model/model.onnx.data": flipped})

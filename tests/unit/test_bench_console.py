@@ -36,4 +36,4 @@ def test_what_moved_has_one_line_per_figure() -> None:
 
 def test_names_are_no_markup() -> None:
     assert HOSTILE.split(">")[0] in shown(hostile()).replace("\n", "")
-    assert "What moved" not in shown(bench())
+    assert "What changed" not in shown(bench())

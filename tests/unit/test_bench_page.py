@@ -81,7 +81,7 @@ def test_ids_are_unique_and_colours_are_the_pages() -> None:
 def test_page_says_all_that_there_is() -> None:
     text = to_html(compared())
     for part in (
-        "What moved",
+        "What changed",
         "Targets side by side",
         "Quality, latency, size",
         "Time to first token",

@@ -192,7 +192,7 @@ def test_a_bundle_that_was_cut_off_is_refused(checkout: Checkout, share: float) 
 def test_another_file_is_no_bundle(checkout: Checkout) -> None:
     other = checkout.folder / "holiday.jpg"
     other.write_bytes(b"\xff\xd8" * 5000)
-    assert "is no bundle" in str(refused(checkout, other))
+    assert "is not a bundle" in str(refused(checkout, other))
 
 
 def member(table: Table, name: str) -> Table:
@@ -348,5 +348,5 @@ def test_the_command_ends_with_the_code_of_what_is_wrong(tmp_path: Path) -> None
         check=False,
     )
     assert ran.returncode == 3
-    assert "is no bundle" in json.loads(ran.stdout)["error"]
+    assert "is not a bundle" in json.loads(ran.stdout)["error"]
     assert not (tmp_path / "cache").exists()

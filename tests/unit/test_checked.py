@@ -96,7 +96,7 @@ def test_other_bytes_are_refused(files: tuple[FileDigest, ...]) -> None:
 @pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 2}'])
 def test_what_is_no_result_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "checked.json").write_text(text)
-    with pytest.raises(ConfigError, match="is no result of checks"):
+    with pytest.raises(ConfigError, match="is not a result of checks"):
         read_checked(tmp_path / "checked.json")
 
 

@@ -151,7 +151,7 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
             '[checks.quality]\nanswer_pattern = "("\n[passes.merge]',
             17,
             "checks.quality.answer_pattern",
-            "this is no regular expression",
+            "this is not a regular expression",
         ),
         ('text = "story.txt"', 'text = "tale.txt"', 4, "model.pretrain.text", "there is no"),
     ],

@@ -144,7 +144,7 @@ def test_what_it_uses_of_pipeline_is_in_its_digest(project: Project, tmp_path: P
         ("small.toml", "my_pass.py:Scale", "my_pass.py:Scal", "type", "did you mean 'Scale'?"),
         ("small.toml", "my_pass.py:Scale", "my_pass.py", "type", "PATH/TO/FILE.py:CLASS"),
         ("small.toml", "my_pass.py:Scale", "my_pass.py:factor", "type", "does not derive from"),
-        ("small.toml", "my_pass.py:Scale", "checks/mine.py:Polite", "type", "is no pass"),
+        ("small.toml", "my_pass.py:Scale", "checks/mine.py:Polite", "type", "is not a pass"),
         ("small.toml", "my_pass.py:Scale", "my_pass.py:BasePass", "type", "has no method `run`"),
         ("small.toml", "by = 3", "bye = 3", "bye", "did you mean 'by'?"),
         ("small.toml", "by = 3", 'by = "much"', "by", "not 'much'"),

@@ -92,7 +92,7 @@ def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
     assert signed(file, "right").signatures
     with pytest.raises(ConfigError, match=r"is encrypted.*QUERN_SIGN_PASSWORD"):
         signed(file)
-    with pytest.raises(ConfigError, match=r"no private key that can be used.*password"):
+    with pytest.raises(ConfigError, match=r"not a private key that can be used.*password"):
         signed(file, "wrong")
     with pytest.raises(ConfigError, match="needs no password"):
         signed(private_file(tmp_path, KEYS[0]), "right")
@@ -101,9 +101,9 @@ def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
 def test_what_is_no_key_is_said_with_what_to_do(tmp_path: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("hello")
-    with pytest.raises(ConfigError, match=r"no private key.*openssl genpkey"):
+    with pytest.raises(ConfigError, match=r"not a private key.*openssl genpkey"):
         signer_of_file(other, None)
-    with pytest.raises(ConfigError, match=r"no public key or certificate.*openssl pkey"):
+    with pytest.raises(ConfigError, match=r"not a public key or certificate.*openssl pkey"):
         trusted_file(other)
     with pytest.raises(ConfigError, match="is a private key"):
         trusted_file(private_file(tmp_path, KEYS[0]))

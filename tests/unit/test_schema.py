@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import tomli
 from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
+from pipeline.latency.goals import LatencyGoal
 from pipeline.registry import check_types, load_check, load_pass
+from pipeline.training.params import Training
 from targets.cli.commands.schema import EXAMPLES, command, generate
 from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema, chain_passes
@@ -92,10 +95,43 @@ def test_free_names_with_a_type_fit_both(schema: Draft7Validator, tmp_path: Path
     load_config(project.config, [load_target("cpu")])
 
 
-def test_every_parameter_is_documented() -> None:
-    texts = {file.name: text for file, text in generate(PROJECT).items()}
-    passes = [load_pass(name).Params for name in (*chain_passes(), "pretrain", "evaluate")]
-    for params in [*passes, *(load_check(name).Params for name in check_types())]:
-        for key in params.model_fields.keys() - DECIDED_ELSEWHERE.keys():
-            assert f"| `{key}` |" in texts["config.md"]
-            assert f'"{key}"' in texts["schema.json"]
+@pytest.fixture(scope="module")
+def tables() -> dict[str, str]:
+    """Return the sections of the reference page by what their headings name."""
+    page = generate(PROJECT)[PROJECT / "docs" / "config.md"]
+    sections = [part.partition("\n") for part in re.split(r"^##+ ", page, flags=re.MULTILINE)]
+    return {heading.strip("`[]"): text for heading, _, text in sections}
+
+
+def documented(tables: dict[str, str], heading: str) -> set[str]:
+    """Return the keys that a section documents: its rows, and those of the one it refers to."""
+    keys = set(re.findall(r"^\| `(\w+)` \|", tables[heading], re.MULTILINE))
+    said = re.search(r"^All keys of \[`(\w+)`\]\S*?(?: except (.*))?, and:$", tables[heading], re.M)
+    if said is not None:
+        whole = documented(tables, f"{heading.partition('.')[0]}.{said[1]}")
+        keys |= whole - set(re.findall(r"`(\w+)`", said[2] or ""))
+    return keys
+
+
+def test_tables_have_the_keys_of_their_models_and_no_others(tables: dict[str, str]) -> None:
+    models = {
+        **{f"passes.{name}": (load_pass(name).Params, {"type"}) for name in chain_passes()},
+        **{f"checks.{name}": (load_check(name).Params, {"type"}) for name in check_types()},
+        "model.pretrain": (load_pass("pretrain").Params, set()),
+        "evaluation": (load_pass("evaluate").Params, set()),
+    }
+    for heading, (params, beside) in models.items():
+        known = {*params.model_fields, *beside} - DECIDED_ELSEWHERE.keys()
+        assert documented(tables, heading) == known, heading
+
+
+def test_every_key_of_a_goal_is_documented(tables: dict[str, str]) -> None:
+    assert documented(tables, "Goals of a check") == set(LatencyGoal.model_fields)
+
+
+def test_keys_that_fine_tuning_passes_share_are_described_once(tables: dict[str, str]) -> None:
+    finetuning = [name for name in chain_passes() if issubclass(load_pass(name).Params, Training)]
+    rows = "".join(tables[f"passes.{name}"] for name in finetuning)
+    assert len(finetuning) > 4
+    for key in Training.model_fields:
+        assert rows.count(f"| `{key}` |") == 1, key

@@ -33,7 +33,7 @@ def _lengths(
     return tuple(int(part) for part in parts)
 
 
-@click.command("bench", short_help="Measure artifacts side by side, and what moved.")
+@click.command("bench", short_help="Measure artifacts side by side, and what changed.")
 @options.build_options
 @click.option(
     "--baseline",
@@ -44,8 +44,8 @@ def _lengths(
     "--compare",
     "earlier",
     type=click.Path(path_type=Path),
-    help="bench.json of an earlier bench: show what moved and whether it is real. Its artifacts "
-    "are timed in turn with ours where their bytes are still to be had.",
+    help="bench.json of an earlier bench: show what changed and whether it is real. Its artifacts "
+    "are timed in turn with ours if their bytes can still be found.",
 )
 @click.option(
     "--smallest-change",
@@ -53,7 +53,7 @@ def _lengths(
     default=100 * SMALLEST_RATIO,
     show_default=True,
     metavar="PERCENT",
-    help="Changes of times below this are of no interest.",
+    help="Ignore changes of times that are smaller.",
 )
 @click.option(
     "--fail-on-regression",
@@ -63,7 +63,7 @@ def _lengths(
 @click.option("--rounds", type=int, help="Fresh processes that share the samples (default: 16).")
 @click.option("--samples", type=int, help="Answers timed to the data's own prompts.")
 @click.option("--lengths", callback=_lengths, metavar="N,N", help="Tokens of made-up prompts.")
-@click.option("--max-seconds", type=float, help="Most time per target.")
+@click.option("--max-seconds", type=float, help="Seconds that a target may take at most.")
 @options.json_option
 def command(
     wanted: options.Wanted,

@@ -46,8 +46,8 @@ def command(
     """Run the checks of FOLDER (dist/BUILD/TARGET), and nothing else, on this machine.
 
     Needs only that folder: copy it to the machine with the device. The result is written into it
-    as checked.json. Back beside the artifact, --result takes that file into the report, where
-    unverified becomes passed or failed.
+    as checked.json. On the machine that built the artifact, --result takes that file into the
+    report, where unverified becomes passed or failed.
     """
     folder = folder.absolute()
     require_onnx(read_report(folder), folder, "`check`")

@@ -22,7 +22,7 @@ _DAY_SECONDS = 24 * 60 * 60
     default=30,
     show_default=True,
     metavar="DAYS",
-    help="Remove what no build and no plan has used for so many days.",
+    help="Remove what no build and no plan has used for this many days.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @options.cache_option
@@ -30,8 +30,8 @@ _DAY_SECONDS = 24 * 60 * 60
 def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> None:
     """Remove results that no build has used lately, and what killed builds left.
 
-    Artifacts in dist/ stay whole. A build that needs a removed result makes it again. Wheels,
-    environments and images stay: they are few, and are fetched from afar.
+    Artifacts in dist/ stay complete. A build that needs a removed result makes it again. Wheels,
+    environments and images stay.
     """
     store = options.open_cache(cache)
     if not dry_run:

@@ -25,14 +25,16 @@ REQUIREMENTS = "requirements-release.lock"
 
 @click.command("verify", short_help="Prove a release, by rebuilding it.")
 @click.argument("folder", metavar="RELEASE_DIR", type=click.Path(path_type=Path))
-@click.option("--quick", is_flag=True, help="Check digests, signature and forms; rebuild nothing.")
+@click.option(
+    "--quick", is_flag=True, help="Check digests, signature and file formats; rebuild nothing."
+)
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Ask for a signature by this public key, or by the key of this certificate (PEM).",
+    help="Require a signature by this public key, or by the key of this certificate (PEM).",
 )
-@options.identity_options("Ask for a signature through sigstore, by")
+@options.identity_options("Require a signature through sigstore, by")
 @click.option(
     "--from-adapter",
     is_flag=True,

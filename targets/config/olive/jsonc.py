@@ -49,7 +49,7 @@ def parse(text: str) -> Any:
     except _Constant as error:
         at = blanked.find(str(error))
         line, column = blanked.count("\n", 0, at) + 1, at - blanked.rfind("\n", 0, at)
-        raise JsonError(f"{error} is no JSON", line, column) from None
+        raise JsonError(f"{error} is not JSON", line, column) from None
     except RecursionError:
         raise JsonError("nested too deeply", 1, 1) from None
 

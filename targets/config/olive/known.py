@@ -10,7 +10,7 @@ _INT4 = 'ModelBuilder with "precision": "int4" quantizes to 4 bits'
 _INT8 = 'ModelBuilder with "precision": "int8" or "int4" quantizes the weights'
 _SETTINGS = "ModelBuilder's parameter threads in a TOML config sets what the session uses"
 _ADAPTER = "MergeAdapterWeights folds the adapter into the model before ModelBuilder"
-_HARDWARE = "it is for hardware that is no target of Quern: cpu, cuda or directml"
+_HARDWARE = "it is for hardware that is not a target of Quern: cpu, cuda or directml"
 _NONE = "nothing here does its work; write it as a pass of your own"
 _REPORT = "the report beside the artifact holds the metadata; remove it"
 

@@ -254,7 +254,7 @@ def _rows(split: Node | None, there: tuple[str, ...], out: DataDraft) -> None:
         if "+" in str(split.raw) and "[" not in str(split.raw):
             split.translated("path")
         else:
-            split.refuse(f"'{split.raw}' is no split", "write for example train[:1000]")
+            split.refuse(f"'{split.raw}' is not a split", "write for example train[:1000]")
         return
     if there and match["part"] not in there and match["part"] != "all":
         split.refuse(f"files have no part '{match['part']}'", did_you_mean(match["part"], there))
@@ -264,6 +264,6 @@ def _rows(split: Node | None, there: tuple[str, ...], out: DataDraft) -> None:
         return
     rows = match["rows"]
     if not _ROWS.fullmatch(rows):
-        split.refuse(f"'{rows}' is no slice that Quern reads", "write for example train[:1000]")
+        split.refuse(f"'{rows}' is not a slice that Quern reads", "write for example train[:1000]")
         return
     out.set("rows", rows, split)

@@ -64,5 +64,5 @@ class JsonLoader(yaml.SafeLoader):
             raise UnlikeJsonError(f"{node.tag} has no like in JSON", node.start_mark)
         value = self.construct_object(node)
         if isinstance(value, float) and value - value != 0:
-            raise UnlikeJsonError(f"{node.value} is no number of JSON", node.start_mark)
+            raise UnlikeJsonError(f"{node.value} is not a JSON number", node.start_mark)
         return value

@@ -192,7 +192,7 @@ def _unpack(archive: _Archive, name: str, folder: Path) -> None:
 def _stream(archive: _Archive, name: str) -> IO[bytes]:
     stream = archive.tar.extractfile(archive.members[name])
     if stream is None:
-        raise tarfile.ReadError(f"{name} is no file")
+        raise tarfile.ReadError(f"{name} is not a file")
     return stream
 
 

@@ -87,10 +87,10 @@ def _read(path: Path, side: str) -> _File:
     try:
         text = data[8:begin].tobytes().decode()
     except UnicodeDecodeError:
-        raise Unreadable(side, "as safetensors: its header is no text") from None
+        raise Unreadable(side, "as safetensors: its header is not text") from None
     header = parsed(text, side)
     if not isinstance(header, dict):
-        raise Unreadable(side, "as safetensors: its header is no object")
+        raise Unreadable(side, "as safetensors: its header is not an object")
     metadata = header.pop("__metadata__", {})
     tensors, places = {}, {}
     for name, entry in header.items():

@@ -22,9 +22,9 @@ def sbom_problems(text: bytes | str) -> list[str]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return [f"$: this is no JSON ({error})"]
+        return [f"$: this is not JSON ({error})"]
     if not isinstance(document, dict):
-        return ["$: this is no JSON object"]
+        return ["$: this is not a JSON object"]
     stated = document.get("specVersion")
     version = next((known for known in SchemaVersion if known.to_version() == stated), None)
     if version is None or version < SchemaVersion.V1_2:
