@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
@@ -19,10 +20,11 @@ from pipeline.plan import (
     Plan,
     SourceInput,
     Step,
+    object_path,
     unfinished_root,
 )
 from pipeline.result import StepResult
-from targets.cache import Cache, CachedStep, made_in
+from targets.cache import Cache, CachedStep, link_tree, made_in
 from targets.checked.parcel import pack
 from targets.checked.result import FILE as CHECKED_FILE
 from targets.checked.result import accept, read_checked
@@ -125,9 +127,10 @@ class Builder:
             # Another build may have finished some steps while this one waited.
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
-            with self._cache.work_folder() as work:
+            with self._cache.work_folder() as work, self._objects(plan) as objects:
                 for segment in _segments(plan.missing):
-                    self._run(runtime, records[segment[0].step.target], plan, segment, work)
+                    record = records[segment[0].step.target]
+                    self._run(runtime, record, plan, segment, work, objects)
                 planner.remember()
                 results = _results(work, plan.missing)
                 self._compare(plan, results)
@@ -160,11 +163,11 @@ class Builder:
         plan: BuildPlan,
         segment: list[PlannedStep],
         work: Path,
+        objects: Path,
     ) -> None:
         first = segment[0].step
         resources = self._loaded.config.resources
         place = self._needed(plan)[first.target]
-        self._cache.objects.mkdir(parents=True, exist_ok=True)
         request = RunRequest(
             plan=Plan(
                 build=plan.build,
@@ -173,7 +176,7 @@ class Builder:
                 origin=_origin(record, threads(resources)),
             ),
             mounts=(
-                Mount("objects", self._cache.objects),
+                Mount("objects", objects),
                 Mount("work", work, writable=True),
                 *_used_mounts(plan.mounts, segment),
                 *self._unfinished(segment),
@@ -185,6 +188,22 @@ class Builder:
             environment=hub_environment() if first.hub else {},
         )
         runtime.run(place.toolchain, request, self._view.event)
+
+    @contextmanager
+    def _objects(self, plan: BuildPlan) -> Iterator[Path]:
+        """Yield the folder of earlier results that steps are given.
+
+        A step does not run whose result is there: where some are set aside, it holds the others.
+        """
+        if not any(planned.set_aside for planned in plan.steps):
+            self._cache.objects.mkdir(parents=True, exist_ok=True)
+            yield self._cache.objects
+            return
+        with self._cache.scratch_folder() as folder:
+            for planned in plan.steps:
+                if planned.cached is not None:
+                    link_tree(planned.cached.folder, folder / object_path(planned.step.key))
+            yield folder
 
     def _unfinished(self, segment: Iterable[PlannedStep]) -> Iterator[Mount]:
         """Yield the folders in which steps keep what outlives a run that fails or is killed."""
