@@ -13,6 +13,9 @@ from targets.errors import EnvironmentUnable
 _CPU_INFO = Path("/proc/cpuinfo")
 _X86_64_V3 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
 """What the x86-64 psABI adds in level 3, as Linux names it."""
+_USED = ("avx2", "f16c", "fma")
+"""What the libraries are told to use without asking the CPU (``targets/*.toml``): on one without it
+they end with an illegal instruction. Some virtual machines hide others."""
 
 
 def cpu_name() -> str:
@@ -27,15 +30,11 @@ def lacking_instructions() -> tuple[str, ...]:
 
 
 def require_instructions() -> None:
-    """Raise ``EnvironmentUnable`` on a CPU below x86-64-v3.
-
-    The libraries are told to use AVX2 (``targets/*.toml``) and would end with an illegal
-    instruction.
-    """
-    lacking = lacking_instructions()
+    """Raise ``EnvironmentUnable`` on a CPU without the instructions that the libraries use."""
+    lacking = [name for name in lacking_instructions() if name in _USED]
     if lacking:
         raise EnvironmentUnable(
-            f"this CPU lacks {', '.join(lacking)} of x86-64-v3, which the toolchains need",
+            f"this CPU lacks {', '.join(lacking)} of x86-64-v3, which the toolchains use",
             "use a machine with AVX2 and FMA: Intel's since Haswell (2013), AMD's since Excavator",
         )
 

@@ -12,7 +12,8 @@ import psutil
 
 from targets.devices.device import CPU
 from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes
-from targets.machine import lacking_instructions
+from targets.errors import EnvironmentUnable
+from targets.machine import lacking_instructions, require_instructions
 from targets.toolchain.platforms import platform_named
 
 # Bytes. Wheels 0.4 GB, a virtual environment 1.3 GB more; the rest is room for results.
@@ -87,14 +88,18 @@ def cpu(machine: Machine) -> Iterator[Finding]:
             return
     lacking = lacking_instructions()
     details = {"cores": cores, "machine": here}
+    try:
+        require_instructions()
+    except EnvironmentUnable as unable:
+        yield Finding("problem", "cpu", str(unable), unable.hint, details, RUNTIMES)
+        return
     if lacking:
         yield Finding(
-            "problem",
+            "warning",
             "cpu",
             f"{cores} CPUs without x86-64-v3 (lacking {', '.join(lacking)})",
-            "use a machine with AVX2 and FMA: the toolchains' libraries are told to use them",
+            "builds run, and may give other bytes than on CPUs that have it",
             details,
-            RUNTIMES,
         )
     else:
         level = ", x86-64-v3" if here == "x86_64" else ""
