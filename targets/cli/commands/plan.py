@@ -110,7 +110,7 @@ def _table(plan: BuildPlan) -> Table:
         pad_edge=False,
     )
     for column in ("step", "type", "runs", "why", "key"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for planned in plan.steps:
         cached = planned.cached
         table.add_row(
