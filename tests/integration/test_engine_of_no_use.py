@@ -22,7 +22,8 @@ from tests.capabilities import lack, program
 
 pytestmark = pytest.mark.engine
 
-# In a mount namespace of its own, the engine has an empty folder in the place of ours.
+# In a mount namespace of its own, the engine has an empty folder in the place of ours. In a network
+# namespace of its own, `--bridge=none` does not remove the bridge of the machine's engine.
 _START = """
 mount --make-rprivate / && mount -t tmpfs none "$HIDDEN" || exit 1
 exec dockerd --host "unix://$FOLDER/engine.sock" --data-root "$DATA" --exec-root "$FOLDER/exec" \
@@ -52,7 +53,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     log = (folder / "log").open("wb")
     names = {"FOLDER": str(folder), "DATA": str(data), "HIDDEN": str(hidden)}
     running = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", _START],
+        ["unshare", "--mount", "--net", "sh", "-c", _START],
         env={**os.environ, **names},
         stdout=log,
         stderr=log,
