@@ -19,8 +19,8 @@ from targets.toolchain.platforms import platform_named
 # Bytes. Wheels 0.4 GB, a virtual environment 1.3 GB more; the rest is room for results.
 _DISK_LEAST, _DISK_ENOUGH = 3e9, 8e9
 # The shipped example peaks below 2 GB. Merging, building and checking a model of Phi-3-mini's size
-# peaks in the check of its graph; docs/scale.md has it, and what fine-tuning takes.
-_MEMORY_LEAST, MEMORY_ENOUGH = 2e9, 4e9
+# peaks in the check `memory`; docs/scale.md has it, and what fine-tuning takes.
+_MEMORY_LEAST, MEMORY_ENOUGH = 2e9, 5.3e9
 
 
 def python(_machine: Machine) -> Iterator[Finding]:

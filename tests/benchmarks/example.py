@@ -38,7 +38,7 @@ _MODELS = {"base": "base", "fine-tuned": "tuned"}
 _HOW = """\
 The whole build of `configs/tone.toml` from an empty result cache, toolchains being there. Targets
 whose device is not on this machine are asked through the CPU provider. Latency is measured by
-`bench_checks`, below. Peak memory is the largest resident set of a step."""
+`bench_checks`. Peak memory is the largest resident set of a step."""
 
 
 def main() -> None:

@@ -201,4 +201,4 @@ def test_the_memory_that_is_enough_is_the_measured_one(
     monkeypatch.setattr("psutil.virtual_memory", lambda: little)
     (found,) = host.memory(machine)
     assert found.severity == "warning"
-    assert "takes 4.0 GB" in found.remedy
+    assert f"takes {host.gigabytes(host.MEMORY_ENOUGH)}" in found.remedy
