@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,14 @@ def rows(reports: Iterable[Report]) -> Iterator[Row]:
 
 
 def draw(report: Report, path: Path, origin: str) -> None:
-    """Write the picture of a build's summary; ``origin`` is kept in it as a comment."""
+    """Write the picture of a build's summary; ``origin`` is its description."""
     console = Console(record=True, width=_COLUMNS, file=io.StringIO(), force_terminal=True)
     folder = Path("dist") / report.build / report.target
     print_summary(console, report, folder, sum(step.seconds for step in report.passes))
     picture = console.export_svg(title=f"./nox -s build-{report.target}", unique_id="summary")
-    path.write_text(picture.replace("<!-- Generated", f"<!-- {origin}\n    Generated", 1), "utf-8")
+    # A comment may not hold the two hyphens of a command.
+    described = f"<desc>{escape(origin)}</desc>\n    <!-- Generated"
+    path.write_text(picture.replace("<!-- Generated", described, 1), "utf-8")
 
 
 if __name__ == "__main__":
