@@ -120,7 +120,7 @@ def test_the_shipped_toolchain_comes_to_a_machine_with_no_network(
         "HOME": str(home),
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(project / "host"),
+        "PIP_FIND_LINKS": (project / "host").as_uri(),
     }
 
     def nox(*arguments: str) -> str:

@@ -14,7 +14,7 @@ def test_cold_asks_before_it_removes_images(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     docker = tmp_path / "docker"
     docker.write_text(
-        f'#!/bin/sh\necho "$1" >> {calls}\n[ "$1" = images ] && echo id1 && echo id2\n'
+        f'#!/bin/sh\necho "$1" >> "{calls}"\n[ "$1" = images ] && echo id1 && echo id2\n'
     )
     docker.chmod(0o755)
     ran = subprocess.run(

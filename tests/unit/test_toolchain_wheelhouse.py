@@ -46,7 +46,7 @@ def only_local_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pip find wheels in one folder and nowhere else."""
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    monkeypatch.setenv("PIP_FIND_LINKS", (tmp_path / "links").as_uri())
 
 
 def ignore(_line: str) -> None:
