@@ -70,7 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let a test marked ``engine`` ask for one before anything is made for it."""
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("engine"):
-            item.fixturenames.insert(0, "docker_client")
+            # A list of its own: pytest shares one among all parameters of a test.
+            item.fixturenames = ["docker_client", *item.fixturenames]
 
 
 @pytest.fixture(scope="session")
