@@ -18,7 +18,7 @@ from targets.cli.commands.doctor import command
 from targets.cli.options import PROJECT
 from targets.doctor import engine, host, network, toolchains
 from targets.doctor.examine import examine
-from targets.doctor.finding import RUNTIMES, Finding, Machine, usable_runtimes
+from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes, usable_runtimes
 from targets.errors import EnvironmentUnable
 from targets.runtimes.select import Chooser
 from targets.target import load_target
@@ -201,4 +201,4 @@ def test_the_memory_that_is_enough_is_the_measured_one(
     monkeypatch.setattr("psutil.virtual_memory", lambda: little)
     (found,) = host.memory(machine)
     assert found.severity == "warning"
-    assert f"takes {host.gigabytes(host.MEMORY_ENOUGH)}" in found.remedy
+    assert f"takes {gigabytes(host.MEMORY_ENOUGH)}" in found.remedy
