@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,13 +44,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run a test marked ``alone`` while the other processes wait. First: waiting takes no time."""
+    """Run a test marked ``alone`` while the other processes wait. First: waiting takes no time.
+
+    Any other test has its process's share of the CPUs, and so has all that it starts: trainings
+    side by side that each use all of them wait for each other at every step.
+    """
     folder = shared_folder(item.config)
     if folder is None:
         return (yield)
     turns = ReadWriteLock(folder / "turns.sqlite")
-    with turns.write_lock() if item.get_closest_marker("alone") else turns.read_lock():
+    if item.get_closest_marker("alone"):
+        with turns.write_lock():
+            return (yield)
+    with turns.read_lock(), cpus_of_this_process(item.config):
         return (yield)
+
+
+@contextmanager
+def cpus_of_this_process(config: pytest.Config) -> Iterator[None]:
+    """Keep to this process's share of the CPUs, if there is one for each process."""
+    cpus = sorted(os.sched_getaffinity(0))
+    number = int(config.workerinput["workerid"].removeprefix("gw"))
+    share = cpus[number :: config.workerinput["workercount"]]
+    try:
+        os.sched_setaffinity(0, share or cpus)
+        yield
+    finally:
+        os.sched_setaffinity(0, cpus)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

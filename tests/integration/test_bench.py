@@ -67,7 +67,8 @@ def test_an_artifact_of_twice_the_time_per_token_is_found(
     slower = [str(toolchain_python), str(HERE / "slower.py"), str(slow), "100", "0"]
     subprocess.run(slower, check=True)
 
-    quick = ("--lengths", "128", "--rounds", "6", "--max-seconds", "120", "--json")
+    # As many rounds as by default: of six, one that something disturbed leaves it unsure.
+    quick = ("--lengths", "128", "--max-seconds", "120", "--json")
     ran = quern("bench", *arguments, *quick, "--target", "cpu", "--baseline", str(slow))
     assert ran.code == 0, ran.stderr
     (bench,) = json.loads(ran.stdout)["benches"]
