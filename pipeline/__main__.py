@@ -15,13 +15,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.chain import WORK_ROOT, run_plan
-from pipeline.environment import prepare, take_secrets
-from pipeline.plan import Plan
-from pipeline.reporting import EventWriter
-from pipeline.signals import stop_promptly
-from pipeline.store import PARTIAL
-from pipeline.streams import only_ours_on_stdout
+from pipeline.contract.plan import Plan
+from pipeline.process.environment import prepare, take_secrets
+from pipeline.process.signals import stop_promptly
+from pipeline.process.streams import only_ours_on_stdout
+from pipeline.run.chain import WORK_ROOT, run_plan
+from pipeline.run.reporting import EventWriter
+from pipeline.run.store import PARTIAL
 
 _OBJECTS = 100_000
 """New objects before Python looks for garbage among them. Importing ML libraries makes millions,
@@ -31,7 +31,7 @@ and none is garbage: with Python's own 700, looking takes a sixth of the imports
 def main() -> int:
     """Run the plan named on the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m pipeline", description="Run a plan.")
-    parser.add_argument("plan", type=Path, help="JSON file of a pipeline.plan.Plan")
+    parser.add_argument("plan", type=Path, help="JSON file of a pipeline.contract.plan.Plan")
     arguments = parser.parse_args()
     stop_promptly()
     gc.set_threshold(_OBJECTS)

@@ -10,11 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.config.schema import Resources as ResourcesTable
-from pipeline.config.schema import parse_bytes
-from pipeline.events import Event
-from pipeline.plan import (
-    ARTIFACT_WORDS,
+from pipeline.contract.events import Event
+from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.contract.plan import (
     OUTPUT_DIR,
     RESULT_FILE,
     Plan,
@@ -23,7 +21,9 @@ from pipeline.plan import (
     object_path,
     unfinished_root,
 )
-from pipeline.result import StepResult
+from pipeline.contract.result import StepResult
+from pipeline.contract.schema import Resources as ResourcesTable
+from pipeline.contract.schema import parse_bytes
 from targets.cache import Cache, CachedStep, link_tree, made_in
 from targets.checked.parcel import pack
 from targets.checked.result import FILE as CHECKED_FILE

@@ -2,7 +2,7 @@
 
 In the cache folder::
 
-    objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.result)
+    objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.contract.result)
     objects/<k[:2]>/<key>/output/       what it made
     work/<run>/                         one running process; finished steps are moved out
     unfinished/<key>/                   what a step that did not finish goes on with
@@ -23,8 +23,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.result import StepResult
+from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
+from pipeline.contract.result import StepResult
 from targets.digests import Digests
 
 

@@ -7,7 +7,7 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.config.schema import Resources
+from pipeline.contract.schema import Resources
 from targets.errors import EnvironmentUnable
 
 _CPU_INFO = Path("/proc/cpuinfo")

@@ -8,9 +8,9 @@ from pathlib import Path
 import tomli
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.suggest import did_you_mean
 from pipeline.latency.usual import UsualLimits
-from pipeline.model import Frozen
-from pipeline.suggest import did_you_mean
 from targets.devices.find import device_kinds
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.toolchain.builder_options import read_builder_options

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from pipeline.config.schema import Resources
-from pipeline.data.spec import DataSpec
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.plan import RESULT_FILE, PathRef, Plan, SourceInput, Step
+from pipeline.contract.result import StepResult
+from pipeline.contract.schema import Resources
 from pipeline.data.template import Template
-from pipeline.plan import RESULT_FILE, PathRef, Plan, SourceInput, Step
-from pipeline.result import StepResult
 from targets.build import View
 from targets.cache import Cache
 from targets.errors import ConfigError, Problem

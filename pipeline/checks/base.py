@@ -11,11 +11,11 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 from pydantic import JsonValue
 
-from pipeline.model import Frozen
-from pipeline.onnx.errors import ArtifactError, BeyondCpuError
-from pipeline.passes.base import Inputs
-from pipeline.plan import Kind
-from pipeline.result import Verdict
+from pipeline.contract.errors import ArtifactError, BeyondCpuError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.result import Verdict
+from pipeline.contract.step import Inputs
 
 P = TypeVar("P", bound=Frozen)
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.model import Frozen
-from pipeline.passes.base import Inputs
-from pipeline.result import Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import Verdict
+from pipeline.contract.step import Inputs
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Check(BaseCheck[ConversionParams]):
 
     def run(self, inputs: Inputs, params: ConversionParams) -> Outcome:
         """Compare; a graph that cannot be read fails."""
+        from pipeline.contract.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.agreement import GenAiConfig
-        from pipeline.onnx.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
         from pipeline.onnx.reference import Reference
-        from pipeline.onnx.verdicts import flawless, unusable
+        from pipeline.verdicts.verdicts import flawless, unusable
 
         folder = inputs["artifact"]
         try:
@@ -124,7 +124,7 @@ def _logits(inputs: Inputs, reference: Any, bits: int) -> tuple[list[Any], str, 
 def _judged(
     params: ConversionParams, limits: _Limits, figures: Any, note: str
 ) -> tuple[Verdict, ...]:
-    from pipeline.onnx.verdicts import held, unverified
+    from pipeline.verdicts.verdicts import held, unverified
 
     if figures is None:
         return (unverified("logits_error", "there was no text to compare"),)
@@ -159,7 +159,7 @@ def _judged_long(
     params: ConversionParams, limits: _Limits, figures: Any, note: str
 ) -> tuple[Verdict, ...]:
     """Return nothing where the context is too short for a long text."""
-    from pipeline.onnx.verdicts import held
+    from pipeline.verdicts.verdicts import held
 
     if figures is None:
         return ()
@@ -170,7 +170,7 @@ def _judged_long(
 
 def _rotary(model: Any, reference: Any, params: ConversionParams) -> Verdict:
     from pipeline.onnx.rotary import graph_tables, table_error
-    from pipeline.onnx.verdicts import flawless, held, unverified
+    from pipeline.verdicts.verdicts import flawless, held, unverified
 
     name = "rotary_table"
     try:

@@ -10,12 +10,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.evaluation import Answers
-from pipeline.fluency import MAX_REPETITION, is_broken, repetition
-from pipeline.model import Frozen
-from pipeline.onnx.verdicts import held, on_cpu, unverified
-from pipeline.passes.base import Inputs, StepError
-from pipeline.plan import Kind
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
+from pipeline.evaluation.scores import Answers
+from pipeline.verdicts.verdicts import held, on_cpu, unverified
 
 _ON_PROVIDER = "generates_on_provider"
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.model import Frozen
-from pipeline.onnx.errors import BeyondCpuError
-from pipeline.passes.base import Inputs, StepError
-from pipeline.result import Verdict
+from pipeline.contract.errors import BeyondCpuError, StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import Verdict
+from pipeline.contract.step import Inputs
 
 _WIDTHS = {"int4": 4, "int8": 8}
 _MIXING = {"rtn_last", "k_quant_last", "k_quant_mixed", "k_quant_linear"}
@@ -38,7 +38,7 @@ class Check(BaseCheck[GraphParams]):
         """Judge the folder; nothing in it makes this raise."""
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
-        from pipeline.onnx.verdicts import flawless
+        from pipeline.verdicts.verdicts import flawless
 
         folder = inputs["artifact"]
         try:
@@ -104,7 +104,7 @@ class _Examination:
         return Outcome(tuple(self._verdicts), {"linear_layers_by_bits": widths})
 
     def _judge(self, name: str, find: Callable[[], list[str]], fine: str) -> bool:
-        from pipeline.onnx.verdicts import flawless
+        from pipeline.verdicts.verdicts import flawless
 
         try:
             problems = find()
@@ -116,8 +116,8 @@ class _Examination:
         return not problems
 
     def _precision(self, layers: list[Any]) -> None:
-        from pipeline.onnx.quantized import quantized_share, shortened
-        from pipeline.onnx.verdicts import held, unverified
+        from pipeline.onnx.quantized import quantized_share
+        from pipeline.verdicts.verdicts import held, shortened, unverified
 
         precision = self._params.precision or self._asked.get("precision")
         if precision is None:
@@ -147,7 +147,7 @@ class _Examination:
         """Load the folder, which a broken graph could crash rather than refuse."""
         from pipeline.onnx.session import Session
         from pipeline.onnx.tokenizers import tokenizer_problems
-        from pipeline.onnx.verdicts import unverified
+        from pipeline.verdicts.verdicts import unverified
 
         if not whole:
             why = "not tried: the graph or its data is not whole"

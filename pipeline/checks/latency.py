@@ -12,20 +12,21 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.checks.goals import known_goals, require_baseline
+from pipeline.contract.errors import StepError
+from pipeline.contract.kinds import Kind
+from pipeline.contract.result import Verdict
+from pipeline.contract.step import Inputs
 from pipeline.latency import prompts
 from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rulings import USUAL, Base, Ruling, rule
+from pipeline.latency.timing import FIGURES, Timings, Workload
 from pipeline.latency.usual import UsualLimits
-from pipeline.onnx.percentiles import BOUNDED, SHARES, samples_for
-from pipeline.onnx.verdicts import unverified
-from pipeline.passes.base import Inputs, StepError
-from pipeline.plan import Kind
-from pipeline.result import Verdict
-from pipeline.timing import FIGURES, Timings, Workload
+from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
+from pipeline.verdicts.goals import known_goals, require_baseline
+from pipeline.verdicts.verdicts import unverified
 
 _MIN_SAMPLES = 64
 """MLPerf: a p90 needs 64 samples if one may be over the limit."""
@@ -211,10 +212,10 @@ class Check(BaseCheck[LatencyParams]):
 
 
 def _contest(inputs: Inputs, params: LatencyParams) -> Any:
+    from pipeline.contract.errors import ArtifactError
     from pipeline.latency.contest import Conditions, Contest, Contestant
     from pipeline.onnx.agreement import GenAiConfig
     from pipeline.onnx.baseline import baseline_folder, require_same_provider
-    from pipeline.onnx.errors import ArtifactError
     from pipeline.onnx.turns import load_tokenizer
 
     folder = inputs["artifact"]
@@ -242,8 +243,8 @@ def _contest(inputs: Inputs, params: LatencyParams) -> Any:
 
 
 def _bytes_per_token(folder: Path) -> int:
+    from pipeline.contract.errors import ArtifactError
     from pipeline.onnx.agreement import GenAiConfig
-    from pipeline.onnx.errors import ArtifactError
     from pipeline.onnx.graph import OnnxModel
 
     try:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, JsonValue, field_validator
 
-from pipeline.checks.amounts import METRIC, AmountParams
 from pipeline.checks.base import BaseCheck, Outcome
-from pipeline.checks.goals import Goal
-from pipeline.onnx.verdicts import unverified
-from pipeline.passes.base import Inputs
+from pipeline.contract.step import Inputs
+from pipeline.verdicts.byte_limits import METRIC, AmountParams
+from pipeline.verdicts.goals import Goal
+from pipeline.verdicts.verdicts import unverified
 
 if TYPE_CHECKING:
     from pipeline.latency.protocol import Times
@@ -47,8 +47,8 @@ class Check(BaseCheck[MemoryParams]):
     repeatable: ClassVar[bool] = False
 
     def run(self, inputs: Inputs, params: MemoryParams) -> Outcome:
-        """Measure and judge. Raises :class:`pipeline.passes.base.StepError` for a baseline that is
-        none."""
+        """Measure and judge. Raises :class:`~pipeline.contract.errors.StepError` for a
+        baseline that is none."""
         from pipeline.onnx.baseline import baseline_folder, require_same_provider
 
         artifact = inputs["artifact"]
@@ -69,12 +69,12 @@ class Check(BaseCheck[MemoryParams]):
 
 def _peak(folder: Path, params: MemoryParams) -> tuple[int, int]:
     """Return the peak resident set before the model was loaded, and after it answered."""
+    from pipeline.contract.errors import ArtifactError
     from pipeline.latency.process import Process
     from pipeline.latency.protocol import Settings
+    from pipeline.latency.timing import made_up
     from pipeline.onnx.agreement import GenAiConfig
-    from pipeline.onnx.errors import ArtifactError
     from pipeline.onnx.turns import load_tokenizer
-    from pipeline.timing import made_up
 
     try:
         room = GenAiConfig(folder).context - params.max_new_tokens

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.model import Frozen
-from pipeline.passes.base import Inputs
-from pipeline.plan import Kind
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
 
 _ROUNDING = {"bfloat16": 0.03, "float16": 0.005, "float32": 0.001}
 """Relative error of the logits that rounding the merged weights to a number format may cause."""
@@ -64,7 +64,7 @@ class Check(BaseCheck[MergingParams]):
     def run(self, inputs: Inputs, params: MergingParams) -> Outcome:
         """Compare. An adapter that changes nothing leaves open whether it was merged."""
         from pipeline.onnx.reference import BASE_DIR, Reference
-        from pipeline.onnx.verdicts import held, unverified
+        from pipeline.verdicts.verdicts import held, unverified
 
         adapted = Reference.load(inputs["adapted_reference"]).rows
         base = Reference.load(inputs["adapted_reference"] / BASE_DIR).rows

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome
-from pipeline.model import Frozen
-from pipeline.passes.base import Inputs
-from pipeline.result import Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import Verdict
+from pipeline.contract.step import Inputs
 
 _FLOATS = {"float", "float16", "bfloat16", "double"}
 _STEPS = 4
@@ -36,7 +36,7 @@ class Check(BaseCheck[ProviderParams]):
         """Judge the graph by the table; with the device, trace a few steps of generation."""
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
-        from pipeline.onnx.verdicts import flawless
+        from pipeline.verdicts.verdicts import flawless
 
         folder = inputs["artifact"]
         try:
@@ -55,8 +55,7 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
     from packaging.version import Version
 
     from pipeline.onnx.kernels.table import read_table
-    from pipeline.onnx.quantized import shortened
-    from pipeline.onnx.verdicts import held, unverified
+    from pipeline.verdicts.verdicts import held, shortened, unverified
 
     table = read_table(provider)
     if table is None:
@@ -82,8 +81,7 @@ def _ran(
     inputs: Inputs, provider: str, params: ProviderParams
 ) -> tuple[Verdict, dict[str, JsonValue]]:
     from pipeline.onnx.providers import onnxruntime_name
-    from pipeline.onnx.quantized import shortened
-    from pipeline.onnx.verdicts import held, unverified
+    from pipeline.verdicts.verdicts import held, shortened, unverified
 
     if inputs.absent_device:
         return unverified("nodes_off_provider", inputs.absent_device), {}

@@ -11,17 +11,18 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.checks.goals import Goal, judged, known_goals
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.result import Verdict
+from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example
-from pipeline.data.spec import DataSpec
-from pipeline.evaluation import Answers, Scores, answer, score
-from pipeline.model import Frozen
-from pipeline.onnx.verdicts import held, on_cpu
-from pipeline.paired import paired
-from pipeline.passes.base import Inputs, StepError
-from pipeline.plan import Kind
-from pipeline.result import Verdict
-from pipeline.structured import is_json, matches
+from pipeline.evaluation.scores import Answers, Scores, answer, score
+from pipeline.evaluation.structured import is_json, matches
+from pipeline.statistics.paired import paired
+from pipeline.verdicts.goals import Goal, judged, known_goals
+from pipeline.verdicts.verdicts import held, on_cpu
 
 _METRICS: Mapping[str, bool] = {
     "accuracy": True,

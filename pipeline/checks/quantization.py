@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.config.schema import Size, parse_bytes
-from pipeline.model import Frozen
-from pipeline.passes.base import Inputs
-from pipeline.result import Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import Verdict
+from pipeline.contract.schema import Size, parse_bytes
+from pipeline.contract.step import Inputs
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Check(BaseCheck[QuantizationParams]):
 
     def run(self, inputs: Inputs, params: QuantizationParams) -> Outcome:
         """Compare; a graph that cannot be read fails."""
+        from pipeline.contract.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.agreement import GenAiConfig
-        from pipeline.onnx.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
-        from pipeline.onnx.verdicts import flawless, unusable
+        from pipeline.verdicts.verdicts import flawless, unusable
 
         folder = inputs["artifact"]
         try:
@@ -107,7 +107,7 @@ def _predictions(
     from pipeline.onnx.float_export import float_logits, why_no_export
     from pipeline.onnx.reference import Reference
     from pipeline.onnx.session import logits_of
-    from pipeline.onnx.verdicts import held, unverified
+    from pipeline.verdicts.verdicts import held, unverified
 
     wanted, whose = float_logits(inputs), "the float export"
     if wanted is None:
@@ -140,8 +140,7 @@ def _matrices(
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     """Return the verdict on every matrix, and the figures of each."""
     from pipeline.onnx.fidelity import compare
-    from pipeline.onnx.quantized import shortened
-    from pipeline.onnx.verdicts import flawless, unverified
+    from pipeline.verdicts.verdicts import flawless, shortened, unverified
 
     name = "layer_scales"
     if "model" not in inputs.paths:

@@ -14,13 +14,13 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.checks.base import BaseCheck, Outcome
-from pipeline.checks.goals import Goal, distinct_goals, judged
-from pipeline.failures import out_of_memory
-from pipeline.model import Frozen
-from pipeline.onnx.errors import BeyondCpuError
-from pipeline.onnx.verdicts import on_cpu
-from pipeline.passes.base import Inputs, StepError
-from pipeline.suggest import did_you_mean
+from pipeline.contract.errors import BeyondCpuError, StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.step import Inputs
+from pipeline.contract.suggest import did_you_mean
+from pipeline.process.causes import out_of_memory
+from pipeline.verdicts.goals import Goal, distinct_goals, judged
+from pipeline.verdicts.verdicts import on_cpu
 
 
 class ScriptParams(Frozen):
@@ -198,7 +198,7 @@ class Model:
 def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.data.parts import parts_of
     from pipeline.data.tokenize import Codec
-    from pipeline.evaluation import longest_completion
+    from pipeline.evaluation.scores import longest_completion
     from pipeline.onnx.session import GenAiAnswerer, Session
     from pipeline.onnx.turns import load_tokenizer
 
@@ -222,8 +222,8 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
 
 
 def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
+    from pipeline.contract.errors import ArtifactError
     from pipeline.onnx.agreement import GenAiConfig
-    from pipeline.onnx.errors import ArtifactError
     from pipeline.onnx.providers import onnxruntime_name
     from pipeline.onnx.session import Session
     from pipeline.onnx.turns import load_tokenizer

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from pipeline.checks.amounts import METRIC, AmountParams
 from pipeline.checks.base import BaseCheck, Outcome, Role
-from pipeline.passes.base import Inputs
-from pipeline.plan import Kind
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.verdicts.byte_limits import METRIC, AmountParams
 
 
 class SizeParams(AmountParams):
@@ -42,8 +42,8 @@ class Check(BaseCheck[SizeParams]):
         return {"samples": 0}
 
     def run(self, inputs: Inputs, params: SizeParams) -> Outcome:
-        """Sum up and judge. Raises :class:`pipeline.passes.base.StepError` for a baseline that is
-        none."""
+        """Sum up and judge. Raises :class:`~pipeline.contract.errors.StepError` for a baseline that
+        is none."""
         from pipeline.onnx.baseline import baseline_folder
 
         files = _files(inputs["artifact"])

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 from pydantic import JsonValue
 
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import chat_messages
 from pipeline.data.examples import Example, make_examples
 from pipeline.data.load import Row, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
 from pipeline.data.problems import DataProblem, ProblemList
 from pipeline.data.select import select
-from pipeline.data.spec import DataSpec
 from pipeline.data.split import sample, split
 from pipeline.data.template import Template, TemplateError
 from pipeline.data.tokens import token_row
-from pipeline.suggest import did_you_mean
 
 _TEMPLATES = ("system", "prompt", "completion", "template")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pipeline.contract.data_spec import DataSpec
 from pipeline.data.chat import Message, chat_messages
 from pipeline.data.load import Row, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
-from pipeline.data.spec import DataSpec
 from pipeline.data.template import Template
 from pipeline.data.tokens import Tokens, token_row
 

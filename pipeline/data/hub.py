@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from pipeline.model import Frozen
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
 
 FETCHED_FILE = "rows.parquet"
 """The rows as the hub has them, with their types and features."""

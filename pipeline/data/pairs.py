@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.data.spec import PairFormat
+from pipeline.contract.data_spec import PairFormat
 
 _CHIP2 = re.compile(r"\s*<human>:(?P<question>.*?)\n\s*<bot>:(?P<answer>.*)", re.DOTALL)
 _CHIP2_TURN = re.compile(r"^\s*<(human|bot)>:", re.MULTILINE)

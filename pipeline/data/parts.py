@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pipeline.contract.data_files import DataFiles
+from pipeline.contract.errors import StepError
+from pipeline.contract.step import Inputs
 from pipeline.data.check import check_rows, examples_of
 from pipeline.data.examples import Example
-from pipeline.data.files import DataFiles
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
 from pipeline.data.split import Parts, folded, split
-from pipeline.passes.base import Inputs, StepError
 
 
 def parts_of(inputs: Inputs) -> Parts:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.suggest import did_you_mean
 from pipeline.data.load import Row, text_of
 from pipeline.data.problems import DataProblem, ProblemList
-from pipeline.data.spec import DataSpec
-from pipeline.suggest import did_you_mean
 
 
 def select(rows: Sequence[Row], spec: DataSpec) -> tuple[list[Row], list[DataProblem]]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from pipeline.contract.data_spec import Sequences
 from pipeline.data.examples import Example
-from pipeline.data.spec import Sequences
 from pipeline.data.tokenize import Codec, Tokenized, joined
 from pipeline.data.tokens import IGNORED, Tokens
 

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.contract.data_spec import Split
 from pipeline.data.examples import Example
-from pipeline.data.spec import Split
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.contract.step import Reporter
 from pipeline.latency.measured import Measured, Round
 from pipeline.latency.process import Process
 from pipeline.latency.prompts import SHORT, Kind
 from pipeline.latency.protocol import Settings
-from pipeline.passes.base import Reporter
-from pipeline.timing import Timings
+from pipeline.latency.timing import Timings
 
 _FEWEST = 3
 """Answers below which a length is left out: fewer rounds than that give no interval."""

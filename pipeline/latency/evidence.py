@@ -11,9 +11,9 @@ from pydantic import JsonValue
 from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rulings import USUAL, Base
-from pipeline.onnx.percentiles import SHARES, bound, percentile
-from pipeline.statistics import Interval, geometric_interval
-from pipeline.timing import FIGURES, Figure, Timings, summary
+from pipeline.latency.timing import FIGURES, Figure, Timings, summary
+from pipeline.statistics.intervals import Interval, geometric_interval
+from pipeline.statistics.percentiles import SHARES, bound, percentile
 
 
 def evidence(

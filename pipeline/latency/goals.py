@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.checks.goals import Goal
 from pipeline.latency.prompts import SHORT
+from pipeline.verdicts.goals import Goal
 
 
 class LatencyGoal(Goal):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.model import Frozen
-from pipeline.onnx.percentiles import Statistic
-from pipeline.timing import Figure, Timings
+from pipeline.contract.frozen import Frozen
+from pipeline.latency.timing import Figure, Timings
+from pipeline.statistics.percentiles import Statistic
 
 
 class Round(Frozen):

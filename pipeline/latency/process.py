@@ -10,7 +10,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from pipeline.exit_codes import described, signal_of
+from pipeline.contract.errors import ArtifactError, BeyondCpuError, StepError
 
 # Named by import, so that its code is in the key of whatever measures with it.
 from pipeline.latency import worker
@@ -23,8 +23,7 @@ from pipeline.latency.protocol import (
     Settings,
     Times,
 )
-from pipeline.onnx.errors import ArtifactError, BeyondCpuError
-from pipeline.passes.base import StepError
+from pipeline.process.exit_codes import described, signal_of
 
 _END_SECONDS = 20
 

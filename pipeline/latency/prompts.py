@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.passes.base import Inputs
-from pipeline.timing import Workload, made_up, prompt_ids
+from pipeline.contract.step import Inputs
+from pipeline.latency.timing import Workload, made_up, prompt_ids
 
 SHORT: Literal["short"] = "short"
 """The kind of prompts that the artifact is for: those of the data, or those that a config gives."""
@@ -35,7 +35,7 @@ class Kind:
 def short(inputs: Inputs, workload: Workload, tokenizer: Any, samples: int) -> Kind:
     """Return the prompts of the data, or those that the workload gives.
 
-    Raises :class:`pipeline.passes.base.StepError` where there are none.
+    Raises :class:`pipeline.contract.errors.StepError` where there are none.
     """
     return Kind(
         SHORT,

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 
 
 class Settings(Frozen):

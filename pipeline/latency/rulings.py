@@ -1,8 +1,9 @@
 """Is a goal met, missed, or undecided? What samples prove, and no more.
 
-Percentiles are held by MLPerf's early-stopping rule (:mod:`pipeline.onnx.percentiles`) from both
-sides: met where the bound of the percentile keeps to the limit, missed where its lower bound does
-not, undecided between. Averages and ratios to a baseline have Student's t intervals over rounds.
+Percentiles are held by MLPerf's early-stopping rule (:mod:`pipeline.statistics.percentiles`) from
+both sides: met where the bound of the percentile keeps to the limit, missed where its lower bound
+does not, undecided between. Averages and ratios to a baseline have Student's t intervals over
+rounds.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from pipeline.contract.result import Verdict
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.measured import Measured
-from pipeline.onnx.percentiles import (
+from pipeline.latency.timing import FIGURES, Figure, Timings
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
+from pipeline.statistics.percentiles import (
     CONFIDENCE,
     SHARES,
     Statistic,
@@ -20,10 +24,7 @@ from pipeline.onnx.percentiles import (
     bound,
     lower_bound,
 )
-from pipeline.onnx.verdicts import held, unverified
-from pipeline.result import Verdict
-from pipeline.statistics import Interval, mean_interval, ratio_interval
-from pipeline.timing import FIGURES, Figure, Timings
+from pipeline.verdicts.verdicts import held, unverified
 
 USUAL: Literal["p90"] = "p90"
 

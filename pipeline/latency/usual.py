@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 
 _GB = 1e9
 

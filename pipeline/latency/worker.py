@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from pipeline.failures import out_of_memory
+from pipeline.contract.errors import ArtifactError, BeyondCpuError
 from pipeline.latency.protocol import Failed, Loaded, Question, Reply, Settings, Times
-from pipeline.measure import peak_rss_bytes
-from pipeline.onnx.errors import ArtifactError, BeyondCpuError
-from pipeline.signals import stop_promptly
-from pipeline.streams import only_ours_on_stdout
-from pipeline.timing import timed
+from pipeline.latency.timing import timed
+from pipeline.process.causes import out_of_memory
+from pipeline.process.measure import peak_rss_bytes
+from pipeline.process.signals import stop_promptly
+from pipeline.process.streams import only_ours_on_stdout
 
 _PR_SET_PDEATHSIG = 1
 """https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""

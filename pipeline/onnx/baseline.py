@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.contract.errors import StepError
 from pipeline.onnx.agreement import GenAiConfig
-from pipeline.passes.base import StepError
 
 _MODEL_DIR = "model"
 

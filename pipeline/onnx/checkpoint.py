@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.passes.base import StepError
-from pipeline.space import Shape, Weights, count
+from pipeline.contract.errors import StepError
+from pipeline.contract.space import Shape, Weights, count
 
 _MAX_HEADER = 100_000_000
 """Limit that the safetensors format sets for its JSON header, in bytes."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.failures import out_of_memory
-from pipeline.passes.base import StepError
-
-
-class ArtifactError(StepError):
-    """The artifact cannot be used: the runtime refuses to load or to run it."""
+from pipeline.contract.errors import ArtifactError, StepError
+from pipeline.process.causes import out_of_memory
 
 
 @contextmanager
@@ -29,7 +25,3 @@ def blamed_on_artifact(doing: str) -> Iterator[None]:
             raise
         text = str(error).strip() or type(error).__name__
         raise ArtifactError(f"{doing}: {text}") from error
-
-
-class BeyondCpuError(Exception):
-    """The CPU provider has no kernel for the graph: only the target's device can prove it."""

@@ -3,9 +3,9 @@ quantized, or the reason why there is none."""
 
 from __future__ import annotations
 
-from pipeline.evaluation import ANSWERS_FILE, Answers
+from pipeline.contract.step import Inputs
+from pipeline.evaluation.scores import ANSWERS_FILE, Answers
 from pipeline.onnx.reference import Reference
-from pipeline.passes.base import Inputs
 
 ROLE = "float_reference"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from pipeline.contract.space import is_embedding
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.space import is_embedding
 
 _IN_GRAPH = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.MatMul\.weight")
 _IN_CHECKPOINT = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.weight$")

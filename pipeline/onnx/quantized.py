@@ -10,7 +10,6 @@ from pipeline.onnx.graph import OnnxModel, attributes
 
 PACKED = "MatMulNBits"
 """The operator of a linear layer whose matrix is quantized."""
-_SAMPLE = 5
 
 
 @dataclass(frozen=True)
@@ -138,12 +137,6 @@ def conserved(layers: list[Linear], expected: int) -> list[str]:
     if found == expected:
         return []
     return [f"the linear layers hold {found} weights, those of the checkpoint {expected}"]
-
-
-def shortened(problems: list[str]) -> str:
-    """Return the first few problems as one text."""
-    more = len(problems) - _SAMPLE
-    return "; ".join(problems[:_SAMPLE]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _is_float(tensor: Any) -> bool:

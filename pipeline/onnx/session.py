@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation import Reply
-from pipeline.onnx.errors import ArtifactError, BeyondCpuError, blamed_on_artifact
+from pipeline.contract.errors import ArtifactError, BeyondCpuError
+from pipeline.contract.step import Inputs
+from pipeline.evaluation.scores import Reply
+from pipeline.onnx.errors import blamed_on_artifact
 from pipeline.onnx.reference import Reference
-from pipeline.passes.base import Inputs
 
 _RUNNING = "onnxruntime_genai cannot run the model"
 _LOADING = "onnxruntime_genai cannot load the model"
@@ -182,7 +183,7 @@ def _load_libraries(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class GenAiAnswerer:
-    """The :class:`pipeline.evaluation.Answerer` of an artifact."""
+    """The :class:`pipeline.evaluation.scores.Answerer` of an artifact."""
 
     session: Session
 

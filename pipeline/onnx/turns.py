@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.onnx.errors import ArtifactError
+from pipeline.contract.errors import ArtifactError
 
 _ANSWER = "yes"
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
-from pipeline.space import Written
-from pipeline.training.params import MergeParams
+from pipeline.contract.kinds import Kind
+from pipeline.contract.space import Written
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
+from pipeline.training.merge_params import MergeParams
 
 
 class AdaptedReferenceParams(MergeParams):

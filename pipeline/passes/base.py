@@ -9,61 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from pydantic import JsonValue
 
-from pipeline.data.files import DataFiles
-from pipeline.data.spec import DataSpec
-from pipeline.model import Frozen
-from pipeline.plan import Kind
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
 
 P = TypeVar("P", bound=Frozen)
-
-
-@runtime_checkable
-class NeedsOfData(Protocol):
-    """Parameters that not every data set can serve."""
-
-    def problems_with(self, spec: DataSpec) -> list[str]:
-        """Return what of these parameters the data set cannot serve, and what to do."""
-
-
-class Reporter(Protocol):
-    """Where a step says how far it is; the chain turns it into events."""
-
-    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Say that ``done`` of ``total`` units are complete, with the newest figures."""
-
-    def warn(self, message: str) -> None:
-        """Say something that the user should know and that does not stop the build."""
-
-    def text(self, text: str) -> None:
-        """Stream a piece of generated text."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything a step may read, as local paths."""
-
-    paths: Mapping[str, Path]
-    """Folder or file per role (``model``, ``adapter``, ``artifact``, ...)."""
-    data: DataFiles | None
-    """Its parts are :func:`pipeline.data.parts.parts_of`."""
-    seed: int
-    threads: int
-    report: Reporter
-    metrics: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
-    """Metrics of the steps that made the inputs, per role."""
-    absent_device: str = ""
-    """Why the target's device cannot be used here; empty where it can."""
-    unfinished: Path | None = None
-    """A folder that outlives a run that fails or is killed, for a pass that ``resumes``."""
-
-    def __getitem__(self, role: str) -> Path:
-        return self.paths[role]
 
 
 class BasePass(ABC, Generic[P]):
@@ -103,12 +58,3 @@ class BasePass(ABC, Generic[P]):
     @abstractmethod
     def run(self, inputs: Inputs, params: P, out_dir: Path) -> dict[str, JsonValue]:
         """Do the work. ``out_dir`` exists and is empty; it is kept only if this returns."""
-
-
-class StepError(Exception):
-    """A step cannot go on, for a reason the user can act on."""
-
-    def __init__(self, message: str, hint: str = "", cause: str = "error") -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.cause = cause

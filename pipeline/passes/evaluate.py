@@ -8,9 +8,11 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.passes.base import BasePass, Inputs, StepError
-from pipeline.plan import Kind
-from pipeline.training.params import ModelLoading
+from pipeline.contract.errors import StepError
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
+from pipeline.training.loading import ModelLoading
 
 
 class EvaluateParams(ModelLoading):
@@ -33,10 +35,10 @@ class Pass(BasePass[EvaluateParams]):
     uses_data: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
-        """Write the answers (:mod:`pipeline.evaluation`); return their scores."""
+        """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec, PromptError
-        from pipeline.evaluation import answer, score
+        from pipeline.evaluation.scores import answer, score
         from pipeline.training.answerer import TorchAnswerer, end_ids
         from pipeline.training.determinism import prepare
         from pipeline.training.loading import load_model, load_tokenizer

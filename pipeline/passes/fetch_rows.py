@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
 from pipeline.data.hub import FetchRowsParams
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.passes.base import BasePass
 
 
 class Pass(BasePass[FetchRowsParams]):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.kinds import Kind
+from pipeline.contract.space import FORMATS, Written
+from pipeline.contract.step import Inputs
 from pipeline.onnx.float_export import REASON
-from pipeline.onnx.params import ModelBuilderParams
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
-from pipeline.space import FORMATS, Written
+from pipeline.passes.base import BasePass
 
 if TYPE_CHECKING:
     from pipeline.onnx.session import Session
@@ -59,7 +60,7 @@ class Pass(BasePass[FloatReferenceParams]):
         answers; nothing where the model is too large, which the metrics say."""
         import shutil
 
-        from pipeline.onnx.build import build
+        from pipeline.builder.build import build
         from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.session import Session
 
@@ -101,7 +102,7 @@ def _answers(
 ) -> int:
     from pipeline.data.parts import parts_of
     from pipeline.data.tokenize import Codec
-    from pipeline.evaluation import answer
+    from pipeline.evaluation.scores import answer
     from pipeline.onnx.session import GenAiAnswerer
     from pipeline.onnx.turns import load_tokenizer
 

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue, model_validator
 from typing_extensions import Self
 
-from pipeline.model import Frozen
-from pipeline.passes.base import BasePass, Inputs, StepError
-from pipeline.plan import Kind
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
 
 
 class Turn(Frozen):

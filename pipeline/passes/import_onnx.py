@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import JsonValue
 
-from pipeline.model import Frozen
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
 
 
 class ImportOnnxParams(Frozen):

@@ -13,10 +13,11 @@ from typing import ClassVar, Literal
 
 from pydantic import JsonValue
 
-from pipeline.onnx.params import ModelBuilderParams
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
-from pipeline.training.params import MergeParams
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
+from pipeline.training.merge_params import MergeParams
 
 
 class MergedBuilderParams(ModelBuilderParams):
@@ -40,8 +41,8 @@ class Pass(BasePass[MergedBuilderParams]):
     ) -> dict[str, JsonValue]:
         """Write the folder that ``onnxruntime_genai.Model`` loads; return what was asked for and,
         as ``merged``, what the merge did."""
-        from pipeline.onnx.build import build
-        from pipeline.onnx.matrices import NotStreamable
+        from pipeline.builder.build import build
+        from pipeline.builder.matrices import NotStreamable
         from pipeline.training.merged import MustBeWhole
         from pipeline.training.merging import facts_of, merge, merged_one_by_one
 

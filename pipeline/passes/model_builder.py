@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 
 from pydantic import JsonValue
 
-from pipeline.onnx.params import ModelBuilderParams
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
 
 
 class Pass(BasePass[ModelBuilderParams]):
@@ -24,6 +25,6 @@ class Pass(BasePass[ModelBuilderParams]):
         self, inputs: Inputs, params: ModelBuilderParams, out_dir: Path
     ) -> dict[str, JsonValue]:
         """Write the folder that ``onnxruntime_genai.Model`` loads; return what was asked for."""
-        from pipeline.onnx.build import build
+        from pipeline.builder.build import build
 
         return build(inputs["model"], out_dir, params, inputs.report)

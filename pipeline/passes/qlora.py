@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
 from pipeline.training.params import QloraParams
 
 

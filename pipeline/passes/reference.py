@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
-from pipeline.space import FORMATS, Written
-from pipeline.training.params import ModelLoading
+from pipeline.contract.kinds import Kind
+from pipeline.contract.space import FORMATS, Written
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
+from pipeline.training.loading import ModelLoading
 
 
 class ReferenceParams(ModelLoading):

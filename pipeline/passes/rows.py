@@ -1,15 +1,50 @@
-"""Makes the rows of a data set that the host cannot read: fetched, made by code, or Parquet."""
+"""Makes the rows of a data set that the host cannot read: of what was fetched, of Parquet or other
+files, or by functions of the user's."""
 
 from __future__ import annotations
 
+import inspect
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from types import ModuleType
+from typing import Any, ClassVar
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
-from pipeline.data.make import RowsParams
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.contract.data_files import ROWS_FILE
+from pipeline.contract.data_spec import PARQUET
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.data.hub import FETCHED_FILE, first_line
+from pipeline.data.jsonable import jsonable
+from pipeline.data.load import read_rows
+from pipeline.passes.base import BasePass
+from pipeline.scripts.load import find_object, load_script
+
+MODEL = "model"
+FETCHED = "fetched"
+"""Role of what the ``fetch_rows`` pass brought."""
+FILE = "file-{}"
+"""Role of a file to read, counted from 0."""
+
+
+class RowsParams(Frozen):
+    """What is done to the rows before they are read; where they come from is an input."""
+
+    files: int = 0
+    """How many files are read."""
+    script: str | None = None
+    """Python file with the functions below."""
+    script_dir: str | None = None
+    load: str | None = None
+    load_params: dict[str, JsonValue] = Field(default_factory=dict)
+    columns: dict[str, str] = Field(default_factory=dict)
+    pre_process: str | None = None
+    pre_process_params: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Pass(BasePass[RowsParams]):
@@ -21,6 +56,173 @@ class Pass(BasePass[RowsParams]):
 
     def run(self, inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write ``rows.jsonl``; return how many rows and which columns it has."""
-        from pipeline.data.make import make_rows
-
         return make_rows(inputs, params, out_dir)
+
+
+def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, JsonValue]:
+    """Write :data:`ROWS_FILE` and return how many rows and which columns it has.
+
+    Raises :class:`StepError` where a function is not as it must be, or a row holds what is neither
+    text nor numbers.
+    """
+    module = None
+    if params.script is not None:
+        module = load_script(inputs["script"], inputs.paths.get("script_dir"))
+    rows = _loaded(inputs, params, module)
+    if module is not None and params.columns:
+        rows = _with_columns(rows, params.columns, module)
+    if module is not None and params.pre_process is not None:
+        rows = _pre_processed(rows, params, module, inputs)
+    columns: dict[str, None] = {}
+    count = 0
+    with (out_dir / ROWS_FILE).open("w", encoding="utf-8", newline="\n") as file:
+        for count, row in enumerate(_each(rows), start=1):
+            values = _values(row, count)
+            columns.update(dict.fromkeys(values))
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+    if not count:
+        raise StepError("there are no rows", cause="bad_input")
+    return {"rows": count, "columns": list(columns)}
+
+
+def _loaded(inputs: Inputs, params: RowsParams, module: ModuleType | None) -> Any:
+    """Return the rows as their source gives them."""
+    if FETCHED in inputs.paths:
+        return _fetched(inputs[FETCHED])
+    if module is not None and params.load is not None:
+        return _call(find_object(module, params.load), (), params.load_params, "code.load_params")
+    return [row for number in range(params.files) for row in _of_file(inputs[FILE.format(number)])]
+
+
+def _fetched(folder: Path) -> Any:
+    """Return what the ``fetch_rows`` pass brought, as a hub gives it: functions of the user's may
+    ask for its features."""
+    import datasets
+
+    return datasets.Dataset.from_parquet(str(folder / FETCHED_FILE), cache_dir=tempfile.mkdtemp())
+
+
+def _of_file(path: Path) -> Iterator[Mapping[str, Any]]:
+    if path.suffix.lower() == PARQUET:
+        yield from _of_parquet(path)
+        return
+    rows, problems = read_rows(path)
+    if problems:
+        said = "; ".join(f"line {item.line}: {item.message}" for item in problems)
+        raise StepError(f"{path.name}: {said}", cause="bad_input")
+    yield from (row.values for row in rows)
+
+
+def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        message = f"{path.name} is not a Parquet file that can be read: {first_line(error)}"
+        raise StepError(message, cause="bad_input") from error
+
+
+def _with_columns(rows: Any, columns: Mapping[str, str], module: ModuleType) -> list[Any]:
+    """Return the rows with new columns, each made from the row as it was loaded."""
+    functions = {name: find_object(module, function) for name, function in columns.items()}
+    made = []
+    for number, row in enumerate(_each(rows), start=1):
+        if not isinstance(row, Mapping):
+            raise _no_row(row, number)
+        new = {}
+        for name, function in functions.items():
+            try:
+                new[name] = function(dict(row))
+            except Exception as error:  # whatever a user's code raises
+                raise StepError(
+                    f"row {number}: the function of the column '{name}' raised "
+                    f"{type(error).__name__}: {error}",
+                    cause="bad_input",
+                ) from error
+        made.append({**row, **new})
+    return made
+
+
+def _pre_processed(rows: Any, params: RowsParams, module: ModuleType, inputs: Inputs) -> Any:
+    function = find_object(module, str(params.pre_process))
+    given: dict[str, Any] = dict(params.pre_process_params)
+    takes = _parameters(function)
+    if "model_name" in takes or "model_name" in given:
+        given["model_name"] = str(inputs[MODEL])
+    if "tokenizer" in takes and "tokenizer" not in given:
+        from pipeline.training.loading import load_tokenizer
+
+        given["tokenizer"] = load_tokenizer(inputs[MODEL])
+    if isinstance(rows, list) and (params.load is None or params.columns):
+        from datasets import Dataset  # what a hub gives, and what such functions expect
+
+        rows = Dataset.from_list([dict(row) for row in rows])
+    return _call(function, (rows,), given, "code.pre_process_params")
+
+
+def _call(
+    function: Callable[..., Any], rows: tuple[Any, ...], given: Mapping[str, Any], key: str
+) -> Any:
+    """Return ``function(*rows, **given)``. Raises :class:`StepError` for arguments that it does not
+    take or that it lacks, and for whatever it raises."""
+    name = getattr(function, "__name__", str(function))
+    takes = _parameters(function)
+    open_ended = any(item.kind is item.VAR_KEYWORD for item in takes.values())
+    unknown = [] if open_ended else sorted(given.keys() - takes.keys())
+    if unknown:
+        known = f"it takes: {', '.join(takes)}" if takes else "it takes none"
+        said = f"{name} does not take {', '.join(unknown)} ({key})"
+        raise StepError(said, known, "bad_input")
+    try:
+        inspect.signature(function).bind(*rows, **given)
+    except TypeError as error:
+        hint = f"set them in {key}"
+        raise StepError(f"{name} cannot be called: {error}", hint, "bad_input") from error
+    try:
+        return function(*rows, **given)
+    except StepError:
+        raise
+    except Exception as error:  # whatever a user's code raises
+        message = f"{name} raised {type(error).__name__}: {error}"
+        raise StepError(message, cause="bad_input") from error
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    if not callable(function):
+        raise StepError(f"{function!r} is not a function", cause="bad_input")
+    return inspect.signature(function).parameters
+
+
+def _each(rows: Any) -> Iterable[Any]:
+    """Return ``rows`` as something to iterate; PyTorch data sets have only length and index."""
+    if hasattr(rows, "__iter__"):
+        return rows  # type: ignore[no-any-return]
+    if hasattr(rows, "__len__") and hasattr(rows, "__getitem__"):
+        return (rows[index] for index in range(len(rows)))
+    kind = type(rows).__name__
+    raise StepError(f"rows must be a sequence of dictionaries, not {kind}", cause="bad_input")
+
+
+def _values(row: Any, number: int) -> dict[str, JsonValue]:
+    if not isinstance(row, Mapping):
+        raise _no_row(row, number)
+    values: dict[str, JsonValue] = {}
+    for name, value in row.items():
+        try:
+            values[str(name)] = jsonable(value)
+        except ValueError as error:
+            raise StepError(
+                f"row {number}: the column '{name}' holds {error}",
+                "leave the column out in a function of yours",
+                "bad_input",
+            ) from error
+    return values
+
+
+def _no_row(row: Any, number: int) -> StepError:
+    kind = type(row).__name__
+    return StepError(f"row {number} is {kind}, not a dictionary of columns", cause="bad_input")

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
-from pipeline.timing import Timings, Workload, measure, prompt_ids, summary
-from pipeline.training.params import ModelLoading
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.latency.timing import Timings, Workload, measure, prompt_ids, summary
+from pipeline.passes.base import BasePass
+from pipeline.training.loading import ModelLoading
 
 _WEIGHTS = (("*.safetensors",), ("*.bin", "*.pt", "*.pth"))
 """Files of weights, those that are loaded where there are several kinds first."""
@@ -37,7 +38,8 @@ class Pass(BasePass[TimeBaseParams]):
     uses_data: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: TimeBaseParams, out_dir: Path) -> dict[str, JsonValue]:
-        """Write :class:`pipeline.timing.Timings`; return their statistics and ``weights_bytes``."""
+        """Write :class:`~pipeline.latency.timing.Timings`; return their statistics and
+        ``weights_bytes``."""
         found: dict[str, JsonValue] = {"weights_bytes": weights_bytes(inputs["model"])}
         if not params.samples:
             Timings().save(out_dir)

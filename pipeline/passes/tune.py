@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import JsonValue
 
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
 from pipeline.tuning.params import Point, TuneParams
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Pass(BasePass[TuneParams]):
         """Search; return what the builder was asked for, and under ``tuning`` what was tried.
 
         Without the target's device nothing is measured: the search's start is built. Raises
-        :class:`pipeline.passes.base.StepError` where nothing keeps the limits.
+        :class:`pipeline.contract.errors.StepError` where nothing keeps the limits.
         """
         from pipeline.tuning.told import METRIC
 
@@ -88,7 +89,7 @@ def _tuned(inputs: Inputs, params: TuneParams, out_dir: Path) -> tuple[dict[str,
 def _untuned(
     inputs: Inputs, params: TuneParams, out_dir: Path
 ) -> tuple[dict[str, JsonValue], Told]:
-    from pipeline.onnx.build import build
+    from pipeline.builder.build import build
     from pipeline.tuning.told import Told
 
     why = inputs.absent_device

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
+from pipeline.contract.suggest import did_you_mean
 from pipeline.scripts.olive_registry import olive_registry
-from pipeline.suggest import did_you_mean
 
 _REGISTERED = "__olive_registered__"
 

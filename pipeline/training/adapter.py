@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
 from pipeline.training.shapes import SMALL_EMBEDDING
 
 if TYPE_CHECKING:

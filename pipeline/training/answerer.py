@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from pipeline.evaluation import Reply
+from pipeline.evaluation.scores import Reply
 
 
 @dataclass(frozen=True)
 class TorchAnswerer:
-    """An :class:`pipeline.evaluation.Answerer` over a transformers model, in batches."""
+    """An :class:`pipeline.evaluation.scores.Answerer` over a transformers model, in batches."""
 
     model: Any
     pad_id: int

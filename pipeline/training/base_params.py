@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from pipeline.model import Frozen
-from pipeline.space import FORMATS, Shape, Weights, Written, count
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.space import FORMATS, Shape, Weights, Written, count
 
 _TOKENIZER_ENTRY = 100
 """Bytes that a tokenizer's file spends on a token, about."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline.passes.base import Reporter
+from pipeline.contract.step import Reporter
 from pipeline.training.adapter import trainable
 
 

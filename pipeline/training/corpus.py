@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

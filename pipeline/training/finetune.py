@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
+from pipeline.contract.errors import StepError
+from pipeline.contract.step import Inputs
 from pipeline.data.parts import parts_of, seen_texts
 from pipeline.data.tokenize import Codec, pack
-from pipeline.passes.base import Inputs, StepError
 from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint

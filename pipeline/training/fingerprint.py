@@ -7,7 +7,7 @@ import json
 import struct
 from pathlib import Path
 
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
 
 FINGERPRINT_FILE = "base_fingerprint.json"
 """Beside an adapter: the fingerprint of its base."""

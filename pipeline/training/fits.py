@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
 
 _ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
 """A tensor that PEFT saves for a layer with an adapter."""

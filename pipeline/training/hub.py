@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from pipeline.passes.base import Reporter, StepError
+from pipeline.contract.errors import StepError
+from pipeline.contract.step import Reporter
 
 if TYPE_CHECKING:
     from pipeline.training.base_params import FetchParams

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
 
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig
 
-    from pipeline.training.params import ModelLoading
+
+class ModelLoading(Frozen):
+    """What may be loaded of a model that others made."""
+
+    trust_remote_code: bool = False
+    """Run Python code that the model's repository brings."""
+    weights: Literal["safetensors", "any"] = "safetensors"
+    """``any`` also loads pickled weights, which can hold code."""
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pipeline.contract.step import Reporter
 from pipeline.onnx.reference import LONG, Row
 from pipeline.onnx.rotary import RotaryTable, chosen
-from pipeline.passes.base import Reporter
 from pipeline.training.loading import load_model
 
 if TYPE_CHECKING:
-    from pipeline.training.params import ModelLoading
+    from pipeline.training.loading import ModelLoading
 
 _ROOM = 1.2
 """Memory that a model needs beside its weights, as a factor."""

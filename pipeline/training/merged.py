@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
 from pipeline.training.fits import check_fits, misfit
 from pipeline.training.quantization import BaseQuantization
 from pipeline.weights.deferred import Deferred, computed
@@ -195,7 +195,7 @@ class _Layer:
         """Return the merged parameter in fp32."""
         from torch import nn
 
-        from pipeline.arithmetic import SameBits
+        from pipeline.weights.arithmetic import SameBits
 
         base = self.layer.get_base_layer()
         with self.lock, SameBits():

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from pipeline.passes.base import Inputs, StepError
+from pipeline.contract.errors import StepError
+from pipeline.contract.step import Inputs
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import check_fingerprint
 from pipeline.training.fits import check_fits, misfit
@@ -26,7 +27,7 @@ from pipeline.training.quantization import BaseQuantization
 from pipeline.weights.shards import write_shards
 
 if TYPE_CHECKING:
-    from pipeline.training.params import MergeParams
+    from pipeline.training.merge_params import MergeParams
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
 _REWRITTEN = ("config.json", "generation_config.json")
@@ -72,7 +73,7 @@ def facts_of(weights: MergedWeights) -> dict[str, JsonValue]:
 
 
 def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
-    from pipeline.arithmetic import SameBits
+    from pipeline.weights.arithmetic import SameBits
 
     base = load_base(inputs["model"], inputs["adapter"], params)
     before = {name: weight.detach().clone() for name, weight in base.model.named_parameters()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.passes.base import Reporter
+from pipeline.contract.step import Reporter
 
 _UNPAGED = {
     "paged_adamw_8bit": "adamw_bnb_8bit",

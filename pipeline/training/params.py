@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 from typing_extensions import Self
 
-from pipeline.data.spec import DataSpec
-from pipeline.model import Frozen
-from pipeline.space import FORMATS, Written
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.space import Written
+from pipeline.training.loading import ModelLoading
 from pipeline.training.quantization import BaseQuantization, Loftq, WeightsDtype
 from pipeline.training.shapes import AdapterShape, LohaShape, LokrShape, LoraShape, LowRankShape
 
@@ -72,15 +72,6 @@ _OPTIMIZER_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 
 Interval = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """So many steps, or a share of all of them."""
-
-
-class ModelLoading(Frozen):
-    """What may be loaded of a model that others made."""
-
-    trust_remote_code: bool = False
-    """Run Python code that the model's repository brings."""
-    weights: Literal["safetensors", "any"] = "safetensors"
-    """``any`` also loads pickled weights, which can hold code."""
 
 
 class Training(Frozen):
@@ -322,24 +313,3 @@ class LoftqParams(LowRankShape, FourBitParams):
             weights_dtype=weights_dtype,
             loftq=Loftq(iterations=self.loftq_iter),
         )
-
-
-class MergeParams(ModelLoading):
-    """Which base is merged into, and the number format of the result."""
-
-    into: Literal["auto", "original", "dequantized"] = "auto"
-    """Base of an adapter trained over a 4-bit base: ``dequantized`` is the one it was trained over
-    (the loss stays as measured), ``original`` the one before quantization (only for QLoRA: a LoftQ
-    adapter compensates what quantization lost, and fits no other base). ``auto`` is ``dequantized``
-    for these, ``original`` for all others."""
-    dtype: Literal["base", "fp32", "bf16", "fp16"] = "base"
-    """Number format of the merged weights; the merge itself is in fp32."""
-
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the merged checkpoint takes: as much as the base, but for the format."""
-        base = inputs.get("model")
-        if base is None or base.weights is None or self.dtype == "base":
-            return base
-        size = FORMATS[self.dtype] * base.weights.count
-        beside = base.kept - base.weights.bytes
-        return Written(size + beside, weights=replace(base.weights, bytes=size))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from pipeline.passes.base import Inputs
+from pipeline.contract.step import Inputs
 from pipeline.training.corpus import (
     END_OF_TEXT,
     END_OF_TURN,

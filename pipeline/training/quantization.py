@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pipeline.model import Frozen
-from pipeline.passes.base import StepError
-from pipeline.training.loftq import fitted
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.training.low_rank import fitted
 
 if TYPE_CHECKING:
     import torch

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.contract.data_spec import DataSpec, Sequences
+from pipeline.contract.errors import StepError
+from pipeline.contract.step import Reporter
 from pipeline.data.examples import Example
 from pipeline.data.sequences import make_sequences
-from pipeline.data.spec import DataSpec, Sequences
 from pipeline.data.tokenize import Codec, PromptError, Tokenized, tokenize
-from pipeline.passes.base import Reporter, StepError
 from pipeline.training.params import Training
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from pipeline.model import Frozen
-from pipeline.passes.base import StepError
-from pipeline.space import FORMATS, Weights, count
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.space import FORMATS, Weights, count
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from pipeline.checks import quality, quantization
 from pipeline.checks.base import BaseCheck
-from pipeline.passes.base import Inputs
-from pipeline.result import Verdict
+from pipeline.contract.result import Verdict
+from pipeline.contract.step import Inputs
 from pipeline.tuning.params import Held
 
 _CHECKS: Mapping[str, type[BaseCheck[Any]]] = {

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
-from pipeline.config.schema import Size, parse_bytes
-from pipeline.model import Frozen
-from pipeline.onnx.params import ModelBuilderParams
-from pipeline.onnx.session_options import SessionOption, SessionValue, problem_with
-from pipeline.space import Written
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.schema import Size, parse_bytes
+from pipeline.contract.space import Written
 
 Point = dict[str, JsonValue]
 """One value for each name that is searched over."""

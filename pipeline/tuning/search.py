@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.onnx.build import build
+from pipeline.builder.build import build
+from pipeline.builder.session_options import SessionOption, SessionValue
+from pipeline.contract.errors import BeyondCpuError, StepError
+from pipeline.contract.step import Inputs, Reporter
+from pipeline.latency.timing import made_up
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.onnx.errors import BeyondCpuError
-from pipeline.onnx.session_options import SessionOption, SessionValue
 from pipeline.onnx.turns import load_tokenizer
-from pipeline.passes.base import Inputs, Reporter, StepError
-from pipeline.timing import made_up
 from pipeline.tuning.cut import can_cut, cut
 from pipeline.tuning.limits import judge
 from pipeline.tuning.params import Point, TuneParams, grid

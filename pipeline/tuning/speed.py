@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from pipeline.builder.session_options import SessionOption, SessionValue, set_session, write_config
 from pipeline.latency.process import Process
 from pipeline.latency.protocol import Settings
-from pipeline.onnx.session_options import SessionOption, SessionValue, set_session, write_config
 from pipeline.tuning.trials import Speed
 
 _CONFIG = "genai_config.json"
@@ -51,7 +51,7 @@ class Artifact:
     def time(self, work: Workload) -> Speed:
         """Return how fast it answers as it is configured.
 
-        Raises :class:`pipeline.onnx.errors.ArtifactError` where it cannot be loaded or asked.
+        Raises :class:`pipeline.contract.errors.ArtifactError` where it cannot be loaded or asked.
         """
         first: list[float] = []
         rest: list[float] = []

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from pipeline.tuning.trials import Trial
 
 METRIC = "tuning"

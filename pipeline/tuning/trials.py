@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.model import Frozen
-from pipeline.result import Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import Verdict
 
 _FILE = "trials.jsonl"
 

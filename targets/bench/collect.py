@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from pipeline.plan import ARTIFACT_WORDS
+from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
 from targets.bench.model import (
     Answered,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from pipeline.contract.result import FileDigest
 from pipeline.latency.measured import Measured
-from pipeline.result import FileDigest
-from pipeline.statistics import Interval, ratio_interval, welch_interval
-from pipeline.timing import FIGURES
+from pipeline.latency.timing import FIGURES
+from pipeline.statistics.intervals import Interval, ratio_interval, welch_interval
 from targets.bench import judge
 from targets.bench.baseline import Found
 from targets.bench.judge import Judgement

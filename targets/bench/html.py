@@ -8,7 +8,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 from pydantic import JsonValue
 
-from pipeline.timing import FIGURES
+from pipeline.latency.timing import FIGURES
 from targets.bench import shown
 from targets.bench.model import Bench
 from targets.bench.plots import plots_of

@@ -17,8 +17,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.paired import Paired, paired
-from pipeline.statistics import Interval
+from pipeline.statistics.intervals import Interval
+from pipeline.statistics.paired import Paired, paired
 from targets.bench.model import Answered, Range, Word
 
 SMALLEST_RATIO = 0.03
@@ -57,7 +57,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def paired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Return the two-sided p of Student's t test of the logarithms of the ratios, pair by pair.
 
-    1 where a single pair says nothing. It belongs to :func:`pipeline.statistics.ratio_interval`.
+    1 where a single pair says nothing. It belongs to
+    :func:`pipeline.statistics.intervals.ratio_interval`.
     """
     logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
     if len(logs) < 2:
@@ -72,7 +73,8 @@ def paired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def unpaired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Return the two-sided p of Welch's t test of the logarithms.
 
-    1 where one group has a single value. It belongs to :func:`pipeline.statistics.welch_interval`.
+    1 where one group has a single value. It belongs to
+    :func:`pipeline.statistics.intervals.welch_interval`.
     """
     first, second = ([math.log(value) for value in group] for group in (ours, theirs))
     if min(len(first), len(second)) < 2:

@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from pipeline.checks.latency import LatencyParams
+from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.latency.measured import Measured
-from pipeline.plan import PathRef, SourceInput, Step
-from pipeline.registry import load_check
+from pipeline.run.registry import load_check
 from targets.bench.model import Measurement, Old, Unverified
 from targets.bench.statistics import summarize
 from targets.build import View

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
 
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.result import FileDigest, Status, Verdict
 from pipeline.latency.measured import Measured
-from pipeline.model import Frozen
-from pipeline.plan import Kind
-from pipeline.result import FileDigest, Status, Verdict
 from targets.report.model import InputsReport, ToolchainReport
 
 SCHEMA_VERSION = 1

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from pipeline.onnx.percentiles import SHARES, allowed_over, percentile
-from pipeline.timing import FIGURES
+from pipeline.latency.timing import FIGURES
+from pipeline.statistics.percentiles import SHARES, allowed_over, percentile
 from targets.bench.model import Bench, Comparison, Measurement, Movement, TargetBench, Training
 from targets.bench.svg import GRID, INK, PAPER, QUIET, SERIES, to_svg
 from targets.report.figures import milliseconds, percent, size

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 
 from pipeline.latency.measured import Measured
-from pipeline.onnx.percentiles import SHARES, bound
-from pipeline.statistics import CONFIDENCE, Interval, geometric_interval
-from pipeline.timing import FIGURES
+from pipeline.latency.timing import FIGURES
+from pipeline.statistics.intervals import CONFIDENCE, Interval, geometric_interval
+from pipeline.statistics.percentiles import SHARES, bound
 from targets.bench.model import Range, Statistics
 
 SHOWN = ("first_token_ms", "token_ms")

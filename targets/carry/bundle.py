@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from targets.toolchain.toolchain import Toolchain
 
 SCHEMA_VERSION = 1

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.data.files import ROWS_FILE
-from pipeline.model import Frozen
-from pipeline.plan import DataInput, PathRef, SourceInput, Step, StepInput
-from pipeline.result import FileDigest, StepResult
+from pipeline.contract.data_files import ROWS_FILE
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
+from pipeline.contract.result import FileDigest, StepResult
 from targets.cache import link_tree
 from targets.errors import ConfigError, Problem
 from targets.planner.build_plan import BuildPlan

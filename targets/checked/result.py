@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from pipeline.checks.base import USABLE
-from pipeline.model import Frozen
-from pipeline.result import FileDigest, Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import FileDigest, Verdict
 from targets.errors import ConfigError, Problem
 from targets.report.model import CheckedReport, Report
 from targets.report.status import overall

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pipeline.config.schema import Resources
-from pipeline.plan import RESULT_FILE, Plan, Step
-from pipeline.result import FileDigest, StepResult
+from pipeline.contract.plan import RESULT_FILE, Plan, Step
+from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.schema import Resources
 from targets.build import View
 from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel

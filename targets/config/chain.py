@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from pipeline.checks.base import BaseCheck, Role
+from pipeline.contract.kinds import Kind
 from pipeline.passes.base import BasePass
-from pipeline.plan import Kind
 
 Json = dict[str, JsonValue]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.config.schema import HUB_PREFIX, BuildConfig
-from pipeline.data.spec import DataSpec
-from pipeline.suggest import did_you_mean
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.schema import HUB_PREFIX, BuildConfig
+from pipeline.contract.suggest import did_you_mean
 from targets.config.hub import parse_hub_model, pinned
 
 _PARTS = ("held_out", "validation_data")

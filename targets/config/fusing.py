@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from pipeline.registry import load_pass
+from pipeline.run.registry import load_pass
 from targets.config.chain import Chain, CheckCall, PassCall
 
 MERGED_BUILDER = "merged_builder"

@@ -10,7 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.config.schema import HUB_PREFIX
+from pipeline.contract.schema import HUB_PREFIX
 from targets.errors import EnvironmentUnable
 
 _ENDPOINT = "https://huggingface.co"

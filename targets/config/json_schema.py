@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipeline.checks.base import BaseCheck
-from pipeline.config.schema import BuildConfig
+from pipeline.contract.schema import BuildConfig
 from pipeline.passes.base import BasePass
-from pipeline.registry import check_types, load_check, load_pass, pass_types
-from pipeline.scripts.steps import OWN_TYPE
+from pipeline.run.own_steps import OWN_TYPE
+from pipeline.run.registry import check_types, load_check, load_pass, pass_types
 from targets.config.steps import DECIDED_ELSEWHERE
 from targets.target import target_names
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.config.schema import AZURE_PREFIX, HUB_PREFIX, AzureMLSystem, BuildConfig
+from pipeline.contract.data_spec import PARQUET, DataSpec
+from pipeline.contract.schema import AZURE_PREFIX, HUB_PREFIX, AzureMLSystem, BuildConfig
+from pipeline.contract.suggest import did_you_mean
 from pipeline.data.check import check_rows
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
-from pipeline.data.spec import PARQUET, DataSpec
-from pipeline.suggest import did_you_mean
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents

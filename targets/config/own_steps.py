@@ -6,9 +6,9 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from pipeline.code_digest import script_code
-from pipeline.passes.base import StepError
-from pipeline.scripts.steps import OwnType, Step, StepKind, importable, load_own
+from pipeline.contract.errors import StepError
+from pipeline.run.code_digest import script_code
+from pipeline.run.own_steps import OwnType, Step, StepKind, importable, load_own
 
 _LIGHT = "the host reads only its parameters, without ML libraries: import them inside `run`"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.places import Loc, Places
 from targets.errors import Problem
 

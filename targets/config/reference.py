@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.checks.amounts import AmountParams
 from pipeline.latency.usual import SizedLimit
-from pipeline.registry import check_types, load_check, load_pass
+from pipeline.run.registry import check_types, load_check, load_pass
 from pipeline.training.params import FinetuneParams
+from pipeline.verdicts.byte_limits import AmountParams
 from targets.config.json_schema import Schema, chain_passes, prose
 from targets.target import load_target, target_names
 

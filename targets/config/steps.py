@@ -9,13 +9,16 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from pipeline.config.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
-from pipeline.data.spec import DataSpec
-from pipeline.onnx.builder_options import resolve, wanted_options
-from pipeline.onnx.params import ModelBuilderParams
-from pipeline.passes.base import NeedsOfData, StepError
-from pipeline.plan import ARTIFACT_WORDS, Kind
-from pipeline.registry import (
+from pipeline.builder.options import resolve, wanted_options
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.errors import StepError
+from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
+from pipeline.contract.suggest import did_you_mean
+from pipeline.data.needs import NeedsOfData
+from pipeline.run.own_steps import OwnStepError, OwnType, StepKind, own_type
+from pipeline.run.registry import (
     UnknownStepError,
     check_types,
     instead_of,
@@ -23,8 +26,6 @@ from pipeline.registry import (
     load_pass,
     pass_types,
 )
-from pipeline.scripts.steps import OwnStepError, OwnType, StepKind, own_type
-from pipeline.suggest import did_you_mean
 from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.fusing import fused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from pipeline.events import Event, Text, Warned
+from pipeline.contract.events import Event, Text, Warned
 from targets.planner.build_plan import BuildPlan
 
 

@@ -18,7 +18,15 @@ from rich.progress import (
 from rich.text import Text as RichText
 from typing_extensions import Self
 
-from pipeline.events import Event, StepFailed, StepFinished, StepProgress, StepStarted, Text, Warned
+from pipeline.contract.events import (
+    Event,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    Text,
+    Warned,
+)
 from targets.planner.build_plan import BuildPlan
 from targets.report.figures import duration
 

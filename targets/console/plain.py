@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from pipeline.events import Event, StepFailed, StepFinished, StepProgress, StepStarted, Text, Warned
+from pipeline.contract.events import (
+    Event,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    Text,
+    Warned,
+)
 from targets.planner.build_plan import BuildPlan
 from targets.report.figures import duration
 

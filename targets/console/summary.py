@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.plan import ARTIFACT_WORDS
-from pipeline.result import Verdict
+from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.contract.result import Verdict
 from targets.console.tuning import print_tuning
 from targets.report.figures import percent, rate, size, verdict_limit, verdict_value, verdict_words
 from targets.report.model import Report

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.contract.kinds import Kind
+from pipeline.contract.plan import Step
 from pipeline.passes.base import BasePass
-from pipeline.plan import Kind, Step
 from targets.cache import CachedStep
 from targets.runtimes.runtime import Mount
 

@@ -7,7 +7,7 @@ import json
 
 from pydantic import JsonValue
 
-from pipeline.plan import DataInput, SourceInput, StepInput
+from pipeline.contract.plan import DataInput, SourceInput, StepInput
 
 Facts = dict[str, JsonValue]
 

@@ -10,7 +10,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from pipeline.code_digest import CodeDigests, ScriptCode, script_code
+from pipeline.run.code_digest import CodeDigests, ScriptCode, script_code
 
 
 def copied_code(script: Path, package: CodeDigests, cache_root: Path) -> tuple[str, Path]:

@@ -10,12 +10,13 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.checks.base import Role
-from pipeline.code_digest import CodeDigests
-from pipeline.data.make import FETCHED, FILE, MODEL
-from pipeline.data.spec import DataSpec
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.passes.base import BasePass
-from pipeline.plan import ARTIFACT_WORDS, DataInput, Kind, PathRef, SourceInput, Step, StepInput
-from pipeline.registry import step_module
+from pipeline.passes.rows import FETCHED, FILE, MODEL
+from pipeline.run.code_digest import CodeDigests
+from pipeline.run.registry import step_module
 from targets.cache import Cache, made_in
 from targets.config.chain import CheckCall, PassCall
 from targets.config.load import LoadedConfig

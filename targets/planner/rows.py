@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.contract.data_spec import DataSpec
 from pipeline.data.hub import FetchRowsParams
-from pipeline.data.make import RowsParams
-from pipeline.data.spec import DataSpec
-from pipeline.registry import load_pass
+from pipeline.passes.rows import RowsParams
+from pipeline.run.registry import load_pass
 from targets.config.chain import PassCall
 from targets.config.data import fetch_step, rows_step
 from targets.config.hub import parse_hub_model

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract.errors import StepError
+from pipeline.contract.plan import SourceInput, Step
+from pipeline.contract.space import TakesSpace, Written
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.passes.base import BasePass, StepError
-from pipeline.plan import SourceInput, Step
-from pipeline.space import TakesSpace, Written
+from pipeline.passes.base import BasePass
 from targets.cache import CachedStep
 from targets.disk import CACHE_REMEDY, Need, device_of
 from targets.planner.build_plan import BuildPlan

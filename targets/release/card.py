@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 from pydantic import JsonValue
 
-from pipeline.config.schema import HUB_PREFIX, Card
-from pipeline.plan import ARTIFACT_WORDS
+from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.contract.schema import HUB_PREFIX, Card
 from targets.release.report import ReleasedReport
 from targets.report.templates import markdown_environment
 from targets.target import Target

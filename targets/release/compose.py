@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.schema import HUB_PREFIX
-from pipeline.plan import DataInput, SourceInput
+from pipeline.contract.plan import DataInput, SourceInput
+from pipeline.contract.schema import HUB_PREFIX
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.checked.result import FILE as CHECKED_FILE

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.config.schema import HUB_PREFIX
-from pipeline.plan import SourceInput, Step
-from pipeline.registry import load_pass
-from pipeline.result import FileDigest
+from pipeline.contract.plan import SourceInput, Step
+from pipeline.contract.result import FileDigest
+from pipeline.contract.schema import HUB_PREFIX
+from pipeline.run.registry import load_pass
 from targets.build import BuildOutcome
 from targets.config.load import LoadedConfig
 from targets.place import Place

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from pipeline.result import StepResult
+from pipeline.contract.result import StepResult
 from targets.digests import sha256_of
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout

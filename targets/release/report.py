@@ -14,9 +14,10 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.model import Frozen
-from pipeline.plan import Kind, Step
-from pipeline.result import FileDigest, Status, Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.plan import Step
+from pipeline.contract.result import FileDigest, Status, Verdict
 from targets.build import BuildOutcome
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, Step
-from pipeline.registry import load_pass
-from pipeline.result import FileDigest, StepResult
+from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, Step
+from pipeline.contract.result import FileDigest, StepResult
+from pipeline.run.registry import load_pass
 from targets.cache import Cache, CachedStep
 from targets.digests import sha256_of
 from targets.errors import CheckFailed, ConfigError, Problem

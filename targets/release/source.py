@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.exit_codes import described
+from pipeline.process.exit_codes import described
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 
 _NO_REPOSITORY = "not a git repository"

@@ -13,8 +13,8 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pipeline.config.schema import Name
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.schema import Name
 from targets.errors import CheckFailed, ConfigError, Problem
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

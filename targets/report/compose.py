@@ -10,7 +10,7 @@ from pathlib import Path
 import tomli
 from pydantic import JsonValue
 
-from pipeline.result import StepResult, Verdict
+from pipeline.contract.result import StepResult, Verdict
 from targets.cache import made_in
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep

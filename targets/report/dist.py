@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
-from pipeline.plan import ARTIFACT_WORDS
+from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.cache import CachedStep, link_tree
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.result import Verdict
+from pipeline.contract.result import Verdict
 
 _LEAST_SHARE = 0.0005
 _UNITS = ("B", "KB", "MB", "GB", "TB")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.plan import ARTIFACT_WORDS
+from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.report.model import Report
 from targets.report.templates import markdown_environment
 from targets.report.training import trainings

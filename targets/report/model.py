@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from pipeline.model import Frozen
-from pipeline.plan import Kind
-from pipeline.result import FileDigest, Status, Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.result import FileDigest, Status, Verdict
 from targets.runtimes.runtime import PLACES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.result import Status
+from pipeline.contract.result import Status
 
 
 def overall(statuses: Iterable[Status]) -> Status:

@@ -18,7 +18,7 @@ from docker.types import Mount as Bind
 from requests.exceptions import ConnectionError as EngineGone
 from requests.exceptions import ReadTimeout, RequestException
 
-from pipeline.exit_codes import signal_of
+from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import driver_of

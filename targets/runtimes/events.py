@@ -6,7 +6,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from pipeline.events import EVENT, Event, StepFailed, StepStarted
+from pipeline.contract.events import EVENT, Event, StepFailed, StepStarted
 from targets.runtimes.runtime import OnEvent
 
 

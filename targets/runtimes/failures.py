@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.events import StepFailed
-from pipeline.exit_codes import described, signal_of
+from pipeline.contract.events import StepFailed
+from pipeline.process.exit_codes import described, signal_of
 from targets.errors import EnvironmentUnable, PassFailed, QuernError
 
 _TAIL_BYTES = 16_384

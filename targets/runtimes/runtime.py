@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pipeline.events import Event
-from pipeline.plan import Plan
+from pipeline.contract.events import Event
+from pipeline.contract.plan import Plan
 from targets.disk import Need
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.plan import Plan
+from pipeline.contract.plan import Plan
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import new_run_id, remove_orphaned_folders
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from pydantic import Field
 from requests.exceptions import RequestException
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from targets.errors import EnvironmentUnable
 from targets.toolchain.bootstrap import Bootstrap, make_rootfs, missing_tools
 from targets.toolchain.context import read_chunks

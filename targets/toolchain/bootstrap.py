@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from targets.errors import EnvironmentUnable
 from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.process import ToolFailed, output_of, run_tool

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.model import Frozen
-from pipeline.onnx.builder_options import known_options
+from pipeline.builder.options import known_options
+from pipeline.contract.frozen import Frozen
 from targets.errors import EnvironmentUnable
 from targets.toolchain.download import download
 from targets.toolchain.requirements import Pin, read_lock

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.exit_codes import described
+from pipeline.process.exit_codes import described
 from targets.errors import EnvironmentUnable
 from targets.toolchain.credentials import scrub
 

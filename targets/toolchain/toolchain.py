@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 
 
 class Room(Frozen):

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from platformdirs import user_cache_path
 
-from pipeline.plan import object_path
+from pipeline.contract.plan import object_path
 from targets.cli.options import DEFAULT_CONFIG
 from tests.benchmarks import pages
 from tests.benchmarks.pages import Section

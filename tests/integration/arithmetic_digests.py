@@ -10,7 +10,7 @@ import json
 
 import torch
 
-from pipeline.arithmetic import SameBits
+from pipeline.weights.arithmetic import SameBits
 
 
 def main() -> None:

@@ -25,14 +25,14 @@ from onnxruntime_genai.models.builder import create_model, parse_extra_options
 from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from pipeline.arithmetic import SameBits
-from pipeline.onnx.build import build
-from pipeline.onnx.builder_options import known_options, resolve, wanted_options
-from pipeline.onnx.params import ModelBuilderParams
-from pipeline.passes.base import Inputs
+from pipeline.builder.build import build
+from pipeline.builder.options import known_options, resolve, wanted_options
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.step import Inputs
+from pipeline.training.merge_params import MergeParams
 from pipeline.training.merging import merge
-from pipeline.training.params import MergeParams
 from pipeline.training.quantization import BaseQuantization
+from pipeline.weights.arithmetic import SameBits
 
 TARGETS = ("cpu", "cuda", "directml")
 LAYERS = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.exit_codes import described
+from pipeline.process.exit_codes import described
 from targets.cli.options import PROJECT
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.data.spec import DataSpec
-from pipeline.events import EVENT, Event, StepFailed
-from pipeline.exit_codes import described
-from pipeline.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
-from pipeline.result import StepResult, Verdict
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.events import EVENT, Event, StepFailed
+from pipeline.contract.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
+from pipeline.contract.result import StepResult, Verdict
+from pipeline.process.exit_codes import described
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent

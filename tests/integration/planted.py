@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
 from pipeline.passes.base import BasePass
-from pipeline.plan import Kind
 
 
 class JoinParams(Frozen):
@@ -32,8 +32,8 @@ class Join(BasePass[JoinParams]):
 
     def run(self, inputs: Any, params: JoinParams, out_dir: Path) -> dict[str, Any]:
         from pipeline.training.fingerprint import FINGERPRINT_FILE
+        from pipeline.training.merge_params import MergeParams
         from pipeline.training.merging import merge
-        from pipeline.training.params import MergeParams
 
         if not params.times:
             shutil.copytree(inputs["model"], out_dir, dirs_exist_ok=True)
@@ -77,8 +77,8 @@ class Plant(BasePass[PlantParams]):
 
 def _really_fp16(inputs: Any, folder: Path) -> None:
     """Put the graph of an fp16 build where an int4 one should be."""
-    from pipeline.onnx.build import build
-    from pipeline.onnx.params import ModelBuilderParams
+    from pipeline.builder.build import build
+    from pipeline.builder.params import ModelBuilderParams
 
     other = folder / "other"
     other.mkdir()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from pipeline.plan import Plan, Step
+from pipeline.contract.plan import Plan, Step
 from targets.runtimes.runtime import Mount, Resources, RunRequest
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.spec import Split
-from pipeline.events import Event, StepFailed, Warned
-from pipeline.plan import SourceInput, Step, StepInput
+from pipeline.contract.data_spec import Split
+from pipeline.contract.events import Event, StepFailed, Warned
+from pipeline.contract.plan import SourceInput, Step, StepInput
 from tests.integration import plans
 from tests.integration.distances import OTHER, SAME, apart
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.events import StepFailed, Text
+from pipeline.contract.events import StepFailed, Text
+from pipeline.contract.plan import SourceInput, Step, StepInput
 from pipeline.latency.measured import Measured
-from pipeline.plan import SourceInput, Step, StepInput
 from tests.integration import plans
 
 # Fault -> the verdicts of the graph check of which one at least must fail.

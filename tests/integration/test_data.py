@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.make import FETCHED, FILE
-from pipeline.data.spec import DataSpec
-from pipeline.events import StepFailed, Warned
-from pipeline.plan import DataInput, PathRef, SourceInput, Step, StepInput
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.events import StepFailed, Warned
+from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
+from pipeline.passes.rows import FETCHED, FILE
 from tests.integration import hub_stand_in, plans
 
 SCRIPT = """\

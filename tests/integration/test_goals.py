@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.events import StepFailed
+from pipeline.contract.events import StepFailed
+from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
+from pipeline.contract.result import Verdict
 from pipeline.latency.measured import Measured
-from pipeline.plan import PathRef, SourceInput, Step, StepInput
-from pipeline.result import Verdict
 from tests.integration import plans
 
 Inputs = Mapping[str, StepInput | SourceInput]

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.result import StepResult
+from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
+from pipeline.contract.result import StepResult
 from targets.cli.options import PROJECT
 from tests.integration.command import Quern
 from tests.integration.test_build import quick_project, report_of

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.events import Event, StepFailed, Warned
+from pipeline.contract.events import Event, StepFailed, Warned
+from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
+from pipeline.contract.result import Verdict
 from pipeline.latency.measured import Measured
-from pipeline.plan import PathRef, SourceInput, Step, StepInput
-from pipeline.result import Verdict
 from targets.target import load_target
 from tests.integration import plans
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import OUTPUT_DIR, object_path
+from pipeline.contract.plan import OUTPUT_DIR, object_path
 from targets.cli.options import PROJECT
 from tests.integration.command import Quern, Ran
 

@@ -18,7 +18,7 @@ import pytest
 from onnx import numpy_helper
 from safetensors.numpy import load_file
 
-from pipeline.plan import StepInput
+from pipeline.contract.plan import StepInput
 from tests.integration import plans
 
 BUILDS: Mapping[str, Mapping[str, Any]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import SourceInput, StepInput
+from pipeline.contract.plan import SourceInput, StepInput
 from tests.integration import plans
 
 BASE: dict[str, StepInput | SourceInput] = {"model": plans.CHECKPOINT}

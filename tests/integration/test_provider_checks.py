@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import Step, StepInput
-from pipeline.result import Verdict
+from pipeline.contract.plan import Step, StepInput
+from pipeline.contract.result import Verdict
 from tests.integration import plans
 
 ABSENT = "there is no such device in this test"

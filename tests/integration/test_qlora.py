@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.events import StepFailed
-from pipeline.plan import SourceInput, StepInput
+from pipeline.contract.events import StepFailed
+from pipeline.contract.plan import SourceInput, StepInput
 from tests.integration import plans
 from tests.integration.distances import OTHER, SAME, apart
 

@@ -17,7 +17,7 @@ import pytest
 from docker import DockerClient
 from docker.context import ContextAPI
 
-from pipeline.events import Event, StepFinished, StepStarted
+from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.devices.cuda import CONTAINER
 from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.events import Event, StepFinished, StepStarted
+from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.errors import Interrupted, PassFailed
 from targets.runtimes.runtime import Mount
 from targets.runtimes.venv import VenvRuntime

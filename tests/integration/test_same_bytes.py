@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import PathRef, SourceInput, Step, StepInput
+from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
 from tests.capabilities import skip

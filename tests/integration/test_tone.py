@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import object_path
+from pipeline.contract.plan import object_path
 from tests.integration.command import Quern
 
 

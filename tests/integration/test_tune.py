@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 import pytest
 
-from pipeline.events import EVENT, StepFailed
-from pipeline.onnx.session_options import SessionOption
-from pipeline.plan import Plan, SourceInput, Step, StepInput, unfinished_root
+from pipeline.builder.session_options import SessionOption
+from pipeline.contract.events import EVENT, StepFailed
+from pipeline.contract.plan import Plan, SourceInput, Step, StepInput, unfinished_root
 from pipeline.tuning.told import METRIC, Told
 from pipeline.tuning.trials import Trials
 from tests.integration import plans

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from pipeline.contract.result import FileDigest, Status, Verdict
 from pipeline.latency.measured import Measured, Round
-from pipeline.paired import share_interval
-from pipeline.result import FileDigest, Status, Verdict
-from pipeline.timing import Timings
+from pipeline.latency.timing import Timings
+from pipeline.statistics.paired import share_interval
 from targets.bench.model import (
     Answered,
     Artifact,

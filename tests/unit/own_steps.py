@@ -78,7 +78,7 @@ def add_own_steps(project: Project) -> None:
     (folder / "checks").mkdir()
     files = {
         "my_pass.py": SCALE,
-        "helper.py": "from pipeline.config.schema import HUB_PREFIX\nfactor = 2\n",
+        "helper.py": "from pipeline.contract.schema import HUB_PREFIX\nfactor = 2\n",
         "tools/__init__.py": "",
         "tools/deep.py": "from . import deeper\ndepth = 1\n",
         "tools/deeper.py": "",

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pipeline.statistics import Interval
+from pipeline.statistics.intervals import Interval
 from targets.bench.baseline import Found
 from targets.bench.compare import compare, compare_with_baseline
 from targets.bench.judge import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pipeline.result import Verdict
+from pipeline.contract.result import Verdict
 from tests.benchmarks.example import draw, rows
 from tests.unit.test_report import ACCURACY, SLOW, make_report
 

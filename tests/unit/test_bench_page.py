@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.result import Verdict
+from pipeline.contract.result import Verdict
 from targets.bench.baseline import Found
 from targets.bench.compare import compare
 from targets.bench.html import confusions_of, to_html

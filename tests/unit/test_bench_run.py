@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.plan import RESULT_FILE, PathRef, SourceInput, Step
+from pipeline.contract.result import FileDigest, StepResult, Verdict
 from pipeline.latency.measured import Measured
-from pipeline.plan import RESULT_FILE, PathRef, SourceInput, Step
-from pipeline.result import FileDigest, StepResult, Verdict
 from targets.bench.baseline import earlier_artifact, named_baselines
 from targets.bench.collect import collect_target, collect_training
 from targets.bench.measure import Timed, Workload

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, StepInput, object_path
-from pipeline.result import FileDigest, StepResult
+from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, StepInput, object_path
+from pipeline.contract.result import FileDigest, StepResult
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache, made_in
 from targets.config.load import load_config
@@ -46,7 +46,7 @@ class Stand:
         work = roots["work"]
         for step in request.plan.steps:
             if (roots["objects"] / object_path(step.key)).exists():
-                continue  # as pipeline/chain.py does
+                continue  # as pipeline/run/chain.py does
             for source in step.inputs.values():
                 if isinstance(source, StepInput):
                     places = (work / source.key, roots["objects"] / object_path(source.key))

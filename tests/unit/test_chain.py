@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.environment import Secrets
-from pipeline.events import (
+from pipeline.contract.errors import StepError
+from pipeline.contract.events import (
     EVENT,
     Event,
     StepFailed,
@@ -26,10 +26,10 @@ from pipeline.events import (
     StepStarted,
     Warned,
 )
-from pipeline.failures import failure
-from pipeline.passes.base import StepError
-from pipeline.plan import PathRef, Plan, SourceInput, Step, StepInput, object_path
-from pipeline.result import StepResult
+from pipeline.contract.plan import PathRef, Plan, SourceInput, Step, StepInput, object_path
+from pipeline.contract.result import StepResult
+from pipeline.process.environment import Secrets
+from pipeline.run.failures import failure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -383,7 +383,7 @@ def test_a_signal_stops_it_at_once(workshop: Workshop, number: signal.Signals) -
 def test_a_signal_stops_the_first_process_of_a_container(number: signal.Signals) -> None:
     """The kernel ignores default actions there, so a handler must do it; here it is asked to."""
     code = (
-        "import hashlib; from pipeline.signals import stop_promptly; stop_promptly(True);"
+        "import hashlib; from pipeline.process.signals import stop_promptly; stop_promptly(True);"
         "print('ready', flush=True);"
         "hashlib.pbkdf2_hmac('sha256', b'p', b's', 2_000_000_000)"
     )

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pipeline.plan import StepInput
+from pipeline.contract.plan import StepInput
 from targets.cache import Cache
 from targets.cli.commands import check, try_
 from targets.config.load import load_config

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from pipeline.plan import PathRef, SourceInput, Step, StepInput
-from pipeline.result import FileDigest, Status, StepResult, Verdict
+from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
+from pipeline.contract.result import FileDigest, Status, StepResult, Verdict
 from targets.checked.parcel import FOLDER, pack, unpack
 from targets.checked.result import Checked, accept, read_checked
 from targets.errors import ConfigError

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.code_digest import CodeDigests, code_digest, imported_names
-from pipeline.registry import check_types, load_pass, pass_types, step_module
+from pipeline.run.code_digest import CodeDigests, code_digest, imported_names
+from pipeline.run.registry import check_types, load_pass, pass_types, step_module
 
 FILES = {
     "pipeline/__init__.py": "",
-    "pipeline/model.py": "class Frozen: ...\n",
-    "pipeline/shared.py": "from pipeline.model import Frozen\n",
+    "pipeline/contract/frozen.py": "class Frozen: ...\n",
+    "pipeline/shared.py": "from pipeline.contract.frozen import Frozen\n",
     "pipeline/other.py": "",
     "pipeline/passes/__init__.py": "",
     "pipeline/passes/base.py": "from ..model import Frozen\n",
@@ -47,7 +47,7 @@ def names(root: Path, module: str) -> set[str]:
 def test_all_kinds_of_imports_are_followed(root: Path) -> None:
     assert names(root, "pipeline.passes.one") == {
         "pipeline/__init__.py",
-        "pipeline/model.py",
+        "pipeline/contract/frozen.py",
         "pipeline/shared.py",
         "pipeline/passes/__init__.py",
         "pipeline/passes/base.py",
@@ -62,7 +62,7 @@ def test_all_kinds_of_imports_are_followed(root: Path) -> None:
     ("changed", "moves"),
     [
         ("pipeline/passes/one.py", True),
-        ("pipeline/model.py", True),
+        ("pipeline/contract/frozen.py", True),
         ("pipeline/training/sibling.py", True),
         ("pipeline/training/__init__.py", True),
         ("pipeline/checks/quality.py", False),

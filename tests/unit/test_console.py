@@ -6,7 +6,14 @@ import io
 
 from rich.console import Console
 
-from pipeline.events import Event, StepFailed, StepFinished, StepProgress, StepStarted, Warned
+from pipeline.contract.events import (
+    Event,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    Warned,
+)
 from targets.console.plain import PlainView, folding_for
 
 EVENTS: tuple[Event, ...] = (

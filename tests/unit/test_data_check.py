@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pydantic import JsonValue, ValidationError
 
+from pipeline.contract.data_files import DataFiles
+from pipeline.contract.data_spec import DataSpec, Split
+from pipeline.contract.errors import StepError
 from pipeline.data.check import check_rows, examples_of
 from pipeline.data.examples import make_examples
-from pipeline.data.files import DataFiles
 from pipeline.data.load import Row
 from pipeline.data.parts import load_parts
-from pipeline.data.spec import DataSpec, Split
 from pipeline.data.template import Template, TemplateError
-from pipeline.passes.base import StepError
 
 
 def rows_of(*values: dict[str, JsonValue]) -> list[Row]:

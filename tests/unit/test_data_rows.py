@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import JsonValue, ValidationError
 
+from pipeline.contract.data_files import DataFiles
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.errors import StepError
 from pipeline.data.check import check_rows, examples_of
-from pipeline.data.files import DataFiles
 from pipeline.data.load import Row, read_files
 from pipeline.data.parts import load_parts, seen_texts
 from pipeline.data.select import bounds, select
-from pipeline.data.spec import DataSpec
-from pipeline.passes.base import StepError
 
 
 def spec(**changes: Any) -> DataSpec:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import DataInput, SourceInput, StepInput
-from pipeline.result import StepResult
+from pipeline.contract.plan import DataInput, SourceInput, StepInput
+from pipeline.contract.result import StepResult
 from targets.cache import Cache
 from targets.checked.parcel import pack, unpack
 from targets.config.load import Overrides, load_config

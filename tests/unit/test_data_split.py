@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
+from pipeline.contract.data_spec import Split
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.data.spec import Split
 from pipeline.data.split import Parts, folded, split
 
 

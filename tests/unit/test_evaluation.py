@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.contract.errors import StepError
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.evaluation import Answer, Answers, Reply, answer, label_of, score
-from pipeline.paired import share_interval
-from pipeline.passes.base import StepError
+from pipeline.evaluation.scores import Answer, Answers, Reply, answer, label_of, score
+from pipeline.statistics.paired import share_interval
 
 LABELS = {"joy": "joy", "fear": "fear"}
 END = 0

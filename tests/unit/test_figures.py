@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.checks.quantization import QuantizationParams
-from pipeline.config.schema import parse_bytes
-from pipeline.data.spec import Split
-from pipeline.onnx.percentiles import CONFIDENCE
-from pipeline.statistics import CONFIDENCE as OF_INTERVALS
+from pipeline.contract.data_spec import Split
+from pipeline.contract.schema import parse_bytes
+from pipeline.statistics.intervals import CONFIDENCE as OF_INTERVALS
+from pipeline.statistics.percentiles import CONFIDENCE
 from targets.bench.judge import MEMORY_NOISE, SMALLEST_RATIO, WIDEST_RATIO
 from targets.cli.options import PROJECT
 from targets.target import load_target, target_names

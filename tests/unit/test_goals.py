@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from pipeline.checks.generation import Check as Generation
 from pipeline.checks.generation import GenerationParams
-from pipeline.checks.goals import Goal, judged
 from pipeline.checks.latency import Check as Latency
 from pipeline.checks.latency import LatencyParams
 from pipeline.checks.memory import MemoryParams
@@ -20,15 +19,16 @@ from pipeline.checks.quality import QualityParams
 from pipeline.checks.script import ScriptParams
 from pipeline.checks.size import Check as Size
 from pipeline.checks.size import SizeParams
-from pipeline.data.spec import DataSpec
-from pipeline.fluency import is_broken
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.evaluation.fluency import is_broken
 from pipeline.latency.goals import LatencyGoal
-from pipeline.model import Frozen
-from pipeline.onnx.percentiles import samples_for, statistic
-from pipeline.passes.base import StepError
+from pipeline.latency.timing import FIGURES, Timings, Workload, made_up, measure, summary
 from pipeline.passes.time_base import weights_bytes
 from pipeline.scripts.load import importable, load_object
-from pipeline.timing import FIGURES, Timings, Workload, made_up, measure, summary
+from pipeline.statistics.percentiles import samples_for, statistic
+from pipeline.verdicts.goals import Goal, judged
 
 TIMES = [float(n) for n in range(1, 101)]
 

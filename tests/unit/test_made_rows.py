@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.errors import StepError
+from pipeline.contract.step import Inputs
 from pipeline.data.jsonable import jsonable
-from pipeline.data.make import FILE, RowsParams, make_rows
-from pipeline.passes.base import Inputs, StepError
-from pipeline.reporting import EventWriter, StepReporter
+from pipeline.passes.rows import FILE, RowsParams, make_rows
+from pipeline.run.reporting import EventWriter, StepReporter
 from pipeline.scripts.load import load_object
 
 SCRIPT = """\

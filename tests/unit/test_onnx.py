@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.builder.build import check_shapes
+from pipeline.builder.options import as_text, known_options, resolve
+from pipeline.builder.params import ModelBuilderParams
 from pipeline.checks.generation import GenerationParams
 from pipeline.checks.latency import LatencyParams
 from pipeline.checks.quality import QualityParams
-from pipeline.fluency import repetition
+from pipeline.contract.errors import StepError
+from pipeline.evaluation.fluency import repetition
 from pipeline.onnx.agreement import GenAiConfig, search_settings
-from pipeline.onnx.build import check_shapes
-from pipeline.onnx.builder_options import as_text, known_options, resolve
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.onnx.params import ModelBuilderParams
-from pipeline.onnx.percentiles import allowed_over, bound, percentile
-from pipeline.onnx.verdicts import flawless, held
-from pipeline.passes.base import StepError
 from pipeline.passes.generate import GenerateParams
+from pipeline.statistics.percentiles import allowed_over, bound, percentile
+from pipeline.verdicts.verdicts import flawless, held
 
 BUILDER = """
 def create_model(precision, **extra_options):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import StepInput
+from pipeline.contract.plan import StepInput
 from targets.cache import Cache
 from targets.config.load import Overrides, load_config
 from targets.errors import ConfigError

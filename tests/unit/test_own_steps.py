@@ -11,9 +11,9 @@ import pytest
 import tomli
 from jsonschema import Draft7Validator
 
-from pipeline.code_digest import CodeDigests, script_code
-from pipeline.plan import PathRef, Plan, SourceInput, Step
-from pipeline.result import StepResult
+from pipeline.contract.plan import PathRef, Plan, SourceInput, Step
+from pipeline.contract.result import StepResult
+from pipeline.run.code_digest import CodeDigests, script_code
 from targets.cache import Cache
 from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema
@@ -122,7 +122,7 @@ def test_where_it_lies_does_not_matter(project: Project, cache: Cache) -> None:
 
 def test_what_it_uses_of_pipeline_is_in_its_digest(project: Project, tmp_path: Path) -> None:
     code = script_code(project.folder / "my_pass.py")
-    assert "pipeline.config.schema" in code.imports
+    assert "pipeline.contract.schema" in code.imports
     root = tmp_path / "other"
     for name in ("__init__", "passes/__init__", "passes/base", "config/__init__"):
         file = root / "pipeline" / f"{name}.py"
@@ -133,7 +133,7 @@ def test_what_it_uses_of_pipeline_is_in_its_digest(project: Project, tmp_path: P
     before = CodeDigests(root).script_digest(code)
     (root / "pipeline/other.py").write_text("x = 1\n")
     assert CodeDigests(root).script_digest(code) == before
-    (root / "pipeline/config/schema.py").write_text("x = 1\n")
+    (root / "pipeline/contract/schema.py").write_text("x = 1\n")
     assert CodeDigests(root).script_digest(code) != before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.paired import paired, share_interval
+from pipeline.statistics.paired import paired, share_interval
 
 
 def answers(both: int, won: int, lost: int, neither: int) -> tuple[list[bool], list[bool]]:

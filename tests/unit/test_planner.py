@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import OUTPUT_DIR, RESULT_FILE, StepInput, object_path
-from pipeline.result import StepResult
+from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, StepInput, object_path
+from pipeline.contract.result import StepResult
 from targets.cache import Cache
 from targets.config.load import Overrides, load_config
 from targets.devices.device import Device

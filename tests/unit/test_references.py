@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import StepInput
+from pipeline.contract.plan import StepInput
 from targets.cache import Cache
 from targets.planner.build_plan import BuildPlan
 from targets.target import load_target

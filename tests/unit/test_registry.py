@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.checks.base import BaseCheck
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from pipeline.passes.base import BasePass
-from pipeline.registry import UnknownStepError, check_types, load_check, load_pass, pass_types
+from pipeline.run.registry import UnknownStepError, check_types, load_check, load_pass, pass_types
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "peft", "onnx", "onnxruntime", "onnxruntime_genai", "numpy")
@@ -58,7 +58,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:
 def test_loading_all_of_them_imports_no_ml_library() -> None:
     code = (
         "import sys\n"
-        "from pipeline.registry import *\n"
+        "from pipeline.run.registry import *\n"
         "[load_pass(n) for n in pass_types()], [load_check(n) for n in check_types()]\n"
         f"print([n for n in {HEAVY} if n in sys.modules])"
     )

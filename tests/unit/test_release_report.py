@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config.schema import Card
-from pipeline.result import FileDigest, Verdict
+from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.schema import Card
 from targets.release.card import MadeFrom, model_card
 from targets.release.report import ReleasedReport, rounded
 from targets.target import load_target

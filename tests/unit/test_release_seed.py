@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import Step
+from pipeline.contract.plan import Step
 from targets.cache import Cache
 from targets.errors import CheckFailed, ConfigError
 from targets.planner.build_plan import BuildPlan, PlannedStep

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import JsonValue
 from rich.console import Console
 
-from pipeline.result import FileDigest, Verdict
+from pipeline.contract.result import FileDigest, Verdict
 from targets.console.summary import print_summary
 from targets.digests import Digests
 from targets.report.dist import write_dist

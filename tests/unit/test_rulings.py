@@ -10,14 +10,14 @@ import pytest
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.measured import Measured, Round
 from pipeline.latency.rulings import Base, Ruling, rule
-from pipeline.onnx.percentiles import bound, lower_bound
-from pipeline.statistics import (
+from pipeline.latency.timing import Timings
+from pipeline.statistics.intervals import (
     geometric_interval,
     mean_interval,
     ratio_interval,
     welch_interval,
 )
-from pipeline.timing import Timings
+from pipeline.statistics.percentiles import bound, lower_bound
 
 
 def timings(first: list[float]) -> Timings:

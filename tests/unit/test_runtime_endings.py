@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from pipeline.events import Event, StepFailed, StepProgress, StepStarted
+from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
 from targets.errors import EnvironmentUnable, PassFailed, QuernError
 from targets.runtimes.driver import Driver, driver_of, new_run_id
 from targets.runtimes.environment import proxy_on_this_machine

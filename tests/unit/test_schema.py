@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
 from pipeline.latency.goals import LatencyGoal
-from pipeline.registry import check_types, load_check, load_pass
+from pipeline.run.registry import check_types, load_check, load_pass
 from pipeline.training.params import Training
 from targets.cli.commands.schema import EXAMPLES, command, generate
 from targets.cli.options import PROJECT

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.data_spec import DataSpec, Sequences
 from pipeline.data.examples import Example, make_examples
 from pipeline.data.load import Row
 from pipeline.data.sequences import make_sequences
-from pipeline.data.spec import DataSpec, Sequences
 from pipeline.data.tokenize import Codec, Tokenized, tokenize
 from pipeline.data.tokens import IGNORED
 from tests.unit.toy_tokenizer import BOS, EOS, TURN, ToyTokenizer

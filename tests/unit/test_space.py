@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.onnx.params import ModelBuilderParams
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.space import Shape, Weights, Written
 from pipeline.passes.float_reference import FloatReferenceParams
-from pipeline.space import Shape, Weights, Written
-from pipeline.training.params import LohaParams, LoraParams, MergeParams
+from pipeline.training.merge_params import MergeParams
+from pipeline.training.params import LohaParams, LoraParams
 from pipeline.tuning.params import TuneParams
 from targets.cache import Cache
 from targets.disk import Need, require_room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.structured import is_json, matches
+from pipeline.evaluation.structured import is_json, matches
 
 
 @pytest.mark.parametrize(

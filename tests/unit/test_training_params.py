@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.data.spec import DataSpec, Split
-from pipeline.registry import load_pass
+from pipeline.contract.data_spec import DataSpec, Split
+from pipeline.run.registry import load_pass
 from pipeline.training.params import FinetuneParams, LoftqParams, LoraParams, QloraParams, Training
 
 KINDS = ("lora", "qlora", "loha", "lokr", "loftq")

@@ -11,10 +11,10 @@ import tomli
 from pydantic import ValidationError
 from rich.console import Console
 
+from pipeline.builder.session_options import set_session
+from pipeline.contract.plan import Step
+from pipeline.contract.result import Verdict
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.onnx.session_options import set_session
-from pipeline.plan import Step
-from pipeline.result import Verdict
 from pipeline.tuning.cut import can_cut
 from pipeline.tuning.params import TuneParams, grid
 from pipeline.tuning.sampler import next_point

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from pipeline.checks.latency import LatencyParams
 from pipeline.checks.latency import _ended as ended_verdict
+from pipeline.contract.result import Verdict
 from pipeline.latency.rulings import Ruling
 from pipeline.latency.usual import SizedLimit, UsualLimits
-from pipeline.result import Verdict
 from targets.config.load import load_config
 from targets.console.summary import print_summary
 from targets.errors import ConfigError

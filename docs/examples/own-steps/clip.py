@@ -9,9 +9,10 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.model import Frozen
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
 
 
 class ClipParams(Frozen):

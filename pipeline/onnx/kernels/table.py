@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 
 FOLDER = Path(__file__).parent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.onnx.builder_options import RESERVED
+from pipeline.builder.options import RESERVED
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.search import DEFAULTS, SEARCHED

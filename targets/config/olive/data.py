@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.components import BATCH, LOAD, POST, PRE, read_components
 from targets.config.olive.context import Context
 from targets.config.olive.data_draft import DataDraft

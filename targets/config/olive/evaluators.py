@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.context import Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.metrics import CLASSES, translate_metric

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 
 _BUILDER = "ModelBuilder makes the ONNX graph in one step"
 _FUSED = "ModelBuilder's graph is fused already; remove it"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.context import Context
 from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Fields, Node

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.registry import check_types
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
+from pipeline.run.registry import check_types
 from targets.config.olive.context import OWN, Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.ledger import Ledger, State
 from targets.config.olive.secrets import masked
 from targets.config.places import Loc, dotted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.data.spec import Split
+from pipeline.contract.data_spec import Split
 from targets.config.olive.chains import Pass
 from targets.config.olive.context import Context
 from targets.config.olive.data import translate_data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.chains import BUILDERS, Pass
 from targets.config.olive.context import LOCAL, OWN
 from targets.config.olive.draft import Draft

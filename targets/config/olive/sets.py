@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.components import BATCH, LOAD, POST, PRE, read_components
 from targets.config.olive.node import Node
 from targets.config.places import dotted

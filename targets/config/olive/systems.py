@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.contract.suggest import did_you_mean
 from pipeline.onnx.providers import is_same
-from pipeline.suggest import did_you_mean
 from targets.config.olive.context import nested
 from targets.config.olive.known import PROVIDERS
 from targets.config.olive.node import Fields, Node

@@ -220,7 +220,7 @@ def _arguments(
                 part.refuse(*REFUSED[part.name])
         else:
             known = {*NO_EFFECT, *REFUSED, *(name for names, _ in PARAMS for name in names)}
-            from pipeline.suggest import did_you_mean
+            from pipeline.contract.suggest import did_you_mean
 
             part.refuse(
                 "transformers has no such training argument", did_you_mean(part.name, known)

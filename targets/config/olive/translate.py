@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.suggest import did_you_mean
+from pipeline.contract.suggest import did_you_mean
 from targets.config.olive import builder
 from targets.config.olive.chains import BUILDERS, PASSES, Pass, read_chains, safe_name
 from targets.config.olive.context import OWN, Context, nested

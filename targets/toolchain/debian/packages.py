@@ -8,7 +8,7 @@ from pathlib import Path
 import tomli
 from pydantic import Field, ValidationError
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from targets.errors import EnvironmentUnable
 
 _PREFIX, _SUFFIX = "debian.", ".lock"

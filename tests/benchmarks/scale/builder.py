@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.onnx.builder_options import resolve, wanted_options
-from pipeline.onnx.params import ModelBuilderParams
+from pipeline.builder.options import resolve, wanted_options
+from pipeline.builder.params import ModelBuilderParams
 from targets.target import load_target
 from tests.benchmarks.pages import Row, Section
 from tests.benchmarks.scale.measured import Cost

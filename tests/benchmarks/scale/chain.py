@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.registry import check_types, load_check
+from pipeline.run.registry import check_types, load_check
 from targets.cli.options import PROJECT
 from targets.errors import QuernError
 from tests.benchmarks.driver import without_results

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.onnx.session_options import SessionOption, SessionValue, set_session
+from pipeline.builder.session_options import SessionOption, SessionValue, set_session
 from targets.target import load_target
 from tests.benchmarks.pages import Section, gigabytes
 from tests.benchmarks.scale.passes import Call, run_passes

@@ -18,7 +18,7 @@ _QUANTIZED = {"quant_type": "nf4", "double_quant": True}
 _HOW = """\
 A LoRA adapter of rank 16 over all linear layers, with random weights, merged in fp32 and written as
 the base is. Plain: `merge_and_unload` of PEFT on the model in fp32, then `save_pretrained`; with
-products that are the same on every CPU (`pipeline/arithmetic.py`), as in Quern's pass. The
+products that are the same on every CPU (`pipeline/weights/arithmetic.py`), as in Quern's pass. The
 dequantized base is that of QLoRA."""
 
 

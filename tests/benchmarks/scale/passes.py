@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from pipeline.data.spec import DataSpec
-from pipeline.events import Event, StepFinished, StepProgress
-from pipeline.plan import (
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.events import Event, StepFinished, StepProgress
+from pipeline.contract.plan import (
     OUTPUT_DIR,
     RESULT_FILE,
     DataInput,
@@ -22,7 +22,7 @@ from pipeline.plan import (
     Step,
     StepInput,
 )
-from pipeline.result import StepResult
+from pipeline.contract.result import StepResult
 from targets.errors import PassFailed
 from targets.machine import usable_cores
 from targets.runtimes.docker import DockerRuntime

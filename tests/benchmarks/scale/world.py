@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan import OUTPUT_DIR, object_path
+from pipeline.contract.plan import OUTPUT_DIR, object_path
 from targets.cli.options import PROJECT
 from targets.errors import QuernError
 from targets.target import load_target

@@ -17,22 +17,14 @@ import click
 import tomli
 from pydantic import BaseModel
 
-from pipeline.checks import (
-    amounts,
-    conversion,
-    generation,
-    latency,
-    merging,
-    quality,
-    quantization,
-    script,
-)
-from pipeline.config.schema import BuildConfig
-from pipeline.data.spec import DataSpec, Sequences, Split
+from pipeline.checks import conversion, generation, latency, merging, quality, quantization, script
+from pipeline.contract.data_spec import DataSpec, Sequences, Split
+from pipeline.contract.schema import BuildConfig
 from pipeline.latency.prompts import LENGTHS
-from pipeline.registry import load_check, load_pass
+from pipeline.run.registry import load_check, load_pass
 from pipeline.training import finetune, shapes
 from pipeline.tuning import params as tuning
+from pipeline.verdicts import byte_limits as amounts
 from targets.cli.main import main
 from targets.cli.options import PROJECT
 from tests.unit.pages.page import Page

@@ -20,8 +20,8 @@ from jsonschema import Draft7Validator
 
 from pipeline.checks.base import BaseCheck
 from pipeline.passes.base import BasePass
-from pipeline.registry import check_types, load_check, load_pass, pass_types
-from pipeline.scripts.steps import OWN_TYPE
+from pipeline.run.own_steps import OWN_TYPE
+from pipeline.run.registry import check_types, load_check, load_pass, pass_types
 from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema, chain_passes
 from targets.config.load import load_config

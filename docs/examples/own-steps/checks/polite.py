@@ -9,8 +9,8 @@ from pydantic import Field, JsonValue
 from rude import rude_words
 
 from pipeline.checks.base import BaseCheck, Outcome
-from pipeline.model import Frozen
-from pipeline.passes.base import Inputs
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.step import Inputs
 
 
 class PoliteParams(Frozen):
@@ -35,7 +35,7 @@ class Polite(BaseCheck[PoliteParams]):
     def run(self, inputs: Inputs, params: PoliteParams) -> Outcome:
         """Ask every prompt, greedily, through the artifact's chat template."""
         from pipeline.onnx.session import Session
-        from pipeline.onnx.verdicts import held
+        from pipeline.verdicts.verdicts import held
 
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
         answers: list[JsonValue] = []

@@ -12,7 +12,7 @@ import tempfile
 
 from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
-from pipeline.arithmetic import SameBits
+from pipeline.weights.arithmetic import SameBits
 
 
 def main(model: str, out: str, precision: str, provider: str, *options: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from pipeline.arithmetic import SameBits
+from pipeline.weights.arithmetic import SameBits
 
 
 def main(base: str, adapter: str, out: str) -> None:

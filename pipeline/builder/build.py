@@ -1,0 +1,97 @@
+"""Runs ``onnxruntime_genai``'s model builder so that its output is whole and always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from pipeline.builder.call import BuilderCall, create
+from pipeline.builder.finish import finish
+from pipeline.builder.options import known_options, resolve, wanted_options
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.errors import StepError
+from pipeline.contract.space import is_embedding
+from pipeline.contract.step import Reporter
+from pipeline.contract.suggest import did_you_mean
+from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.onnx.graph import OnnxModel
+
+if TYPE_CHECKING:
+    from pipeline.weights.deferred import Deferred
+
+_HEAD_SIZE_STEP = 16
+"""Head sizes must be a multiple of this for rotary positions in ``GroupQueryAttention``."""
+
+
+def build(
+    model: Path,
+    out_dir: Path,
+    params: ModelBuilderParams,
+    report: Reporter,
+    weights: Mapping[str, Deferred] | None = None,
+) -> dict[str, JsonValue]:
+    """Build ``model`` into ``out_dir`` and return what the artifact is.
+
+    The weights are read, quantized and written one by one where that gives the same bytes as the
+    builder alone; elsewhere all are in memory at once, which is said. ``weights`` are others than
+    those in the folder, under the same names.
+
+    Raises :class:`StepError` for a model the builder would turn into nonsense, for an option it
+    does not know, and for whatever it raises itself; and
+    :class:`pipeline.builder.matrices.NotStreamable` for ``weights`` that cannot be taken one by
+    one.
+    """
+    checkpoint = Checkpoint(model)
+    check_shapes(checkpoint)
+    options = resolve(wanted_options(params), known_options())
+    whole = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
+    if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
+        raise StepError("the model builder wrote no model.onnx or no genai_config.json")
+    _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
+    ends = finish(out_dir, checkpoint, params.threads, params.search, params.session)
+    asked = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
+    return {
+        **asked,
+        "builder_options": dict(options),
+        "weights": f"at once: {whole}" if whole else "one by one",
+        "eos_token_ids": list(ends),
+        "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
+    }
+
+
+def check_shapes(checkpoint: Checkpoint) -> None:
+    """Refuse a model that the builder would silently build wrong."""
+    vocabulary = checkpoint.config.get("vocab_size")
+    for name, shape in checkpoint.linear.items():
+        if shape[0] == vocabulary and "lm_head" not in name and not is_embedding(name):
+            # The builder takes every linear layer with that many outputs for the output layer
+            # (`has_lm_head` in builders/base.py) and ends the graph after the first one.
+            raise StepError(
+                f"{name} has as many outputs as the vocabulary has tokens ({vocabulary}); the "
+                "model builder would take it for the output layer and build a broken model",
+                hint="pad the vocabulary or change the layer's size",
+                cause="bad_input",
+            )
+    size = checkpoint.head_size
+    if size is not None and size % _HEAD_SIZE_STEP:
+        raise StepError(
+            f"the model's attention heads have size {size}; ONNX Runtime's attention needs a "
+            f"multiple of {_HEAD_SIZE_STEP}",
+            cause="bad_input",
+        )
+
+
+def _check_excluded(path: Path, names: tuple[str, ...]) -> None:
+    """Refuse exclusions that name no node: the builder quantizes as if they were not there."""
+    if not names:
+        return
+    left = {node.name for node in OnnxModel(path).of_type("MatMul", "Gather")}
+    missing = [f"{name} ({did_you_mean(name, left)})" for name in names if name not in left]
+    if missing:
+        raise StepError(
+            f"nodes_to_exclude: no such node that could stay unquantized: {', '.join(missing)}",
+            cause="bad_input",
+        )

@@ -1,0 +1,154 @@
+"""Calls ``onnxruntime_genai``'s model builder: with its weights one by one where that gives the
+same bytes, and as it is elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.builder.output import told
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.errors import StepError
+from pipeline.contract.step import Reporter
+from pipeline.onnx.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from pipeline.weights.deferred import Deferred
+
+
+@dataclass(frozen=True)
+class BuilderCall:
+    """A call of the model builder."""
+
+    checkpoint: Checkpoint
+    out_dir: Path
+    params: ModelBuilderParams
+    options: Mapping[str, str]
+    weights: Mapping[str, Deferred] | None = None
+    """Others than those in the folder, under the same names."""
+
+    def run(self) -> None:
+        """Write the model folder."""
+        from onnxruntime_genai.models.builder import create_model, parse_extra_options
+
+        from pipeline.weights.arithmetic import SameBits
+
+        precision, provider = self.params.precision, self.params.execution_provider
+        pairs = [f"{name}={value}" for name, value in self.options.items()]
+        with tempfile.TemporaryDirectory() as cache:
+            where = (
+                None,
+                str(self.checkpoint.folder),
+                str(self.out_dir),
+                precision,
+                provider,
+                cache,
+            )
+            if "kv_items" in inspect.signature(parse_extra_options).parameters:  # up to 0.13
+                parsed = parse_extra_options(pairs, provider)
+            else:
+                parsed = parse_extra_options(*where, pairs)
+            with SameBits():
+                create_model(*where, **parsed)
+
+    def clear(self) -> None:
+        """Remove what an earlier run has written."""
+        for path in self.out_dir.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def create(call: BuilderCall, report: Reporter) -> str:
+    """Run the builder. Returns why all weights were in memory at once; empty where they were not.
+
+    Raises :class:`StepError`, and :class:`NotStreamable` where ``call`` has weights of its own and
+    they cannot be taken one by one.
+    """
+    from pipeline.builder.matrices import NotStreamable
+
+    try:
+        _one_by_one(call, report)
+    except NotStreamable as error:
+        if call.weights is not None:
+            raise
+        report.warn(f"all weights are held in memory at once: {error}")
+        call.clear()
+        _at_once(call, report)
+        return str(error)
+    return ""
+
+
+def _one_by_one(call: BuilderCall, report: Reporter) -> None:
+    from pipeline.builder.matrices import NotStreamable
+    from pipeline.builder.streaming import streamed
+    from pipeline.weights.stored import stored_tensors
+
+    checkpoint = call.checkpoint
+    if call.params.trust_remote_code:
+        raise NotStreamable("trust_remote_code: the model's own code loads them")
+    if checkpoint.config.get("quantization_config"):
+        raise NotStreamable("they are quantized already")
+    tensors = call.weights or stored_tensors(checkpoint.folder)
+    with (
+        told(checkpoint, report, quantized=False),
+        streamed(tensors, functools.partial(_matrices_done, report)) as stream,
+    ):
+        try:
+            call.run()
+        except Exception as error:
+            if stream.writing:
+                raise _failure(call, error) from error
+            # Nothing is lost yet, and what the builder alone makes of it is the better answer.
+            raise NotStreamable(_message(error)) from error
+
+
+def _at_once(call: BuilderCall, report: Reporter) -> None:
+    with told(call.checkpoint, report, quantized=True):
+        try:
+            call.run()
+        except Exception as error:
+            raise _failure(call, error) from error
+
+
+def _matrices_done(report: Reporter, done: int, total: int) -> None:
+    report.progress(done, total, "matrices")
+
+
+def _failure(call: BuilderCall, error: Exception) -> Exception:
+    """Return what to raise for ``error`` of the builder."""
+    if isinstance(error, OSError | MemoryError | StepError):
+        return error
+    return StepError(
+        f"the model builder failed: {_message(error)}",
+        hint=_odd_blocks(call.checkpoint, call.params),
+    )
+
+
+def _message(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
+    """Return a hint where k_quant, or rtn with zero points, is asked for what it crashes on: it
+    packs two zero points into a byte without regard to where a row of blocks ends ("cannot reshape
+    array")."""
+    if not params.algorithm.startswith("k_quant") and (
+        params.symmetric or not params.algorithm.startswith("rtn")
+    ):
+        return ""
+    odd = [
+        f"{name} ({shape[1]} inputs)"
+        for name, shape in checkpoint.linear.items()
+        if -(-shape[1] // params.block_size) % 2
+    ]
+    if not odd:
+        return ""
+    return (
+        f"{params.algorithm} needs an even number of blocks of {params.block_size} per row, which "
+        f"{odd[0]} has not; use another block_size, or algorithm default"
+    )

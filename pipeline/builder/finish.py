@@ -1,0 +1,57 @@
+"""Makes the builder's tokenizer and generation settings right, portable and reproducible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.builder.params import SearchOption
+from pipeline.builder.session_options import SessionOption, SessionValue, set_session, write_config
+from pipeline.onnx.checkpoint import Checkpoint, as_ids
+from pipeline.onnx.turns import turn_end
+
+_PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
+"""Entries of ``tokenizer_config.json`` that say where and how the tokenizer was loaded."""
+
+_NEW_CLASS, _PORTABLE_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
+"""transformers 5 writes the first; transformers 4 and onnxruntime_genai 0.13 know the second."""
+
+
+def finish(
+    folder: Path,
+    checkpoint: Checkpoint,
+    threads: int | None,
+    search: Mapping[SearchOption, bool | int | float],
+    session: Mapping[SessionOption, SessionValue],
+) -> tuple[int, ...]:
+    """Complete the model folder in place and return the ids that end an answer.
+
+    - ``tokenizer_config.json`` loses what depends on how it was loaded and names a class that
+      older readers know.
+    - ``genai_config.json``: answers end at the checkpoint's end tokens and at the token with which
+      the chat template ends a turn; sampling is off, so that the artifact answers the same
+      question the same way unless ``search`` or its caller says otherwise.
+    """
+    _make_portable(folder / "tokenizer_config.json")
+    path = folder / "genai_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    model = config["model"]
+    end = turn_end(folder)
+    ends = dict.fromkeys([*as_ids(model.get("eos_token_id")), *checkpoint.end_ids])
+    if end is not None:
+        ends[end] = None
+    model["eos_token_id"] = list(ends)
+    config["search"] |= {"do_sample": False, **search}
+    set_session(config, threads, session)
+    write_config(path, config)
+    return tuple(ends)
+
+
+def _make_portable(path: Path) -> None:
+    config = json.loads(path.read_text("utf-8"))
+    for name in _PLACE_OR_MOOD:
+        config.pop(name, None)
+    if config.get("tokenizer_class") == _NEW_CLASS:
+        config["tokenizer_class"] = _PORTABLE_CLASS
+    write_config(path, config)

@@ -1,0 +1,176 @@
+"""Which ``extra_options`` the installed model builder knows.
+
+``onnxruntime_genai`` ignores a name it does not know without a word, and renamed its quantization
+options between 0.13 and 0.16. So the names are read from the builder's own sources: every constant
+by which it looks something up in ``extra_options``.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.errors import StepError
+
+_TABLES = frozenset({"extra_options", "kv_pairs"})
+"""Names of the dictionaries by which the builder passes its options around."""
+
+_FORMER = {
+    name: f"int4_{name}"
+    for name in (
+        "accuracy_level",
+        "algo_config",
+        "block_size",
+        "is_symmetric",
+        "nodes_to_exclude",
+        "op_types_to_quantize",
+    )
+}
+"""Names up to onnxruntime_genai 0.13."""
+
+_SWITCHES = {
+    "prune_lm_head": "prune_lm_head",
+    "include_hidden_states": "include_hidden_states",
+    "cuda_graph": "enable_cuda_graph",
+    "bf16_io": "use_cuda_bf16",
+}
+"""Parameters that are off unless asked for, and the builder's name for each."""
+
+RESERVED = {
+    "adapter_path": "merge the adapter first: as separate MatMuls it is slower and less exact",
+    "config_only": "the pass builds the whole model",
+    "dflash2_path": "it names a file that the plan does not know",
+    "dspark_path": "it names a file that the plan does not know",
+    "exclude_embeds": "the model would take no text: it would be a part of another one",
+    "exclude_lm_head": "the model would answer no text: it would be a part of another one",
+    "filename": "the file is always model.onnx",
+    "hf_details": "the builder fills it in",
+    "hf_remote": "use trust_remote_code",
+    "hf_token": "the pass reads a local checkpoint only",
+    "kv_cache_scale_file": "it names a file that the plan does not know",
+}
+"""Options that cannot be given by hand, and why."""
+
+
+def known_options(builder: Path | None = None) -> frozenset[str]:
+    """Return the option names that the builder in folder ``builder`` looks up.
+
+    Default: the installed one. Raises :class:`StepError` if there is none.
+    """
+    folder = builder or _installed()
+    names = {
+        name
+        for file in sorted(folder.rglob("*.py"))
+        for name in _looked_up(ast.parse(file.read_bytes(), str(file)))
+    }
+    return frozenset(name for name in names if name.isidentifier() and not name.startswith("_"))
+
+
+def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
+    """Return the builder's options for ``params``, by today's names.
+
+    Raises :class:`StepError` for an option that cannot be given by hand.
+    """
+    wanted: dict[str, str] = {}
+    if params.precision in ("int4", "int8"):
+        wanted["block_size"] = as_text(params.block_size)
+        wanted["is_symmetric"] = as_text(params.symmetric)
+        wanted["algo_config"] = params.algorithm
+        wanted["op_types_to_quantize"] = "/".join(params.op_types)
+        if params.accuracy_level is not None:
+            wanted["accuracy_level"] = as_text(params.accuracy_level)
+        if params.nodes_to_exclude:
+            wanted["nodes_to_exclude"] = ",".join(params.nodes_to_exclude)
+        if params.mixed_precision:
+            wanted["matmul_mixed_precision"] = ",".join(
+                f"{group}:{width}" for group, width in sorted(params.mixed_precision.items())
+            )
+    if params.shared_embeddings is not None:
+        wanted["shared_embeddings"] = as_text(params.shared_embeddings)
+    for name, option in _SWITCHES.items():
+        if getattr(params, name):
+            wanted[option] = "true"
+    if not params.fuse_qkv:
+        wanted["fuse_qkv"] = "false"
+    wanted |= {"hf_token": "false", "hf_remote": as_text(params.trust_remote_code)}
+    for name, value in params.extra_options.items():
+        if name in RESERVED:
+            raise StepError(f"extra_options: {name}: {RESERVED[name]}", cause="bad_input")
+        if name in wanted:
+            raise StepError(
+                f"extra_options: {name} has a parameter of its own; use that one",
+                cause="bad_input",
+            )
+        wanted[name] = as_text(value)
+    return wanted
+
+
+def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
+    """Return ``wanted`` under the names that the builder knows.
+
+    Raises :class:`StepError` naming every option that it would ignore.
+    """
+    found: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, value in wanted.items():
+        if name in known:
+            found[name] = value
+        elif _FORMER.get(name) in known:
+            found[_FORMER[name]] = value
+        else:
+            near = difflib.get_close_matches(name, known, n=1)
+            unknown.append(f"{name} (did you mean '{near[0]}'?)" if near else name)
+    if unknown:
+        raise StepError(
+            f"this onnxruntime_genai does not know the option(s) {', '.join(unknown)}; "
+            "it would ignore them silently",
+            hint=f"it knows: {', '.join(sorted(known - RESERVED.keys()))}",
+            cause="bad_input",
+        )
+    return found
+
+
+def as_text(value: str | float | bool) -> str:
+    """Return an option's value as the builder's command line would have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _installed() -> Path:
+    spec = importlib.util.find_spec("onnxruntime_genai")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(place) / "models" / "builder.py").is_file():
+            return Path(place) / "models"
+    raise StepError("onnxruntime_genai with its model builder is not installed")
+
+
+def _looked_up(tree: ast.Module) -> Iterator[str]:
+    """Yield the constants of ``t["x"]``, ``t.get("x")``, ``t.pop("x")`` and ``"x" in t``."""
+    for node in ast.walk(tree):
+        key: ast.expr | None = None
+        if isinstance(node, ast.Subscript) and _is_table(node.value):
+            key = node.slice
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"get", "pop", "setdefault"}
+            and _is_table(node.func.value)
+            and node.args
+        ):
+            key = node.args[0]
+        elif (
+            isinstance(node, ast.Compare)
+            and isinstance(node.ops[0], ast.In | ast.NotIn)
+            and _is_table(node.comparators[0])
+        ):
+            key = node.left
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            yield key.value
+
+
+def _is_table(node: ast.expr) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+    return name in _TABLES

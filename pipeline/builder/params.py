@@ -1,0 +1,208 @@
+"""Parameters of the model builder. Free of any ML library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.space import FORMATS, Weights, Written, count
+
+_QUANTIZED = ("int4", "int8")
+_BITS = {"int4": 4, "int8": 8}
+_GRAPH = 200_000
+"""Bytes of a graph without its weights, about."""
+_ONLY_QUANTIZED = (
+    "block_size",
+    "symmetric",
+    "accuracy_level",
+    "algorithm",
+    "mixed_precision",
+    "op_types",
+    "nodes_to_exclude",
+)
+
+
+SearchOption = Literal[
+    "do_sample",
+    "diversity_penalty",
+    "early_stopping",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "no_repeat_ngram_size",
+    "num_beams",
+    "num_return_sequences",
+    "past_present_share_buffer",
+    "repetition_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+]
+"""What ``genai_config.json`` may say about search:
+https://onnxruntime.ai/docs/genai/reference/config.html"""
+
+
+class ModelBuilderParams(Frozen):
+    """What ``onnxruntime_genai``'s model builder is asked for. The planner fills in
+    ``execution_provider``, and ``precision`` where the config leaves it open."""
+
+    precision: Literal["int4", "int8", "fp16", "bf16", "fp32"] = "int4"
+    """Type of the weights. Each target allows some of them."""
+    execution_provider: str = "cpu"
+    """What the graph is built for. Set by the target."""
+    block_size: Literal[16, 32, 64, 128, 256] = 32
+    """Weights that share one scale. 128 is smaller and up to 1.6 times faster to decode than 32,
+    but less exact."""
+    symmetric: bool = True
+    """Quantize around zero; ``false`` keeps a zero point per block."""
+    accuracy_level: Literal[1, 2, 3, 4] | None = None
+    """Least exact number format allowed for the activations in a quantized product: 1 fp32, 2 fp16,
+    3 bf16, 4 int8. Default: 4 on CPU, the kernel's choice elsewhere."""
+    algorithm: Literal[
+        "default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed", "k_quant_linear"
+    ] = "default"
+    """How scales are chosen. ``rtn``: round to nearest; ``k_quant``: least squares, as llama.cpp
+    does. ``_last`` keeps the output layer in int8, ``_mixed`` the most sensitive layers too,
+    ``_linear`` the output layer and linear attention."""
+    mixed_precision: dict[
+        Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]
+    ] = Field(default_factory=dict)
+    """Groups of matrices with a width of their own, e.g. ``{ last_matmul = "int8" }``."""
+    op_types: tuple[Literal["MatMul", "Gather"], ...] = ("MatMul",)
+    """What is quantized: ``MatMul`` means the linear layers, ``Gather`` the embedding."""
+    nodes_to_exclude: tuple[str, ...] = ()
+    """Names of nodes that stay in floating point, e.g. ``/lm_head/MatMul``. Each must exist."""
+    shared_embeddings: bool | None = None
+    """Store embedding and output layer once. Default: as the model does; ``true`` needs a model
+    that ties them."""
+    fuse_qkv: bool = True
+    """Join the query, key and value projections into one product."""
+    prune_lm_head: bool = False
+    """Compute only the logits of a prompt's last token: less work, but no log-probabilities of
+    whole texts in one run."""
+    include_hidden_states: bool = False
+    """Also output the last hidden states."""
+    cuda_graph: bool = False
+    """Record the decoding step as a CUDA graph and replay it: fewer launches, but the cache has a
+    fixed length. Only for cuda."""
+    bf16_io: bool = False
+    """Inputs, outputs and activations in bf16 instead of fp16, for models that overflow in fp16.
+    Only for cuda with int4."""
+    threads: int | None = Field(default=None, ge=1)
+    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written, which
+    leaves it to ONNX Runtime GenAI."""
+    session: dict[SessionOption, SessionValue] = Field(default_factory=dict)
+    """Further options of the session that runs the graph, by ONNX Runtime's names:
+    ``{ "session.intra_op.allow_spinning" = false }``. Written into ``genai_config.json``."""
+    search: dict[SearchOption, bool | int | float] = Field(default_factory=dict)
+    """How the artifact generates if it is not asked otherwise: ``{ max_length = 512, top_k = 10
+    }``. Written into ``genai_config.json``. Without ``do_sample``, sampling is off."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Set by ``[model]``."""
+    extra_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further options of the pinned builder, by its own names. An option that it does not know is
+    an error."""
+
+    def alternatives(self) -> Iterator[ModelBuilderParams]:
+        """Yield all that the builder may be asked for with these parameters."""
+        yield self
+
+    @field_validator("session")
+    @classmethod
+    def _as_the_runtime_reads(
+        cls, session: dict[SessionOption, SessionValue]
+    ) -> dict[SessionOption, SessionValue]:
+        for name, value in session.items():
+            problem = problem_with(name, value)
+            if problem:
+                raise ValueError(f"{name} {problem}, not {value!r}")
+        return session
+
+    @property
+    def is_quantized(self) -> bool:
+        """Return whether the weights are quantized."""
+        return self.precision in _QUANTIZED
+
+    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+        """Return what the model folder takes: its weights, its graph, and what lies beside them."""
+        model = inputs.get("model")
+        if model is None or model.weights is None:
+            return None
+        beside = model.kept - model.weights.bytes
+        return Written(self.stored(model.weights) + _GRAPH + beside)
+
+    def stored(self, weights: Weights) -> int:
+        """Return how many bytes the graph's weights take, with scales and rotary tables."""
+        linear, embedding = dict(weights.linear), weights.embedding
+        others = weights.count - count(linear.values()) - count(embedding.values())
+        if weights.tied:
+            others += count(embedding.values())  # which count as linear too
+        number = self._number
+        plain = number * (others + weights.rotary)
+        if not self.is_quantized:
+            return plain + number * (count(linear.values()) + count(embedding.values()))
+        if "Gather" in self.op_types:
+            linear |= {f"{name} (embedding)": shape for name, shape in embedding.items()}
+        else:
+            plain += number * count(embedding.values())
+        return plain + round(sum(self._quantized(name, *shape) for name, shape in linear.items()))
+
+    @property
+    def _number(self) -> int:
+        """Return the bytes of a number that is not quantized."""
+        if not self.is_quantized:
+            return FORMATS[self.precision]
+        return FORMATS["fp32" if self.execution_provider == "cpu" else "fp16"]
+
+    def _quantized(self, name: str, rows: int, columns: int) -> float:
+        """Return the bytes of a matrix: its weights, and one scale for each block of them."""
+        blocks = rows * math.ceil(columns / self.block_size)
+        bits = self._bits(name)
+        zeros = 0 if self.symmetric else blocks * bits / 8
+        return blocks * self.block_size * bits / 8 + blocks * self._number + zeros
+
+    def _bits(self, name: str) -> float:
+        last = "lm_head" in name or "(tied)" in name
+        wide = self.algorithm.endswith(("_last", "_mixed", "_linear"))
+        if last and (wide or self.mixed_precision.get("last_matmul") == "int8"):
+            return 8
+        mixed = self.algorithm == "k_quant_mixed" or "mixed_layers" in self.mixed_precision
+        # About half of the layers keep two of their matrices in int8.
+        return _BITS[self.precision] * (1.2 if mixed and self.precision == "int4" else 1)
+
+    @model_validator(mode="after")
+    def _no_idle_options(self) -> Self:
+        if self.precision not in _QUANTIZED:
+            fields = type(self).model_fields
+            idle = [
+                name
+                for name in _ONLY_QUANTIZED
+                # Not whether it was set: a plan holds every parameter, defaults included.
+                if getattr(self, name) != fields[name].get_default(call_default_factory=True)
+            ]
+            if idle:
+                raise ValueError(
+                    f"{', '.join(idle)}: only int4 and int8 are quantized, "
+                    f"and precision is {self.precision}"
+                )
+        if self.mixed_precision and self.algorithm not in ("default", "rtn", "k_quant"):
+            raise ValueError(
+                f"algorithm {self.algorithm} sets its own mixed_precision; "
+                "use default, rtn or k_quant with it"
+            )
+        if self.execution_provider != "cuda" and (self.cuda_graph or self.bf16_io):
+            asked = [name for name in ("cuda_graph", "bf16_io") if getattr(self, name)]
+            raise ValueError(
+                f"{', '.join(asked)}: only the cuda target has it; set it below [targets.cuda]"
+            )
+        if self.bf16_io and self.precision not in _QUANTIZED:
+            raise ValueError(f"bf16_io: precision {self.precision} decides the type of the inputs")
+        if any("," in name or not name.strip() for name in self.nodes_to_exclude):
+            raise ValueError("nodes_to_exclude: each entry is one node name")
+        return self

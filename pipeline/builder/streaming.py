@@ -1,0 +1,102 @@
+"""Makes the model builder write its weights one by one, instead of holding all of them in memory.
+
+The builder still decides everything: the graph, the names, the order, the configuration. Two
+things are replaced while it runs. The model it reads is made of deferred tensors. And its graph is
+quantized with one column per matrix, which shows the quantizer all but the numbers, since columns
+are quantized each by itself. Then the real widths are put back, and each matrix is quantized, by
+the same quantizer, at the moment it is written. The files have the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from pipeline.builder.matrices import Progress, Works, lazy, numbers, replaced
+from pipeline.weights.deferred import Deferred
+
+_QUANTIZES = ("to_nbits", "to_int4")
+"""The builder's method that quantizes its graph: since onnxruntime_genai 0.14, and before."""
+_IN_FLIGHT = 256 << 20
+"""Bytes of finished tensors that may wait for the disk."""
+_PIECES = 3
+"""Tensors that a quantized matrix has at most: weights, scales, zero points."""
+
+_save = ir.save
+
+
+@dataclass
+class Stream:
+    """How far the builder is."""
+
+    writing: bool = False
+    """Whether the graph is done and its weights are being written."""
+
+    def save(self, model: ir.Model, path: str, **options: Any) -> None:
+        """Write ``model`` as ``onnx_ir.save`` does, several tensors at a time."""
+        self.writing = True
+        # The pieces of one matrix wait for each other.
+        workers = _PIECES * torch.get_num_threads()
+        _save(model, path, max_workers=workers, max_in_flight_bytes=_IN_FLIGHT, **options)
+
+
+@contextlib.contextmanager
+def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[Stream]:
+    """While entered, the builder takes a model's weights from ``tensors`` and writes each when it
+    is computed, as many at a time as PyTorch has threads; ``progress`` is told how many of how many
+    matrices are.
+
+    The builder raises :class:`NotStreamable` where that would give other bytes.
+    """
+    import onnxruntime_genai.models.builder  # noqa: F401 - puts its own modules on the path
+
+    base = sys.modules["builders.base"]
+    works = Works(threading.Semaphore(torch.get_num_threads()), progress)
+    stream = Stream()
+    quantizes = next(name for name in _QUANTIZES if hasattr(base.Model, name))
+    with (
+        replaced(base, "AutoModelForCausalLM", _DeferredModel(tensors)),
+        replaced(base.Model, "save_model", _deferring(base.Model.save_model)),
+        replaced(base.Model, quantizes, works.instead_of(getattr(base.Model, quantizes), base)),
+        replaced(ir, "save", stream.save),
+    ):
+        yield stream
+
+
+@dataclass(frozen=True)
+class _DeferredModel:
+    """Stands for ``AutoModelForCausalLM`` in the builder."""
+
+    tensors: Mapping[str, Deferred]
+
+    def from_pretrained(self, folder: str, **options: Any) -> Any:
+        """Return the model of ``folder`` with deferred tensors."""
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        options.pop("cache_dir", None)
+        config = AutoConfig.from_pretrained(folder, **options)
+        with torch.device("meta"):
+            kind = type(AutoModelForCausalLM.from_config(config))
+        # Transformers renames and ties them, as it does what it reads from files.
+        return kind.from_pretrained(None, config=config, state_dict=dict(self.tensors))
+
+
+def _deferring(save_model: Callable[..., None]) -> Callable[..., None]:
+    def save(builder: Any, *arguments: Any) -> None:
+        for value in builder.model.graph.initializers.values():
+            value.const_value = _when_written(value.const_value)
+        save_model(builder, *arguments)
+
+    return save
+
+
+def _when_written(tensor: ir.TensorProtocol) -> ir.LazyTensor:
+    return lazy(functools.partial(numbers, tensor), tensor.dtype, tensor.shape, tensor.name)

@@ -1,0 +1,20 @@
+"""What ends a step or a check: errors that the user can act on."""
+
+from __future__ import annotations
+
+
+class StepError(Exception):
+    """A step cannot go on, for a reason the user can act on."""
+
+    def __init__(self, message: str, hint: str = "", cause: str = "error") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.cause = cause
+
+
+class ArtifactError(StepError):
+    """The artifact cannot be used: the runtime refuses to load or to run it."""
+
+
+class BeyondCpuError(Exception):
+    """The CPU provider has no kernel for the graph: only the target's device can prove it."""

@@ -1,0 +1,69 @@
+"""What the container tells the host while it works: one JSON object per line on standard output."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from pipeline.contract.frozen import Frozen
+
+
+class StepStarted(Frozen):
+    """A step begins."""
+
+    event: Literal["started"] = "started"
+    step: str
+
+
+class StepProgress(Frozen):
+    """``done`` of ``total`` units are complete; ``metrics`` are the newest figures (loss, ...)."""
+
+    event: Literal["progress"] = "progress"
+    step: str
+    done: int
+    total: int
+    unit: str = "steps"
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class StepFinished(Frozen):
+    """A step is complete and whole on disk."""
+
+    event: Literal["finished"] = "finished"
+    step: str
+    seconds: float
+    peak_rss_bytes: int
+
+
+class StepFailed(Frozen):
+    """A step broke. ``cause`` chooses the exit code; ``hint`` says what the user can do."""
+
+    event: Literal["failed"] = "failed"
+    step: str
+    cause: Literal["error", "disk_full", "out_of_memory", "network", "bad_input"]
+    message: str
+    hint: str = ""
+
+
+class Warned(Frozen):
+    """Something the user should know that does not stop the build."""
+
+    event: Literal["warning"] = "warning"
+    step: str
+    message: str
+
+
+class Text(Frozen):
+    """A piece of generated text, streamed by ``try``."""
+
+    event: Literal["text"] = "text"
+    step: str
+    text: str
+
+
+Event = Annotated[
+    StepStarted | StepProgress | StepFinished | StepFailed | Warned | Text,
+    Field(discriminator="event"),
+]
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,54 @@
+"""The pydantic base that every plan, config and report model of Quern shares."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+
+class Frozen(BaseModel):
+    """An immutable model that refuses keys it does not know: nothing is silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema with the fields' docstrings, which pydantic would read at every start
+        of the program (``use_attribute_docstrings``)."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in field_docstrings(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", text)
+        return schema
+
+
+def field_docstrings(cls: type) -> dict[str, str]:
+    """Return the docstring of each annotated field of ``cls`` and its bases that has one, read from
+    the source."""
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__):
+        if part.__module__.partition(".")[0] in ("pydantic", "builtins", "typing", "abc"):
+            continue
+        try:
+            source = inspect.getsource(part)
+        except (OSError, TypeError):
+            continue  # made while the program runs
+        (tree,) = ast.parse(textwrap.dedent(source)).body
+        assert isinstance(tree, ast.ClassDef)  # noqa: S101
+        for field, text in pairwise(tree.body):
+            match field, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(said))),
+                ):
+                    found[name] = inspect.cleandoc(said)
+    return found

@@ -1,0 +1,16 @@
+"""The kinds of things that passes make and hand on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["checkpoint", "adapter", "onnx", "predictions", "rows"]
+"""What a pass makes: a Hugging Face checkpoint folder, a PEFT adapter folder, an ONNX Runtime GenAI
+model folder, the answers of a model to the held-out prompts, or the rows of a data set."""
+
+ARTIFACT_WORDS: dict[Kind, str] = {
+    "onnx": "an ONNX model",
+    "checkpoint": "a checkpoint",
+    "adapter": "an adapter",
+}
+"""What a chain may end with, in words."""

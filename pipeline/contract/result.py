@@ -1,0 +1,53 @@
+"""What a finished step leaves beside its output: figures, verdicts and the digests of its files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from pipeline.contract.frozen import Frozen
+
+Status = Literal["passed", "failed", "unverified"]
+
+
+class Verdict(Frozen):
+    """One measured figure held against its limit."""
+
+    name: str
+    status: Status
+    value: float | None = None
+    limit: float | None = None
+    relation: Literal["<=", ">=", "=="] | None = None
+    """How ``value`` must stand to ``limit``."""
+    unit: str = ""
+    limit_source: str = ""
+    """Where the limit comes from, if not from the config."""
+    detail: str = ""
+
+
+class FileDigest(Frozen):
+    """One file of a step's output: POSIX path relative to it, size in bytes, SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class StepResult(Frozen):
+    """``result.json`` of a step. ``seconds`` is wall time, ``peak_rss_bytes`` the step's peak."""
+
+    name: str
+    type: str
+    key: str
+    seconds: float
+    peak_rss_bytes: int
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    evidence: dict[str, JsonValue] = Field(default_factory=dict)
+    """Raw measurements of a check (latency samples, answers), kept whole in the report."""
+    files: tuple[FileDigest, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of the libraries the step's process could import."""
+    origin: dict[str, str] = Field(default_factory=dict)
+    """Runtime and image the step ran in (:attr:`pipeline.contract.plan.Plan.origin`)."""

@@ -1,0 +1,176 @@
+"""The build config: what to build. This module is the schema; reading files is the host's work.
+
+Free of any ML library. Parameters of a pass or check are validated against that pass's or check's
+own ``Params`` model, so the tables below only fix what is common to all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
+
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.frozen import Frozen
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+"""A name that is safe as a folder name on every system."""
+
+HUB_PREFIX = "hf:"
+AZURE_PREFIX = "azureml:"
+
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that ``"6g"``, ``"512 MiB"`` or ``"1.5GB"`` mean (powers of 1,024).
+
+    Raises ``ValueError`` for anything else.
+    """
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise ValueError(f"'{text}' is not a size; write for example '6g' or '512m'")
+    number, unit = match.groups()
+    return int(float(number) * 1024 ** " kmgt".index(unit.lower() or " "))
+
+
+def _is_size(text: str) -> str:
+    parse_bytes(text)
+    return text
+
+
+Size = Annotated[str, AfterValidator(_is_size)]
+
+
+class ModelSource(Frozen):
+    """The base model: exactly one of ``source``, ``pretrain`` and ``onnx``."""
+
+    source: str | None = None
+    """A Hugging Face model at a revision (``"hf:org/name@revision"``) or a local folder, relative
+    to the config file. ``model = "..."`` is short for this."""
+    pretrain: dict[str, JsonValue] | None = None
+    """Make a small model from text instead: parameters of the ``pretrain`` pass."""
+    onnx: str | None = None
+    """A folder that ``onnxruntime_genai.Model`` loads, relative to the config file. All passes must
+    then work on an ONNX model. Without any pass, it is checked as it is."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. In a container it has neither network nor rights;
+    in a virtual environment it can do whatever you can."""
+    weights: Literal["safetensors", "any"] = "safetensors"
+    """``any`` also loads pickled weights, which can run code when they are loaded."""
+
+
+class StepTable(Frozen):
+    """One pass or check: its type (default: the table's own name) and its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    type: str | None = None
+    """Which pass or check this is, if the table has another name."""
+
+    @property
+    def params(self) -> dict[str, JsonValue]:
+        """Return the parameters as written."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class TargetTable(Frozen):
+    """What differs for one target: parameters that replace those of the common tables."""
+
+    passes: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Parameters per pass, e.g. ``[targets.cpu.passes.model_builder]``."""
+    checks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Parameters and limits per check, e.g. ``[targets.cpu.checks.latency]``."""
+
+
+class Resources(Frozen):
+    """Limits for the containers. A virtual environment cannot enforce them, and says so."""
+
+    memory: Size | None = None
+    """Memory without swap, e.g. ``"6g"``. Default: all of the machine's."""
+    cpus: float | None = Field(default=None, gt=0)
+    """CPU time per second, e.g. ``2``. Default: all of the machine's."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of the libraries. Default: ``cpus`` rounded down, else the machine's CPUs."""
+
+
+class AzureMLSystem(Frozen):
+    """A compute of Azure Machine Learning. Quern cannot reach it yet: a build says so, and
+    ``--system local`` runs the same chain on this machine."""
+
+    type: Literal["azureml"]
+    name: str
+    """What the config calls it."""
+    compute: str
+    """Name of the compute cluster, or of the attached Kubernetes compute of Azure Arc."""
+    subscription_id: str | None = None
+    resource_group: str | None = None
+    workspace_name: str | None = None
+    instance_count: int = Field(default=1, ge=1)
+
+
+class Card(Frozen):
+    """What the model card of a release says that Quern cannot know. Licences are SPDX expressions,
+    such as ``"MIT"``. What is missing here, the card lists as not stated."""
+
+    description: str | None = None
+    """What the model is for, in a sentence."""
+    license: str | None = None
+    """Licence of the artifact."""
+    model_license: str | None = None
+    """Licence of the base model."""
+    data_license: str | None = None
+    """Licence of the data."""
+    authors: tuple[str, ...] = ()
+    """Who is responsible for it."""
+    contact: str | None = None
+    """Where to report problems."""
+    intended_use: str | None = None
+    """What it should be used for, and what it should not."""
+    limitations: str | None = None
+    """What it cannot do, and what it was not tested on."""
+
+
+class BuildConfig(Frozen):
+    """A build: one model, one data set, the passes in order, and the checks."""
+
+    name: Name
+    """Name of the build: its outputs lie in ``dist/<name>/<target>/``."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of initialization, data order and dropout."""
+    model: ModelSource
+    """The base model."""
+    default_targets: tuple[Name, ...] = ()
+    """Targets that a command is for where it names none, ``"all"`` for every one; ``cpu`` if there
+    are none here."""
+    host: Name | None = None
+    """Target that trains and merges. Default: the first whose device is here, else ``cpu``."""
+    runtime: Literal["auto", "docker", "venv"] = "auto"
+    """Where steps run if the command does not say: in containers or in a virtual environment.
+    ``auto``: in containers if there is a Docker Engine."""
+    system: AzureMLSystem | None = None
+    """The machine that the config was written for, if it is not this one."""
+    data: dict[Name, DataSpec] = Field(default_factory=dict)
+    """The data sets, under names that ``--data NAME=PATH`` can replace. One of them is trained on
+    and measured with; it may name others as its held-out and its validation part."""
+    passes: dict[Name, StepTable] = Field(default_factory=dict)
+    """The passes, in the order in which they run. There may be none if the model is ONNX already.
+    """
+    evaluation: dict[str, JsonValue] = Field(default_factory=dict)
+    """How the base, the tuned and the built model answer held-out prompts: parameters of the
+    ``evaluate`` pass."""
+    checks: dict[Name, StepTable] = Field(default_factory=dict)
+    """The checks and their limits. All built-in checks that can run do, whether they are named here
+    or not."""
+    skip_checks: tuple[str, ...] = ()
+    """Built-in checks that do not run, e.g. because a model is too large for PyTorch. Plan and
+    report say so. If nothing reads the merged checkpoint (``merging``, ``conversion``,
+    ``quantization`` and ``quality`` do), merging and quantizing are one step, and no checkpoint is
+    written."""
+    targets: dict[Name, TargetTable] = Field(default_factory=dict)
+    """What differs for single targets."""
+    resources: Resources = Resources()
+    """Limits for the containers."""
+    card: Card = Card()
+    """The model card of a release."""

@@ -1,0 +1,1 @@
+"""How good answers are, measured the same way whatever runs the model."""

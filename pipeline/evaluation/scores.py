@@ -1,0 +1,364 @@
+"""How good a model's answers are, measured the same way whatever runs the model.
+
+The ``evaluate`` pass (PyTorch) and the quality check (ONNX Runtime GenAI) both hand an
+:class:`Answerer` to :func:`answer` and the result to :func:`score`.
+
+A classifier's choice is its greedy answer where that is one of the labels, else the label to which
+the model gives the highest total log-probability. So a base model that was never told the answer
+format is measured by the same method as the tuned one, and an ignorant model lands at chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from pydantic import Field
+
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.step import Reporter
+from pipeline.data.examples import Example
+from pipeline.evaluation.fluency import repetition
+from pipeline.statistics.paired import share_interval
+
+ANSWERS_FILE = "answers.json"
+"""What the ``evaluate`` pass writes into its output folder: an :class:`Answers`."""
+
+EXTRA_TOKENS = 8
+"""Tokens a greedy answer may be longer than the longest expected one, to see it run on."""
+
+
+class Reply(NamedTuple):
+    """A greedy answer."""
+
+    ids: list[int]
+    """Its tokens, without the end token."""
+    ended: bool
+    """Whether the model ended it by itself, within the tokens it was given."""
+
+
+class Answerer(Protocol):
+    """A model that can be asked. Token ids in and out; implementations may batch or loop."""
+
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
+        """Return the greedy answer to each prompt, cut before the first end token."""
+
+    def logprobs(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Return ``log p(token | prompt, earlier tokens)`` of each token of each continuation.
+
+        ``prompts[i]`` is followed by ``continuations[i]``. Natural logarithm.
+        """
+
+
+class Codec(Protocol):
+    """Text to token ids and back (:class:`pipeline.data.tokenize.Codec` is the one in use)."""
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """Return the ids of the prompt, up to where the model begins to answer."""
+
+    def completion_ids(self, text: str, example: Example) -> list[int]:
+        """Return the ids of an answer to ``example``, its end token included."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids`` without special tokens."""
+
+
+class Answer(Frozen):
+    """What a model said to one held-out prompt."""
+
+    line: int
+    """Line of the row in the data file."""
+    file: int = 0
+    """Which of the data set's files, counted from 0."""
+    expected: str
+    """The completion the data gives."""
+    label: str | None = None
+    greedy: str
+    """The text of the greedy answer."""
+    choice: str | None = None
+    """The label chosen; none where the data set has no classes."""
+    valid: bool = False
+    """Whether the greedy answer is one of the labels' completions."""
+    ended: bool
+    """Whether the greedy answer ended by itself, within :attr:`Answers.max_new_tokens`."""
+    length: int = Field(default=0, ge=0)
+    """How many tokens the greedy answer has, its end aside."""
+    repetition: float = 0.0
+    """How much the greedy answer repeats itself: :func:`pipeline.evaluation.fluency.repetition`."""
+    logprob: float
+    """Total log-probability of the expected completion (with its end token), natural logarithm."""
+    tokens: int
+    """How many tokens that completion has."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Return whether the greedy answer is the expected one, white space at the ends aside."""
+        return self.greedy.strip() == self.expected.strip()
+
+
+class Answers(Frozen):
+    """All answers of one model to the held-out part."""
+
+    labels: tuple[str, ...] = ()
+    choices: bool = False
+    """Whether the answers could be told apart by label."""
+    answers: tuple[Answer, ...]
+    max_new_tokens: int
+    """Tokens that each greedy answer was given."""
+
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """Return which are right: the choice where there are labels, else exactly equal."""
+        if self.choices:
+            return tuple(row.choice == row.label for row in self.answers)
+        return tuple(row.is_exact for row in self.answers)
+
+    @property
+    def mean_length(self) -> float:
+        """Return the mean tokens of the greedy answers, the token that ends one included."""
+        tokens = sum(row.length + row.ended for row in self.answers)
+        return tokens / len(self.answers)
+
+    def save(self, folder: Path) -> None:
+        """Write :data:`ANSWERS_FILE` into ``folder``."""
+        (folder / ANSWERS_FILE).write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Answers:
+        """Read :data:`ANSWERS_FILE` from ``folder``."""
+        return cls.model_validate_json((folder / ANSWERS_FILE).read_text("utf-8"))
+
+    def to(self, examples: Sequence[Example], whose: str) -> Answers:
+        """Return the answers to exactly ``examples``. Raises :class:`StepError` if some lack."""
+        asked = {(example.file, example.line) for example in examples}
+        kept = tuple(row for row in self.answers if (row.file, row.line) in asked)
+        if len(kept) != len(asked):
+            raise StepError(
+                f"the {whose} model answered {len(kept)} of the {len(asked)} held-out prompts; "
+                "the two would not be measured on the same data"
+            )
+        return self.model_copy(update={"answers": kept})
+
+
+class Scores(Frozen):
+    """The figures of one model on the held-out part. Shares are between 0 and 1."""
+
+    metric: Literal["accuracy", "exact_match"]
+    """Accuracy of the choice where there are labels, else share of exactly equal answers."""
+    value: float
+    low: float
+    """Lower end of the 95 % Wilson interval of ``value``."""
+    high: float
+    samples: int
+    exact: float
+    """Share of greedy answers equal to the expected completion, white space at the ends aside."""
+    valid: float | None = None
+    """Share of greedy answers that are one of the labels."""
+    perplexity: float
+    """``exp`` of the mean negative log-probability per token of the expected completions."""
+    macro_f1: float | None = None
+    """Mean over the labels that occur as truth or choice, of each label's F1."""
+    precision: float | None = None
+    """The same of each label's precision."""
+    recall: float | None = None
+    """The same of each label's recall."""
+    chance: float | None = None
+    """Accuracy of guessing: one over the number of labels."""
+    majority: float | None = None
+    """Accuracy of always answering the most frequent label of the held-out part."""
+    confusion: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Count per true label (outer) and chosen label (inner)."""
+
+
+def answer(
+    answerer: Answerer,
+    codec: Codec,
+    examples: Sequence[Example],
+    report: Reporter,
+    max_new_tokens: int | None = None,
+    batch_size: int = 32,
+) -> Answers:
+    """Ask ``answerer`` every example. ``max_new_tokens`` defaults to
+    :func:`longest_completion`."""
+    prompts = [codec.prompt_ids(example) for example in examples]
+    expected = [codec.completion_ids(example.completion, example) for example in examples]
+    limit = max_new_tokens or longest_completion(codec, examples)
+    answers: list[Answer] = []
+    for start in range(0, len(examples), batch_size):
+        part = slice(start, start + batch_size)
+        replies = answerer.greedy(prompts[part], limit)
+        texts = [codec.decode(reply.ids) for reply in replies]
+        logprobs = answerer.logprobs(prompts[part], expected[part])
+        said = [label_of(text, item) for text, item in zip(texts, examples[part], strict=True)]
+        choices = _choices(answerer, codec, examples[part], prompts[part], said)
+        answers.extend(
+            Answer(
+                line=example.line,
+                file=example.file,
+                expected=example.completion or codec.decode(ids),
+                label=example.label,
+                greedy=text,
+                choice=choice,
+                valid=name is not None,
+                ended=reply.ended,
+                length=len(reply.ids),
+                repetition=repetition(reply.ids),
+                logprob=sum(values),
+                tokens=len(values),
+            )
+            for example, ids, reply, text, name, choice, values in zip(
+                examples[part],
+                expected[part],
+                replies,
+                texts,
+                said,
+                choices,
+                logprobs,
+                strict=True,
+            )
+        )
+        report.progress(len(answers), len(examples), "prompts")
+    labels = sorted({name for example in examples for name in example.choices})
+    return Answers(
+        labels=tuple(labels),
+        choices=all(example.choices for example in examples),
+        answers=tuple(answers),
+        max_new_tokens=limit,
+    )
+
+
+def score(answers: Answers) -> Scores:
+    """Return the figures of ``answers``. Raises ``ValueError`` if there are none."""
+    rows = answers.answers
+    if not rows:
+        raise ValueError("no answers to score")
+    tokens = sum(row.tokens for row in rows)
+    exact = sum(row.is_exact for row in rows)
+    perplexity = math.exp(min(-sum(row.logprob for row in rows) / max(tokens, 1), 700.0))
+    if not answers.choices:
+        low, high = share_interval(exact, len(rows))
+        return Scores(
+            metric="exact_match",
+            value=exact / len(rows),
+            low=low,
+            high=high,
+            samples=len(rows),
+            exact=exact / len(rows),
+            perplexity=perplexity,
+        )
+    right = sum(answers.right)
+    low, high = share_interval(right, len(rows))
+    confusion = _confusion(answers)
+    macro = _macro(confusion)
+    return Scores(
+        metric="accuracy",
+        value=right / len(rows),
+        low=low,
+        high=high,
+        samples=len(rows),
+        exact=exact / len(rows),
+        valid=sum(row.valid for row in rows) / len(rows),
+        perplexity=perplexity,
+        macro_f1=macro.f1,
+        precision=macro.precision,
+        recall=macro.recall,
+        chance=1 / len(answers.labels),
+        majority=max(Counter(row.label for row in rows).values()) / len(rows),
+        confusion=confusion,
+    )
+
+
+def label_of(text: str, example: Example) -> str | None:
+    """Return the label whose completion ``text`` is, case and full stop aside."""
+    said = _folded(text)
+    for label, completion in example.choices.items():
+        if _folded(completion) == said:
+            return label
+    return None
+
+
+def _choices(
+    answerer: Answerer,
+    codec: Codec,
+    examples: Sequence[Example],
+    prompts: Sequence[list[int]],
+    said: Sequence[str | None],
+) -> list[str | None]:
+    """Return the label said, else the likeliest one; none where an example has no choices."""
+    chosen = list(said)
+    open_ones = [
+        (index, label)
+        for index, example in enumerate(examples)
+        if chosen[index] is None
+        for label in example.choices
+    ]
+    if not open_ones:
+        return chosen
+    continuations = [
+        codec.completion_ids(examples[index].choices[label], examples[index])
+        for index, label in open_ones
+    ]
+    logprobs = answerer.logprobs([prompts[index] for index, _ in open_ones], continuations)
+    best: dict[int, tuple[float, str]] = {}
+    for (index, label), values in zip(open_ones, logprobs, strict=True):
+        total = sum(values)
+        if index not in best or total > best[index][0]:
+            best[index] = (total, label)
+    for index, (_, label) in best.items():
+        chosen[index] = label
+    return chosen
+
+
+def longest_completion(codec: Codec, examples: Sequence[Example]) -> int:
+    """Return the tokens of the longest completion among the examples and their choices, and
+    :data:`EXTRA_TOKENS`."""
+    texts = {text: example for example in examples for text in example.choices.values()}
+    pairs = [*((example.completion, example) for example in examples), *texts.items()]
+    longest = max((len(codec.completion_ids(text, example)) for text, example in pairs), default=1)
+    return longest + EXTRA_TOKENS
+
+
+def _confusion(answers: Answers) -> dict[str, dict[str, int]]:
+    table = {truth: dict.fromkeys(answers.labels, 0) for truth in answers.labels}
+    for row in answers.answers:
+        if row.label is not None and row.choice is not None:
+            table[row.label][row.choice] += 1
+    return table
+
+
+class _Macro(NamedTuple):
+    """Means over labels."""
+
+    f1: float
+    precision: float
+    recall: float
+
+
+def _macro(confusion: dict[str, dict[str, int]]) -> _Macro:
+    """Return the means over the labels that occur as truth or choice.
+
+    The precision of a label that was never chosen is nought, as is the recall of one that never
+    was the truth.
+    """
+    rows = []
+    for label, row in confusion.items():
+        right = row[label]
+        said = sum(other[label] for other in confusion.values())
+        true = sum(row.values())
+        if said + true:
+            rows.append(
+                _Macro(2 * right / (said + true), right / max(said, 1), right / max(true, 1))
+            )
+    if not rows:
+        return _Macro(0.0, 0.0, 0.0)
+    return _Macro(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).rstrip(".!").strip().casefold()

@@ -1,0 +1,1 @@
+"""What a process knows of itself: its environment, signals, streams, memory, and how it ends."""

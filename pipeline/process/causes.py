@@ -1,0 +1,33 @@
+"""What led to an error, and whether that was a lack of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_MEMORY_TEXTS = (
+    "not enough memory",
+    "out of memory",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "std::bad_alloc",
+    "bad allocation",
+    "failed to allocate memory",
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether a lack of memory led to ``error``, whatever library says so."""
+    return any(
+        isinstance(item, MemoryError) or any(part in str(item).casefold() for part in _MEMORY_TEXTS)
+        for item in causes(error)
+    )
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error`` and what led to it, each once."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

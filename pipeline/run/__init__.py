@@ -1,0 +1,1 @@
+"""What runs a plan: finds passes and checks, runs them in order, and keeps what they make."""

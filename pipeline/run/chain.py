@@ -1,0 +1,174 @@
+"""Runs a plan: each step in order, each into its own folder, each told as events."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.contract.data_files import ROWS_FILE, DataFiles
+from pipeline.contract.errors import StepError
+from pipeline.contract.events import StepFinished, StepStarted
+from pipeline.contract.plan import OUTPUT_DIR, DataInput, Plan, Step, StepInput, unfinished_root
+from pipeline.contract.result import StepResult
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
+from pipeline.process.environment import Secrets
+from pipeline.process.measure import PeakMemory, versions
+from pipeline.run.failures import failure
+from pipeline.run.registry import implementation
+from pipeline.run.reporting import EventWriter, StepReporter
+from pipeline.run.store import Store, seal
+
+WORK_ROOT = "work"
+"""Root of the plan where this process writes its results."""
+
+OBJECTS_ROOT = "objects"
+"""Root of the plan that holds the results of earlier builds, read-only; may be absent."""
+
+
+def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
+    """Run every step of ``plan`` that is not finished yet. Returns whether all of them worked.
+
+    A step that breaks is told as one ``failed`` event, its traceback goes to standard error, and
+    nothing after it runs. Raises ``KeyError`` if the plan has no work root.
+    """
+    objects = plan.roots.get(OBJECTS_ROOT)
+    store = Store(Path(plan.roots[WORK_ROOT]), Path(objects) if objects is not None else None)
+    for step in plan.steps:
+        write(StepStarted(step=step.name))
+        try:
+            with secrets.lent(step.hub):
+                result = _finished(step, store) or _run(step, plan, store, write)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            print(secrets.redact(traceback.format_exc()), file=sys.stderr, flush=True)  # noqa: T201
+            event = failure(step.name, error, store.work)
+            message, hint = secrets.redact(event.message), secrets.redact(event.hint)
+            write(event.model_copy(update={"message": message, "hint": hint}))
+            return False
+        write(
+            StepFinished(
+                step=step.name, seconds=result.seconds, peak_rss_bytes=result.peak_rss_bytes
+            )
+        )
+    return True
+
+
+def _finished(step: Step, store: Store) -> StepResult | None:
+    return store.result(step.key, step.name) if store.find(step.key) is not None else None
+
+
+def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult:
+    """Do one step and put its whole result into the work folder."""
+    started = time.monotonic()
+    memory = PeakMemory()
+    inputs = _inputs(step, plan, store, StepReporter(step.name, write))
+    partial = store.begin(step.key)
+    try:
+        code = plan.resolve(step.code.ref) if step.code is not None else None
+        with implementation(step.kind, step.type, code) as found:
+            result = _perform(step, found(), inputs, partial / OUTPUT_DIR)
+        files = seal(partial / OUTPUT_DIR)
+        complete = result.model_copy(
+            update={
+                "files": files,
+                "origin": dict(plan.origin),
+                "seconds": round(time.monotonic() - started, 3),
+                "peak_rss_bytes": memory.bytes(),
+            }
+        )
+        store.publish(partial, complete)
+    except BaseException:
+        store.discard(partial)
+        raise
+    return complete
+
+
+def _perform(
+    step: Step, found: BasePass[Any] | BaseCheck[Any], inputs: Inputs, out_dir: Path
+) -> StepResult:
+    """Return what the pass or check found; its cost and its files are filled in by the caller."""
+    bare = StepResult(
+        name=step.name,
+        type=step.type,
+        key=step.key,
+        seconds=0,
+        peak_rss_bytes=0,
+        versions=dict(versions()),
+    )
+    params = found.Params.model_validate(step.params)
+    if isinstance(found, BasePass):
+        metrics = found.run(inputs, params, out_dir)
+        _require(step, metrics, dict)
+        return bare.model_copy(update={"metrics": {**_known(found, inputs), **metrics}})
+    outcome = found.judge(inputs, params)
+    _require(step, outcome, Outcome)
+    return bare.model_copy(update={"verdicts": outcome.verdicts, "evidence": outcome.evidence})
+
+
+def _known(found: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
+    """Return what the model builder was asked for, if the pass changes what that has made.
+
+    The checks hold the artifact to it.
+    """
+    roles = [role for role, kind in found.consumes.items() if kind == found.produces == "onnx"]
+    return {name: value for role in roles for name, value in inputs.metrics[role].items()}
+
+
+def _require(step: Step, returned: object, wanted: type) -> None:
+    if not isinstance(returned, wanted):
+        raise StepError(
+            f"'{step.type}' returned {type(returned).__name__} from run, not {wanted.__name__}"
+        )
+
+
+def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Inputs:
+    paths: dict[str, Path] = {}
+    metrics: dict[str, Mapping[str, JsonValue]] = {}
+    for role, source in step.inputs.items():
+        if isinstance(source, StepInput):
+            paths[role] = store.output(source.key, source.step)
+            metrics[role] = store.result(source.key, source.step).metrics
+        else:
+            paths[role] = plan.resolve(source.ref)
+            metrics[role] = source.metrics
+    return Inputs(
+        paths=paths,
+        data=None if step.data is None else _data(step.data, plan, store),
+        seed=step.seed,
+        threads=plan.threads,
+        report=report,
+        metrics=metrics,
+        absent_device=step.absent_device,
+        unfinished=_unfinished(step, plan),
+    )
+
+
+def _unfinished(step: Step, plan: Plan) -> Path | None:
+    root = plan.roots.get(unfinished_root(step.key))
+    return None if root is None else Path(root)
+
+
+def _data(data: DataInput, plan: Plan, store: Store) -> DataFiles:
+    """Return where the data set and its parts lie for this process."""
+    return DataFiles(
+        name=data.name,
+        spec=data.spec,
+        files=tuple(
+            store.output(row.key, row.step) / ROWS_FILE
+            if isinstance(row, StepInput)
+            else plan.resolve(row.ref)
+            for row in data.rows
+        ),
+        made=data.spec.is_made,
+        held_out=None if data.held_out is None else _data(data.held_out, plan, store),
+        validation=None if data.validation is None else _data(data.validation, plan, store),
+    )

@@ -1,0 +1,162 @@
+"""Passes and checks of the user's own: a class in a Python file, written as ``FILE.py:CLASS``.
+
+The class has the shape of the built-in ones. The host imports the file to read its parameters, so
+that, like theirs, its ML libraries are imported inside ``run``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from pipeline.checks.base import BaseCheck, Role
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.suggest import did_you_mean
+from pipeline.passes.base import BasePass
+from pipeline.scripts.load import load_script
+
+OWN_TYPE = r"^.+\.py:[A-Za-z_]\w*$"
+"""What the type of a pass or check of one's own looks like, for the config's JSON schema."""
+
+StepKind = Literal["pass", "check"]
+Step = type[BasePass[Any]] | type[BaseCheck[Any]]
+
+_BASES: dict[StepKind, Step] = {"pass": BasePass, "check": BaseCheck}
+_SIDES = ("host", "target")
+_FOREIGN = "pipeline"
+"""The one name that a file of the user's never stands for."""
+
+
+class OwnType(NamedTuple):
+    """The type of a pass or check of one's own."""
+
+    file: str
+    """Path of the Python file, as written."""
+    name: str
+    """Name of the class."""
+
+
+class OwnStepError(StepError):
+    """A class cannot serve as a pass or check; ``problems`` are all the reasons."""
+
+    def __init__(self, problems: Iterable[str], hint: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems), hint, "bad_input")
+
+
+def own_type(text: str) -> OwnType | None:
+    """Return file and class that ``text`` names, or ``None`` for the name of a built-in type."""
+    if not re.match(OWN_TYPE, text):
+        return None
+    file, _, name = text.rpartition(":")
+    return OwnType(file, name)
+
+
+@contextmanager
+def importable(folder: Path, files: Iterable[str]) -> Iterator[None]:
+    """Let ``files``, relative to ``folder``, be imported by name while the block runs.
+
+    Modules of the same names that others have imported are set aside, and back in their place
+    afterwards, so that the helpers of two passes may be called the same.
+    """
+    names = {name.partition("/")[0].removesuffix(".py") for name in files} - {_FOREIGN}
+    aside = _taken(names)
+    leave_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        sys.dont_write_bytecode = leave_no_bytecode
+        _taken(names)
+        sys.modules.update(aside)
+
+
+def load_own(kind: StepKind, script: Path, name: str) -> Step:
+    """Return the class ``name`` of the file ``script``, which must be :func:`importable`.
+
+    Raises :class:`OwnStepError` where it cannot be imported, is not there or is no ``kind``, and
+    :class:`~pipeline.contract.errors.StepError` where the file cannot be imported.
+    """
+    module = load_script(script)
+    found = getattr(module, name, None)
+    if found is None:
+        classes = [known for known, value in vars(module).items() if _is_own(kind, value)]
+        raise OwnStepError([f"{script.name} has no class '{name}'"], did_you_mean(name, classes))
+    base = _BASES[kind]
+    if not (isinstance(found, type) and issubclass(found, base)):
+        said = (
+            f"'{name}' is not a {kind}: it does not derive from {base.__module__}.{base.__name__}"
+        )
+        raise OwnStepError([said])
+    problems = [f"'{name}' {problem}" for problem in _problems(found)]
+    if problems:
+        raise OwnStepError(problems)
+    return found
+
+
+def _is_own(kind: StepKind, value: object) -> bool:
+    base = _BASES[kind]
+    return isinstance(value, type) and issubclass(value, base) and value is not base
+
+
+def _problems(found: type) -> Iterator[str]:
+    """Yield what keeps a class from being planned and run."""
+    if inspect.isabstract(found):
+        yield "has no method `run`"
+    params = getattr(found, "Params", None)
+    if not (isinstance(params, type) and issubclass(params, Frozen)):
+        yield "has no `Params`, a class that derives from pipeline.contract.frozen.Frozen"
+        params = None
+    if issubclass(found, BasePass):
+        yield from _pass_problems(found, params)
+    elif issubclass(found, BaseCheck):
+        yield from _others("needs", found.needs, get_args(Role))
+        yield from _others("accepts", found.accepts, tuple(ARTIFACT_WORDS))
+        yield from _named_like(found.sources, get_args(Role))
+        if params is not None:
+            yield from _others("sources", found.sources, tuple(params.model_fields))
+
+
+def _pass_problems(found: type[BasePass[Any]], params: type[Frozen] | None) -> Iterator[str]:
+    produces = getattr(found, "produces", None)
+    if produces is None:
+        yield f"does not say what it `produces`: one of {', '.join(ARTIFACT_WORDS)}"
+    else:
+        yield from _others("produces", (produces,), tuple(ARTIFACT_WORDS))
+    if isinstance(found.consumes, Mapping):
+        yield from _others("consumes", found.consumes.values(), get_args(Kind))
+        yield from _named_like(found.sources, tuple(found.consumes))
+    else:
+        yield "`consumes` is not a mapping of roles to kinds"
+    yield from _others("runs_on", (found.runs_on,), _SIDES)
+    if params is not None:
+        yield from _others("sources", found.sources, tuple(params.model_fields))
+    if found.network:
+        yield "asks for the network, which only built-in passes get"
+
+
+def _named_like(sources: Iterable[str], roles: tuple[str, ...]) -> Iterator[str]:
+    for name in sources:
+        if name in roles:
+            yield f"has {name!r} in `sources`, which is the name of an input: rename the parameter"
+
+
+def _others(attribute: str, values: Iterable[object], known: tuple[str, ...]) -> Iterator[str]:
+    for value in values:
+        if value not in known:
+            allowed = ", ".join(known) or "none"
+            yield f"has {value!r} in `{attribute}`, where it can be: {allowed}"
+
+
+def _taken(names: set[str]) -> dict[str, Any]:
+    """Take the modules of these names, and those inside them, out of ``sys.modules``."""
+    found = [name for name in sys.modules if name.partition(".")[0] in names]
+    return {name: sys.modules.pop(name) for name in found}

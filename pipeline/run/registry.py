@@ -1,0 +1,103 @@
+"""Which passes and checks exist: one per module of ``pipeline.passes`` and ``pipeline.checks``.
+
+Adding one means adding a file. Importing them costs no ML library, so the host uses this too.
+Those of the user's own lie elsewhere (:mod:`pipeline.run.own_steps`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pipeline.checks
+import pipeline.passes
+from pipeline.checks.base import BaseCheck
+from pipeline.contract.suggest import did_you_mean
+from pipeline.passes.base import BasePass
+from pipeline.run.own_steps import importable, load_own, own_type
+
+_SHARED = {"amounts", "base", "goals"}
+"""Modules beside the passes and checks that are none themselves."""
+
+_REPLACED = {
+    ("check", "numerics"): "conversion and quantization took its place: max_logits_error is a key "
+    "of [checks.conversion], and [checks.quantization] limits what quantizing costs",
+}
+"""What became of former passes and checks, by kind and name."""
+
+
+class UnknownStepError(LookupError):
+    """No pass or check of that name exists; the message names the nearest one."""
+
+    def __init__(self, kind: Literal["pass", "check"], name: str, known: tuple[str, ...]) -> None:
+        self.suggestion = instead_of(kind, name, known)
+        super().__init__(f"there is no {kind} '{name}'; {self.suggestion}")
+
+
+def instead_of(kind: Literal["pass", "check"], name: str, known: Iterable[str]) -> str:
+    """Return what to use in place of a ``name`` that does not exist: what replaced it, or the
+    nearest one of those ``known``."""
+    return _REPLACED.get((kind, name)) or did_you_mean(name, known)
+
+
+def pass_types() -> tuple[str, ...]:
+    """Return the names of all passes, sorted."""
+    return _modules(pipeline.passes)
+
+
+def check_types() -> tuple[str, ...]:
+    """Return the names of all checks, sorted."""
+    return _modules(pipeline.checks)
+
+
+def load_pass(name: str) -> type[BasePass[Any]]:
+    """Return the class of the pass ``name``. Raises :class:`UnknownStepError`."""
+    if name not in pass_types():
+        raise UnknownStepError("pass", name, pass_types())
+    found = importlib.import_module(step_module("pass", name)).Pass
+    if not (isinstance(found, type) and issubclass(found, BasePass)):
+        raise TypeError(f"pipeline.passes.{name}.Pass is not a BasePass")
+    return found
+
+
+def load_check(name: str) -> type[BaseCheck[Any]]:
+    """Return the class of the check ``name``. Raises :class:`UnknownStepError`."""
+    if name not in check_types():
+        raise UnknownStepError("check", name, check_types())
+    found = importlib.import_module(step_module("check", name)).Check
+    if not (isinstance(found, type) and issubclass(found, BaseCheck)):
+        raise TypeError(f"pipeline.checks.{name}.Check is not a BaseCheck")
+    return found
+
+
+@contextmanager
+def implementation(
+    kind: Literal["pass", "check"], type_name: str, code: Path | None
+) -> Iterator[type[BasePass[Any]] | type[BaseCheck[Any]]]:
+    """Yield the class of the pass or check ``type_name``, to be used while the block runs.
+
+    ``code`` is the folder with the code of one of the user's own. Raises
+    :class:`UnknownStepError`, or :class:`pipeline.contract.errors.StepError` for one of the user's.
+    """
+    own = own_type(type_name)
+    if own is None or code is None:
+        yield load_pass(type_name) if kind == "pass" else load_check(type_name)
+        return
+    with importable(code, [path.name for path in code.iterdir()]):
+        yield load_own(kind, code / own.file, own.name)
+
+
+def step_module(kind: Literal["pass", "check"], name: str) -> str:
+    """Return the module that holds the pass or check ``name``, for its code digest."""
+    package = pipeline.passes if kind == "pass" else pipeline.checks
+    return f"{package.__name__}.{name}"
+
+
+def _modules(package: ModuleType) -> tuple[str, ...]:
+    names = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
+    return tuple(sorted(name for name in names if name not in _SHARED and not name.startswith("_")))

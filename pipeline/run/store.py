@@ -1,0 +1,122 @@
+"""Finished steps on disk: found by key, written beside, renamed into place when whole.
+
+``work`` is writable and belongs to this process; ``objects`` is the shared, read-only cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.contract.errors import StepError
+from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
+from pipeline.contract.result import FileDigest, StepResult
+
+PARTIAL = ".partial"
+"""Suffix of a step's folder until it is whole. What is left of a killed process ends in it."""
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where step results lie for this process."""
+
+    work: Path
+    objects: Path | None = None
+
+    def find(self, key: str) -> Path | None:
+        """Return the folder of the finished step ``key``, or ``None``."""
+        places = [self.work / key]
+        if self.objects is not None:
+            places.append(self.objects / object_path(key))
+        return next((place for place in places if (place / RESULT_FILE).is_file()), None)
+
+    def output(self, key: str, step: str) -> Path:
+        """Return what the step made. Raises :class:`StepError` if it is not there."""
+        return self._found(key, step) / OUTPUT_DIR
+
+    def result(self, key: str, step: str) -> StepResult:
+        """Return the step's result. Raises :class:`StepError` if it is not there."""
+        path = self._found(key, step) / RESULT_FILE
+        return StepResult.model_validate_json(path.read_text("utf-8"))
+
+    def begin(self, key: str) -> Path:
+        """Return a fresh folder for the step ``key`` with an empty output folder in it."""
+        partial = self.work / (key + PARTIAL)
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / OUTPUT_DIR).mkdir(parents=True)
+        return partial
+
+    def publish(self, partial: Path, result: StepResult) -> None:
+        """Write ``result`` into ``partial``, make both durable, and rename it to its key."""
+        path = partial / RESULT_FILE
+        path.write_text(result.model_dump_json(indent=1) + "\n", "utf-8")
+        _sync(path)
+        _sync(partial)
+        partial.rename(self.work / result.key)
+        _sync(self.work)
+
+    def discard(self, partial: Path) -> None:
+        """Remove what a failed step left."""
+        shutil.rmtree(partial, ignore_errors=True)
+
+    def _found(self, key: str, step: str) -> Path:
+        place = self.find(key)
+        if place is None:
+            raise StepError(
+                f"the output of '{step}' ({key[:12]}) is neither in the work folder nor in the "
+                "cache",
+                hint="run the build again; it makes what is missing",
+            )
+        return place
+
+
+def seal(output: Path) -> tuple[FileDigest, ...]:
+    """Return the digests of all files below ``output``, made durable and readable by all.
+
+    Raises :class:`StepError` for a symbolic link: it would dangle once the folder is moved.
+    """
+    files = []
+    for path in sorted(output.rglob("*")):
+        if path.is_symlink():
+            name = path.relative_to(output).as_posix()
+            raise StepError(f"the output holds a symbolic link, which cannot be kept: {name}")
+        if path.is_dir():
+            path.chmod(0o755)
+            continue
+        path.chmod(0o644)
+        files.append(path)
+    # The disk is slower than the hash: files are hashed while earlier ones are written to it.
+    with ThreadPoolExecutor(1) as disk, ThreadPoolExecutor(1) as processor:
+        written = disk.map(_sync, files)
+        digests = list(processor.map(_sha256, files))
+        list(written)
+    for folder in (*(p for p in output.rglob("*") if p.is_dir()), output):
+        _sync(folder)
+    return tuple(
+        FileDigest(
+            path=path.relative_to(output).as_posix(), bytes=path.stat().st_size, sha256=digest
+        )
+        for path, digest in zip(files, digests, strict=True)
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

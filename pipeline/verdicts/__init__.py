@@ -1,0 +1,1 @@
+"""Limits of figures, and the verdicts on them."""

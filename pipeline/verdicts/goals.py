@@ -1,0 +1,168 @@
+"""Goals of a figure: an absolute limit, or one relative to the base model or to a baseline."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Literal, TypeVar
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import Verdict
+from pipeline.contract.suggest import did_you_mean
+from pipeline.statistics.percentiles import Statistic
+from pipeline.verdicts.verdicts import held, unverified
+
+_KINDS = (
+    "at_most",
+    "at_least",
+    "min_improvement",
+    "min_improvement_percent",
+    "max_degradation",
+    "max_degradation_percent",
+)
+
+
+class Goal(Frozen):
+    """One figure and exactly one limit. If a goal is missed, the build fails."""
+
+    metric: str
+    """Which figure of the check."""
+    statistic: Statistic | None = None
+    """Which statistic of it, if it is measured many times."""
+    at_most: float | None = None
+    at_least: float | None = None
+    against: Literal["base_model", "baseline"] = "base_model"
+    """What the relative limits below compare with: the base model in PyTorch, or the check's
+    ``baseline``, another artifact, if the check has one."""
+    min_improvement: float | None = Field(default=None, ge=0)
+    """Better than the base model's figure by at least this much, in the figure's own unit."""
+    min_improvement_percent: float | None = Field(default=None, ge=0)
+    """The same in percent of the base model's figure."""
+    max_degradation: float | None = Field(default=None, ge=0)
+    """Worse than the base model's figure by at most this much, in the figure's own unit."""
+    max_degradation_percent: float | None = Field(default=None, ge=0)
+    """The same in percent of the base model's figure."""
+
+    @property
+    def of_base(self) -> bool:
+        """Return whether the base model's figure is needed."""
+        return self.is_relative and self.against == "base_model"
+
+    @property
+    def of_baseline(self) -> bool:
+        """Return whether the baseline's figure is needed."""
+        return self.is_relative and self.against == "baseline"
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        given = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none of them"
+            raise ValueError(f"give exactly one of {', '.join(_KINDS)} (found {found})")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Return what the verdict on it is called."""
+        return "_".join(filter(None, (self.metric, self.statistic, self._versus)))
+
+    @property
+    def _versus(self) -> str:
+        if not self.is_relative:
+            return ""
+        return "vs_base" if self.against == "base_model" else "vs_baseline"
+
+    @property
+    def is_relative(self) -> bool:
+        """Return whether another model's figure is needed."""
+        return self.at_most is None and self.at_least is None
+
+    def limit(
+        self, higher_is_better: bool, base: float | None
+    ) -> tuple[Literal["<=", ">="], float]:
+        """Return how a figure must stand to which limit, given the base model's figure.
+
+        Raises ``ValueError`` for a relative goal without ``base``.
+        """
+        if self.at_most is not None:
+            return "<=", self.at_most
+        if self.at_least is not None:
+            return ">=", self.at_least
+        if base is None:
+            raise ValueError("a relative goal needs the base model's figure")
+        better = 1 if higher_is_better else -1
+        relation: Literal["<=", ">="] = ">=" if higher_is_better else "<="
+        if self.min_improvement is not None:
+            return relation, base + better * self.min_improvement
+        if self.min_improvement_percent is not None:
+            return relation, base + better * abs(base) * self.min_improvement_percent / 100
+        if self.max_degradation is not None:
+            return relation, base - better * self.max_degradation
+        assert self.max_degradation_percent is not None  # noqa: S101 - the validator saw to it
+        return relation, base - better * abs(base) * self.max_degradation_percent / 100
+
+
+G = TypeVar("G", bound=Goal)
+
+
+def known_goals(
+    goals: tuple[G, ...],
+    metrics: Collection[str],
+    statistics: bool = False,
+    baseline: bool = False,
+) -> tuple[G, ...]:
+    """Return ``goals``, each of a known figure and no two of the same.
+
+    Raises ``ValueError`` saying what is wrong, for a check's parameters to raise. ``statistics``
+    says whether the figures are measured many times, ``baseline`` whether the check can compare
+    with another artifact.
+    """
+    for goal in goals:
+        if goal.metric not in metrics:
+            nearest = did_you_mean(goal.metric, metrics)
+            raise ValueError(f"this check measures no '{goal.metric}'; {nearest}")
+        if goal.statistic is not None and not statistics:
+            raise ValueError(f"{goal.metric} is one figure; remove statistic")
+        if goal.against == "baseline" and not baseline:
+            raise ValueError("this check has no baseline; compare with the base model")
+    return distinct_goals(goals)
+
+
+def require_baseline(goals: Iterable[Goal], baseline: str | None) -> None:
+    """Raise ``ValueError`` where a goal compares with a baseline that is not given."""
+    named = [goal.metric for goal in goals if goal.of_baseline]
+    if named and baseline is None:
+        raise ValueError(f"the goal of {named[0]} compares with a baseline; give baseline")
+
+
+def distinct_goals(goals: tuple[G, ...]) -> tuple[G, ...]:
+    """Return ``goals``, no two of the same figure. Raises ``ValueError``."""
+    names = Counter(goal.name for goal in goals)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"two goals of {' and of '.join(twice)}; put the second into a check of another name"
+        )
+    return goals
+
+
+def judged(
+    goal: Goal,
+    value: float,
+    higher_is_better: bool,
+    base: float | None = None,
+    unit: str = "share",
+    detail: str = "",
+) -> Verdict:
+    """Return the verdict on a figure; ``base`` is that of the base model or of the baseline, for
+    relative goals."""
+    theirs = "the base model" if goal.against == "base_model" else "the baseline"
+    if goal.is_relative and base is None:
+        return unverified(goal.name, f"{theirs}'s figure is not here")
+    relation, limit = goal.limit(higher_is_better, base)
+    if goal.is_relative:
+        detail = "; ".join(filter(None, (f"{theirs}: {base:.6g}", detail)))
+    return held(goal.name, value, relation, limit, unit, detail)

@@ -1,0 +1,100 @@
+"""Verdicts from problems and from figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, overload
+
+from pipeline.contract.errors import ArtifactError, BeyondCpuError
+from pipeline.contract.result import Verdict
+
+_SAMPLE = 5
+
+
+def flawless(name: str, problems: list[str], fine: str) -> Verdict:
+    """Return a verdict that passes only without problems; ``fine`` says what was found good."""
+    return Verdict(
+        name=name,
+        status="failed" if problems else "passed",
+        value=len(problems),
+        limit=0,
+        relation="==",
+        unit="problems",
+        detail=shortened(problems) or fine,
+    )
+
+
+def unverified(name: str, why: str) -> Verdict:
+    """Return a verdict that could not be reached."""
+    return Verdict(name=name, status="unverified", detail=why)
+
+
+def unusable(name: str, error: ArtifactError | BeyondCpuError) -> Verdict:
+    """Return the verdict on what could not be asked: a fault of the artifact, unless only its
+    device can run it."""
+    if isinstance(error, BeyondCpuError):
+        return unverified(name, str(error))
+    return flawless(name, [str(error)], "")
+
+
+def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Return ``verdicts`` saying that they were reached without the target's own provider."""
+    note = "through the CPU provider"
+    return tuple(
+        verdict.model_copy(
+            update={"detail": f"{verdict.detail}; {note}" if verdict.detail else note}
+        )
+        for verdict in verdicts
+    )
+
+
+@overload
+def held(
+    name: str,
+    value: float,
+    relation: Literal["<=", ">="],
+    limit: float,
+    unit: str = ...,
+    detail: str = ...,
+) -> Verdict: ...
+
+
+@overload
+def held(
+    name: str,
+    value: float,
+    relation: Literal["<=", ">="],
+    limit: float | None,
+    unit: str = ...,
+    detail: str = ...,
+) -> Verdict | None: ...
+
+
+def held(
+    name: str,
+    value: float,
+    relation: Literal["<=", ">="],
+    limit: float | None,
+    unit: str = "share",
+    detail: str = "",
+) -> Verdict | None:
+    """Return the verdict on a figure, or ``None`` where no limit is set. NaN never passes."""
+    if limit is None:
+        return None
+    good = value <= limit if relation == "<=" else value >= limit
+    return Verdict(
+        name=name,
+        status="passed" if good and not math.isnan(value) else "failed",
+        value=value,
+        limit=limit,
+        relation=relation,
+        unit=unit,
+        detail=detail,
+    )
+
+
+def shortened(problems: list[str]) -> str:
+    """Return the first few problems as one text."""
+    more = len(problems) - _SAMPLE
+    return "; ".join(problems[:_SAMPLE]) + (f"; and {more} more" if more > 0 else "")
