@@ -32,7 +32,7 @@ class CodeDigests:
 
     def __init__(self, root: Path | None = None) -> None:
         """``root`` is the folder that holds the package; default: where this file's package is."""
-        self._root = root or Path(__file__).resolve().parent.parent
+        self._root = root or Path(__file__).resolve().parents[2]
         self._sources: dict[str, _Source] = {}
 
     def digest(self, module: str) -> str:
