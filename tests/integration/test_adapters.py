@@ -200,7 +200,7 @@ def test_layers_that_are_not_there_are_named(trained: Trained) -> None:
     }
     script = (
         "import json, sys\nfrom transformers import AutoModelForCausalLM\n"
-        "from pipeline.passes.base import StepError\n"
+        "from pipeline.contract.errors import StepError\n"
         "from pipeline.training.adapter import add_adapter\n"
         "from pipeline.training.params import LokrParams\n"
         "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
@@ -218,7 +218,7 @@ def test_layers_that_are_not_there_are_named(trained: Trained) -> None:
 MISREAD = """
 import torch
 from bitsandbytes.nn import Linear4bit
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
 from pipeline.training.quantization import BaseQuantization
 
 model = torch.nn.ModuleDict({"down_proj": Linear4bit(160, 64), "up_proj": Linear4bit(64, 160)})

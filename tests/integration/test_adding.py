@@ -67,9 +67,10 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from pipeline.model import Frozen
-from pipeline.passes.base import BasePass, Inputs
-from pipeline.plan import Kind
+from pipeline.contract.frozen import Frozen
+from pipeline.passes.base import BasePass
+from pipeline.contract.step import Inputs
+from pipeline.contract.kinds import Kind
 
 
 class HalvedParams(Frozen):
@@ -97,8 +98,8 @@ CHECK = '''\
 from __future__ import annotations
 
 from pipeline.checks.base import BaseCheck, Outcome
-from pipeline.model import Frozen
-from pipeline.passes.base import Inputs
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.step import Inputs
 
 
 class PolitenessParams(Frozen):

@@ -241,7 +241,7 @@ DIES = """
 import os, signal, sys
 from pipeline.latency.process import Process
 from pipeline.latency.protocol import Settings
-from pipeline.passes.base import StepError
+from pipeline.contract.errors import StepError
 
 with Process(Settings(folder=sys.argv[1])) as process:
     os.kill(process.pid, signal.SIGILL)

@@ -37,7 +37,7 @@ THREADS = """
 import json
 import shutil
 
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from pipeline.passes.base import BasePass
 
 
@@ -63,8 +63,8 @@ class Threads(BasePass[ThreadsParams]):
 
 COUNTED = """
 from pipeline.checks.base import BaseCheck, Outcome
-from pipeline.model import Frozen
-from pipeline.onnx.verdicts import held
+from pipeline.contract.frozen import Frozen
+from pipeline.verdicts.verdicts import held
 
 
 class CountedParams(Frozen):
@@ -77,7 +77,7 @@ class Counted(BaseCheck[CountedParams]):
     accepts = ("onnx", "checkpoint", "adapter")
 
     def run(self, inputs, params):
-        from pipeline.evaluation import Answers
+        from pipeline.evaluation.scores import Answers
 
         count = len(list(inputs["artifact"].iterdir()))
         answers = len(Answers.load(inputs["tuned_answers"]).answers)

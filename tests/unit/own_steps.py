@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.unit.project import Project
 
 SCALE = """\
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from pipeline.passes.base import BasePass
 from helper import factor
 
@@ -39,7 +39,7 @@ class Threads(BasePass[ScaleParams]):
 
 CHECK = """\
 from pipeline.checks.base import BaseCheck
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 
 
 class PoliteParams(Frozen):

@@ -46,8 +46,10 @@ SECRET = {"HF_TOKEN": "hf_abcdefgh"}
 
 HEADER = """
 from pathlib import Path
-from pipeline.model import Frozen
-from pipeline.passes.base import BasePass, Inputs, StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.passes.base import BasePass
+from pipeline.contract.step import Inputs
+from pipeline.contract.errors import StepError
 
 class PassParams(Frozen):
     text: str = "hello"
@@ -111,9 +113,9 @@ BODIES = {
 
 CHECK = """
 from pipeline.checks.base import BaseCheck, Outcome
-from pipeline.model import Frozen
-from pipeline.onnx.errors import ArtifactError
-from pipeline.result import Verdict
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.errors import ArtifactError
+from pipeline.contract.result import Verdict
 
 class CheckParams(Frozen):
     limit: float = 1.0

@@ -274,7 +274,7 @@ def test_the_shipped_example_is_planned(cache: Cache) -> None:
 
 TWO = """\
 from pathlib import Path
-from pipeline.model import Frozen
+from pipeline.contract.frozen import Frozen
 from pipeline.passes.base import BasePass
 from helper import said
 
