@@ -63,9 +63,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @contextmanager
 def cpus_of_this_process(config: pytest.Config) -> Iterator[None]:
     """Keep to this process's share of the CPUs, if there is one for each process."""
+    worker = vars(config)["workerinput"]
     cpus = sorted(os.sched_getaffinity(0))
-    number = int(config.workerinput["workerid"].removeprefix("gw"))
-    share = cpus[number :: config.workerinput["workercount"]]
+    share = cpus[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]
     try:
         os.sched_setaffinity(0, share or cpus)
         yield
