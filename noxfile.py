@@ -34,7 +34,7 @@ ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
 STOP_TIMEOUT = 15.0
 # Two processes share the tests: one often waits for a disk, a network or one thread. More would
 # need more memory than a laptop has. `-n 0` after `--` makes it one process.
-SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
 # nox would end at once and leave the command running; as after Ctrl-C, it waits, then stops it.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -14,7 +14,7 @@ from filelock import ReadWriteLock
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist.scheduler import LoadGroupScheduling
 
 
 @pytest.fixture(autouse=True)
@@ -25,19 +25,30 @@ def no_leftovers_of_the_users_own_settings(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process is left with it in the end."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    """Begin with what takes long, so that no process is left with it in the end; then come those
+    that run alone, in one process, so that the others never wait for their turn."""
+    for item in items:
+        if item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("alone") is not None,
+            "integration" not in item.path.parts,
+        )
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
     """Keep in one process the tests of a file, and of files that share one costly fixture."""
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist.scheduler import LoadGroupScheduling
 
-    class ByFixture(LoadScopeScheduling):
+    class ByFixture(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = Path(nodeid.partition("::")[0])
-            return "release" if file.name.startswith("test_release") else str(file)
+            file, _, test = nodeid.partition("::")
+            if test.endswith("@alone"):
+                return "alone"
+            return "release" if Path(file).name.startswith("test_release") else file
 
     return ByFixture(config, log)
 
@@ -63,9 +74,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @contextmanager
 def cpus_of_this_process(config: pytest.Config) -> Iterator[None]:
     """Keep to this process's share of the CPUs, if there is one for each process."""
+    worker = vars(config)["workerinput"]
     cpus = sorted(os.sched_getaffinity(0))
-    number = int(config.workerinput["workerid"].removeprefix("gw"))
-    share = cpus[number :: config.workerinput["workercount"]]
+    share = cpus[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]
     try:
         os.sched_setaffinity(0, share or cpus)
         yield
