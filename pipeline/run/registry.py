@@ -21,7 +21,7 @@ from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
 from pipeline.run.own_steps import importable, load_own, own_type
 
-_SHARED = {"amounts", "base", "goals"}
+_SHARED = {"base"}
 """Modules beside the passes and checks that are none themselves."""
 
 _REPLACED = {

@@ -13,11 +13,12 @@ from pipeline.run.registry import check_types, load_pass, pass_types, step_modul
 
 FILES = {
     "pipeline/__init__.py": "",
+    "pipeline/contract/__init__.py": "",
     "pipeline/contract/frozen.py": "class Frozen: ...\n",
     "pipeline/shared.py": "from pipeline.contract.frozen import Frozen\n",
     "pipeline/other.py": "",
     "pipeline/passes/__init__.py": "",
-    "pipeline/passes/base.py": "from ..model import Frozen\n",
+    "pipeline/passes/base.py": "from ..contract.frozen import Frozen\n",
     "pipeline/passes/one.py": (
         "from .base import BasePass\nimport os\n\n"
         "def run():\n    if os.name:\n        try:\n            from pipeline import shared\n"
@@ -47,6 +48,7 @@ def names(root: Path, module: str) -> set[str]:
 def test_all_kinds_of_imports_are_followed(root: Path) -> None:
     assert names(root, "pipeline.passes.one") == {
         "pipeline/__init__.py",
+        "pipeline/contract/__init__.py",
         "pipeline/contract/frozen.py",
         "pipeline/shared.py",
         "pipeline/passes/__init__.py",

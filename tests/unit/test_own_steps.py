@@ -124,11 +124,11 @@ def test_what_it_uses_of_pipeline_is_in_its_digest(project: Project, tmp_path: P
     code = script_code(project.folder / "my_pass.py")
     assert "pipeline.contract.schema" in code.imports
     root = tmp_path / "other"
-    for name in ("__init__", "passes/__init__", "passes/base", "config/__init__"):
+    for name in ("__init__", "passes/__init__", "passes/base", "contract/__init__"):
         file = root / "pipeline" / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
-    for name in ("config/schema", "model", "other"):
+    for name in ("contract/schema", "contract/frozen", "other"):
         (root / "pipeline" / f"{name}.py").write_text("")
     before = CodeDigests(root).script_digest(code)
     (root / "pipeline/other.py").write_text("x = 1\n")
