@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue
 
-from pipeline.contract.data_files import DataFiles
+if TYPE_CHECKING:
+    from pipeline.contract.data_files import DataFiles
 
 
 class Reporter(Protocol):

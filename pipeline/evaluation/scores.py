@@ -14,16 +14,18 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.step import Reporter
-from pipeline.data.examples import Example
 from pipeline.evaluation.fluency import repetition
 from pipeline.statistics.paired import share_interval
+
+if TYPE_CHECKING:
+    from pipeline.data.examples import Example
 
 ANSWERS_FILE = "answers.json"
 """What the ``evaluate`` pass writes into its output folder: an :class:`Answers`."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from pathlib import Path
 
 import pytest
 
 import pipeline
-from pipeline.run.code_digest import CodeDigests, code_digest, imported_names
+from pipeline.run.code_digest import CodeDigests, code_digest, imported_names, running_code
 from pipeline.run.registry import check_types, load_pass, pass_types, step_module
 
 FILES = {
@@ -74,7 +76,7 @@ def test_all_kinds_of_imports_are_followed(root: Path) -> None:
 )
 def test_only_what_is_imported_moves_the_digest(root: Path, changed: str, moves: bool) -> None:
     before = CodeDigests(root).digest("pipeline.passes.one")
-    (root / changed).write_text((root / changed).read_text("utf-8") + "# changed\n", "utf-8")
+    (root / changed).write_text((root / changed).read_text("utf-8") + "x = 1\n", "utf-8")
     assert (CodeDigests(root).digest("pipeline.passes.one") != before) is moves
 
 
@@ -105,6 +107,120 @@ def test_imports_of_this_package_are_those_that_python_sees() -> None:
         parts = path.relative_to(package.parent).parts[:-1]
         source = path.read_text("utf-8")
         assert set(imported_names(source, parts)) == by_ast(source, parts), path
+
+
+def test_code_that_runs_is_what_python_reads() -> None:
+    package = Path(pipeline.__file__).parent
+    for path in package.rglob("*.py"):
+        source = path.read_text("utf-8")
+        assert tokens(running_code(source)) == tokens(source, lines_not_run(source)), path
+
+
+def tokens(source: str, without: frozenset[int] = frozenset()) -> list[str]:
+    """Return the tokens that ``tokenize`` finds, but for comments and those that begin in lines
+    ``without``."""
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    return [
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type not in layout and token.start[0] not in without
+    ]
+
+
+def lines_not_run(source: str) -> frozenset[int]:
+    """Return the lines of docstrings and of what stands under ``if TYPE_CHECKING``."""
+    found: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())) | ast.If(test=ast.Name("TYPE_CHECKING")):
+                assert node.end_lineno is not None
+                found.update(range(node.lineno, node.end_lineno + 1))
+    return frozenset(found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "moves"),
+    [
+        ('"""Another text."""\nx = 1\n', False),
+        ("x = 1  # a comment\n", False),
+        ("# a comment\n\nx = 1\n\n\n", False),
+        ('x = 1\n"""Says what it is."""\n', False),
+        ("if TYPE_CHECKING:\n    import pipeline.other\nx = 1\n", False),
+        ("x = 2\n", True),
+        ("x = 1; y = 1\n", True),
+        ("if x:\n    x = 1\n", True),
+        ('x = 1\n"""""".upper()\n', True),
+        ("if TYPE_CHECKING:\n    import os\nelse:\n    x = 1\n", True),
+    ],
+)
+def test_only_what_runs_moves_the_digest(tmp_path: Path, changed: str, moves: bool) -> None:
+    file = tmp_path / "pipeline" / "one.py"
+    file.parent.mkdir()
+    (file.parent / "__init__.py").touch()
+    (file.parent / "other.py").touch()
+    file.write_text('"""A text."""\nx = 1\n', "utf-8")
+    before = CodeDigests(tmp_path).digest("pipeline.one")
+    file.write_text(changed, "utf-8")
+    assert (CodeDigests(tmp_path).digest("pipeline.one") != before) is moves
+
+
+def test_what_looks_like_a_comment_in_a_string_counts() -> None:
+    one, two = (running_code(f"x = 'a # {text}'\n") for text in ("b", "c"))
+    assert one != two
+
+
+ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq"}
+ASKING = {"evaluate", "float_reference", "reference", "time_base"}
+
+
+@pytest.mark.parametrize(
+    ("module", "retrained"),
+    [
+        # What plans, reads configs, keeps results and reports: nothing is made again.
+        ("contract/plan.py", set()),
+        ("contract/result.py", {"tune"}),
+        ("contract/events.py", set()),
+        ("contract/schema.py", {"tune"}),
+        ("run/chain.py", set()),
+        ("run/registry.py", set()),
+        ("run/store.py", set()),
+        # Checks retrain nothing; tuning keeps the limits of two of them.
+        ("checks/quality.py", {"tune"}),
+        ("checks/quantization.py", {"tune"}),
+        ("checks/latency.py", set()),
+        ("checks/graph.py", set()),
+        ("verdicts/verdicts.py", {"tune"}),
+        # Data: what trains on rows, and what asks about them.
+        ("data/split.py", ALL_OF_TRAINING | ASKING | {"tune"}),
+        ("data/tokenize.py", ALL_OF_TRAINING | ASKING | {"tune"}),
+        ("data/sequences.py", ALL_OF_TRAINING),
+        ("data/hub.py", {"fetch_rows", "rows"}),
+        ("contract/data_spec.py", ALL_OF_TRAINING | ASKING | {"rows", "tune"}),
+        # The parts of a build.
+        ("training/finetune.py", ALL_OF_TRAINING),
+        ("training/pretraining.py", {"pretrain"}),
+        ("training/merging.py", {"adapted_reference", "merge", "merged_builder"}),
+        ("builder/matrices.py", {"float_reference", "merged_builder", "model_builder", "tune"}),
+        ("latency/contest.py", set()),
+    ],
+)
+def test_a_change_of_a_module_makes_these_again(module: str, retrained: set[str]) -> None:
+    digests = CodeDigests()
+    package = Path(pipeline.__file__).parent
+    assert (package / module).is_file()
+    moved = {
+        name
+        for name in pass_types()
+        if package / module in digests.files(step_module("pass", name))
+    }
+    assert moved == retrained
+
+
+@pytest.mark.parametrize("name", ["pretrain", "fetch", "merge", "import_onnx"])
+def test_what_needs_no_rows_reads_no_module_of_data(name: str) -> None:
+    folders = {path.parent.name for path in CodeDigests().files(step_module("pass", name))}
+    assert "data" not in folders
+    assert "checks" not in folders
 
 
 def by_ast(source: str, package: tuple[str, ...]) -> set[str]:
