@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
-from pipeline.contract.events import Event
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.plan import (
     OUTPUT_DIR,
@@ -50,19 +48,7 @@ from targets.runtimes.runtime import (
     StartRuntime,
 )
 from targets.toolchain.toolchain import ToolchainRecord
-
-
-class View(Protocol):
-    """What the user sees of a running build."""
-
-    def planned(self, plan: BuildPlan) -> None:
-        """Show the steps, cached or to run."""
-
-    def say(self, message: str) -> None:
-        """Show a line."""
-
-    def event(self, event: Event) -> None:
-        """Show what a step says."""
+from targets.view import View
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from targets.errors import EnvironmentUnable
-from targets.report.figures import size
+from targets.figures import size
 
 CACHE_REMEDY = (
     "`nox -s clean` removes results that were not used lately; --cache names another folder"

@@ -11,12 +11,12 @@ from pipeline.contract.plan import RESULT_FILE, PathRef, Plan, SourceInput, Step
 from pipeline.contract.result import StepResult
 from pipeline.contract.schema import Resources
 from pipeline.data.template import Template
-from targets.build import View
 from targets.cache import Cache
 from targets.errors import ConfigError, Problem
 from targets.machine import threads
 from targets.place import Place
 from targets.runtimes.runtime import Mount, RunRequest, Runtime
+from targets.view import View
 
 
 def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:

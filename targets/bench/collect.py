@@ -21,8 +21,8 @@ from targets.bench.model import (
 )
 from targets.build import BuildOutcome
 from targets.checked.result import FILE, read_checked
+from targets.figures import prompt_words
 from targets.report.dist import MODEL_DIR
-from targets.report.figures import prompt_words
 from targets.report.model import Report
 
 _CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validation_loss_curve",)}

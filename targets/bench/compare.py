@@ -28,7 +28,7 @@ from targets.bench.model import (
 )
 from targets.bench.statistics import as_range
 from targets.checked.result import other_bytes
-from targets.report.figures import prompt_words
+from targets.figures import prompt_words
 
 COMPARED = {"first_token_ms": "first token", "token_ms": "each token"}
 """The figures that are judged, in words. All others are made of them, and would only be counted

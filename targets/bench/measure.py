@@ -15,7 +15,6 @@ from pipeline.latency.measured import Measured
 from pipeline.run.registry import load_check
 from targets.bench.model import Measurement, Old, Unverified
 from targets.bench.statistics import summarize
-from targets.build import View
 from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, Parcel, unpack
 from targets.checked.run import run_beside
@@ -23,6 +22,7 @@ from targets.errors import ConfigError, Problem
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.runtimes.runtime import Mount, StartRuntime
+from targets.view import View
 
 CHECK = "latency"
 BASELINE = "baseline"

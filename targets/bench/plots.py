@@ -16,7 +16,7 @@ from pipeline.latency.timing import FIGURES
 from pipeline.statistics.percentiles import SHARES, allowed_over, percentile
 from targets.bench.model import Bench, Comparison, Measurement, Movement, TargetBench, Training
 from targets.bench.svg import GRID, INK, PAPER, QUIET, SERIES, to_svg
-from targets.report.figures import milliseconds, percent, size
+from targets.figures import milliseconds, percent, size
 
 _WIDTH = 5.2
 """Inches, of 72 units: a little wider than a phone's screen, so that text keeps its size there."""

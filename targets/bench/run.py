@@ -16,11 +16,12 @@ from targets.bench.judge import SMALLEST_RATIO
 from targets.bench.machine import this_machine_now, when_done
 from targets.bench.measure import Baseline, Workload, measure
 from targets.bench.model import Bench, Comparison, Software, TargetBench
-from targets.build import BuildOutcome, View
+from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.place import Place
 from targets.report.compose import quern_version
 from targets.runtimes.runtime import StartRuntime
+from targets.view import View
 
 LIBRARIES = ("matplotlib", "scipy")
 """What this needs beyond the rest of the host."""

@@ -15,7 +15,7 @@ from targets.bench.model import (
     Statistics,
     TargetBench,
 )
-from targets.report.figures import middle, milliseconds, percent, size
+from targets.figures import middle, milliseconds, percent, size
 
 
 def time_range(found: Range) -> str:

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from targets.carry.progress import Say
 from targets.errors import EnvironmentUnable
-from targets.host_lock import HOST_LOCKS
+from targets.toolchain.host_lock import HOST_LOCKS
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.process import ToolFailed, run_tool
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from pipeline.contract.plan import RESULT_FILE, Plan, Step
 from pipeline.contract.result import FileDigest, StepResult
 from pipeline.contract.schema import Resources
-from targets.build import View
 from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
 from targets.checked.result import Checked, other_bytes
@@ -20,6 +19,7 @@ from targets.report.compose import evidence, figures_of, verdicts_of
 from targets.report.dist import MODEL_DIR
 from targets.report.model import CheckedReport
 from targets.runtimes.runtime import Mount, RunRequest, Runtime, StartRuntime
+from targets.view import View
 
 
 def artifact_files(folder: Path, cache: Cache) -> tuple[FileDigest, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from targets.build import Builder, BuildOutcome, View
+from targets.build import Builder, BuildOutcome
 from targets.cache import Cache
 from targets.cli.options import Request
 from targets.errors import CheckFailed
@@ -20,6 +20,7 @@ from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import Runtime, StartRuntime
 from targets.runtimes.select import Chooser
 from targets.toolchain.toolchain import Toolchain
+from targets.view import View
 
 
 @dataclass(frozen=True)

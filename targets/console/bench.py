@@ -12,7 +12,7 @@ from rich.table import Table
 
 from targets.bench import shown
 from targets.bench.model import Bench, Comparison, TargetBench
-from targets.report.figures import rate, size
+from targets.figures import rate, size
 
 _STYLES = {
     **dict.fromkeys(("passed", "faster", "better", "smaller", "less"), "green"),

@@ -27,8 +27,8 @@ from pipeline.contract.events import (
     Text,
     Warned,
 )
+from targets.figures import duration
 from targets.planner.build_plan import BuildPlan
-from targets.report.figures import duration
 
 
 class _StateColumn(ProgressColumn):

@@ -18,8 +18,8 @@ from pipeline.contract.events import (
     Text,
     Warned,
 )
+from targets.figures import duration
 from targets.planner.build_plan import BuildPlan
-from targets.report.figures import duration
 
 _PROGRESS_EVERY_SECONDS = 10.0
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from targets.figures import size
 from targets.release import layout
 from targets.release.run import Released
-from targets.report.figures import size
 from targets.runtimes.runtime import PLACES
 
 UNSIGNED = "unsigned: its digests show that the files belong together, not who made them"

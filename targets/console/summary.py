@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.result import Verdict
 from targets.console.tuning import print_tuning
-from targets.report.figures import percent, rate, size, verdict_limit, verdict_value, verdict_words
+from targets.figures import percent, rate, size, verdict_limit, verdict_value, verdict_words
 from targets.report.model import Report
 from targets.report.training import trainings
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets.build import Builder, View
+from targets.build import Builder
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed, ConfigError, Problem
@@ -15,6 +15,7 @@ from targets.planner.build_plan import BuildPlan
 from targets.release.compose import BuiltTarget
 from targets.release.report import Plans, repeatable_part
 from targets.runtimes.runtime import RuntimeName, StartRuntime
+from targets.view import View
 
 
 @dataclass(frozen=True)

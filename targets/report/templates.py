@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from targets.report import figures
+from targets import figures
 
 
 def markdown_environment(folder: Path) -> Environment:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from pipeline.tuning.told import METRIC, Told, value_words, why_not, words
 from pipeline.tuning.trials import Trial
-from targets.report.figures import duration, rate, size
+from targets.figures import duration, rate, size
 from targets.report.model import Report
 
 _NOTHING = "–"

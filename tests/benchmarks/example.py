@@ -23,7 +23,7 @@ from rich.console import Console
 
 from targets.cli.options import DEFAULT_CONFIG
 from targets.console.summary import print_summary
-from targets.report.figures import duration, percent, size, verdict_limit, verdict_value
+from targets.figures import duration, percent, size, verdict_limit, verdict_value
 from targets.report.model import Report
 from targets.target import target_names
 from tests.benchmarks import pages

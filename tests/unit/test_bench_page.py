@@ -17,7 +17,7 @@ from targets.bench.model import Bench, Range, Unverified
 from targets.bench.plots import plots_of
 from targets.bench.shown import change_of, headline, time_range
 from targets.bench.write import write_bench
-from targets.report.figures import milliseconds
+from targets.figures import milliseconds
 from tests.unit.bench_data import bench, measured, measurement, target, whole_bench
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x>|`*$x_$'

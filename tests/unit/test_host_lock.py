@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from targets.errors import EnvironmentUnable
-from targets.host_lock import HOST_LOCKS, lock_host
+from targets.toolchain.host_lock import HOST_LOCKS, lock_host
 
 PYPROJECT = """\
 [project]

@@ -9,7 +9,7 @@ import click
 
 from targets.cli import options
 from targets.cli.answer import answer
-from targets.report.figures import size
+from targets.figures import size
 
 _DAY_SECONDS = 24 * 60 * 60
 

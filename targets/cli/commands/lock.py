@@ -10,12 +10,12 @@ import click
 from targets.cli import options
 from targets.cli.answer import answer
 from targets.errors import EnvironmentUnable
-from targets.host_lock import HOST_LOCKS, lock_host
 from targets.target import ALL, IMAGES_DIR, Target, load_targets
 from targets.toolchain.base import read_recipe
 from targets.toolchain.builder_options import lock_builder_options
 from targets.toolchain.debian.lock import lock_packages
 from targets.toolchain.debian.packages import lock_file
+from targets.toolchain.host_lock import HOST_LOCKS, lock_host
 from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
 from targets.toolchain.lock import Change, lock

@@ -19,11 +19,11 @@ from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
 from targets.console.explain import explanation, print_explanation
 from targets.disk import free_at
+from targets.figures import duration, size
 from targets.place import places_of
 from targets.planner.build_plan import BuildPlan
 from targets.planner.planner import Planner
 from targets.planner.space import Space, space_of
-from targets.report.figures import duration, size
 from targets.runtimes.platform import Choice
 from targets.runtimes.select import Chooser, Decision
 

@@ -22,7 +22,7 @@ from targets.toolchain.lock import Change
 from targets.toolchain.process import ToolFailed
 from targets.toolchain.uv import index_environment, uv
 
-_PROJECT = Path(__file__).parents[1]
+_PROJECT = Path(__file__).parents[2]
 _PYTHON = "3.10"
 """The oldest Python that runs Quern; the locks hold for all newer ones too."""
 
