@@ -1,4 +1,4 @@
-"""What a target is: one TOML file each in this folder, read into a :class:`Target`."""
+"""What a target is: one TOML file each in this folder."""
 
 from __future__ import annotations
 

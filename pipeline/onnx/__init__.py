@@ -1,1 +1,1 @@
-"""What the model builder pass and the checks share about ONNX Runtime GenAI model folders."""
+"""Reading and asking ONNX Runtime GenAI model folders: graphs, matrices, sessions, tokenizers."""

@@ -1,1 +1,1 @@
-"""What a process knows of itself: its environment, signals, streams, memory, and how it ends."""
+"""What concerns the process itself: its environment, signals, streams, memory, and how it ends."""

@@ -1,1 +1,1 @@
-"""What the user sees: a live view on a terminal, plain lines in logs, the summary at the end."""
+"""What the user reads: a live view on a terminal, plain lines in logs, the summary at the end."""
