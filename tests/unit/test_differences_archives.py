@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from targets.release.differences.archives import compare_archives
-from targets.release.differences.compare import compare_files
+from targets.release.differences.compare import compare_files, compare_folders
 
 FILES = {"q/a.json": b'{"a": 1}', "q/b.md": b"text\n"}
 
@@ -27,7 +27,10 @@ def write(path: Path, files: dict[str, bytes] = FILES, **header: Any) -> Path:
 
 
 def said(released: Path, rebuilt: Path) -> list[str]:
-    return [f"{one.file}, {one.where}: {one.what}" for one in compare_archives(released, rebuilt)]
+    return [
+        f"{one.file}, {one.where}: {one.what}"
+        for one in compare_archives(released, rebuilt, compare_folders)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from targets.release.differences import raw_bytes
-from targets.release.differences.compare import compare_folders
 from targets.release.differences.difference import (
     AT_MOST,
     Difference,
@@ -28,6 +27,9 @@ from targets.release.differences.difference import (
 from targets.release.differences.kinds import is_known
 from targets.release.differences.text_lines import common_ends
 from targets.release.differences.words import counted, short, sides
+
+CompareFolders = Callable[[Path, Path, int], tuple[Difference, ...]]
+"""Finds what differs between two folders, at most so many for each file."""
 
 _CHUNK = 1 << 20
 _DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
@@ -62,19 +64,23 @@ class _Archive:
 
 
 def compare_archives(
-    released: Path, rebuilt: Path, at_most: int = AT_MOST, name: str = ""
+    released: Path,
+    rebuilt: Path,
+    compare: CompareFolders,
+    at_most: int = AT_MOST,
+    name: str = "",
 ) -> tuple[Difference, ...]:
     """Return what differs between two archives, by member; at most ``at_most`` for each.
 
     What is true of the archive as a whole stands under its own name. With a ``name``, that is it,
-    and members stand below it. Members that differ are
-    unpacked to a temporary folder, so there must be room for them.
+    and members stand below it. Members that differ are unpacked to a temporary folder, so there
+    must be room for them, and ``compare`` finds what differs there.
     """
     if raw_bytes.same_bytes(released, rebuilt):
         return ()
     pair = Pair(name or released.name, released, rebuilt)
     try:
-        found = tuple(_differences(pair, at_most))
+        found = tuple(_differences(pair, compare, at_most))
     except Unreadable as error:
         what = f"{error}; {raw_bytes.in_words(released, rebuilt)}"
         return (Difference(file=pair.name, what=what),)
@@ -86,10 +92,10 @@ def compare_archives(
     )
 
 
-def _differences(pair: Pair, at_most: int) -> Iterator[Difference]:
+def _differences(pair: Pair, compare: CompareFolders, at_most: int) -> Iterator[Difference]:
     with _opened(pair.released, "released") as old, _opened(pair.rebuilt, "rebuilt") as new:
         found = False
-        contents = _contents(old, new, at_most)
+        contents = _contents(old, new, compare, at_most)
         headers = (
             one
             for name in old.members
@@ -127,7 +133,9 @@ def _padded(info: tarfile.TarInfo) -> int:
     return -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE if info.isreg() else 0
 
 
-def _contents(old: _Archive, new: _Archive, at_most: int) -> tuple[Difference, ...]:
+def _contents(
+    old: _Archive, new: _Archive, compare: CompareFolders, at_most: int
+) -> tuple[Difference, ...]:
     names = old.members.keys() | new.members.keys()
     unsafe = sorted(name for name in names if not _is_safe(name))
     first = tuple(
@@ -162,7 +170,7 @@ def _contents(old: _Archive, new: _Archive, at_most: int) -> tuple[Difference, .
                 os.link(folders[0] / name, folders[1] / name)
             else:
                 _unpack(new, name, folders[1])
-        return first + missing + compare_folders(*folders, at_most)
+        return first + missing + compare(*folders, at_most)
 
 
 def _is_safe(name: str) -> bool:

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from targets.release.differences import raw_bytes
+from targets.release.differences.archives import compare_archives
 from targets.release.differences.difference import (
     AT_MOST,
     Difference,
@@ -62,9 +63,7 @@ def compare_files(
     if raw_bytes.same_bytes(released, rebuilt):
         return ()
     if is_archive(name):
-        from targets.release.differences.archives import compare_archives
-
-        return compare_archives(released, rebuilt, at_most, name)
+        return compare_archives(released, rebuilt, compare_folders, at_most, name)
     pair = Pair(name, released, rebuilt)
     return tuple(bounded(name, _explained(pair), at_most))
 
