@@ -68,9 +68,9 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from pipeline.contract.frozen import Frozen
-from pipeline.passes.base import BasePass
-from pipeline.contract.step import Inputs
 from pipeline.contract.kinds import Kind
+from pipeline.contract.step import Inputs
+from pipeline.passes.base import BasePass
 
 
 class HalvedParams(Frozen):
