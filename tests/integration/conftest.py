@@ -17,11 +17,12 @@ from targets.target import load_target
 from targets.toolchain.engine import connect
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.venv import ensure_venv, venv_python
-from tests.capabilities import lack, program
 from tests.conftest import shared_folder
-from tests.integration.browser import Browser
-from tests.integration.command import Quern
-from tests.integration.release_world import World, make_world
+from tests.support.browser import Browser
+from tests.support.capabilities import lack, program
+from tests.support.command import Quern
+from tests.support.plans import HERE
+from tests.support.release_world import World, make_world
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def toolchain_python(cache_dir: Path) -> Path:
 def tiny(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder that `tiny_model.py` writes, made once."""
     folder = tmp_path_factory.mktemp("tiny")
-    script = Path(__file__).with_name("tiny_model.py")
+    script = HERE / "tiny_model.py"
     subprocess.run([str(toolchain_python), str(script), str(folder)], check=True)
     return folder
 

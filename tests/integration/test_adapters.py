@@ -15,8 +15,8 @@ import pytest
 from pipeline.contract.data_spec import Split
 from pipeline.contract.events import Event, StepFailed, Warned
 from pipeline.contract.plan import SourceInput, Step, StepInput
-from tests.integration import plans
-from tests.integration.distances import OTHER, SAME, apart
+from tests.support import plans
+from tests.support.distances import OTHER, SAME, apart
 
 ITERATIONS = 3
 FEW = {"max_steps": 4, "batch_size": 8, "eval_batch_size": 8, "r": 8, "alpha": 4}

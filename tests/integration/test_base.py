@@ -26,7 +26,7 @@ from targets.toolchain.debian.lock import resolve
 from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.engine import platform_of
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
-from tests.capabilities import lack
+from tests.support.capabilities import lack
 
 Run = Callable[..., str]
 

@@ -14,9 +14,9 @@ import pytest
 from targets.bench.model import Bench
 from targets.bench.read import read_bench
 from targets.cli.options import PROJECT
-from tests.integration.command import Quern
-from tests.integration.plans import HERE
-from tests.integration.test_build import quick_project
+from tests.support.command import Quern
+from tests.support.plans import HERE
+from tests.support.quick_builds import quick_project
 
 
 @pytest.mark.alone

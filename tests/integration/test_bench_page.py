@@ -9,8 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from targets.bench.html import to_html
-from tests.integration.browser import Browser
-from tests.unit.test_bench_page import compared
+from tests.support.browser import Browser
+from tests.support.compared_benches import compared
 
 PHONE, DESK = 390, 1280
 

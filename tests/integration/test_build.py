@@ -19,49 +19,15 @@ import pytest
 from targets.cli.options import PROJECT
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import Driver, driver_of
-from tests.integration.command import Quern
-from tests.unit.project import Project, make_project
-
-# Enough to run every pass for real; far too little to be good, so quality has no limits here.
-QUICK = """
-[checks.quality]
-min_valid = 0
-max_accuracy_loss = 1
-
-[checks.generation]
-min_ended = 0
-max_degenerate = 1
-max_broken = 1
-
-[checks.latency]
-lengths = []
-rounds = 3
-"""
-
-
-def quick_project(folder: Path, seed: int = 0) -> Project:
-    project = make_project(folder)
-    project.edit('name = "small"', f'name = "small"\nseed = {seed}')
-    project.edit('text = "story.txt"', 'text = "story.txt"\nsteps = 5\nbatch_size = 8\nlayers = 2')
-    project.edit("r = 8", "r = 8\nmax_steps = 8")
-    project.config.write_text(project.config.read_text() + QUICK)
-    return project
+from tests.support.command import Quern
+from tests.support.project import Project
+from tests.support.quick_builds import cached, quick_project, report_of
 
 
 @pytest.fixture
 def project(tmp_path: Path, runtime: str) -> Project:
     # Results are shared between runtimes; another seed makes each of them run the chain.
     return quick_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
-
-
-def report_of(dist: Path, build: str = "small") -> dict[str, Any]:
-    found = json.loads((dist / build / "cpu" / "report.json").read_text())
-    assert isinstance(found, dict)
-    return found
-
-
-def cached(report: dict[str, Any]) -> dict[str, bool]:
-    return {step["name"]: step["cached"] for step in report["passes"]}
 
 
 def test_build_rebuild_edit_and_limit(

@@ -31,7 +31,7 @@ from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.venv import ensure_venv, venv_python
 from targets.toolchain.wheelhouse import Wheelhouse
-from tests.integration.command import Quern
+from tests.support.command import Quern
 
 pytestmark = pytest.mark.engine
 

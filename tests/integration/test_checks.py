@@ -14,7 +14,7 @@ import pytest
 from pipeline.contract.events import StepFailed, Text
 from pipeline.contract.plan import SourceInput, Step, StepInput
 from pipeline.latency.measured import Measured
-from tests.integration import plans
+from tests.support import plans
 
 # Fault -> the verdicts of the graph check of which one at least must fail.
 GRAPH_FAULTS = {

@@ -11,7 +11,7 @@ import pytest
 
 from targets.target import load_target
 from targets.toolchain.image import PYTHON, ensure_image
-from tests.integration.command import Quern
+from tests.support.command import Quern
 
 pytestmark = [pytest.mark.heavy, pytest.mark.engine, pytest.mark.timeout(3000)]
 

@@ -13,7 +13,7 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.events import StepFailed, Warned
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.passes.rows import FETCHED, FILE
-from tests.integration import hub_stand_in, plans
+from tests.support import hub_stand_in, plans
 
 SCRIPT = """\
 import json

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.capabilities import lack
-from tests.integration.command import Quern
-from tests.integration.test_build import quick_project
+from tests.support.capabilities import lack
+from tests.support.command import Quern
+from tests.support.quick_builds import quick_project
 
 
 @pytest.fixture

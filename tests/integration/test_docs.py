@@ -14,11 +14,11 @@ import pytest
 
 from targets.cli.options import PROJECT
 from tests.benchmarks.pages import MEASURED, SCALE
-from tests.capabilities import program
-from tests.integration.clones import commit_all
-from tests.integration.command import Quern
+from tests.support.capabilities import program
+from tests.support.clones import commit_all
+from tests.support.command import Quern
 
-# The pages of figures name commands too, as they were run: `tests/unit/test_figures.py` has those.
+# The pages of figures name commands too, as they were run: `tests/unit/benchmarks/` has those.
 PAGES = (
     PROJECT / "README.md",
     *(page for page in sorted((PROJECT / "docs").glob("*.md")) if page not in (MEASURED, SCALE)),

@@ -18,7 +18,7 @@ from targets.runtimes.select import Chooser, Decision
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Room, Toolchain
-from tests.capabilities import lack, program
+from tests.support.capabilities import lack, program
 
 pytestmark = pytest.mark.engine
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration import plans
-from tests.integration.command import Quern, Ran
-from tests.integration.test_build import report_of
+from tests.support import plans
+from tests.support.command import Quern, Ran
+from tests.support.quick_builds import report_of
 
 CONFIG = """\
 name = "small"

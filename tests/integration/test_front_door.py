@@ -12,8 +12,8 @@ import pytest
 
 from targets.cli.options import PROJECT
 from targets.target import target_names
-from tests.integration.command import Quern
-from tests.unit.project import make_project
+from tests.support.command import Quern
+from tests.support.project import make_project
 
 
 def nox(quern: Quern, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import Verdict
 from pipeline.latency.measured import Measured
-from tests.integration import plans
+from tests.support import plans
 
 Inputs = Mapping[str, StepInput | SourceInput]
 Bench = tuple[Path, Path]

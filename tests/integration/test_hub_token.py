@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration import hub_stand_in
-from tests.integration.command import Quern, Ran
+from tests.support import hub_stand_in
+from tests.support.command import Quern, Ran
 
 CONFIG = """\
 name = "token"

@@ -17,8 +17,8 @@ import pytest
 from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
 from pipeline.contract.result import StepResult
 from targets.cli.options import PROJECT
-from tests.integration.command import Quern
-from tests.integration.test_build import quick_project, report_of
+from tests.support.command import Quern
+from tests.support.quick_builds import quick_project, report_of
 
 MOMENTS = (
     ("", 0.3),  # while it plans

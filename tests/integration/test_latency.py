@@ -19,7 +19,7 @@ from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import Verdict
 from pipeline.latency.measured import Measured
 from targets.target import load_target
-from tests.integration import plans
+from tests.support import plans
 
 CPU = min(os.sched_getaffinity(0))
 WORK: dict[str, Any] = {"cpus": [CPU], "max_new_tokens": 16, "max_seconds": 120}

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.contract.plan import OUTPUT_DIR, object_path
 from targets.cli.options import PROJECT
-from tests.integration.command import Quern, Ran
+from tests.support.command import Quern, Ran
 
 FILES = PROJECT / "tests" / "olive"
 LOCAL = ("--system", "local")

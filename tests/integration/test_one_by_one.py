@@ -19,7 +19,8 @@ from onnx import numpy_helper
 from safetensors.numpy import load_file
 
 from pipeline.contract.plan import StepInput
-from tests.integration import plans
+from tests.support import plans
+from tests.support.same_models import assert_same_model, facts
 
 BUILDS: Mapping[str, Mapping[str, Any]] = {
     "cpu": {},
@@ -62,7 +63,7 @@ def beside(toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPath
     """Return the folder with everything made both ways."""
     folder = tmp_path_factory.mktemp("beside")
     run_beside(
-        [str(toolchain_python), "tests/integration/beside_plain.py", str(tiny / "checkpoint")],
+        [str(toolchain_python), "tests/support/beside_plain.py", str(tiny / "checkpoint")],
         folder,
         {"builds": {**BUILDS, **AT_ONCE}, "merges": MERGES},
     )
@@ -83,23 +84,10 @@ def run_beside(command: list[str], folder: Path, cases: Mapping[str, Any]) -> No
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def assert_same_model(one: Path, other: Path) -> None:
-    """Compare graph and weights of two builds byte by byte."""
-    for name in ("model.onnx", "model.onnx.data"):
-        assert (one / name).stat().st_size == (other / name).stat().st_size
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-
-
 def tensors(folder: Path) -> dict[str, bytes]:
     """Return the weights of a build by name."""
     model = onnx.load(str(folder / "model.onnx"))
     return {t.name: numpy_helper.to_array(t).tobytes() for t in model.graph.initializer}
-
-
-def facts(beside: Path, name: str) -> Mapping[str, Any]:
-    found = json.loads((beside / name / "facts.json").read_text())
-    assert isinstance(found, dict)
-    return found
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -170,7 +158,7 @@ def test_merged_and_built_in_one_step_is_the_same_as_in_two(
 
 def test_a_layer_read_for_two_parts_at_once_is_merged_once(toolchain_python: Path) -> None:
     done = subprocess.run(
-        [str(toolchain_python), "-m", "tests.integration.merge_together"],
+        [str(toolchain_python), "-m", "tests.support.merge_together"],
         cwd=plans.ROOT,
         capture_output=True,
         text=True,

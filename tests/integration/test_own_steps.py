@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from targets.cli.options import PROJECT
-from tests.integration.command import Quern
-from tests.integration.test_build import cached, quick_project, report_of
-from tests.unit.project import Project
+from tests.support.command import Quern
+from tests.support.project import Project
+from tests.support.quick_builds import cached, quick_project, report_of
 
 EXAMPLE = PROJECT / "docs" / "examples" / "own-steps"
 

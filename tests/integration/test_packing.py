@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.contract.plan import SourceInput, StepInput
-from tests.integration import plans
+from tests.support import plans
 
 BASE: dict[str, StepInput | SourceInput] = {"model": plans.CHECKPOINT}
 # Where all of a row is learnt, its first token shows whether the row before it is seen.

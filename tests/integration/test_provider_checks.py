@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.contract.plan import Step, StepInput
 from pipeline.contract.result import Verdict
-from tests.integration import plans
+from tests.support import plans
 
 ABSENT = "there is no such device in this test"
 PROVIDERS = ("cpu", "cuda", "dml")

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import SourceInput, StepInput
-from tests.integration import plans
-from tests.integration.distances import OTHER, SAME, apart
+from tests.support import plans
+from tests.support.distances import OTHER, SAME, apart
 
 
 @dataclass(frozen=True)

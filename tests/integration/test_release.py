@@ -22,7 +22,7 @@ from targets.release.archive import read_members
 from targets.release.envelope import read_envelope
 from targets.release.provenance import without_times
 from targets.release.statement import parse_statement
-from tests.integration.release_world import (
+from tests.support.release_world import (
     VERSION,
     World,
     files_in,

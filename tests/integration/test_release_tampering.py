@@ -15,7 +15,7 @@ import pytest
 from targets.errors import CheckFailed, ConfigError
 from targets.release.read import read_release
 from targets.release.signing import trusted_file
-from tests.integration.release_world import (
+from tests.support.release_world import (
     VERSION,
     World,
     files_in,

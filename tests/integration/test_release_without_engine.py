@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command import Quern
-from tests.integration.test_build import quick_project
+from tests.support.command import Quern
+from tests.support.quick_builds import quick_project
 
 
 @pytest.mark.parametrize("asked", [(), ("--runtime", "auto"), ("--runtime", "docker")])

@@ -23,8 +23,8 @@ from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, Resources
 from targets.toolchain.base import ensure_base, read_recipe
-from tests.capabilities import skip
-from tests.integration.runtime_support import (
+from tests.support.capabilities import skip
+from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
     EngineDoor,

@@ -17,7 +17,7 @@ from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.errors import Interrupted, PassFailed
 from targets.runtimes.runtime import Mount
 from targets.runtimes.venv import VenvRuntime
-from tests.integration.runtime_support import (
+from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
     meanwhile,

@@ -19,10 +19,10 @@ import pytest
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
-from tests.capabilities import skip
-from tests.integration import plans
-from tests.integration.command import Quern
-from tests.integration.test_build import quick_project
+from tests.support import plans
+from tests.support.capabilities import skip
+from tests.support.command import Quern
+from tests.support.quick_builds import quick_project
 
 TRAINING = {"max_steps": 4, "batch_size": 8, "r": 16, "alpha": 32}
 QLORA = {**TRAINING, "quant_type": "fp4"}  # fp4 is what bitsandbytes has CPU-dependent kernels of

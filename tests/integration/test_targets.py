@@ -12,10 +12,10 @@ from typing import Any
 import docker
 import pytest
 
-from tests.integration import plans
-from tests.integration.command import Quern, Ran
-from tests.integration.test_build import quick_project
-from tests.integration.test_one_by_one import assert_same_model, facts
+from tests.support import plans
+from tests.support.command import Quern, Ran
+from tests.support.quick_builds import quick_project
+from tests.support.same_models import assert_same_model, facts
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def test_directmls_older_builder_makes_the_same_bytes_when_it_writes_one_by_one(
     image, _, _ = built.report("directml")["toolchain"]["image"].partition("@")
     docker_client.containers.run(
         image,
-        ["python", "tests/integration/beside_plain.py", "/model", "/out", json.dumps(cases)],
+        ["python", "tests/support/beside_plain.py", "/model", "/out", json.dumps(cases)],
         working_dir="/project",
         environment={"PYTHONPATH": "/project", "HOME": "/out"},
         volumes={

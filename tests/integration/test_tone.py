@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract.plan import object_path
-from tests.integration.command import Quern
+from tests.support.command import Quern
 
 
 def bytes_of(quern: Quern, key: str) -> int:

@@ -18,7 +18,7 @@ from pipeline.contract.events import EVENT, StepFailed
 from pipeline.contract.plan import Plan, SourceInput, Step, StepInput, unfinished_root
 from pipeline.tuning.told import METRIC, Told
 from pipeline.tuning.trials import Trials
-from tests.integration import plans
+from tests.support import plans
 
 MODEL = {"model": plans.CHECKPOINT}
 REFERENCES = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command import Quern, Ran
-from tests.integration.test_build import quick_project, report_of
+from tests.support.command import Quern, Ran
+from tests.support.quick_builds import quick_project, report_of
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What tests share: small projects, stand-ins, faults to plant, and programs for toolchains."""

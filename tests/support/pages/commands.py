@@ -1,0 +1,155 @@
+"""Whether every session and every option that the pages show exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import click
+import nox
+import nox.registry
+
+from targets.cli.main import main
+from targets.cli.options import PROJECT
+from tests.support.pages.page import Page, Section
+
+_NOX = re.compile(r"(?:^|[\s:;(])(?:\S*/)?nox\s+(?:-f\s+\S+\s+)?-s\s+(?P<rest>[^\n#`]+)")
+_MODULE = re.compile(r"(?:^|\s)python -m targets (?P<rest>[a-z][^\n#`]*)")
+
+
+@cache
+def sessions() -> Mapping[str, tuple[str, ...]]:
+    """Return the nox sessions by name, and the Python command line that each runs first."""
+    handler = signal.getsignal(signal.SIGTERM)
+    spec = importlib.util.spec_from_file_location("quern_noxfile", PROJECT / "noxfile.py")
+    assert spec is not None
+    assert spec.loader is not None
+    noxfile = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(noxfile)
+    signal.signal(signal.SIGTERM, handler)
+    vars(noxfile)["python_with"] = lambda *_: "python"
+    found = {}
+    for name, run in nox.registry.get().items():
+        session = MagicMock(posargs=[], invoked_from=str(Path.cwd()))
+        run(session)
+        found[name] = session.run.call_args_list[0].args
+    return found
+
+
+def options_of(session: str) -> frozenset[str] | None:
+    """Return the long options of what a session runs; ``None`` for those of other projects."""
+    _, *line = sessions()[session]
+    module, *arguments = line[line.index("-m") + 1 :]
+    if module == "targets":
+        return command_options(arguments[0])
+    return _module_options(module) if module.startswith("tests.") else None
+
+
+@cache
+def _module_options(module: str) -> frozenset[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", done.stdout))
+
+
+@cache
+def command_options(name: str) -> frozenset[str]:
+    """Return the long options of a command."""
+    command = main.get_command(click.Context(main), name)
+    assert command is not None, name
+    options = {text for parameter in command.params for text in parameter.opts}
+    return frozenset({text for text in options if text.startswith("--")} | {"--help"})
+
+
+@cache
+def _all_options() -> frozenset[str]:
+    found = [options_of(session) for session in sessions()]
+    return frozenset().union(*(options for options in found if options is not None))
+
+
+def mistakes(pages: Sequence[Page]) -> Iterator[str]:
+    """Yield sessions and commands that do not exist, and options of no command shown with them."""
+    for page in pages:
+        about: frozenset[str] = frozenset()
+        for section in page.sections:
+            shown, said = _in_section(section)
+            about = about or shown  # what a page begins with is what all of it is about
+            yield from (f"{page.path}: {text}" for text in said)
+            known = shown | about if shown else _all_options()
+            for span in (span for span in section.spans if span.startswith("--")):
+                for text in _unknown(f"{section.heading}: {span}", _words(span), known):
+                    yield f"{page.path}: {text}"
+
+
+def _in_section(section: Section) -> tuple[frozenset[str], list[str]]:
+    """Return the options of all commands shown in ``section``, and what is wrong with these."""
+    shown: frozenset[str] = frozenset()
+    said: list[str] = []
+    for text in (*(fence.text for fence in section.fences), *section.spans):
+        for command in commands_in(text):
+            shown |= command.options
+            said += command.mistakes
+    return shown, said
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A call of nox, or of Quern without nox, as a page shows it."""
+
+    options: frozenset[str]
+    """What it could have been given."""
+    mistakes: tuple[str, ...]
+
+
+def commands_in(text: str) -> Iterator[Shown]:
+    """Yield the calls that stand in a text."""
+    for match in _NOX.finditer(text.replace("\\\n", " ")):
+        call, words = match[0].strip(), _words(match["rest"])
+        names = words[: words.index("--")] if "--" in words else words
+        for name in names:
+            if name in _PLACEHOLDERS:
+                continue
+            if name not in sessions():
+                yield Shown(frozenset(), (f"{call}: there is no session {name}",))
+                continue
+            options = options_of(name)
+            wrong = () if options is None else _unknown(call, words[len(names) :], options)
+            yield Shown(options or frozenset(), tuple(wrong))
+    for match in _MODULE.finditer(text):
+        call, (name, *words) = match[0].strip(), _words(match["rest"])
+        if main.get_command(click.Context(main), name) is None:
+            yield Shown(frozenset(), (f"{call}: there is no command {name}",))
+        else:
+            options = command_options(name)
+            yield Shown(options, tuple(_unknown(call, words, options)))
+
+
+_PLACEHOLDERS = {"…", "...", "check-TARGET", "build-TARGET", "SESSION"}
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+def _unknown(shown: str, words: Sequence[str], options: frozenset[str]) -> Iterator[str]:
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("--") and option != "--" and option not in options:
+            yield f"{shown}: {option} is no option of it"

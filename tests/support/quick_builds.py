@@ -1,0 +1,44 @@
+"""A project that is built in seconds, and what its build said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.project import Project, make_project
+
+# Enough to run every pass for real; far too little to be good, so quality has no limits here.
+QUICK = """
+[checks.quality]
+min_valid = 0
+max_accuracy_loss = 1
+
+[checks.generation]
+min_ended = 0
+max_degenerate = 1
+max_broken = 1
+
+[checks.latency]
+lengths = []
+rounds = 3
+"""
+
+
+def quick_project(folder: Path, seed: int = 0) -> Project:
+    project = make_project(folder)
+    project.edit('name = "small"', f'name = "small"\nseed = {seed}')
+    project.edit('text = "story.txt"', 'text = "story.txt"\nsteps = 5\nbatch_size = 8\nlayers = 2')
+    project.edit("r = 8", "r = 8\nmax_steps = 8")
+    project.config.write_text(project.config.read_text() + QUICK)
+    return project
+
+
+def report_of(dist: Path, build: str = "small") -> dict[str, Any]:
+    found = json.loads((dist / build / "cpu" / "report.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def cached(report: dict[str, Any]) -> dict[str, bool]:
+    return {step["name"]: step["cached"] for step in report["passes"]}

@@ -1,0 +1,116 @@
+"""An ONNX model folder as the base: checked as it is, or changed by passes of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.plan import StepInput
+from targets.cache import Cache
+from targets.config.load import Overrides, load_config
+from targets.errors import ConfigError
+from targets.planner.build_plan import BuildPlan
+from targets.target import load_target
+from tests.support.own_steps import SCALE
+from tests.support.planning import build, make_planner, replan
+from tests.support.project import Project, make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = make_project(tmp_path / "project")
+    project.edit('[model.pretrain]\ntext = "story.txt"', '[model]\nonnx = "built"')
+    project.edit("[passes.lora]\nr = 8\n\n[passes.merge]\n\n[passes.model_builder]\n", "")
+    folder = project.folder / "built"
+    folder.mkdir()
+    config = {"model": {"decoder": {"filename": "model.onnx"}}}
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    (folder / "model.onnx").write_bytes(b"graph")
+    (project.folder / "my_pass.py").write_text(SCALE.replace("from helper import factor", ""))
+    return project
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def steps(plan: BuildPlan) -> set[str]:
+    return {planned.step.name for planned in plan.steps}
+
+
+def test_it_is_checked_as_it_is(project: Project, cache: Cache) -> None:
+    plan = make_planner(project, cache).plan()
+    checks = {"graph", "provider", "generation", "latency", "memory", "quality", "size"}
+    assert steps(plan) == {"import_onnx", *checks}
+    assert (plan.artifact, plan.artifact_kind) == ("import_onnx", "onnx")
+    for name in checks:
+        assert plan[name].step.inputs.keys() == {"artifact"}
+    (note,) = plan.notes
+    assert note.endswith("these checks do not apply to it: conversion, merging, quantization")
+
+
+def test_a_changed_file_of_it_is_checked_again(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    assert replan(project, cache) == {}
+    (project.folder / "built").rename(project.folder / "moved")
+    project.edit('onnx = "built"', 'onnx = "moved"')
+    assert replan(project, cache) == {}
+    (project.folder / "moved" / "model.onnx").write_bytes(b"other")
+    assert replan(project, cache)["import_onnx"] == "folder changed"
+
+
+def test_a_pass_of_ones_own_may_change_it(project: Project, cache: Cache) -> None:
+    table = '\n[passes.threads]\ntype = "my_pass.py:Threads"\n'
+    project.config.write_text(project.config.read_text() + table)
+    plan = make_planner(project, cache).plan()
+    assert plan.artifact == "threads"
+    (source,) = plan["threads"].step.inputs.values()
+    assert isinstance(source, StepInput)
+    assert source.step == "import_onnx"
+    assert steps(plan).isdisjoint({"conversion", "merging", "quantization"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "said"),
+    [
+        ('onnx = "built"', 'onnx = "buil"', "model.onnx", "there is no folder"),
+        ('onnx = "built"', 'onnx = "."', "model.onnx", "holds no genai_config.json"),
+        ('onnx = "built"', 'onnx = "built"\nsource = "x"', "model", "exactly one of source"),
+        ('onnx = "built"', "", "model", "exactly one of source"),
+        ('onnx = "built"', 'pretrain = { text = "story.txt" }', "passes", "nothing would be made"),
+        ("[data.tone]", "[passes.lora]\n[data.tone]", "passes.lora", "no pass before it makes"),
+    ],
+)
+def test_mistakes(project: Project, old: str, new: str, key: str, said: str) -> None:
+    project.edit(old, new)
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    assert [problem.key for problem in caught.value.problems if said in problem.message] == [key]
+
+
+def test_a_folder_that_is_not_whole(project: Project) -> None:
+    (project.folder / "built" / "model.onnx").unlink()
+    with pytest.raises(ConfigError, match=r"lacks its graph model\.onnx"):
+        load_config(project.config, [load_target("cpu")])
+    (project.folder / "built" / "genai_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="names no decoder"):
+        load_config(project.config, [load_target("cpu")])
+
+
+def test_another_model_takes_its_place(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing would be made"):
+        load_config(project.config, [load_target("cpu")], Overrides(model=str(tmp_path)))
+
+
+def test_a_check_that_asks_a_model_needs_data(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    text = project.config.read_text()
+    start, end = text.index("[data.tone]"), text.index("[passes.lora]")
+    project.config.write_text(text[:start] + "[checks.quality]\n" + text[end:])
+    project.edit("[passes.lora]\nr = 8\n\n[passes.merge]\n", "")
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    assert [problem.key for problem in caught.value.problems] == ["checks.quality"]

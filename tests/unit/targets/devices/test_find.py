@@ -1,0 +1,108 @@
+"""Which devices are found here, with NVIDIA's tool as it answers on machines that have a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from targets.cli.main import main
+from targets.devices.find import find_device
+from targets.errors import EnvironmentUnable
+from targets.place import building_place, default_host, place_of, require_devices
+from targets.target import load_target, target_names
+from targets.toolchain.platforms import this_machine
+from tests.support.project import make_project
+
+PLATFORM = "linux/amd64"
+
+ANSWER = """<?xml version="1.0" ?>
+<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
+<nvidia_smi_log>
+  <driver_version>{driver}</driver_version>
+  <cuda_version>{cuda}</cuda_version>
+  <attached_gpus>1</attached_gpus>
+  <gpu id="00000000:04:00.0"><product_name>NVIDIA L4</product_name></gpu>
+</nvidia_smi_log>
+"""
+
+
+def plant_gpu(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, driver: str, cuda: str, code: int = 0
+) -> None:
+    """Put an ``nvidia-smi`` first in the path that answers as the driver's own does."""
+    tool = folder / "nvidia-smi"
+    answer = ANSWER.format(driver=driver, cuda=cuda)
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\nexit {code}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_gpu_with_a_new_driver_is_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_gpu(tmp_path, monkeypatch, "580.95.05", "13.0")
+    device = place_of(load_target("cuda"), PLATFORM).device
+    assert device.here
+    assert device.description == "NVIDIA L4, driver 580.95.05, CUDA 13.0"
+    assert default_host(PLATFORM) == "cuda"
+
+
+def test_a_driver_too_old_is_said_with_both_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_gpu(tmp_path, monkeypatch, "535.183.01", "12.2")
+    device = place_of(load_target("cuda"), PLATFORM).device
+    assert device.absence == (
+        "the driver 535.183.01 supports CUDA 12.2, the cuda toolchain is locked to CUDA 13.0; "
+        "install driver 580 or newer"
+    )
+    assert default_host(PLATFORM) == "cpu"
+
+
+@pytest.mark.parametrize(("cuda", "code"), [("13.0", 9), ("N/A", 0), ("", 0)])
+def test_a_broken_driver_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: str, code: int
+) -> None:
+    plant_gpu(tmp_path, monkeypatch, "580.95.05", cuda, code)
+    assert "no NVIDIA GPU" in place_of(load_target("cuda"), PLATFORM).device.absence
+
+
+def test_required_devices_are_named_with_the_reason() -> None:
+    places = [place_of(load_target(name), PLATFORM) for name in ("cpu", "directml")]
+    require_devices(places[:1])
+    with pytest.raises(EnvironmentUnable, match="directml: DirectML runs on Windows only"):
+        require_devices(places)
+
+
+def test_a_build_that_must_be_verified_stops_before_any_work(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    options = ["--config", str(project.config), "--cache", str(tmp_path / "cache")]
+    ran = CliRunner().invoke(
+        main, ["build", "--target", "directml", "--require-verified", *options]
+    )
+    assert isinstance(ran.exception, EnvironmentUnable)
+    assert ran.exception.exit_code == 4
+    assert not (tmp_path / "cache").exists()
+
+
+def test_windows_runs_directml_and_does_not_build_it() -> None:
+    target = load_target("directml")
+    assert place_of(target, "windows/amd64").toolchain.lock.is_file()
+    with pytest.raises(EnvironmentUnable, match="checks only; it builds on linux/amd64"):
+        building_place(target, "windows/amd64")
+
+
+def test_a_platform_without_a_toolchain_is_said_with_those_there_are() -> None:
+    with pytest.raises(EnvironmentUnable, match="no cuda toolchain for linux/arm64") as caught:
+        building_place(load_target("cuda"), "linux/arm64")
+    assert caught.value.hint == "there is one for linux/amd64"
+
+
+def test_every_target_has_a_device_that_can_be_looked_for() -> None:
+    for name in target_names():
+        target = load_target(name)
+        for platform in target.platforms:
+            find_device(target.device, target.toolchain(platform))
+    assert place_of(load_target("cpu"), this_machine()).device.here

@@ -1,0 +1,202 @@
+"""Keys: what a change rebuilds, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.plan import RESULT_FILE, StepInput, object_path
+from targets.cache import Cache
+from targets.target import load_target
+from tests.support.planning import build, make_planner, replan, to_run
+from tests.support.project import Project, make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def test_results_of_another_runtime_are_set_aside_where_only_one_counts(
+    project: Project, cache: Cache
+) -> None:
+    build(project, cache, {"lora": "venv", "merge": ""})
+    assert replan(project, cache) == {}
+    plan = make_planner(project, cache, only="docker").plan()
+    assert to_run(plan) == {"lora": "made in a virtual environment"}
+    assert plan["lora"].set_aside is not None
+    plan = make_planner(project, cache, only="venv").plan()
+    assert to_run(plan)["model_builder"] == "made in containers"
+    assert not {"lora", "merge"} & to_run(plan).keys()
+
+
+def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cache) -> None:
+    plan = make_planner(project, cache).plan()
+    names = [planned.step.name for planned in plan.steps]
+    assert names[:4] == ["pretrain", "lora", "merge", "model_builder"]
+    assert set(names[4:]) == {
+        "evaluate-base",
+        "evaluate-tuned",
+        "graph",
+        "generation",
+        "quality",
+        "latency",
+        "memory",
+        "conversion",
+        "merging",
+        "quantization",
+        "provider",
+        "reference",
+        "float_reference",
+        "adapted_reference",
+        "size",
+    }
+    assert set(to_run(plan).values()) == {"not built yet"}
+    assert plan["lora"].step.key == make_planner(project, cache).plan()["lora"].step.key
+
+
+def test_unchanged_build_runs_nothing(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    assert replan(project, cache) == {}
+
+
+def test_edited_row_rebuilds_from_lora_on_and_not_before(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    text = project.data.read_text()
+    before = project.data.stat()
+    project.data.write_text(text.replace("phrase number 7", "phrase number 8", 1))
+    os.utime(project.data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    reasons = replan(project, cache)
+    assert "pretrain" not in reasons
+    assert reasons["lora"] == "the data changed"
+    assert reasons["merge"] == "lora changed"
+    assert {"model_builder", "evaluate-base", "quality"} <= reasons.keys()
+
+
+def test_changed_parameter_is_named_with_both_values(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit("r = 8", "r = 16")
+    reasons = replan(project, cache)
+    assert reasons["lora"] == "r: 8 → 16"
+    assert "pretrain" not in reasons
+    assert "evaluate-base" not in reasons
+
+
+def test_changed_limit_reruns_only_its_check(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit("[passes.merge]", "[checks.latency]\ntoken_ms = 55\n[passes.merge]")
+    assert replan(project, cache).keys() == {"latency"}
+
+
+def test_seed_reruns_what_is_trained(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit('name = "small"', 'name = "small"\nseed = 1')
+    assert replan(project, cache)["pretrain"] == "seed: 0 → 1"
+
+
+def test_name_and_place_of_files_do_not_matter(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit('name = "small"', 'name = "renamed"')
+    project.edit('path = "tone.jsonl"', 'path = "moved.jsonl"')
+    project.data.rename(project.folder / "moved.jsonl")
+    assert replan(project, cache) == {}
+
+
+def test_changed_text_rebuilds_the_base_model(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    (project.folder / "story.txt").write_text("Another story.\n\n" * 60)
+    reasons = replan(project, cache)
+    assert reasons["pretrain"] == "text changed"
+    assert reasons["lora"] == "pretrain changed"
+
+
+def test_changed_lock_rebuilds_everything(project: Project, cache: Cache, tmp_path: Path) -> None:
+    build(project, cache)
+    lock = load_target("cpu").toolchain("linux/amd64").lock
+    (tmp_path / lock.name).write_text(lock.read_text() + "# newer\n")
+    plan = make_planner(project, cache, lock=tmp_path).plan()
+    assert to_run(plan)["pretrain"] == "the toolchain changed"
+    assert len(plan.missing) == len(plan.steps)
+
+
+def test_removed_result_is_made_again(project: Project, cache: Cache) -> None:
+    plan = build(project, cache)
+    folder = cache.objects / object_path(plan["merge"].step.key)
+    (folder / RESULT_FILE).unlink()
+    assert replan(project, cache) == {"merge": "its result is not in the cache"}
+
+
+def test_trusting_remote_code_is_said(project: Project, cache: Cache) -> None:
+    project.edit(
+        'text = "story.txt"\n', 'text = "story.txt"\n\n[model]\ntrust_remote_code = true\n'
+    )
+    assert any("trust_remote_code" in note for note in make_planner(project, cache).plan().notes)
+
+
+def test_local_model_is_an_input_by_content(project: Project, cache: Cache) -> None:
+    folder = project.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "phi3"}))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    project.edit('[model.pretrain]\ntext = "story.txt"', 'model = "model"')
+    build(project, cache)
+    (folder / "model.safetensors").write_bytes(b"WEIGHTS")
+    reasons = replan(project, cache)
+    assert reasons["lora"] == "model changed"
+
+
+def test_checks_run_again_where_the_device_is(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    plan = make_planner(project, cache, absence="there is no such device here").plan()
+    assert set(to_run(plan)) == {
+        *("generation", "graph", "latency", "memory", "provider", "quality"),
+        *("conversion", "quantization"),
+    }
+    assert plan["latency"].step.absent_device == "there is no such device here"
+
+
+SCRIPT = """
+[checks.rouge]
+type = "script"
+script = "metrics.py"
+metric = "rouge"
+
+[passes.merge]"""
+
+
+def test_a_script_is_an_input_by_content(project: Project, cache: Cache) -> None:
+    script = project.folder / "metrics.py"
+    script.write_text("def rouge(answers, expected): return 1")
+    project.edit("[passes.merge]", SCRIPT)
+    build(project, cache)
+    script.write_text("def rouge(answers, expected): return 2")
+    assert replan(project, cache) == {"rouge": "script changed"}
+    script.rename(project.folder / "moved.py")
+    project.edit("metrics.py", "moved.py")
+    (project.folder / "moved.py").write_text("def rouge(answers, expected): return 1")
+    assert replan(project, cache) == {}
+
+
+def test_the_base_is_timed_only_to_compare_with_it(project: Project, cache: Cache) -> None:
+    faster = 'goals = [{ metric = "token_ms", min_improvement = 1 }]'
+    again = '[checks.again]\ntype = "latency"\nsamples = 99\n'
+    project.edit("[passes.merge]", f"[checks.latency]\n{faster}\n{again}{faster}\n[passes.merge]")
+    plan = make_planner(project, cache).plan()
+    names = [planned.step.name for planned in plan.steps]
+    assert [name for name in names if "time" in name] == ["time-base-latency"]
+    assert names.index("time-base-latency") < names.index("graph")
+    timing = StepInput(step="time-base-latency", key=plan["time-base-latency"].step.key)
+    for name in ("latency", "again"):
+        assert plan[name].step.inputs["base_timing"] == timing
+    assert plan["time-base-latency"].step.inputs == {
+        "model": StepInput(step="pretrain", key=plan["pretrain"].step.key)
+    }

@@ -1,0 +1,144 @@
+"""Signatures, keys and the envelope around a provenance."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+)
+from cryptography.x509 import CertificateBuilder, Name, NameAttribute, random_serial_number
+from cryptography.x509.oid import NameOID
+from securesystemslib.dsse import Envelope
+
+from targets.errors import CheckFailed, ConfigError
+from targets.release.envelope import PAYLOAD_TYPE, read_envelope, write_envelope
+from targets.release.signing import require_signature, sign, signer_of_file, trusted_file
+from tests.support.key_files import private_file, public_file
+
+FILE = Path("provenance.intoto.jsonl")
+PAYLOAD = b'{"_type":"https://in-toto.io/Statement/v1"}'
+
+
+def certificate_file(folder: Path, key: ed25519.Ed25519PrivateKey, begins: int, ends: int) -> Path:
+    """Write a certificate that is valid between two days from now."""
+    now = datetime.now(timezone.utc)
+    name = Name([NameAttribute(NameOID.COMMON_NAME, "Release team")])
+    certificate = (
+        CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(random_serial_number())
+        .not_valid_before(now + timedelta(days=begins))
+        .not_valid_after(now + timedelta(days=ends))
+        .sign(key, None)
+    )
+    path = folder / "release.crt"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    return path
+
+
+def signed(key_file: Path, password: str | None = None) -> Envelope:
+    envelope = Envelope(PAYLOAD, PAYLOAD_TYPE, {})
+    sign(envelope, signer_of_file(key_file, password))
+    return envelope
+
+
+KEYS: list[PrivateKeyTypes] = [
+    ed25519.Ed25519PrivateKey.generate(),
+    ec.generate_private_key(ec.SECP256R1()),
+    rsa.generate_private_key(65537, 2048),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=["ed25519", "ecdsa", "rsa"])
+def test_a_signature_is_verified_with_the_public_key_alone(
+    key: PrivateKeyTypes, tmp_path: Path
+) -> None:
+    line = write_envelope(signed(private_file(tmp_path, key)))
+    assert line.endswith(b"\n") and line.count(b"\n") == 1
+    envelope = read_envelope(line, FILE)
+    assert envelope.payload == PAYLOAD
+    require_signature(envelope, trusted_file(public_file(tmp_path, key)), FILE)
+
+
+def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
+    file = private_file(tmp_path, KEYS[0], b"right")
+    assert signed(file, "right").signatures
+    with pytest.raises(ConfigError, match=r"is encrypted.*QUERN_SIGN_PASSWORD"):
+        signed(file)
+    with pytest.raises(ConfigError, match=r"not a private key that can be used.*password"):
+        signed(file, "wrong")
+    with pytest.raises(ConfigError, match="needs no password"):
+        signed(private_file(tmp_path, KEYS[0]), "right")
+
+
+def test_what_is_no_key_is_said_with_what_to_do(tmp_path: Path) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("hello")
+    with pytest.raises(ConfigError, match=r"not a private key.*openssl genpkey"):
+        signer_of_file(other, None)
+    with pytest.raises(ConfigError, match=r"not a public key or certificate.*openssl pkey"):
+        trusted_file(other)
+    with pytest.raises(ConfigError, match="is a private key"):
+        trusted_file(private_file(tmp_path, KEYS[0]))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        trusted_file(tmp_path / "nowhere.pub")
+
+
+def test_another_key_and_no_signature_are_refused(tmp_path: Path) -> None:
+    envelope = signed(private_file(tmp_path, KEYS[0]))
+    other = trusted_file(public_file(tmp_path, KEYS[1], "other.pub"))
+    with pytest.raises(CheckFailed, match=r"not signed by the key other\.pub"):
+        require_signature(envelope, other, FILE)
+    with pytest.raises(CheckFailed, match="is not signed"):
+        require_signature(Envelope(PAYLOAD, PAYLOAD_TYPE, {}), other, FILE)
+
+
+def test_a_signature_is_of_one_payload(tmp_path: Path) -> None:
+    envelope = signed(private_file(tmp_path, KEYS[0]))
+    envelope.payload = PAYLOAD.replace(b"v1", b"v2")
+    sealed = read_envelope(write_envelope(envelope), FILE)
+    with pytest.raises(CheckFailed, match=r"signature of the key release.pub is wrong"):
+        require_signature(sealed, trusted_file(public_file(tmp_path, KEYS[0])), FILE)
+
+
+def test_a_certificate_counts_while_it_is_valid(tmp_path: Path) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    envelope = signed(private_file(tmp_path, key))
+    trusted = trusted_file(certificate_file(tmp_path, key, -1, 1))
+    require_signature(envelope, trusted, FILE)
+    assert "CN=Release team" in trusted.described
+    with pytest.raises(CheckFailed, match="expired on"):
+        trusted_file(certificate_file(tmp_path, key, -9, -1))
+    with pytest.raises(CheckFailed, match="is valid from"):
+        trusted_file(certificate_file(tmp_path, key, 1, 9))
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_every_flipped_bit_of_the_line_is_seen(with_key: bool, tmp_path: Path) -> None:
+    envelope = Envelope(PAYLOAD, PAYLOAD_TYPE, {})
+    if with_key:
+        envelope = signed(private_file(tmp_path, KEYS[0]))
+    line = write_envelope(envelope)
+    chance = random.Random(0)  # noqa: S311 - not for secrets
+    for offset in range(len(line)):
+        damaged = bytearray(line)
+        damaged[offset] ^= 1 << chance.randrange(8)
+        with pytest.raises(CheckFailed, match="not as it was written"):
+            read_envelope(bytes(damaged), FILE)
+
+
+def test_readers_of_dsse_read_it(tmp_path: Path) -> None:
+    members = json.loads(write_envelope(signed(private_file(tmp_path, KEYS[0]))))
+    assert members["payloadType"] == "application/vnd.in-toto+json"
+    assert base64.b64decode(members["payload"]) == PAYLOAD
+    assert Envelope.from_dict(members).payload == PAYLOAD

@@ -1,0 +1,131 @@
+"""dist/ holds whole artifacts only, linked to the cache, and a report that says what was seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+from rich.console import Console
+
+from targets.console.summary import print_summary
+from targets.digests import Digests
+from targets.report.dist import write_dist
+from targets.report.markdown import to_markdown
+from targets.report.model import Report
+from targets.report.status import overall
+from tests.support.reports import ACCURACY, SLOW, make_report
+
+
+def make_artifact(folder: Path, text: str = "graph") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_text(text)
+    return folder
+
+
+def nothing_more(_folder: Path) -> None:
+    """Complete a folder that holds all it needs."""
+
+
+def test_worst_status_wins() -> None:
+    assert overall(["passed", "unverified", "failed"]) == "failed"
+    assert overall(["passed", "unverified"]) == "unverified"
+    assert overall(["passed"]) == "passed"
+
+
+def test_dist_is_linked_and_replaced_whole(tmp_path: Path) -> None:
+    digests = Digests(tmp_path / "digests.sqlite")
+    first = make_artifact(tmp_path / "first")
+    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), first, digests, nothing_more)
+    assert (folder / "model" / "model.onnx").samefile(first / "model.onnx")
+    assert json.loads((folder / "report.json").read_text())["status"] == "passed"
+
+    second = make_artifact(tmp_path / "second", "another graph")
+    (second / "more.txt").write_text("x")
+    write_dist(tmp_path / "dist", make_report(ACCURACY, SLOW), second, digests, nothing_more)
+    assert (folder / "model" / "model.onnx").read_text() == "another graph"
+    assert json.loads((folder / "report.json").read_text())["status"] == "failed"
+    assert {path.name for path in folder.parent.iterdir()} == {"cpu", ".cpu.lock"}
+
+
+def test_unchanged_artifact_keeps_its_files(tmp_path: Path) -> None:
+    digests = Digests(tmp_path / "digests.sqlite")
+    artifact = make_artifact(tmp_path / "artifact")
+    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
+    changed_at = (artifact / "model.onnx").stat().st_ctime_ns
+    write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
+    assert (folder / "model" / "model.onnx").stat().st_ctime_ns == changed_at
+
+
+def test_markdown_shows_figures_with_limits() -> None:
+    text = to_markdown(make_report(ACCURACY, SLOW))
+    assert "# tone for cpu: failed" in text
+    assert "| accuracy | passed | 93.4 % | ≥ 90.0 % |" in text
+    assert "| token_ms | failed | 31.25 ms | ≤ 20 ms | p90 of 64 samples |" in text
+    assert "| | 25.0 % | 95.0 % | 93.4 % |" in text
+    assert "1 min 01 s" in text
+
+
+def test_summary_names_accuracy_latency_size_and_place(tmp_path: Path) -> None:
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_summary(console, make_report(ACCURACY, SLOW), Path("dist/tone/cpu"), 1.0)
+    shown = console.export_text()
+    for part in ("base 25.0 % → tuned 95.0 % → cpu 93.4 %", "31.25 ms", "4.2 MB", "p90 of 64"):
+        assert part in shown
+    assert "dist/tone/cpu/model" in shown
+
+
+def trained(**metrics: JsonValue) -> Report:
+    report = make_report(ACCURACY)
+    lora = report.passes[0].model_copy(
+        update={"metrics": {"train_loss_curve": [[1, 2.0]], "tokens_per_second": 9870.4, **metrics}}
+    )
+    return report.model_copy(update={"passes": (lora,)})
+
+
+def test_reports_say_how_fast_a_pass_trained_and_in_what_memory(tmp_path: Path) -> None:
+    report = trained(
+        learnt_tokens_per_second=1240.0, padding=0.274, peak_device_bytes=6_025_117_696
+    )
+    line = "| lora | 9,870/s | 1,240/s | 27.4 % | 1.2 GB | 6.0 GB |"
+    assert line in to_markdown(report)
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_summary(console, report, Path("dist/tone/cpu"), 1.0)
+    assert "lora  tokens 9,870/s  (peak memory 1.2 GB, of the GPU 6.0 GB)" in console.export_text()
+
+
+def test_what_a_virtual_environment_made_is_said(tmp_path: Path) -> None:
+    report = make_report(ACCURACY)
+    (one,) = report.passes
+    contained = one.model_copy(update={"runtime": "docker"})
+    outside = one.model_copy(update={"name": "merge", "runtime": "venv"})
+    for steps, words in (
+        ((contained,), None),
+        ((outside,), "ade in a virtual environment\n"),
+        ((contained, outside), "ade in a virtual environment: merge\n"),
+    ):
+        found = report.model_copy(update={"passes": steps})
+        console = Console(record=True, width=80)
+        print_summary(console, found, tmp_path, 1.0)
+        for text in (console.export_text(), to_markdown(found).replace("**", "")):
+            assert (words or "\n") in text
+            assert ("made in a" in text.lower()) == (words is not None)
+
+
+def test_reports_without_a_gpu_or_a_training_name_none(tmp_path: Path) -> None:
+    assert "| lora | 9,870/s | – | – | 1.2 GB | – |" in to_markdown(trained(peak_device_bytes=None))
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_summary(console, trained(), Path("dist/tone/cpu"), 1.0)
+    assert "(peak memory 1.2 GB)" in console.export_text()
+    assert "## Training" not in to_markdown(make_report(ACCURACY))
+
+
+def test_markdown_says_what_the_adapter_was_merged_into() -> None:
+    report = make_report(ACCURACY)
+    merge = report.passes[0].model_copy(
+        update={"name": "merge", "metrics": {"into": "dequantized", "dtype": "bfloat16"}}
+    )
+    merged = report.model_copy(update={"passes": (*report.passes, merge)})
+    line = "- adapter: merged into the dequantized base, weights saved as bfloat16\n"
+    assert line in to_markdown(merged)
+    assert "adapter:" not in to_markdown(report)
