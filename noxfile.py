@@ -97,26 +97,26 @@ def tests(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
-@nox.session
+@nox.session(name="tests-cuda")
 def tests_cuda(session: nox.Session) -> None:
     """Build the CUDA image and artifacts in it: several GB, so apart from the other tests."""
     python = python_with(session, "requirements-dev.lock")
     session.run(python, "-m", "pytest", "-m", "heavy", *session.posargs)
 
 
-@nox.session
+@nox.session(name="bench-example")
 def bench_example(session: nox.Session) -> None:
     """Measure what the shipped example gives, and draw its summary."""
     command(session, module="tests.benchmarks.example")
 
 
-@nox.session
+@nox.session(name="bench-driver")
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")
 
 
-@nox.session
+@nox.session(name="bench-checks")
 def bench_checks(session: nox.Session) -> None:
     """Measure the checks of one build again and again: a clean one must always pass."""
     command(session, module="tests.benchmarks.checks")

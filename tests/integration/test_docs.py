@@ -48,10 +48,10 @@ LEAST = {
     "../quern/nox -s build-cpu -- --config support.toml": (
         "../quern/nox -s plan -- --target cpu --config support.toml"
     ),
-    "./nox -s bench_example": "./nox -s bench_example -- --cached --out dist/measured.md",
-    "./nox -s bench_checks": "./nox -s bench_checks -- --runs 2 --out dist/measured.md",
-    "./nox -s bench_driver": (
-        "./nox -s bench_driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE --out dist/measured.md"
+    "./nox -s bench-example": "./nox -s bench-example -- --cached --out dist/measured.md",
+    "./nox -s bench-checks": "./nox -s bench-checks -- --runs 2 --out dist/measured.md",
+    "./nox -s bench-driver": (
+        "./nox -s bench-driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE --out dist/measured.md"
     ),
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
@@ -61,7 +61,7 @@ LEAST = {
 }
 
 # These tests run inside the first two, and `.ci/run` runs the others just before.
-RUNNING = {"./nox -s tests", "./nox -s tests_cuda", "./nox -s lint", "./nox -s types"}
+RUNNING = {"./nox -s tests", "./nox -s tests-cuda", "./nox -s lint", "./nox -s types"}
 
 # They limit memory, and are about what containers made.
 ENGINE = ("./nox -s bench-scale", "./nox -s release", "./nox -s verify")
