@@ -28,7 +28,7 @@ MADE = (MEASURED, SCALE)
 # The reference of keys is made from the code: what stands there are values that it defines.
 WRITTEN = [
     page
-    for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+    for page in (*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md")))
     if page not in MADE and page.name != "config.md"
 ]
 
