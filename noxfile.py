@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import logging
+import re
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,26 +99,26 @@ def tests(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
-@nox.session
+@nox.session(name="tests-cuda")
 def tests_cuda(session: nox.Session) -> None:
     """Build the CUDA image and artifacts in it: several GB, so apart from the other tests."""
     python = python_with(session, "requirements-dev.lock")
     session.run(python, "-m", "pytest", "-m", "heavy", *session.posargs)
 
 
-@nox.session
+@nox.session(name="bench-example")
 def bench_example(session: nox.Session) -> None:
     """Measure what the shipped example gives, and draw its summary."""
     command(session, module="tests.benchmarks.example")
 
 
-@nox.session
+@nox.session(name="bench-driver")
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")
 
 
-@nox.session
+@nox.session(name="bench-checks")
 def bench_checks(session: nox.Session) -> None:
     """Measure the checks of one build again and again: a clean one must always pass."""
     command(session, module="tests.benchmarks.checks")
@@ -130,16 +132,42 @@ def bench_scale(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Lint, and check the formatting."""
+    """Lint Python and shell scripts, and check formatting and spelling."""
     python = python_with(session, "requirements-dev.lock")
     session.run(python, "-m", "ruff", "check")
     session.run(python, "-m", "ruff", "format", "--check")
+    session.run(python, "-m", "codespell_lib")
+    session.run(str(Path(python).with_name("shellcheck")), *shell_scripts(session))
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types."""
     session.run(python_with(session, "requirements-dev.lock"), "-m", "mypy", *session.posargs)
+
+
+@nox.session(name="pre-commit")
+def pre_commit(session: nox.Session) -> None:
+    """Run pre-commit: `-- install` has `lint` and `types` run before every commit."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "pre_commit", *session.posargs)
+
+
+def shell_scripts(session: nox.Session) -> list[str]:
+    """Return the files that git does not ignore and whose first line names a shell."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=PROJECT, capture_output=True, text=True)
+    if listed.returncode:
+        session.error(f"git must say which files there are: {listed.stderr.strip()}")
+    return [file for file in listed.stdout.split("\0") if is_shell_script(PROJECT / file)]
+
+
+def is_shell_script(file: Path) -> bool:
+    """Return whether the first line of ``file``, if it exists, names a shell."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return re.match(rb"#!.*\b(ba|da|k)?sh\b", opened.readline(100)) is not None
 
 
 def command(

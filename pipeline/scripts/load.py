@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.suggest import did_you_mean
+from pipeline.scripts.moved import new_place
 from pipeline.scripts.olive_registry import olive_registry
 
 _REGISTERED = "__olive_registered__"
@@ -56,6 +57,10 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
             spec.loader.exec_module(module)
         # Whatever a user's code raises; a script that exits must not end the build as done.
         except (Exception, SystemExit) as error:
+            place = new_place(error) if isinstance(error, ImportError) else ""
+            if place:
+                said = f"{script.name} imports what lies elsewhere now: {error}"
+                raise StepError(said, f"write: {place}", "bad_input") from None
             raise StepError(
                 f"{script.name} cannot be imported: {type(error).__name__}: {error}",
                 "it runs in the step's toolchain, which holds only its locked packages",

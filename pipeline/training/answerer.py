@@ -44,13 +44,13 @@ class TorchAnswerer:
         """Return the natural log-probability of each token of each continuation."""
         found: list[list[float]] = []
         for start in range(0, len(prompts), self.batch_size):
-            befores = prompts[start : start + self.batch_size]
+            batch = prompts[start : start + self.batch_size]
             afters = continuations[start : start + self.batch_size]
-            rows = [[*before, *after] for before, after in zip(befores, afters, strict=True)]
+            rows = [[*before, *after] for before, after in zip(batch, afters, strict=True)]
             ids, mask = self._padded(rows, left=False)
             with torch.inference_mode():
                 logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            for index, (before, after) in enumerate(zip(befores, afters, strict=True)):
+            for index, (before, after) in enumerate(zip(batch, afters, strict=True)):
                 first = len(before) - 1  # the logits at a position are of the token after it
                 chosen = logits[index, first : first + len(after)].float().log_softmax(-1)
                 wanted = torch.tensor(list(after), device=chosen.device)

@@ -85,17 +85,17 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
     """Return how each artifact differs in speed and size from the baseline that it was measured in
     turn with; ``None`` where none was."""
     drafts: list[_Draft] = []
-    whats: dict[str, Old] = {}
+    baselines: dict[str, Old] = {}
     for target in new.targets:
         here = target.here
         if here is None or here.baseline is None or here.baseline_of is None:
             continue
-        whats[target.target] = here.baseline_of
+        baselines[target.target] = here.baseline_of
         drafts += _in_turn(target.target, here.artifact, here.baseline, smallest)
         size = sum(file.bytes for file in here.baseline_of.files)
         if size:
             drafts.append(_size(target.target, size, target.bytes))
-    if not whats:
+    if not baselines:
         return None
     movements = _judged(drafts)
     return Comparison(
@@ -104,8 +104,8 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
         old_machine=None,
         smallest_ratio=smallest,
         targets=tuple(
-            _overall(new[target], movements, what.files, what.where)
-            for target, what in whats.items()
+            _overall(new[target], movements, baseline.files, baseline.where)
+            for target, baseline in baselines.items()
         ),
         movements=movements,
     )

@@ -1,1 +1,1 @@
-"""Benchmarks: measured on purpose with nox -s bench_driver, never as timed tests."""
+"""Benchmarks: measured on purpose with nox -s bench-driver, never as timed tests."""

@@ -1,4 +1,4 @@
-"""Whether the checks always come to the same verdict: ``nox -s bench_checks``.
+"""Whether the checks always come to the same verdict: ``nox -s bench-checks``.
 
 Builds a config once and then measures the checks of that artifact again and again, training and
 building nothing. Writes the section of ``docs/measured.md`` that says, per verdict, how often it
@@ -43,7 +43,7 @@ def main() -> int:
     pages.require_clean(arguments.out)
     options = f"--config {arguments.config} " if arguments.config != DEFAULT_CONFIG else ""
     origin = pages.origin(
-        f"./nox -s bench_checks -- {options}--target {arguments.target} --runs {arguments.runs}"
+        f"./nox -s bench-checks -- {options}--target {arguments.target} --runs {arguments.runs}"
     )
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache.absolute()
@@ -63,7 +63,7 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
-    parser = argparse.ArgumentParser(prog="nox -s bench_checks --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="nox -s bench-checks --", description=__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG)
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--runtime", default="auto")

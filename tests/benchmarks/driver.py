@@ -1,4 +1,4 @@
-"""What the driver and the container cost: ``nox -s bench_driver``.
+"""What the driver and the container cost: ``nox -s bench-driver``.
 
 Writes the section of ``docs/measured.md`` with these figures, each with the minimum, median and
 maximum of its runs:
@@ -45,7 +45,7 @@ def main() -> None:
     pages.require_clean(arguments.out)
     options = f"--runs {arguments.runs} --pairs {arguments.pairs}"
     options += " --cold" if arguments.cold else ""
-    origin = pages.origin(f"./nox -s bench_driver -- {options}")
+    origin = pages.origin(f"./nox -s bench-driver -- {options}")
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache or Path(scratch) / "cache"
         rows = measure(cache.absolute(), Path(scratch), arguments)
@@ -55,7 +55,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
-    parser = argparse.ArgumentParser(prog="nox -s bench_driver --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="nox -s bench-driver --", description=__doc__)
     parser.add_argument("--cache", type=Path, help="prepared cache (default: a fresh one)")
     parser.add_argument("--runs", type=int, default=10, help="cached rebuilds")
     parser.add_argument("--pairs", type=int, default=1, help="chains per runtime")

@@ -1,4 +1,4 @@
-"""What the shipped example gives: ``nox -s bench_example``.
+"""What the shipped example gives: ``nox -s bench-example``.
 
 Builds ``configs/tone.toml`` and writes the section of ``docs/measured.md`` with accuracy, size,
 latency, and what each step took; and the picture of its summary, ``docs/summary.svg``.
@@ -34,12 +34,12 @@ _CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
 _COLUMNS = 100
 """Width of the picture."""
 _ELSEWHERE = ("problems", "ms", "bytes")
-"""Units of what is no figure, and of what differs from run to run: `bench_checks` shows that."""
+"""Units of what is no figure, and of what differs from run to run: `bench-checks` shows that."""
 _MODELS = {"base": "base", "fine-tuned": "tuned"}
 _HOW = """\
 The whole build of `configs/tone.toml` from an empty result cache, toolchains being there. Targets
 whose device is not on this machine are asked through the CPU provider. Latency is measured by
-`bench_checks`. Peak memory is the largest resident set of a step."""
+`bench-checks`. Peak memory is the largest resident set of a step."""
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     pages.require_clean(arguments.out)
     targets = arguments.targets.split(",")
     options = f"--targets {arguments.targets}" + (" --cached" if arguments.cached else "")
-    origin = pages.origin(f"./nox -s bench_example -- {options}")
+    origin = pages.origin(f"./nox -s bench-example -- {options}")
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache.absolute()
         with (
@@ -62,7 +62,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
-    parser = argparse.ArgumentParser(prog="nox -s bench_example --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="nox -s bench-example --", description=__doc__)
     parser.add_argument(
         "--targets", default="cpu", help=f"with commas between: {','.join(target_names())}"
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import MagicMock
 
 import click
@@ -27,16 +28,23 @@ _MODULE = re.compile(r"(?:^|\s)python -m targets (?P<rest>[a-z][^\n#`]*)")
 
 
 @cache
-def sessions() -> Mapping[str, tuple[str, ...]]:
-    """Return the nox sessions by name, and the Python command line that each runs first."""
+def noxfile() -> ModuleType:
+    """Return the module ``noxfile.py``, whose sessions nox then knows."""
     handler = signal.getsignal(signal.SIGTERM)
     spec = importlib.util.spec_from_file_location("quern_noxfile", PROJECT / "noxfile.py")
     assert spec is not None
     assert spec.loader is not None
-    noxfile = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(noxfile)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     signal.signal(signal.SIGTERM, handler)
-    vars(noxfile)["python_with"] = lambda *_: "python"
+    vars(module)["python_with"] = lambda *_: "python"
+    return module
+
+
+@cache
+def sessions() -> Mapping[str, tuple[str, ...]]:
+    """Return the nox sessions by name, and the Python command line that each runs first."""
+    noxfile()
     found = {}
     for name, run in nox.registry.get().items():
         session = MagicMock(posargs=[], invoked_from=str(Path.cwd()))

@@ -117,8 +117,9 @@ class Page:
 
 
 def read_pages() -> tuple[Page, ...]:
-    """Return the README and all pages of ``docs``."""
-    files = (PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md")))
+    """Return the pages of the project's folder, the README first, and all pages of ``docs``."""
+    files = dict.fromkeys((PROJECT / "README.md", *sorted(PROJECT.glob("*.md"))))
+    files |= dict.fromkeys(sorted((PROJECT / "docs").rglob("*.md")))
     return tuple(
         Page(PurePosixPath(file.relative_to(PROJECT).as_posix()), file.read_text("utf-8"))
         for file in files

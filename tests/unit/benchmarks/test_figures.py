@@ -28,7 +28,7 @@ MADE = (MEASURED, SCALE)
 # The reference of keys is made from the code: what stands there are values that it defines.
 WRITTEN = [
     page
-    for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+    for page in (*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md")))
     if page not in MADE and page.name != "config.md"
 ]
 
@@ -156,12 +156,12 @@ def test_no_figure_stands_on_another_page_by_itself(page: Path) -> None:
 
 def test_the_picture_is_of_the_same_run_as_the_page() -> None:
     picture = ElementTree.fromstring(pages.PICTURE.read_bytes())  # noqa: S314 - the project's own
-    (body,) = (body for _, body in sections(MEASURED.read_text("utf-8")) if "bench_example" in body)
+    (body,) = (body for _, body in sections(MEASURED.read_text("utf-8")) if "bench-example" in body)
     assert picture.findtext("{*}desc") == body.strip().partition("\n")[0]
 
 
 def page(
-    command: str = "./nox -s bench_driver -- --runs 3",
+    command: str = "./nox -s bench-driver -- --runs 3",
     day: str = "2026-11-29",
     commit: str | None = None,
 ) -> str:
@@ -174,7 +174,7 @@ def page(
 
 def test_a_section_that_says_all_has_no_fault() -> None:
     assert faults_of_origin(page()) == []
-    assert faults_of_origin(page("./nox -s bench_example")) == []
+    assert faults_of_origin(page("./nox -s bench-example")) == []
     assert faults_of_origin(page("./nox -s bench-scale -- --only merge,builder --layers 4")) == []
 
 
@@ -185,9 +185,9 @@ def test_a_section_that_says_all_has_no_fault() -> None:
         (page(day="yesterday"), "no command, day, machine and clean commit"),
         (page().replace("2 CPUs, 24 GiB, Linux", "a laptop"), "no command, day, machine"),
         (page().replace("Measured by", "Made by"), "no command, day, machine"),
-        (page("./nox -s bench_drivers"), "there is no session bench_drivers that measures"),
+        (page("./nox -s bench-drivers"), "there is no session bench-drivers that measures"),
         (page("./nox -s tests"), "there is no session tests that measures"),
-        (page("./nox -s bench_driver -- --rnus 3"), "bench_driver does not know --rnus 3"),
+        (page("./nox -s bench-driver -- --rnus 3"), "bench-driver does not know --rnus 3"),
     ],
 )
 def test_a_section_that_lacks_something_is_found(faulty: str, fault: str) -> None:

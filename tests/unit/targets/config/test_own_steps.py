@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from jsonschema import Draft7Validator
 from pipeline.contract.plan import PathRef, Plan, SourceInput, Step
 from pipeline.contract.result import StepResult
 from pipeline.run.code_digest import CodeDigests, script_code
+from pipeline.scripts.moved import MOVED
 from targets.cache import Cache
 from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema
@@ -188,6 +190,33 @@ def test_mistake_is_placed_and_explained(
     line = project.config.read_text().splitlines().index("[passes.scale]") + 1
     assert found[0].key == f"passes.scale.{key}"
     assert found[0].line == line + (1 if key == "type" else 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "place"),
+    [(module, name, place) for module, names in MOVED.items() for name, place in names.items()],
+)
+def test_an_import_from_where_a_name_was_says_where_it_is(
+    project: Project, module: str, name: str, place: str
+) -> None:
+    assert hasattr(import_module(place), name)
+    before = f"from {module} import {name}\n"
+    edit(project.folder / "my_pass.py", "from helper", f"{before}from helper")
+    try:
+        load_config(project.config, [load_target("cpu")])
+    except ConfigError as refused:
+        (problem,) = refused.problems
+        assert problem.key == "passes.scale.type"
+        assert f"from {place} import {name}" in str(problem)
+    else:  # the module still needs the name itself, so that it can be imported from both
+        assert hasattr(import_module(module), name)
+
+
+def test_a_name_that_never_was_is_not_called_moved(project: Project) -> None:
+    edit(project.folder / "my_pass.py", "import BasePass", "import BasPass")
+    with pytest.raises(ConfigError, match="cannot import name 'BasPass'") as caught:
+        load_config(project.config, [load_target("cpu")])
+    assert "elsewhere" not in str(caught.value)
 
 
 def test_all_that_is_wrong_with_a_class_is_said_at_once(project: Project) -> None:
