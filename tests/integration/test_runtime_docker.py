@@ -210,7 +210,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.engine import connect
-from tests.capabilities import skip
+from tests.support.capabilities import skip
 from tests.integration.runtime_support import STANDIN, request, toolchain
 tmp = Path({str(tmp_path)!r})
 DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
