@@ -211,7 +211,7 @@ from urllib.parse import urlsplit
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.engine import connect
 from tests.support.capabilities import skip
-from tests.integration.runtime_support import STANDIN, request, toolchain
+from tests.support.runtime_support import STANDIN, request, toolchain
 tmp = Path({str(tmp_path)!r})
 DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
     {image!r}, toolchain(tmp), request(tmp, {{"do": "wait"}}), print)
