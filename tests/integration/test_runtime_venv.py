@@ -124,7 +124,7 @@ def test_killed_driver_takes_its_process_along(tmp_path: Path) -> None:
 from pathlib import Path
 import sys
 from targets.runtimes.venv import VenvRuntime
-from tests.integration.runtime_support import STANDIN, request, toolchain
+from tests.support.runtime_support import STANDIN, request, toolchain
 tmp = Path({str(tmp_path)!r})
 VenvRuntime(tmp / "cache", STANDIN).run_python(
     Path(sys.executable), toolchain(tmp), request(tmp, {{"do": "wait"}}), print)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from targets.cli.options import PROJECT
-from tests.unit.pages.commands import commands_in, noxfile, sessions
+from tests.support.pages.commands import commands_in, noxfile, sessions
 
 
 def test_sessions_are_named_with_one_kind_of_hyphen() -> None:
