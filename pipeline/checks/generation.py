@@ -100,12 +100,12 @@ class Check(BaseCheck[GenerationParams]):
         """Generate and judge. Raises :class:`StepError` without data."""
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec
+        from pipeline.data.tokenizer import load_artifact_tokenizer
         from pipeline.onnx.session import GenAiAnswerer, Session
-        from pipeline.onnx.turns import load_tokenizer
 
         examples = parts_of(inputs).eval[: params.samples]
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
-        codec = Codec(load_tokenizer(inputs["artifact"]))
+        codec = Codec(load_artifact_tokenizer(inputs["artifact"]))
         tuned = None
         if params.as_tuned:
             tuned = Answers.load(inputs["tuned_answers"])

@@ -187,12 +187,12 @@ class Check(BaseCheck[QualityParams]):
 def _asked(inputs: Inputs, examples: Sequence[Example], tuned: Answers | None) -> Answers:
     """Return the artifact's answers, each of as many tokens as the merged model was given."""
     from pipeline.data.tokenize import Codec
+    from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.onnx.session import GenAiAnswerer, Session
-    from pipeline.onnx.turns import load_tokenizer
 
     folder = inputs["artifact"]
     session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
-    codec = Codec(load_tokenizer(folder))
+    codec = Codec(load_artifact_tokenizer(folder))
     limit = None if tuned is None else tuned.max_new_tokens
     return answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
 
