@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from pipeline.contract.sha256 import sha256_of_bytes
+
 PACKAGE = "pipeline"
 
 _IMPORT = re.compile(
@@ -53,7 +55,7 @@ class CodeDigests:
         """
         total = hashlib.sha256()
         for file, content in sorted(code.files.items()):
-            total.update(f"{file}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+            total.update(f"{file}\0{sha256_of_bytes(content)}\n".encode())
         imported = (self.digest(name) for name in sorted(code.imports & self._files.keys()))
         for digest in imported:
             total.update(f"{digest}\n".encode())
@@ -87,7 +89,7 @@ class CodeDigests:
             package = tuple(parts if file.endswith("/__init__.py") else parts[:-1])
             found = imported_names(content.decode("utf-8"), package)
             imports = frozenset(item for item in found if item in self._files)
-            self._sources[name] = _Source(hashlib.sha256(content).hexdigest(), imports)
+            self._sources[name] = _Source(sha256_of_bytes(content), imports)
         return self._sources[name]
 
     @cached_property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract.sha256 import sha256_of_bytes
 from targets.planner.keys import Facts
 
 
@@ -15,7 +15,7 @@ class History:
     """The facts of each step at the last build of one config for one target."""
 
     def __init__(self, cache_root: Path, config: Path, target: str) -> None:
-        name = hashlib.sha256(f"{config}\0{target}".encode()).hexdigest()[:16]
+        name = sha256_of_bytes(f"{config}\0{target}".encode())[:16]
         self._file = cache_root / "history" / f"{name}.json"
         try:
             self._last: Mapping[str, Facts] = json.loads(self._file.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from filelock import FileLock
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from targets.digests import sha256_of
+from pipeline.contract.sha256 import sha256_of_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.download import download
 from targets.toolchain.platforms import platform_named
@@ -106,7 +106,7 @@ class Wheelhouse:
         if wanted:
             say(f"fetching {len(wanted)} of {len(pins)} wheels")
             for path in download(wanted, toolchain, self.folder):
-                digests[path.name] = sha256_of(path)
+                digests[path.name] = sha256_of_file(path)
             self._remember(digests)
             have = self._match(pins, toolchain, digests)
         lost = [str(pin) for pin in pins if pin not in have]
@@ -126,7 +126,7 @@ class Wheelhouse:
         for pin, path in self._named(pins, toolchain, _names(self.folder)):
             if path.name in digests:
                 continue
-            digest = sha256_of(path)
+            digest = sha256_of_file(path)
             if digest in pin.sha256:
                 digests[path.name] = digest
             else:
