@@ -24,6 +24,7 @@ from pipeline.contract.plan import (
 from pipeline.contract.result import StepResult
 from pipeline.contract.schema import Resources as ResourcesTable
 from pipeline.contract.schema import parse_bytes
+from targets.atomic import replace_file
 from targets.cache import Cache, CachedStep, link_tree, made_in
 from targets.checked.parcel import pack
 from targets.checked.result import FILE as CHECKED_FILE
@@ -253,7 +254,7 @@ class Builder:
             if plan.artifact_kind == "onnx":
                 pack(folder, plan, results, lambda source: _output(plan, source.step, work))
             if text is not None:
-                (folder / CHECKED_FILE).write_text(text, encoding="utf-8")
+                replace_file(folder / CHECKED_FILE, text)
 
         artifact = _artifact(plan, results, work)
         folder = write_dist(dist, report, artifact, self._cache.digests, complete)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 from filelock import FileLock
 
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
+from targets.atomic import folder_beside
 from targets.carry.progress import Say
 from targets.errors import EnvironmentUnable
 from targets.host_lock import HOST_LOCKS
@@ -50,10 +50,9 @@ def host_wheels(cache: Path, say: Say) -> list[Path]:
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             say(f"fetching Quern's own packages for Python {PYTHON}")
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
-                partial = Path(scratch) / "wheels"
-                _download(partial)
-                partial.replace(folder)
+            with folder_beside(folder) as fresh:
+                _download(fresh)
+                fresh.rename(folder)
     return sorted(folder.glob("*.whl"))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract.sha256 import sha256_of_bytes
+from targets.atomic import replace_file
 from targets.planner.keys import Facts
 
 
@@ -34,9 +35,7 @@ class History:
     def save(self, facts: Mapping[str, Facts]) -> None:
         """Remember ``facts`` as the last build."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._file.with_suffix(".partial")
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.replace(self._file)
+        replace_file(self._file, json.dumps(facts))
 
 
 def _differences(last: Facts, now: Facts, producers: Mapping[str, str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.sha256 import sha256_of_file
+from targets.atomic import replace_file
 
 MMDEBSTRAP = "mmdebstrap"
 DEBIAN_PACKAGES = "debian-packages"
@@ -34,7 +35,7 @@ def keep(partial: Path, tar: Path) -> Rootfs:
 
     ``NAME.packages`` has a line ``package version`` for each package that is installed.
     """
-    tar.with_suffix(".packages").write_text(_versions(partial), encoding="utf-8")
+    replace_file(tar.with_suffix(".packages"), _versions(partial))
     digest = sha256_of_file(partial)
     partial.replace(tar)
     return Rootfs(tar, digest)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pipeline.contract.sha256 import sha256_of_file
+from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.download import download
 from targets.toolchain.platforms import platform_named
@@ -173,9 +173,7 @@ class Wheelhouse:
 
     def _remember(self, digests: Mapping[str, str]) -> None:
         entries = {name: [digests[name], *_stamp(self.folder / name)] for name in sorted(digests)}
-        partial = self.folder / f".{_VERIFIED}.{os.getpid()}"
-        partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
-        partial.replace(self.folder / _VERIFIED)
+        replace_file(self.folder / _VERIFIED, json.dumps(entries, indent=1))
 
 
 def _names(folder: Path) -> list[str]:
