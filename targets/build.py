@@ -14,7 +14,6 @@ from pipeline.contract.events import Event
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.plan import (
     OUTPUT_DIR,
-    RESULT_FILE,
     Plan,
     SourceInput,
     Step,
@@ -40,6 +39,7 @@ from targets.planner.space import needs_of
 from targets.report.compose import compose
 from targets.report.dist import write_dist
 from targets.report.model import Report
+from targets.run_steps import run_steps
 from targets.runtimes.environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
@@ -129,11 +129,13 @@ class Builder:
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
             with self._cache.work_folder() as work, self._objects(plan) as objects:
+                results: dict[str, StepResult] = {}
                 for segment in _segments(plan.missing):
                     record = records[segment[0].step.target]
-                    self._run(runtime, record, plan, segment, work, objects)
+                    ran = self._run(runtime, record, plan, segment, work, objects)
+                    for planned, result in zip(segment, ran, strict=True):
+                        results[planned.step.name] = result
                 planner.remember()
-                results = _results(work, plan.missing)
                 self._compare(plan, results)
                 return self._finish(dist, plan, results, work)
 
@@ -165,7 +167,7 @@ class Builder:
         segment: list[PlannedStep],
         work: Path,
         objects: Path,
-    ) -> None:
+    ) -> tuple[StepResult, ...]:
         first = segment[0].step
         resources = self._loaded.config.resources
         place = self._needed(plan)[first.target]
@@ -178,7 +180,6 @@ class Builder:
             ),
             mounts=(
                 Mount("objects", objects),
-                Mount("work", work, writable=True),
                 *_used_mounts(plan.mounts, segment),
                 *self._unfinished(segment),
             ),
@@ -188,7 +189,7 @@ class Builder:
             resources=container_limits(resources),
             environment=hub_environment() if first.hub else {},
         )
-        runtime.run(place.toolchain, request, self._view.event)
+        return run_steps(runtime, place.toolchain, request, work, self._view.event)
 
     @contextmanager
     def _objects(self, plan: BuildPlan) -> Iterator[Path]:
@@ -304,15 +305,6 @@ def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Ite
             if isinstance(source, SourceInput)
         }
     return (mount for mount in mounts if mount.root in roots)
-
-
-def _results(work: Path, ran: Iterable[PlannedStep]) -> dict[str, StepResult]:
-    return {
-        planned.step.name: StepResult.model_validate_json(
-            (work / planned.step.key / RESULT_FILE).read_bytes()
-        )
-        for planned in ran
-    }
 
 
 def _artifact(

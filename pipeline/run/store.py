@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.result import FileDigest, StepResult, read_result
 from pipeline.contract.sha256 import sha256_of_file
 
 PARTIAL = ".partial"
@@ -40,8 +40,7 @@ class Store:
 
     def result(self, key: str, step: str) -> StepResult:
         """Return the step's result. Raises :class:`StepError` if it is not there."""
-        path = self._found(key, step) / RESULT_FILE
-        return StepResult.model_validate_json(path.read_text("utf-8"))
+        return read_result(self._found(key, step))
 
     def begin(self, key: str) -> Path:
         """Return a fresh folder for the step ``key`` with an empty output folder in it."""
