@@ -22,7 +22,7 @@ from pipeline.passes.base import BasePass
 from pipeline.run.own_steps import load_own, own_type
 from pipeline.scripts.importable import importable
 
-_SHARED = {"base"}
+_SHARED = {"base", "adapter"}
 """Modules beside the passes and checks that are none themselves."""
 
 _REPLACED = {
