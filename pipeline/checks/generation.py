@@ -9,10 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.evaluation.scores import Answers

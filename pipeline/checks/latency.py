@@ -11,10 +11,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.latency import prompts
 from pipeline.latency.evidence import evidence

@@ -10,12 +10,13 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example
 from pipeline.evaluation.scores import Answers, Scores, answer, score

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from pipeline.checks.base import BaseCheck, Role
+from pipeline.checks.base import BaseCheck
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.roles import Role
 from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
 from pipeline.scripts.load import load_script

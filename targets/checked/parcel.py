@@ -21,6 +21,7 @@ from pipeline.contract.data_files import ROWS_FILE
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.roles import ROLES
 from targets.atomic import folder_beside, remove_leftovers, swap_in
 from targets.cache import link_tree
 from targets.errors import ConfigError, Problem
@@ -32,7 +33,7 @@ ROOT = "checks"
 ARTIFACT_ROOT = "artifact"
 
 _FILE = "checks.json"
-_LEFT_BEHIND = {"model"}
+_LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}
 """Roles that are too large to travel: the merged checkpoint. Checks do without, or say so."""
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from pipeline.checks.base import BaseCheck, Role
+from pipeline.checks.base import BaseCheck
 from pipeline.contract.kinds import Kind
+from pipeline.contract.roles import ROLES, Role
 from pipeline.passes.base import BasePass
 
 Json = dict[str, JsonValue]
 
-_ANSWERS: set[Role] = {"base_answers", "tuned_answers"}
+_HELD_OUT = {role for role, source in ROLES.items() if source.held_out}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class CheckCall:
     def asks_held_out(self) -> bool:
         """Return whether it needs a held-out part of the data, or answers to one."""
         params = self.implementation.Params.model_validate(self.params)
-        return self.implementation.asks_held_out_of(params) or bool(_ANSWERS & set(self.needs()))
+        return self.implementation.asks_held_out_of(params) or bool(_HELD_OUT & set(self.needs()))
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,10 @@ class Chain:
     source: PassCall | None
     """The pass that makes the base model; ``None`` for a local checkpoint."""
     passes: tuple[PassCall, ...]
-    evaluation: PassCall | None
-    """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
-    reference: PassCall | None
-    """The pass that keeps the merged model's logits; ``None`` only where something is wrong."""
-    float_reference: PassCall | None
-    """The pass that asks a float export; ``None`` where no pass quantizes, or where the CPU
-    provider could not run one."""
-    adapted_reference: PassCall | None
-    """The pass that keeps the logits of base and adapter beside each other, as the last merge has
-    them; ``None`` where nothing is merged."""
+    behind: Mapping[str, PassCall]
+    """The passes that make what checks read (:data:`~pipeline.contract.roles.ROLES`), by type:
+    ``evaluate`` only where data is held out, ``float_reference`` where a pass quantizes and the CPU
+    provider could run the export, ``adapted_reference`` where something is merged."""
     merging: PassCall | None
     """The pass that merges an adapter with which the chain ends, to ask it something; ``None``
     only where something is wrong."""

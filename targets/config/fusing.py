@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+from pipeline.contract.roles import ROLES
 from pipeline.run.registry import load_pass
 from targets.config.chain import Chain, CheckCall, PassCall
 
 MERGED_BUILDER = "merged_builder"
 _PAIR = ("merge", "model_builder")
 
-_WITHOUT_IT = {"artifact", "base_answers", "base_timing"}
+_WITHOUT_IT = {role for role, source in ROLES.items() if source.of in ("artifact", "base")}
 """What a check can read without the merged checkpoint being there."""
 _SHAPES_ONLY = {"graph"}
 """Checks that read of the checkpoint what is the base's as well: shapes, settings, tokenizer."""

@@ -14,6 +14,7 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.roles import ROLES
 from pipeline.contract.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.needs import NeedsOfData
@@ -38,9 +39,8 @@ from targets.target import Target
 
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
-    *("pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference", "import_onnx"),
-    *("float_reference", "adapted_reference", "reference-merged"),
-    MERGE_FOR_CHECKS,
+    *("pretrain", "fetch", "import_onnx", MERGE_FOR_CHECKS),
+    *(source.step for source in ROLES.values() if source.step),
 }
 
 # Decided in one place for the whole build; a pass that needs them is told.
@@ -86,7 +86,6 @@ class ChainReader:
             for name, table in config.passes.items()
             if (call := self._pass(name, table, ("passes", name)))
         )
-        reference = self._pass("reference", StepTable(), ("passes", "reference"))
         merging = self._pass(MERGE_FOR_CHECKS, StepTable(type="merge"), ("passes",))
         evaluation = None
         if self._data is not None and self._data.holds_out:
@@ -99,10 +98,7 @@ class ChainReader:
         chain = Chain(
             source=self._source(),
             passes=passes,
-            evaluation=evaluation,
-            reference=reference,
-            float_reference=self._float_reference(passes, evaluation, checks),
-            adapted_reference=self._adapted_reference(passes),
+            behind=self._behind(passes, evaluation, checks),
             merging=merging,
             checks=checks,
         )
@@ -175,6 +171,27 @@ class ChainReader:
             table = StepTable.model_validate({"repo": hub.repo, "revision": revision})
             return self._pass("fetch", table, ("model", "source"))
         return None
+
+    def _behind(
+        self,
+        passes: Sequence[PassCall],
+        evaluation: PassCall | None,
+        checks: Sequence[CheckCall],
+    ) -> dict[str, PassCall]:
+        """Return the passes that make what checks read, by type, as this chain wants them."""
+        special = {
+            "evaluate": evaluation,
+            "float_reference": self._float_reference(passes, evaluation, checks),
+            "adapted_reference": self._adapted_reference(passes),
+        }
+        types = dict.fromkeys(source.made_by for source in ROLES.values() if source.step)
+        calls = {
+            name: special[name]
+            if name in special
+            else self._pass(name, StepTable(), ("passes", name))
+            for name in types
+        }
+        return {name: call for name, call in calls.items() if call is not None}
 
     def _float_reference(
         self,
