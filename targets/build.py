@@ -218,8 +218,8 @@ class Builder:
     def _compare(self, plan: BuildPlan, results: Mapping[str, StepResult]) -> None:
         """Say where a model that was made again has other bytes than the result set aside."""
         for planned in plan.missing:
-            before, made = planned.set_aside, planned.implementation
-            if before is None or made is None or made.produces not in ARTIFACT_WORDS:
+            before, call = planned.set_aside, planned.call
+            if before is None or call is None or call.implementation.produces not in ARTIFACT_WORDS:
                 continue
             if before.result.files != results[planned.step.name].files:
                 self._view.say(

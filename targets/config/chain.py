@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from pipeline.checks.base import BaseCheck
+from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.roles import ROLES, Role
 from pipeline.passes.base import BasePass
@@ -20,13 +22,25 @@ _HELD_OUT = {role for role, source in ROLES.items() if source.held_out}
 
 
 @dataclass(frozen=True)
-class PassCall:
-    """One pass of the chain, ready to be planned."""
+class _Call:
+    """A pass or check with its validated parameters."""
 
     name: str
     type_name: str
+    implementation: Any
+    params: Frozen
+
+    @cached_property
+    def values(self) -> Json:
+        """The parameters as they stand in a plan."""
+        return self.params.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class PassCall(_Call):
+    """One pass of the chain, ready to be planned."""
+
     implementation: type[BasePass[Any]]
-    params: Json
     script: Path | None = None
     """The Python file of a pass of the user's own."""
     network: bool = False
@@ -44,13 +58,10 @@ class PassCall:
 
 
 @dataclass(frozen=True)
-class CheckCall:
+class CheckCall(_Call):
     """One check, ready to be planned."""
 
-    name: str
-    type_name: str
     implementation: type[BaseCheck[Any]]
-    params: Json
     script: Path | None = None
     """The Python file of a check of the user's own."""
     timing: PassCall | None = None
@@ -58,14 +69,14 @@ class CheckCall:
 
     def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
         """Return what it reads of an artifact of this kind."""
-        params = self.implementation.Params.model_validate(self.params)
-        return self.implementation.needs_of(params, artifact)
+        return self.implementation.needs_of(self.params, artifact)
 
     @property
     def asks_held_out(self) -> bool:
         """Return whether it needs a held-out part of the data, or answers to one."""
-        params = self.implementation.Params.model_validate(self.params)
-        return self.implementation.asks_held_out_of(params) or bool(_HELD_OUT & set(self.needs()))
+        return self.implementation.asks_held_out_of(self.params) or bool(
+            _HELD_OUT & set(self.needs())
+        )
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ def fused(chain: Chain) -> Chain:
     rest = chain.passes[at + 2 :]
     if any("checkpoint" in call.implementation.consumes.values() for call in rest):
         return chain
+    together = load_pass(MERGED_BUILDER)
     one = PassCall(
         name=builder.name,
         type_name=MERGED_BUILDER,
-        implementation=load_pass(MERGED_BUILDER),
-        params={**builder.params, "merge": merge.params},
+        implementation=together,
+        params=together.Params(**{**dict(builder.params), "merge": merge.params}),
     )
     return replace(chain, passes=(*chain.passes[:at], one, *rest))
 

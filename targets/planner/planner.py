@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.roles import ROLES, Role, Subject
-from pipeline.passes.base import BasePass
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
@@ -127,7 +125,7 @@ class Planner:
                 toolchain=self._toolchains[call.implementation.runs_on].digest,
                 key="",
                 seed=self._loaded.config.seed,
-                params=call.params,
+                params=call.values,
                 inputs={**inputs, **sources},
                 data=self._data if call.implementation.uses_data else None,
                 code=code,
@@ -140,7 +138,7 @@ class Planner:
             unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if measures else None,
             machine=self._machine if measures else "",
-            implementation=call.implementation,
+            call=call,
         )
 
     @property
@@ -238,7 +236,7 @@ class Planner:
             call = check.timing
             if call is None:
                 continue
-            work = json.dumps(call.params, sort_keys=True)
+            work = json.dumps(call.values, sort_keys=True)
             if work not in done:
                 done[work] = self._add_pass(call.name, call, {"model": base})
             found[check.name] = done[work]
@@ -256,7 +254,7 @@ class Planner:
                 toolchain=toolchain.digest,
                 key="",
                 seed=self._loaded.config.seed,
-                params=call.params,
+                params=call.values,
                 inputs={
                     **{
                         role: roles[role] for role in call.needs(self._chain.makes) if role in roles
@@ -277,7 +275,7 @@ class Planner:
         unkeyed: frozenset[str] = frozenset(),
         device: bool | None = None,
         machine: str = "",
-        implementation: type[BasePass[Any]] | None = None,
+        call: PassCall | None = None,
     ) -> StepInput:
         code = step.code
         facts = facts_of(
@@ -297,10 +295,10 @@ class Planner:
         # What comes from the network is an input: the same wherever it was fetched.
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"
-            planned = PlannedStep(step, None, reason, implementation, set_aside=found)
+            planned = PlannedStep(step, None, reason, call, set_aside=found)
         else:
             reason = "cached" if found else self._history.reason(step.name, facts, _producers(step))
-            planned = PlannedStep(step, found, reason, implementation)
+            planned = PlannedStep(step, found, reason, call)
         self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
@@ -309,9 +307,9 @@ class Planner:
         """Return the user's files that ``call`` names, as inputs named like the parameters."""
         sources = {}
         for param in call.implementation.sources:
-            if call.params[param] is None:
+            if call.values[param] is None:
                 continue
-            path = self._loaded.path(str(call.params[param]))
+            path = self._loaded.path(str(call.values[param]))
             root = f"{name}.{param}"
             self._mounts[root] = Mount(root, path)
             sources[param] = SourceInput(
