@@ -12,7 +12,6 @@ from pathlib import Path
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.plan import (
     OUTPUT_DIR,
-    RESULT_FILE,
     Plan,
     SourceInput,
     Step,
@@ -22,6 +21,7 @@ from pipeline.contract.plan import (
 from pipeline.contract.result import StepResult
 from pipeline.contract.schema import Resources as ResourcesTable
 from pipeline.contract.schema import parse_bytes
+from targets.atomic import replace_file
 from targets.cache import Cache, CachedStep, link_tree, made_in
 from targets.checked.parcel import pack
 from targets.checked.result import FILE as CHECKED_FILE
@@ -37,6 +37,7 @@ from targets.planner.space import needs_of
 from targets.report.compose import compose
 from targets.report.dist import write_dist
 from targets.report.model import Report
+from targets.run_steps import run_steps
 from targets.runtimes.environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
@@ -114,11 +115,13 @@ class Builder:
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
             with self._cache.work_folder() as work, self._objects(plan) as objects:
+                results: dict[str, StepResult] = {}
                 for segment in _segments(plan.missing):
                     record = records[segment[0].step.target]
-                    self._run(runtime, record, plan, segment, work, objects)
+                    ran = self._run(runtime, record, plan, segment, work, objects)
+                    for planned, result in zip(segment, ran, strict=True):
+                        results[planned.step.name] = result
                 planner.remember()
-                results = _results(work, plan.missing)
                 self._compare(plan, results)
                 return self._finish(dist, plan, results, work)
 
@@ -150,7 +153,7 @@ class Builder:
         segment: list[PlannedStep],
         work: Path,
         objects: Path,
-    ) -> None:
+    ) -> tuple[StepResult, ...]:
         first = segment[0].step
         resources = self._loaded.config.resources
         place = self._needed(plan)[first.target]
@@ -163,7 +166,6 @@ class Builder:
             ),
             mounts=(
                 Mount("objects", objects),
-                Mount("work", work, writable=True),
                 *_used_mounts(plan.mounts, segment),
                 *self._unfinished(segment),
             ),
@@ -173,7 +175,7 @@ class Builder:
             resources=container_limits(resources),
             environment=hub_environment() if first.hub else {},
         )
-        runtime.run(place.toolchain, request, self._view.event)
+        return run_steps(runtime, place.toolchain, request, work, self._view.event)
 
     @contextmanager
     def _objects(self, plan: BuildPlan) -> Iterator[Path]:
@@ -202,8 +204,8 @@ class Builder:
     def _compare(self, plan: BuildPlan, results: Mapping[str, StepResult]) -> None:
         """Say where a model that was made again has other bytes than the result set aside."""
         for planned in plan.missing:
-            before, made = planned.set_aside, planned.implementation
-            if before is None or made is None or made.produces not in ARTIFACT_WORDS:
+            before, call = planned.set_aside, planned.call
+            if before is None or call is None or call.implementation.produces not in ARTIFACT_WORDS:
                 continue
             if before.result.files != results[planned.step.name].files:
                 self._view.say(
@@ -239,7 +241,7 @@ class Builder:
             if plan.artifact_kind == "onnx":
                 pack(folder, plan, results, lambda source: _output(plan, source.step, work))
             if text is not None:
-                (folder / CHECKED_FILE).write_text(text, encoding="utf-8")
+                replace_file(folder / CHECKED_FILE, text)
 
         artifact = _artifact(plan, results, work)
         folder = write_dist(dist, report, artifact, self._cache.digests, complete)
@@ -289,15 +291,6 @@ def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Ite
             if isinstance(source, SourceInput)
         }
     return (mount for mount in mounts if mount.root in roots)
-
-
-def _results(work: Path, ran: Iterable[PlannedStep]) -> dict[str, StepResult]:
-    return {
-        planned.step.name: StepResult.model_validate_json(
-            (work / planned.step.key / RESULT_FILE).read_bytes()
-        )
-        for planned in ran
-    }
 
 
 def _artifact(

@@ -23,8 +23,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.contract.result import StepResult
+from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.result import RESULT_FILE, StepResult, read_result
 from targets.digests import Digests
 
 
@@ -78,7 +78,7 @@ class Cache:
         """
         folder = self.objects / object_path(key)
         try:
-            result = StepResult.model_validate_json((folder / RESULT_FILE).read_bytes())
+            result = read_result(folder)
         except FileNotFoundError:
             return None
         except ValidationError:
@@ -163,7 +163,7 @@ class Cache:
 
     def _publish(self, step: Path) -> None:
         try:
-            result = StepResult.model_validate_json((step / RESULT_FILE).read_bytes())
+            result = read_result(step)
         except ValidationError:
             return
         # A missed limit is measured anew by the next build, so it is not remembered.
@@ -216,7 +216,7 @@ def made_in(result: StepResult) -> str:
 
 def _unused(folder: Path) -> UnusedStep:
     try:
-        name = StepResult.model_validate_json((folder / RESULT_FILE).read_bytes()).name
+        name = read_result(folder).name
     except (OSError, ValidationError):
         name = "(damaged)"
     files = [path.stat() for path in folder.rglob("*") if path.is_file()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import sqlite3
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from targets.errors import EnvironmentUnable
 from targets.machine import usable_cores
 
@@ -74,7 +74,7 @@ class Digests:
         )
         names = [file.relative_to(path).as_posix() for file in files]
         pairs = list(zip(names, self.files(files), strict=True))
-        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+        return sha256_of_bytes(json.dumps(pairs).encode())
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -122,14 +122,4 @@ def _read(paths: Sequence[Path]) -> dict[Path, str]:
     if not paths:
         return {}
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return dict(zip(paths, pool.map(sha256_of, paths), strict=True))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, read now."""
-    # hashlib.file_digest does this from Python 3.11 on.
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return dict(zip(paths, pool.map(sha256_of_file, paths), strict=True))

@@ -7,15 +7,14 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.contract.data_spec import DataSpec
-from pipeline.contract.plan import RESULT_FILE, PathRef, Plan, SourceInput, Step
+from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.contract.result import StepResult
-from pipeline.contract.schema import Resources
 from pipeline.data.template import Template
 from targets.cache import Cache
 from targets.errors import ConfigError, Problem
-from targets.machine import threads
 from targets.place import Place
-from targets.runtimes.runtime import Mount, RunRequest, Runtime
+from targets.run_steps import run_uncached
+from targets.runtimes.runtime import Mount, Runtime
 from targets.view import View
 
 
@@ -58,7 +57,6 @@ def try_artifact(
     """Run the ``generate`` pass on ``artifact``; its text goes to ``view`` while it is made."""
     toolchain = place.toolchain
     runtime.prepare(toolchain, view.say)
-    cache.objects.mkdir(parents=True, exist_ok=True)
     step = Step(
         name="try",
         kind="pass",
@@ -68,22 +66,9 @@ def try_artifact(
         key="try",
         seed=0,
         params=params,
-        absent_device=place.device.absence,
         inputs={"artifact": SourceInput(ref=PathRef(root="artifact"), digest="")},
     )
-    with cache.scratch_folder() as work:
-        runtime.run(
-            toolchain,
-            RunRequest(
-                plan=Plan(build="try", steps=(step,), threads=threads(Resources())),
-                mounts=(
-                    Mount("objects", cache.objects),
-                    Mount("work", work, writable=True),
-                    Mount("artifact", artifact),
-                ),
-                log=cache.root / "logs" / "try.log",
-                device=place.device.container,
-            ),
-            view.event,
-        )
-        return StepResult.model_validate_json((work / step.key / RESULT_FILE).read_bytes())
+    log = cache.root / "logs" / "try.log"
+    mounts = [Mount("artifact", artifact)]
+    (result,) = run_uncached("try", [step], mounts, place, runtime, cache, log, view.event)
+    return result

@@ -17,6 +17,7 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
 from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.process.causes import causes
 
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
@@ -86,6 +87,7 @@ def create(call: BuilderCall, report: Reporter) -> str:
 def _one_by_one(call: BuilderCall, report: Reporter) -> None:
     from pipeline.builder.matrices import NotStreamable
     from pipeline.builder.streaming import streamed
+    from pipeline.weights.deferred import NotDeferrable
     from pipeline.weights.stored import stored_tensors
 
     checkpoint = call.checkpoint
@@ -96,15 +98,15 @@ def _one_by_one(call: BuilderCall, report: Reporter) -> None:
     tensors = call.weights or stored_tensors(checkpoint.folder)
     with (
         told(checkpoint, report, quantized=False),
-        streamed(tensors, functools.partial(_matrices_done, report)) as stream,
+        streamed(tensors, functools.partial(_matrices_done, report)),
     ):
         try:
             call.run()
         except Exception as error:
-            if stream.writing:
-                raise _failure(call, error) from error
-            # Nothing is lost yet, and what the builder alone makes of it is the better answer.
-            raise NotStreamable(_message(error)) from error
+            for cause in causes(error):
+                if isinstance(cause, (NotDeferrable, NotStreamable)):
+                    raise NotStreamable(_message(cause)) from error
+            raise _failure(call, error) from error
 
 
 def _at_once(call: BuilderCall, report: Reporter) -> None:
@@ -129,7 +131,7 @@ def _failure(call: BuilderCall, error: Exception) -> Exception:
     )
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 

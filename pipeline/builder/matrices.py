@@ -215,7 +215,10 @@ def _watched(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuanti
             self._options = options
 
         def process(self) -> None:
-            super().process()
+            try:
+                super().process()
+            except onnx.checker.ValidationError as error:  # it reads what lies nowhere
+                raise NotStreamable(f"the builder quantizes more than matrices: {error}") from error
             for node in self.model.model.graph.node:
                 matrix = matrices.get(node.output[0])
                 if node.op_type == "MatMulNBits" and matrix and matrix.quantizer is None:

@@ -20,7 +20,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from pipeline.builder.matrices import Progress, Works, lazy, numbers, replaced
+from pipeline.builder.matrices import NotStreamable, Progress, Works, lazy, numbers, replaced
 from pipeline.weights.deferred import Deferred
 
 _QUANTIZES = ("to_nbits", "to_int4")
@@ -30,45 +30,34 @@ _IN_FLIGHT = 256 << 20
 _PIECES = 3
 """Tensors that a quantized matrix has at most: weights, scales, zero points."""
 
+_CONVERSION = "automatic conversion of the weights"
+"""In the ``RuntimeError`` that transformers raises, and nothing else, for whatever was raised while
+it split or joined weights (its ``utils/loading_report.py``)."""
+
 _save = ir.save
 
 
-@dataclass
-class Stream:
-    """How far the builder is."""
-
-    writing: bool = False
-    """Whether the graph is done and its weights are being written."""
-
-    def save(self, model: ir.Model, path: str, **options: Any) -> None:
-        """Write ``model`` as ``onnx_ir.save`` does, several tensors at a time."""
-        self.writing = True
-        # The pieces of one matrix wait for each other.
-        workers = _PIECES * torch.get_num_threads()
-        _save(model, path, max_workers=workers, max_in_flight_bytes=_IN_FLIGHT, **options)
-
-
 @contextlib.contextmanager
-def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[Stream]:
+def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[None]:
     """While entered, the builder takes a model's weights from ``tensors`` and writes each when it
     is computed, as many at a time as PyTorch has threads; ``progress`` is told how many of how many
     matrices are.
 
-    The builder raises :class:`NotStreamable` where that would give other bytes.
+    The builder raises :class:`NotStreamable` where that would give other bytes, and
+    :class:`~pipeline.weights.deferred.NotDeferrable` where it needs the weights before.
     """
     import onnxruntime_genai.models.builder  # noqa: F401 - puts its own modules on the path
 
     base = sys.modules["builders.base"]
     works = Works(threading.Semaphore(torch.get_num_threads()), progress)
-    stream = Stream()
     quantizes = next(name for name in _QUANTIZES if hasattr(base.Model, name))
     with (
         replaced(base, "AutoModelForCausalLM", _DeferredModel(tensors)),
         replaced(base.Model, "save_model", _deferring(base.Model.save_model)),
         replaced(base.Model, quantizes, works.instead_of(getattr(base.Model, quantizes), base)),
-        replaced(ir, "save", stream.save),
+        replaced(ir, "save", _save_side_by_side),
     ):
-        yield stream
+        yield
 
 
 @dataclass(frozen=True)
@@ -85,8 +74,20 @@ class _DeferredModel:
         config = AutoConfig.from_pretrained(folder, **options)
         with torch.device("meta"):
             kind = type(AutoModelForCausalLM.from_config(config))
-        # Transformers renames and ties them, as it does what it reads from files.
-        return kind.from_pretrained(None, config=config, state_dict=dict(self.tensors))
+        try:
+            # Transformers renames and ties them, as it does what it reads from files.
+            return kind.from_pretrained(None, config=config, state_dict=dict(self.tensors))
+        except RuntimeError as error:
+            if _CONVERSION not in str(error):
+                raise
+            raise NotStreamable("transformers needs their numbers to convert them") from error
+
+
+def _save_side_by_side(model: ir.Model, path: str, **options: Any) -> None:
+    """Write ``model`` as ``onnx_ir.save`` does, several tensors at a time."""
+    # The pieces of one matrix wait for each other.
+    workers = _PIECES * torch.get_num_threads()
+    _save(model, path, max_workers=workers, max_in_flight_bytes=_IN_FLIGHT, **options)
 
 
 def _deferring(save_model: Callable[..., None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from pydantic import JsonValue
 
@@ -15,27 +15,10 @@ from pipeline.contract.errors import ArtifactError, BeyondCpuError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 
 P = TypeVar("P", bound=Frozen)
-
-Role = Literal[
-    "artifact",
-    "model",
-    "base_answers",
-    "tuned_answers",
-    "reference",
-    "float_reference",
-    "merged_reference",
-    "adapted_reference",
-    "base_timing",
-]
-"""What a check can read: the artifact, the checkpoint it was made from (an adapter: trained on),
-the ``evaluate`` pass's output for the base and for the merged model, the ``reference`` pass's for
-the checkpoint that the artifact was made from, the ``float_reference`` pass's, the ``reference``
-pass's for what the merge made, the ``adapted_reference`` pass's, and the ``time_base`` pass's for
-the base."""
-
 
 USABLE = "usable"
 """The verdict that stands for a whole check where the artifact could not be used at all."""

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 
 

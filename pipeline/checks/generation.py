@@ -9,10 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.evaluation.scores import Answers
@@ -100,12 +101,12 @@ class Check(BaseCheck[GenerationParams]):
         """Generate and judge. Raises :class:`StepError` without data."""
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec
+        from pipeline.data.tokenizer import load_artifact_tokenizer
         from pipeline.onnx.session import GenAiAnswerer, Session
-        from pipeline.onnx.turns import load_tokenizer
 
         examples = parts_of(inputs).eval[: params.samples]
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
-        codec = Codec(load_tokenizer(inputs["artifact"]))
+        codec = Codec(load_artifact_tokenizer(inputs["artifact"]))
         tuned = None
         if params.as_tuned:
             tuned = Answers.load(inputs["tuned_answers"])

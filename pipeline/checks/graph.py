@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.errors import BeyondCpuError, StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 
 _WIDTHS = {"int4": 4, "int8": 8}

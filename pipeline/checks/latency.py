@@ -11,10 +11,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.latency import prompts
 from pipeline.latency.evidence import evidence
@@ -213,10 +214,10 @@ class Check(BaseCheck[LatencyParams]):
 
 def _contest(inputs: Inputs, params: LatencyParams) -> Any:
     from pipeline.contract.errors import ArtifactError
+    from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.latency.contest import Conditions, Contest, Contestant
     from pipeline.onnx.agreement import GenAiConfig
     from pipeline.onnx.baseline import baseline_folder, require_same_provider
-    from pipeline.onnx.turns import load_tokenizer
 
     folder = inputs["artifact"]
     try:
@@ -231,7 +232,7 @@ def _contest(inputs: Inputs, params: LatencyParams) -> Any:
         theirs = GenAiConfig(other)
         contestants.append(Contestant("baseline", other, threads=theirs.threads))
         context = min(context, theirs.context)
-    asked = _kinds(inputs, params, load_tokenizer(folder), context)
+    asked = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
     conditions = Conditions(
         max_new_tokens=params.max_new_tokens,
         warmup=params.warmup,

@@ -70,17 +70,17 @@ class Check(BaseCheck[MemoryParams]):
 def _peak(folder: Path, params: MemoryParams) -> tuple[int, int]:
     """Return the peak resident set before the model was loaded, and after it answered."""
     from pipeline.contract.errors import ArtifactError
+    from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.latency.process import Process
     from pipeline.latency.protocol import Settings
     from pipeline.latency.timing import made_up
     from pipeline.onnx.agreement import GenAiConfig
-    from pipeline.onnx.turns import load_tokenizer
 
     try:
         room = GenAiConfig(folder).context - params.max_new_tokens
     except ValueError as error:
         raise ArtifactError(str(error)) from error
-    prompt = made_up(load_tokenizer(folder), max(1, min(params.prompt_tokens, room)))
+    prompt = made_up(load_artifact_tokenizer(folder), max(1, min(params.prompt_tokens, room)))
     with Process(Settings(folder=str(folder))) as process:
         times: Times = process.ask(prompt, params.max_new_tokens)
         return process.loaded.bytes_before, times.peak_bytes

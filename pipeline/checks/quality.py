@@ -10,12 +10,13 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example
 from pipeline.evaluation.scores import Answers, Scores, answer, score
@@ -187,12 +188,12 @@ class Check(BaseCheck[QualityParams]):
 def _asked(inputs: Inputs, examples: Sequence[Example], tuned: Answers | None) -> Answers:
     """Return the artifact's answers, each of as many tokens as the merged model was given."""
     from pipeline.data.tokenize import Codec
+    from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.onnx.session import GenAiAnswerer, Session
-    from pipeline.onnx.turns import load_tokenizer
 
     folder = inputs["artifact"]
     session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
-    codec = Codec(load_tokenizer(folder))
+    codec = Codec(load_artifact_tokenizer(folder))
     limit = None if tuned is None else tuned.max_new_tokens
     return answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
 

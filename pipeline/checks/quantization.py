@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
+from pipeline.contract.roles import Role
 from pipeline.contract.schema import Size, parse_bytes
 from pipeline.contract.step import Inputs
 

@@ -96,11 +96,11 @@ class Check(BaseCheck[ScriptParams]):
 
     def run(self, inputs: Inputs, params: ScriptParams) -> Outcome:
         """Call the function. Raises :class:`StepError` where it raises or lacks a figure."""
-        from pipeline.scripts.load import importable, load_script
+        from pipeline.scripts.importable import importable
+        from pipeline.scripts.load import load_script
 
-        folder = inputs.paths.get("script_dir")
-        with importable(folder):
-            script = _Script(load_script(inputs["script"], folder))
+        with importable(inputs.paths.get("script_dir")):
+            script = _Script(load_script(inputs["script"]))
             if params.metric is not None:
                 name, returned = params.metric, _metric(script, inputs, params)
             else:
@@ -198,15 +198,15 @@ class Model:
 def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.data.parts import parts_of
     from pipeline.data.tokenize import Codec
+    from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.evaluation.scores import longest_completion
     from pipeline.onnx.session import GenAiAnswerer, Session
-    from pipeline.onnx.turns import load_tokenizer
 
     examples = parts_of(inputs).eval[: params.samples]
     if not examples:
         raise StepError("nothing is held out that the artifact could be asked", cause="bad_input")
     folder = inputs["artifact"]
-    codec = Codec(load_tokenizer(folder))
+    codec = Codec(load_artifact_tokenizer(folder))
     answerer = GenAiAnswerer(Session(folder, inputs.threads, cpu=bool(inputs.absent_device)))
     limit = params.max_new_tokens or longest_completion(codec, examples)
     answers: list[Any] = []
@@ -223,10 +223,10 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
 
 def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.contract.errors import ArtifactError
+    from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.onnx.agreement import GenAiConfig
     from pipeline.onnx.providers import onnxruntime_name
     from pipeline.onnx.session import Session
-    from pipeline.onnx.turns import load_tokenizer
 
     folder = inputs["artifact"]
     try:
@@ -235,7 +235,7 @@ def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
         raise ArtifactError(str(error)) from error
     model = Model(
         str(folder),
-        load_tokenizer(folder),
+        load_artifact_tokenizer(folder),
         Session(folder, inputs.threads, cpu=bool(inputs.absent_device)),
         params.max_new_tokens or _LONG_ANSWER,
     )

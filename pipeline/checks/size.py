@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from pipeline.checks.base import BaseCheck, Outcome, Role
+from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.kinds import Kind
+from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.verdicts.byte_limits import METRIC, AmountParams
 

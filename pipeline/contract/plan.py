@@ -8,7 +8,6 @@ environment or on another machine.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,10 @@ from pydantic import Field, JsonValue
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
-
-RESULT_FILE = "result.json"
-"""Written last into every finished step's folder: a
-:class:`~pipeline.contract.result.StepResult`."""
+from pipeline.contract.sha256 import sha256_of_bytes
 
 OUTPUT_DIR = "output"
-"""The folder, beside :data:`RESULT_FILE`, that holds what the step made."""
+"""The folder, beside :data:`~pipeline.contract.result.RESULT_FILE`, with what the step made."""
 
 
 class PathRef(Frozen):
@@ -68,7 +64,7 @@ class DataInput(Frozen):
         digests = [row.key if isinstance(row, StepInput) else row.digest for row in self.rows]
         if len(digests) == 1:
             return digests[0]
-        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+        return sha256_of_bytes(json.dumps(digests).encode())
 
     def all(self) -> Iterator[DataInput]:
         """Yield this data set and those that are parts of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, JsonValue
@@ -9,6 +10,9 @@ from pydantic import Field, JsonValue
 from pipeline.contract.frozen import Frozen
 
 Status = Literal["passed", "failed", "unverified"]
+
+RESULT_FILE = "result.json"
+"""Written last into every finished step's folder: a :class:`StepResult`."""
 
 
 class Verdict(Frozen):
@@ -51,3 +55,11 @@ class StepResult(Frozen):
     """Versions of the libraries the step's process could import."""
     origin: dict[str, str] = Field(default_factory=dict)
     """Runtime and image the step ran in (:attr:`pipeline.contract.plan.Plan.origin`)."""
+
+
+def read_result(folder: Path) -> StepResult:
+    """Return the result in the folder of a finished step.
+
+    Raises ``FileNotFoundError`` where there is none, and pydantic's ``ValidationError``.
+    """
+    return StepResult.model_validate_json((folder / RESULT_FILE).read_bytes())

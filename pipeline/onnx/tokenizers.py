@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.onnx.agreement import GenAiConfig
 from pipeline.onnx.samples import SAMPLES
 from pipeline.onnx.session import Session
-from pipeline.onnx.turns import load_tokenizer, turn_end
+from pipeline.onnx.turns import turn_end
 
 
 def tokenizer_problems(
@@ -21,8 +22,8 @@ def tokenizer_problems(
     Compared are the runtime's tokenizer, transformers' view of the same files and, where it is
     here, the tokenizer of the checkpoint.
     """
-    ours = load_tokenizer(folder)
-    source = ours if checkpoint is None else load_tokenizer(checkpoint)
+    ours = load_artifact_tokenizer(folder)
+    source = ours if checkpoint is None else load_artifact_tokenizer(checkpoint)
     problems = []
     if len(ours) > config.vocabulary:
         problems.append(f"the tokenizer has {len(ours)} tokens, the model {config.vocabulary}")

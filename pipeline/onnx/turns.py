@@ -1,26 +1,12 @@
-"""The tokenizer of a model folder, and the token with which its chat template ends a turn."""
+"""The token with which a chat template ends a turn."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pipeline.contract.errors import ArtifactError
+from pipeline.data.tokenizer import load_artifact_tokenizer
 
 _ANSWER = "yes"
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """Return the transformers tokenizer of ``folder``. Never runs code that lies there.
-
-    Raises :class:`ArtifactError` if it cannot be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # transformers raises whatever its parsers do
-        raise ArtifactError(f"the tokenizer cannot be loaded: {error}") from error
 
 
 def turn_end(folder: Path) -> int | None:
@@ -28,7 +14,7 @@ def turn_end(folder: Path) -> int | None:
 
     For Phi-3 it is ``<|end|>``, which ``config.json`` does not name as an end token.
     """
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_artifact_tokenizer(folder)
     if not tokenizer.chat_template:
         return None
     question = [{"role": "user", "content": "Is it?"}]

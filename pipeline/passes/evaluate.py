@@ -38,10 +38,11 @@ class Pass(BasePass[EvaluateParams]):
         """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec, PromptError
+        from pipeline.data.tokenizer import load_tokenizer
         from pipeline.evaluation.scores import answer, score
         from pipeline.training.answerer import TorchAnswerer, end_ids
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import load_model, load_tokenizer
+        from pipeline.training.loading import load_model
 
         prepare(inputs.seed, inputs.threads)
         examples = parts_of(inputs).eval[: params.max_samples]

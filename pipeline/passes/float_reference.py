@@ -102,14 +102,14 @@ def _answers(
 ) -> int:
     from pipeline.data.parts import parts_of
     from pipeline.data.tokenize import Codec
+    from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.evaluation.scores import answer
     from pipeline.onnx.session import GenAiAnswerer
-    from pipeline.onnx.turns import load_tokenizer
 
     examples = parts_of(inputs).eval[: params.max_samples] if inputs.data is not None else []
     if not examples:
         return 0
-    codec = Codec(load_tokenizer(export))
+    codec = Codec(load_artifact_tokenizer(export))
     answerer = GenAiAnswerer(session)
     answers = answer(answerer, codec, examples, inputs.report, params.max_new_tokens)
     answers.save(out_dir)

@@ -46,10 +46,10 @@ class Pass(BasePass[ReferenceParams]):
 
     def run(self, inputs: Inputs, params: ReferenceParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write :class:`pipeline.onnx.reference.Reference`; return how much it holds."""
+        from pipeline.data.tokenizer import load_tokenizer
         from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.reference import Reference
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import load_tokenizer
         from pipeline.training.logits import (
             context_of,
             load_exact,

@@ -23,6 +23,7 @@ from pipeline.data.hub import FETCHED_FILE, first_line
 from pipeline.data.jsonable import jsonable
 from pipeline.data.load import read_rows
 from pipeline.passes.base import BasePass
+from pipeline.scripts.importable import importable
 from pipeline.scripts.load import find_object, load_script
 
 MODEL = "model"
@@ -56,7 +57,8 @@ class Pass(BasePass[RowsParams]):
 
     def run(self, inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write ``rows.jsonl``; return how many rows and which columns it has."""
-        return make_rows(inputs, params, out_dir)
+        with importable(inputs.paths.get("script_dir")):
+            return make_rows(inputs, params, out_dir)
 
 
 def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, JsonValue]:
@@ -67,7 +69,7 @@ def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, Js
     """
     module = None
     if params.script is not None:
-        module = load_script(inputs["script"], inputs.paths.get("script_dir"))
+        module = load_script(inputs["script"])
     rows = _loaded(inputs, params, module)
     if module is not None and params.columns:
         rows = _with_columns(rows, params.columns, module)
@@ -154,7 +156,7 @@ def _pre_processed(rows: Any, params: RowsParams, module: ModuleType, inputs: In
     if "model_name" in takes or "model_name" in given:
         given["model_name"] = str(inputs[MODEL])
     if "tokenizer" in takes and "tokenizer" not in given:
-        from pipeline.training.loading import load_tokenizer
+        from pipeline.data.tokenizer import load_tokenizer
 
         given["tokenizer"] = load_tokenizer(inputs[MODEL])
     if isinstance(rows, list) and (params.load is None or params.columns):

@@ -45,9 +45,10 @@ class Pass(BasePass[TimeBaseParams]):
             Timings().save(out_dir)
             return found
 
+        from pipeline.data.tokenizer import load_tokenizer
         from pipeline.training.answerer import stream
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import load_model, load_tokenizer
+        from pipeline.training.loading import load_model
 
         prepare(inputs.seed, inputs.threads)
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)

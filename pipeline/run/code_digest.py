@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from pipeline.contract.sha256 import sha256_of_bytes
+
 PACKAGE = "pipeline"
 
 _IMPORT = re.compile(
@@ -68,7 +70,7 @@ class CodeDigests:
         """
         total = hashlib.sha256()
         for file, content in sorted(code.files.items()):
-            total.update(f"{file}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+            total.update(f"{file}\0{sha256_of_bytes(content)}\n".encode())
         imported = (self.digest(name) for name in sorted(code.imports & self._files.keys()))
         for digest in imported:
             total.update(f"{digest}\n".encode())
@@ -102,7 +104,7 @@ class CodeDigests:
             package = tuple(parts if file.endswith("/__init__.py") else parts[:-1])
             found = imported_names(code, package)
             imports = frozenset(item for item in found if item in self._files)
-            self._sources[name] = _Source(hashlib.sha256(code.encode()).hexdigest(), imports)
+            self._sources[name] = _Source(sha256_of_bytes(code.encode()), imports)
         return self._sources[name]
 
     @cached_property

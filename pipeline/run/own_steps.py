@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from pipeline.checks.base import BaseCheck, Role
+from pipeline.checks.base import BaseCheck
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.roles import Role
 from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
 from pipeline.scripts.load import load_script
@@ -30,8 +29,6 @@ Step = type[BasePass[Any]] | type[BaseCheck[Any]]
 
 _BASES: dict[StepKind, Step] = {"pass": BasePass, "check": BaseCheck}
 _SIDES = ("host", "target")
-_FOREIGN = "pipeline"
-"""The one name that a file of the user's never stands for."""
 
 
 class OwnType(NamedTuple):
@@ -59,28 +56,9 @@ def own_type(text: str) -> OwnType | None:
     return OwnType(file, name)
 
 
-@contextmanager
-def importable(folder: Path, files: Iterable[str]) -> Iterator[None]:
-    """Let ``files``, relative to ``folder``, be imported by name while the block runs.
-
-    Modules of the same names that others have imported are set aside, and back in their place
-    afterwards, so that the helpers of two passes may be called the same.
-    """
-    names = {name.partition("/")[0].removesuffix(".py") for name in files} - {_FOREIGN}
-    aside = _taken(names)
-    leave_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        sys.dont_write_bytecode = leave_no_bytecode
-        _taken(names)
-        sys.modules.update(aside)
-
-
 def load_own(kind: StepKind, script: Path, name: str) -> Step:
-    """Return the class ``name`` of the file ``script``, which must be :func:`importable`.
+    """Return the class ``name`` of the file ``script``, which must be
+    :func:`~pipeline.scripts.importable.importable`.
 
     Raises :class:`OwnStepError` where it cannot be imported, is not there or is no ``kind``, and
     :class:`~pipeline.contract.errors.StepError` where the file cannot be imported.
@@ -154,9 +132,3 @@ def _others(attribute: str, values: Iterable[object], known: tuple[str, ...]) ->
         if value not in known:
             allowed = ", ".join(known) or "none"
             yield f"has {value!r} in `{attribute}`, where it can be: {allowed}"
-
-
-def _taken(names: set[str]) -> dict[str, Any]:
-    """Take the modules of these names, and those inside them, out of ``sys.modules``."""
-    found = [name for name in sys.modules if name.partition(".")[0] in names]
-    return {name: sys.modules.pop(name) for name in found}

@@ -19,9 +19,10 @@ import pipeline.passes
 from pipeline.checks.base import BaseCheck
 from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
-from pipeline.run.own_steps import importable, load_own, own_type
+from pipeline.run.own_steps import load_own, own_type
+from pipeline.scripts.importable import importable
 
-_SHARED = {"base"}
+_SHARED = {"base", "adapter"}
 """Modules beside the passes and checks that are none themselves."""
 
 _REPLACED = {
@@ -88,7 +89,7 @@ def implementation(
     if own is None or code is None:
         yield load_pass(type_name) if kind == "pass" else load_check(type_name)
         return
-    with importable(code, [path.name for path in code.iterdir()]):
+    with importable(code):
         yield load_own(kind, code / own.file, own.name)
 
 

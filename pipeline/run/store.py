@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.errors import StepError
-from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, read_result
+from pipeline.contract.sha256 import sha256_of_file
 
 PARTIAL = ".partial"
 """Suffix of a step's folder until it is whole. What is left of a killed process ends in it."""
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ class Store:
 
     def result(self, key: str, step: str) -> StepResult:
         """Return the step's result. Raises :class:`StepError` if it is not there."""
-        path = self._found(key, step) / RESULT_FILE
-        return StepResult.model_validate_json(path.read_text("utf-8"))
+        return read_result(self._found(key, step))
 
     def begin(self, key: str) -> Path:
         """Return a fresh folder for the step ``key`` with an empty output folder in it."""
@@ -94,7 +91,7 @@ def seal(output: Path) -> tuple[FileDigest, ...]:
     # The disk is slower than the hash: files are hashed while earlier ones are written to it.
     with ThreadPoolExecutor(1) as disk, ThreadPoolExecutor(1) as processor:
         written = disk.map(_sync, files)
-        digests = list(processor.map(_sha256, files))
+        digests = list(processor.map(sha256_of_file, files))
         list(written)
     for folder in (*(p for p in output.rglob("*") if p.is_dir()), output):
         _sync(folder)
@@ -104,14 +101,6 @@ def seal(output: Path) -> tuple[FileDigest, ...]:
         )
         for path, digest in zip(files, digests, strict=True)
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,15 +14,6 @@ from pipeline.scripts.moved import new_place
 from pipeline.scripts.olive_registry import olive_registry
 
 _REGISTERED = "__olive_registered__"
-
-
-def load_object(script: Path, name: str, script_dir: Path | None = None) -> Any:
-    """Return what ``name`` is in the file ``script``.
-
-    ``script_dir`` is searched for what the script imports. Raises :class:`StepError` where the
-    script cannot be imported or has no such name.
-    """
-    return find_object(load_script(script, script_dir), name)
 
 
 def find_object(module: ModuleType, name: str) -> Any:
@@ -43,15 +32,19 @@ def find_object(module: ModuleType, name: str) -> Any:
     return found
 
 
-def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
-    """Import the file ``script`` as a module of its own. Raises :class:`StepError`."""
+def load_script(script: Path) -> ModuleType:
+    """Import the file ``script`` as a module of its own.
+
+    What it imports from a folder has to be :func:`~pipeline.scripts.importable.importable`. Raises
+    :class:`StepError`.
+    """
     name = f"quern_user_{script.stem}"
     spec = importlib.util.spec_from_file_location(name, script)
     if spec is None or spec.loader is None:
         raise StepError(f"{script.name} is not a Python file", cause="bad_input")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # what dataclasses and pickle look a class's module up in
-    with importable(script_dir), olive_registry() as registered:
+    with olive_registry() as registered:
         vars(module)[_REGISTERED] = registered
         try:
             spec.loader.exec_module(module)
@@ -67,23 +60,3 @@ def load_script(script: Path, script_dir: Path | None = None) -> ModuleType:
                 "bad_input",
             ) from error
     return module
-
-
-@contextmanager
-def importable(folder: Path | None) -> Iterator[None]:
-    """Let the modules in ``folder`` be imported while the block runs, and forget them afterwards.
-
-    So two scripts may call their helpers the same. Blocks of one folder may lie in one another.
-    """
-    if folder is None or str(folder) in sys.path:
-        yield
-        return
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if file is not None and Path(file).is_relative_to(folder):
-                del sys.modules[name]

@@ -13,10 +13,11 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.data.parts import parts_of, seen_texts
 from pipeline.data.tokenize import Codec, pack
+from pipeline.data.tokenizer import load_tokenizer
 from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
-from pipeline.training.loading import load_model, load_tokenizer
+from pipeline.training.loading import load_model
 from pipeline.training.loftq import begin
 from pipeline.training.optimizers import arguments_of, optimizer_here
 from pipeline.training.params import FinetuneParams

@@ -1,4 +1,4 @@
-"""Models and tokenizers from folders, never from a hub."""
+"""Loads models from folders, never from a hub."""
 
 from __future__ import annotations
 
@@ -20,21 +20,6 @@ class ModelLoading(Frozen):
     """Run Python code that the model's repository brings."""
     weights: Literal["safetensors", "any"] = "safetensors"
     """``any`` also loads pickled weights, which can hold code."""
-
-
-def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
-    """Return the tokenizer of a checkpoint folder, with a padding token."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise StepError(f"the model's tokenizer cannot be loaded: {error}") from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(

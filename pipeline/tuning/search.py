@@ -19,9 +19,9 @@ from pipeline.builder.build import build
 from pipeline.builder.session_options import SessionOption, SessionValue
 from pipeline.contract.errors import BeyondCpuError, StepError
 from pipeline.contract.step import Inputs, Reporter
+from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.latency.timing import made_up
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.onnx.turns import load_tokenizer
 from pipeline.tuning.cut import can_cut, cut
 from pipeline.tuning.limits import judge
 from pipeline.tuning.params import Point, TuneParams, grid
@@ -353,7 +353,7 @@ class Search:
 
     def _made_up(self, folder: Path) -> list[int]:
         if not self._prompt:
-            self._prompt = made_up(load_tokenizer(folder), self._params.prompt_tokens)
+            self._prompt = made_up(load_artifact_tokenizer(folder), self._params.prompt_tokens)
         return self._prompt
 
 

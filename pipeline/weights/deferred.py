@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils._pytree import tree_map
 
 Made = dict[int, Any]
 """What was computed already, by the identity of the deferred tensor."""
+
+
+class NotDeferrable(NotImplementedError):
+    """What is done to a deferred tensor cannot be put off."""
 
 
 class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where types are checked
@@ -56,6 +60,14 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         tensor: torch.Tensor = made[id(self)]
         return tensor
 
+    def numpy(self, *, force: bool = False) -> NoReturn:  # noqa: ARG002
+        """Raise :class:`NotDeferrable`: an array has its numbers."""
+        raise NotDeferrable("a deferred tensor cannot be seen as an array")
+
+    def tolist(self) -> NoReturn:
+        """Raise :class:`NotDeferrable`: a list has its numbers."""
+        raise NotDeferrable("a deferred tensor cannot be seen as a list")
+
     def __repr__(self, *, tensor_contents: object = None) -> str:
         return f"Deferred(shape={tuple(self.shape)}, dtype={self.dtype})"
 
@@ -69,7 +81,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
     ) -> Any:
         given = (tuple(args), dict(kwargs or {}))
         if func._schema.is_mutable:  # type: ignore[attr-defined]
-            raise NotImplementedError(f"a deferred tensor cannot be changed in place: {func}")
+            raise NotDeferrable(f"a deferred tensor cannot be changed in place: {func}")
 
         def run(made: Made) -> Any:
             real, named = tree_map(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from pathlib import Path
 
 from filelock import FileLock
 
+from targets.atomic import folder_beside, remove_leftovers, swap_in
 from targets.bench.html import to_html
 from targets.bench.markdown import to_markdown
 from targets.bench.model import Bench
 from targets.bench.read import FILE
-from targets.report.dist import swap_in
 
 FOLDER = "bench"
 PAGE = "bench.html"
@@ -29,12 +27,9 @@ def write_bench(dist: Path, bench: Bench) -> Path:
         PAGE: to_html(bench),
     }
     with FileLock(folder.parent / f".{FOLDER}.lock"):
-        fresh = folder.with_name(f".{FOLDER}.{uuid.uuid4().hex[:8]}")
-        try:
-            fresh.mkdir()
+        remove_leftovers(folder)
+        with folder_beside(folder) as fresh:
             for name, text in texts.items():
                 (fresh / name).write_text(text, encoding="utf-8")
             swap_in(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
     return folder

@@ -6,12 +6,12 @@ What is wrong with the choice of bundle is a ``ConfigError``; what is wrong insi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from pipeline.contract.sha256 import sha256_of_file
 from targets.carry.bundle import HOST, WHEELS, CarriedImage, Manifest
 from targets.carry.host_wheels import host_locks, host_pins
 from targets.carry.read import Bundle, damaged
@@ -66,7 +66,7 @@ def _differences(manifest: Manifest, toolchains: Sequence[Toolchain]) -> Iterato
 
 def lock_digest(toolchain: Toolchain) -> str:
     """Return SHA-256 of the lock file."""
-    return hashlib.sha256(toolchain.lock.read_bytes()).hexdigest()
+    return sha256_of_file(toolchain.lock)
 
 
 def _short(path: Path) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 from filelock import FileLock
 
+from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
+from targets.atomic import folder_beside
 from targets.carry.progress import Say
 from targets.errors import EnvironmentUnable
 from targets.toolchain.host_lock import HOST_LOCKS
@@ -28,7 +28,7 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})\b")
 
 def host_locks() -> dict[str, str]:
     """Return SHA-256 of each lock whose wheels are carried, by file name."""
-    return {lock.name: hashlib.sha256(lock.read_bytes()).hexdigest() for lock in _LOCKS}
+    return {lock.name: sha256_of_file(lock) for lock in _LOCKS}
 
 
 def host_pins() -> frozenset[str]:
@@ -44,16 +44,15 @@ def host_wheels(cache: Path, say: Say) -> list[Path]:
     Raises ``EnvironmentUnable`` if pip cannot have them.
     """
     facts = [host_locks(), PYTHON, this_machine()]
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    name = sha256_of_bytes(json.dumps(facts, sort_keys=True).encode())[:12]
     folder = cache / "host" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             say(f"fetching Quern's own packages for Python {PYTHON}")
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
-                partial = Path(scratch) / "wheels"
-                _download(partial)
-                partial.replace(folder)
+            with folder_beside(folder) as fresh:
+                _download(fresh)
+                fresh.rename(folder)
     return sorted(folder.glob("*.whl"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from pipeline.contract.sha256 import sha256_of_chunks
 from targets.carry.bundle import IMAGES, MANIFEST, SCHEMA_VERSION, Manifest, Member
 from targets.errors import CheckFailed, ConfigError, Problem
 
@@ -63,15 +63,13 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
 def require_whole(bundle: Bundle) -> None:
     """Read every member. Raises ``CheckFailed`` naming the one that has other bytes."""
     for member in bundle.manifest.members:
-        digest = hashlib.sha256()
         try:
-            for chunk in bundle.chunks(member.name):
-                digest.update(chunk)
+            digest = sha256_of_chunks(bundle.chunks(member.name))
         except tarfile.TarError as error:
             raise damaged(bundle.path, f"{member.name}: {error}") from None
-        if digest.hexdigest() != member.sha256:
+        if digest != member.sha256:
             raise damaged(
-                bundle.path, f"{member.name} has the SHA-256 {digest.hexdigest()}, not the one of"
+                bundle.path, f"{member.name} has the SHA-256 {digest}, not the one of"
                 f" the manifest, {member.sha256}"
             )  # fmt: skip
 

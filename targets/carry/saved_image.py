@@ -7,12 +7,13 @@ Old engines write the image specification's v1.2 layout, newer ones an OCI layou
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
+
+from pipeline.contract.sha256 import sha256_of_bytes
 
 _LARGEST = 16 << 20
 """Bytes of a JSON file in such an archive; real ones have some thousand."""
@@ -64,7 +65,7 @@ def _only_image(archive: tarfile.TarFile) -> SavedImage:
     content = _content(archive, images[0]["Config"])
     config = json.loads(content)
     return SavedImage(
-        hashlib.sha256(content).hexdigest(),
+        sha256_of_bytes(content),
         dict(config["config"].get("Labels") or {}),
         tuple(config["rootfs"]["diff_ids"]),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 from docker import DockerClient
 from docker.models.images import Image
 
+from targets.atomic import whole_file
 from targets.carry.bundle import BASE, WHEELS, CarriedImage, Manifest
 from targets.carry.engine_images import load
 from targets.carry.fit import require_fit, require_images, require_pinned
@@ -146,6 +146,5 @@ def _packages(bundle: Bundle, toolchain: Toolchain, cache: Path) -> None:
     for member in bundle.manifest.below(BASE):
         if member.name == f"{BASE}{file.name}" and not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_name(f".{file.name}.{os.getpid()}")
-            partial.write_bytes(b"".join(bundle.chunks(member.name)))
-            partial.replace(file)
+            with whole_file(file) as partial:
+                partial.write_bytes(b"".join(bundle.chunks(member.name)))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from targets.atomic import whole_file
 from targets.carry.bundle import IMAGES, MANIFEST, Manifest, Member
 from targets.carry.saved_image import NotOneImage, read_saved
 from targets.errors import EnvironmentUnable
@@ -43,11 +43,9 @@ def write_bundle(output: Path, parts: Sequence[Part], describe: Describe) -> Man
     full or the engine gave something else than an image.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w+b") as file:
-            manifest = _write(file, parts, describe)
-        partial.replace(output)
+        with whole_file(output) as partial, partial.open("w+b") as file:
+            return _write(file, parts, describe)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -55,9 +53,6 @@ def write_bundle(output: Path, parts: Sequence[Part], describe: Describe) -> Man
             f"the disk is full (writing {output})",
             "free some space, or choose another place with --output",
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return manifest
 
 
 def _write(file: BinaryIO, parts: Sequence[Part], describe: Describe) -> Manifest:

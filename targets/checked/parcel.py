@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from pipeline.contract.data_files import ROWS_FILE
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.roles import ROLES
+from targets.atomic import folder_beside, remove_leftovers, swap_in
 from targets.cache import link_tree
 from targets.errors import ConfigError, Problem
 from targets.planner.build_plan import BuildPlan
@@ -32,7 +33,7 @@ ROOT = "checks"
 ARTIFACT_ROOT = "artifact"
 
 _FILE = "checks.json"
-_LEFT_BEHIND = {"model"}
+_LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}
 """Roles that are too large to travel: the merged checkpoint. Checks do without, or say so."""
 
 
@@ -68,16 +69,12 @@ def pack(
     place = folder / FOLDER
     if (place / _FILE).is_file() and (place / _FILE).read_text("utf-8") == text:
         return
-    fresh = folder / f".{FOLDER}.{uuid.uuid4().hex[:8]}"
-    try:
+    remove_leftovers(place)
+    with folder_beside(place) as fresh:
         for step in steps:
             _pack_inputs(fresh, step, plan, output)
-        fresh.mkdir(exist_ok=True)
         (fresh / _FILE).write_text(text, encoding="utf-8")
-        shutil.rmtree(place, ignore_errors=True)
-        fresh.rename(place)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        swap_in(fresh, place)
 
 
 def unpack(folder: Path) -> Parcel:

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pipeline.contract.plan import RESULT_FILE, Plan, Step
+from pipeline.contract.plan import Step
 from pipeline.contract.result import FileDigest, StepResult
-from pipeline.contract.schema import Resources
 from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
 from targets.checked.result import Checked, other_bytes
 from targets.errors import CheckFailed
-from targets.machine import system_name, threads
+from targets.machine import system_name
 from targets.place import Place
 from targets.report.compose import evidence, figures_of, verdicts_of
 from targets.report.dist import MODEL_DIR
 from targets.report.model import CheckedReport
-from targets.runtimes.runtime import Mount, RunRequest, Runtime, StartRuntime
+from targets.run_steps import run_uncached
+from targets.runtimes.runtime import Mount, Runtime, StartRuntime
 from targets.view import View
 
 
@@ -93,31 +93,14 @@ def run_beside(
     view: View,
     log: Path,
     more: Iterable[Mount] = (),
-) -> list[StepResult]:
+) -> tuple[StepResult, ...]:
     """Run check steps on the artifact in ``folder`` and return what each of them left.
 
     They read that folder, and ``more`` where they refer to it. Nothing is cached.
     """
-    here = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
-    ours = tuple(step.model_copy(update=here) for step in steps)
-    cache.objects.mkdir(parents=True, exist_ok=True)
-    with cache.scratch_folder() as work:
-        runtime.run(
-            place.toolchain,
-            RunRequest(
-                plan=Plan(build=build, steps=ours, threads=threads(Resources())),
-                mounts=(
-                    Mount("work", work, writable=True),
-                    Mount(ARTIFACT_ROOT, folder / MODEL_DIR),
-                    Mount(ROOT, folder / FOLDER),
-                    *more,
-                ),
-                log=log,
-                device=place.device.container,
-            ),
-            view.event,
-        )
-        return [
-            StepResult.model_validate_json((work / step.key / RESULT_FILE).read_bytes())
-            for step in ours
-        ]
+    mounts = (
+        Mount(ARTIFACT_ROOT, folder / MODEL_DIR),
+        Mount(ROOT, folder / FOLDER),
+        *more,
+    )
+    return run_uncached(build, steps, mounts, place, runtime, cache, log, view.event)

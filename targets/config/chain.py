@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from pipeline.checks.base import BaseCheck, Role
+from pipeline.checks.base import BaseCheck
+from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
+from pipeline.contract.roles import ROLES, Role
 from pipeline.passes.base import BasePass
 
 Json = dict[str, JsonValue]
 
-_ANSWERS: set[Role] = {"base_answers", "tuned_answers"}
+_HELD_OUT = {role for role, source in ROLES.items() if source.held_out}
 
 
 @dataclass(frozen=True)
-class PassCall:
-    """One pass of the chain, ready to be planned."""
+class _Call:
+    """A pass or check with its validated parameters."""
 
     name: str
     type_name: str
+    implementation: Any
+    params: Frozen
+
+    @cached_property
+    def values(self) -> Json:
+        """The parameters as they stand in a plan."""
+        return self.params.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class PassCall(_Call):
+    """One pass of the chain, ready to be planned."""
+
     implementation: type[BasePass[Any]]
-    params: Json
     script: Path | None = None
     """The Python file of a pass of the user's own."""
     network: bool = False
@@ -42,13 +58,10 @@ class PassCall:
 
 
 @dataclass(frozen=True)
-class CheckCall:
+class CheckCall(_Call):
     """One check, ready to be planned."""
 
-    name: str
-    type_name: str
     implementation: type[BaseCheck[Any]]
-    params: Json
     script: Path | None = None
     """The Python file of a check of the user's own."""
     timing: PassCall | None = None
@@ -56,14 +69,14 @@ class CheckCall:
 
     def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
         """Return what it reads of an artifact of this kind."""
-        params = self.implementation.Params.model_validate(self.params)
-        return self.implementation.needs_of(params, artifact)
+        return self.implementation.needs_of(self.params, artifact)
 
     @property
     def asks_held_out(self) -> bool:
         """Return whether it needs a held-out part of the data, or answers to one."""
-        params = self.implementation.Params.model_validate(self.params)
-        return self.implementation.asks_held_out_of(params) or bool(_ANSWERS & set(self.needs()))
+        return self.implementation.asks_held_out_of(self.params) or bool(
+            _HELD_OUT & set(self.needs())
+        )
 
 
 @dataclass(frozen=True)
@@ -73,16 +86,10 @@ class Chain:
     source: PassCall | None
     """The pass that makes the base model; ``None`` for a local checkpoint."""
     passes: tuple[PassCall, ...]
-    evaluation: PassCall | None
-    """The pass that takes a checkpoint's held-out answers; ``None`` without data."""
-    reference: PassCall | None
-    """The pass that keeps the merged model's logits; ``None`` only where something is wrong."""
-    float_reference: PassCall | None
-    """The pass that asks a float export; ``None`` where no pass quantizes, or where the CPU
-    provider could not run one."""
-    adapted_reference: PassCall | None
-    """The pass that keeps the logits of base and adapter beside each other, as the last merge has
-    them; ``None`` where nothing is merged."""
+    behind: Mapping[str, PassCall]
+    """The passes that make what checks read (:data:`~pipeline.contract.roles.ROLES`), by type:
+    ``evaluate`` only where data is held out, ``float_reference`` where a pass quantizes and the CPU
+    provider could run the export, ``adapted_reference`` where something is merged."""
     merging: PassCall | None
     """The pass that merges an adapter with which the chain ends, to ask it something; ``None``
     only where something is wrong."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+from pipeline.contract.roles import ROLES
 from pipeline.run.registry import load_pass
 from targets.config.chain import Chain, CheckCall, PassCall
 
 MERGED_BUILDER = "merged_builder"
 _PAIR = ("merge", "model_builder")
 
-_WITHOUT_IT = {"artifact", "base_answers", "base_timing"}
+_WITHOUT_IT = {role for role, source in ROLES.items() if source.of in ("artifact", "base")}
 """What a check can read without the merged checkpoint being there."""
 _SHAPES_ONLY = {"graph"}
 """Checks that read of the checkpoint what is the base's as well: shapes, settings, tokenizer."""
@@ -35,11 +36,12 @@ def fused(chain: Chain) -> Chain:
     rest = chain.passes[at + 2 :]
     if any("checkpoint" in call.implementation.consumes.values() for call in rest):
         return chain
+    together = load_pass(MERGED_BUILDER)
     one = PassCall(
         name=builder.name,
         type_name=MERGED_BUILDER,
-        implementation=load_pass(MERGED_BUILDER),
-        params={**builder.params, "merge": merge.params},
+        implementation=together,
+        params=together.Params(**{**dict(builder.params), "merge": merge.params}),
     )
     return replace(chain, passes=(*chain.passes[:at], one, *rest))
 

@@ -235,7 +235,7 @@ class _Loader:
             calls.append((("model", "pretrain"), chain.source))
         for prefix, call in calls:
             for key in call.implementation.sources:
-                path = call.params[key]
+                path = call.values[key]
                 if path is not None and not resolved(self._file, str(path)).exists():
                     self._problem(f"there is no '{path}'", (*prefix, key), self._relative)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipeline.contract.errors import StepError
 from pipeline.run.code_digest import script_code
-from pipeline.run.own_steps import OwnType, Step, StepKind, importable, load_own
+from pipeline.run.own_steps import OwnType, Step, StepKind, load_own
+from pipeline.scripts.importable import importable
 
 _LIGHT = "the host reads only its parameters, without ML libraries: import them inside `run`"
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from pipeline.builder.options import resolve, wanted_options
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.roles import ROLES
 from pipeline.contract.schema import HUB_PREFIX, BuildConfig, StepTable, TargetTable
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.needs import NeedsOfData
@@ -38,9 +40,8 @@ from targets.target import Target
 
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
-    *("pretrain", "fetch", "evaluate-base", "evaluate-tuned", "reference", "import_onnx"),
-    *("float_reference", "adapted_reference", "reference-merged"),
-    MERGE_FOR_CHECKS,
+    *("pretrain", "fetch", "import_onnx", MERGE_FOR_CHECKS),
+    *(source.step for source in ROLES.values() if source.step),
 }
 
 # Decided in one place for the whole build; a pass that needs them is told.
@@ -86,7 +87,6 @@ class ChainReader:
             for name, table in config.passes.items()
             if (call := self._pass(name, table, ("passes", name)))
         )
-        reference = self._pass("reference", StepTable(), ("passes", "reference"))
         merging = self._pass(MERGE_FOR_CHECKS, StepTable(type="merge"), ("passes",))
         evaluation = None
         if self._data is not None and self._data.holds_out:
@@ -99,10 +99,7 @@ class ChainReader:
         chain = Chain(
             source=self._source(),
             passes=passes,
-            evaluation=evaluation,
-            reference=reference,
-            float_reference=self._float_reference(passes, evaluation, checks),
-            adapted_reference=self._adapted_reference(passes),
+            behind=self._behind(passes, evaluation, checks),
             merging=merging,
             checks=checks,
         )
@@ -176,6 +173,27 @@ class ChainReader:
             return self._pass("fetch", table, ("model", "source"))
         return None
 
+    def _behind(
+        self,
+        passes: Sequence[PassCall],
+        evaluation: PassCall | None,
+        checks: Sequence[CheckCall],
+    ) -> dict[str, PassCall]:
+        """Return the passes that make what checks read, by type, as this chain wants them."""
+        special = {
+            "evaluate": evaluation,
+            "float_reference": self._float_reference(passes, evaluation, checks),
+            "adapted_reference": self._adapted_reference(passes),
+        }
+        types = dict.fromkeys(source.made_by for source in ROLES.values() if source.step)
+        calls = {
+            name: special[name]
+            if name in special
+            else self._pass(name, StepTable(), ("passes", name))
+            for name in types
+        }
+        return {name: call for name, call in calls.items() if call is not None}
+
     def _float_reference(
         self,
         passes: Sequence[PassCall],
@@ -184,11 +202,7 @@ class ChainReader:
     ) -> PassCall | None:
         """Return the pass behind the role ``float_reference``, as the checks that need it want it
         and with the evaluation's limits."""
-        builders = [
-            call.implementation.Params.model_validate(call.params)
-            for call in passes
-            if issubclass(call.implementation.Params, ModelBuilderParams)
-        ]
+        builders = [call.params for call in passes if isinstance(call.params, ModelBuilderParams)]
         # What has its inputs in bf16 can overflow fp16, and the CPU provider has no bf16 kernels.
         if not builders or not builders[-1].is_quantized or builders[-1].bf16_io:
             return None
@@ -198,10 +212,9 @@ class ChainReader:
             "fuse_qkv": builders[-1].fuse_qkv,
         }
         if evaluation is not None:
-            wanted |= {key: evaluation.params[key] for key in ("max_samples", "max_new_tokens")}
+            wanted |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
         for call in checks:
-            params = call.implementation.Params.model_validate(call.params)
-            wanted |= call.implementation.export_of(params)
+            wanted |= call.implementation.export_of(call.params)
         table = StepTable.model_validate(wanted)
         return self._pass("float_reference", table, ("checks", "quantization"))
 
@@ -213,7 +226,7 @@ class ChainReader:
             return None
         table = {"type": "adapted_reference"}
         if merge.script is None:
-            table["into"] = str(merge.params["into"])
+            table["into"] = str(merge.values["into"])
         return self._pass(
             "adapted_reference", StepTable.model_validate(table), ("checks", "merging")
         )
@@ -229,9 +242,9 @@ class ChainReader:
         params = self._params(implementation.Params, table.params, overrides, defaults, path)
         if params is None:
             return None
-        if builds:
-            self._check_precision(params.get("precision"), path)
-            self._check_builder(implementation.Params.model_validate(params), path)
+        if isinstance(params, ModelBuilderParams):
+            self._check_precision(params.precision, path)
+            self._check_builder(params, path)
         return PassCall(name, found.type_name, implementation, params, found.script)
 
     def _checks(self, whole: bool) -> tuple[CheckCall, ...]:
@@ -281,8 +294,7 @@ class ChainReader:
         """Return the pass that times the base model for a check, if it needs it."""
         if "base_timing" not in call.needs():
             return None
-        checked = call.implementation.Params.model_validate(call.params)
-        work = call.implementation.timing_of(checked)
+        work = call.implementation.timing_of(call.params)
         table = StepTable.model_validate({"type": "time_base", **work})
         return self._pass(f"time-base-{call.name}", table, ("checks", call.name))
 
@@ -325,17 +337,18 @@ class ChainReader:
         return None
 
     def _params(
-        self, model: type[BaseModel], own: Json, overrides: Json, defaults: Json, path: Loc
-    ) -> Json | None:
+        self, model: type[Frozen], own: Json, overrides: Json, defaults: Json, path: Loc
+    ) -> Frozen | None:
+        """Return the parameters, or ``None`` after saying what is wrong with them."""
         target_path = ("targets", self._target.name, *path)
         for table, place in ((own, path), (overrides, target_path)):
             for key in table.keys() & DECIDED_ELSEWHERE.keys():
                 self._problem(f"cannot be set here: {DECIDED_ELSEWHERE[key]}", (*place, key))
-        decided: Json = {
+        decided: dict[str, Any] = {
             "execution_provider": self._target.execution_provider,
             "trust_remote_code": self._config.model.trust_remote_code,
             "weights": self._config.model.weights,
-            "usual_limits": self._target.limits.model_dump(mode="json"),
+            "usual_limits": self._target.limits,
         }
         known = model.model_fields
         merged = {
@@ -359,7 +372,7 @@ class ChainReader:
         if data is not None and isinstance(checked, NeedsOfData):
             for problem in checked.problems_with(data):
                 self._problem(problem, path)
-        return checked.model_dump(mode="json")
+        return checked
 
     @property
     def _measured(self) -> DataSpec | None:
@@ -430,10 +443,9 @@ def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
     ]
     if not kept:
         return call
-    held: Json = {check.name: {"type": check.type_name, "params": check.params} for check in kept}
-    return replace(
-        call, params={**call.params, "held_to": held}, keeps=tuple(check.name for check in kept)
-    )
+    held: Json = {check.name: {"type": check.type_name, "params": check.values} for check in kept}
+    params = call.implementation.Params.model_validate({**call.values, "held_to": held})
+    return replace(call, params=params, keeps=tuple(check.name for check in kept))
 
 
 def _needs_data(call: PassCall) -> bool:

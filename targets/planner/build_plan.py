@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.contract.kinds import Kind
 from pipeline.contract.plan import Step
-from pipeline.passes.base import BasePass
 from targets.cache import CachedStep
+from targets.config.chain import PassCall
 from targets.runtimes.runtime import Mount
 
 
@@ -19,8 +18,8 @@ class PlannedStep:
     step: Step
     cached: CachedStep | None
     reason: str
-    implementation: type[BasePass[Any]] | None = None
-    """The class of a pass."""
+    call: PassCall | None = None
+    """The pass that it runs; ``None`` for a check."""
     set_aside: CachedStep | None = None
     """A result in the cache that is not taken, because another runtime made it."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract.sha256 import sha256_of_bytes
+from targets.atomic import replace_file
 from targets.planner.keys import Facts
 
 
@@ -15,7 +16,7 @@ class History:
     """The facts of each step at the last build of one config for one target."""
 
     def __init__(self, cache_root: Path, config: Path, target: str) -> None:
-        name = hashlib.sha256(f"{config}\0{target}".encode()).hexdigest()[:16]
+        name = sha256_of_bytes(f"{config}\0{target}".encode())[:16]
         self._file = cache_root / "history" / f"{name}.json"
         try:
             self._last: Mapping[str, Facts] = json.loads(self._file.read_text(encoding="utf-8"))
@@ -34,9 +35,7 @@ class History:
     def save(self, facts: Mapping[str, Facts]) -> None:
         """Remember ``facts`` as the last build."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._file.with_suffix(".partial")
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.replace(self._file)
+        replace_file(self._file, json.dumps(facts))
 
 
 def _differences(last: Facts, now: Facts, producers: Mapping[str, str]) -> Iterator[str]:

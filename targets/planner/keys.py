@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 from pydantic import JsonValue
 
 from pipeline.contract.plan import DataInput, SourceInput, StepInput
+from pipeline.contract.sha256 import sha256_of_bytes
 
 Facts = dict[str, JsonValue]
 
@@ -67,4 +67,4 @@ def _data_facts(data: DataInput | None) -> Facts | None:
 def key_of(facts: Facts) -> str:
     """Return the SHA-256 of the canonical JSON of ``facts``."""
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return sha256_of_bytes(canonical.encode())

@@ -6,11 +6,10 @@ thus not there for the step either, and an edit during a build does not reach it
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from pathlib import Path
 
 from pipeline.run.code_digest import CodeDigests, ScriptCode, script_code
+from targets.atomic import folder_beside, swap_in
 
 
 def copied_code(script: Path, package: CodeDigests, cache_root: Path) -> tuple[str, Path]:
@@ -34,16 +33,13 @@ def _holds(folder: Path, code: ScriptCode) -> bool:
 
 
 def _write(folder: Path, code: ScriptCode) -> None:
-    fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with folder_beside(folder) as fresh:
         for name, content in code.files.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-    except OSError:
-        # Another build may have written the same at the same time.
-        if not _holds(folder, code):
-            raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            swap_in(fresh, folder)
+        except OSError:
+            # Another build may have written the same at the same time.
+            if not _holds(folder, code):
+                raise

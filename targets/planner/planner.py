@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from pipeline.checks.base import Role
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
-from pipeline.passes.base import BasePass
+from pipeline.contract.roles import ROLES, Role, Subject
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
@@ -30,6 +28,9 @@ from targets.planner.rows import fetch_call, rows_call
 from targets.runtimes.runtime import PLACES, Mount, RuntimeName
 
 Input = StepInput | SourceInput
+
+_Subjects = dict[Subject, Mapping[str, Input]]
+"""What roles are of in a chain: the inputs of a step that asks it something."""
 
 
 class Planner:
@@ -124,7 +125,7 @@ class Planner:
                 toolchain=self._toolchains[call.implementation.runs_on].digest,
                 key="",
                 seed=self._loaded.config.seed,
-                params=call.params,
+                params=call.values,
                 inputs={**inputs, **sources},
                 data=self._data if call.implementation.uses_data else None,
                 code=code,
@@ -137,7 +138,7 @@ class Planner:
             unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if measures else None,
             machine=self._machine if measures else "",
-            implementation=call.implementation,
+            call=call,
         )
 
     @property
@@ -153,11 +154,10 @@ class Planner:
             return {}
         checks = [check for check in self._chain.checks if check.name in call.keeps]
         base = self._base if self._chain.begins == "checkpoint" else None
-        tuned = newest.get("checkpoint")
-        lacking = self._lacking(base, tuned, merge) | {"artifact", "model"}
+        subjects = _subjects(base, newest.get("checkpoint"), merge)
+        lacking = self._lacking(subjects) | {"model"}
         needed = {role for check in checks for role in check.needs()} - lacking
-        roles = self._roles(base, tuned, merge, needed)
-        return {str(role): source for role, source in roles.items()}
+        return {str(role): source for role, source in self._roles(subjects, needed).items()}
 
     def _add_checks(
         self,
@@ -171,19 +171,21 @@ class Planner:
         ``tuned`` is the checkpoint that the artifact was made from. Neither it nor ``base`` is
         there for an ONNX model that was there already. ``merge`` is the last merge.
         """
-        lacking = self._lacking(base, tuned, merge)
         kind = self._chain.makes
+        subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
+        lacking = self._lacking(subjects)
         checks = [call for call in self._chain.checks if _can_judge(call, kind, lacking)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
         needed = {role for call in checks for role in call.needs(kind)} - lacking
-        roles: dict[Role, Input] = {"artifact": newest[kind]}
+        plain: dict[Role, Input] = {"artifact": newest[kind]}
         if tuned is not None:
-            roles["model"] = tuned
-            if kind == "adapter" and needed & {"tuned_answers", "reference"}:
+            plain["model"] = tuned
+            if kind == "adapter" and any(_asks_tuned(role) for role in needed):
                 assert self._chain.merging is not None  # noqa: S101 - the loader saw to it
-                merged: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
-                tuned = self._add_pass(self._chain.merging.name, self._chain.merging, merged)
-        roles |= self._roles(base, tuned, merge, needed)
+                parts: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
+                merged = self._add_pass(self._chain.merging.name, self._chain.merging, parts)
+                subjects["tuned"] = {"model": merged}
+        roles = {**plain, **self._roles(subjects, needed)}
         timings = {} if base is None else self._add_timings(base, checks)
         for check in checks:
             own: dict[Role, Input] = {}
@@ -191,57 +193,40 @@ class Planner:
                 own["base_timing"] = timings[check.name]
             self._add_check(check, {**roles, **own})
 
-    def _lacking(self, base: Input | None, tuned: Input | None, merge: _Merge | None) -> set[Role]:
+    def _lacking(self, subjects: _Subjects) -> set[Role]:
         """Return what is not there in this chain for a check to read."""
-        lacking: set[Role] = set() if base is not None else {"base_answers", "base_timing"}
-        if tuned is None:
-            lacking |= {"model", "tuned_answers", "reference"}
-        if tuned is None or self._chain.float_reference is None:
-            lacking.add("float_reference")
-        if merge is None:
-            lacking |= {"merged_reference", "adapted_reference"}
-        return lacking
+        return {
+            role
+            for role, source in ROLES.items()
+            if source.of not in subjects
+            or (source.step and source.made_by not in self._chain.behind)
+        }
 
-    def _roles(
-        self,
-        base: Input | None,
-        tuned: Input | None,
-        merge: _Merge | None,
-        needed: AbstractSet[Role],
-    ) -> dict[Role, Input]:
-        """Add the passes behind ``needed`` roles, each once; return what they make per role."""
-        roles: dict[Role, Input] = {}
-        if base is not None and "base_answers" in needed:
-            roles["base_answers"] = self._add_answers("evaluate-base", base)
-        if tuned is not None and "tuned_answers" in needed:
-            roles["tuned_answers"] = self._add_answers("evaluate-tuned", tuned)
-        if tuned is not None:
-            roles |= self._add_references(tuned, merge, needed)
-        return roles
+    def _roles(self, subjects: _Subjects, needed: AbstractSet[Role]) -> dict[Role, Input]:
+        """Add the steps behind ``needed`` roles, each once; return what they make per role.
 
-    def _add_references(
-        self, tuned: Input, merge: _Merge | None, needed: AbstractSet[Role]
-    ) -> dict[Role, Input]:
-        """Add the passes that keep logits, each once; return what they make per role."""
-        reference = self._chain.reference
-        assert reference is not None  # noqa: S101 - the loader saw to it
-        roles: dict[Role, Input] = {}
-        if needed & {"reference", "float_reference"}:
-            roles["reference"] = self._add_pass(reference.name, reference, {"model": tuned})
-        exported = self._chain.float_reference
-        if exported is not None and "float_reference" in needed:
-            inputs = {"model": tuned, "reference": roles["reference"]}
-            roles["float_reference"] = self._add_pass(exported.name, exported, inputs)
-        adapted = self._chain.adapted_reference
-        if merge is not None and adapted is not None and "adapted_reference" in needed:
-            # Passes after the merge may have changed what it made.
-            name, made = f"{reference.name}-merged", {"model": merge.merged}
-            same = merge.merged == tuned and "reference" in roles
-            merged = roles["reference"] if same else self._add_pass(name, reference, made)
-            roles["merged_reference"] = merged
-            beside = {**merge.inputs, "reference": merged}
-            roles["adapted_reference"] = self._add_pass(adapted.name, adapted, beside)
-        return roles
+        What such a step reads of another role is among them.
+        """
+        made: dict[Role, Input] = {}
+        for role, source in ROLES.items():
+            if role in needed and source.step:
+                self._add_role(role, subjects, made)
+        return made
+
+    def _add_role(self, role: Role, subjects: _Subjects, made: dict[Role, Input]) -> None:
+        """Add the step behind ``role`` to the plan, and what it makes to ``made``."""
+        source = ROLES[role]
+        if role in made:
+            return
+        same = source.same_as
+        if same in made and subjects[ROLES[same].of] == subjects[source.of]:
+            made[role] = made[same]
+            return
+        inputs = dict(subjects[source.of])
+        if source.beside is not None:
+            self._add_role(source.beside, subjects, made)
+            inputs["reference"] = made[source.beside]
+        made[role] = self._add_pass(source.step, self._chain.behind[source.made_by], inputs)
 
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
         """Add the passes that time the base model, each once; return what each check gets."""
@@ -251,15 +236,11 @@ class Planner:
             call = check.timing
             if call is None:
                 continue
-            work = json.dumps(call.params, sort_keys=True)
+            work = json.dumps(call.values, sort_keys=True)
             if work not in done:
                 done[work] = self._add_pass(call.name, call, {"model": base})
             found[check.name] = done[work]
         return found
-
-    def _add_answers(self, name: str, checkpoint: Input) -> StepInput:
-        assert self._chain.evaluation is not None  # noqa: S101 - the loader saw to it
-        return self._add_pass(name, self._chain.evaluation, {"model": checkpoint})
 
     def _add_check(self, call: CheckCall, roles: Mapping[Role, Input]) -> None:
         toolchain = self._toolchains["target"]
@@ -273,7 +254,7 @@ class Planner:
                 toolchain=toolchain.digest,
                 key="",
                 seed=self._loaded.config.seed,
-                params=call.params,
+                params=call.values,
                 inputs={
                     **{
                         role: roles[role] for role in call.needs(self._chain.makes) if role in roles
@@ -294,7 +275,7 @@ class Planner:
         unkeyed: frozenset[str] = frozenset(),
         device: bool | None = None,
         machine: str = "",
-        implementation: type[BasePass[Any]] | None = None,
+        call: PassCall | None = None,
     ) -> StepInput:
         code = step.code
         facts = facts_of(
@@ -314,10 +295,10 @@ class Planner:
         # What comes from the network is an input: the same wherever it was fetched.
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"
-            planned = PlannedStep(step, None, reason, implementation, set_aside=found)
+            planned = PlannedStep(step, None, reason, call, set_aside=found)
         else:
             reason = "cached" if found else self._history.reason(step.name, facts, _producers(step))
-            planned = PlannedStep(step, found, reason, implementation)
+            planned = PlannedStep(step, found, reason, call)
         self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
@@ -326,9 +307,9 @@ class Planner:
         """Return the user's files that ``call`` names, as inputs named like the parameters."""
         sources = {}
         for param in call.implementation.sources:
-            if call.params[param] is None:
+            if call.values[param] is None:
                 continue
-            path = self._loaded.path(str(call.params[param]))
+            path = self._loaded.path(str(call.values[param]))
             root = f"{name}.{param}"
             self._mounts[root] = Mount(root, path)
             sources[param] = SourceInput(
@@ -431,6 +412,23 @@ class _Merge:
     inputs: Mapping[str, Input]
     """Base and adapter: ``model`` and ``adapter``."""
     merged: Input
+
+
+def _subjects(base: Input | None, tuned: Input | None, merge: _Merge | None) -> _Subjects:
+    """Return what roles can be of in a chain; ``None`` is what it has not."""
+    found: _Subjects = {}
+    if base is not None:
+        found["base"] = {"model": base}
+    if tuned is not None:
+        found["tuned"] = {"model": tuned}
+    if merge is not None:
+        found["merged"], found["unmerged"] = {"model": merge.merged}, merge.inputs
+    return found
+
+
+def _asks_tuned(role: Role) -> bool:
+    """Return whether a step asks the tuned model something for ``role``."""
+    return ROLES[role].of == "tuned" and bool(ROLES[role].step)
 
 
 def _can_judge(call: CheckCall, kind: Kind, lacking: AbstractSet[Role]) -> bool:

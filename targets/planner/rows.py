@@ -31,7 +31,7 @@ def fetch_call(name: str, spec: DataSpec) -> PassCall | None:
         name=fetch_step(name),
         type_name=FETCH_TYPE,
         implementation=load_pass(FETCH_TYPE),
-        params=params.model_dump(mode="json"),
+        params=params,
     )
 
 
@@ -42,7 +42,7 @@ def rows_call(name: str, spec: DataSpec) -> PassCall:
         name=rows_step(name),
         type_name=TYPE,
         implementation=load_pass(TYPE),
-        params=RowsParams(files=len(spec.files), **own).model_dump(mode="json"),
+        params=RowsParams(files=len(spec.files), **own),
         network=spec.code is not None and spec.code.network,
         hub=spec.code is not None and spec.code.hub,
     )

@@ -12,6 +12,7 @@ from pipeline.contract.space import TakesSpace, Written
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.passes.base import BasePass
 from targets.cache import CachedStep
+from targets.config.chain import PassCall
 from targets.disk import CACHE_REMEDY, Need, device_of
 from targets.planner.build_plan import BuildPlan
 
@@ -41,13 +42,13 @@ def space_of(plan: BuildPlan) -> Space:
     kept = most = 0
     unknown = []
     for planned in plan.steps:
-        implementation = planned.implementation
-        if implementation is None:
+        call = planned.call
+        if call is None:
             continue
         if planned.cached is not None:
-            known[planned.step.name] = _cached(planned.cached, implementation)
+            known[planned.step.name] = _cached(planned.cached, call.implementation)
             continue
-        written = _written(planned.step, implementation, known, sources)
+        written = _written(planned.step, call, known, sources)
         if written is None:
             unknown.append(planned.step.name)
             continue
@@ -84,7 +85,7 @@ def _checkpoint(folder: Path, size: int) -> Written:
 
 def _written(
     step: Step,
-    implementation: type[BasePass[Any]],
+    call: PassCall,
     known: dict[str, Written],
     sources: dict[str, Path],
 ) -> Written | None:
@@ -95,9 +96,9 @@ def _written(
             inputs[role] = _of_the_user(sources[source.ref.root])
         elif source.step in known:
             inputs[role] = known[source.step]
-    params = implementation.Params.model_validate(step.params)
-    if isinstance(params, TakesSpace):
-        return params.writes(inputs)
+    if isinstance(call.params, TakesSpace):
+        return call.params.writes(inputs)
+    implementation = call.implementation
     if implementation.produces not in _LARGE:
         return Written(_LITTLE)
     alike = [

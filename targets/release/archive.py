@@ -7,7 +7,6 @@ compressor writes differs between its versions. Order, times, owners and modes a
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from pipeline.contract.sha256 import sha256_of_stream
 from targets.errors import CheckFailed
 
 MTIME = 315532800
@@ -56,7 +56,9 @@ def read_members(path: Path) -> tuple[Member, ...]:
     Raises ``CheckFailed`` for one that cannot be read, or with a member that is no plain file below
     the archive's own folder.
     """
-    return tuple(Member(info.name, info.size, _sha256(stream)) for info, stream in _streams(path))
+    return tuple(
+        Member(info.name, info.size, sha256_of_stream(stream)) for info, stream in _streams(path)
+    )
 
 
 def read_file(path: Path, name: str) -> bytes:
@@ -134,10 +136,3 @@ def _problem(info: tarfile.TarInfo, seen: set[str]) -> str:
     if not info.isreg() or info.issparse():
         return "is not a plain file"
     return "is there twice" if info.name in seen else ""
-
-
-def _sha256(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while chunk := stream.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()

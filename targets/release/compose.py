@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.plan import DataInput, SourceInput
 from pipeline.contract.schema import HUB_PREFIX
+from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.checked.result import FILE as CHECKED_FILE
 from targets.config.load import LoadedConfig
-from targets.digests import sha256_of
 from targets.place import Place
 from targets.release import layout
 from targets.release.archive import write_archive
@@ -90,7 +89,7 @@ def compose(folder: Path, making: Making, cache: Cache) -> Composed:
         sbom = folder / layout.SBOM
         sbom.write_bytes(write_sbom(_sbom(making, reports, archives)))
         files.append(sbom)
-    digests = {file.name: sha256_of(file) for file in files}
+    digests = {file.name: sha256_of_file(file) for file in files}
     (folder / layout.SUMS).write_bytes(write_sums(digests))
     return Composed(reports, tuple(archives))
 
@@ -106,7 +105,7 @@ def _archive(folder: Path, making: Making, part: str, files: Mapping[str, Path |
 
 
 def _digest(content: Path | bytes) -> str:
-    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
+    return sha256_of_bytes(content) if isinstance(content, bytes) else sha256_of_file(content)
 
 
 def _report(making: Making, built: BuiltTarget) -> ReleasedReport:
@@ -122,7 +121,7 @@ def _report(making: Making, built: BuiltTarget) -> ReleasedReport:
         making.version,
         ReleasedToolchain(
             digest=toolchain.digest,
-            lock=sha256_of(toolchain.lock),
+            lock=sha256_of_file(toolchain.lock),
             platform=toolchain.platform,
             python=toolchain.python,
             versions=versions,
@@ -175,7 +174,7 @@ def _sbom(making: Making, reports: Sequence[ReleasedReport], archives: Sequence[
                 model=Model(
                     name=f"{making.build}-{built.name}",
                     version=making.version,
-                    sha256=sha256_of(archive),
+                    sha256=sha256_of_file(archive),
                     licence=card.license or "",
                     facts=(
                         ("target", built.name),
@@ -190,7 +189,7 @@ def _sbom(making: Making, reports: Sequence[ReleasedReport], archives: Sequence[
                 else Model(
                     name=f"{making.build}-{layout.ADAPTER}",
                     version=making.version,
-                    sha256=sha256_of(adapter),
+                    sha256=sha256_of_file(adapter),
                     facts=(("file", adapter.name),),
                 ),
                 data=tuple(_data_sets(making, built.outcome)),

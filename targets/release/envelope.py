@@ -7,7 +7,6 @@ members that they do not know.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError
 
+from pipeline.contract.sha256 import sha256_of_bytes
 from targets.errors import CheckFailed
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -49,7 +49,7 @@ def read_envelope(content: bytes, file: Path) -> Envelope:
 
 
 def _checksum(members: dict[str, Any]) -> str:
-    return hashlib.sha256(_line(members)).hexdigest()
+    return sha256_of_bytes(_line(members))
 
 
 def _line(members: dict[str, Any]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pipeline.contract.plan import SourceInput, Step
 from pipeline.contract.result import FileDigest
 from pipeline.contract.schema import HUB_PREFIX
+from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from pipeline.run.registry import load_pass
 from targets.build import BuildOutcome
 from targets.config.load import LoadedConfig
@@ -44,7 +44,7 @@ def dependencies(
         yield _commit(name, source)
     yield ResourceDescriptor(
         name=CONFIG,
-        digest={"sha256": hashlib.sha256(loaded.file.read_bytes()).hexdigest()},
+        digest={"sha256": sha256_of_file(loaded.file)},
         annotations={"path": _path(loaded.file, sources[SOURCE])},
     )
     model = loaded.config.model.source
@@ -56,7 +56,7 @@ def dependencies(
         toolchain = place.toolchain
         yield ResourceDescriptor(
             name=f"lock/{toolchain.target}",
-            digest={"sha256": hashlib.sha256(toolchain.lock.read_bytes()).hexdigest()},
+            digest={"sha256": sha256_of_file(toolchain.lock)},
             annotations={
                 "path": toolchain.lock.relative_to(IMAGES_DIR.parent).as_posix(),
                 "toolchain": toolchain.digest,
@@ -102,7 +102,7 @@ def brings(step: Step) -> bool:
 def files_digest(files: Iterable[FileDigest]) -> str:
     """Return one digest of the names and bytes of ``files``, as of a folder that holds them."""
     pairs = sorted([file.path, file.sha256] for file in files)
-    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+    return sha256_of_bytes(json.dumps(pairs).encode())
 
 
 def _word(step: Step) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from pipeline.contract.result import StepResult
-from targets.digests import sha256_of
+from pipeline.contract.sha256 import sha256_of_file
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
 from targets.release.compose import BuiltTarget, Composed, Making
@@ -139,7 +139,7 @@ def without_times(statement: Statement) -> dict[str, JsonValue]:
 
 
 def _file(path: Path) -> ResourceDescriptor:
-    return ResourceDescriptor(name=path.name, digest={"sha256": sha256_of(path)})
+    return ResourceDescriptor(name=path.name, digest={"sha256": sha256_of_file(path)})
 
 
 def _time(moment: datetime) -> str:

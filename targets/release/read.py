@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from securesystemslib.dsse import Envelope
 
-from targets.digests import sha256_of
+from pipeline.contract.sha256 import sha256_of_file
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.release import layout
 from targets.release.archive import read_file, read_members
@@ -117,14 +117,14 @@ def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
     for name in sorted(stated.keys() - there):
         yield f"{folder / name} is missing"
     for name in sorted(stated.keys() & there):
-        if sha256_of(folder / name) != stated[name]:
+        if sha256_of_file(folder / name) != stated[name]:
             yield f"{folder / name} is not the file that {layout.PROVENANCE} is about"
     if layout.SUMS in there:
         listed = read_sums((folder / layout.SUMS).read_bytes(), str(folder / layout.SUMS))
         for name in sorted(listed.keys() ^ (stated.keys() - {layout.SUMS})):
             yield f"{folder / layout.SUMS}: {name} is listed by one of it and the provenance only"
         for name in sorted(listed.keys() & there):
-            if listed[name] != sha256_of(folder / name):
+            if listed[name] != sha256_of_file(folder / name):
                 yield f"{folder / name} is not the file that {layout.SUMS} lists"
 
 

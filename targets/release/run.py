@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from filelock import FileLock
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signer
 
+from targets.atomic import folder_beside, remove_leftovers
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed, EnvironmentUnable
@@ -124,9 +123,8 @@ class Releaser:
         folder = layout.release_dir(self.dist, making.build, making.version)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{making.version}.lock"):
-            fresh = folder.with_name(f".{making.version}.{uuid.uuid4().hex[:8]}")
-            try:
-                fresh.mkdir()
+            remove_leftovers(folder)
+            with folder_beside(folder) as fresh:
                 composed = compose(fresh, making, cache)
                 envelope = self._envelope(fresh, making, composed, order, started)
                 (fresh / layout.PROVENANCE).write_bytes(write_envelope(envelope))
@@ -142,8 +140,6 @@ class Releaser:
                 ):
                     (fresh / layout.PROVENANCE).replace(folder / layout.PROVENANCE)
                 return Released(replace(made, folder=folder), new)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
 
     def _envelope(
         self,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, Step
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.plan import OUTPUT_DIR, Step
+from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
+from pipeline.contract.sha256 import sha256_of_file
 from pipeline.run.registry import load_pass
 from targets.cache import Cache, CachedStep
-from targets.digests import sha256_of
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.planner.build_plan import BuildPlan
 from targets.release.archive import extract
@@ -95,7 +95,7 @@ def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Give
         found = held[step.key]
         for file in found.files:
             path = root / found.folder / file.path
-            if not path.is_file() or sha256_of(path) != file.sha256:
+            if not path.is_file() or sha256_of_file(path) != file.sha256:
                 raise CheckFailed(f"{archive}: {found.folder}/{file.path} is not what {INDEX} says")
         yield step, root / found.folder, found.files
 
@@ -121,7 +121,9 @@ def _adapter_folder(source: Path, steps: Iterable[Step]) -> _Given:
 
 def _digest(root: Path, path: Path) -> FileDigest:
     return FileDigest(
-        path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path)
+        path=path.relative_to(root).as_posix(),
+        bytes=path.stat().st_size,
+        sha256=sha256_of_file(path),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +10,7 @@ import tomli
 from pydantic import JsonValue
 
 from pipeline.contract.result import StepResult, Verdict
+from pipeline.contract.sha256 import sha256_of_file
 from targets.cache import made_in
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
@@ -99,7 +99,7 @@ def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:
     model = loaded.config.model
     data = next((planned.step.data for planned in plan.steps if planned.step.data), None)
     return InputsReport(
-        config=hashlib.sha256(loaded.file.read_bytes()).hexdigest(),
+        config=sha256_of_file(loaded.file),
         model=model.source or model.onnx or "made from text by the pretrain pass",
         data={data.name: data.digest} if data else {},
         seed=loaded.config.seed,

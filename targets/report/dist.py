@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
+from targets.atomic import folder_beside, remove_leftovers, replace_file, swap_in
 from targets.cache import CachedStep, link_tree
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
@@ -20,9 +19,6 @@ from targets.report.model import Report
 MODEL_DIR = "model"
 REPORT_FILE = "report.json"
 MARKDOWN_FILE = "report.md"
-
-_MARK = 8
-"""Hexadecimal digits that tell folders apart which are not in their place yet, or no longer."""
 
 
 def write_dist(
@@ -43,14 +39,12 @@ def write_dist(
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = artifact.output if isinstance(artifact, CachedStep) else artifact
     with FileLock(folder.parent / f".{report.target}.lock"):
-        for left in folder.parent.glob(f".{report.target}.{'?' * _MARK}"):
-            shutil.rmtree(left)  # by a build that was killed
+        remove_leftovers(folder)
         if _is_linked(source, folder / MODEL_DIR):
             complete(folder)
             _write_reports(folder, report)
             return folder
-        fresh = folder.with_name(f".{report.target}.{uuid.uuid4().hex[:_MARK]}")
-        try:
+        with folder_beside(folder) as fresh:
             link_tree(source, fresh / MODEL_DIR)
             for file in report.files:
                 if (source / file.path).exists():
@@ -58,8 +52,6 @@ def write_dist(
             complete(fresh)
             _write_reports(fresh, report)
             swap_in(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 
@@ -85,7 +77,7 @@ def require_onnx(report: Report, folder: Path, doing: str) -> None:
 def write_checked(folder: Path, report: Report, name: str, text: str) -> None:
     """Write the result of checks into ``folder`` as ``name``, and ``report`` with it."""
     with FileLock(folder.parent / f".{report.target}.lock"):
-        _write(folder / name, text)
+        replace_file(folder / name, text)
         _write_reports(folder, report)
 
 
@@ -99,20 +91,5 @@ def _is_linked(source: Path, model: Path) -> bool:
 
 
 def _write_reports(folder: Path, report: Report) -> None:
-    _write(folder / REPORT_FILE, report.model_dump_json(indent=2) + "\n")
-    _write(folder / MARKDOWN_FILE, to_markdown(report))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def swap_in(fresh: Path, folder: Path) -> None:
-    """Put the whole folder ``fresh`` in place of ``folder``, beside which it lies."""
-    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:_MARK]}")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    replace_file(folder / REPORT_FILE, report.model_dump_json(indent=2) + "\n")
+    replace_file(folder / MARKDOWN_FILE, to_markdown(report))

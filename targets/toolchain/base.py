@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Field
 from requests.exceptions import RequestException
 
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.sha256 import sha256_of_bytes
 from targets.errors import EnvironmentUnable
 from targets.toolchain.bootstrap import Bootstrap, make_rootfs, missing_tools
 from targets.toolchain.context import read_chunks
@@ -52,7 +52,7 @@ class BaseRecipe(Frozen):
     @property
     def digest(self) -> str:
         """Return SHA-256 over everything this recipe says."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return sha256_of_bytes(self.model_dump_json().encode())
 
     @property
     def bootstrapped_tag(self) -> str:

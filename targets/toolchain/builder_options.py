@@ -14,6 +14,7 @@ from pydantic import Field
 
 from pipeline.builder.options import known_options
 from pipeline.contract.frozen import Frozen
+from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.download import download
 from targets.toolchain.requirements import Pin, read_lock
@@ -68,7 +69,5 @@ def lock_builder_options(toolchain: Toolchain) -> bool:
             archive.extractall(folder, names)
         options = tuple(sorted(known_options(Path(folder) / _MODELS)))
     found = BuilderOptions(package=str(pin.name), version=str(pin.version), options=options)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(found.model_dump(mode="json"), indent=1) + "\n", "utf-8")
-    partial.replace(file)
+    replace_file(file, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
     return True

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.lock import Change
 from targets.toolchain.process import ToolFailed
@@ -74,9 +75,7 @@ def lock_host(lock: HostLock, upgrade: bool, project: Path = _PROJECT) -> tuple[
     destination = project / lock.file
     before = _versions(destination)
     text = _HEADER + _compile(lock, upgrade, project)
-    partial = destination.with_name(f".{destination.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(destination)
+    replace_file(destination, text)
     after = _versions(destination)
     return tuple(
         Change(name, before.get(name), after.get(name))

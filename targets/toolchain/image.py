@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from docker.models.images import Image as EngineImage
 from filelock import FileLock
 from requests.exceptions import RequestException
 
+from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.base import Base, BaseRecipe, ensure_base, read_recipe
@@ -79,8 +79,8 @@ def recipe_digest(toolchain: Toolchain) -> str:
     packages = lock_file(shared, toolchain.platform)
     if packages.exists():
         files.append(packages)
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return hashlib.sha256(json.dumps([toolchain.platform, digests]).encode()).hexdigest()
+    digests = [sha256_of_file(path) for path in files]
+    return sha256_of_bytes(json.dumps([toolchain.platform, digests]).encode())
 
 
 def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
@@ -194,7 +194,7 @@ def _build(
 def _tag(toolchain: Toolchain, base: str) -> str:
     """Return the name of the image that is built on the base with the identity ``base``."""
     inputs = f"{base}\n{recipe_digest(toolchain)}"
-    return f"quern/{toolchain.target}:{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+    return f"quern/{toolchain.target}:{sha256_of_bytes(inputs.encode())[:12]}"
 
 
 def _dockerfile(toolchain: Toolchain, base: Base) -> bytes:

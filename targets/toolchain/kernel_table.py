@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from pipeline.onnx.kernels.table import FOLDER, Kernel, KernelTable, Operator, read_table
 from pipeline.onnx.providers import is_same
+from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
@@ -59,9 +60,7 @@ def write_table(table: KernelTable) -> None:
     )
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER / f"{table.provider}.json"
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    replace_file(file, text)
 
 
 def onnxruntime_version(toolchain: Toolchain) -> str:

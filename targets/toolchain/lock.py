@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.platforms import platform_named
 from targets.toolchain.process import ToolFailed
@@ -114,13 +114,3 @@ def _resolve(arguments: list[str], source: Path) -> None:
         f"{source} cannot be resolved:\n{failure.output.strip()}",
         "check the requirements, and that pip's configured indexes can be reached",
     )
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``; until it is whole, the file is as it was."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

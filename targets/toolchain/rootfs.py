@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline.contract.sha256 import sha256_of_file
+from targets.atomic import replace_file
 
 MMDEBSTRAP = "mmdebstrap"
 DEBIAN_PACKAGES = "debian-packages"
@@ -33,13 +35,10 @@ def keep(partial: Path, tar: Path) -> Rootfs:
 
     ``NAME.packages`` has a line ``package version`` for each package that is installed.
     """
-    tar.with_suffix(".packages").write_text(_versions(partial), encoding="utf-8")
-    digest = hashlib.sha256()
-    with partial.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    replace_file(tar.with_suffix(".packages"), _versions(partial))
+    digest = sha256_of_file(partial)
     partial.replace(tar)
-    return Rootfs(tar, digest.hexdigest())
+    return Rootfs(tar, digest)
 
 
 def _versions(tar: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 
 
 class Room(Frozen):
@@ -51,12 +51,12 @@ class Toolchain:
         share one cache.
         """
         facts = {
-            "lock": hashlib.sha256(self.lock.read_bytes()).hexdigest(),
+            "lock": sha256_of_file(self.lock),
             "python": self.python,
             "platform": self.platform,
             "environment": dict(sorted(self.environment.items())),
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return sha256_of_bytes(json.dumps(facts, sort_keys=True).encode())
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
+from targets.atomic import folder_beside
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.image import COMPILER, base_dir
@@ -99,8 +99,8 @@ def _make(toolchain: Toolchain, cache: Path, folder: Path, say: Callable[[str], 
     wheels = Wheelhouse(cache / "wheels").ensure(toolchain, say)
     interpreter = _find_python(toolchain.python, say)
     say(f"installing {len(wheels)} wheels into {folder}")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
-        partial = Path(scratch) / "venv"
+    with folder_beside(folder) as scratch:
+        partial = scratch / "venv"
         python = _python_in(partial, toolchain)
         unpacked = {"UV_CACHE_DIR": f"{scratch}/unpacked"}  # hard links: costs no extra space
         try:
@@ -118,7 +118,7 @@ def _make(toolchain: Toolchain, cache: Path, folder: Path, say: Callable[[str], 
                 f"the environment cannot be made: {error}\n{error.output.strip()}",
                 "`python -m targets doctor` says what is missing",
             ) from error
-        partial.replace(folder)
+        partial.rename(folder)
 
 
 def _find_python(version: str, say: Callable[[str], None]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from filelock import FileLock
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from targets.digests import sha256_of
+from pipeline.contract.sha256 import sha256_of_file
+from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.download import download
 from targets.toolchain.platforms import platform_named
@@ -106,7 +106,7 @@ class Wheelhouse:
         if wanted:
             say(f"fetching {len(wanted)} of {len(pins)} wheels")
             for path in download(wanted, toolchain, self.folder):
-                digests[path.name] = sha256_of(path)
+                digests[path.name] = sha256_of_file(path)
             self._remember(digests)
             have = self._match(pins, toolchain, digests)
         lost = [str(pin) for pin in pins if pin not in have]
@@ -126,7 +126,7 @@ class Wheelhouse:
         for pin, path in self._named(pins, toolchain, _names(self.folder)):
             if path.name in digests:
                 continue
-            digest = sha256_of(path)
+            digest = sha256_of_file(path)
             if digest in pin.sha256:
                 digests[path.name] = digest
             else:
@@ -173,9 +173,7 @@ class Wheelhouse:
 
     def _remember(self, digests: Mapping[str, str]) -> None:
         entries = {name: [digests[name], *_stamp(self.folder / name)] for name in sorted(digests)}
-        partial = self.folder / f".{_VERIFIED}.{os.getpid()}"
-        partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
-        partial.replace(self.folder / _VERIFIED)
+        replace_file(self.folder / _VERIFIED, json.dumps(entries, indent=1))
 
 
 def _names(folder: Path) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.contract.result import StepResult
+from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.result import RESULT_FILE, StepResult
 from targets.cli.options import PROJECT
 from tests.support.command import Quern
 from tests.support.quick_builds import quick_project, report_of

@@ -72,8 +72,12 @@ def beside(toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPath
 
 def run_beside(command: list[str], folder: Path, cases: Mapping[str, Any]) -> None:
     """Run `beside_plain.py`, which must work."""
+    run_script([*command, str(folder), json.dumps(cases)])
+
+
+def run_script(command: list[str]) -> None:
     done = subprocess.run(
-        [*command, str(folder), json.dumps(cases)],
+        command,
         cwd=plans.ROOT,
         env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
         capture_output=True,
@@ -112,6 +116,24 @@ def test_what_cannot_be_done_one_by_one_is_done_at_once_and_said(beside: Path, n
     assert len(found["warnings"]) == 1
     assert found["warnings"][0].startswith("all weights are held in memory at once: ")
     assert_same_model(beside / name / "ours", beside / name / "plain")
+
+
+def test_only_what_cannot_be_put_off_is_done_at_once(
+    toolchain_python: Path, tiny: Path, tmp_path: Path
+) -> None:
+    command = [str(toolchain_python), "tests/support/streaming_faults.py"]
+    run_script([*command, str(tiny / "checkpoint"), str(tmp_path)])
+    found = json.loads((tmp_path / "found.json").read_text())
+    for name, said in (("our_own", "a mistake of our own"), ("no_fit", "cannot be made of this")):
+        error = found[name]["error"]
+        assert error.startswith("StepError: the model builder failed: ")
+        assert said in error
+        assert (found[name]["calls"], found[name]["warnings"]) == (1, []), name
+    for name, said in (("in_place", "changed in place"), ("array", "seen as an array")):
+        (warning,) = found[name]["warnings"]
+        assert "held in memory at once" in warning
+        assert said in warning
+        assert (found[name]["calls"], found[name]["error"]) == (2, ""), name
 
 
 @pytest.mark.parametrize("name", MERGES)

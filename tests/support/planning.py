@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.contract.result import StepResult
+from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.result import RESULT_FILE, StepResult
 from targets.cache import Cache
 from targets.config.load import Overrides, load_config
 from targets.devices.device import Device

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from targets.atomic import replace_file
 from targets.cli import options
 from targets.cli.answer import answer
 from targets.config.documents import Document, read_documents
@@ -55,9 +56,7 @@ def command(
     for place, document in zip(places, documents, strict=True):
         comment = f"Made from {file.name} by `nox -s convert`."
         text = to_toml(document.table, comment, file.parent, place.parent)
-        partial = place.with_name(f".{place.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(place)
+        replace_file(place, text)
     if as_json:
         written = [str(place) for place in places]
         answer({"written": written, **explanation(first.ledger)})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from targets.atomic import replace_file
 from targets.cli import options
 from targets.cli.answer import answer
 from targets.config.json_schema import build_schema
@@ -34,7 +35,7 @@ def command(check: bool, as_json: bool) -> None:
         )
     for file in stale:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(texts[file], encoding="utf-8")
+        replace_file(file, texts[file])
     if as_json:
         answer({"written": shown})
     else:

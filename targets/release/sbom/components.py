@@ -9,7 +9,6 @@ there is in properties that begin with ``quern:``.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from cyclonedx.model import AttachedText, HashAlgorithm, HashType, Property
@@ -24,6 +23,7 @@ from cyclonedx.model.license import (
 from cyclonedx.spdx import is_supported_id
 from packageurl import PackageURL
 
+from pipeline.contract.sha256 import sha256_of_bytes
 from targets.release.sbom.contents import (
     DataSet,
     DebianPackage,
@@ -99,7 +99,7 @@ def toolchain_component(toolchain: ToolchainContents) -> Component:
         ("base", toolchain.base),
         ("system", "" if container else "the machine's own Python and system libraries"),
     )
-    identity = hashlib.sha256(repr((toolchain.digest, facts)).encode()).hexdigest()
+    identity = sha256_of_bytes(repr((toolchain.digest, facts)).encode())
     return Component(
         type=ComponentType.CONTAINER if container else ComponentType.PLATFORM,
         bom_ref=f"toolchain/{toolchain.target}/{identity}",

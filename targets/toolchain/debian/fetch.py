@@ -5,12 +5,12 @@ A mirror is not trusted: each file has to have the size and the SHA-256 of the l
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.contract.sha256 import sha256_of_bytes
 from targets.errors import EnvironmentUnable
 from targets.toolchain.debian.packages import Package
 from targets.toolchain.process import ToolFailed, run_tool
@@ -80,7 +80,7 @@ def _download(wanted: Mapping[Package, str], folder: Path) -> str:
 def _verified(package: Package, folder: Path) -> bytes:
     file = _file(package, folder)
     content = file.read_bytes() if file.stat().st_size == package.size else b""
-    if hashlib.sha256(content).hexdigest() != package.sha256:
+    if sha256_of_bytes(content) != package.sha256:
         raise _unable([package], "Hash Sum mismatch")
     return content
 

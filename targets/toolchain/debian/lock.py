@@ -10,12 +10,13 @@ from urllib.parse import unquote
 
 import tomli_w
 
+from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.bootstrap import KEYRING, Bootstrap
 from targets.toolchain.credentials import scrub
 from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.debian.packages import Package, PackageLock, lock_file, read_lock
-from targets.toolchain.lock import Change, replace_file
+from targets.toolchain.lock import Change
 from targets.toolchain.process import ToolFailed, run_tool
 
 _HEADER = "# Made by `nox -s lock` from base.toml for {platform}.\n# Do not edit.\n"

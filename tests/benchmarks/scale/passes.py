@@ -14,7 +14,6 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.events import Event, StepFinished, StepProgress
 from pipeline.contract.plan import (
     OUTPUT_DIR,
-    RESULT_FILE,
     DataInput,
     PathRef,
     Plan,
@@ -22,7 +21,7 @@ from pipeline.contract.plan import (
     Step,
     StepInput,
 )
-from pipeline.contract.result import StepResult
+from pipeline.contract.result import RESULT_FILE, StepResult
 from targets.errors import PassFailed
 from targets.machine import usable_cores
 from targets.runtimes.docker import DockerRuntime

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, StepInput, object_path
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.plan import OUTPUT_DIR, StepInput, object_path
+from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache, made_in
 from targets.config.load import load_config

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import OUTPUT_DIR, RESULT_FILE, object_path
-from pipeline.contract.result import FileDigest, StepResult, Verdict
+from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
 from targets.cache import Cache, link_tree, made_in
 
 KEY = "ab" * 32

@@ -78,7 +78,8 @@ def test_the_limits_of_a_target_reach_its_check(target: str, project: Project) -
         for call in load_config(project.config, [rules]).chains[target].checks
         if call.name == "latency"
     )
-    params = LatencyParams.model_validate(check.params)
+    params = check.params
+    assert isinstance(params, LatencyParams)
     assert params.usual_limits == rules.limits
     assert (params.first_token_ms, params.token_ms) == (None, None)
 

@@ -16,7 +16,7 @@ from pipeline.contract.step import Inputs
 from pipeline.data.jsonable import jsonable
 from pipeline.passes.rows import FILE, RowsParams, make_rows
 from pipeline.run.reporting import EventWriter, StepReporter
-from pipeline.scripts.load import load_object
+from pipeline.scripts.load import find_object, load_script
 
 SCRIPT = """\
 from olive.data.registry import Registry
@@ -87,10 +87,11 @@ def fault(folder: Path, script: Path, **settings: Any) -> tuple[str, str]:
 
 
 def test_functions_are_found_by_own_and_by_registered_name(script: Path) -> None:
+    module = load_script(script)
     for name in ("Tones", "tones", "my_tones", "MY_TONES", "private", "tokens", "Other", "shout"):
-        assert callable(load_object(script, name))
+        assert callable(find_object(module, name))
     with pytest.raises(StepError, match=r"user\.py has no 'tonse'") as error:
-        load_object(script, "tonse")
+        find_object(module, "tonse")
     assert "tones" in error.value.hint
     assert not [name for name in sys.modules if name.partition(".")[0] == "olive"]
 
@@ -102,7 +103,7 @@ def test_other_modules_of_olive_are_refused_with_the_reason(tmp_path: Path, line
     script = tmp_path / "user.py"
     script.write_text(f"{line}\n")
     with pytest.raises(StepError, match=r"Quern has olive\.data\.registry alone of Olive"):
-        load_object(script, "x")
+        load_script(script)
 
 
 def test_rows_and_columns(tmp_path: Path, script: Path) -> None:

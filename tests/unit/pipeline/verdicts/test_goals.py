@@ -26,7 +26,7 @@ from pipeline.evaluation.fluency import is_broken
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.timing import FIGURES, Timings, Workload, made_up, measure, summary
 from pipeline.passes.time_base import weights_bytes
-from pipeline.scripts.load import importable, load_object
+from pipeline.scripts.load import find_object, load_script
 from pipeline.statistics.percentiles import samples_for, statistic
 from pipeline.verdicts.goals import Goal, judged
 
@@ -274,20 +274,8 @@ def test_weights_of_one_kind_count(tmp_path: Path) -> None:
     assert weights_bytes(tmp_path) == 10
 
 
-def test_two_scripts_may_call_their_helpers_the_same(tmp_path: Path) -> None:
-    found = []
-    for name in ("one", "two"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "helper.py").write_text(f"NAME = {name!r}")
-        (folder / "metrics.py").write_text("import helper\n\ndef f():\n    return helper.NAME\n")
-        with importable(folder):
-            found.append(load_object(folder / "metrics.py", "f", folder)())
-    assert found == ["one", "two"]
-
-
 def test_a_missing_function_is_named_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "metrics.py").write_text("def rouge():\n    pass\n")
     with pytest.raises(StepError, match=r"metrics\.py has no 'rogue'") as caught:
-        load_object(tmp_path / "metrics.py", "rogue")
+        find_object(load_script(tmp_path / "metrics.py"), "rogue")
     assert "rouge" in caught.value.hint

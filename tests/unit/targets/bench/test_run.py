@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.contract.plan import RESULT_FILE, PathRef, SourceInput, Step
-from pipeline.contract.result import FileDigest, StepResult, Verdict
+from pipeline.contract.plan import PathRef, SourceInput, Step
+from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
 from pipeline.latency.measured import Measured
 from targets.bench.baseline import earlier_artifact, named_baselines
 from targets.bench.collect import collect_target, collect_training

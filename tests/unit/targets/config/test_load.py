@@ -36,8 +36,8 @@ def only(found: list[Problem]) -> Problem:
 def test_right_config_loads(project: Project) -> None:
     chain = load(project).chains["cpu"]
     assert [call.name for call in chain.passes] == ["lora", "merge", "model_builder"]
-    assert chain.passes[0].params["r"] == 8
-    assert chain.passes[2].params["execution_provider"] == "cpu"
+    assert chain.passes[0].values["r"] == 8
+    assert chain.passes[2].values["execution_provider"] == "cpu"
     assert {call.name for call in chain.checks} == {
         *("graph", "provider", "generation", "quality", "latency", "memory", "size"),
         *("conversion", "merging", "quantization"),

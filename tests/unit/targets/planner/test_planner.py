@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import RESULT_FILE, StepInput, object_path
+from pipeline.contract.plan import StepInput, object_path
+from pipeline.contract.result import RESULT_FILE
 from targets.cache import Cache
 from targets.target import load_target
 from tests.support.planning import build, make_planner, replan, to_run

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from pipeline.contract.roles import ROLES, Role
+from pipeline.run.registry import pass_types
 from targets.cache import Cache
 from targets.target import load_target
 from tests.support.own_steps import SCALE
@@ -88,3 +91,41 @@ def test_without_a_merge_there_is_none_to_judge(project: Project, cache: Cache) 
     project.config.write_text(project.config.read_text() + "\n[checks.merging]\n")
     notes = make_planner(project, cache).plan().notes
     assert "there is nothing in this chain that the check 'merging' applies to" in notes
+
+
+def test_every_role_stands_in_the_table_once_what_it_is_made_beside_is_known() -> None:
+    assert tuple(ROLES) == get_args(Role)
+    before: set[str] = set()
+    for role, source in ROLES.items():
+        assert {source.beside, source.same_as} - {None} <= before
+        assert not source.made_by or source.made_by in pass_types()
+        before.add(role)
+
+
+NEEDY = """\
+from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.contract.frozen import Frozen
+
+
+class Params(Frozen):
+    pass
+
+
+class Needy(BaseCheck[Params]):
+    Params = Params
+    needs = ("merged_reference",)
+
+    def run(self, inputs, params):
+        return Outcome(())
+"""
+
+
+def test_a_role_is_made_for_whatever_check_needs_it(project: Project, cache: Cache) -> None:
+    (project.folder / "needy.py").write_text(NEEDY)
+    text = project.config.read_text()
+    skipped = 'skip_checks = ["merging", "conversion", "quantization", "quality"]\n'
+    project.config.write_text(f'{skipped}{text}\n[checks.needy]\ntype = "needy.py:Needy"\n')
+    plan = make_planner(project, cache).plan()
+    assert "adapted_reference" not in names(plan)
+    (made,) = inputs(plan, "needy").values()
+    assert inputs(plan, made) == {"model": "merge"}

@@ -1,0 +1,65 @@
+"""What a check can read, and what makes it: the one table of roles.
+
+To add a role, name it in :data:`Role` and say in :data:`ROLES` what it is of and which pass makes
+it. The planner then adds that pass wherever a check needs the role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal[
+    "artifact",
+    "model",
+    "base_answers",
+    "tuned_answers",
+    "reference",
+    "float_reference",
+    "merged_reference",
+    "adapted_reference",
+    "base_timing",
+]
+
+Subject = Literal["artifact", "base", "tuned", "merged", "unmerged"]
+"""What a role is of: the artifact; the base model; the checkpoint that the artifact was made from
+(with an adapter, that it was trained on); what the last merge made; base and adapter of that merge.
+"""
+
+
+@dataclass(frozen=True)
+class RoleSource:
+    """Where what a check reads in a role comes from."""
+
+    of: Subject
+    made_by: str = ""
+    """Type of the pass that makes it; empty where it is the subject itself."""
+    step: str = ""
+    """Name of the step with that pass; empty where each check has one of its own."""
+    beside: Role | None = None
+    """What the pass reads too, as its input ``reference``."""
+    same_as: Role | None = None
+    """The role that serves for this one too where both are of the same model."""
+    held_out: bool = False
+    """Whether it comes from held-out data."""
+    travels: bool = True
+    """Whether it is small enough to lie beside the artifact, for checks on another machine."""
+
+
+ROLES: Mapping[Role, RoleSource] = {
+    "artifact": RoleSource("artifact"),
+    "model": RoleSource("tuned", travels=False),
+    "base_answers": RoleSource("base", "evaluate", "evaluate-base", held_out=True),
+    "tuned_answers": RoleSource("tuned", "evaluate", "evaluate-tuned", held_out=True),
+    "reference": RoleSource("tuned", "reference", "reference"),
+    "float_reference": RoleSource(
+        "tuned", "float_reference", "float_reference", beside="reference"
+    ),
+    "merged_reference": RoleSource("merged", "reference", "reference-merged", same_as="reference"),
+    "adapted_reference": RoleSource(
+        "unmerged", "adapted_reference", "adapted_reference", beside="merged_reference"
+    ),
+    "base_timing": RoleSource("base", "time_base"),
+}
+"""Their steps stand in a plan in this order."""

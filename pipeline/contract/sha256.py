@@ -1,0 +1,40 @@
+"""SHA-256 as hexadecimal digits: of bytes, of a stream, of a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+_CHUNK = 1 << 20
+"""Bytes read at once."""
+
+
+def sha256_of_bytes(content: bytes) -> str:
+    """Return the SHA-256 of ``content``."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read now. Raises ``OSError``."""
+    with path.open("rb") as stream:
+        return sha256_of_stream(stream)
+
+
+def sha256_of_stream(stream: IO[bytes]) -> str:
+    """Return the SHA-256 of what is left of ``stream``."""
+    return sha256_of_chunks(_chunks(stream))
+
+
+def sha256_of_chunks(chunks: Iterable[bytes]) -> str:
+    """Return the SHA-256 of ``chunks``, one after the other."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        yield chunk

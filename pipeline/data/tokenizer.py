@@ -1,0 +1,50 @@
+"""Loads the tokenizer of a model folder, never from a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract.errors import ArtifactError, StepError
+from pipeline.process.causes import out_of_memory
+
+
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
+    """Return the transformers tokenizer of a checkpoint folder, with a padding token.
+
+    Raises :class:`StepError` of the cause ``bad_input`` if it cannot be loaded.
+    """
+
+    def refused(message: str) -> StepError:
+        return StepError(f"the model's tokenizer cannot be loaded: {message}", cause="bad_input")
+
+    tokenizer = _load(folder, trust_remote_code, refused)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_artifact_tokenizer(folder: Path) -> Any:
+    """Return the transformers tokenizer of an artifact's folder. Never runs code that lies there.
+
+    Raises :class:`ArtifactError` if it cannot be loaded.
+    """
+
+    def refused(message: str) -> StepError:
+        return ArtifactError(f"the tokenizer cannot be loaded: {message}")
+
+    return _load(folder, trust_remote_code=False, refused=refused)
+
+
+def _load(folder: Path, trust_remote_code: bool, refused: Callable[[str], StepError]) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # transformers raises whatever its parsers do
+        if out_of_memory(error):
+            raise
+        raise refused(str(error)) from error

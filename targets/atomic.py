@@ -1,0 +1,69 @@
+"""Files and folders that get their name when they are whole, and until then lie beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_MARK = 8
+"""Hexadecimal digits that tell folders apart which are not in their place yet, or no longer."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield the path to write to; when the block ends, that file takes the place of ``path``.
+
+    If the block raises, ``path`` is as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8; until it is whole, the file is as it was."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def folder_beside(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``folder``, on the same disk, to be renamed when it is whole.
+
+    It is removed at the end of the block if it is still there.
+    """
+    fresh = _beside(folder)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def swap_in(fresh: Path, folder: Path) -> None:
+    """Put ``fresh``, which lies beside it, in place of ``folder``."""
+    old = _beside(folder)
+    with suppress(FileNotFoundError):
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed left beside ``folder``.
+
+    The caller holds a lock, so that none of it is still being written.
+    """
+    for left in folder.parent.glob(f".{folder.name}.{'?' * _MARK}"):
+        shutil.rmtree(left)
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:_MARK]}")

@@ -1,0 +1,58 @@
+"""Runs the steps of a plan in one process and reads the result of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.contract.plan import Plan, Step
+from pipeline.contract.result import StepResult, read_result
+from pipeline.contract.schema import Resources
+from targets.cache import Cache
+from targets.machine import threads
+from targets.place import Place
+from targets.runtimes.runtime import Mount, OnEvent, RunRequest, Runtime
+from targets.toolchain.toolchain import Toolchain
+
+
+def run_steps(
+    runtime: Runtime, toolchain: Toolchain, request: RunRequest, work: Path, on_event: OnEvent
+) -> tuple[StepResult, ...]:
+    """Run the steps of ``request``, which write into ``work``; return their results in order.
+
+    Raises what :meth:`Runtime.run` raises.
+    """
+    mounts = (Mount("work", work, writable=True), *request.mounts)
+    runtime.run(toolchain, replace(request, mounts=mounts), on_event)
+    return tuple(read_result(work / step.key) for step in request.plan.steps)
+
+
+def run_uncached(
+    build: str,
+    steps: Iterable[Step],
+    mounts: Iterable[Mount],
+    place: Place,
+    runtime: Runtime,
+    cache: Cache,
+    log: Path,
+    on_event: OnEvent,
+) -> tuple[StepResult, ...]:
+    """Run ``steps`` at ``place``, whatever they were planned for; return their results in order.
+
+    They read nothing but ``mounts``, and nothing of what they write is kept. Raises what
+    :meth:`Runtime.run` raises.
+    """
+    here = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
+    request = RunRequest(
+        plan=Plan(
+            build=build,
+            steps=tuple(step.model_copy(update=here) for step in steps),
+            threads=threads(Resources()),
+        ),
+        mounts=tuple(mounts),
+        log=log,
+        device=place.device.container,
+    )
+    with cache.scratch_folder() as work:
+        return run_steps(runtime, place.toolchain, request, work, on_event)
