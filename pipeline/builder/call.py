@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.builder.output import told
+from pipeline.builder.output import reported_output
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
@@ -97,7 +97,7 @@ def _one_by_one(call: BuilderCall, report: Reporter) -> None:
         raise NotStreamable("they are quantized already")
     tensors = call.weights or stored_tensors(checkpoint.folder)
     with (
-        told(checkpoint, report, quantized=False),
+        reported_output(checkpoint, report, quantized=False),
         streamed(tensors, functools.partial(_matrices_done, report)),
     ):
         try:
@@ -110,7 +110,7 @@ def _one_by_one(call: BuilderCall, report: Reporter) -> None:
 
 
 def _at_once(call: BuilderCall, report: Reporter) -> None:
-    with told(call.checkpoint, report, quantized=True):
+    with reported_output(call.checkpoint, report, quantized=True):
         try:
             call.run()
         except Exception as error:

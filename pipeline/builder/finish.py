@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.builder.params import SearchOption
 from pipeline.builder.session_options import SessionOption, SessionValue, set_session, write_config
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
-from pipeline.onnx.turns import turn_end
+from pipeline.onnx.turn_end import turn_end
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
 """Entries of ``tokenizer_config.json`` that say where and how the tokenizer was loaded."""

@@ -42,7 +42,7 @@ def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
         setattr(owner, name, former)
 
 
-def numbers(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+def materialized(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     """Return ``tensor`` with nothing deferred left in it."""
     while isinstance(tensor, ir.LazyTensor):
         tensor = tensor.raw()
@@ -81,7 +81,7 @@ class _Matrix:
     def _by_kernel(self) -> list[ir.TensorProtocol]:
         """Call the kernel as ``quantize_matmul`` does, without turning it all into protobuf."""
         assert self.quantizer is not None  # noqa: S101
-        weight = numbers(self.weight).raw
+        weight = materialized(self.weight).raw
         kernel = self.quantizer.node_quantizer.qbits_block_quant
         parts = [
             kernel(weight[:, at : at + _COLUMNS].contiguous().numpy())
@@ -96,7 +96,7 @@ class _Matrix:
             "matrix",
             [],
             [],
-            [ir.serde.serialize_tensor(_named(numbers(self.weight), self.weight.name))],
+            [ir.serde.serialize_tensor(_named(materialized(self.weight), self.weight.name))],
         )
         quantizer = MatMulNBitsQuantizer(model=onnx.helper.make_model(graph), **self.options)
         quantizer.process()

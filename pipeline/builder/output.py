@@ -15,7 +15,7 @@ _QUANTIZER_LOG = "onnxruntime.quantization.matmul_nbits_quantizer"
 
 
 @contextlib.contextmanager
-def told(checkpoint: Checkpoint, report: Reporter, quantized: bool) -> Iterator[None]:
+def reported_output(checkpoint: Checkpoint, report: Reporter, quantized: bool) -> Iterator[None]:
     """Turn the builder's chatter into progress while the block runs; what the quantizer says of
     matrices only if ``quantized``."""
     layers = int(checkpoint.config.get("num_hidden_layers", 0))

@@ -20,7 +20,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from pipeline.builder.matrices import NotStreamable, Progress, Works, lazy, numbers, replaced
+from pipeline.builder.matrices import NotStreamable, Progress, Works, lazy, materialized, replaced
 from pipeline.weights.deferred import Deferred
 
 _QUANTIZES = ("to_nbits", "to_int4")
@@ -100,4 +100,4 @@ def _deferring(save_model: Callable[..., None]) -> Callable[..., None]:
 
 
 def _when_written(tensor: ir.TensorProtocol) -> ir.LazyTensor:
-    return lazy(functools.partial(numbers, tensor), tensor.dtype, tensor.shape, tensor.name)
+    return lazy(functools.partial(materialized, tensor), tensor.dtype, tensor.shape, tensor.name)

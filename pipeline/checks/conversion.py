@@ -73,13 +73,13 @@ class Check(BaseCheck[ConversionParams]):
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
         from pipeline.onnx.reference import Reference
-        from pipeline.verdicts.verdicts import flawless, unusable
+        from pipeline.verdicts.verdicts import problem_verdict, unusable
 
         folder = inputs["artifact"]
         try:
             model = OnnxModel(folder / GenAiConfig(folder).filename)
         except ValueError as error:
-            return Outcome((flawless("graph_readable", [str(error)], ""),))
+            return Outcome((problem_verdict("graph_readable", [str(error)], ""),))
         reference = Reference.load(inputs["reference"])
         bits = min((layer.bits for layer in linear_layers(model)), default=32)
         try:
@@ -125,20 +125,20 @@ def _logits(inputs: Inputs, reference: Any, bits: int) -> tuple[list[Any], str, 
 def _judged(
     params: ConversionParams, limits: _Limits, figures: Any, note: str
 ) -> tuple[Verdict, ...]:
-    from pipeline.verdicts.verdicts import held, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, unverified
 
     if figures is None:
         return (unverified("logits_error", "there was no text to compare"),)
     detail = f"{note}; {figures.positions} positions"
     return (
-        held(
+        limit_verdict(
             "logits_error",
             figures.error,
             "<=",
             params.max_logits_error or limits.error,
             detail=detail,
         ),
-        held(
+        limit_verdict(
             "logits_difference",
             figures.max_error,
             "<=",
@@ -146,7 +146,7 @@ def _judged(
             "RMS",
             detail,
         ),
-        held(
+        limit_verdict(
             "conversion_agreement",
             figures.agreement,
             ">=",
@@ -160,18 +160,18 @@ def _judged_long(
     params: ConversionParams, limits: _Limits, figures: Any, note: str
 ) -> tuple[Verdict, ...]:
     """Return nothing where the context is too short for a long text."""
-    from pipeline.verdicts.verdicts import held
+    from pipeline.verdicts.verdicts import limit_verdict
 
     if figures is None:
         return ()
     limit = params.max_logits_error or limits.error
     detail = f"{note}; a text of more than 2,048 tokens, {figures.positions} positions"
-    return (held("long_logits_error", figures.error, "<=", limit, detail=detail),)
+    return (limit_verdict("long_logits_error", figures.error, "<=", limit, detail=detail),)
 
 
 def _rotary(model: Any, reference: Any, params: ConversionParams) -> Verdict:
     from pipeline.onnx.rotary import graph_tables, table_error
-    from pipeline.verdicts.verdicts import flawless, held, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, problem_verdict, unverified
 
     name = "rotary_table"
     try:
@@ -181,7 +181,7 @@ def _rotary(model: Any, reference: Any, params: ConversionParams) -> Verdict:
             return unverified(name, f"{whose} tables of positions not known")
         apart, place = table_error(tables, reference.rotary)
     except (ValueError, OSError, IndexError) as error:
-        return flawless(name, [f"the tables of positions cannot be read: {error}"], "")
+        return problem_verdict(name, [f"the tables of positions cannot be read: {error}"], "")
     positions = sum(len(table.positions) for table in reference.rotary)
     detail = f"largest difference: {place}; {positions} positions"
-    return held(name, apart, "<=", params.max_rotary_error, "", detail)
+    return limit_verdict(name, apart, "<=", params.max_rotary_error, "", detail)

@@ -17,7 +17,7 @@ from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.evaluation.scores import Answers
-from pipeline.verdicts.verdicts import held, on_cpu, unverified
+from pipeline.verdicts.verdicts import limit_verdict, on_cpu, unverified
 
 _ON_PROVIDER = "generates_on_provider"
 
@@ -144,7 +144,7 @@ class Check(BaseCheck[GenerationParams]):
             return Outcome((*on_cpu(outcome.verdicts), waiting), outcome.evidence)
         # An answer that ends at once is a token too: the end.
         answered = sum(item.tokens > 0 or item.ended for item in answers) / len(answers)
-        there = held(_ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token")
+        there = limit_verdict(_ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token")
         return Outcome((*outcome.verdicts, there), outcome.evidence)
 
 
@@ -207,14 +207,14 @@ def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcom
     broken = [item for item in answers if item.broken]
     open_ended = next((item for item in answers if not item.ended), None)
     found = (
-        held(
+        limit_verdict(
             "answers_end",
             ended,
             ">=",
             limits.ended.share,
             detail=f"within {budget} tokens{limits.ended.source}{_of(open_ended)}",
         ),
-        held(
+        limit_verdict(
             "degenerate_answers",
             len(circling) / count,
             "<=",
@@ -222,7 +222,7 @@ def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcom
             detail=f"{len(circling)} of {count}{limits.degenerate.source}"
             f"{_of(circling[0] if circling else None)}",
         ),
-        held(
+        limit_verdict(
             "broken_answers",
             len(broken) / count,
             "<=",

@@ -39,14 +39,14 @@ class Check(BaseCheck[GraphParams]):
         """Judge the folder; nothing in it makes this raise."""
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
-        from pipeline.verdicts.verdicts import flawless
+        from pipeline.verdicts.verdicts import problem_verdict
 
         folder = inputs["artifact"]
         try:
             config = GenAiConfig(folder)
             model = OnnxModel(folder / config.filename)
         except ValueError as error:
-            return Outcome((flawless("graph_readable", [str(error)], ""),))
+            return Outcome((problem_verdict("graph_readable", [str(error)], ""),))
         return _Examination(inputs, params, config, model).outcome()
 
 
@@ -82,7 +82,7 @@ class _Examination:
         self._precision(layers)
         self._judge("packing", lambda: quantized.packing(model), f"{len(layers)} linear layers")
         if whole:
-            self._judge("finite_weights", lambda: quantized.numbers(model), "all finite")
+            self._judge("finite_weights", lambda: quantized.value_problems(model), "all finite")
         self._judge(
             "genai_config",
             lambda: agreement.config_and_graph(config, model) + agreement.search_settings(config),
@@ -94,7 +94,7 @@ class _Examination:
                 "checkpoint",
                 lambda: (
                     agreement.config_and_checkpoint(config, checkpoint)
-                    + quantized.conserved(layers, checkpoint.linear_weights)
+                    + quantized.weight_count_problems(layers, checkpoint.linear_weights)
                 ),
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
             )
@@ -105,7 +105,7 @@ class _Examination:
         return Outcome(tuple(self._verdicts), {"linear_layers_by_bits": widths})
 
     def _judge(self, name: str, find: Callable[[], list[str]], fine: str) -> bool:
-        from pipeline.verdicts.verdicts import flawless
+        from pipeline.verdicts.verdicts import problem_verdict
 
         try:
             problems = find()
@@ -113,12 +113,12 @@ class _Examination:
             problems = [str(error)]
         except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
             problems = [f"cannot be judged: {error!r}"]
-        self._verdicts.append(flawless(name, problems, fine))
+        self._verdicts.append(problem_verdict(name, problems, fine))
         return not problems
 
     def _precision(self, layers: list[Any]) -> None:
         from pipeline.onnx.quantized import quantized_share
-        from pipeline.verdicts.verdicts import held, shortened, unverified
+        from pipeline.verdicts.verdicts import limit_verdict, shortened, unverified
 
         precision = self._params.precision or self._asked.get("precision")
         if precision is None:
@@ -138,7 +138,7 @@ class _Examination:
         )
         share = quantized_share(layers, bits, excluded)
         detail = f"{precision}: {shortened(share.left) or f'all of {share.total} weights'}"
-        verdict = held(
+        verdict = limit_verdict(
             "quantized_share", share.value, ">=", self._params.min_quantized_share, detail=detail
         )
         if verdict is not None:

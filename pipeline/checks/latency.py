@@ -22,7 +22,7 @@ from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
-from pipeline.latency.rulings import USUAL, Base, Ruling, rule
+from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, rule
 from pipeline.latency.timing import FIGURES, Timings, Workload
 from pipeline.latency.usual import UsualLimits
 from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
@@ -296,16 +296,16 @@ def _cpus(params: LatencyParams) -> tuple[int, ...]:
     return tuple(params.cpus or here)
 
 
-def _base(inputs: Inputs) -> Base:
+def _base(inputs: Inputs) -> BaseTimes:
     folder = inputs.paths.get("base_timing")
     if folder is None:
-        return Base()
+        return BaseTimes()
     device = str(inputs.metrics.get("base_timing", {}).get("device", ""))
-    return Base(Timings.load(folder), device)
+    return BaseTimes(Timings.load(folder), device)
 
 
 def _rulings(
-    params: LatencyParams, measured: Mapping[str, Measured], base: Base
+    params: LatencyParams, measured: Mapping[str, Measured], base: BaseTimes
 ) -> tuple[Ruling, ...]:
     ours, baseline = measured["artifact"], measured.get("baseline")
     return tuple(rule(name, goal, ours, baseline, base) for name, goal in params.limits())

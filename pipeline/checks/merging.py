@@ -31,7 +31,7 @@ class MergingParams(Frozen):
 
 
 @dataclass(frozen=True)
-class Change:
+class LogitsChange:
     """Differences between three models' logits, relative to those of base and adapter together."""
 
     error: float
@@ -65,7 +65,7 @@ class Check(BaseCheck[MergingParams]):
     def run(self, inputs: Inputs, params: MergingParams) -> Outcome:
         """Compare. An adapter that changes nothing leaves open whether it was merged."""
         from pipeline.onnx.reference import BASE_DIR, Reference
-        from pipeline.verdicts.verdicts import held, unverified
+        from pipeline.verdicts.verdicts import limit_verdict, unverified
 
         adapted = Reference.load(inputs["adapted_reference"]).rows
         base = Reference.load(inputs["adapted_reference"] / BASE_DIR).rows
@@ -77,14 +77,16 @@ class Check(BaseCheck[MergingParams]):
         if limit is None:
             limit = max(found.change / 10, _ROUNDING.get(dtype, _ROUNDING["bfloat16"]))
         detail = f"the adapter changes the logits by {found.change:.1%}; {found.verdict}"
-        verdicts = [held("merge_error", found.error, "<=", limit, detail=detail)]
+        verdicts = [limit_verdict("merge_error", found.error, "<=", limit, detail=detail)]
         if found.share != found.share:
             why = "the adapter changes no logit: nothing shows whether it was merged"
             verdicts.append(unverified("merge_share", why))
         else:
             off = abs(found.share - 1)
             detail = f"{found.share:.3f} of the adapter's change is in the merged model"
-            verdicts.append(held("merge_share", off, "<=", params.share_tolerance, "", detail))
+            verdicts.append(
+                limit_verdict("merge_share", off, "<=", params.share_tolerance, "", detail)
+            )
         figures: dict[str, JsonValue] = {
             "merge_error": found.error,
             "adapter_change": found.change,
@@ -94,7 +96,7 @@ class Check(BaseCheck[MergingParams]):
         return Outcome(tuple(verdicts), {"figures": figures})
 
 
-def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]) -> Change:
+def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]) -> LogitsChange:
     """Return how the logits of the three models differ, centred at every position."""
     import numpy as np
 
@@ -105,7 +107,7 @@ def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]
     norm = float(np.linalg.norm(wanted)) or float("nan")
     step = wanted - before
     made = float(np.vdot(step, step))
-    return Change(
+    return LogitsChange(
         error=float(np.linalg.norm(ours - wanted)) / norm,
         change=made**0.5 / norm,
         from_base=float(np.linalg.norm(ours - before)) / norm,

@@ -36,14 +36,14 @@ class Check(BaseCheck[ProviderParams]):
         """Judge the graph by the table; with the device, trace a few steps of generation."""
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
-        from pipeline.verdicts.verdicts import flawless
+        from pipeline.verdicts.verdicts import problem_verdict
 
         folder = inputs["artifact"]
         try:
             config = GenAiConfig(folder)
             model = OnnxModel(folder / config.filename)
         except ValueError as error:
-            return Outcome((flawless("graph_readable", [str(error)], ""),))
+            return Outcome((problem_verdict("graph_readable", [str(error)], ""),))
         provider = config.provider
         coverage = _coverage(model, provider, params)
         ran, figures = _ran(inputs, provider, params)
@@ -55,7 +55,7 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
     from packaging.version import Version
 
     from pipeline.onnx.kernels.table import read_table
-    from pipeline.verdicts.verdicts import held, shortened, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, shortened, unverified
 
     table = read_table(provider)
     if table is None:
@@ -67,7 +67,7 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
         why = f"the {source} is older than {installed}: {shortened(lacking)}"
         return unverified("nodes_without_kernel", why)
     nodes = len(model.nodes)
-    return held(
+    return limit_verdict(
         "nodes_without_kernel",
         len(lacking),
         "<=",
@@ -81,7 +81,7 @@ def _ran(
     inputs: Inputs, provider: str, params: ProviderParams
 ) -> tuple[Verdict, dict[str, JsonValue]]:
     from pipeline.onnx.providers import onnxruntime_name
-    from pipeline.verdicts.verdicts import held, shortened, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, shortened, unverified
 
     if inputs.absent_device:
         return unverified("nodes_off_provider", inputs.absent_device), {}
@@ -100,7 +100,9 @@ def _ran(
         elsewhere = [f"no node ran on {name}", *elsewhere]
     detail = shortened(elsewhere) or f"{counts[name]} of {len(nodes)} nodes ran on {name}"
     limit = params.max_fallbacks if counts.get(name) else 0
-    verdict = held("nodes_off_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail)
+    verdict = limit_verdict(
+        "nodes_off_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail
+    )
     return verdict, {"nodes": counts}
 
 

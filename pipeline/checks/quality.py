@@ -23,7 +23,7 @@ from pipeline.evaluation.scores import Answers, Scores, answer, score
 from pipeline.evaluation.structured import is_json, matches
 from pipeline.statistics.paired import paired
 from pipeline.verdicts.goals import Goal, judged, known_goals
-from pipeline.verdicts.verdicts import held, on_cpu
+from pipeline.verdicts.verdicts import limit_verdict, on_cpu
 
 _METRICS: Mapping[str, bool] = {
     "accuracy": True,
@@ -231,7 +231,7 @@ def _absolute(
     params: QualityParams, ours: Scores, forms: Mapping[str, float]
 ) -> tuple[Verdict, ...]:
     found = [
-        held(
+        limit_verdict(
             ours.metric,
             ours.value,
             ">=",
@@ -240,8 +240,8 @@ def _absolute(
         )
     ]
     if ours.valid is not None:
-        found.append(held("valid_answers", ours.valid, ">=", params.min_valid))
-    found += [held(name, share, ">=", params.min_valid) for name, share in forms.items()]
+        found.append(limit_verdict("valid_answers", ours.valid, ">=", params.min_valid))
+    found += [limit_verdict(name, share, ">=", params.min_valid) for name, share in forms.items()]
     return tuple(verdict for verdict in found if verdict is not None)
 
 
@@ -287,19 +287,21 @@ def _against(
             f"p {test.p_value:.2g} (McNemar)"
         )
         detail = f"{before.value:.3f} of the {theirs.name}, {after.value:.3f} after; {counted}"
-        found.append(held("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail))
+        found.append(
+            limit_verdict("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail)
+        )
         # Better answers are no fault, however sure they are.
         chance = test.p_value if test.lost > test.won else 1.0
-        found.append(held("paired_test", chance, ">=", params.min_p_value, "", counted))
+        found.append(limit_verdict("paired_test", chance, ">=", params.min_p_value, "", counted))
     elif increase is None:
         increase = _PERPLEXITY_INCREASE
     detail = f"{before.perplexity:.4f} of the {theirs.name}, {after.perplexity:.4f} after"
-    found.append(held("perplexity_increase", growth, "<=", increase, detail=detail))
+    found.append(limit_verdict("perplexity_increase", growth, "<=", increase, detail=detail))
     lengths = theirs.answers.mean_length, ours.mean_length
     detail = f"{lengths[0]:.1f} tokens of the {theirs.name}, {lengths[1]:.1f} after"
     ratio = lengths[1] / lengths[0] if lengths[0] else 1.0
-    least = held("length_ratio", ratio, ">=", params.min_length_ratio, "times", detail)
-    most = held("length_ratio", ratio, "<=", params.max_length_ratio, "times", detail)
+    least = limit_verdict("length_ratio", ratio, ">=", params.min_length_ratio, "times", detail)
+    most = limit_verdict("length_ratio", ratio, "<=", params.max_length_ratio, "times", detail)
     found.append(least if least.status == "failed" else most)
     figures: dict[str, JsonValue] = {
         "against": theirs.name,

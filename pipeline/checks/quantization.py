@@ -85,13 +85,13 @@ class Check(BaseCheck[QuantizationParams]):
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
-        from pipeline.verdicts.verdicts import flawless, unusable
+        from pipeline.verdicts.verdicts import problem_verdict, unusable
 
         folder = inputs["artifact"]
         try:
             model = OnnxModel(folder / GenAiConfig(folder).filename)
         except ValueError as error:
-            return Outcome((flawless("graph_readable", [str(error)], ""),))
+            return Outcome((problem_verdict("graph_readable", [str(error)], ""),))
         bits = min((layer.bits for layer in linear_layers(model)), default=32)
         weights, layers = _matrices(inputs, params, model)
         try:
@@ -108,7 +108,7 @@ def _predictions(
     from pipeline.onnx.float_export import float_logits, why_no_export
     from pipeline.onnx.reference import Reference
     from pipeline.onnx.session import logits_of
-    from pipeline.verdicts.verdicts import held, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, unverified
 
     wanted, whose = float_logits(inputs), "the float export"
     if wanted is None:
@@ -125,14 +125,16 @@ def _predictions(
     detail = f"against {whose}; {usual.positions} positions"
     agreement = limits.agreement if params.min_top1_agreement is None else params.min_top1_agreement
     verdicts += (
-        held("mean_kl", usual.mean_kl, "<=", mean_kl, "nats", detail),
-        held("p99_kl", usual.p99_kl, "<=", params.max_p99_kl or limits.p99_kl, "nats", detail),
-        held("top1_agreement", usual.agreement, ">=", agreement, detail=detail),
+        limit_verdict("mean_kl", usual.mean_kl, "<=", mean_kl, "nats", detail),
+        limit_verdict(
+            "p99_kl", usual.p99_kl, "<=", params.max_p99_kl or limits.p99_kl, "nats", detail
+        ),
+        limit_verdict("top1_agreement", usual.agreement, ">=", agreement, detail=detail),
     )
     if long is not None:
         figures["long"] = long.figures()
         detail = f"against {whose}; a text of more than 2,048 tokens, {long.positions} positions"
-        verdicts.append(held("long_mean_kl", long.mean_kl, "<=", mean_kl, "nats", detail))
+        verdicts.append(limit_verdict("long_mean_kl", long.mean_kl, "<=", mean_kl, "nats", detail))
     return tuple(verdicts), figures
 
 
@@ -141,7 +143,7 @@ def _matrices(
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     """Return the verdict on every matrix, and the figures of each."""
     from pipeline.onnx.fidelity import compare
-    from pipeline.verdicts.verdicts import flawless, shortened, unverified
+    from pipeline.verdicts.verdicts import problem_verdict, shortened, unverified
 
     name = "layer_scales"
     if "model" not in inputs.paths:
@@ -153,7 +155,7 @@ def _matrices(
             lambda done, total: inputs.report.progress(done, total, "matrices"),
         )
     except (ValueError, OSError, KeyError, IndexError) as error:
-        return (flawless(name, [f"the matrices cannot be read: {error}"], ""),), {}
+        return (problem_verdict(name, [f"the matrices cannot be read: {error}"], ""),), {}
     problems = [problem for layer in compared.layers for problem in _problems(layer, params)]
     figures: dict[str, JsonValue] = {
         layer.layer: {"bits": layer.bits, "scale": layer.scale, "error": layer.error}
@@ -169,7 +171,7 @@ def _matrices(
         f"{len(compared.layers)} matrices are the checkpoint's, scales within {worst:.1%}, "
         f"errors up to {largest:.1%}"
     )
-    return (flawless(name, problems, fine),), figures
+    return (problem_verdict(name, problems, fine),), figures
 
 
 def _problems(layer: Any, params: QuantizationParams) -> list[str]:

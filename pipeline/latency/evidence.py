@@ -10,14 +10,14 @@ from pydantic import JsonValue
 
 from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
-from pipeline.latency.rulings import USUAL, Base
+from pipeline.latency.rulings import USUAL, BaseTimes
 from pipeline.latency.timing import FIGURES, Figure, Timings, summary
 from pipeline.statistics.intervals import Interval, geometric_interval
 from pipeline.statistics.percentiles import SHARES, bound, percentile
 
 
 def evidence(
-    folder: Path, measured: Mapping[str, Measured], left_out: Mapping[str, str], base: Base
+    folder: Path, measured: Mapping[str, Measured], left_out: Mapping[str, str], base: BaseTimes
 ) -> dict[str, JsonValue]:
     """Return the ``latency`` block of the report of the artifact in ``folder``: figures with their
     intervals, and every raw sample."""

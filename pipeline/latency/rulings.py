@@ -24,7 +24,7 @@ from pipeline.statistics.percentiles import (
     bound,
     lower_bound,
 )
-from pipeline.verdicts.verdicts import held, unverified
+from pipeline.verdicts.verdicts import limit_verdict, unverified
 
 USUAL: Literal["p90"] = "p90"
 
@@ -37,7 +37,7 @@ class Ruling(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseTimes:
     """The base model's times in PyTorch, where it was timed."""
 
     timings: Timings | None = None
@@ -51,7 +51,7 @@ class Base:
 
 
 def rule(
-    name: str, goal: LatencyGoal, ours: Measured, baseline: Measured | None, base: Base
+    name: str, goal: LatencyGoal, ours: Measured, baseline: Measured | None, base: BaseTimes
 ) -> Ruling:
     """Return the ruling on ``goal``, whose verdict is called ``name``."""
     figure, statistic = FIGURES[goal.metric], goal.statistic or USUAL
@@ -72,7 +72,7 @@ def rule(
         return found.average(ours.per_round(goal.kind, figure, "avg"))
     samples = ours.joined(goal.kind)
     value = figure.value(samples, statistic)
-    return Ruling(found.held(value, f"{len(figure.samples(samples))} samples"))
+    return Ruling(found.verdict(value, f"{len(figure.samples(samples))} samples"))
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class _Figure:
     limit: float
     beside: str
 
-    def held(self, value: float, detail: str) -> Verdict:
+    def verdict(self, value: float, detail: str) -> Verdict:
         """Hold ``value`` to the limit."""
         detail += self.beside
-        return held(self.name, value, self.relation, self.limit, self.figure.unit, detail)
+        return limit_verdict(self.name, value, self.relation, self.limit, self.figure.unit, detail)
 
     def keeps(self, value: float) -> bool:
         """Return whether ``value`` keeps to the limit."""
@@ -110,10 +110,10 @@ class _Figure:
                 f"{self.statistic} at {CONFIDENCE:.0%} confidence ({over} of {len(times)} samples "
                 f"may be over); {shown}"
             )
-            return Ruling(self.held(self.figure.of_time(at_most), sure))
+            return Ruling(self.verdict(self.figure.of_time(at_most), sure))
         if at_least is not None and not self.keeps(self.figure.of_time(at_least)):
             sure = f"missed at {CONFIDENCE:.0%} confidence by {len(times)} samples; {shown}"
-            return Ruling(self.held(read, sure))
+            return Ruling(self.verdict(read, sure))
         return self.undecided(
             read,
             f"{len(times)} samples are too few for a {self.statistic}"
@@ -126,12 +126,12 @@ class _Figure:
         """Rule by the interval of the mean of the rounds' averages."""
         mean = mean_interval(rounds, CONFIDENCE)
         if self.keeps(mean.low) == self.keeps(mean.high):
-            return Ruling(self.held(mean.value, f"{_interval(mean)} over {len(rounds)} rounds"))
+            return Ruling(self.verdict(mean.value, f"{_interval(mean)} over {len(rounds)} rounds"))
         return self.undecided(mean.value, f"the average is {_interval(mean)}")
 
     def undecided(self, value: float, why: str) -> Ruling:
         """Return the ruling where the samples prove neither."""
-        return Ruling(_undecided(self.held(value, ""), why + self.beside), undecided=True)
+        return Ruling(_undecided(self.verdict(value, ""), why + self.beside), undecided=True)
 
 
 def _against_baseline(
@@ -154,7 +154,7 @@ def _against_baseline(
         f"{100 * (ratio.value - 1):+.1f} % against the baseline ({100 * (ratio.low - 1):+.1f} to "
         f"{100 * (ratio.high - 1):+.1f} %, {len(own)} rounds in turn)"
     )
-    verdict = held(name, ratio.value * middle, relation, limit, figure.unit, detail)
+    verdict = limit_verdict(name, ratio.value * middle, relation, limit, figure.unit, detail)
     if all(kept) or not any(kept):
         return Ruling(verdict)
     return Ruling(_undecided(verdict, detail), undecided=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from pipeline.onnx.reference import Row
+from pipeline.onnx.reference import ReferenceRow
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
 
 
 def by_length(
-    found: Sequence[Any], wanted: Sequence[Row]
+    found: Sequence[Any], wanted: Sequence[ReferenceRow]
 ) -> tuple[Closeness | None, Closeness | None]:
     """Return the figures of the usual texts and of the long ones: few positions of a long text
     would drown among the others."""

@@ -108,7 +108,7 @@ def packing(model: OnnxModel) -> list[str]:
     return problems
 
 
-def numbers(model: OnnxModel) -> list[str]:
+def value_problems(model: OnnxModel) -> list[str]:
     """Scales and all floating-point weights are finite, and no tensor of scales is all zero."""
     import numpy as np
 
@@ -131,7 +131,7 @@ def numbers(model: OnnxModel) -> list[str]:
     return problems
 
 
-def conserved(layers: list[Linear], expected: int) -> list[str]:
+def weight_count_problems(layers: list[Linear], expected: int) -> list[str]:
     """The linear layers hold as many weights as those of the checkpoint: none lost, none twice."""
     found = sum(layer.weights for layer in layers)
     if found == expected:

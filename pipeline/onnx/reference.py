@@ -18,7 +18,7 @@ LONG = 2048
 
 
 @dataclass(frozen=True)
-class Row:
+class ReferenceRow:
     """One text: its token ids, and the logits after each of its last tokens."""
 
     ids: tuple[int, ...]
@@ -35,7 +35,7 @@ class Row:
 class Reference:
     """All rows."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ReferenceRow, ...]
     rotary: tuple[RotaryTable, ...] = ()
     """None where the model's are not known: it has none, or of a kind of its own."""
 
@@ -64,7 +64,7 @@ class Reference:
             tables = sum(name.endswith("_length") for name in arrays.files)
             return Reference(
                 tuple(
-                    Row(
+                    ReferenceRow(
                         tuple(int(token) for token in arrays[f"ids_{number}"]),
                         arrays[f"logits_{number}"],
                     )

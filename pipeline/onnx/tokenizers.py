@@ -11,7 +11,7 @@ from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.onnx.agreement import GenAiConfig
 from pipeline.onnx.samples import SAMPLES
 from pipeline.onnx.session import Session
-from pipeline.onnx.turns import turn_end
+from pipeline.onnx.turn_end import turn_end
 
 
 def tokenizer_problems(

@@ -86,12 +86,12 @@ class Pass(BasePass[FloatReferenceParams]):
 
 
 def _logits(inputs: Inputs, session: Session, out_dir: Path) -> int:
-    from pipeline.onnx.reference import Reference, Row
+    from pipeline.onnx.reference import Reference, ReferenceRow
 
     given = Reference.load(inputs["reference"]).rows
     rows = []
     for done, row in enumerate(given, start=1):
-        rows.append(Row(row.ids, session.logits(row.ids, len(row.logits))))
+        rows.append(ReferenceRow(row.ids, session.logits(row.ids, len(row.logits))))
         inputs.report.progress(done, len(given), "rows")
     Reference(tuple(rows)).save(out_dir)
     return len(rows)

@@ -18,7 +18,7 @@ from pipeline.passes.base import BasePass
 from pipeline.tuning.params import Point, TuneParams
 
 if TYPE_CHECKING:
-    from pipeline.tuning.told import Told
+    from pipeline.tuning.summary import TuningSummary
 
 
 class Pass(BasePass[TuneParams]):
@@ -41,7 +41,7 @@ class Pass(BasePass[TuneParams]):
         Without the target's device nothing is measured: the search's start is built. Raises
         :class:`pipeline.contract.errors.StepError` where nothing keeps the limits.
         """
-        from pipeline.tuning.told import METRIC
+        from pipeline.tuning.summary import METRIC
 
         metrics, told = (
             _untuned(inputs, params, out_dir)
@@ -51,11 +51,13 @@ class Pass(BasePass[TuneParams]):
         return {**metrics, METRIC: told.model_dump(mode="json")}
 
 
-def _tuned(inputs: Inputs, params: TuneParams, out_dir: Path) -> tuple[dict[str, JsonValue], Told]:
+def _tuned(
+    inputs: Inputs, params: TuneParams, out_dir: Path
+) -> tuple[dict[str, JsonValue], TuningSummary]:
     import shutil
 
     from pipeline.tuning.search import Search
-    from pipeline.tuning.told import Told
+    from pipeline.tuning.summary import TuningSummary
     from pipeline.tuning.trials import Trials
 
     trials = Trials(inputs.unfinished)
@@ -71,7 +73,7 @@ def _tuned(inputs: Inputs, params: TuneParams, out_dir: Path) -> tuple[dict[str,
         file.rename(out_dir / file.name)
     shutil.rmtree(work)
     every = tuple(trials)
-    told = Told(
+    told = TuningSummary(
         goal=params.goal,
         prompt_tokens=params.prompt_tokens,
         new_tokens=params.new_tokens,
@@ -88,9 +90,9 @@ def _tuned(inputs: Inputs, params: TuneParams, out_dir: Path) -> tuple[dict[str,
 
 def _untuned(
     inputs: Inputs, params: TuneParams, out_dir: Path
-) -> tuple[dict[str, JsonValue], Told]:
+) -> tuple[dict[str, JsonValue], TuningSummary]:
     from pipeline.builder.build import build
-    from pipeline.tuning.told import Told
+    from pipeline.tuning.summary import TuningSummary
 
     why = inputs.absent_device
     inputs.report.warn(f"not tuned, since nothing can be measured here: {why}")
@@ -100,7 +102,7 @@ def _untuned(
     written = {"threads": threads, "session": options}
     asked = params.builder(start).model_copy(update=written)
     metrics = build(inputs["model"], out_dir, asked, inputs.report)
-    told = Told(
+    told = TuningSummary(
         goal=params.goal,
         prompt_tokens=params.prompt_tokens,
         new_tokens=params.new_tokens,

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MOVED: Mapping[str, Mapping[str, str]] = {
-    "pipeline.model": {"Frozen": "pipeline.contract.frozen"},
+    "pipeline.model": {"Frozen": "from pipeline.contract.frozen import Frozen"},
     "pipeline.onnx.errors": {
-        "ArtifactError": "pipeline.contract.errors",
-        "BeyondCpuError": "pipeline.contract.errors",
+        "ArtifactError": "from pipeline.contract.errors import ArtifactError",
+        "BeyondCpuError": "from pipeline.contract.errors import BeyondCpuError",
     },
-    "pipeline.onnx.verdicts": {"held": "pipeline.verdicts.verdicts"},
+    "pipeline.onnx.verdicts": {"held": "from pipeline.verdicts.verdicts import limit_verdict"},
     "pipeline.passes.base": {
-        "Inputs": "pipeline.contract.step",
-        "Reporter": "pipeline.contract.step",
-        "StepError": "pipeline.contract.errors",
+        "Inputs": "from pipeline.contract.step import Inputs",
+        "Reporter": "from pipeline.contract.step import Reporter",
+        "StepError": "from pipeline.contract.errors import StepError",
     },
-    "pipeline.plan": {"Kind": "pipeline.contract.kinds"},
-    "pipeline.result": {"Verdict": "pipeline.contract.result"},
+    "pipeline.plan": {"Kind": "from pipeline.contract.kinds import Kind"},
+    "pipeline.result": {"Verdict": "from pipeline.contract.result import Verdict"},
 }
-"""The module now, by the module before and the name."""
+"""The import to write now, by the module and the name of before."""
 
 
 def new_place(error: ImportError) -> str:
@@ -27,5 +27,5 @@ def new_place(error: ImportError) -> str:
     names = MOVED.get(error.name or "", {})
     if not isinstance(error, ModuleNotFoundError):
         # Only Python 3.12 has the name that is missing as an attribute.
-        names = {name: place for name, place in names.items() if f"name '{name}'" in error.msg}
-    return ", ".join(f"from {place} import {name}" for name, place in names.items())
+        names = {name: now for name, now in names.items() if f"name '{name}'" in error.msg}
+    return ", ".join(names.values())

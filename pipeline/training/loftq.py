@@ -42,8 +42,8 @@ def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuan
         stored = original.get_submodule(layer).weight.data
         weight = quantization.as_quantized(stored.to(device))
         ranks[layer] = rank = module.r[_ADAPTER]
-        rest = fitted(weight, rank, quantization.loftq.iterations, quantization.again)
-        left, right = low_rank(weight.double() - quantization.again(rest).double(), rank)
+        rest = fitted(weight, rank, quantization.loftq.iterations, quantization.requantized)
+        left, right = low_rank(weight.double() - quantization.requantized(rest).double(), rank)
         base.weight = Params4bit(
             quantization.as_quantized(rest),
             requires_grad=False,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pipeline.contract.step import Reporter
-from pipeline.onnx.reference import LONG, Row
+from pipeline.onnx.reference import LONG, ReferenceRow
 from pipeline.onnx.rotary import RotaryTable, chosen
 from pipeline.training.loading import load_model
 
@@ -36,7 +36,7 @@ def load_exact(folder: Path, loading: ModelLoading) -> Any:
 
 def logits_of(
     model: Any, texts: Sequence[Sequence[int]], positions: int, report: Reporter
-) -> tuple[Row, ...]:
+) -> tuple[ReferenceRow, ...]:
     """Return the logits after each of the last ``positions`` tokens of every text."""
     # Only those asked for: all logits of a long text would take more room than the model.
     cuts = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -47,7 +47,7 @@ def logits_of(
             given = torch.tensor([list(ids)], device=model.device)
             wanted = {"logits_to_keep": kept} if cuts else {}
             logits = model(input_ids=given, use_cache=False, **wanted).logits[0]
-        rows.append(Row(tuple(ids), logits[-kept:].float().cpu().numpy()))
+        rows.append(ReferenceRow(tuple(ids), logits[-kept:].float().cpu().numpy()))
         report.progress(done, len(texts), "rows")
     return tuple(rows)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import StepError
-from pipeline.training.fits import check_fits, misfit
+from pipeline.training.adapter_fit import adapter_mismatch, require_fit
 from pipeline.training.quantization import BaseQuantization
 from pipeline.weights.deferred import Deferred, computed
 
@@ -95,7 +95,7 @@ def merged_weights(
         empty = AutoModelForCausalLM.from_config(config)
     if not stored or not stored.keys() <= empty.state_dict().keys():
         raise MustBeWhole("transformers has other names for its tensors")
-    check_fits(empty, adapter)
+    require_fit(empty, adapter)
     config.architectures = [type(empty).__name__]
     merged = MergedWeights(config, dtype or config.dtype or torch.float32)
     base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
@@ -131,7 +131,7 @@ def _seen(
     """Return what computes the weights of ``layer`` as training saw them."""
     assert quantization is not None  # noqa: S101 - else there is no such layer
     weight = base[f"{layer}.weight"]
-    return lambda: quantization.seen(layer, weight.computed())
+    return lambda: quantization.as_trained_on(layer, weight.computed())
 
 
 def _adapted(model: Any, adapter: Path) -> Any:
@@ -147,7 +147,7 @@ def _adapted(model: Any, adapter: Path) -> Any:
     except (NotImplementedError, TypeError) as error:
         raise MustBeWhole("the adapter begins with numbers of its base") from error
     except (RuntimeError, ValueError, KeyError) as error:
-        raise misfit(error) from error
+        raise adapter_mismatch(error) from error
     if model.config.tie_word_embeddings and any(
         _is_changed(embedding)
         for embedding in (model.get_input_embeddings(), model.get_output_embeddings())

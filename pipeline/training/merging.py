@@ -13,9 +13,9 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
+from pipeline.training.adapter_fit import adapter_mismatch, require_fit
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import check_fingerprint
-from pipeline.training.fits import check_fits, misfit
 from pipeline.training.loading import load_model
 from pipeline.training.merged import (
     MergedWeights,
@@ -114,7 +114,7 @@ def _told(inputs: Inputs) -> Callable[[int, int], None]:
 
 
 @dataclass(frozen=True)
-class Base:
+class AdapterBase:
     """What an adapter is merged into."""
 
     model: Any
@@ -135,7 +135,7 @@ class Adapted:
     """Layers of the base that were quantized and dequantized."""
 
 
-def load_base(folder: Path, adapter: Path, params: MergeParams) -> Base:
+def load_base(folder: Path, adapter: Path, params: MergeParams) -> AdapterBase:
     """Return the base in ``folder`` as ``params`` have it.
 
     Raises :class:`StepError` where ``adapter`` was trained over another base, or where ``params``
@@ -146,7 +146,7 @@ def load_base(folder: Path, adapter: Path, params: MergeParams) -> Base:
     quantization = _quantization(folder, adapter, params)
     model = load_model(folder, params)
     dtype = model.dtype
-    return Base(model.to("cpu", torch.float32), dtype, quantization)
+    return AdapterBase(model.to("cpu", torch.float32), dtype, quantization)
 
 
 def _quantization(folder: Path, adapter: Path, params: MergeParams) -> BaseQuantization | None:
@@ -173,16 +173,16 @@ def _quantization(folder: Path, adapter: Path, params: MergeParams) -> BaseQuant
     return None if params.into == "original" else quantization
 
 
-def adapt(base: Base, adapter: Path) -> Adapted:
+def adapt(base: AdapterBase, adapter: Path) -> Adapted:
     """Put ``adapter`` on ``base``, in place. Raises :class:`StepError` where it does not fit."""
     from peft import PeftModel
 
     rounded = 0 if base.quantization is None else base.quantization.round_trip(base.model)
-    check_fits(base.model, adapter)
+    require_fit(base.model, adapter)
     try:
         model = PeftModel.from_pretrained(base.model, adapter, is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise misfit(error) from error
+        raise adapter_mismatch(error) from error
     return Adapted(model, rounded)
 
 

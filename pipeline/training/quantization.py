@@ -103,7 +103,7 @@ class BaseQuantization(Frozen):
         names = self.layers_of(model)
         for name in names:
             module = model.get_submodule(name)
-            module.weight.data = self.seen(name, module.weight.data)
+            module.weight.data = self.as_trained_on(name, module.weight.data)
         return len(names)
 
     def layers_of(self, model: Any) -> tuple[str, ...]:
@@ -116,9 +116,9 @@ class BaseQuantization(Frozen):
             if isinstance(module, nn.Linear) and not self._skips(name)
         )
 
-    def seen(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+    def as_trained_on(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         """Return the weights of the layer ``name`` as training saw them, in their own format."""
-        return self.again(self._quantized_of(name, weight)).to(weight.dtype)
+        return self.requantized(self._quantized_of(name, weight)).to(weight.dtype)
 
     def as_quantized(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``weight`` in the number format that is quantized."""
@@ -126,7 +126,7 @@ class BaseQuantization(Frozen):
 
         return weight.to(getattr(torch, self.weights_dtype)).contiguous()
 
-    def again(self, weight: torch.Tensor) -> torch.Tensor:
+    def requantized(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``weight`` after quantizing and dequantizing, in ``weights_dtype``.
 
         As ``quantize_4bit`` does it for the whole tensor, but with room for a part of it: what a
@@ -170,7 +170,7 @@ class BaseQuantization(Frozen):
         if self.loftq is None or name not in self.loftq.ranks:
             return weight
         original = self.as_quantized(weight)
-        return fitted(original, self.loftq.ranks[name], self.loftq.iterations, self.again)
+        return fitted(original, self.loftq.ranks[name], self.loftq.iterations, self.requantized)
 
     def _skips(self, name: str) -> bool:
         return any(name == skip or name.endswith("." + skip) for skip in self.skip_modules)

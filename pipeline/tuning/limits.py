@@ -13,7 +13,7 @@ from pipeline.checks import quality, quantization
 from pipeline.checks.base import BaseCheck
 from pipeline.contract.result import Verdict
 from pipeline.contract.step import Inputs
-from pipeline.tuning.params import Held
+from pipeline.tuning.params import LimitCheck
 
 _CHECKS: Mapping[str, type[BaseCheck[Any]]] = {
     "quantization": quantization.Check,
@@ -23,7 +23,7 @@ _COST = "mean_kl"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class LimitsJudgement:
     """What the checks say of an artifact."""
 
     missed: tuple[Verdict, ...]
@@ -33,8 +33,11 @@ class Judgement:
 
 
 def judge(
-    inputs: Inputs, held_to: Mapping[str, Held], folder: Path, metrics: Mapping[str, JsonValue]
-) -> Judgement:
+    inputs: Inputs,
+    held_to: Mapping[str, LimitCheck],
+    folder: Path,
+    metrics: Mapping[str, JsonValue],
+) -> LimitsJudgement:
     """Return what the checks in ``held_to`` say of the artifact in ``folder``.
 
     ``metrics`` are those of its build. What cannot be verified here does not exclude it: the check
@@ -53,5 +56,5 @@ def judge(
         cost = costs[0] if costs else cost
         missed = tuple(verdict for verdict in outcome.verdicts if verdict.status == "failed")
         if missed:
-            return Judgement(missed, cost)
-    return Judgement((), cost)
+            return LimitsJudgement(missed, cost)
+    return LimitsJudgement((), cost)

@@ -93,7 +93,7 @@ class TuneSpace(Frozen):
         return session
 
 
-class Held(Frozen):
+class LimitCheck(Frozen):
     """A check whose limits every choice must keep."""
 
     type: Literal["quantization", "quality"]
@@ -135,7 +135,7 @@ class TuneParams(ModelBuilderParams):
     tie: float = Field(default=0.02, ge=0, lt=1)
     """By which share a finalist may be slower than the fastest and still count as equally fast. Of
     equally fast ones, the one that lost the least by quantizing is chosen."""
-    held_to: dict[str, Held] = Field(default_factory=dict)
+    held_to: dict[str, LimitCheck] = Field(default_factory=dict)
     """Checks and their limits. Set by ``[checks]``."""
 
     @model_validator(mode="before")

@@ -26,8 +26,8 @@ from pipeline.tuning.cut import can_cut, cut
 from pipeline.tuning.limits import judge
 from pipeline.tuning.params import Point, TuneParams, grid
 from pipeline.tuning.sampler import next_point
-from pipeline.tuning.speed import Artifact, Workload
-from pipeline.tuning.told import why_not, words
+from pipeline.tuning.speed import SpeedWorkload, TimedArtifact
+from pipeline.tuning.summary import describe_choice, rejection_reason
 from pipeline.tuning.trials import Stage, Trial, Trials
 
 _FEW_TOKENS = 16
@@ -96,7 +96,7 @@ class Search:
         start = self._params.built_points[0]
         if len(points) == 1:
             return points[0]
-        made: list[Artifact] = []
+        made: list[TimedArtifact] = []
 
         def attempt(point: Point) -> Trial:
             if not made:
@@ -237,7 +237,7 @@ class Search:
         trial = self._timed("final", made.point, session, made.artifact)
         return trial.model_copy(update={"cost": judged.cost})
 
-    def _sessions_again(self, best: Trial, artifact: Artifact) -> Trial:
+    def _sessions_again(self, best: Trial, artifact: TimedArtifact) -> Trial:
         """Return the best settings of the session for the chosen build: what is best for a few
         layers is not always so for all."""
         found = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
@@ -269,24 +269,24 @@ class Search:
 
     # What both rounds do.
 
-    def _build(self, model: Path, point: Point) -> tuple[Artifact, dict[str, JsonValue]]:
+    def _build(self, model: Path, point: Point) -> tuple[TimedArtifact, dict[str, JsonValue]]:
         """Build a choice into a folder of its own."""
         folder = self._work / f"made-{self._done}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
             metrics = build(model, folder, self._params.builder(point), _Quiet(self._inputs.report))
-            return Artifact(folder), metrics
+            return TimedArtifact(folder), metrics
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _timed(self, stage: Stage, built: Point, session: Point, artifact: Artifact) -> Trial:
+    def _timed(self, stage: Stage, built: Point, session: Point, artifact: TimedArtifact) -> Trial:
         threads, options = self._params.settings(session)
         artifact.configure(threads, options)
         whole = stage == "final"
         asked = self._params.new_tokens
-        work = Workload(
+        work = SpeedWorkload(
             prompt=self._made_up(artifact.folder),
             new_tokens=asked if whole else min(asked, _FEW_TOKENS),
             processes=self._params.rounds if whole else 1,
@@ -343,7 +343,7 @@ class Search:
 
     def _excluded(self) -> str:
         return "\n".join(
-            f"- {words(trial.built) or 'as given'}: {why_not(trial)}"
+            f"- {describe_choice(trial.built) or 'as given'}: {rejection_reason(trial)}"
             for trial in self._trials.of("final")
         )
 
@@ -362,7 +362,7 @@ class _Kept:
     """A build of the whole model that lies on the disk."""
 
     point: Point
-    artifact: Artifact
+    artifact: TimedArtifact
     metrics: dict[str, JsonValue]
 
 

@@ -19,7 +19,7 @@ _WARM_TOKENS = 4
 
 
 @dataclass(frozen=True)
-class Workload:
+class SpeedWorkload:
     """What is asked."""
 
     prompt: Sequence[int]
@@ -30,7 +30,7 @@ class Workload:
     answers: int = 3
 
 
-class Artifact:
+class TimedArtifact:
     """A model folder as it was built, without threads and session options."""
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,7 @@ class Artifact:
         """Return the size of all its files."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
-    def time(self, work: Workload) -> Speed:
+    def time(self, work: SpeedWorkload) -> Speed:
         """Return how fast it answers as it is configured.
 
         Raises :class:`pipeline.contract.errors.ArtifactError` where it cannot be loaded or asked.

@@ -13,7 +13,7 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
 from pipeline.contract.suggest import did_you_mean
 from pipeline.statistics.percentiles import Statistic
-from pipeline.verdicts.verdicts import held, unverified
+from pipeline.verdicts.verdicts import limit_verdict, unverified
 
 _KINDS = (
     "at_most",
@@ -165,4 +165,4 @@ def judged(
     relation, limit = goal.limit(higher_is_better, base)
     if goal.is_relative:
         detail = "; ".join(filter(None, (f"{theirs}: {base:.6g}", detail)))
-    return held(goal.name, value, relation, limit, unit, detail)
+    return limit_verdict(goal.name, value, relation, limit, unit, detail)

@@ -12,7 +12,7 @@ from pipeline.contract.result import Verdict
 _SAMPLE = 5
 
 
-def flawless(name: str, problems: list[str], fine: str) -> Verdict:
+def problem_verdict(name: str, problems: list[str], fine: str) -> Verdict:
     """Return a verdict that passes only without problems; ``fine`` says what was found good."""
     return Verdict(
         name=name,
@@ -35,7 +35,7 @@ def unusable(name: str, error: ArtifactError | BeyondCpuError) -> Verdict:
     device can run it."""
     if isinstance(error, BeyondCpuError):
         return unverified(name, str(error))
-    return flawless(name, [str(error)], "")
+    return problem_verdict(name, [str(error)], "")
 
 
 def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -50,7 +50,7 @@ def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
 
 
 @overload
-def held(
+def limit_verdict(
     name: str,
     value: float,
     relation: Literal["<=", ">="],
@@ -61,7 +61,7 @@ def held(
 
 
 @overload
-def held(
+def limit_verdict(
     name: str,
     value: float,
     relation: Literal["<=", ">="],
@@ -71,7 +71,7 @@ def held(
 ) -> Verdict | None: ...
 
 
-def held(
+def limit_verdict(
     name: str,
     value: float,
     relation: Literal["<=", ">="],

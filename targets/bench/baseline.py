@@ -17,7 +17,7 @@ from targets.report.dist import MODEL_DIR
 _MODEL_FILE = "genai_config.json"
 
 
-class Found(NamedTuple):
+class EarlierArtifact(NamedTuple):
     """The artifact of an earlier bench, or why its bytes are not to be had."""
 
     baseline: Baseline | None
@@ -45,7 +45,9 @@ def named_baselines(path: Path, targets: Sequence[str], cache: Cache) -> dict[st
     raise ConfigError([Problem(problem, path, key="--baseline", suggestion=advice)])
 
 
-def earlier_artifact(old: TargetBench, folder: Path, named: Baseline | None, cache: Cache) -> Found:
+def earlier_artifact(
+    old: TargetBench, folder: Path, named: Baseline | None, cache: Cache
+) -> EarlierArtifact:
     """Return the artifact that ``old`` was measured of, if its very bytes are still to be had.
 
     It is looked for in the cache by its key, in ``folder`` (the new artifact may be the same), in
@@ -61,13 +63,17 @@ def earlier_artifact(old: TargetBench, folder: Path, named: Baseline | None, cac
     cached = cache.find(old.artifact.key)
     if cached is not None and not other_bytes(files, cached.result.files):
         where = f"in the cache ({old.artifact.key[:12]})"
-        return Found(Baseline(cached.output, Old(where=where, files=files)), where)
+        return EarlierArtifact(Baseline(cached.output, Old(where=where, files=files)), where)
     for place in (folder / MODEL_DIR, old.artifact.path):
         if _is_model(place) and not other_bytes(files, model_files(place, cache)):
-            return Found(Baseline(place, Old(where=str(place), files=files)), f"in {place}")
+            return EarlierArtifact(
+                Baseline(place, Old(where=str(place), files=files)), f"in {place}"
+            )
     if named is not None:
-        return Found(named, f"in {named.folder}")
-    return Found(None, "its bytes are neither in the cache nor where they lay; --baseline names it")
+        return EarlierArtifact(named, f"in {named.folder}")
+    return EarlierArtifact(
+        None, "its bytes are neither in the cache nor where they lay; --baseline names it"
+    )
 
 
 def _baseline(model: Path, cache: Cache) -> Baseline:

@@ -13,10 +13,10 @@ from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
 from targets.bench.model import (
     Answered,
-    Artifact,
+    BenchArtifact,
     Measurement,
     TargetBench,
-    Training,
+    TrainingBench,
     Unverified,
 )
 from targets.build import BuildOutcome
@@ -39,7 +39,7 @@ def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
     return TargetBench(
         target=report.target,
         status=report.status,
-        artifact=Artifact(
+        artifact=BenchArtifact(
             kind=report.artifact,
             step=made.name,
             key=made.key,
@@ -80,9 +80,9 @@ def not_timed(report: Report) -> Timed:
     return Timed(unverified=Unverified(what="latency, here", why=why))
 
 
-def collect_training(reports: Iterable[Report]) -> tuple[Training, ...]:
+def collect_training(reports: Iterable[Report]) -> tuple[TrainingBench, ...]:
     """Return the loss curves of the passes that train; one that serves several targets once."""
-    found: dict[str, Training] = {}
+    found: dict[str, TrainingBench] = {}
     for report in reports:
         for step in report.passes:
             curves = {kind: _curve(step.metrics, names) for kind, names in _CURVES.items()}
@@ -90,7 +90,7 @@ def collect_training(reports: Iterable[Report]) -> tuple[Training, ...]:
                 continue
             served = found[step.key].targets if step.key in found else ()
             targets = (*served, report.target)
-            found[step.key] = Training(name=step.name, key=step.key, targets=targets, **curves)
+            found[step.key] = TrainingBench(name=step.name, key=step.key, targets=targets, **curves)
     return tuple(found.values())
 
 

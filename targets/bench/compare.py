@@ -13,7 +13,7 @@ from pipeline.latency.measured import Measured
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.intervals import Interval, ratio_interval, welch_interval
 from targets.bench import judge
-from targets.bench.baseline import Found
+from targets.bench.baseline import EarlierArtifact
 from targets.bench.judge import Judgement
 from targets.bench.model import (
     Bench,
@@ -48,7 +48,7 @@ class _Draft:
 
 
 def compare(
-    new: Bench, old: Bench, old_name: str, found: Mapping[str, Found], smallest: float
+    new: Bench, old: Bench, old_name: str, found: Mapping[str, EarlierArtifact], smallest: float
 ) -> Comparison:
     """Return what moved from ``old`` to ``new``.
 
@@ -338,7 +338,7 @@ def _overall(
     )
 
 
-def _where(found: Found | None) -> str:
+def _where(found: EarlierArtifact | None) -> str:
     return "not looked for: nothing is timed here" if found is None else found.where
 
 

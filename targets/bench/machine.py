@@ -6,15 +6,15 @@ import os
 
 import psutil
 
-from targets.bench.model import Machine
+from targets.bench.model import BenchMachine
 from targets.machine import cpu_name, system_name, usable_cores
 
 _WATCHED_SECONDS = 0.5
 
 
-def this_machine_now() -> Machine:
+def this_machine_now() -> BenchMachine:
     """Return this machine, watched for half a second to see how busy others keep it."""
-    return Machine(
+    return BenchMachine(
         cpu=cpu_name(),
         cores=os.cpu_count() or 1,
         usable_cores=usable_cores(),
@@ -25,7 +25,7 @@ def this_machine_now() -> Machine:
     )
 
 
-def when_done(machine: Machine) -> Machine:
+def when_done(machine: BenchMachine) -> BenchMachine:
     """Return ``machine`` with its load now."""
     return machine.model_copy(update={"load_after": _load()})
 

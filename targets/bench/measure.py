@@ -51,7 +51,7 @@ _LONG_PER_ROUND = 4
 
 
 @dataclass(frozen=True)
-class Workload:
+class BenchWorkload:
     """What the user asks of the measuring, in place of what the config says."""
 
     rounds: int | None = None
@@ -105,7 +105,7 @@ class Timed:
 def measure(
     folder: Path,
     place: Place,
-    workload: Workload,
+    workload: BenchWorkload,
     baseline: Baseline | None,
     start_runtime: StartRuntime,
     cache: Cache,
@@ -153,7 +153,7 @@ def measure(
     return Timed(measurement)
 
 
-def latency_step(parcel: Parcel, workload: Workload, baseline: Baseline | None) -> Step:
+def latency_step(parcel: Parcel, workload: BenchWorkload, baseline: Baseline | None) -> Step:
     """Return the build's own ``latency`` check without its limits, with the bench's workload.
 
     Where the chain has none, one with the check's defaults and the data of another check.
@@ -176,7 +176,7 @@ def latency_step(parcel: Parcel, workload: Workload, baseline: Baseline | None) 
     )
 
 
-def _thorough(step: Step, workload: Workload) -> dict[str, JsonValue]:
+def _thorough(step: Step, workload: BenchWorkload) -> dict[str, JsonValue]:
     """Return how much is measured where the user does not say: at least as much as in the build."""
     asked = LatencyParams.model_validate(step.params)
     rounds = workload.rounds or max(asked.rounds, _ROUNDS)

@@ -26,7 +26,7 @@ class Range(Frozen):
     high: float | None = None
 
 
-class Machine(Frozen):
+class BenchMachine(Frozen):
     """The machine that measured, and how busy it was."""
 
     cpu: str
@@ -111,7 +111,7 @@ class Answered(Frozen):
     right: bool
 
 
-class Artifact(Frozen):
+class BenchArtifact(Frozen):
     """What was measured, and where it can be found again."""
 
     kind: Kind = "onnx"
@@ -138,7 +138,7 @@ class TargetBench(Frozen):
 
     target: str
     status: Status
-    artifact: Artifact
+    artifact: BenchArtifact
     toolchain: ToolchainReport
     inputs: InputsReport
     checks: tuple[Verdict, ...] = ()
@@ -166,7 +166,7 @@ class TargetBench(Frozen):
         return next((one for one in self.measurements if one.here), None)
 
 
-class Training(Frozen):
+class TrainingBench(Frozen):
     """The loss of one pass that trains, by optimizer step."""
 
     name: str
@@ -221,7 +221,7 @@ class Comparison(Frozen):
 
     old: str
     old_at: AwareDatetime
-    old_machine: Machine | None
+    old_machine: BenchMachine | None
     smallest_ratio: float
     """Changes of times below this share are of no interest."""
     targets: tuple[TargetComparison, ...]
@@ -242,10 +242,10 @@ class Bench(Frozen):
     at: AwareDatetime
     config: str
     """The config's file name."""
-    machine: Machine
+    machine: BenchMachine
     software: Software
     targets: tuple[TargetBench, ...] = Field(min_length=1)
-    training: tuple[Training, ...] = ()
+    training: tuple[TrainingBench, ...] = ()
     comparison: Comparison | None = None
 
     def __getitem__(self, target: str) -> TargetBench:

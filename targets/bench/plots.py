@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.percentiles import SHARES, allowed_over, percentile
-from targets.bench.model import Bench, Comparison, Measurement, Movement, TargetBench, Training
+from targets.bench.model import Bench, Comparison, Measurement, Movement, TargetBench, TrainingBench
 from targets.bench.svg import GRID, INK, PAPER, QUIET, SERIES, to_svg
 from targets.figures import milliseconds, percent, size
 
@@ -309,7 +309,7 @@ def _time_axis(axes: Any, times: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def loss(training: Training) -> Plot | None:
+def loss(training: TrainingBench) -> Plot | None:
     """Draw the loss of a pass that trains, by optimizer step."""
     if not (training.train or training.validation):
         return None

@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from targets.bench.baseline import Found, earlier_artifact, named_baselines
+from targets.bench.baseline import EarlierArtifact, earlier_artifact, named_baselines
 from targets.bench.collect import collect_target, collect_training, not_timed
 from targets.bench.compare import compare, compare_with_baseline
 from targets.bench.judge import SMALLEST_RATIO
 from targets.bench.machine import this_machine_now, when_done
-from targets.bench.measure import Baseline, Workload, measure
+from targets.bench.measure import Baseline, BenchWorkload, measure
 from targets.bench.model import Bench, Comparison, Software, TargetBench
 from targets.build import BuildOutcome
 from targets.cache import Cache
@@ -36,10 +36,10 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenchRequest:
     """What the user wants of a bench."""
 
-    workload: Workload = field(default_factory=Workload)
+    workload: BenchWorkload = field(default_factory=BenchWorkload)
     baseline: Path | None = None
     earlier: Earlier | None = None
     smallest_ratio: float = SMALLEST_RATIO
@@ -48,7 +48,7 @@ class Asked:
 def run_bench(
     config: str,
     built: Sequence[tuple[Place, BuildOutcome]],
-    asked: Asked,
+    asked: BenchRequest,
     start_runtime: StartRuntime,
     cache: Cache,
     view: View,
@@ -95,7 +95,7 @@ def run_bench(
     return _compared(bench, asked, found)
 
 
-def _compared(bench: Bench, asked: Asked, found: dict[str, Found]) -> Bench:
+def _compared(bench: Bench, asked: BenchRequest, found: dict[str, EarlierArtifact]) -> Bench:
     earlier, smallest = asked.earlier, asked.smallest_ratio
     comparison: Comparison | None
     if earlier is not None:
@@ -106,7 +106,7 @@ def _compared(bench: Bench, asked: Asked, found: dict[str, Found]) -> Bench:
     return bench.model_copy(update={"comparison": comparison})
 
 
-def _before(asked: Asked, outcome: BuildOutcome) -> TargetBench | None:
+def _before(asked: BenchRequest, outcome: BuildOutcome) -> TargetBench | None:
     """Return what the earlier bench has of the same target, if that can be timed at all."""
     if asked.earlier is None or outcome.report.artifact != "onnx":
         return None
@@ -115,7 +115,7 @@ def _before(asked: Asked, outcome: BuildOutcome) -> TargetBench | None:
 
 
 def _named(
-    asked: Asked, built: Sequence[tuple[Place, BuildOutcome]], cache: Cache
+    asked: BenchRequest, built: Sequence[tuple[Place, BuildOutcome]], cache: Cache
 ) -> dict[str, Baseline]:
     """Return the baselines that the user named, for the targets that can be timed."""
     if asked.baseline is None:

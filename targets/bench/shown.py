@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 from targets.bench.model import (
     Bench,
+    BenchMachine,
     Comparison,
-    Machine,
     Measurement,
     Movement,
     Range,
@@ -76,7 +76,7 @@ def when(at: datetime | None) -> str:
     return at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def busy(machine: Machine) -> str:
+def busy(machine: BenchMachine) -> str:
     """Return how busy the machine was."""
     parts = []
     if machine.load_before is not None:

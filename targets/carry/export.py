@@ -25,10 +25,10 @@ from targets.carry.bundle import (
 from targets.carry.engine_images import save
 from targets.carry.fit import lock_digest
 from targets.carry.host_wheels import PYTHON, host_locks, host_wheels
-from targets.carry.progress import Say, gigabytes, told
+from targets.carry.progress import Say, gigabytes, with_progress
 from targets.carry.write import Part, write_bundle
 from targets.report.compose import quern_version
-from targets.toolchain.base import Base, BaseRecipe, ensure_base, packages_file, read_recipe
+from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, packages_file, read_recipe
 from targets.toolchain.context import read_chunks
 from targets.toolchain.image import base_dir, ensure_image, installer, recipe_digest
 from targets.toolchain.toolchain import Toolchain
@@ -40,7 +40,7 @@ class _Images:
     """The engine's images: id by member, and the base they are built from."""
 
     by_member: Mapping[str, str]
-    base: Base
+    base: BaseImage
 
 
 def export(
@@ -111,7 +111,7 @@ def _image_part(client: DockerClient, member: str, id_: str, say: Say) -> Part:
 
     def chunks() -> Iterator[bytes]:
         say(f"{member}: {gigabytes(size)}, from the engine")
-        return told(save(client, id_), member, size, say)
+        return with_progress(save(client, id_), member, size, say)
 
     return Part(member, chunks)
 

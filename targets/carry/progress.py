@@ -10,7 +10,7 @@ Say = Callable[[str], None]
 _SECONDS = 10
 
 
-def told(chunks: Iterable[bytes], name: str, size: int, say: Say) -> Iterator[bytes]:
+def with_progress(chunks: Iterable[bytes], name: str, size: int, say: Say) -> Iterator[bytes]:
     """Yield ``chunks``, and say every ten seconds how much of about ``size`` bytes was taken."""
     done, last = 0, None
     for chunk in chunks:

@@ -14,7 +14,7 @@ from targets.atomic import whole_file
 from targets.carry.bundle import BASE, WHEELS, CarriedImage, Manifest
 from targets.carry.engine_images import load
 from targets.carry.fit import require_fit, require_images, require_pinned
-from targets.carry.progress import Say, gigabytes, told
+from targets.carry.progress import Say, gigabytes, with_progress
 from targets.carry.read import Bundle, open_bundle, require_whole
 from targets.carry.saved_image import SavedImage
 from targets.toolchain.base import adopt_base, find_base, packages_file, read_recipe
@@ -98,7 +98,7 @@ def _images(
             yield TakenImage(image.member, size, "present" if tag else "left", tag)
             continue
         say(f"loading {image.member}, {gigabytes(size)}")
-        chunks = told(bundle.chunks(image.member), image.member, size, say)
+        chunks = with_progress(bundle.chunks(image.member), image.member, size, say)
         yield TakenImage(
             image.member, size, "loaded", place.adopt(load(client, saved[image.member], chunks))
         )

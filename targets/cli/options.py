@@ -33,7 +33,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BuildChoices:
     """What the options of a command say about what is built."""
 
     config: Path
@@ -61,7 +61,7 @@ def build_options(command: Callable[..., None]) -> Callable[..., None]:
         runtime: Choice | None,
         **others: Any,
     ) -> None:
-        command(wanted=Wanted(config, targets, host, data, model, runtime, system), **others)
+        command(wanted=BuildChoices(config, targets, host, data, model, runtime, system), **others)
 
     for add in (place_options, config_runtime_option, build_target_option, config_options):
         gathered = add(gathered)
@@ -212,12 +212,12 @@ class Request:
     runtime: Choice
 
 
-def load_requests(wanted: Wanted) -> tuple[Request, ...]:
+def load_requests(wanted: BuildChoices) -> tuple[Request, ...]:
     """Load and validate everything that the options name: one build for each flow of the config.
 
     Raises ``ConfigError``, or ``EnvironmentUnable`` where a target cannot be built here.
     """
-    file = shown(wanted.config)
+    file = as_typed(wanted.config)
     chosen = load_targets(wanted.targets) or None
     overrides = Overrides(data=wanted.data, model=wanted.model, local=wanted.system == LOCAL)
     problems: dict[Problem, None] = {}
@@ -232,7 +232,7 @@ def load_requests(wanted: Wanted) -> tuple[Request, ...]:
     return tuple(_request(loaded, wanted) for loaded in found)
 
 
-def _request(loaded: LoadedConfig, wanted: Wanted) -> Request:
+def _request(loaded: LoadedConfig, wanted: BuildChoices) -> Request:
     runtime = wanted.runtime or loaded.config.runtime
     platform = platform_for(runtime)
     places = tuple(building_place(load_target(name), platform) for name in loaded.targets)
@@ -258,7 +258,7 @@ def console(as_json: bool) -> Console:
     return Console(stderr=as_json, soft_wrap=False)
 
 
-def shown(path: Path) -> Path:
+def as_typed(path: Path) -> Path:
     """Return ``path`` as the user would write it: relative to where they stand."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.report.model import Report
-from targets.report.tuning import Row, column_title, columns, headline, pinned, rows, told_by
+from targets.report.tuning import TrialRow, column_title, columns, headline, pinned, rows, told_by
 
 _MOST = 16
 """Rows that are shown; the report has all."""
@@ -35,7 +35,7 @@ def print_tuning(console: Console, report: Report) -> None:
     console.print(escape(pinned(told, report.target)), highlight=False, soft_wrap=True)
 
 
-def _table(titles: list[str], shown: list[Row]) -> Table:
+def _table(titles: list[str], shown: list[TrialRow]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("")
     table.add_column("layers", no_wrap=True)

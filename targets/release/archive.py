@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """One file of an archive."""
 
     path: str
@@ -50,14 +50,15 @@ def write_archive(path: Path, files: Mapping[str, Path | bytes]) -> None:
                 archive.addfile(info, stream)
 
 
-def read_members(path: Path) -> tuple[Member, ...]:
+def read_members(path: Path) -> tuple[ArchiveMember, ...]:
     """Return the files of an archive with their digests. Nothing is written.
 
     Raises ``CheckFailed`` for one that cannot be read, or with a member that is no plain file below
     the archive's own folder.
     """
     return tuple(
-        Member(info.name, info.size, sha256_of_stream(stream)) for info, stream in _streams(path)
+        ArchiveMember(info.name, info.size, sha256_of_stream(stream))
+        for info, stream in _streams(path)
     )
 
 

@@ -22,15 +22,15 @@ from targets.release.statement import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
     BuildDefinition,
-    Builder,
     ExternalParameters,
     InternalParameters,
-    Machine,
     Metadata,
     Predicate,
     ResourceDescriptor,
     RunDetails,
     Statement,
+    StatementBuilder,
+    StatementMachine,
 )
 from targets.report.compose import quern_version
 from targets.report.model import Report
@@ -40,7 +40,7 @@ MEASURED = "measured"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReleaseRequest:
     """What the user asked for beside the config."""
 
     allow_unverified: bool = False
@@ -62,7 +62,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Times:
+class BuildTimes:
     """When the release was made."""
 
     started: datetime
@@ -73,9 +73,9 @@ def statement(
     folder: Path,
     making: Making,
     composed: Composed,
-    asked: Asked,
+    asked: ReleaseRequest,
     circumstances: Circumstances,
-    times: Times,
+    times: BuildTimes,
 ) -> Statement:
     """Return what is stated of the archives in ``folder``."""
     config = next(item for item in making.inputs if item.name == CONFIG)
@@ -110,12 +110,14 @@ def statement(
                         for report in composed.reports
                         if report.unverified
                     },
-                    machine=Machine(cpu=cpu_name(), cores=usable_cores(), system=system_name()),
+                    machine=StatementMachine(
+                        cpu=cpu_name(), cores=usable_cores(), system=system_name()
+                    ),
                 ),
                 resolved_dependencies=making.inputs,
             ),
             run_details=RunDetails(
-                builder=Builder(id=BUILDER, version={"quern": quern_version()}),
+                builder=StatementBuilder(id=BUILDER, version={"quern": quern_version()}),
                 metadata=Metadata(
                     started_on=_time(times.started), finished_on=_time(times.finished)
                 ),

@@ -17,7 +17,7 @@ from targets.release.inputs import MADE, QUERN, SOURCE, dependencies, files_dige
 from targets.release.make import Maker
 from targets.release.read import ReadRelease
 from targets.release.sbom.contents import ToolchainContents
-from targets.release.seed import bring_fetched, give
+from targets.release.seed import bring_fetched, seed_results
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor
 from targets.release.toolchains import missing_wheels
@@ -91,7 +91,7 @@ class Rebuilder:
                 "build once with the network, then verify",
             )
         if given is not None:
-            give(given, plans, clean)
+            seed_results(given, plans, clean)
         dist = scratch / "dist"
         self._bring_checked(dist)
         built = tuple(maker.build(dist, timed=False))

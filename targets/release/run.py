@@ -24,9 +24,9 @@ from targets.release.envelope import PAYLOAD_TYPE, write_envelope
 from targets.release.inputs import QUERN, SOURCE, dependencies, made_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
 from targets.release.make import Maker, require_releasable, require_repeatable
-from targets.release.provenance import Asked, Circumstances, Times, statement
+from targets.release.provenance import BuildTimes, Circumstances, ReleaseRequest, statement
 from targets.release.read import ReadRelease, read_release
-from targets.release.seed import bring_fetched, give
+from targets.release.seed import bring_fetched, seed_results
 from targets.release.signing import sign
 from targets.release.source import Source, require_clean, source_of
 from targets.release.toolchains import contents_of
@@ -40,7 +40,7 @@ class Order:
     """What is to be released, and how."""
 
     version: str
-    asked: Asked
+    asked: ReleaseRequest
     given: Path | None = None
     """Where trained steps are taken from instead of run."""
     signer: Signer | None = None
@@ -154,7 +154,7 @@ class Releaser:
             host=self.maker.host.toolchain.target,
             threads=threads(self.maker.loaded.config.resources),
         )
-        times = Times(started, datetime.now(timezone.utc))
+        times = BuildTimes(started, datetime.now(timezone.utc))
         stated = statement(folder, making, composed, order.asked, circumstances, times)
         envelope = Envelope(stated.to_json(), PAYLOAD_TYPE, {})
         if order.signer is not None:
@@ -170,13 +170,13 @@ def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Sou
     return {SOURCE: config} if same else {SOURCE: config, QUERN: quern}
 
 
-def _give(order: Order, maker: Maker) -> Asked:
+def _give(order: Order, maker: Maker) -> ReleaseRequest:
     """Take trained steps from where the order says; return what was asked for, with their names."""
     if order.given is None:
         return order.asked
     plans = [plans.whole for plans in maker.plans()]
     bring_fetched(plans, maker.cache, maker.kept)
-    names = give(order.given, plans, maker.kept)
+    names = seed_results(order.given, plans, maker.kept)
     maker.view.say(f"given, not trained here: {names}")
     return replace(order.asked, given=names)
 

@@ -45,7 +45,7 @@ def bring_fetched(
     return brought, lacking
 
 
-def give(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:
+def seed_results(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:
     """Make what ``source`` holds the results of the training steps of ``plans`` in ``cache``.
 
     ``source`` is a release, its adapter archive, or a PEFT adapter folder; the last stands for

@@ -58,7 +58,7 @@ class ExternalParameters(_Camel):
     """Options of the command that replaced something of the config, without places."""
 
 
-class Machine(_Camel):
+class StatementMachine(_Camel):
     """What kind of machine it was; nothing that names it."""
 
     cpu: str
@@ -77,7 +77,7 @@ class InternalParameters(_Camel):
     """Why the device of a target was not there, per target."""
     unverified: dict[str, tuple[str, ...]]
     """What nobody has seen to hold, per target."""
-    machine: Machine
+    machine: StatementMachine
 
 
 class BuildDefinition(_Camel):
@@ -90,7 +90,7 @@ class BuildDefinition(_Camel):
     """All inputs."""
 
 
-class Builder(_Camel):
+class StatementBuilder(_Camel):
     """What built it."""
 
     id: str
@@ -107,7 +107,7 @@ class Metadata(_Camel):
 class RunDetails(_Camel):
     """How it went."""
 
-    builder: Builder
+    builder: StatementBuilder
     metadata: Metadata
     byproducts: tuple[ResourceDescriptor, ...] = ()
 

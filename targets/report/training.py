@@ -14,7 +14,7 @@ _CURVES = ("train_loss_curve", "loss_curve")
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingRow:
     """Speed and memory of one pass that trained. What its metrics do not say is ``None``."""
 
     step: str
@@ -29,12 +29,12 @@ class Training:
     """What it took of a GPU's memory."""
 
 
-def trainings(report: Report) -> Iterator[Training]:
+def trainings(report: Report) -> Iterator[TrainingRow]:
     """Yield the passes of ``report`` that trained, in their order."""
     for step in report.passes:
         speed = _number(step.metrics, "tokens_per_second")
         if speed is not None and any(name in step.metrics for name in _CURVES):
-            yield Training(
+            yield TrainingRow(
                 step=step.name,
                 tokens_per_second=speed,
                 learnt_tokens_per_second=_number(step.metrics, "learnt_tokens_per_second"),

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import tomli_w
 from pydantic import JsonValue
 
-from pipeline.tuning.told import METRIC, Told, value_words, why_not, words
+from pipeline.tuning.summary import (
+    METRIC,
+    TuningSummary,
+    describe_choice,
+    describe_value,
+    rejection_reason,
+)
 from pipeline.tuning.trials import Trial
 from targets.figures import duration, rate, size
 from targets.report.model import Report
@@ -18,7 +24,7 @@ _AS_GIVEN = "as given"
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """One trial in words."""
 
     chosen: bool
@@ -37,19 +43,19 @@ class Row:
     result: str
 
 
-def told_by(report: Report) -> Told | None:
+def told_by(report: Report) -> TuningSummary | None:
     """Return what the pass that made the artifact tried, if it was a ``tune``."""
     found = [step.metrics[METRIC] for step in report.passes if METRIC in step.metrics]
-    return Told.model_validate(found[-1]) if found else None
+    return TuningSummary.model_validate(found[-1]) if found else None
 
 
-def rows(told: Told) -> Iterator[Row]:
+def rows(told: TuningSummary) -> Iterator[TrialRow]:
     """Yield every trial in the order in which it was made."""
     for place, trial in enumerate(told.trials):
         yield _row(told, trial, place == told.chosen)
 
 
-def columns(told: Told) -> tuple[str, ...]:
+def columns(told: TuningSummary) -> tuple[str, ...]:
     """Return the names of what was searched over."""
     return tuple(dict.fromkeys(name for trial in told.trials for name in _point(trial)))
 
@@ -59,14 +65,17 @@ def column_title(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
 
 
-def headline(told: Told) -> str:
+def headline(told: TuningSummary) -> str:
     """Return the choice in a line."""
     if told.chosen is None:
         return f"not tuned: {told.not_tuned}"
     trial = told.trials[told.chosen]
     assert trial.speed is not None  # noqa: S101 - it was chosen for that
     late = "; max_seconds were over before all was tried" if told.out_of_time else ""
-    choice = ", ".join(filter(None, (words(trial.built), words(trial.session)))) or _AS_GIVEN
+    choice = (
+        ", ".join(filter(None, (describe_choice(trial.built), describe_choice(trial.session))))
+        or _AS_GIVEN
+    )
     return (
         f"{choice}: tokens {rate(trial.speed.tokens_per_second)}, "
         f"prompt {rate(trial.speed.prompt_tokens_per_second)} "
@@ -74,7 +83,7 @@ def headline(told: Told) -> str:
     )
 
 
-def pinned(told: Told, target: str) -> str:
+def pinned(told: TuningSummary, target: str) -> str:
     """Return TOML that makes the same bytes without measuring anything, in place of the pass."""
     tables = {
         "passes": {"model_builder": {}},
@@ -87,19 +96,19 @@ def _point(trial: Trial) -> dict[str, JsonValue]:
     return {**trial.built, **trial.session}
 
 
-def _row(told: Told, trial: Trial, chosen: bool) -> Row:
+def _row(told: TuningSummary, trial: Trial, chosen: bool) -> TrialRow:
     speed, point = trial.speed, _point(trial)
     whole = trial.layers >= told.layers
-    return Row(
+    return TrialRow(
         chosen=chosen,
         out=trial.status != "measured",
         layers=f"all {told.layers}" if whole else f"{trial.layers} of {told.layers}",
         choice=tuple(
-            value_words(point[name]) if name in point else _NOTHING for name in columns(told)
+            describe_value(point[name]) if name in point else _NOTHING for name in columns(told)
         ),
         prompt=_NOTHING if speed is None else rate(speed.prompt_tokens_per_second),
         decode=_NOTHING if speed is None else rate(speed.tokens_per_second),
         cost=_NOTHING if trial.cost is None else f"{trial.cost:.3g}",
         size=_NOTHING if trial.bytes is None else size(trial.bytes),
-        result="chosen" if chosen else why_not(trial),
+        result="chosen" if chosen else rejection_reason(trial),
     )

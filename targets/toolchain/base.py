@@ -77,7 +77,7 @@ class BaseRecipe(Frozen):
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseImage:
     """A base image that the engine has."""
 
     image: str
@@ -92,7 +92,7 @@ class BaseSource:
 
     words: str
     """What it is: ``mmdebstrap makes its base``."""
-    get: Callable[[DockerClient, BaseRecipe, Path, Callable[[str], None]], Base]
+    get: Callable[[DockerClient, BaseRecipe, Path, Callable[[str], None]], BaseImage]
     """Takes the engine, the recipe, the cache and who is told; raises ``EnvironmentUnable``."""
 
 
@@ -108,7 +108,7 @@ def ensure_base(
     cache: Path,
     say: Callable[[str], None],
     sources: Sequence[BaseSource] | None = None,
-) -> Base:
+) -> BaseImage:
     """Return the base image, from the first of ``sources`` that gives one.
 
     ``sources`` are those of :func:`base_sources`, which is asked unless they are given. Raises
@@ -171,7 +171,7 @@ def no_base() -> EnvironmentUnable:
     )
 
 
-def find_base(client: DockerClient, recipe: BaseRecipe) -> Base | None:
+def find_base(client: DockerClient, recipe: BaseRecipe) -> BaseImage | None:
     """Return the base image if the engine has it: pulled, brought along, or made here."""
     names = (recipe.registry.reference, recipe.carried_tag, recipe.bootstrapped_tag)
     for name in names:
@@ -179,15 +179,15 @@ def find_base(client: DockerClient, recipe: BaseRecipe) -> Base | None:
             image = client.images.get(name)
         except ImageNotFound:
             continue
-        return Base(name, recipe.identity_of(image.labels))
+        return BaseImage(name, recipe.identity_of(image.labels))
     return None
 
 
-def adopt_base(image: EngineImage, recipe: BaseRecipe) -> Base:
+def adopt_base(image: EngineImage, recipe: BaseRecipe) -> BaseImage:
     """Name an image that was loaded, so that :func:`find_base` finds it."""
     tag = recipe.bootstrapped_tag if ROOTFS_LABEL in image.labels else recipe.carried_tag
     image.tag(*tag.split(":"))
-    return Base(tag, recipe.identity_of(image.labels))
+    return BaseImage(tag, recipe.identity_of(image.labels))
 
 
 def packages_file(recipe: BaseRecipe, cache: Path) -> Path:
@@ -212,7 +212,7 @@ def _registry_has(client: DockerClient, reference: str) -> bool:
 
 def _pull(
     client: DockerClient, recipe: BaseRecipe, _cache: Path, say: Callable[[str], None]
-) -> Base:
+) -> BaseImage:
     reference = recipe.registry.reference
     say(f"pulling {reference}")
     try:
@@ -222,12 +222,12 @@ def _pull(
             f"the base image cannot be pulled: {reason(error)}",
             "check the engine's network and disk, or use `--runtime venv`",
         ) from error
-    return Base(reference, reference)
+    return BaseImage(reference, reference)
 
 
 def _bootstrap(
     client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
-) -> Base:
+) -> BaseImage:
     say("putting the base image together with mmdebstrap")
     rootfs = make_rootfs(recipe.bootstrap, _made(cache / "base"), recipe.digest[:12])
     return _imported(client, recipe, rootfs, MMDEBSTRAP)
@@ -235,7 +235,7 @@ def _bootstrap(
 
 def _assemble(
     client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
-) -> Base:
+) -> BaseImage:
     say("putting the base image together from the Debian packages of its lock")
     bootstrap, platform = recipe.bootstrap, platform_of(client)
     folder, name = _made(cache / "base"), recipe.digest[:12]
@@ -255,7 +255,7 @@ _MAKING = {
 }
 
 
-def _imported(client: DockerClient, recipe: BaseRecipe, rootfs: Rootfs, made_by: str) -> Base:
+def _imported(client: DockerClient, recipe: BaseRecipe, rootfs: Rootfs, made_by: str) -> BaseImage:
     """Import ``rootfs`` into the engine, and remove the file."""
     labels = {ROOTFS_LABEL: rootfs.sha256, MAKER_LABEL: made_by}
     try:
@@ -275,4 +275,4 @@ def _imported(client: DockerClient, recipe: BaseRecipe, rootfs: Rootfs, made_by:
         ) from error
     finally:
         rootfs.tar.unlink(missing_ok=True)
-    return Base(recipe.bootstrapped_tag, recipe.identity_of(labels))
+    return BaseImage(recipe.bootstrapped_tag, recipe.identity_of(labels))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
-from targets.toolchain.lock import Change
+from targets.toolchain.lock import LockChange
 from targets.toolchain.process import ToolFailed
 from targets.toolchain.uv import index_environment, uv
 
@@ -66,7 +66,7 @@ HOST_LOCKS = (
 """In the order in which they must be made."""
 
 
-def lock_host(lock: HostLock, upgrade: bool, project: Path = _PROJECT) -> tuple[Change, ...]:
+def lock_host(lock: HostLock, upgrade: bool, project: Path = _PROJECT) -> tuple[LockChange, ...]:
     """Write ``lock`` below ``project`` and return what changed, sorted by name.
 
     Versions already locked are kept unless ``upgrade``. The file is replaced only when complete.
@@ -78,7 +78,7 @@ def lock_host(lock: HostLock, upgrade: bool, project: Path = _PROJECT) -> tuple[
     replace_file(destination, text)
     after = _versions(destination)
     return tuple(
-        Change(name, before.get(name), after.get(name))
+        LockChange(name, before.get(name), after.get(name))
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     )

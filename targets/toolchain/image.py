@@ -17,7 +17,7 @@ from requests.exceptions import RequestException
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
-from targets.toolchain.base import Base, BaseRecipe, ensure_base, read_recipe
+from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.engine import data_root, full_disk, patience, platform_of, reason
@@ -197,7 +197,7 @@ def _tag(toolchain: Toolchain, base: str) -> str:
     return f"quern/{toolchain.target}:{sha256_of_bytes(inputs.encode())[:12]}"
 
 
-def _dockerfile(toolchain: Toolchain, base: Base) -> bytes:
+def _dockerfile(toolchain: Toolchain, base: BaseImage) -> bytes:
     """Return the Dockerfile with the labels in one last step; docker-py would add one for each."""
     labels = {**image_labels(toolchain), BASE_LABEL: base.identity}
     text = (base_dir(toolchain) / DOCKERFILE).read_text(encoding="utf-8")
@@ -208,7 +208,7 @@ def _dockerfile(toolchain: Toolchain, base: Base) -> bytes:
 def _run_build(
     client: DockerClient,
     context: Mapping[str, Path | bytes],
-    base: Base,
+    base: BaseImage,
     tag: str,
     log: Path,
 ) -> None:

@@ -20,7 +20,7 @@ _PYTORCH_LOCAL = re.compile(r"^torch==\S+\+(?P<backend>cpu|cu\d+)\b", re.MULTILI
 
 
 @dataclass(frozen=True)
-class Change:
+class LockChange:
     """One package whose version differs from the lock before; ``None`` means: not in it."""
 
     name: str
@@ -37,7 +37,7 @@ class Change:
 
 def lock(
     toolchain: Toolchain, upgrade: bool = False, command: str = "nox -s lock"
-) -> tuple[Change, ...]:
+) -> tuple[LockChange, ...]:
     """Write the lock of ``toolchain`` and return what changed, sorted by name.
 
     It says that ``command`` made it. Versions already locked are kept unless ``upgrade``. The
@@ -53,7 +53,7 @@ def lock(
     after = {str(pin.name): str(pin.version) for pin in pins}
     names = sorted({*before, *after})
     return tuple(
-        Change(name, before.get(name), after.get(name))
+        LockChange(name, before.get(name), after.get(name))
         for name in names
         if before.get(name) != after.get(name)
     )

@@ -14,7 +14,7 @@ from targets.cli.options import PROJECT
 from targets.release.sbom.debian import debian_in
 from targets.toolchain.base import (
     MAKER_LABEL,
-    Base,
+    BaseImage,
     BaseRecipe,
     Registry,
     ensure_base,
@@ -68,13 +68,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(docker_client: DockerClient, recipe: BaseRecipe, cache: Path) -> Iterator[Base]:
+def base(docker_client: DockerClient, recipe: BaseRecipe, cache: Path) -> Iterator[BaseImage]:
     yield ensure_base(docker_client, recipe, cache, print)
     docker_client.images.remove(recipe.bootstrapped_tag)
 
 
 @pytest.fixture
-def run(docker_client: DockerClient, base: Base) -> Run:
+def run(docker_client: DockerClient, base: BaseImage) -> Run:
     """Return a function that runs a command in the base, confined as a step is."""
 
     def call(*command: str, **options: Any) -> str:
@@ -111,7 +111,7 @@ def test_the_toolchain_runs_in_it(run: Run, toolchain_python: Path) -> None:
 
 
 def test_what_is_in_it_is_known(
-    docker_client: DockerClient, recipe: BaseRecipe, base: Base, cache: Path
+    docker_client: DockerClient, recipe: BaseRecipe, base: BaseImage, cache: Path
 ) -> None:
     system = debian_in(docker_client, base.image)
     listed = packages_file(recipe, cache).read_text().splitlines()
@@ -125,7 +125,7 @@ def test_what_is_in_it_is_known(
 
 
 def test_made_again_from_nothing_it_is_the_same(
-    docker_client: DockerClient, recipe: BaseRecipe, base: Base, tmp_path: Path
+    docker_client: DockerClient, recipe: BaseRecipe, base: BaseImage, tmp_path: Path
 ) -> None:
     docker_client.images.remove(base.image)
     assert find_base(docker_client, recipe) is None

@@ -23,7 +23,7 @@ from targets.carry.take_in import take_in
 from targets.cli.options import PROJECT
 from targets.errors import CheckFailed
 from targets.target import load_target
-from targets.toolchain.base import Base, Registry, adopt_base, find_base, read_recipe
+from targets.toolchain.base import BaseImage, Registry, adopt_base, find_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.image import ensure_image, find_image
 from targets.toolchain.platforms import this_machine
@@ -159,7 +159,7 @@ def test_a_base_of_a_registry_is_known_again_by_a_name_of_its_own(
 
     adopted = adopt_base(loaded, recipe)
 
-    assert adopted == Base(recipe.carried_tag, reference)
+    assert adopted == BaseImage(recipe.carried_tag, reference)
     assert find_base(docker_client, recipe) == adopted
     docker_client.images.remove(adopted.image)
 

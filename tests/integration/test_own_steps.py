@@ -64,7 +64,7 @@ class Threads(BasePass[ThreadsParams]):
 COUNTED = """
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.frozen import Frozen
-from pipeline.verdicts.verdicts import held
+from pipeline.verdicts.verdicts import limit_verdict
 
 
 class CountedParams(Frozen):
@@ -82,7 +82,7 @@ class Counted(BaseCheck[CountedParams]):
         count = len(list(inputs["artifact"].iterdir()))
         answers = len(Answers.load(inputs["tuned_answers"]).answers)
         detail = f"{answers} answers"
-        return Outcome((held("files", count, "<=", params.at_most, "files", detail),))
+        return Outcome((limit_verdict("files", count, "<=", params.at_most, "files", detail),))
 """
 
 

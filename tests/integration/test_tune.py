@@ -16,7 +16,7 @@ import pytest
 from pipeline.builder.session_options import SessionOption
 from pipeline.contract.events import EVENT, StepFailed
 from pipeline.contract.plan import Plan, SourceInput, Step, StepInput, unfinished_root
-from pipeline.tuning.told import METRIC, Told
+from pipeline.tuning.summary import METRIC, TuningSummary
 from pipeline.tuning.trials import Trials
 from tests.support import plans
 
@@ -82,8 +82,8 @@ class Bench:
     def unfinished(self, step: Step) -> Path:
         return self.work.parent / f"{step.name}-unfinished"
 
-    def told(self, name: str) -> Told:
-        return Told.model_validate(plans.result(self.work, name).metrics[METRIC])
+    def told(self, name: str) -> TuningSummary:
+        return TuningSummary.model_validate(plans.result(self.work, name).metrics[METRIC])
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ from pipeline.latency.timing import Timings
 from pipeline.statistics.paired import share_interval
 from targets.bench.model import (
     Answered,
-    Artifact,
     Bench,
-    Machine,
+    BenchArtifact,
+    BenchMachine,
     Measurement,
     Old,
     Software,
     TargetBench,
-    Training,
+    TrainingBench,
     Unverified,
 )
 from targets.bench.statistics import summarize
@@ -151,7 +151,7 @@ def target(
     return TargetBench(
         target=name,
         status=status,
-        artifact=Artifact(
+        artifact=BenchArtifact(
             step="model_builder",
             key=f"{name}-key",
             folder=f"dist/tone/{name}/model",
@@ -176,7 +176,7 @@ def bench(*targets: TargetBench, **changes: Any) -> Bench:
         build="tone",
         at=AT,
         config="tone.toml",
-        machine=Machine(
+        machine=BenchMachine(
             cpu="AMD EPYC 7B13",
             cores=2,
             usable_cores=2,
@@ -192,9 +192,9 @@ def bench(*targets: TargetBench, **changes: Any) -> Bench:
     ).model_copy(update=changes)
 
 
-def training() -> Training:
+def training() -> TrainingBench:
     steps: Mapping[int, float] = {step: 3.0 / (1 + step / 40) for step in range(10, 290, 10)}
-    return Training(
+    return TrainingBench(
         name="lora",
         key="lora-key",
         targets=("cpu",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.contract.result import Verdict
-from targets.bench.baseline import Found
+from targets.bench.baseline import EarlierArtifact
 from targets.bench.compare import compare
 from targets.bench.model import Bench, Unverified
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
@@ -14,7 +14,7 @@ HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x>|`*$x_$'
 def compared() -> Bench:
     ours = measurement(measured(1, slower=1.2), measured(2))
     new = bench(target(measurements=[ours]))
-    found = {"cpu": Found(None, "in the cache")}
+    found = {"cpu": EarlierArtifact(None, "in the cache")}
     moved = compare(new, bench(), "old.json", found, 0.03)
     return whole_bench().model_copy(update={"comparison": moved})
 

@@ -10,10 +10,10 @@ import click
 from rich.console import Console
 
 from targets.bench.judge import SMALLEST_RATIO
-from targets.bench.measure import Workload
+from targets.bench.measure import BenchWorkload
 from targets.bench.model import Bench
 from targets.bench.read import read_bench
-from targets.bench.run import LIBRARIES, Asked, Earlier, run_bench
+from targets.bench.run import LIBRARIES, BenchRequest, Earlier, run_bench
 from targets.cli import options
 from targets.cli.answer import answer
 from targets.cli.running import Built, build_all, failure_of, show_view, starters
@@ -66,7 +66,7 @@ def _lengths(
 @click.option("--max-seconds", type=float, help="Seconds that a target may take at most.")
 @options.json_option
 def command(
-    wanted: options.Wanted,
+    wanted: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     baseline: Path | None,
@@ -86,8 +86,8 @@ def command(
     not here is not timed: its other figures are shown, and that it is unverified.
     """
     require_libraries()
-    asked = Asked(
-        workload=Workload(rounds, samples, max_seconds, lengths),
+    asked = BenchRequest(
+        workload=BenchWorkload(rounds, samples, max_seconds, lengths),
         baseline=None if baseline is None else baseline.absolute(),
         earlier=None if earlier is None else Earlier(str(earlier), read_bench(earlier)),
         smallest_ratio=smallest_change / 100,
@@ -140,7 +140,7 @@ def _show(console: Console, written: Iterable[tuple[Bench, Path]]) -> None:
     from targets.console.bench import print_bench
 
     for bench, folder in written:
-        print_bench(console, bench, options.shown(folder / PAGE))
+        print_bench(console, bench, options.as_typed(folder / PAGE))
 
 
 def _regression(benches: Sequence[Bench]) -> CheckFailed | None:

@@ -19,7 +19,7 @@ from targets.place import require_devices
 @options.require_verified_option
 @options.json_option
 def command(
-    wanted: options.Wanted,
+    wanted: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     require_verified: bool,
@@ -52,9 +52,11 @@ def _show(console: Console, built: list[Built]) -> None:
     from targets.console.summary import print_summary
 
     for one in built:
-        print_summary(console, one.outcome.report, options.shown(one.outcome.folder), one.seconds)
+        print_summary(
+            console, one.outcome.report, options.as_typed(one.outcome.folder), one.seconds
+        )
     for one in built:
-        report, folder = one.outcome.report, options.shown(one.outcome.folder)
+        report, folder = one.outcome.report, options.as_typed(one.outcome.folder)
         # Checks of another kind of artifact need no device.
         if report.status == "unverified" and report.artifact == "onnx":
             console.print(

@@ -100,6 +100,6 @@ def _finish(
     if as_json:
         answer({"builds": [report]}, failure)
         return
-    print_summary(console, report, options.shown(folder), seconds)
+    print_summary(console, report, options.as_typed(folder), seconds)
     if failure is not None:
         raise failure

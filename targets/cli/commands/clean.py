@@ -49,4 +49,4 @@ def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> No
     for step in found:
         click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
     done = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(found)} results {done} from {options.shown(store.root)}: {size(freed)}")
+    click.echo(f"{len(found)} results {done} from {options.as_typed(store.root)}: {size(freed)}")

@@ -34,7 +34,7 @@ def command(
     Building from either gives the same steps with the same keys. A file with several flows of
     passes becomes several configs. Nothing is written where a key of FILE is refused.
     """
-    shown = options.shown(file)
+    shown = options.as_typed(file)
     documents = read_documents(shown, system)
     first = documents[0]
     if first.ledger is None:
@@ -48,7 +48,9 @@ def command(
         raise ConfigError(
             [
                 Problem(
-                    "is there already", options.shown(place), suggestion="use --force, or --output"
+                    "is there already",
+                    options.as_typed(place),
+                    suggestion="use --force, or --output",
                 )
                 for place in there
             ]
@@ -62,7 +64,7 @@ def command(
         answer({"written": written, **explanation(first.ledger)})
         return
     for place in places:
-        click.echo(f"wrote {options.shown(place)}")
+        click.echo(f"wrote {options.as_typed(place)}")
     click.echo("`nox -s plan -- --config FILE --explain` says what became of each key")
 
 

@@ -18,7 +18,7 @@ from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.host_lock import HOST_LOCKS, lock_host
 from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
-from targets.toolchain.lock import Change, lock
+from targets.toolchain.lock import LockChange, lock
 from targets.toolchain.toolchain import Toolchain
 
 
@@ -50,7 +50,7 @@ def command(targets: tuple[str, ...], base: bool, keep: bool, as_json: bool) -> 
         answer({"locks": found})
 
 
-def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
+def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
     if not targets:
         for host_lock in HOST_LOCKS:
             yield host_lock.file, lock_host(host_lock, upgrade)
@@ -69,7 +69,7 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
             click.echo(f"warning: {unable} ({unable.hint})", err=True)
 
 
-def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[Change, ...]]]:
+def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
     """Lock the base's Debian packages where this machine can; elsewhere the locks stay."""
     folder = IMAGES_DIR / "base"
     bootstrap = read_recipe(folder / "base.toml").bootstrap

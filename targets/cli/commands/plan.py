@@ -37,7 +37,7 @@ from targets.runtimes.select import Chooser, Decision
 )
 @options.json_option
 def command(
-    wanted: options.Wanted,
+    wanted: options.BuildChoices,
     cache: Path | None,
     dist: Path,  # noqa: ARG001 - accepted so that a build's options can be reused
     explain: bool,
@@ -88,11 +88,11 @@ def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Pla
             yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
 
 
-def _ledger(wanted: options.Wanted) -> Ledger | None:
-    return read_documents(options.shown(wanted.config), wanted.system)[0].ledger
+def _ledger(wanted: options.BuildChoices) -> Ledger | None:
+    return read_documents(options.as_typed(wanted.config), wanted.system)[0].ledger
 
 
-def _explain(console: Console, wanted: options.Wanted) -> None:
+def _explain(console: Console, wanted: options.BuildChoices) -> None:
     ledger = _ledger(wanted)
     if ledger is None:
         console.print(
@@ -126,7 +126,7 @@ def _table(plan: BuildPlan) -> Table:
 def _room(space: Space, cache: Path) -> str:
     """Return what the steps to run take of the disk, and what is free."""
     unknown = f", and what {', '.join(space.unknown)} will write" if space.unknown else ""
-    where = escape(str(options.shown(cache)))
+    where = escape(str(options.as_typed(cache)))
     return (
         f"Results will take {size(space.kept)}, up to {size(space.most)} while they are made"
         f"{unknown}; "

@@ -55,7 +55,7 @@ LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemsl
 @options.identity_options("Sign through sigstore, as")
 @options.json_option
 def command(
-    wanted: options.Wanted,
+    wanted: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     version: str,
@@ -77,7 +77,7 @@ def command(
     require_libraries("release")
     from targets.release.layout import require_version
     from targets.release.make import Maker
-    from targets.release.provenance import Asked
+    from targets.release.provenance import ReleaseRequest
     from targets.release.run import Order, Releaser
 
     require_version(version)
@@ -86,7 +86,7 @@ def command(
     options.require_system(requests)
     order = Order(
         version=version,
-        asked=Asked(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
+        asked=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
         given=None if given is None else given.absolute(),
         signer=signer,
     )
@@ -124,7 +124,7 @@ def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signe
     return None
 
 
-def _overrides(wanted: options.Wanted) -> dict[str, str]:
+def _overrides(wanted: options.BuildChoices) -> dict[str, str]:
     """Return what the command line says in place of the config, without places."""
     found = {f"data.{name}": path.name for name, path in wanted.data.items()}
     if wanted.model is not None:
@@ -137,7 +137,7 @@ def _overrides(wanted: options.Wanted) -> dict[str, str]:
 def _show(found: list[Released], as_json: bool) -> None:
     from targets.console.release import print_release, release_data
 
-    pairs = [(released, options.shown(released.release.folder)) for released in found]
+    pairs = [(released, options.as_typed(released.release.folder)) for released in found]
     if as_json:
         answer({"releases": [release_data(released, folder) for released, folder in pairs]})
         return

@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Load the artifact, stream its answer to TEXT, and show how fast it was."""
     chosen = () if target is None else (target,)
-    wanted = options.Wanted(config, chosen, None, data, model, runtime, system)
+    wanted = options.BuildChoices(config, chosen, None, data, model, runtime, system)
     request = options.load_requests(wanted)[0]
     build, target = request.loaded.config, request.loaded.targets[0]
     folder = artifact or dist / build.name / target / MODEL_DIR

@@ -89,7 +89,7 @@ def command(
         return
     recorded = release.circumstances.runtime
     chosen = recorded if runtime is None or runtime == "auto" else runtime
-    wanted = options.Wanted(
+    wanted = options.BuildChoices(
         config=_config(release, config),
         targets=release.asked.targets,
         host=release.circumstances.host,

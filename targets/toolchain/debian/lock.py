@@ -16,7 +16,7 @@ from targets.toolchain.bootstrap import KEYRING, Bootstrap
 from targets.toolchain.credentials import scrub
 from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.debian.packages import Package, PackageLock, lock_file, read_lock
-from targets.toolchain.lock import Change
+from targets.toolchain.lock import LockChange
 from targets.toolchain.process import ToolFailed, run_tool
 
 _HEADER = "# Made by `nox -s lock` from base.toml for {platform}.\n# Do not edit.\n"
@@ -32,7 +32,7 @@ _URI = re.compile(
 
 def lock_packages(
     recipe: Bootstrap, platform: str, folder: Path, upgrade: bool
-) -> tuple[Change, ...]:
+) -> tuple[LockChange, ...]:
     """Write the lock for ``platform`` into ``folder`` and return what changed, sorted by name.
 
     One that fits ``recipe`` stays as it is unless ``upgrade``. Raises ``EnvironmentUnable`` on a
@@ -48,7 +48,7 @@ def lock_packages(
     old = {one.name: one.version for one in before.package} if before else {}
     new = {one.name: one.version for one in found.package}
     return tuple(
-        Change(name, old.get(name), new.get(name))
+        LockChange(name, old.get(name), new.get(name))
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     )

@@ -35,7 +35,7 @@ class Polite(BaseCheck[PoliteParams]):
     def run(self, inputs: Inputs, params: PoliteParams) -> Outcome:
         """Ask every prompt, greedily, through the artifact's chat template."""
         from pipeline.onnx.session import Session
-        from pipeline.verdicts.verdicts import held
+        from pipeline.verdicts.verdicts import limit_verdict
 
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
         answers: list[JsonValue] = []
@@ -51,5 +51,5 @@ class Polite(BaseCheck[PoliteParams]):
         share = sum(bool(words) for words in found) / len(found)
         said = ", ".join(sorted({word for words in found for word in words}))
         detail = said or f"{len(found)} answers"
-        verdict = held("rude_answers", share, "<=", params.max_rude, detail=detail)
+        verdict = limit_verdict("rude_answers", share, "<=", params.max_rude, detail=detail)
         return Outcome((verdict,), {"polite": {"answers": answers}})

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.measured import Measured, Round
-from pipeline.latency.rulings import Base, Ruling, rule
+from pipeline.latency.rulings import BaseTimes, Ruling, rule
 from pipeline.latency.timing import Timings
 from pipeline.statistics.intervals import (
     geometric_interval,
@@ -37,7 +37,7 @@ def measured(*rounds: list[float]) -> Measured:
 
 def ruling(goal: dict[str, object], ours: Measured, baseline: Measured | None = None) -> Ruling:
     found = LatencyGoal.model_validate({"metric": "first_token_ms", **goal})
-    return rule(found.name, found, ours, baseline, Base())
+    return rule(found.name, found, ours, baseline, BaseTimes())
 
 
 STEADY = measured(*([10.0] * 8 for _ in range(8)))

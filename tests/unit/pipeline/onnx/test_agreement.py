@@ -21,7 +21,7 @@ from pipeline.onnx.agreement import GenAiConfig, search_settings
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.passes.generate import GenerateParams
 from pipeline.statistics.percentiles import allowed_over, bound, percentile
-from pipeline.verdicts.verdicts import flawless, held
+from pipeline.verdicts.verdicts import limit_verdict, problem_verdict
 from tests.support.checkpoints import checkpoint
 
 BUILDER = """
@@ -127,11 +127,11 @@ def test_repetition() -> None:
 
 
 def test_verdicts() -> None:
-    assert flawless("x", [], "fine").status == "passed"
-    many = flawless("x", [f"p{n}" for n in range(9)], "fine")
+    assert problem_verdict("x", [], "fine").status == "passed"
+    many = problem_verdict("x", [f"p{n}" for n in range(9)], "fine")
     assert (many.status, many.value) == ("failed", 9)
     assert "and 4 more" in many.detail
-    assert held("x", 1, "<=", None) is None
+    assert limit_verdict("x", 1, "<=", None) is None
     for value, relation, status in (
         (1.0, "<=", "passed"),
         (1.1, "<=", "failed"),
@@ -140,7 +140,7 @@ def test_verdicts() -> None:
         (float("nan"), "<=", "failed"),
         (float("nan"), ">=", "failed"),
     ):
-        verdict = held("x", value, "<=" if relation == "<=" else ">=", 1.0)
+        verdict = limit_verdict("x", value, "<=" if relation == "<=" else ">=", 1.0)
         assert verdict is not None
         assert verdict.status == status
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.checks.merging import change_of
 from pipeline.onnx.closeness import by_length, closeness
-from pipeline.onnx.reference import LONG, Row
+from pipeline.onnx.reference import LONG, ReferenceRow
 from pipeline.onnx.rotary import GraphTable, RotaryTable, chosen, table_error
 
 
@@ -42,7 +42,7 @@ def test_rows_left_out_of_the_vocabulary_and_numbers_that_are_none() -> None:
 
 def test_long_texts_are_judged_by_themselves() -> None:
     logits = np.array([[1.0, 2.0]])
-    rows = [Row((1, 2), logits), Row((1,) * (LONG + 1), logits)]
+    rows = [ReferenceRow((1, 2), logits), ReferenceRow((1,) * (LONG + 1), logits)]
     usual, long = by_length([logits, -logits], rows)
     assert usual is not None
     assert long is not None

@@ -18,7 +18,7 @@ from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.tuning.cut import can_cut
 from pipeline.tuning.params import TuneParams, grid
 from pipeline.tuning.sampler import next_point
-from pipeline.tuning.told import METRIC, Told
+from pipeline.tuning.summary import METRIC, TuningSummary
 from pipeline.tuning.trials import Speed, Trial, Trials
 from targets.cache import Cache
 from targets.config.load import load_config
@@ -274,7 +274,7 @@ def test_a_release_refuses_what_nobody_can_make_again(project: Project) -> None:
 # What it leaves to show.
 
 
-def tuned_report(told: Told) -> Report:
+def tuned_report(told: TuningSummary) -> Report:
     report = make_report()
     step = PassReport(
         name="tune",
@@ -289,14 +289,14 @@ def tuned_report(told: Told) -> Report:
     return report.model_copy(update={"passes": (*report.passes, step)})
 
 
-def told(**more: Any) -> Told:
+def told(**more: Any) -> TuningSummary:
     trials = (
         trial("build", {"block_size": 128}),
         trial("final", {"block_size": 256}, "beyond", layers=32, verdicts=(TOO_COARSE,), cost=0.71),
         trial("final", {"block_size": 128}, layers=32, cost=0.031, bytes=2_300_000_000),
     )
     given = {"trials": trials, "chosen": 2, "pinned": {"block_size": 128, "threads": 2}, **more}
-    return Told(goal="answer", prompt_tokens=128, new_tokens=64, layers=32, **given)
+    return TuningSummary(goal="answer", prompt_tokens=128, new_tokens=64, layers=32, **given)
 
 
 def test_the_report_shows_what_was_tried_and_how_to_pin_it() -> None:

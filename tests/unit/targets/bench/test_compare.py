@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from pipeline.statistics.intervals import Interval
-from targets.bench.baseline import Found
+from targets.bench.baseline import EarlierArtifact
 from targets.bench.compare import compare, compare_with_baseline
 from targets.bench.judge import (
     SMALLEST_RATIO,
@@ -35,7 +35,9 @@ from tests.support.bench_data import (
 
 
 def compared(new: Bench, old: Bench) -> Comparison:
-    return compare(new, old, "old.json", {"cpu": Found(None, "in the cache")}, SMALLEST_RATIO)
+    return compare(
+        new, old, "old.json", {"cpu": EarlierArtifact(None, "in the cache")}, SMALLEST_RATIO
+    )
 
 
 def in_turn(slower: float, seed: int = 0, load: float = 0.3, own: float = 0.005) -> Bench:

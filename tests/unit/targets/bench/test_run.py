@@ -14,9 +14,9 @@ from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdic
 from pipeline.latency.measured import Measured
 from targets.bench.baseline import earlier_artifact, named_baselines
 from targets.bench.collect import collect_target, collect_training
-from targets.bench.measure import Timed, Workload
+from targets.bench.measure import BenchWorkload, Timed
 from targets.bench.model import Bench
-from targets.bench.run import Asked, Earlier, run_bench
+from targets.bench.run import BenchRequest, Earlier, run_bench
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.checked.parcel import Parcel
@@ -206,13 +206,15 @@ def report(files: tuple[FileDigest, ...], target: str) -> Report:
 def run(
     outcome: BuildOutcome,
     cache: Cache,
-    asked: Asked | None = None,
+    asked: BenchRequest | None = None,
     where: Place | None = None,
     evidence: Callable[[RunRequest], dict[str, Any]] = in_turn,
 ) -> tuple[Bench, Stand, Silent]:
     stand, view = Stand(evidence), Silent()
     pairs = [(where or place(), outcome)]
-    found = run_bench("tone.toml", pairs, asked or Asked(), lambda _toolchains: stand, cache, view)
+    found = run_bench(
+        "tone.toml", pairs, asked or BenchRequest(), lambda _toolchains: stand, cache, view
+    )
     return found, stand, view
 
 
@@ -224,7 +226,9 @@ def test_a_bench_takes_more_rounds_than_a_build(tmp_path: Path, cache: Cache) ->
 
 
 def test_the_builds_own_check_is_run_without_its_limits(tmp_path: Path, cache: Cache) -> None:
-    asked = Asked(workload=Workload(rounds=4, samples=99, max_seconds=5.0, lengths=(128,)))
+    asked = BenchRequest(
+        workload=BenchWorkload(rounds=4, samples=99, max_seconds=5.0, lengths=(128,))
+    )
     found, stand, _ = run(built(tmp_path / "dist" / "tone" / "cpu", cache), cache, asked)
     (step,) = stand.requests[0].plan.steps
     assert step.params == {
@@ -276,7 +280,7 @@ def test_an_artifact_that_cannot_be_used_says_why(tmp_path: Path, cache: Cache) 
 
 def test_a_baseline_is_timed_in_turn(tmp_path: Path, cache: Cache) -> None:
     other = built(tmp_path / "other" / "cpu", cache, text='{"a": 1}')
-    asked = Asked(baseline=other.folder)
+    asked = BenchRequest(baseline=other.folder)
     found, stand, _ = run(built(tmp_path / "tone" / "cpu", cache), cache, asked)
     mounts = {mount.root: mount.source for mount in stand.requests[0].mounts}
     assert mounts["baseline"] == other.folder / "model"
@@ -290,7 +294,7 @@ def test_an_earlier_artifact_is_found_by_its_bytes(tmp_path: Path, cache: Cache)
     old_build = built(tmp_path / "old" / "cpu", cache, text='{"a": 1}')
     old, _, _ = run(old_build, cache)
     new = built(tmp_path / "new" / "cpu", cache)
-    asked = Asked(earlier=Earlier("old.json", old))
+    asked = BenchRequest(earlier=Earlier("old.json", old))
     found, stand, view = run(new, cache, asked)
     assert any(mount.source == old_build.folder / "model" for mount in stand.requests[0].mounts)
     assert found.comparison is not None
@@ -304,7 +308,7 @@ def test_edited_bytes_are_not_the_earlier_artifact(tmp_path: Path, cache: Cache)
     old, _, _ = run(old_build, cache)
     (old_build.folder / "model" / "genai_config.json").write_text('{"a": 2}')
     new = built(tmp_path / "new" / "cpu", cache)
-    found, stand, _ = run(new, cache, Asked(earlier=Earlier("old.json", old)))
+    found, stand, _ = run(new, cache, BenchRequest(earlier=Earlier("old.json", old)))
     assert not any(mount.root == "baseline" for mount in stand.requests[0].mounts)
     assert found.comparison is not None
     assert "neither in the cache nor where they lay" in found.comparison.targets[0].old_artifact
@@ -315,7 +319,7 @@ def test_edited_bytes_are_not_the_earlier_artifact(tmp_path: Path, cache: Cache)
 def test_the_same_artifact_serves_as_the_earlier_one(tmp_path: Path, cache: Cache) -> None:
     outcome = built(tmp_path / "cpu", cache)
     old, _, _ = run(outcome, cache)
-    found, stand, _ = run(outcome, cache, Asked(earlier=Earlier("old.json", old)))
+    found, stand, _ = run(outcome, cache, BenchRequest(earlier=Earlier("old.json", old)))
     assert any(mount.root == "baseline" for mount in stand.requests[0].mounts)
     assert found.comparison is not None
     assert found.comparison.targets[0].same_bytes
@@ -326,7 +330,7 @@ def test_a_baseline_that_is_not_the_earlier_artifact_is_refused(
 ) -> None:
     old, _, _ = run(built(tmp_path / "old" / "cpu", cache, text='{"a": 1}'), cache)
     other = built(tmp_path / "other" / "cpu", cache, text='{"a": 3}')
-    asked = Asked(earlier=Earlier("old.json", old), baseline=other.folder)
+    asked = BenchRequest(earlier=Earlier("old.json", old), baseline=other.folder)
     with pytest.raises(ConfigError, match="is not the cpu artifact of the earlier bench"):
         run(built(tmp_path / "new" / "cpu", cache), cache, asked)
 

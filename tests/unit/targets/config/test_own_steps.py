@@ -193,13 +193,13 @@ def test_mistake_is_placed_and_explained(
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "place"),
-    [(module, name, place) for module, names in MOVED.items() for name, place in names.items()],
+    ("module", "name", "now"),
+    [(module, name, now) for module, names in MOVED.items() for name, now in names.items()],
 )
 def test_an_import_from_where_a_name_was_says_where_it_is(
-    project: Project, module: str, name: str, place: str
+    project: Project, module: str, name: str, now: str
 ) -> None:
-    assert hasattr(import_module(place), name)
+    exec(now, {})  # noqa: S102 - it names what is there
     before = f"from {module} import {name}\n"
     edit(project.folder / "my_pass.py", "from helper", f"{before}from helper")
     try:
@@ -207,7 +207,7 @@ def test_an_import_from_where_a_name_was_says_where_it_is(
     except ConfigError as refused:
         (problem,) = refused.problems
         assert problem.key == "passes.scale.type"
-        assert f"from {place} import {name}" in str(problem)
+        assert now in str(problem)
     else:  # the module still needs the name itself, so that it can be imported from both
         assert hasattr(import_module(module), name)
 

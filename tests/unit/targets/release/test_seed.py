@@ -14,7 +14,7 @@ from targets.cache import Cache
 from targets.errors import CheckFailed, ConfigError
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.release.archive import write_archive
-from targets.release.seed import give
+from targets.release.seed import seed_results
 
 KEY = "ab" * 32
 WEIGHTS = b"weights"
@@ -69,7 +69,9 @@ def everything(folder: Path) -> set[Path]:
 def test_what_was_trained_becomes_the_result_of_its_step(tmp_path: Path, as_release: bool) -> None:
     path = archive(tmp_path)
     cache = Cache(tmp_path / "cache")
-    assert give(path.parent if as_release else path, [plan("lora", "merge")], cache) == "lora"
+    assert (
+        seed_results(path.parent if as_release else path, [plan("lora", "merge")], cache) == "lora"
+    )
     found = cache.find(KEY)
     assert found is not None
     assert (found.output / "adapter_model.safetensors").read_bytes() == WEIGHTS
@@ -81,10 +83,10 @@ def test_a_folder_that_peft_saved_stands_for_the_training(tmp_path: Path) -> Non
     (folder / "adapter_config.json").write_text("{}")
     (folder / "adapter_model.safetensors").write_bytes(WEIGHTS)
     cache = Cache(tmp_path / "cache")
-    assert give(folder, [plan("lora")], cache) == "lora"
+    assert seed_results(folder, [plan("lora")], cache) == "lora"
     assert cache.find(KEY) is not None
     with pytest.raises(ConfigError, match="cannot stand for 0 trainings"):
-        give(folder, [plan("pretrain")], cache)
+        seed_results(folder, [plan("pretrain")], cache)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_an_index_that_lies_is_refused_and_nothing_is_kept(
     path = archive(tmp_path, **changes)
     cache = Cache(tmp_path / "deep" / "er" / "cache")
     with pytest.raises(CheckFailed, match=reason):
-        give(path, [plan("lora")], cache)
+        seed_results(path, [plan("lora")], cache)
     assert cache.find(KEY) is None
     assert everything(tmp_path) - everything(tmp_path / "deep" / "er" / "cache") == {path}
     assert not any("evil" in str(found) for found in everything(tmp_path))
@@ -116,9 +118,9 @@ def test_an_index_that_lies_is_refused_and_nothing_is_kept(
 def test_what_was_trained_from_other_inputs_does_not_fit(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     with pytest.raises(ConfigError, match="was trained from other inputs than lora here"):
-        give(archive(tmp_path, key="cd" * 32), [plan("lora")], cache)
+        seed_results(archive(tmp_path, key="cd" * 32), [plan("lora")], cache)
     with pytest.raises(ConfigError, match="trains nothing"):
-        give(archive(tmp_path), [plan("merge")], cache)
+        seed_results(archive(tmp_path), [plan("merge")], cache)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="holds no adapter"):
-        give(tmp_path / "empty", [plan("lora")], cache)
+        seed_results(tmp_path / "empty", [plan("lora")], cache)

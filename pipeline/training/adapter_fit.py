@@ -15,12 +15,12 @@ _ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
 """A tensor that PEFT saves for a layer with an adapter."""
 
 
-def misfit(detail: object) -> StepError:
+def adapter_mismatch(detail: object) -> StepError:
     """Return the error for an adapter that does not fit its base."""
     return StepError(f"the adapter was made for another model: {detail}", "", "bad_input")
 
 
-def check_fits(model: Any, adapter: Path) -> None:
+def require_fit(model: Any, adapter: Path) -> None:
     """Raise :class:`StepError` where the adapter's layers or shapes are not the model's."""
     from safetensors import safe_open
 
@@ -37,10 +37,10 @@ def check_fits(model: Any, adapter: Path) -> None:
     for layer, parts in tensors.items():
         own = shapes.get(f"{layer}.weight")
         if own is None:
-            raise misfit(f"there is no layer {layer}")
+            raise adapter_mismatch(f"there is no layer {layer}")
         rows, columns = _size(parts)
         if (rows or own[0], columns or own[1]) != own:
-            raise misfit(f"{layer} has another size")
+            raise adapter_mismatch(f"{layer} has another size")
 
 
 def _size(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

@@ -12,10 +12,10 @@ from pipeline.contract.frozen import Frozen
 from pipeline.tuning.trials import Trial
 
 METRIC = "tuning"
-"""The metric of a ``tune`` pass that holds a :class:`Told`."""
+"""The metric of a ``tune`` pass that holds a :class:`TuningSummary`."""
 
 
-class Told(Frozen):
+class TuningSummary(Frozen):
     """All that was tried, and what was chosen."""
 
     goal: Literal["answer", "decode", "prompt"]
@@ -37,12 +37,12 @@ class Told(Frozen):
     """Why nothing was measured."""
 
 
-def words(point: Mapping[str, JsonValue]) -> str:
+def describe_choice(point: Mapping[str, JsonValue]) -> str:
     """Return ``block_size 128, symmetric false`` for a choice."""
-    return ", ".join(f"{name} {value_words(value)}" for name, value in point.items())
+    return ", ".join(f"{name} {describe_value(value)}" for name, value in point.items())
 
 
-def value_words(value: JsonValue) -> str:
+def describe_value(value: JsonValue) -> str:
     """Return a value of a choice as a person would write it."""
     if isinstance(value, str):
         return value
@@ -51,7 +51,7 @@ def value_words(value: JsonValue) -> str:
     return json.dumps(value)
 
 
-def why_not(trial: Trial) -> str:
+def rejection_reason(trial: Trial) -> str:
     """Return why a choice was not taken, where it could not be."""
     if trial.status == "failed":
         return f"failed: {trial.note}"
