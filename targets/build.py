@@ -70,7 +70,7 @@ class Builder:
         loaded: LoadedConfig,
         cache: Cache,
         target: Place,
-        host: Place,
+        training_place: Place,
         runtime: StartRuntime,
         view: View,
         only: RuntimeName | None = None,
@@ -79,7 +79,7 @@ class Builder:
         self._loaded = loaded
         self._cache = cache
         self._target = target
-        self._host = host
+        self._training_place = training_place
         self._runtime = runtime
         self._view = view
         self._only = only
@@ -89,7 +89,7 @@ class Builder:
         return self._planner().plan()
 
     def _planner(self) -> Planner:
-        return Planner(self._loaded, self._cache, self._target, self._host, self._only)
+        return Planner(self._loaded, self._cache, self._target, self._training_place, self._only)
 
     def build(self, dist: Path) -> BuildOutcome:
         """Run what is not cached and write ``dist/<build>/<target>``.
@@ -143,7 +143,7 @@ class Builder:
     def _needed(self, plan: BuildPlan) -> dict[str, Place]:
         """Return the places whose toolchains run a step."""
         names = (planned.step.target for planned in plan.missing)
-        return places_of(names, (self._host, self._target))
+        return places_of(names, (self._training_place, self._target))
 
     def _run(
         self,

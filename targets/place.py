@@ -41,7 +41,7 @@ def building_place(target: Target, platform: str) -> Place:
     return place
 
 
-def default_host(platform: str, names: Iterable[str] | None = None) -> str:
+def default_training_target(platform: str, names: Iterable[str] | None = None) -> str:
     """Return the target that trains where none is named: the first whose device is here."""
     for name in names if names is not None else target_names():
         target = load_target(name)

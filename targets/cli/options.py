@@ -22,7 +22,7 @@ from targets.config.load import (
 )
 from targets.config.olive.context import LOCAL
 from targets.errors import ConfigError, Problem
-from targets.place import Place, building_place, default_host
+from targets.place import Place, building_place, default_training_target
 from targets.runtimes.platform import Choice, platform_for
 from targets.target import ALL, load_target, load_targets
 
@@ -208,7 +208,7 @@ class Request:
 
     loaded: LoadedConfig
     places: tuple[Place, ...]
-    host: Place
+    training_place: Place
     runtime: Choice
 
 
@@ -236,8 +236,8 @@ def _request(loaded: LoadedConfig, wanted: BuildChoices) -> Request:
     runtime = wanted.runtime or loaded.config.runtime
     platform = platform_for(runtime)
     places = tuple(building_place(load_target(name), platform) for name in loaded.targets)
-    host = wanted.host or loaded.config.host or default_host(platform)
-    return Request(loaded, places, building_place(load_target(host), platform), runtime)
+    training_target = wanted.host or loaded.config.host or default_training_target(platform)
+    return Request(loaded, places, building_place(load_target(training_target), platform), runtime)
 
 
 def require_system(requests: Iterable[Request]) -> None:

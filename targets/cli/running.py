@@ -38,7 +38,7 @@ def build_all(
     """Build the request for each of its targets, in turn."""
     for place in request.places:
         started = time.monotonic()
-        builder = Builder(request.loaded, store, place, request.host, start, view)
+        builder = Builder(request.loaded, store, place, request.training_place, start, view)
         outcome = builder.build(dist)
         yield Built(place, outcome, time.monotonic() - started)
 

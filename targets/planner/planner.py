@@ -41,13 +41,13 @@ class Planner:
         loaded: LoadedConfig,
         cache: Cache,
         target: Place,
-        host: Place,
+        training_place: Place,
         only: RuntimeName | None = None,
     ) -> None:
         """``only`` is the one runtime whose results are taken; every one's unless it is given."""
         self._loaded = loaded
         self._cache = cache
-        self._toolchains = {"target": target.toolchain, "host": host.toolchain}
+        self._toolchains = {"target": target.toolchain, "host": training_place.toolchain}
         self._device = target.device
         self._only = only
         name = target.toolchain.target

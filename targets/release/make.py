@@ -24,7 +24,7 @@ class Maker:
 
     loaded: LoadedConfig
     places: tuple[Place, ...]
-    host: Place
+    training_place: Place
     cache: Cache
     """Where toolchains lie, and results unless :attr:`results` says otherwise."""
     start: StartRuntime
@@ -53,7 +53,7 @@ class Maker:
     def used_places(self, plans: Iterable[BuildPlan]) -> tuple[Place, ...]:
         """Return the places in which a step of ``plans`` runs."""
         used = (planned.step.target for plan in plans for planned in plan.steps)
-        return tuple(places_of(used, (self.host, *self.places)).values())
+        return tuple(places_of(used, (self.training_place, *self.places)).values())
 
     def _plans(self, place: Place) -> Plans:
         return Plans(
@@ -62,7 +62,9 @@ class Maker:
         )
 
     def _builder(self, loaded: LoadedConfig, place: Place) -> Builder:
-        return Builder(loaded, self.kept, place, self.host, self.start, self.view, self.runtime)
+        return Builder(
+            loaded, self.kept, place, self.training_place, self.start, self.view, self.runtime
+        )
 
 
 def require_repeatable(loaded: LoadedConfig) -> None:

@@ -65,7 +65,9 @@ class Rebuilder:
 
     def require_offline(self) -> None:
         """Raise ``EnvironmentUnable`` where the network would be needed."""
-        wheels = missing_wheels((*self.maker.places, self.maker.host), self.maker.cache.root)
+        wheels = missing_wheels(
+            (*self.maker.places, self.maker.training_place), self.maker.cache.root
+        )
         if wheels:
             raise EnvironmentUnable(
                 f"{len(wheels)} wheels of the toolchain are not here ({', '.join(wheels[:3])}, …), "

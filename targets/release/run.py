@@ -73,7 +73,7 @@ class Releaser:
         sources = sources_of(self.maker.loaded, (self.dist,))
         if not order.asked.allow_dirty:
             require_clean(sources.values())
-        require_lock_of_requirements((*self.maker.places, self.maker.host))
+        require_lock_of_requirements((*self.maker.places, self.maker.training_place))
         self._require_runtime()
         with self._maker(order) as maker:
             asked = _give(order, maker)
@@ -81,7 +81,7 @@ class Releaser:
             require_releasable(built, order.asked.allow_unverified)
             for one in built:
                 require_made_with_lock(one.outcome, one.place)
-                require_made_with_lock(one.outcome, maker.host)
+                require_made_with_lock(one.outcome, maker.training_place)
             making = self._making(order.version, built, sources)
             return self._write(making, replace(order, asked=asked), maker.kept, started)
 
@@ -113,7 +113,7 @@ class Releaser:
     ) -> Making:
         plans = [one.plans.whole for one in built]
         maker = self.maker
-        toolchains = contents_of(built, maker.host, maker.cache.root, maker.view.say)
+        toolchains = contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
         before = dependencies(maker.loaded, plans, maker.used_places(plans), sources)
         after = made_inputs(one.outcome for one in built)
         inputs = sorted([*before, *after], key=lambda item: item.name)
@@ -151,7 +151,7 @@ class Releaser:
     ) -> Envelope:
         circumstances = Circumstances(
             runtime=self.maker.runtime,
-            host=self.maker.host.toolchain.target,
+            host=self.maker.training_place.toolchain.target,
             threads=threads(self.maker.loaded.config.resources),
         )
         times = BuildTimes(started, datetime.now(timezone.utc))

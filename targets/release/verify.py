@@ -68,7 +68,7 @@ class Rebuild:
         def contents(built: tuple[BuiltTarget, ...]) -> dict[str, ToolchainContents]:
             if not same_runtime:
                 return {}
-            return contents_of(built, maker.host, maker.cache.root, maker.view.say)
+            return contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
 
         rebuilder = Rebuilder(release, maker, contents)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))

@@ -78,13 +78,13 @@ def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Pla
     choosers: dict[Choice, Chooser] = {}
     for request in requests:
         for place in request.places:
-            plan = Planner(request.loaded, store, place, request.host).plan()
+            plan = Planner(request.loaded, store, place, request.training_place).plan()
             names = {planned.step.target for planned in plan.missing}
             if not names:
                 yield _Planned(plan, None)
                 continue
             chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
-            used = places_of(names, (request.host, place)).values()
+            used = places_of(names, (request.training_place, place)).values()
             yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
 
 

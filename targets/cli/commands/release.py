@@ -97,7 +97,9 @@ def command(
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
             start = starter(runtime, store.root, view)
-            maker = Maker(request.loaded, request.places, request.host, store, start, view, runtime)
+            maker = Maker(
+                request.loaded, request.places, request.training_place, store, start, view, runtime
+            )
             found.append(Releaser(maker, dist.absolute()).release(order))
     _show(found, as_json)
 

@@ -102,7 +102,9 @@ def command(
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
         start = starter(chosen, store.root, view)
-        maker = Maker(request.loaded, request.places, request.host, store, start, view, chosen)
+        maker = Maker(
+            request.loaded, request.places, request.training_place, store, start, view, chosen
+        )
         verified = Rebuild(maker, from_adapter).verify(release, signer)
     _finish(verified, as_json)
 

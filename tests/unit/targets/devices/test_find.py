@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from targets.cli.main import main
 from targets.devices.find import find_device
 from targets.errors import EnvironmentUnable
-from targets.place import building_place, default_host, place_of, require_devices
+from targets.place import building_place, default_training_target, place_of, require_devices
 from targets.target import load_target, target_names
 from targets.toolchain.platforms import this_machine
 from tests.support.project import make_project
@@ -46,7 +46,7 @@ def test_a_gpu_with_a_new_driver_is_the_host(
     device = place_of(load_target("cuda"), PLATFORM).device
     assert device.here
     assert device.description == "NVIDIA L4, driver 580.95.05, CUDA 13.0"
-    assert default_host(PLATFORM) == "cuda"
+    assert default_training_target(PLATFORM) == "cuda"
 
 
 def test_a_driver_too_old_is_said_with_both_versions(
@@ -58,7 +58,7 @@ def test_a_driver_too_old_is_said_with_both_versions(
         "the driver 535.183.01 supports CUDA 12.2, the cuda toolchain is locked to CUDA 13.0; "
         "install driver 580 or newer"
     )
-    assert default_host(PLATFORM) == "cpu"
+    assert default_training_target(PLATFORM) == "cpu"
 
 
 @pytest.mark.parametrize(("cuda", "code"), [("13.0", 9), ("N/A", 0), ("", 0)])
