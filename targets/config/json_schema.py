@@ -18,7 +18,7 @@ from pipeline.contract.schema import BuildConfig
 from pipeline.passes.base import BasePass
 from pipeline.run.own_steps import OWN_TYPE
 from pipeline.run.registry import check_types, load_check, load_pass, pass_types
-from targets.config.steps import DECIDED_ELSEWHERE
+from targets.config.step_reader import DECIDED_ELSEWHERE
 from targets.target import target_names
 
 Schema = dict[str, Any]

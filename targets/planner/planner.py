@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.contract.data_spec import DataSpec
-from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
-from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
+from pipeline.contract.kinds import Kind
+from pipeline.contract.plan import DataInput, SourceInput, Step, StepInput
 from pipeline.contract.roles import ROLES, Role, Subject
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
@@ -23,9 +23,10 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
-from targets.planner.own_code import copied_code
+from targets.planner.notes import notes_on
 from targets.planner.rows import fetch_call, rows_call
-from targets.runtimes.runtime import PLACES, Mount, RuntimeName
+from targets.planner.user_files import UserFiles
+from targets.runtimes.runtime import PLACES, RuntimeName
 
 Input = StepInput | SourceInput
 
@@ -56,7 +57,7 @@ class Planner:
         self._history = History(cache.root, loaded.file, name)
         self._steps: list[PlannedStep] = []
         self._facts: dict[str, Facts] = {}
-        self._mounts: dict[str, Mount] = {}
+        self._files = UserFiles(loaded, cache, self._code)
         self._data: DataInput | None = None
         self._idle: list[str] = []
 
@@ -89,10 +90,10 @@ class Planner:
             target=self._toolchains["target"].target,
             # What is fetched needs nothing that a step makes: first, in one process.
             steps=tuple(sorted(self._steps, key=lambda planned: not planned.step.hub)),
-            mounts=tuple(self._mounts.values()),
+            mounts=self._files.mounts,
             artifact=artifact,
             artifact_kind=kind,
-            notes=tuple(self._notes()),
+            notes=tuple(notes_on(self._loaded, self._toolchains["target"].target, self._idle)),
         )
 
     def remember(self) -> None:
@@ -102,10 +103,9 @@ class Planner:
     @cached_property
     def _base(self) -> Input:
         """The base model; planned when it is first asked for."""
-        if self._loaded.model_folder is not None:
-            self._mounts["model"] = Mount("model", self._loaded.model_folder)
-            digest = self._cache.digests.tree(self._loaded.model_folder)
-            return SourceInput(ref=PathRef(root="model"), digest=digest)
+        local = self._files.model()
+        if local is not None:
+            return local
         assert self._chain.source is not None  # noqa: S101 - the loader saw to it
         return self._add_pass(self._chain.source.name, self._chain.source, {})
 
@@ -113,8 +113,8 @@ class Planner:
         if name in self._facts:  # one that a pass and a check both need
             planned = next(planned for planned in self._steps if planned.step.name == name)
             return StepInput(step=name, key=planned.step.key)
-        sources = self._sources(name, call)
-        code = self._own_code(name, call)
+        sources = self._files.sources(name, call)
+        code = self._files.code(name, call)
         measures = call.implementation.measures
         return self._add(
             Step(
@@ -244,7 +244,7 @@ class Planner:
 
     def _add_check(self, call: CheckCall, roles: Mapping[Role, Input]) -> None:
         toolchain = self._toolchains["target"]
-        sources = self._sources(call.name, call)
+        sources = self._files.sources(call.name, call)
         self._add(
             Step(
                 name=call.name,
@@ -262,7 +262,7 @@ class Planner:
                     **sources,
                 },
                 data=self._data if call.implementation.uses_data else None,
-                code=self._own_code(call.name, call),
+                code=self._files.code(call.name, call),
                 absent_device=self._device.absence,
             ),
             unkeyed=frozenset(call.implementation.sources),
@@ -303,34 +303,10 @@ class Planner:
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
 
-    def _sources(self, name: str, call: PassCall | CheckCall) -> dict[str, SourceInput]:
-        """Return the user's files that ``call`` names, as inputs named like the parameters."""
-        sources = {}
-        for param in call.implementation.sources:
-            if call.values[param] is None:
-                continue
-            path = self._loaded.path(str(call.values[param]))
-            root = f"{name}.{param}"
-            self._mounts[root] = Mount(root, path)
-            sources[param] = SourceInput(
-                ref=PathRef(root=root, path="" if path.is_dir() else path.name),
-                digest=self._cache.digests.tree(path),
-            )
-        return sources
-
-    def _own_code(self, name: str, call: PassCall | CheckCall) -> SourceInput | None:
-        """Return the code of a pass or check of the user's own."""
-        if call.script is None:
-            return None
-        digest, folder = copied_code(call.script, self._code, self._cache.root)
-        root = f"code@{name}"  # no name of a pass or a data set holds an @
-        self._mounts[root] = Mount(root, folder)
-        return SourceInput(ref=PathRef(root=root), digest=digest)
-
     def _data_input(self, name: str) -> DataInput:
         """Return the data set ``name`` with its parts, and plan the steps that make rows."""
         spec = self._loaded.config.data[name]
-        files = self._data_files(name)
+        files = self._files.data(name)
         parts = {"held_out": spec.held_out, "validation": spec.validation_data}
         return DataInput(
             name=name,
@@ -338,15 +314,6 @@ class Planner:
             spec=spec,
             **{role: self._data_input(part) for role, part in parts.items() if part is not None},
         )
-
-    def _data_files(self, name: str) -> tuple[SourceInput, ...]:
-        found = []
-        for number, path in enumerate(self._loaded.data_files[name]):
-            root = f"data.{name}.{number}"
-            self._mounts[root] = Mount(root, path)
-            ref = PathRef(root=root, path=path.name)
-            found.append(SourceInput(ref=ref, digest=self._cache.digests.file(path)))
-        return tuple(found)
 
     def _made_rows(self, name: str, spec: DataSpec, files: Sequence[SourceInput]) -> StepInput:
         call = rows_call(name, spec)
@@ -357,52 +324,6 @@ class Planner:
         if spec.code is not None and spec.code.pre_process is not None:
             inputs[MODEL] = self._base
         return self._add_pass(call.name, call, inputs)
-
-    def _notes(self) -> list[str]:
-        model = self._loaded.config.model
-        notes = []
-        if model.trust_remote_code:
-            notes.append("trust_remote_code: Python code that comes with the model will run")
-        if model.weights == "any":
-            notes.append('weights = "any": pickled weights may run code when they are loaded')
-        named, target = self._loaded.config.default_targets, self._toolchains["target"].target
-        if named and target not in named:
-            notes.append(f"the config is for {', '.join(named)}; {target} was asked for")
-        if skipped := self._loaded.config.skip_checks:
-            notes.append(f"not checked, as the config has it: {', '.join(skipped)}")
-        system = self._loaded.config.system
-        if system is not None:
-            notes.append(
-                f"the config is for the system '{system.name}' of Azure ML; building here needs "
-                "--system local"
-            )
-        return [*notes, *self._notes_of_data(), *self._notes_on_artifact()]
-
-    def _notes_of_data(self) -> list[str]:
-        if self._data is None:
-            return ["no data set: quality and generation are not checked"]
-        notes = []
-        if not self._data.spec.holds_out:
-            notes.append("nothing is held out: quality and generation are not checked")
-        if self._data.spec.chat_template is not None:
-            notes.append(
-                "chat_template: the artifact keeps its own chat template; ask it with the data's"
-            )
-        return notes
-
-    def _notes_on_artifact(self) -> Iterator[str]:
-        """Yield what the artifact is where that is not usual, and what does not apply to it."""
-        kind = self._chain.makes
-        apart = f"; these checks do not apply to it: {', '.join(self._idle)}" if self._idle else ""
-        if kind != "onnx":
-            yield f"the artifact is {ARTIFACT_WORDS[kind]}, not {ARTIFACT_WORDS['onnx']}{apart}"
-        elif self._chain.begins == "onnx":
-            yield f"the base is an ONNX model: no model is here to hold it against{apart}"
-        else:
-            # Of those that run unasked nobody expects to hear.
-            for name in self._idle:
-                if name in self._loaded.config.checks:
-                    yield f"there is nothing in this chain that the check '{name}' applies to"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from targets.atomic import folder_beside
 from targets.machine import cpu_name
 from targets.release import layout
 from targets.release.compare import Comparison, compare_releases
@@ -30,6 +33,8 @@ class Verified:
     comparison: Comparison = field(default_factory=lambda: Comparison((), ()))
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Files that were not compared, with the reason."""
+    kept: Path | None = None
+    """Where the rebuilt release lies, if it was kept."""
 
     @property
     def differs(self) -> bool:
@@ -38,7 +43,7 @@ class Verified:
 
     @property
     def advice(self) -> str:
-        """Return what to do about a difference, if there is something to do."""
+        """Return what to do about a difference."""
         machine = self.release.circumstances.machine.cpu
         trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
         if trained and machine != cpu_name():
@@ -46,7 +51,12 @@ class Verified:
                 f"it was trained on {machine}, this is {cpu_name()}: training gives the same bytes "
                 "only on the same kind of CPU; --from-adapter rebuilds the rest"
             )
-        return ""
+        released = self.release.folder
+        if self.kept is None:
+            return (
+                f"with --keep DIR the rebuild is kept: `diffoscope {released} DIR` shows the rest"
+            )
+        return f"`diffoscope {released} {self.kept}` shows the rest"
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,8 @@ class Rebuild:
 
     maker: Maker
     from_adapter: bool = False
+    keep: Path | None = None
+    """Where the rebuilt release is kept."""
 
     def verify(self, release: ReadRelease, signer: str = "") -> Verified:
         """Rebuild ``release`` in an empty cache, without network, and compare every file.
@@ -77,6 +89,10 @@ class Rebuild:
         with maker.cache.scratch_folder() as scratch:
             folder = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
+            if self.keep is not None:
+                with folder_beside(self.keep) as fresh:
+                    shutil.copytree(folder, fresh, dirs_exist_ok=True)
+                    fresh.rename(self.keep)
         runtime = release.circumstances.runtime
         reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
         return Verified(
@@ -86,6 +102,7 @@ class Rebuild:
             given=given,
             comparison=comparison,
             left_out={} if same_runtime else {layout.SBOM: reason},
+            kept=self.keep,
         )
 
     def _same_runtime(self, release: ReadRelease) -> bool:

@@ -18,6 +18,7 @@ from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenan
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
+from targets.release import layout
 from targets.release.archive import read_members
 from targets.release.envelope import read_envelope
 from targets.release.provenance import without_times
@@ -176,16 +177,22 @@ def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
     )
     quick = world.first.run("verify", str(released), "--quick")
     assert quick.code == 0, quick.stdout + quick.stderr
-    ran = world.first.run("verify", str(released), "--from-adapter")
+    kept = tmp_path / "rebuilt"
+    ran = world.first.run("verify", str(released), "--from-adapter", "--keep", str(kept))
     assert ran.code == 3, ran.stdout + ran.stderr
     shown = " ".join(ran.stdout.split())
     assert "1 of" in shown and "values differs" in shown  # the tensor, and by how much
     for place in (
         *("genai_config.json", "search.top_k", "search.top_q", "tokenizer.json", "<|ent|>"),
-        *("chat_template.jinja", "report.json", "quality.base", "0.05", "license: gpl"),
+        *("chat_template.jinja", "report.json", "quality.base", "0.05", "MODEL_CARD.md"),
     ):
         assert place in shown, place
     assert "the rebuild has other bytes in" in ran.stderr
+    assert f"diffoscope {released} {kept}" in " ".join(ran.stderr.split())
+    assert {path.name for path in released.iterdir()} == {
+        *(path.name for path in kept.iterdir()),
+        layout.PROVENANCE,
+    }
     signed = world.first.run("verify", str(released), "--quick", "--key", str(world.public))
     assert signed.code == 3
     assert "is not signed" in signed.stderr

@@ -54,6 +54,12 @@ REQUIREMENTS = "requirements-release.lock"
     help="A data file in place of the config's. Repeatable.",
 )
 @click.option("--model", metavar="PATH", help="Base model in place of the config's.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep the rebuilt release in this new folder, to look into what differs.",
+)
 @options.cache_option
 @options.config_runtime_option
 @options.json_option
@@ -67,6 +73,7 @@ def command(
     config: Path | None,
     data: dict[str, Path],
     model: str | None,
+    keep: Path | None,
     cache: Path | None,
     runtime: Choice | None,
     as_json: bool,
@@ -81,6 +88,9 @@ def command(
     from targets.release.read import read_release
     from targets.release.verify import Rebuild, Verified
 
+    if keep is not None and (quick or keep.exists()):
+        problem = "nothing is rebuilt with --quick" if quick else f"{keep} is there already"
+        raise ConfigError([Problem(problem, key="--keep")])
     trusted = _trusted(key, identity, issuer)
     release = read_release(folder, trusted)
     signer = trusted.described if trusted is not None else ""
@@ -105,7 +115,7 @@ def command(
         maker = Maker(
             request.loaded, request.places, request.training_place, store, start, view, chosen
         )
-        verified = Rebuild(maker, from_adapter).verify(release, signer)
+        verified = Rebuild(maker, from_adapter, keep).verify(release, signer)
     _finish(verified, as_json)
 
 

@@ -95,7 +95,7 @@ def _explained(pair: Pair) -> Iterator[Difference]:
 
 
 def _unexplained(pair: Pair) -> Difference:
-    what = f"all it holds is the same, only its encoding differs: {_bytes(pair)}"
+    what = f"what is compared in it is the same, the bytes are not: {_bytes(pair)}"
     return Difference(file=pair.name, where="bytes", what=what)
 
 

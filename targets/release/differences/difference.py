@@ -35,6 +35,11 @@ class Pair:
     released: Path
     rebuilt: Path
 
+    @property
+    def sides(self) -> tuple[tuple[Path, str], tuple[Path, str]]:
+        """Return each path with the word for its side."""
+        return (self.released, "released"), (self.rebuilt, "rebuilt")
+
 
 class Unreadable(Exception):
     """A file is not what its name says. ``side`` is ``released`` or ``rebuilt``."""

@@ -1,41 +1,31 @@
-"""JSON: which keys differ and by how much, or that only the way it is written does."""
+"""JSON: which keys differ and by how much."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from targets.release.differences.difference import Difference, Pair, Unreadable
-from targets.release.differences.text_lines import both, common_ends, line_differences, read_text
 from targets.release.differences.words import relative, share, short, sides
 
+_LARGEST = 256 * 1000 * 1000
+"""Bytes."""
 _PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*")
 
 
 def differences(pair: Pair) -> Iterator[Difference]:
     """Yield the keys whose values differ."""
-    texts = [read_text(path, side) for path, side in both(pair)]
-    released, rebuilt = (
-        parsed(text, side) for text, side in zip(texts, ("released", "rebuilt"), strict=True)
-    )
-    found = False
-    for one in value_differences(pair.name, released, rebuilt):
-        found = True
-        yield one
-    if not found:
-        yield written_otherwise(pair.name, "", texts[0], texts[1])
+    released, rebuilt = (parsed(_text(path, side), side) for path, side in pair.sides)
+    yield from value_differences(pair.name, released, rebuilt)
 
 
 def parsed(text: str, side: str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises ``Unreadable`` where it is none, or where a key stands twice: which one counts is then
-    not settled.
-    """
+    """Return the value of a JSON text. Raises ``Unreadable`` where it is none."""
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text)
     except ValueError as error:
         raise Unreadable(side, f"as JSON: {error}") from None
     except RecursionError:
@@ -50,52 +40,33 @@ def value_differences(
     while waiting:
         place, old, new = waiting.pop()
         if isinstance(old, dict) and isinstance(new, dict):
-            for key in new:
-                if key not in old:
-                    yield _only(name, _below(place, key), "rebuilt", new[key])
-            for key in old:
-                if key not in new:
-                    yield _only(name, _below(place, key), "released", old[key])
+            for side, one, other in (("rebuilt", new, old), ("released", old, new)):
+                for key in (key for key in one if key not in other):
+                    what = f"only {side}: {short(one[key])}"
+                    yield Difference(file=name, where=_below(place, key), what=what)
             shared = [(_below(place, key), old[key], new[key]) for key in old if key in new]
             waiting.extend(reversed(shared))
         elif isinstance(old, list) and isinstance(new, list):
-            start, end = (0, 0) if len(old) == len(new) else common_ends(old, new)
-            middle = min(len(old), len(new)) - end
-            for side, longer in (("released", old), ("rebuilt", new)):
-                for at in range(middle, len(longer) - end):
-                    yield _only(name, f"{place}[{at}]", side, longer[at])
-            shared = [(f"{place}[{at}]", old[at], new[at]) for at in range(start, middle)]
+            if len(old) != len(new):
+                what = f"{len(old):,} items released, {len(new):,} rebuilt"
+                yield Difference(file=name, where=place or "value", what=what)
+                continue
+            shared = [
+                (f"{place}[{at}]", *pair) for at, pair in enumerate(zip(old, new, strict=True))
+            ]
             waiting.extend(reversed(shared))
-        elif type(old) is not type(new) or old != new:
-            if isinstance(old, float) and isinstance(new, float) and old != old and new != new:
-                continue  # both are NaN
+        elif repr(old) != repr(new):
             yield _changed(name, place, old, new)
 
 
-def written_otherwise(name: str, where: str, released: str, rebuilt: str) -> Difference:
-    """Return what to say of two texts that differ but hold the same values."""
-    # Lists of pairs keep the order that objects ignore.
-    orders = [json.loads(text, object_pairs_hook=list) for text in (released, rebuilt)]
-    if repr(orders[0]) != repr(orders[1]):
-        reason = "the order of keys"
-    else:
-        reason = "spaces, escapes or how numbers are written"
-    first = next(line_differences(name, released, rebuilt), None)
-    line = f", first in {first.where}: {first.what}" if first and not where else ""
-    return Difference(
-        file=name,
-        where=where or "formatting",
-        what=f"the data is the same, only {reason} differs{line}",
-    )
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {short(twice)} stands twice in one object")
-    return found
+def _text(path: Path, side: str) -> str:
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise Unreadable(side, f"as JSON: it has {size:,} bytes")
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(side, f"as UTF-8 text: byte {error.start:,} is wrong") from None
 
 
 def _below(place: str, key: str) -> str:
@@ -104,17 +75,11 @@ def _below(place: str, key: str) -> str:
     return f"{place}.{key}" if place else key
 
 
-def _only(name: str, place: str, side: str, value: Any) -> Difference:
-    return Difference(file=name, where=place, what=f"only {side}: {short(value)}")
-
-
 def _changed(name: str, place: str, old: Any, new: Any) -> Difference:
     what, size = sides(old, new), None
     if _is_number(old) and _is_number(new):
         size = relative(old, new)
-        what += (
-            f" ({share(size)})" if size else " (the same number, written otherwise)" * (old == new)
-        )
+        what += f" ({share(size)})" if size else ""
     return Difference(file=name, where=place or "value", what=what, size=size)
 
 

@@ -10,21 +10,12 @@ from targets.release.differences.difference import Difference, Pair
 
 Kind = Callable[[Pair], Iterator[Difference]]
 
-_TEXT = (
-    *(".md", ".txt", ".jinja", ".toml", ".yaml", ".yml", ".html", ".css", ".svg", ".csv", ".py"),
-    *(".sh", ".ps1", ".pem", ".lock", ".cfg", ".ini", ".xml"),
-)
 _BY_SUFFIX = {
     ".json": "json_values",
-    ".jsonl": "json_lines",
     ".onnx": "onnx_model",
     ".safetensors": "safetensors_file",
-    **dict.fromkeys(_TEXT, "text_lines"),
 }
 _ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
-_BY_NAME = dict.fromkeys(
-    ("SHA256SUMS", "LICENSE", "NOTICE", "README", "Dockerfile", ".gitattributes"), "text_lines"
-)
 
 
 def is_known(name: str) -> bool:
@@ -45,5 +36,4 @@ def kind_of(name: str) -> Kind:
 
 
 def _module_of(name: str) -> str | None:
-    path = PurePosixPath(name)
-    return _BY_NAME.get(path.name) or _BY_SUFFIX.get(path.suffix.lower())
+    return _BY_SUFFIX.get(PurePosixPath(name).suffix.lower())

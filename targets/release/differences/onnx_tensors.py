@@ -10,7 +10,6 @@ from typing import Any
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from targets.release.differences.placed import Place
 from targets.release.differences.tensors import Tensor, as_bytes, mapped
 
 _BY_NUMBER = {number: name.lower() for name, number in TensorProto.DataType.items()}
@@ -58,20 +57,20 @@ class DataFiles:
 
     def read(self, proto: Any) -> Tensor:
         """Return a tensor. Raises ``NotStored`` where its bytes are not there."""
-        place = self.place(proto)
+        place = self._place(proto)
         if place is not None:
             data = self[location_of(proto)]
-            if place.end > len(data):
+            if place.stop > len(data):
                 raise NotStored(
-                    f"its bytes are {place.start:,} to {place.end - 1:,} of "
+                    f"its bytes are {place.start:,} to {place.stop - 1:,} of "
                     f"{location_of(proto)}, which has {len(data):,}"
                 )
-            data = data[place.start : place.end]
+            data = data[place]
         else:
             data = as_bytes(_own_bytes(proto))
         return Tensor(proto.name, dtype_of(proto), tuple(proto.dims), data)
 
-    def place(self, proto: Any) -> Place | None:
+    def _place(self, proto: Any) -> slice | None:
         """Return which bytes of its data file a tensor has; None for one in the model itself.
 
         Raises ``NotStored`` where the file is not there or what the model says is no place.
@@ -87,7 +86,7 @@ class DataFiles:
             raise NotStored(f"its place is described as {entries}") from None
         if start < 0 or length < 0:
             raise NotStored(f"its place is described as {entries}")
-        return Place(start, start + length)
+        return slice(start, start + length)
 
 
 def location_of(proto: Any) -> str:

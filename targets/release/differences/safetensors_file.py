@@ -14,9 +14,7 @@ from typing import Any
 
 from targets.release.differences.difference import Difference, Pair, Unreadable
 from targets.release.differences.json_values import parsed, value_differences
-from targets.release.differences.placed import Place, Placed, layout_differences
 from targets.release.differences.tensors import Tensor, in_words, mapped
-from targets.release.differences.text_lines import both
 
 _LONGEST_HEADER = 100_000_000
 _DTYPES = {
@@ -34,28 +32,14 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class _File:
-    header: str
     metadata: Any
     tensors: dict[str, Tensor]
-    placed: Placed
 
 
 def differences(pair: Pair) -> Iterator[Difference]:
-    """Yield the metadata and tensors that differ, then places and bytes that belong to none."""
-    released, rebuilt = (_read(path, side) for path, side in both(pair))
-    found = False
-    for one in _differences(pair.name, released, rebuilt):
-        found = True
-        yield one
-    if released.header != rebuilt.header and not found:
-        yield Difference(
-            file=pair.name,
-            where="header",
-            what="the data is the same, only the order of the header's keys or its spaces differ",
-        )
-
-
-def _differences(name: str, released: _File, rebuilt: _File) -> Iterator[Difference]:
+    """Yield the metadata and tensors that differ."""
+    released, rebuilt = (_read(path, side) for path, side in pair.sides)
+    name = pair.name
     yield from value_differences(name, released.metadata, rebuilt.metadata, "__metadata__")
     for key, tensor in released.tensors.items():
         if key not in rebuilt.tensors:
@@ -67,7 +51,6 @@ def _differences(name: str, released: _File, rebuilt: _File) -> Iterator[Differe
     for key, tensor in rebuilt.tensors.items():
         if key not in released.tensors:
             yield Difference(file=name, where=key, what=f"only rebuilt: {tensor}")
-    yield from layout_differences(name, released.placed, rebuilt.placed)
 
 
 def _label(tensor: Tensor, what: str) -> str:
@@ -92,25 +75,24 @@ def _read(path: Path, side: str) -> _File:
     if not isinstance(header, dict):
         raise Unreadable(side, "as safetensors: its header is not an object")
     metadata = header.pop("__metadata__", {})
-    tensors, places = {}, {}
+    tensors = {}
     for name, entry in header.items():
         place = _place(entry, begin)
         if place is None:
             given = json.dumps(entry)[:80]
             raise Unreadable(side, f"as safetensors: {name} is described as {given}")
-        places[name] = place
         tensors[name] = Tensor(
             name,
             _DTYPES.get(str(entry["dtype"]), f"unknown type {entry['dtype']}"),
             tuple(entry["shape"]),
-            data[place.start : place.end],
+            data[place],
         )
-    return _File(text, metadata, tensors, Placed(data, places, begin))
+    return _File(metadata, tensors)
 
 
-def _place(entry: Any, begin: int) -> Place | None:
+def _place(entry: Any, begin: int) -> slice | None:
     match entry:
         case {"dtype": str(), "shape": [*shape], "data_offsets": [int(start), int(end)]}:
             if all(isinstance(one, int) and one >= 0 for one in shape) and 0 <= start <= end:
-                return Place(begin + start, begin + end)
+                return slice(begin + start, begin + end)
     return None

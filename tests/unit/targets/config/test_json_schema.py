@@ -16,7 +16,7 @@ from targets.cli.commands.schema import EXAMPLES, command, generate
 from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema, chain_passes
 from targets.config.load import load_config
-from targets.config.steps import DECIDED_ELSEWHERE
+from targets.config.step_reader import DECIDED_ELSEWHERE
 from targets.errors import ConfigError
 from targets.target import load_target
 from tests.support.project import make_project

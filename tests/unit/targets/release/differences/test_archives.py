@@ -1,4 +1,4 @@
-"""Archives of equal members still get their difference explained."""
+"""Which members of two archives differ."""
 
 from __future__ import annotations
 
@@ -33,19 +33,17 @@ def said(released: Path, rebuilt: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ({"mode": 0o755}, "mode: 0644 released, 0755 rebuilt"),
-        ({"mtime": 7}, "mtime: 0 released, 7 rebuilt"),
-        ({"uid": 7}, "owner (uid): 0 released, 7 rebuilt"),
-        ({"uname": "me"}, 'owner (uname): "" released, "me" rebuilt'),
-        ({"pax_headers": {"comment": "x"}}, 'pax headers: {} released, {"comment": "x"} rebuilt'),
-    ],
-)
-def test_headers(tmp_path: Path, header: dict[str, Any], expected: str) -> None:
+@pytest.mark.parametrize("header", [{"mode": 0o755}, {"mtime": 7}, {"uname": "me"}])
+def test_an_archive_of_equal_members_still_differs(tmp_path: Path, header: dict[str, Any]) -> None:
     old, new = write(tmp_path / "a.tar"), write(tmp_path / "b.tar", **header)
-    assert said(old, new) == [f"{name}, {expected}" for name in FILES]
+    (sentence,) = said(old, new)
+    assert sentence.startswith("a.tar, bytes: its members hold the same bytes, what is written ")
+
+
+def test_a_link_in_place_of_a_file_is_said(tmp_path: Path) -> None:
+    old = write(tmp_path / "a.tar", {"q/a.json": b""})
+    new = write(tmp_path / "b.tar", {"q/a.json": b""}, type=tarfile.SYMTYPE, linkname="/etc")
+    assert said(old, new) == ['q/a.json, : a file released, a link to "/etc" rebuilt']
 
 
 def test_members_are_compared_by_their_kind(tmp_path: Path) -> None:
@@ -61,28 +59,6 @@ def test_members_are_compared_by_their_kind(tmp_path: Path) -> None:
         "x.tar/q/b.md",
         "x.tar/q/c",
     }
-
-
-def test_order_and_what_follows_the_last_member(tmp_path: Path) -> None:
-    old = write(tmp_path / "a.tar")
-    new = write(tmp_path / "b.tar", dict(reversed(FILES.items())))
-    with new.open("ab") as file:
-        file.write(b"x" * 9)
-    order, end = said(old, new)
-    assert order.startswith("a.tar, order: the members stand in another order, from number 1 on")
-    assert end.startswith("a.tar, end of the archive: after the last member that can be read: ")
-    assert "(9 of them not zero) rebuilt" in end
-
-
-def test_bytes_that_no_reader_sees_are_located(tmp_path: Path) -> None:
-    old, new = write(tmp_path / "a.tar"), tmp_path / "b.tar"
-    content = bytearray(old.read_bytes())
-    content[512 + 100] = 1  # behind the 8 bytes of q/a.json
-    new.write_bytes(content)
-    (sentence,) = said(old, new)
-    assert (
-        "1 of 10,240 bytes differs, the first at offset 612, in what fills up q/a.json" in sentence
-    )
 
 
 def test_damage_and_names_that_lead_outside_are_said(tmp_path: Path) -> None:

@@ -42,11 +42,9 @@ def test_json_names_the_key_both_values_and_the_relative_difference() -> None:
     [
         ('{"a": 1}', '{"a": 1, "b.c": 2}', '["b.c"]: only rebuilt: 2'),
         ('{"a": 1}', '{"a": true}', "a: 1 released, true rebuilt"),
-        ('{"a": 1}', '{"a": 1.0}', "a: 1 released, 1.0 rebuilt (the same number, written otherw"),
-        ("[1, 2, 3, 4]", "[1, 3, 4]", "[1]: only released: 2"),
-        ('{"a":1,"b":2}', '{"b":2,"a":1}', "formatting: the data is the same, only the order of k"),
-        ('{"a":1}', '{"a": 1}', "formatting: the data is the same, only spaces, escapes or how"),
-        ('{"a": 1}', '{"a": 2, "a": 1}', ': the rebuilt file cannot be read as JSON: the key "a"'),
+        ('{"a": 1}', '{"a": 1.0}', "a: 1 released, 1.0 rebuilt"),
+        ("[1, 2, 3, 4]", "[1, 3, 4]", "value: 4 items released, 3 rebuilt"),
+        ('{"a":1}', '{"a": 1}', "bytes: what is compared in it is the same, the bytes are not: "),
         ('{"a": 1}', "{", ": the rebuilt file cannot be read as JSON: Expecting property name"),
         ("[1]", "[" * 100_000, ": the rebuilt file cannot be read as JSON: it is nested too deep"),
         ("{}", b"\xff", ": the rebuilt file cannot be read as UTF-8 text: byte 0 is wrong"),
@@ -57,27 +55,12 @@ def test_json_differences(old: str, new: str, expected: str) -> None:
     assert sentence.startswith(expected)
 
 
-def test_json_lines_name_the_line_and_the_key() -> None:
-    assert said("a.jsonl", '{"a": 1}\n{"b": 1}\n', '{"a": 1}\n{"b": 2}\n') == [
-        "line 2: b: 1 released, 2 rebuilt (50 %)"
-    ]
-    assert said("a.jsonl", "1\n2\n3\n", "1\n3\n") == ['line 2: only released: "2"']
-    assert said("a.jsonl", "1\n{}\n", "1\n{\n")[0].startswith(
-        "line 2: the rebuilt file cannot be read as JSON"
-    )
-
-
-def test_text_names_the_lines() -> None:
-    assert said("README.md", "a\nb\nc\n", "a\nB\nc\n") == ['line 2: "b" released, "B" rebuilt']
-    assert said("SHA256SUMS", "a\nb\n", "a\nx\nb\n") == ['line 2: only rebuilt: "x"']
-    assert said("a.txt", "a\nb\n", "a\r\nb\r\n")[0].startswith("line ends: CR LF at 0 lines rel")
-    long = "x" * 500
-    assert "they part after 500 characters" in said("a.txt", long + "a", long + "b")[0]
-
-
 def test_other_files_say_where_the_bytes_begin_to_differ() -> None:
     assert said("a.bin", b"abcdef", b"abXdeX") == [
         "bytes: 2 of 6 bytes differ, the first at offset 2"
+    ]
+    assert said("README.md", "a\nb\n", "a\nB\n") == [
+        "bytes: 1 of 4 bytes differs, the first at offset 2"
     ]
     assert said("a.bin", b"abc", b"ab") == [
         "bytes: 3 bytes released, 2 rebuilt; the shorter one is the beginning of the longer one"

@@ -92,8 +92,8 @@ def said(folders: tuple[Path, Path]) -> list[str]:
          "0.5 released, 0.125 rebuilt, by 0.375 (75 %)"),
         (229, 0x40, "norm: float16 [3]: 1 of 3 values differs, at [0]: 1 released, 2 rebuilt, "
          "by 1 (50 %)"),
-        (140, 0x01, "padding: bytes 128 to 191, between W and scales, belong to no tensor: "
-         "1 of 64 bytes differs, the first at byte 140"),
+        (140, 0x01, "bytes: no tensor that can be read differs; "
+         "1 of 234 bytes differs, the first at offset 140"),
     ],
 )  # fmt: skip
 def test_one_byte_of_the_data_file(
@@ -124,23 +124,13 @@ def _value(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (_set("producer_name", "other"), 'producer_name: "quern" released, "other" rebuilt'),
-        (_attribute, "node /q_proj, attribute block_size: 32 released, 64 rebuilt"),
-        (lambda m: m.graph.node.pop(), "node /end: only released: ai.onnx Identity"),
-        (
-            lambda m: setattr(m.opset_import[1], "version", 2),
-            "opset com.microsoft, version: 1 released, 2 rebuilt",
-        ),
-        (lambda m: m.metadata_props.add(key="a", value="b"), 'metadata a: only rebuilt: "b"'),
-        (lambda m: m.graph.node.reverse(), "nodes: the same 2 in another order, from number 1 on"),
-        (
-            lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 10),
-            "input x: %x[FLOAT, 1x64] released, %x[FLOAT16, 1x64] rebuilt",
-        ),
-        (
-            lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 64),
-            "input x, type, tensor_type, elem_type: 1 released, 64 rebuilt",
-        ),
+        (_set("producer_name", "other"), "graph: "),
+        (_attribute, "graph: nodes, attributes, inputs, outputs or metadata differ"),
+        (lambda m: m.graph.node.pop(), "graph: "),
+        (lambda m: setattr(m.opset_import[1], "version", 2), "graph: "),
+        (lambda m: m.metadata_props.add(key="a", value="b"), "graph: "),
+        (lambda m: m.graph.node.reverse(), "graph: "),
+        (lambda m: m.graph.initializer.pop(0), "inside: only released: int64 [2]"),
         (_type, "inside: int64 [2] released, int32 [3] rebuilt; its values are not compared"),
         (_value, "inside: int64 [2]: 1 of 2 values differs, at [1]: 2 released, 9 rebuilt"),
     ],
@@ -160,8 +150,6 @@ def test_a_truncated_data_file_names_the_tensors_that_are_cut(folders: tuple[Pat
     assert said(folders) == [
         f"{DATA}, norm: the rebuilt tensor is damaged: its bytes are 228 to 233 of {DATA}, "
         "which has 230",
-        f"{DATA}, end of the file: 0 bytes after the last tensor released, "
-        "4 bytes of the tensors missing rebuilt",
     ]
 
 
@@ -173,8 +161,8 @@ def test_a_missing_data_file_is_said_once(folders: tuple[Path, Path]) -> None:
 def test_bytes_after_the_last_tensor(folders: tuple[Path, Path]) -> None:
     (folders[1] / DATA).write_bytes(data() + b"xx")
     assert said(folders) == [
-        f"{DATA}, end of the file: 0 bytes after the last tensor released, "
-        "2 bytes after the last tensor rebuilt"
+        f"{DATA}, bytes: no tensor that can be read differs; 234 bytes released, 236 rebuilt; "
+        "the shorter one is the beginning of the longer one"
     ]
 
 
@@ -230,10 +218,9 @@ def test_damaged_safetensors_are_said(tmp_path: Path) -> None:
     header = int.from_bytes(old[:8], "little")
     described = json.loads(old[8 : 8 + header])
     last = max(described, key=lambda name: described[name]["data_offsets"][0])
-    cut, end = compare_bytes("a.safetensors", old, old[:-4])
+    (cut,) = compare_bytes("a.safetensors", old, old[:-4])
     assert cut.where == last
     assert cut.what.startswith("the rebuilt tensor is damaged: ")
-    assert end.what.endswith("4 bytes of the tensors missing rebuilt")
     for broken in (b"", old[:20], b"\xff" * 8 + old[8:], old[:8] + b"x" + old[9:]):
         (one,) = compare_bytes("a.safetensors", old, broken)
         assert one.what.startswith("the rebuilt file cannot be read as ")

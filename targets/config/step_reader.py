@@ -1,0 +1,194 @@
+"""Validates the table of one pass or check for one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from pipeline.builder.options import resolve, wanted_options
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.errors import StepError
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.schema import BuildConfig, StepTable, TargetTable
+from pipeline.data.needs import NeedsOfData
+from pipeline.run.own_steps import OwnStepError, OwnType, StepKind, own_type
+from pipeline.run.registry import (
+    UnknownStepError,
+    check_types,
+    load_check,
+    load_pass,
+    pass_types,
+)
+from targets.config.chain import Json, PassCall
+from targets.config.data import main_data
+from targets.config.own_steps import read_own
+from targets.config.places import Loc, Places
+from targets.config.problems import problems_of
+from targets.errors import Problem
+from targets.target import Target
+
+# Decided in one place for the whole build; a pass that needs them is told.
+DECIDED_ELSEWHERE = {
+    "execution_provider": "the target decides it",
+    "held_to": "set the limits in [checks]",
+    "trust_remote_code": "set it in [model]",
+    "weights": "set it in [model]",
+    "usual_limits": "set first_token_ms and token_ms",
+}
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """The class of a pass or check, and the file it was found in if it is the user's own."""
+
+    type_name: str
+    step: Any
+    script: Path | None
+
+
+class StepReader:
+    """Validates tables of passes and checks, and collects what is wrong with them."""
+
+    def __init__(self, config: BuildConfig, target: Target, file: Path, places: Places) -> None:
+        self._config = config
+        self._target = target
+        self._file = file
+        self._places = places
+        main = main_data(config.data)
+        self._data = None if main is None else config.data[main]
+        self.problems: list[Problem] = []
+
+    @property
+    def target_table(self) -> TargetTable:
+        """What the config changes for this target."""
+        return self._config.targets.get(self._target.name, TargetTable())
+
+    def pass_call(self, name: str, table: StepTable, path: Loc) -> PassCall | None:
+        """Return the pass of ``table``, or ``None`` after saying what is wrong with it.
+
+        ``path`` is where the table stands in the config.
+        """
+        overrides = self.target_table.passes.get(name, {}) if path[0] == "passes" else {}
+        found = self.implementation("pass", name, table, path)
+        if found is None:
+            return None
+        implementation = found.step
+        builds = issubclass(implementation.Params, ModelBuilderParams)
+        defaults = dict(self._target.builder_params()) if builds else {}
+        params = self.params(implementation.Params, table.params, overrides, defaults, path)
+        if params is None:
+            return None
+        if isinstance(params, ModelBuilderParams):
+            self._check_precision(params.precision, path)
+            self._check_builder(params, path)
+        return PassCall(name, found.type_name, implementation, params, found.script)
+
+    def implementation(
+        self, kind: StepKind, name: str, table: StepTable, path: Loc
+    ) -> Implementation | None:
+        """Return what ``table`` is of, or ``None`` after saying why there is no such thing."""
+        type_name = table.type or name
+        own = own_type(type_name)
+        if own is not None:
+            return self._own(kind, name, own, path)
+        try:
+            load = load_pass if kind == "pass" else load_check
+            return Implementation(type_name, load(type_name), None)
+        except UnknownStepError as error:
+            place = path if table.type is None else (*path, "type")
+            advice = f"one of your own is PATH/TO/FILE.py:CLASS, not '{type_name}'"
+            self.problem(str(error), place, advice if ".py" in type_name else "")
+            return None
+
+    def _own(self, kind: StepKind, name: str, own: OwnType, path: Loc) -> Implementation | None:
+        """Return a pass or check of the user's own, or say what is wrong with it."""
+        place = (*path, "type")
+        if name in (pass_types() if kind == "pass" else check_types()):
+            self.problem(f"'{name}' is a built-in {kind}", path, "give yours another name")
+            return None
+        folder = self._file.parent.absolute()
+        script = folder / Path(own.file).expanduser()
+        if not script.is_file():
+            self.problem(f"there is no file '{own.file}'", place, f"paths are relative to {folder}")
+            return None
+        try:
+            return Implementation(f"{script.name}:{own.name}", read_own(kind, script, own), script)
+        except OwnStepError as error:
+            for problem in error.problems:
+                self.problem(problem, place, error.hint)
+        except StepError as error:
+            self.problem(str(error), place, error.hint)
+        return None
+
+    def params(
+        self, model: type[Frozen], own: Json, overrides: Json, defaults: Json, path: Loc
+    ) -> Frozen | None:
+        """Return the parameters, or ``None`` after saying what is wrong with them."""
+        target_path = ("targets", self._target.name, *path)
+        for table, place in ((own, path), (overrides, target_path)):
+            for key in table.keys() & DECIDED_ELSEWHERE.keys():
+                self.problem(f"cannot be set here: {DECIDED_ELSEWHERE[key]}", (*place, key))
+        decided: dict[str, Any] = {
+            "execution_provider": self._target.execution_provider,
+            "trust_remote_code": self._config.model.trust_remote_code,
+            "weights": self._config.model.weights,
+            "usual_limits": self._target.limits,
+        }
+        known = model.model_fields
+        merged = {
+            **{key: value for key, value in defaults.items() if key in known},
+            **own,
+            **overrides,
+            **{key: value for key, value in decided.items() if key in known},
+        }
+        try:
+            checked = model.model_validate(merged)
+        except ValidationError as error:
+            self.problems += problems_of(
+                error,
+                model,
+                self._file,
+                self._places,
+                lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
+            )
+            return None
+        data = self._measured if path[0] == "checks" else self._data
+        if data is not None and isinstance(checked, NeedsOfData):
+            for problem in checked.problems_with(data):
+                self.problem(problem, path)
+        return checked
+
+    @property
+    def _measured(self) -> DataSpec | None:
+        """Return the data set that checks ask from: the held-out one, where there is one."""
+        held_out = None if self._data is None else self._data.held_out
+        return self._config.data.get(held_out, self._data) if held_out else self._data
+
+    def _check_precision(self, precision: JsonValue, path: Loc) -> None:
+        allowed = self._target.precision.allowed
+        if precision not in allowed:
+            self.problem(
+                f"the target {self._target.name} cannot be built in {precision!r}",
+                (*path, "precision"),
+                f"it can be: {', '.join(allowed)}",
+            )
+
+    def _check_builder(self, params: ModelBuilderParams, path: Loc) -> None:
+        known = self._target.builder_options()
+        try:
+            for asked in params.alternatives():
+                resolve(wanted_options(asked), known)
+        except StepError as error:
+            self.problem(f"{self._target.name}: {error}", path, error.hint)
+
+    def problem(self, message: str, path: Loc, suggestion: str = "") -> None:
+        """Note what is wrong with the value at ``path``."""
+        self.problems.append(
+            Problem(
+                message, self._file, self._places.line(path), self._places.key(path), suggestion
+            )
+        )

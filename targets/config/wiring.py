@@ -1,0 +1,78 @@
+"""Whether the passes of a chain fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from targets.config.chain import Chain, PassCall
+from targets.config.places import Loc
+
+
+class Mistake(NamedTuple):
+    """Something wrong with a chain."""
+
+    message: str
+    path: Loc
+    suggestion: str = ""
+
+
+def wiring_mistakes(
+    chain: Chain, data: DataSpec | None, reserved: AbstractSet[str]
+) -> Iterator[Mistake]:
+    """Yield what is wrong: passes that do not find what they consume, that work in vain or need
+    data that is not there, and names that stand for two steps or are ``reserved``."""
+    made = {chain.begins}
+    if not chain.passes and chain.begins != "onnx":
+        yield Mistake("nothing would be made", ("passes",), "add model_builder")
+    unused: dict[Kind, PassCall] = {}
+    for call in chain.passes:
+        path = ("passes", call.name)
+        if _needs_data(call) and data is None:
+            yield Mistake("needs a data set", path, "add [data.NAME]")
+        elif data is not None and _trains(call) and not data.trains:
+            yield Mistake("there is nothing to train on: all is held out", path, "lower eval")
+        for role, kind in call.implementation.consumes.items():
+            if kind not in made:
+                yield Mistake(f"no pass before it makes its {role} (of kind {kind})", path)
+            unused.pop(kind, None)
+        produces = call.implementation.produces
+        if produces not in ARTIFACT_WORDS or call.implementation.by_itself:
+            yield Mistake("no pass for a chain: it runs by itself where it is needed", path)
+            continue
+        if produces in unused:
+            yield _in_vain(unused[produces], chain)
+        made.add(produces)
+        unused[produces] = call
+    for call in unused.values():
+        if call is not chain.passes[-1]:
+            yield _in_vain(call, chain)
+    timings = {call.timing.name for call in chain.checks if call.timing is not None}
+    for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
+        for name in (timings | reserved) & {call.name for call in calls}:
+            yield Mistake("this name is used by a built-in step", (table, name))
+    for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
+        yield Mistake("a pass has the same name", ("checks", name))
+
+
+def _in_vain(call: PassCall, chain: Chain) -> Mistake:
+    """Return that what a pass makes is neither used nor the artifact."""
+    produces = call.implementation.produces
+    following = chain.passes[chain.passes.index(call) + 1].name
+    advice = f"the artifact is what the last pass makes: put '{call.name}' there"
+    if produces == "adapter":
+        advice = f"add merge before {following}"
+    what = ARTIFACT_WORDS[produces].partition(" ")[2]
+    message = f"the {what} made by '{call.name}' is not used by any later pass"
+    return Mistake(message, ("passes", call.name), advice)
+
+
+def _needs_data(call: PassCall) -> bool:
+    return call.implementation.uses_data and not call.implementation.does_without_data
+
+
+def _trains(call: PassCall) -> bool:
+    return call.implementation.uses_data and call.implementation.produces == "adapter"

@@ -1,0 +1,55 @@
+"""What the user should know of a plan: decisions that are not usual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.kinds import ARTIFACT_WORDS
+from targets.config.load import LoadedConfig
+
+
+def notes_on(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
+    """Yield notes on the plan for ``target``; ``idle`` are the checks that do not apply."""
+    config = loaded.config
+    if config.model.trust_remote_code:
+        yield "trust_remote_code: Python code that comes with the model will run"
+    if config.model.weights == "any":
+        yield 'weights = "any": pickled weights may run code when they are loaded'
+    named = config.default_targets
+    if named and target not in named:
+        yield f"the config is for {', '.join(named)}; {target} was asked for"
+    if config.skip_checks:
+        yield f"not checked, as the config has it: {', '.join(config.skip_checks)}"
+    if config.system is not None:
+        yield (
+            f"the config is for the system '{config.system.name}' of Azure ML; building here needs "
+            "--system local"
+        )
+    yield from _on_data(None if loaded.main_data is None else config.data[loaded.main_data])
+    yield from _on_artifact(loaded, target, idle)
+
+
+def _on_data(data: DataSpec | None) -> Iterator[str]:
+    if data is None:
+        yield "no data set: quality and generation are not checked"
+        return
+    if not data.holds_out:
+        yield "nothing is held out: quality and generation are not checked"
+    if data.chat_template is not None:
+        yield "chat_template: the artifact keeps its own chat template; ask it with the data's"
+
+
+def _on_artifact(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
+    """Yield what the artifact is where that is not usual, and what does not apply to it."""
+    chain = loaded.chains[target]
+    apart = f"; these checks do not apply to it: {', '.join(idle)}" if idle else ""
+    if chain.makes != "onnx":
+        yield f"the artifact is {ARTIFACT_WORDS[chain.makes]}, not {ARTIFACT_WORDS['onnx']}{apart}"
+    elif chain.begins == "onnx":
+        yield f"the base is an ONNX model: no model is here to hold it against{apart}"
+    else:
+        # Of those that run unasked nobody expects to hear.
+        for name in idle:
+            if name in loaded.config.checks:
+                yield f"there is nothing in this chain that the check '{name}' applies to"
