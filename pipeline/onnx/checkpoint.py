@@ -11,9 +11,7 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import Shape, Weights, count
-
-_MAX_HEADER = 100_000_000
-"""Limit that the safetensors format sets for its JSON header, in bytes."""
+from pipeline.weights.files import tensors_of, weight_files
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,10 @@ class Checkpoint:
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """Return the shape of every tensor. Raises :class:`StepError` for an unreadable file."""
-        files = sorted(self.folder.glob("*.safetensors"))
-        if not files:
+        found = tensors_of(self.folder)
+        if not found:
             raise StepError(f"{self.folder.name} holds no safetensors weights")
-        return {name: shape for file in files for name, shape in _shapes(file).items()}
+        return {name: tensor.shape for name, tensor in found.items()}
 
     @cached_property
     def linear(self) -> Mapping[str, Shape]:
@@ -54,7 +52,7 @@ class Checkpoint:
     def tensors(self) -> Weights:
         """Return what is known of all tensors together."""
         shared = bool(self.config.get("tie_word_embeddings"))
-        stored = sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+        stored = sum(file.stat().st_size for file in weight_files(self.folder))
         rotary = int(self.config.get("max_position_embeddings", 0)) * (self.head_size or 0)
         return Weights(self.shapes, shared, stored, rotary)
 
@@ -104,17 +102,3 @@ def as_ids(value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
     return tuple(int(item) for item in value) if isinstance(value, list) else (int(value),)
-
-
-def _shapes(file: Path) -> dict[str, Shape]:
-    """Read the header of one file: eight bytes of length (little endian), then JSON
-    (https://huggingface.co/docs/safetensors, format)."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 0 < length <= _MAX_HEADER:
-            raise StepError(f"{file.name} is not a safetensors file")
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
-            raise StepError(f"the header of {file.name} cannot be read: {error}") from error
-    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}

@@ -15,6 +15,7 @@ from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.dequantize import Matrix, matrices
 from pipeline.onnx.graph import OnnxModel
 from pipeline.onnx.origins import Origin, Origins
+from pipeline.weights.files import weight_files
 
 _CHUNK = 1 << 22
 """Weights that are compared at a time."""
@@ -100,7 +101,7 @@ class _Tensors:
     def __enter__(self) -> _Tensors:
         from safetensors import safe_open
 
-        for file in sorted(self._folder.glob("*.safetensors")):
+        for file in weight_files(self._folder):
             # NumPy has no bfloat16, so PyTorch reads them.
             opened = self._open.enter_context(safe_open(file, framework="pt"))
             self._slices |= {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118

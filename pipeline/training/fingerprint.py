@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from pipeline.contract.errors import StepError
+from pipeline.weights.files import weight_files
 
 FINGERPRINT_FILE = "base_fingerprint.json"
 """Beside an adapter: the fingerprint of its base."""
@@ -22,7 +23,7 @@ def fingerprint(folder: Path) -> str:
     A sample tells two models apart in milliseconds; whole digests are the cache's work.
     """
     digest = hashlib.sha256()
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     for path in files:
         with path.open("rb") as file:
             # The format: 8 bytes of header length, the header as JSON, then the data.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
+from pipeline.weights.files import weight_files
 
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig
+
+_NAMED = 5
+"""Missing weights that a message names."""
 
 
 class ModelLoading(Frozen):
@@ -37,12 +42,12 @@ def load_model(
     not copied at all; the model then reads them from the file.
 
     Raises :class:`StepError` where the folder has no safetensors weights (unless ``loading`` allows
-    others), needs code of its own, or is no causal language model.
+    others), lacks weights, needs code of its own, or is no causal language model.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    if loading.weights == "safetensors" and not any(folder.glob("*.safetensors")):
+    if loading.weights == "safetensors" and not weight_files(folder):
         raise StepError(
             "the model has no safetensors weights",
             'convert them, or set weights = "any" to load pickled ones, which can hold code',
@@ -56,10 +61,11 @@ def load_model(
         # Given a place, transformers brings each weight there by itself, and quantizes it there.
         options["device_map"] = {"": device}
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,
+            output_loading_info=True,
             trust_remote_code=loading.trust_remote_code,
             use_safetensors=True if loading.weights == "safetensors" else None,
             **options,
@@ -69,3 +75,20 @@ def load_model(
         if "trust_remote_code" in str(error):
             hint = "set trust_remote_code = true if you have read that code"
         raise StepError(f"the model cannot be loaded: {error}", hint, "bad_input") from error
+    require_all_weights(info["missing_keys"])
+    return model
+
+
+def require_all_weights(missing: Collection[str]) -> None:
+    """Raise :class:`StepError` where a checkpoint lacks weights of its model.
+
+    transformers gives those random numbers, and says so in a warning only.
+    """
+    if missing:
+        named = ", ".join(sorted(missing)[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise StepError(
+            f"the model's files lack weights that its config asks for: {named}{more}",
+            "copy the whole checkpoint, and use the config that belongs to it",
+            "bad_input",
+        )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import StepError
 from pipeline.training.adapter_fit import adapter_mismatch, require_fit
+from pipeline.training.loading import require_all_weights
 from pipeline.training.quantization import BaseQuantization
 from pipeline.weights.deferred import Deferred, computed
 
@@ -103,9 +104,10 @@ def merged_weights(
     seen = {f"{layer}.weight": _seen(quantization, layer, base) for layer in layers}
     base |= {name: Deferred.of(base[name].like, weight) for name, weight in seen.items()}
     merged.dequantized = len(seen)
-    model = type(empty).from_pretrained(
-        None, config=config, state_dict=dict(base), dtype=torch.float32
+    model, info = type(empty).from_pretrained(
+        None, config=config, state_dict=dict(base), dtype=torch.float32, output_loading_info=True
     )
+    require_all_weights(info["missing_keys"])
     adapted = _adapted(model, adapter)
     for name, tensor in stored.items():
         merge = _merge(adapted, name, stored=name not in seen)

@@ -24,6 +24,7 @@ from pipeline.training.merged import (
     require_finite,
 )
 from pipeline.training.quantization import BaseQuantization
+from pipeline.weights.files import weight_files
 from pipeline.weights.shards import write_shards
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
     quantization = _quantization(folder, adapter, params)
     if params.trust_remote_code:
         raise MustBeWhole("trust_remote_code: the model's own code loads them")
-    if not any(folder.glob("*.safetensors")):
+    if not weight_files(folder):
         raise MustBeWhole("they are pickled")
     return merged_weights(folder, adapter, quantization, _dtype(params))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.weights.files import weight_files
 
 _LAYERS = "num_hidden_layers"
 _OF_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
@@ -34,7 +35,7 @@ def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
     config = _shortened(dict(checkpoint.config), int(checkpoint.config[_LAYERS]), layers)
     (folder / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
     kept: dict[str, Any] = {}
-    for file in sorted(checkpoint.folder.glob("*.safetensors")):
+    for file in weight_files(checkpoint.folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - it is no mapping
                 match = _OF_LAYER.search(name)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, weight_files
+
 if TYPE_CHECKING:
     import torch
 
     from pipeline.weights.deferred import Deferred
-
-INDEX_FILE = "model.safetensors.index.json"
-"""Says which file a tensor lies in, where there are several."""
 
 _ALIGNMENT = 8
 _TYPES = {
@@ -38,21 +37,22 @@ _TYPES = {
 def write_shards(
     tensors: Mapping[str, Deferred], base: Path, folder: Path, done: Callable[[int, int], None]
 ) -> None:
-    """Write ``tensors`` into ``folder``, each into the file that holds it in ``base``.
+    """Write ``tensors`` into ``folder``, each into the file that holds it in ``base``; other
+    tensors of ``base`` are left out.
 
     ``done`` is told how many of how many are written. One is in memory at a time.
     """
     from safetensors import safe_open
 
     total = 0
-    for file in sorted(base.glob("*.safetensors")):
+    for file in weight_files(base):
         with safe_open(file, framework="pt") as opened:
-            names = list(opened.keys())
+            names = [name for name in opened.keys() if name in tensors]  # noqa: SIM118 - not a dict
         _write(
             folder / file.name, {name: tensors[name] for name in names}, total, len(tensors), done
         )
         total += len(names)
-    if (base / INDEX_FILE).is_file():
+    if not (base / SINGLE_FILE).is_file():
         _write_index(tensors, base / INDEX_FILE, folder / INDEX_FILE)
 
 
@@ -93,4 +93,7 @@ def _write_index(tensors: Mapping[str, Deferred], base: Path, path: Path) -> Non
     index = json.loads(base.read_text("utf-8"))
     size = sum(tensor.numel() * tensor.dtype.itemsize for tensor in tensors.values())
     index["metadata"] = {**index.get("metadata", {}), "total_size": size}
+    index["weight_map"] = {
+        name: file for name, file in index["weight_map"].items() if name in tensors
+    }
     path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", "utf-8")

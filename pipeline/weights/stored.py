@@ -9,17 +9,25 @@ import torch
 from safetensors import safe_open
 
 from pipeline.weights.deferred import Deferred
+from pipeline.weights.files import weight_files
+
+
+_NOT_LOADED = "rotary_emb.inv_freq"
+"""Tables in each layer of old checkpoints. Models compute one of their own now, and transformers
+ignores these (``_adjust_missing_and_unexpected_keys`` in ``modeling_utils.py``)."""
 
 
 def stored_tensors(folder: Path) -> dict[str, Deferred]:
-    """Return every tensor of the ``*.safetensors`` files in ``folder`` by its name.
+    """Return every tensor in the weight files of ``folder`` by its name.
 
     Each use maps the file anew: pages that were read belong to no one once a tensor is done with.
     """
     found: dict[str, Deferred] = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - not a dict
+                if name.endswith(_NOT_LOADED):
+                    continue
                 like = torch.empty_like(opened.get_tensor(name), device="meta")
                 found[name] = Deferred.of(like, _reader(file, name))
     return found

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_INDEX = "model.safetensors.index.json"
+from pipeline.contract.errors import StepError
+from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of
 
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+_NEEDS_SENTENCEPIECE = "tokenizer.model"
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+_OUTPUT_LAYER = "lm_head.weight"
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+"""Ends of the names that token embeddings have, of shape (tokens, width)."""
+_CHUNK = 1 << 20
 
 _MLFLOW = ("data/model", "model")
 """Where MLflow's transformers flavour keeps the checkpoint: with data and tokenizer, or alone."""
@@ -36,10 +44,23 @@ def model_folder_problems(
     if not folder.is_dir():
         yield f"'{folder}' is not a folder", "name the folder that holds config.json"
         return
-    yield from _config_problems(folder / "config.json")
-    yield from _weight_problems(folder, weights)
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        yield "it holds no tokenizer", f"expected one of {', '.join(_TOKENIZER_FILES)}"
+    dangling = sorted(path.name for path in folder.iterdir() if not path.exists())
+    if dangling:
+        yield (
+            f"its links lead nowhere: {', '.join(dangling)}",
+            "copy the folder with what it links to, e.g. `cp -rL`",
+        )
+        return
+    config = _json_object(folder / "config.json")
+    yield from _config_problems(folder, config)
+    try:
+        tensors = tensors_of(folder)
+    except StepError as error:
+        yield str(error), error.hint
+        return
+    yield from _weight_problems(folder, weights, tensors)
+    yield from _tied_problems(config, tensors)
+    yield from _tokenizer_problems(folder, tensors)
 
 
 def onnx_folder_problems(folder: Path) -> Iterator[tuple[str, str]]:
@@ -60,30 +81,30 @@ def onnx_folder_problems(folder: Path) -> Iterator[tuple[str, str]]:
             yield f"'{folder}' lacks its graph {graph}", "copy the whole folder"
 
 
-def _config_problems(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def _config_problems(folder: Path, config: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if not (folder / "config.json").is_file():
         yield "it holds no config.json", "is this a Hugging Face model folder?"
-        return
-    except ValueError as error:
-        yield f"its config.json is not valid JSON: {error}", ""
-        return
-    if not isinstance(config, dict) or "model_type" not in config:
+    elif config is None:
+        yield "its config.json is not a JSON object", ""
+    elif "model_type" not in config:
         yield "its config.json names no model_type", "is this a Hugging Face model folder?"
+    elif (quantization := config.get("quantization_config")) is not None:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+        yield (
+            f"its weights are quantized already ({method or 'quantization_config'})",
+            "name the model that was quantized: Quern trains on float weights, and quantizes them",
+        )
+    if (folder / "adapter_config.json").is_file():
+        yield (
+            "it holds an adapter, which transformers would load over the weights",
+            "move adapter_config.json and adapter_model.safetensors out of the folder",
+        )
 
 
 def _weight_problems(
-    folder: Path, weights: Literal["safetensors", "any"]
+    folder: Path, weights: Literal["safetensors", "any"], tensors: Mapping[str, StoredTensor]
 ) -> Iterator[tuple[str, str]]:
-    index = folder / _INDEX
-    if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        missing = sorted(name for name in shards if not (folder / name).is_file())
-        if missing:
-            yield f"weight shards are missing: {', '.join(missing)}", "copy the whole folder"
-        return
-    if any(folder.glob("*.safetensors")):
+    if tensors:
         return
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
         if weights == "safetensors":
@@ -92,4 +113,98 @@ def _weight_problems(
                 'convert them to safetensors, or set weights = "any" in [model]',
             )
         return
-    yield "it holds no weights", "expected *.safetensors"
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    yield (
+        f"it holds no weights that transformers loads, only {', '.join(others)}"
+        if others
+        else "it holds no weights",
+        f"expected {SINGLE_FILE}, or {INDEX_FILE} and the files that it names",
+    )
+
+
+def _tied_problems(
+    config: Mapping[str, Any] | None, tensors: Mapping[str, StoredTensor]
+) -> Iterator[tuple[str, str]]:
+    """Yield a problem where config and weights disagree on the output layer: one program would use
+    the embedding, another what the file holds."""
+    embedding, output = _embedding(tensors), tensors.get(_OUTPUT_LAYER)
+    if not config or config.get("tie_word_embeddings") is not True:
+        return
+    if embedding is not None and output is not None and not _same_bytes(embedding, output):
+        yield (
+            "its config.json says that the output layer is the embedding (tie_word_embeddings), "
+            f"but {output.file.name} holds another {_OUTPUT_LAYER}",
+            'set "tie_word_embeddings": false if that tensor is meant, else remove it',
+        )
+
+
+def _tokenizer_problems(
+    folder: Path, tensors: Mapping[str, StoredTensor]
+) -> Iterator[tuple[str, str]]:
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        if (folder / _NEEDS_SENTENCEPIECE).is_file():
+            yield (
+                f"its tokenizer is there as {_NEEDS_SENTENCEPIECE} alone",
+                "save it as tokenizer.json: AutoTokenizer.from_pretrained(folder).save_pretrained",
+            )
+        else:
+            yield "it holds no tokenizer", f"expected one of {', '.join(_TOKENIZER_FILES)}"
+        return
+    embedding = _embedding(tensors)
+    if embedding is None:
+        return
+    ids = _token_ids(_json_object(folder / "tokenizer.json") or {})
+    for name, token in _special_tokens(_json_object(folder / "tokenizer_config.json") or {}):
+        if (number := ids.get(token)) is not None and number >= embedding.shape[0]:
+            yield (
+                f"its {name} {token!r} has the id {number}, but the model has "
+                f"{embedding.shape[0]} tokens",
+                "call model.resize_token_embeddings after adding a token, or name another token",
+            )
+
+
+def _special_tokens(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in _SPECIAL_TOKENS:
+        token = config.get(name)
+        text = token.get("content") if isinstance(token, dict) else token
+        if isinstance(text, str):
+            yield name, text
+
+
+def _token_ids(tokenizer: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the ids of the tokens that were added to a vocabulary."""
+    added = tokenizer.get("added_tokens")
+    return {
+        str(token["content"]): int(token["id"])
+        for token in (added if isinstance(added, list) else ())
+        if isinstance(token, dict) and {"content", "id"} <= token.keys()
+    }
+
+
+def _embedding(tensors: Mapping[str, StoredTensor]) -> StoredTensor | None:
+    found = [tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDINGS)]
+    return found[0] if len(found) == 1 and len(found[0].shape) == 2 else None
+
+
+def _same_bytes(one: StoredTensor, other: StoredTensor) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    with one.file.open("rb") as first, other.file.open("rb") as second:
+        first.seek(one.begin)
+        second.seek(other.begin)
+        left = one.end - one.begin
+        while left > 0:
+            size = min(left, _CHUNK)
+            if first.read(size) != second.read(size):
+                return False
+            left -= size
+    return True
+
+
+def _json_object(path: Path) -> Mapping[str, Any] | None:
+    """Return the JSON object in ``path``; ``None`` where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

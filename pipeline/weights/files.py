@@ -1,0 +1,122 @@
+"""Which files of a checkpoint folder hold its weights, and what their headers say.
+
+One rule for all who read a checkpoint, and it is that of transformers
+(``_get_resolved_checkpoint_files`` in ``modeling_utils.py``): ``model.safetensors`` where it is
+there, else the files that ``model.safetensors.index.json`` names. No other file of a folder counts:
+neither a shard of an older version nor Mistral's ``consolidated.safetensors``. Free of any ML
+library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.contract.errors import StepError
+from pipeline.contract.space import Shape
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+"""Says which file a tensor lies in, where there are several."""
+
+MAX_HEADER = 100_000_000
+"""Limit that the safetensors format sets for its JSON header, in bytes."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor, as the header of its file describes it."""
+
+    file: Path
+    dtype: str
+    """As safetensors writes it: ``F32``, ``BF16``, ..."""
+    shape: Shape
+    begin: int
+    """Position of its first byte in the file."""
+    end: int
+    """Position after its last byte."""
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the safetensors files with the weights of ``folder``, by name; none if there are none.
+
+    Raises :class:`StepError` where the index is broken or names a file that is not there.
+    """
+    single, index = folder / SINGLE_FILE, folder / INDEX_FILE
+    if single.is_file():
+        return (single,)
+    if not index.is_file():
+        return ()
+    names = sorted(set(_weight_map(index).values()))
+    outside = [name for name in names if PurePosixPath(name).name != name]
+    if outside:
+        raise _broken(f"{INDEX_FILE} names files outside the folder: {', '.join(outside)}")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise _broken(f"weight shards are missing: {', '.join(missing)}", "copy the whole folder")
+    return tuple(folder / name for name in names)
+
+
+def tensors_of(folder: Path) -> Mapping[str, StoredTensor]:
+    """Return every tensor of :func:`weight_files` by its name, from the headers alone.
+
+    Raises :class:`StepError` for a file that is cut short or is no safetensors file, and where two
+    files hold a tensor of the same name.
+    """
+    found: dict[str, StoredTensor] = {}
+    for file in weight_files(folder):
+        for name, tensor in _read_header(file).items():
+            if name in found:
+                raise _broken(f"{found[name].file.name} and {file.name} both hold {name}")
+            found[name] = tensor
+    return found
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    try:
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _broken(f"{INDEX_FILE} cannot be read: {error!r}", "copy the whole folder") from error
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _broken(f"{INDEX_FILE} names no tensor", "copy the whole folder")
+    if not all(isinstance(name, str) for name in weight_map.values()):
+        raise _broken(f"{INDEX_FILE} names what is no file", "copy the whole folder")
+    return weight_map
+
+
+def _read_header(file: Path) -> Mapping[str, StoredTensor]:
+    """Read the header of one file: eight bytes of length (little endian), then JSON, then the
+    tensors end to end (https://huggingface.co/docs/safetensors, format)."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= MAX_HEADER:
+            raise _broken(f"{file.name} is not a safetensors file")
+        try:
+            header = json.loads(stream.read(length))
+            found = {
+                name: _tensor(file, entry, 8 + length)
+                for name, entry in header.items()
+                if name != "__metadata__"
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _broken(f"the header of {file.name} cannot be read: {error!r}") from error
+    size = file.stat().st_size
+    needed = max((tensor.end for tensor in found.values()), default=0)
+    if size < needed:
+        raise _broken(
+            f"{file.name} is cut short: it has {size:,} of {needed:,} bytes", "copy it again"
+        )
+    return found
+
+
+def _tensor(file: Path, entry: Mapping[str, Any], data: int) -> StoredTensor:
+    begin, end = entry["data_offsets"]
+    shape = tuple(int(size) for size in entry["shape"])
+    return StoredTensor(file, str(entry["dtype"]), shape, data + int(begin), data + int(end))
+
+
+def _broken(message: str, hint: str = "") -> StepError:
+    return StepError(message, hint, "bad_input")
