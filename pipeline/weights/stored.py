@@ -11,7 +11,6 @@ from safetensors import safe_open
 from pipeline.weights.deferred import Deferred
 from pipeline.weights.files import weight_files
 
-
 _NOT_LOADED = "rotary_emb.inv_freq"
 """Tables in each layer of old checkpoints. Models compute one of their own now, and transformers
 ignores these (``_adjust_missing_and_unexpected_keys`` in ``modeling_utils.py``)."""
