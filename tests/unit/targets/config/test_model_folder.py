@@ -1,0 +1,139 @@
+"""A model folder that contradicts itself is refused in the plan, with what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from targets.config.model_folder import model_folder_problems
+from tests.support.safetensors_files import write_index, write_safetensors
+
+EMBEDDING = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+OTHER = [[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Return the folder of a model of three tokens."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_json(folder / "config.json", {"model_type": "llama", "tie_word_embeddings": False})
+    write_safetensors(
+        folder / "model.safetensors",
+        {"model.embed_tokens.weight": EMBEDDING, "lm_head.weight": OTHER},
+    )
+    tokens = [{"id": 0, "content": "<end>"}, {"id": 2, "content": "<pad>"}]
+    write_json(folder / "tokenizer.json", {"added_tokens": tokens})
+    write_json(folder / "tokenizer_config.json", {"eos_token": "<end>", "pad_token": "<pad>"})
+    return folder
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value), "utf-8")
+
+
+def said(folder: Path) -> list[str]:
+    return [message for message, _ in model_folder_problems(folder, "safetensors")]
+
+
+def test_a_model_without_faults_has_no_problem(model: Path) -> None:
+    assert said(model) == []
+
+
+def tied(model: Path) -> None:
+    write_json(model / "config.json", {"model_type": "llama", "tie_word_embeddings": True})
+
+
+def another_token(model: Path) -> None:
+    tokens = [{"id": 0, "content": "<end>"}, {"id": 3, "content": "<pad>"}]
+    write_json(model / "tokenizer.json", {"added_tokens": tokens})
+
+
+def a_token_as_table(model: Path) -> None:
+    another_token(model)
+    write_json(model / "tokenizer_config.json", {"pad_token": {"content": "<pad>"}})
+
+
+def quantized(model: Path) -> None:
+    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    write_json(model / "config.json", config)
+
+
+def with_an_adapter(model: Path) -> None:
+    write_json(model / "adapter_config.json", {"peft_type": "LORA"})
+
+
+def sentencepiece_alone(model: Path) -> None:
+    (model / "tokenizer.json").rename(model / "tokenizer.model")
+
+
+def linked_to_nothing(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors").symlink_to("../../blobs/0123")
+
+
+def cut_short(model: Path) -> None:
+    content = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(content[:-1])
+
+
+def of_mistrals_kind_alone(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "consolidated.safetensors")
+
+
+def with_an_empty_index(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    write_index(model, {})
+
+
+def a_config_that_is_a_list(model: Path) -> None:
+    write_json(model / "config.json", [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (tied, "but model.safetensors holds another lm_head.weight"),
+        (another_token, "its pad_token '<pad>' has the id 3, but the model has 3 tokens"),
+        (a_token_as_table, "its pad_token '<pad>' has the id 3, but the model has 3 tokens"),
+        (quantized, "its weights are quantized already (gptq)"),
+        (with_an_adapter, "it holds an adapter"),
+        (sentencepiece_alone, "as tokenizer.model alone"),
+        (linked_to_nothing, "its links lead nowhere: model.safetensors"),
+        (cut_short, "model.safetensors is cut short"),
+        (of_mistrals_kind_alone, "no weights that transformers loads, only consolidated"),
+        (with_an_empty_index, "model.safetensors.index.json names no tensor"),
+        (a_config_that_is_a_list, "its config.json is not a JSON object"),
+    ],
+)
+def test_each_fault_is_said(model: Path, fault: Callable[[Path], None], message: str) -> None:
+    fault(model)
+    (found,) = said(model)
+    assert message in found
+
+
+def test_a_head_that_is_the_embedding_is_no_contradiction(model: Path) -> None:
+    tied(model)
+    tensors = {"model.embed_tokens.weight": EMBEDDING, "lm_head.weight": EMBEDDING}
+    write_safetensors(model / "model.safetensors", tensors)
+    assert said(model) == []
+
+
+def test_a_token_beyond_the_model_that_nothing_uses_is_no_fault(model: Path) -> None:
+    # As in Gemma 3: the tokenizer knows a token for images that the text model does not have.
+    tokens = [{"id": 0, "content": "<end>"}, {"id": 2, "content": "<pad>"}]
+    write_json(
+        model / "tokenizer.json", {"added_tokens": [*tokens, {"id": 3, "content": "<image>"}]}
+    )
+    assert said(model) == []
+
+
+def test_links_that_lead_somewhere_are_followed(model: Path, tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / "0123"
+    blob.parent.mkdir()
+    (model / "model.safetensors").rename(blob)
+    (model / "model.safetensors").symlink_to("../blobs/0123")
+    assert said(model) == []
