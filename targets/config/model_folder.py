@@ -31,6 +31,18 @@ def checkpoint_folder(folder: Path) -> Path:
     return folder
 
 
+def folder_with_links(folder: Path) -> Path:
+    """Return the folder that holds ``folder`` and what its links lead to.
+
+    In the cache of the Hugging Face hub that is the repository's folder: the files of
+    ``snapshots/REVISION`` are links to ``blobs``
+    (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). Any other is ``folder``.
+    """
+    repository = folder.parent.parent
+    in_cache = folder.parent.name == "snapshots" and (repository / "blobs").is_dir()
+    return repository if in_cache and _links_out_of(folder, folder) else folder
+
+
 def model_folder_problems(
     folder: Path, weights: Literal["safetensors", "any"]
 ) -> Iterator[tuple[str, str]]:
@@ -51,6 +63,11 @@ def model_folder_problems(
             "copy the folder with what it links to, e.g. `cp -rL`",
         )
         return
+    if outside := sorted(path.name for path in _links_out_of(folder, folder_with_links(folder))):
+        yield (
+            f"its links lead out of it, where no container sees: {', '.join(outside)}",
+            "copy the folder with what it links to, e.g. `cp -rL`",
+        )
     config = _json_object(folder / "config.json")
     yield from _config_problems(folder, config)
     try:
@@ -199,6 +216,12 @@ def _same_bytes(one: StoredTensor, other: StoredTensor) -> bool:
                 return False
             left -= size
     return True
+
+
+def _links_out_of(folder: Path, within: Path) -> list[Path]:
+    """Return the links of ``folder`` that lead out of the folder ``within``."""
+    real = within.resolve()
+    return [path for path in folder.iterdir() if not path.resolve().is_relative_to(real)]
 
 
 def _json_object(path: Path) -> Mapping[str, Any] | None:

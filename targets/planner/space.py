@@ -93,7 +93,8 @@ def _written(
     inputs = {}
     for role, source in step.inputs.items():
         if isinstance(source, SourceInput):
-            inputs[role] = _of_the_user(sources[source.ref.root])
+            mounted = sources[source.ref.root]
+            inputs[role] = _of_the_user(mounted if mounted.is_file() else mounted / source.ref.path)
         elif source.step in known:
             inputs[role] = known[source.step]
     if isinstance(call.params, TakesSpace):

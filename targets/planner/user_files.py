@@ -7,6 +7,7 @@ from pipeline.run.code_digest import CodeDigests
 from targets.cache import Cache
 from targets.config.chain import CheckCall, PassCall
 from targets.config.load import LoadedConfig
+from targets.config.model_folder import folder_with_links
 from targets.planner.own_code import copied_code
 from targets.runtimes.runtime import Mount
 
@@ -30,9 +31,11 @@ class UserFiles:
         folder = self._loaded.model_folder
         if folder is None:
             return None
-        self._mounts["model"] = Mount("model", folder)
+        mounted = folder_with_links(folder)
+        self._mounts["model"] = Mount("model", mounted)
+        path = "" if mounted == folder else folder.relative_to(mounted).as_posix()
         digest = self._cache.digests.tree(folder)
-        return SourceInput(ref=PathRef(root="model"), digest=digest)
+        return SourceInput(ref=PathRef(root="model", path=path), digest=digest)
 
     def data(self, name: str) -> tuple[SourceInput, ...]:
         """Return the files of the data set ``name``."""

@@ -1,0 +1,70 @@
+"""Checkpoints as people have them: what is trained and merged is what transformers loads."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.events import StepFailed
+from pipeline.contract.plan import Step
+from tests.support import plans
+from tests.support.plans import HERE, TONES, made_by, must_run, of_material, step
+
+LORA = {"max_steps": 3, "r": 4, "alpha": 8, "learning_rate": 0.01, "keep": "last"}
+
+
+@pytest.fixture(scope="module")
+def odd(toolchain_python: Path, material: Path) -> Path:
+    """Return the material with odd checkpoints beside the tiny one."""
+    run_script(toolchain_python, "make", material / "checkpoint", material)
+    return material
+
+
+def run_script(python: Path, *arguments: str | Path) -> str:
+    done = subprocess.run(
+        [str(python), str(HERE / "odd_checkpoints.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def steps(model: str) -> list[Step]:
+    base = of_material(model)
+    return [
+        step("lora", "pass", {"model": base}, LORA, TONES),
+        step("merge", "pass", {"model": base, "adapter": made_by("lora")}),
+    ]
+
+
+@pytest.mark.parametrize("model", ["checkpoint", "stale", "old"])
+def test_the_merge_is_that_of_transformers_and_peft(
+    toolchain_python: Path, odd: Path, tmp_path: Path, model: str
+) -> None:
+    work = tmp_path / "work"
+    must_run(toolchain_python, work, odd, steps(model))
+    merge = plans.result(work, "merge")
+    assert merge.metrics["weights"] == "one by one"
+    found = run_script(
+        toolchain_python,
+        "distance",
+        odd / model,
+        work / "lora" / "output",
+        work / "merge" / "output",
+    )
+    # The sum is the same, added up in another order.
+    assert float(found) < 1e-5
+
+
+def test_a_missing_weight_is_named_before_any_training(
+    toolchain_python: Path, odd: Path, tmp_path: Path
+) -> None:
+    code, events, _ = plans.run(toolchain_python, tmp_path / "work", odd, steps("lacking"))
+    (failed,) = (event for event in events if isinstance(event, StepFailed))
+    assert code == 1
+    assert (failed.step, failed.cause) == ("lora", "bad_input")
+    assert "model.norm.weight" in failed.message

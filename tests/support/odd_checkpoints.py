@@ -1,0 +1,63 @@
+"""Checkpoints as people have them, made of the tiny one, and what PyTorch makes of them.
+
+Run by a toolchain's Python:
+``python odd_checkpoints.py make CHECKPOINT OUT`` writes the folders stale, old and lacking;
+``python odd_checkpoints.py distance BASE ADAPTER MERGED`` prints by how much ``MERGED`` differs at
+most from what transformers and PEFT make of base and adapter.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+WEIGHTS = "model.safetensors"
+
+
+def make(checkpoint: Path, out: Path) -> None:
+    """Write the variants."""
+    weights = load_file(checkpoint / WEIGHTS)
+    stale = copied(checkpoint, out / "stale")
+    (stale / WEIGHTS).unlink()
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    model.save_pretrained(stale, max_shard_size="200KB")
+    assert len(list(stale.glob("model-*.safetensors"))) > 1
+    others = {name: torch.randn_like(weight) for name, weight in weights.items()}
+    # Both names come after those of the index.
+    save_file(others, stale / "model-00099-of-00099.safetensors", metadata={"format": "pt"})
+    save_file(others, stale / "z-consolidated.safetensors", metadata={"format": "pt"})
+
+    old = copied(checkpoint, out / "old")
+    tables = {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(8) for i in range(2)}
+    save_file({**weights, **tables}, old / WEIGHTS, metadata={"format": "pt"})
+
+    lacking = copied(checkpoint, out / "lacking")
+    some = {name: weight for name, weight in weights.items() if name != "model.norm.weight"}
+    save_file(some, lacking / WEIGHTS, metadata={"format": "pt"})
+
+
+def copied(checkpoint: Path, folder: Path) -> Path:
+    """Return a copy of ``checkpoint``."""
+    return Path(shutil.copytree(checkpoint, folder))
+
+
+def distance(base: Path, adapter: Path, merged: Path) -> float:
+    """Return the largest difference of a weight."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    right = PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
+    ours = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).state_dict()
+    assert right.keys() == ours.keys()
+    return max(float((ours[name] - right[name]).abs().max()) for name in right)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "make":
+        make(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        print(distance(*(Path(argument) for argument in sys.argv[2:5])))  # noqa: T201
