@@ -122,7 +122,7 @@ class Check(BaseCheck[GenerationParams]):
         answers = []
         for done, example in enumerate(examples, start=1):
             (reply,) = answerer.greedy([codec.prompt_ids(example)], limit)
-            text = codec.decode(reply.ids)
+            text = codec.answer_text(reply.ids, example)
             broken = is_broken(text, example.completion, reply.ended)
             answers.append(
                 _Answer(

@@ -190,9 +190,10 @@ class Model:
         turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
         codec = Codec(self.tokenizer)
         chat = bool(self.tokenizer.chat_template)
-        ids = codec.prompt_ids(Example(1, turns, "", chat=chat))
-        (reply,) = GenAiAnswerer(self._session).greedy([ids], self._max_new_tokens)
-        return codec.decode(reply.ids)
+        example = Example(1, turns, "", chat=chat)
+        prompt = codec.prompt_ids(example)
+        (reply,) = GenAiAnswerer(self._session).greedy([prompt], self._max_new_tokens)
+        return codec.answer_text(reply.ids, example)
 
 
 def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
@@ -212,7 +213,7 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     answers: list[Any] = []
     for example in examples:
         (reply,) = answerer.greedy([codec.prompt_ids(example)], limit)
-        text: Any = codec.decode(reply.ids)
+        text: Any = codec.answer_text(reply.ids, example)
         if params.post_process is not None:
             text = script.call(params.post_process, text)
         answers.append(text)

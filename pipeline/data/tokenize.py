@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pipeline.data.examples import Example
+from pipeline.data.rendering import ANY_ANSWER, PromptError, RenderedAnswer, find_answer
 from pipeline.data.tokens import IGNORED, Tokens
 
 
@@ -52,16 +53,13 @@ class Tokenized:
     """Rows that are in none."""
 
 
-class PromptError(ValueError):
-    """The tokenizer cannot make a prompt of an example."""
-
-
 class Codec:
     """Text to token ids and back, as training and every evaluation see it.
 
-    A chat example goes through the example's chat template or the tokenizer's own; its answer ends
-    with the token the template ends a turn with (``<|end|>`` for Phi-3). A raw example ends with
-    the tokenizer's end-of-sequence token. An example of token ids stays as it is.
+    A chat example goes through the example's chat template or the tokenizer's own; what is learnt
+    is what the template renders after the prompt, from a block that it writes before the answer
+    (``<think>`` for Qwen3) to the token with which it ends a turn (``<|end|>`` for Phi-3). A raw
+    example ends with the tokenizer's end-of-sequence token. An example of token ids stays as it is.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -86,16 +84,25 @@ class Codec:
 
         The ids are those the whole conversation has after the prompt; where the tokenizer joins
         the end of the prompt and the beginning of the answer into one token, the answer is encoded
-        by itself, as it would be when generated.
+        by itself, as it would be when generated. Raises :class:`PromptError` where the template
+        does not render the answer.
         """
         if example.tokens is not None:
             return list(example.tokens.ids[example.tokens.answer])
         before = self._prompt_text(example)
-        special = not example.chat
-        prompt = self._encode(before, special=special)
-        whole = self._encode(before + text, special=special)
-        ids = whole[len(prompt) :] if whole[: len(prompt)] == prompt else self._encode(text)
-        return [*ids, self._end(example)]
+        if not example.chat:
+            return [*self._ids_after(before, text, special=True), self._end_of_sequence()]
+        rendered = self._rendered(example, text)
+        return [*self._ids_after(before, rendered.said), *self._ending(rendered.tail)]
+
+    def answer_text(self, ids: Sequence[int], example: Example) -> str:
+        """Return the answer that a model gave with ``ids``: their text without special tokens, and
+        without the block that the chat template writes before an answer."""
+        text = self.decode(ids)
+        if example.tokens is not None or not example.chat:
+            return text
+        lead = self.decode(self._encode(self._rendered(example, ANY_ANSWER).lead))
+        return text.removeprefix(lead) if lead else text
 
     def plain_ids(self, example: Example) -> tuple[list[int], list[int]]:
         """Return the ids of prompt and completion of a raw example, without any special token."""
@@ -134,14 +141,29 @@ class Codec:
         except Exception as error:  # whatever a template's own Jinja code raises
             raise PromptError(f"the chat template refuses {example.place}: {error}") from error
 
-    def _end(self, example: Example) -> int:
-        """Return the token that ends an answer: the first special one after it in the template."""
-        if example.chat:
-            answer = "a"
-            tail = self._render(example, answer)[len(self._prompt_text(example)) + len(answer) :]
-            for token in self._encode(tail):
-                if token in self._special:
-                    return token
+    def _rendered(self, example: Example, answer: str) -> RenderedAnswer:
+        return find_answer(
+            self._prompt_text(example),
+            self._render(example, ANY_ANSWER),
+            self._render(example, answer),
+            example.place,
+        )
+
+    def _ids_after(self, before: str, text: str, special: bool = False) -> list[int]:
+        """Return the ids of ``text`` where it follows ``before``."""
+        prompt = self._encode(before, special=special)
+        whole = self._encode(before + text, special=special)
+        return whole[len(prompt) :] if whole[: len(prompt)] == prompt else self._encode(text)
+
+    def _ending(self, tail: str) -> list[int]:
+        """Return what ends an answer: the ids of ``tail`` up to its first special token."""
+        ids = self._encode(tail)
+        for number, token in enumerate(ids, start=1):
+            if token in self._special:
+                return ids[:number]
+        return [self._end_of_sequence()]
+
+    def _end_of_sequence(self) -> int:
         if self.tokenizer.eos_token_id is None:
             raise PromptError("the tokenizer has no end-of-sequence token")
         return self.tokenizer.eos_token_id

@@ -70,6 +70,9 @@ class Codec(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids`` without special tokens."""
 
+    def answer_text(self, ids: Sequence[int], example: Example) -> str:
+        """Return the answer to ``example`` that a model gave with ``ids``."""
+
 
 class Answer(Frozen):
     """What a model said to one held-out prompt."""
@@ -195,7 +198,10 @@ def answer(
     for start in range(0, len(examples), batch_size):
         part = slice(start, start + batch_size)
         replies = answerer.greedy(prompts[part], limit)
-        texts = [codec.decode(reply.ids) for reply in replies]
+        texts = [
+            codec.answer_text(reply.ids, example)
+            for reply, example in zip(replies, examples[part], strict=True)
+        ]
         logprobs = answerer.logprobs(prompts[part], expected[part])
         said = [label_of(text, item) for text, item in zip(texts, examples[part], strict=True)]
         choices = _choices(answerer, codec, examples[part], prompts[part], said)
@@ -277,11 +283,13 @@ def score(answers: Answers) -> Scores:
 
 
 def label_of(text: str, example: Example) -> str | None:
-    """Return the label whose completion ``text`` is, case and full stop aside."""
-    said = _folded(text)
-    for label, completion in example.choices.items():
-        if _folded(completion) == said:
-            return label
+    """Return the label whose completion ``text`` is: exactly, or else case and full stop aside,
+    where only one label's is."""
+    for fold in (str.strip, _folded):
+        said = fold(text)
+        alike = [label for label, one in example.choices.items() if said and fold(one) == said]
+        if len(alike) == 1:
+            return alike[0]
     return None
 
 

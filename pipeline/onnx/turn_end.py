@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.data.rendering import ANY_ANSWER
 from pipeline.data.tokenizer import load_artifact_tokenizer
-
-_ANSWER = "yes"
 
 
 def turn_end(folder: Path) -> int | None:
@@ -18,11 +17,10 @@ def turn_end(folder: Path) -> int | None:
     if not tokenizer.chat_template:
         return None
     question = [{"role": "user", "content": "Is it?"}]
-    answered = [*question, {"role": "assistant", "content": _ANSWER}]
-    before = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(answered, tokenize=False)
-    if not whole.startswith(before + _ANSWER):
+    answered = [*question, {"role": "assistant", "content": ANY_ANSWER}]
+    _, found, tail = tokenizer.apply_chat_template(answered, tokenize=False).rpartition(ANY_ANSWER)
+    if not found:
         return None
-    rest = tokenizer.encode(whole[len(before) + len(_ANSWER) :], add_special_tokens=False)
+    rest = tokenizer.encode(tail, add_special_tokens=False)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     return next((int(token) for token in rest if token in special), None)

@@ -37,7 +37,8 @@ class Pass(BasePass[EvaluateParams]):
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
         from pipeline.data.parts import parts_of
-        from pipeline.data.tokenize import Codec, PromptError
+        from pipeline.data.rendering import PromptError
+        from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.evaluation.scores import answer, score
         from pipeline.training.answerer import TorchAnswerer, end_ids

@@ -8,8 +8,9 @@ from pipeline.contract.data_spec import DataSpec, Sequences
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
 from pipeline.data.examples import Example
+from pipeline.data.rendering import PromptError
 from pipeline.data.sequences import make_sequences
-from pipeline.data.tokenize import Codec, PromptError, Tokenized, tokenize
+from pipeline.data.tokenize import Codec, Tokenized, tokenize
 from pipeline.training.params import Training
 
 

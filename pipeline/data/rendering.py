@@ -1,0 +1,46 @@
+"""Where an answer stands in a conversation that a chat template has rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ANY_ANSWER = "quern-answer"
+"""An answer that no template writes by itself: what stands before and after it is the template's."""
+
+
+class PromptError(ValueError):
+    """The tokenizer cannot make a prompt, or an answer, of an example."""
+
+
+@dataclass(frozen=True)
+class RenderedAnswer:
+    """The parts of a rendered conversation after its prompt."""
+
+    lead: str
+    """What the template writes before the answer, such as Qwen3's empty ``<think>`` block."""
+    said: str
+    """All that the model has to say: :attr:`lead` and the answer, as rendered."""
+    tail: str
+    """What the template writes after the answer."""
+
+
+def find_answer(prompt: str, any_answer: str, whole: str, place: str) -> RenderedAnswer:
+    """Return the parts of ``whole``, a conversation rendered with its answer.
+
+    ``prompt`` is the same conversation rendered up to where the model begins to answer, and
+    ``any_answer`` with :data:`ANY_ANSWER` in place of the answer. Where the prompt ends with what
+    the template leaves out once there is an answer (DeepSeek-R1's ``<think>``), the answer alone
+    follows the prompt. Raises :class:`PromptError`, naming ``place``, where the template leaves
+    the answer out or renders the conversation otherwise because of it.
+    """
+    before, found, tail = any_answer.rpartition(ANY_ANSWER)
+    begin = len(prompt) if any_answer.startswith(prompt) else len(before)
+    end = len(whole) - len(tail)
+    if not found or end < begin or whole[:begin] != any_answer[:begin] or whole[end:] != tail:
+        raise PromptError(
+            f"the chat template renders {place} otherwise because of its answer; give the text "
+            "as the model has to say it, or another chat_template"
+        )
+    lead = any_answer[begin : len(before)]
+    said = whole[begin:end]
+    return RenderedAnswer(lead if said.startswith(lead) else "", said, tail)

@@ -1,0 +1,105 @@
+"""What is trained on is what the chat template renders, as transformers has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import plans
+
+TURN = "{{ '<|' + m['role'] + '|>\n' }}"
+TEMPLATES = {
+    "plain": f"{{% for m in messages %}}{TURN}{{{{ m['content'] + '<|end|>\n' }}}}{{% endfor %}}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    # Qwen3: a block before the last answer, which the prompt does not have.
+    "block": f"{{% for m in messages %}}{TURN}"
+    "{% if m['role'] == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{{ m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    # Granite and others: a line break between an answer and its end.
+    "line": f"{{% for m in messages %}}{TURN}{{{{ m['content'] + '\n<|end|>\n' }}}}{{% endfor %}}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    # Many: the text without white space at its ends.
+    "trimmed": f"{{% for m in messages %}}{TURN}{{{{ m['content'] | trim + '<|end|>\n' }}}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    # Nothing that ends a turn: the end of the sequence does.
+    "endless": f"{{% for m in messages %}}{TURN}{{{{ m['content'] + '\n' }}}}{{% endfor %}}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+}
+# DeepSeek-R1: the prompt opens a block that a rendered answer does not have.
+OPENED = (
+    f"{{% for m in messages %}}{TURN}{{{{ m['content'] + '<|end|>' }}}}{{% endfor %}}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n<think>\n' }}{% endif %}"
+)
+# Qwen3 again: what an answer says of its thoughts moves elsewhere.
+MOVING = (
+    f"{{% for m in messages %}}{TURN}"
+    "{{ m['content'].split('</think>')[-1] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+CHATS = [
+    [{"role": "user", "content": "who is behind me"}, {"role": "assistant", "content": answer}]
+    for answer in ("fear", "e", "end", "think", " good news \n", "a\n\n</b> c")
+]
+
+
+@pytest.fixture(scope="module")
+def rows(toolchain_python: Path, tiny: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each template."""
+    templates = {**TEMPLATES, "opened": OPENED, "moving": MOVING}
+    thoughts = [CHATS[0][0], {"role": "assistant", "content": "<think>so</think>fear"}]
+    done = subprocess.run(
+        [
+            *(str(toolchain_python), "-m", "tests.support.chat_rows", str(tiny / "checkpoint")),
+            json.dumps(list(templates.values())),
+            json.dumps([*CHATS, thoughts]),
+        ],
+        cwd=plans.ROOT,
+        env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(templates, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_row_is_the_rendered_conversation(
+    rows: dict[str, list[dict[str, Any]]], name: str
+) -> None:
+    for row in rows[name][: len(CHATS)]:
+        ours, whole = [*row["prompt"], *row["answer"]], row["whole"]
+        if name == "endless":
+            ours.pop()  # the end of the sequence, which the template leaves to the tokenizer
+        assert whole[: len(ours)] == ours
+        assert len(whole) - len(ours) <= 1  # a line break after the end
+
+
+def test_the_answer_is_read_back_without_the_templates_block(
+    rows: dict[str, list[dict[str, Any]]],
+) -> None:
+    for name in TEMPLATES:
+        for row, chat in zip(rows[name], CHATS, strict=False):
+            assert row["text"].strip() == chat[-1]["content"].strip()
+
+
+def test_an_answer_after_a_prompt_that_opens_a_block_ends_as_rendered(
+    rows: dict[str, list[dict[str, Any]]],
+) -> None:
+    for row in rows["opened"][: len(CHATS)]:
+        assert row["whole"][-len(row["answer"]) :] == row["answer"]
+
+
+def test_an_answer_that_the_template_takes_apart_is_refused(
+    rows: dict[str, list[dict[str, Any]]],
+) -> None:
+    whole = rows["moving"][-1]
+    assert "refused" not in rows["moving"][0]
+    # What is left of the answer is learnt as rendered.
+    assert whole["whole"][: len(whole["prompt"])] == whole["prompt"]

@@ -1,0 +1,54 @@
+"""Rows of chats as Quern trains on them, beside what transformers renders. Run by a toolchain's Python.
+
+Usage: ``python -m tests.support.chat_rows CHECKPOINT TEMPLATES CHATS``, the last two as JSON: a list
+of chat templates and a list of conversations that each end with the assistant's answer. Prints a
+JSON list, for each template a list of: the ids of the prompt, those of the answer, the ids that
+transformers has for the whole conversation, and the answer read back.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from pipeline.data.chat import Message
+from pipeline.data.examples import Example
+from pipeline.data.rendering import PromptError
+from pipeline.data.tokenize import Codec
+
+
+def row(tokenizer: Any, chat: list[dict[str, str]]) -> dict[str, Any]:
+    """Return what Quern and transformers make of one conversation."""
+    turns = tuple(Message(turn["role"], turn["content"]) for turn in chat)
+    example = Example(1, turns[:-1], turns[-1].content)
+    codec = Codec(tokenizer)
+    whole = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+    try:
+        prompt = codec.prompt_ids(example)
+        answer = codec.completion_ids(example.completion, example)
+    except PromptError as error:
+        return {"refused": str(error)}
+    return {
+        "prompt": prompt,
+        "answer": answer,
+        "whole": whole,
+        "text": codec.answer_text(answer, example),
+    }
+
+
+def main() -> None:
+    """Print the rows."""
+    tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+    templates, chats = json.loads(sys.argv[2]), json.loads(sys.argv[3])
+    found = []
+    for template in templates:
+        tokenizer.chat_template = template
+        found.append([row(tokenizer, chat) for chat in chats])
+    print(json.dumps(found))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
