@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint folder, read when they are needed."""
+"""The tensors of a checkpoint folder as deferred tensors, read when they are needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.weights.deferred import Deferred
 def stored_tensors(folder: Path) -> dict[str, Deferred]:
     """Return every tensor of the ``*.safetensors`` files in ``folder`` by its name.
 
-    Each use maps the file anew: pages that were read belong to no one once a tensor is done with.
+    Each use maps the file anew, so that the pages of a tensor are freed after its use.
     """
     found: dict[str, Deferred] = {}
     for file in sorted(folder.glob("*.safetensors")):
