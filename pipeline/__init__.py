@@ -1,5 +1,6 @@
 """The container side: the pass chain, the checks and the data preparation.
 
-``python -m pipeline PLAN`` is the whole interface. Modules outside ``passes``, ``checks``,
-``training`` and ``onnx`` import no machine-learning library, so the host can use them too.
+``python -m pipeline PLAN`` is the only interface to run it. The modules that the host uses too
+(``contract``, ``data``, and the parameters of passes and checks) import no machine-learning library
+at their top.
 """

@@ -24,8 +24,8 @@ from pipeline.run.reporting import EventWriter
 from pipeline.run.store import PARTIAL
 
 _OBJECTS = 100_000
-"""New objects before Python looks for garbage among them. Importing ML libraries makes millions,
-and none is garbage: with Python's own 700, looking takes a sixth of the imports' time."""
+"""Number of new objects that starts a garbage collection. Importing ML libraries creates millions
+of objects and no garbage: with Python's default of 700, collecting takes a sixth of that time."""
 
 
 def main() -> int:

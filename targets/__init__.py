@@ -1,4 +1,4 @@
-"""The host side: what a target is, and the driver that plans, runs and reports a build.
+"""The host side: the targets, and the driver that plans, runs and reports a build.
 
 Never imports torch, transformers or onnxruntime; it starts in well under a second.
 """

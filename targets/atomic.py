@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MARK = 8
-"""Hexadecimal digits that tell folders apart which are not in their place yet, or no longer."""
+"""Number of random hexadecimal digits in the names of temporary folders."""
 
 
 @contextmanager

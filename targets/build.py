@@ -54,7 +54,7 @@ from targets.view import View
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A finished build: its report and where it lies, its plan and what each step of it left."""
+    """A finished build: its report and folder, its plan, and the result of each step."""
 
     report: Report
     folder: Path
@@ -75,7 +75,7 @@ class Builder:
         view: View,
         only: RuntimeName | None = None,
     ) -> None:
-        """``only`` is the one runtime whose results are taken from ``cache``."""
+        """``only`` is the runtime whose results are used from ``cache``; ``None`` means any."""
         self._loaded = loaded
         self._cache = cache
         self._target = target
@@ -126,7 +126,7 @@ class Builder:
                 return self._finish(dist, plan, results, work)
 
     def _needs(self, runtime: Runtime, plan: BuildPlan, dist: Path) -> Iterator[Need]:
-        """Yield the room that the build takes, in the order in which it takes it."""
+        """Yield the disk space that the build needs, in the order in which it is used."""
         for place in self._needed(plan).values():
             yield from runtime.needs(place.toolchain)
         yield from needs_of(plan, self._cache.root, dist)
@@ -141,7 +141,7 @@ class Builder:
         }
 
     def _needed(self, plan: BuildPlan) -> dict[str, Place]:
-        """Return the places whose toolchains run a step."""
+        """Return the places whose toolchains run a step, by target."""
         names = (planned.step.target for planned in plan.missing)
         return places_of(names, (self._training_place, self._target))
 
@@ -179,9 +179,10 @@ class Builder:
 
     @contextmanager
     def _objects(self, plan: BuildPlan) -> Iterator[Path]:
-        """Yield the folder of earlier results that steps are given.
+        """Yield the folder of earlier results for the steps' processes.
 
-        A step does not run whose result is there: where some are set aside, it holds the others.
+        A step whose result is in it does not run. So if some results are set aside, it is a folder
+        with only the others.
         """
         if not any(planned.set_aside for planned in plan.steps):
             self._cache.objects.mkdir(parents=True, exist_ok=True)
@@ -194,7 +195,7 @@ class Builder:
             yield folder
 
     def _unfinished(self, segment: Iterable[PlannedStep]) -> Iterator[Mount]:
-        """Yield the folders in which steps keep what outlives a run that fails or is killed."""
+        """Yield the folders in which steps keep files that survive a failed or killed run."""
         for step in (planned.step for planned in segment):
             if step.resumes:
                 folder = self._cache.unfinished(step.key)
@@ -202,7 +203,7 @@ class Builder:
                 yield Mount(unfinished_root(step.key), folder, writable=True)
 
     def _compare(self, plan: BuildPlan, results: Mapping[str, StepResult]) -> None:
-        """Say where a model that was made again has other bytes than the result set aside."""
+        """Show a message if a rebuilt model differs from the result that was set aside."""
         for planned in plan.missing:
             before, call = planned.set_aside, planned.call
             if before is None or call is None or call.implementation.produces not in ARTIFACT_WORDS:
@@ -248,7 +249,7 @@ class Builder:
         return BuildOutcome(report, folder, plan, results)
 
     def _with_checked(self, report: Report, brought: Path) -> Report:
-        """Return ``report`` with what was found on another machine, if it is of these bytes."""
+        """Return ``report`` with results from another machine, if they are for the same bytes."""
         try:
             return accept(report, read_checked(brought), brought)
         except ConfigError as error:
@@ -266,16 +267,16 @@ def container_limits(resources: ResourcesTable) -> Resources:
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
-    """Yield runs of steps that share one process: same toolchain, same need of network and hub.
+    """Yield consecutive steps that share one process: same toolchain, same need of network and hub.
 
-    A process cannot hide its environment from the code that runs in it.
+    They are separated because a process cannot hide its environment from the code that runs in it.
     """
     for _, group in groupby(missing, key=lambda planned: _shared(planned.step)):
         yield list(group)
 
 
 def _shared(step: Step) -> tuple[str, bool, bool]:
-    """Return what steps in one process have in common."""
+    """Return the properties in which the steps of one process agree."""
     return step.target, step.network, step.hub
 
 
@@ -296,7 +297,7 @@ def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Ite
 def _artifact(
     plan: BuildPlan, results: Mapping[str, StepResult], work: Path | None
 ) -> CachedStep | Path:
-    """Return what goes into ``dist/``: what stays in the cache where it was made again."""
+    """Return the artifact for ``dist/``; if it was remade with the same bytes, the cached one."""
     planned = plan[plan.artifact]
     before = planned.set_aside
     if before is not None and before.result.files == results[plan.artifact].files:
@@ -305,7 +306,7 @@ def _artifact(
 
 
 def _output(plan: BuildPlan, name: str, work: Path | None) -> Path:
-    """Return where the output of the step ``name`` lies: in the cache, or still in ``work``."""
+    """Return the output folder of the step ``name``: in the cache, or still in ``work``."""
     planned = plan[name]
     if planned.cached is not None:
         return planned.cached.output
@@ -314,7 +315,7 @@ def _output(plan: BuildPlan, name: str, work: Path | None) -> Path:
 
 
 def _origin(record: ToolchainRecord, threads: int) -> dict[str, str]:
-    """Return what a result says of where it was made."""
+    """Return the origin that results record: runtime, image, Python, CPU, threads, start time."""
     facts = {
         "runtime": record.runtime,
         "base_image": record.base_image,

@@ -3,9 +3,9 @@
 In the cache folder::
 
     objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.contract.result)
-    objects/<k[:2]>/<key>/output/       what it made
+    objects/<k[:2]>/<key>/output/       its output
     work/<run>/                         one running process; finished steps are moved out
-    unfinished/<key>/                   what a step that did not finish goes on with
+    unfinished/<key>/                   files with which an unfinished step can continue
     locks/                              one lock per key, and one per run
 """
 
@@ -37,18 +37,18 @@ class CachedStep:
 
     @property
     def output(self) -> Path:
-        """Return the folder with what the step made."""
+        """Return the output folder of the step."""
         return self.folder / OUTPUT_DIR
 
 
 @dataclass(frozen=True)
 class UnusedStep:
-    """A finished step in the cache that no one has asked for lately."""
+    """A finished step in the cache that no build has used lately."""
 
     name: str
     key: str
     freed: int
-    """Bytes that removing it frees: files that are linked from elsewhere stay."""
+    """Bytes that removing it frees; files that are linked from elsewhere do not count."""
 
 
 class Cache:
@@ -64,15 +64,15 @@ class Cache:
         return self.root / "objects"
 
     def output(self, key: str) -> Path:
-        """Return the folder with what the finished step ``key`` made."""
+        """Return the output folder of the finished step ``key``."""
         return self.objects / object_path(key) / OUTPUT_DIR
 
     def unfinished(self, key: str) -> Path:
-        """Return the folder of what the step ``key`` goes on with when it runs again."""
+        """Return the folder with the files from which the step ``key`` can continue."""
         return self.root / "unfinished" / key
 
     def find(self, key: str) -> CachedStep | None:
-        """Return the finished step ``key`` if all its files are there with the recorded bytes.
+        """Return the finished step ``key`` if all its files exist and match their digests.
 
         A damaged entry (a file edited through a link in ``dist/``, a broken disk) is removed.
         """
@@ -93,13 +93,13 @@ class Cache:
         return step
 
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
-        """Return the finished steps that were last found before ``moment``, in seconds since the
-        epoch, the longest unused first."""
+        """Return the finished steps that were last used before ``moment`` (seconds since the
+        epoch), the longest unused first."""
         found = [folder for folder in self.objects.glob("*/*") if folder.stat().st_mtime < moment]
         return tuple(map(_unused, sorted(found, key=lambda folder: folder.stat().st_mtime)))
 
     def remove(self, step: UnusedStep) -> None:
-        """Remove a finished step, unless a build makes it anew at this moment."""
+        """Remove a finished step, unless a build is remaking it at this moment."""
         with suppress(Timeout), self._lock(step.key).acquire(blocking=False):
             self._evict(self.objects / object_path(step.key))
 
@@ -136,14 +136,14 @@ class Cache:
 
     @contextmanager
     def scratch_folder(self) -> Iterator[Path]:
-        """Yield a fresh folder of which nothing is kept."""
+        """Yield a fresh folder that is removed afterwards."""
         folder = self.root / "scratch"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             yield Path(name)
 
     def recover(self) -> None:
-        """Keep the finished steps of runs whose driver was killed, and remove their rest."""
+        """Keep the finished steps of runs whose driver was killed, and remove their folders."""
         for folder in sorted((self.root / "work").glob("*")):
             lock = self._lock(f"run-{folder.name}")
             try:
@@ -210,7 +210,7 @@ class Cache:
 
 
 def made_in(result: StepResult) -> str:
-    """Return the runtime that made ``result``; empty where it was given from elsewhere."""
+    """Return the runtime that made ``result``; empty if it came from elsewhere."""
     return result.origin.get("runtime", "")
 
 

@@ -1,4 +1,4 @@
-"""SHA-256 of files and folders, remembered so that unchanged bytes are not read again."""
+"""SHA-256 of files and folders, stored so that unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS digest (
 class Digests:
     """File digests, kept in a database and looked up by device, inode, size and both times.
 
-    The change time is part of the look-up because, unlike the modification time, no program can
-    set it: an edit that restores the modification time is still seen.
+    The change time is part of the look-up because no program can set it, unlike the modification
+    time: an edit that restores the modification time is still noticed.
     """
 
     def __init__(self, database: Path) -> None:
@@ -56,14 +56,14 @@ class Digests:
         return [known.get(path) or read[path] for path, _ in wanted]
 
     def remember(self, path: Path, sha256: str) -> None:
-        """Note the digest of a file whose bytes the caller knows, e.g. after linking it."""
+        """Store the digest of a file whose content the caller knows, e.g. after linking it."""
         with self._open() as database:
             self._store(database, path.stat(), sha256)
 
     def tree(self, path: Path) -> str:
         """Return a digest of a file, or of a folder: the names and bytes of all its files.
 
-        What Python keeps of modules it imported is left out. Raises ``FileNotFoundError``.
+        Python's bytecode files are left out. Raises ``FileNotFoundError``.
         """
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "there is no such file or folder", str(path))
@@ -100,9 +100,9 @@ class Digests:
         return str(row[0]) if row else None
 
     def _note(self, database: sqlite3.Connection, stat: os.stat_result, sha256: str) -> None:
-        """Remember the digest of a file that was read after ``stat``.
+        """Store the digest of a file that was read after ``stat``.
 
-        One written this very moment could change again without its times showing it.
+        A file that was just written is not stored: it could change again with the same times.
         """
         if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
             self._store(database, stat, sha256)
@@ -118,7 +118,7 @@ def _identity(stat: os.stat_result) -> tuple[int, ...]:
 
 
 def _read(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return the SHA-256 of each file, read now and side by side: hashing needs no interpreter."""
+    """Return the SHA-256 of each file, read now, in parallel threads."""
     if not paths:
         return {}
     with ThreadPoolExecutor(usable_cores()) as pool:

@@ -1,4 +1,4 @@
-"""Whether there is room for what is about to be written, seen before any work."""
+"""Checks before any work that the disk has enough space."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CACHE_REMEDY = (
 
 @dataclass(frozen=True)
 class Need:
-    """What will lie in a folder that may not be there yet."""
+    """Disk space that is needed below a folder, which need not exist yet."""
 
     folder: Path
     bytes: int
     what: str
-    """In words: ``results``."""
+    """Purpose, in words: ``results``."""
     remedy: str = "free some space"
 
 
 def require_room(needs: Iterable[Need]) -> None:
-    """Raise ``EnvironmentUnable`` where a file system has less room than all needs of it take."""
+    """Raise ``EnvironmentUnable`` if a file system has less free space than all its needs."""
     together: dict[int, list[Need]] = defaultdict(list)
     for need in needs:
         if need.bytes > 0:
@@ -46,12 +46,12 @@ def require_room(needs: Iterable[Need]) -> None:
 
 
 def free_at(folder: Path) -> int:
-    """Return how many bytes may still be written below ``folder``, which may not be there yet."""
+    """Return the free space below ``folder``, which need not exist yet, in bytes."""
     return shutil.disk_usage(_existing(folder)).free
 
 
 def device_of(folder: Path) -> int:
-    """Return the number of the file system that ``folder`` lies, or will lie, in."""
+    """Return the ID of the file system of ``folder``, which need not exist yet."""
     return _existing(folder).stat().st_dev
 
 

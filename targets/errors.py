@@ -1,4 +1,4 @@
-"""Every way a command can end badly, with one exit code each."""
+"""The errors with which a command can end, and their exit codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a file of the user's: where it is, what is wrong, what to do."""
+    """One mistake in a file of the user: its place, a message, and a remedy."""
 
     message: str
     file: Path | None = None
@@ -26,7 +26,7 @@ class Problem:
 
 
 class QuernError(Exception):
-    """A failure with an exit code and, where there is one, a remedy."""
+    """An error with an exit code and, if there is one, a remedy."""
 
     exit_code = 1
 
@@ -47,7 +47,7 @@ class ConfigError(QuernError):
 
 
 class CheckFailed(QuernError):
-    """An artifact missed a limit, or a file is not what it says it is."""
+    """An artifact missed a limit, or a file does not match its digest or description."""
 
     exit_code = 3
 
@@ -59,7 +59,7 @@ class EnvironmentUnable(QuernError):
 
 
 class PassFailed(QuernError):
-    """A pass broke, or its process was killed."""
+    """A step failed, or its process was killed."""
 
     exit_code = 5
 

@@ -1,4 +1,4 @@
-"""How figures are written for people: sizes, times, shares, limits."""
+"""Formats figures for people: sizes, times, shares, limits."""
 
 from __future__ import annotations
 
@@ -29,22 +29,21 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return ``93.4 %`` for 0.934, ``< 0.1 %`` for what would look like none, an en dash for
-    nothing."""
+    """Return ``93.4 %`` for 0.934, ``< 0.1 %`` for a smaller share, an en dash for ``None``."""
     if share is None:
         return "–"
     return "< 0.1 %" if 0 < share < _LEAST_SHARE else f"{share * 100:.1f} %"
 
 
 def milliseconds(value: float | None) -> str:
-    """Return ``0.210 ms``, ``12.3 ms`` or ``1.42 s``: three digits; an en dash for nothing."""
+    """Return ``0.210 ms``, ``12.3 ms`` or ``1.42 s``: three digits; an en dash for ``None``."""
     if value is None:
         return "–"
     return f"{digits(value / 1000)} s" if value >= 1000 else f"{digits(value)} ms"
 
 
 def digits(value: float) -> str:
-    """Return three significant digits."""
+    """Return ``value`` with three significant digits."""
     return f"{value:#.3g}".rstrip(".")
 
 
@@ -81,7 +80,7 @@ def verdict_limit(verdict: Verdict) -> str:
 
 
 def verdict_words(verdict: Verdict) -> str:
-    """Return where the limit comes from, if not from the config, and what else there is to say."""
+    """Return the source of the limit, if that is not the config, and the detail of the verdict."""
     return "; ".join(filter(None, (verdict.limit_source, verdict.detail)))
 
 

@@ -1,4 +1,4 @@
-"""What kind of machine this is; nothing that names it."""
+"""The CPU, cores and operating system of this machine, without its name."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from targets.errors import EnvironmentUnable
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _X86_64_V3 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
-"""What the x86-64 psABI adds in level 3, as Linux names it."""
+"""Instruction sets that level 3 of the x86-64 psABI adds, by the names of ``/proc/cpuinfo``."""
 _USED = ("avx2", "f16c", "fma")
-"""What the libraries are told to use without asking the CPU (``targets/*.toml``): on one without it
-they end with an illegal instruction. Some virtual machines hide others."""
+"""Those that the libraries are told to use without detecting them (``targets/*.toml``): a CPU
+without them ends the process with an illegal instruction. The others are not required, because some
+virtual machines hide them."""
 
 
 def cpu_name() -> str:
-    """Return the model of the CPU, as the system calls it."""
+    """Return the model name of the CPU."""
     return _cpu_info("model name", "Model") or platform.processor() or platform.machine()
 
 
 def lacking_instructions() -> tuple[str, ...]:
-    """Return what an x86-64 CPU lacks of x86-64-v3; nothing where the system does not say."""
+    """Return the instruction sets of x86-64-v3 that this CPU lacks; none if that is unknown."""
     flags = _cpu_info("flags").split()
     return tuple(name for name in _X86_64_V3 if name not in flags) if flags else ()
 
@@ -40,7 +41,7 @@ def require_instructions() -> None:
 
 
 def _cpu_info(*names: str) -> str:
-    """Return what Linux says of the first CPU under one of ``names``; empty where it does not."""
+    """Return the first entry of ``/proc/cpuinfo`` with one of ``names``; empty if there is none."""
     with suppress(OSError):
         for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")

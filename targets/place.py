@@ -1,4 +1,4 @@
-"""A target on this machine: its toolchain for this platform, and its device, if it is here."""
+"""A target on this machine: its toolchain for this platform, and its device."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from targets.toolchain.toolchain import Toolchain
 
 @dataclass(frozen=True)
 class Place:
-    """Where steps of one target run."""
+    """The toolchain and the device with which steps of one target run on this machine."""
 
     toolchain: Toolchain
     device: Device
 
 
 def place_of(target: Target, platform: str) -> Place:
-    """Return the place of ``target`` on ``platform``. Raises ``EnvironmentUnable`` if none."""
+    """Return the place of ``target`` on ``platform``.
+
+    Raises ``EnvironmentUnable`` if the target has no toolchain for it.
+    """
     toolchain = target.toolchain(platform)
     return Place(toolchain, find_device(target.device, toolchain))
 
@@ -29,7 +32,7 @@ def place_of(target: Target, platform: str) -> Place:
 def building_place(target: Target, platform: str) -> Place:
     """Return the place where artifacts of ``target`` are built.
 
-    Raises ``EnvironmentUnable`` where its toolchain for ``platform`` only runs checks.
+    Raises ``EnvironmentUnable`` if its toolchain for ``platform`` only runs checks.
     """
     place = place_of(target, platform)
     if not target.platforms[platform].builds:
@@ -42,7 +45,10 @@ def building_place(target: Target, platform: str) -> Place:
 
 
 def default_training_target(platform: str, names: Iterable[str] | None = None) -> str:
-    """Return the target that trains where none is named: the first whose device is here."""
+    """Return the default host target: the first that trains on a device that this machine has.
+
+    :data:`DEFAULT_TARGET` if there is none.
+    """
     for name in names if names is not None else target_names():
         target = load_target(name)
         rules = target.platforms.get(platform)
@@ -53,14 +59,14 @@ def default_training_target(platform: str, names: Iterable[str] | None = None) -
 
 
 def places_of(names: Iterable[str], places: Iterable[Place]) -> dict[str, Place]:
-    """Return those of ``places`` whose target is one of ``names``, each once, by that name."""
+    """Return the places of the targets ``names``, by name, without duplicates."""
     wanted = set(names)
     found = {place.toolchain.target: place for place in places}
     return {name: place for name, place in found.items() if name in wanted}
 
 
 def require_devices(places: Iterable[Place]) -> None:
-    """Raise ``EnvironmentUnable`` naming every place whose device is not here."""
+    """Raise ``EnvironmentUnable`` that names every target whose device this machine lacks."""
     lacking = [place for place in places if not place.device.here]
     if lacking:
         reasons = "; ".join(

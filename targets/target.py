@@ -1,4 +1,4 @@
-"""What a target is: one TOML file each in this folder."""
+"""Targets, each defined by a TOML file in this folder."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ TARGETS_DIR = Path(__file__).parent
 IMAGES_DIR = TARGETS_DIR.parent / "images"
 
 DEFAULT_TARGET = "cpu"
-"""The target where neither command nor config names one; it also trains where no GPU is."""
+"""The target if neither command nor config names one; it also trains if there is no GPU."""
 
 ALL = "all"
-"""Stands for every target where targets are named."""
+"""The name that stands for all targets."""
 
 
 class Precision(Frozen):
-    """Precisions the model builder may be asked for."""
+    """Precisions that the model builder can build for a target."""
 
     default: str
     allowed: tuple[str, ...]
     float_export: str
-    """That of the export which quantized artifacts are held against."""
+    """Precision of the export with which quantized artifacts are compared."""
 
 
 class PlatformRules(Frozen):
-    """What differs between the platforms of one target."""
+    """Settings of one platform of a target."""
 
     requirements: str = "requirements.in"
-    """File in the image folder that this platform's lock is made from."""
+    """File in the image folder from which this platform's lock is made."""
     builds: bool = True
-    """Whether artifacts can be built there. Where not, its toolchain only runs checks."""
+    """Whether artifacts can be built there; if not, the toolchain only runs checks."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """Variables that decide results, e.g. capped instruction sets."""
+    """Environment variables that affect results, e.g. limits of instruction sets."""
 
 
 class Target(Frozen):
@@ -52,21 +52,21 @@ class Target(Frozen):
     name: str
     description: str
     execution_provider: str
-    """As the model builder calls it: ``cpu``, ``cuda``, ``dml``."""
+    """The model builder's name of the execution provider: ``cpu``, ``cuda``, ``dml``."""
     device: str
-    """What runs the artifact: the name of a module of ``targets/devices/``."""
+    """The device that runs the artifact: the name of a module of ``targets/devices/``."""
     trains: bool = False
-    """Whether training is faster on the device than on the CPU: it is the host target where the
-    device is here."""
+    """Whether training is faster on its device than on the CPU, so that it is the default host
+    target on machines with the device."""
     image: str
     """Folder below ``images/`` that holds the toolchain."""
     python: str
     platforms: dict[str, PlatformRules]
-    """By Docker's name for the platform; there is a lock for each."""
+    """Platforms by Docker's names; there is a lock for each."""
     room: Room
     precision: Precision
     limits: UsualLimits
-    """Those of the ``latency`` check where a config gives none."""
+    """Default limits of the ``latency`` check."""
 
     @field_validator("device")
     @classmethod
@@ -79,7 +79,7 @@ class Target(Frozen):
     def toolchain(self, platform: str) -> Toolchain:
         """Return the pinned toolchain for ``platform``.
 
-        Raises :class:`EnvironmentUnable` with the platforms there are.
+        Raises :class:`EnvironmentUnable` that lists the platforms if it has none for this one.
         """
         rules = self.platforms.get(platform)
         if rules is None:
@@ -102,7 +102,7 @@ class Target(Frozen):
         return frozenset(read_builder_options(IMAGES_DIR / self.image).options)
 
     def builder_params(self) -> Mapping[str, JsonValue]:
-        """Return the parameters that this target decides for ``model_builder``."""
+        """Return the parameters of ``model_builder`` that this target sets."""
         return {
             "execution_provider": self.execution_provider,
             "precision": self.precision.default,
@@ -115,14 +115,14 @@ def target_names() -> tuple[str, ...]:
 
 
 def named_targets(names: Iterable[str]) -> tuple[str, ...]:
-    """Return ``names``, each once; :data:`ALL` among them stands for every target."""
+    """Return ``names`` without duplicates, with :data:`ALL` replaced by all targets."""
     given = tuple(names)
     return target_names() if ALL in given else tuple(dict.fromkeys(given))
 
 
 def load_targets(names: Iterable[str]) -> tuple[Target, ...]:
-    """Return the targets that ``names`` stand for. Raises :class:`ConfigError` for every name that
-    is none, with the nearest one."""
+    """Return the targets with ``names``. Raises :class:`ConfigError` for all unknown names, each
+    with the nearest known one."""
     problems: list[Problem] = []
     found = []
     for name in named_targets(names):
@@ -138,7 +138,8 @@ def load_targets(names: Iterable[str]) -> tuple[Target, ...]:
 def load_target(name: str) -> Target:
     """Return the target ``name``.
 
-    Raises :class:`ConfigError` with the nearest name, or with what is wrong with its file.
+    Raises :class:`ConfigError` with the nearest name if it is unknown, or with the problems of its
+    file.
     """
     path = TARGETS_DIR / f"{name}.toml"
     if name not in target_names():

@@ -1,4 +1,4 @@
-"""Load a built artifact in its toolchain and let it answer one prompt."""
+"""Loads a built artifact in its toolchain and generates the answer to one prompt."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from targets.view import View
 
 
 def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:
-    """Return the parameters of the ``generate`` pass that ask about ``text`` as in training.
+    """Return parameters of the ``generate`` pass for ``text``, with the prompt of the data set.
 
-    A prompt with one field is filled with ``text``; without a data set, or for data of whole
-    conversations, ``text`` is what the user says. Raises ``ConfigError`` for a prompt with several
+    A prompt with one field is filled with ``text``. Without a data set, or for data of whole
+    conversations, ``text`` is the user's message. Raises ``ConfigError`` for a prompt with several
     fields.
     """
     if spec is None or spec.messages is not None:
@@ -54,7 +54,7 @@ def try_artifact(
     cache: Cache,
     view: View,
 ) -> StepResult:
-    """Run the ``generate`` pass on ``artifact``; its text goes to ``view`` while it is made."""
+    """Run the ``generate`` pass on ``artifact``, and stream its text to ``view``."""
     toolchain = place.toolchain
     runtime.prepare(toolchain, view.say)
     step = Step(

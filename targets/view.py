@@ -1,4 +1,4 @@
-"""What a running build tells whoever shows it."""
+"""The interface between a running build and what shows it to the user."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from targets.planner.build_plan import BuildPlan
 
 
 class View(Protocol):
-    """What the user sees of a running build."""
+    """Shows a running build to the user."""
 
     def planned(self, plan: BuildPlan) -> None:
-        """Show the steps, cached or to run."""
+        """Show the steps of a plan, both the cached ones and those that will run."""
 
     def say(self, message: str) -> None:
-        """Show a line."""
+        """Show one line of text."""
 
     def event(self, event: Event) -> None:
-        """Show what a step says."""
+        """Show an event of a running step."""

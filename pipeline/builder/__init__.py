@@ -1,1 +1,1 @@
-"""GenAI's model builder: its options, and its work one matrix at a time."""
+"""Runs GenAI's model builder: its options, and quantization one matrix at a time."""

@@ -1,4 +1,4 @@
-"""Runs ``onnxruntime_genai``'s model builder so that its output is whole and always the same."""
+"""Runs ``onnxruntime_genai``'s model builder so that its output is complete and reproducible."""
 
 from __future__ import annotations
 
@@ -33,16 +33,15 @@ def build(
     report: Reporter,
     weights: Mapping[str, Deferred] | None = None,
 ) -> dict[str, JsonValue]:
-    """Build ``model`` into ``out_dir`` and return what the artifact is.
+    """Build ``model`` into ``out_dir`` and return the options and properties of the artifact.
 
-    The weights are read, quantized and written one by one where that gives the same bytes as the
-    builder alone; elsewhere all are in memory at once, which is said. ``weights`` are others than
-    those in the folder, under the same names.
+    The weights are read, quantized and written one by one if that gives the same bytes as the
+    builder alone; otherwise all are in memory at once, and a warning says so. ``weights`` replace
+    those in the folder ``model``, under the same names.
 
-    Raises :class:`StepError` for a model the builder would turn into nonsense, for an option it
-    does not know, and for whatever it raises itself; and
-    :class:`pipeline.builder.matrices.NotStreamable` for ``weights`` that cannot be taken one by
-    one.
+    Raises :class:`StepError` for a model that the builder would build wrongly, for an option that
+    it does not know, and for any error of the builder; and
+    :class:`pipeline.builder.matrices.NotStreamable` if ``weights`` cannot be processed one by one.
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
@@ -63,7 +62,7 @@ def build(
 
 
 def check_shapes(checkpoint: Checkpoint) -> None:
-    """Refuse a model that the builder would silently build wrong."""
+    """Raise :class:`StepError` for a model that the builder would silently build wrongly."""
     vocabulary = checkpoint.config.get("vocab_size")
     for name, shape in checkpoint.linear.items():
         if shape[0] == vocabulary and "lm_head" not in name and not is_embedding(name):
@@ -85,7 +84,7 @@ def check_shapes(checkpoint: Checkpoint) -> None:
 
 
 def _check_excluded(path: Path, names: tuple[str, ...]) -> None:
-    """Refuse exclusions that name no node: the builder quantizes as if they were not there."""
+    """Raise :class:`StepError` for excluded nodes that do not exist: the builder ignores them."""
     if not names:
         return
     left = {node.name for node in OnnxModel(path).of_type("MatMul", "Gather")}

@@ -1,5 +1,5 @@
-"""Calls ``onnxruntime_genai``'s model builder: with its weights one by one where that gives the
-same bytes, and as it is elsewhere."""
+"""Calls ``onnxruntime_genai``'s model builder: with its weights one by one if that gives the same
+bytes, otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BuilderCall:
     params: ModelBuilderParams
     options: Mapping[str, str]
     weights: Mapping[str, Deferred] | None = None
-    """Others than those in the folder, under the same names."""
+    """Weights that replace those in the folder, under the same names."""
 
     def run(self) -> None:
         """Write the model folder."""
@@ -59,16 +59,16 @@ class BuilderCall:
                 create_model(*where, **parsed)
 
     def clear(self) -> None:
-        """Remove what an earlier run has written."""
+        """Remove the files of an earlier run."""
         for path in self.out_dir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def create(call: BuilderCall, report: Reporter) -> str:
-    """Run the builder. Returns why all weights were in memory at once; empty where they were not.
+    """Run the builder. Returns why all weights were in memory at once; empty if they were not.
 
-    Raises :class:`StepError`, and :class:`NotStreamable` where ``call`` has weights of its own and
-    they cannot be taken one by one.
+    Raises :class:`StepError`, and :class:`NotStreamable` if ``call`` has weights of its own and
+    they cannot be processed one by one.
     """
     from pipeline.builder.matrices import NotStreamable
 
@@ -122,7 +122,7 @@ def _matrices_done(report: Reporter, done: int, total: int) -> None:
 
 
 def _failure(call: BuilderCall, error: Exception) -> Exception:
-    """Return what to raise for ``error`` of the builder."""
+    """Return the exception to raise for the builder's ``error``."""
     if isinstance(error, OSError | MemoryError | StepError):
         return error
     return StepError(
@@ -136,9 +136,8 @@ def _message(error: BaseException) -> str:
 
 
 def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
-    """Return a hint where k_quant, or rtn with zero points, is asked for what it crashes on: it
-    packs two zero points into a byte without regard to where a row of blocks ends ("cannot reshape
-    array")."""
+    """Return a hint if k_quant, or rtn with zero points, crashes on a matrix ("cannot reshape
+    array"): it packs two zero points into a byte even across the end of a row of blocks."""
     if not params.algorithm.startswith("k_quant") and (
         params.symmetric or not params.algorithm.startswith("rtn")
     ):

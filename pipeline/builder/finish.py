@@ -12,7 +12,7 @@ from pipeline.onnx.checkpoint import Checkpoint, as_ids
 from pipeline.onnx.turn_end import turn_end
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
-"""Entries of ``tokenizer_config.json`` that say where and how the tokenizer was loaded."""
+"""Entries of ``tokenizer_config.json`` that depend on how and where the tokenizer was loaded."""
 
 _NEW_CLASS, _PORTABLE_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """transformers 5 writes the first; transformers 4 and onnxruntime_genai 0.13 know the second."""
@@ -27,11 +27,11 @@ def finish(
 ) -> tuple[int, ...]:
     """Complete the model folder in place and return the ids that end an answer.
 
-    - ``tokenizer_config.json`` loses what depends on how it was loaded and names a class that
-      older readers know.
+    - ``tokenizer_config.json``: entries that depend on how it was loaded are removed, and the class
+      is one that older libraries know.
     - ``genai_config.json``: answers end at the checkpoint's end tokens and at the token with which
-      the chat template ends a turn; sampling is off, so that the artifact answers the same
-      question the same way unless ``search`` or its caller says otherwise.
+      the chat template ends a turn. Sampling is off, so that the same prompt has the same answer,
+      unless ``search`` or the caller turns it on. ``threads`` and ``session`` are written.
     """
     _make_portable(folder / "tokenizer_config.json")
     path = folder / "genai_config.json"

@@ -1,7 +1,13 @@
-"""The matrix products of a graph, quantized one by one when they are written.
+"""Quantizes the matrices of a graph one at a time, when each of them is written.
 
-The graph is quantized with one column per matrix, which shows the quantizer all but the numbers,
-since columns are quantized each by itself. Then the real widths are put back.
+The builder's quantizer first runs on a graph whose matrices [k, n] are cut to one column. Columns
+are quantized independently of each other, so this decides everything but the values: nodes, names,
+types and shapes. Then the widths are restored, and the same quantizer does each matrix when the
+file is written.
+
+A weight is stored as an integer ``q`` that stands for ``(q - zero_point) * scale``, with one scale
+and zero point per ``block_size`` weights of a column: the operator ``MatMulNBits``
+(ContribOperators.md of onnxruntime).
 """
 
 from __future__ import annotations
@@ -22,18 +28,18 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from pipeline.weights.deferred import computed
 
 _COLUMNS = 1024
-"""Columns quantized at once: few enough to stay near the processor."""
+"""Columns quantized at once: few enough to stay in the processor's cache."""
 
 Progress = Callable[[int, int], None]
 
 
 class NotStreamable(Exception):
-    """The builder does something to this model that cannot be done matrix by matrix."""
+    """The builder processes this model in a way that cannot be done matrix by matrix."""
 
 
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
-    """While entered, give the attribute ``name`` of ``owner`` another value."""
+    """Set the attribute ``name`` of ``owner`` to ``value`` while the block runs."""
     former = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -43,7 +49,7 @@ def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
 
 
 def materialized(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    """Return ``tensor`` with nothing deferred left in it."""
+    """Return ``tensor`` with its values computed, if they were deferred."""
     while isinstance(tensor, ir.LazyTensor):
         tensor = tensor.raw()
     return TorchTensor(computed(tensor.raw)) if isinstance(tensor, TorchTensor) else tensor
@@ -51,27 +57,27 @@ def materialized(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
 
 @dataclass
 class _Matrix:
-    """A matrix product of the graph before it is quantized."""
+    """A matrix product of the graph, before it is quantized."""
 
     node: onnx.NodeProto
     weight: ir.LazyTensor
-    """Inputs times outputs."""
+    """Shape [inputs, outputs]."""
     quantizer: MatMulNBitsQuantizer | None = None
-    """Made it a ``MatMulNBits``."""
+    """The quantizer that turned the node into a ``MatMulNBits``; ``None`` if none did."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What ``quantizer`` was made with, but for the model."""
+    """Arguments with which ``quantizer`` was made, without the model."""
 
     @property
     def columns(self) -> int:
         return int(self.weight.shape[1])
 
     def column(self) -> ir.TensorProtocol:
-        """Return a stand-in for the weight's first column."""
+        """Return a column of zeros, [inputs, 1], as a placeholder for the weight."""
         zeros = np.zeros((int(self.weight.shape[0]), 1), self.weight.dtype.numpy())
         return ir.tensor(zeros, self.weight.dtype, name=self.weight.name)
 
     def quantized(self) -> list[ir.TensorProtocol]:
-        """Return weights, scales and, where the matrix has them, zero points."""
+        """Return the packed weights, the scales and, if there are any, the zero points."""
         assert self.quantizer is not None  # noqa: S101 - it is asked for what was quantized
         default = self.quantizer.algo_config.algorithm == "DEFAULT"
         if default and self.weight.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
@@ -79,7 +85,7 @@ class _Matrix:
         return self._alone()
 
     def _by_kernel(self) -> list[ir.TensorProtocol]:
-        """Call the kernel as ``quantize_matmul`` does, without turning it all into protobuf."""
+        """Quantize by the kernel that ``quantize_matmul`` calls, without its copies in protobuf."""
         assert self.quantizer is not None  # noqa: S101
         weight = materialized(self.weight).raw
         kernel = self.quantizer.node_quantizer.qbits_block_quant
@@ -90,7 +96,7 @@ class _Matrix:
         return [ir.tensor(np.concatenate(piece)) for piece in zip(*parts, strict=True)]
 
     def _alone(self) -> list[ir.TensorProtocol]:
-        """Quantize a graph of this product only."""
+        """Quantize by running the quantizer on a graph of this product only."""
         graph = onnx.helper.make_graph(
             [self.node],
             "matrix",
@@ -108,17 +114,21 @@ class _Matrix:
 
 @dataclass
 class Works:
-    """What is to be quantized when it is written."""
+    """The matrices of one graph that are quantized when they are written, and the progress."""
 
     slots: threading.Semaphore
-    """Limits how many matrices are held at once."""
+    """Limits how many matrices are in memory at the same time."""
     progress: Progress
     total: int = 0
     done: int = 0
     counting: threading.Lock = field(default_factory=threading.Lock)
 
     def instead_of(self, plain: Callable[..., ir.Model], base: Any) -> Callable[..., ir.Model]:
-        """Return what the builder is to call instead of ``plain`` to quantize its graph."""
+        """Return the replacement for ``plain``, the builder's method that quantizes its graph.
+
+        ``base`` is the builder's module that names ``MatMulNBitsQuantizer``. The replacement raises
+        :class:`NotStreamable`.
+        """
 
         def quantize(builder: Any) -> ir.Model:
             graph = builder.model.graph
@@ -140,7 +150,10 @@ class Works:
         matrices: Mapping[str, _Matrix],
         originals: Mapping[str, ir.TensorProtocol],
     ) -> None:
-        """Give the matrices their columns back, and every tensor its numbers to come."""
+        """Restore the widths of the matrices, and make their tensors deferred.
+
+        Raises :class:`NotStreamable` for a tensor that is neither original nor of a known matrix.
+        """
         left = set(graph.initializers)
         for node in graph:
             matrix = matrices.get(node.outputs[0].name or "")
@@ -169,7 +182,7 @@ class Works:
             raise NotStreamable(f"the builder quantizes {strange[0]} in a way of its own")
 
     def count(self) -> None:
-        """Note that one more is done."""
+        """Count and report one more finished matrix."""
         with self.counting:
             self.done += 1
             self.progress(self.done, self.total)
@@ -177,7 +190,7 @@ class Works:
 
 @dataclass
 class _Result:
-    """The pieces of a quantized matrix, each handed out once."""
+    """The tensors of a quantized matrix, each of which is returned once."""
 
     matrix: _Matrix
     works: Works
@@ -185,7 +198,7 @@ class _Result:
     pieces: dict[int, ir.TensorProtocol] = field(default_factory=dict)
 
     def piece(self, at: int) -> ir.TensorProtocol:
-        """Return one piece; quantizes when the first one is asked for."""
+        """Return the tensor number ``at``; the first call quantizes the matrix."""
         with self.lock:
             if at not in self.pieces:
                 with self.works.slots:
@@ -195,7 +208,7 @@ class _Result:
 
 
 def _matrices(graph: ir.Graph) -> dict[str, _Matrix]:
-    """Return the products with a constant matrix, by the name of their result."""
+    """Return the products with a constant matrix, by the name of their output."""
     found = {}
     for node in graph:
         if node.op_type != "MatMul" or node.domain or len(node.inputs) != 2:
@@ -207,7 +220,7 @@ def _matrices(graph: ir.Graph) -> dict[str, _Matrix]:
 
 
 def _watched(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuantizer]:
-    """Return a quantizer that notes in ``matrices`` which of them it quantized."""
+    """Return a quantizer class that records in ``matrices`` which of them it quantized."""
 
     class Watched(MatMulNBitsQuantizer):  # type: ignore[misc] # onnxruntime has no types
         def __init__(self, *, model: onnx.ModelProto, **options: Any) -> None:
@@ -228,7 +241,7 @@ def _watched(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuanti
 
 
 def _nowhere(tensor: ir.TensorProtocol) -> ir.ExternalTensor:
-    """Return a stand-in with the type and shape of ``tensor``, and no numbers."""
+    """Return a placeholder with the type and shape of ``tensor``, without values."""
     return ir.ExternalTensor(
         "nowhere", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=str(tensor.name)
     )
@@ -237,7 +250,7 @@ def _nowhere(tensor: ir.TensorProtocol) -> ir.ExternalTensor:
 def lazy(
     make: Callable[[], ir.TensorProtocol], dtype: ir.DataType, shape: Any, name: str | None
 ) -> ir.LazyTensor:
-    """Return a tensor that ``make`` makes each time its numbers are asked for."""
+    """Return a tensor whose values are computed by ``make`` each time they are read."""
     return ir.LazyTensor(make, dtype=dtype, shape=ir.Shape(shape), name=name)
 
 

@@ -1,8 +1,8 @@
-"""Which ``extra_options`` the installed model builder knows.
+"""Determines which ``extra_options`` the installed model builder supports.
 
-``onnxruntime_genai`` ignores a name it does not know without a word, and renamed its quantization
-options between 0.13 and 0.16. So the names are read from the builder's own sources: every constant
-by which it looks something up in ``extra_options``.
+``onnxruntime_genai`` silently ignores unknown names, and renamed its quantization options between
+0.13 and 0.16. So the names are read from the source of the builder: every constant that it looks up
+in ``extra_options``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
 
 _TABLES = frozenset({"extra_options", "kv_pairs"})
-"""Names of the dictionaries by which the builder passes its options around."""
+"""Names of the dictionaries in which the builder passes its options."""
 
 _FORMER = {
     name: f"int4_{name}"
@@ -38,7 +38,7 @@ _SWITCHES = {
     "cuda_graph": "enable_cuda_graph",
     "bf16_io": "use_cuda_bf16",
 }
-"""Parameters that are off unless asked for, and the builder's name for each."""
+"""Parameters that are off by default, and the builder's name for each."""
 
 RESERVED = {
     "adapter_path": "merge the adapter first: as separate MatMuls it is slower and less exact",
@@ -53,7 +53,7 @@ RESERVED = {
     "hf_token": "the pass reads a local checkpoint only",
     "kv_cache_scale_file": "it names a file that the plan does not know",
 }
-"""Options that cannot be given by hand, and why."""
+"""Options that cannot be set in ``extra_options``, and why."""
 
 
 def known_options(builder: Path | None = None) -> frozenset[str]:
@@ -71,9 +71,9 @@ def known_options(builder: Path | None = None) -> frozenset[str]:
 
 
 def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
-    """Return the builder's options for ``params``, by today's names.
+    """Return the builder's options for ``params``, by their current names.
 
-    Raises :class:`StepError` for an option that cannot be given by hand.
+    Raises :class:`StepError` for an option that cannot be set in ``extra_options``.
     """
     wanted: dict[str, str] = {}
     if params.precision in ("int4", "int8"):
@@ -112,7 +112,7 @@ def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
 def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
     """Return ``wanted`` under the names that the builder knows.
 
-    Raises :class:`StepError` naming every option that it would ignore.
+    Raises :class:`StepError` that names every option the builder would ignore.
     """
     found: dict[str, str] = {}
     unknown: list[str] = []
@@ -135,7 +135,7 @@ def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
 
 
 def as_text(value: str | float | bool) -> str:
-    """Return an option's value as the builder's command line would have it."""
+    """Return an option's value in the format of the builder's command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What the model builder prints and logs, turned into progress and warnings."""
+"""Turns the output and log of the model builder into progress and warnings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _QUANTIZER_LOG = "onnxruntime.quantization.matmul_nbits_quantizer"
 
 @contextlib.contextmanager
 def reported_output(checkpoint: Checkpoint, report: Reporter, quantized: bool) -> Iterator[None]:
-    """Turn the builder's chatter into progress while the block runs; what the quantizer says of
-    matrices only if ``quantized``."""
+    """Turn the builder's output into progress and warnings while the block runs; the quantizer's
+    log only if ``quantized``."""
     layers = int(checkpoint.config.get("num_hidden_layers", 0))
     log = logging.getLogger(_QUANTIZER_LOG)
     counter = _QuantizerProgress(len(checkpoint.linear), report)
@@ -31,7 +31,7 @@ def reported_output(checkpoint: Checkpoint, report: Reporter, quantized: bool) -
 
 
 class _BuilderOutput(io.StringIO):
-    """Standard output of the builder: told as progress or as a warning, and not kept."""
+    """Standard output of the builder: reported as progress or warnings, and discarded."""
 
     def __init__(self, layers: int, report: Reporter) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _BuilderOutput(io.StringIO):
 
 
 class _QuantizerProgress(logging.Handler):
-    """Counts the matrices that the quantizer says are done."""
+    """Counts the matrices that the quantizer logs as done."""
 
     def __init__(self, total: int, report: Reporter) -> None:
         super().__init__()

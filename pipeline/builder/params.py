@@ -16,7 +16,7 @@ from pipeline.contract.space import FORMATS, Weights, Written, count
 _QUANTIZED = ("int4", "int8")
 _BITS = {"int4": 4, "int8": 8}
 _GRAPH = 200_000
-"""Bytes of a graph without its weights, about."""
+"""Approximate size of a graph without its weights, in bytes."""
 _ONLY_QUANTIZED = (
     "block_size",
     "symmetric",
@@ -44,31 +44,31 @@ SearchOption = Literal[
     "top_k",
     "top_p",
 ]
-"""What ``genai_config.json`` may say about search:
+"""Search options of ``genai_config.json``:
 https://onnxruntime.ai/docs/genai/reference/config.html"""
 
 
 class ModelBuilderParams(Frozen):
-    """What ``onnxruntime_genai``'s model builder is asked for. The planner fills in
-    ``execution_provider``, and ``precision`` where the config leaves it open."""
+    """Options of ``onnxruntime_genai``'s model builder. The planner fills in
+    ``execution_provider``, and ``precision`` if the config does not set it."""
 
     precision: Literal["int4", "int8", "fp16", "bf16", "fp32"] = "int4"
     """Type of the weights. Each target allows some of them."""
     execution_provider: str = "cpu"
-    """What the graph is built for. Set by the target."""
+    """Execution provider that the graph is built for. Set by the target."""
     block_size: Literal[16, 32, 64, 128, 256] = 32
     """Weights that share one scale. 128 is smaller and up to 1.6 times faster to decode than 32,
     but less exact."""
     symmetric: bool = True
     """Quantize around zero; ``false`` keeps a zero point per block."""
     accuracy_level: Literal[1, 2, 3, 4] | None = None
-    """Least exact number format allowed for the activations in a quantized product: 1 fp32, 2 fp16,
-    3 bf16, 4 int8. Default: 4 on CPU, the kernel's choice elsewhere."""
+    """Least precise number format allowed for the activations in a quantized product: 1 fp32,
+    2 fp16, 3 bf16, 4 int8. Default: 4 on CPU, the kernel's choice elsewhere."""
     algorithm: Literal[
         "default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed", "k_quant_linear"
     ] = "default"
-    """How scales are chosen. ``rtn``: round to nearest; ``k_quant``: least squares, as llama.cpp
-    does. ``_last`` keeps the output layer in int8, ``_mixed`` the most sensitive layers too,
+    """How scales are chosen. ``rtn``: round to nearest; ``k_quant``: least squares, as in
+    llama.cpp. ``_last`` keeps the output layer in int8, ``_mixed`` the most sensitive layers too,
     ``_linear`` the output layer and linear attention."""
     mixed_precision: dict[
         Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]
@@ -79,8 +79,8 @@ class ModelBuilderParams(Frozen):
     nodes_to_exclude: tuple[str, ...] = ()
     """Names of nodes that stay in floating point, e.g. ``/lm_head/MatMul``. Each must exist."""
     shared_embeddings: bool | None = None
-    """Store embedding and output layer once. Default: as the model does; ``true`` needs a model
-    that ties them."""
+    """Store the weights of embedding and output layer once. Default: as in the model; ``true``
+    needs a model that ties them."""
     fuse_qkv: bool = True
     """Join the query, key and value projections into one product."""
     prune_lm_head: bool = False
@@ -101,16 +101,15 @@ class ModelBuilderParams(Frozen):
     """Further options of the session that runs the graph, by ONNX Runtime's names:
     ``{ "session.intra_op.allow_spinning" = false }``. Written into ``genai_config.json``."""
     search: dict[SearchOption, bool | int | float] = Field(default_factory=dict)
-    """How the artifact generates if it is not asked otherwise: ``{ max_length = 512, top_k = 10
-    }``. Written into ``genai_config.json``. Without ``do_sample``, sampling is off."""
+    """Default options of generation: ``{ max_length = 512, top_k = 10 }``. Written into
+    ``genai_config.json``. Without ``do_sample``, sampling is off."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Set by ``[model]``."""
     extra_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Further options of the pinned builder, by its own names. An option that it does not know is
-    an error."""
+    """Further options of the pinned builder, by its own names. Unknown options are errors."""
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
-        """Yield all that the builder may be asked for with these parameters."""
+        """Yield all options with which the builder may be called for these parameters."""
         yield self
 
     @field_validator("session")
@@ -130,7 +129,7 @@ class ModelBuilderParams(Frozen):
         return self.precision in _QUANTIZED
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the model folder takes: its weights, its graph, and what lies beside them."""
+        """Return the size of the model folder: weights, graph and the files beside them."""
         model = inputs.get("model")
         if model is None or model.weights is None:
             return None
@@ -138,7 +137,7 @@ class ModelBuilderParams(Frozen):
         return Written(self.stored(model.weights) + _GRAPH + beside)
 
     def stored(self, weights: Weights) -> int:
-        """Return how many bytes the graph's weights take, with scales and rotary tables."""
+        """Return the size in bytes of the graph's weights, with scales and rotary tables."""
         linear, embedding = dict(weights.linear), weights.embedding
         others = weights.count - count(linear.values()) - count(embedding.values())
         if weights.tied:
@@ -155,13 +154,13 @@ class ModelBuilderParams(Frozen):
 
     @property
     def _number(self) -> int:
-        """Return the bytes of a number that is not quantized."""
+        """Return the bytes per unquantized number."""
         if not self.is_quantized:
             return FORMATS[self.precision]
         return FORMATS["fp32" if self.execution_provider == "cpu" else "fp16"]
 
     def _quantized(self, name: str, rows: int, columns: int) -> float:
-        """Return the bytes of a matrix: its weights, and one scale for each block of them."""
+        """Return the size in bytes of a matrix: its weights, and one scale per block."""
         blocks = rows * math.ceil(columns / self.block_size)
         bits = self._bits(name)
         zeros = 0 if self.symmetric else blocks * bits / 8

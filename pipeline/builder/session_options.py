@@ -1,4 +1,4 @@
-"""What ``genai_config.json`` may say about the session that runs the graph. Free of ML libraries.
+"""Options of the session that runs the graph, in ``genai_config.json``. Free of ML libraries.
 
 https://onnxruntime.ai/docs/genai/reference/config.html, and for names with a dot ONNX Runtime's
 ``onnxruntime_session_options_config_keys.h``.
@@ -21,8 +21,8 @@ SessionOption = Literal[
     "session.intra_op.allow_spinning",
     "session.intra_op_thread_affinities",
 ]
-"""Options that change speed or memory of a session, and that every locked runtime knows: it would
-take any other without a word."""
+"""Options that change speed or memory of a session and that every locked runtime knows. The runtime
+silently ignores unknown ones."""
 
 SessionValue = bool | int | str
 
@@ -33,7 +33,7 @@ _THREADS = "intra_op_num_threads"
 
 
 def problem_with(option: str, value: SessionValue) -> str:
-    """Return what is wrong with the value of an option; empty where nothing is."""
+    """Return the problem with the value of an option; empty if there is none."""
     if option == "graph_optimization_level":
         return "" if value in _LEVELS else f"must be one of {', '.join(_LEVELS)}"
     if option in _NUMBERS:
@@ -57,12 +57,12 @@ def set_session(
 
 
 def _written(name: str, value: SessionValue) -> SessionValue:
-    """Return the value as ONNX Runtime GenAI reads it: entries with a dot are all text."""
+    """Return the value as ONNX Runtime GenAI reads it: those of names with a dot are text."""
     if "." not in name:
         return value
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Write JSON as the model folder's files are written."""
+    """Write ``config`` as JSON, formatted like the other files of the model folder."""
     path.write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", "utf-8")

@@ -1,10 +1,10 @@
 """Makes the model builder write its weights one by one, instead of holding all of them in memory.
 
 The builder still decides everything: the graph, the names, the order, the configuration. Two
-things are replaced while it runs. The model it reads is made of deferred tensors. And its graph is
-quantized with one column per matrix, which shows the quantizer all but the numbers, since columns
-are quantized each by itself. Then the real widths are put back, and each matrix is quantized, by
-the same quantizer, at the moment it is written. The files have the same bytes.
+things are replaced while it runs. The model that it reads consists of deferred tensors. And its
+graph is quantized with one column per matrix; then the widths are restored, and each matrix is
+quantized by the same quantizer when it is written (:mod:`pipeline.builder.matrices`). The files
+have the same bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipeline.weights.deferred import Deferred
 _QUANTIZES = ("to_nbits", "to_int4")
 """The builder's method that quantizes its graph: since onnxruntime_genai 0.14, and before."""
 _IN_FLIGHT = 256 << 20
-"""Bytes of finished tensors that may wait for the disk."""
+"""Limit of the bytes of finished tensors that wait to be written."""
 _PIECES = 3
-"""Tensors that a quantized matrix has at most: weights, scales, zero points."""
+"""Largest number of tensors of a quantized matrix: weights, scales, zero points."""
 
 _CONVERSION = "automatic conversion of the weights"
 """In the ``RuntimeError`` that transformers raises, and nothing else, for whatever was raised while
@@ -62,7 +62,7 @@ def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[No
 
 @dataclass(frozen=True)
 class _DeferredModel:
-    """Stands for ``AutoModelForCausalLM`` in the builder."""
+    """Replaces ``AutoModelForCausalLM`` in the builder."""
 
     tensors: Mapping[str, Deferred]
 

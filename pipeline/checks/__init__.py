@@ -1,1 +1,1 @@
-"""The checks: one module each, found by name; ``base`` says what a check is."""
+"""The checks: one module each, found by name; ``base`` defines what a check is."""

@@ -21,64 +21,66 @@ from pipeline.contract.step import Inputs
 P = TypeVar("P", bound=Frozen)
 
 USABLE = "usable"
-"""The verdict that stands for a whole check where the artifact could not be used at all."""
+"""Name of the only verdict of a check whose artifact cannot be loaded or run at all."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found: verdicts for the report, and the raw measurements behind them."""
+    """The result of a check: verdicts for the report, and the raw measurements behind them."""
 
     verdicts: tuple[Verdict, ...]
     evidence: dict[str, JsonValue] = field(default_factory=dict)
 
 
 class BaseCheck(ABC, Generic[P]):
-    """One proof about an artifact."""
+    """One property of an artifact that is measured and compared with limits."""
 
     Params: ClassVar[type[Frozen]]
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
     does_without: ClassVar[tuple[Role, ...]] = ("model",)
-    """Those of :attr:`needs` that may be missing from its inputs: an ONNX model that is there
-    already was made from nothing that is here."""
+    """Roles in :attr:`needs` that are optional. An ONNX model that the config brings ready-made has
+    no ``model``: the build does not know the checkpoint that it was made from."""
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx",)
-    """Kinds of artifact that it can judge; it is left out where the chain ends with another."""
+    """Kinds of artifact that it can judge. For a chain that ends with another, it is left out."""
     sources: ClassVar[tuple[str, ...]] = ()
-    """Parameters that each are the path of a file or folder of the user's, as of a pass."""
+    """Names of parameters that hold paths of the user's files (:attr:`BasePass.sources`)."""
     unasked: ClassVar[bool] = True
-    """Whether it runs where the config does not name it."""
+    """Whether it runs by default, without being named in the config."""
     uses_data: ClassVar[bool] = False
     asks_held_out: ClassVar[bool] = False
-    """Whether it needs a held-out part of the data."""
+    """Whether it needs held-out data."""
     uses_device: ClassVar[bool] = False
-    """Whether it finds more where the target's device is: its result then has a key of its own."""
+    """Whether its result depends on the presence of the target's device, which is then in its
+    key."""
     repeatable: ClassVar[bool] = True
-    """Whether it finds the same again in the same bytes; times differ from run to run."""
+    """Whether the same artifact always gives the same result. Times and memory do not."""
 
     @classmethod
     def needs_of(cls, params: P, artifact: Kind = "onnx") -> tuple[Role, ...]:  # noqa: ARG003
-        """Return what it reads with ``params``, of an artifact of this kind."""
+        """Return the roles it reads with ``params`` if the artifact is of the given kind."""
         return cls.needs
 
     @classmethod
     def asks_held_out_of(cls, params: P) -> bool:  # noqa: ARG003
-        """Return whether it needs a held-out part of the data with ``params``."""
+        """Return whether it needs held-out data with ``params``."""
         return cls.asks_held_out
 
     @classmethod
     def timing_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003
-        """Return the parameters of the ``time_base`` pass behind ``base_timing``."""
+        """Return the parameters of the ``time_base`` pass that makes ``base_timing``."""
         return {}
 
     @classmethod
     def export_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003
-        """Return parameters of the ``float_reference`` pass that this check decides."""
+        """Return those parameters of the ``float_reference`` pass that this check sets."""
         return {}
 
     def judge(self, inputs: Inputs, params: P) -> Outcome:
-        """Return :meth:`run`'s outcome; an artifact that cannot even be used fails the check.
+        """Return the outcome of :meth:`run`, or one that says that the artifact cannot be used.
 
-        One that only its device can use is unverified where the device is not.
+        An artifact that raises :class:`ArtifactError` fails the check. One that only its device can
+        run (:class:`BeyondCpuError`) is unverified.
         """
         try:
             return self.run(inputs, params)
@@ -89,4 +91,8 @@ class BaseCheck(ABC, Generic[P]):
 
     @abstractmethod
     def run(self, inputs: Inputs, params: P) -> Outcome:
-        """Measure and judge. A missed limit is a failed verdict, not an exception."""
+        """Measure and compare with the limits. A missed limit is a failed verdict, no exception.
+
+        Raises :class:`~pipeline.contract.errors.StepError` where it cannot be measured, and
+        :class:`ArtifactError` or :class:`BeyondCpuError` as in :meth:`judge`.
+        """

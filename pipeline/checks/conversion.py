@@ -1,4 +1,4 @@
-"""Does the conversion to ONNX compute what the merged model computes? Before any quantization."""
+"""Checks that an ONNX export, before quantization, computes the same as the merged model."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ class _Limits:
 
 
 _FLOAT = _Limits(0.02, 0.2, 0.95)
-"""Several times what healthy fp32 and fp16 graphs show: 0.001, 0.011 and every first choice."""
+"""Several times the errors of correct fp32 and fp16 graphs: 0.001, 0.011 and full agreement."""
 _BY_BITS: Mapping[int, _Limits] = {
     4: _Limits(0.5, 20.0, 0.5),
     8: _Limits(0.1, 2.0, 0.9),
     16: _FLOAT,
     32: _FLOAT,
 }
-"""By width of the weights. Those of quantized ones hold where conversion and quantization cannot be
-told apart."""
+"""By bits per weight. The limits for quantized weights are used if there is no unquantized export,
+so that the errors of conversion and quantization cannot be separated."""
 _MAX_ROTARY = 0.02
-"""fp16 rounds by 0.0005, bf16 by 0.004; a wrong frequency or position is off by 0.1 to 2."""
+"""Rounding errors are 0.0005 in fp16 and 0.004 in bf16; those of a wrong frequency or position are
+0.1 to 2."""
 
 
 class ConversionParams(Frozen):
-    """Limits. Those that are not set depend on the precision of the graph that is compared."""
+    """Limits. Their defaults depend on the precision of the graph that is compared."""
 
     max_logits_error: float | None = Field(default=None, gt=0)
     """Largest relative error of the logits, in the L2 norm. Default: 0.02 for a float graph."""
@@ -48,12 +49,12 @@ class ConversionParams(Frozen):
     """Smallest share of positions that must have the same first choice. Default: 0.95 for a float
     graph."""
     max_rotary_error: float = Field(default=_MAX_ROTARY, gt=0)
-    """Largest difference of a cosine or sine in the graph's tables of positions."""
+    """Largest difference of a cosine or sine in the graph's tables of rotary positions."""
 
 
 class Check(BaseCheck[ConversionParams]):
-    """Compare an export without quantization with the merged model, by the logits of the same texts
-    and by the tables of rotary positions.
+    """Compare an unquantized export with the merged model, by the logits of the same texts and by
+    the tables of rotary positions.
 
     The export is the artifact itself if that is not quantized, else one that the
     ``float_reference`` pass built from the same checkpoint. If the model is too large for that, the
@@ -67,7 +68,7 @@ class Check(BaseCheck[ConversionParams]):
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: ConversionParams) -> Outcome:
-        """Compare; a graph that cannot be read fails."""
+        """Compare logits and tables. A graph that cannot be read fails the check."""
         from pipeline.contract.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
@@ -108,7 +109,7 @@ def _predictions(
 
 
 def _logits(inputs: Inputs, reference: Any, bits: int) -> tuple[list[Any], str, int]:
-    """Return the logits that are judged, whose they are, and the width of those weights."""
+    """Return the logits to compare, a description of their model, and its bits per weight."""
     from pipeline.onnx.float_export import float_logits, why_no_export
     from pipeline.onnx.session import logits_of
 
@@ -159,7 +160,7 @@ def _judged(
 def _judged_long(
     params: ConversionParams, limits: _Limits, figures: Any, note: str
 ) -> tuple[Verdict, ...]:
-    """Return nothing where the context is too short for a long text."""
+    """Return the verdicts on the long text; none if the context is too short for one."""
     from pipeline.verdicts.verdicts import limit_verdict
 
     if figures is None:

@@ -1,4 +1,4 @@
-"""Does the artifact generate as it should? Answers end, say something, and do not go in circles."""
+"""Checks that generated answers end, are not empty, and do not repeat themselves."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 _MORE_TOKENS = 16
 """Tokens that an answer may have beyond twice the longest expected one."""
 _LEAST_ENDED = 0.9
-"""Share of answers that must end where the data has no labels."""
+"""Share of answers that must end if the data has no labels."""
 AS_TUNED = "as_tuned"
 AsTuned = Literal["as_tuned"]
 
 
 class GenerationParams(Frozen):
-    """How much is generated, and the limits. Shares are between 0 and 1. A limit ``"as_tuned"`` is
-    what the merged model reaches on the same prompts with the same number of tokens: after a short
-    fine-tune answers may never end, which is not the artifact's fault."""
+    """How much is generated, and the limits. Shares are between 0 and 1. The limit ``"as_tuned"``
+    is the share of the merged model on the same prompts with the same number of tokens: after a
+    short fine-tune answers may never end, which is not the artifact's fault."""
 
     samples: int = Field(default=32, ge=1)
     """How many held-out prompts are answered, from the first one on."""
@@ -52,7 +52,8 @@ class GenerationParams(Frozen):
     """Largest share of answers that may be empty or hold bytes that are not a character."""
     tolerance: Share = 0.1
     """By which share of the prompts the artifact may be worse than a limit ``"as_tuned"``. With few
-    prompts chance alone differs by more: then by two standard errors of the share."""
+    prompts, where chance alone makes a larger difference, it is two standard errors of the share.
+    """
 
     @property
     def as_tuned(self) -> bool:
@@ -72,15 +73,15 @@ class _Answer:
 
     @property
     def degenerate(self) -> bool:
-        """Return whether it goes in circles."""
+        """Return whether it repeats itself too much."""
         return self.repetition > MAX_REPETITION
 
 
 class Check(BaseCheck[GenerationParams]):
     """Let the artifact answer held-out prompts freely, well past the length of a good answer.
 
-    Without the target's device it answers through the CPU provider, and that it does so on the
-    device stays unverified.
+    Without the target's device it answers through the CPU provider, and the behaviour on the device
+    remains unverified.
     """
 
     Params = GenerationParams
@@ -94,11 +95,11 @@ class Check(BaseCheck[GenerationParams]):
         params: GenerationParams,
         artifact: Kind = "onnx",  # noqa: ARG003
     ) -> tuple[Role, ...]:
-        """Return the merged model's answers too where a limit is taken from them."""
+        """Return the roles; with a limit ``"as_tuned"``, ``tuned_answers`` among them."""
         return ("artifact", "tuned_answers") if params.as_tuned else ("artifact",)
 
     def run(self, inputs: Inputs, params: GenerationParams) -> Outcome:
-        """Generate and judge. Raises :class:`StepError` without data."""
+        """Generate answers and compare with the limits. Raises :class:`StepError` without data."""
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_artifact_tokenizer
@@ -150,7 +151,7 @@ class Check(BaseCheck[GenerationParams]):
 
 @dataclass(frozen=True)
 class _Limit:
-    """A share, and where it comes from if not from the config."""
+    """A limit, and its source if that is not the config."""
 
     share: float
     source: str = ""
@@ -164,7 +165,10 @@ class _Limits:
 
 
 def _same_budget(params: GenerationParams, tuned: Answers) -> int:
-    """Return the tokens that the merged model was given. Raises :class:`StepError`."""
+    """Return the token limit of the merged model's answers, to be used for the artifact's too.
+
+    Raises :class:`StepError` if ``params`` ask for another one.
+    """
     if params.max_new_tokens not in (None, tuned.max_new_tokens):
         raise StepError(
             f"the merged model was given {tuned.max_new_tokens} tokens per answer, this check "

@@ -1,4 +1,4 @@
-"""Is the artifact whole and what it was asked to be? Graph, weights, config, tokenizer, loading."""
+"""Checks that the model folder is complete, consistent, loads, and has the required precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIXING = {"rtn_last", "k_quant_last", "k_quant_mixed", "k_quant_linear"}
 
 
 class GraphParams(Frozen):
-    """What the artifact must be. By default, what the ``model_builder`` pass was asked for."""
+    """Required precision. By default, that of the ``model_builder`` pass."""
 
     precision: Literal["int4", "int8", "fp16", "bf16", "fp32"] | None = None
     """Type of the linear layers' weights. Default: the pass's."""
@@ -36,7 +36,7 @@ class Check(BaseCheck[GraphParams]):
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: GraphParams) -> Outcome:
-        """Judge the folder; nothing in it makes this raise."""
+        """Examine the folder. Broken files are failed verdicts, not exceptions."""
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.verdicts.verdicts import problem_verdict
@@ -51,7 +51,7 @@ class Check(BaseCheck[GraphParams]):
 
 
 class _Examination:
-    """The questions put to one model folder, in an order that keeps later ones safe to ask."""
+    """The examination of one model folder. Each part relies on the results of earlier ones."""
 
     def __init__(self, inputs: Inputs, params: GraphParams, config: Any, model: Any) -> None:
         from pipeline.onnx.checkpoint import Checkpoint
@@ -145,7 +145,7 @@ class _Examination:
             self._verdicts.append(verdict)
 
     def _loading(self, whole: bool) -> None:
-        """Load the folder, which a broken graph could crash rather than refuse."""
+        """Load the folder if it is ``whole``: the runtime may crash on a broken graph."""
         from pipeline.onnx.session import Session
         from pipeline.onnx.tokenizers import tokenizer_problems
         from pipeline.verdicts.verdicts import unverified

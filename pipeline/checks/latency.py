@@ -1,4 +1,4 @@
-"""How fast is the artifact, as it is shipped? Measured until the verdict is sure, or time is up."""
+"""Checks the latency of the artifact, measured until each goal is decided or the time is up."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _OF_BASELINE = ("first_token_ms", "token_ms")
 
 
 class LatencyParams(Workload):
-    """What is measured, and the limits in milliseconds. Where none are given here, those of the
-    target hold, which grow with the model's size and with the longest prompt that is timed.
+    """What is measured, and the limits in milliseconds. The default limits are the target's, which
+    grow with the model's size and with the longest prompt that is timed.
 
-    A limit is met or missed only where the samples prove it; otherwise the check goes on measuring
-    until ``max_seconds``, and then fails as undecided. One of the target's is unverified then, if
-    what was read keeps to it.
+    A limit is met or missed only if the samples prove it; until then the check goes on measuring.
+    After ``max_seconds`` it fails as undecided. A default limit of the target is unverified
+    instead, if the measured value is within it.
     """
 
     first_token_ms: float | None = Field(default=None, gt=0)
@@ -51,9 +51,9 @@ class LatencyParams(Workload):
     token_ms: float | None = Field(default=None, gt=0)
     """Most for the time of each further token (p90). Default: the target's."""
     target_limits: bool = True
-    """Hold both to the limits of the target where none are given here."""
+    """Use the target's limits for those of both that are not set here."""
     usual_limits: UsualLimits | None = None
-    """Those limits. Set by the target."""
+    """The target's limits. Set by the target."""
     goals: tuple[LatencyGoal, ...] = ()
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
     (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``),
@@ -65,18 +65,19 @@ class LatencyParams(Workload):
     """How many prompts are timed; more if a goal needs more."""
     lengths: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Lengths in tokens of the made-up prompts that are timed too. Default: 128, 512, 1024 and
-    2112, which is past 2,048, as far as the model's context and the time allow."""
+    2112 (beyond 2,048), as far as the model's context and the time allow."""
     long_samples: int = Field(default=16, ge=1)
-    """How many prompts of each length are timed; as many as of the others if a goal is about that
-    length."""
+    """How many prompts of each length are timed; for a length with a goal of its own, as many as of
+    the short prompts."""
     rounds: int = Field(default=8, ge=_MIN_ROUNDS)
-    """Fresh processes that share the samples. Intervals come from how much they differ."""
+    """Fresh processes over which the samples are spread. Intervals are computed from the
+    differences between them."""
     cpus: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
-    """Numbers of the CPUs that the timed process is pinned to. Default: all that the build has."""
+    """Numbers of the CPUs that the timed process is pinned to. Default: all CPUs of the build."""
     baseline: str | None = None
     """Another artifact to compare with, relative to the config file: the output of a build, such as
-    ``dist/tone/cpu``, or an ONNX Runtime GenAI model folder. The two answer in turn, A B A B, so
-    that a busy machine slows both."""
+    ``dist/tone/cpu``, or an ONNX Runtime GenAI model folder. The two answer alternately, so that a
+    busy machine slows both down."""
     max_regression_percent: float | None = Field(default=None, ge=0)
     """By how much the medians of ``first_token_ms`` and ``token_ms`` may exceed the baseline's.
     Default: 5 if there is a baseline and no goal compares with it."""
@@ -102,11 +103,10 @@ class LatencyParams(Workload):
     def sized(
         self, weights_bytes: int, prompt_tokens: int
     ) -> tuple[LatencyParams, Mapping[str, str]]:
-        """Return these parameters with the limits of the target where the config gives none, and
-        for each of those where it comes from.
+        """Return these parameters with the target's limits filled in, and the source of each.
 
-        They are for an artifact that reads ``weights_bytes`` for a token, and for prompts of at
-        most ``prompt_tokens``.
+        ``weights_bytes`` are the weights that the artifact reads per token, ``prompt_tokens`` is
+        the length of the longest prompt.
         """
         if self.usual_limits is None or not self.target_limits:
             return self, {}
@@ -138,7 +138,7 @@ class LatencyParams(Workload):
                 yield goal.name, goal
 
     def prompts_to_time(self, prompt: str = SHORT) -> int:
-        """Return how many prompts of a kind give every goal the samples it needs."""
+        """Return the number of prompts of a kind that gives every goal enough samples."""
         goals = [goal for _, goal in self.limits() if goal.kind == prompt]
         needed = [self.samples if prompt == SHORT or goals else self.long_samples]
         for goal in goals:
@@ -150,13 +150,13 @@ class LatencyParams(Workload):
         return max(needed)
 
     def lengths_asked_for(self) -> set[int]:
-        """Return the lengths that must be timed: those named here or by a goal."""
+        """Return the lengths that must be timed: those in ``lengths`` or in a goal."""
         of_goals = {goal.prompt for goal in self.goals if goal.prompt != SHORT}
         return of_goals | set(self.lengths or ())
 
 
 class Check(BaseCheck[LatencyParams]):
-    """Time the artifact on this machine with the settings in its own ``genai_config.json``.
+    """Time the artifact on this machine, with the settings in its own ``genai_config.json``.
 
     ONNX Runtime GenAI uses one thread unless those settings say otherwise; the ``threads``
     parameter of ``model_builder`` writes them. Without the target's device nothing is timed.
@@ -170,17 +170,17 @@ class Check(BaseCheck[LatencyParams]):
 
     @classmethod
     def needs_of(cls, params: LatencyParams, artifact: Kind = "onnx") -> tuple[Role, ...]:
-        """Return ``base_timing`` too where a goal is relative to the base model."""
+        """Return the roles; with a goal relative to the base model, ``base_timing`` among them."""
         needs = super().needs_of(params, artifact)
         return (*needs, "base_timing") if any(goal.of_base for goal in params.goals) else needs
 
     @classmethod
     def timing_of(cls, params: LatencyParams) -> dict[str, JsonValue]:
-        """Return the same work for the base model."""
+        """Return the parameters with which the base model does the same work."""
         return params.model_dump(mode="json", include=set(Workload.model_fields))
 
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
-        """Measure. Raises :class:`StepError` where there is neither data nor ``prompts``."""
+        """Measure and decide. Raises :class:`StepError` without data and ``prompts``."""
         if inputs.absent_device:
             params, _ = params.sized(weights_bytes=0, prompt_tokens=0)  # for the names alone
             names = [name for name, _ in params.limits()]
@@ -257,10 +257,10 @@ def _bytes_per_token(folder: Path) -> int:
 def _kinds(
     inputs: Inputs, params: LatencyParams, tokenizer: Any, context: int
 ) -> tuple[prompts.Kind, ...]:
-    """Return what is asked.
+    """Return the kinds of prompts to time.
 
-    Raises :class:`StepError` where there are no prompts, or for some that do not fit into the
-    context; lengths that nobody asked for are left out where they do not.
+    Raises :class:`StepError` if there are no prompts, or if some do not fit into the context.
+    Default lengths that do not fit are left out.
     """
     short = prompts.short(inputs, params, tokenizer, params.prompts_to_time())
     asked = params.lengths_asked_for()
@@ -280,7 +280,7 @@ def _kinds(
 
 
 def _cpus(params: LatencyParams) -> tuple[int, ...]:
-    """Return the CPUs to be pinned to. Raises :class:`StepError` for one that is not there."""
+    """Return the CPUs to pin to. Raises :class:`StepError` for one that does not exist."""
     if not hasattr(os, "sched_getaffinity"):
         if params.cpus is not None:
             raise StepError("this system cannot pin a process", "remove cpus", "bad_input")
@@ -312,7 +312,7 @@ def _rulings(
 
 
 def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str]:
-    """Return the kinds of prompts that an undecided goal is about."""
+    """Return the kinds of prompts of the undecided goals."""
     pairs = zip(params.limits(), rulings, strict=True)
     return {goal.kind for (_, goal), ruling in pairs if ruling.undecided}
 
@@ -326,10 +326,10 @@ def _open(rulings: tuple[Ruling, ...]) -> str:
 
 
 def _ended(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
-    """Return the verdict; one that is still undecided fails and says so.
+    """Return the final verdict; a goal that is still undecided fails.
 
-    A limit that nobody asked for is unverified in place of that, if what was read keeps to it: a
-    large model has no time for many answers to long prompts.
+    A default limit is unverified instead if the measured value is within it, because for a large
+    model the time does not suffice for many answers to long prompts.
     """
     verdict = ruling.verdict.model_copy(update={"limit_source": limit_source})
     if not ruling.undecided:

@@ -1,4 +1,4 @@
-"""How much memory does the artifact take? The peak of a process that does nothing else."""
+"""Checks the peak memory of a process that loads the artifact and answers one prompt."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class MemoryParams(AmountParams):
-    """What is asked, and the limits of the process's peak resident set. Without any limit it is
+    """The prompt, and the limits of the process's peak resident set. Without any limit, the peak is
     only reported."""
 
     prompt_tokens: int = Field(default=1024, ge=1)
-    """Length of the prompt, or as much of it as fits into the model's context."""
+    """Length of the prompt in tokens; cut if it does not fit into the model's context."""
     max_new_tokens: int = Field(default=16, ge=1)
     """Tokens generated."""
 
@@ -47,8 +47,10 @@ class Check(BaseCheck[MemoryParams]):
     repeatable: ClassVar[bool] = False
 
     def run(self, inputs: Inputs, params: MemoryParams) -> Outcome:
-        """Measure and judge. Raises :class:`~pipeline.contract.errors.StepError` for a
-        baseline that is none."""
+        """Measure and compare with the limits.
+
+        Raises :class:`~pipeline.contract.errors.StepError` if the baseline is no artifact.
+        """
         from pipeline.onnx.baseline import baseline_folder, require_same_provider
 
         artifact = inputs["artifact"]
@@ -68,7 +70,7 @@ class Check(BaseCheck[MemoryParams]):
 
 
 def _peak(folder: Path, params: MemoryParams) -> tuple[int, int]:
-    """Return the peak resident set before the model was loaded, and after it answered."""
+    """Return the peak resident set in bytes before the model was loaded, and after its answer."""
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.latency.process import Process

@@ -1,4 +1,4 @@
-"""Is the merged model what base and adapter are together? Neither without it nor with it twice."""
+"""Checks that a merged model is its base plus the adapter, merged exactly once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROUNDING = {"bfloat16": 0.03, "float16": 0.005, "float32": 0.001}
 
 
 class MergingParams(Frozen):
-    """The limits."""
+    """Limits of the ``merging`` check."""
 
     max_merge_error: float | None = Field(default=None, gt=0)
     """Largest relative error of the merged model's logits against those of base and adapter, in the
@@ -32,21 +32,23 @@ class MergingParams(Frozen):
 
 @dataclass(frozen=True)
 class LogitsChange:
-    """Differences between three models' logits, relative to those of base and adapter together."""
+    """Differences between the logits of three models: ``base``, ``adapted`` (base and adapter, not
+    merged) and ``merged``. ``|x|`` is the L2 norm over all texts, positions and tokens."""
 
     error: float
     """``|merged - adapted| / |adapted|``."""
     change: float
-    """``|adapted - base| / |adapted|``: what the adapter does."""
+    """``|adapted - base| / |adapted|``: how much the adapter changes."""
     from_base: float
     """``|merged - base| / |adapted|``."""
     share: float
-    """``<merged - base, adapted - base> / |adapted - base|^2``; NaN where the adapter does nothing.
-    Rounding errors point elsewhere, so it is right even where they are as large as the change."""
+    """``<merged - base, adapted - base> / |adapted - base|^2``, the share of the adapter's change
+    that is in the merged model; NaN if the adapter changes nothing. Rounding errors are nearly
+    orthogonal to the change, so it is meaningful even if they are as large."""
 
     @property
     def verdict(self) -> str:
-        """Return what it looks like, in words."""
+        """Return the likely explanation, in words."""
         if self.from_base < self.error:
             return "the merged model is the base: the adapter was not merged"
         if self.share > 1.25:  # a model that is sure already moves by less than twice as much
@@ -63,7 +65,7 @@ class Check(BaseCheck[MergingParams]):
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint")
 
     def run(self, inputs: Inputs, params: MergingParams) -> Outcome:
-        """Compare. An adapter that changes nothing leaves open whether it was merged."""
+        """Compare. If the adapter changes no logit, ``merge_share`` is unverified."""
         from pipeline.onnx.reference import BASE_DIR, Reference
         from pipeline.verdicts.verdicts import limit_verdict, unverified
 
@@ -97,7 +99,11 @@ class Check(BaseCheck[MergingParams]):
 
 
 def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]) -> LogitsChange:
-    """Return how the logits of the three models differ, centred at every position."""
+    """Return how the logits of three models differ for the same texts.
+
+    Each array has the shape (positions, vocabulary). Logits are centred (their mean subtracted) at
+    every position, since a softmax does not depend on it.
+    """
     import numpy as np
 
     ours, wanted, before = (

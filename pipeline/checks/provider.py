@@ -1,4 +1,4 @@
-"""Does the target's execution provider run the graph? By its kernel table, and by a trace."""
+"""Checks that the target's execution provider runs the graph, by its kernel table and a trace."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Check(BaseCheck[ProviderParams]):
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: ProviderParams) -> Outcome:
-        """Judge the graph by the table; with the device, trace a few steps of generation."""
+        """Compare the graph with the kernel table; with the device, trace a few steps too."""
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.verdicts.verdicts import problem_verdict

@@ -1,4 +1,4 @@
-"""Does the artifact answer as well as the model it was built from? Measured on held-out data."""
+"""Checks on held-out data that the artifact answers as well as the model it was built from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _METRICS: Mapping[str, bool] = {
     "recall": True,
     "perplexity": False,
 }
-"""What a goal can be of, and whether more of it is better."""
+"""The figures that goals can be about, and whether higher is better."""
 
 _OF_LABELS = {"accuracy", "macro_f1", "precision", "recall"}
 
@@ -49,12 +49,13 @@ class QualityParams(Frozen):
     texts of quantized models diverge after a few tokens without being worse."""
     min_p_value: float | None = Field(default=None, ge=0, le=1)
     """Smallest p-value of the exact McNemar test against the float model on the same prompts, if
-    the artifact lost more of them than it won: below it the loss is not chance, however small it
-    is. Only for data with labels. Default: none, since with much data even a loss that
-    ``max_accuracy_loss`` allows is not chance; the test is in the report in any case."""
+    the artifact lost more of them than it won. A smaller p-value means that the loss is hardly due
+    to chance, however small it is. Only for data with labels. Default: none, because with much data
+    even a loss that ``max_accuracy_loss`` allows is significant; the p-value is reported in any
+    case."""
     min_valid: float = Field(default=1.0, ge=0, le=1)
     """Smallest share of greedy answers of the right form: one of the labels if the data has labels,
-    and what ``json_answers`` and ``answer_pattern`` ask for."""
+    and as ``json_answers`` and ``answer_pattern`` require."""
     json_answers: bool = False
     """Answers must be JSON."""
     required_keys: tuple[str, ...] = ()
@@ -62,7 +63,7 @@ class QualityParams(Frozen):
     answer_pattern: str | None = None
     """Answers must match this regular expression (Python's), from beginning to end."""
     max_perplexity_increase: float | None = Field(default=None, ge=0)
-    """By which share the perplexity of the expected answers may grow against the float model.
+    """By which share the perplexity of the expected answers may exceed the float model's.
     Default: 0.1 for data without labels, no limit for data with labels."""
     min_length_ratio: float = Field(default=0.5, ge=0)
     """Smallest mean length of the artifact's answers, in tokens, as a share of the float model's.
@@ -70,7 +71,7 @@ class QualityParams(Frozen):
     max_length_ratio: float = Field(default=2.0, gt=0)
     """Largest mean length of the artifact's answers, as a share of the float model's."""
     max_samples: int | None = Field(default=None, ge=1)
-    """Ask only the first so many held-out prompts. Default: all."""
+    """Number of held-out prompts, from the first one on. Default: all."""
     goals: tuple[Goal, ...] = ()
     """Goals of ``accuracy``, ``exact_match``, ``macro_f1``, ``precision`` and ``recall`` (means
     over the labels, like ``macro_f1``), or ``perplexity``. All but ``exact_match`` and
@@ -99,7 +100,7 @@ class QualityParams(Frozen):
         return self
 
     def problems_with(self, spec: DataSpec) -> list[str]:
-        """Return the goals that the data set cannot serve."""
+        """Return a message for each goal that the data set does not support."""
         if spec.label is not None:
             return []
         return [
@@ -112,14 +113,15 @@ class QualityParams(Frozen):
 _MODELS = ("base", "tuned", "artifact")
 
 _PERPLEXITY_INCREASE = 0.1
-"""int4 by round-to-nearest in blocks of 32 costs a model of some billion weights a few percent."""
+"""int4, rounded to nearest in blocks of 32, increases the perplexity of a model with a few billion
+weights by a few percent."""
 
 
 class Check(BaseCheck[QualityParams]):
-    """Measure base, tuned model and artifact by the same method, and compare the artifact with
+    """Score base, tuned model and artifact by the same method, and compare the artifact with the
     limits.
 
-    Losses are against the float model on the same prompts: the float export if the
+    Losses are relative to the float model on the same prompts: the unquantized export if the
     ``float_reference`` pass made one, else the merged model in PyTorch.
     """
 
@@ -141,14 +143,15 @@ class Check(BaseCheck[QualityParams]):
         params: QualityParams,  # noqa: ARG003
         artifact: Kind = "onnx",
     ) -> tuple[Role, ...]:
-        """Return answers alone for an artifact in PyTorch: they are the tuned model's."""
+        """Return only answers for an artifact in PyTorch, since it is the tuned model itself."""
         built: tuple[Role, ...] = ("artifact", "float_reference")
         return tuple(role for role in cls.needs if role not in built or artifact == "onnx")
 
     def run(self, inputs: Inputs, params: QualityParams) -> Outcome:
-        """Ask the artifact every held-out prompt. Raises :class:`StepError` without data.
+        """Score the artifact's answers to the held-out prompts. Raises :class:`StepError` without
+        data.
 
-        Without an ``artifact`` among the inputs the tuned model is the artifact, and was asked.
+        If the inputs have no ``artifact``, it is the tuned model, whose answers are there already.
         """
         from pipeline.data.parts import parts_of
 
@@ -186,7 +189,7 @@ class Check(BaseCheck[QualityParams]):
 
 
 def _asked(inputs: Inputs, examples: Sequence[Example], tuned: Answers | None) -> Answers:
-    """Return the artifact's answers, each of as many tokens as the merged model was given."""
+    """Return the artifact's answers, with the same token limit as the merged model's."""
     from pipeline.data.tokenize import Codec
     from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.onnx.session import GenAiAnswerer, Session
@@ -199,7 +202,7 @@ def _asked(inputs: Inputs, examples: Sequence[Example], tuned: Answers | None) -
 
 
 class _Float(NamedTuple):
-    """The answers of the model that the artifact is held against."""
+    """The answers of the float model that the artifact is compared with."""
 
     answers: Answers
     name: str
@@ -217,7 +220,7 @@ def _float_answers(
 
 
 def _well_formed(params: QualityParams, answers: Answers) -> dict[str, float]:
-    """Return the share of greedy answers of each form that is asked for."""
+    """Return the share of greedy answers that have each required form."""
     tests: dict[str, Callable[[str], bool]] = {}
     if params.json_answers or params.required_keys:
         tests["valid_json"] = partial(is_json, keys=params.required_keys)
@@ -272,7 +275,7 @@ def _value(scores: Scores, metric: str) -> float | None:
 def _against(
     params: QualityParams, ours: Answers, theirs: _Float
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
-    """Return the verdicts on what the artifact loses against the float model, and the figures."""
+    """Return the verdicts on the artifact's loss relative to the float model, and the figures."""
     test = paired(ours.right, theirs.answers.right)
     before, after = score(theirs.answers), score(ours)
     growth = after.perplexity / before.perplexity - 1

@@ -1,5 +1,4 @@
-"""What did quantizing cost? Predictions against the float export's, matrices against the
-checkpoint's."""
+"""Checks the error of quantization: of predictions, and of each matrix."""
 
 from __future__ import annotations
 
@@ -33,11 +32,11 @@ _BY_BITS: Mapping[int, _Limits] = {
     16: _FLOAT,
     32: _FLOAT,
 }
-"""By width of the weights: several times what healthy graphs show."""
+"""By bits per weight: several times the errors of correct graphs."""
 
 
 class QuantizationParams(Frozen):
-    """Limits. Those that are not set depend on the width of the weights."""
+    """Limits. Their defaults depend on the bits per weight."""
 
     max_mean_kl: float | None = Field(default=None, gt=0)
     """Largest divergence ``KL(float || artifact)`` of the next token, as the mean over positions,
@@ -47,10 +46,10 @@ class QuantizationParams(Frozen):
     """The same for its 99th percentile. Default: 5 for int4, 0.5 for int8."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
     """Smallest share of positions that must have the float model's first choice. Default: 0.5 for
-    int4, 0.9 for int8: a model that is almost undecided changes its first choice easily."""
+    int4, 0.9 for int8: a first choice with a small margin changes easily."""
     max_scale_error: float | None = Field(default=None, gt=0)
     """By how much the scale of a matrix may differ from the checkpoint's. Default: 0.05 for int4,
-    0.01 for wider ones."""
+    0.01 for wider weights."""
     max_weight_error: float | None = Field(default=None, gt=0)
     """Largest relative error of a matrix, in the Frobenius norm. Default: 0.35 for int4, 0.05 for
     int8."""
@@ -64,8 +63,8 @@ class Check(BaseCheck[QuantizationParams]):
     """Compare the artifact's predictions for the same texts with those of the float export, and
     every matrix of its graph with the rows of the checkpoint that it was made from.
 
-    The matrices reveal a wrong scale in one layer, or two projections that were swapped, even if
-    the model as a whole hardly changes. Runs through the CPU provider.
+    The matrices reveal a wrong scale in one layer, or two swapped projections, even if the
+    predictions hardly change. The artifact runs through the CPU provider.
     """
 
     Params = QuantizationParams
@@ -75,12 +74,12 @@ class Check(BaseCheck[QuantizationParams]):
 
     @classmethod
     def export_of(cls, params: QuantizationParams) -> dict[str, JsonValue]:
-        """Return the size up to which a float export is built."""
+        """Return ``max_export``, the size up to which a float export is built."""
         asked = params.max_export
         return {"max_export": asked if isinstance(asked, int) else parse_bytes(asked)}
 
     def run(self, inputs: Inputs, params: QuantizationParams) -> Outcome:
-        """Compare; a graph that cannot be read fails."""
+        """Compare predictions and matrices. A graph that cannot be read fails the check."""
         from pipeline.contract.errors import ArtifactError, BeyondCpuError
         from pipeline.onnx.agreement import GenAiConfig
         from pipeline.onnx.graph import OnnxModel

@@ -1,4 +1,4 @@
-"""What a Python function of the user's finds: a metric of the answers, or any measurement."""
+"""Checks figures that the user's Python function returns: a metric of answers, or of the model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pipeline.verdicts.verdicts import on_cpu
 
 
 class ScriptParams(Frozen):
-    """Exactly one of ``metric`` and ``evaluate``. It returns a number, or a dictionary of numbers
-    (or of tables with a ``value``) by name."""
+    """Exactly one of ``metric`` and ``evaluate``. The function returns a number, or a dictionary of
+    numbers (or of tables with a ``value``) by name."""
 
     script: str
     """Python file with the functions, relative to the config file."""
@@ -40,7 +40,7 @@ class ScriptParams(Frozen):
     post_process: str | None = None
     """Function applied to each answer before ``metric`` sees it."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further arguments of ``metric`` or ``evaluate``, by name."""
+    """Additional keyword arguments of ``metric`` or ``evaluate``."""
     samples: int | None = Field(default=None, ge=1)
     """How many held-out prompts are answered for ``metric``, from the first one on. Default: all.
     """
@@ -48,8 +48,8 @@ class ScriptParams(Frozen):
     """Longest answer in tokens. Default: a little more than the longest expected one for
     ``metric``, 256 for ``evaluate``."""
     goals: tuple[Goal, ...] = ()
-    """Goals of the figures by their names. If the function returns a number, that figure has the
-    function's name, or the one name that all goals have. Only ``at_most`` and ``at_least``."""
+    """Goals of the figures by their names. If the function returns a single number, its name is
+    that of the function, or the one that all goals name. Only ``at_most`` and ``at_least``."""
 
     @field_validator("goals")
     @classmethod
@@ -77,10 +77,10 @@ _LONG_ANSWER = 256
 
 
 class Check(BaseCheck[ScriptParams]):
-    """Run a function of yours on the artifact and compare what it returns with goals.
+    """Run your function on the artifact and compare the figures that it returns with goals.
 
-    It runs in the target's toolchain, without network. Without the target's device the artifact
-    answers through the CPU provider.
+    It runs in the target's toolchain, without network access. Without the target's device the
+    artifact answers through the CPU provider.
     """
 
     Params = ScriptParams
@@ -91,11 +91,11 @@ class Check(BaseCheck[ScriptParams]):
 
     @classmethod
     def asks_held_out_of(cls, params: ScriptParams) -> bool:
-        """Return whether a ``metric`` is asked for: it compares answers to held-out prompts."""
+        """Return whether there is a ``metric``: it compares answers to held-out prompts."""
         return params.metric is not None
 
     def run(self, inputs: Inputs, params: ScriptParams) -> Outcome:
-        """Call the function. Raises :class:`StepError` where it raises or lacks a figure."""
+        """Call the function. Raises :class:`StepError` if it raises, or if a figure is missing."""
         from pipeline.scripts.importable import importable
         from pipeline.scripts.load import load_script
 
@@ -125,7 +125,7 @@ class Check(BaseCheck[ScriptParams]):
 
 
 class _Script:
-    """The user's file, imported, and how its functions are called."""
+    """The user's file, imported; calls its functions."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -142,7 +142,7 @@ class _Script:
         return function
 
     def call(self, name: str, *arguments: object, **named: object) -> Any:
-        """Return what the function returns. Raises :class:`StepError` if it raises."""
+        """Call the function and return its result. Raises :class:`StepError` if it raises."""
         function = self.function(name)
         try:
             return function(*arguments, **named)
@@ -159,7 +159,7 @@ class _Script:
             ) from error
 
     def takes(self, name: str) -> frozenset[str]:
-        """Return the names of the function's parameters, as far as they can be known."""
+        """Return the names of the function's parameters; none if it has no signature."""
         try:
             return frozenset(inspect.signature(self.function(name)).parameters)
         except (TypeError, ValueError):
@@ -168,7 +168,7 @@ class _Script:
 
 @dataclass(frozen=True)
 class Model:
-    """What a user's ``evaluate`` gets: the artifact, ready to be asked."""
+    """The argument of a user's ``evaluate``: the artifact, loaded and ready to answer."""
 
     model_path: str
     tokenizer: Any
@@ -177,11 +177,11 @@ class Model:
     _max_new_tokens: int
 
     def answer(self, text: str) -> str:
-        """Return the greedy answer to what a user says."""
+        """Return the greedy answer to one message of a user."""
         return self.ask([{"role": "user", "content": text}])
 
     def ask(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Return the greedy answer to a conversation of ``role`` and ``content``."""
+        """Return the greedy answer to a conversation of messages with ``role`` and ``content``."""
         from pipeline.data.chat import Message
         from pipeline.data.examples import Example
         from pipeline.data.tokenize import Codec
@@ -251,7 +251,7 @@ def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
 
 
 def _figures(returned: Any, name: str, goals: Sequence[Goal]) -> dict[str, float]:
-    """Return the figures by name, whichever shape they came in. Raises :class:`StepError`."""
+    """Return the figures by name, from any of the allowed forms. Raises :class:`StepError`."""
     if not isinstance(returned, Mapping):
         asked = {goal.metric for goal in goals}
         returned = {asked.pop() if len(asked) == 1 else name: returned}
@@ -262,7 +262,7 @@ def _figures(returned: Any, name: str, goals: Sequence[Goal]) -> dict[str, float
 
 
 def _number(value: Any, said: str) -> float:
-    """Return a number, of NumPy or PyTorch too, or the ``value`` of a table."""
+    """Return ``value`` as a float: a number (also of NumPy or PyTorch), or a table's ``value``."""
     inner = value.get("value") if isinstance(value, Mapping) else value
     if not isinstance(inner, str):  # text that reads as a number is a mistake
         with suppress(TypeError, ValueError, RuntimeError):

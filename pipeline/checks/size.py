@@ -1,4 +1,4 @@
-"""How large is the artifact?"""
+"""Checks the size of the artifact's files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from pipeline.verdicts.byte_limits import METRIC, AmountParams
 
 
 class SizeParams(AmountParams):
-    """The limits of the size of all files of the artifact together. A relative goal that is not
-    against the baseline compares with the base model's weights. Without any limit the size is only
-    reported."""
+    """Limits of the total size of the artifact's files. Relative goals compare with the base
+    model's weights, or with the baseline. Without any limit the size is only reported."""
 
 
 class Check(BaseCheck[SizeParams]):
@@ -33,18 +32,20 @@ class Check(BaseCheck[SizeParams]):
         params: SizeParams,
         artifact: Kind = "onnx",  # noqa: ARG003
     ) -> tuple[Role, ...]:
-        """Return ``base_timing`` too where a goal is relative to the base model."""
+        """Return the roles; with a goal relative to the base model, ``base_timing`` among them."""
         relative = any(goal.of_base for goal in params.goals)
         return ("artifact", "base_timing") if relative else ("artifact",)
 
     @classmethod
     def timing_of(cls, params: SizeParams) -> dict[str, JsonValue]:  # noqa: ARG003
-        """Weigh the base model; do not time it."""
+        """Return parameters with which the base model's size is measured, but not its speed."""
         return {"samples": 0}
 
     def run(self, inputs: Inputs, params: SizeParams) -> Outcome:
-        """Sum up and judge. Raises :class:`~pipeline.contract.errors.StepError` for a baseline that
-        is none."""
+        """Add up the sizes and compare with the limits.
+
+        Raises :class:`~pipeline.contract.errors.StepError` if the baseline is no artifact.
+        """
         from pipeline.onnx.baseline import baseline_folder
 
         files = _files(inputs["artifact"])

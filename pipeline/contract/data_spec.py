@@ -1,4 +1,4 @@
-"""How a data set is read: where its rows are, columns, prompt, split. Free of any ML library."""
+"""The ``[data]`` tables of a config: files, columns, prompt, split. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Sequences(Frozen):
     seed: int = 0
     """Seed of the random strategies."""
     retries: int = Field(default=10, ge=1)
-    """How many draws a random strategy makes before it gives up a sequence that is too short."""
+    """How many times a random strategy draws again when a sequence is too short."""
     drop_short: bool = False
     """Leave out rows with fewer than ``length`` tokens. Pieces of joined rows are never shorter."""
     special_tokens: bool = True
@@ -87,13 +87,13 @@ class Sequences(Frozen):
 
     @property
     def is_joined(self) -> bool:
-        """Return whether rows are put one after the other before they are cut."""
+        """Return whether rows are concatenated before they are cut."""
         return self.strategy.startswith("join")
 
 
 class DataCode(Frozen):
-    """Python functions of yours that make or change the rows. They run in a step of their own,
-    without network and without the token of the hub unless you grant them."""
+    """Your Python functions that make or change the rows. They run in a step of their own, without
+    network access and without the hub's token unless you allow them."""
 
     script: str
     """Python file, relative to the config file."""
@@ -110,7 +110,7 @@ class DataCode(Frozen):
     pre_process_params: dict[str, JsonValue] = Field(default_factory=dict)
     """Its arguments; ``model_name``, where it takes one, is the folder of the base model."""
     network: bool = False
-    """Run the functions with network."""
+    """Run the functions with network access."""
     hub: bool = False
     """Let the functions see ``HF_TOKEN`` and ``HF_ENDPOINT`` too, to load from the hub themselves.
     A data set that ``source`` names is fetched before they run and does not need it."""
@@ -139,15 +139,15 @@ class DataSpec(Frozen):
     source: str | None = Field(default=None, pattern=r"^hf:[A-Za-z0-9][\w./-]*(@.+)?$")
     """Data set of the Hugging Face hub: ``"hf:org/name@revision"``."""
     subset: str | None = None
-    """Which configuration of the hub's data set."""
+    """Name of a configuration of the hub's data set."""
     part: str = "train"
-    """Which part of the hub's data set, in its notation: ``"train"``, ``"train[:1000]"``."""
+    """Split of the hub's data set, in its notation: ``"train"``, ``"train[:1000]"``."""
     rows: str | None = None
     """Only these rows, as a slice of row numbers or of percent: ``":1000"``, ``"10%:20%"``."""
     where: dict[str, JsonValue] = Field(default_factory=dict)
     """Only rows that have these values: ``{ language = "Python" }``."""
     code: DataCode | None = None
-    """Python functions of yours."""
+    """Your Python functions."""
     prompt: str | None = None
     """What the user says, with ``{column}`` fields: ``"{phrase}"``."""
     completion: str | None = None
@@ -163,13 +163,13 @@ class DataSpec(Frozen):
     """A known layout of question and answer: ``alpaca`` (instruction, input, output), ``chip2``
     (``<human>:`` and ``<bot>:`` in the column text), ``self_instruct`` (prompt, completion)."""
     tokens: bool = False
-    """Rows hold token ids: ``input_ids`` and, if not all of them are learnt, ``labels``."""
+    """Rows hold token ids: ``input_ids`` and, if only some of them are trained on, ``labels``."""
     chat: bool = True
     """Wrap prompt and completion in the tokenizer's chat template."""
     chat_template: str | None = None
     """A Jinja chat template in place of the tokenizer's own."""
     loss_on: Literal["completion", "all"] = "completion"
-    """What is learnt: the answer alone, or the whole text with the answer at its end."""
+    """Which tokens carry loss: the answer's, or those of the whole text, which the answer ends."""
     label: str | None = None
     """Column that holds the class; enables accuracy."""
     labels: tuple[str, ...] | None = None
@@ -260,8 +260,8 @@ class DataSpec(Frozen):
 
     @property
     def is_made(self) -> bool:
-        """Return whether a step has to make the rows: code of the user's, a hub's data set, or a
-        Parquet file, which the host cannot read."""
+        """Return whether a step has to make the rows, because the host cannot: from the user's
+        functions, the hub, or Parquet files."""
         parquet = any(file.lower().endswith(PARQUET) for file in self.files)
         return self.source is not None or self.code is not None or parquet
 
@@ -274,7 +274,7 @@ class DataSpec(Frozen):
 
     @property
     def own_split(self) -> Split:
-        """Return how the rows themselves are split, where other data sets take some parts."""
+        """Return the split of the rows themselves, without parts that are other data sets."""
         taken: dict[str, JsonValue] = {}
         if self.held_out is not None:
             taken |= {"eval": 0.0, "eval_count": None}
@@ -292,13 +292,13 @@ class DataSpec(Frozen):
 
     @property
     def trains(self) -> bool:
-        """Return whether anything is left to train on."""
+        """Return whether there is a training part."""
         split = self.split
         return self.held_out is not None or split.eval_count is not None or split.eval < 1
 
     @property
     def validates(self) -> bool:
-        """Return whether there is a part that gives the validation loss."""
+        """Return whether there is a part for the validation loss."""
         validation = self.split.validation
         return self.validation_data is not None or validation == "eval" or validation > 0
 

@@ -1,10 +1,10 @@
-"""What ends a step or a check: errors that the user can act on."""
+"""Errors that end a step or a check."""
 
 from __future__ import annotations
 
 
 class StepError(Exception):
-    """A step cannot go on, for a reason the user can act on."""
+    """A step cannot continue, for a reason that the user can act on."""
 
     def __init__(self, message: str, hint: str = "", cause: str = "error") -> None:
         super().__init__(message)
@@ -17,4 +17,4 @@ class ArtifactError(StepError):
 
 
 class BeyondCpuError(Exception):
-    """The CPU provider has no kernel for the graph: only the target's device can prove it."""
+    """The CPU provider has no kernel for the graph, so that only the target's device can run it."""

@@ -1,4 +1,4 @@
-"""What the container tells the host while it works: one JSON object per line on standard output."""
+"""Events that the container sends to the host: one JSON object per line on standard output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StepProgress(Frozen):
 
 
 class StepFinished(Frozen):
-    """A step is complete and whole on disk."""
+    """A step is complete, with all of its files on disk."""
 
     event: Literal["finished"] = "finished"
     step: str
@@ -37,7 +37,7 @@ class StepFinished(Frozen):
 
 
 class StepFailed(Frozen):
-    """A step broke. ``cause`` chooses the exit code; ``hint`` says what the user can do."""
+    """A step failed. ``cause`` decides the exit code; ``hint`` says what the user can do."""
 
     event: Literal["failed"] = "failed"
     step: str

@@ -21,8 +21,8 @@ class Frozen(BaseModel):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Return the schema with the fields' docstrings, which pydantic would read at every start
-        of the program (``use_attribute_docstrings``)."""
+        """Return the schema with the docstrings of the fields. They are added here, because
+        pydantic's ``use_attribute_docstrings`` would read them at every start of the program."""
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, text in field_docstrings(cls).items():
@@ -32,8 +32,7 @@ class Frozen(BaseModel):
 
 
 def field_docstrings(cls: type) -> dict[str, str]:
-    """Return the docstring of each annotated field of ``cls`` and its bases that has one, read from
-    the source."""
+    """Return the docstrings of the annotated fields of ``cls`` and its bases, from their source."""
     found: dict[str, str] = {}
     for part in reversed(cls.__mro__):
         if part.__module__.partition(".")[0] in ("pydantic", "builtins", "typing", "abc"):

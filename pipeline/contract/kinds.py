@@ -1,11 +1,11 @@
-"""The kinds of things that passes make and hand on."""
+"""The kinds of outputs of passes."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Kind = Literal["checkpoint", "adapter", "onnx", "predictions", "rows"]
-"""What a pass makes: a Hugging Face checkpoint folder, a PEFT adapter folder, an ONNX Runtime GenAI
+"""Output of a pass: a Hugging Face checkpoint folder, a PEFT adapter folder, an ONNX Runtime GenAI
 model folder, the answers of a model to the held-out prompts, or the rows of a data set."""
 
 ARTIFACT_WORDS: dict[Kind, str] = {
@@ -13,4 +13,4 @@ ARTIFACT_WORDS: dict[Kind, str] = {
     "checkpoint": "a checkpoint",
     "adapter": "an adapter",
 }
-"""What a chain may end with, in words."""
+"""The kinds that a chain may end with, for messages."""

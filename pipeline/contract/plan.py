@@ -2,7 +2,7 @@
 
 The host writes a plan as JSON, ``python -m pipeline PLAN`` reads it. Paths in a plan are
 :class:`PathRef` values: a named root plus a relative path. A runtime fills :attr:`Plan.roots` with
-where each root lies for the process it starts, so one plan runs in a container, in a virtual
+the path of each root in the process it starts, so one plan runs in a container, in a virtual
 environment or on another machine.
 """
 
@@ -31,62 +31,62 @@ class PathRef(Frozen):
 
 
 class StepInput(Frozen):
-    """The output of another step, found by its key in the work folder or in the cache."""
+    """The output of another step, which lies under its key in the work folder or in the cache."""
 
     step: str
     key: str
 
 
 class SourceInput(Frozen):
-    """A file or folder of the user's (a model, a text corpus), with the digest of its bytes."""
+    """The user's file or folder (a model, a text corpus), with the digest of its bytes."""
 
     ref: PathRef
     digest: str
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
-    """What the step that made it measured, where a step did."""
+    """Metrics of the step that made it; empty if none did."""
 
 
 class DataInput(Frozen):
-    """A data set: where its rows lie, the digest of those bytes, and how to read them."""
+    """A data set: its files with their digests, and how they are read."""
 
     name: str
     rows: tuple[StepInput | SourceInput, ...]
     """Files that are read one after the other, or the one step that makes the rows."""
     spec: DataSpec
     held_out: DataInput | None = None
-    """The data set that is the held-out part, in place of a split."""
+    """The data set that serves as held-out part, in place of a split."""
     validation: DataInput | None = None
-    """The data set that gives the validation loss, in place of a split."""
+    """The data set that serves as validation part, in place of a split."""
 
     @property
     def digest(self) -> str:
-        """Return what the rows are, in one digest; the key of the step where one makes them."""
+        """Return one digest of all rows; the key of the step if a step makes them."""
         digests = [row.key if isinstance(row, StepInput) else row.digest for row in self.rows]
         if len(digests) == 1:
             return digests[0]
         return sha256_of_bytes(json.dumps(digests).encode())
 
     def all(self) -> Iterator[DataInput]:
-        """Yield this data set and those that are parts of it."""
+        """Yield this data set and those that serve as its parts."""
         yield self
         for part in (self.held_out, self.validation):
             if part is not None:
                 yield from part.all()
 
     def sources(self) -> Iterator[SourceInput]:
-        """Yield every file of the user's that is read."""
+        """Yield every file of the user that is read."""
         for data in self.all():
             yield from (row for row in data.rows if isinstance(row, SourceInput))
 
 
 class Step(Frozen):
-    """One pass or check with everything that decides its result."""
+    """One pass or check, with everything that its result depends on."""
 
     name: str
     kind: Literal["pass", "check"]
     type: str
-    """Module name below ``pipeline.passes`` or ``pipeline.checks``; ``FILE.py:CLASS`` in the folder
-    :attr:`code` for one of the user's own."""
+    """Module name below ``pipeline.passes`` or ``pipeline.checks``; for the user's own, a
+    ``FILE.py:CLASS`` in the folder :attr:`code`."""
     target: str
     """The target whose toolchain runs this step."""
     toolchain: str
@@ -98,19 +98,19 @@ class Step(Frozen):
     inputs: dict[str, StepInput | SourceInput] = Field(default_factory=dict)
     data: DataInput | None = None
     code: SourceInput | None = None
-    """The folder with the code of a pass or check of the user's own; its digest also covers what
-    that code uses of ``pipeline``."""
+    """The folder with the code of the user's own pass or check. Its digest also covers the modules
+    of ``pipeline`` that this code imports."""
     network: bool = False
     hub: bool = False
-    """Whether its process is given the token and the address of the hub."""
+    """Whether its process gets the token and the address of the hub."""
     resumes: bool = False
-    """Whether it is given a folder that outlives a run that fails: :func:`unfinished_root`."""
+    """Whether it gets a folder that is kept after a failed run: :func:`unfinished_root`."""
     absent_device: str = ""
-    """Why the target's device cannot run this step, which then uses the CPU; empty where it can."""
+    """Why the target's device cannot run this step, which then uses the CPU; empty if it can."""
 
 
 class Plan(Frozen):
-    """Ordered steps for one process, and where the named roots lie for it."""
+    """Ordered steps for one process, and the paths of the named roots in it."""
 
     schema_version: Literal[1] = 1
     build: str
@@ -119,18 +119,18 @@ class Plan(Frozen):
     threads: int = Field(default=1, ge=1)
     """CPU threads the libraries may use."""
     origin: dict[str, str] = Field(default_factory=dict)
-    """What the host says about runtime and image; copied into every result for the report."""
+    """Runtime and image, as the host knows them; copied into every result for the report."""
 
     def resolve(self, ref: PathRef) -> Path:
-        """Return the path of ``ref`` for this process. Raises ``KeyError`` for an unknown root."""
+        """Return the path of ``ref`` in this process. Raises ``KeyError`` for an unknown root."""
         return Path(self.roots[ref.root]) / ref.path
 
 
 def object_path(key: str) -> str:
-    """Return where the step result ``key`` lies below the ``objects`` root."""
+    """Return the path of the step result ``key`` below the ``objects`` root."""
     return f"{key[:2]}/{key}"
 
 
 def unfinished_root(key: str) -> str:
-    """Return the root of the folder in which the step ``key`` keeps what outlives a kill."""
+    """Return the name of the root for files of the step ``key`` that survive a failed run."""
     return f"unfinished-{key[:12]}"

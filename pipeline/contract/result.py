@@ -1,4 +1,4 @@
-"""What a finished step leaves beside its output: figures, verdicts and the digests of its files."""
+"""The result of a finished step: metrics, verdicts and the digests of its files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ RESULT_FILE = "result.json"
 
 
 class Verdict(Frozen):
-    """One measured figure held against its limit."""
+    """One measured figure and its limit."""
 
     name: str
     status: Status
     value: float | None = None
     limit: float | None = None
     relation: Literal["<=", ">=", "=="] | None = None
-    """How ``value`` must stand to ``limit``."""
+    """The relation of ``value`` to ``limit`` in a passed verdict."""
     unit: str = ""
     limit_source: str = ""
-    """Where the limit comes from, if not from the config."""
+    """Where the limit comes from; empty if from the config."""
     detail: str = ""
 
 
@@ -49,12 +49,12 @@ class StepResult(Frozen):
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     evidence: dict[str, JsonValue] = Field(default_factory=dict)
-    """Raw measurements of a check (latency samples, answers), kept whole in the report."""
+    """Raw measurements of a check (latency samples, answers), all of them in the report."""
     files: tuple[FileDigest, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
-    """Versions of the libraries the step's process could import."""
+    """Versions of the libraries that are installed where the step ran."""
     origin: dict[str, str] = Field(default_factory=dict)
-    """Runtime and image the step ran in (:attr:`pipeline.contract.plan.Plan.origin`)."""
+    """Runtime and image in which the step ran (:attr:`pipeline.contract.plan.Plan.origin`)."""
 
 
 def read_result(folder: Path) -> StepResult:

@@ -1,7 +1,7 @@
-"""The build config: what to build. This module is the schema; reading files is the host's work.
+"""The schema of the build config, free of any ML library. Files are read by ``targets.config``.
 
-Free of any ML library. Parameters of a pass or check are validated against that pass's or check's
-own ``Params`` model, so the tables below only fix what is common to all.
+The parameters of a pass or check are validated by its own ``Params`` model, so the tables below
+only define what is common to all.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class ModelSource(Frozen):
     """A folder that ``onnxruntime_genai.Model`` loads, relative to the config file. All passes must
     then work on an ONNX model. Without any pass, it is checked as it is."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. In a container it has neither network nor rights;
-    in a virtual environment it can do whatever you can."""
+    """Run Python code that comes with the model. In a container it has neither network access nor
+    capabilities; in a virtual environment it can do whatever you can."""
     weights: Literal["safetensors", "any"] = "safetensors"
     """``any`` also loads pickled weights, which can run code when they are loaded."""
 
@@ -67,7 +67,7 @@ class StepTable(Frozen):
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
     type: str | None = None
-    """Which pass or check this is, if the table has another name."""
+    """Name of the pass or check, if the table has another name."""
 
     @property
     def params(self) -> dict[str, JsonValue]:
@@ -76,7 +76,7 @@ class StepTable(Frozen):
 
 
 class TargetTable(Frozen):
-    """What differs for one target: parameters that replace those of the common tables."""
+    """Parameters for one target, which replace those of the common tables."""
 
     passes: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Parameters per pass, e.g. ``[targets.cpu.passes.model_builder]``."""
@@ -111,8 +111,8 @@ class AzureMLSystem(Frozen):
 
 
 class Card(Frozen):
-    """What the model card of a release says that Quern cannot know. Licences are SPDX expressions,
-    such as ``"MIT"``. What is missing here, the card lists as not stated."""
+    """Entries of a release's model card that Quern cannot know. Licences are SPDX expressions, such
+    as ``"MIT"``. The card lists missing entries as not stated."""
 
     description: str | None = None
     """What the model is for, in a sentence."""
@@ -142,12 +142,12 @@ class BuildConfig(Frozen):
     model: ModelSource
     """The base model."""
     default_targets: tuple[Name, ...] = ()
-    """Targets that a command is for where it names none, ``"all"`` for every one; ``cpu`` if there
-    are none here."""
+    """Targets of a command that names none; ``"all"`` means every target. Default: ``cpu``."""
     host: Name | None = None
-    """Target that trains and merges. Default: the first whose device is here, else ``cpu``."""
+    """Target whose toolchain trains and merges. Default: the first one whose device this machine
+    has, else ``cpu``."""
     runtime: Literal["auto", "docker", "venv"] = "auto"
-    """Where steps run if the command does not say: in containers or in a virtual environment.
+    """Where steps run unless the command says otherwise: in containers or in a virtual environment.
     ``auto``: in containers if there is a Docker Engine."""
     system: AzureMLSystem | None = None
     """The machine that the config was written for, if it is not this one."""
@@ -158,18 +158,18 @@ class BuildConfig(Frozen):
     """The passes, in the order in which they run. There may be none if the model is ONNX already.
     """
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
-    """How the base, the tuned and the built model answer held-out prompts: parameters of the
-    ``evaluate`` pass."""
+    """Parameters of the ``evaluate`` pass: how base, tuned and built model answer the held-out
+    prompts."""
     checks: dict[Name, StepTable] = Field(default_factory=dict)
-    """The checks and their limits. All built-in checks that can run do, whether they are named here
-    or not."""
+    """The checks and their limits. All built-in checks that apply are run, whether they are named
+    here or not."""
     skip_checks: tuple[str, ...] = ()
-    """Built-in checks that do not run, e.g. because a model is too large for PyTorch. Plan and
-    report say so. If nothing reads the merged checkpoint (``merging``, ``conversion``,
-    ``quantization`` and ``quality`` do), merging and quantizing are one step, and no checkpoint is
-    written."""
+    """Built-in checks that are not run, e.g. because a model is too large for PyTorch. Plan and
+    report list them. If nothing reads the merged checkpoint (``merging``, ``conversion``,
+    ``quantization`` and ``quality`` do), merging and quantizing become one step, and no checkpoint
+    is written."""
     targets: dict[Name, TargetTable] = Field(default_factory=dict)
-    """What differs for single targets."""
+    """Parameters for single targets."""
     resources: Resources = Resources()
     """Limits for the containers."""
     card: Card = Card()

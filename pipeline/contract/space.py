@@ -1,5 +1,4 @@
-"""How much room on disk a step takes, as far as that is known before it runs. Free of any ML
-library."""
+"""Estimates of the disk space that a step needs, before it runs. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 FORMATS = {"fp32": 4, "bf16": 2, "fp16": 2}
-"""Bytes of one number."""
+"""Bytes per number, by number format."""
 
 Shape = tuple[int, ...]
 
@@ -20,11 +19,11 @@ class Weights:
 
     shapes: Mapping[str, Shape]
     tied: bool
-    """Whether the embedding is the output layer too."""
+    """Whether embedding and output layer share their weights."""
     bytes: int
-    """What the tensors take as they are stored."""
+    """Size of the tensors as stored, in bytes."""
     rotary: int = 0
-    """Numbers in the tables of rotary positions: the context's length times a head's size."""
+    """Numbers in the tables of rotary positions: context length times head size."""
 
     @property
     def count(self) -> int:
@@ -53,25 +52,25 @@ class Weights:
 
 @dataclass(frozen=True)
 class Written:
-    """What a step leaves, and what lies beside that only while it runs; in bytes."""
+    """Disk space of a step in bytes: of its output, and of files that exist only while it runs."""
 
     kept: int
     passing: int = 0
     weights: Weights | None = None
-    """Those of a checkpoint."""
+    """The tensors, if the output is a checkpoint."""
 
 
 @runtime_checkable
 class TakesSpace(Protocol):
-    """Parameters that say how much room their pass takes.
+    """Parameters that can estimate how much their pass writes.
 
-    Without them, a pass is taken to write as much as it reads of the same kind.
+    A pass whose parameters cannot is assumed to write as much as it reads of the same kind.
     """
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the pass writes, ``None`` where that is not known.
+        """Return the estimate for the pass; ``None`` if it is unknown.
 
-        ``inputs`` holds what is known of them, by role.
+        ``inputs`` are the estimates of its inputs, by role, as far as they are known.
         """
 
 
@@ -81,5 +80,5 @@ def count(shapes: Iterable[Shape]) -> int:
 
 
 def is_embedding(name: str) -> bool:
-    """Return whether a tensor of that name is a token embedding, going by its name."""
+    """Return whether the tensor ``name`` is a token embedding, judged by its name."""
     return "embed" in name or name.endswith(("wte.weight", "wpe.weight"))

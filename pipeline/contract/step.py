@@ -1,4 +1,4 @@
-"""What a step is given: its inputs, and where it says how far it is."""
+"""The arguments of a step: its inputs, and the reporter of its progress."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Where a step says how far it is; the chain turns it into events."""
+    """Receives the progress of a step; the chain turns it into events."""
 
     def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Say that ``done`` of ``total`` units are complete, with the newest figures."""
+        """Report that ``done`` of ``total`` units are complete, with the newest figures."""
 
     def warn(self, message: str) -> None:
-        """Say something that the user should know and that does not stop the build."""
+        """Report something that the user should know and that does not stop the build."""
 
     def text(self, text: str) -> None:
         """Stream a piece of generated text."""
@@ -33,16 +33,16 @@ class Inputs:
     paths: Mapping[str, Path]
     """Folder or file per role (``model``, ``adapter``, ``artifact``, ...)."""
     data: DataFiles | None
-    """Its parts are :func:`pipeline.data.parts.parts_of`."""
+    """The data set; :func:`pipeline.data.parts.parts_of` reads its parts."""
     seed: int
     threads: int
     report: Reporter
     metrics: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
     """Metrics of the steps that made the inputs, per role."""
     absent_device: str = ""
-    """Why the target's device cannot be used here; empty where it can."""
+    """Why the target's device cannot be used here; empty if it can."""
     unfinished: Path | None = None
-    """A folder that outlives a run that fails or is killed, for a pass that ``resumes``."""
+    """A folder that is kept after a failed or killed run, for a pass that ``resumes``."""
 
     def __getitem__(self, role: str) -> Path:
         return self.paths[role]

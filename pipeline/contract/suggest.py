@@ -1,4 +1,4 @@
-"""``did you mean``: the nearest known word to a mistyped one."""
+"""``did you mean``: suggests the nearest known word for a mistyped one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?``, or the list of what is known when nothing is near."""
+    """Return ``did you mean 'x'?``, or the list of all known words if none is near."""
     options = sorted(known)
     folded = {option.casefold(): option for option in options}
     near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)

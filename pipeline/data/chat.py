@@ -1,4 +1,4 @@
-"""Chat messages held in a column."""
+"""Reads a column of chat messages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Message:
 
 
 def chat_messages(value: JsonValue) -> tuple[Message, ...]:
-    """Read a column of ``{"role": ..., "content": ...}`` turns that ends with the answer to learn.
+    """Return the messages of a column, ``{"role": ..., "content": ...}``; the last is the answer.
 
-    Raises ``ValueError`` saying what is wrong.
+    Raises ``ValueError`` with the problem.
     """
     if not isinstance(value, list) or len(value) < 2:
         raise ValueError("messages must be a list of at least a user and an assistant turn")

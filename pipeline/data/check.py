@@ -1,4 +1,4 @@
-"""What is wrong with a data set, found before anything is started."""
+"""Checks the rows of a data set, before any step runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TEMPLATES = ("system", "prompt", "completion", "template")
 
 
 def check_rows(rows: Sequence[Row], spec: DataSpec, part: bool = False) -> list[DataProblem]:
-    """Return everything wrong with ``rows`` read by ``spec``; empty means they can be used.
+    """Return all problems of ``rows`` read by ``spec``; empty if they can be used.
 
-    ``part`` says that they are a part of another data set, so that they are not split.
+    ``part`` says that they serve as a part of another data set, so that they are not split.
     """
     if not rows:
         return [DataProblem("the data set is empty")]
@@ -50,14 +50,17 @@ def check_rows(rows: Sequence[Row], spec: DataSpec, part: bool = False) -> list[
 
 
 def examples_of(rows: Sequence[Row], spec: DataSpec) -> list[Example]:
-    """Return the examples of checked ``rows`` that ``where``, ``rows`` and ``max_samples`` leave,
-    in that order."""
+    """Return the examples of checked ``rows``, selected by ``where``, ``rows`` and ``max_samples``,
+    which apply in that order."""
     chosen, _ = select(rows, spec)
     return sample(make_examples(chosen, spec), spec.max_samples, spec.split.seed)
 
 
 def columns_of(spec: DataSpec) -> dict[str, str]:
-    """Return the columns ``spec`` reads and the key that names each. Raises ``TemplateError``."""
+    """Return the columns that ``spec`` reads, each with the key that names it.
+
+    Raises ``TemplateError``.
+    """
     columns: dict[str, str] = {}
     for key in _TEMPLATES:
         text = getattr(spec, key)
@@ -69,7 +72,7 @@ def columns_of(spec: DataSpec) -> dict[str, str]:
 
 
 def _named_columns(spec: DataSpec) -> Iterator[tuple[str, str]]:
-    """Yield the columns that are read whole, and the key that asks for each."""
+    """Yield the columns that are read without a template, each with the key that names it."""
     if spec.label is not None:
         yield spec.label, "label"
     if spec.messages is not None:

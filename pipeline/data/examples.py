@@ -1,4 +1,4 @@
-"""What a row becomes: a prompt, the answer to learn, and the answers it could have been."""
+"""Turns rows into examples: a prompt, the expected answer, and the possible answers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Example:
     choices: Mapping[str, str] = field(default_factory=dict)
     """Completion text per label; empty where the data set has no classes."""
     file: int = 0
-    """Which of the data set's files the line is in, counted from 0."""
+    """Number of the file with that line, counted from 0."""
     chat_template: str | None = None
-    """A chat template in place of the tokenizer's own."""
+    """A chat template to use instead of the tokenizer's own."""
     learn_all: bool = False
-    """Whether the prompt is learnt too."""
+    """Whether the prompt carries loss too."""
     tokens: Tokens | None = None
-    """The row where it holds token ids; then ``prompt`` and ``completion`` are empty."""
+    """The row, if it consists of token ids; then ``prompt`` and ``completion`` are empty."""
 
     @property
     def text(self) -> str:
-        """What makes two rows the same question: the prompt, or the text where there is none."""
+        """The text by which rows count as the same question: the prompt, else the completion."""
         if self.tokens is not None:
             begin = self.tokens.answer.start
             return " ".join(map(str, self.tokens.ids[: begin if begin > 1 else None]))
@@ -48,7 +48,7 @@ class Example:
 
     @property
     def place(self) -> str:
-        """Where the row is, for a message."""
+        """The location of the row, for messages."""
         return f"line {self.line}" + (f" of file {self.file + 1}" if self.file else "")
 
 
@@ -87,7 +87,7 @@ def _maker(rows: Sequence[Row], spec: DataSpec) -> Callable[[Row], Example]:
 
 
 def label_set(rows: Sequence[Row], spec: DataSpec) -> tuple[str, ...]:
-    """Return the classes: those the spec lists, else those found in the rows, sorted."""
+    """Return the classes: those listed in the spec, else those in the rows, sorted."""
     if spec.label is None:
         return ()
     if spec.labels is not None:

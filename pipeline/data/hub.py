@@ -1,4 +1,4 @@
-"""Fetches a data set of the Hugging Face hub, before any code of the user's sees it."""
+"""Downloads a data set from the Hugging Face hub, without running any code of the user."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 
 FETCHED_FILE = "rows.parquet"
-"""The rows as the hub has them, with their types and features."""
+"""File with the rows as on the hub, with their types and features."""
 
 
 class FetchRowsParams(Frozen):
-    """Which rows."""
+    """A data set on the hub: its name, commit and part."""
 
     repo: str
-    """Name of the data set."""
+    """Name of the repository."""
     revision: str
-    """Commit of it."""
+    """Commit of the repository."""
     subset: str | None = None
     part: str = "train"
-    """Part of it, in the hub's notation: ``train[:1000]``."""
+    """Part of the data set, in the hub's notation: ``train[:1000]``."""
 
 
 def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
     """Write the rows to :data:`FETCHED_FILE` in ``out_dir``; return how many there are.
 
-    The token, if any, is read from ``HF_TOKEN`` alone. Raises :class:`StepError` with cause
-    ``network`` where the hub does not answer, and ``bad_input`` where it refuses.
+    The token, if any, is read only from ``HF_TOKEN``. Raises :class:`StepError` with cause
+    ``network`` if the hub does not answer, and ``bad_input`` if it refuses.
     """
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
@@ -71,5 +71,5 @@ def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what ``error`` says, or its kind where it says nothing."""
+    """Return the first line of the message of ``error``, or its type if it has no message."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

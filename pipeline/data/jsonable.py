@@ -1,4 +1,4 @@
-"""Values of any library as JSON: what a row of ``rows.jsonl`` can hold."""
+"""Converts values of other libraries to JSON, for the rows of ``rows.jsonl``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic import JsonValue
 
 
 def jsonable(value: Any) -> JsonValue:
-    """Return ``value`` as JSON has it.
+    """Return ``value`` as a JSON value.
 
-    Arrays and tensors become lists, dates ISO 8601 text, not-a-number null. Raises ``ValueError``
-    naming the kind of value for what is neither text nor numbers, such as bytes or images.
+    Arrays and tensors become lists, dates ISO 8601 text, NaN becomes null. Raises ``ValueError``
+    with the type of any other value, such as bytes or an image.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value

@@ -1,4 +1,4 @@
-"""Rows of a data file: JSON Lines, JSON, CSV or TSV, with the line each begins on."""
+"""Reads the rows of data files: JSON Lines, JSON, CSV or TSV, each with its line number."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BROKEN = "rows that cannot be read"
 
 @dataclass(frozen=True)
 class Row:
-    """One row: the line of the file it begins on, counted from 1, and its columns."""
+    """One row: its first line in the file, counted from 1, and its columns."""
 
     line: int
     values: Mapping[str, JsonValue]
     file: int = 0
-    """Which of the data set's files, counted from 0."""
+    """Number of the file, counted from 0."""
 
 
 def read_files(paths: Sequence[Path]) -> tuple[list[Row], list[DataProblem]]:
@@ -38,10 +38,10 @@ def read_files(paths: Sequence[Path]) -> tuple[list[Row], list[DataProblem]]:
 
 
 def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
-    """Read all rows of ``path``, and every row that cannot be read, with its line.
+    """Return all rows of ``path``, and a problem for every row that cannot be read.
 
-    The format follows the suffix. The text is UTF-8, with or without a byte order mark; blank
-    lines count as lines and are otherwise passed over.
+    The suffix determines the format. The text is UTF-8, with or without a byte order mark; blank
+    lines are skipped, but count as lines.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -66,7 +66,7 @@ def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
 
 
 def text_of(value: JsonValue) -> str:
-    """Return a column's value as the text a template shows: numbers and booleans as JSON."""
+    """Return a column's value as text for templates: numbers and booleans as in JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
@@ -170,7 +170,7 @@ def _row(line: int, value: JsonValue) -> Row | DataProblem:
 
 
 class _BadValueError(ValueError):
-    """JSON that Python would take but that says nothing definite."""
+    """JSON that Python accepts but that is ambiguous or invalid, such as duplicate keys or NaN."""
 
 
 def _pairs(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

@@ -1,4 +1,4 @@
-"""What parameters of a pass or check need of a data set."""
+"""The interface of parameters that require something of the data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.contract.data_spec import DataSpec
 
 @runtime_checkable
 class NeedsOfData(Protocol):
-    """Parameters that not every data set can serve."""
+    """Parameters that not every data set supports."""
 
     def problems_with(self, spec: DataSpec) -> list[str]:
-        """Return what of these parameters the data set cannot serve, and what to do."""
+        """Return a message for each parameter that the data set does not support."""

@@ -18,13 +18,13 @@ _REQUEST = ". Write a response that appropriately completes the request.\n\n"
 
 @dataclass(frozen=True)
 class PairLayout:
-    """Which columns a layout reads, and how a row becomes question and answer."""
+    """The columns that a layout reads, and a function from a row to question and answer."""
 
     columns: tuple[str, ...]
     """Columns that every row must have, with text."""
     optional: tuple[str, ...]
     read: Callable[[Mapping[str, str]], tuple[str, str]]
-    """Returns question and answer. Raises ``ValueError`` saying what is wrong."""
+    """Returns question and answer. Raises ``ValueError`` with the problem."""
 
 
 def _alpaca(row: Mapping[str, str]) -> tuple[str, str]:

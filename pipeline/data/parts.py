@@ -1,4 +1,4 @@
-"""The parts of a step's data set: what is trained on, what chooses, what is held out."""
+"""Loads the parts of a step's data set: training, validation and held-out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parts_of(inputs: Inputs) -> Parts:
 
 
 def load_parts(data: DataFiles) -> Parts:
-    """Return the parts of ``data``. Raises :class:`StepError` listing what is wrong."""
+    """Return the parts of ``data``. Raises :class:`StepError` with a list of problems."""
     spec = data.spec
     try:
         own = split(_examples(data), spec.own_split)
@@ -36,7 +36,10 @@ def load_parts(data: DataFiles) -> Parts:
 
 
 def seen_texts(parts: Parts) -> int:
-    """Return how many held-out rows have a text that is trained on too: none within one split."""
+    """Return the number of held-out rows whose text is in the training part too.
+
+    It is zero if both are parts of one split.
+    """
     trained = {folded(example.text) for example in parts.train}
     return sum(folded(example.text) in trained for example in parts.eval)
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, row by row."""
+"""Problems of a data set, with the row of each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ LISTED_PER_KIND = 20
 
 @dataclass(frozen=True)
 class DataProblem:
-    """One mistake: with ``line`` in the data file, with ``key`` in the settings of the data set."""
+    """One mistake: in ``line`` of the data file, or in ``key`` of the settings of the data set."""
 
     message: str
     line: int | None = None
     key: str = ""
     suggestion: str = ""
     file: int = 0
-    """Which of the data set's files the line is in, counted from 0."""
+    """Number of the file with that line, counted from 0."""
 
 
 @dataclass
@@ -29,13 +29,13 @@ class ProblemList:
     _counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, kind: str, problem: DataProblem) -> None:
-        """Take one problem. ``kind`` names many of them: ``"rows of broken JSON"``."""
+        """Add one problem. ``kind`` describes several of them: ``"rows of broken JSON"``."""
         self._counts[kind] += 1
         if self._counts[kind] <= LISTED_PER_KIND:
             self._listed.append(problem)
 
     def all(self) -> list[DataProblem]:
-        """Return the problems in the order of their lines, then what was left off, counted."""
+        """Return the problems in the order of their lines, then the counts of omitted ones."""
         listed = sorted(self._listed, key=lambda problem: (problem.file, problem.line or 0))
         more = [
             DataProblem(f"{count - LISTED_PER_KIND} more {kind}")

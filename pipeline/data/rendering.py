@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ANY_ANSWER = "quern-answer"
-"""An answer that no template writes by itself: what stands before and after it is the template's."""
+"""An answer that no template writes by itself: all around it is the template's."""
 
 
 class PromptError(ValueError):

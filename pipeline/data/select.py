@@ -1,4 +1,4 @@
-"""Which rows of a data set are used: ``where``, then ``rows``."""
+"""Selects the rows of a data set by ``where`` and ``rows``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.data.problems import DataProblem, ProblemList
 
 
 def select(rows: Sequence[Row], spec: DataSpec) -> tuple[list[Row], list[DataProblem]]:
-    """Return the rows that ``where`` and ``rows`` leave, in order, and what is wrong with them."""
+    """Return the rows selected by ``where`` and then ``rows``, in order, and any problems."""
     problems = ProblemList()
     chosen: list[Row] = []
     for row in rows:
@@ -62,7 +62,7 @@ def _row_number(text: str, count: int, default: int) -> int:
 
 
 def _equal(value: JsonValue, wanted: JsonValue) -> bool:
-    """Return whether a column has the value that was asked for; as text too, as CSV has it."""
+    """Return whether ``value`` equals ``wanted``, or its text does, since CSV holds text only."""
     if isinstance(value, bool) or isinstance(wanted, bool):
         return text_of(value) == text_of(wanted)
     return value == wanted or text_of(value) == text_of(wanted)

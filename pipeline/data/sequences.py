@@ -1,4 +1,4 @@
-"""How rows become training sequences: line by line, or joined and cut, in order or at random.
+"""Makes training sequences of rows: line by line, or joined and cut, in order or at random.
 
 The strategies are those of Microsoft Olive's text generation data (``TextGenStrategy``). Free of
 any ML library: it works on token ids.
@@ -16,15 +16,14 @@ from pipeline.data.tokenize import Codec, Tokenized, joined
 from pipeline.data.tokens import IGNORED, Tokens
 
 Drawn = tuple[Tokens, set[int]]
-"""A sequence, and the rows that are in it."""
+"""A sequence, and the indices of the rows in it."""
 
 
 def make_sequences(examples: Sequence[Example], codec: Codec, spec: Sequences) -> Tokenized:
     """Return the training sequences of ``examples``.
 
-    Where joined rows do not fill even one sequence, the one shorter sequence that they make is
-    returned: a small data set can then be trained on all the same. There may be no sequence at all
-    where rows are left out.
+    If all joined rows do not fill one sequence, the result is one shorter sequence, so that a small
+    data set can be trained on. If rows are left out, there may be no sequence at all.
     """
     source = _Rows(examples, codec, spec)
     found = list(_STRATEGIES[spec.strategy](source, spec))
@@ -37,7 +36,7 @@ def make_sequences(examples: Sequence[Example], codec: Codec, spec: Sequences) -
 
 @dataclass
 class _Joined:
-    """Rows one after the other, and which row each token is of."""
+    """Concatenated rows, with the row of each token."""
 
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -49,13 +48,13 @@ class _Joined:
         self.owners += [row] * len(part.ids)
 
     def piece(self, begin: int, end: int | None, seen: int = 0) -> Drawn:
-        """Return the tokens from ``begin`` to ``end``; the first ``seen`` carry no loss."""
+        """Return the tokens from ``begin`` to ``end``; the first ``seen`` of them carry no loss."""
         labels = [*([IGNORED] * seen), *self.labels[begin + seen : end]]
         return Tokens(tuple(self.ids[begin:end]), tuple(labels)), set(self.owners[begin:end])
 
 
 class _Rows:
-    """The rows as tokens, each encoded once, when it is first asked for."""
+    """The rows as tokens, each encoded once, on first use."""
 
     def __init__(self, examples: Sequence[Example], codec: Codec, spec: Sequences) -> None:
         self._examples = examples
@@ -63,7 +62,7 @@ class _Rows:
         self._spec = spec
         self._rows: dict[int, Tokens] = {}
         self.cut: set[int] = set()
-        """Rows that lost tokens."""
+        """Indices of rows that lost tokens."""
         joiner = codec.text_ids(spec.joiner) if spec.joiner else []
         self._joiner = Tokens(tuple(joiner), tuple(joiner))
 
@@ -76,7 +75,7 @@ class _Rows:
         return self._rows[index]
 
     def line(self, index: int) -> Drawn | None:
-        """Return one row as a sequence, or ``None`` where it is too short or nothing is learnt."""
+        """Return one row as a sequence; ``None`` if it is too short or no token carries loss."""
         row, length = self[index], self._spec.length
         if len(row.ids) > length:
             self.cut.add(index)
@@ -88,8 +87,7 @@ class _Rows:
         return row, {index}
 
     def joined_from(self, begin: int, length: int | None = None) -> _Joined:
-        """Return the rows from ``begin`` on, one after the other, of at least ``length`` tokens if
-        there are so many."""
+        """Return the concatenated rows from ``begin`` on: enough for ``length`` tokens, or all."""
         found = _Joined()
         for index in range(begin, len(self)):
             if index > begin:
@@ -155,8 +153,8 @@ def _join_random(rows: _Rows, spec: Sequences) -> Iterator[Drawn]:
 
 
 def _drawn(rows: _Rows, spec: Sequences, draw: Callable[[int], Drawn | None]) -> Iterator[Drawn]:
-    """Yield ``count`` sequences, each begun at a random row; one that is too short after
-    ``retries`` draws is given up."""
+    """Yield ``count`` sequences, each from a random row on. A sequence that is still too short
+    after ``retries`` draws is left out."""
     random = Random(spec.seed)  # noqa: S311 - a reproducible choice, no secret
     for _ in range(spec.count or 0):
         for _ in range(spec.retries if len(rows) else 0):
@@ -167,8 +165,10 @@ def _drawn(rows: _Rows, spec: Sequences, draw: Callable[[int], Drawn | None]) ->
 
 
 def _pieces(rows: _Rows, spec: Sequences, step: int) -> Iterator[Drawn]:
-    """Yield pieces of all rows joined that begin ``step`` tokens apart; each token carries loss in
-    the first piece that holds it. What is left at the end is no whole piece."""
+    """Yield pieces of all joined rows that begin ``step`` tokens apart.
+
+    Each token carries loss only in the first piece with it. An incomplete last piece is left out.
+    """
     whole = rows.joined_from(0)
     begins = range(0, len(whole.ids) - spec.length + 1, step)
     for begin in begins[: spec.count]:

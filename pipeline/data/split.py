@@ -1,4 +1,4 @@
-"""Which rows are learnt from, which choose the checkpoint, which are held out."""
+"""Splits examples into a training, a validation and a held-out part."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pipeline.data.examples import Example
 
 @dataclass(frozen=True)
 class Parts:
-    """Three lists of examples, each in the order of the file. Those of one split share no text,
-    unless the validation part is the held-out one."""
+    """The three parts, each in the order of the file. Parts of one split have no text in common,
+    unless the validation part is the held-out part."""
 
     train: list[Example]
     validation: list[Example]
@@ -23,18 +23,19 @@ class Parts:
 
     @property
     def unseen_first(self) -> list[Example]:
-        """Return the held-out rows, or where nothing is held out those trained on: something to
-        ask a model whose answers are not judged."""
+        """Return the held-out part, or the training part if nothing is held out: prompts for
+        purposes other than scoring."""
         return self.eval or self.train
 
 
 def folded(text: str) -> str:
-    """Return ``text`` after NFKC, case folding and white-space folding: equal means same text."""
+    """Return ``text`` after NFKC, case folding and white-space folding, by which texts are
+    compared."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
-    """Return ``count`` of the examples in their order, chosen by ``seed``; all if ``None``."""
+    """Return ``count`` examples in their order, chosen at random by ``seed``; all if ``None``."""
     if count is None or count >= len(examples):
         return list(examples)
     ranked = sorted(
@@ -48,10 +49,10 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
 def split(examples: Sequence[Example], spec: Split) -> Parts:
     """Divide ``examples`` by distinct text; every label gets its share of each part.
 
-    Within a label the texts are ordered by a hash of seed and text and cut at the shares, so the
-    assignment depends on neither the order of the file nor the platform, and another row moves at
-    most a text or two. A label's last text stays in training. Raises ``ValueError`` where there are
-    too few distinct texts for every part asked for.
+    Within a label the texts are ordered by a hash of seed and text and cut at the shares. So the
+    assignment depends on neither the order of the file nor the platform, and an additional row
+    moves at most a text or two. At least one text of each label stays in the training part. Raises
+    ``ValueError`` if there are too few distinct texts for all parts.
     """
     if spec.eval == 1 and spec.eval_count is None:
         return Parts([], list(examples) if spec.validation == "eval" else [], list(examples))
@@ -75,7 +76,7 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
 
 
 def _require(texts: int, needed: dict[str, int]) -> None:
-    """Raise ``ValueError`` where there are fewer ``texts`` than the parts need together."""
+    """Raise ``ValueError`` if there are fewer ``texts`` than the parts need together."""
     asked = [name for name, count in needed.items() if count > 0]
     if texts >= sum(needed.values()):
         return
@@ -91,8 +92,10 @@ def _require(texts: int, needed: dict[str, int]) -> None:
 def _draw(
     strata: dict[str, str], share: float, seed: int, salt: str, spare: int, count: int | None = None
 ) -> set[str]:
-    """Return about ``share`` of the texts (at least one where it is positive), or ``count`` of
-    them, leaving ``spare`` and, where that can be, one of every label."""
+    """Return about ``share`` of the texts (at least one if it is positive), or ``count`` of them.
+
+    At least ``spare`` texts remain and, if possible, one of every label.
+    """
     if count is not None:
         share = count / len(strata)
     if share <= 0:

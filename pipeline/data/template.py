@@ -8,14 +8,14 @@ from functools import cached_property
 
 
 class TemplateError(ValueError):
-    """The text is not a template."""
+    """The text is not a valid template."""
 
 
 class Template:
     """Text with ``{column}`` fields; ``{{`` and ``}}`` stand for the braces themselves.
 
-    Only plain column names are fields: no attributes, indices, conversions or formats, so a
-    template can reach nothing but its row. Raises :class:`TemplateError` for anything else.
+    Only plain column names are fields: no attributes, indices, conversions or formats, so that a
+    template can access nothing but its row. Raises :class:`TemplateError` for anything else.
     """
 
     def __init__(self, text: str) -> None:
@@ -38,7 +38,7 @@ class Template:
         return tuple(dict.fromkeys(name for _, name in self._parts if name is not None))
 
     def render(self, values: Mapping[str, str]) -> str:
-        """Fill the fields in. Raises ``KeyError`` for a column that ``values`` does not have."""
+        """Return the text with its fields filled in. Raises ``KeyError`` for a missing column."""
         return "".join(
             literal if name is None else literal + values[name] for literal, name in self._parts
         )

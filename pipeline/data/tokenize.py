@@ -1,4 +1,4 @@
-"""Examples as token ids: the tokenizer's chat template, loss on the completion only.
+"""Encodes examples as token ids, with the tokenizer's chat template and loss on the completion.
 
 Imports no ML library itself; it works on a loaded tokenizer.
 """
@@ -15,7 +15,7 @@ from pipeline.data.tokens import IGNORED, Tokens
 
 
 class Tokenizer(Protocol):
-    """What is used of ``transformers.PreTrainedTokenizerBase``."""
+    """The part of ``transformers.PreTrainedTokenizerBase`` that is used."""
 
     chat_template: str | None
     bos_token_id: int | None
@@ -42,19 +42,19 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Training sequences, and what had to be done to fit the rows into their length."""
+    """Training sequences, and how many rows were shortened or left out because of their length."""
 
     rows: list[Tokens]
     used: int
-    """Rows of the data set that are in them."""
+    """Number of rows in the sequences."""
     shortened: int
-    """Rows that lost a part; a completion stays whole unless it is to be cut."""
+    """Number of rows that lost tokens; a completion loses none unless the config asks for it."""
     left_out: int
-    """Rows that are in none."""
+    """Number of rows in no sequence."""
 
 
 class Codec:
-    """Text to token ids and back, as training and every evaluation see it.
+    """Converts text to token ids and back, the same way for training and every evaluation.
 
     A chat example goes through the example's chat template or the tokenizer's own; what is learnt
     is what the template renders after the prompt, from a block that it writes before the answer
@@ -70,7 +70,7 @@ class Codec:
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the ids of the prompt, up to where the model begins to answer.
 
-        Raises :class:`PromptError` where the chat template is missing or refuses the messages.
+        Raises :class:`PromptError` if the chat template is missing or rejects the messages.
         """
         if example.tokens is not None:
             return list(example.tokens.ids[: example.tokens.answer.start])
@@ -80,9 +80,9 @@ class Codec:
         return self._encode(self._prompt_text(example)) or [self._start()]
 
     def completion_ids(self, text: str, example: Example) -> list[int]:
-        """Return the ids of the answer ``text`` to ``example``, its end token included.
+        """Return the ids of the answer ``text`` to ``example``, including its end token.
 
-        The ids are those the whole conversation has after the prompt; where the tokenizer joins
+        They are the ids of the whole conversation after those of the prompt. If the tokenizer joins
         the end of the prompt and the beginning of the answer into one token, the answer is encoded
         by itself, as it would be when generated. Raises :class:`PromptError` where the template
         does not render the answer.
@@ -189,10 +189,9 @@ def tokenize(
 ) -> Tokenized:
     """Encode training rows of at most ``max_length`` tokens, each a sequence by itself.
 
-    Only completions carry loss, unless the example says that all of it is learnt. A row that is too
-    long is left out (``drop``), loses the beginning of its prompt (``cut``; a completion is never
-    cut: a row whose completion does not fit is left out) or raises ``ValueError`` naming its line
-    (``error``).
+    Only completions carry loss, unless the example says otherwise. A row that is too long is left
+    out (``drop``), loses the beginning of its prompt (``cut``; a row whose completion alone is too
+    long is left out) or raises ``ValueError`` with its line (``error``).
     """
     rows: list[Tokens] = []
     shortened = left_out = 0
@@ -214,7 +213,7 @@ def tokenize(
 
 
 def encode(example: Example, codec: Codec) -> tuple[Tokens, int]:
-    """Return the row that is trained on, and how many tokens of it are prompt."""
+    """Return the tokens of the row, and the number of them that belong to the prompt."""
     if example.tokens is not None:
         return example.tokens, example.tokens.answer.start
     prompt = codec.prompt_ids(example)
@@ -222,13 +221,13 @@ def encode(example: Example, codec: Codec) -> tuple[Tokens, int]:
 
 
 def joined(prompt: Sequence[int], completion: Sequence[int], example: Example) -> Tokens:
-    """Return prompt and completion as one row; the prompt carries loss only if it is learnt too."""
+    """Return prompt and completion as one row; the prompt carries loss only for ``learn_all``."""
     before = prompt if example.learn_all else [IGNORED] * len(prompt)
     return Tokens((*prompt, *completion), (*before, *completion))
 
 
 def pack(rows: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
-    """Put rows together into bins of at most ``max_length`` tokens (first fit, longest first).
+    """Pack rows into bins of at most ``max_length`` tokens (first-fit decreasing).
 
     Deterministic. The rows of a bin stay separate sequences for the attention mask.
     """

@@ -1,4 +1,4 @@
-"""Rows that hold token ids already."""
+"""Rows of token ids."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Tokens:
-    """One training row: ids, and the same ids with :data:`IGNORED` where nothing is learnt."""
+    """One training row: ids, and labels, which are the ids or :data:`IGNORED` without loss."""
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
 
     @property
     def answer(self) -> slice:
-        """Return where the last run of learnt tokens lies; never at the very first token, before
-        which nothing could be asked."""
+        """Return the last consecutive tokens with loss, without the first token of the row, before
+        which there is no prompt."""
         end = max(at for at, label in enumerate(self.labels) if label != IGNORED) + 1
         begin = end
         while begin > 1 and self.labels[begin - 1] != IGNORED:
@@ -30,10 +30,9 @@ class Tokens:
 
 
 def token_row(values: Mapping[str, JsonValue], learn_all: bool = False) -> Tokens:
-    """Read the columns ``input_ids`` and, where they are there, ``labels`` and ``attention_mask``.
+    """Read the columns ``input_ids`` and, if present, ``labels`` and ``attention_mask``.
 
-    Tokens that the mask leaves out are padding, and left out. Raises ``ValueError`` saying what is
-    wrong.
+    Tokens with a mask of 0 are padding, and removed. Raises ``ValueError`` with the problem.
     """
     ids = _numbers(values, "input_ids")
     labels = _numbers(values, "labels") if values.get("labels") is not None else ids

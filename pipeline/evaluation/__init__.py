@@ -1,1 +1,1 @@
-"""How good answers are, measured the same way whatever runs the model."""
+"""Scores the answers of a model, the same way for PyTorch and ONNX Runtime."""

@@ -1,11 +1,11 @@
-"""Whether an answer reads as one: it does not go in circles and says something."""
+"""Detects answers that repeat themselves, are empty, or are not valid text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 MAX_REPETITION = 0.5
-"""An answer that repeats itself more goes in circles (see :func:`repetition`)."""
+"""Largest :func:`repetition` of a normal answer."""
 
 _NGRAM = 4
 _MIN_NGRAMS = 12
@@ -15,17 +15,17 @@ _UNKNOWN_CHARACTER = "\ufffd"
 def repetition(ids: Sequence[int]) -> float:
     """Return the share of runs of four tokens that occurred before (seq-rep-4).
 
-    Nought for answers with fewer than 12 such runs: short answers repeat by chance.
+    Zero for answers with fewer than 12 such runs, because short answers repeat by chance.
     """
     runs = [tuple(ids[start : start + _NGRAM]) for start in range(len(ids) - _NGRAM + 1)]
     return 1 - len(set(runs)) / len(runs) if len(runs) >= _MIN_NGRAMS else 0.0
 
 
 def is_broken(text: str, expected: str, ended: bool) -> bool:
-    """Return whether an answer is empty or holds bytes that are no character.
+    """Return whether an answer is empty or contains bytes that are not a character.
 
-    ``expected`` may hold such bytes itself. An answer that was cut off (not ``ended``) may stop
-    within a character; that is not its fault.
+    Such bytes are allowed if ``expected`` contains them too, and at the end of an answer that was
+    cut off (not ``ended``), which may stop within a character.
     """
     if not text.strip():
         return True

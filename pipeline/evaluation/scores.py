@@ -1,11 +1,11 @@
-"""How good a model's answers are, measured the same way whatever runs the model.
+"""Answers of a model and their scores, the same way for PyTorch and ONNX Runtime.
 
 The ``evaluate`` pass (PyTorch) and the quality check (ONNX Runtime GenAI) both hand an
 :class:`Answerer` to :func:`answer` and the result to :func:`score`.
 
-A classifier's choice is its greedy answer where that is one of the labels, else the label to which
-the model gives the highest total log-probability. So a base model that was never told the answer
-format is measured by the same method as the tuned one, and an ignorant model lands at chance.
+A classifier's choice is its greedy answer if that is one of the labels, else the label with the
+highest total log-probability. So a base model that does not know the format of the answers is
+measured by the same method as the tuned one, and a model that knows nothing scores at chance.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from pipeline.data.examples import Example
 
 ANSWERS_FILE = "answers.json"
-"""What the ``evaluate`` pass writes into its output folder: an :class:`Answers`."""
+"""File that the ``evaluate`` pass writes into its output folder: an :class:`Answers`."""
 
 EXTRA_TOKENS = 8
-"""Tokens a greedy answer may be longer than the longest expected one, to see it run on."""
+"""By how many tokens a greedy answer may exceed the longest expected one, so that it is seen
+whether it ends."""
 
 
 class Reply(NamedTuple):
@@ -40,11 +41,12 @@ class Reply(NamedTuple):
     ids: list[int]
     """Its tokens, without the end token."""
     ended: bool
-    """Whether the model ended it by itself, within the tokens it was given."""
+    """Whether the model ended it itself, within the token limit."""
 
 
 class Answerer(Protocol):
-    """A model that can be asked. Token ids in and out; implementations may batch or loop."""
+    """A model that generates answers. Input and output are token ids; an implementation may process
+    prompts in batches or one by one."""
 
     def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
         """Return the greedy answer to each prompt, cut before the first end token."""
@@ -75,35 +77,35 @@ class Codec(Protocol):
 
 
 class Answer(Frozen):
-    """What a model said to one held-out prompt."""
+    """A model's answer to one held-out prompt."""
 
     line: int
     """Line of the row in the data file."""
     file: int = 0
-    """Which of the data set's files, counted from 0."""
+    """Number of the file, counted from 0."""
     expected: str
-    """The completion the data gives."""
+    """The completion in the data."""
     label: str | None = None
     greedy: str
     """The text of the greedy answer."""
     choice: str | None = None
-    """The label chosen; none where the data set has no classes."""
+    """The chosen label; ``None`` if the data set has no classes."""
     valid: bool = False
     """Whether the greedy answer is one of the labels' completions."""
     ended: bool
-    """Whether the greedy answer ended by itself, within :attr:`Answers.max_new_tokens`."""
+    """Whether the model ended the greedy answer itself, within :attr:`Answers.max_new_tokens`."""
     length: int = Field(default=0, ge=0)
-    """How many tokens the greedy answer has, its end aside."""
+    """Number of tokens of the greedy answer, without the end token."""
     repetition: float = 0.0
-    """How much the greedy answer repeats itself: :func:`pipeline.evaluation.fluency.repetition`."""
+    """The :func:`pipeline.evaluation.fluency.repetition` of the greedy answer, from 0 to 1."""
     logprob: float
     """Total log-probability of the expected completion (with its end token), natural logarithm."""
     tokens: int
-    """How many tokens that completion has."""
+    """Number of tokens of that completion."""
 
     @property
     def is_exact(self) -> bool:
-        """Return whether the greedy answer is the expected one, white space at the ends aside."""
+        """Return whether the greedy answer is the expected one, except for outer white space."""
         return self.greedy.strip() == self.expected.strip()
 
 
@@ -112,21 +114,22 @@ class Answers(Frozen):
 
     labels: tuple[str, ...] = ()
     choices: bool = False
-    """Whether the answers could be told apart by label."""
+    """Whether the answers are choices among labels."""
     answers: tuple[Answer, ...]
     max_new_tokens: int
-    """Tokens that each greedy answer was given."""
+    """Token limit of the greedy answers."""
 
     @property
     def right(self) -> tuple[bool, ...]:
-        """Return which are right: the choice where there are labels, else exactly equal."""
+        """Return whether each answer is right: by its choice if there are labels, else if it is
+        exactly equal."""
         if self.choices:
             return tuple(row.choice == row.label for row in self.answers)
         return tuple(row.is_exact for row in self.answers)
 
     @property
     def mean_length(self) -> float:
-        """Return the mean tokens of the greedy answers, the token that ends one included."""
+        """Return the mean number of tokens of the greedy answers, including the end token."""
         tokens = sum(row.length + row.ended for row in self.answers)
         return tokens / len(self.answers)
 
@@ -140,7 +143,10 @@ class Answers(Frozen):
         return cls.model_validate_json((folder / ANSWERS_FILE).read_text("utf-8"))
 
     def to(self, examples: Sequence[Example], whose: str) -> Answers:
-        """Return the answers to exactly ``examples``. Raises :class:`StepError` if some lack."""
+        """Return the answers to exactly ``examples``.
+
+        Raises :class:`StepError` if some are missing; ``whose`` names the model in its message.
+        """
         asked = {(example.file, example.line) for example in examples}
         kept = tuple(row for row in self.answers if (row.file, row.line) in asked)
         if len(kept) != len(asked):
@@ -155,30 +161,30 @@ class Scores(Frozen):
     """The figures of one model on the held-out part. Shares are between 0 and 1."""
 
     metric: Literal["accuracy", "exact_match"]
-    """Accuracy of the choice where there are labels, else share of exactly equal answers."""
+    """Accuracy of the choice if there are labels, else the share of exactly equal answers."""
     value: float
     low: float
     """Lower end of the 95 % Wilson interval of ``value``."""
     high: float
     samples: int
     exact: float
-    """Share of greedy answers equal to the expected completion, white space at the ends aside."""
+    """Share of greedy answers equal to the expected completion, except for outer white space."""
     valid: float | None = None
     """Share of greedy answers that are one of the labels."""
     perplexity: float
     """``exp`` of the mean negative log-probability per token of the expected completions."""
     macro_f1: float | None = None
-    """Mean over the labels that occur as truth or choice, of each label's F1."""
+    """Mean F1 of the labels that occur as truth or choice."""
     precision: float | None = None
-    """The same of each label's precision."""
+    """Mean precision of these labels."""
     recall: float | None = None
-    """The same of each label's recall."""
+    """Mean recall of these labels."""
     chance: float | None = None
-    """Accuracy of guessing: one over the number of labels."""
+    """Accuracy of guessing: 1 / number of labels."""
     majority: float | None = None
     """Accuracy of always answering the most frequent label of the held-out part."""
     confusion: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """Count per true label (outer) and chosen label (inner)."""
+    """Number of answers per true label (outer key) and chosen label (inner key)."""
 
 
 def answer(
@@ -189,8 +195,10 @@ def answer(
     max_new_tokens: int | None = None,
     batch_size: int = 32,
 ) -> Answers:
-    """Ask ``answerer`` every example. ``max_new_tokens`` defaults to
-    :func:`longest_completion`."""
+    """Return the answers of ``answerer`` to all examples.
+
+    ``max_new_tokens`` defaults to :func:`longest_completion`.
+    """
     prompts = [codec.prompt_ids(example) for example in examples]
     expected = [codec.completion_ids(example.completion, example) for example in examples]
     limit = max_new_tokens or longest_completion(codec, examples)
@@ -300,7 +308,7 @@ def _choices(
     prompts: Sequence[list[int]],
     said: Sequence[str | None],
 ) -> list[str | None]:
-    """Return the label said, else the likeliest one; none where an example has no choices."""
+    """Return the label of each answer, else the most probable label; ``None`` without choices."""
     chosen = list(said)
     open_ones = [
         (index, label)
@@ -326,8 +334,8 @@ def _choices(
 
 
 def longest_completion(codec: Codec, examples: Sequence[Example]) -> int:
-    """Return the tokens of the longest completion among the examples and their choices, and
-    :data:`EXTRA_TOKENS`."""
+    """Return the number of tokens of the longest completion among the examples and their choices,
+    plus :data:`EXTRA_TOKENS`."""
     texts = {text: example for example in examples for text in example.choices.values()}
     pairs = [*((example.completion, example) for example in examples), *texts.items()]
     longest = max((len(codec.completion_ids(text, example)) for text, example in pairs), default=1)
@@ -353,8 +361,8 @@ class _Macro(NamedTuple):
 def _macro(confusion: dict[str, dict[str, int]]) -> _Macro:
     """Return the means over the labels that occur as truth or choice.
 
-    The precision of a label that was never chosen is nought, as is the recall of one that never
-    was the truth.
+    The precision of a label that was never chosen is zero, and so is the recall of one that was
+    never the truth.
     """
     rows = []
     for label, row in confusion.items():

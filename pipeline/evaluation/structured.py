@@ -1,4 +1,4 @@
-"""Are answers of the form that a program expects? JSON with certain keys, or text of a pattern."""
+"""Checks the form of answers: JSON with certain keys, or text that matches a pattern."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 
 def is_json(text: str, keys: Sequence[str] = ()) -> bool:
-    """Return whether ``text`` is one JSON value, white space at the ends aside; with ``keys``, an
-    object that has all of them. ``NaN`` and ``Infinity``, which JSON has not, are refused."""
+    """Return whether ``text`` is one JSON value, or with ``keys`` an object that has all of them.
+
+    Outer white space is allowed; ``NaN`` and ``Infinity``, which are not JSON, are not.
+    """
     try:
         value = json.loads(text, parse_constant=_refused)
     except ValueError:
@@ -18,8 +20,8 @@ def is_json(text: str, keys: Sequence[str] = ()) -> bool:
 
 
 def matches(text: str, pattern: str) -> bool:
-    """Return whether all of ``text``, white space at the ends aside, matches the regular
-    expression."""
+    """Return whether all of ``text``, except outer white space, matches the regular expression
+    ``pattern``."""
     return re.fullmatch(pattern, text.strip()) is not None
 
 

@@ -1,1 +1,1 @@
-"""How fast an artifact answers: fresh, pinned processes, in rounds, until the verdict is sure."""
+"""Measures latency: fresh processes, pinned to CPUs, in rounds, until every goal is decided."""

@@ -1,7 +1,8 @@
-"""Measures artifacts in rounds: fresh processes side by side that answer in turn, A B A B.
+"""Measures several artifacts in rounds, in fresh processes that answer alternately (A B A B).
 
-What slows the machine down for a while slows all of a round alike, so that a busy machine cannot
-decide between two of them; and it is a few rounds of many, so that it widens the interval of one.
+If something slows the machine down for a while, it slows all artifacts of a round equally, so that
+it does not decide which of them is faster. For a single artifact, it affects a few of many rounds,
+and so widens the interval.
 """
 
 from __future__ import annotations
@@ -22,39 +23,40 @@ from pipeline.latency.protocol import Settings
 from pipeline.latency.timing import Timings
 
 _FEWEST = 3
-"""Answers below which a length is left out: fewer rounds than that give no interval."""
+"""A length with fewer answers is left out: fewer rounds give no useful interval."""
 _SHARE_OF_LENGTHS = 0.4
-"""Of the time budget, what all prompts of stated lengths together may take."""
+"""Share of the time for all made-up prompts together."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One artifact."""
+    """One artifact to be measured."""
 
     name: str
     folder: Path
     cpu: bool = False
     """Run it on the CPU, whatever it was built for."""
     threads: int | None = None
-    """What its own settings say, for the report."""
+    """Number of threads in its own settings, for the report."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How contestants are measured."""
+    """How the artifacts are measured."""
 
     max_new_tokens: int
     warmup: int
     """Short prompts each process answers before the clock starts."""
     rounds: int
-    """Rounds in which the wanted samples are taken; more are of the same size."""
+    """Number of rounds over which the wanted samples are spread; later rounds have the same size.
+    """
     seconds: float
-    """Time after which measuring stops with the samples there are."""
+    """Time after which measuring stops with the samples taken so far."""
     cpus: tuple[int, ...] = ()
 
 
 class Contest:
-    """Rounds of all contestants. The first contestant is the artifact."""
+    """The measurement of all contestants, of which the first is the artifact of the build."""
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class Contest:
 
     @property
     def seconds(self) -> float:
-        """Return how long it has been going on."""
+        """Return the seconds since the contest began."""
         return time.monotonic() - self._began
 
     @property
@@ -85,7 +87,7 @@ class Contest:
 
     @property
     def measured(self) -> Mapping[str, Measured]:
-        """Return what was measured so far, by contestant."""
+        """Return all rounds so far, by the names of the contestants."""
         return {
             each.name: Measured(
                 rounds=tuple(self._rounds[each.name]),
@@ -96,7 +98,7 @@ class Contest:
         }
 
     def take_wanted(self) -> None:
-        """Measure the wanted samples, as far as the time allows; at least one round."""
+        """Take the wanted samples, as far as time allows, but at least one round."""
         self._schedule()
         for number in range(self._conditions.rounds):
             self.take_round()
@@ -142,7 +144,7 @@ class Contest:
         )
 
     def _turns(self, kind: Kind, number: int) -> int:
-        """Return how many prompts of ``kind`` the round is to answer."""
+        """Return the number of prompts of ``kind`` in the round ``number``."""
         wanted = self._wanted[kind.name]
         rounds = self._conditions.rounds
         if wanted >= rounds:
@@ -164,8 +166,8 @@ class Contest:
                 process.ask(prompt, self._conditions.max_new_tokens)
 
     def _schedule(self) -> None:
-        """Decide how many answers of each kind there is time for, by one of each in a process of
-        its own; at least one short one in every round."""
+        """Decide how many answers of each kind fit into the time, from the time of one answer of
+        each; there is at least one short prompt in every round."""
         lengths = [kind for kind in self._kinds if kind.name != SHORT]
         (short,) = (kind for kind in self._kinds if kind.name == SHORT)
         for_lengths = self._conditions.seconds * _SHARE_OF_LENGTHS
@@ -194,7 +196,7 @@ class Contest:
                     )
 
     def _probe(self, process: Process, kind: Kind) -> float:
-        """Return how long an answer takes, in seconds."""
+        """Return the time of one answer in seconds."""
         times = process.ask(kind.prompts[0], self._conditions.max_new_tokens)
         return sum(times.spans_ms) / 1000
 

@@ -1,4 +1,4 @@
-"""What the latency check leaves in the report: figures for people, and every sample behind them."""
+"""The evidence of the ``latency`` check in the report: statistics, and every sample."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pipeline.statistics.percentiles import SHARES, bound, percentile
 def evidence(
     folder: Path, measured: Mapping[str, Measured], left_out: Mapping[str, str], base: BaseTimes
 ) -> dict[str, JsonValue]:
-    """Return the ``latency`` block of the report of the artifact in ``folder``: figures with their
-    intervals, and every raw sample."""
+    """Return the ``latency`` block of the report for the artifact in ``folder``: figures with their
+    intervals, and every raw sample, in milliseconds."""
     ours = measured["artifact"]
     short = ours.joined(SHORT)
     first, rest = percentile(short.first_token_ms, 0.5), percentile(short.token_ms, 0.5)
@@ -48,8 +48,8 @@ def _bytes(folder: Path) -> int:
 
 
 def _statistics(measured: Measured, prompt: str) -> dict[str, JsonValue]:
-    """Return each figure's median with its interval over rounds, its percentiles, and how far the
-    p90 is proven: ``None`` where there are too few samples."""
+    """Return each figure's median with its interval over rounds, its percentiles, and the upper
+    bound of its p90: ``None`` if there are too few samples."""
     samples = measured.joined(prompt)
     every = summary(samples)
     found: dict[str, JsonValue] = {}
@@ -60,7 +60,7 @@ def _statistics(measured: Measured, prompt: str) -> dict[str, JsonValue]:
 
 
 def _interval(found: Interval) -> dict[str, JsonValue]:
-    """Return the middle and the 95 % interval; no ends where there is a single round."""
+    """Return the value and the ends of its 95 % interval; no ends if there is a single round."""
     ends = {"low": found.low, "high": found.high}
     return {
         "p50": round(found.value, 4),

@@ -1,4 +1,4 @@
-"""Goals of the latency check: a figure, for one kind of prompts."""
+"""Goals of the ``latency`` check: limits of a figure, for one kind of prompts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pipeline.verdicts.goals import Goal
 
 
 class LatencyGoal(Goal):
-    """A goal, and the prompts it is about."""
+    """A goal, and the kind of prompts that it is about."""
 
     prompt: Literal["short"] | Annotated[int, Field(ge=1)] = SHORT
-    """Which prompts: ``"short"``, those of the data, or made-up ones of this many tokens, e.g.
-    ``1024``."""
+    """Kind of prompts: ``"short"`` for those of the data, or a number for made-up ones of that many
+    tokens, e.g. ``1024``."""
 
     @property
     def name(self) -> str:
-        """Return what the verdict on it is called."""
+        """Return the name of its verdict."""
         parts = (self.metric, self.statistic, self._at, self._versus)
         return "_".join(filter(None, parts))
 

@@ -1,4 +1,4 @@
-"""What was measured of one artifact: every sample, by the process that took it."""
+"""The measurements of one artifact: every sample, grouped by the process that took it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pipeline.statistics.percentiles import Statistic
 
 
 class Round(Frozen):
-    """What one fresh process measured. Processes differ from each other by more than the samples of
-    one do, so it is rounds that intervals are made of."""
+    """The samples of one fresh process. Processes differ more from each other than the samples of
+    one process do, so intervals are computed over rounds."""
 
     load_ms: float
-    """From the model folder to a model that can be asked, the imports before it aside."""
+    """Time to load the model, in milliseconds, without the imports."""
     timings: dict[str, Timings]
-    """Per kind of prompt: ``short`` (those of the data), else their length in tokens."""
+    """Samples per kind of prompts: ``short`` (those of the data), or the length in tokens."""
 
 
 class Measured(Frozen):
@@ -24,14 +24,14 @@ class Measured(Frozen):
 
     rounds: tuple[Round, ...]
     threads: int | None = None
-    """``intra_op_num_threads`` of its ``genai_config.json``; ONNX Runtime GenAI uses one thread
-    where it says nothing."""
+    """``intra_op_num_threads`` in its ``genai_config.json``; if it is missing, ONNX Runtime GenAI
+    uses one thread."""
     cpus: tuple[int, ...] = ()
     """The CPUs its process was pinned to."""
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Return the kinds of prompts, in the order in which they were asked."""
+        """Return the kinds of prompts, in the order in which they were measured."""
         return tuple(dict.fromkeys(name for each in self.rounds for name in each.timings))
 
     def joined(self, prompt: str) -> Timings:
@@ -39,7 +39,7 @@ class Measured(Frozen):
         return joined(each.timings[prompt] for each in self.rounds if prompt in each.timings)
 
     def per_round(self, prompt: str, figure: Figure, statistic: Statistic) -> tuple[float, ...]:
-        """Return a statistic of a figure of each round."""
+        """Return a statistic of a figure for each round that has samples of this kind."""
         return tuple(
             figure.value(each.timings[prompt], statistic)
             for each in self.rounds
@@ -48,7 +48,7 @@ class Measured(Frozen):
 
 
 def joined(parts: Iterable[Timings]) -> Timings:
-    """Return the samples of ``parts``, one after another."""
+    """Return the samples of all ``parts``, concatenated."""
     found = list(parts)
     return Timings(
         prompt_tokens=tuple(value for part in found for value in part.prompt_tokens),

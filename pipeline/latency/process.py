@@ -1,4 +1,4 @@
-"""Starts the process that is measured, asks it, and ends it."""
+"""Starts the process that is measured, sends it prompts, and ends it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _END_SECONDS = 20
 
 
 class Process:
-    """A fresh process with the model loaded, as long as the block runs.
+    """A fresh process that has loaded the model, and runs as long as the ``with`` block.
 
     Raises :class:`ArtifactError` or :class:`BeyondCpuError` for an artifact that cannot be used,
-    ``MemoryError`` where memory runs out, :class:`StepError` where the process dies.
+    ``MemoryError`` if memory runs out, and :class:`StepError` if the process dies.
     """
 
     def __init__(self, settings: Settings, takes_turns: bool = False) -> None:
-        """``takes_turns`` says that others are measured while this one has nothing to do. It is
-        then suspended: the threads of ONNX Runtime go on spinning for some 20 ms after their work,
-        and would take the CPU from whoever comes next."""
+        """``takes_turns`` says that other processes are measured while this one waits. It is then
+        suspended, because the threads of ONNX Runtime keep spinning for some 20 ms after their
+        work, and would take CPU time from the next process."""
         self._settings = settings
         self._suspends = takes_turns and sys.platform != "win32"
 
@@ -70,11 +70,11 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Return the number of the process."""
+        """Return the process ID."""
         return self._process.pid
 
     def ask(self, prompt: Sequence[int], tokens: int) -> Times:
-        """Return how long each of ``tokens`` tokens after ``prompt`` took."""
+        """Generate ``tokens`` tokens after ``prompt`` and return the time of each."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         question = Question(ids=tuple(prompt), tokens=tokens)
         self._resume()

@@ -1,4 +1,4 @@
-"""What an artifact is asked while it is timed: the data's prompts, and some of stated lengths."""
+"""The prompts that are timed: those of the data, and made-up ones of given lengths."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.contract.step import Inputs
 from pipeline.latency.timing import Workload, made_up, prompt_ids
 
 SHORT: Literal["short"] = "short"
-"""The kind of prompts that the artifact is for: those of the data, or those that a config gives."""
+"""The kind of prompts that the artifact is made for: those of the data, or those in the config."""
 
 LENGTHS = (128, 512, 1024, 2112)
-"""Lengths measured where nothing else is asked for, in tokens. The last one lies past 2,048, where
-the rotary positions of many models change, and with them what a token costs."""
+"""Default lengths of made-up prompts, in tokens. The last one is beyond 2,048, where the rotary
+positions of many models change, and with them the time per token."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Kind:
     """:data:`SHORT`, or the length in tokens."""
     prompts: tuple[tuple[int, ...], ...]
     samples: int
-    """How many answers are wanted in all."""
+    """Total number of answers wanted."""
 
     @property
     def longest(self) -> int:
@@ -33,9 +33,9 @@ class Kind:
 
 
 def short(inputs: Inputs, workload: Workload, tokenizer: Any, samples: int) -> Kind:
-    """Return the prompts of the data, or those that the workload gives.
+    """Return the prompts of the data, or those of the workload if it has any.
 
-    Raises :class:`pipeline.contract.errors.StepError` where there are none.
+    Raises :class:`pipeline.contract.errors.StepError` if there are none.
     """
     return Kind(
         SHORT,

@@ -1,11 +1,11 @@
-"""What the measuring process and the one that is measured say to each other, a line of JSON each.
+"""The protocol between the measuring process and the measured one: messages of one JSON line.
 
 ::
 
     → Settings                      on the command line
     ← Loaded                        once the model can be asked
-    → Question   ← Times            as often as wanted; the end of its input ends the process
-    ← Failed                        in place of any answer; the process ends
+    → Question   ← Times            any number of times; the end of its input ends the process
+    ← Failed                        instead of any answer; the process ends
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pipeline.contract.frozen import Frozen
 
 
 class Settings(Frozen):
-    """What the process measures, and where it may run."""
+    """The model that the process loads, and the CPUs that it may use."""
 
     folder: str
     """An ONNX Runtime GenAI model folder."""
     cpu: bool = False
     """Run it on the CPU, whatever it was built for."""
     cpus: tuple[int, ...] = ()
-    """CPUs to be pinned to; none leaves the process where it is."""
+    """CPUs to pin the process to; empty for no pinning."""
 
 
 class Question(Frozen):
@@ -33,17 +33,18 @@ class Question(Frozen):
 
     ids: tuple[int, ...]
     tokens: int
-    """How many tokens to generate; the model is kept from ending earlier."""
+    """Number of tokens to generate; the model is kept from ending earlier."""
 
 
 class Loaded(Frozen):
-    """The model can be asked."""
+    """The model is loaded."""
 
     said: Literal["loaded"] = "loaded"
     load_ms: float
-    """From the folder to there, without the imports before it."""
+    """Time to load the model, in milliseconds, without the imports."""
     bytes_before: int
-    """Peak resident set of the process before it loaded the model: Python and the libraries."""
+    """Peak resident set of the process in bytes before it loaded the model: Python and libraries.
+    """
 
 
 class Times(Frozen):
@@ -51,13 +52,13 @@ class Times(Frozen):
 
     said: Literal["times"] = "times"
     spans_ms: tuple[float, ...]
-    """Time to each token, from the one before; the first from handing over the prompt."""
+    """Milliseconds between tokens; the first one from passing the prompt to the first token."""
     peak_bytes: int
-    """Peak resident set of the process so far."""
+    """Peak resident set of the process so far, in bytes."""
 
 
 class Failed(Frozen):
-    """The artifact cannot be loaded or asked."""
+    """The artifact cannot be loaded or run."""
 
     said: Literal["failed"] = "failed"
     cause: Literal["artifact", "beyond_cpu", "memory"]

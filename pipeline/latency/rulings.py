@@ -1,9 +1,11 @@
-"""Is a goal met, missed, or undecided? What samples prove, and no more.
+"""Decides from samples whether a latency goal is met, missed or undecided.
 
-Percentiles are held by MLPerf's early-stopping rule (:mod:`pipeline.statistics.percentiles`) from
-both sides: met where the bound of the percentile keeps to the limit, missed where its lower bound
-does not, undecided between. Averages and ratios to a baseline have Student's t intervals over
-rounds.
+A percentile has an upper and a lower confidence bound (:mod:`pipeline.statistics.percentiles`). The
+goal is met if the upper bound of the time keeps the limit, missed if the lower bound does not, and
+undecided otherwise. Averages, and ratios to a baseline, have a Student's t interval over rounds:
+the goal is undecided if the limit lies inside it. All are at :data:`CONFIDENCE`. ``min`` and
+``max`` are compared as measured; a limit relative to the base model is computed from its figure as
+measured.
 """
 
 from __future__ import annotations
@@ -38,13 +40,13 @@ class Ruling(NamedTuple):
 
 @dataclass(frozen=True)
 class BaseTimes:
-    """The base model's times in PyTorch, where it was timed."""
+    """Times of the base model in PyTorch, and the device it ran on."""
 
     timings: Timings | None = None
     device: str = ""
 
     def value(self, figure: Figure, statistic: Statistic) -> float | None:
-        """Return the base model's figure; ``None`` where it was not timed."""
+        """Return a statistic of a figure of the base model; ``None`` if it was not timed."""
         if self.timings is None or not self.timings.total_ms:
             return None
         return figure.value(self.timings, statistic)
@@ -53,7 +55,12 @@ class BaseTimes:
 def rule(
     name: str, goal: LatencyGoal, ours: Measured, baseline: Measured | None, base: BaseTimes
 ) -> Ruling:
-    """Return the ruling on ``goal``, whose verdict is called ``name``."""
+    """Return the ruling on ``goal``, with a verdict called ``name``.
+
+    ``ours`` are the samples of the artifact, ``baseline`` those of another artifact, measured in
+    the same rounds. The verdict is unverified if the goal is relative to a base model that was not
+    timed, and undecided if no prompt of the goal's kind was timed.
+    """
     figure, statistic = FIGURES[goal.metric], goal.statistic or USUAL
     if goal.kind not in ours.prompts:
         return _open(name, goal, figure, f"no prompt of {goal.kind} tokens was timed")
@@ -77,7 +84,7 @@ def rule(
 
 @dataclass(frozen=True)
 class _Figure:
-    """One figure and its limit."""
+    """One statistic of a figure and its limit; ``beside`` is added to every detail."""
 
     name: str
     figure: Figure
@@ -87,16 +94,16 @@ class _Figure:
     beside: str
 
     def verdict(self, value: float, detail: str) -> Verdict:
-        """Hold ``value`` to the limit."""
+        """Return the verdict of comparing ``value`` with the limit."""
         detail += self.beside
         return limit_verdict(self.name, value, self.relation, self.limit, self.figure.unit, detail)
 
     def keeps(self, value: float) -> bool:
-        """Return whether ``value`` keeps to the limit."""
+        """Return whether ``value`` is within the limit."""
         return value <= self.limit if self.relation == "<=" else value >= self.limit
 
     def percentile(self, timings: Timings) -> Ruling:
-        """Rule by how many samples lie over the limit."""
+        """Decide by the confidence bounds of the percentile."""
         share = SHARES[self.statistic]
         times = self.figure.samples(timings)
         at_most = bound(times, share)
@@ -123,14 +130,14 @@ class _Figure:
         )
 
     def average(self, rounds: tuple[float, ...]) -> Ruling:
-        """Rule by the interval of the mean of the rounds' averages."""
+        """Decide by the t interval of the mean of the averages of the rounds."""
         mean = mean_interval(rounds, CONFIDENCE)
         if self.keeps(mean.low) == self.keeps(mean.high):
             return Ruling(self.verdict(mean.value, f"{_interval(mean)} over {len(rounds)} rounds"))
         return self.undecided(mean.value, f"the average is {_interval(mean)}")
 
     def undecided(self, value: float, why: str) -> Ruling:
-        """Return the ruling where the samples prove neither."""
+        """Return the ruling for samples that prove neither that the goal is met nor missed."""
         return Ruling(_undecided(self.verdict(value, ""), why + self.beside), undecided=True)
 
 
@@ -142,7 +149,12 @@ def _against_baseline(
     ours: Measured,
     baseline: Measured,
 ) -> Ruling:
-    """Rule by the ratio to a baseline that was measured in the same rounds."""
+    """Decide by the ratio to a baseline that was measured in the same rounds.
+
+    Both ends of the ratio's interval (:func:`~pipeline.statistics.intervals.ratio_interval`), times
+    the mean of the baseline, are compared with the limit; the goal is undecided if one keeps it and
+    the other does not.
+    """
     own = ours.per_round(goal.kind, figure, statistic)
     theirs = baseline.per_round(goal.kind, figure, statistic)
     ratio = ratio_interval(own, theirs, CONFIDENCE)

@@ -1,4 +1,4 @@
-"""How fast a model answers, measured the same way whatever runs it.
+"""Measures how fast a model answers, the same way for PyTorch and ONNX Runtime.
 
 The ``latency`` check (ONNX Runtime GenAI) and the ``time_base`` pass (PyTorch) both give
 :func:`measure` a function that streams tokens.
@@ -22,19 +22,19 @@ from pipeline.contract.step import Inputs, Reporter
 from pipeline.statistics.percentiles import BOUNDED, SHARES, Statistic, allowed_over, statistic
 
 TIMINGS_FILE = "timings.json"
-"""What the ``time_base`` pass writes into its output folder: a :class:`Timings`."""
+"""File that the ``time_base`` pass writes into its output folder: a :class:`Timings`."""
 
 _STATISTICS: tuple[Statistic, ...] = ("avg", "min", "max", *SHARES)
 _MIRRORED: Mapping[Statistic, Statistic] = {"min": "max", "max": "min"}
 _STRIDE = 7919
-"""A prime: made-up prompts step through the vocabulary by it, so that they repeat no token soon."""
+"""Step through the vocabulary for made-up prompts; a prime, so that tokens hardly repeat."""
 
 
 class Workload(Frozen):
-    """What a model is asked while it is timed: the prompts of the held-out data, or others."""
+    """The prompts that are timed: those of the held-out data, or others."""
 
     prompts: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """What the user says. Default: the prompts of the held-out data, in turn; those of the training
+    """Messages of a user. Default: the prompts of the held-out data, in turn; those of the training
     data if nothing is held out."""
     prompt_tokens: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, min_length=1
@@ -66,9 +66,9 @@ class Timings(Frozen):
     prompt_tokens: tuple[int, ...] = ()
     """Length of each prompt."""
     first_token_ms: tuple[float, ...] = ()
-    """From handing over each prompt to its first token: one forward pass over the prompt."""
+    """From passing each prompt to its first token: one forward pass over the prompt."""
     token_ms: tuple[float, ...] = ()
-    """Of each further token, all prompts after one another."""
+    """Of each further token, of all prompts one after the other."""
     total_ms: tuple[float, ...] = ()
     """Of each whole answer."""
 
@@ -84,13 +84,14 @@ class Timings(Frozen):
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of speed, and the times it is made of."""
+    """A figure of speed, computed from one of the series of times."""
 
     name: str
     series: str
     """Field of :class:`Timings`."""
     per_second: bool = False
-    """Whether it is a rate, 1,000 divided by the time. Its smallest belongs to the longest time."""
+    """Whether it is a rate, 1,000 divided by the time, so that its minimum is that of the longest
+    time."""
     per_prompt_token: bool = False
     """Whether the time is that of one token of the prompt."""
 
@@ -100,7 +101,7 @@ class Figure:
         return "1/s" if self.per_second else "ms"
 
     def samples(self, timings: Timings) -> tuple[float, ...]:
-        """Return the times it is made of."""
+        """Return the times that it is computed from, in milliseconds."""
         found: tuple[float, ...] = getattr(timings, self.series)
         if self.per_prompt_token:
             pairs = zip(found, timings.prompt_tokens, strict=True)
@@ -108,11 +109,12 @@ class Figure:
         return found
 
     def of_time(self, milliseconds: float) -> float:
-        """Return the figure that belongs to a time."""
+        """Return the figure for a time."""
         return 1000 / milliseconds if self.per_second else milliseconds
 
     def value(self, timings: Timings, name: Statistic) -> float:
-        """Return a statistic of the figure. The percentile of a rate is that of the slow ones."""
+        """Return a statistic of the figure. The percentile of a rate is that of its time, so that
+        a p90 is the rate that 90 % of the samples reach."""
         of_times = _MIRRORED.get(name, name) if self.per_second else name
         return self.of_time(statistic(self.samples(timings), of_times))
 
@@ -134,7 +136,7 @@ FIGURES: Mapping[str, Figure] = {
 
 def summary(timings: Timings) -> dict[str, dict[str, JsonValue]]:
     """Return every statistic of every figure, for the report; ``None`` for a percentile of the tail
-    that the samples are too few for."""
+    if there are too few samples."""
     return {
         figure.name: {name: _known(figure, timings, name) for name in _STATISTICS}
         for figure in FIGURES.values()
@@ -149,7 +151,7 @@ def _known(figure: Figure, timings: Timings, name: Statistic) -> float | None:
 def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -> list[list[int]]:
     """Return the token ids of the prompts, ``count`` at most.
 
-    Raises :class:`StepError` where there is neither data nor ``prompts`` nor ``prompt_tokens``.
+    Raises :class:`StepError` if there is neither data nor ``prompts`` nor ``prompt_tokens``.
     """
     from pipeline.data.chat import Message
     from pipeline.data.examples import Example
@@ -187,7 +189,7 @@ def made_up(tokenizer: Any, length: int) -> list[int]:
 
 
 def timed(tokens: Iterator[int]) -> list[float]:
-    """Return how long each token of ``tokens`` took to come, in milliseconds."""
+    """Consume ``tokens`` and return the time until each, from the previous one, in milliseconds."""
     times = [time.perf_counter()]
     for _ in tokens:
         times.append(time.perf_counter())  # noqa: PERF401 - a comprehension would time itself
@@ -202,10 +204,10 @@ def measure(
     max_seconds: float,
     report: Reporter,
 ) -> Timings:
-    """Time ``samples`` answers to ``prompts``, which are taken in turn.
+    """Time ``samples`` answers to ``prompts``, which are used in turn.
 
-    ``stream`` yields as many tokens as it is told, one by one. Stops after ``max_seconds`` with
-    what there is, at least one answer, and says so.
+    ``stream(prompt, count)`` yields ``count`` tokens one by one. After ``max_seconds`` it stops
+    with the answers so far, of which there is at least one, and warns.
     """
     lengths: list[int] = []
     first: list[float] = []

@@ -1,4 +1,4 @@
-"""Limits where a config gives none: they grow with the weights and with what is asked."""
+"""Default limits of latency, which grow with the size of the weights and the length of prompts."""
 
 from __future__ import annotations
 
@@ -13,37 +13,41 @@ _GB = 1e9
 
 
 class SizedLimit(Frozen):
-    """Milliseconds that grow with the weights that are read for every token."""
+    """A limit in milliseconds that grows with the weights that are read per token."""
 
     at_least: float = Field(gt=0)
-    """What the smallest model may take; everything else comes on top."""
+    """Constant part, in milliseconds."""
     per_gb: float = Field(default=0, ge=0)
-    """For each gigabyte (10^9 bytes) of weights that a token reads."""
+    """Milliseconds added per gigabyte (10^9 bytes) of weights that a token reads."""
     per_gb_and_prompt_token: float = Field(default=0, ge=0)
-    """For each gigabyte and each token of the prompt."""
+    """Milliseconds added per gigabyte and token of the prompt."""
 
     def of(self, weights_bytes: int, prompt_tokens: int) -> float:
-        """Return the limit for weights of that size and a prompt of that length."""
+        """Return ``at_least + gb * (per_gb + per_gb_and_prompt_token * prompt_tokens)``, rounded to
+        whole milliseconds, with ``gb`` for the size of the weights in gigabytes."""
         per_gb = self.per_gb + self.per_gb_and_prompt_token * prompt_tokens
         return float(round(self.at_least + per_gb * weights_bytes / _GB))
 
 
 class Computed(NamedTuple):
-    """A limit, and where it comes from."""
+    """A limit in milliseconds, and its source."""
 
     milliseconds: float
     source: str
 
 
 class UsualLimits(Frozen):
-    """What a target's ``[limits]`` say of the figures that every artifact is held to."""
+    """A target's ``[limits]``: the default limits of the figures that every artifact must keep."""
 
     first_token_ms: SizedLimit
     token_ms: SizedLimit
 
     def computed(self, weights_bytes: int, prompt_tokens: int) -> Mapping[str, Computed]:
-        """Return the limits by figure, for a token that reads ``weights_bytes``; ``prompt_tokens``
-        is the length of the longest prompt."""
+        """Return the limits by figure.
+
+        ``weights_bytes`` are the weights that are read per token, ``prompt_tokens`` is the length
+        of the longest prompt.
+        """
         return dict(self._computed(weights_bytes, prompt_tokens))
 
     def _computed(self, weights_bytes: int, prompt_tokens: int) -> Iterator[tuple[str, Computed]]:

@@ -1,7 +1,7 @@
-"""``python -m pipeline.latency.worker SETTINGS``: one fresh process that answers and is timed.
+"""``python -m pipeline.latency.worker SETTINGS``: the process that answers and is timed.
 
-Fresh, because a process that has trained or answered before has warm caches and another memory
-layout; pinned before any library counts the CPUs it may use.
+It is a fresh one, because a process that has trained or answered before has warm caches and another
+memory layout, and it is pinned before any library counts the available CPUs.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def main() -> int:
 
 
 def _end_with_parent() -> None:
-    """End when the measuring process ends, whatever ends it: while another one is measured this one
-    is suspended, and would not see the end of its input."""
+    """Let the kernel end this process when the measuring process ends. While another process is
+    measured this one is suspended, and would not notice the end of its input."""
     if sys.platform == "linux":
         import ctypes
 
@@ -67,7 +67,7 @@ def _serve(settings: Settings, stream: IO[str]) -> None:
 
 
 def _failed(error: Exception) -> Failed | None:
-    """Return what to say of ``error``, ``None`` for one that nobody foresaw."""
+    """Return the message for ``error``; ``None`` for an unexpected one."""
     if out_of_memory(error):
         return Failed(cause="memory", message=str(error))
     if isinstance(error, BeyondCpuError):

@@ -1,1 +1,1 @@
-"""Reading and asking ONNX Runtime GenAI model folders: graphs, matrices, sessions, tokenizers."""
+"""Reads and runs ONNX Runtime GenAI model folders: graphs, matrices, sessions, tokenizers."""

@@ -1,6 +1,6 @@
-"""Do ``genai_config.json``, the graph and the checkpoint say the same?
+"""Checks that ``genai_config.json``, the graph and the checkpoint agree with each other.
 
-Each function returns what is wrong, one sentence per problem.
+Each function returns a list of problems, one sentence each; an empty list if there are none.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ class GenAiConfig:
 
     @property
     def provider(self) -> str:
-        """Return the first execution provider that it names; ``cpu`` where it names none."""
+        """Return the first execution provider that it names; ``cpu`` if it names none."""
         options = self.decoder.get("session_options", {}).get("provider_options", [])
         names = [str(name).casefold() for entry in options for name in entry]
         return names[0] if names else "cpu"
 
     @property
     def threads(self) -> int | None:
-        """Return ``intra_op_num_threads``, where it says so; else the runtime uses one thread."""
+        """Return ``intra_op_num_threads``; ``None`` if it is not set, which means one thread."""
         found = self.decoder.get("session_options", {}).get("intra_op_num_threads")
         return None if found is None else int(found)
 
     def names(self, group: str) -> set[str]:
-        """Return the names in ``inputs`` or ``outputs``, patterns filled in for every layer."""
+        """Return the names in ``inputs`` or ``outputs``, with patterns expanded for every layer."""
         found: set[str] = set()
         for name in self.decoder.get(group, {}).values():
             found |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
@@ -66,7 +66,7 @@ class GenAiConfig:
 
 
 def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
-    """Inputs, outputs and sizes of the graph are those that the config names."""
+    """Check that inputs, outputs and sizes of the graph are those in the config."""
     problems: list[str] = []
     for group, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
         named, real = config.names(group), {value.name for value in values}
@@ -81,7 +81,7 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
 
 
 def config_and_checkpoint(config: GenAiConfig, checkpoint: Checkpoint) -> list[str]:
-    """Sizes and end tokens are those of the checkpoint the artifact was built from."""
+    """Check that sizes and end tokens are those of the checkpoint the artifact was built from."""
     theirs = checkpoint.config
     pairs = {
         "num_hidden_layers": (config.layers, theirs.get("num_hidden_layers")),
@@ -110,7 +110,7 @@ def config_and_checkpoint(config: GenAiConfig, checkpoint: Checkpoint) -> list[s
 
 
 def search_settings(config: GenAiConfig) -> list[str]:
-    """Generation can end, and the default length fits the context."""
+    """Check that generation can end, and that the default length fits into the context."""
     problems = []
     if not config.end_ids:
         problems.append("eos_token_id is empty: generation never ends")
@@ -156,7 +156,7 @@ def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
 
 
 def _inputs_of(model: OnnxModel, node: Any) -> int | None:
-    """Return how many values per token a linear layer reads."""
+    """Return the number of inputs of a linear layer; ``None`` if it is unknown."""
     if node.op_type == "MatMulNBits":
         return int(attributes(node)["K"])
     tensor = model.initializers.get(node.input[1])
@@ -164,7 +164,7 @@ def _inputs_of(model: OnnxModel, node: Any) -> int | None:
 
 
 def _positions(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
-    """The rotary tables must reach to the end of the context."""
+    """Check that the rotary tables have a row for every position of the context."""
     for node in model.of_type("GroupQueryAttention", "RotaryEmbedding"):
         for name in node.input:
             tensor = model.initializers.get(name)

@@ -1,4 +1,4 @@
-"""Another artifact that one is held against: an earlier release, or another target's."""
+"""The baseline: another artifact to compare with, of an earlier release or another target."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _MODEL_DIR = "model"
 
 
 def baseline_folder(given: Path) -> Path:
-    """Return the model folder of a baseline: ``given``, or ``model/`` in what a build wrote.
+    """Return the model folder of a baseline: ``given`` itself, or the ``model/`` in it.
 
-    Raises :class:`StepError` if neither is one.
+    Raises :class:`StepError` if neither is a model folder.
     """
     for folder in (given, given / _MODEL_DIR):
         if (folder / "genai_config.json").is_file():
@@ -26,8 +26,8 @@ def baseline_folder(given: Path) -> Path:
 
 
 def require_same_provider(baseline: Path, artifact: Path) -> None:
-    """Raise :class:`StepError` where the two run on different devices: the CPU runs everywhere, and
-    what was built for another device does not run on this one."""
+    """Raise :class:`StepError` if the two were built for different devices. A baseline for the CPU
+    is always allowed, because it runs on every machine."""
     theirs, ours = GenAiConfig(baseline).provider, GenAiConfig(artifact).provider
     if theirs not in ("cpu", ours):
         raise StepError(

@@ -1,4 +1,4 @@
-"""What a Hugging Face checkpoint holds, read from headers alone: no tensor is loaded."""
+"""Config and tensor shapes of a Hugging Face checkpoint, read from headers without any tensor."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Checkpoint:
 
     @property
     def tensors(self) -> Weights:
-        """Return what is known of all tensors together."""
+        """Return names, shapes and total size of all tensors."""
         shared = bool(self.config.get("tie_word_embeddings"))
         stored = sum(file.stat().st_size for file in weight_files(self.folder))
         rotary = int(self.config.get("max_position_embeddings", 0)) * (self.head_size or 0)
@@ -58,22 +58,22 @@ class Checkpoint:
 
     @property
     def weights(self) -> int:
-        """Return how many weights all tensors have together."""
+        """Return the total number of weights."""
         return self.tensors.count
 
     @property
     def linear_weights(self) -> int:
-        """Return how many weights the linear layers have together."""
+        """Return the total number of weights of the linear layers."""
         return count(self.linear.values())
 
     @property
     def dtype(self) -> str:
-        """Return the number format that the config says the weights have; empty if it does not."""
+        """Return the number format of the weights according to the config; empty if not stated."""
         return str(self.config.get("dtype") or self.config.get("torch_dtype") or "")
 
     @property
     def head_size(self) -> int | None:
-        """Return the size of one attention head, where the config tells."""
+        """Return the size of one attention head; ``None`` if the config does not state it."""
         if self.config.get("head_dim"):
             return int(self.config["head_dim"])
         hidden, heads = self.config.get("hidden_size"), self.config.get("num_attention_heads")

@@ -1,4 +1,4 @@
-"""How close two models' logits for the same texts are. Pure arithmetic on arrays."""
+"""How close the logits of two models for the same texts are. Pure arithmetic on arrays."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from pipeline.onnx.reference import ReferenceRow
 
 @dataclass(frozen=True)
 class Closeness:
-    """Figures of one model's logits (``found``) held against another's (``wanted``)."""
+    """Differences between logits ``x`` of a model and ``y`` of a reference model.
+
+    ``c(z)`` are logits that are centred at every position (their mean over the vocabulary is
+    subtracted), because a softmax does not depend on that mean.
+    """
 
     error: float
-    """``|found - wanted| / |wanted|`` over logits centred at every position, L2 norms. Centred,
-    because a softmax does not see what is added to all logits."""
+    """``|c(x) - c(y)| / |c(y)|``, L2 norms over all positions and tokens."""
     max_error: float
-    """The largest difference of centred logits, in root mean squares of ``wanted``'s."""
+    """``max |c(x) - c(y)| / rms(c(y))``: the largest single difference, relative to the root mean
+    square of the reference."""
     agreement: float
-    """Share of positions at which both have the same first choice."""
+    """Share of positions with ``argmax x = argmax y``."""
     mean_kl: float
-    """Mean over positions of ``KL(wanted || found)`` of the next token, in nats."""
+    """Mean over positions of ``KL(softmax y || softmax x)``, in nats."""
     p99_kl: float
-    """Its 99th percentile."""
+    """The 99th percentile of the same divergence, interpolated linearly."""
     positions: int
 
     def figures(self) -> dict[str, JsonValue]:
-        """Return all of them by name."""
+        """Return all figures by their names in the report."""
         return {
             "error": self.error,
             "max_error": self.max_error,
@@ -41,8 +45,12 @@ class Closeness:
 
 
 def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
-    """Return the figures of ``(found, wanted)`` arrays of shape (positions, vocabulary); ``None``
-    without any. Logits that are not finite give NaN, which no limit lets pass."""
+    """Return the differences over all pairs of arrays: logits of the model, and of the reference.
+
+    All have the shape (positions, vocabulary); if the vocabularies differ, the longer one is cut.
+    Computed in fp64. Returns ``None`` if there are no logits. Logits that are not finite give NaN,
+    which fails every limit.
+    """
     import numpy as np
 
     difference = norm = largest = 0.0
@@ -77,8 +85,10 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
 def by_length(
     found: Sequence[Any], wanted: Sequence[ReferenceRow]
 ) -> tuple[Closeness | None, Closeness | None]:
-    """Return the figures of the usual texts and of the long ones: few positions of a long text
-    would drown among the others."""
+    """Return the differences for usual texts and, separately, for long ones.
+
+    Separately, because the few positions of a long text would hardly change a common mean.
+    """
     pairs = list(zip(found, wanted, strict=True))
     return (
         closeness((ours, row.logits) for ours, row in pairs if not row.is_long),
@@ -87,7 +97,8 @@ def by_length(
 
 
 def _divergence(wanted: Any, found: Any) -> Any:
-    """Return ``KL(wanted || found)`` per position, in nats."""
+    """Return ``KL(p || q) = sum p (log p - log q)`` per position, in nats, for the softmax ``p`` of
+    the reference's logits and ``q`` of the model's."""
     import numpy as np
     from scipy.special import log_softmax
 

@@ -1,4 +1,4 @@
-"""The matrices of a graph's linear layers as numbers, a few rows at a time."""
+"""Dequantizes the matrices of a graph's linear layers, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pipeline.onnx.quantized import PACKED
 
 @dataclass(frozen=True)
 class Matrix:
-    """The stored matrix of one linear layer, rows being outputs. Nothing is read before it is
-    asked for."""
+    """The stored matrix of one linear layer, [outputs, inputs], read from the file on demand."""
 
     model: OnnxModel
     node: Any
@@ -24,7 +23,7 @@ class Matrix:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return outputs and inputs."""
+        """Return the numbers of outputs and of inputs."""
         if self.node.op_type == PACKED:
             facts = attributes(self.node)
             return int(facts["N"]), int(facts["K"])
@@ -39,8 +38,10 @@ class Matrix:
         return 32 if self.model.initializers[self.name].data_type == 1 else 16
 
     def rows(self, first: int, count: int) -> Any:
-        """Return rows as float32. Raises ``ValueError`` or ``OSError`` where the bytes are not
-        there."""
+        """Return ``count`` rows as float32, dequantized.
+
+        Raises ``ValueError`` or ``OSError`` if the bytes are missing.
+        """
         import numpy as np
 
         part = slice(first, first + count)
@@ -51,8 +52,8 @@ class Matrix:
     def _dequantized(self, part: slice) -> Any:
         """Return ``(q - zero point) * scale``, block by block.
 
-        The format is that of ``MatMulNBits`` (ContribOperators.md of onnxruntime): the values of a
-        byte begin at its low bits, and without zero points zero is the middle of the range.
+        The format is that of ``MatMulNBits`` (ContribOperators.md of onnxruntime): a byte holds its
+        first value in the low bits, and without zero points, zero is ``2 ** (bits - 1)``.
         """
         import numpy as np
 
@@ -74,7 +75,7 @@ class Matrix:
 
 
 def matrices(model: OnnxModel) -> list[Matrix]:
-    """Return the matrix of every product of hidden states with a stored one."""
+    """Return the matrix of every linear layer of ``model``."""
     stored = model.initializers
     return [
         Matrix(model, node)
@@ -85,7 +86,7 @@ def matrices(model: OnnxModel) -> list[Matrix]:
 
 
 def _unpacked(packed: Any, bits: int) -> Any:
-    """Return the values of ``bits`` each that the bytes of every row hold."""
+    """Return the unsigned values, of ``bits`` bits each, that are packed into each row's bytes."""
     import numpy as np
 
     if bits == 8:

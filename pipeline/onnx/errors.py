@@ -1,4 +1,4 @@
-"""What goes wrong with an artifact in use."""
+"""Turns errors of ONNX Runtime into errors of the artifact."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pipeline.process.causes import out_of_memory
 
 @contextmanager
 def blamed_on_artifact(doing: str) -> Iterator[None]:
-    """Turn what the runtime raises inside the block into :class:`ArtifactError`.
+    """Turn errors of the runtime inside the block into :class:`ArtifactError`.
 
-    The runtime's libraries raise ``RuntimeError`` and types of their own for a model they do not
-    like. A lack of memory is not the artifact's fault and passes through.
+    The runtime's libraries raise ``RuntimeError`` and types of their own for a model that they
+    cannot run. A lack of memory is not the artifact's fault and is raised as it is. ``doing`` says
+    what was being done.
     """
     try:
         yield

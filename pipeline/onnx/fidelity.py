@@ -1,6 +1,7 @@
-"""Are the matrices in the graph those of the checkpoint, but for rounding? One after the other.
+"""Compares each matrix of a graph with the checkpoint's: they may differ by rounding only.
 
-A model's outputs hardly move when one layer of many is scaled wrong; its matrix does.
+One layer with a wrong scale among many hardly changes the outputs of a model, but its matrix shows
+it.
 """
 
 from __future__ import annotations
@@ -23,33 +24,37 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How a matrix of the graph compares with the checkpoint's."""
+    """The difference between a matrix ``G`` of the graph, dequantized, and the checkpoint's ``C``.
+
+    If ``C`` is zero, ``scale`` is 1, and ``error`` is 0 if ``G`` is zero too, else infinite.
+    """
 
     layer: str
     bits: int
     """Width of the graph's weights."""
     scale: float
-    """``<graph, checkpoint> / <checkpoint, checkpoint>``, the coefficient of a regression through
-    the origin: 1 but for rounding, 2 for weights that are twice as large, 0 for unrelated ones."""
+    """``<G, C> / <C, C>``, the slope of a linear regression through the origin: 1 except for
+    rounding, 2 if ``G`` is twice as large, 0 if the matrices are unrelated."""
     error: float
-    """``|graph - checkpoint| / |checkpoint|``, Frobenius norms."""
+    """``|G - C| / |C|``, Frobenius norms."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """All matrices of a graph."""
+    """The result for all matrices of a graph."""
 
     layers: tuple[Fidelity, ...]
     unknown: tuple[str, ...]
-    """Names of matrices in the graph that nothing of the checkpoint could be found for."""
+    """Names of matrices in the graph whose origin in the checkpoint is unknown."""
 
 
 def compare(
     model: OnnxModel, checkpoint: Path, progress: Callable[[int, int], None] | None = None
 ) -> Compared:
-    """Hold every matrix of ``model`` against the ``checkpoint`` folder.
+    """Compare every matrix of ``model`` with the tensors in the ``checkpoint`` folder.
 
-    Raises ``ValueError`` or ``OSError`` where the graph's data is not whole.
+    ``progress`` is called with the number of matrices done and the number of all. Raises
+    ``ValueError`` or ``OSError`` if data of the graph is missing or broken.
     """
     found: list[Fidelity] = []
     unknown: list[str] = []
@@ -91,7 +96,7 @@ def _chunks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
 
 
 class _Tensors:
-    """Rows of a checkpoint's tensors, read when they are asked for."""
+    """Rows of a checkpoint's tensors, read from the files on demand."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

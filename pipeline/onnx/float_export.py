@@ -1,5 +1,5 @@
-"""What the ``float_reference`` pass left: the logits and answers of an export that is not
-quantized, or the reason why there is none."""
+"""Reads the output of the ``float_reference`` pass: logits and answers of an unquantized export, or
+the reason why there is none."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pipeline.onnx.reference import Reference
 ROLE = "float_reference"
 
 REASON = "not_exported"
-"""The metric that says why there is no export; absent where there is one."""
+"""Name of the metric that says why there is no export; absent if there is one."""
 
 
 def float_logits(inputs: Inputs) -> Reference | None:
-    """Return the export's logits for the reference's rows; ``None`` where there is no export."""
+    """Return the export's logits for the reference's rows; ``None`` if there is no export."""
     return Reference.load(inputs[ROLE]) if not why_no_export(inputs) else None
 
 
 def float_answers(inputs: Inputs) -> Answers | None:
-    """Return the export's answers; ``None`` where there is no export, or it was asked nothing."""
+    """Return the export's answers; ``None`` if there is no export, or no held-out data."""
     if why_no_export(inputs) or not (inputs[ROLE] / ANSWERS_FILE).is_file():
         return None
     return Answers.load(inputs[ROLE])
 
 
 def why_no_export(inputs: Inputs) -> str:
-    """Return why there is no export; nothing where there is one."""
+    """Return why there is no export; empty if there is one."""
     if ROLE not in inputs.paths:
         return "no pass of this build makes a float export"
     return str(inputs.metrics.get(ROLE, {}).get(REASON, ""))

@@ -1,4 +1,4 @@
-"""An ONNX model file to look into: nodes, weights, and where their bytes lie.
+"""Reads an ONNX model file: its nodes, its weights, and the location of their bytes.
 
 Knows ``com.microsoft`` operators, which ``onnx.checker`` rejects ("No Op registered for
 SimplifiedLayerNormalization").
@@ -26,7 +26,7 @@ class External:
 
     @property
     def end(self) -> int:
-        """Return the first byte after it; the offset where no length is given."""
+        """Return the offset of the first byte after it; its own offset if it has no length."""
         return self.offset + (self.length or 0)
 
 
@@ -62,8 +62,8 @@ class OnnxModel:
 
     @cached_property
     def bytes_per_token(self) -> int:
-        """Return how many bytes of weights a token reads: all but the tables in which nodes only
-        look up a row, as in an embedding that is not the output layer too."""
+        """Return how many bytes of weights are read per token: all, without tables from which nodes
+        only look up a row, such as an embedding that is not also the output layer."""
         read = {name for node in self.nodes if node.op_type not in _LOOK_UPS for name in node.input}
         return sum(byte_size(tensor) for name, tensor in self.initializers.items() if name in read)
 
@@ -72,9 +72,9 @@ class OnnxModel:
         return [node for node in self.nodes if node.op_type in types]
 
     def values(self, name: str) -> Any:
-        """Return an initializer as a numpy array, mapped from its file where it is external.
+        """Return an initializer as a numpy array, mapped from its file if it is external.
 
-        Raises ``ValueError`` or ``OSError`` if its bytes are not there.
+        Raises ``ValueError`` or ``OSError`` if its bytes are missing.
         """
         import numpy as np
         import onnx
@@ -106,7 +106,7 @@ def attributes(node: Any) -> dict[str, Any]:
 
 
 def external(tensor: Any) -> External | None:
-    """Return where a tensor's bytes lie, or ``None`` where they are in the model file itself.
+    """Return the location of a tensor's bytes, or ``None`` if they are in the model file itself.
 
     Raises ``ValueError`` for entries that are not numbers.
     """
@@ -124,7 +124,7 @@ def external(tensor: Any) -> External | None:
 
 
 def byte_size(tensor: Any) -> int:
-    """Return how many bytes a tensor of that type and shape takes; 4-bit types are packed."""
+    """Return the size in bytes of a tensor's type and shape; 4-bit types are packed."""
     import onnx
 
     four_bits = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)

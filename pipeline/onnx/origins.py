@@ -1,8 +1,8 @@
-"""Which rows of the checkpoint a matrix of the graph was made from.
+"""Maps the matrices of a graph to the rows of the checkpoint from which they were made.
 
 The model builder names a layer's matrices ``model.layers.7.attn.qkv_proj...``. It joins projections
-that the checkpoint has apart (``q_proj``, ``k_proj``, ``v_proj``) and takes apart those that it has
-as one (Phi-3's ``qkv_proj`` and ``gate_up_proj``), each by rows.
+that are separate in the checkpoint (``q_proj``, ``k_proj``, ``v_proj``) and splits those that are
+joined there (Phi-3's ``qkv_proj`` and ``gate_up_proj``), in both cases by rows.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from pipeline.onnx.checkpoint import Checkpoint
 _IN_GRAPH = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.MatMul\.weight")
 _IN_CHECKPOINT = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.weight$")
 _JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
-"""Projections that are stored as one or apart, in the order of their rows."""
+"""Projections that are stored either joined or separately, in the order of their rows."""
 _HEAD = "lm_head"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Rows of a matrix of the graph, and the rows of the checkpoint that they should be."""
+    """Rows of a matrix of the graph, and the corresponding rows of the checkpoint."""
 
     layer: str
-    """How it is called in messages: ``layer 7 k_proj``."""
+    """Name for messages: ``layer 7 k_proj``."""
     first: int
-    """The first of the rows in the graph's matrix."""
+    """Number of the first row in the graph's matrix."""
     count: int
     tensor: str
-    """Name in the checkpoint."""
+    """Name of the checkpoint's tensor."""
     tensor_first: int
-    """The first of the rows there."""
+    """Number of the first row in that tensor."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,10 @@ class Origins:
     checkpoint: Checkpoint
 
     def of(self, name: str, rows: int) -> list[Origin]:
-        """Return where the ``rows`` rows of the graph's matrix ``name`` come from, without gaps;
-        nothing where the checkpoint has no such matrix or one of another size."""
+        """Return the origins of all ``rows`` rows of the graph's matrix ``name``, without gaps.
+
+        Empty if the checkpoint has no such matrix or one of another size.
+        """
         if name.startswith(_HEAD):
             return self._head(rows)
         match = _IN_GRAPH.search(name)
@@ -76,7 +78,8 @@ class Origins:
 
     @property
     def _layers(self) -> Mapping[int, Mapping[str, tuple[str, int, int]]]:
-        """Return tensor, first row and count of every projection, joined ones taken apart too."""
+        """Return tensor, first row and number of rows of every projection, per layer; of joined
+        ones also the parts."""
         found: dict[int, dict[str, tuple[str, int, int]]] = {}
         for name, shape in self.checkpoint.shapes.items():
             match = _IN_CHECKPOINT.search(name)
@@ -89,7 +92,7 @@ class Origins:
         return found
 
     def _parts(self, projection: str, rows: int) -> Iterator[tuple[str, int, int]]:
-        """Yield the projections that are joined in one, with their first rows and counts."""
+        """Yield the parts of a joined projection, with their first rows and numbers of rows."""
         parts = _JOINED.get(projection)
         if parts is None:
             return

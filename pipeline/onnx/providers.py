@@ -10,12 +10,12 @@ _SUFFIX = "ExecutionProvider"
 
 
 def is_same(name: str, provider: str) -> bool:
-    """Return whether ``name``, as ONNX Runtime has it, is that of ``provider``."""
+    """Return whether ``name`` is ONNX Runtime's name of ``provider``."""
     return name.removesuffix(_SUFFIX).casefold() == provider.casefold()
 
 
 def onnxruntime_name(provider: str) -> str:
-    """Return ONNX Runtime's name of ``provider``; ``provider`` itself where it knows none."""
+    """Return ONNX Runtime's name of ``provider``; ``provider`` itself if there is none."""
     from onnxruntime import get_all_providers
 
     return next((str(name) for name in get_all_providers() if is_same(name, provider)), provider)

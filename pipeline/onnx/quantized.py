@@ -1,4 +1,4 @@
-"""Are the linear layers really quantized, and are the numbers in them sound?"""
+"""Checks that linear layers are quantized, packed correctly, finite and complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKED = "MatMulNBits"
 
 @dataclass(frozen=True)
 class Linear:
-    """One linear layer of the graph. ``bits`` is 16 or 32 where it is not quantized."""
+    """One linear layer of the graph. ``bits`` is 16 or 32 if it is not quantized."""
 
     node: str
     weight: str
@@ -24,16 +24,16 @@ class Linear:
 
 @dataclass
 class Share:
-    """How much of the linear layers is quantized, counted in weights."""
+    """The share of the linear layers that is quantized, counted in weights."""
 
     total: int = 0
     quantized: int = 0
     left: list[str] = field(default_factory=list)
-    """Layers that should be quantized and are not."""
+    """Names of layers that should be quantized and are not."""
 
     @property
     def value(self) -> float:
-        """Return the share; nothing at all counts as none."""
+        """Return the share; 0 if there are no weights."""
         return self.quantized / self.total if self.total else 0.0
 
 
@@ -61,7 +61,7 @@ def quantized_share(
 ) -> Share:
     """Return the share of weights that are stored in one of the widths ``bits``.
 
-    ``excluded`` nodes were asked to stay in floating point and do not count.
+    The nodes ``excluded`` are meant to stay in floating point and do not count.
     """
     share = Share()
     for layer in layers:
@@ -76,7 +76,8 @@ def quantized_share(
 
 
 def packing(model: OnnxModel) -> list[str]:
-    """Packed matrices and scales have the shapes that N, K, bits and block size demand.
+    """Check that packed matrices and scales have the shapes that follow from N, K, bits and block
+    size; return the problems.
 
     The format is that of the operator's documentation (ContribOperators.md of onnxruntime): matrix
     ``[N, blocks, block_size * bits / 8]``, scales ``[N, blocks]`` or flat.
@@ -109,7 +110,8 @@ def packing(model: OnnxModel) -> list[str]:
 
 
 def value_problems(model: OnnxModel) -> list[str]:
-    """Scales and all floating-point weights are finite, and no tensor of scales is all zero."""
+    """Check that all floating-point weights and scales are finite, and that no tensor of scales is
+    all zero; return the problems."""
     import numpy as np
 
     scales = {node.input[2] for node in model.of_type(PACKED) if len(node.input) > 2}
@@ -132,7 +134,8 @@ def value_problems(model: OnnxModel) -> list[str]:
 
 
 def weight_count_problems(layers: list[Linear], expected: int) -> list[str]:
-    """The linear layers hold as many weights as those of the checkpoint: none lost, none twice."""
+    """Check that the linear layers have as many weights as those of the checkpoint (``expected``);
+    return the problems."""
     found = sum(layer.weights for layer in layers)
     if found == expected:
         return []

@@ -1,4 +1,4 @@
-"""What a model computed for a few texts: token ids, logits, and its tables of positions."""
+"""Reference data of a model: token ids and logits of a few texts, and its rotary tables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pipeline.onnx.rotary import RotaryTable
 FILE = "logits.npz"
 
 BASE_DIR = "base"
-"""Folder, beside the logits of base and adapter together, for those of the base alone."""
+"""Subfolder, beside the logits of base and adapter together, for those of the base alone."""
 
 LONG = 2048
-"""Tokens past which a text is a long one. Artifacts were seen to print garbage past that many."""
+"""A text with more tokens is a long one. Beyond this many, artifacts have produced garbage."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class ReferenceRow:
 
     @property
     def is_long(self) -> bool:
-        """Return whether it is there to prove positions past :data:`LONG`."""
+        """Return whether it has positions beyond :data:`LONG`."""
         return len(self.ids) > LONG
 
 
 @dataclass(frozen=True)
 class Reference:
-    """All rows."""
+    """All rows of a model, and its rotary tables."""
 
     rows: tuple[ReferenceRow, ...]
     rotary: tuple[RotaryTable, ...] = ()
-    """None where the model's are not known: it has none, or of a kind of its own."""
+    """Empty if the model has no rotary tables, or of an unknown kind."""
 
     def save(self, folder: Path) -> None:
-        """Write all into ``folder``, uncompressed: the same rows give the same bytes."""
+        """Write everything into ``folder``, uncompressed: the same rows give the same bytes."""
         import numpy as np
 
         arrays: dict[str, Any] = {}

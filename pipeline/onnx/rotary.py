@@ -1,7 +1,9 @@
-"""The tables of rotary positions: those that a model computes, and those that a graph holds.
+"""Tables of rotary position embeddings: those of a model, and those stored in a graph.
 
-A model with one set of frequencies has one table. One with two (longrope) uses the long one where a
-text is longer than the model's original context.
+Row ``p`` of a table holds ``s cos(p f_i)`` or ``s sin(p f_i)`` for each frequency ``f_i``, with
+``s`` for the model's attention scaling, which is usually 1 (RoPE, arXiv 2104.09864). A model with
+one set of frequencies has one table. A longrope model has two, and uses the second one for texts
+that are longer than its original context.
 """
 
 from __future__ import annotations
@@ -13,28 +15,28 @@ from typing import Any
 from pipeline.onnx.graph import OnnxModel
 
 _OPERANDS = {"GroupQueryAttention": (7, 8), "RotaryEmbedding": (2, 3), "PagedAttention": (7, 8)}
-"""Which inputs of an operator are its tables of cosines and sines."""
+"""Per operator, the indices of its inputs that are the tables of cosines and of sines."""
 _EVENLY = 512
 _AROUND = 2048
-"""The position past which wrong tables were seen; saved with its neighbours."""
+"""Beyond this position wrong tables have been observed, so it is saved with its neighbours."""
 
 
 @dataclass(frozen=True)
 class RotaryTable:
-    """Rows of a model's table."""
+    """Selected rows of a model's table."""
 
     length: int
-    """Most positions of a text that the model uses it for."""
+    """Length in tokens of the longest text that the model uses the table for."""
     positions: Any
-    """Which rows, int64."""
+    """Numbers of the selected rows, int64, ascending."""
     cos: Any
-    """Shape (positions, frequencies), float32, the model's attention scaling included."""
+    """Shape (positions, frequencies), float32, attention scaling included."""
     sin: Any
 
 
 @dataclass(frozen=True)
 class GraphTable:
-    """A table in the graph: row ``n`` is of position ``n``."""
+    """A table in the graph. ``cos`` and ``sin`` have the shape (positions, frequencies)."""
 
     name: str
     cos: Any
@@ -42,7 +44,11 @@ class GraphTable:
 
 
 def chosen(length: int) -> Any:
-    """Return the positions that are saved of a table: all ends, and evenly between them."""
+    """Return which positions of a table with ``length`` rows are saved, ascending.
+
+    They are the first 16, those around :data:`_AROUND`, the last, and :data:`_EVENLY` evenly spaced
+    ones.
+    """
     import numpy as np
 
     near = np.arange(_AROUND - 8, _AROUND + 65)
@@ -52,7 +58,7 @@ def chosen(length: int) -> Any:
 
 
 def graph_tables(model: OnnxModel) -> list[GraphTable]:
-    """Return the tables that the attention layers read, each once."""
+    """Return the tables that the attention layers of ``model`` read, without duplicates."""
     found: dict[tuple[str, str], None] = {}
     for node in model.of_type(*_OPERANDS):
         cos, sin = _OPERANDS[node.op_type]
@@ -62,7 +68,7 @@ def graph_tables(model: OnnxModel) -> list[GraphTable]:
 
 
 def _tables(model: OnnxModel, cos: str, sin: str) -> Iterator[GraphTable]:
-    """Yield the tables behind two names: stored ones, or those of each branch of an ``If``."""
+    """Yield the tables with these names: initializers, or the constants of an ``If``'s branches."""
     import onnx
 
     if cos in model.initializers and sin in model.initializers:
@@ -88,10 +94,10 @@ def _tables(model: OnnxModel, cos: str, sin: str) -> Iterator[GraphTable]:
 
 
 def table_error(ours: Sequence[GraphTable], theirs: Sequence[RotaryTable]) -> tuple[float, str]:
-    """Return the largest difference between the graph's tables and the model's, and where it is.
+    """Return ``max |ours - theirs|`` over all saved rows, and where that maximum is, in words.
 
-    Cosines and sines are at most 1 (times the attention scaling). A table that ends before the
-    model's does, or that is missing, differs infinitely.
+    ``ours`` are the graph's tables, ``theirs`` the model's. Cosines and sines are at most 1 (times
+    the attention scaling). For a table that is missing or too short, the difference is infinite.
     """
     import numpy as np
 
@@ -117,9 +123,10 @@ def table_error(ours: Sequence[GraphTable], theirs: Sequence[RotaryTable]) -> tu
 def _matching(
     ours: Sequence[GraphTable], theirs: Sequence[RotaryTable], table: RotaryTable
 ) -> GraphTable | None:
-    """Return the graph's table that stands for one of the model's.
+    """Return the graph's table that corresponds to ``table``; ``None`` if there are none.
 
-    DirectML's graphs hold both of a longrope model in one, the long one below the short one.
+    Graphs for DirectML store both tables of a longrope model in one: the rows of the short one,
+    then those of the long one.
     """
     longest = max(theirs, key=lambda item: item.length)
     short = min(theirs, key=lambda item: item.length)

@@ -1,4 +1,4 @@
-"""Texts to try a tokenizer or a model with."""
+"""Texts with which tokenizers and models are tested."""
 
 SAMPLES = (
     "Hello, world!",
@@ -9,4 +9,4 @@ SAMPLES = (
     "can't won't it's I'll we've",
     "",
 )
-"""Texts that differ between most wrong tokenizers."""
+"""Texts that most wrong tokenizers split differently."""

@@ -1,4 +1,4 @@
-"""The artifact as it is used: loaded and asked through ``onnxruntime_genai``."""
+"""Loads an artifact and generates with it through ``onnxruntime_genai``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipeline.onnx.reference import Reference
 _RUNNING = "onnxruntime_genai cannot run the model"
 _LOADING = "onnxruntime_genai cannot load the model"
 _NO_KERNEL = "Could not find an implementation"
-"""What ONNX Runtime says of a node that no provider of the session has a kernel for."""
+"""Part of ONNX Runtime's message for a node that no provider of the session has a kernel for."""
 _FIRST_TOKENS = 8
 
 
 class Session:
-    """A loaded model folder. Greedy: the answer to a question is always the same."""
+    """A loaded model folder. Generation is greedy, so that a prompt always has the same answer."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class Session:
         """Load ``folder``. Raises :class:`ArtifactError` with the runtime's own message, and
         :class:`BeyondCpuError` for a graph that the CPU provider lacks kernels for (bf16).
 
-        ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` leaves the artifact
-        as it is. ``cpu`` runs it on the CPU whatever it was built for: the numbers of every target
-        can be checked on a machine without its hardware. ``profile`` is the beginning of the path
-        of a JSON trace of every kernel, complete when the session is gone.
+        ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` keeps the setting
+        of the artifact. ``cpu`` runs it on the CPU whatever it was built for, so that the results
+        of every target can be checked on a machine without its hardware. ``profile`` is the prefix
+        of the path of a JSON trace of all kernels, which is complete when the session is deleted.
         """
         import onnxruntime_genai
 
@@ -66,7 +66,7 @@ class Session:
     def generator(self, max_length: int, min_length: int = 0) -> Any:
         """Return a fresh greedy generator for at most ``max_length`` tokens, prompt included.
 
-        Below ``min_length`` tokens no end token is chosen.
+        No end token is chosen before ``min_length`` tokens.
         """
         import onnxruntime_genai
 
@@ -77,9 +77,9 @@ class Session:
     def stream(
         self, prompt: Sequence[int], max_new_tokens: int, never_end: bool = False
     ) -> Iterator[int]:
-        """Yield new tokens one by one, the end token included where the model gives one.
+        """Yield new tokens one by one, including the end token if there is one.
 
-        ``never_end`` keeps the model from ending early, so that exactly ``max_new_tokens`` come.
+        ``never_end`` keeps the model from ending early, so that there are ``max_new_tokens``.
         """
         import numpy as np
 
@@ -100,7 +100,7 @@ class Session:
     def logits(self, ids: Sequence[int], last: int) -> Any:
         """Return the logits after each of the ``last`` last tokens of ``ids``.
 
-        Shape (last, vocabulary), float64. The prompt before them is run at once, as a user's is.
+        Shape (last, vocabulary), float64. The tokens before them are run at once, like a prompt.
         """
         import numpy as np
 
@@ -115,9 +115,9 @@ class Session:
         return np.stack(rows)
 
     def first_step_problems(self) -> list[str]:
-        """Run a few tokens through the model and return what is wrong with the logits.
+        """Run a few tokens through the model and return the problems of their logits.
 
-        Several, because a padding token may rightly have an embedding of nought.
+        Several tokens, because the embedding of a padding token may be zero on purpose.
         """
         import numpy as np
 
@@ -134,7 +134,8 @@ class Session:
 def logits_of(inputs: Inputs, reference: Reference) -> list[Any]:
     """Return the artifact's logits for every row of ``reference``, through the CPU provider.
 
-    A graph that the CPU cannot run (bf16) is run on its device; without it :class:`BeyondCpuError`.
+    A graph that the CPU cannot run (bf16) is run on its device. Raises :class:`BeyondCpuError` if
+    that is absent, and :class:`ArtifactError`.
     """
     try:
         session = Session(inputs["artifact"], inputs.threads, cpu=True)
@@ -151,7 +152,10 @@ def logits_of(inputs: Inputs, reference: Reference) -> list[Any]:
 
 @contextmanager
 def _told_apart(folder: Path, cpu: bool) -> Iterator[None]:
-    """Tell a graph that is wrong from one for another device that the CPU cannot run."""
+    """Distinguish a broken graph from one that the CPU cannot run because it is for another device.
+
+    Turns errors inside the block into :class:`ArtifactError` or :class:`BeyondCpuError`.
+    """
     try:
         yield
     except ArtifactError as error:
@@ -171,7 +175,7 @@ def _provider(folder: Path) -> str:
 
 
 def _load_libraries(folder: Path) -> None:
-    """Load the CUDA libraries that came as wheels, which the loader does not find by itself.
+    """Load the CUDA libraries that were installed as wheels, which the loader does not find.
 
     https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
     """

@@ -1,4 +1,4 @@
-"""Does the artifact cut text into the same tokens as the model it was built from?"""
+"""Checks that an artifact splits text into the same tokens as the model it was built from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.onnx.turn_end import turn_end
 def tokenizer_problems(
     folder: Path, config: GenAiConfig, session: Session, checkpoint: Path | None
 ) -> list[str]:
-    """Return what is wrong with the tokenizer of the artifact in ``folder``.
+    """Return the problems of the tokenizer of the artifact in ``folder``.
 
-    Compared are the runtime's tokenizer, transformers' view of the same files and, where it is
-    here, the tokenizer of the checkpoint.
+    The runtime's tokenizer, transformers' tokenizer from the same files and, if there is a
+    ``checkpoint``, the tokenizer of that are compared.
     """
     ours = load_artifact_tokenizer(folder)
     source = ours if checkpoint is None else load_artifact_tokenizer(checkpoint)
@@ -73,7 +73,7 @@ def _same_ids(session: Session, source: Any, texts: Sequence[str]) -> list[str]:
 
 
 def _same_chat(session: Session, source: Any) -> list[str]:
-    """The runtime renders the chat template as transformers does."""
+    """Check that the runtime renders the chat template as transformers does."""
     if not source.chat_template:
         return []
     messages: list[Mapping[str, str]] = [{"role": "user", "content": "What is it?"}]

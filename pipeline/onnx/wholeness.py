@@ -1,6 +1,6 @@
-"""Is the file whole? External data inside its file, nodes in order, every weight in use.
+"""Checks that a model file is complete: external data, order of nodes, unused weights.
 
-Each function returns what is wrong, one sentence per problem; nothing means all is well.
+Each function returns a list of problems, one sentence each; an empty list if there are none.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from pipeline.onnx.graph import External, OnnxModel, byte_size, external
 
 _ALIGNMENT = 1 << 16
-"""Largest gap between two tensors that alignment explains, in bytes (memory-mapping granularity
-of Windows, the coarsest that ONNX's writers pad to)."""
+"""Largest gap between two tensors that alignment can cause, in bytes: Windows' granularity of
+memory mapping, the coarsest that ONNX's writers pad to."""
 
 
 def external_data(model: OnnxModel) -> list[str]:
-    """Every initializer's bytes lie inside their file, none overlap, nothing is left over."""
+    """Check that all bytes of initializers are inside their file, do not overlap, and fill it."""
     problems: list[str] = []
     used: dict[str, list[tuple[External, str]]] = {}
     for name, tensor in model.initializers.items():
@@ -44,7 +44,7 @@ def external_data(model: OnnxModel) -> list[str]:
 
 
 def stray_files(model: OnnxModel) -> list[str]:
-    """Data files in the folder that the graph does not use."""
+    """Find data files in the folder that the graph does not use."""
     used = {place.location for place in map(external, model.initializers.values()) if place}
     return [
         f"{file.name} is not used by {model.path.name}"
@@ -54,7 +54,7 @@ def stray_files(model: OnnxModel) -> list[str]:
 
 
 def structure(model: OnnxModel) -> list[str]:
-    """Nodes are in order, every name has one maker, every operator set is declared."""
+    """Check that nodes are in order, names are defined once, and operator sets are declared."""
     problems: list[str] = []
     graph = model.graph
     known = {value.name for value in graph.input} | set(model.initializers) | {""}
@@ -80,9 +80,9 @@ def structure(model: OnnxModel) -> list[str]:
 
 
 def unused_weights(model: OnnxModel, result: str) -> list[str]:
-    """Matrices and norms that do not take part in the output ``result``.
+    """Find matrices and norms that do not contribute to the output ``result``.
 
-    A graph whose output layer reads from the wrong layer still runs and still looks whole.
+    A graph whose output layer reads from the wrong layer still runs and looks complete.
     """
     if result not in {value.name for value in model.graph.output}:
         return [f"the graph has no output {result}"]
@@ -104,7 +104,7 @@ def unused_weights(model: OnnxModel, result: str) -> list[str]:
 
 
 def _reads(node: object) -> Iterator[str]:
-    """Yield the names a node reads, those of its subgraphs included."""
+    """Yield the names that a node and its subgraphs read."""
     yield from node.input  # type: ignore[attr-defined]  # onnx ships no types
     for attribute in node.attribute:  # type: ignore[attr-defined]
         for graph in (attribute.g, *attribute.graphs):

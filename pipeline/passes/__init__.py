@@ -1,1 +1,1 @@
-"""The passes: one module each, found by name; ``base`` says what a pass is."""
+"""The passes: one module each, found by name; ``base`` defines what a pass is."""

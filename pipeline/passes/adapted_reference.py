@@ -1,4 +1,4 @@
-"""Keeps the logits of an adapter on its base, not merged, and of the base alone."""
+"""Computes the logits of base and adapter, not merged, and of the base alone."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pipeline.training.merge_params import MergeParams
 
 
 class AdaptedReferenceParams(MergeParams):
-    """Into what the adapter was merged, and how much is kept."""
+    """The base that the adapter was merged into, and the number of rows."""
 
     samples: int = Field(default=16, ge=1)
-    """Rows of the reference, the first ones; its long row is left out."""
+    """Number of rows of the reference, from the first one on, without its long row."""
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the logits take: of both together, and of the base alone."""
+        """Return the size of the logits of both together, and of the base alone."""
         reference = inputs.get("reference")
         return None if reference is None else Written(2 * reference.kept)
 
 
 class Pass(BasePass[AdaptedReferenceParams]):
-    """Run base and adapter with PEFT over the reference's texts, in fp32."""
+    """Run base and adapter with PEFT on the texts of the reference, in fp32."""
 
     Params = AdaptedReferenceParams
     consumes: ClassVar[Mapping[str, Kind]] = {
@@ -41,8 +41,8 @@ class Pass(BasePass[AdaptedReferenceParams]):
     def run(
         self, inputs: Inputs, params: AdaptedReferenceParams, out_dir: Path
     ) -> dict[str, JsonValue]:
-        """Write a :class:`pipeline.onnx.reference.Reference` of both together and, in a folder of
-        it, one of the base alone; return how much they hold."""
+        """Write a :class:`pipeline.onnx.reference.Reference` of both together and, in a subfolder,
+        one of the base alone; return their sizes."""
         from pipeline.onnx.reference import BASE_DIR, Reference
         from pipeline.training.determinism import prepare
         from pipeline.training.logits import logits_of

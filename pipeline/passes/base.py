@@ -1,8 +1,8 @@
-"""What a pass is. One module of this package per pass, each with one class named ``Pass``.
+"""The base class of passes. Each pass is a module of this package with a class named ``Pass``.
 
-A pass module imports no ML library at its top: the host imports it to validate parameters and to
-plan. What it needs of torch and friends it imports inside :meth:`BasePass.run`, or keeps in
-``pipeline.training`` / ``pipeline.onnx``.
+A pass module imports no ML library at its top, because the host imports it to validate parameters
+and to plan. ML libraries are imported inside :meth:`BasePass.run`, or in modules of
+``pipeline.training`` and ``pipeline.onnx``.
 """
 
 from __future__ import annotations
@@ -22,39 +22,44 @@ P = TypeVar("P", bound=Frozen)
 
 
 class BasePass(ABC, Generic[P]):
-    """One transformation: reads ``inputs``, writes ``out_dir``, returns its figures."""
+    """One transformation: reads ``inputs``, writes ``out_dir``, returns its metrics."""
 
     Params: ClassVar[type[Frozen]]
-    """The typed, documented parameters; every field is a key a config may set."""
+    """The typed, documented parameters; every field is a key that a config may set."""
     consumes: ClassVar[Mapping[str, Kind]] = {}
-    """Roles it reads and the kind of each: the planner wires the newest output of that kind."""
+    """The kind of each role that it reads; the planner connects it to the last output of the kind.
+    """
     produces: ClassVar[Kind]
     sources: ClassVar[tuple[str, ...]] = ()
-    """Parameters that each are the path of a file or folder of the user's, relative to the config;
-    ``inputs[parameter]`` is where it lies for the running process."""
+    """Names of parameters that hold paths of the user's files or folders, relative to the config.
+    ``inputs[NAME]`` is the path in the running process."""
     uses_data: ClassVar[bool] = False
     does_without_data: ClassVar[bool] = False
-    """Whether it also runs where the config has no data set."""
+    """Whether it also runs if the config has no data set."""
     runs_on: ClassVar[Literal["host", "target"]] = "host"
-    """Whose toolchain runs it: the host target's, or each target's own."""
+    """Whether the toolchain of the host target runs it, or that of each target."""
     network: ClassVar[bool] = False
-    """Whether Quern's own code in it fetches from the hub: it gets the network and the hub's token.
-    One of the user's own cannot ask for it."""
+    """Whether it fetches from the hub, and so gets network access and the hub's token. For Quern's
+    own passes only, not for the user's."""
     trains: ClassVar[bool] = False
-    """Whether its bytes come from training: the same again on the same kind of CPU, and on another
-    one only by luck."""
+    """Whether its output comes from training: reproducible on the same kind of CPU, but not in
+    general on another."""
     by_itself: ClassVar[bool] = False
-    """Whether the planner puts it where it is needed; a config cannot name it."""
+    """Whether the planner adds it where it is needed; a config cannot name it."""
     keeps: ClassVar[tuple[str, ...]] = ()
-    """Types of checks whose limits it keeps by itself: they come in its parameter ``held_to``, by
-    the names of the checks, and what they need is among its inputs."""
+    """Types of checks whose limits it enforces itself. They are in its parameter ``held_to``, by
+    the names of the checks, and the inputs of these checks are among its own."""
     measures: ClassVar[bool] = False
-    """Whether what it makes follows from times that it measures on the target's device: other
-    bytes, the same inputs or not."""
+    """Whether its output depends on times that it measures on the target's device, so that the same
+    inputs can give different bytes."""
     resumes: ClassVar[bool] = False
-    """Whether it goes on where an earlier run of it ended, by what that left in
-    :attr:`Inputs.unfinished`. The folder is its own until it is done, and then removed."""
+    """Whether it can continue an interrupted run, from what that left in :attr:`Inputs.unfinished`.
+    The folder is removed when the pass has finished."""
 
     @abstractmethod
     def run(self, inputs: Inputs, params: P, out_dir: Path) -> dict[str, JsonValue]:
-        """Do the work. ``out_dir`` exists and is empty; it is kept only if this returns."""
+        """Do the work, and return metrics for the report.
+
+        ``out_dir`` exists and is empty; it is kept only if this returns. Raises
+        :class:`~pipeline.contract.errors.StepError` for a reason that the user can act on.
+        """

@@ -1,4 +1,4 @@
-"""Asks a checkpoint the held-out prompts."""
+"""Generates a checkpoint's answers to the held-out prompts, and scores them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pipeline.training.loading import ModelLoading
 
 
 class EvaluateParams(ModelLoading):
-    """How many prompts are asked, and how."""
+    """How many prompts are answered, and how."""
 
     max_samples: int | None = Field(default=None, ge=1)
-    """Only the first so many held-out rows; all by default."""
+    """Number of held-out rows, from the first one on; all by default."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens; by default a little more than the longest expected one."""
     batch_size: int = Field(default=64, ge=1)
@@ -27,7 +27,7 @@ class EvaluateParams(ModelLoading):
 
 
 class Pass(BasePass[EvaluateParams]):
-    """Measure a checkpoint on the held-out part."""
+    """Score a checkpoint on the held-out part."""
 
     Params = EvaluateParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}

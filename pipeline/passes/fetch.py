@@ -1,4 +1,4 @@
-"""Brings a model of the Hugging Face hub here."""
+"""Downloads a model from the Hugging Face hub."""
 
 from __future__ import annotations
 

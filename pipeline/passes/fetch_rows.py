@@ -1,4 +1,4 @@
-"""Brings the rows of a data set of the Hugging Face hub here."""
+"""Downloads the rows of a data set from the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Asks an unquantized export of the merged model, so that conversion and quantization are told
-apart."""
+"""Computes logits and answers of an unquantized export of the merged model.
+
+With them, checks separate the errors of conversion from those of quantization.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,20 @@ if TYPE_CHECKING:
 
 
 class FloatReferenceParams(ModelBuilderParams):
-    """How the export is built, and what it is asked."""
+    """How the export is built, and how many prompts it answers."""
 
     precision: Literal["fp32", "fp16"] = "fp32"
     """Set by the target."""
     max_export: int = Field(default=4 << 30, ge=0)
-    """Bytes of fp32 weights above which nothing is exported: it would take five times as much
-    memory and, on a CPU, long to ask."""
+    """Size of the fp32 weights in bytes above which nothing is exported, because that would take
+    five times as much memory and, on a CPU, too much time."""
     max_samples: int | None = Field(default=None, ge=1)
-    """Only the first so many held-out prompts, as of the ``evaluate`` pass."""
+    """Number of held-out prompts, from the first one on, as of the ``evaluate`` pass."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, as of the ``evaluate`` pass."""
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the export takes, which is not kept, and the logits, which are."""
+        """Return the size of the export, which is not kept, and of the logits, which are."""
         built, reference = super().writes(inputs), inputs.get("reference")
         weights = inputs["model"].weights if "model" in inputs else None
         if built is None or reference is None or weights is None:
@@ -44,8 +46,8 @@ class FloatReferenceParams(ModelBuilderParams):
 
 
 class Pass(BasePass[FloatReferenceParams]):
-    """Build the merged model without quantizing it, ask it through the CPU provider, and keep its
-    logits and answers. The export itself is not kept."""
+    """Build the merged model without quantization, run it through the CPU provider, and keep its
+    logits and answers, but not the export itself."""
 
     Params = FloatReferenceParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "reference": "predictions"}
@@ -56,8 +58,8 @@ class Pass(BasePass[FloatReferenceParams]):
     def run(
         self, inputs: Inputs, params: FloatReferenceParams, out_dir: Path
     ) -> dict[str, JsonValue]:
-        """Write the logits of the ``reference`` pass's rows and, where something is held out, the
-        answers; nothing where the model is too large, which the metrics say."""
+        """Write the logits for the rows of the ``reference`` pass and, if there is held-out data,
+        the answers. If the model is too large, write nothing; the metrics then say why."""
         import shutil
 
         from pipeline.builder.build import build

@@ -1,4 +1,4 @@
-"""Lets an artifact answer and streams what it says: what ``try`` runs."""
+"""Generates one answer with an artifact and streams its text; the pass behind ``try``."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Turn(Frozen):
 
 
 class GenerateParams(Frozen):
-    """What is asked: exactly one of ``text``, ``messages`` and ``prompt``."""
+    """The prompt: exactly one of ``text``, ``messages`` and ``prompt``."""
 
     text: str | None = None
-    """What the user says; wrapped in the chat template where the tokenizer has one."""
+    """One message of a user, put into the chat template if the tokenizer has one."""
     messages: tuple[Turn, ...] | None = Field(default=None, min_length=1)
     """A whole conversation for the chat template."""
     prompt: str | None = None
-    """Raw text, given to the model as it is."""
+    """Raw text, without a chat template."""
     max_new_tokens: int = Field(default=256, ge=1)
     threads: int | None = Field(default=None, ge=1)
-    """Threads of the session. Default: as the artifact says."""
+    """Threads of the session. Default: those in the artifact's settings."""
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:

@@ -1,4 +1,4 @@
-"""Takes in an ONNX Runtime GenAI model folder that is there already."""
+"""Copies an existing ONNX Runtime GenAI model folder into the build."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipeline.passes.base import BasePass
 
 
 class ImportOnnxParams(Frozen):
-    """Where it is."""
+    """The model folder."""
 
     folder: str
     """Folder that ``onnxruntime_genai.Model`` loads, relative to the config file."""
 
 
 class Pass(BasePass[ImportOnnxParams]):
-    """Copy the folder, so that the artifact shares no file with the user's."""
+    """Copy the folder, so that the artifact shares no file with the user's folder."""
 
     Params = ImportOnnxParams
     produces: ClassVar[Kind] = "onnx"

@@ -1,4 +1,4 @@
-"""Folds an adapter into its base."""
+"""Merges an adapter into its base."""
 
 from __future__ import annotations
 

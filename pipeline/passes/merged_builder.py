@@ -1,7 +1,7 @@
-"""Merges and builds in one step: no merged checkpoint is written.
+"""Merges and builds in one step, without writing the merged checkpoint.
 
-The planner puts it in the place of ``merge`` and ``model_builder`` where nothing else reads what
-the merge makes.
+The planner uses it instead of ``merge`` and ``model_builder`` if no other step reads the merged
+checkpoint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.training.merge_params import MergeParams
 
 
 class MergedBuilderParams(ModelBuilderParams):
-    """What the model builder is asked for, and how it gets its weights."""
+    """Parameters of the ``model_builder`` and ``merge`` passes."""
 
     merge: MergeParams = MergeParams()
     """Parameters of the ``merge`` pass."""
@@ -39,8 +39,8 @@ class Pass(BasePass[MergedBuilderParams]):
     def run(
         self, inputs: Inputs, params: MergedBuilderParams, out_dir: Path
     ) -> dict[str, JsonValue]:
-        """Write the folder that ``onnxruntime_genai.Model`` loads; return what was asked for and,
-        as ``merged``, what the merge did."""
+        """Write the folder that ``onnxruntime_genai.Model`` loads; return the builder's options
+        and, as ``merged``, the metrics of the merge."""
         from pipeline.builder.build import build
         from pipeline.builder.matrices import NotStreamable
         from pipeline.training.merged import MustBeWhole

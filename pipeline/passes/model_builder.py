@@ -24,7 +24,7 @@ class Pass(BasePass[ModelBuilderParams]):
     def run(
         self, inputs: Inputs, params: ModelBuilderParams, out_dir: Path
     ) -> dict[str, JsonValue]:
-        """Write the folder that ``onnxruntime_genai.Model`` loads; return what was asked for."""
+        """Write the folder that ``onnxruntime_genai.Model`` loads; return the builder's options."""
         from pipeline.builder.build import build
 
         return build(inputs["model"], out_dir, params, inputs.report)

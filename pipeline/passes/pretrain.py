@@ -1,4 +1,4 @@
-"""Makes a small Phi-3 base model and its tokenizer from text, from nothing but a seed."""
+"""Trains a small Phi-3 base model and its tokenizer on text, from random weights."""
 
 from __future__ import annotations
 

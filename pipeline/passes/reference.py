@@ -1,4 +1,4 @@
-"""Keeps the logits of a checkpoint, so that an artifact can be held against them anywhere."""
+"""Computes the logits of a checkpoint for a few texts, with which artifacts are compared."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pipeline.training.loading import ModelLoading
 
 
 class ReferenceParams(ModelLoading):
-    """How much is kept."""
+    """Which texts, and how many of their positions."""
 
     samples: int = Field(default=16, ge=1)
-    """Held-out rows, the first ones, or training rows where nothing is held out. Without a data set
-    a few fixed texts take their place."""
+    """Number of held-out rows, from the first one on; training rows if nothing is held out. Without
+    a data set, a few fixed texts are used."""
     positions: int = Field(default=16, ge=1)
-    """Most tokens per row, the last ones of prompt and answer."""
+    """Number of logits per row at most: those of the last tokens of prompt and answer."""
     long_tokens: int = Field(default=2112, ge=0)
-    """Length of one more row that is made of the others, to see positions past 2,048. Left out
-    where it is not longer than that, or where the context is too short for it."""
+    """Length of an additional row that is made of the others, to test positions beyond 2,048. There
+    is none if this is not more than 2,048, or if the context is too short."""
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the logits take: in fp32, one for each token there is."""
+        """Return the size of the logits: fp32, one per token of the vocabulary."""
         model = inputs.get("model")
         if model is None or model.weights is None:
             return None
@@ -37,7 +37,7 @@ class ReferenceParams(ModelLoading):
 
 
 class Pass(BasePass[ReferenceParams]):
-    """Run the merged model over a few texts, in fp32."""
+    """Run a checkpoint on a few texts, in fp32."""
 
     Params = ReferenceParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
@@ -45,7 +45,7 @@ class Pass(BasePass[ReferenceParams]):
     uses_data: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: ReferenceParams, out_dir: Path) -> dict[str, JsonValue]:
-        """Write :class:`pipeline.onnx.reference.Reference`; return how much it holds."""
+        """Write a :class:`pipeline.onnx.reference.Reference`; return its size."""
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.reference import Reference

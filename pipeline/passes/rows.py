@@ -1,5 +1,5 @@
-"""Makes the rows of a data set that the host cannot read: of what was fetched, of Parquet or other
-files, or by functions of the user's."""
+"""Makes the rows of a data set that the host cannot read: from the hub, from Parquet files, or by
+the user's functions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from pipeline.scripts.load import find_object, load_script
 
 MODEL = "model"
 FETCHED = "fetched"
-"""Role of what the ``fetch_rows`` pass brought."""
+"""Role of the output of the ``fetch_rows`` pass."""
 FILE = "file-{}"
 """Role of a file to read, counted from 0."""
 
 
 class RowsParams(Frozen):
-    """What is done to the rows before they are read; where they come from is an input."""
+    """How the rows are made; their source is an input."""
 
     files: int = 0
     """How many files are read."""
@@ -49,23 +49,23 @@ class RowsParams(Frozen):
 
 
 class Pass(BasePass[RowsParams]):
-    """Load rows, let functions of the user's change them, and write them as JSON Lines."""
+    """Load rows, apply the user's functions to them, and write them as JSON Lines."""
 
     Params = RowsParams
     produces: ClassVar[Kind] = "rows"
     sources: ClassVar[tuple[str, ...]] = ("script", "script_dir")
 
     def run(self, inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, JsonValue]:
-        """Write ``rows.jsonl``; return how many rows and which columns it has."""
+        """Write ``rows.jsonl``; return the number of its rows and its columns."""
         with importable(inputs.paths.get("script_dir")):
             return make_rows(inputs, params, out_dir)
 
 
 def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, JsonValue]:
-    """Write :data:`ROWS_FILE` and return how many rows and which columns it has.
+    """Write :data:`ROWS_FILE`; return the number of its rows and its columns.
 
-    Raises :class:`StepError` where a function is not as it must be, or a row holds what is neither
-    text nor numbers.
+    Raises :class:`StepError` if a function fails or returns something unsuitable, or if a row holds
+    values that are neither text nor numbers.
     """
     module = None
     if params.script is not None:
@@ -88,7 +88,7 @@ def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, Js
 
 
 def _loaded(inputs: Inputs, params: RowsParams, module: ModuleType | None) -> Any:
-    """Return the rows as their source gives them."""
+    """Return the rows of the source, unchanged."""
     if FETCHED in inputs.paths:
         return _fetched(inputs[FETCHED])
     if module is not None and params.load is not None:
@@ -97,8 +97,8 @@ def _loaded(inputs: Inputs, params: RowsParams, module: ModuleType | None) -> An
 
 
 def _fetched(folder: Path) -> Any:
-    """Return what the ``fetch_rows`` pass brought, as a hub gives it: functions of the user's may
-    ask for its features."""
+    """Return the output of the ``fetch_rows`` pass as a ``datasets.Dataset``, because the user's
+    functions may use its features."""
     import datasets
 
     return datasets.Dataset.from_parquet(str(folder / FETCHED_FILE), cache_dir=tempfile.mkdtemp())
@@ -129,7 +129,7 @@ def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _with_columns(rows: Any, columns: Mapping[str, str], module: ModuleType) -> list[Any]:
-    """Return the rows with new columns, each made from the row as it was loaded."""
+    """Return the rows with new columns, each computed from the row as it was loaded."""
     functions = {name: find_object(module, function) for name, function in columns.items()}
     made = []
     for number, row in enumerate(_each(rows), start=1):
@@ -169,8 +169,8 @@ def _pre_processed(rows: Any, params: RowsParams, module: ModuleType, inputs: In
 def _call(
     function: Callable[..., Any], rows: tuple[Any, ...], given: Mapping[str, Any], key: str
 ) -> Any:
-    """Return ``function(*rows, **given)``. Raises :class:`StepError` for arguments that it does not
-    take or that it lacks, and for whatever it raises."""
+    """Return ``function(*rows, **given)``. Raises :class:`StepError` for unknown or missing
+    arguments, and for any error of the function."""
     name = getattr(function, "__name__", str(function))
     takes = _parameters(function)
     open_ended = any(item.kind is item.VAR_KEYWORD for item in takes.values())

@@ -1,4 +1,4 @@
-"""Times the base model, to compare an artifact's speed and size with."""
+"""Measures the speed and size of the base model, with which those of artifacts are compared."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from pipeline.passes.base import BasePass
 from pipeline.training.loading import ModelLoading
 
 _WEIGHTS = (("*.safetensors",), ("*.bin", "*.pt", "*.pth"))
-"""Files of weights, those that are loaded where there are several kinds first."""
+"""Patterns of weight files; of several kinds, the first one is loaded."""
 
 
 class TimeBaseParams(Workload, ModelLoading):
-    """What the base model is asked, and how often."""
+    """The prompts, and how many of them are timed."""
 
     samples: int = Field(default=20, ge=0)
-    """Prompts timed. Fewer than of the artifact: unquantized on a CPU, a model takes its time. With
-    0 it is only weighed."""
+    """Number of prompts timed. Fewer than for the artifact, because an unquantized model is slow on
+    a CPU. With 0, only its size is measured."""
     max_seconds: float = Field(default=300, gt=0)
-    """Time after which measuring stops with the samples there are."""
+    """Time after which measuring stops with the samples taken so far."""
 
 
 class Pass(BasePass[TimeBaseParams]):
-    """Time a checkpoint in PyTorch as the ``latency`` check times the artifact, and weigh it."""
+    """Time a checkpoint in PyTorch as the ``latency`` check times the artifact, and measure its
+    size."""
 
     Params = TimeBaseParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
@@ -73,7 +74,10 @@ class Pass(BasePass[TimeBaseParams]):
 
 
 def weights_bytes(folder: Path) -> int:
-    """Return the size of the weights in a checkpoint folder: of one kind, if there are several."""
+    """Return the size of the weights in a checkpoint folder, in bytes.
+
+    If there are several kinds of weight files, only the one that is loaded counts.
+    """
     for patterns in _WEIGHTS:
         files = {file for pattern in patterns for file in folder.glob(pattern)}
         if files:

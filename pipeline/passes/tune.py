@@ -1,7 +1,7 @@
 """Builds the artifact that answers fastest on the target, within the quality limits of the config.
 
-What is chosen follows from times, so the same inputs can give another choice. The report has all
-that was tried, and the ``model_builder`` table that makes the same bytes without measuring.
+The choice depends on measured times, so the same inputs can give another one. The report lists all
+trials, and the ``model_builder`` table that gives the same bytes without measuring.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Pass(BasePass[TuneParams]):
-    """Build the artifact several ways, measure each, and keep the best. It takes the place of
+    """Build the artifact in several ways, measure each, and keep the best. Used instead of
     ``model_builder``."""
 
     Params = TuneParams
@@ -36,10 +36,10 @@ class Pass(BasePass[TuneParams]):
     resumes: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: TuneParams, out_dir: Path) -> dict[str, JsonValue]:
-        """Search; return what the builder was asked for, and under ``tuning`` what was tried.
+        """Search; return the builder's options and, under ``tuning``, all trials.
 
-        Without the target's device nothing is measured: the search's start is built. Raises
-        :class:`pipeline.contract.errors.StepError` where nothing keeps the limits.
+        Without the target's device nothing is measured, and the first choice is built. Raises
+        :class:`pipeline.contract.errors.StepError` if no choice is within the limits.
         """
         from pipeline.tuning.summary import METRIC
 
@@ -116,8 +116,8 @@ def _untuned(
 
 
 def _pinned(params: TuneParams, built: Point, session: Point) -> dict[str, JsonValue]:
-    """Return the parameters of ``model_builder`` for a choice: what was searched over, and of the
-    rest what is no default and is not decided by the target or elsewhere in the config."""
+    """Return the parameters of ``model_builder`` for a choice: those that were searched over, and
+    those that are neither default nor set by the target or elsewhere in the config."""
     threads, options = params.settings(session)
     pinned: dict[str, JsonValue] = params.builder(built).model_dump(
         mode="json", exclude_defaults=True, exclude={"execution_provider", "trust_remote_code"}

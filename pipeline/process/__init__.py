@@ -1,1 +1,1 @@
-"""What concerns the process itself: its environment, signals, streams, memory, and how it ends."""
+"""The running process: its environment, signals, streams, memory, and how it ends."""

@@ -1,4 +1,4 @@
-"""What led to an error, and whether that was a lack of memory."""
+"""The chain of causes of an error, and whether a lack of memory is among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MEMORY_TEXTS = (
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether a lack of memory led to ``error``, whatever library says so."""
+    """Return whether a lack of memory caused ``error``, whichever library reported it."""
     return any(
         isinstance(item, MemoryError) or any(part in str(item).casefold() for part in _MEMORY_TEXTS)
         for item in causes(error)
@@ -24,7 +24,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield ``error`` and what led to it, each once."""
+    """Yield ``error`` and the errors that caused it, each once."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

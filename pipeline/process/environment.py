@@ -1,4 +1,4 @@
-"""The process's environment: threads, no hub access, no secrets. Set before any ML import."""
+"""Sets the process's environment before ML libraries are imported: threads, no hub, no secrets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SECRET = re.compile(
     r"|^(PIP|UV)_(\w+_)?INDEX_URL$",
     re.IGNORECASE,
 )
-"""Names of variables whose values only a step that fetches from the hub may see."""
+"""Names of variables that only steps that fetch from the hub may read."""
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Secrets:
-    """Variables taken out of the environment, lent to steps that fetch from the hub."""
+    """Variables removed from the environment, and put back for steps that fetch from the hub."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._environ = environ
@@ -48,8 +48,11 @@ class Secrets:
 
 
 def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scratch: Path) -> None:
-    """Set what libraries read when they are imported. ``scratch`` is a folder for their files:
-    the root file system may be read-only and ``/tmp`` may lie in memory."""
+    """Set the variables that libraries read when they are imported.
+
+    ``scratch`` is a folder for their files, because the root file system may be read-only and
+    ``/tmp`` in memory.
+    """
     environ["TMPDIR"] = str(scratch)
     environ.setdefault("HF_HOME", str(scratch / "huggingface"))
     for name in _THREADS:
@@ -67,5 +70,5 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
 
 
 def take_secrets() -> Secrets:
-    """Take the secrets out of this process's environment."""
+    """Remove the secrets from this process's environment, and return them."""
     return Secrets(os.environ)

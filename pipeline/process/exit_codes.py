@@ -1,18 +1,18 @@
-"""What the exit code of a process says: how it ended."""
+"""Exit codes of processes in words: how a process ended."""
 
 from __future__ import annotations
 
 import signal
 
 SIGNALLED = 128
-"""Exit codes of processes that a signal ended are counted from here, as shells do."""
+"""A process that a signal ended has this exit code plus the signal's number, as in shells."""
 
 
 def signal_of(code: int) -> str:
-    """Return the name of the signal that ended the process, empty where it ended by itself.
+    """Return the name of the signal that ended the process; empty if none did.
 
-    ``code`` is as :mod:`subprocess` counts it (minus the signal) or as shells and container
-    engines do (128 plus the signal). A name, because Windows knows only some of the signals.
+    ``code`` is that of :mod:`subprocess` (minus the signal) or of shells and container engines (128
+    plus the signal). The result is a name because Windows defines only some of the signals.
     """
     found = _signal(code)
     return found.name if found is not None else ""

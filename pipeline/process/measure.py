@@ -1,4 +1,4 @@
-"""What a step costs and what it ran with: peak memory and library versions."""
+"""Peak memory of the process, and the versions of installed libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
-"""Written to ``clear_refs``, resets the peak resident set size (``man 5 proc``)."""
+"""Writing this to ``/proc/self/clear_refs`` resets the peak resident set size (``man 5 proc``)."""
 
 LIBRARIES = (
     "accelerate",
@@ -30,14 +30,15 @@ LIBRARIES = (
     "transformers",
 )
 _RUNTIME = "onnxruntime"
-"""Beginning of the names under which ONNX Runtime and its GenAI come: a flavour per provider."""
+"""Prefix of the packages of ONNX Runtime and its GenAI, of which there is one per provider."""
 
 
 class PeakMemory:
-    """Peak resident set of this process since it was made, with the largest child that ended.
+    """Peak resident set of this process since this object was created, plus that of the largest
+    child process, if it ended since.
 
-    Where the kernel does not let the peak be reset, it is the peak since the process began; nought
-    on Windows, which keeps no such figure.
+    If the kernel cannot reset the peak, it is the peak since the process started. Zero on Windows,
+    which has no such figure.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class PeakMemory:
         self._children = _largest_child()
 
     def bytes(self) -> int:
-        """Return the peak so far."""
+        """Return the peak so far, in bytes."""
         children = _largest_child()
         return peak_rss_bytes() + (children if children > self._children else 0)
 
@@ -60,7 +61,7 @@ def versions() -> Mapping[str, str]:
 
 
 def peak_rss_bytes() -> int:
-    """Return the peak resident set of this process; nought on Windows."""
+    """Return the peak resident set of this process in bytes; zero on Windows."""
     with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""Stop at once when told to, also in the middle of a long library call."""
+"""Ends the process at once on SIGTERM or SIGINT, even during a long library call."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FIRST_PROCESS = 1
 def stop_promptly(first_process: bool | None = None) -> None:
     """End this process as soon as SIGTERM or SIGINT arrives.
 
-    A Python signal handler runs only between two bytecodes of the main thread, which may be deep
-    in a matrix product for minutes; so the kernel is left to end the process. The kernel does not
-    do that to the first process of a container (``first_process``, by default: found out), which
-    needs a handler. Nothing needs cleaning up: a step that is not finished lies in a folder that
-    is not yet renamed.
+    A Python signal handler runs only between two bytecodes of the main thread, which may spend
+    minutes in a matrix product. So the signals get their default action, and the kernel ends the
+    process. The first process of a container (``first_process``; default: detected) has no default
+    action and needs a handler. Nothing has to be cleaned up, because an unfinished step is in a
+    folder that is not renamed yet.
     """
     if first_process is None:
         first_process = os.getpid() == _FIRST_PROCESS
@@ -32,8 +32,11 @@ def stop_promptly(first_process: bool | None = None) -> None:
 
 
 def _exit_from_a_thread() -> None:
-    """The wake-up descriptor is written by the C handler itself, whatever the main thread does;
-    a thread waiting on it ends the process as soon as it gets Python's lock."""
+    """End the process from a thread that waits on the wake-up descriptor.
+
+    The signal handler in C writes to that descriptor, whatever the main thread does; the thread
+    then only needs Python's global lock.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     for number in _STOPPING:
@@ -50,4 +53,4 @@ def _wait(reader: int) -> None:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Leave the work to the waiting thread; a handler must exist for the wake-up to happen."""
+    """Do nothing: a handler must exist so that the wake-up descriptor is written."""

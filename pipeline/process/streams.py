@@ -1,4 +1,4 @@
-"""Standard output for what a program says on purpose; everything else goes to standard error."""
+"""Keeps standard output for the program's own events; all other output goes to standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STDOUT, _STDERR = 1, 2
 def only_ours_on_stdout() -> IO[str]:
     """Return a stream to the real standard output; file descriptor 1 becomes standard error.
 
-    Library chatter, from Python or from C++, thus never mixes with what this program writes.
+    Thus output of libraries, from Python or from C++, never mixes with that of this program.
     """
     ours = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8")
     sys.stdout.flush()

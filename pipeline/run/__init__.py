@@ -1,1 +1,1 @@
-"""What runs a plan: finds passes and checks, runs them in order, and keeps what they make."""
+"""Runs plans: finds passes and checks, runs them in order, and stores their results."""

@@ -1,4 +1,4 @@
-"""Runs a plan: each step in order, each into its own folder, each told as events."""
+"""Runs a plan: its steps in order, each in a folder of its own, reported as events."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ OBJECTS_ROOT = "objects"
 
 
 def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
-    """Run every step of ``plan`` that is not finished yet. Returns whether all of them worked.
+    """Run every step of ``plan`` that is not finished yet. Returns whether all of them succeeded.
 
-    A step that breaks is told as one ``failed`` event, its traceback goes to standard error, and
-    nothing after it runs. Raises ``KeyError`` if the plan has no work root.
+    A step that raises an error is reported as one ``failed`` event, with its traceback on standard
+    error, and no later step runs. Raises ``KeyError`` if the plan has no work root.
     """
     objects = plan.roots.get(OBJECTS_ROOT)
     store = Store(Path(plan.roots[WORK_ROOT]), Path(objects) if objects is not None else None)
@@ -67,7 +67,7 @@ def _finished(step: Step, store: Store) -> StepResult | None:
 
 
 def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult:
-    """Do one step and put its whole result into the work folder."""
+    """Run one step and publish its complete result in the work folder."""
     started = time.monotonic()
     memory = PeakMemory()
     inputs = _inputs(step, plan, store, StepReporter(step.name, write))
@@ -95,7 +95,7 @@ def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult
 def _perform(
     step: Step, found: BasePass[Any] | BaseCheck[Any], inputs: Inputs, out_dir: Path
 ) -> StepResult:
-    """Return what the pass or check found; its cost and its files are filled in by the caller."""
+    """Run the pass or check and return its result, to which the caller adds cost and files."""
     bare = StepResult(
         name=step.name,
         type=step.type,
@@ -115,9 +115,9 @@ def _perform(
 
 
 def _known(found: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
-    """Return what the model builder was asked for, if the pass changes what that has made.
+    """Return the metrics that a pass from ONNX to ONNX inherits from its input; else nothing.
 
-    The checks hold the artifact to it.
+    They hold the options given to the model builder, with which checks compare the artifact.
     """
     roles = [role for role, kind in found.consumes.items() if kind == found.produces == "onnx"]
     return {name: value for role in roles for name, value in inputs.metrics[role].items()}
@@ -158,7 +158,7 @@ def _unfinished(step: Step, plan: Plan) -> Path | None:
 
 
 def _data(data: DataInput, plan: Plan, store: Store) -> DataFiles:
-    """Return where the data set and its parts lie for this process."""
+    """Return the data set and its parts, with the paths that they have in this process."""
     return DataFiles(
         name=data.name,
         spec=data.spec,

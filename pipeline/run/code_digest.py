@@ -2,9 +2,9 @@
 
 It is part of the pass's key, so a change to the quality check does not retrain a model, and a
 change to how data is split does. Only what runs counts: no comment, no docstring, no import for
-type checkers (:func:`running_code`). Nothing is imported to find out. In this package all of that
-is found by its form, which takes a fraction of the time of ``ast`` (unit tests hold the two against
-each other on the whole package); scripts of the user's are parsed.
+type checkers (:func:`running_code`). Nothing is imported to compute it. The modules of this package
+are read by regular expressions, in a fraction of the time that ``ast`` takes (unit tests compare
+the two for the whole package); the user's scripts are parsed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NOT_RUN = re.compile(
     """,
     re.MULTILINE | re.VERBOSE | re.DOTALL,
 )
-"""What :func:`running_code` leaves out; strings are matched so that nothing in them is."""
+"""Code that :func:`running_code` removes. Strings are matched too, so that their text is kept."""
 _FOR_TYPE_CHECKERS = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+.*\n)+", re.MULTILINE)
 
 
@@ -64,9 +64,9 @@ class CodeDigests:
         return total.hexdigest()
 
     def script_digest(self, code: ScriptCode) -> str:
-        """Return SHA-256 over the files of ``code`` and all of the package that they import.
+        """Return SHA-256 over the files of ``code`` and all modules of the package they import.
 
-        Paths count from the script's folder, so where that lies does not matter.
+        Paths are relative to the script's folder, so its location does not matter.
         """
         total = hashlib.sha256()
         for file, content in sorted(code.files.items()):
@@ -77,7 +77,7 @@ class CodeDigests:
         return total.hexdigest()
 
     def files(self, module: str) -> tuple[Path, ...]:
-        """Return the files that decide what ``module`` does, sorted by module."""
+        """Return the files of ``module`` and of all modules it imports, sorted by module."""
         return tuple(self._root / self._files[name] for name in self._needed(module))
 
     def _needed(self, module: str) -> list[str]:
@@ -125,12 +125,12 @@ class _Source:
 
 @dataclass(frozen=True)
 class ScriptCode:
-    """A Python file of the user's and what it imports from its own folder."""
+    """The user's Python file, and the modules that it imports from its own folder."""
 
     files: Mapping[str, bytes]
     """Contents by POSIX path relative to the script's folder; the script's path is its name."""
     imports: frozenset[str]
-    """Every name that these files may import from anywhere else."""
+    """Every name that these files may import from elsewhere."""
 
 
 def script_code(script: Path) -> ScriptCode:
@@ -157,9 +157,9 @@ def script_code(script: Path) -> ScriptCode:
 
 
 def _script_imports(source: bytes, package: tuple[str, ...]) -> set[str]:
-    """Return what :func:`imported_names` does, of code whose form nobody knows: it is parsed.
+    """Return the same as :func:`imported_names`, for code of any style, by parsing it.
 
-    Code that cannot be parsed cannot be run either; its imports are found by their form.
+    Code that cannot be parsed cannot run either; :func:`imported_names` is used for it.
     """
     import ast
 
@@ -197,10 +197,10 @@ def code_digest(module: str) -> str:
 
 
 def running_code(source: str) -> str:
-    """Return ``source`` without what does nothing when it runs: comments, blank lines, docstrings
-    (also those of attributes), and what stands under ``if TYPE_CHECKING``.
+    """Return ``source`` without anything that has no effect when it runs: comments, blank lines,
+    docstrings (also those of attributes), and the body of ``if TYPE_CHECKING``.
 
-    What is left need not be a whole program: a class may have lost its body.
+    The result need not be a valid program: a class may have lost its body.
     """
     code = _NOT_RUN.sub(lambda found: found["string"] or "", source.rstrip() + "\n")
     return _FOR_TYPE_CHECKERS.sub("", code)

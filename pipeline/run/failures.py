@@ -1,4 +1,4 @@
-"""What a broken step means: the cause that chooses the exit code, and what the user can do."""
+"""Turns the error of a step into an event: its cause, which decides the exit code, and a hint."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Cause = Literal["error", "disk_full", "out_of_memory", "network", "bad_input"]
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _FULL_DISK_TEXTS = ("no space left", "disk quota exceeded", "os error 28", "not enough disk space")
 _ALMOST_FULL = 1 << 20
-"""Bytes free below which any failure to write is put down to the disk: torch's writer, for one,
-reports a full disk without saying so."""
+"""With fewer free bytes, any failure to write is blamed on a full disk, because some libraries,
+such as torch, do not name it as the cause."""
 
 _HINTS: dict[Cause, str] = {
     "disk_full": "free some disk space and run again; finished steps are kept",
@@ -28,7 +28,7 @@ _HINTS: dict[Cause, str] = {
 
 
 def failure(step: str, error: BaseException, work: Path) -> StepFailed:
-    """Return the event that says how ``step`` broke."""
+    """Return the event for the ``error`` that ended ``step``; ``work`` is the work folder."""
     cause = _cause(error, work)
     hint = error.hint if isinstance(error, StepError) and error.hint else _HINTS.get(cause, "")
     return StepFailed(step=step, cause=cause, message=_message(error), hint=hint)

@@ -1,7 +1,7 @@
-"""Passes and checks of the user's own: a class in a Python file, written as ``FILE.py:CLASS``.
+"""The user's own passes and checks: a class in a Python file, written as ``FILE.py:CLASS``.
 
-The class has the shape of the built-in ones. The host imports the file to read its parameters, so
-that, like theirs, its ML libraries are imported inside ``run``.
+The class has the interface of the built-in ones. The host imports the file to read its parameters,
+so it must import ML libraries inside ``run``, as they do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.passes.base import BasePass
 from pipeline.scripts.load import load_script
 
 OWN_TYPE = r"^.+\.py:[A-Za-z_]\w*$"
-"""What the type of a pass or check of one's own looks like, for the config's JSON schema."""
+"""Regular expression for the type of the user's own pass or check, for the config's JSON schema."""
 
 StepKind = Literal["pass", "check"]
 Step = type[BasePass[Any]] | type[BaseCheck[Any]]
@@ -32,7 +32,7 @@ _SIDES = ("host", "target")
 
 
 class OwnType(NamedTuple):
-    """The type of a pass or check of one's own."""
+    """The type of the user's own pass or check."""
 
     file: str
     """Path of the Python file, as written."""
@@ -41,7 +41,7 @@ class OwnType(NamedTuple):
 
 
 class OwnStepError(StepError):
-    """A class cannot serve as a pass or check; ``problems`` are all the reasons."""
+    """A class cannot be used as a pass or check; ``problems`` are all the reasons."""
 
     def __init__(self, problems: Iterable[str], hint: str = "") -> None:
         self.problems = tuple(problems)
@@ -86,7 +86,7 @@ def _is_own(kind: StepKind, value: object) -> bool:
 
 
 def _problems(found: type) -> Iterator[str]:
-    """Yield what keeps a class from being planned and run."""
+    """Yield the reasons why a class cannot be planned and run."""
     if inspect.isabstract(found):
         yield "has no method `run`"
     params = getattr(found, "Params", None)

@@ -1,7 +1,7 @@
-"""Which passes and checks exist: one per module of ``pipeline.passes`` and ``pipeline.checks``.
+"""Finds passes and checks: one per module of ``pipeline.passes`` and ``pipeline.checks``.
 
-Adding one means adding a file. Importing them costs no ML library, so the host uses this too.
-Those of the user's own lie elsewhere (:mod:`pipeline.run.own_steps`).
+A new file adds a new one. No module imports an ML library, so the host uses this registry too. The
+user's own passes and checks are loaded by :mod:`pipeline.run.own_steps`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pipeline.run.own_steps import load_own, own_type
 from pipeline.scripts.importable import importable
 
 _SHARED = {"base", "adapter"}
-"""Modules beside the passes and checks that are none themselves."""
+"""Modules in these packages that are neither a pass nor a check."""
 
 _REPLACED = {
     ("check", "numerics"): "conversion and quantization took its place: max_logits_error is a key "
     "of [checks.conversion], and [checks.quantization] limits what quantizing costs",
 }
-"""What became of former passes and checks, by kind and name."""
+"""Replacements of former passes and checks, by kind and name."""
 
 
 class UnknownStepError(LookupError):
-    """No pass or check of that name exists; the message names the nearest one."""
+    """No pass or check has that name; the message suggests the nearest one."""
 
     def __init__(self, kind: Literal["pass", "check"], name: str, known: tuple[str, ...]) -> None:
         self.suggestion = instead_of(kind, name, known)
@@ -41,8 +41,8 @@ class UnknownStepError(LookupError):
 
 
 def instead_of(kind: Literal["pass", "check"], name: str, known: Iterable[str]) -> str:
-    """Return what to use in place of a ``name`` that does not exist: what replaced it, or the
-    nearest one of those ``known``."""
+    """Return a hint what to use instead of a ``name`` that does not exist: its replacement, or the
+    nearest of the ``known`` names."""
     return _REPLACED.get((kind, name)) or did_you_mean(name, known)
 
 
@@ -82,8 +82,8 @@ def implementation(
 ) -> Iterator[type[BasePass[Any]] | type[BaseCheck[Any]]]:
     """Yield the class of the pass or check ``type_name``, to be used while the block runs.
 
-    ``code`` is the folder with the code of one of the user's own. Raises
-    :class:`UnknownStepError`, or :class:`pipeline.contract.errors.StepError` for one of the user's.
+    ``code`` is the folder with its code if it is the user's own. Raises :class:`UnknownStepError`,
+    or :class:`pipeline.contract.errors.StepError` if it is the user's own.
     """
     own = own_type(type_name)
     if own is None or code is None:

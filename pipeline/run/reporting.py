@@ -1,4 +1,4 @@
-"""Events out of the process: one JSON object per line, progress at a pace people can read."""
+"""Writes events as JSON lines, and limits how often progress is reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO
 from pipeline.contract.events import Event, StepProgress, Text, Warned
 
 PACE = 0.2
-"""Seconds between two progress events of a step; the last one of a run is never dropped."""
+"""Shortest time in seconds between two progress events; the one of the last unit is always sent."""
 
 
 class EventWriter:

@@ -1,4 +1,4 @@
-"""Finished steps on disk: found by key, written beside, renamed into place when whole.
+"""Step results on disk, by key: written to a temporary folder, and renamed when complete.
 
 ``work`` is writable and belongs to this process; ``objects`` is the shared, read-only cache.
 """
@@ -17,12 +17,12 @@ from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, read_r
 from pipeline.contract.sha256 import sha256_of_file
 
 PARTIAL = ".partial"
-"""Suffix of a step's folder until it is whole. What is left of a killed process ends in it."""
+"""Suffix of a step's folder until it is complete; a killed process leaves such folders behind."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where step results lie for this process."""
+    """The step results that this process can read, and those that it writes."""
 
     work: Path
     objects: Path | None = None
@@ -35,22 +35,23 @@ class Store:
         return next((place for place in places if (place / RESULT_FILE).is_file()), None)
 
     def output(self, key: str, step: str) -> Path:
-        """Return what the step made. Raises :class:`StepError` if it is not there."""
+        """Return the output folder of the step. Raises :class:`StepError` if it is missing."""
         return self._found(key, step) / OUTPUT_DIR
 
     def result(self, key: str, step: str) -> StepResult:
-        """Return the step's result. Raises :class:`StepError` if it is not there."""
+        """Return the result of the step. Raises :class:`StepError` if it is missing."""
         return read_result(self._found(key, step))
 
     def begin(self, key: str) -> Path:
-        """Return a fresh folder for the step ``key`` with an empty output folder in it."""
+        """Return a new temporary folder for the step ``key``, with an empty output folder in it."""
         partial = self.work / (key + PARTIAL)
         shutil.rmtree(partial, ignore_errors=True)
         (partial / OUTPUT_DIR).mkdir(parents=True)
         return partial
 
     def publish(self, partial: Path, result: StepResult) -> None:
-        """Write ``result`` into ``partial``, make both durable, and rename it to its key."""
+        """Write ``result`` into the folder ``partial``, sync both to disk, and rename the folder to
+        its key."""
         path = partial / RESULT_FILE
         path.write_text(result.model_dump_json(indent=1) + "\n", "utf-8")
         _sync(path)
@@ -59,7 +60,7 @@ class Store:
         _sync(self.work)
 
     def discard(self, partial: Path) -> None:
-        """Remove what a failed step left."""
+        """Remove the temporary folder of a failed step."""
         shutil.rmtree(partial, ignore_errors=True)
 
     def _found(self, key: str, step: str) -> Path:
@@ -74,9 +75,9 @@ class Store:
 
 
 def seal(output: Path) -> tuple[FileDigest, ...]:
-    """Return the digests of all files below ``output``, made durable and readable by all.
+    """Sync all files below ``output`` to disk, make them readable by all, and return their digests.
 
-    Raises :class:`StepError` for a symbolic link: it would dangle once the folder is moved.
+    Raises :class:`StepError` for a symbolic link, which would break when the folder is moved.
     """
     files = []
     for path in sorted(output.rglob("*")):

@@ -1,1 +1,1 @@
-"""Functions of the user's own: Python files beside the config, run where the steps run."""
+"""The user's own Python functions: files beside the config, loaded where the steps run."""

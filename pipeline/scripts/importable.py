@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 _FOREIGN = "pipeline"
-"""The one name that a file of the user's never stands for."""
+"""The one module name that the user's files cannot replace."""
 
 
 @contextmanager
@@ -48,6 +48,6 @@ def _top_names(folder: Path) -> set[str]:
 
 
 def _taken(names: set[str]) -> dict[str, ModuleType]:
-    """Take the modules of these names, and those inside them, out of ``sys.modules``."""
+    """Remove modules with these names, and their submodules, from ``sys.modules``; return them."""
     found = [name for name in sys.modules if name.partition(".")[0] in names]
     return {name: sys.modules.pop(name) for name in found}

@@ -1,4 +1,4 @@
-"""Finds a function or class in a Python file of the user's."""
+"""Loads a function or class from the user's Python file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _REGISTERED = "__olive_registered__"
 
 
 def find_object(module: ModuleType, name: str) -> Any:
-    """Return what ``name`` is in a module that :func:`load_script` returned.
+    """Return the object ``name`` of a module that :func:`load_script` returned.
 
-    What was registered with ``olive.data.registry`` is found by its registered name too, in
-    whatever case. Raises :class:`StepError` where there is no such name.
+    An object that was registered with ``olive.data.registry`` is also found by its registered name,
+    ignoring case. Raises :class:`StepError` if there is no such name.
     """
     registered: dict[str, Any] = vars(module)[_REGISTERED]
     found = getattr(module, name, registered.get(name.lower()))

@@ -1,7 +1,7 @@
-"""``olive.data.registry`` as scripts written for Microsoft Olive expect it.
+"""A replacement of ``olive.data.registry`` for scripts that were written for Microsoft Olive.
 
-Such scripts say ``from olive.data.registry import Registry`` and register their functions with
-decorators. Olive itself is not needed: what is registered is found by its name in the config.
+Such scripts use ``from olive.data.registry import Registry`` and register their functions with
+decorators. Olive itself is not needed: the config refers to registered functions by their names.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Decorator = Callable[[F], F]
 
 @contextmanager
 def olive_registry() -> Iterator[MutableMapping[str, Any]]:
-    """Provide ``olive.data.registry`` while the block runs; yield what is registered, by lower-case
-    name. Any other ``olive`` module is refused with the reason."""
+    """Provide ``olive.data.registry`` while the block runs; yield the registered objects by their
+    names in lower case. Importing any other ``olive`` module raises an error with the reason."""
     registered: dict[str, Any] = {}
     modules = {name: _module(name) for name in (*_PACKAGES, _MODULE)}
     modules[_MODULE].Registry = _registry(registered)  # type: ignore[attr-defined]
@@ -68,7 +68,7 @@ def _is_olive(name: str) -> bool:
 
 
 class _Refusal(MetaPathFinder):
-    """Says why a module of Olive's is not there."""
+    """Raises an error that says why a module of Olive is not available."""
 
     def find_spec(
         self,

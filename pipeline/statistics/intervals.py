@@ -1,4 +1,7 @@
-"""How sure a figure is. Free of any ML library at the top; SciPy is imported where it is used."""
+"""Confidence intervals of means and ratios, by Student's and Welch's t distributions.
+
+No ML library is imported, and SciPy only inside the functions.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
-"""Of intervals that are shown or compared. Limits are held at
+"""Confidence of intervals in reports and comparisons. Limits are checked at
 :data:`pipeline.statistics.percentiles.CONFIDENCE`."""
 
 
@@ -24,9 +27,11 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Return the mean of independent ``values`` with Student's t interval, unbounded for one.
+    """Return the mean of independent ``values`` with Student's t interval.
 
-    Raises ``ValueError`` for none.
+    That is ``mean +- t s / sqrt(n)``, with the sample's standard deviation ``s`` (``n - 1`` degrees
+    of freedom) and the two-sided quantile ``t``. It is unbounded for a single value. Raises
+    ``ValueError`` if there are no values.
     """
     if not values:
         raise ValueError("no values")
@@ -45,7 +50,9 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
 def geometric_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Return the geometric mean of independent positive ``values`` with its interval.
 
-    That is :func:`mean_interval` of their logarithms: times and ratios of times err by factors.
+    That is ``exp`` of the :func:`mean_interval` of their logarithms, because errors of times, and
+    of ratios of times, are multiplicative. Raises ``ValueError`` if there are no values or one is
+    not positive.
     """
     found = mean_interval([math.log(value) for value in values], confidence)
     return Interval(*(math.exp(min(end, 700.0)) for end in found))
@@ -54,9 +61,10 @@ def geometric_interval(values: Sequence[float], confidence: float = CONFIDENCE) 
 def ratio_interval(
     ours: Sequence[float], theirs: Sequence[float], confidence: float = CONFIDENCE
 ) -> Interval:
-    """Return ``ours / theirs`` for values taken in turn, A B A B: ``ours[i]`` beside ``theirs[i]``.
+    """Return the geometric mean of ``ours[i] / theirs[i]`` with its :func:`geometric_interval`.
 
-    What slows both of a pair down leaves their ratio as it is.
+    For values that were measured in pairs, alternately: what slows both values of a pair down does
+    not change their ratio. Raises ``ValueError`` if the lengths differ.
     """
     pairs = zip(ours, theirs, strict=True)
     return geometric_interval([one / other for one, other in pairs], confidence)
@@ -65,8 +73,11 @@ def ratio_interval(
 def welch_interval(
     ours: Sequence[float], theirs: Sequence[float], confidence: float = CONFIDENCE
 ) -> Interval:
-    """Return the ratio of the geometric means of two unpaired groups, by Welch's t interval of the
-    difference of the logarithms. Unbounded where one group has a single value."""
+    """Return the ratio of the geometric means of two unpaired groups, with its interval.
+
+    That is ``exp`` of the difference of the mean logarithms and of its Welch t interval, which does
+    not assume equal variances. It is unbounded if a group has a single value.
+    """
     first, second = ([math.log(value) for value in group] for group in (ours, theirs))
     ratio = math.exp(sum(first) / len(first) - sum(second) / len(second))
     if min(len(first), len(second)) < 2:

@@ -1,4 +1,4 @@
-"""Shares of right answers and the difference between two models asked the same questions."""
+"""Compares the shares of right answers of two models that were asked the same questions."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Paired:
-    """Two models on the same items: ours against theirs."""
+    """The comparison of two models, ours and theirs, on the same items."""
 
     items: int
     won: int
-    """Items that ours has right and theirs has wrong."""
+    """Number of items that ours has right and theirs has wrong."""
     lost: int
     p_value: float
-    """Of the exact McNemar test, two-sided: how likely so uneven a split of the items on which they
-    differ is if both are equally good."""
+    """Of the two-sided exact McNemar test: the binomial test of ``lost`` in ``won + lost`` items
+    with probability 1/2; 1 if there are no such items. It is the probability of a split at least as
+    uneven if both models are equally good."""
     low: float
-    """Lower end of the 95 % interval of our share of right answers less theirs."""
+    """Lower end of the 95 % interval of :attr:`difference`."""
     high: float
 
     @property
     def difference(self) -> float:
-        """Return our share of right answers less theirs."""
+        """Return our share of right answers minus theirs."""
         return (self.won - self.lost) / self.items
 
 
 def share_interval(right: int, items: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share; all of 0 to 1 where there are no items."""
+    """Return the 95 % Wilson score interval of ``right / items``; (0, 1) if there are no items."""
     from scipy.stats import binomtest
 
     if items == 0:
@@ -41,11 +42,18 @@ def share_interval(right: int, items: int) -> tuple[float, float]:
 
 
 def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
-    """Compare what two models have right, item by item.
+    """Compare which items two models have right.
 
-    The interval is Newcombe's for paired proportions (Statistics in Medicine 17, 1998, 2635-2650,
-    method 10): the Wilson intervals of both shares, joined with regard to their correlation. Raises
-    ``ValueError`` if there are no items, or not the same of both.
+    With the shares ``p1`` of ours and ``p2`` of theirs, their Wilson intervals ``(l1, u1)`` and
+    ``(l2, u2)`` and the correlation ``phi`` of the two-by-two table, the interval of ``p1 - p2``
+    ends at ::
+
+        p1 - p2 - sqrt((p1 - l1)^2 - 2 phi (p1 - l1) (u2 - p2) + (u2 - p2)^2)
+        p1 - p2 + sqrt((u1 - p1)^2 - 2 phi (u1 - p1) (p2 - l2) + (p2 - l2)^2)
+
+    This is the square-and-add interval of Newcombe for paired proportions (Statistics in Medicine
+    17, 1998, 2635-2650), but not exactly his method 10: ``phi`` has no continuity correction here.
+    Raises ``ValueError`` if there are no items, or the two lengths differ.
     """
     from scipy.stats import binomtest
 
@@ -70,5 +78,5 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
 
 
 def _joined(one: float, other: float, correlation: float) -> float:
-    """Return how far a bound of a difference is from it, of those of both shares."""
+    """Return the distance of a bound of the difference, from those of the bounds of both shares."""
     return math.sqrt(max(one * one - 2 * correlation * one * other + other * other, 0.0))

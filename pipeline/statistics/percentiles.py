@@ -1,9 +1,12 @@
-"""Percentiles, and how sure one may be of them.
+"""Percentiles of samples, and confidence bounds of them from the binomial distribution.
 
-MLPerf's early-stopping rule: with n samples of which t exceed a value, the value bounds the p-th
-percentile at the given confidence if seeing so few by chance is unlikely, that is if the binomial
-probability of at most t in n at rate 1 - p is at most 1 - confidence
-(https://github.com/mlcommons/inference_policies, "early stopping").
+Of ``n`` independent samples, each exceeds the percentile ``share`` with probability ``1 - share``.
+If ``P(X <= t) <= 1 - confidence`` for ``X ~ Binomial(n, 1 - share)``, a sample that ``t`` others
+exceed is an upper bound of the percentile at that confidence.
+
+MLPerf's early-stopping rule sets the same condition
+(https://github.com/mlcommons/inference_policies, "early stopping"). Which sample is the bound, a
+bound that no sample exceeds, and the lower bound are this module's own and not part of that rule.
 """
 
 from __future__ import annotations
@@ -24,40 +27,43 @@ SHARES: Mapping[Statistic, float] = {
     "p99": 0.99,
     "p999": 0.999,
 }
-"""The share of samples that each percentile leaves below it."""
+"""The share of samples that are at or below each percentile."""
 
 BOUNDED: tuple[Statistic, ...] = ("p90", "p95", "p99", "p999")
-"""Percentiles of a tail: few samples say little about them, so they are bounded, not read off."""
+"""Percentiles of the tail: not reported if there are too few samples for an upper bound."""
 
 CONFIDENCE = 0.99
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
-    """Return the nearest-rank percentile; ``share`` between 0 and 1."""
+    """Return the nearest-rank percentile: the sample of rank ``ceil(share * n)``, ascending.
+
+    ``share`` is between 0 and 1. Raises ``IndexError`` if there are no samples.
+    """
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
 
 
 def allowed_over(count: int, share: float, confidence: float = CONFIDENCE) -> int | None:
-    """Return how many of ``count`` samples may exceed a bound of the percentile ``share``.
+    """Return how many of ``count`` samples may exceed an upper bound of the percentile ``share``.
 
-    ``None`` if even none would be too few samples: a p90 needs 44 samples with none over it, 64
-    with one.
+    ``None`` if there are too few samples for any bound: at 99 % confidence, a p90 needs 44 samples
+    if none exceeds the bound, and 64 if one does.
     """
     return _seldom(count, 1 - share, confidence)
 
 
 @cache
 def samples_for(share: float, confidence: float = CONFIDENCE) -> int:
-    """Return how many samples bound the percentile ``share`` if one of them may exceed it.
+    """Return the smallest number of samples of which one may exceed a bound of the percentile.
 
-    As many as MLPerf asks for: 64 for a p90, 662 for a p99.
+    At 99 % confidence these are MLPerf's minimum numbers: 64 for a p90, 662 for a p99.
     """
     return next(n for n in itertools.count(1) if (allowed_over(n, share, confidence) or 0) > 0)
 
 
 def statistic(samples: Sequence[float], name: Statistic) -> float:
-    """Return a statistic of ``samples``, of which there is at least one."""
+    """Return a statistic of ``samples``, of which there must be at least one."""
     if name == "avg":
         return sum(samples) / len(samples)
     if name in ("min", "max"):
@@ -66,7 +72,10 @@ def statistic(samples: Sequence[float], name: Statistic) -> float:
 
 
 def bound(samples: Sequence[float], share: float, confidence: float = CONFIDENCE) -> float | None:
-    """Return the smallest sample that bounds the percentile, or ``None`` for too few samples."""
+    """Return the smallest sample that is an upper bound of the percentile ``share``.
+
+    ``None`` if there are too few samples.
+    """
     over = allowed_over(len(samples), share, confidence)
     return None if over is None else sorted(samples, reverse=True)[over]
 
@@ -74,19 +83,19 @@ def bound(samples: Sequence[float], share: float, confidence: float = CONFIDENCE
 def lower_bound(
     samples: Sequence[float], share: float, confidence: float = CONFIDENCE
 ) -> float | None:
-    """Return the largest sample that the percentile exceeds, or ``None`` for too few samples.
+    """Return the largest sample that is a lower bound of the percentile; ``None`` for too few.
 
-    The counterpart of :func:`bound`: the k-th smallest of n samples lies above the percentile with
-    the binomial probability of fewer than k in n at rate ``share``.
+    The counterpart of :func:`bound`: the k-th smallest of n samples exceeds the percentile with
+    probability ``P(X < k)`` for ``X ~ Binomial(n, share)``.
     """
     below = _seldom(len(samples), share, confidence)
     return None if below is None else sorted(samples)[below]
 
 
 def _seldom(count: int, rate: float, confidence: float) -> int | None:
-    """Return the most hits in ``count`` that are so few only by a chance of ``1 - confidence``.
+    """Return the largest ``t`` with ``P(X <= t) <= 1 - confidence``, ``X ~ Binomial(count, rate)``.
 
-    ``None`` where even no hit at all is more likely at ``rate`` than that.
+    ``None`` if ``P(X = 0)`` is larger already.
     """
     from scipy.stats import binom
 

@@ -1,1 +1,1 @@
-"""What the passes that touch weights share: loading, seeding, training, asking. Needs PyTorch."""
+"""Training, merging and running models in PyTorch, shared by the passes that change weights."""

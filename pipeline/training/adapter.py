@@ -1,4 +1,4 @@
-"""The adapter: made on a model, saved so that nothing of this machine is in it."""
+"""Adds an adapter to a model, and saves it without any trace of this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 _USUAL_TARGETS = {"phi3": ("qkv_proj", "o_proj")}
-"""Of the model types that PEFT has no usual targets for. The choice is Microsoft Olive's."""
+"""Target modules of model types for which PEFT has no default, as Microsoft Olive chooses them."""
 
 
 def add_adapter(model: Any, shape: AdapterShape) -> Any:
-    """Return ``model`` with an adapter of ``shape``. Raises :class:`StepError` where the layers
-    named do not exist."""
+    """Return ``model`` with an adapter of ``shape``.
+
+    Raises :class:`StepError` if ``shape`` names layers that do not exist.
+    """
     from peft import TaskType, get_peft_model
 
     targets = target_modules(model, shape)
@@ -45,7 +47,7 @@ def add_adapter(model: Any, shape: AdapterShape) -> Any:
 
 
 def target_modules(model: Any, shape: AdapterShape) -> Modules:
-    """Return which layers of ``model`` get an adapter, ``"auto"`` resolved."""
+    """Return the layers of ``model`` that get an adapter, with ``"auto"`` resolved."""
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
     if shape.target_modules != "auto":
@@ -56,7 +58,7 @@ def target_modules(model: Any, shape: AdapterShape) -> Modules:
 
 
 def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
-    """Return the layers trained whole: those ``shape`` names, else a small model's embedding."""
+    """Return the layers trained as a whole: those in ``shape``, or a small model's embedding."""
     if shape.modules_to_save is not None:
         return shape.modules_to_save
     embedding = model.get_input_embeddings()
@@ -67,8 +69,8 @@ def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
 
 
 def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
-    """Raise :class:`StepError` where ``targets`` or other fields of ``shape`` name layers that
-    ``model`` does not have, or ``layers`` numbers that it has not."""
+    """Raise :class:`StepError` if ``targets`` or a field of ``shape`` names layers, or numbers of
+    layers, that ``model`` does not have."""
     from torch import nn
 
     names = [name for name, _ in model.named_modules()]
@@ -129,7 +131,7 @@ def trainable(model: Any) -> dict[str, Any]:
 
 
 def save_adapter(model: Any, out_dir: Path) -> None:
-    """Write the adapter as safetensors, with no path of this machine and no date in it."""
+    """Write the adapter as safetensors, without any path of this machine and without a date."""
     model.save_pretrained(out_dir, safe_serialization=True, save_embedding_layers=False)
     (out_dir / "README.md").unlink(missing_ok=True)  # peft's empty model card
     path = out_dir / "adapter_config.json"

@@ -1,4 +1,4 @@
-"""Whether an adapter was made for a model, by the names and shapes of its tensors."""
+"""Checks that an adapter fits a model, by the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.contract.errors import StepError
 
 _ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
-"""A tensor that PEFT saves for a layer with an adapter."""
+"""Name of a tensor that PEFT saves for a layer with an adapter."""
 
 
 def adapter_mismatch(detail: object) -> StepError:
@@ -21,7 +21,7 @@ def adapter_mismatch(detail: object) -> StepError:
 
 
 def require_fit(model: Any, adapter: Path) -> None:
-    """Raise :class:`StepError` where the adapter's layers or shapes are not the model's."""
+    """Raise :class:`StepError` if the adapter's layers or shapes are not those of the model."""
     from safetensors import safe_open
 
     path = adapter / "adapter_model.safetensors"
@@ -44,8 +44,8 @@ def require_fit(model: Any, adapter: Path) -> None:
 
 
 def _size(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
-    """Return the size of the update that an adapter's tensors of one layer make, [out, in]; 0 where
-    they do not say. Each product of matrices begins with its rows and ends with its columns."""
+    """Return the shape (out, in) of the update that an adapter's tensors make to one layer; 0 where
+    it is unknown. A product has the rows of its first matrix and the columns of its last."""
     if any(name.startswith("lokr") for name in parts):
         factors = [
             (first[0], last[1])

@@ -1,4 +1,4 @@
-"""A PyTorch model that can be asked."""
+"""Generates answers and log-probabilities with a transformers model."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def stream(model: Any, prompt: Sequence[int], max_new_tokens: int) -> Iterator[i
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return every token that ends an answer: the generation config's and the tokenizer's."""
+    """Return the ids of all tokens that end an answer, of generation config and tokenizer."""
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured, tokenizer.eos_token_id]
     return frozenset(token for token in listed if token is not None)

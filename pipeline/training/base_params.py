@@ -1,4 +1,4 @@
-"""Parameters of the passes that bring a base model. Free of any ML library."""
+"""Parameters of the ``fetch`` and ``pretrain`` passes. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.space import FORMATS, Shape, Weights, Written, count
 
 _TOKENIZER_ENTRY = 100
-"""Bytes that a tokenizer's file spends on a token, about."""
+"""Approximate size of one token in a tokenizer's file, in bytes."""
 
 
 class FetchParams(Frozen):
-    """Which model, which commit, which files."""
+    """A model on the hub: its repository, commit and files."""
 
     repo: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
     """Name of the repository: ``microsoft/Phi-3-mini-4k-instruct``."""
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
-    """Commit of the repository, 40 hexadecimal digits: a branch or tag would change under you."""
+    """Commit of the repository, 40 hexadecimal digits, because branches and tags can change."""
     weights: Literal["safetensors", "any"] = "safetensors"
-    """``any`` also fetches pickled weights, which can hold code, where there are no others."""
+    """``any`` also fetches pickled weights, which can contain code, if there are no others."""
     trust_remote_code: bool = False
     """Fetch the Python files of the repository too."""
 
     def writes(self, inputs: Mapping[str, Written]) -> None:
-        """Return that it is not known: only the hub could tell."""
+        """Return ``None``: only the hub knows the size."""
 
 
 class PretrainParams(Frozen):
@@ -47,7 +47,7 @@ class PretrainParams(Frozen):
     key_value_heads: int | None = Field(default=None, ge=1)
     """Key and value heads (grouped-query attention); as many as ``heads`` by default."""
     context_length: int = Field(default=4096, ge=128)
-    """Positions that the model is made for."""
+    """Maximum number of positions."""
     tie_embeddings: bool = False
     """Share the weights of the embedding and of the output layer."""
     steps: int = Field(default=250, ge=1)
@@ -56,7 +56,7 @@ class PretrainParams(Frozen):
     """Tokens per training sequence."""
     chat_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the sequences written as a chat: a sentence by the user, the next by the assistant.
-    This teaches the tokens of a chat; the rest is plain text."""
+    They teach the chat's special tokens; the rest is plain text."""
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: int = Field(default=40, ge=0)
     weight_decay: float = Field(default=0.1, ge=0)
@@ -80,7 +80,7 @@ class PretrainParams(Frozen):
         return self
 
     def writes(self, inputs: Mapping[str, Written]) -> Written:
-        """Return what the checkpoint takes, which is in fp32."""
+        """Return the size of the checkpoint, which is in fp32."""
         del inputs
         shapes = self._shapes()
         head = self.hidden_size // self.heads
@@ -89,7 +89,7 @@ class PretrainParams(Frozen):
         return Written(stored + _TOKENIZER_ENTRY * self.vocab_size, weights=weights)
 
     def _shapes(self) -> dict[str, Shape]:
-        """Return the shapes of Phi-3's matrices; the vectors between them are short."""
+        """Return the shapes of Phi-3's matrices; its vectors are negligible."""
         hidden, inner = self.hidden_size, self.intermediate_size
         shared = hidden // self.heads * (self.key_value_heads or self.heads)
         layer: dict[str, Shape] = {

@@ -1,4 +1,4 @@
-"""Training rows as tensors."""
+"""Collates training rows into batches of tensors."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class PaddedBatches:
 
 @dataclass(frozen=True)
 class PackedBatches:
-    """Collates bins of several sequences. Positions begin anew with each sequence, which is how
-    transformers tells them apart for the attention mask; so there is no ``attention_mask``."""
+    """Collates bins of several sequences. Positions restart at 0 with each sequence, by which
+    transformers separates them for attention; so there is no ``attention_mask``."""
 
     pad_id: int
 
@@ -53,14 +53,15 @@ class PackedBatches:
 
 
 def rows_of(rows: Sequence[Tokens]) -> list[dict[str, list[int]]]:
-    """Return what :class:`PaddedBatches` takes."""
+    """Return the input of :class:`PaddedBatches`."""
     return [{"input_ids": list(row.ids), "labels": list(row.labels)} for row in rows]
 
 
 def bins_of(bins: Sequence[Sequence[Tokens]]) -> list[dict[str, list[int]]]:
-    """Return what :class:`PackedBatches` takes.
+    """Return the input of :class:`PackedBatches`.
 
-    The first token of a sequence carries no loss: what stands before it in the bin is of another.
+    The first token of a sequence carries no loss, because the token before it in the bin belongs to
+    another sequence.
     """
     return [
         {

@@ -1,4 +1,4 @@
-"""What happens around training steps: progress, curves, the best weights, stopping early."""
+"""Trainer callbacks: progress, loss curves, keeping the best weights, early stopping."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Progress(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Take the newest figures."""
+        """Record and report the newest figures."""
         logs = logs or {}
         if "loss" in logs:
             loss = float(logs["loss"])
@@ -76,7 +76,7 @@ class Selection(TrainerCallback):
         metrics: dict[str, float],
         **_: Any,
     ) -> None:
-        """Judge the newest validation loss; the one before the first step is the base's."""
+        """Compare the newest validation loss with the best; that before step 1 does not count."""
         if state.global_step == 0:
             return
         loss = metrics["eval_loss"]

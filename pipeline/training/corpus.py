@@ -1,4 +1,4 @@
-"""Text to learn a language from: paragraphs, a tokenizer trained on them, token sequences."""
+"""Training data from plain text: paragraphs, a tokenizer trained on them, token sequences."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def train_tokenizer(
 
 
 class SequenceSource:
-    """Draws training sequences of a fixed number of tokens: plain text, or text told as a chat."""
+    """Draws training sequences of a fixed number of tokens: plain text, or text as a chat."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class SequenceSource:
                 self._chats.append(tokenizer.encode(text, add_special_tokens=False))
 
     def draw(self) -> list[int]:
-        """Return the next sequence: pieces one after the other, the first begun anywhere."""
+        """Return the next sequence: concatenated pieces, of which the first starts at random."""
         chat = bool(self._chats) and self._random.random() < self._chat_share
         pieces = self._chats if chat else self._plain
         first = self._random.choice(pieces)

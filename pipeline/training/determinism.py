@@ -1,4 +1,4 @@
-"""Same seed, same bytes."""
+"""Makes PyTorch deterministic: the same seed gives the same bytes."""
 
 from __future__ import annotations
 

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 400
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 10
-"""Without ``epochs`` and ``max_steps``: what makes about that many steps, within these epochs."""
+"""Range of the default of ``epochs``, which aims at :data:`DEFAULT_STEPS`."""
 DEFAULT_WARMUP = 0.06
 _LOGS = 50
 """About how many points a loss curve has."""
 
 
 def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str, JsonValue]:
-    """Train an adapter on the training part, choose by the validation part, write it.
+    """Train an adapter on the training part, select weights by the validation part, and write it.
 
-    Raises :class:`StepError` for parameters the model, the data or this machine cannot serve.
+    Raises :class:`StepError` for parameters that do not suit the model, the data or this machine.
     """
     import torch
     from transformers import PrinterCallback
@@ -155,7 +155,7 @@ def _precision(wanted: str) -> str:
 def _base(
     folder: Path, params: FinetuneParams, precision: str
 ) -> tuple[Any, BaseQuantization | None]:
-    """Return the frozen base, quantized where the pass wants it, and how."""
+    """Return the frozen base, and its quantization; ``None`` if it is not quantized."""
     import torch
 
     # fp16 weights would underflow in training; autocast takes care of fp16 arithmetic.
@@ -250,7 +250,7 @@ def _arguments(
 
 
 def _steps_per_epoch(params: FinetuneParams, rows: int) -> int:
-    """Return how many optimizer steps an epoch has. Raises :class:`StepError` if it has none."""
+    """Return the number of optimizer steps per epoch. Raises :class:`StepError` if it is zero."""
     full, left = divmod(rows, params.batch_size)
     batches = full + (1 if left and not params.drop_last else 0)
     if batches == 0:
@@ -263,7 +263,7 @@ def _steps_per_epoch(params: FinetuneParams, rows: int) -> int:
 
 
 def _order(params: FinetuneParams) -> str:
-    """Return transformers' word for the order of the rows."""
+    """Return transformers' name for the order of the rows."""
     if params.group_by_length:
         return "group_by_length"
     return "random" if params.shuffle else "sequential"

@@ -1,4 +1,4 @@
-"""Which base an adapter was trained over, without a path or a name."""
+"""Identifies the base of an adapter by a digest of its weights, without a path or a name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.contract.errors import StepError
 from pipeline.weights.files import weight_files
 
 FINGERPRINT_FILE = "base_fingerprint.json"
-"""Beside an adapter: the fingerprint of its base."""
+"""File beside an adapter that holds the fingerprint of its base."""
 
 _SAMPLE = 4096
 
@@ -20,7 +20,7 @@ def fingerprint(folder: Path) -> str:
     """Return a SHA-256 over the weights of a checkpoint folder: names, shapes and types of all
     tensors (the safetensors headers) and the first 4 KiB of each; of other formats, the sizes.
 
-    A sample tells two models apart in milliseconds; whole digests are the cache's work.
+    A sample distinguishes two models in milliseconds; the cache computes whole digests.
     """
     digest = hashlib.sha256()
     files = weight_files(folder)
@@ -43,15 +43,15 @@ def fingerprint(folder: Path) -> str:
 
 
 def save_fingerprint(base: Path, adapter: Path) -> None:
-    """Note in ``adapter`` which ``base`` it was trained over."""
+    """Write the fingerprint of ``base`` into the folder ``adapter``."""
     text = json.dumps({"sha256": fingerprint(base)}) + "\n"
     (adapter / FINGERPRINT_FILE).write_text(text, "utf-8")
 
 
 def check_fingerprint(base: Path, adapter: Path) -> None:
-    """Raise :class:`StepError` if ``adapter`` says that it was trained over another base.
+    """Raise :class:`StepError` if ``adapter`` has the fingerprint of another base.
 
-    An adapter made elsewhere says nothing; then only its shapes can be checked.
+    An adapter that was made elsewhere has none; then only its shapes can be checked.
     """
     path = adapter / FINGERPRINT_FILE
     if not path.is_file():

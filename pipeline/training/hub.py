@@ -24,8 +24,8 @@ _TOKEN_HINT = "set HF_TOKEN to a token that may read it"  # noqa: S105 - says wh
 def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, JsonValue]:
     """Download one commit of a repository into ``out_dir``.
 
-    The token, if any, is read from ``HF_TOKEN`` alone. Raises :class:`StepError` with cause
-    ``network`` where the hub does not answer, and ``bad_input`` where it refuses.
+    The token, if any, is read only from ``HF_TOKEN``. Raises :class:`StepError` with cause
+    ``network`` if the hub does not answer, and ``bad_input`` if it refuses.
     """
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import HfApi, hf_hub_download
@@ -94,10 +94,10 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
 
 
 def chosen_files(names: list[str], params: FetchParams) -> list[str]:
-    """Return which of a repository's files are fetched: descriptions, tokenizer, one kind of
-    weights at the top level, and Python only where it is trusted.
+    """Return the files of a repository that are fetched: configs, tokenizer, one kind of weights
+    at the top level, and Python files only if they are trusted.
 
-    Raises :class:`StepError` where there are no safetensors weights and no others are allowed.
+    Raises :class:`StepError` if there are no safetensors weights and no others are allowed.
     """
     top = sorted(name for name in names if "/" not in name)
     weights = [name for name in top if name.endswith(".safetensors")]

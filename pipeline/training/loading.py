@@ -19,10 +19,10 @@ _NAMED = 5
 
 
 class ModelLoading(Frozen):
-    """What may be loaded of a model that others made."""
+    """Which parts of other people's models may be loaded."""
 
     trust_remote_code: bool = False
-    """Run Python code that the model's repository brings."""
+    """Run Python code that comes with the model."""
     weights: Literal["safetensors", "any"] = "safetensors"
     """``any`` also loads pickled weights, which can hold code."""
 
@@ -37,9 +37,9 @@ def load_model(
     """Return the causal language model of a checkpoint folder, on ``device``: by default the GPU,
     if there is one.
 
-    Weights travel one by one, from the file to their number format and place: beside the model
-    itself, no more than a few of them are in memory. Those that keep number format and place are
-    not copied at all; the model then reads them from the file.
+    Weights are loaded, converted to ``dtype`` and moved to ``device`` one by one, so that memory
+    holds only a few of them beside the model itself. Weights that need neither are not copied: the
+    model maps them from the file.
 
     Raises :class:`StepError` where the folder has no safetensors weights (unless ``loading`` allows
     others), lacks weights, needs code of its own, or is no causal language model.

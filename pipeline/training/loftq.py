@@ -1,9 +1,9 @@
-"""LoftQ (arXiv 2310.08659): an adapter that begins as what 4-bit quantization loses.
+"""LoftQ initialization (arXiv 2310.08659): the adapter starts as the error of 4-bit quantization.
 
-Quantized base and adapter are fitted to a weight in turn: the base to what the adapter leaves of
-it, the adapter to what the base leaves. PEFT's own code for this computes on a GPU alone, in
-single precision: a merge elsewhere might not find the same base again. This one computes in double
-precision wherever the weights are.
+A quantized base ``Q`` and an adapter ``B A`` are fitted to the weight ``W`` alternately: ``Q`` to
+``W - B A``, then ``B A`` to ``W - Q``. PEFT's own implementation needs a GPU and computes in single
+precision, so that a merge on another machine might not get the same base. This one computes in
+double precision, on the device of the weights.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ _ADAPTER = "default"
 
 
 def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuantization:
-    """Fit the quantized base of ``model`` and its new adapter to the weights of ``original``.
+    """Initialize the quantized base of ``model`` and its adapter from the weights of ``original``.
 
-    Returns ``quantization`` with what a merge needs to find the same base again. Layers with an
-    adapter that are not quantized, and quantized ones without an adapter, stay as they are.
+    In every layer that is quantized and has an adapter of rank ``r``, for the weight ``W`` and the
+    matrix ``R`` that :func:`~pipeline.training.low_rank.fitted` returns for it, the base becomes
+    ``Q(R)`` and ``scaling * B A`` the best approximation of ``W - Q(R)`` of rank ``r``. Other
+    layers stay as they are.
+
+    Returns ``quantization`` with the rank of every such layer, from which a merge computes the same
+    base. Raises :class:`StepError` if there is no such layer.
     """
     import torch
     from bitsandbytes.nn import Params4bit

@@ -1,6 +1,6 @@
-"""What a PyTorch model computes for a few texts, in fp32 whatever its weights are stored in.
+"""Logits and rotary tables of a PyTorch model, computed in fp32 whatever its stored format.
 
-Rounding to bf16 on the way is a larger error than that of a healthy conversion.
+Computing in bf16 would cause larger errors than those of a correct conversion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.training.loading import ModelLoading
 
 _ROOM = 1.2
-"""Memory that a model needs beside its weights, as a factor."""
+"""Memory needed to run a model, as a multiple of its weights."""
 
 
 def load_exact(folder: Path, loading: ModelLoading) -> Any:
@@ -37,7 +37,7 @@ def load_exact(folder: Path, loading: ModelLoading) -> Any:
 def logits_of(
     model: Any, texts: Sequence[Sequence[int]], positions: int, report: Reporter
 ) -> tuple[ReferenceRow, ...]:
-    """Return the logits after each of the last ``positions`` tokens of every text."""
+    """Return, for every text, the logits after each of its last ``positions`` tokens, in fp32."""
     # Only those asked for: all logits of a long text would take more room than the model.
     cuts = "logits_to_keep" in inspect.signature(model.forward).parameters
     rows = []
@@ -53,13 +53,15 @@ def logits_of(
 
 
 def context_of(model: Any) -> int:
-    """Return how many positions the model has; 0 where its config does not say."""
+    """Return the length of the model's context; 0 if its config does not say."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 0)
 
 
 def long_text(texts: Sequence[Sequence[int]], tokens: int, context: int) -> list[int]:
-    """Return a text of ``tokens`` tokens made of ``texts``, over and over; nothing where neither
-    the context nor :data:`pipeline.onnx.reference.LONG` leaves room for it."""
+    """Return a text of ``tokens`` tokens that repeats ``texts``.
+
+    Empty if that is more than the context, or not more than :data:`pipeline.onnx.reference.LONG`.
+    """
     joined = [token for ids in texts for token in ids]
     if not joined or not LONG < tokens < context:
         return []
@@ -67,8 +69,8 @@ def long_text(texts: Sequence[Sequence[int]], tokens: int, context: int) -> list
 
 
 def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
-    """Return what the model's rotary embedding gives for positions of its context, where it has
-    one of the usual form: ``rotary_emb(x, position_ids)`` returns cosines and sines."""
+    """Return the model's tables of rotary positions; none if it has no rotary embedding of the
+    usual form, ``rotary_emb(x, position_ids)``, which returns cosines and sines."""
     module = next(
         (part for name, part in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None
     )

@@ -1,4 +1,4 @@
-"""Matrices of low rank: the best approximation by one, and what LoftQ leaves to the base."""
+"""Approximation of a matrix by one of low rank, and by a quantized one plus one of low rank."""
 
 from __future__ import annotations
 
@@ -15,8 +15,18 @@ def fitted(
     iterations: int,
     round_trip: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Return the matrix (fp32) whose quantization is the base after ``iterations``: ``weight``
-    less what the adapter of the iteration before holds. ``round_trip`` quantizes and back."""
+    """Return the matrix that LoftQ quantizes in its last iteration: fp32, the shape of ``weight``.
+
+    For the weight ``W`` [out, in], ``Q(.)`` = ``round_trip`` (quantize and dequantize) and
+    ``T`` = ``iterations`` >= 1 ::
+
+        R_1     = W
+        L_t     = the best approximation of W - Q(R_t) of rank ``rank``
+        R_(t+1) = W - L_t
+
+    the result is ``R_T``, so that ``Q(R_T)`` is the base after ``T`` iterations (LoftQ, arXiv
+    2310.08659, algorithm 1). Differences and approximations are computed in fp64.
+    """
     rest = weight.float()
     for _ in range(iterations - 1):
         left, right = low_rank(weight.double() - round_trip(rest).double(), rank)
@@ -25,8 +35,14 @@ def fitted(
 
 
 def low_rank(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the factors (fp64) of the best approximation of ``matrix`` by ``rank``, each with the
-    square roots of the singular values; zeros where the matrix has no such rank."""
+    """Return ``left`` [rows, rank] and ``right`` [rank, columns], whose product is the best
+    approximation of ``matrix`` [rows, columns] of that rank in the Frobenius norm.
+
+    With the singular value decomposition ``matrix = U S V^T`` and its largest ``rank`` singular
+    values, ``left = U sqrt(S)`` and ``right = sqrt(S) V^T`` (Eckart and Young), in the number
+    format of ``matrix``. Singular values below about 1e-12 of the largest count as zero, and so do
+    those beyond the smaller side of the matrix.
+    """
     import torch
 
     rows, columns = matrix.shape

@@ -1,4 +1,4 @@
-"""Parameters of the passes that merge an adapter. Free of any ML library."""
+"""Parameters of merging an adapter. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pipeline.training.loading import ModelLoading
 
 
 class MergeParams(ModelLoading):
-    """Which base is merged into, and the number format of the result."""
+    """Which base the adapter is merged into, and the number format of the result."""
 
     into: Literal["auto", "original", "dequantized"] = "auto"
-    """Base of an adapter trained over a 4-bit base: ``dequantized`` is the one it was trained over
-    (the loss stays as measured), ``original`` the one before quantization (only for QLoRA: a LoftQ
-    adapter compensates what quantization lost, and fits no other base). ``auto`` is ``dequantized``
-    for these, ``original`` for all others."""
+    """The base that an adapter trained over a 4-bit base is merged into. ``dequantized``: that
+    4-bit base, dequantized, so that the loss stays as measured. ``original``: the base before
+    quantization; only for QLoRA, since a LoftQ adapter also corrects the quantization error and
+    fits no other base. ``auto``: ``dequantized`` for these adapters, ``original`` for all others.
+    """
     dtype: Literal["base", "fp32", "bf16", "fp16"] = "base"
     """Number format of the merged weights; the merge itself is in fp32."""
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the merged checkpoint takes: as much as the base, but for the format."""
+        """Return the size of the merged checkpoint: that of the base, in the format ``dtype``."""
         base = inputs.get("model")
         if base is None or base.weights is None or self.dtype == "base":
             return base

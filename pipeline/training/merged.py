@@ -1,6 +1,6 @@
-"""The weights of a merged model, each computed when it is needed.
+"""The weights of a merged model as deferred tensors, each computed when it is needed.
 
-PEFT does the arithmetic, layer by layer, on the layers of a model that has no weights until then.
+PEFT merges layer by layer, in a model whose weights are deferred tensors too.
 """
 
 from __future__ import annotations
@@ -21,42 +21,45 @@ if TYPE_CHECKING:
     import torch
 
 _ROWS = 128
-"""Rows of a matrix whose norm is computed at once."""
+"""Rows of a matrix whose sum of squares is computed at once."""
 
 
 class MustBeWhole(Exception):
-    """All weights must be in memory to merge this adapter."""
+    """This adapter cannot be merged layer by layer: all weights must be in memory."""
 
 
 @dataclass
 class MergedWeights:
-    """Base and adapter as one."""
+    """The weights of base and adapter, merged."""
 
     config: Any
-    """Of the merged model; a transformers config."""
+    """The transformers config of the merged model."""
     dtype: torch.dtype
     tensors: dict[str, Deferred] = field(default_factory=dict)
-    """By the names they have in the base's files, in ``dtype``. Raise :class:`StepError` when they
-    are computed and not finite."""
+    """Tensors by their names in the base's files, in ``dtype``. Computing one raises
+    :class:`StepError` if it is not finite."""
     dequantized: int = 0
-    """Layers of the base that are quantized and dequantized first."""
+    """Number of layers of the base that are quantized and dequantized before the merge."""
     _norms: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def relative_change(self) -> float:
-        """Return ``|after - before| / |before|`` (Frobenius norms) over all that were computed."""
+        """Return ``|merged - base| / |base|`` (Frobenius norms) over all computed tensors."""
         moved = sum(moved for moved, _ in self._norms.values())
         total = sum(total for _, total in self._norms.values())
         return float((moved / total) ** 0.5) if total else 0.0
 
     @property
     def parameters(self) -> int:
-        """Return how many weights there are."""
+        """Return the number of weights of all tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
     def final(self, name: str, stored: Deferred, merge: Merge | None) -> Callable[[], torch.Tensor]:
-        """Return what computes the tensor ``name``, which was ``stored``, and notes its change.
-        ``merge`` is ``None`` where the adapter leaves it as it is."""
+        """Return a function that computes the merged tensor ``name`` and records its change.
+
+        ``stored`` is the tensor of the base; ``merge`` is ``None`` if the adapter does not change
+        it.
+        """
 
         def compute() -> torch.Tensor:
             before = stored.computed()
@@ -70,7 +73,7 @@ class MergedWeights:
 
 
 Merge = Callable[[], "torch.Tensor"]
-"""Returns one tensor of the merged model in fp32."""
+"""A function that returns one tensor of the merged model in fp32."""
 
 
 def merged_weights(
@@ -79,11 +82,12 @@ def merged_weights(
     quantization: BaseQuantization | None,
     dtype: torch.dtype | None = None,
 ) -> MergedWeights:
-    """Return the weights of the base in ``folder`` with ``adapter`` merged into them, in ``dtype``
-    (``None``: the base's). The sum is done in fp32; ``quantization`` is done and undone before.
+    """Return the weights of the base in ``folder`` with ``adapter`` merged into them.
 
-    Raises :class:`MustBeWhole` for what cannot be merged layer by layer, and :class:`StepError`
-    where the adapter was made for another model.
+    The base is quantized and dequantized by ``quantization`` first, if there is one. The sum is
+    computed in fp32 and converted to ``dtype`` (``None``: the base's). Raises :class:`MustBeWhole`
+    for an adapter that cannot be merged layer by layer, and :class:`StepError` if it was made for
+    another model.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -118,7 +122,7 @@ def merged_weights(
 
 
 def require_finite(weight: torch.Tensor) -> None:
-    """Raise :class:`StepError` where the number format cannot hold the merged ``weight``."""
+    """Raise :class:`StepError` if the merged ``weight`` is not finite in its number format."""
     import torch
 
     if not bool(torch.isfinite(weight).all()):
@@ -130,7 +134,7 @@ def require_finite(weight: torch.Tensor) -> None:
 def _seen(
     quantization: BaseQuantization | None, layer: str, base: Mapping[str, Deferred]
 ) -> Callable[[], torch.Tensor]:
-    """Return what computes the weights of ``layer`` as training saw them."""
+    """Return a function that computes the weights of ``layer`` as training used them."""
     assert quantization is not None  # noqa: S101 - else there is no such layer
     weight = base[f"{layer}.weight"]
     return lambda: quantization.as_trained_on(layer, weight.computed())
@@ -166,8 +170,10 @@ def _is_changed(module: Any) -> bool:
 
 
 def _merge(adapted: Any, name: str, stored: bool) -> Merge | None:
-    """Return what computes the tensor ``name`` of the merged model. ``None`` where the adapter
-    leaves it and the base has it as it is ``stored``."""
+    """Return a function that computes the tensor ``name`` of the merged model.
+
+    ``None`` if the adapter does not change it and it is ``stored`` in the base.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
@@ -187,7 +193,7 @@ def _merge(adapted: Any, name: str, stored: bool) -> Merge | None:
 
 @dataclass
 class _Layer:
-    """A layer with an adapter, merged when it is called."""
+    """A layer with an adapter; calling it merges them."""
 
     layer: Any
     parameter: str
@@ -219,7 +225,7 @@ class _Layer:
 
 
 def _squares(left: torch.Tensor, right: torch.Tensor | None = None) -> float:
-    """Return the sum of squares of ``left``, or of what ``right`` differs from it."""
+    """Return the sum of squares of ``left``, or of ``left - right``."""
     if left is right:
         return 0.0
     import torch

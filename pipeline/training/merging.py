@@ -1,4 +1,4 @@
-"""The arithmetic of a merge."""
+"""Merges an adapter into its base."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _REWRITTEN = ("config.json", "generation_config.json")
 
 
 def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
-    """Write base plus adapter as a checkpoint of plain weights; return how large the change is.
+    """Write base plus adapter as a checkpoint; return the figures of the merge.
 
-    Tensor by tensor where the adapter allows, else all in memory at once, which is said. Raises
-    :class:`StepError` where the adapter was made for another model.
+    Done tensor by tensor if the adapter allows it; otherwise with all weights in memory, and a
+    warning. Raises :class:`StepError` if the adapter was made for another model.
     """
     try:
         weights = merged_one_by_one(inputs, params)
@@ -53,10 +53,9 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
 
 
 def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
-    """Return the merged weights, to be computed.
+    """Return the merged weights as deferred tensors.
 
-    Raises :class:`MustBeWhole`, and :class:`StepError` where the adapter was made for another
-    model.
+    Raises :class:`MustBeWhole`, and :class:`StepError` if the adapter was made for another model.
     """
     prepare(inputs.seed, inputs.threads)
     folder, adapter = inputs["model"], inputs["adapter"]
@@ -103,7 +102,7 @@ def _facts(parameters: int, dtype: Any, dequantized: int, change: float) -> dict
 
 
 def _dtype(params: MergeParams) -> Any:
-    """Return the number format asked for; ``None``: the base's."""
+    """Return the requested number format; ``None`` for the base's."""
     import torch
 
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -116,31 +115,31 @@ def _told(inputs: Inputs) -> Callable[[int, int], None]:
 
 @dataclass(frozen=True)
 class AdapterBase:
-    """What an adapter is merged into."""
+    """The base that an adapter is merged into."""
 
     model: Any
-    """In fp32 on the CPU."""
+    """The model, in fp32 on the CPU."""
     dtype: Any
-    """Number format of its weights as they are stored."""
+    """Number format of its stored weights."""
     quantization: BaseQuantization | None
-    """How it is still to be quantized and dequantized, as in training; ``None``: not at all."""
+    """Quantization that has yet to be applied and undone, as in training; ``None`` for none."""
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """An adapter on its base; nothing is merged yet."""
+    """A base with an adapter that is not merged yet."""
 
     model: Any
     """A ``PeftModel`` in fp32 on the CPU."""
     dequantized: int
-    """Layers of the base that were quantized and dequantized."""
+    """Number of layers of the base that were quantized and dequantized."""
 
 
 def load_base(folder: Path, adapter: Path, params: MergeParams) -> AdapterBase:
-    """Return the base in ``folder`` as ``params`` have it.
+    """Load the base in ``folder``, with the quantization that ``params`` ask for.
 
-    Raises :class:`StepError` where ``adapter`` was trained over another base, or where ``params``
-    ask for one that it does not have.
+    Raises :class:`StepError` if ``adapter`` was trained over another base, or if ``params`` ask for
+    a quantization that ``adapter`` does not have.
     """
     import torch
 
@@ -151,7 +150,7 @@ def load_base(folder: Path, adapter: Path, params: MergeParams) -> AdapterBase:
 
 
 def _quantization(folder: Path, adapter: Path, params: MergeParams) -> BaseQuantization | None:
-    """Return how the base is to be quantized before ``adapter`` is merged into it.
+    """Return the quantization to apply to the base before ``adapter`` is merged into it.
 
     Raises :class:`StepError` as :func:`load_base` does.
     """
@@ -175,7 +174,7 @@ def _quantization(folder: Path, adapter: Path, params: MergeParams) -> BaseQuant
 
 
 def adapt(base: AdapterBase, adapter: Path) -> Adapted:
-    """Put ``adapter`` on ``base``, in place. Raises :class:`StepError` where it does not fit."""
+    """Add ``adapter`` to ``base``, in place. Raises :class:`StepError` if it does not fit."""
     from peft import PeftModel
 
     rounded = 0 if base.quantization is None else base.quantization.round_trip(base.model)
@@ -199,7 +198,7 @@ def _relative_change(before: dict[str, Any], model: Any) -> float:
 
 
 def _copy_the_rest(base: Path, out_dir: Path) -> None:
-    """Copy what is no weight (tokenizer, chat template, licence, code) as it is."""
+    """Copy the files that are not weights: tokenizer, chat template, licence, code."""
     for path in sorted(base.iterdir()):
         if not path.is_file() or path.name.startswith(".") or path.name.endswith(_WEIGHTS):
             continue

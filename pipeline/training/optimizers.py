@@ -1,4 +1,4 @@
-"""Which optimizer runs on this machine, and how transformers takes its arguments."""
+"""Selects the optimizer for this machine, and formats its arguments for transformers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _UNPAGED = {
     "paged_lion_8bit": "lion_8bit",
     "paged_lion_32bit": "lion_32bit",
 }
-"""The same algorithm with its state in ordinary memory."""
+"""For each paged optimizer, the same algorithm without paging."""
 
 
 def optimizer_here(name: str, report: Reporter) -> str:
-    """Return the optimizer ``name``, or the one that does the same without a GPU, and say so."""
+    """Return the optimizer ``name``; without a GPU, warn and return the equivalent unpaged one."""
     import torch
 
     if name not in _UNPAGED or torch.cuda.is_available():
@@ -31,6 +31,6 @@ def optimizer_here(name: str, report: Reporter) -> str:
 
 
 def arguments_of(values: Mapping[str, bool | int | float]) -> str | None:
-    """Return ``values`` as transformers takes them: ``momentum=0.9,nesterov=true``."""
+    """Return ``values`` in transformers' format: ``momentum=0.9,nesterov=true``."""
     written = (f"{key}={str(value).lower()}" for key, value in values.items())
     return ",".join(written) or None

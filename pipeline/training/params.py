@@ -1,4 +1,4 @@
-"""Parameters of the fine-tuning and merge passes. Free of any ML library."""
+"""Parameters of the fine-tuning passes. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Scheduler = Literal[
 ]
 
 _FIXED_SCHEDULERS = ("constant", "constant_with_warmup")
-"""Those that transformers hands no argument to."""
+"""Schedulers without arguments."""
 _MEASURING_SCHEDULERS = ("reduce_lr_on_plateau", "greedy")
-"""Those that follow the validation loss."""
+"""Schedulers that follow the validation loss."""
 
 Optimizer = Literal[
     "adamw_torch",
@@ -68,10 +68,10 @@ _OPTIMIZER_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "rmsprop": ("momentum", "alpha", "eps", "weight_decay", "centered"),
     "sgd": ("momentum", "dampening", "weight_decay", "nesterov"),
 }
-"""Which ``optim_args`` transformers reads for which optimizer; it passes over all others."""
+"""The ``optim_args`` that transformers reads, per optimizer; it silently ignores all others."""
 
 Interval = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
-"""So many steps, or a share of all of them."""
+"""A number of steps, or a share of all steps."""
 
 
 class Training(Frozen):
@@ -88,7 +88,7 @@ class Training(Frozen):
     gradient_accumulation: int = Field(default=1, ge=1)
     """Forward passes per optimizer step."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, more time."""
+    """Recompute activations in the backward pass: less memory, more time."""
     learning_rate: float = Field(default=1e-3, gt=0)
     scheduler: Scheduler = "cosine"
     scheduler_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
@@ -99,7 +99,7 @@ class Training(Frozen):
     """
     warmup_steps: int | None = Field(default=None, ge=0)
     optimizer: Optimizer = "adamw_torch"
-    """Without a GPU, a ``paged_`` one is the same without paging."""
+    """Without a GPU, a ``paged_`` optimizer is replaced by the same one without paging."""
     optimizer_kwargs: dict[str, bool | int | float] = Field(default_factory=dict)
     """Further arguments of the optimizer, e.g. ``{momentum = 0.9}`` of ``sgd``."""
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
@@ -107,7 +107,7 @@ class Training(Frozen):
     adam_epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, ge=0)
-    """Longer gradients are cut to this norm; 0 cuts none."""
+    """Gradients are clipped to this norm; 0 turns clipping off."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     neftune_alpha: float | None = Field(default=None, gt=0)
     """Noise on the embeddings while training (NEFTune, arXiv 2310.05914)."""
@@ -116,8 +116,8 @@ class Training(Frozen):
     too_long: Literal["drop", "cut", "error"] = "drop"
     """A longer row is left out (and counted), loses the beginning of its prompt, or is an error."""
     packing: bool = False
-    """Put several rows into one sequence of ``max_length``, each with positions and attention of
-    its own: less padding."""
+    """Put several rows into one sequence of ``max_length``, each with its own positions and
+    attention: less padding."""
     group_by_length: bool = False
     """Batch rows of similar length: less padding, less random order."""
     shuffle: bool = True
@@ -135,23 +135,23 @@ class Training(Frozen):
     """Let GPUs that can (NVIDIA Ampere and later) round fp32 factors of a product to 10 bits of
     mantissa: faster, less exact."""
     eval_steps: Interval | None = None
-    """Measure the validation loss every so many steps, or after this share of all steps. Default:
+    """Measure the validation loss every this many steps, or after this share of all steps. Default:
     once per epoch. It is measured after the last step in any case."""
     eval_delay: float = Field(default=0, ge=0)
     """Measure no validation loss in this many epochs at the beginning (with ``eval_steps``: steps).
     """
     eval_on_start: bool = False
-    """Measure the validation loss before the first step too. That is the base's, which is never
-    kept."""
+    """Measure the validation loss before the first step too. The weights of that step, those of the
+    base, are never kept."""
     logging_steps: Interval | Literal["epoch"] | None = None
-    """Points of the training loss curve: one every so many steps, or after this share of all steps,
-    or per epoch. Default: about 50 in all. Each is the mean since the one before."""
+    """Points of the training loss curve: one every this many steps, or after this share of all
+    steps, or per epoch. Default: about 50 in all. Each is the mean since the previous one."""
     logging_first_step: bool = False
-    """Make the first step a point too."""
+    """Make the first step a point of the curve too."""
     keep: Literal["best", "last"] | None = None
-    """Keep the weights with the lowest validation loss, or the last ones. Default: ``best`` if
-    there is a validation part of its own, else ``last``: a part that chose the checkpoint is no
-    longer unseen."""
+    """Keep the weights with the lowest validation loss (``best``), or the last ones. Default:
+    ``best`` if the validation part is not the held-out part, else ``last``, because a part that
+    chose the checkpoint is no longer unseen."""
     early_stopping_patience: int | None = Field(default=None, ge=1)
     """Stop after this many measurements without a lower validation loss."""
     early_stopping_threshold: float = Field(default=0.0, ge=0)
@@ -184,7 +184,7 @@ class Training(Frozen):
         return self
 
     def problems_with(self, spec: DataSpec) -> list[str]:
-        """Return what of these parameters the data set ``spec`` cannot serve."""
+        """Return a message for each parameter that the data set ``spec`` does not support."""
         sequences = spec.sequences
         if sequences is not None and self.max_length < sequences.length:
             return [
@@ -215,7 +215,7 @@ class Training(Frozen):
         return self.keep == "best" and validated_on is not None
 
     def chosen_by(self, spec: DataSpec) -> Literal["validation", "eval"] | None:
-        """Return the part whose loss has a say in which weights come out; ``None`` if none has."""
+        """Return the part whose loss decides which weights are kept; ``None`` if none does."""
         chooses = (
             self.keeps_best(spec)
             or self.early_stopping_patience is not None
@@ -225,7 +225,10 @@ class Training(Frozen):
 
 
 def _validated_on(spec: DataSpec) -> Literal["validation", "eval"] | None:
-    """Return the part that the validation loss is measured on: one of its own, or the held-out."""
+    """Return the part that the validation loss is measured on; ``None`` if there is none.
+
+    ``validation`` is a part of its own, ``eval`` is the held-out part.
+    """
     if spec.validation_data is not None:
         return "eval" if spec.validation_data == spec.held_out else "validation"
     if spec.split.validation == "eval":
@@ -234,7 +237,7 @@ def _validated_on(spec: DataSpec) -> Literal["validation", "eval"] | None:
 
 
 class FinetuneParams(AdapterShape, Training, ModelLoading):
-    """What every fine-tuning pass knows: its adapter, its training loop, its base."""
+    """Parameters of every fine-tuning pass: those of adapter, training loop and base."""
 
     def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization | None:
         """Return how the base is quantized while training; ``None`` for a float base."""
@@ -242,11 +245,14 @@ class FinetuneParams(AdapterShape, Training, ModelLoading):
         return None
 
     def multiplied_in(self, precision: str) -> str:
-        """Return the number format that quantized weights are multiplied in."""
+        """Return the number format of products with quantized weights.
+
+        ``precision`` is that of the forward pass.
+        """
         return precision
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the adapter takes."""
+        """Return the size of the adapter; ``None`` if the base's is unknown."""
         base = inputs.get("model")
         return None if base is None or base.weights is None else Written(self.stored(base.weights))
 
@@ -273,7 +279,7 @@ class FourBitParams(FinetuneParams):
     """Layers that are not quantized."""
 
     def multiplied_in(self, precision: str) -> str:
-        """Return ``compute_dtype``, resolved."""
+        """Return ``compute_dtype``, or ``precision`` if it is ``auto``."""
         return precision if self.compute_dtype == "auto" else self.compute_dtype
 
 
@@ -298,14 +304,14 @@ class QloraParams(LoraShape, FourBitParams):
 
 
 class LoftqParams(LowRankShape, FourBitParams):
-    """Fine-tuning with an adapter that starts as what the base loses by quantizing it to 4 bits in
-    NF4 (LoftQ, arXiv 2310.08659)."""
+    """Fine-tuning with an adapter over a base that is quantized to 4 bits in NF4. The adapter
+    starts as the quantization error (LoftQ, arXiv 2310.08659)."""
 
     loftq_iter: int = Field(default=1, ge=1)
-    """How many times quantized base and adapter are fitted to the weights in turn."""
+    """How many times base and adapter are fitted to the weights, alternately."""
 
     def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization:
-        """Return the format of the base, and how often it is fitted."""
+        """Return the 4-bit format of the base, with LoftQ's number of iterations."""
         return BaseQuantization(
             quant_type="nf4",
             double_quant=False,

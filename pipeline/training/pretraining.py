@@ -1,4 +1,4 @@
-"""The training of the small base model."""
+"""Trains the small base model of the ``pretrain`` pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""How a base is quantized while an adapter is trained over it, and the weights that leaves."""
+"""The 4-bit quantization of a base during training, and the weights that result from it.
+
+The weights of a block share one scale, their largest magnitude (``absmax``). A weight is stored as
+the 4-bit index of the nearest of 16 fixed values in [-1, 1], the code; dequantized, it is
+``code[index] * absmax``. For the code of NF4 see QLoRA (arXiv 2305.14314), section 3.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +21,12 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
 BASE_QUANTIZATION_FILE = "base_quantization.json"
-"""Beside an adapter that was trained over a 4-bit base: a :class:`BaseQuantization`."""
+"""File beside an adapter that was trained over a 4-bit base: a :class:`BaseQuantization`."""
 
 _AT_ONCE = 1 << 19
-"""Weights that are quantized at once: whole blocks."""
+"""Weights that are quantized at once: a multiple of the block size."""
 _SCALES_PER_BLOCK = 256
-"""Scales that share one of their own under double quantization."""
+"""Block size of the second quantization of double quantization, that of the scales."""
 
 WeightsDtype = Literal["float32", "bfloat16", "float16"]
 
@@ -43,10 +48,10 @@ class BaseQuantization(Frozen):
     weights_dtype: WeightsDtype = "float32"
     """Number format of the weights that were quantized."""
     loftq: Loftq | None = None
-    """Where what was quantized is not the weights alone."""
+    """Set if LoftQ quantized a matrix fitted to the weights instead of the weights."""
 
     def config(self, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-        """Return what transformers loads a model with."""
+        """Return the configuration with which transformers loads the base in this format."""
         from transformers import BitsAndBytesConfig
 
         return BitsAndBytesConfig(
@@ -61,9 +66,9 @@ class BaseQuantization(Frozen):
     def keep_trainable(model: Any) -> None:
         """Keep bitsandbytes from repacking 4-bit weights at the first forward pass in eval mode.
 
-        On CPUs with AVX512-BF16 its inference kernel, once used, also serves training, where it
-        has no gradient: the layers below a quantized one would silently stop learning. And the
-        bytes would depend on the CPU.
+        On CPUs with AVX512-BF16 it would then use its inference kernel for training too. That
+        kernel has no gradient, so the layers below a quantized one would silently stop learning,
+        and the result would depend on the CPU.
         """
         from bitsandbytes.nn import Linear4bit
 
@@ -72,10 +77,10 @@ class BaseQuantization(Frozen):
                 module.support_avx512bf16_for_cpu = False
 
     def require_readable(self, model: Any) -> None:
-        """Raise :class:`StepError` for layers that training would read other than a merge does.
+        """Raise :class:`StepError` for layers that bitsandbytes dequantizes wrongly on a CPU.
 
-        Where a CPU has AVX-512, bitsandbytes takes the scales of other blocks for a layer whose
-        width is no multiple of the block; elsewhere it does not.
+        On CPUs with AVX-512, it takes the scales of the wrong blocks if the width of a layer is not
+        a multiple of the block size. The merge would then use other weights than the training.
         """
         from bitsandbytes.nn import Linear4bit
 
@@ -96,9 +101,10 @@ class BaseQuantization(Frozen):
             )
 
     def round_trip(self, model: Any) -> int:
-        """Quantize and dequantize, in place, the weights that training saw quantized.
+        """Quantize and dequantize, in place, the weights of all quantized layers of ``model``.
 
-        Returns how many were. ``model`` is the original base; its weights keep their format.
+        ``model`` is the original base; its weights keep their number format. Returns the number of
+        these layers.
         """
         names = self.layers_of(model)
         for name in names:
@@ -107,7 +113,7 @@ class BaseQuantization(Frozen):
         return len(names)
 
     def layers_of(self, model: Any) -> tuple[str, ...]:
-        """Return the names of the layers of ``model`` whose weights training saw quantized."""
+        """Return the names of the layers of ``model`` that are quantized in training."""
         from torch import nn
 
         return tuple(
@@ -117,20 +123,24 @@ class BaseQuantization(Frozen):
         )
 
     def as_trained_on(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """Return the weights of the layer ``name`` as training saw them, in their own format."""
+        """Return the dequantized weights of the layer ``name``: those that training used.
+
+        ``weight`` has the shape [out, in]; the result has its shape and number format.
+        """
         return self.requantized(self._quantized_of(name, weight)).to(weight.dtype)
 
     def as_quantized(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return ``weight`` in the number format that is quantized."""
+        """Return ``weight`` converted to ``weights_dtype``, contiguous, as it is quantized."""
         import torch
 
         return weight.to(getattr(torch, self.weights_dtype)).contiguous()
 
     def requantized(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return ``weight`` after quantizing and dequantizing, in ``weights_dtype``.
+        """Return ``weight`` quantized and dequantized, in ``weights_dtype``.
 
-        As ``quantize_4bit`` does it for the whole tensor, but with room for a part of it: what a
-        block of weights becomes depends on others by the scales alone, which are quantized after.
+        The result is that of bitsandbytes' ``quantize_4bit`` for the whole tensor, computed in
+        parts of :data:`_AT_ONCE` weights to save memory. Blocks are independent of each other,
+        except that double quantization needs the scales of all; so the scales are quantized last.
         """
         import torch
         from bitsandbytes.functional import quantize_4bit
@@ -156,7 +166,10 @@ class BaseQuantization(Frozen):
 
     @classmethod
     def load(cls, folder: Path) -> BaseQuantization | None:
-        """Read the file from an adapter's folder; ``None`` if it was trained over a float base."""
+        """Read the file from an adapter's folder; ``None`` if it was trained over a float base.
+
+        Raises :class:`StepError` if the file is not valid.
+        """
         path = folder / BASE_QUANTIZATION_FILE
         if not path.is_file():
             return None
@@ -166,7 +179,10 @@ class BaseQuantization(Frozen):
             raise StepError(f"{path.name} of the adapter is broken: {error}") from error
 
     def _quantized_of(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """Return what of the layer ``name`` was quantized: ``weight``, or what LoftQ made of it."""
+        """Return the matrix that is quantized for the layer ``name``.
+
+        That is ``weight`` itself, or with LoftQ :func:`~pipeline.training.low_rank.fitted` of it.
+        """
         if self.loftq is None or name not in self.loftq.ranks:
             return weight
         original = self.as_quantized(weight)
@@ -177,8 +193,12 @@ class BaseQuantization(Frozen):
 
 
 def _scales_again(scales: torch.Tensor) -> torch.Tensor:
-    """Return the scales of blocks after quantizing and dequantizing them too: QLoRA's double
-    quantization (Dettmers et al., arXiv 2305.14314), as ``quantize_4bit`` has it."""
+    """Return the scales of all blocks after double quantization.
+
+    Their mean is subtracted, the rest is quantized to 8 bits in blocks of
+    :data:`_SCALES_PER_BLOCK` and dequantized, and the mean is added again, as bitsandbytes'
+    ``quantize_4bit`` does it (QLoRA, arXiv 2305.14314, section 3).
+    """
     from bitsandbytes.functional import dequantize_blockwise, quantize_blockwise
 
     offset = scales.mean()
@@ -187,10 +207,11 @@ def _scales_again(scales: torch.Tensor) -> torch.Tensor:
 
 
 def _dequantized(packed: torch.Tensor, state: Any) -> torch.Tensor:
-    """Return the weights that bitsandbytes has ``packed``, two to a byte, as its ``state`` says.
+    """Return the weights of ``packed``, flat: ``state.code[index] * state.absmax[block]``.
 
-    Its own kernel reads fp4 by other constants where the CPU has AVX-512: they differ in the last
-    bit, and so would a merged model.
+    A byte of ``packed`` holds two 4-bit indices, the first one in its high bits. bitsandbytes' own
+    kernel is not used: on CPUs with AVX-512 its FP4 constants differ in the last bit, and so would
+    the merged model.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A part of the data set as what a model is trained on."""
+"""Turns a part of the data set into training sequences."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def training_rows(
     params: Training,
     report: Reporter,
 ) -> Tokenized:
-    """Return ``examples`` as sequences; says what was cut or left out.
+    """Return ``examples`` as sequences; warns about those that were cut or left out.
 
-    Raises :class:`StepError` where there are examples and none of them can be used.
+    Raises :class:`StepError` if there are examples and none of them can be used.
     """
     try:
         if spec.sequences is not None:
@@ -35,7 +35,7 @@ def training_rows(
 
 
 def token_count(rows: Tokenized) -> int:
-    """Return how many tokens all sequences have together."""
+    """Return the total number of tokens of all sequences."""
     return sum(len(row.ids) for row in rows.rows)
 
 

@@ -1,6 +1,6 @@
-"""The kinds of adapters: which layers get one, and the PEFT configuration each kind makes.
+"""Parameters of the kinds of adapters, and the PEFT configurations for them.
 
-Free of any ML library: PEFT is imported where a configuration is made.
+Free of any ML library: PEFT is imported inside the methods.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 BY_RULE = ("all-linear", "auto")
-"""Words in place of layer names."""
+"""Keywords that can be given instead of layer names."""
 
 SMALL_EMBEDDING = 4_000_000
-"""Most weights of an embedding that is trained whole unless a config says otherwise."""
+"""An embedding with at most this many weights is trained as a whole by default."""
 
 
 def _is_regex(pattern: str) -> str:
@@ -40,7 +40,7 @@ Modules = tuple[str, ...] | Annotated[str, AfterValidator(_is_regex)]
 
 
 class AdapterShape(Frozen):
-    """What adapters of every kind have: their rank, and the layers they are for."""
+    """Parameters of adapters of every kind: their rank, and the layers that get one."""
 
     r: int = Field(default=64, ge=1)
     """Rank of the update."""
@@ -61,8 +61,8 @@ class AdapterShape(Frozen):
     expression for whole module paths."""
     modules_to_save: tuple[str, ...] | None = None
     """Layers that are trained as a whole and saved with the adapter, e.g. ``embed_tokens`` and
-    ``lm_head``. Default: none, or ``embed_tokens`` if the model is so small (at most 4 million
-    weights there) that it hardly knows the words of the data."""
+    ``lm_head``. Default: none, or ``embed_tokens`` if it has at most 4 million weights, since so
+    small a model hardly knows the words of the data."""
     rank_pattern: dict[str, int] = Field(default_factory=dict)
     """Another rank for layers whose path ends with the key or matches it."""
     alpha_pattern: dict[str, float] = Field(default_factory=dict)
@@ -70,14 +70,13 @@ class AdapterShape(Frozen):
     layers: tuple[int, ...] | None = None
     """Only these decoder layers, counted from 0."""
     layers_pattern: tuple[str, ...] = ()
-    """Name of the list that ``layers`` counts in, if it is not one of the usual (``layers``,
-    ``h``)."""
+    """Name of the list of layers that ``layers`` refers to, if not ``layers`` or ``h``."""
 
     products: ClassVar[int] = 1
-    """Products of two narrow matrices that the update of one layer is made of, at most."""
+    """Largest number of products of two narrow matrices in the update of one layer."""
 
     def stored(self, weights: Weights) -> int:
-        """Return how many bytes an adapter of ``weights`` takes: it is kept in fp32."""
+        """Return the size in bytes of an adapter for ``weights``, in fp32."""
         whole = {
             name: shape
             for name, shape in weights.shapes.items()
@@ -99,10 +98,10 @@ class AdapterShape(Frozen):
 
     @abstractmethod
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
-        """Return PEFT's configuration: ``common`` (the fields above as PEFT names them) and what
-        this kind adds. ``tied`` are the names of the layers that share one weight.
+        """Return PEFT's configuration of this kind of adapter.
 
-        Raises :class:`StepError` where this kind cannot serve the model.
+        ``common`` are the fields above by PEFT's names, ``tied`` the names of layers that share one
+        weight. Raises :class:`StepError` if this kind does not support the model.
         """
 
     @model_validator(mode="after")
@@ -131,12 +130,13 @@ def _last_part(tensor: str) -> str:
 
 
 class LowRankShape(AdapterShape):
-    """The product of two narrow matrices (LoRA, arXiv 2106.09685)."""
+    """The update is ``alpha / r * B A``, the product of two narrow matrices (LoRA, arXiv
+    2106.09685)."""
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout before the adapter's first matrix."""
     use_rslora: bool = False
-    """Rank-stabilised scaling (arXiv 2312.03732): by ``alpha / sqrt(r)``."""
+    """Scale the update by ``alpha / sqrt(r)`` instead (rank-stabilised LoRA, arXiv 2312.03732)."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which bias vectors are trained."""
 
@@ -155,15 +155,15 @@ class LowRankShape(AdapterShape):
 
 
 class LoraShape(LowRankShape):
-    """LoRA over a base that stays as it is."""
+    """LoRA over an unquantized base."""
 
     use_dora: bool = False
     """Weight-decomposed adaptation (arXiv 2402.09353): slower, better at low ranks."""
     init_lora_weights: Literal["default", "gaussian"] = "default"
-    """How the adapter starts. Both ways (Kaiming and zero, normal and zero) start as no change.
-    PEFT's initializations that change the base weights (PiSSA, OLoRA) are not offered: the adapter
-    would be merged into another base than it was trained over. The ``loftq`` pass takes care of
-    that."""
+    """Initialization of the first matrix: Kaiming uniform (``default``) or normal. The second one
+    is zero, so that the adapter starts without any change. PEFT's initializations that change the
+    weights of the base (PiSSA, OLoRA) are not offered, because the adapter would be merged into
+    another base than it was trained over. The ``loftq`` pass handles this."""
 
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
         """Return a ``LoraConfig``."""
@@ -173,12 +173,12 @@ class LoraShape(LowRankShape):
 
 
 class LycorisShape(AdapterShape):
-    """What LoHa and LoKr share. Both come from the LyCORIS project."""
+    """Parameters that LoHa and LoKr share. Both come from the LyCORIS project."""
 
     rank_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the rows of an update that a training step leaves out."""
+    """Share of the rows of an update that a training step drops."""
     module_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the layers whose update a training step leaves out."""
+    """Share of the layers whose update a training step drops."""
 
     def _lycoris(self, common: Mapping[str, Any], tied: Collection[str]) -> dict[str, Any]:
         """Return the arguments both configurations take."""
@@ -204,7 +204,7 @@ class LohaShape(LycorisShape):
     products: ClassVar[int] = 2
 
     init_weights: bool = True
-    """Start as no change, instead of a random one."""
+    """Start without any change, instead of a random one."""
 
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
         """Return a ``LoHaConfig``."""
@@ -217,14 +217,14 @@ class LokrShape(LycorisShape):
     """The Kronecker product of two matrices (LoKr, arXiv 2309.14859): the fewest parameters."""
 
     init_weights: bool | Literal["lycoris"] = True
-    """Start as no change, with the first factor zero or (``"lycoris"``) the second; ``false``
-    starts as a random one."""
+    """Start without any change, with the first factor zero or (``"lycoris"``) the second; ``false``
+    starts with a random change."""
     decompose_both: bool = False
     """Make the first factor a product of two narrow matrices too, if that is smaller."""
     decompose_factor: int = Field(default=-1, ge=-1)
     """Largest size of the first factor; with -1 both factors are about the same size."""
     rank_dropout_scale: bool = False
-    """Scale the rows that ``rank_dropout`` leaves, so that their mean stays the same."""
+    """Scale the rows that ``rank_dropout`` keeps, so that their mean stays the same."""
 
     @model_validator(mode="after")
     def _a_factor(self) -> Self:

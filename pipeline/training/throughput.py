@@ -1,4 +1,4 @@
-"""What training costs: tokens per second, padding, and the memory of the device."""
+"""Measures the cost of training: tokens per second, padding, and memory of the device."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Throughput:
-    """Counts what the forward passes of training get, and times them.
+    """Counts the tokens of all training batches, and times the steps.
 
-    The time is that from the first batch to the last optimizer step, which begins when the batch is
-    there: forward, backward and optimizer; loading the model and measuring the validation loss are
-    left out. The memory is what PyTorch took of the GPU since this object was made.
+    The time runs from the first batch to the end of the last optimizer step: forward, backward and
+    optimizer. Loading the model and measuring the validation loss do not count. The memory is the
+    peak that PyTorch reserved on the GPU since this object was created.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Throughput:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out the time that passes within."""
+        """Context whose time does not count."""
         began = _now()
         try:
             yield
@@ -54,11 +54,11 @@ class Throughput:
             self._paused += _now() - began
 
     def figures(self) -> dict[str, JsonValue]:
-        """Return what there is to say after the last step.
+        """Return the figures after the last step.
 
-        ``tokens_per_second`` counts all tokens of the rows but no padding,
-        ``learnt_tokens_per_second`` those that carry loss, ``padding`` is the share of padding in
-        what was computed.
+        ``tokens_per_second`` counts all tokens of the rows without padding,
+        ``learnt_tokens_per_second`` those that carry loss, and ``padding`` is the share of padding
+        in all computed tokens.
         """
         seconds = 0.0 if self._began is None else _now() - self._began - self._paused
         tokens, learnt = int(self._tokens), int(self._learnt)
@@ -73,7 +73,7 @@ class Throughput:
 
 
 def _real(batch: Mapping[str, Any]) -> Tensor:
-    """Return how many tokens of ``batch`` are no padding."""
+    """Return the number of tokens of ``batch`` that are not padding."""
     if "attention_mask" in batch:
         return batch["attention_mask"].sum()
     # Sequences begin at position 0, which padding is at too; those that can be learnt from go on.
@@ -86,7 +86,7 @@ def _rate(count: int, seconds: float) -> float | None:
 
 
 def _now() -> float:
-    """Return the time at which all that was asked of a GPU is done."""
+    """Wait until a GPU has finished all of its work, and return the time."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

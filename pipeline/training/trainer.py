@@ -1,4 +1,4 @@
-"""transformers' training loop, but for what it does to the validation part and does not measure."""
+"""transformers' training loop, with token counts, and with all rows of the validation part."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.training.throughput import Throughput
 
 
 class MeasuredTrainer(Trainer):
-    """Counts the tokens it trains on, and validates on every row: ``drop_last`` is about training
-    batches.
+    """Counts the tokens that it trains on, and applies ``drop_last`` to training batches only.
 
-    transformers leaves validation rows out too, and has no loss where they fill no batch.
+    transformers also applies it to validation batches, and then has no validation loss if the rows
+    do not fill a batch.
     """
 
     def __init__(self, *, throughput: Throughput, **given: Any) -> None:
@@ -26,7 +26,7 @@ class MeasuredTrainer(Trainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def evaluate(self, *given: Any, **named: Any) -> Any:
-        """Measure the validation loss, which is no training."""
+        """Measure the validation loss, without counting its time as training."""
         with self._throughput.paused():
             return super().evaluate(*given, **named)
 

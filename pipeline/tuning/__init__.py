@@ -1,1 +1,1 @@
-"""Which of several artifacts and sessions answers fastest here, within the limits of the config."""
+"""Searches for the artifact and session settings that are fastest here, within quality limits."""

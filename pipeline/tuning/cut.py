@@ -1,4 +1,4 @@
-"""Makes a checkpoint of a model's first layers: as wide as the whole, and soon built and timed."""
+"""Makes a checkpoint with only the first layers of a model, which is quickly built and timed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
 
 def can_cut(checkpoint: Checkpoint, layers: int) -> bool:
-    """Return whether the model has layers to spare and names them in a way that is known."""
+    """Return whether the model has more than ``layers`` layers, with names of a known form."""
     whole = checkpoint.config.get(_LAYERS)
     if not isinstance(whole, int) or not 0 < layers < whole:
         return False
@@ -25,7 +25,7 @@ def can_cut(checkpoint: Checkpoint, layers: int) -> bool:
 
 
 def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
-    """Write the first ``layers`` layers, and all that is in no layer, into ``folder``."""
+    """Write the first ``layers`` layers, and everything outside of layers, into ``folder``."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -45,7 +45,7 @@ def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
 
 
 def _shortened(config: dict[str, Any], whole: int, layers: int) -> dict[str, Any]:
-    """Return the config of the cut model: lists with an entry per layer are cut too."""
+    """Return the config of the cut model, with lists of one entry per layer cut too."""
     shortened = {
         name: value[:layers] if isinstance(value, list) and len(value) == whole else value
         for name, value in config.items()

@@ -1,4 +1,4 @@
-"""Holds an artifact to the config's own limits before it may be chosen."""
+"""Checks whether an artifact is within the limits of the config, before it can be chosen."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _COST = "mean_kl"
 
 @dataclass(frozen=True)
 class LimitsJudgement:
-    """What the checks say of an artifact."""
+    """The result of the checks for an artifact."""
 
     missed: tuple[Verdict, ...]
-    """Limits that it misses, of the first check that it fails."""
+    """Failed verdicts of the first check that it fails; empty if it fails none."""
     cost: float | None
-    """Mean divergence from the float model, where that was measured."""
+    """Mean KL divergence from the float model in nats; ``None`` if it was not measured."""
 
 
 def judge(
@@ -38,10 +38,10 @@ def judge(
     folder: Path,
     metrics: Mapping[str, JsonValue],
 ) -> LimitsJudgement:
-    """Return what the checks in ``held_to`` say of the artifact in ``folder``.
+    """Return the result of the checks in ``held_to`` for the artifact in ``folder``.
 
-    ``metrics`` are those of its build. What cannot be verified here does not exclude it: the check
-    of the finished artifact says so.
+    ``metrics`` are those of its build. Unverified limits do not exclude it; the check of the final
+    artifact reports them.
     """
     there = replace(
         inputs,

@@ -1,4 +1,4 @@
-"""Parameters of the ``tune`` pass, and the choices that they leave open. Free of any ML library."""
+"""Parameters of the ``tune`` pass, and the space that it searches. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pipeline.contract.schema import Size, parse_bytes
 from pipeline.contract.space import Written
 
 Point = dict[str, JsonValue]
-"""One value for each name that is searched over."""
+"""One point of a search space: a value for each parameter that is searched over."""
 Axes = Mapping[str, tuple[JsonValue, ...]]
-"""The values that each name may have, the first one where the search starts."""
+"""The values of each parameter that is searched over; the search starts with the first ones."""
 
 _BUILT: Mapping[str, tuple[JsonValue, ...]] = {
     "block_size": (32, 64, 128, 256),
@@ -27,17 +27,16 @@ _BUILT: Mapping[str, tuple[JsonValue, ...]] = {
     "accuracy_level": (),
     "mixed_precision": (),
 }
-"""What of the model builder is searched over, and where a config leaves it open, over which
-values."""
+"""Parameters of the model builder that can be searched over, with their default values."""
 
 _QUANTIZED = ("int4", "int8")
 _SEEN = 64
-"""Choices that are enough to see how large one may be."""
+"""Number of choices from which the largest size is estimated."""
 
 
 class TuneSpace(Frozen):
-    """Values to try. A parameter that is searched has no value of its own in the pass's table, or
-    one of these, with which the search starts."""
+    """Values to try. If a parameter that is searched also has a value in the pass's table, it must
+    be one of these, and the search starts with it."""
 
     block_size: tuple[Literal[16, 32, 64, 128, 256], ...] = ()
     """Default: 32, 64, 128 and 256, unless the pass has a ``block_size``."""
@@ -56,8 +55,7 @@ class TuneSpace(Frozen):
         ...,
     ] = ()
     """Default: ``default`` and ``k_quant``, unless the pass has a value. They are about equally
-    fast, and differ in how much quality quantizing costs. ``k_quant`` has a zero point in any case.
-    """
+    fast, and differ in the loss of quality. ``k_quant`` has a zero point in any case."""
     accuracy_level: tuple[Literal[1, 2, 3, 4], ...] = ()
     """Default: only the pass's own."""
     mixed_precision: tuple[
@@ -65,7 +63,7 @@ class TuneSpace(Frozen):
     ] = ()
     """Default: only the pass's own. ``[{}, { last_matmul = "int8" }]`` tries both."""
     threads: tuple[int, ...] = ()
-    """Numbers of ``threads``. Default, unless the pass has one: all that the build has, half of
+    """Values of ``threads``. Default, unless the pass has one: all threads of the build, half of
     them, and one."""
     session: dict[SessionOption, tuple[SessionValue, ...]] = Field(default_factory=dict)
     """Values per option of ``session``: ``{ "session.dynamic_block_base" = [4, 8] }``. Default:
@@ -94,21 +92,22 @@ class TuneSpace(Frozen):
 
 
 class LimitCheck(Frozen):
-    """A check whose limits every choice must keep."""
+    """A check that every choice must pass."""
 
     type: Literal["quantization", "quality"]
     params: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class TuneParams(ModelBuilderParams):
-    """What is fixed, as in ``model_builder``, what is searched, and how. Only choices within the
-    limits of the config's ``quantization`` and ``quality`` checks are accepted."""
+    """Fixed parameters as of ``model_builder``, the search space, and how it is searched. Only
+    choices within the limits of the config's ``quantization`` and ``quality`` checks are
+    accepted."""
 
     space: TuneSpace = Field(default_factory=TuneSpace)
-    """Which values of which parameters are tried."""
+    """The parameters and values to try."""
     goal: Literal["answer", "decode", "prompt"] = "answer"
-    """What should be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
-    the tokens after the first (``decode``), or the prompt."""
+    """What is to be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
+    the tokens after the first (``decode``), or the first token (``prompt``)."""
     prompt_tokens: int = Field(default=128, ge=1)
     """Length of the made-up prompt that is timed."""
     new_tokens: int = Field(default=64, ge=2)
@@ -120,28 +119,27 @@ class TuneParams(ModelBuilderParams):
     sampler_seed: int | None = None
     """Seed of the sample. Default: the build's."""
     max_trials: int = Field(default=48, ge=1)
-    """How many builds are tried at most in the first round, and how many settings of the session.
-    """
+    """Largest number of builds tried before the finalists, and of settings of the session."""
     max_seconds: float = Field(default=3600, gt=0)
-    """Time after which no further trial begins. One choice within the limits is still found."""
+    """Time after which no further trial begins, once there is one choice within the limits."""
     layers: int = Field(default=4, ge=0)
-    """Layers that a large model is cut to for the first round; 0 never cuts it."""
+    """Layers to which a large model is cut for all trials before the finalists; 0 never cuts it."""
     cut_above: Annotated[int, Field(ge=0)] | Size = "512m"
-    """Size of the weights above which a model is large: bytes, or text such as ``"1g"``."""
+    """Size of the weights from which on a model is large: bytes, or text such as ``"1g"``."""
     finalists: int = Field(default=3, ge=1)
     """How many of the fastest builds within the limits are built whole and timed."""
     rounds: int = Field(default=3, ge=1)
-    """Fresh processes in which a finalist is timed; the first round takes one per build."""
+    """Fresh processes in which a finalist is timed; other trials use one each."""
     tie: float = Field(default=0.02, ge=0, lt=1)
     """By which share a finalist may be slower than the fastest and still count as equally fast. Of
-    equally fast ones, the one that lost the least by quantizing is chosen."""
+    equally fast ones, the one closest to the float model is chosen."""
     held_to: dict[str, LimitCheck] = Field(default_factory=dict)
     """Checks and their limits. Set by ``[checks]``."""
 
     @model_validator(mode="before")
     @classmethod
     def _settle(cls, given: Any) -> Any:
-        """Say of every parameter that is searched over where the search starts, and over what."""
+        """Fill in the values and the start of every parameter that is searched over."""
         if not isinstance(given, dict) or not isinstance(given.get("space", {}), dict):
             return given
         settled = {**given}
@@ -178,7 +176,7 @@ class TuneParams(ModelBuilderParams):
 
     @property
     def built_axes(self) -> Axes:
-        """Return what is searched over by building; only what has more than one value."""
+        """Return the axes that need a build, with more than one value."""
         axes = {}
         for name in _BUILT:
             start = getattr(self, name)
@@ -188,14 +186,14 @@ class TuneParams(ModelBuilderParams):
         return axes
 
     def session_axes(self, cores: int) -> Axes:
-        """Return what is searched over by loading only, on ``cores`` CPUs."""
+        """Return the axes that need no build (threads and session options), for ``cores`` CPUs."""
         threads = self.space.threads or ((self.threads,) if self.threads else _usual(cores))
         axes: dict[str, tuple[JsonValue, ...]] = {"threads": tuple(dict.fromkeys(threads))}
         return {**axes, **{name: tuple(values) for name, values in self.space.session.items()}}
 
     def builder(self, point: Point) -> ModelBuilderParams:
-        """Return what the model builder is asked for at ``point``; threads and session options are
-        left to be written later. Raises ``ValueError`` where it cannot be built."""
+        """Return the model builder's parameters at ``point``, without threads and session options,
+        which are written later. Raises ``ValueError`` if they exclude each other."""
         fixed = self.model_dump(include=set(ModelBuilderParams.model_fields))
         return ModelBuilderParams.model_validate({**fixed, "threads": None, "session": {}, **point})
 
@@ -205,14 +203,14 @@ class TuneParams(ModelBuilderParams):
         return tuple(point for point, _ in self._choices())
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return what the largest choice takes, and beside it the best one so far. In the first
-        round a cut model and one build of it take less."""
+        """Return the size of the largest choice, with the best one so far beside it. Trials with a
+        cut model need less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
         found = [size.kept for size in sizes if size is not None]
         return Written(max(found), passing=max(found)) if found else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
-        """Yield all that the builder may be asked for."""
+        """Yield all parameters with which the builder may be called."""
         for _, asked in self._choices():
             yield asked
 
@@ -229,7 +227,7 @@ class TuneParams(ModelBuilderParams):
 
     @property
     def large(self) -> int:
-        """Return the bytes of weights from which on a model is cut."""
+        """Return ``cut_above`` in bytes."""
         return self.cut_above if isinstance(self.cut_above, int) else parse_bytes(self.cut_above)
 
     def settings(self, point: Point) -> tuple[int | None, dict[SessionOption, SessionValue]]:

@@ -1,4 +1,4 @@
-"""Which point of a space is tried next: all in turn, or a sample that Optuna chooses."""
+"""Chooses the next point of a search space: the next in order, or one that Optuna samples."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pydantic import JsonValue
 from pipeline.tuning.params import Axes, Point
 
 Tried = Sequence[tuple[Point, float | None]]
-"""Points and how long an answer took there; ``None`` where none came."""
+"""Points tried, with the time to be minimized; ``None`` for those that failed."""
 
 _BLIND = 5
-"""Points that are chosen blindly before what was found decides."""
+"""Points that are sampled at random before the results decide."""
 _ASKED = 32
-"""How often a sampler is asked for a point that was not tried; then the first such is taken."""
+"""Attempts to sample a point that was not tried; then the first such point is used."""
 
 
 def next_point(
     points: Sequence[Point], tried: Tried, by: Literal["grid", "random", "tpe"], seed: int
 ) -> Point:
-    """Return one of ``points`` that is not among those ``tried``, the first one to begin with.
+    """Return one of ``points`` that was not ``tried`` yet, beginning with the first.
 
-    The same points tried give the same next one, so a search that was killed goes on as it would
-    have. Raises ``LookupError`` where all were tried.
+    The choice depends only on the arguments, so an interrupted search continues as if it had not
+    been. Raises ``LookupError`` if all were tried.
     """
     known = [point for point, _ in tried]
     left = [point for point in points if point not in known]
@@ -37,7 +37,7 @@ def next_point(
 
 
 def axes_of(points: Sequence[Point]) -> Axes:
-    """Return the values that each name has in ``points``."""
+    """Return the values of each parameter in ``points``."""
     axes: dict[str, list[JsonValue]] = {}
     for point in points:
         for name, value in point.items():

@@ -1,7 +1,11 @@
-"""The search: settings of the session, then builds of a small model, then the best of them whole.
+"""Searches for the fastest artifact in three stages: session settings, builds, finalists.
 
-The three are apart because the first needs no build, and because neither says much about the other:
-the threads that serve one build serve all.
+1. Session settings (threads and session options) are timed on a single build.
+2. Builds are timed with the best of these settings. A large model is cut to a few layers for both.
+3. The fastest builds are made of the whole model, compared with the limits of the config and timed.
+
+Settings and builds are searched one after the other because they hardly depend on each other: the
+number of threads that is best for one build is best for all.
 """
 
 from __future__ import annotations
@@ -31,26 +35,26 @@ from pipeline.tuning.summary import describe_choice, rejection_reason
 from pipeline.tuning.trials import Stage, Trial, Trials
 
 _FEW_TOKENS = 16
-"""Tokens of an answer in the first round."""
+"""Tokens of an answer in the first two stages."""
 _SESSIONS_AGAIN = 2
-"""Settings of the session that are tried again on the whole model."""
+"""How many of the best session settings are timed again on the whole model."""
 _BYTES_PER_WEIGHT = 2
 _NO_CHOICE = (StepError, BeyondCpuError, ValidationError, MemoryError)
-"""What makes a choice fail, and leaves the others as they are."""
+"""Errors that rule out one choice and do not end the search."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The artifact that was chosen."""
+    """The artifact that was chosen, and the trial that decided it."""
 
     folder: Path
     metrics: dict[str, JsonValue]
-    """What the model builder was asked for."""
+    """Metrics of its build: the options that the model builder was given."""
     trial: Trial
 
 
 class Search:
-    """One search. ``work`` is a folder for artifacts that are tried."""
+    """One search. ``work`` is the folder in which artifacts are built."""
 
     def __init__(self, inputs: Inputs, params: TuneParams, trials: Trials, work: Path) -> None:
         self._inputs = inputs
@@ -66,10 +70,10 @@ class Search:
         asked = params.sampler_seed
         self._seed = inputs.seed if asked is None else asked
         self.out_of_time = False
-        """Whether :attr:`TuneParams.max_seconds` kept something from being tried."""
+        """Whether :attr:`TuneParams.max_seconds` ended the search early."""
 
     def run(self) -> Chosen:
-        """Return the best choice. Raises :class:`StepError` where none is within the limits."""
+        """Return the best choice. Raises :class:`StepError` if none is within the limits."""
         self._cut()
         session = self._best_session()
         ranked = self._ranked_builds(session)
@@ -90,8 +94,7 @@ class Search:
             self._layers = few
 
     def _best_session(self) -> Point:
-        """Return the settings that answer fastest, measured on the build that the search starts
-        with."""
+        """Return the fastest session settings, timed on the first build of the search space."""
         points = tuple(grid(self._params.session_axes(self._inputs.threads)))
         start = self._params.built_points[0]
         if len(points) == 1:
@@ -114,7 +117,7 @@ class Search:
         return best.session
 
     def _ranked_builds(self, session: Point) -> list[Point]:
-        """Return what can be built, fastest first."""
+        """Return the builds that work, fastest first, and then those that were not tried."""
         points = self._params.built_points
         if len(points) <= self._params.finalists:
             return list(points)
@@ -141,8 +144,11 @@ class Search:
         other: Point,
         attempt: Callable[[Point], Trial],
     ) -> list[Trial]:
-        """Try ``points`` while there is time, until at least one could be timed; return all that
-        were tried. ``other`` is the build of all sessions, or the session of all builds."""
+        """Try ``points`` until the time is up, but until at least one was timed; return all trials.
+
+        ``other`` is the part of the choice that stays the same: the build while sessions are
+        tried, the session while builds are.
+        """
         most = min(len(points), self._params.max_trials)
         while True:
             found = self._trials.of(stage)
@@ -164,7 +170,8 @@ class Search:
             self._add(trial, started, most - len(tried) - 1)
 
     def _by(self, points: int, found: list[Trial]) -> Any:
-        """Return how the next point is chosen: all in turn where that fits the limits."""
+        """Return how the next point is chosen; ``auto`` is ``grid`` if all points fit into the
+        limits of trials and time, else ``tpe``."""
         if self._params.search_by != "auto":
             return self._params.search_by
         if points > self._params.max_trials:
@@ -179,7 +186,7 @@ class Search:
     # The last round: the whole model.
 
     def _best_final(self, ranked: list[Point], session: Point) -> Chosen:
-        """Return the best of the first of ``ranked`` that keep the limits."""
+        """Return the best of the finalists: the first builds in ``ranked`` within the limits."""
         timed = 0
         kept: _Kept | None = None
         best: Trial | None = None
@@ -218,7 +225,7 @@ class Search:
         return Chosen(kept.artifact.folder, metrics, best)
 
     def _final(self, made: _Kept, session: Point) -> Trial:
-        """Hold a build of the whole model to the limits, and time it if it keeps them."""
+        """Compare a build of the whole model with the limits, and time it if it is within them."""
         threads, options = self._params.settings(session)
         made.artifact.configure(threads, options)
         folder, size_now = made.artifact.folder, made.artifact.bytes
@@ -238,8 +245,8 @@ class Search:
         return trial.model_copy(update={"cost": judged.cost})
 
     def _sessions_again(self, best: Trial, artifact: TimedArtifact) -> Trial:
-        """Return the best settings of the session for the chosen build: what is best for a few
-        layers is not always so for all."""
+        """Return the best trial of the chosen build with other session settings: those that are
+        fastest with a few layers are not always fastest with all."""
         found = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
         for trial in found[:_SESSIONS_AGAIN]:
             if trial.session == best.session:
@@ -256,8 +263,8 @@ class Search:
         return best
 
     def _better(self, best: Trial | None, trial: Trial) -> bool:
-        """Return whether ``trial`` is better than the best before: faster, or as fast and closer
-        to the float model."""
+        """Return whether ``trial`` is better than ``best``: faster, or equally fast (within
+        :attr:`TuneParams.tie`) and closer to the float model."""
         if trial.status != "measured":
             return False
         if best is None:
@@ -326,7 +333,7 @@ class Search:
         return late
 
     def _score(self, trial: Trial) -> float:
-        """Return what is to be small, in milliseconds."""
+        """Return the time to minimize, in milliseconds: that of :attr:`TuneParams.goal`."""
         speed = trial.speed
         assert speed is not None  # noqa: S101 - only what was timed is compared
         match self._params.goal:
@@ -359,7 +366,7 @@ class Search:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A build of the whole model that lies on the disk."""
+    """A build of the whole model that is still on disk."""
 
     point: Point
     artifact: TimedArtifact
@@ -368,7 +375,7 @@ class _Kept:
 
 @dataclass(frozen=True)
 class _Quiet:
-    """Passes on warnings alone: how far one build of many is says nothing of the search."""
+    """Forwards warnings only: the progress of one build is not that of the search."""
 
     report: Reporter
 
@@ -376,7 +383,7 @@ class _Quiet:
         """Say nothing."""
 
     def warn(self, message: str) -> None:
-        """Pass it on."""
+        """Forward the warning."""
         self.report.warn(message)
 
     def text(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Times an artifact with settings of the session that are tried on it."""
+"""Times an artifact with given settings of its session."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _WARM_TOKENS = 4
 
 @dataclass(frozen=True)
 class SpeedWorkload:
-    """What is asked."""
+    """The prompt and the length of the answer."""
 
     prompt: Sequence[int]
     new_tokens: int
     processes: int
-    """Fresh processes, each of which answers a few times after it is warm."""
+    """Number of fresh processes, each of which answers a few times after warming up."""
 
     answers: int = 3
 
@@ -49,9 +49,9 @@ class TimedArtifact:
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
     def time(self, work: SpeedWorkload) -> Speed:
-        """Return how fast it answers as it is configured.
+        """Return how fast it answers with its current configuration.
 
-        Raises :class:`pipeline.contract.errors.ArtifactError` where it cannot be loaded or asked.
+        Raises :class:`pipeline.contract.errors.ArtifactError` if it cannot be loaded or run.
         """
         first: list[float] = []
         rest: list[float] = []

@@ -1,4 +1,4 @@
-"""What a search leaves in the report, and a choice in words. Free of any ML library."""
+"""The record of a search in the report, and choices in words. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pipeline.contract.frozen import Frozen
 from pipeline.tuning.trials import Trial
 
 METRIC = "tuning"
-"""The metric of a ``tune`` pass that holds a :class:`TuningSummary`."""
+"""Name of the metric of a ``tune`` pass that holds a :class:`TuningSummary`."""
 
 
 class TuningSummary(Frozen):
-    """All that was tried, and what was chosen."""
+    """All trials of a search, and the choice."""
 
     goal: Literal["answer", "decode", "prompt"]
     prompt_tokens: int
     new_tokens: int
     layers: int
-    """Of the whole model."""
+    """Number of layers of the whole model."""
     trials: tuple[Trial, ...]
     chosen: int | None
-    """Place in :attr:`trials`; ``None`` where nothing was measured."""
+    """Index of the choice in :attr:`trials`; ``None`` if nothing was measured."""
     pinned: dict[str, JsonValue]
     """Parameters with which ``model_builder`` makes the same bytes."""
     seconds: float = 0
     out_of_time: bool = False
-    """Whether ``max_seconds`` kept something from being tried."""
+    """Whether ``max_seconds`` ended the search early."""
     resumed: int = 0
-    """How many trials an earlier run had left."""
+    """Number of trials from an earlier, interrupted run."""
     not_tuned: str = ""
-    """Why nothing was measured."""
+    """Why nothing was measured; empty if something was."""
 
 
 def describe_choice(point: Mapping[str, JsonValue]) -> str:
@@ -43,7 +43,7 @@ def describe_choice(point: Mapping[str, JsonValue]) -> str:
 
 
 def describe_value(value: JsonValue) -> str:
-    """Return a value of a choice as a person would write it."""
+    """Return a value of a choice in words."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -52,7 +52,7 @@ def describe_value(value: JsonValue) -> str:
 
 
 def rejection_reason(trial: Trial) -> str:
-    """Return why a choice was not taken, where it could not be."""
+    """Return why a choice was excluded: its failed verdicts or its error."""
     if trial.status == "failed":
         return f"failed: {trial.note}"
     if trial.status == "measured":

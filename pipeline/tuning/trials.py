@@ -1,4 +1,4 @@
-"""What was tried, kept as it is found: a killed search goes on from there."""
+"""The trials of a search, written to disk one by one, so that a killed search can continue."""
 
 from __future__ import annotations
 
@@ -18,66 +18,66 @@ Stage = Literal["session", "build", "final"]
 
 
 class Speed(Frozen):
-    """How fast one artifact answered: the fastest of its prompts, and the median token of the
-    answer that was fastest by that."""
+    """The speed of one artifact: the fastest first token, and the median time per further token of
+    the answer in which that median was smallest."""
 
     prompt_ms: float
-    """From handing over the prompt to the first token."""
+    """Time from passing the prompt to the first token."""
     token_ms: float
-    """Of each further token."""
+    """Time per further token."""
     answer_ms: float
-    """Of the whole answer."""
+    """Time of the whole answer."""
     prompt_tokens_per_second: float
     tokens_per_second: float
 
 
 class Trial(Frozen):
-    """One choice, and what became of it."""
+    """One choice, and its result."""
 
     stage: Stage
-    """``session``: settings of the session were varied; ``build``: the build; ``final``: the whole
-    model was built, held to the limits and timed."""
+    """``session``: a trial of session settings; ``build``: of a build; ``final``: the whole model
+    was built, compared with the limits and timed."""
     layers: int
-    """Of the model that was timed."""
+    """Number of layers of the model that was timed."""
     built: dict[str, JsonValue]
-    """What the builder was asked for, of what is searched over."""
+    """Values of the parameters of the builder that are searched over."""
     session: dict[str, JsonValue]
-    """Threads and options of the session, of what is searched over."""
+    """Values of threads and session options that are searched over."""
     status: Literal["measured", "beyond", "failed"]
-    """``beyond``: not within the limits, and so not timed."""
+    """``beyond``: outside of the limits, and so not timed."""
     speed: Speed | None = None
     cost: float | None = None
-    """Mean divergence from the float model, in nats, where a final was held to that."""
+    """Mean KL divergence from the float model in nats, if it was measured."""
     verdicts: tuple[Verdict, ...] = ()
-    """Limits that it misses."""
+    """Its failed verdicts."""
     bytes: int | None = None
     note: str = ""
     """Why it failed."""
     seconds: float = 0
-    """What the trial took."""
+    """Duration of the trial."""
 
 
 class Trials:
-    """The trials of one search; kept in ``folder`` where there is one."""
+    """The trials of one search, kept in ``folder`` if there is one."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = None if folder is None else folder / _FILE
         self._found: list[Trial] = list(_read(self._file)) if self._file is not None else []
         self.resumed = len(self._found)
-        """How many were there before."""
+        """Number of trials from an earlier run."""
 
     def __iter__(self) -> Iterator[Trial]:
         return iter(self._found)
 
     @property
     def seconds(self) -> float:
-        """Return what all trials took, those before a kill too."""
+        """Return the duration of all trials, including those of an earlier run."""
         return sum(trial.seconds for trial in self._found)
 
     def find(
         self, stage: Stage, built: dict[str, JsonValue], session: dict[str, JsonValue]
     ) -> Trial | None:
-        """Return the trial of a choice, if it was made."""
+        """Return the trial of a choice; ``None`` if there is none."""
         same = (
             trial
             for trial in self._found
@@ -90,7 +90,7 @@ class Trials:
         return [trial for trial in self._found if trial.stage == stage]
 
     def add(self, trial: Trial) -> Trial:
-        """Keep a trial, on the disk before anything else happens."""
+        """Add a trial, write it to disk at once, and return it."""
         self._found.append(trial)
         if self._file is not None:
             with self._file.open("a", encoding="utf-8") as file:
@@ -101,8 +101,8 @@ class Trials:
 
 
 def _read(file: Path) -> Iterator[Trial]:
-    """Yield the trials of an earlier run. A line that the kill cut short ends them, and is cut off:
-    the next one would be written behind it."""
+    """Yield the trials of an earlier run. An incomplete last line is removed from the file, because
+    the next trial would be appended to it."""
     if not file.is_file():
         return
     whole = 0

@@ -1,1 +1,1 @@
-"""Limits of figures, and the verdicts on them."""
+"""Limits of measured figures, and the verdicts on them."""

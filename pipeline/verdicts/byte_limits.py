@@ -1,4 +1,4 @@
-"""Limits of a number of bytes, shared by the checks of size and of memory."""
+"""Limits of a number of bytes, shared by the ``size`` and ``memory`` checks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class AmountParams(Frozen):
     """Another artifact to compare with, relative to the config file: the output of a build, such as
     ``dist/tone/cpu``, or an ONNX Runtime GenAI model folder."""
     max_regression_percent: float | None = Field(default=None, ge=0)
-    """By how much it may exceed the baseline's. Default: 5 if there is a baseline and no goal
-    compares with it."""
+    """By how many percent it may exceed the baseline's. Default: 5 if there is a baseline and no
+    goal compares with it."""
     goals: tuple[Goal, ...] = ()
     """Goals of ``bytes``, absolute or relative."""
 
@@ -66,7 +66,7 @@ class AmountParams(Frozen):
     def verdicts(
         self, ours: float, base: float | None, baseline: float | None, detail: str
     ) -> tuple[Verdict, ...]:
-        """Return the verdicts on ``ours``, given the base model's figure and the baseline's."""
+        """Return the verdicts on ``ours``, given the sizes of base model and baseline in bytes."""
         return tuple(
             judged(goal, ours, False, baseline if goal.of_baseline else base, "bytes", detail)
             for goal in self.limits()

@@ -29,13 +29,13 @@ class Goal(Frozen):
     """One figure and exactly one limit. If a goal is missed, the build fails."""
 
     metric: str
-    """Which figure of the check."""
+    """Name of the figure."""
     statistic: Statistic | None = None
-    """Which statistic of it, if it is measured many times."""
+    """Statistic of the figure, if it is measured many times."""
     at_most: float | None = None
     at_least: float | None = None
     against: Literal["base_model", "baseline"] = "base_model"
-    """What the relative limits below compare with: the base model in PyTorch, or the check's
+    """The other side of the relative limits below: the base model in PyTorch, or the check's
     ``baseline``, another artifact, if the check has one."""
     min_improvement: float | None = Field(default=None, ge=0)
     """Better than the base model's figure by at least this much, in the figure's own unit."""
@@ -66,7 +66,7 @@ class Goal(Frozen):
 
     @property
     def name(self) -> str:
-        """Return what the verdict on it is called."""
+        """Return the name of its verdict."""
         return "_".join(filter(None, (self.metric, self.statistic, self._versus)))
 
     @property
@@ -83,9 +83,10 @@ class Goal(Frozen):
     def limit(
         self, higher_is_better: bool, base: float | None
     ) -> tuple[Literal["<=", ">="], float]:
-        """Return how a figure must stand to which limit, given the base model's figure.
+        """Return the required relation and the limit: ``("<=", 0.2)``.
 
-        Raises ``ValueError`` for a relative goal without ``base``.
+        ``base`` is the figure that a relative limit is computed from. Raises ``ValueError`` for a
+        relative goal without it.
         """
         if self.at_most is not None:
             return "<=", self.at_most
@@ -114,11 +115,11 @@ def known_goals(
     statistics: bool = False,
     baseline: bool = False,
 ) -> tuple[G, ...]:
-    """Return ``goals``, each of a known figure and no two of the same.
+    """Return ``goals``; raise ``ValueError`` for unknown figures and duplicates.
 
-    Raises ``ValueError`` saying what is wrong, for a check's parameters to raise. ``statistics``
-    says whether the figures are measured many times, ``baseline`` whether the check can compare
-    with another artifact.
+    ``metrics`` are the known figures, ``statistics`` says whether they are measured many times, and
+    ``baseline`` whether the check can compare with another artifact. For use in validators of a
+    check's parameters.
     """
     for goal in goals:
         if goal.metric not in metrics:
@@ -132,14 +133,14 @@ def known_goals(
 
 
 def require_baseline(goals: Iterable[Goal], baseline: str | None) -> None:
-    """Raise ``ValueError`` where a goal compares with a baseline that is not given."""
+    """Raise ``ValueError`` if a goal compares with a baseline and there is none."""
     named = [goal.metric for goal in goals if goal.of_baseline]
     if named and baseline is None:
         raise ValueError(f"the goal of {named[0]} compares with a baseline; give baseline")
 
 
 def distinct_goals(goals: tuple[G, ...]) -> tuple[G, ...]:
-    """Return ``goals``, no two of the same figure. Raises ``ValueError``."""
+    """Return ``goals``; raise ``ValueError`` if two of them are about the same figure."""
     names = Counter(goal.name for goal in goals)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
@@ -157,8 +158,10 @@ def judged(
     unit: str = "share",
     detail: str = "",
 ) -> Verdict:
-    """Return the verdict on a figure; ``base`` is that of the base model or of the baseline, for
-    relative goals."""
+    """Return the verdict on the figure ``value``.
+
+    ``base`` is the figure of the base model or of the baseline, for relative goals.
+    """
     theirs = "the base model" if goal.against == "base_model" else "the baseline"
     if goal.is_relative and base is None:
         return unverified(goal.name, f"{theirs}'s figure is not here")

@@ -1,4 +1,4 @@
-"""Verdicts from problems and from figures."""
+"""Makes verdicts from lists of problems, and from figures and their limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SAMPLE = 5
 
 
 def problem_verdict(name: str, problems: list[str], fine: str) -> Verdict:
-    """Return a verdict that passes only without problems; ``fine`` says what was found good."""
+    """Return a verdict that passes if there are no problems, with ``fine`` as its detail."""
     return Verdict(
         name=name,
         status="failed" if problems else "passed",
@@ -26,12 +26,12 @@ def problem_verdict(name: str, problems: list[str], fine: str) -> Verdict:
 
 
 def unverified(name: str, why: str) -> Verdict:
-    """Return a verdict that could not be reached."""
+    """Return a verdict that is neither passed nor failed; ``why`` says why not."""
     return Verdict(name=name, status="unverified", detail=why)
 
 
 def unusable(name: str, error: ArtifactError | BeyondCpuError) -> Verdict:
-    """Return the verdict on what could not be asked: a fault of the artifact, unless only its
+    """Return the verdict on an artifact that cannot be run: failed, or unverified if only its
     device can run it."""
     if isinstance(error, BeyondCpuError):
         return unverified(name, str(error))
@@ -39,7 +39,7 @@ def unusable(name: str, error: ArtifactError | BeyondCpuError) -> Verdict:
 
 
 def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    """Return ``verdicts`` saying that they were reached without the target's own provider."""
+    """Return ``verdicts`` with the note that the CPU provider ran the artifact."""
     note = "through the CPU provider"
     return tuple(
         verdict.model_copy(
@@ -79,7 +79,7 @@ def limit_verdict(
     unit: str = "share",
     detail: str = "",
 ) -> Verdict | None:
-    """Return the verdict on a figure, or ``None`` where no limit is set. NaN never passes."""
+    """Return the verdict on a figure; ``None`` if there is no limit. NaN never passes."""
     if limit is None:
         return None
     good = value <= limit if relation == "<=" else value >= limit

@@ -1,1 +1,1 @@
-"""Weights too large to be held at once: read, changed and written tensor by tensor."""
+"""Weights too large for memory: read, changed and written tensor by tensor."""

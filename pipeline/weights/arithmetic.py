@@ -1,9 +1,10 @@
-"""Arithmetic that has the same bits on every CPU.
+"""Matrix products, cosines, sines and exponentials with the same bits on every CPU.
 
-Libraries choose kernels by the CPU's vendor and instruction set, and their results differ in the
-last bit. MKL adds up a product's terms in another order on Intel's CPUs than on AMD's, where it
-ignores ``MKL_CBWR``; its cosines, sines and exponentials differ as well. What IEEE 754 fixes is one
-addition or multiplication at a time: here every result follows from that alone.
+Libraries choose kernels by the vendor and the instruction set of the CPU, and the results of these
+differ in the last bit. MKL adds the terms of a product in another order on Intel's CPUs than on
+AMD's, where it ignores ``MKL_CBWR``; its cosines, sines and exponentials differ as well. IEEE 754
+fixes the result of a single addition or multiplication only. So everything here is computed from
+sums that are exact in any order, and from single operations in a fixed order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _DOUBLE_BITS = 53
 _AT_ONCE = 1 << 22
-"""Results of a product that are computed at once."""
+"""Elements of a product that are computed at once."""
 
 # pi/2 and log 2 in parts, from fdlibm (e_rem_pio2.c, e_exp.c): so few bits are in all but the last
 # that their products with whole numbers up to 2**20 are exact.
@@ -31,8 +32,8 @@ _EXPONENTIAL = [1 / math.factorial(k) for k in range(15)]
 
 
 class SameBits(TorchDispatchMode):
-    """While entered, the products, cosines, sines and exponentials that PyTorch computes on the CPU
-    have the same bits on every CPU, whatever the number of threads."""
+    """Context in which PyTorch's matrix products, cosines, sines and exponentials of floating-point
+    tensors on the CPU are those of this module, independent of CPU and number of threads."""
 
     def __torch_dispatch__(
         self,
@@ -48,11 +49,16 @@ class SameBits(TorchDispatchMode):
 
 
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return the matrix product ``left @ right``, rounded once.
+    """Return ``left @ right`` ([m, k] times [k, n]) in the number format of ``left``.
 
-    Each factor is cut into two parts of so few bits that a double holds every sum of their products
-    exactly, in whatever order a library adds them up (Ozaki et al., "Error-free transformations of
-    matrix multiplication", Numerical Algorithms 59, 2012).
+    Each factor is split into two parts of ``b`` bits, ``A = A1 + A2`` and ``B = B1 + B2``
+    (:func:`_parts`), and the result is ``A1 B1 + (A1 B2 + A2 B1)``. With
+    ``b = floor((53 - ceil(log2(2 k))) / 2)`` a double holds the sums of both products exactly, so
+    the order in which a library adds their terms does not matter. What the parts do not hold, and
+    ``A2 B2``, are left out: about ``2 ** (-2 b)`` of the product of the largest elements of row and
+    column (``2 ** -40`` for k = 4,096), enough for fp32 and narrower formats. The method is that of
+    Ozaki et al., "Error-free transformations of matrix multiplication by using fast routines of
+    matrix multiplication and its applications", Numerical Algorithms 59 (2012).
     """
     bits = (_DOUBLE_BITS - math.ceil(math.log2(max(2 * left.shape[1], 1)))) // 2
     other_high, other_low = _parts(right.double(), 0, bits)
@@ -69,17 +75,25 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def cosine(angle: torch.Tensor) -> torch.Tensor:
-    """Return the cosine. Exact to a float's last bit for angles up to 1.6 million."""
+    """Return the cosine of each angle (radians), in the number format of ``angle``.
+
+    It is accurate to fp32 for angles up to 1.6 million, since :func:`_wave` counts up to 2**20
+    quarter turns exactly.
+    """
     return _wave(angle, 1)
 
 
 def sine(angle: torch.Tensor) -> torch.Tensor:
-    """Return the sine. Exact to a float's last bit for angles up to 1.6 million."""
+    """Return the sine of each angle (radians), as accurate as :func:`cosine`."""
     return _wave(angle, 0)
 
 
 def exponential(power: torch.Tensor) -> torch.Tensor:
-    """Return ``e ** power``."""
+    """Return ``e ** power`` of each element, in the number format of ``power``.
+
+    ``power = n log(2) + r`` with an integer ``n`` and ``|r| <= log(2) / 2``; then
+    ``e ** power = 2 ** n * e ** r``, with the Taylor series of ``e ** r``.
+    """
     wide = power.double().clamp(-700, 700)  # what a float cannot hold, and a double can
     whole = torch.round(wide * (1 / math.log(2)))
     rest = _rest(wide, whole, _LOG_2)
@@ -87,8 +101,11 @@ def exponential(power: torch.Tensor) -> torch.Tensor:
 
 
 def _parts(matrix: torch.Tensor, inner: int, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``matrix`` as two summands: whole multiples, up to ``2 ** bits``, of one power of two
-    per row or column along the dimension ``inner``, and of one ``2 ** bits`` times as small."""
+    """Return ``high`` and ``low``, whose sum is ``matrix`` rounded to ``2 * bits`` bits.
+
+    Elements of ``high`` are integers up to ``2 ** bits`` times a power of two, which is the same
+    along the dimension ``inner``; in ``low`` that power is ``2 ** bits`` times smaller.
+    """
     _, exponent = torch.frexp(matrix.abs().amax(inner, keepdim=True))
     unit = _power_of_two(exponent - bits)
     high = torch.round(matrix / unit) * unit
@@ -97,12 +114,17 @@ def _parts(matrix: torch.Tensor, inner: int, bits: int) -> tuple[torch.Tensor, t
 
 
 def _power_of_two(exponent: torch.Tensor) -> torch.Tensor:
-    """Return ``2 ** exponent``, put together from the bits of a double."""
+    """Return ``2 ** exponent``, exactly, by writing the exponent bits of a double."""
     return ((exponent.long() + 1023) << 52).view(torch.float64)
 
 
 def _wave(angle: torch.Tensor, ahead: int) -> torch.Tensor:
-    """Return the sine of ``angle`` and ``ahead`` quarter turns."""
+    """Return ``sin(angle + ahead * pi / 2)``.
+
+    ``angle = n pi/2 + r`` with an integer ``n`` and ``|r| <= pi/4`` (Cody and Waite's reduction);
+    ``(n + ahead) mod 4`` decides between the Taylor series of the sine and the cosine of ``r``, and
+    the sign.
+    """
     wide = angle.double()
     quarters = torch.round(wide * (2 / math.pi))
     rest = _rest(wide, quarters, _HALF_PI)
@@ -114,14 +136,14 @@ def _wave(angle: torch.Tensor, ahead: int) -> torch.Tensor:
 
 
 def _rest(value: torch.Tensor, count: torch.Tensor, parts: Sequence[float]) -> torch.Tensor:
-    """Return ``value - count * sum(parts)``, taken off part by part."""
+    """Return ``value - count * sum(parts)``, subtracting the parts one after the other."""
     for part in parts:
         value = value - count * part
     return value
 
 
 def _series(coefficients: Sequence[float], value: torch.Tensor) -> torch.Tensor:
-    """Return the polynomial with ``coefficients``, that of the lowest power first."""
+    """Return the value of the polynomial with ``coefficients``, the constant first (Horner)."""
     total = torch.full_like(value, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         total = total * value + coefficient

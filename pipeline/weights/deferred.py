@@ -1,4 +1,4 @@
-"""Tensors that are computed when they are needed, and not kept."""
+"""Deferred tensors: computed when they are needed, and not kept in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 Made = dict[int, Any]
-"""What was computed already, by the identity of the deferred tensor."""
+"""Results computed so far, by the ``id`` of the deferred tensor."""
 
 
 class NotDeferrable(NotImplementedError):
@@ -17,21 +17,23 @@ class NotDeferrable(NotImplementedError):
 
 
 class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where types are checked
-    """A tensor that stands for a computation: it has a shape and a type, and no memory.
+    """A tensor with a shape and a type, but without memory: it stands for a computation.
 
-    What is done to it is noted, not done, and is a deferred tensor again; what asks for its numbers
-    gets them computed. So a model of such tensors can be taken apart and put together like any
-    other, and never lies in memory as a whole.
+    An operation on it is recorded and returns another deferred tensor; :meth:`computed` runs the
+    recorded operations. So a model of such tensors can be split and joined like any other, and is
+    never in memory as a whole. In-place operations raise ``NotImplementedError``.
     """
 
     like: torch.Tensor
-    """Shape and type, on the meta device."""
+    """A tensor on the meta device with the same shape and type."""
     _make: Callable[[Made], torch.Tensor]
 
     @classmethod
     def of(cls, like: torch.Tensor, make: Callable[[], torch.Tensor]) -> Deferred:
-        """Return a stand-in for the tensor that ``make`` returns, which is shaped and typed as
-        ``like``, a tensor on the meta device."""
+        """Return a deferred tensor that ``make`` computes.
+
+        ``like`` is a tensor on the meta device with the shape and type of its result.
+        """
         return cls._of(like, lambda _made: make())
 
     @classmethod
@@ -50,7 +52,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         return tensor
 
     def computed(self) -> torch.Tensor:
-        """Return the tensor itself, computed anew at each call."""
+        """Return the real tensor, computed anew at each call."""
         return self._computed({})
 
     def _computed(self, made: Made) -> torch.Tensor:
@@ -104,7 +106,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
 
 
 def computed(value: Any) -> Any:
-    """Return a deferred tensor's numbers, and anything else as it is."""
+    """Return the real tensor of a deferred one, and any other value unchanged."""
     return value.computed() if isinstance(value, Deferred) else value
 
 

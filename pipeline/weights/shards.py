@@ -1,8 +1,8 @@
-"""Writes a checkpoint's weights tensor by tensor, into the same files as another's.
+"""Writes a checkpoint tensor by tensor, distributed over files like another checkpoint.
 
 The format is that of safetensors (https://huggingface.co/docs/safetensors): eight bytes of header
 length (little endian), the header as JSON, padded with spaces, then the tensors end to end. The
-library writes only whole files from memory.
+library itself can only write files that are in memory as a whole.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def write_shards(
     """Write ``tensors`` into ``folder``, each into the file that holds it in ``base``; other
     tensors of ``base`` are left out.
 
-    ``done`` is told how many of how many are written. One is in memory at a time.
+    Only one tensor is in memory at a time. ``done`` is called with the number of tensors written
+    and the number of all.
     """
     from safetensors import safe_open
 
@@ -89,7 +90,7 @@ def _bytes(tensor: torch.Tensor) -> memoryview:
 
 
 def _write_index(tensors: Mapping[str, Deferred], base: Path, path: Path) -> None:
-    """Write the index with the new size."""
+    """Write the index of ``base`` with the total size of ``tensors``."""
     index = json.loads(base.read_text("utf-8"))
     size = sum(tensor.numel() * tensor.dtype.itemsize for tensor in tensors.values())
     index["metadata"] = {**index.get("metadata", {}), "total_size": size}

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint folder, read when they are needed."""
+"""The tensors of a checkpoint folder as deferred tensors, read when they are needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ignores these (``_adjust_missing_and_unexpected_keys`` in ``modeling_utils.py``)
 def stored_tensors(folder: Path) -> dict[str, Deferred]:
     """Return every tensor in the weight files of ``folder`` by its name.
 
-    Each use maps the file anew: pages that were read belong to no one once a tensor is done with.
+    Each use maps the file anew, so that the pages of a tensor are freed after its use.
     """
     found: dict[str, Deferred] = {}
     for file in weight_files(folder):

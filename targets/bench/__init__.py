@@ -1,6 +1,6 @@
-"""The benchmark: targets side by side, and what moved since an earlier one.
+"""The benchmark: compares targets, and the changes since an earlier benchmark.
 
-``model`` is what ``bench.json`` holds. ``measure`` and ``collect`` fill it, ``compare`` holds it
-against an earlier one, ``markdown``, ``html`` and ``plots`` show it. Only modules that
-the bench command imports late may use Matplotlib or SciPy: nothing else of the host has them.
+``model`` defines ``bench.json``. ``measure`` and ``collect`` fill it, ``compare`` compares it with
+an earlier one, ``markdown``, ``html`` and ``plots`` show it. Only modules that the ``bench``
+command imports late may use Matplotlib or SciPy, which are not installed for the other commands.
 """

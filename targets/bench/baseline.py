@@ -1,4 +1,4 @@
-"""Finds the artifact to measure in turn with ours: the one named, or that of an earlier bench."""
+"""Finds the artifact to compare with: one that the user names, or that of an earlier bench."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _MODEL_FILE = "genai_config.json"
 
 
 class EarlierArtifact(NamedTuple):
-    """The artifact of an earlier bench, or why its bytes are not to be had."""
+    """The artifact of an earlier bench, or the reason why it is not available."""
 
     baseline: Baseline | None
     where: str
 
 
 def named_baselines(path: Path, targets: Sequence[str], cache: Cache) -> dict[str, Baseline]:
-    """Return the baseline of each target that ``path`` holds one for.
+    """Return the baselines in ``path``, by target.
 
-    ``path`` is a model folder, the ``dist/BUILD/TARGET`` with one, or the ``dist/BUILD`` above
-    several. Raises ``ConfigError`` where it is none of them, or leaves open which target it is for.
+    ``path`` is a model folder, a ``dist/BUILD/TARGET``, or a ``dist/BUILD`` with several of them.
+    Raises ``ConfigError`` if it is none of these, or if its target is ambiguous.
     """
     several = {name: path / name / MODEL_DIR for name in targets}
     there = {name: folder for name, folder in several.items() if _is_model(folder)}
@@ -48,10 +48,10 @@ def named_baselines(path: Path, targets: Sequence[str], cache: Cache) -> dict[st
 def earlier_artifact(
     old: TargetBench, folder: Path, named: Baseline | None, cache: Cache
 ) -> EarlierArtifact:
-    """Return the artifact that ``old`` was measured of, if its very bytes are still to be had.
+    """Return the artifact that ``old`` measured, if the same bytes are still available.
 
-    It is looked for in the cache by its key, in ``folder`` (the new artifact may be the same), in
-    the folder where it lay, and at ``named``. Raises ``ConfigError`` if ``named`` is another.
+    It is searched in the cache by its key, in ``folder`` (the new artifact may be the same), in its
+    former folder, and at ``named``. Raises ``ConfigError`` if ``named`` is another artifact.
     """
     files = old.artifact.files
     if named is not None and other_bytes(files, named.what.files):

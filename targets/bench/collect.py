@@ -1,4 +1,4 @@
-"""From builds and measurements to a :class:`Bench`."""
+"""Collects builds and measurements into a :class:`Bench`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from targets.report.dist import MODEL_DIR
 from targets.report.model import Report
 
 _CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validation_loss_curve",)}
-"""Metrics of passes that train, per kind of loss; ``pretrain`` has the plain name."""
+"""Names of the metrics with loss curves, per kind of loss; ``pretrain`` uses ``loss_curve``."""
 
 
 def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
-    """Return all that is known of one target's artifact."""
+    """Return all data on one target's artifact."""
     report, plan = outcome.report, outcome.plan
     elsewhere, lacking = _elsewhere(outcome.folder, report)
     measurements = tuple(one for one in (timed.measurement, elsewhere) if one is not None)
@@ -75,13 +75,13 @@ def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
 
 
 def not_timed(report: Report) -> Timed:
-    """Return that an artifact of another kind has no latency to measure."""
+    """Return the reason why an artifact that is no ONNX model is not timed."""
     why = f"the artifact is {ARTIFACT_WORDS[report.artifact]}, not {ARTIFACT_WORDS['onnx']}"
     return Timed(unverified=Unverified(what="latency, here", why=why))
 
 
 def collect_training(reports: Iterable[Report]) -> tuple[TrainingBench, ...]:
-    """Return the loss curves of the passes that train; one that serves several targets once."""
+    """Return the loss curves of the training passes; that of a pass shared by targets once."""
     found: dict[str, TrainingBench] = {}
     for report in reports:
         for step in report.passes:
@@ -110,7 +110,7 @@ def _points(points: Iterable[JsonValue]) -> Iterator[tuple[float, float]]:
 
 
 def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unverified | None]:
-    """Return what was timed on another machine and brought back, or why it cannot be read."""
+    """Return the measurement that was made on another machine, or why it cannot be read."""
     if report.checked is None:
         return None, None
     checked = read_checked(folder / FILE)
@@ -131,7 +131,7 @@ def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unveri
 
 
 def _time(text: str) -> datetime | None:
-    """Return the time that a ``checked.json`` says; ``None`` for what is none."""
+    """Parse the time in a ``checked.json``; ``None`` if it is invalid."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -145,9 +145,9 @@ def _memory(figures: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
-    """Return the answers behind the quality that is shown, as right as its metric sees them.
+    """Return the answers behind the quality figures, right or wrong by their metric.
 
-    None where it was measured on another machine: its answers did not come back.
+    Empty if the quality was measured on another machine, whose answers are not in its result.
     """
     quality = outcome.report.quality
     results = (result for result in outcome.results.values() if result.type == "quality")

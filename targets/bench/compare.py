@@ -1,4 +1,4 @@
-"""Holds a bench against an earlier one: what moved, and whether the change is real."""
+"""Compares a bench with an earlier one: the changes, and whether they are real."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from targets.checked.result import other_bytes
 from targets.figures import prompt_words
 
 COMPARED = {"first_token_ms": "first token", "token_ms": "each token"}
-"""The figures that are judged, in words. All others are made of them, and would only be counted
+"""The figures that are compared, in words. All others are computed from these, and would be counted
 twice."""
 
 LOAD_MAY_DIFFER = (
@@ -41,7 +41,7 @@ LOAD_MAY_DIFFER = (
 
 @dataclass(frozen=True)
 class _Draft:
-    """A movement before it is known what else is compared."""
+    """A change whose verdict still depends on the number of all comparisons."""
 
     movement: Movement
     judge: Callable[[Movement], Judgement]
@@ -50,9 +50,9 @@ class _Draft:
 def compare(
     new: Bench, old: Bench, old_name: str, found: Mapping[str, EarlierArtifact], smallest: float
 ) -> Comparison:
-    """Return what moved from ``old`` to ``new``.
+    """Return the changes from ``old`` to ``new``.
 
-    ``found`` says per target where the old artifact was found that ``new`` measured in turn.
+    ``found`` holds, per target, the old artifact that ``new`` measured in the same rounds.
     """
     before = {one.target: one for one in old.targets}
     pairs = [(before[one.target], one) for one in new.targets if one.target in before]
@@ -82,8 +82,8 @@ def compare(
 
 
 def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison | None:
-    """Return how each artifact differs in speed and size from the baseline that it was measured in
-    turn with; ``None`` where none was."""
+    """Return how each artifact differs in speed and size from the baseline that was measured in the
+    same rounds; ``None`` if there was no baseline."""
     drafts: list[_Draft] = []
     baselines: dict[str, Old] = {}
     for target in new.targets:
@@ -112,7 +112,7 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
 
 
 def _judged(drafts: Sequence[_Draft]) -> tuple[Movement, ...]:
-    """Return the movements with their words: all that have a p value are one family."""
+    """Return the changes with their verdicts. Holm's correction covers all that have a p value."""
     tested = [draft.movement.p_value for draft in drafts]
     adjusted = iter(judge.holm([value for value in tested if value is not None]))
     done = []
@@ -140,12 +140,12 @@ def _latency(
 
 
 def _is_of(baseline: Old | None, then: TargetBench) -> bool:
-    """Return whether a baseline is the very artifact of the earlier bench."""
+    """Return whether a baseline has the same bytes as the artifact of the earlier bench."""
     return baseline is not None and not other_bytes(baseline.files, then.artifact.files)
 
 
 def _in_turn(target: str, ours: Measured, theirs: Measured, smallest: float) -> Iterator[_Draft]:
-    """Compare round by round: what slowed a round down slowed both of its halves down."""
+    """Compare in pairs of rounds: what slows one of a pair down slows the other down too."""
     for prompt in ours.prompts:
         both = [
             (one, other)
@@ -314,16 +314,16 @@ def _always(found: Judgement) -> Callable[[Movement], Judgement]:
 
 
 _WORDS: tuple[Word, ...] = ("slower", "faster", "equal", "unsure")
-"""Of latency, in the order in which they decide."""
+"""Verdicts on latency, the decisive ones first."""
 
 
 def _overall(
     now: TargetBench, movements: Iterable[Movement], old: Sequence[FileDigest], where: str
 ) -> TargetComparison:
-    """Return the word for the latency of a target as a whole, and the sentence behind it.
+    """Return the verdict on the latency of a target as a whole, with an explanation.
 
-    What became slower counts before what became faster. Some figures too noisy to judge do not
-    make the others so: they are counted in the sentence.
+    One slower figure outweighs faster ones. Figures that are too noisy do not change the verdict;
+    the explanation counts them.
     """
     times = [one for one in movements if one.target == now.target and one.kind == "latency"]
     count = Counter(one.word for one in times)
@@ -343,7 +343,7 @@ def _where(found: EarlierArtifact | None) -> str:
 
 
 def _agreement(then: TargetBench, now: TargetBench) -> Iterator[str]:
-    """Say how far two benches of the same artifact, each taken by itself, agree."""
+    """Describe how well two benches of the same artifact agree if compared without pairs."""
     before, after = then.here, now.here
     same = not other_bytes(then.artifact.files, now.artifact.files)
     if before is None or after is None or not same:
@@ -369,7 +369,7 @@ def _overlap(one: Range, other: Range) -> bool:
 
 
 def _machine_of(measurement: Measurement, bench: Bench) -> tuple[str, ...]:
-    """Return what tells machines apart, as far as it is known."""
+    """Return the known properties by which machines are distinguished."""
     if measurement.here:
         machine = bench.machine
         return (machine.cpu, str(machine.usable_cores), machine.system, measurement.device)

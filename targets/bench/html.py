@@ -1,4 +1,4 @@
-"""``bench.html``: the bench as one page that needs nothing else, neither network nor script."""
+"""``bench.html``: the bench as one self-contained page, without network and scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from targets.report.templates import html_environment
 
 
 class Confusion(NamedTuple):
-    """Which answers a model gave to which labels."""
+    """The confusion matrix of a model: its answers per label."""
 
     whose: str
     labels: tuple[str, ...]

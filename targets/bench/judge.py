@@ -1,14 +1,14 @@
-"""When a change is real, when nothing changed, and when neither can be said.
+"""Decides whether a figure changed, did not change, or whether neither can be said.
 
-A change of a time is real where its 95 % interval excludes 1, also after allowing for how many
-figures are compared at once, and where it is larger than the smallest change of interest. That
-several comparisons together call something changed by chance alone is held at 5 % by Holm's
-step-down method, which holds however they depend on each other (S. Holm, A simple sequentially
-rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979). A rate of false
-discoveries would not do: with nothing changed, each single one is a false alarm.
+A time changed if the 95 % interval of its ratio excludes 1, also after correction for the number of
+comparisons, and the change is larger than the smallest one of interest. Holm's step-down method
+limits the probability of any false alarm among all comparisons to 5 %, however they depend on each
+other (S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+Statistics 6, 1979). Limiting the rate of false discoveries instead would not suffice: if nothing
+changed, every discovery is a false alarm.
 
-Nothing changed where the interval lies within the smallest change of interest, or where it includes
-1 and is narrow enough to say something. Everything else is unsure, and is called so.
+A time did not change if the interval is within the smallest change of interest, or if it includes 1
+and is narrow. In all other cases the verdict is ``unsure``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from targets.bench.model import Answered, Range, Word
 SMALLEST_RATIO = 0.03
 """Default for times: a change below 3 % is of no interest."""
 WIDEST_RATIO = 0.05
-"""An interval that reaches further from 1 says too little to call two times equal."""
+"""Times count as equal only if the interval of their ratio is within this distance of 1."""
 SMALLEST_SHARE = 0.01
-"""For quality, a difference of shares: one point."""
+"""Smallest change of interest of a share: one percentage point."""
 WIDEST_SHARE = 0.05
 SMALLEST_SIZE = 0.01
-"""Sizes are exact; one of a hundred is what somebody might notice."""
+"""Smallest change of interest of a size, which is exact: one percent."""
 MEMORY_NOISE = 0.05
 """Peak memory of one process differs by a few percent from run to run (allocator, threads)."""
 
@@ -37,7 +37,7 @@ ALPHA = 0.05
 
 
 class Judgement(NamedTuple):
-    """A word, and the reason for it."""
+    """A verdict, and the reason for it."""
 
     word: Word
     why: str
@@ -55,9 +55,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def paired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the two-sided p of Student's t test of the logarithms of the ratios, pair by pair.
+    """Return the two-sided p value of Student's paired t test of the logarithms.
 
-    1 where a single pair says nothing. It belongs to
+    1 if there is a single pair. The corresponding interval is
     :func:`pipeline.statistics.intervals.ratio_interval`.
     """
     logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
@@ -71,9 +71,9 @@ def paired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def unpaired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the two-sided p of Welch's t test of the logarithms.
+    """Return the two-sided p value of Welch's t test of the logarithms.
 
-    1 where one group has a single value. It belongs to
+    1 if a group has a single value. The corresponding interval is
     :func:`pipeline.statistics.intervals.welch_interval`.
     """
     first, second = ([math.log(value) for value in group] for group in (ours, theirs))
@@ -87,7 +87,7 @@ def unpaired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def paired_answers(ours: Sequence[Answered], theirs: Sequence[Answered]) -> Paired | None:
-    """Compare two models by their answers; ``None`` unless both were asked exactly the same."""
+    """Compare two models by their answers; ``None`` unless the prompts were exactly the same."""
     old = {(row.file, row.line): row for row in theirs}
     new = {(row.file, row.line): row for row in ours}
     if not new or old.keys() != new.keys():
@@ -98,8 +98,12 @@ def paired_answers(ours: Sequence[Answered], theirs: Sequence[Answered]) -> Pair
 
 
 def independent_shares(ours: Interval, theirs: Interval) -> Interval:
-    """Return the difference of two shares by their Wilson intervals (R. Newcombe, Statistics in
-    Medicine 17, 1998, method 10)."""
+    """Return the difference ``d = p1 - p2`` of two independent shares, with its interval.
+
+    From the Wilson intervals ``(l, u)`` of the shares, the interval is
+    ``d - sqrt((p1 - l1)^2 + (u2 - p2)^2)`` to ``d + sqrt((u1 - p1)^2 + (p2 - l2)^2)`` (R. Newcombe,
+    Statistics in Medicine 17, 1998, 873-890, method 10).
+    """
     value = ours.value - theirs.value
     below = math.hypot(ours.value - ours.low, theirs.high - theirs.value)
     above = math.hypot(ours.high - ours.value, theirs.value - theirs.low)
@@ -107,7 +111,7 @@ def independent_shares(ours: Interval, theirs: Interval) -> Interval:
 
 
 def judge_time(change: Range, p_value: float, adjusted: float, smallest: float) -> Judgement:
-    """Judge ``new / old`` of a time: more of it is slower."""
+    """Judge the ratio ``new / old`` of a time; above 1 is slower."""
     if change.low is None or change.high is None:
         return Judgement("unsure", "a single round has no interval")
     low, high = change.low, change.high
@@ -128,7 +132,7 @@ def judge_time(change: Range, p_value: float, adjusted: float, smallest: float) 
 
 
 def judge_share(change: Range, real: bool) -> Judgement:
-    """Judge ``new - old`` of a share that had better be high; ``real`` says whether it differs."""
+    """Judge ``new - old`` of a share; higher is better. ``real`` says if it differs at all."""
     assert change.low is not None and change.high is not None  # noqa: S101 - shares have ends
     if real and abs(change.value) >= SMALLEST_SHARE:
         return Judgement("better" if change.value > 0 else "worse", "real")
@@ -142,7 +146,7 @@ def judge_share(change: Range, real: bool) -> Judgement:
 
 
 def judge_size(old: int, new: int) -> Judgement:
-    """Judge exact sizes in bytes."""
+    """Judge sizes in bytes, which are exact."""
     difference = f"{new - old:+,} bytes"
     if old == new:
         return Judgement("equal", "the same number of bytes")
@@ -152,7 +156,7 @@ def judge_size(old: int, new: int) -> Judgement:
 
 
 def judge_memory(old: int, new: int) -> Judgement:
-    """Judge peaks of memory, which are noisy."""
+    """Judge peaks of memory in bytes, which are noisy."""
     noise = _percent(MEMORY_NOISE)
     if 1 / (1 + MEMORY_NOISE) <= new / old <= 1 + MEMORY_NOISE:
         return Judgement("equal", f"within the noise of {noise}")

@@ -1,4 +1,4 @@
-"""This machine, and how busy it is: what a time without it would mean nothing."""
+"""Describes this machine and its load, without which times mean little."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WATCHED_SECONDS = 0.5
 
 
 def this_machine_now() -> BenchMachine:
-    """Return this machine, watched for half a second to see how busy others keep it."""
+    """Return this machine, with its load by other processes over half a second."""
     return BenchMachine(
         cpu=cpu_name(),
         cores=os.cpu_count() or 1,
@@ -26,7 +26,7 @@ def this_machine_now() -> BenchMachine:
 
 
 def when_done(machine: BenchMachine) -> BenchMachine:
-    """Return ``machine`` with its load now."""
+    """Return ``machine`` with its current load."""
     return machine.model_copy(update={"load_after": _load()})
 
 

@@ -26,7 +26,7 @@ from targets.view import View
 
 CHECK = "latency"
 BASELINE = "baseline"
-"""Input of that check: an artifact to be measured in the same rounds, in turn."""
+"""Input of that check: another artifact, which is measured in the same rounds for comparison."""
 
 OLDER_SHAPE = "it was recorded without its rounds, by an older Quern: check it again"
 
@@ -45,26 +45,26 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
 _ROUNDS = 16
 """Twice the check's default: a bench looks for changes of a few percent."""
 _SHORT_PER_ROUND = 16
-"""As far as there is time: a short answer is over so soon that one disturbance spoils several."""
+"""As far as time allows. Many, because a single disturbance spoils several short answers."""
 _LONG_PER_ROUND = 4
 """Enough in all for a p90 of every length."""
 
 
 @dataclass(frozen=True)
 class BenchWorkload:
-    """What the user asks of the measuring, in place of what the config says."""
+    """The user's options for measuring; ``None`` leaves the value of the config."""
 
     rounds: int | None = None
-    """Fresh processes that share the samples: more of them make intervals narrower."""
+    """Processes over which the samples are spread; more of them make intervals narrower."""
     samples: int | None = None
     """Answers timed to the data's own prompts."""
     max_seconds: float | None = None
-    """Time after which measuring stops with the rounds there are."""
+    """Time after which measuring stops with the rounds done so far."""
     lengths: tuple[int, ...] | None = None
     """Lengths of the made-up prompts, in tokens."""
 
     def require_valid(self) -> None:
-        """Raise ``ConfigError`` where the check would refuse a value, before any work."""
+        """Raise ``ConfigError`` for values that the ``latency`` check does not accept."""
         try:
             load_check(CHECK).Params.model_validate(self.params())
         except ValidationError as error:
@@ -76,7 +76,7 @@ class BenchWorkload:
             ) from None
 
     def params(self) -> dict[str, JsonValue]:
-        """Return the parameters of the check that say so."""
+        """Return the options that are set, as parameters of the ``latency`` check."""
         wanted: dict[str, JsonValue] = {
             "rounds": self.rounds,
             "samples": self.samples,
@@ -88,7 +88,7 @@ class BenchWorkload:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Another artifact to be measured in turn: its model folder, and what it is."""
+    """Another artifact to compare with: its model folder, and a description of it."""
 
     folder: Path
     what: Old
@@ -96,7 +96,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Timed:
-    """What came of measuring: a measurement, or why there is none."""
+    """The result of :func:`measure`: a measurement, or the reason why there is none."""
 
     measurement: Measurement | None = None
     unverified: Unverified | None = None
@@ -113,8 +113,8 @@ def measure(
 ) -> Timed:
     """Time the artifact in ``folder`` (``dist/BUILD/TARGET``) on this machine.
 
-    Nothing is timed where the target's device is absent: another device's times say nothing.
-    Raises ``PassFailed``, ``EnvironmentUnable`` or ``Interrupted``.
+    Nothing is timed if the target's device is absent, since times on another device would say
+    nothing about it. Raises ``PassFailed``, ``EnvironmentUnable`` or ``Interrupted``.
     """
     if not place.device.here:
         return Timed(unverified=Unverified(what="latency, here", why=place.device.absence))
@@ -156,7 +156,7 @@ def measure(
 def latency_step(parcel: Parcel, workload: BenchWorkload, baseline: Baseline | None) -> Step:
     """Return the build's own ``latency`` check without its limits, with the bench's workload.
 
-    Where the chain has none, one with the check's defaults and the data of another check.
+    If the chain has no such check, one with default parameters and the data of another check.
     """
     steps = [step for step in parcel.steps if step.type == CHECK]
     own = next((step for step in steps if step.name == CHECK), next(iter(steps), None))
@@ -177,7 +177,7 @@ def latency_step(parcel: Parcel, workload: BenchWorkload, baseline: Baseline | N
 
 
 def _thorough(step: Step, workload: BenchWorkload) -> dict[str, JsonValue]:
-    """Return how much is measured where the user does not say: at least as much as in the build."""
+    """Return the default number of rounds and samples: at least as many as in the build."""
     asked = LatencyParams.model_validate(step.params)
     rounds = workload.rounds or max(asked.rounds, _ROUNDS)
     return {
@@ -197,8 +197,10 @@ def read_measurement(
     at: datetime | None,
     baseline_of: Old | None = None,
 ) -> Measurement | None:
-    """Return what the evidence of a ``latency`` check holds; ``None`` for that of an older Quern,
-    which has no rounds."""
+    """Return the measurement in the evidence of a ``latency`` check.
+
+    ``None`` if an older Quern recorded it, without rounds.
+    """
     try:
         artifact = Measured.model_validate(latency.get("artifact"))
         raw = latency.get(BASELINE)
@@ -226,7 +228,7 @@ def read_measurement(
 
 
 def peak_memory(figures: Mapping[str, JsonValue]) -> int | None:
-    """Return the peak memory that the ``memory`` check found, if it ran."""
+    """Return the peak memory in bytes that the ``memory`` check measured, if it ran."""
     found = figures.get("memory")
     value = found.get("bytes") if isinstance(found, dict) else None
     return int(value) if isinstance(value, (int, float)) else None

@@ -1,4 +1,4 @@
-"""What ``bench.json`` holds: every raw value, and all that is needed to read them later."""
+"""The schema of ``bench.json``: all raw values, and everything needed to interpret them later."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class BenchMachine(Frozen):
     cores: int
     """Logical CPUs of the machine."""
     usable_cores: int
-    """Those this process may use."""
+    """Logical CPUs that this process may use."""
     memory_bytes: int
     system: str
     load_before: float | None = None
-    """Load average of one minute when measuring began: processes that wanted a CPU."""
+    """Load average of one minute when measuring began."""
     load_after: float | None = None
-    """The same when it ended; the measuring itself is in it."""
+    """The same when it ended, including the measurement itself."""
     busy_before: float | None = None
-    """Share of all CPUs that others kept busy just before, between 0 and 1."""
+    """Share of all CPUs that other processes used just before, between 0 and 1."""
 
 
 class Software(Frozen):
-    """What made the bench, on the host's side."""
+    """The host software that made the bench."""
 
     quern: str
     python: str
@@ -56,18 +56,18 @@ class Statistics(Frozen):
     """One figure of one kind of prompt, over all rounds. In the unit of the figure."""
 
     p50: Range
-    """Geometric mean of the rounds' medians, with Student's t interval over the rounds: wide enough
-    to hold for all figures of the artifact together, at 95 % confidence (Bonferroni)."""
+    """Geometric mean of the rounds' medians, with Student's t interval over the rounds. Its 95 %
+    confidence is for all figures of the artifact together (Bonferroni)."""
     p90: float | None = None
     p90_bound: float | None = None
-    """What the p90 does not exceed, at 99 % confidence by MLPerf's rule; ``None``, as the p90
-    itself, where there are too few samples for one."""
+    """Upper bound of the p90 at 99 % confidence; ``None``, like the p90 itself, if there are too
+    few samples (:mod:`pipeline.statistics.percentiles`)."""
     samples: int
     rounds: int
 
 
 class Old(Frozen):
-    """The artifact that was measured in turn with ours."""
+    """The other artifact that was measured in the same rounds."""
 
     where: str
     """Its folder."""
@@ -78,24 +78,24 @@ class Measurement(Frozen):
     """Latency and memory of one artifact on one machine."""
 
     here: bool
-    """Whether it is this bench that measured, on :attr:`Bench.machine`."""
+    """Whether this bench measured it, on :attr:`Bench.machine`."""
     system: str
     device: str
     runtime: str
     at: AwareDatetime | None = None
     artifact: Measured
     statistics: dict[str, dict[str, Statistics]] = Field(default_factory=dict)
-    """Per kind of prompt and figure."""
+    """Statistics by kind of prompt and figure."""
     left_out: dict[str, str] = Field(default_factory=dict)
     """Kinds of prompts that were not timed, and why."""
     baseline: Measured | None = None
-    """Of another artifact, measured in the same rounds, in turn."""
+    """Samples of another artifact, measured in the same rounds."""
     baseline_of: Old | None = None
     peak_memory_bytes: int | None = None
 
 
 class Unverified(Frozen):
-    """Something that could not be shown, and why."""
+    """Something that could not be measured, and why."""
 
     what: str
     why: str
@@ -112,14 +112,14 @@ class Answered(Frozen):
 
 
 class BenchArtifact(Frozen):
-    """What was measured, and where it can be found again."""
+    """The measured artifact: its key, folder and files."""
 
     kind: Kind = "onnx"
     step: str
     key: str
     """Key of the step that made it; its name in the cache."""
     folder: str
-    """Where its files lay."""
+    """The folder of its files."""
     files: tuple[FileDigest, ...]
 
     @property
@@ -151,23 +151,23 @@ class TargetBench(Frozen):
     memory_bytes: int | None = None
     """Peak memory of a process that answers."""
     measurements: tuple[Measurement, ...] = ()
-    """The one taken here first."""
+    """All measurements, with that of this bench first."""
     unverified: tuple[Unverified, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def measured(self) -> Measurement | None:
-        """Return the measurement that stands for the target: ours, else the first of another."""
+        """Return the measurement to show: that of this bench, else the first other one."""
         return next(iter(self.measurements), None)
 
     @property
     def here(self) -> Measurement | None:
-        """Return what this bench measured."""
+        """Return the measurement of this bench, if there is one."""
         return next((one for one in self.measurements if one.here), None)
 
 
 class TrainingBench(Frozen):
-    """The loss of one pass that trains, by optimizer step."""
+    """The loss of one training pass, by optimizer step."""
 
     name: str
     key: str
@@ -183,7 +183,7 @@ REGRESSIONS: tuple[Word, ...] = ("slower", "worse", "larger", "more")
 
 
 class Movement(Frozen):
-    """One figure, then and now."""
+    """One figure in both benches, and the verdict on its change."""
 
     target: str
     kind: Literal["latency", "quality", "size", "memory"]
@@ -195,42 +195,43 @@ class Movement(Frozen):
     change: Range
     """``new / old`` with its 95 % interval; for quality ``new - old``."""
     basis: Literal["in turn", "recorded", "same items", "intervals", "exact"]
-    """How the two were compared: measured in turn in this run, from what both benches recorded, by
-    the answers to the same prompts, by two independent intervals, or counted."""
+    """How the two were compared: measured in the same rounds of this run, from the samples that
+    both benches recorded, by answers to the same prompts, by two independent intervals, or
+    exactly."""
     p_value: float | None = None
     adjusted: float | None = None
-    """The p value by Holm's step-down method, over everything compared."""
+    """The p value, adjusted by Holm's step-down method for all comparisons."""
     word: Word
     why: str
 
 
 class TargetComparison(Frozen):
-    """What became of one target."""
+    """The changes of one target."""
 
     target: str
     word: Word
-    """Of its latency as a whole."""
+    """Verdict on its latency as a whole."""
     summary: str
     old_artifact: str
-    """Where the old bytes were found, or why they were not."""
+    """Where the old artifact was found, or why it was not."""
     same_bytes: bool
 
 
 class Comparison(Frozen):
-    """This bench against an earlier one."""
+    """The comparison of this bench with an earlier one."""
 
     old: str
     old_at: AwareDatetime
     old_machine: BenchMachine | None
     smallest_ratio: float
-    """Changes of times below this share are of no interest."""
+    """Smallest change of a time that is of interest, as a share."""
     targets: tuple[TargetComparison, ...]
     movements: tuple[Movement, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def regressed(self) -> tuple[Movement, ...]:
-        """Return what became worse."""
+        """Return the figures that became worse."""
         return tuple(one for one in self.movements if one.word in REGRESSIONS)
 
 

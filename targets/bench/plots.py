@@ -19,13 +19,13 @@ from targets.bench.svg import GRID, INK, PAPER, QUIET, SERIES, to_svg
 from targets.figures import milliseconds, percent, size
 
 _WIDTH = 5.2
-"""Inches, of 72 units: a little wider than a phone's screen, so that text keeps its size there."""
+"""Width in inches of 72 units: a little more than a phone's screen, so that text keeps its size."""
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-"""Beside the colours, so that no one needs to see those."""
+"""Markers that distinguish series in addition to colours."""
 _WIDE = 4.0
-"""Axes that span more than this factor are logarithmic."""
+"""An axis whose values span more than this factor is logarithmic."""
 _STRIP = 60
-"""Dots drawn of a series at most: more are not told apart, and the page is to stay small."""
+"""Largest number of dots drawn per series: more are not distinguishable and enlarge the page."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -72,9 +72,9 @@ def plots_of(bench: Bench) -> Mapping[str, Plot]:
 
 
 def pareto(bench: Bench) -> Plot | None:
-    """Draw quality over the time of a token, with the size beside; the front is joined.
+    """Draw quality over the time per token, labelled with sizes; the Pareto front is a line.
 
-    A target that was not timed is an open marker at the right edge: it is not known how fast it is.
+    A target that was not timed is an open marker at the right edge.
     """
     points = [
         _Point(at, target.target, value, _token_ms(target), target.bytes, _ends(target))
@@ -167,7 +167,7 @@ def _draw_points(axes: Any, points: Sequence[_Point]) -> None:
 
 
 def _label_points(axes: Any, points: Sequence[_Point], edge: float) -> None:
-    """Write the labels, those of points as high as each other one above the other."""
+    """Write the labels; those of points at the same height are stacked."""
     placed: list[float] = []
     above_or_below = (9, -17, 21, -29, 33, -41)
     for point in sorted(points, key=lambda point: -point.quality):
@@ -190,7 +190,7 @@ def _percent_room(axes: Any, points: Sequence[_Point]) -> None:
 
 
 def _front(points: Iterable[_Point]) -> list[_Point]:
-    """Return the timed points that none beats in quality and time, from the fastest on."""
+    """Return the timed points that no other beats in both quality and time, fastest first."""
     timed = sorted(
         (point for point in points if point.token_ms is not None),
         key=lambda point: (point.token_ms, -point.quality),
@@ -203,7 +203,7 @@ def _front(points: Iterable[_Point]) -> list[_Point]:
 
 
 def _reference_lines(axes: Any, bench: Bench) -> None:
-    """Say what base and fine-tuned model reach, with a line where it is within the axis."""
+    """Draw the quality of base and fine-tuned model as lines, if within the axis, and as text."""
     bottom, top = axes.get_ylim()
     quality = next((item.quality for item in bench.targets if item.quality), {})
     handles = []
@@ -231,7 +231,7 @@ def _no_line(label: str) -> Line2D:
 
 
 def latency(bench: Bench, name: str) -> Plot | None:
-    """Draw how the times of one figure are spread, a row per kind of prompt and target."""
+    """Draw the distributions of the times of one figure, a row per kind of prompt and target."""
     rows = [
         (prompt, at, target, measurement)
         for prompt in dict.fromkeys(
@@ -293,7 +293,7 @@ def _draw_row(axes: Any, y: float, times: Sequence[float], colour: str) -> None:
 
 
 def _tail(times: Sequence[float]) -> float | None:
-    """Return the p90; ``None`` where there are too few samples for one."""
+    """Return the p90; ``None`` if there are too few samples."""
     share = SHARES["p90"]
     return None if allowed_over(len(times), share) is None else percentile(times, share)
 
@@ -310,7 +310,7 @@ def _time_axis(axes: Any, times: Sequence[float]) -> None:
 
 
 def loss(training: TrainingBench) -> Plot | None:
-    """Draw the loss of a pass that trains, by optimizer step."""
+    """Draw the loss of a training pass over optimizer steps."""
     if not (training.train or training.validation):
         return None
     title = f"Loss of {training.name}"
@@ -335,7 +335,7 @@ def loss(training: TrainingBench) -> Plot | None:
 
 
 def changes(comparison: Comparison) -> Plot | None:
-    """Draw the ratio of every time now to then, with its interval, against no change."""
+    """Draw the ratio of every time to its earlier value, with its interval and a line at 1."""
     rows = [one for one in comparison.movements if one.kind == "latency"]
     if not rows:
         return None
@@ -388,7 +388,7 @@ def _draw_change(axes: Any, y: int, row: Movement) -> None:
 
 @contextmanager
 def _figure(height: float) -> Iterator[tuple[Figure, Any]]:
-    """Yield a figure and its axes, in the page's style; nothing of Matplotlib's is left changed."""
+    """Yield a figure and its axes in the page's style, without changing Matplotlib's settings."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         yield figure, figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Reads a ``bench.json``, and refuses what is none."""
+"""Reads and validates a ``bench.json``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from targets.errors import ConfigError, Problem
 FILE = "bench.json"
 
 _SHOWN = 10
-"""Mistakes named of one file; a file of another kind has hundreds."""
+"""Largest number of mistakes listed; a file of another kind has hundreds."""
 _SERIES = ("prompt_tokens", "first_token_ms", "token_ms", "total_ms")
 
 
 def read_bench(path: Path) -> Bench:
     """Return the bench in ``path``, a ``bench.json`` or the folder that holds it.
 
-    Raises ``ConfigError`` with what is wrong and where, if it cannot be compared with.
+    Raises ``ConfigError`` with the mistakes and their places if it cannot be used.
     """
     file = path / FILE if path.is_dir() else path
     bench = _parsed(file)
@@ -67,7 +67,7 @@ def _parsed(file: Path) -> Bench:
 
 
 def _unsound(bench: Bench) -> Iterator[tuple[str, str]]:
-    """Yield key and message for every series of times that cannot have been measured."""
+    """Yield key and message for every series of times that is impossible."""
     for number, target in enumerate(bench.targets):
         for at, measurement in enumerate(target.measurements):
             place = f"targets.{number}.measurements.{at}"

@@ -1,4 +1,4 @@
-"""One bench of one build: measure every target, collect, and hold it against what came before."""
+"""Runs a bench of one build: measures every target, and compares with earlier results."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from targets.runtimes.runtime import StartRuntime
 from targets.view import View
 
 LIBRARIES = ("matplotlib", "scipy")
-"""What this needs beyond the rest of the host."""
+"""Libraries that only the ``bench`` command needs."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier bench, and what the user calls it."""
+    """An earlier bench, and its name for the user."""
 
     name: str
     bench: Bench
@@ -37,7 +37,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What the user wants of a bench."""
+    """The user's options for a bench."""
 
     workload: BenchWorkload = field(default_factory=BenchWorkload)
     baseline: Path | None = None
@@ -53,9 +53,9 @@ def run_bench(
     cache: Cache,
     view: View,
 ) -> Bench:
-    """Return the bench of the targets of one build, each timed where its device is here.
+    """Return the bench of the targets of one build; those whose device is present are timed.
 
-    Raises ``ConfigError`` before any timing where the baseline is none.
+    Raises ``ConfigError`` before any timing if the baseline is no artifact.
     """
     reports = [outcome.report for _, outcome in built]
     named = _named(asked, built, cache)
@@ -107,7 +107,7 @@ def _compared(bench: Bench, asked: BenchRequest, found: dict[str, EarlierArtifac
 
 
 def _before(asked: BenchRequest, outcome: BuildOutcome) -> TargetBench | None:
-    """Return what the earlier bench has of the same target, if that can be timed at all."""
+    """Return the same target in the earlier bench, if it can be timed at all."""
     if asked.earlier is None or outcome.report.artifact != "onnx":
         return None
     targets = asked.earlier.bench.targets

@@ -1,4 +1,4 @@
-"""How a bench is worded for people, the same on the screen, in Markdown and on the page."""
+"""Formats the values of a bench for people, the same way for terminal, Markdown and page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from targets.figures import middle, milliseconds, percent, size
 
 
 def time_range(found: Range) -> str:
-    """Return ``0.210 ms [0.201, 0.219]``; no brackets where a single round gives no interval."""
+    """Return ``0.210 ms [0.201, 0.219]``; no brackets for a single round, without an interval."""
     return middle(found.value, found.low, found.high)
 
 
 def quality_range(target: TargetBench) -> str:
-    """Return ``93.5 % [91.1, 95.3]``; an en dash where nothing was asked."""
+    """Return ``93.5 % [91.1, 95.3]``; an en dash if quality was not measured."""
     value, ends = target.quality.get("artifact"), target.quality.get("interval")
     if not isinstance(value, (int, float)):
         return "–"
@@ -37,13 +37,13 @@ def quality_range(target: TargetBench) -> str:
 
 
 def against(bench: Bench) -> str:
-    """Return what the artifacts' answers were held against, one by one; empty where nothing was."""
+    """Return the model with which the artifacts' answers were compared; empty if there is none."""
     named = (target.quality for target in bench.targets if "paired" in target.quality)
     return next((str(quality.get("against") or "model before") for quality in named), "")
 
 
 def paired(target: TargetBench) -> str:
-    """Return what became of that model's answers: ``3 won, 4 lost (p 1)``."""
+    """Return the result of that comparison: ``3 won, 4 lost (p 1)``."""
     found = target.quality.get("paired")
     if not isinstance(found, dict):
         return "–"
@@ -53,7 +53,7 @@ def paired(target: TargetBench) -> str:
 
 
 def statistics(target: TargetBench, figure: str, prompt: str = "") -> Statistics | None:
-    """Return the statistics that stand for ``target``; of its first kind of prompt by default."""
+    """Return the statistics of ``figure`` to show; by default of the first kind of prompt."""
     measured = target.measured
     if measured is None or not measured.artifact.prompts:
         return None
@@ -61,7 +61,7 @@ def statistics(target: TargetBench, figure: str, prompt: str = "") -> Statistics
 
 
 def where(measurement: Measurement, bench: Bench) -> str:
-    """Return on what machine something was measured."""
+    """Return a description of the machine that measured."""
     if measurement.here:
         # The device of the cpu target is called after its architecture, which says little.
         named = measurement.device not in bench.machine.system
@@ -70,14 +70,14 @@ def where(measurement: Measurement, bench: Bench) -> str:
 
 
 def when(at: datetime | None) -> str:
-    """Return a time as people write it: ``2026-11-25 02:00 UTC``."""
+    """Return a time in the form ``2026-11-25 02:00 UTC``."""
     if at is None:
         return "at an unknown time"
     return at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def busy(machine: BenchMachine) -> str:
-    """Return how busy the machine was."""
+    """Return the load of the machine, in words."""
     parts = []
     if machine.load_before is not None:
         after = "" if machine.load_after is None else f", {machine.load_after:g} after"
@@ -88,7 +88,7 @@ def busy(machine: BenchMachine) -> str:
 
 
 def prompts_of(bench: Bench) -> tuple[str, ...]:
-    """Return every kind of prompt that a target was timed with, in order."""
+    """Return every kind of prompt with which a target was timed, in order."""
     return tuple(
         dict.fromkeys(
             prompt
@@ -100,13 +100,12 @@ def prompts_of(bench: Bench) -> tuple[str, ...]:
 
 
 def headline(bench: Bench) -> str:
-    """Return the bench in a few words: one sentence on what there is, others on what is lacking and
-    on what moved."""
+    """Return a summary of the bench in a few sentences: results, what is missing, and changes."""
     return " ".join([*_best(bench), *_lacking(bench), *_moved(bench.comparison)])
 
 
 def sentence(target: TargetBench) -> str:
-    """Return what matters of one target, without its name."""
+    """Return a summary of one target, without its name."""
     parts = []
     if isinstance(target.quality.get("artifact"), (int, float)):
         base = target.quality.get("base")
@@ -126,7 +125,7 @@ def sentence(target: TargetBench) -> str:
 
 
 def metric(target: TargetBench) -> str:
-    """Return what quality is measured by, in words."""
+    """Return the name of the quality metric, in words."""
     return str(target.quality.get("metric") or "quality").replace("_", " ")
 
 
@@ -176,7 +175,7 @@ def _moved(comparison: Comparison | None) -> Iterator[str]:
 
 
 def value_of(movement: Movement, value: float) -> str:
-    """Return one side of a movement with its unit."""
+    """Return the old or new value of a change with its unit."""
     if movement.unit == "share":
         return percent(value)
     if movement.unit == "bytes":

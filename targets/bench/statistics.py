@@ -1,4 +1,4 @@
-"""What the rounds of a measurement say: medians with intervals, tails with bounds."""
+"""Computes statistics of a measurement: medians with intervals, and bounds of percentiles."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.statistics.percentiles import SHARES, bound
 from targets.bench.model import Range, Statistics
 
 SHOWN = ("first_token_ms", "token_ms")
-"""The figures that are shown with their interval, for each kind of prompt."""
+"""The figures that are shown with an interval, for each kind of prompt."""
 
 
 def summarize(measured: Measured) -> Mapping[str, Mapping[str, Statistics]]:
-    """Return the statistics of each figure per kind of prompt; nothing where nothing was timed."""
+    """Return the statistics of each figure per kind of prompt; empty if nothing was timed."""
     return {
         prompt: {
             name: found
@@ -49,9 +49,9 @@ def statistics_of(measured: Measured, prompt: str, name: str) -> Statistics | No
 
 
 def as_range(interval: Interval) -> Range:
-    """Return an interval as JSON can hold it: an unbounded end becomes ``None``.
+    """Return an interval in a form for JSON, with ``None`` for unbounded ends.
 
-    A single round gives ends beyond any figure that means something; those are unbounded too.
+    Ends that are too large to mean anything, as of very few rounds, count as unbounded.
     """
     low, high = interval.low, interval.high
     known = math.isfinite(low) and math.isfinite(high) and high < 1e300

@@ -1,4 +1,4 @@
-"""A Matplotlib figure as SVG to stand inside a page: its colours, its fonts, its accessibility."""
+"""Converts a Matplotlib figure to SVG for embedding: colours, fonts and accessibility."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 
 INK = "#010101"
-"""Text and the data's own lines."""
+"""Colour of text and of the data's lines."""
 QUIET = "#010102"
-"""Axes, ticks and what is said in passing."""
+"""Colour of axes, ticks and secondary text."""
 GRID = "#010103"
 PAPER = "#010104"
-"""The page behind the figure."""
+"""Colour of the page behind the figure."""
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, 7))
-"""One per target, in order."""
+"""Colours of the targets, in order."""
 
 VARIABLES: Mapping[str, str] = {
     INK: "--ink",
@@ -31,19 +31,19 @@ VARIABLES: Mapping[str, str] = {
     PAPER: "--paper",
     **{colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)},
 }
-"""Stand-ins that no one would draw with, and the CSS variables of the page they become: so one
-drawing serves light, dark and print."""
+"""CSS variables of the page that replace the placeholder colours above, so that one drawing serves
+light mode, dark mode and print."""
 
 _STAND_IN = re.compile("|".join(VARIABLES), re.IGNORECASE)
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FONT = re.compile(r"font:\s*(?:(\w+)\s+)?([\d.]+)px[^;]*|font-family:[^;]*")
-"""The size is kept; the family is the page's."""
+"""Font declarations, of which only the size is kept; the family is that of the page."""
 
 
 def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
-    """Return ``figure`` as an ``svg`` element named ``name``, which is unique on its page.
+    """Return ``figure`` as an ``svg`` element with the ID ``name``, which is unique on its page.
 
-    Text stays text, and takes the font of the page; a screen reader says title and description.
+    Text remains text, in the font of the page; screen readers read title and description.
     """
     import matplotlib as mpl
 
@@ -69,7 +69,7 @@ def _drop(root: ElementTree.Element, tag: str) -> None:
 
 
 def _renamed(element: ElementTree.Element, name: str) -> None:
-    """Make ids, and what refers to them, unique on the page."""
+    """Make IDs and references to them unique on the page."""
     if "id" in element.attrib:
         element.set("id", f"{name}-{element.get('id')}")
     link = element.attrib.pop(f"{{{_XLINK}}}href", None)

@@ -1,4 +1,4 @@
-"""What the templates of a bench share, Markdown or HTML: filters, and the names that they show."""
+"""Filters and variables that the Markdown and HTML templates of a bench share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEMPLATES = Path(__file__).parent
 
 
 def taught(environment: Environment) -> Environment:
-    """Return ``environment`` with the filters that word a bench."""
+    """Return ``environment`` with the filters for a bench added."""
     environment.filters.update(
         quality=shown.quality_range,
         paired=shown.paired,
@@ -29,7 +29,7 @@ def taught(environment: Environment) -> Environment:
 
 
 def shown_of(bench: Bench) -> dict[str, Any]:
-    """Return the names that every template of a bench uses."""
+    """Return the variables that every template of a bench uses."""
     return {
         "bench": bench,
         "headline": shown.headline(bench),

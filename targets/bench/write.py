@@ -1,4 +1,4 @@
-"""Writes ``dist/<build>/bench/``: all three files, or none."""
+"""Writes the three files in ``dist/<build>/bench/``, or none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = "bench.md"
 
 
 def write_bench(dist: Path, bench: Bench) -> Path:
-    """Write ``bench`` as JSON, Markdown and page, in place of an earlier one; return the folder."""
+    """Write ``bench`` as JSON, Markdown and HTML, replacing an earlier one; return the folder."""
     folder = dist / bench.build / FOLDER
     folder.parent.mkdir(parents=True, exist_ok=True)
     texts = {

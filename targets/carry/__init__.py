@@ -1,1 +1,1 @@
-"""Toolchains carried to a machine with no network: one file, written here and taken in there."""
+"""Exports toolchains to one file, and imports it on a machine without network."""

@@ -1,13 +1,13 @@
-"""What a bundle is: one plain tar with the toolchains of some targets for one platform.
+"""The format of a bundle: one plain tar with the toolchains of some targets for one platform.
 
 In the tar, in this order::
 
-    manifest.json           what follows, with sizes and digests
-    base/DIGEST.packages    Debian's versions in a base image that was put together here
+    manifest.json           the members that follow, with sizes and digests
+    base/DIGEST.packages    Debian's versions in a base image that was made locally
     host/*.whl              Quern's own packages, for ``./nox`` itself
     images/TARGET.tar       the engine's image, as ``docker save`` writes it
-    images/base.tar         the image it is built from
-    wheels/*.whl            what the locks of the toolchains and of their installer pin
+    images/base.tar         the image from which it is built
+    wheels/*.whl            the wheels in the locks of the toolchains and of their installer
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ class CarriedImage(Frozen):
 
     member: str
     config: str = Field(pattern=_SHA256)
-    """SHA-256 of the image's config, which names all of its layers by content."""
+    """SHA-256 of the image's config, which lists the digests of all layers."""
 
 
 class CarriedBase(Frozen):
-    """The base image, so that a toolchain's image can be built anew without a network."""
+    """The base image, so that a toolchain's image can be rebuilt without network."""
 
     identity: str
-    """As :class:`targets.toolchain.base.Base` has it."""
+    """The same as :attr:`targets.toolchain.base.Base.identity`."""
     image: CarriedImage
 
 
 class CarriedToolchain(Frozen):
-    """A target's toolchain: the digests that a checkout must share, and its image, if any."""
+    """A target's toolchain: the digests that a checkout must have too, and its image, if any."""
 
     target: str
     toolchain: str
@@ -66,7 +66,7 @@ class CarriedToolchain(Frozen):
     lock: str
     """SHA-256 of the lock file."""
     recipe: str
-    """Digest of everything that decides what the image becomes."""
+    """Digest of everything that the image depends on."""
     image: CarriedImage | None
 
 
@@ -75,13 +75,13 @@ class Manifest(Frozen):
 
     schema_version: int
     quern: str
-    """Version of the Quern that wrote the bundle."""
+    """Version of Quern that wrote the bundle."""
     platform: str
-    """Docker's name for it: ``linux/amd64``."""
+    """Docker's name of the platform: ``linux/amd64``."""
     python: str
     """Minor version that the wheels below ``host/`` are for: that of the machine that wrote it."""
     host: dict[str, str]
-    """SHA-256 of each lock that ``host/`` holds the wheels of, by file name."""
+    """SHA-256 of each lock whose wheels are below ``host/``, by file name."""
     toolchains: tuple[CarriedToolchain, ...] = Field(min_length=1)
     base: CarriedBase | None
     members: tuple[Member, ...]
@@ -99,6 +99,6 @@ class Manifest(Frozen):
 
 
 def file_name(toolchains: Sequence[Toolchain]) -> str:
-    """Return what a bundle of ``toolchains``, all of one platform, is called."""
+    """Return the file name of a bundle of ``toolchains``, all of one platform."""
     targets = "-".join(toolchain.target for toolchain in toolchains)
     return f"toolchain-{targets}-{toolchains[0].platform.replace('/', '-')}.tar"

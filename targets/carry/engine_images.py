@@ -1,4 +1,4 @@
-"""Saves images from the engine and loads them into one, piece by piece: they have several GB."""
+"""Saves images from an engine and loads them into one, as streams because of their size."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from targets.errors import CheckFailed, EnvironmentUnable
 from targets.toolchain.engine import full_disk, patience, reason
 
 _SECONDS = 1800
-"""An engine may gather all of an image before it sends the first byte, and unpack before it
-answers."""
+"""Time limit: an engine may collect a whole image before it sends the first byte, and unpack it
+before it answers."""
 
 
 def save(client: DockerClient, image: str) -> Iterator[bytes]:
@@ -53,8 +53,8 @@ def load(client: DockerClient, saved: SavedImage, chunks: Iterator[bytes]) -> Im
 
 
 def _is(image: Image, saved: SavedImage) -> bool:
-    """Return whether ``image`` is ``saved``: by its id, or where that is of a manifest instead of
-    the config (images kept in containerd), by all that decides what it is."""
+    """Return whether ``image`` is ``saved``: by its ID or, if that is the digest of a manifest
+    instead of the config (with containerd), by layers and settings."""
     layers = tuple(image.attrs["RootFS"]["Layers"])
     return image.id == f"sha256:{saved.config}" or (
         layers == saved.layers and dict(image.labels) == dict(saved.labels)

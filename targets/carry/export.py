@@ -1,4 +1,4 @@
-"""Gathers what a machine with no network needs of some toolchains, and writes it to a bundle."""
+"""Exports toolchains to a bundle, for a machine without network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from targets.toolchain.wheelhouse import Wheelhouse
 
 @dataclass(frozen=True)
 class _Images:
-    """The engine's images: id by member, and the base they are built from."""
+    """The engine's images: IDs by member name, and the base from which they are built."""
 
     by_member: Mapping[str, str]
     base: BaseImage
@@ -52,8 +52,9 @@ def export(
 ) -> Manifest:
     """Write a bundle of ``toolchains``, all of one platform, to ``output``; return its manifest.
 
-    What is not here yet is fetched and built. Without a ``client`` it has no images. Raises
-    ``EnvironmentUnable`` if something cannot be had or the disk is full.
+    Missing wheels and images are fetched and built first. Without a ``client`` the bundle has no
+    images. Raises ``EnvironmentUnable`` if something cannot be fetched or built, or if the disk is
+    full.
     """
     recipe = read_recipe(base_dir(toolchains[0]) / "base.toml")
     files = {

@@ -1,7 +1,6 @@
-"""Says whether a bundle is for this machine and this checkout. Writes nothing.
+"""Checks that a bundle is for this machine and this checkout. Writes nothing.
 
-What is wrong with the choice of bundle is a ``ConfigError``; what is wrong inside it is a
-``CheckFailed``.
+A bundle for another machine or checkout raises ``ConfigError``, a wrong content ``CheckFailed``.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _ADVICE = "check out the commit it was exported from, or export it again from th
 def require_fit(
     bundle: Bundle, platform: str, toolchain_of: Callable[[str], Toolchain]
 ) -> tuple[Toolchain, ...]:
-    """Return the toolchains of the bundle, as this checkout has them.
+    """Return this checkout's toolchains for the targets of the bundle.
 
     Raises ``ConfigError`` if it is for another ``platform`` or was made with other locks.
     """
@@ -70,12 +69,12 @@ def lock_digest(toolchain: Toolchain) -> str:
 
 
 def _short(path: Path) -> Path:
-    """Return ``path`` from ``images/`` on."""
+    """Return ``path`` relative to the project: ``images/...``."""
     return path.relative_to(path.parents[2 if path.is_file() else 1])
 
 
 def require_pinned(bundle: Bundle, toolchains: Sequence[Toolchain]) -> None:
-    """Raise ``CheckFailed`` unless the wheels are those of the locks: none missing, none else."""
+    """Raise ``CheckFailed`` unless the wheels are exactly those of the locks."""
     pins = {
         pin
         for toolchain in toolchains
@@ -102,9 +101,9 @@ def require_pinned(bundle: Bundle, toolchains: Sequence[Toolchain]) -> None:
 
 
 def require_images(bundle: Bundle, toolchains: Sequence[Toolchain]) -> dict[str, SavedImage]:
-    """Return what each image says it is, by member.
+    """Return the identity of each image, by member name.
 
-    Raises ``CheckFailed`` if that is not what the checkout would build.
+    Raises ``CheckFailed`` if it is not the image that the checkout would build.
     """
     found = {}
     for carried, toolchain in zip(bundle.manifest.toolchains, toolchains, strict=True):

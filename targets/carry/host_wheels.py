@@ -1,4 +1,4 @@
-"""The wheels of Quern's own packages for this machine's Python, so that ``./nox`` itself starts."""
+"""The wheels of Quern's own packages for this machine's Python, which ``./nox`` needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from targets.toolchain.platforms import this_machine
 from targets.toolchain.process import ToolFailed, run_tool
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""The Python that they are for."""
+"""The Python version of these wheels."""
 
 _PROJECT = Path(__file__).parents[2]
 _FOR_WORK_ON_QUERN = "requirements-dev.lock"
@@ -27,21 +27,21 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})\b")
 
 
 def host_locks() -> dict[str, str]:
-    """Return SHA-256 of each lock whose wheels are carried, by file name."""
+    """Return SHA-256 of each lock whose wheels are exported, by file name."""
     return {lock.name: sha256_of_file(lock) for lock in _LOCKS}
 
 
 def host_pins() -> frozenset[str]:
-    """Return SHA-256 of every file that those locks pin, for any Python and system."""
+    """Return SHA-256 of every file in those locks, for any Python and system."""
     return frozenset(
         digest for lock in _LOCKS for digest in _HASH.findall(lock.read_text(encoding="utf-8"))
     )
 
 
 def host_wheels(cache: Path, say: Say) -> list[Path]:
-    """Return the wheels, fetching them with pip into ``cache`` if they are not there.
+    """Return the wheels, fetching missing ones with pip into ``cache``.
 
-    Raises ``EnvironmentUnable`` if pip cannot have them.
+    Raises ``EnvironmentUnable`` if pip cannot fetch them.
     """
     facts = [host_locks(), PYTHON, this_machine()]
     name = sha256_of_bytes(json.dumps(facts, sort_keys=True).encode())[:12]

@@ -1,4 +1,4 @@
-"""Says how far a long copy is."""
+"""Reports the progress of long copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECONDS = 10
 
 
 def with_progress(chunks: Iterable[bytes], name: str, size: int, say: Say) -> Iterator[bytes]:
-    """Yield ``chunks``, and say every ten seconds how much of about ``size`` bytes was taken."""
+    """Yield ``chunks``, and report every ten seconds how much of about ``size`` bytes is done."""
     done, last = 0, None
     for chunk in chunks:
         last = last or time.monotonic()  # an engine may take its time before it sends anything

@@ -1,4 +1,4 @@
-"""Opens a bundle and says whether it is what its manifest says. Writes nothing."""
+"""Opens a bundle and checks it against its manifest. Writes nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from targets.errors import CheckFailed, ConfigError, Problem
 
 _CHUNK = 1 << 20
 _LARGEST_MANIFEST = 16 << 20
-"""Bytes; a real one has some ten thousand."""
+"""Limit in bytes; a real manifest has some ten thousand."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle whose members are those of its manifest, by name, kind and size."""
+    """An open bundle whose members match its manifest in name, type and size."""
 
     path: Path
     manifest: Manifest
@@ -46,8 +46,8 @@ class Bundle:
 def open_bundle(path: Path) -> Iterator[Bundle]:
     """Yield the bundle at ``path``.
 
-    Raises ``CheckFailed`` naming the member if something is missing, too much, cut off or not a
-    plain file, ``ConfigError`` if a newer Quern made it.
+    Raises ``CheckFailed`` that names the member if one is missing, unexpected, truncated or not a
+    plain file, and ``ConfigError`` if a newer Quern made the bundle.
     """
     try:
         archive = tarfile.open(path, "r:")  # noqa: SIM115 - closed below
@@ -61,7 +61,7 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
 
 
 def require_whole(bundle: Bundle) -> None:
-    """Read every member. Raises ``CheckFailed`` naming the one that has other bytes."""
+    """Read every member. Raises ``CheckFailed`` that names a member with a wrong digest."""
     for member in bundle.manifest.members:
         try:
             digest = sha256_of_chunks(bundle.chunks(member.name))
@@ -75,7 +75,7 @@ def require_whole(bundle: Bundle) -> None:
 
 
 def damaged(path: Path, what: str) -> CheckFailed:
-    """Return the error for a bundle that is not what it should be."""
+    """Return the error for a damaged or unexpected bundle."""
     return CheckFailed(f"{path}: {what}", "copy it again, or export it again")
 
 

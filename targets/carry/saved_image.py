@@ -1,4 +1,4 @@
-"""Looks into an archive of `docker save` without unpacking it.
+"""Reads the identity of an image from an archive of `docker save`, without unpacking it.
 
 Old engines write the image specification's v1.2 layout, newer ones an OCI layout; both hold a
 ``manifest.json`` that names the config and the layers of each image
@@ -16,32 +16,32 @@ from typing import IO, Any
 from pipeline.contract.sha256 import sha256_of_bytes
 
 _LARGEST = 16 << 20
-"""Bytes of a JSON file in such an archive; real ones have some thousand."""
+"""Limit of a JSON file in such an archive, in bytes; real ones have some thousand."""
 
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-"""How ``index.json`` of an OCI layout gives an image a name."""
+"""Annotations in ``index.json`` of an OCI layout that hold the name of an image."""
 
 
 class NotOneImage(ValueError):
-    """The archive is not that of one image without a name; the message says why."""
+    """The archive does not hold exactly one image without a name; the message says why."""
 
 
 @dataclass(frozen=True)
 class SavedImage:
-    """What an image says it is."""
+    """The identity of an image: the digests of its config and of its layers."""
 
     config: str
-    """SHA-256 of its config: the image's id, but for engines that keep images in containerd."""
+    """SHA-256 of its config, which is the image's ID except in engines with containerd."""
     labels: Mapping[str, str]
     layers: tuple[str, ...]
     """SHA-256 of each layer's tar, ``sha256:…``, lowest first. The engine checks them."""
 
 
 def read_saved(file: IO[bytes]) -> SavedImage:
-    """Return the one image in the archive that begins where ``file`` stands.
+    """Return the only image in the archive that begins at the current position of ``file``.
 
-    Raises :class:`NotOneImage` for anything else, also for an image that has a name: loading it
-    would take that name from whatever the engine has under it.
+    Raises :class:`NotOneImage` for anything else, including an image with a name, because loading
+    it would take that name from another image in the engine.
     """
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:

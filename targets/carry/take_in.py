@@ -1,4 +1,4 @@
-"""Puts what a bundle holds where builds look for it: the cache's wheelhouse, and the engine."""
+"""Imports a bundle into the cache's wheelhouse and the engine, where builds look."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from targets.toolchain.wheelhouse import Wheelhouse
 
 @dataclass(frozen=True)
 class TakenImage:
-    """What became of an image."""
+    """An image of the bundle, and whether it was loaded."""
 
     member: str
     bytes: int
     status: Literal["loaded", "present", "left"]
-    """``left``: there is no engine that could take it."""
+    """``left``: not loaded, because there is no engine."""
     tag: str
 
 
 @dataclass(frozen=True)
 class TakenIn:
-    """What was taken in, and what was there already."""
+    """The result of an import: new and existing wheels and images."""
 
     wheels: int
     new_wheels: int
     wheel_bytes: int
-    """Of all wheels."""
+    """Size of all wheels in bytes."""
     folder: Path
     """The wheelhouse."""
     images: tuple[TakenImage, ...]
@@ -55,11 +55,11 @@ def take_in(
     cache: Path,
     say: Say,
 ) -> TakenIn:
-    """Take in the bundle at ``path``, after all of it has been checked; again is no work.
+    """Import the bundle at ``path``, after all of it has been checked.
 
-    Without a ``client`` its images are left where they are. Raises ``ConfigError`` if it is not for
-    this ``platform`` or checkout, ``CheckFailed`` if it is damaged or holds something else than it
-    says; nothing is written then.
+    Wheels and images that exist already are left as they are. Without a ``client`` images are not
+    imported. Raises ``ConfigError`` if the bundle is not for this ``platform`` or checkout, and
+    ``CheckFailed`` if it is damaged or does not match its manifest; nothing is written then.
     """
     with open_bundle(path) as bundle:
         toolchains = require_fit(bundle, platform, toolchain_of)
@@ -90,7 +90,7 @@ def _images(
     client: DockerClient | None,
     say: Say,
 ) -> Iterator[TakenImage]:
-    """Load what the engine does not have; the base first, whose layers the others share."""
+    """Load the images that the engine lacks, beginning with the base, which shares its layers."""
     for image, place in _places(bundle.manifest, toolchains):
         size = next(one.bytes for one in bundle.manifest.members if one.name == image.member)
         tag = "" if client is None else place.find(client)
@@ -106,7 +106,7 @@ def _images(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an image belongs in an engine: finds its tag, empty if absent, or gives it."""
+    """The tag of an image in an engine: a function that finds it, and one that sets it."""
 
     find: Callable[[DockerClient], str]
     adopt: Callable[[Image], str]
@@ -141,7 +141,7 @@ def _place_of_image(toolchain: Toolchain) -> _Place:
 
 
 def _packages(bundle: Bundle, toolchain: Toolchain, cache: Path) -> None:
-    """Keep the list of Debian versions beside where a base made here would have its own."""
+    """Store the list of the base's Debian versions where a locally made base has its own."""
     file = packages_file(read_recipe(base_dir(toolchain) / "base.toml"), cache)
     for member in bundle.manifest.below(BASE):
         if member.name == f"{BASE}{file.name}" and not file.exists():

@@ -1,8 +1,8 @@
-"""Writes a bundle: whole or not at all, the same bytes for the same content.
+"""Writes a bundle: completely or not at all, with the same bytes for the same content.
 
-How large a saved image is shows only when the engine has sent all of it. So each member is written
-where it will lie, and its header after it. The manifest comes first and is known last: it gets a
-place that is large enough, and blanks fill the rest.
+The size of a saved image is known only when the engine has sent all of it. So each member is
+written to its place before its header. The manifest is the first member and is known last: enough
+space is reserved for it, and filled with blanks.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from targets.errors import EnvironmentUnable
 
 _ZEROS = "0" * 64
 _LARGEST = 10**15
-"""Bytes; no member is larger, so no number in a manifest is longer."""
+"""Upper bound of a member's size in bytes, and so of the length of numbers in a manifest."""
 
 Describe = Callable[[Sequence[Member], Mapping[str, str]], Manifest]
-"""Makes the manifest of the members and of the digest of each image's config, by member."""
+"""Function that makes the manifest from the members, and the digests of image configs by member."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What becomes a member of the tar."""
+    """The source of a member of the tar."""
 
     name: str
     chunks: Callable[[], Iterator[bytes]]
 
 
 def write_bundle(output: Path, parts: Sequence[Part], describe: Describe) -> Manifest:
-    """Write ``parts``, in their order, and the manifest that ``describe`` makes of them.
+    """Write ``parts``, in their order, and the manifest that ``describe`` makes for them.
 
-    ``output`` appears under its name only when whole. Raises ``EnvironmentUnable`` if the disk is
-    full or the engine gave something else than an image.
+    ``output`` appears under its name only when complete. Raises ``EnvironmentUnable`` if the disk
+    is full or the engine sends something other than an image.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -74,7 +74,7 @@ def _write(file: BinaryIO, parts: Sequence[Part], describe: Describe) -> Manifes
 
 
 def _room(parts: Sequence[Part], describe: Describe) -> int:
-    """Return how many bytes the manifest has at most."""
+    """Return an upper bound of the manifest's size in bytes."""
     members = [Member(name=part.name, bytes=_LARGEST, sha256=_ZEROS) for part in parts]
     return len(_json(describe(members, dict.fromkeys((part.name for part in parts), _ZEROS))))
 

@@ -1,1 +1,1 @@
-"""Checks away from the build: what travels with an artifact, and the result that comes back."""
+"""Checks on another machine: the files they need beside an artifact, and their result."""

@@ -1,12 +1,12 @@
-"""``checks/`` beside an artifact: all that its checks need, so that any machine can run them.
+"""``checks/`` beside an artifact: everything that its checks need to run on another machine.
 
 ::
 
     checks.json     the check steps, and the digests of the artifact's files
-    inputs/NAME/    answers, logits and times of the models it is held against, under the names of
-                    the steps that made them, and the user's scripts
-    data/NAME/      the files of the data set, and of those that are parts of it
-    code/CHECK/     the code of a check of the user's own
+    inputs/NAME/    answers, logits and times of the models that it is compared with, under the
+                    names of the steps that made them, and the user's scripts
+    data/NAME/      the files of the data set, and of those that serve as its parts
+    code/CHECK/     the code of the user's own check
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from targets.planner.build_plan import BuildPlan
 
 FOLDER = "checks"
 ROOT = "checks"
-"""Root of a plan that stands for that folder."""
+"""Name of the plan's root for that folder."""
 ARTIFACT_ROOT = "artifact"
 
 _FILE = "checks.json"
 _LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}
-"""Roles that are too large to travel: the merged checkpoint. Checks do without, or say so."""
+"""Roles that are left out because of their size: the merged checkpoint. Checks that need it are
+unverified or check less."""
 
 
 class Parcel(Frozen):
@@ -53,9 +54,9 @@ def pack(
     results: Mapping[str, StepResult],
     output: Callable[[StepInput], Path],
 ) -> None:
-    """Write ``checks/`` into ``folder``, whole or not at all; nothing if it is there already.
+    """Write ``checks/`` into ``folder``, completely or not at all; nothing if it exists.
 
-    ``output`` says where the output of a step lies.
+    ``output`` returns the path of a step's output.
     """
     files = results[plan.artifact].files
     steps = [planned.step for planned in plan.steps if planned.step.kind == "check"]
@@ -90,7 +91,7 @@ def unpack(folder: Path) -> Parcel:
 
 
 def _portable(step: Step, results: Mapping[str, StepResult]) -> Step:
-    """Return ``step`` with its inputs as they lie beside the artifact."""
+    """Return ``step`` with its inputs at their paths beside the artifact."""
     inputs: dict[str, StepInput | SourceInput] = {}
     for role, source in step.inputs.items():
         if role in _LEFT_BEHIND:
@@ -130,7 +131,7 @@ def _portable_data(data: DataInput) -> DataInput:
 
 
 def _file_name(data: DataInput, number: int) -> str:
-    """Return what a file of the data set is called there; two may have the same name here."""
+    """Return the name of a file of the data set there, numbered in case two have the same name."""
     row = data.rows[number]
     if isinstance(row, StepInput):
         return ROWS_FILE
@@ -168,14 +169,15 @@ def _data_file(
 
 
 def _place(source: StepInput | SourceInput) -> str:
-    """Return where an input lies in the folder. Its role is no name: two checks may differ."""
+    """Return the path of an input in the folder. It does not use the role, because two checks may
+    have different inputs for the same role."""
     if isinstance(source, StepInput):
         return f"inputs/{source.step}"
     return f"inputs/{source.ref.root}/{source.ref.path}".rstrip("/")
 
 
 def _copy(source: Path, place: Path) -> None:
-    """Copy a file or folder of the user's, who may edit it in place."""
+    """Copy a file or folder of the user, who might edit it in place."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, place)

@@ -1,4 +1,4 @@
-"""``checked.json``: what the checks found where the device is, and how a report takes it in."""
+"""``checked.json``: the result of checks on the device's machine, and its merge into a report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "checked.json"
 
 
 class Checked(Frozen):
-    """The result of one run of the checks, bound to the bytes it was made for."""
+    """The result of one run of the checks, with the digests of the checked files."""
 
     schema_version: Literal[1] = 1
     build: str
@@ -34,7 +34,7 @@ class Checked(Frozen):
 
 
 def read_checked(file: Path) -> Checked:
-    """Return the result in ``file``. Raises ``ConfigError`` if there is none or it is not one."""
+    """Return the result in ``file``. Raises ``ConfigError`` if it is missing or invalid."""
     try:
         return Checked.model_validate_json(file.read_bytes())
     except OSError as error:
@@ -55,11 +55,11 @@ def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> l
 
 
 def accept(report: Report, checked: Checked, file: Path) -> Report:
-    """Return ``report`` with what was found elsewhere.
+    """Return ``report`` with the result of checks on another machine.
 
-    A verdict that was ``unverified`` becomes what it was found to be; one that failed there fails.
-    An earlier result that was taken in is replaced.
-    Raises ``ConfigError`` where the result is of other bytes, or of another target.
+    An ``unverified`` verdict is replaced by that of the result, and a verdict that failed there
+    fails. An earlier result is replaced. Raises ``ConfigError`` if the result is for other bytes or
+    for another target.
     """
     differing = other_bytes(report.files, checked.files)
     if differing or checked.target != report.target:
@@ -91,7 +91,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
 
 
 def _stands_in(verdict: Verdict) -> bool:
-    """Return whether a verdict is of a whole check, one under a name of its own included."""
+    """Return whether a verdict replaces all those of a check, under whatever name it has."""
     return verdict.name.rpartition(".")[2] == USABLE
 
 
@@ -102,5 +102,5 @@ def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:
 
 
 def _quality(report: Report, checked: Checked) -> dict[str, JsonValue]:
-    """Return the figures of the device where it was there: they are the users'."""
+    """Return the figures that were measured on the device, if it was present."""
     return checked.quality if checked.where.device and checked.quality else report.quality

@@ -1,4 +1,4 @@
-"""Runs the checks of an artifact folder alone, in its target's toolchain on this machine."""
+"""Runs the checks of an artifact from its folder, in its target's toolchain on this machine."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from targets.view import View
 
 
 def artifact_files(folder: Path, cache: Cache) -> tuple[FileDigest, ...]:
-    """Return the digests of the model files in the artifact folder as they are now."""
+    """Return the current digests of the model files in the artifact folder."""
     return model_files(folder / MODEL_DIR, cache)
 
 
 def model_files(model: Path, cache: Cache) -> tuple[FileDigest, ...]:
-    """Return the digests of all files in a model folder as they are now."""
+    """Return the current digests of all files in a model folder."""
     paths = sorted(path for path in model.rglob("*") if path.is_file())
     names = [path.relative_to(model).as_posix() for path in paths]
     return tuple(
@@ -38,7 +38,7 @@ def model_files(model: Path, cache: Cache) -> tuple[FileDigest, ...]:
 
 
 def require_built_bytes(folder: Path, parcel: Parcel, files: tuple[FileDigest, ...]) -> None:
-    """Raise ``CheckFailed`` if the artifact in ``folder`` is not what was built."""
+    """Raise ``CheckFailed`` if the files of the artifact differ from those that were built."""
     differing = other_bytes(parcel.files, files)
     if differing:
         raise CheckFailed(
@@ -55,9 +55,10 @@ def run_checks(
     cache: Cache,
     view: View,
 ) -> Checked:
-    """Return what the checks found. Nothing but ``folder`` and the toolchain is read.
+    """Run the checks and return their results. Only ``folder`` and the toolchain are read.
 
-    Raises ``CheckFailed`` before any work if the artifact is not what was built.
+    Raises ``CheckFailed`` before any work if the artifact's files differ from those that were
+    built.
     """
     files = artifact_files(folder, cache)
     require_built_bytes(folder, parcel, files)
@@ -94,9 +95,9 @@ def run_beside(
     log: Path,
     more: Iterable[Mount] = (),
 ) -> tuple[StepResult, ...]:
-    """Run check steps on the artifact in ``folder`` and return what each of them left.
+    """Run check steps on the artifact in ``folder`` and return their results.
 
-    They read that folder, and ``more`` where they refer to it. Nothing is cached.
+    They can read that folder and the mounts ``more``. Nothing is cached.
     """
     mounts = (
         Mount(ARTIFACT_ROOT, folder / MODEL_DIR),

@@ -1,4 +1,4 @@
-"""What a command says to a program: one JSON document on standard output, however it ends."""
+"""The output of a command for programs: one JSON document on standard output, also on failure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from targets.errors import ConfigError, QuernError
 
 
 def answer(found: Mapping[str, object], failure: QuernError | None = None) -> None:
-    """Print what was found as one JSON document, with ``failure`` where the command ends with one.
+    """Print the result as one JSON document, with ``failure`` if there is one.
 
-    Raises click's ``Exit`` with the code of ``failure``, of which all is said then.
+    Then raises click's ``Exit`` with the exit code of ``failure``, without a further message.
     """
     show({"exit_code": 0, **found} if failure is None else {**described(failure), **found})
     if failure is not None:
@@ -21,7 +21,7 @@ def answer(found: Mapping[str, object], failure: QuernError | None = None) -> No
 
 
 def show(document: Mapping[str, object]) -> None:
-    """Print a document; what is not a number in JSON (NaN) becomes ``null``."""
+    """Print a document as JSON; NaN, which JSON does not have, becomes ``null``."""
     click.echo(to_json(document, indent=2, inf_nan_mode="null"))
 
 

@@ -1,4 +1,4 @@
-"""The command group, and how every failure becomes a message and an exit code."""
+"""The command group, and the conversion of errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class _CommandFiles(click.Group):
 
 
 def _command_modules() -> dict[str, str]:
-    """Return the module of each command: `try` is in `try_`, `export-toolchain` in
-    `export_toolchain`, since a module can be called neither."""
+    """Return the module of each command. `try` is in `try_`, and `export-toolchain` in
+    `export_toolchain`, because those are not valid names of modules."""
     stems = (path.stem for path in _COMMANDS_DIR.glob("*.py") if path.stem != "__init__")
     return {stem.rstrip("_").replace("_", "-"): stem for stem in stems}
 

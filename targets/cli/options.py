@@ -1,4 +1,4 @@
-"""The options that commands share, and what they mean together."""
+"""The options that commands share, and the builds that they describe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class BuildChoices:
-    """What the options of a command say about what is built."""
+    """The options of a command about what is built."""
 
     config: Path
     targets: tuple[str, ...]
@@ -46,8 +46,8 @@ class BuildChoices:
 
 
 def build_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add all options that say what is built and where; the command gets ``wanted``, ``cache``,
-    ``dist``."""
+    """Add all options about what is built and where; the command gets the arguments ``wanted``,
+    ``cache`` and ``dist``."""
 
     @wraps(command)
     def gathered(
@@ -71,7 +71,7 @@ def build_options(command: Callable[..., None]) -> Callable[..., None]:
 def pairs(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
-    """Return what options of the form NAME=PATH say; click calls this."""
+    """Parse options of the form NAME=PATH; a callback of click."""
     pairs = {}
     for value in values:
         name, equals, path = value.partition("=")
@@ -123,12 +123,12 @@ def config_options(command: Command) -> Command:
 def _targets(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return the names of ``--target cpu,cuda`` as those of ``--target cpu --target cuda``."""
+    """Split ``--target cpu,cuda`` like ``--target cpu --target cuda``; a callback of click."""
     return tuple(name for value in values for part in value.split(",") if (name := part.strip()))
 
 
 def target_option(described: str) -> Callable[[Command], Command]:
-    """Add ``--target``, repeatable; ``described`` says what it is without."""
+    """Add ``--target``, repeatable; ``described`` is added to its help text."""
     return click.option(
         "--target",
         "--targets",
@@ -155,7 +155,7 @@ def cache_option(command: Command) -> Command:
 
 
 def place_options(command: Command) -> Command:
-    """Add the options that say where things lie."""
+    """Add the options for the paths of cache and outputs."""
     dist = click.option(
         "--dist",
         type=click.Path(path_type=Path, file_okay=False),
@@ -172,7 +172,7 @@ def runtime_option(command: Command) -> Command:
 
 
 def config_runtime_option(command: Command) -> Command:
-    """Add ``--runtime`` for a command that reads a config, which may say it too."""
+    """Add ``--runtime`` for a command with a config, which can set it too."""
     return _runtime(command, None, "as the config says, else containers where they can be had")
 
 
@@ -204,7 +204,7 @@ def json_option(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class Request:
-    """What to build: a loaded config, its targets, and where and how they are on this machine."""
+    """What to build: a loaded config, its targets on this machine, and the runtime."""
 
     loaded: LoadedConfig
     places: tuple[Place, ...]
@@ -213,9 +213,9 @@ class Request:
 
 
 def load_requests(wanted: BuildChoices) -> tuple[Request, ...]:
-    """Load and validate everything that the options name: one build for each flow of the config.
+    """Load and validate the config of the options; one request for each flow in it.
 
-    Raises ``ConfigError``, or ``EnvironmentUnable`` where a target cannot be built here.
+    Raises ``ConfigError``, or ``EnvironmentUnable`` if a target cannot be built here.
     """
     file = as_typed(wanted.config)
     chosen = load_targets(wanted.targets) or None
@@ -241,7 +241,7 @@ def _request(loaded: LoadedConfig, wanted: BuildChoices) -> Request:
 
 
 def require_system(requests: Iterable[Request]) -> None:
-    """Raise ``EnvironmentUnable`` where a config was written for a system out of reach."""
+    """Raise ``EnvironmentUnable`` if a config was written for a system that cannot be used."""
     for request in requests:
         system = request.loaded.config.system
         if system is not None:
@@ -249,22 +249,22 @@ def require_system(requests: Iterable[Request]) -> None:
 
 
 def open_cache(folder: Path | None) -> Cache:
-    """Return the cache at ``folder``, or in the user's cache folder."""
+    """Return the cache in ``folder``; by default in the user's cache folder."""
     return Cache((folder or user_cache_path("quern")).absolute())
 
 
 def console(as_json: bool) -> Console:
-    """Return where to show things: standard error where standard output carries JSON."""
+    """Return the console: standard error if standard output is for JSON, else standard output."""
     return Console(stderr=as_json, soft_wrap=False)
 
 
 def as_typed(path: Path) -> Path:
-    """Return ``path`` as the user would write it: relative to where they stand."""
+    """Return ``path`` relative to the working directory, if it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def identity_options(described: str) -> Callable[[Command], Command]:
-    """Add ``--identity`` and ``--issuer``, as sigstore names who signs."""
+    """Add ``--identity`` and ``--issuer``, by which sigstore identifies a signer."""
 
     def added(command: Command) -> Command:
         issuer = click.option(
@@ -285,7 +285,7 @@ def identity_options(described: str) -> Callable[[Command], Command]:
 def require_identity(
     identity: str | None, issuer: str | None, key: Path | None, key_option: str
 ) -> None:
-    """Raise ``ConfigError`` unless identity and issuer are both given and no key, or none."""
+    """Raise ``ConfigError`` unless identity and issuer are both given without a key, or neither."""
     if (identity is None) != (issuer is None):
         lacking = "--issuer" if issuer is None else "--identity"
         raise ConfigError([Problem("--identity and --issuer go together", key=lacking)])

@@ -1,4 +1,4 @@
-"""What commands that run something share: the view, the runtime, and the builds of a request."""
+"""Functions shared by commands that run steps: the view, the runtime, the builds of a request."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_all(
 
 
 def failure_of(built: list[Built]) -> CheckFailed | None:
-    """Return the failure that names every target of which a check failed; ``None`` for none."""
+    """Return an error that names every target with a failed check; ``None`` if there is none."""
     failed = [one.outcome.report.target for one in built if one.outcome.report.status == "failed"]
     if not failed:
         return None
@@ -54,7 +54,7 @@ def failure_of(built: list[Built]) -> CheckFailed | None:
 
 
 def starter(requested: Choice, cache_root: Path, view: View) -> StartRuntime:
-    """Return a function that decides where steps run, and says so where it is no container."""
+    """Return a function that starts the runtime, and reports if it is a virtual environment."""
     chooser = Chooser(requested, cache_root)
 
     def start(toolchains: Sequence[Toolchain]) -> Runtime:

@@ -1,1 +1,1 @@
-"""Reading build configs: positions, validation, and all problems of a file at once."""
+"""Reads and validates build configs, and reports all problems of a file at once."""

@@ -1,4 +1,4 @@
-"""Which passes and checks a config asks for on one target, with their validated parameters."""
+"""The passes and checks of a config for one target, with their validated parameters."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class PassCall(_Call):
 
     implementation: type[BasePass[Any]]
     script: Path | None = None
-    """The Python file of a pass of the user's own."""
+    """The Python file of the user's own pass."""
     network: bool = False
-    """Whether this one needs the network, though its type does not."""
+    """Whether this call needs the network although its type does not."""
     hub: bool = False
-    """Whether this one is given the hub's token, though its type is not."""
+    """Whether this call gets the hub's token although its type does not."""
     keeps: tuple[str, ...] = ()
-    """Names of the checks whose limits it keeps by itself."""
+    """Names of the checks whose limits it enforces itself."""
 
     @property
     def merges(self) -> bool:
-        """Return whether it makes one checkpoint of another and an adapter."""
+        """Return whether it merges an adapter into a checkpoint."""
         kinds = self.implementation.consumes.values()
         return "adapter" in kinds and self.implementation.produces == "checkpoint"
 
@@ -63,17 +63,17 @@ class CheckCall(_Call):
 
     implementation: type[BaseCheck[Any]]
     script: Path | None = None
-    """The Python file of a check of the user's own."""
+    """The Python file of the user's own check."""
     timing: PassCall | None = None
-    """The pass that times the base model, where the check compares with it."""
+    """The pass that times the base model, if the check compares with it."""
 
     def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
-        """Return what it reads of an artifact of this kind."""
+        """Return the roles it reads if the artifact is of the given kind."""
         return self.implementation.needs_of(self.params, artifact)
 
     @property
     def asks_held_out(self) -> bool:
-        """Return whether it needs a held-out part of the data, or answers to one."""
+        """Return whether it needs held-out data, or answers to held-out prompts."""
         return self.implementation.asks_held_out_of(self.params) or bool(
             _HELD_OUT & set(self.needs())
         )
@@ -91,16 +91,16 @@ class Chain:
     ``evaluate`` only where data is held out, ``float_reference`` where a pass quantizes and the CPU
     provider could run the export, ``adapted_reference`` where something is merged."""
     merging: PassCall | None
-    """The pass that merges an adapter with which the chain ends, to ask it something; ``None``
-    only where something is wrong."""
+    """The pass that merges an adapter with which the chain ends, so that it can be evaluated;
+    ``None`` only in an invalid config."""
     checks: tuple[CheckCall, ...]
 
     @property
     def begins(self) -> Kind:
-        """Return what the base model is."""
+        """Return the kind of the base model."""
         return "checkpoint" if self.source is None else self.source.implementation.produces
 
     @property
     def makes(self) -> Kind:
-        """Return what the chain ends with."""
+        """Return the kind of the artifact, with which the chain ends."""
         return self.passes[-1].implementation.produces if self.passes else self.begins

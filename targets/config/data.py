@@ -1,4 +1,4 @@
-"""The data sets of a config: which is the main one, and what the command line puts in place."""
+"""The data sets of a config: the main one, their mistakes, and overrides of the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARTS = ("held_out", "validation_data")
 
 
 class Mistake(NamedTuple):
-    """Something wrong with the data sets of a config, and the key it is about."""
+    """A mistake in the data sets of a config, and its key."""
 
     message: str
     path: tuple[str, ...]
@@ -33,13 +33,15 @@ def fetch_step(name: str) -> str:
 
 
 def main_data(data: Mapping[str, DataSpec]) -> str | None:
-    """Return the data set that is trained on and measured with: the one no other names as a part
-    of it. ``None`` without data; the first where that is not one, which is a mistake."""
+    """Return the data set for training and evaluation: the one that is no part of another.
+
+    ``None`` without data. If there are several, which is a mistake, the first.
+    """
     return next(iter([*_main_ones(data), *data]), None)
 
 
 def mistakes(data: Mapping[str, DataSpec]) -> Iterator[Mistake]:
-    """Yield what is wrong with how the data sets name each other."""
+    """Yield the mistakes in how the data sets refer to each other."""
     for name, spec in data.items():
         for key, part in _parts(spec):
             place = ("data", name, key)
@@ -62,8 +64,10 @@ def mistakes(data: Mapping[str, DataSpec]) -> Iterator[Mistake]:
 
 
 def with_files(config: BuildConfig, files: Mapping[str, Path]) -> BuildConfig:
-    """Return ``config`` with its data sets read from ``files``, in place of wherever their rows
-    come from; functions that make columns of them stay."""
+    """Return ``config`` with its data sets read from ``files`` instead of their own sources.
+
+    Functions that make columns are kept.
+    """
     data = {
         name: _from_file(spec, files[name].absolute()) if name in files else spec
         for name, spec in config.data.items()
@@ -74,7 +78,7 @@ def with_files(config: BuildConfig, files: Mapping[str, Path]) -> BuildConfig:
 def with_commits(config: BuildConfig) -> BuildConfig:
     """Return ``config`` with branches and tags of the hub's data sets replaced by their commits.
 
-    Raises ``EnvironmentUnable`` if the hub cannot say.
+    Raises ``EnvironmentUnable`` if the hub does not answer or does not know them.
     """
     data = {}
     for name, spec in config.data.items():

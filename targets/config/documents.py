@@ -1,4 +1,4 @@
-"""From a file to the documents that a build config is validated from, whatever the file's format.
+"""Reads a config file of any format into documents, from which build configs are validated.
 
 A TOML file is one document. An Olive file is translated into one for each flow of its passes.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from targets.config.olive.ledger import Ledger
 
 _OLIVE = (".json", ".jsonc", ".yaml", ".yml")
-"""Suffixes by which an Olive file is told from a Quern config."""
+"""Suffixes of Olive files; Quern's own configs have others."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Document:
     table: dict[str, Any]
     places: Places
     problems: tuple[Problem, ...] = ()
-    """What of the file could not become part of it."""
+    """Problems of the parts of the file that could not be translated."""
     ledger: Ledger | None = None
-    """What became of each key of an Olive file."""
+    """The result of the translation of each key of an Olive file."""
 
 
 def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...]:
-    """Return the documents of ``file``. ``system`` is the one that ``--system`` asks for.
+    """Return the documents of ``file``. ``system`` is the value of ``--system``.
 
-    Raises :class:`ConfigError` where the file cannot be parsed at all.
+    Raises :class:`ConfigError` if the file cannot be parsed at all.
     """
     text = _read(file)
     if file.suffix.lower() in _OLIVE:

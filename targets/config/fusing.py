@@ -1,4 +1,4 @@
-"""Merge and quantize in one step, where no one needs the merged checkpoint."""
+"""Fuses merging and building into one step if nothing else needs the merged checkpoint."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MERGED_BUILDER = "merged_builder"
 _PAIR = ("merge", "model_builder")
 
 _WITHOUT_IT = {role for role, source in ROLES.items() if source.of in ("artifact", "base")}
-"""What a check can read without the merged checkpoint being there."""
+"""Roles that a check can read although there is no merged checkpoint."""
 _SHAPES_ONLY = {"graph"}
-"""Checks that read of the checkpoint what is the base's as well: shapes, settings, tokenizer."""
+"""Checks that read only shapes, settings and tokenizer of the checkpoint, which are the base's."""
 
 
 def fused(chain: Chain) -> Chain:
-    """Return ``chain`` with ``merge`` and the ``model_builder`` after it as one pass, if that is
-    all that reads the merged checkpoint."""
+    """Return ``chain`` with ``merge`` and the following ``model_builder`` fused into one pass, if
+    nothing else reads the merged checkpoint."""
     at = next(
         (
             number

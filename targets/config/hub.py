@@ -1,4 +1,4 @@
-"""Names of models on the Hugging Face hub: ``hf:org/name@revision`` becomes a commit."""
+"""Resolves names of models and data sets on the Hugging Face hub to commits."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _LOCAL: dict[Kind, str] = {
 
 
 def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
-    """Return what ``hf:org/name@revision`` names; the revision defaults to ``main``.
+    """Parse ``hf:org/name@revision``; the revision defaults to ``main``.
 
-    Raises ``ValueError`` saying what is wrong with ``source``.
+    Raises ``ValueError`` with the problem of ``source``.
     """
     repo, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
     if not _NAME.match(repo):
@@ -54,7 +54,7 @@ def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
 
 
 def pinned(model: HubModel, kind: Kind = "model") -> HubModel:
-    """Return ``model`` at the commit that its revision means now.
+    """Return ``model`` with its revision replaced by the commit that it currently refers to.
 
     Asks the hub (``HF_ENDPOINT``, ``HF_TOKEN``) unless it is a commit already. Raises
     ``EnvironmentUnable`` if the hub cannot be reached or does not know it.

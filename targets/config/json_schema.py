@@ -1,8 +1,7 @@
-"""The JSON schema of build configs, for editors: common tables, and every pass and check's own.
+"""Generates the JSON schema of build configs for editors, from the models that validate configs.
 
-JSON Schema draft 7, which is what TOML editors know. The types, defaults and descriptions are
-those of the models that validate a build; what a schema cannot say (which keys exclude each other,
-whether a file is there) is found by the build alone.
+It is JSON Schema draft 7, which TOML editors support. Rules that a schema cannot express (which
+keys exclude each other, whether a file exists) are checked by the build only.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def build_schema() -> Schema:
 
 
 def chain_passes() -> tuple[str, ...]:
-    """Return the passes that a config may put into its chain; the others run by themselves."""
+    """Return the passes that a config may name; the others are added by the planner."""
     return tuple(name for name in pass_types() if _in_chain(load_pass(name)))
 
 
@@ -71,7 +70,7 @@ def _schema_of(model: type[BaseModel]) -> Schema:
 
 
 def _parameters(step: Step) -> Schema:
-    """Return the schema of a pass's or check's parameters, without those decided elsewhere."""
+    """Return the schema of a pass's or check's parameters, without those that are set elsewhere."""
     schema = _schema_of(step.Params)
     schema["description"] = f"{inspect.getdoc(step)} {schema['description']}"
     for name in DECIDED_ELSEWHERE:
@@ -90,7 +89,7 @@ def _step(kind: str, name: str, step: Step) -> Schema:
 
 
 def _tables(kind: str, names: Iterable[str]) -> Schema:
-    """Return tables named as their type, or named freely and telling their type."""
+    """Return the schema of tables that have the name of their type, or a key ``type``."""
     return {
         "properties": {name: _reference(f"{kind}-{name}") for name in names},
         "additionalProperties": {
@@ -103,9 +102,9 @@ def _tables(kind: str, names: Iterable[str]) -> Schema:
 
 
 def _overlays(kind: str, names: Iterable[str]) -> Schema:
-    """Return tables of parameters laid over others, which have told their type already.
+    """Return the schema of tables with parameters for one target, which have no key ``type``.
 
-    A name that is no type may be that of a pass or check of the user's own.
+    A name that is not a type may be that of the user's own pass or check.
     """
     untyped = {"not": {"required": ["type"]}}
     return {
@@ -115,9 +114,9 @@ def _overlays(kind: str, names: Iterable[str]) -> Schema:
 
 
 def _own(kind: str) -> Schema:
-    """Return the table of a pass or check of the user's own, whose parameters only its code tells.
+    """Return the schema of the table of a user's own pass or check.
 
-    A class and its ``Params`` say them; the build checks them.
+    Its parameters are defined by its class and checked by the build only.
     """
     described = f"A {kind} of your own: `PATH/TO/FILE.py:CLASS`, relative to the config."
     name = {"type": "string", "pattern": OWN_TYPE, "description": described}
@@ -152,10 +151,10 @@ def _hoisted(definitions: Mapping[str, Schema]) -> Schema:
 
 
 def _draft7(node: Any) -> Any:
-    """Return ``node`` as TOML and draft 7 have it.
+    """Convert pydantic's schema ``node`` to draft 7, for TOML.
 
-    No titles, plain prose, no null, ``propertyNames`` to restrict names, and references that stand
-    alone: draft 7 ignores whatever stands beside one.
+    Titles and null are removed, descriptions are plain text, ``propertyNames`` restrict names, and
+    references have no siblings, which draft 7 would ignore.
     """
     if isinstance(node, list):
         return [_draft7(item) for item in node]

@@ -1,4 +1,4 @@
-"""From a TOML file to a validated config; every mistake of the file and its data in one go."""
+"""Loads and validates a config file, and reports all mistakes of the file and its data at once."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, t
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the command line says in place of the config."""
+    """Values of the command line that replace those of the config."""
 
     data: Mapping[str, Path] = field(default_factory=dict)
     model: str | None = None
     local: bool = False
-    """Run on this machine, whatever system the config was written for."""
+    """Run on this machine, even if the config was written for another system."""
 
 
 def resolved(file: Path, path: str) -> Path:
@@ -48,7 +48,7 @@ def resolved(file: Path, path: str) -> Path:
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A config that is right: paths are resolved, every pass and check is validated."""
+    """A valid config: paths are resolved, and every pass and check is validated."""
 
     file: Path
     config: BuildConfig
@@ -57,14 +57,14 @@ class LoadedConfig:
     targets: tuple[str, ...]
     """Names of the targets to build."""
     data_files: Mapping[str, tuple[Path, ...]]
-    """Absolute paths of the files per data set; none for one of a hub or of code."""
+    """Absolute paths of the files per data set; none if its rows come from a hub or from code."""
     main_data: str | None
-    """The data set that is trained on and measured with."""
+    """The data set for training and evaluation."""
     model_folder: Path | None
     """Absolute path of a local base model."""
 
     def path(self, relative: str) -> Path:
-        """Return a path of the config, which is relative to the config file."""
+        """Resolve a path in the config, which is relative to the config file."""
         return resolved(self.file, relative)
 
 
@@ -85,7 +85,7 @@ def load_document(
     targets: Sequence[Target] | None = None,
     overrides: Overrides | None = None,
 ) -> LoadedConfig:
-    """Validate one ``document`` that ``file`` holds, for ``targets`` or for those it names itself.
+    """Validate one ``document`` of ``file``, for ``targets`` or else for those that it names.
 
     Raises :class:`ConfigError` with every problem found, each with file, line, key and suggestion.
     """
@@ -124,7 +124,7 @@ def load_document(
 
 
 def config_needs_its_system(system: AzureMLSystem) -> EnvironmentUnable:
-    """Return the error of a build for a system that is out of reach."""
+    """Return the error for a config that was written for a system that Quern cannot use."""
     return EnvironmentUnable(
         f"the system '{system.name}' is the compute {system.compute} of Azure ML, "
         "which cannot be reached from here yet",
@@ -136,7 +136,7 @@ def config_needs_its_system(system: AzureMLSystem) -> EnvironmentUnable:
 def _chosen(
     config: BuildConfig, targets: Sequence[Target] | None, loader: _Loader
 ) -> Sequence[Target]:
-    """Return the targets asked for, else those that the config names, else the default one."""
+    """Return ``targets``, else those that the config names, else the default one."""
     if targets is not None:
         return targets
     names = named_targets(config.default_targets or (DEFAULT_TARGET,))
@@ -145,7 +145,7 @@ def _chosen(
 
 
 def _with_source(model: JsonValue, source: str) -> JsonValue:
-    """Return the ``[model]`` table with ``source``, a path relative to where the user stands."""
+    """Return the ``[model]`` table with ``source``, which is relative to the working directory."""
     table = dict(model) if isinstance(model, dict) else {}
     for other in ("pretrain", "onnx"):
         table.pop(other, None)
@@ -166,7 +166,10 @@ def _pinned(config: BuildConfig) -> BuildConfig:
 
 
 class _Loader:
-    """Reads what a valid form refers to; its result is meaningful only without problems."""
+    """Reads and checks the files that a well-formed config refers to.
+
+    Its result is meaningful only if there are no problems.
+    """
 
     def __init__(
         self,
@@ -184,10 +187,10 @@ class _Loader:
         self._whole = whole
         self.problems: list[Problem] = []
         self.unreachable: list[Problem] = []
-        """Model and data sets that lie in Azure ML, and that no local copy stands in for."""
+        """Problems of a model or data set in Azure ML that has no local copy."""
 
     def require_targets(self, names: Sequence[str]) -> None:
-        """Note a problem for each of ``default_targets`` that does not exist."""
+        """Add a problem for each unknown target in ``default_targets``."""
         for name in names:
             if name not in target_names():
                 advice = did_you_mean(name, target_names())
@@ -314,7 +317,7 @@ class _Loader:
         )
 
     def _code(self, name: str, spec: DataSpec) -> None:
-        """See that the script and its folder are there, and that the hub's name is one."""
+        """Check that script and folder exist, and that the name on the hub is valid."""
         for key in ("script", "script_dir"):
             path = getattr(spec.code, key, None)
             if path is not None and not resolved(self._file, path).exists():
@@ -326,7 +329,7 @@ class _Loader:
                 self._problem(str(error), ("data", name, "source"))
 
     def _rows(self, name: str, spec: DataSpec, files: tuple[Path, ...], part: bool) -> None:
-        """Check the rows that can be read here; those that a step makes are checked there."""
+        """Check the rows that the host can read; others are checked by the step that makes them."""
         if any(path.suffix.lower() == PARQUET for path in files) or not files:
             return
         rows, found = read_files(files)
@@ -345,7 +348,7 @@ class _Loader:
             self._problem("this name is used by the step that makes rows", (kind, name))
 
     def _data_problem(self, name: str, file: Path, problem: DataProblem) -> Problem:
-        """Return a problem of the data file with its row, or of its settings with their key."""
+        """Convert a problem of data: to one in the data file, or at the key of its settings."""
         if problem.line is not None:
             return Problem(problem.message, file, problem.line, f"data.{name}", problem.suggestion)
         message = problem.message

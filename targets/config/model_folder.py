@@ -1,4 +1,4 @@
-"""Whether a local folder is a model that the passes can load: seen before any container starts."""
+"""Checks that a local folder is a model that the passes can load, before any container starts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_emb
 _CHUNK = 1 << 20
 
 _MLFLOW = ("data/model", "model")
-"""Where MLflow's transformers flavour keeps the checkpoint: with data and tokenizer, or alone."""
+"""Subfolders in which MLflow's transformers flavour stores the checkpoint."""
 
 
 def checkpoint_folder(folder: Path) -> Path:
-    """Return the folder with the checkpoint: inside ``folder``, if that is an MLflow model."""
+    """Return the folder of the checkpoint: ``folder``, or a subfolder if it is an MLflow model."""
     if (folder / "MLmodel").is_file() and not (folder / "config.json").is_file():
         inside = (folder / place for place in _MLFLOW)
         return next((place for place in inside if (place / "config.json").is_file()), folder)
@@ -46,7 +46,7 @@ def folder_with_links(folder: Path) -> Path:
 def model_folder_problems(
     folder: Path, weights: Literal["safetensors", "any"]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (what is wrong, what to do) for every reason why ``folder`` is not a usable model."""
+    """Yield (problem, remedy) for every reason why ``folder`` is not a usable model."""
     if not folder.exists():
         yield (
             f"there is no '{folder}'",
@@ -81,7 +81,7 @@ def model_folder_problems(
 
 
 def onnx_folder_problems(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield (what is wrong, what to do) where ``folder`` cannot be an ONNX Runtime GenAI model."""
+    """Yield (problem, remedy) if ``folder`` cannot be an ONNX Runtime GenAI model."""
     advice = "name the folder that holds genai_config.json"
     if not folder.is_dir():
         yield f"there is no folder '{folder}'", advice

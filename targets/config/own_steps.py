@@ -1,4 +1,4 @@
-"""Reads the classes of passes and checks of the user's own, to validate their parameters."""
+"""Loads the classes of the user's own passes and checks, to validate their parameters."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ _LIGHT = "the host reads only its parameters, without ML libraries: import them 
 def read_own(kind: StepKind, script: Path, own: OwnType) -> Step:
     """Return the class that ``own`` names in the file ``script``.
 
-    What the file prints goes to standard error. Raises :class:`StepError`, whose hint says what to
-    do.
+    Output of the file goes to standard error. Raises :class:`StepError` with a hint.
     """
     try:
         files = script_code(script).files

@@ -1,4 +1,4 @@
-"""Where a key of a config stands in the file that the user wrote, and how it is called there."""
+"""Maps keys of a config to lines and keys of the file that the user wrote."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Loc = tuple[str | int, ...]
-"""The way to a key or element: ``("data", "tone", "labels", 2)``."""
+"""The path to a key or element: ``("data", "tone", "labels", 2)``."""
 
 
 def dotted(path: Loc) -> str:
@@ -26,22 +26,22 @@ class Positions(Protocol):
 
 
 def as_it_is(path: Loc) -> Loc:
-    """Return ``path``: the key of a file that needs no translation."""
+    """Return ``path``; for files whose keys are not translated."""
     return path
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the keys of a document stand in the file that it was read from."""
+    """Lines and keys in the file for the keys of a document."""
 
     positions: Positions
     origin: Callable[[Loc], Loc] = as_it_is
-    """Which key of the file a key of the document comes from."""
+    """Function from a key of the document to the key of the file that it comes from."""
 
     def line(self, path: Loc) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is written down."""
         return self.positions.line(self.origin(path))
 
     def key(self, path: Loc) -> str:
-        """Return ``path`` as the file has it: ``passes.lora.config.lora_r``."""
+        """Return the key of the file for ``path``: ``passes.lora.config.lora_r``."""
         return dotted(self.origin(path))

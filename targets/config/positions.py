@@ -1,4 +1,4 @@
-"""Where each key of a TOML file stands, so that every message can name its line."""
+"""Lines of the keys of a TOML file, for messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEYS = ("bare_key", "quoted_key", "dotted_key")
 class TomlPositions:
     """Lines (1-based) of all keys and array elements of a TOML document.
 
-    The document is parsed when a line is first asked for: a config without mistakes never is.
+    The document is parsed on first use, so not at all if a config has no mistakes.
     """
 
     def __init__(self, text: str) -> None:
@@ -47,14 +47,14 @@ class TomlPositions:
 
 
 class _Lines:
-    """Walks a syntax tree and notes where each key stands."""
+    """Walks a syntax tree and records the line of each key."""
 
     def __init__(self) -> None:
         self.found: dict[Path, int] = {}
         self._counts: dict[Path, int] = {}
 
     def table(self, node: Node) -> None:
-        """Note a table header and the keys below it."""
+        """Record a table header and the keys below it."""
         header = next(child for child in node.children if child.type in _KEYS)
         path: Path = tuple(_names(header))
         if node.type == "table_array_element":
@@ -68,7 +68,7 @@ class _Lines:
                 self.pair(child, path)
 
     def pair(self, node: Node, parent: Path) -> None:
-        """Note a key and what its value holds."""
+        """Record a key and the keys in its value."""
         key = next(child for child in node.children if child.type in _KEYS)
         path = (*parent, *_names(key))
         self._note(path, key)

@@ -1,4 +1,4 @@
-"""From pydantic's validation errors to :class:`Problem` values with file, line and suggestion."""
+"""Converts pydantic's validation errors to problems with file, line and suggestion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def problems_of(
     places: Places,
     place: Callable[[Loc], Loc] = lambda loc: loc,
 ) -> Iterator[Problem]:
-    """Yield one problem per mistake; ``place`` turns a place in ``model`` into one in the file."""
+    """Yield one problem per mistake; ``place`` converts a path in ``model`` to one in the file."""
     found: dict[Loc, dict[str, str]] = {}
     for entry in error.errors(include_url=False):
         loc = _as_written(model, tuple(part for part in entry["loc"] if part != "[key]"))
@@ -47,7 +47,7 @@ def problems_of(
 
 
 def _as_written(model: type[BaseModel], loc: Loc) -> Loc:
-    """Return ``loc`` without what pydantic adds: the names of a union's members."""
+    """Return ``loc`` without the names of a union's members, which pydantic adds."""
     current: Any = model
     found: list[str | int] = []
     for part in loc:

@@ -1,4 +1,4 @@
-"""The reference page of build configs, made from their schema: tables, keys and examples."""
+"""Generates the reference page of build configs from their schema: tables, keys and examples."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from.
 _TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
 
 _SHOWN_KEYS = 4
-"""Keys in an example that nobody wrote."""
+"""Number of keys in a generated example."""
 
 _SHOWN_WHOLE: dict[type, str] = {FinetuneParams: "lora", AmountParams: "size"}
-"""Of passes or checks that share a base of their parameters, the one whose table has all keys."""
+"""For passes or checks whose parameters share a base class, the one whose table lists all keys."""
 
 _HEADER = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*$")
 
@@ -100,7 +100,7 @@ class ReferencePage:
         yield from self._section("## `[system]`", "AzureMLSystem", r"system")
 
     def _further_goals(self) -> Iterator[str]:
-        """Yield the keys that goals of single checks have beside those of all goals."""
+        """Yield the keys of goals of single checks that not all goals have."""
         shared = self._definitions["Goal"]["properties"]
         for name in check_types():
             goals = self._definitions[f"check-{name}"]["properties"].get("goals", {"items": {}})
@@ -127,7 +127,7 @@ class ReferencePage:
         yield self._keys(schema)
 
     def _difference(self, kind: str, whole: str, schema: Schema) -> str:
-        """Return which keys of the pass or check ``whole`` a table has too."""
+        """Return which keys of the pass or check ``whole`` this table shares, in words."""
         shared = _keys_of(self._definitions[f"{kind}-{whole}"])
         lacking = [f"`{key}`" for key in sorted(shared.keys() - schema["properties"].keys())]
         but = f" except {_listed(lacking)}" if lacking else ""
@@ -158,7 +158,7 @@ class ReferencePage:
         return whole.partition(". ")[0].rstrip(".") + "."
 
     def _type(self, key: Schema) -> str:
-        """Return the type as a person would say it, with its range."""
+        """Return the type in words, with its range."""
         if "allOf" in key or "$ref" in key:
             return "table"
         if "const" in key:
@@ -177,7 +177,7 @@ class ReferencePage:
 
 
 def _made_example(heading: str, schema: Schema) -> str:
-    """Return the table of ``heading`` with its first keys, as they are by default."""
+    """Return an example of the table ``heading``: its first keys with their defaults."""
     keys = [
         f"{name} = {_toml(key['default'])}"
         for name, key in schema["properties"].items()
@@ -189,7 +189,7 @@ def _made_example(heading: str, schema: Schema) -> str:
 
 
 def _usual_limits() -> str:
-    """Return the limits of every target that hold where a config gives none."""
+    """Return the default limits of every target."""
     limits = {name: load_target(name).limits for name in target_names()}
     rows = [
         f"| {name} | {_formula(found.first_token_ms)} | {_formula(found.token_ms)} |\n"
@@ -206,8 +206,8 @@ def _formula(limit: SizedLimit) -> str:
 
 
 def _shown_whole(kind: str, name: str) -> str | None:
-    """Return the pass or check whose table also shows the keys that ``name`` shares with it; by the
-    models that the parameters of ``name`` inherit, the nearest first."""
+    """Return the pass or check whose table lists the keys that it shares with ``name``: that of the
+    nearest base class of the parameters; ``None`` if there is none."""
     if not name:
         return None
     names, load = (chain_passes(), load_pass) if kind == "pass" else (check_types(), load_check)
@@ -217,7 +217,7 @@ def _shown_whole(kind: str, name: str) -> str | None:
 
 
 def _in_families(kind: str, names: Sequence[str]) -> list[str]:
-    """Return ``names`` sorted, those that refer to another one right after it."""
+    """Return ``names`` sorted, with those that refer to another one right after it."""
     whole = {name: _shown_whole(kind, name) for name in names}
     return sorted(names, key=lambda name: (whole[name] or name, whole[name] is not None, name))
 
@@ -256,7 +256,7 @@ def _default(key: Schema, required: bool) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Return a default as TOML writes it, which for these types is how JSON does."""
+    """Return a default value in TOML, which for these types is the same as JSON."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -265,7 +265,7 @@ def _cell(text: str) -> str:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each table of a TOML file that has keys of its own."""
+    """Yield name and text of each table of a TOML file that has keys."""
     name, lines = "", list[str]()
     for line in [*text.splitlines(), "[end]"]:
         header = _HEADER.match(line)

@@ -1,7 +1,7 @@
-"""What is left of a config when its wrong keys are taken out.
+"""Removes invalid keys from a config, so that the rest of it can be checked.
 
 The first validation finds mistakes of form. To report mistakes of content (missing files, broken
-rows, wrong parameters) in the same go, the rest of the file is read on without them.
+rows, wrong parameters) at the same time, the rest of the file is read without the invalid keys.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def salvage(document: Mapping[str, Any], model: type[Model]) -> Model | None:
 
 
 def _remove(tree: dict[str, Any], loc: tuple[int | str, ...]) -> None:
-    """Delete the deepest part of ``loc`` that is there. List elements go with their list."""
+    """Delete the deepest part of ``loc`` that exists; for an element of a list, the whole list."""
     path = [part for part in loc if part != "[key]"]
     parent: Any = None
     node: Any = tree

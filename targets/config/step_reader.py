@@ -43,7 +43,7 @@ DECIDED_ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Implementation:
-    """The class of a pass or check, and the file it was found in if it is the user's own."""
+    """The class of a pass or check, and its file if it is the user's own."""
 
     type_name: str
     step: Any
@@ -105,7 +105,7 @@ class StepReader:
             return None
 
     def _own(self, kind: StepKind, name: str, own: OwnType, path: Loc) -> Implementation | None:
-        """Return a pass or check of the user's own, or say what is wrong with it."""
+        """Load the user's own pass or check; on failure, add a problem and return ``None``."""
         place = (*path, "type")
         if name in (pass_types() if kind == "pass" else check_types()):
             self.problem(f"'{name}' is a built-in {kind}", path, "give yours another name")
@@ -164,7 +164,7 @@ class StepReader:
 
     @property
     def _measured(self) -> DataSpec | None:
-        """Return the data set that checks ask from: the held-out one, where there is one."""
+        """Return the data set whose prompts checks use: the held-out one, if there is one."""
         held_out = None if self._data is None else self._data.held_out
         return self._config.data.get(held_out, self._data) if held_out else self._data
 

@@ -46,8 +46,8 @@ class ChainReader:
     def read(self, whole: bool = True) -> Chain:
         """Return the chain; meaningful only if :attr:`problems` stays empty.
 
-        ``whole`` is false for what is left of a config with wrong keys: then no pass or check is
-        blamed for what was taken out.
+        ``whole`` is false for a config from which invalid keys were removed; then missing passes or
+        checks are not reported.
         """
         config = self._config
         passes = tuple(
@@ -123,8 +123,8 @@ class ChainReader:
         evaluation: PassCall | None,
         checks: Sequence[CheckCall],
     ) -> PassCall | None:
-        """Return the pass behind the role ``float_reference``, as the checks that need it want it
-        and with the evaluation's limits."""
+        """Return the pass that makes ``float_reference``, with the parameters that the checks set
+        and the limits of the evaluation."""
         builders = [call.params for call in passes if isinstance(call.params, ModelBuilderParams)]
         # What has its inputs in bf16 can overflow fp16, and the CPU provider has no bf16 kernels.
         if not builders or not builders[-1].is_quantized or builders[-1].bf16_io:
@@ -142,8 +142,7 @@ class ChainReader:
         return self._steps.pass_call("float_reference", table, ("checks", "quantization"))
 
     def _adapted_reference(self, passes: Sequence[PassCall]) -> PassCall | None:
-        """Return the pass behind the role ``adapted_reference``: of the last merge, and into the
-        base that it merges into."""
+        """Return the pass that makes ``adapted_reference``, with parameters of the last merge."""
         merge = next((call for call in reversed(passes) if call.merges), None)
         if merge is None:
             return None
@@ -206,7 +205,7 @@ class ChainReader:
         return self._steps.pass_call(f"time-base-{call.name}", table, ("checks", call.name))
 
     def _skipped(self, named: Collection[str]) -> None:
-        """See that what is to be skipped is there, and has no table."""
+        """Check that the checks to skip exist and have no table."""
         for name in self._config.skip_checks:
             if name not in check_types():
                 advice = instead_of("check", name, check_types())
@@ -235,7 +234,7 @@ class ChainReader:
 
 
 def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
-    """Return ``call`` with the limits of the checks that it keeps by itself."""
+    """Return ``call`` with the limits of the checks that it enforces itself."""
     kept = [
         check
         for check in checks

@@ -1,4 +1,4 @@
-"""A document as a TOML file of its own."""
+"""Writes a document as a TOML file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _relative(path: str, folder: Path, to: Path) -> str:
 
 
 def _moved(document: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
-    """Return ``document`` with every path that it holds moved."""
+    """Return ``document`` with ``move`` applied to every path in it."""
     found = {**document}
     if "model" in found:
         found["model"] = _each(found["model"], ("source", "onnx"), move)

@@ -1,1 +1,1 @@
-"""What the user reads: a live view on a terminal, plain lines in logs, the summary at the end."""
+"""Output for people: a live view on a terminal, plain lines in logs, the summary at the end."""

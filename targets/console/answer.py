@@ -1,4 +1,4 @@
-"""The view of ``try``: the answer as it is generated, and nothing about steps."""
+"""The view of the ``try`` command: streams the answer, without showing steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AnswerView:
         """Show nothing: there is no build."""
 
     def say(self, message: str) -> None:
-        """Show a line, dimmed: the answer is what matters."""
+        """Show a line, dimmed, because the answer is more important."""
         self._console.print(message, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def event(self, event: Event) -> None:

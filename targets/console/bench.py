@@ -1,4 +1,4 @@
-"""What a bench shows at its end: targets side by side, what moved, and where the page is."""
+"""The summary of a bench on the terminal: targets, changes, and the path of the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STYLES = {
 
 
 def print_bench(console: Console, bench: Bench, page: Path) -> None:
-    """Show the figures of ``bench`` side by side, and where its page lies."""
+    """Show the figures of ``bench`` side by side, and the path of its page."""
     console.print()
     console.print(_sides(bench))
     for target in bench.targets:

@@ -1,4 +1,4 @@
-"""The table of ``plan --explain``: what becomes of every key of an Olive file."""
+"""The table of ``plan --explain``: how every key of an Olive file is translated."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _STYLES = {
 
 
 def print_explanation(console: Console, ledger: Ledger) -> None:
-    """Show each key with its state, then what Olive's defaults and Quern add, then the counts.
+    """Show each key with its state, then added defaults of Olive and Quern, then the counts.
 
-    Keys stand below their table, as in the file: whole paths would leave no room for the rest.
+    Keys are shown below their table, as in the file, because full paths would need too much width.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("key", no_wrap=True)

@@ -32,7 +32,7 @@ from targets.planner.build_plan import BuildPlan
 
 
 class _StateColumn(ProgressColumn):
-    """A mark: waiting, spinning, done, cached or failed."""
+    """A symbol for the state: waiting, running, done, cached or failed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class LiveView:
         self.close()
 
     def close(self) -> None:
-        """Leave the last state on the screen."""
+        """Stop updating, with the last state on the screen."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -122,7 +122,7 @@ class LiveView:
         console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def event(self, event: Event) -> None:
-        """Show what a step says."""
+        """Show an event of a step."""
         if isinstance(event, Text):
             self._console.print(event.text, end="", markup=False, highlight=False)
             return

@@ -26,7 +26,10 @@ _PROGRESS_EVERY_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Folding:
-    """How a CI system folds lines away. ``{name}`` and ``{now}`` (Unix seconds) are filled in."""
+    """The lines with which a CI system folds output into groups.
+
+    ``{name}`` and ``{now}`` (Unix time in seconds) are filled in.
+    """
 
     start: str
     end: str = ""
@@ -73,7 +76,7 @@ class PlainView:
         self._metrics = ""
 
     def planned(self, plan: BuildPlan) -> None:
-        """Show the cached steps; the others announce themselves."""
+        """Show the cached steps; the others are shown when they start."""
         self._line(f"{plan.build} for {plan.target}")
         for note in plan.notes:
             self._line(f"note: {note}")
@@ -86,7 +89,7 @@ class PlainView:
         self._line(message)
 
     def event(self, event: Event) -> None:
-        """Show what a step says."""
+        """Show an event of a step."""
         match event:
             case StepStarted():
                 self._said_at = time.monotonic()

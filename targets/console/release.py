@@ -1,4 +1,4 @@
-"""What the user sees of a release and of its verification."""
+"""The summary of a release on the terminal, and the same as data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNSIGNED = "unsigned: its digests show that the files belong together, not who m
 
 
 def print_release(console: Console, released: Released, folder: Path) -> None:
-    """Show the files of a release, and what is not as it should be."""
+    """Show the files of a release, and warnings."""
     release = released.release
     console.print()
     for path in sorted(release.folder.iterdir()):
@@ -46,7 +46,7 @@ def print_release(console: Console, released: Released, folder: Path) -> None:
 
 
 def release_data(released: Released, folder: Path) -> dict[str, object]:
-    """Return the same for programs."""
+    """Return the same as data, for ``--json``."""
     release = released.release
     return {
         "release": folder,

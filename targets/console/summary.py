@@ -1,4 +1,4 @@
-"""The last thing a build shows: quality, latency against its limit, size, and where it is."""
+"""The summary of a build on the terminal: verdicts, quality, latency, size, and its folder."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _table(report: Report) -> Table:
 
 
 def _print_proofs(console: Console, report: Report) -> None:
-    """Show what was proven and has no figure: one line serves them all."""
+    """Show all passed verdicts without a figure in one line."""
     names = [verdict.name for verdict in report.checks if _is_proof(verdict)]
     if names:
         listed = escape(", ".join(names))
@@ -66,7 +66,7 @@ def _print_proofs(console: Console, report: Report) -> None:
 
 
 def _is_proof(verdict: Verdict) -> bool:
-    """Return whether a check passed that has nothing to measure."""
+    """Return whether a verdict passed and has no figure."""
     return verdict.status == "passed" and verdict.unit == "problems"
 
 

@@ -1,4 +1,4 @@
-"""What a ``tune`` pass tried, on the screen."""
+"""The trials of a ``tune`` pass on the terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from targets.report.model import Report
 from targets.report.tuning import TrialRow, column_title, columns, headline, pinned, rows, told_by
 
 _MOST = 16
-"""Rows that are shown; the report has all."""
+"""Largest number of rows shown; the report has all."""
 
 
 def print_tuning(console: Console, report: Report) -> None:
-    """Show what was tried, what was chosen, and the table that pins it."""
+    """Show the trials, the choice, and the table that pins it."""
     told = told_by(report)
     if told is None:
         return

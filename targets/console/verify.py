@@ -1,4 +1,4 @@
-"""What the user sees of a verification."""
+"""The result of a verification on the terminal, and the same as data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from targets.runtimes.runtime import PLACES
 
 
 def print_verified(console: Console, verified: Verified) -> None:
-    """Show what holds, what does not, and what was not looked at."""
+    """Show what is confirmed, what differs, and what was not compared."""
     console.print()
     for line in _proofs(verified):
         console.print(f"[green]✓[/] {escape(line)}", highlight=False, soft_wrap=True)
@@ -30,7 +30,7 @@ def print_verified(console: Console, verified: Verified) -> None:
 
 
 def verified_data(verified: Verified) -> dict[str, object]:
-    """Return the same for programs."""
+    """Return the same as data, for ``--json``."""
     return {
         "build": verified.release.build,
         "version": verified.release.version,

@@ -1,1 +1,1 @@
-"""The devices targets run on, and whether this machine has them."""
+"""The devices on which targets run, and whether this machine has them."""

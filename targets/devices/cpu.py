@@ -1,4 +1,4 @@
-"""The CPU: always here."""
+"""The CPU as a device, which every machine has."""
 
 from __future__ import annotations
 

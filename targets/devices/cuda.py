@@ -36,7 +36,7 @@ class Gpus:
 
 
 def list_gpus() -> Gpus | None:
-    """Return what ``nvidia-smi`` lists, or ``None`` where there is no GPU or no driver."""
+    """Return the GPUs that ``nvidia-smi`` lists; ``None`` if there is no GPU or no driver."""
     try:
         listing = subprocess.run(
             ["nvidia-smi", "-q", "-x"],
@@ -56,9 +56,9 @@ def list_gpus() -> Gpus | None:
 
 
 def find(toolchain: Toolchain) -> Device:
-    """Return the GPUs as ``toolchain`` can use it.
+    """Return the GPUs as a device, with the reason if ``toolchain`` cannot use them.
 
-    CUDA's libraries run with every driver of their own major version or a newer one
+    CUDA's libraries run with every driver for their own major version or a newer one
     (https://docs.nvidia.com/deploy/cuda-compatibility/).
     """
     gpus = list_gpus()
@@ -83,7 +83,7 @@ def find(toolchain: Toolchain) -> Device:
 
 
 def cuda_of(toolchain: Toolchain) -> Version:
-    """Return the CUDA version, major and minor, that the lock of ``toolchain`` holds."""
+    """Return the CUDA version, major and minor, in the lock of ``toolchain``."""
     versions = [pin.version for pin in read_lock(toolchain.lock) if pin.name == _RUNTIME]
     if not versions:
         raise ValueError(f"{toolchain.lock} locks no {_RUNTIME}")

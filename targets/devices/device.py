@@ -1,4 +1,4 @@
-"""What a device is: the hardware of a target, as this machine has it or has not."""
+"""The device of a target: its hardware, present on this machine or not."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Device:
     """The device of one target on this machine."""
 
     kind: str
-    """As the target's TOML calls it: the name of a module of this package."""
+    """Its name in the target's TOML file: that of a module of this package."""
     absence: str = ""
-    """Why a toolchain cannot use it here; empty where it can."""
+    """Why the toolchain cannot use it here; empty if it can."""
     description: str = ""
-    """What it is, with its driver."""
+    """Its name, with its driver."""
     container: Mapping[str, object] = field(default_factory=dict)
     """Arguments of docker-py's ``containers.create`` that give a container the device:
     https://docker-py.readthedocs.io/en/stable/containers.html"""

@@ -1,4 +1,4 @@
-"""Any DirectX 12 GPU, as Windows has it. Linux containers have none."""
+"""Any DirectX 12 GPU on Windows. Linux containers cannot use one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from targets.toolchain.toolchain import Toolchain
 
 
 def find(toolchain: Toolchain) -> Device:
-    """Return what DirectML runs on, on Windows and with a toolchain for it."""
+    """Return the GPU that DirectML uses; absent unless on Windows with a toolchain for it."""
     if sys.platform != "win32" or not toolchain.platform.startswith("windows/"):
         return Device("directml", "DirectML runs on Windows only")
     return Device("directml", description=f"DirectX 12 on Windows {platform.version()}")

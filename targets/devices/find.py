@@ -1,7 +1,7 @@
 """Finds the device of a target on this machine.
 
-Each other module of this package, but ``device``, is a kind of device: its function ``find``
-returns the :class:`Device` as a toolchain can use it here. A target's TOML names the module.
+Every other module of this package except ``device`` is a kind of device: its function ``find``
+returns the :class:`Device` for a toolchain. A target's TOML file names the module.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SHARED = {"device", "find"}
 
 
 def device_kinds() -> tuple[str, ...]:
-    """Return the kinds of devices that can be looked for, sorted."""
+    """Return the names of all kinds of devices, sorted."""
     names = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
     return tuple(sorted(names - _SHARED))
 
 
 def find_device(kind: str, toolchain: Toolchain) -> Device:
-    """Return the device ``kind`` as ``toolchain`` can use it here."""
+    """Return the device ``kind`` of this machine, for use with ``toolchain``."""
     found: Device = importlib.import_module(f"targets.devices.{kind}").find(toolchain)
     return found

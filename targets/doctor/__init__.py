@@ -1,1 +1,1 @@
-"""Looks over this machine: can it build, and what to do where it cannot."""
+"""Checks whether this machine can build, and says what to do if it cannot."""

@@ -1,4 +1,4 @@
-"""The Docker Engine, the images it has of Quern's, and what earlier runs left on it."""
+"""Examines the Docker Engine, Quern's images on it, and leftovers of earlier runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from targets.toolchain.image import find_image, superseded_images
 from targets.toolchain.toolchain import Toolchain
 
 _DISK_ENOUGH = 6e9
-"""Bytes an image takes while it is built, its first stage included."""
+"""Disk space of an image while it is built, including its first stage, in bytes."""
 
 
 def engine(machine: Machine) -> Iterator[Finding]:
-    """Look at the engine and everything on it; without one, say how builds run then."""
+    """Examine the engine and everything on it; without one, report how builds run instead."""
     try:
         containers = machine.chooser.containers()
     except EnvironmentUnable as unable:
@@ -88,7 +88,7 @@ def _storage(info: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
-    """Say whether containers can have the devices that this machine has."""
+    """Report whether containers can use the devices of this machine."""
     for name in sorted({place.device.engine_runtime for place in machine.places} - {""}):
         if name in info.get("Runtimes", {}):
             yield Finding("ok", "engine gpu", f"containers can use the GPU (runtime {name})")

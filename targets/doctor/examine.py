@@ -1,4 +1,4 @@
-"""Runs every examination at once and gives its findings in a fixed order."""
+"""Runs all examinations in parallel and returns their findings in a fixed order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
 def examine(
     machine: Machine, examinations: Iterable[Examination] = EXAMINATIONS
 ) -> tuple[Finding, ...]:
-    """Return what all examinations find. Most of their time is waiting, so they run in parallel."""
+    """Return the findings of all examinations, which run in parallel because they mostly wait."""
     chosen = tuple(examinations)
     with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
         found = pool.map(lambda examination: _findings(examination, machine), chosen)

@@ -1,4 +1,4 @@
-"""What the doctor finds, as data."""
+"""The findings of the doctor, and the machine that it examines."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Finding:
     remedy: str = ""
     details: Mapping[str, object] = field(default_factory=dict)
     blocks: tuple[RuntimeName, ...] = ()
-    """Runtimes in which no build can run because of it."""
+    """Runtimes in which it prevents builds."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What is looked over: this machine, with a cache and the toolchains to be made on it."""
+    """The machine that is examined: its cache, engine, targets and toolchains."""
 
     cache: Path
     dist: Path
@@ -43,11 +43,11 @@ class Machine:
 
     @cached_property
     def chooser(self) -> Chooser:
-        """Return what decides where builds run."""
+        """Return the object that decides where builds run."""
         return Chooser("auto", self.cache)
 
     def has_image(self, toolchain: Toolchain) -> bool:
-        """Return whether there is an engine that can be used and has the image."""
+        """Return whether there is a usable engine that has the image."""
         try:
             return self.chooser.containers().has_image(toolchain)
         except EnvironmentUnable:
@@ -66,7 +66,7 @@ class Machine:
 
 
 def usable_runtimes(findings: Iterable[Finding]) -> tuple[RuntimeName, ...]:
-    """Return the runtimes that nothing blocks."""
+    """Return the runtimes that no finding blocks."""
     blocked = {name for finding in findings for name in finding.blocks}
     return tuple(name for name in RUNTIMES if name not in blocked)
 

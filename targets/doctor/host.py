@@ -1,4 +1,4 @@
-"""Python, disk, memory, CPU and the targets' devices of this machine."""
+"""Examines Python, disk, memory, CPU and the targets' devices."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MEMORY_LEAST, MEMORY_ENOUGH = 2e9, 5.3e9
 
 
 def python(_machine: Machine) -> Iterator[Finding]:
-    """Look at the Python that runs Quern; older ones than 3.10 do not get this far."""
+    """Examine the Python that runs Quern, which is at least 3.10."""
     yield Finding("ok", "python", f"Python {platform.python_version()} at {sys.executable}")
 
 
 def disk(machine: Machine) -> Iterator[Finding]:
-    """Look at the space and the permission to write where outputs go."""
+    """Examine free space and write permission in the folders of outputs."""
     for check, folder in (("cache", machine.cache), ("dist", machine.dist)):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not os.access(existing, os.W_OK):
@@ -54,7 +54,7 @@ def disk(machine: Machine) -> Iterator[Finding]:
 
 
 def memory(_machine: Machine) -> Iterator[Finding]:
-    """Look at the memory."""
+    """Examine the memory."""
     found = psutil.virtual_memory()
     message = f"{gigabytes(found.available)} of {gigabytes(found.total)} available"
     details = {"available_bytes": found.available, "total_bytes": found.total}
@@ -72,7 +72,7 @@ def memory(_machine: Machine) -> Iterator[Finding]:
 
 
 def cpu(machine: Machine) -> Iterator[Finding]:
-    """Look at architecture and instruction sets."""
+    """Examine architecture and instruction sets."""
     here = platform.machine()
     cores = psutil.cpu_count() or 1
     for toolchain in machine.toolchains:
@@ -107,7 +107,7 @@ def cpu(machine: Machine) -> Iterator[Finding]:
 
 
 def gpu(machine: Machine) -> Iterator[Finding]:
-    """Look for the device of each target; a target without it still builds."""
+    """Examine the device of each target; a target can be built without it."""
     for place in machine.places:
         device = place.device
         if device.kind == CPU:

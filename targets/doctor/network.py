@@ -1,4 +1,4 @@
-"""What can be reached: the package index, where wheels are missing, and the model hub."""
+"""Examines whether the package index (if wheels are missing) and the model hub can be reached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANSWER_SECONDS = 3
 
 
 def hub(_machine: Machine) -> Iterator[Finding]:
-    """Ask the hub that ``HF_ENDPOINT`` names; only models of the hub need it."""
+    """Examine the hub at ``HF_ENDPOINT``, which only models of the hub need."""
     endpoint = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
     shown = scrub(endpoint)
     details = {"endpoint": shown, "token": "HF_TOKEN" in os.environ}

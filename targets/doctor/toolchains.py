@@ -1,4 +1,4 @@
-"""What the toolchains need of this machine: wheels, and a Python for virtual environments."""
+"""Examines the wheels of toolchains, and the Pythons for virtual environments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from targets.toolchain.wheelhouse import Wheelhouse
 
 
 def wheels(machine: Machine) -> Iterator[Finding]:
-    """Count the wheels of each lock; where some are missing, see whether they can be had."""
+    """Count the wheels of each lock; if some are missing, examine whether they can be fetched."""
     for toolchain in machine.toolchains:
         total = len(read_lock(toolchain.lock))
         missing = Wheelhouse(machine.cache / "wheels").missing(toolchain)
@@ -48,7 +48,7 @@ def _not_ready(machine: Machine, toolchain: Toolchain) -> tuple[RuntimeName, ...
 
 
 def environments(machine: Machine) -> Iterator[Finding]:
-    """Look for the virtual environment of each toolchain, or for a Python to make it of."""
+    """Examine the virtual environment of each toolchain, or whether there is a Python for it."""
     for toolchain in machine.toolchains:
         python = venv_python(toolchain, machine.cache)
         details = {"target": toolchain.target, "python": toolchain.python}

@@ -1,1 +1,1 @@
-"""From a config and a target to the ordered steps with their cache keys."""
+"""Plans a build: from a config and a target to ordered steps with cache keys."""

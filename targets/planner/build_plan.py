@@ -1,4 +1,4 @@
-"""The resolved plan of one build for one target, with what is cached and why the rest runs."""
+"""The resolved plan of one build for one target: its steps, cached or with a reason to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from targets.runtimes.runtime import Mount
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step, its cached result if there is one, and why it is cached or must run."""
+    """A step, its cached result if there is one, and the reason why it is cached or must run."""
 
     step: Step
     cached: CachedStep | None
@@ -21,7 +21,7 @@ class PlannedStep:
     call: PassCall | None = None
     """The pass that it runs; ``None`` for a check."""
     set_aside: CachedStep | None = None
-    """A result in the cache that is not taken, because another runtime made it."""
+    """A cached result that is not used, because another runtime made it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class BuildPlan:
     """Name of the step that makes the artifact."""
     artifact_kind: Kind = "onnx"
     notes: tuple[str, ...] = ()
-    """Decisions that the user must see, e.g. that remote code is trusted."""
+    """Decisions that the user must know, e.g. that remote code is trusted."""
 
     @property
     def missing(self) -> tuple[PlannedStep, ...]:

@@ -1,4 +1,4 @@
-"""What the last build of a config was made of, to say why a step must run again."""
+"""Stores the facts of the last build of a config, to explain why a step must run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step's key: the hash of everything that decides its result."""
+"""The key of a step: the hash of everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def facts_of(
     device: bool | None = None,
     machine: str = "",
 ) -> Facts:
-    """Return everything that decides a step's result, as plain JSON.
+    """Return everything that a step's result depends on, as plain JSON.
 
-    ``device`` says whether the target's device is here, for steps that use it; ``machine`` what
-    that machine is, for steps that choose by its speed.
+    ``device`` says whether the target's device is present, for steps that use it. ``machine``
+    describes the machine, for steps whose choice depends on its speed.
     """
     return {
         "version": _KEY_VERSION,

@@ -41,7 +41,7 @@ def _on_data(data: DataSpec | None) -> Iterator[str]:
 
 
 def _on_artifact(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
-    """Yield what the artifact is where that is not usual, and what does not apply to it."""
+    """Yield notes on an unusual kind of artifact, and on the checks that do not apply to it."""
     chain = loaded.chains[target]
     apart = f"; these checks do not apply to it: {', '.join(idle)}" if idle else ""
     if chain.makes != "onnx":

@@ -1,7 +1,7 @@
-"""The code of passes and checks of the user's own, as the steps get it.
+"""Copies the code of the user's own passes and checks into the cache, where the steps read it.
 
-Steps read a copy in the cache that holds the needed files and no others. What is not in the key is
-thus not there for the step either, and an edit during a build does not reach it.
+The copy holds only the files that are part of the step's key. So the step cannot use any other
+file, and an edit during a build does not affect it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from targets.atomic import folder_beside, swap_in
 def copied_code(script: Path, package: CodeDigests, cache_root: Path) -> tuple[str, Path]:
     """Return the digest of the code of ``script`` and the folder with its copy.
 
-    The digest also covers what that code imports of ``pipeline``.
+    The digest also covers the modules of ``pipeline`` that this code imports.
     """
     code = script_code(script)
     digest = package.script_digest(code)

@@ -1,4 +1,4 @@
-"""The planner: names become contents, contents become keys, keys become cached or to run."""
+"""The planner: computes the key of every step, and looks up which results are cached."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Subjects = dict[Subject, Mapping[str, Input]]
 
 
 class Planner:
-    """Plans one build for one target. Make a new one for every plan."""
+    """Plans one build for one target. Create a new planner for every plan."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Planner:
         training_place: Place,
         only: RuntimeName | None = None,
     ) -> None:
-        """``only`` is the one runtime whose results are taken; every one's unless it is given."""
+        """``only`` is the runtime whose cached results are used; ``None`` means any."""
         self._loaded = loaded
         self._cache = cache
         self._toolchains = {"target": target.toolchain, "host": training_place.toolchain}
@@ -62,7 +62,7 @@ class Planner:
         self._idle: list[str] = []
 
     def plan(self) -> BuildPlan:
-        """Return the plan. Reads the user's files to digest them; changes nothing but the cache."""
+        """Return the plan. Reads the user's files to compute digests; writes only to the cache."""
         if self._loaded.main_data is not None:
             self._data = self._data_input(self._loaded.main_data)
         base = self._base
@@ -97,12 +97,12 @@ class Planner:
         )
 
     def remember(self) -> None:
-        """Store what this plan is made of, so that the next one can say what changed."""
+        """Store the facts of this plan, so that the next one can say what changed."""
         self._history.save(self._facts)
 
     @cached_property
     def _base(self) -> Input:
-        """The base model; planned when it is first asked for."""
+        """The base model; planned on first use."""
         local = self._files.model()
         if local is not None:
             return local
@@ -143,13 +143,13 @@ class Planner:
 
     @property
     def _machine(self) -> str:
-        """Return what a step's choice by speed depends on."""
+        """Return the properties of this machine on which a choice by speed depends."""
         return f"{cpu_name()}, {threads(self._loaded.config.resources)} threads"
 
     def _held_inputs(
         self, call: PassCall, newest: Mapping[Kind, Input], merge: _Merge | None
     ) -> dict[str, Input]:
-        """Return what the checks need whose limits a pass keeps by itself, beside the artifact."""
+        """Return the inputs, except the artifact, of the checks whose limits a pass enforces."""
         if not call.keeps:
             return {}
         checks = [check for check in self._chain.checks if check.name in call.keeps]
@@ -168,8 +168,8 @@ class Planner:
     ) -> None:
         """Add the checks that can judge the artifact, and the passes that only they need.
 
-        ``tuned`` is the checkpoint that the artifact was made from. Neither it nor ``base`` is
-        there for an ONNX model that was there already. ``merge`` is the last merge.
+        ``tuned`` is the checkpoint that the artifact was made from. It and ``base`` are ``None`` if
+        the config names a ready ONNX model. ``merge`` is the last merge.
         """
         kind = self._chain.makes
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
@@ -194,7 +194,7 @@ class Planner:
             self._add_check(check, {**roles, **own})
 
     def _lacking(self, subjects: _Subjects) -> set[Role]:
-        """Return what is not there in this chain for a check to read."""
+        """Return the roles that this chain cannot provide for a check."""
         return {
             role
             for role, source in ROLES.items()
@@ -229,7 +229,7 @@ class Planner:
         made[role] = self._add_pass(source.step, self._chain.behind[source.made_by], inputs)
 
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
-        """Add the passes that time the base model, each once; return what each check gets."""
+        """Add the passes that time the base model, each once; return their outputs by check."""
         done: dict[str, Input] = {}
         found = {}
         for check in checks:
@@ -328,7 +328,7 @@ class Planner:
 
 @dataclass(frozen=True)
 class _Merge:
-    """A pass that makes one checkpoint of another and an adapter."""
+    """A pass that merges an adapter into a checkpoint."""
 
     inputs: Mapping[str, Input]
     """Base and adapter: ``model`` and ``adapter``."""
@@ -353,7 +353,7 @@ def _asks_tuned(role: Role) -> bool:
 
 
 def _can_judge(call: CheckCall, kind: Kind, lacking: AbstractSet[Role]) -> bool:
-    """Return whether a check accepts the kind of artifact and can do without what is lacking."""
+    """Return whether a check accepts the kind of artifact and none of its roles is ``lacking``."""
     check = call.implementation
     missed = (lacking & set(call.needs(kind))) - set(check.does_without)
     return kind in check.accepts and not missed

@@ -17,9 +17,9 @@ _GRANTS = {"network", "hub"}
 
 
 def fetch_call(name: str, spec: DataSpec) -> PassCall | None:
-    """Return the call of the ``fetch_rows`` pass; ``None`` for a data set that is not of the hub.
+    """Return the call of the ``fetch_rows`` pass; ``None`` for a data set that is not on the hub.
 
-    It is a step of its own so that no function of the user's runs where the hub's token is.
+    It is a separate step, so that the user's functions do not run with the hub's token.
     """
     if spec.source is None:
         return None

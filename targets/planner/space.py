@@ -1,4 +1,4 @@
-"""How much room the steps of a plan that must run take, going by what each says of itself."""
+"""Estimates the disk space for the missing steps of a plan, from their parameters."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from targets.disk import CACHE_REMEDY, Need, device_of
 from targets.planner.build_plan import BuildPlan
 
 _LITTLE = 1_000_000
-"""Bytes of what no one measures: answers, rows, times."""
+"""Assumed size of small outputs (answers, rows, times), in bytes."""
 _LARGE = ("checkpoint", "adapter", "onnx")
 
 
 @dataclass(frozen=True)
 class Space:
-    """The room for all steps together, in bytes."""
+    """The disk space for all steps together, in bytes."""
 
     kept: int
-    """What they leave."""
+    """Space of their outputs."""
     most: int
-    """At any time: what is left by then, and what the step that runs needs beside that."""
+    """Largest space at any time: outputs so far, and the temporary files of the running step."""
     artifact: int
-    """What the artifact takes; 0 where that is not known."""
+    """Space of the artifact; 0 if it is unknown."""
     unknown: tuple[str, ...]
-    """Steps of which it is not known; they are not counted."""
+    """Steps whose space is unknown; they are not counted."""
 
 
 def space_of(plan: BuildPlan) -> Space:
-    """Return the room that the missing steps of ``plan`` take. Reads headers of checkpoints."""
+    """Return the space that the missing steps of ``plan`` need. Reads headers of checkpoints."""
     sources = {mount.root: mount.source for mount in plan.mounts}
     known: dict[str, Written] = {}
     kept = most = 0
@@ -60,7 +60,7 @@ def space_of(plan: BuildPlan) -> Space:
 
 
 def needs_of(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
-    """Return the room that the results take, and the artifact where it cannot be a link to one."""
+    """Return the space for the results, and for the artifact if it cannot be hard links to one."""
     space = space_of(plan)
     needs = (Need(cache, space.most, "results", CACHE_REMEDY),)
     if device_of(cache) == device_of(dist):
@@ -89,7 +89,7 @@ def _written(
     known: dict[str, Written],
     sources: dict[str, Path],
 ) -> Written | None:
-    """Return what a pass that must run will write, ``None`` where that is not known."""
+    """Return the estimate for a pass that must run; ``None`` if it is unknown."""
     inputs = {}
     for role, source in step.inputs.items():
         if isinstance(source, SourceInput):

@@ -1,8 +1,9 @@
-"""Releases: what can be shipped and audited, and the proof that it can be made again.
+"""Releases that can be shipped and audited, and their verification by rebuilding them.
 
 ``layout`` names the files; ``archive``, ``sums``, ``report``, ``card``, ``trained`` and ``sbom``
-are what is in them; ``compose`` makes all of them from finished builds. ``statement`` is what
-``provenance`` fills and ``envelope`` and ``signing`` seal. ``run`` makes a release; ``read`` checks
-one, ``rebuild`` makes it again, ``differences`` says where the two differ. Only the commands
-``release`` and ``verify`` import this package: nothing else of the host has the libraries it needs.
+make their contents; ``compose`` makes all files from finished builds. ``statement`` defines the
+provenance, which ``provenance`` fills, and ``envelope`` and ``signing`` wrap and sign. ``run``
+makes a release, ``read`` checks one, ``rebuild`` rebuilds it, and ``differences`` compares two.
+Only the commands ``release`` and ``verify`` import this package, because the libraries it needs are
+not installed for the others.
 """

@@ -1,7 +1,7 @@
-"""Archives whose bytes depend on nothing but their files' names and contents.
+"""Archives whose bytes depend only on the names and contents of their files.
 
-They are plain tar files (POSIX.1-2001, ``pax``): int4 weights do not get smaller, and what a
-compressor writes differs between its versions. Order, times, owners and modes are fixed
+They are plain tar files (POSIX.1-2001, ``pax``), because int4 weights can hardly be compressed, and
+the output of a compressor differs between its versions. Order, times, owners and modes are fixed
 (https://reproducible-builds.org/docs/archives/).
 """
 
@@ -19,7 +19,7 @@ from pipeline.contract.sha256 import sha256_of_stream
 from targets.errors import CheckFailed
 
 MTIME = 315532800
-"""1980-01-01 UTC, the first time that zip files know too."""
+"""1980-01-01 UTC, the earliest time that zip files can hold too."""
 
 _MODE = 0o644
 _CHUNK = 1 << 20
@@ -53,8 +53,8 @@ def write_archive(path: Path, files: Mapping[str, Path | bytes]) -> None:
 def read_members(path: Path) -> tuple[ArchiveMember, ...]:
     """Return the files of an archive with their digests. Nothing is written.
 
-    Raises ``CheckFailed`` for one that cannot be read, or with a member that is no plain file below
-    the archive's own folder.
+    Raises ``CheckFailed`` if it cannot be read, or if a member is not a plain file below the
+    archive's own folder.
     """
     return tuple(
         ArchiveMember(info.name, info.size, sha256_of_stream(stream))
@@ -63,7 +63,7 @@ def read_members(path: Path) -> tuple[ArchiveMember, ...]:
 
 
 def read_file(path: Path, name: str) -> bytes:
-    """Return one file of an archive. Raises ``CheckFailed`` where it has none of that name."""
+    """Return the content of one file of an archive. Raises ``CheckFailed`` if it is missing."""
     for info, stream in _streams(path):
         if info.name == name:
             return stream.read()
@@ -85,7 +85,7 @@ def extract(path: Path, folder: Path) -> None:
 
 
 def path_problem(path: str) -> str:
-    """Return why ``path`` is no relative POSIX path below a folder; empty if it is one."""
+    """Return why ``path`` is not a relative POSIX path without ``..``; empty if it is one."""
     parts = PurePosixPath(path).parts
     if not parts or "\0" in path or "\\" in path or ":" in parts[0]:
         return "is not a name for a file"
@@ -121,7 +121,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _require_end(path: Path, offset: int) -> None:
-    """Raise ``CheckFailed`` unless zeros follow: tarfile takes a damaged header for the end."""
+    """Raise ``CheckFailed`` unless only zeros follow, because tarfile stops at a damaged header."""
     with path.open("rb") as file:
         file.seek(offset)
         while chunk := file.read(_CHUNK):
@@ -130,7 +130,7 @@ def _require_end(path: Path, offset: int) -> None:
 
 
 def _problem(info: tarfile.TarInfo, seen: set[str]) -> str:
-    """Return what is wrong with a member, or an empty string."""
+    """Return the problem of a member; empty if there is none."""
     problem = path_problem(info.name)
     if problem:
         return problem

@@ -1,6 +1,6 @@
-"""``MODEL_CARD.md``: what an artifact is, for those who get it without its makers.
+"""``MODEL_CARD.md``: the description of an artifact for its users.
 
-The front matter is what model hubs read
+The front matter is that of model hubs
 (https://huggingface.co/docs/hub/model-cards#model-card-metadata).
 """
 
@@ -25,7 +25,7 @@ _LIMIT_ENDINGS = ("_ms", "_bytes", "_seconds", "_per_second")
 
 @dataclass(frozen=True)
 class MadeFrom:
-    """One input, in words."""
+    """One input of the artifact, in words."""
 
     name: str
     value: str
@@ -51,7 +51,7 @@ def model_card(
 
 
 def _gaps(report: ReleasedReport, card: Card) -> Iterator[str]:
-    """Yield what a reader must not take for granted."""
+    """Yield the gaps that a reader must know: what is unverified or not stated."""
     yield from (f"unverified: {reason}" for reason in report.unverified)
     yield from report.notes
     if not report.quality:
@@ -78,7 +78,7 @@ def _front(report: ReleasedReport, card: Card) -> dict[str, JsonValue]:
 
 
 def _limits(params: Mapping[str, JsonValue]) -> str:
-    """Return what a timed check asks, in words."""
+    """Return the limits of a timed check, in words."""
     found = {
         name: value
         for name, value in params.items()

@@ -1,4 +1,4 @@
-"""Holds a release against its rebuild, file by file."""
+"""Compares a release with its rebuild, file by file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from targets.release.sums import read_sums, write_sums
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and what differs."""
+    """The compared files, and the differences."""
 
     files: tuple[str, ...]
     """Files that were compared."""
@@ -21,9 +21,9 @@ class Comparison:
 
 
 def compare_releases(released: Path, rebuilt: Path) -> Comparison:
-    """Compare every file but the provenance, which says how each of the two was made.
+    """Compare every file except the provenance, which describes how each of the two was made.
 
-    A rebuild without an SBOM is compared without it.
+    If the rebuild has no SBOM, it is left out of the comparison.
     """
     names = {path.name for folder in (released, rebuilt) for path in folder.iterdir()}
     names -= {layout.PROVENANCE}

@@ -1,4 +1,4 @@
-"""All files of a release but its provenance, from finished builds."""
+"""Writes all files of a release, except its provenance, from finished builds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from targets.target import load_target
 
 @dataclass(frozen=True)
 class BuiltTarget:
-    """One target of a release, built."""
+    """One built target of a release."""
 
     place: Place
     outcome: BuildOutcome
@@ -45,15 +45,15 @@ class BuiltTarget:
 
 @dataclass(frozen=True)
 class Making:
-    """What a release is composed of."""
+    """Everything from which a release is composed."""
 
     loaded: LoadedConfig
     version: str
     built: tuple[BuiltTarget, ...]
     inputs: tuple[ResourceDescriptor, ...]
-    """What everything was made from."""
+    """The inputs of all builds."""
     toolchains: Mapping[str, ToolchainContents]
-    """Per target, the host's included; empty where no SBOM can be made."""
+    """Toolchains per target, including the host target's; empty if no SBOM can be made."""
 
     @property
     def build(self) -> str:
@@ -68,7 +68,7 @@ class Making:
 
 @dataclass(frozen=True)
 class Composed:
-    """What was composed."""
+    """The files that were written."""
 
     reports: tuple[ReleasedReport, ...]
     archives: tuple[Path, ...]

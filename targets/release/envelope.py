@@ -1,8 +1,8 @@
 """``provenance.intoto.jsonl``: one DSSE envelope on one line, signed or not.
 
-https://github.com/secure-systems-lab/dsse/blob/master/envelope.md. A member of our own, ``sha256``,
-stands for all the others, so that damage is seen in an unsigned one as well. Readers of DSSE ignore
-members that they do not know.
+https://github.com/secure-systems-lab/dsse/blob/master/envelope.md. An additional member,
+``sha256``, is the digest of all others, so that damage is detected without a signature too. Readers
+of DSSE ignore unknown members.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CHECKSUM = "sha256"
 
 
 def write_envelope(envelope: Envelope) -> bytes:
-    """Return the line, with its end."""
+    """Return the envelope as one line, including the newline."""
     members = envelope.to_dict()
     return _line({**members, _CHECKSUM: _checksum(members)})
 
@@ -31,7 +31,7 @@ def write_envelope(envelope: Envelope) -> bytes:
 def read_envelope(content: bytes, file: Path) -> Envelope:
     """Return the envelope in ``content``; ``file`` is only for messages.
 
-    Raises ``CheckFailed`` where a byte is not as it was written.
+    Raises ``CheckFailed`` if it is damaged.
     """
     try:
         members: dict[str, Any] = json.loads(content)

@@ -1,4 +1,4 @@
-"""Everything a release was made from, each with its digest."""
+"""The inputs of a release, each with its digest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUERN = "quern"
 CONFIG = "config"
 
 MADE = ("trained/", "fetched/", "base-image/")
-"""How the names of those begin that are known only after a build."""
+"""Prefixes of the names of inputs that are known only after a build."""
 
 _TREE = "the names and bytes of all files, as targets/digests.py has it"
 
@@ -36,7 +36,7 @@ def dependencies(
     places: Iterable[Place],
     sources: Mapping[str, Source],
 ) -> Iterator[ResourceDescriptor]:
-    """Yield what is known before anything runs: sources, config, data, scripts, models, locks.
+    """Yield the inputs that are known before the build: sources, config, data, models, locks.
 
     ``sources`` are the repositories of the config (:data:`SOURCE`) and of Quern (:data:`QUERN`).
     """
@@ -65,7 +65,7 @@ def dependencies(
 
 
 def made_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor]:
-    """Yield what steps brought or trained, and the base images they ran in."""
+    """Yield the outputs of downloads and trainings, and the base images of the steps."""
     seen: set[str] = set()
     for outcome in outcomes:
         for step in (planned.step for planned in outcome.plan.steps):
@@ -90,17 +90,17 @@ def made_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor
 
 
 def trains(step: Step) -> bool:
-    """Return whether ``step`` is a training."""
+    """Return whether ``step`` trains a model."""
     return step.kind == "pass" and step.code is None and load_pass(step.type).trains
 
 
 def brings(step: Step) -> bool:
-    """Return whether ``step`` brings something from the network here."""
+    """Return whether ``step`` downloads something."""
     return step.kind == "pass" and step.network
 
 
 def files_digest(files: Iterable[FileDigest]) -> str:
-    """Return one digest of the names and bytes of ``files``, as of a folder that holds them."""
+    """Return one digest of the names and contents of ``files``, like that of their folder."""
     pairs = sorted([file.path, file.sha256] for file in files)
     return sha256_of_bytes(json.dumps(pairs).encode())
 
@@ -148,6 +148,6 @@ def _sources(step: Step) -> Iterator[SourceInput]:
 
 
 def _path(path: Path, source: Source) -> str:
-    """Return a path as any clone has it; of what lies elsewhere, only the name."""
+    """Return ``path`` relative to the repository; only the name if it is outside."""
     resolved, root = path.resolve(), source.root.resolve()
     return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else path.name

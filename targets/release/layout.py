@@ -1,10 +1,10 @@
-"""Where the files of a release lie, and what they are called.
+"""The names and paths of the files of a release.
 
 ::
 
     dist/<build>/release/<version>/
         <build>-<version>-<target>.tar   model/, report.json, MODEL_CARD.md, SHA256SUMS; per target
-        <build>-<version>-adapter.tar    what was trained, to rebuild from on another machine
+        <build>-<version>-adapter.tar    the trained outputs, for rebuilding on another machine
         sbom.cdx.json                    CycloneDX
         SHA256SUMS                       of the files above
         provenance.intoto.jsonl          in-toto statement with SLSA provenance
@@ -25,13 +25,13 @@ REPORT = "report.json"
 CARD = "MODEL_CARD.md"
 MODEL = "model"
 ADAPTER = "adapter"
-"""The part of a release that holds what was trained."""
+"""Name of the part of a release that holds the trained outputs."""
 
 _VERSION = re.compile(r"[0-9][0-9A-Za-z]*(?:[._+-][0-9A-Za-z]+)*")
 
 
 def require_version(version: str) -> None:
-    """Raise ``ConfigError`` unless ``version`` is one, such as ``1.2.0`` or ``2.0.0-rc.1``."""
+    """Raise ``ConfigError`` unless ``version`` is valid: ``1.2.0``, ``2.0.0-rc.1``."""
     if len(version) > 64 or not _VERSION.fullmatch(version):
         raise ConfigError(
             [
@@ -50,7 +50,7 @@ def release_dir(dist: Path, build: str, version: str) -> Path:
 
 
 def stem(build: str, version: str, part: str) -> str:
-    """Return the name of an archive without its suffix, and of the one folder in it."""
+    """Return the name of an archive without its suffix, which is also that of its only folder."""
     return f"{build}-{version}-{part}"
 
 

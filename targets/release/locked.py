@@ -1,4 +1,4 @@
-"""Whether what made an artifact is what the lock says."""
+"""Checks that artifacts were made with the versions in the lock."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from targets.toolchain.toolchain import Toolchain
 
 
 def require_lock_of_requirements(places: tuple[Place, ...]) -> None:
-    """Raise ``EnvironmentUnable`` where requirements were edited since they were locked."""
+    """Raise ``EnvironmentUnable`` if requirements were changed after they were locked."""
     problems = [problem for place in places for problem in _unlocked(place.toolchain)]
     if problems:
         raise EnvironmentUnable("; ".join(problems), "make the lock again with `nox -s lock`")
 
 
 def require_made_with_lock(outcome: BuildOutcome, place: Place) -> None:
-    """Raise ``EnvironmentUnable`` where a step ran with another version than the lock has."""
+    """Raise ``EnvironmentUnable`` if a step ran with another version than that in the lock."""
     versions = {pin.name: pin.version for pin in read_lock(place.toolchain.lock)}
     wrong = {
         f"{name} {version} (locked: {versions[canonicalize_name(name)]})"

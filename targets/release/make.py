@@ -20,19 +20,19 @@ from targets.view import View
 
 @dataclass(frozen=True)
 class Maker:
-    """Builds one config for its targets, with all checks or with those that repeat."""
+    """Builds one config for its targets, with all checks or only with the repeatable ones."""
 
     loaded: LoadedConfig
     places: tuple[Place, ...]
     training_place: Place
     cache: Cache
-    """Where toolchains lie, and results unless :attr:`results` says otherwise."""
+    """The cache of toolchains, and of results unless :attr:`results` is set."""
     start: StartRuntime
     view: View
     runtime: RuntimeName
-    """The one runtime that everything is made in; results of another are made again."""
+    """The only runtime that is used; results of another runtime are made again."""
     results: Cache | None = None
-    """Where results are kept apart from toolchains."""
+    """A separate cache of results."""
 
     @property
     def kept(self) -> Cache:
@@ -68,8 +68,8 @@ class Maker:
 
 
 def require_repeatable(loaded: LoadedConfig) -> None:
-    """Raise ``ConfigError`` for a pass that chooses by what it measures: nobody could make the same
-    bytes again."""
+    """Raise ``ConfigError`` for a pass whose output depends on measured times, because it could not
+    be reproduced."""
     measuring = {
         call.name
         for chain in loaded.chains.values()
@@ -93,7 +93,7 @@ def require_repeatable(loaded: LoadedConfig) -> None:
 
 
 def require_releasable(built: Iterable[BuiltTarget], allow_unverified: bool) -> None:
-    """Raise ``CheckFailed`` for what failed, and for what is unverified unless that is allowed."""
+    """Raise ``CheckFailed`` if a verdict failed, or is unverified and that is not allowed."""
     reports = [one.outcome.report for one in built]
     failed = [
         f"{report.target}: {check.name}"

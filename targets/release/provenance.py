@@ -36,28 +36,28 @@ from targets.report.compose import quern_version
 from targets.report.model import Report
 
 MEASURED = "measured"
-"""The annotation that holds what differs from run to run."""
+"""Name of the annotation for values that differ from run to run."""
 
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """What the user asked for beside the config."""
+    """The user's options apart from the config."""
 
     allow_unverified: bool = False
     allow_dirty: bool = False
     given: str = ""
-    """Which trained steps were given instead of run; empty where all ran."""
+    """The training steps whose outputs were given; empty if all were run."""
     overrides: Mapping[str, str] = field(default_factory=dict)
-    """Options of the command that replaced something of the config, without places."""
+    """Options of the command that replaced values of the config, without paths."""
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the machine decided."""
+    """Properties of the machine that affect the release."""
 
     runtime: Literal["docker", "venv"]
     host: str
-    """The target that trains."""
+    """The host target, which trains."""
     threads: int
 
 
@@ -77,7 +77,7 @@ def statement(
     circumstances: Circumstances,
     times: BuildTimes,
 ) -> Statement:
-    """Return what is stated of the archives in ``folder``."""
+    """Return the statement about the archives in ``folder``."""
     config = next(item for item in making.inputs if item.name == CONFIG)
     return Statement(
         _type=STATEMENT_TYPE,
@@ -131,7 +131,7 @@ def statement(
 
 
 def without_times(statement: Statement) -> dict[str, JsonValue]:
-    """Return ``statement`` as JSON without what differs from run to run."""
+    """Return ``statement`` as JSON, without values that differ from run to run."""
     content = statement.model_dump(mode="json", by_alias=True)
     details = content["predicate"]["runDetails"]
     del details["metadata"]
@@ -149,7 +149,7 @@ def _time(moment: datetime) -> str:
 
 
 def _measured(built: BuiltTarget) -> ResourceDescriptor:
-    """Return the times and figures of one target, which no rebuild finds in the same way."""
+    """Return the times and figures of one target, which differ in every rebuild."""
     report = built.outcome.report
     timed = {step.name for step in built.plans.timed}
     return ResourceDescriptor(
@@ -170,7 +170,7 @@ def _measured(built: BuiltTarget) -> ResourceDescriptor:
 
 
 def _latency(report: Report) -> dict[str, JsonValue]:
-    """Return the statistics; every sample is in the report of the build."""
+    """Return the statistics of latency; all samples are in the report of the build."""
     names = (
         "statistics",
         "load_ms",

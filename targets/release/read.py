@@ -1,4 +1,4 @@
-"""Reads a release and checks everything that needs no rebuild. Nothing is written."""
+"""Reads a release and checks everything that can be checked without a rebuild. Writes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from targets.release.trained import INDEX
 
 @dataclass(frozen=True)
 class ReadRelease:
-    """A release whose files are what its provenance says."""
+    """A release whose files match its provenance."""
 
     folder: Path
     statement: Statement
@@ -40,17 +40,17 @@ class ReadRelease:
 
     @property
     def asked(self) -> ExternalParameters:
-        """Return what the user asked for."""
+        """Return the parameters that the user set."""
         return self.statement.predicate.build_definition.external_parameters
 
     @property
     def circumstances(self) -> InternalParameters:
-        """Return what the machine decided."""
+        """Return the parameters that depended on the machine."""
         return self.statement.predicate.build_definition.internal_parameters
 
     @property
     def inputs(self) -> tuple[ResourceDescriptor, ...]:
-        """Return what it was made from."""
+        """Return its inputs."""
         return self.statement.predicate.build_definition.resolved_dependencies
 
     @property
@@ -65,19 +65,19 @@ class ReadRelease:
 
     @property
     def signed(self) -> bool:
-        """Return whether anyone signed it."""
+        """Return whether it is signed."""
         return bool(self.envelope.signatures)
 
     def file(self, name: str) -> Path:
-        """Return where one of its files lies."""
+        """Return the path of one of its files."""
         return self.folder / name
 
 
 def read_release(folder: Path, trusted: Trusted | None = None) -> ReadRelease:
-    """Return the release in ``folder``, signed by ``trusted`` where that is asked for.
+    """Return the release in ``folder``, which must be signed by ``trusted`` if that is given.
 
-    Raises ``ConfigError`` where there is none, or one of a newer Quern; ``CheckFailed`` with all
-    that is wrong with it.
+    Raises ``ConfigError`` if there is none or a newer Quern made it, and ``CheckFailed`` with all
+    of its problems.
     """
     file = folder / layout.PROVENANCE
     try:
@@ -107,7 +107,7 @@ def _fail(problems: list[str]) -> None:
 
 
 def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
-    """Yield each file that is not as the provenance and ``SHA256SUMS`` have it."""
+    """Yield a problem for each file that does not match the provenance and ``SHA256SUMS``."""
     stated = {item.name: item.digest.get("sha256", "") for item in statement.subject}
     products = statement.predicate.run_details.byproducts
     stated |= {item.name: item.digest.get("sha256", "") for item in products if item.digest}
@@ -129,7 +129,7 @@ def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
 
 
 def _reports(folder: Path, statement: Statement) -> Iterator[ReleasedReport]:
-    """Yield the report in each target's archive; raises where an archive is not whole."""
+    """Yield the report in each target's archive. Raises ``CheckFailed`` for damaged archives."""
     asked = statement.predicate.build_definition.external_parameters
     build, version = asked.build, asked.version
     parts = (*asked.targets, layout.ADAPTER)
@@ -155,7 +155,7 @@ def _reports(folder: Path, statement: Statement) -> Iterator[ReleasedReport]:
 
 
 def _require_whole(path: Path, root: str) -> None:
-    """Raise ``CheckFailed`` unless the files of an archive are those its own list names."""
+    """Raise ``CheckFailed`` unless the files of an archive match its own ``SHA256SUMS``."""
     members = {member.path: member.sha256 for member in read_members(path)}
     outside = sorted(name for name in members if not name.startswith(f"{root}/"))
     if outside:

@@ -1,4 +1,4 @@
-"""Makes a release again from the inputs it names, and compares every file."""
+"""Rebuilds a release from the inputs in its provenance."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Contents = Callable[[tuple[BuiltTarget, ...]], Mapping[str, ToolchainContents]]
 
 @dataclass(frozen=True)
 class Rebuilder:
-    """What it takes to make a release again."""
+    """Rebuilds one release."""
 
     release: ReadRelease
     maker: Maker
-    """Builds what is here now. Of its cache, toolchains are taken and what was fetched."""
+    """Builds the current config. Only toolchains and downloads of its cache are used."""
     contents: Contents
-    """Lists the toolchains for the SBOM."""
+    """Function that lists the contents of the toolchains for the SBOM."""
 
     def require_same_inputs(self, sources: Mapping[str, Source]) -> None:
-        """Raise ``ConfigError`` naming every input that is not the release's own.
+        """Raise ``ConfigError`` that names every input that differs from the release's.
 
-        ``sources`` say where this machine's config and Quern are; their commits may differ as long
-        as what counts does not.
+        ``sources`` are the repositories of config and Quern on this machine. Their commits may
+        differ if the inputs in them do not.
         """
         plans = [plans.whole for plans in self.maker.plans()]
         places = self.maker.used_places(plans)
@@ -64,7 +64,7 @@ class Rebuilder:
             raise ConfigError(other)
 
     def require_offline(self) -> None:
-        """Raise ``EnvironmentUnable`` where the network would be needed."""
+        """Raise ``EnvironmentUnable`` if the rebuild would need the network."""
         wheels = missing_wheels(
             (*self.maker.places, self.maker.training_place), self.maker.cache.root
         )
@@ -77,10 +77,10 @@ class Rebuilder:
             )
 
     def rebuild(self, scratch: Path, given: Path | None) -> Path:
-        """Make the release again below ``scratch``, from what was trained in ``given`` if that is
-        not ``None``; return its folder.
+        """Rebuild the release below ``scratch`` and return its folder.
 
-        Nothing of the user's cache is taken but toolchains and what steps fetched.
+        The trained outputs are taken from ``given`` unless that is ``None``. Of the user's cache,
+        only toolchains and downloads are used.
         """
         clean = Cache(scratch / "cache")
         maker = replace(self.maker, results=clean)
@@ -110,7 +110,7 @@ class Rebuilder:
         return folder
 
     def _other_steps(self) -> Iterator[str]:
-        """Yield the steps whose keys differ though their inputs do not: their code does."""
+        """Yield the steps whose keys differ although their inputs do not, because of their code."""
         plans = {plans.whole.target: plans.repeatable for plans in self.maker.plans()}
         for report in self.release.reports:
             here = {planned.step.name: planned.step.key for planned in plans[report.target].steps}
@@ -123,7 +123,7 @@ class Rebuilder:
                 )
 
     def _bring_checked(self, dist: Path) -> None:
-        """Put what was found on another machine where the build takes it in."""
+        """Copy the results of checks on another machine to where the build reads them."""
         for report in self.release.reports:
             if report.checked is None:
                 continue
@@ -137,9 +137,9 @@ class Rebuilder:
 
 
 def as_released(release: ReadRelease, maker: Maker) -> Maker:
-    """Return ``maker`` with the threads and the missing devices of the release.
+    """Return ``maker`` with the threads and the absent devices of the release.
 
-    Raises ``EnvironmentUnable`` where it was checked on a device that is not here.
+    Raises ``EnvironmentUnable`` if it was checked on a device that this machine lacks.
     """
     absent = release.circumstances.absent_devices
     places = []
@@ -176,7 +176,7 @@ def _other_inputs(
 def _require_as_recorded(
     brought: Mapping[str, CachedStep], recorded: Iterable[ResourceDescriptor]
 ) -> None:
-    """Raise ``ConfigError`` where what was fetched is not what the release was made from."""
+    """Raise ``ConfigError`` if downloads differ from the inputs of the release."""
     known = {item.annotations.get("step"): item.digest.get("sha256") for item in recorded}
     other = [
         Problem(

@@ -1,8 +1,9 @@
-"""``report.json`` of a release: of a build's report, what every rebuild finds again.
+"""``report.json`` of a release: the part of a build's report that every rebuild reproduces.
 
 Times, memory, the runtime and the machine are in the provenance instead. Measured figures are
-rounded, since arithmetic differs in its last digits between CPUs: to three significant digits and
-to :data:`_FINEST`, or to a thousandth of their limit where that is coarser.
+rounded, because arithmetic differs in the last digits between CPUs: a figure with a limit to a
+thousandth of that limit, and all of them to :data:`_DIGITS` significant digits and :data:`_FINEST`
+decimals.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from targets.report.status import overall
 
 _DIGITS = 3
 _FINEST = 4
-"""Decimals: what is smaller is what rounding leaves, and that is up to each CPU."""
+"""Decimals. Smaller differences are rounding errors, which depend on the CPU."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Plans:
-    """The plan of a build, and the part of it that finds the same in every run."""
+    """The plan of a build, and the part of it whose results are the same in every run."""
 
     whole: BuildPlan
     repeatable: BuildPlan
-    """Without checks of times and memory, and what only they need."""
+    """Without the checks of times and memory, and the steps that only those need."""
 
     @property
     def timed(self) -> tuple[Step, ...]:
@@ -61,7 +62,7 @@ def repeatable_part(loaded: LoadedConfig) -> LoadedConfig:
 
 
 class ReleasedStep(Frozen):
-    """One step of the chain. The key stands for all that decides its result."""
+    """One step of the chain. Its key is a digest of everything that its result depends on."""
 
     name: str
     kind: Literal["pass", "check"]
@@ -70,7 +71,7 @@ class ReleasedStep(Frozen):
 
 
 class ReleasedToolchain(Frozen):
-    """The toolchain, apart from how it was brought to life."""
+    """The toolchain, without the runtime that it ran in."""
 
     digest: str
     lock: str
@@ -82,12 +83,12 @@ class ReleasedToolchain(Frozen):
 
 
 class TimedCheck(Frozen):
-    """A check of time or memory: what it asks. What it found is in the provenance."""
+    """A check of time or memory and its parameters. Its figures are in the provenance."""
 
     name: str
     params: dict[str, JsonValue]
     unverified: str = ""
-    """Why it was not run where it counts; empty where it passed."""
+    """Why it was not run on the target's device; empty if it passed there."""
 
 
 class ReleasedReport(Frozen):
@@ -110,7 +111,7 @@ class ReleasedReport(Frozen):
     figures: dict[str, JsonValue] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     checked: CheckedReport | None = None
-    """Where the checks were run apart from the build, if they were."""
+    """Where the checks were run, if that was not during the build."""
     files: tuple[FileDigest, ...]
     """The files of ``model/``."""
 
@@ -121,7 +122,7 @@ class ReleasedReport(Frozen):
 
     @property
     def unverified(self) -> tuple[str, ...]:
-        """Return what nobody has seen to hold, each with its reason."""
+        """Return the names of all unverified checks, each with its reason."""
         found = {f"{check.name}: {check.detail}" for check in self.checks if _open(check)}
         timed = {f"{check.name}: {check.unverified}" for check in self.timed if check.unverified}
         return tuple(sorted(found | timed))
@@ -134,7 +135,10 @@ def released_report(
     toolchain: ReleasedToolchain,
     absence: str,
 ) -> ReleasedReport:
-    """Return what a release of ``outcome`` reports; ``absence`` says why its device is not here."""
+    """Return the report for a release of ``outcome``.
+
+    ``absence`` says why the target's device is not on this machine; empty if it is.
+    """
     report = outcome.report
     steps = [planned.step for planned in plans.repeatable.steps]
     repeated = [outcome.results[step.name] for step in steps if step.kind == "check"]
@@ -172,7 +176,7 @@ def released_report(
 
 
 def rounded(value: T) -> T:
-    """Return JSON ``value`` with every number rounded that is no integer."""
+    """Return the JSON ``value`` with every float in it rounded."""
     if isinstance(value, float):
         return _round(value)  # type: ignore[return-value]
     if isinstance(value, dict):
@@ -200,7 +204,7 @@ def _open(check: Verdict) -> bool:
 
 
 def _without_place(inputs: InputsReport) -> InputsReport:
-    """Return ``inputs`` with the name of a local model in place of where it lies."""
+    """Return ``inputs`` with only the name of a local model's folder, instead of its path."""
     if ":" in inputs.model or "/" not in inputs.model:
         return inputs
     return inputs.model_copy(update={"model": Path(inputs.model).name})

@@ -1,4 +1,4 @@
-"""Makes one release: refuses, builds, composes, signs, and puts it in its place whole."""
+"""Makes one release: checks preconditions, builds, composes, signs, and moves it into place."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _MOST_SHOWN = 10
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be released, and how."""
+    """The options of a release."""
 
     version: str
     asked: ReleaseRequest
     given: Path | None = None
-    """Where trained steps are taken from instead of run."""
+    """Path from which trained outputs are taken instead of training."""
     signer: Signer | None = None
 
 
 @dataclass(frozen=True)
 class Released:
-    """A release in its place."""
+    """A written release."""
 
     release: ReadRelease
     new: bool
-    """Whether it was not there before."""
+    """Whether it did not exist before."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Releaser:
     dist: Path
 
     def release(self, order: Order) -> Released:
-        """Write ``dist/<build>/release/<version>``, or say that it is there with the same bytes.
+        """Write ``dist/<build>/release/<version>``, unless it exists with the same bytes.
 
-        Raises what a build raises; ``ConfigError``, ``EnvironmentUnable`` or ``CheckFailed`` for
-        what a release refuses. Nothing is written then.
+        Raises the errors of a build, and ``ConfigError``, ``EnvironmentUnable`` or ``CheckFailed``
+        if a precondition of a release is not met. Nothing is written then.
         """
         started = datetime.now(timezone.utc)
         require_repeatable(self.maker.loaded)
@@ -86,7 +86,7 @@ class Releaser:
             return self._write(making, replace(order, asked=asked), maker.kept, started)
 
     def _require_runtime(self) -> None:
-        """Raise ``EnvironmentUnable`` before any work where the runtime cannot be had here."""
+        """Raise ``EnvironmentUnable`` before any work if the runtime is not available."""
         maker = self.maker
         places = maker.used_places(plans.whole for plans in maker.plans())
         try:
@@ -101,7 +101,7 @@ class Releaser:
 
     @contextmanager
     def _maker(self, order: Order) -> Iterator[Maker]:
-        """Yield what builds; apart from the user's results where trained ones are given."""
+        """Yield the maker; with a separate cache of results if trained outputs are given."""
         if order.given is None:
             yield self.maker
             return
@@ -163,7 +163,7 @@ class Releaser:
 
 
 def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Source]:
-    """Return the repositories of the config and of Quern; once where they are the same."""
+    """Return the repositories of config and Quern; only one if they are the same."""
     config = source_of(loaded.file.parent, outputs)
     quern = source_of(TARGETS_DIR, outputs)
     same = config.root == quern.root
@@ -171,7 +171,7 @@ def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Sou
 
 
 def _give(order: Order, maker: Maker) -> ReleaseRequest:
-    """Take trained steps from where the order says; return what was asked for, with their names."""
+    """Import the given trained outputs; return the user's options, with the names of the steps."""
     if order.given is None:
         return order.asked
     plans = [plans.whole for plans in maker.plans()]
@@ -182,7 +182,7 @@ def _give(order: Order, maker: Maker) -> ReleaseRequest:
 
 
 def _require_same(released: Path, made: Path) -> None:
-    """Raise ``CheckFailed`` where a release of that version has other bytes."""
+    """Raise ``CheckFailed`` if the existing release of that version has other bytes."""
     read_release(released)
     found = compare_releases(released, made).differences
     if found:

@@ -1,4 +1,4 @@
-"""Puts results into an empty cache that are not to be made again: what was trained, or fetched."""
+"""Copies results that are not made again into an empty cache: trained outputs and downloads."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _Given = tuple[Step, Path, tuple[FileDigest, ...]]
 def bring_fetched(
     plans: Iterable[BuildPlan], store: Cache, clean: Cache
 ) -> tuple[dict[str, CachedStep], list[str]]:
-    """Copy into ``clean`` what steps of ``plans`` fetched and ``store`` still has.
+    """Copy the downloads of steps of ``plans`` from ``store`` to ``clean``.
 
-    Returns that, per key, and the names of the steps of which ``store`` has nothing.
+    Returns the copied steps by key, and the names of the steps that ``store`` lacks.
     """
     brought: dict[str, CachedStep] = {}
     lacking = []
@@ -46,11 +46,11 @@ def bring_fetched(
 
 
 def seed_results(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:
-    """Make what ``source`` holds the results of the training steps of ``plans`` in ``cache``.
+    """Import the trained outputs in ``source`` as results of ``plans`` into ``cache``.
 
-    ``source`` is a release, its adapter archive, or a PEFT adapter folder; the last stands for
-    the one step that trains an adapter. Returns what was given. Raises ``ConfigError`` where it
-    does not fit.
+    ``source`` is a release, its adapter archive, or a PEFT adapter folder, which replaces the only
+    step that trains an adapter. Returns the names of the steps in words. Raises ``ConfigError`` if
+    they do not fit.
     """
     steps = {key: step for key, step in _steps(plans).items() if trains(step)}
     with cache.scratch_folder() as scratch:

@@ -1,8 +1,8 @@
 """Signatures of a release: with a key file, or with an identity through sigstore.
 
 Key files are PEM: a private key in PKCS #8 (Ed25519, ECDSA, RSA) signs; a public key, or an X.509
-certificate with one, verifies without network. A certificate is trusted because it is given; its
-dates are held against the clock.
+certificate with one, verifies without network. A given certificate is trusted; only its dates are
+checked against the clock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAKE_PUBLIC = "make it with `openssl pkey -in release.key -pubout -out release.
 
 @dataclass(frozen=True)
 class Trusted:
-    """Whose signature is asked for."""
+    """The required signer: a key or identity, and its description."""
 
     key: Key
     described: str
@@ -62,9 +62,9 @@ def signer_of_file(file: Path, password: str | None) -> Signer:
 
 
 def sigstore_signer(identity: str, issuer: str) -> Signer:
-    """Return the signer of who runs this, by a token of the CI or, at a terminal, a browser.
+    """Return a signer with the user's identity: by a token of the CI or, on a terminal, a browser.
 
-    Raises ``EnvironmentUnable`` where sigstore cannot be reached or gives no identity.
+    Raises ``EnvironmentUnable`` if sigstore cannot be reached or returns no identity.
     """
     key = _sigstore_key(identity, issuer)
     for uri in ("sigstore:", "sigstore:?ambient=false"):
@@ -78,7 +78,7 @@ def sigstore_signer(identity: str, issuer: str) -> Signer:
 
 
 def sign(envelope: Envelope, signer: Signer) -> None:
-    """Put a signature of ``signer`` into ``envelope``. Raises ``EnvironmentUnable``."""
+    """Add a signature of ``signer`` to ``envelope``. Raises ``EnvironmentUnable``."""
     try:
         signature = signer.sign(envelope.pae())
     except Exception as error:
@@ -91,9 +91,10 @@ def sign(envelope: Envelope, signer: Signer) -> None:
 
 
 def trusted_file(file: Path, now: datetime | None = None) -> Trusted:
-    """Return the public key, or the certificate, in ``file``.
+    """Return the required signer with the public key, or certificate, in ``file``.
 
-    Raises ``ConfigError``; ``CheckFailed`` for a certificate that is not valid ``now``.
+    Raises ``ConfigError`` for an invalid file, and ``CheckFailed`` for a certificate that is not
+    valid ``now``.
     """
     content = _read(file, _MAKE_PUBLIC)
     try:
@@ -115,15 +116,15 @@ def trusted_file(file: Path, now: datetime | None = None) -> Trusted:
 
 
 def trusted_identity(identity: str, issuer: str) -> Trusted:
-    """Return who is asked for by name: an identity that ``issuer`` vouches for, as sigstore says.
+    """Return the required signer with an ``identity`` that ``issuer`` confirms, by sigstore.
 
-    Verifying needs sigstore's roots, which its library brings or fetches.
+    Verifying needs sigstore's roots, which its library contains or fetches.
     """
     return Trusted(_sigstore_key(identity, issuer), f"{identity} ({issuer})")
 
 
 def require_signature(envelope: Envelope, trusted: Trusted, file: Path) -> None:
-    """Raise ``CheckFailed`` unless ``envelope`` bears a signature of ``trusted``."""
+    """Raise ``CheckFailed`` unless ``envelope`` has a valid signature of ``trusted``."""
     if not envelope.signatures:
         raise CheckFailed(f"{file} is not signed", "verify it without a key, or do not use it")
     signature = envelope.signatures.get(trusted.key.keyid)

@@ -1,4 +1,4 @@
-"""The sources a release is made from, as git knows them."""
+"""The git repositories from which a release is made."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Source:
     """A folder of sources at one commit."""
 
     root: Path
-    """Top of the repository; the folder itself where it is in none."""
+    """Top folder of the repository; the folder itself if it is in none."""
     commit: str
-    """Empty where there is no repository, or nothing is committed yet."""
+    """The commit; empty if there is no repository or no commit yet."""
     changed: tuple[str, ...] = ()
-    """Files that are not as they were committed, or that git does not know."""
+    """Files that are changed or untracked."""
     remote: str = ""
-    """Where others find the repository, without credentials; empty where no other machine can."""
+    """URL of the repository, without credentials; empty if other machines cannot reach it."""
 
     @property
     def dirty(self) -> bool:
-        """Return whether the commit is not all of it."""
+        """Return whether there are uncommitted changes, or no commit at all."""
         return not self.commit or bool(self.changed)
 
 
 def source_of(folder: Path, outputs: Iterable[Path] = ()) -> Source:
-    """Return the sources that ``folder`` belongs to; what lies in ``outputs`` is none of them.
+    """Return the repository of ``folder``; files in ``outputs`` do not count as changes.
 
-    Raises ``EnvironmentUnable`` where git is not installed or refuses to look.
+    Raises ``EnvironmentUnable`` if git is not installed or fails.
     """
     try:
         root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
@@ -55,7 +55,7 @@ def source_of(folder: Path, outputs: Iterable[Path] = ()) -> Source:
 
 
 def require_clean(sources: Iterable[Source]) -> None:
-    """Raise ``ConfigError`` where a commit does not say all that a release would be made from."""
+    """Raise ``ConfigError`` if a repository has uncommitted changes or no commit."""
     problems = []
     for source in sources:
         if not source.commit:

@@ -1,4 +1,4 @@
-"""What a provenance holds: an in-toto Statement v1 with SLSA Provenance v1.
+"""The schema of a provenance: an in-toto Statement v1 with SLSA Provenance v1.
 
 https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 https://slsa.dev/spec/v1.0/provenance
@@ -20,7 +20,7 @@ from targets.errors import CheckFailed, ConfigError, Problem
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 SCHEMA = 1
-"""Raised when an older Quern could no longer verify a release."""
+"""Version of the schema; increased when an older Quern could no longer verify a release."""
 
 _BUILD_TYPE = "urn:quern:release:v"
 BUILD_TYPE = f"{_BUILD_TYPE}{SCHEMA}"
@@ -28,7 +28,7 @@ BUILDER = "urn:quern:driver"
 
 
 class _Camel(Frozen):
-    """Its fields are written in camel case, as in-toto and SLSA do."""
+    """Base of models whose fields are written in camel case, as in in-toto and SLSA."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
@@ -43,23 +43,23 @@ class ResourceDescriptor(_Camel):
 
 
 class ExternalParameters(_Camel):
-    """What the user asked for."""
+    """The parameters that the user set."""
 
     build: Name
     version: str
     config: str
-    """Path in its repository."""
+    """Path of the config in its repository."""
     targets: tuple[Name, ...] = Field(min_length=1)
     allow_unverified: bool
     allow_dirty: bool
     trained_elsewhere: str
-    """Which trained steps were given instead of run; empty where all ran."""
+    """The training steps whose outputs were given; empty if all were run."""
     overrides: dict[str, str]
-    """Options of the command that replaced something of the config, without places."""
+    """Options of the command that replaced values of the config, without paths."""
 
 
 class StatementMachine(_Camel):
-    """What kind of machine it was; nothing that names it."""
+    """Properties of the machine, without its name."""
 
     cpu: str
     cores: int
@@ -67,21 +67,21 @@ class StatementMachine(_Camel):
 
 
 class InternalParameters(_Camel):
-    """What the machine and its state decided."""
+    """The parameters that depended on the machine and its state."""
 
     runtime: Literal["docker", "venv"]
     host: Name
-    """The target that trains."""
+    """The host target, which trains."""
     threads: int = Field(ge=1)
     absent_devices: dict[str, str]
-    """Why the device of a target was not there, per target."""
+    """Why the device of a target was absent, per target."""
     unverified: dict[str, tuple[str, ...]]
-    """What nobody has seen to hold, per target."""
+    """Unverified checks, per target."""
     machine: StatementMachine
 
 
 class BuildDefinition(_Camel):
-    """What was asked for, and from what."""
+    """The parameters and inputs of the build."""
 
     build_type: str
     external_parameters: ExternalParameters
@@ -91,21 +91,21 @@ class BuildDefinition(_Camel):
 
 
 class StatementBuilder(_Camel):
-    """What built it."""
+    """The builder: Quern and its version."""
 
     id: str
     version: dict[str, str]
 
 
 class Metadata(_Camel):
-    """When; times in UTC, RFC 3339."""
+    """Start and end of the build, in UTC, RFC 3339."""
 
     started_on: str
     finished_on: str
 
 
 class RunDetails(_Camel):
-    """How it went."""
+    """The builder, the times, and further results of the build."""
 
     builder: StatementBuilder
     metadata: Metadata
@@ -128,7 +128,7 @@ class Statement(Frozen):
     predicate: Predicate
 
     def to_json(self) -> bytes:
-        """Return it as one line of JSON that is always written in the same way."""
+        """Return it as one line of canonical JSON."""
         content = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
@@ -136,8 +136,8 @@ class Statement(Frozen):
 def parse_statement(content: bytes, file: Path) -> Statement:
     """Return the statement in ``content``; ``file`` is only for messages.
 
-    Raises ``ConfigError`` for one of a newer Quern, ``CheckFailed`` for what is no provenance of a
-    release.
+    Raises ``ConfigError`` if a newer Quern made it, and ``CheckFailed`` if it is not the provenance
+    of a release.
     """
     try:
         statement = Statement.model_validate_json(content)
@@ -167,7 +167,7 @@ def _require_known(build_type: str, file: Path) -> None:
 
 
 def _build_type(content: bytes) -> str:
-    """Return the type of build of a statement whose form is not known."""
+    """Return the build type of a statement that does not match this schema."""
     try:
         return str(json.loads(content)["predicate"]["buildDefinition"]["buildType"])
     except (ValueError, LookupError, TypeError):

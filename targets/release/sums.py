@@ -11,7 +11,7 @@ _LINE = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<path>[^\\\n]+)")
 
 
 def write_sums(digests: Mapping[str, str]) -> bytes:
-    """Return one line for each path, sorted. Raises ``ValueError`` for a path it cannot hold."""
+    """Return one line per path, sorted. Raises ``ValueError`` for a newline or backslash in one."""
     for path in digests:
         if "\n" in path or "\\" in path:
             raise ValueError(f"{path!r} cannot be written to SHA256SUMS")
@@ -19,7 +19,7 @@ def write_sums(digests: Mapping[str, str]) -> bytes:
 
 
 def read_sums(content: bytes, name: str) -> dict[str, str]:
-    """Return the digest of each path. Raises ``CheckFailed``; ``name`` says which file it was."""
+    """Return the digest of each path. Raises ``CheckFailed`` with ``name``, the file's name."""
     found: dict[str, str] = {}
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         match = _LINE.fullmatch(line)

@@ -1,4 +1,4 @@
-"""What is in the toolchains that made a release: wheels, and the packages of the image."""
+"""The contents of the toolchains that made a release: wheels, and Debian packages of images."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def contents_of(
 ) -> dict[str, ToolchainContents]:
     """Return the contents of every toolchain that a step ran in, per target.
 
-    Fetches wheels that are not in ``cache`` any more. Raises ``EnvironmentUnable`` where the image
-    that a step ran in is gone.
+    Fetches wheels that are no longer in ``cache``. Raises ``EnvironmentUnable`` if the image in
+    which a step ran no longer exists.
     """
     found: dict[str, ToolchainContents] = {}
     digests = Digests(cache / "digests.sqlite")

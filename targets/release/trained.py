@@ -1,7 +1,7 @@
-"""What was trained, as an archive: the way to rebuild a release on another kind of CPU.
+"""The archive of trained outputs, from which a release can be rebuilt on another kind of CPU.
 
-Below the archive's folder, ``<step>-<first 8 digits of its key>/`` holds what a training step made,
-and ``trained.json`` says which.
+Below the archive's folder, ``<step>-<first 8 digits of its key>/`` holds the output of a training
+step, and ``trained.json`` lists them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _all_plain(files: tuple[FileDigest, ...]) -> tuple[FileDigest, ...]:
 
 
 class TrainedStep(Frozen):
-    """A training step and what it made."""
+    """A training step and its output."""
 
     folder: Annotated[str, AfterValidator(_plain)]
     name: str
@@ -53,7 +53,7 @@ class Trained(Frozen):
 
 
 def trained_files(outcomes: Iterable[BuildOutcome], cache: Cache) -> dict[str, Path | bytes]:
-    """Return the files of the archive, by path below its folder; none where nothing was trained."""
+    """Return the files of the archive, by path below its folder; empty if nothing was trained."""
     files: dict[str, Path | bytes] = {}
     steps: dict[str, TrainedStep] = {}
     for outcome in outcomes:

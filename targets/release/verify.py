@@ -1,4 +1,4 @@
-"""Verifies a release: what its files say, and that they can be made again."""
+"""Verifies a release by rebuilding it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from targets.release.toolchains import contents_of
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification found."""
+    """The result of a verification."""
 
     release: ReadRelease
     signer: str = ""
-    """Whose signature was verified; empty if nobody's."""
+    """The signer whose signature was verified; empty if none was."""
     rebuilt: bool = False
     given: bool = False
-    """Whether what was trained was taken from the release."""
+    """Whether the trained outputs were taken from the release."""
     comparison: Comparison = field(default_factory=lambda: Comparison((), ()))
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Files that were not compared, with the reason."""
@@ -38,7 +38,7 @@ class Verified:
 
     @property
     def differs(self) -> bool:
-        """Return whether the rebuild has other bytes."""
+        """Return whether the rebuild differs."""
         return bool(self.comparison.differences)
 
     @property
@@ -61,7 +61,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """How a release is to be made again."""
+    """The options of a rebuild."""
 
     maker: Maker
     from_adapter: bool = False
@@ -71,8 +71,8 @@ class Rebuild:
     def verify(self, release: ReadRelease, signer: str = "") -> Verified:
         """Rebuild ``release`` in an empty cache, without network, and compare every file.
 
-        Raises ``ConfigError`` where the inputs here are not those of the release, and what a
-        build raises.
+        Raises ``ConfigError`` if the inputs on this machine differ from those of the release, and
+        the errors of a build.
         """
         maker = as_released(release, self.maker)
         same_runtime = self._same_runtime(release)

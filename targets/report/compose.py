@@ -1,4 +1,4 @@
-"""From a plan and its results to the report."""
+"""Composes the report of a build from its plan and results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from targets.report.status import overall
 
 
 def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepResult]) -> Report:
-    """Return the report of ``plan``, all of whose steps have a result."""
+    """Return the report of ``plan``, with a result for each of its steps."""
     checks = [results[planned.step.name] for planned in plan.steps if planned.step.kind == "check"]
     verdicts = verdicts_of(checks)
     artifact = results[plan.artifact]
@@ -49,7 +49,7 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
 
 
 def quern_version() -> str:
-    """Return the version of Quern: of the installed package, else of this checkout."""
+    """Return the version of Quern: that of the installed package, else of this checkout."""
     try:
         return version("quern")
     except PackageNotFoundError:
@@ -73,13 +73,13 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
 
 
 def evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
-    """Return the table ``name`` that one of the checks left as evidence."""
+    """Return the table ``name`` in the evidence of the checks; empty if there is none."""
     found = next((result.evidence[name] for result in checks if name in result.evidence), {})
     return found if isinstance(found, dict) else {}
 
 
 def verdicts_of(checks: Iterable[StepResult]) -> tuple[Verdict, ...]:
-    """Return all verdicts; those of a check under a name of its own bear it, to be told apart."""
+    """Return all verdicts. Those of a check with a name other than its type have it as a prefix."""
     return tuple(
         verdict
         if result.name == result.type
@@ -90,7 +90,7 @@ def verdicts_of(checks: Iterable[StepResult]) -> tuple[Verdict, ...]:
 
 
 def figures_of(checks: Iterable[StepResult]) -> dict[str, JsonValue]:
-    """Return what checks measured beside ``latency`` and ``quality``, per name of the check."""
+    """Return the figures of all checks except ``latency`` and ``quality``, by name of the check."""
     found = {result.name: result.evidence.get("figures") for result in checks}
     return {name: figures for name, figures in found.items() if figures is not None}
 

@@ -1,4 +1,4 @@
-"""Writing ``dist/<build>/<target>/``: whole or not at all."""
+"""Writes ``dist/<build>/<target>/``, completely or not at all."""
 
 from __future__ import annotations
 
@@ -28,12 +28,10 @@ def write_dist(
     digests: Digests,
     complete: Callable[[Path], None],
 ) -> Path:
-    """Put the artifact and its report at ``dist/<build>/<target>`` and return that folder.
+    """Write the artifact and its report to ``dist/<build>/<target>`` and return that folder.
 
-    ``complete`` writes what else belongs into it.
-
-    The folder is made beside its place and renamed into it; an artifact that is there already,
-    with the same bytes, is kept.
+    ``complete`` writes further files into it. The folder is made beside its final place and then
+    renamed; an existing artifact with the same bytes is kept.
     """
     folder = dist / report.build / report.target
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +65,7 @@ def read_report(folder: Path) -> Report:
 
 
 def require_onnx(report: Report, folder: Path, doing: str) -> None:
-    """Raise ``ConfigError`` where the artifact in ``folder`` is no ONNX model."""
+    """Raise ``ConfigError`` if the artifact in ``folder`` is not an ONNX model."""
     if report.artifact != "onnx":
         problem = f"holds {ARTIFACT_WORDS[report.artifact]}; {doing} needs {ARTIFACT_WORDS['onnx']}"
         advice = "end the chain with model_builder"
@@ -75,14 +73,14 @@ def require_onnx(report: Report, folder: Path, doing: str) -> None:
 
 
 def write_checked(folder: Path, report: Report, name: str, text: str) -> None:
-    """Write the result of checks into ``folder`` as ``name``, and ``report`` with it."""
+    """Write the result of checks into ``folder`` as the file ``name``, together with ``report``."""
     with FileLock(folder.parent / f".{report.target}.lock"):
         replace_file(folder / name, text)
         _write_reports(folder, report)
 
 
 def _is_linked(source: Path, model: Path) -> bool:
-    """Return whether ``model`` holds exactly the files of ``source``, by hard links."""
+    """Return whether ``model`` consists of hard links to exactly the files of ``source``."""
     wanted = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
     there = {path.relative_to(model): path for path in model.rglob("*") if path.is_file()}
     return wanted.keys() == there.keys() and all(

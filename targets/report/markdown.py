@@ -1,4 +1,4 @@
-"""``report.md``: the report as a person reads it."""
+"""``report.md``: the report for people."""
 
 from __future__ import annotations
 

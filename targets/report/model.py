@@ -1,4 +1,4 @@
-"""What ``report.json`` holds."""
+"""The schema of ``report.json``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from targets.runtimes.runtime import PLACES
 
 
 class ToolchainReport(Frozen):
-    """The toolchain that was really used."""
+    """The toolchain that was used."""
 
     digest: str
     runtime: str
-    """``docker`` or ``venv``: where the artifact was made, now or when it was cached."""
+    """``docker`` or ``venv``: where the artifact was made, in this build or an earlier one."""
     base_image: str = ""
     """The base image by digest, or how it was bootstrapped; empty for a virtual environment."""
     image: str = ""
     python: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Library versions as seen by the process that ran the steps."""
+    """Versions of the libraries in the process that ran the steps."""
 
 
 class PassReport(Frozen):
@@ -38,12 +38,12 @@ class PassReport(Frozen):
     seconds: float
     peak_rss_bytes: int
     runtime: str = ""
-    """``docker`` or ``venv``: where it was made; empty where it was given from elsewhere."""
+    """``docker`` or ``venv``: where it was made; empty if it came from elsewhere."""
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class InputsReport(Frozen):
-    """What the build was made from."""
+    """The inputs of the build."""
 
     config: str
     """SHA-256 of the config file."""
@@ -56,10 +56,10 @@ class InputsReport(Frozen):
 
 
 class CheckedReport(Frozen):
-    """Where the artifact was checked again after it was built."""
+    """The machine that checked the artifact after the build."""
 
     device: str
-    """The target's device; empty where there was none."""
+    """The target's device; empty if there was none."""
     system: str
     runtime: str
     toolchain: str
@@ -75,7 +75,7 @@ class Report(Frozen):
     build: str
     target: str
     artifact: Kind = "onnx"
-    """What is in ``model/``: an ONNX Runtime GenAI model folder, a Hugging Face checkpoint or a
+    """Content of ``model/``: an ONNX Runtime GenAI model folder, a Hugging Face checkpoint or a
     PEFT adapter."""
     status: Status
     quern: str
@@ -89,15 +89,15 @@ class Report(Frozen):
     quality: dict[str, JsonValue] = Field(default_factory=dict)
     """``metric``, ``samples`` and its value for ``base``, ``tuned`` and ``artifact``."""
     figures: dict[str, JsonValue] = Field(default_factory=dict)
-    """What other checks measured, per check: the size, how close logits and matrices are, and what
-    scripts returned."""
+    """Figures of other checks, by check: sizes, differences of logits and matrices, and results of
+    scripts."""
     files: tuple[FileDigest, ...]
     """The files of ``model/``."""
     notes: tuple[str, ...] = ()
     checked: CheckedReport | None = None
-    """Where the checks were run apart from the build, if they were."""
+    """Where the checks were run after the build, if they were."""
     checks_as_built: tuple[Verdict, ...] = ()
-    """Then: the verdicts of the build itself."""
+    """If so, the verdicts of the build itself."""
 
     @property
     def size_bytes(self) -> int:
@@ -106,7 +106,7 @@ class Report(Frozen):
 
     @property
     def unconfined(self) -> str:
-        """Return what a virtual environment made, in words; empty where containers made all."""
+        """Return what was made in a virtual environment, in words; empty if nothing was."""
         names = [step.name for step in self.passes if step.runtime == "venv"]
         listed = "" if len(names) == len(self.passes) else f": {', '.join(names)}"
         return f"made in {PLACES['venv']}{listed}" if names else ""

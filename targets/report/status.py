@@ -1,4 +1,4 @@
-"""One status from many."""
+"""Combines several statuses into one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.contract.result import Status
 def overall(statuses: Iterable[Status]) -> Status:
     """Return the worst of ``statuses``: failed before unverified before passed.
 
-    Where nothing was judged, nothing is verified.
+    Without any status, the result is unverified.
     """
     found = set(statuses) or {"unverified"}
     if "failed" in found:

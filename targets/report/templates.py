@@ -1,4 +1,4 @@
-"""The Jinja environments that reports are written with: how figures and text appear in them."""
+"""The Jinja environments of reports: filters for figures, and escaping of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from targets import figures
 def markdown_environment(folder: Path) -> Environment:
     """Return the environment of the Markdown templates in ``folder``.
 
-    Markdown has no escape that fits everywhere; text from outside goes through the filter ``cell``.
+    Markdown has no general escaping; text from outside must use the filter ``cell``.
     """
     environment = _environment(folder, autoescape=False)
     environment.filters["cell"] = _cell
@@ -49,7 +49,7 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
 
 
 def _cell(text: object) -> str:
-    """Return ``text`` so that it stays in its cell and is no markup of its own."""
+    """Escape ``text`` for a table cell, so that it neither ends the cell nor acts as markup."""
     plain = " ".join(str(text).split())
     for sign in ("\\", "|", "<", "[", "`", "*"):
         plain = plain.replace(sign, f"\\{sign}")

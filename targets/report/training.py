@@ -1,4 +1,4 @@
-"""What the passes that trained cost, as reports show it."""
+"""Speed and memory of training passes, for reports."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pydantic import JsonValue
 from targets.report.model import Report
 
 _CURVES = ("train_loss_curve", "loss_curve")
-"""What only passes that train have in their metrics."""
+"""Metrics that only training passes have."""
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """Speed and memory of one pass that trained. What its metrics do not say is ``None``."""
+    """Speed and memory of one training pass. Values that its metrics lack are ``None``."""
 
     step: str
     tokens_per_second: float
-    """All tokens of the rows, no padding."""
+    """All tokens of the rows, without padding."""
     learnt_tokens_per_second: float | None
-    """Those that carry loss."""
+    """Tokens that carry loss."""
     padding: float | None
-    """Share of what was computed."""
+    """Share of padding in all computed tokens."""
     peak_rss_bytes: int
     peak_device_bytes: float | None
-    """What it took of a GPU's memory."""
+    """Peak memory on a GPU."""
 
 
 def trainings(report: Report) -> Iterator[TrainingRow]:
-    """Yield the passes of ``report`` that trained, in their order."""
+    """Yield the training passes of ``report``, in their order."""
     for step in report.passes:
         speed = _number(step.metrics, "tokens_per_second")
         if speed is not None and any(name in step.metrics for name in _CURVES):

@@ -1,4 +1,4 @@
-"""What a ``tune`` pass tried, as people read it: one row per trial, and how to pin the choice."""
+"""The trials of a ``tune`` pass for people: one row each, and how to pin the choice."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ class TrialRow:
 
     chosen: bool
     out: bool
-    """Whether it could not be chosen."""
+    """Whether it was excluded."""
     layers: str
     choice: tuple[str, ...]
-    """A value for each of the :func:`columns`; nothing where the builder's own is left."""
+    """A value for each of the :func:`columns`; empty for the builder's default."""
     prompt: str
     """Prompt tokens per second."""
     decode: str
     """Tokens per second."""
     cost: str
-    """Mean divergence from the float model, in nats."""
+    """Mean KL divergence from the float model, in nats."""
     size: str
     result: str
 
 
 def told_by(report: Report) -> TuningSummary | None:
-    """Return what the pass that made the artifact tried, if it was a ``tune``."""
+    """Return the search that made the artifact; ``None`` if it was not a ``tune`` pass."""
     found = [step.metrics[METRIC] for step in report.passes if METRIC in step.metrics]
     return TuningSummary.model_validate(found[-1]) if found else None
 
 
 def rows(told: TuningSummary) -> Iterator[TrialRow]:
-    """Yield every trial in the order in which it was made."""
+    """Yield all trials in their order."""
     for place, trial in enumerate(told.trials):
         yield _row(told, trial, place == told.chosen)
 
 
 def columns(told: TuningSummary) -> tuple[str, ...]:
-    """Return the names of what was searched over."""
+    """Return the names of the parameters that were searched over."""
     return tuple(dict.fromkeys(name for trial in told.trials for name in _point(trial)))
 
 
 def column_title(name: str) -> str:
-    """Return the name of a column so that it can be broken into lines."""
+    """Return the name of a column in a form that can be broken into lines."""
     return name.rpartition(".")[2].replace("_", " ")
 
 
@@ -84,7 +84,7 @@ def headline(told: TuningSummary) -> str:
 
 
 def pinned(told: TuningSummary, target: str) -> str:
-    """Return TOML that makes the same bytes without measuring anything, in place of the pass."""
+    """Return TOML that replaces the pass and gives the same bytes without measuring."""
     tables = {
         "passes": {"model_builder": {}},
         "targets": {target: {"passes": {"model_builder": told.pinned}}},

@@ -1,1 +1,1 @@
-"""How a toolchain is brought to life: in containers or in a virtual environment."""
+"""Run steps with a toolchain: in containers or in a virtual environment."""

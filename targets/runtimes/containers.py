@@ -1,4 +1,4 @@
-"""Whether steps can run in containers: a usable engine, and an image or what one is built on."""
+"""Checks whether steps can run in containers: an engine, and the images or a way to build them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from targets.toolchain.image import base_recipe, find_image, image_needs, requir
 from targets.toolchain.toolchain import Toolchain
 
 _LEAST_FREE = 32 * 2**20
-"""Bytes that an engine needs on its disk to run a container of an image that is there."""
+"""Free bytes that an engine needs on its disk to run a container of an existing image."""
 
 
 class Containers:
-    """An engine of this machine that can be used, and what it has of the toolchains.
+    """A usable engine of this machine, and the toolchains' images that it has.
 
-    Each thing is asked once: make one for a command.
+    Answers are cached, so create a new object for every command.
     """
 
     def __init__(self, cache: Path) -> None:
-        """Connect to the engine. Raises ``EnvironmentUnable`` where it cannot be used."""
+        """Connect to the engine. Raises ``EnvironmentUnable`` if it cannot be used."""
         self.client: DockerClient = connect()
         self._cache = cache
         self._sources: dict[str, tuple[BaseSource, ...]] = {}
@@ -50,7 +50,7 @@ class Containers:
     def require(self, toolchains: Iterable[Toolchain]) -> str:
         """Return, in words, where the images of ``toolchains`` come from. Fetches nothing.
 
-        Raises ``EnvironmentUnable`` where an image neither is there nor can be built.
+        Raises ``EnvironmentUnable`` if an image neither exists nor can be built.
         """
         with _answering(self.client):
             wanted = tuple(toolchains)
@@ -66,7 +66,7 @@ class Containers:
             return f"{_images(lacking)} not built yet, and {sources[0].words}"
 
     def make_base(self, toolchains: Iterable[Toolchain], say: Callable[[str], None]) -> None:
-        """Get the base of the images that are still to be built. Raises ``EnvironmentUnable``."""
+        """Get the base image of the images that have to be built. Raises ``EnvironmentUnable``."""
         with _answering(self.client):
             lacking = self._lacking(toolchains)
         if lacking:
@@ -98,7 +98,7 @@ def _images(toolchains: Sequence[Toolchain]) -> str:
 
 @contextmanager
 def _answering(client: DockerClient) -> Iterator[None]:
-    """Let the engine have a few seconds for each answer; raise ``EnvironmentUnable`` without."""
+    """Context in which the engine must answer within a few seconds; else ``EnvironmentUnable``."""
     try:
         with patience(client, ANSWER_SECONDS):
             yield

@@ -49,13 +49,13 @@ _PIDS = 4096
 _SHARED_MEMORY = "1g"
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
-"""What engines say that cannot give a container the GPU: the oldest, with a broken runtime, CDI."""
+"""Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
 
 
 class DockerRuntime:
     """Each run is one container: no network, no capabilities, a read-only root, the caller's uid.
 
-    ``python`` and ``pipeline_dir`` are where the interpreter lies inside and the package outside.
+    ``python`` is the interpreter's path inside, ``pipeline_dir`` the package's path outside.
     """
 
     name: RuntimeName = "docker"
@@ -91,7 +91,7 @@ class DockerRuntime:
         )
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
-        """Return the room of an image that is not built yet, and of its wheels."""
+        """Return the disk space of an image that is not built yet, and of its wheels."""
         return image_needs(self.client, toolchain, self._cache)
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
@@ -115,7 +115,7 @@ class DockerRuntime:
                 self._run(image, options, space, request, on_event)
 
     def remove_orphans(self) -> None:
-        """Remove the containers of drivers that are gone: killed before they could clean up."""
+        """Remove the containers of drivers that were killed before they could clean up."""
         for container in self.client.containers.list(
             all=True, filters={"label": RUN_LABEL}, ignore_removed=True
         ):
@@ -151,7 +151,7 @@ class DockerRuntime:
                 self._clean_up(name)
 
     def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
-        """Wait for the container's end and say how it was."""
+        """Wait for the end of the container and return how it ended."""
         while True:
             try:
                 container.wait(timeout=20)
@@ -183,7 +183,7 @@ class DockerRuntime:
 
     @contextmanager
     def _engine_errors(self) -> Iterator[None]:
-        """Turn what goes wrong between driver and engine into ``EnvironmentUnable``."""
+        """Turn errors between driver and engine into ``EnvironmentUnable``."""
         try:
             yield
         except NotFound as error:
@@ -211,7 +211,7 @@ class DockerRuntime:
             ) from error
 
     def _clean_up(self, name: str) -> None:
-        """Stop and remove the container, if it was made and the engine still answers."""
+        """Stop and remove the container, if it was created and the engine still answers."""
         try:
             with patience(self.client, _STOP_SECONDS + 3):
                 _remove(self.client.containers.get(name))
@@ -266,7 +266,7 @@ class DockerRuntime:
         return limits
 
     def _identity(self) -> dict[str, Any]:
-        """Return who the process is, so that the caller owns what it writes."""
+        """Return the user of the process, so that the caller owns the files that it writes."""
         security = self.client.info().get("SecurityOptions") or []
         options = ["no-new-privileges"]
         if any(option.startswith("name=selinux") for option in security):

@@ -1,7 +1,7 @@
-"""Who runs a run: the driver process, by host, process id and start time.
+"""Identifies the driver process of a run by host, process ID and start time.
 
-A run's id says so, and so does everything it leaves on the engine or on disk. What belongs to a
-driver that is gone (killed, power cut) can thus be found and removed.
+These are part of the run's ID, which marks its containers and folders. So those of a driver that no
+longer exists (killed, power cut) can be found and removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Driver:
 
     @property
     def gone(self) -> bool:
-        """Return whether it ran on this machine and runs no more. False for other machines."""
+        """Return whether it ran on this machine and has ended. False for other machines."""
         if self.host != _host():
             return False
         try:
@@ -39,13 +39,13 @@ class Driver:
 
 
 def new_run_id() -> str:
-    """Return an id for a run of this process, fit for container and folder names."""
+    """Return an ID for a run of this process, valid in container and folder names."""
     pid = os.getpid()
     return f"{_host()}-{pid}-{_started(pid)}-{secrets.token_hex(4)}"
 
 
 def driver_of(run_id: str) -> Driver | None:
-    """Return the driver that made ``run_id``, or ``None`` if it is no run id."""
+    """Return the driver of the run ``run_id``; ``None`` if it is no run ID."""
     found = _RUN_ID.match(run_id)
     if found is None:
         return None
@@ -53,7 +53,7 @@ def driver_of(run_id: str) -> Driver | None:
 
 
 def remove_orphaned_folders(runs: Path) -> None:
-    """Remove the run folders below ``runs`` whose driver is gone."""
+    """Remove the run folders below ``runs`` whose driver no longer exists."""
     for folder in runs.glob("*"):
         driver = driver_of(folder.name)
         if driver is not None and driver.gone:

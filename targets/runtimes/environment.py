@@ -1,4 +1,4 @@
-"""The variables a step's process gets: only these, never the whole environment of the host."""
+"""The environment variables of a step's process: a few, never the host's whole environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def process_environment(
 ) -> dict[str, str]:
     """Return the variables of one run. ``code`` is the folder that holds ``pipeline/``.
 
-    What concerns the network is added by :func:`network_environment`.
+    Variables for the network are added by :func:`network_environment`.
     """
     return {
         "HOME": home,
@@ -41,7 +41,7 @@ def process_environment(
 
 
 def _windows_needs(home: str) -> dict[str, str]:
-    """Return what no process on Windows starts without, and where its home and scratch are."""
+    """Return the variables that a process on Windows needs, with home and temporary folder."""
     if sys.platform != "win32":
         return {}
     found = {name: os.environ[name] for name in ("SYSTEMROOT", "COMSPEC") if name in os.environ}
@@ -60,13 +60,13 @@ def network_environment(ca_bundle: str | None) -> dict[str, str]:
 def hub_environment() -> dict[str, str]:
     """Return the token and the settings of the hub, for a run that fetches from it.
 
-    The address can hold a password, so it goes where the token goes.
+    The address can contain a password, so it is treated like the token.
     """
     return {name: value for name in _HUB if (value := os.environ.get(name))}
 
 
 def host_ca_bundle() -> Path | None:
-    """Return the file with the certificates this machine trusts, private ones included."""
+    """Return the file with the certificates that this machine trusts, including private ones."""
     named = [os.environ.get(name) for name in _CA_VARIABLES]
     candidates = [*named, ssl.get_default_verify_paths().cafile]
     candidates += ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"]

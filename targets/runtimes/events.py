@@ -1,4 +1,4 @@
-"""Turns what a step's process writes on standard output into events."""
+"""Parses the standard output of a step's process into events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from targets.runtimes.runtime import OnEvent
 class EventReader:
     """Reads one JSON object per line; any other line goes to ``log``.
 
-    Remembers what the end of the process is judged by: the step at work and the failure it told.
+    Remembers the running step and the reported failure, which explain the end of the process.
     """
 
     def __init__(self, on_event: OnEvent, log: IO[bytes]) -> None:
@@ -24,13 +24,13 @@ class EventReader:
         self.failure: StepFailed | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece of standard output, wherever it was cut."""
+        """Process the next piece of standard output, which may end within a line."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(line)
 
     def close(self) -> None:
-        """Take what came after the last end of line: the process is gone."""
+        """Process the rest after the last end of line, once the process has ended."""
         if self._rest:
             self._take(self._rest)
         self._rest = b""

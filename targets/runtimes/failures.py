@@ -1,4 +1,4 @@
-"""What the end of a step's process means: success, or an error with its remedy."""
+"""Interprets the end of a step's process: success, or an error with its remedy."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Ending:
     """How a step's process ended."""
 
     exit_code: int
-    """As :mod:`subprocess` or a container engine counts it."""
+    """Exit code in the convention of :mod:`subprocess` or of a container engine."""
     step: str | None
-    """The step that was at work."""
+    """The step that was running."""
     failure: StepFailed | None
-    """What the process said itself."""
+    """The failure that the process reported itself."""
     log: Path
     out_of_memory: bool = False
-    """Whether the kernel killed a process of it for lack of memory."""
+    """Whether the kernel killed one of its processes for lack of memory."""
     memory_bytes: int | None = None
-    """The memory limit it ran under."""
+    """Its memory limit."""
 
     def check(self) -> None:
-        """Return if the process ended well, else raise ``PassFailed`` or ``EnvironmentUnable``."""
+        """Raise ``PassFailed`` or ``EnvironmentUnable`` unless the process succeeded."""
         if self.exit_code == 0 and self.failure is None:
             return
         raise self._error()
@@ -82,7 +82,7 @@ class Ending:
 
 
 def _tail(log: Path) -> str:
-    """Return the last lines of ``log``, to be shown with the error."""
+    """Return the last lines of ``log``, for the error message."""
     try:
         with log.open("rb") as file:
             file.seek(0, 2)

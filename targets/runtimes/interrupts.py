@@ -1,4 +1,4 @@
-"""Lets a run end in good order whichever way the user stops the driver."""
+"""Ends a run cleanly when the user stops the driver."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore those signals inside the block: cleaning up must not be cut short."""
+    """Ignore those signals inside the block, so that cleaning up is not interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

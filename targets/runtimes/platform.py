@@ -1,4 +1,4 @@
-"""Which platform's toolchains a runtime brings to life, found without starting anything."""
+"""The platform whose toolchains a runtime uses, determined without starting anything."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Choice = Literal["auto", "docker", "venv"]
 
 
 def platform_for(requested: Choice) -> str:
-    """Return the platform of the toolchains that ``requested`` would bring to life.
+    """Return the platform of the toolchains that the runtime ``requested`` would use.
 
-    Only an engine of this machine can run steps, and it runs this machine's architecture: no
-    engine is asked, so that a build with nothing left to do starts without one.
+    Only an engine of this machine can run steps, and it has this machine's architecture. So no
+    engine is asked, and a fully cached build needs none.
     """
     here = this_machine()
     linux = f"linux/{here.partition('/')[2]}"

@@ -1,6 +1,6 @@
-"""One process of a run: started so that it ends with its driver, read, and ended with its children.
+"""Starts the process of a run, reads its output, and ends it with all of its children.
 
-What the kernel offers for that differs between Linux and Windows.
+It also ends when the driver ends, by means that differ between Linux and Windows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 def start(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start ``command``, a Python interpreter and its arguments, apart from the driver's signals.
+    """Start ``command``, a Python interpreter with arguments, shielded from the driver's signals.
 
     Its standard output is a pipe, its standard error goes to ``log``.
     """
@@ -67,9 +67,9 @@ def read_until_end(process: subprocess.Popen[bytes], reader: EventReader) -> Non
 
 
 def _read_until_gone(process: subprocess.Popen[bytes], output: int, reader: EventReader) -> None:
-    """Feed ``reader`` until the process is gone.
+    """Feed ``reader`` until the process has ended.
 
-    The end of its output would not do: a child that outlives a killed process holds it open.
+    The end of its output is not enough: a child that survives a killed process keeps it open.
     """
     ended = os.pidfd_open(process.pid)
     try:
@@ -90,7 +90,8 @@ def _read_until_gone(process: subprocess.Popen[bytes], output: int, reader: Even
 
 
 def end_all(process: subprocess.Popen[bytes]) -> None:
-    """End the process and everything it started: politely, then for certain."""
+    """End the process and all of its children: with time to exit first (not on Windows), then by
+    force."""
     if hasattr(os, "killpg"):
         _end_group(process)
     else:

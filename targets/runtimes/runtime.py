@@ -1,4 +1,4 @@
-"""What a runtime is: how a toolchain is brought to life to run ``python -m pipeline PLAN``."""
+"""The interface of runtimes, which run ``python -m pipeline PLAN`` with a toolchain."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Resources:
-    """Limits for the process. ``None`` means: all the machine has."""
+    """Limits for the process. ``None`` means no limit."""
 
     memory_bytes: int | None = None
     cpus: float | None = None
@@ -48,17 +48,17 @@ class RunRequest:
     plan: Plan
     mounts: tuple[Mount, ...]
     log: Path
-    """Where library chatter goes on this machine."""
+    """File on this machine for the output of libraries."""
     network: bool = False
     device: Mapping[str, object] = field(default_factory=dict)
-    """What gives a container the device: :attr:`targets.devices.device.Device.container`."""
+    """Options that give a container the device: :attr:`targets.devices.device.Device.container`."""
     resources: Resources = Resources()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
 
 
 class Runtime(Protocol):
-    """Brings a toolchain to life."""
+    """Runs plans with a toolchain."""
 
     name: RuntimeName
 
@@ -69,18 +69,18 @@ class Runtime(Protocol):
         """
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
-        """Return the room that making the toolchain ready takes; none where it is ready."""
+        """Return the disk space for making the toolchain ready; none if it is ready."""
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
-        """Run ``python -m pipeline PLAN`` and hand every event to ``on_event``.
+        """Run ``python -m pipeline PLAN`` and call ``on_event`` with every event.
 
-        Returns when the process ended well. Raises ``PassFailed``, ``EnvironmentUnable`` or
-        ``Interrupted``; the process and all it started are gone by then.
+        Returns when the process has succeeded. Raises ``PassFailed``, ``EnvironmentUnable`` or
+        ``Interrupted``; the process and all of its children have ended by then.
         """
 
     def limits_note(self) -> str:
-        """Return what this runtime cannot enforce, or an empty string."""
+        """Return which limits this runtime cannot enforce; empty if it enforces all."""
 
 
 StartRuntime = Callable[[Sequence[Toolchain]], Runtime]
-"""Returns the runtime for steps of these toolchains. Called only when there is something to run."""
+"""A function that returns the runtime for these toolchains; called only if a step must run."""

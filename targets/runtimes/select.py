@@ -1,6 +1,6 @@
 """Decides where steps run, before anything is fetched: in containers or a virtual environment.
 
-docker-py takes a quarter of a second to import, so what needs it is imported where it is used.
+docker-py takes a quarter of a second to import, so modules that need it are imported on use.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Decision:
     """Where steps run, and why."""
 
     runtime: RuntimeName | None
-    """``None`` where they cannot run on this machine."""
+    """``None`` if they cannot run on this machine."""
     why: str
     remedy: str = ""
-    """What would have them run in containers."""
+    """What to do so that they run in containers."""
 
     def __str__(self) -> str:
         where = "nowhere here" if self.runtime is None else f"in {PLACES[self.runtime]}"
@@ -39,7 +39,7 @@ class Decision:
 
 
 class Chooser:
-    """Decides where the steps of a command run. An engine is asked when that is first needed."""
+    """Decides where the steps of a command run. Connects to an engine on first use."""
 
     def __init__(self, requested: Choice, cache: Path) -> None:
         self._requested = requested
@@ -50,11 +50,11 @@ class Chooser:
         self._lock = Lock()  # the doctor asks from several threads
 
     def decide(self, toolchains: Sequence[Toolchain]) -> Decision:
-        """Return where steps of ``toolchains`` run. Nothing is fetched or made.
+        """Return where steps of ``toolchains`` run. Nothing is fetched or built.
 
-        In a container where an engine can be used and has their images, or can build them; else in
-        a virtual environment, unless ``docker`` was asked for. Nowhere on a CPU that no toolchain
-        runs on.
+        In containers if there is a usable engine that has their images or can build them; else in a
+        virtual environment, unless the user requested ``docker``. Nowhere on a CPU that the
+        toolchains do not support.
         """
         try:
             require_instructions()
@@ -70,10 +70,11 @@ class Chooser:
             return Decision(runtime, str(unable), unable.hint)
 
     def start(self, toolchains: Sequence[Toolchain], say: Callable[[str], None]) -> Runtime:
-        """Return the runtime for steps of ``toolchains``; ``say`` is told why it is no container.
+        """Return the runtime for steps of ``toolchains``.
 
-        The base of images that are still to be built is made now: where that fails, a build goes
-        on in a virtual environment. Raises ``EnvironmentUnable`` where steps cannot run.
+        ``say`` gets the reason if it is a virtual environment. The base of images that have to be
+        built is made now; if that fails, the build continues in a virtual environment. Raises
+        ``EnvironmentUnable`` if steps cannot run.
         """
         decision = self.decide(toolchains)
         if decision.runtime == "docker":
@@ -95,7 +96,7 @@ class Chooser:
         return VenvRuntime(self._cache)
 
     def containers(self) -> Containers:
-        """Return the engine. Raises ``EnvironmentUnable`` where none can be used; asked once."""
+        """Return the engine, connecting once. Raises ``EnvironmentUnable`` if none can be used."""
         from targets.runtimes.containers import Containers
 
         with self._lock:

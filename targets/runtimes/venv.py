@@ -1,4 +1,4 @@
-"""Runs a plan in a virtual environment of the same lock, for machines without an engine."""
+"""Runs a plan in a virtual environment with the same lock, for machines without an engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class VenvRuntime:
         self._pipeline = pipeline_dir
 
     def limits_note(self) -> str:
-        """Return what only a container can enforce."""
+        """Return that only a container can enforce limits."""
         return (
             "a virtual environment enforces no memory or CPU limit, does not block the network "
             "and does not protect other files"
@@ -49,7 +49,7 @@ class VenvRuntime:
         )
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
-        """Return the room of an environment that is not there yet, and of its wheels."""
+        """Return the disk space of an environment that does not exist yet, and of its wheels."""
         return venv_needs(toolchain, self._cache)
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
@@ -94,7 +94,7 @@ class VenvRuntime:
         reader: EventReader,
         log: IO[bytes],
     ) -> int:
-        """Return the exit code; negative is a signal, as ``subprocess`` says it."""
+        """Return the exit code; a negative one is a signal, as in ``subprocess``."""
         with process.start(
             [str(python), "-m", "pipeline", str(space.plan)], environment, space.home, log
         ) as running:

@@ -1,4 +1,4 @@
-"""The short-lived folder of a run on this machine: its plan, with the roots filled in."""
+"""The temporary folder of a run on this machine, with its plan, whose roots are filled in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Workspace:
 
 @contextmanager
 def workspace(cache: Path, plan: Plan, roots: Mapping[str, str]) -> Iterator[Workspace]:
-    """Give a run its folder below ``cache/runs``; nothing of it is left afterwards."""
+    """Create the folder of a run below ``cache/runs``, and remove it afterwards."""
     runs = cache / "runs"
     remove_orphaned_folders(runs)
     run_id = new_run_id()

@@ -1,4 +1,4 @@
-"""The base image: pinned by digest from a registry, or put together here from Debian's packages."""
+"""The base image: pulled by digest from a registry, or made here from Debian's packages."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP, Rootfs
 
 PROBE_SECONDS = 6
-"""How long a registry may take to say that it has the base; then it counts as out of reach."""
+"""Time limit for a registry to confirm that it has the base; then it counts as unreachable."""
 
 ROOTFS_LABEL = "quern.rootfs"
 MAKER_LABEL = "quern.rootfs.maker"
 
 
 class Registry(Frozen):
-    """Where a ready base lies."""
+    """The location of a ready base image."""
 
     reference: str = Field(pattern=r"^.+@sha256:[0-9a-f]{64}$")
 
@@ -47,28 +47,28 @@ class BaseRecipe(Frozen):
     registry: Registry
     bootstrap: Bootstrap
     locks: Mapping[str, PackageLock] = Field(default_factory=dict)
-    """By platform, the files beside the recipe."""
+    """Package locks by platform, from the files beside the recipe."""
 
     @property
     def digest(self) -> str:
-        """Return SHA-256 over everything this recipe says."""
+        """Return SHA-256 over the content of this recipe."""
         return sha256_of_bytes(self.model_dump_json().encode())
 
     @property
     def bootstrapped_tag(self) -> str:
-        """Return the name under which a base made here is kept."""
+        """Return the tag of a base image that was made here."""
         return f"quern/base:{self.bootstrap.suite}-{self.digest[:12]}"
 
     @property
     def carried_tag(self) -> str:
-        """Return the name for the registry's image where it was brought from another machine.
+        """Return the tag of the registry's image if it was imported from another machine.
 
-        An engine knows an image by its digest in a registry only if it pulled it itself.
+        An engine knows an image by its registry digest only if it pulled the image itself.
         """
         return f"quern/base:registry-{self.digest[:12]}"
 
     def identity_of(self, labels: Mapping[str, str]) -> str:
-        """Return what a base image of this recipe is, by its labels: made here, or pulled."""
+        """Return the identity of a base image of this recipe from its labels."""
         rootfs = labels.get(ROOTFS_LABEL)
         if rootfs is None:
             return self.registry.reference
@@ -78,12 +78,12 @@ class BaseRecipe(Frozen):
 
 @dataclass(frozen=True)
 class BaseImage:
-    """A base image that the engine has."""
+    """A base image in the engine."""
 
     image: str
-    """What ``FROM`` names."""
+    """Name of the image for ``FROM``."""
     identity: str
-    """What it is, for digests and reports: a reference with digest, or a root file system's."""
+    """Identity for digests and reports: a reference with digest, or that of a root file system."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,10 @@ class BaseSource:
     """A way to get the base image."""
 
     words: str
-    """What it is: ``mmdebstrap makes its base``."""
+    """Description: ``mmdebstrap makes its base``."""
     get: Callable[[DockerClient, BaseRecipe, Path, Callable[[str], None]], BaseImage]
-    """Takes the engine, the recipe, the cache and who is told; raises ``EnvironmentUnable``."""
+    """Function of engine, recipe, cache and a callback for messages; raises ``EnvironmentUnable``.
+    """
 
 
 def read_recipe(path: Path) -> BaseRecipe:
@@ -109,10 +110,9 @@ def ensure_base(
     say: Callable[[str], None],
     sources: Sequence[BaseSource] | None = None,
 ) -> BaseImage:
-    """Return the base image, from the first of ``sources`` that gives one.
+    """Return the base image, from the first of ``sources`` that succeeds.
 
-    ``sources`` are those of :func:`base_sources`, which is asked unless they are given. Raises
-    ``EnvironmentUnable`` where none of them gives it.
+    ``sources`` default to :func:`base_sources`. Raises ``EnvironmentUnable`` if all of them fail.
     """
     with FileLock(_made(cache / "locks") / "base.lock"):
         found = find_base(client, recipe)
@@ -130,9 +130,9 @@ def ensure_base(
 
 
 def base_sources(client: DockerClient, recipe: BaseRecipe) -> tuple[BaseSource, ...]:
-    """Return the ways in which the base can be had here, best first; none where it cannot.
+    """Return the ways to get the base on this machine, best first; empty if there are none.
 
-    Nothing is fetched. A registry is asked once, for :data:`PROBE_SECONDS` at most.
+    Nothing is fetched. A registry is asked once, for at most :data:`PROBE_SECONDS`.
     """
     base = find_base(client, recipe)
     if base is not None:
@@ -144,10 +144,10 @@ def base_sources(client: DockerClient, recipe: BaseRecipe) -> tuple[BaseSource, 
 
 
 def makers(recipe: BaseRecipe, platform: str) -> tuple[str, ...]:
-    """Return which of ``MAKERS`` can put the base together here, best first. Fetches nothing.
+    """Return which of ``MAKERS`` can make the base on this machine, best first. Fetches nothing.
 
-    mmdebstrap takes the newest packages, for this machine's platform alone. Else they are those of
-    the platform's lock, from the mirrors that this machine's apt is set to use.
+    mmdebstrap uses the newest packages, and only for this machine's platform. The other uses those
+    of the platform's lock, from the mirrors that this machine's apt is configured to use.
     """
     found = []
     if not missing_tools() and platform == this_machine():
@@ -161,7 +161,7 @@ def makers(recipe: BaseRecipe, platform: str) -> tuple[str, ...]:
 
 
 def no_base() -> EnvironmentUnable:
-    """Return the error for a machine on which there is no way to the base."""
+    """Return the error for a machine that has no way to get the base."""
     needed = " ".join(missing_tools()) or "mmdebstrap"
     return EnvironmentUnable(
         "no base image can be had: the Docker Engine reaches no registry that serves it, "
@@ -172,7 +172,7 @@ def no_base() -> EnvironmentUnable:
 
 
 def find_base(client: DockerClient, recipe: BaseRecipe) -> BaseImage | None:
-    """Return the base image if the engine has it: pulled, brought along, or made here."""
+    """Return the base image if the engine has it: pulled, imported, or made here."""
     names = (recipe.registry.reference, recipe.carried_tag, recipe.bootstrapped_tag)
     for name in names:
         try:
@@ -184,14 +184,14 @@ def find_base(client: DockerClient, recipe: BaseRecipe) -> BaseImage | None:
 
 
 def adopt_base(image: EngineImage, recipe: BaseRecipe) -> BaseImage:
-    """Name an image that was loaded, so that :func:`find_base` finds it."""
+    """Tag a loaded image, so that :func:`find_base` finds it."""
     tag = recipe.bootstrapped_tag if ROOTFS_LABEL in image.labels else recipe.carried_tag
     image.tag(*tag.split(":"))
     return BaseImage(tag, recipe.identity_of(image.labels))
 
 
 def packages_file(recipe: BaseRecipe, cache: Path) -> Path:
-    """Return where the Debian versions in a base that was made here are written down."""
+    """Return the path of the list of Debian versions in a base that was made here."""
     return cache / "base" / f"{recipe.digest[:12]}.packages"
 
 
@@ -201,7 +201,7 @@ def _made(folder: Path) -> Path:
 
 
 def _registry_has(client: DockerClient, reference: str) -> bool:
-    """Ask, through the engine, whether its registry serves ``reference``; quick in its answer."""
+    """Return whether the engine's registry has ``reference``, within :data:`PROBE_SECONDS`."""
     try:
         with patience(client, PROBE_SECONDS):
             client.images.get_registry_data(reference)

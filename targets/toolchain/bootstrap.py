@@ -21,11 +21,11 @@ from targets.toolchain.rootfs import LEFT_OUT, Rootfs, keep
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _HOST_FILES = ("sources.list", "apt.conf.d/99mmdebstrap")
-"""What mmdebstrap writes of this machine's mirrors below ``/etc/apt``; it may hold credentials."""
+"""Files below ``/etc/apt`` in which mmdebstrap writes this machine's mirrors and credentials."""
 
 
 class Bootstrap(Frozen):
-    """Which Debian release and packages the base is made of."""
+    """The Debian release and the packages of which the base is made."""
 
     suite: str
     packages: tuple[str, ...] = Field(min_length=1)
@@ -35,8 +35,8 @@ class Bootstrap(Frozen):
 def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
     """Make ``NAME.tar`` in ``folder`` and ``NAME.packages``, the list of Debian versions in it.
 
-    Needs what :func:`missing_tools` looks for. Raises ``EnvironmentUnable`` when the packages
-    cannot be had.
+    Needs the tools of :func:`missing_tools`. Raises ``EnvironmentUnable`` if the packages cannot be
+    fetched.
     """
     tar, log = folder / f"{name}.tar", folder / f"{name}.log"
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -61,7 +61,7 @@ def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
 
 
 def missing_tools() -> tuple[str, ...]:
-    """Return the Debian packages that mmdebstrap needs here and that are not installed."""
+    """Return the Debian packages that mmdebstrap needs and that are not installed here."""
     there = {
         "mmdebstrap": shutil.which("mmdebstrap") is not None,
         "debian-archive-keyring": KEYRING.exists(),

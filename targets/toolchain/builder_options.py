@@ -1,6 +1,6 @@
-"""Which options the model builder of a toolchain knows: read from its wheel when it is locked.
+"""The options of a toolchain's model builder, read from its wheel when the toolchain is locked.
 
-The host says so before any work, and it has no ``onnxruntime_genai`` to ask.
+So the host, which has no ``onnxruntime_genai``, can check options before any work.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BuilderOptions(Frozen):
 def builder_pin(toolchain: Toolchain) -> Pin:
     """Return the pin of the package that holds the model builder.
 
-    Raises ``EnvironmentUnable`` where the lock has none.
+    Raises ``EnvironmentUnable`` if the lock has none.
     """
     for pin in read_lock(toolchain.lock):
         if pin.name.startswith(_PREFIX):
@@ -45,7 +45,10 @@ def builder_pin(toolchain: Toolchain) -> Pin:
 
 
 def read_builder_options(image_dir: Path) -> BuilderOptions:
-    """Return what ``nox -s lock`` has written. Raises ``EnvironmentUnable`` if it is not there."""
+    """Return the options that ``nox -s lock`` has written.
+
+    Raises ``EnvironmentUnable`` if there are none.
+    """
     file = image_dir / FILE
     try:
         return BuilderOptions.model_validate_json(file.read_bytes())

@@ -1,4 +1,4 @@
-"""Streams a build context to the engine as a tar, so that no wheel is copied on the way."""
+"""Streams a build context to the engine as a tar, without copying wheels on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CHUNK = 1 << 20
 
 
 def tar_stream(files: Mapping[str, Path | bytes]) -> Iterator[bytes]:
-    """Yield an uncompressed tar of ``files`` (name inside → content or where it lies).
+    """Yield an uncompressed tar of ``files`` (name in the tar → content or path).
 
     Names are sorted, times and owners zero: the same content gives the same bytes.
     """

@@ -1,4 +1,4 @@
-"""Keeps credentials of package indexes out of everything a person or a file gets to see."""
+"""Removes the credentials of package indexes from messages and files."""
 
 from __future__ import annotations
 

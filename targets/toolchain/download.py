@@ -26,8 +26,8 @@ _DAMAGED = "DO NOT MATCH THE HASHES"
 def download(pins: Sequence[Pin], toolchain: Toolchain, folder: Path) -> list[Path]:
     """Fetch a wheel for every pin into ``folder`` and return their paths.
 
-    pip checks each one against the pin's hashes. A wheel appears under its name only when whole.
-    What arrived is kept even when others cannot be had; those raise ``EnvironmentUnable``.
+    pip checks each one against the pin's hashes. A wheel appears under its name only when complete.
+    Raises ``EnvironmentUnable`` for wheels that cannot be fetched; the others are kept.
     """
     failures: dict[Pin, ToolFailed] = {}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
@@ -41,14 +41,14 @@ def download(pins: Sequence[Pin], toolchain: Toolchain, folder: Path) -> list[Pa
 
 
 def _groups(pins: Sequence[Pin]) -> list[list[Pin]]:
-    """Split into what any index may have and what PyTorch's own index serves."""
+    """Split ``pins`` into those of any index and those of PyTorch's own index."""
     common = [pin for pin in pins if pin.pytorch_index is None]
     pytorch = [pin for pin in pins if pin.pytorch_index is not None]
     return [group for group in (common, pytorch) if group]
 
 
 def _fetch_group(pins: list[Pin], toolchain: Toolchain, work: Path) -> dict[Pin, ToolFailed]:
-    """Fetch all in one call; if that fails find out which ones cannot be had, four at a time."""
+    """Fetch all in one call; if that fails, fetch each one, four at a time. Return the failures."""
     try:
         _pip_download(pins, toolchain, work)
     except ToolFailed as error:
@@ -70,7 +70,7 @@ def _fetch_group(pins: list[Pin], toolchain: Toolchain, work: Path) -> dict[Pin,
 
 
 def _fetch_one(pin: Pin, toolchain: Toolchain, work: Path) -> None:
-    """Ask the user's own indexes first, PyTorch's only for what they do not have."""
+    """Fetch from the user's own indexes, or from PyTorch's index if they do not have it."""
     try:
         _pip_download([pin], toolchain, work)
     except ToolFailed:

@@ -1,4 +1,4 @@
-"""The Docker Engine: finding it, waiting for it, and what it says when it cannot."""
+"""Connects to the Docker Engine, and interprets its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLDEST_API = (1, 41)
 """Docker Engine 20.10, what Debian 12 ships."""
 
 _OWN_SOCKET = "http+docker://localhost"
-"""What docker-py calls an engine that it reaches through a Unix socket."""
+"""docker-py's URL of an engine that it reaches through a Unix socket."""
 
 ANSWER_SECONDS = 10
 REQUEST_SECONDS = 60
@@ -33,7 +33,7 @@ _NO_IMAGE = "quern/no-such-image"
 def connect() -> DockerClient:
     """Return a client of the engine that ``DOCKER_HOST`` or the active CLI context names.
 
-    Raises ``EnvironmentUnable`` saying why there is none that Quern can use.
+    Raises ``EnvironmentUnable`` with the reason if Quern cannot use one.
     """
     try:
         client = docker.from_env(timeout=ANSWER_SECONDS)
@@ -62,7 +62,7 @@ def platform_of(client: DockerClient) -> str:
 
 
 def data_root(client: DockerClient) -> Path | None:
-    """Return the folder in which an engine of this machine keeps images; ``None`` for another."""
+    """Return the folder in which the engine keeps images; ``None`` if on another machine."""
     if client.api.base_url != _OWN_SOCKET:
         return None
     root = Path(client.info()["DockerRootDir"])
@@ -73,12 +73,12 @@ def data_root(client: DockerClient) -> Path | None:
 
 
 def require_shared_folders(client: DockerClient, folder: Path) -> None:
-    """Raise ``EnvironmentUnable`` where the engine cannot mount what lies below ``folder``.
+    """Raise ``EnvironmentUnable`` if the engine cannot mount files below ``folder``.
 
-    An engine on another machine, or outside of the container that this process is in, cannot.
-    Nothing is made there: an engine looks for what is to be mounted before it looks for the image
+    An engine on another machine, or outside of the container that this process is in, cannot. No
+    container is created for this test: an engine checks mounts before it looks for the image
     (``verifyContainerSettings`` comes first in
-    https://github.com/moby/moby/blob/v20.10.24/daemon/create.go), and this image is nowhere.
+    https://github.com/moby/moby/blob/v20.10.24/daemon/create.go), and the image does not exist.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     with _fresh_folder(existing) as seen_here:
@@ -157,14 +157,14 @@ def _short(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return what the engine said, without the address of the request."""
+    """Return the engine's error message, without the address of the request."""
     if isinstance(error, APIError):
         return str(error.explanation or error)
     return _short(str(error))
 
 
 def full_disk(why: str, doing: str, log: Path | None = None) -> EnvironmentUnable | None:
-    """Return the error for a full disk of the engine's, if that is what it said."""
+    """Return the error for a full disk of the engine, if ``why`` says so."""
     if DISK_FULL.lower() not in why.lower():
         return None
     return EnvironmentUnable(
@@ -186,7 +186,7 @@ def answers(client: DockerClient) -> bool:
 
 @contextmanager
 def patience(client: DockerClient, seconds: int) -> Iterator[None]:
-    """Let requests wait ``seconds`` for an answer; docker-py takes no such argument for each."""
+    """Context in which requests have a time limit of ``seconds``; docker-py has one per client."""
     before = client.api.timeout
     client.api.timeout = seconds
     try:

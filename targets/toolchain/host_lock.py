@@ -1,12 +1,12 @@
-"""The locks of Quern's own Python packages on this machine: to run it, to work on it, to start it.
+"""The locks of Quern's own Python packages on the host.
 
 ::
 
-    requirements.lock          what ``python -m targets`` imports
-    requirements-bench.lock    that, and what the bench command draws and compares with
-    requirements-release.lock  the first, and what release and verify write, sign and read
-    requirements-dev.lock      all of these, and what tests, lint and types need
-    requirements-nox.lock      nox alone, for the ``./nox`` launcher
+    requirements.lock          packages that ``python -m targets`` imports
+    requirements-bench.lock    these, and those of the ``bench`` command
+    requirements-release.lock  those of the first, and of the ``release`` and ``verify`` commands
+    requirements-dev.lock      all of these, and those of tests, lint and types
+    requirements-nox.lock      only nox, for the ``./nox`` launcher
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from targets.toolchain.uv import index_environment, uv
 
 _PROJECT = Path(__file__).parents[2]
 _PYTHON = "3.10"
-"""The oldest Python that runs Quern; the locks hold for all newer ones too."""
+"""The oldest Python that runs Quern; the locks are valid for all newer ones too."""
 
 _MAIN_INDEX = ("UV_DEFAULT_INDEX", "SSL_CERT_FILE", "UV_INSECURE_HOST")
 
@@ -36,7 +36,7 @@ _HEADER = "# Made by `nox -s lock` from pyproject.toml. Do not edit.\n"
 
 @dataclass(frozen=True)
 class HostLock:
-    """One lock file and the part of pyproject.toml it pins."""
+    """One lock file, and the part of pyproject.toml that it pins."""
 
     file: str
     source: tuple[str, ...]
@@ -63,7 +63,7 @@ HOST_LOCKS = (
     ),
     HostLock("requirements-nox.lock", ("--group", "nox"), ("requirements-dev.lock",)),
 )
-"""In the order in which they must be made."""
+"""All locks, in the order in which they must be made."""
 
 
 def lock_host(lock: HostLock, upgrade: bool, project: Path = _PROJECT) -> tuple[LockChange, ...]:
@@ -109,15 +109,15 @@ def _compile(lock: HostLock, upgrade: bool, project: Path) -> str:
 
 
 def _index() -> dict[str, str]:
-    """Return how to reach the user's main index, and nothing that holds on this machine only.
+    """Return uv's variables for the user's main index only.
 
-    Wheels in local folders and further indexes may lack files that other machines need the hash of.
+    Local folders and further indexes may lack files whose hashes other machines need.
     """
     return {name: value for name, value in index_environment().items() if name in _MAIN_INDEX}
 
 
 def _versions(path: Path) -> Mapping[str, str]:
-    """Return the locked version per package; several, where Pythons or systems need different."""
+    """Return the locked version per package; several if they differ between Pythons or systems."""
     if not path.exists():
         return {}
     versions: dict[str, list[str]] = {}

@@ -30,10 +30,10 @@ PYTHON = "/opt/quern/bin/python"
 COMPILER = "compile_bytecode.py"
 DOCKERFILE = "Dockerfile"
 LOCK = "requirements.lock"
-"""What the Dockerfile calls the lock, whatever its platform."""
+"""Name of the lock in the Dockerfile, for every platform."""
 
 BASE_LABEL = "quern.base"
-"""Identity of the base an image was built from."""
+"""Label with the identity of the base from which an image was built."""
 
 _STAGE = "quern.stage=install"
 _BUILD_SECONDS = 1800
@@ -41,16 +41,16 @@ _BUILD_SECONDS = 1800
 
 @dataclass(frozen=True)
 class Image:
-    """A toolchain's image that the engine has."""
+    """A toolchain's image in the engine."""
 
     tag: str
     id: str
     base: str
-    """Identity of the base image it was built from."""
+    """Identity of the base image from which it was built."""
 
 
 def base_dir(toolchain: Toolchain) -> Path:
-    """Return ``images/base``, what every image shares."""
+    """Return the folder ``images/base``, which every image shares."""
     return toolchain.image_dir.parent / "base"
 
 
@@ -60,14 +60,14 @@ def base_recipe(toolchain: Toolchain) -> BaseRecipe:
 
 
 def installer(toolchain: Toolchain) -> Toolchain:
-    """Return the pinned installer that puts the wheels of ``toolchain`` into its image."""
+    """Return the pinned installer, itself a toolchain, that installs the wheels into the image."""
     return replace(
         toolchain, image_dir=base_dir(toolchain), environment={}, requirements="requirements.in"
     )
 
 
 def recipe_digest(toolchain: Toolchain) -> str:
-    """Return SHA-256 over every file that decides what the image becomes."""
+    """Return SHA-256 over every file that the image depends on."""
     shared = base_dir(toolchain)
     files = [
         shared / DOCKERFILE,
@@ -84,7 +84,7 @@ def recipe_digest(toolchain: Toolchain) -> str:
 
 
 def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
-    """Return the image of ``toolchain`` if the engine has it as its inputs are now."""
+    """Return the image of ``toolchain`` if the engine has it for its current inputs."""
     found = client.images.list(
         filters={"label": f"quern.recipe={recipe_digest(toolchain)}", "dangling": False}
     )
@@ -96,7 +96,7 @@ def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
 
 
 def image_labels(toolchain: Toolchain) -> dict[str, str]:
-    """Return the labels that say what the image of ``toolchain`` is, as its inputs are now."""
+    """Return the labels that identify the image of ``toolchain`` for its current inputs."""
     return {
         "quern.target": toolchain.target,
         "quern.recipe": recipe_digest(toolchain),
@@ -105,7 +105,7 @@ def image_labels(toolchain: Toolchain) -> dict[str, str]:
 
 
 def adopt_image(image: EngineImage, toolchain: Toolchain) -> Image:
-    """Name an image of ``toolchain`` that was loaded as if it had been built here."""
+    """Tag a loaded image of ``toolchain`` as if it had been built here."""
     base = image.labels[BASE_LABEL]
     tag = _tag(toolchain, base)
     image.tag(*tag.split(":"))
@@ -121,8 +121,8 @@ def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[str, 
 
 
 def image_needs(client: DockerClient, toolchain: Toolchain, cache: Path) -> tuple[Need, ...]:
-    """Return the room that an image still to be built takes: here and, if it is here, with the
-    engine, where both stages of the build lie beside each other for a while."""
+    """Return the disk space for an image that has to be built: for the wheels and, if the engine is
+    on this machine, for both stages of the build, which exist together for a while."""
     if find_image(client, toolchain) is not None:
         return ()
     what = f"the {toolchain.target} toolchain"
@@ -138,9 +138,9 @@ def image_needs(client: DockerClient, toolchain: Toolchain, cache: Path) -> tupl
 def ensure_image(
     client: DockerClient, toolchain: Toolchain, cache: Path, say: Callable[[str], None]
 ) -> Image:
-    """Return the image of ``toolchain``, building it if its inputs changed or it is not there.
+    """Return the image of ``toolchain``, building it if it does not exist for the current inputs.
 
-    Raises ``EnvironmentUnable`` with the build log when it cannot be built.
+    Raises ``EnvironmentUnable`` with the build log if it cannot be built.
     """
     image = find_image(client, toolchain)
     if image is not None:
@@ -155,7 +155,7 @@ def ensure_image(
 
 
 def require_same_platform(client: DockerClient, toolchain: Toolchain) -> None:
-    """Raise ``EnvironmentUnable`` where the engine runs another platform than ``toolchain`` is."""
+    """Raise ``EnvironmentUnable`` if the engine's platform is not that of ``toolchain``."""
     platform = platform_of(client)
     if platform != toolchain.platform:
         raise EnvironmentUnable(
@@ -192,13 +192,13 @@ def _build(
 
 
 def _tag(toolchain: Toolchain, base: str) -> str:
-    """Return the name of the image that is built on the base with the identity ``base``."""
+    """Return the tag of the image that is built on the base with the identity ``base``."""
     inputs = f"{base}\n{recipe_digest(toolchain)}"
     return f"quern/{toolchain.target}:{sha256_of_bytes(inputs.encode())[:12]}"
 
 
 def _dockerfile(toolchain: Toolchain, base: BaseImage) -> bytes:
-    """Return the Dockerfile with the labels in one last step; docker-py would add one for each."""
+    """Return the Dockerfile with all labels in one last step; docker-py would add one for each."""
     labels = {**image_labels(toolchain), BASE_LABEL: base.identity}
     text = (base_dir(toolchain) / DOCKERFILE).read_text(encoding="utf-8")
     words = " ".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
@@ -242,7 +242,7 @@ def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
 
 
 def _remove_first_stages(client: DockerClient) -> None:
-    """Remove what the first stage leaves behind: an image without a name, several GB."""
+    """Remove the untagged image of the first stage, which has several GB."""
     with patience(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
         for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
             try:

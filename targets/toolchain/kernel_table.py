@@ -1,4 +1,4 @@
-"""Makes ``pipeline/onnx/kernels`` from the table that ONNX Runtime publishes with each version."""
+"""Generates ``pipeline/onnx/kernels`` from the table that ONNX Runtime publishes per version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOURCE = (
     "https://raw.githubusercontent.com/microsoft/onnxruntime/v{version}/docs/OperatorKernels.md"
 )
 _RUNTIME = re.compile(r"onnxruntime(-(?!genai).+)?")
-"""Packages of ONNX Runtime: it comes in a flavour per provider. GenAI is another thing."""
+"""Packages of ONNX Runtime, of which there is one per provider; GenAI's are others."""
 _PATIENCE = 30
 
 _DOMAIN = re.compile(r"\*\*Operator Domain:\*\* \*(?P<name>[\w.]+)\*")
@@ -30,8 +30,8 @@ _VERSION = re.compile(r"^(?:\[(?P<first>\d+), (?P<last>\d+)\]|(?P<from>\d+)\+|(?
 def lock_kernel_table(toolchain: Toolchain, provider: str) -> bool:
     """Write the table of ``provider`` for the ONNX Runtime of the lock; return whether it changed.
 
-    Raises ``EnvironmentUnable`` when it cannot be fetched, or when ONNX Runtime publishes none of
-    ``provider``; the table from before is kept.
+    Raises ``EnvironmentUnable`` if it cannot be fetched, or if ONNX Runtime publishes none for
+    ``provider``; the previous table is kept.
     """
     version = onnxruntime_version(toolchain)
     before = read_table(provider)
@@ -48,7 +48,7 @@ def lock_kernel_table(toolchain: Toolchain, provider: str) -> bool:
 
 
 def write_table(table: KernelTable) -> None:
-    """Write ``table`` where the check reads it, one operator per line."""
+    """Write ``table`` to the file that the ``provider`` check reads, one operator per line."""
     lines = [
         f'  "{name}": {operator.model_dump_json()}'
         for name, operator in sorted(table.operators.items())
@@ -74,7 +74,7 @@ def onnxruntime_version(toolchain: Toolchain) -> str:
 def parse_table(text: str, provider: str, version: str) -> KernelTable:
     """Return the kernels of ``provider`` in the Markdown ``text``.
 
-    Raises ``ValueError`` for a row that does not have the form the table has had since 2020.
+    Raises ``ValueError`` for a row of another form than the table has had since 2020.
     """
     operators: dict[str, Operator] = {}
     name = ""

@@ -1,4 +1,4 @@
-"""Makes a platform's lock from a toolchain's requirements: versions and hashes, nothing else."""
+"""Resolves a toolchain's requirements into the lock of its platform: versions and hashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PYTORCH_LOCAL = re.compile(r"^torch==\S+\+(?P<backend>cpu|cu\d+)\b", re.MULTILI
 
 @dataclass(frozen=True)
 class LockChange:
-    """One package whose version differs from the lock before; ``None`` means: not in it."""
+    """One package whose version differs from the previous lock; ``None`` if it is not in one."""
 
     name: str
     before: str | None
@@ -40,8 +40,8 @@ def lock(
 ) -> tuple[LockChange, ...]:
     """Write the lock of ``toolchain`` and return what changed, sorted by name.
 
-    It says that ``command`` made it. Versions already locked are kept unless ``upgrade``. The
-    resolution is for the toolchain's Python and platform, whatever this machine is. The lock is
+    Its header names ``command`` as its origin. Locked versions are kept unless ``upgrade``. The
+    resolution is for the toolchain's Python and platform, not for this machine. The lock is
     replaced only when complete.
 
     Raises ``EnvironmentUnable`` when the requirements cannot be resolved.
@@ -96,7 +96,7 @@ def _compile(toolchain: Toolchain, upgrade: bool) -> str:
 
 
 def _resolve(arguments: list[str], source: Path) -> None:
-    """Try the user's own indexes first; only if they do not have it, PyTorch's for torch."""
+    """Resolve with the user's own indexes; if that fails, also with PyTorch's index for torch."""
     indexes = index_environment()
     try:
         uv(*arguments, environment=indexes)

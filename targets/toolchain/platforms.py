@@ -1,4 +1,4 @@
-"""What a platform is called by the tools that need to know: uv, pip and wheel tags."""
+"""The names of platforms in uv, pip and wheel tags."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from targets.errors import EnvironmentUnable
 
 @dataclass(frozen=True)
 class Platform:
-    """One platform, in the words of each tool."""
+    """The names of one platform."""
 
     docker: str
-    """``linux/amd64``."""
+    """Docker's name: ``linux/amd64``."""
     machine: str
-    """As ``platform.machine()`` says it inside."""
+    """Value of ``platform.machine()`` on it."""
     uv: str
     """Value of uv's ``--python-platform``."""
     wheels: tuple[str, ...]
@@ -64,7 +64,10 @@ _PLATFORMS = {
 
 
 def platform_named(docker: str) -> Platform:
-    """Return the platform Docker calls ``docker``. Raises ``EnvironmentUnable`` if unknown."""
+    """Return the platform with Docker's name ``docker``.
+
+    Raises ``EnvironmentUnable`` if it is unknown.
+    """
     try:
         return _PLATFORMS[docker]
     except KeyError:
@@ -73,8 +76,8 @@ def platform_named(docker: str) -> Platform:
 
 
 def native() -> str:
-    """Return the platform of processes outside of containers; ``darwin``, where nothing is locked,
-    on macOS."""
+    """Return the platform of processes outside of containers; on macOS ``darwin``, for which there
+    are no locks."""
     return "darwin" if sys.platform == "darwin" else this_machine()
 
 

@@ -1,4 +1,4 @@
-"""Runs the tools that make a toolchain (pip, uv, mmdebstrap); their failures become errors."""
+"""Runs the tools that make a toolchain (pip, uv, mmdebstrap), and turns failures into errors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DISK_FULL = "No space left on device"
 
 
 class ToolFailed(Exception):
-    """A tool ended with an error; ``output`` is what it said, without credentials."""
+    """A tool ended with an error; ``output`` is its output, without credentials."""
 
     def __init__(self, tool: str, code: int, output: str) -> None:
         super().__init__(f"{tool} ended with exit code {code}")
         self.output = output
 
     def last_line(self) -> str:
-        """Return the last line it said that is not empty."""
+        """Return the last line of output that is not empty."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         return lines[-1] if lines else str(self)
 
@@ -36,9 +36,9 @@ def run_tool(
 ) -> str:
     """Run ``command`` and return its standard output.
 
-    Everything it said goes to ``log`` as well, without credentials. Raises :class:`ToolFailed` on
-    a non-zero exit, ``EnvironmentUnable`` when the disk is full, the tool cannot be started or a
-    signal ends it.
+    All of its output also goes to ``log``, without credentials. Raises :class:`ToolFailed` for a
+    non-zero exit code, and ``EnvironmentUnable`` if the disk is full, the tool cannot be started or
+    a signal ends it.
     """
     try:
         done = subprocess.run(
@@ -67,7 +67,7 @@ def run_tool(
 
 
 def output_of(*command: str) -> str:
-    """Return what ``command`` prints; empty where it is not installed or ends with an error."""
+    """Return the output of ``command``; empty if it is not installed or fails."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

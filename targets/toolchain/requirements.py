@@ -18,7 +18,7 @@ _PYTORCH_LOCAL = re.compile(r"^(cpu|cu\d+|xpu|rocm[\d.]+)$")
 
 @dataclass(frozen=True)
 class Pin:
-    """One package of a lock: its version and the SHA-256 of every file that may stand for it."""
+    """One package of a lock: its version, and the SHA-256 of each of its files."""
 
     name: NormalizedName
     version: Version
@@ -29,7 +29,7 @@ class Pin:
 
     @property
     def pytorch_index(self) -> str | None:
-        """Return the PyTorch index that serves this version (``2.13.0+cpu``), if one does."""
+        """Return PyTorch's index of this version (``2.13.0+cpu``); ``None`` if it has none."""
         local = self.version.local
         if local is None or not _PYTORCH_LOCAL.match(local):
             return None
@@ -44,8 +44,8 @@ class Pin:
 def read_lock(path: Path) -> tuple[Pin, ...]:
     """Return every pin of the lock at ``path``, in its order.
 
-    Raises ``EnvironmentUnable`` when the file is missing, is not hash-locked throughout, or says
-    anything that this reader does not know (an index, a path, a marker).
+    Raises ``EnvironmentUnable`` if the file is missing, has packages without hashes, or contains
+    anything that this reader does not support (an index, a path, a marker).
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a root file system that was put together here is, whatever made it."""
+"""A root file system for the base image that was made on this machine, by any of the makers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from targets.atomic import replace_file
 MMDEBSTRAP = "mmdebstrap"
 DEBIAN_PACKAGES = "debian-packages"
 MAKERS = (MMDEBSTRAP, DEBIAN_PACKAGES)
-"""What puts a base together, as the base's identity begins with it."""
+"""Names of the makers of a base, with which its identity begins."""
 
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 """Files of packages that no step needs."""

@@ -1,4 +1,4 @@
-"""The pinned software of a target: what it is, before anything is built."""
+"""The definition of a toolchain: the pinned software of a target on one platform."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 
 
 class Room(Frozen):
-    """How much disk a toolchain takes, about, in gigabytes."""
+    """Approximate disk space of a toolchain, in gigabytes."""
 
     wheels: float = 0
-    """All wheels of the lock."""
+    """Size of all wheels of the lock."""
     installed: float = 0
-    """What they are in an environment or an image."""
+    """Size of an environment or image with them."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Toolchain:
 
     target: str
     platform: str
-    """Docker's name for it: ``linux/amd64``."""
+    """Docker's name of the platform: ``linux/amd64``."""
     python: str
-    """Minor version inside: ``3.11``."""
+    """Minor version of its Python: ``3.11``."""
     image_dir: Path
     """Folder with the requirements and one lock per platform."""
     environment: Mapping[str, str]
-    """Variables that decide results, e.g. capped instruction sets."""
+    """Environment variables that affect results, e.g. limits of instruction sets."""
     requirements: str = "requirements.in"
     """File in ``image_dir`` that the lock is made from."""
     room: Room = field(default_factory=Room)
@@ -61,7 +61,7 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class ToolchainRecord:
-    """What was really used, for the report."""
+    """The toolchain that was used, for the report."""
 
     digest: str
     runtime: str

@@ -1,4 +1,4 @@
-"""Calls the pinned uv with the user's pip configuration, which uv does not read by itself."""
+"""Calls the pinned uv with the user's pip configuration, which uv itself does not read."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PIP_TO_UV = {
     "trusted-host": "UV_INSECURE_HOST",
 }
 _SEPARATOR = {"find-links": ","}
-"""How uv wants several values apart; a space unless said here."""
+"""uv's separators of several values; a space for all others."""
 
 
 def uv(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run uv and return its standard output. Raises as :func:`run_tool` does.
 
-    Configuration of the user's uv is left out, so that the same call does the same everywhere.
+    The user's uv configuration is ignored, so that a call does the same on every machine.
     """
     return run_tool(
         [sys.executable, "-m", "uv", *arguments, "--no-config"],

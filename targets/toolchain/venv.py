@@ -1,4 +1,4 @@
-"""The lock of a toolchain as a virtual environment on this machine, for where no engine is."""
+"""Makes a toolchain's virtual environment on this machine, if there is no engine."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from targets.toolchain.wheelhouse import Wheelhouse
 
 @dataclass(frozen=True)
 class Venv:
-    """A complete environment."""
+    """A complete virtual environment."""
 
     folder: Path
     python_version: str
-    """Of the interpreter it is made of: ``3.11.7``."""
+    """Version of its interpreter: ``3.11.7``."""
 
 
 def venv_dir(toolchain: Toolchain, cache: Path) -> Path:
-    """Return where the environment of ``toolchain`` lies, or will lie."""
+    """Return the folder of the environment of ``toolchain``, which need not exist yet."""
     return cache / "venvs" / toolchain.digest[:12]
 
 
@@ -45,7 +45,7 @@ def _python_in(folder: Path, toolchain: Toolchain) -> Path:
 
 
 def venv_needs(toolchain: Toolchain, cache: Path) -> tuple[Need, ...]:
-    """Return the room that an environment still to be made takes, with its wheels."""
+    """Return the disk space for an environment that has to be made, with its wheels."""
     if _version(venv_dir(toolchain, cache), toolchain) is not None:
         return ()
     wheels = Wheelhouse(cache / "wheels").lacks(toolchain)
@@ -54,7 +54,7 @@ def venv_needs(toolchain: Toolchain, cache: Path) -> tuple[Need, ...]:
 
 
 def ensure_venv(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -> Venv:
-    """Return the environment of ``toolchain``, making it if it is not there.
+    """Return the environment of ``toolchain``, making it if it does not exist.
 
     It appears under its name only when complete. Raises ``EnvironmentUnable``.
     """

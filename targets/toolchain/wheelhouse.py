@@ -1,7 +1,7 @@
 """The host's store of wheels: every wheel of a lock, fetched once and checked against its hashes.
 
 The host's own pip fetches them, so that the user's indexes, proxies, certificates and credentials
-apply, and none of that ever comes near an image.
+apply, and do not get into any image.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VERIFIED = "verified.json"
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel on this machine whose content has the hash that the lock asks for."""
+    """A wheel on this machine with a hash of the lock."""
 
     pin: Pin
     path: Path
@@ -47,13 +47,13 @@ class Wheelhouse:
         self.folder = folder
 
     def missing(self, toolchain: Toolchain) -> tuple[Pin, ...]:
-        """Return the pins for which no verified wheel is here. Reads no wheel, changes nothing."""
+        """Return the pins without a verified wheel. Reads no wheel, changes nothing."""
         pins = read_lock(toolchain.lock)
         have = self._match(pins, toolchain, self._remembered())
         return tuple(pin for pin in pins if pin not in have)
 
     def lacks(self, toolchain: Toolchain) -> int:
-        """Return about how many bytes of wheels are still to be fetched."""
+        """Return the approximate size of the wheels that have to be fetched, in bytes."""
         pins = read_lock(toolchain.lock)
         have = self._match(pins, toolchain, self._remembered())
         if len(have) == len(pins):
@@ -62,9 +62,9 @@ class Wheelhouse:
         return max(0, round(1e9 * toolchain.room.wheels) - here)
 
     def ensure(self, toolchain: Toolchain, say: Callable[[str], None]) -> tuple[Wheel, ...]:
-        """Return a verified wheel for every pin of the lock, fetching those that are not here.
+        """Return a verified wheel for every pin of the lock, fetching missing ones.
 
-        Raises ``EnvironmentUnable`` naming the wheels that cannot be had.
+        Raises ``EnvironmentUnable`` that names the wheels that cannot be fetched.
         """
         pins = read_lock(toolchain.lock)
         have = self._match(pins, toolchain, self._remembered())
@@ -77,10 +77,10 @@ class Wheelhouse:
     def add(
         self, wheels: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]]
     ) -> tuple[str, ...]:
-        """Put wheels in that are at hand (SHA-256 by file name); return those that were new.
+        """Add ``wheels`` (SHA-256 by file name); return the names of those that were new.
 
-        ``chunks`` yields the content of one. Each appears under its name only when whole. Raises
-        ``EnvironmentUnable`` if one turns out to have another digest.
+        ``chunks`` yields the content of one. Each appears under its name only when complete. Raises
+        ``EnvironmentUnable`` if the digest of one is wrong.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / ".lock"):
@@ -120,7 +120,7 @@ class Wheelhouse:
     def _verify(
         self, pins: Sequence[Pin], toolchain: Toolchain, say: Callable[[str], None]
     ) -> dict[str, str]:
-        """Read every wheel of the lock whose content is not known, and drop the damaged ones."""
+        """Verify every wheel of the lock with unknown content, and remove damaged ones."""
         digests = self._remembered()
         known = len(digests)
         for pin, path in self._named(pins, toolchain, _names(self.folder)):
@@ -149,7 +149,7 @@ class Wheelhouse:
     def _named(
         self, pins: Sequence[Pin], toolchain: Toolchain, names: Iterable[str]
     ) -> Iterable[tuple[Pin, Path]]:
-        """Yield the files that by their names are wheels of ``pins`` for the toolchain."""
+        """Yield the files whose names are those of wheels of ``pins`` for the toolchain."""
         wanted: dict[object, Pin] = {(pin.name, pin.version): pin for pin in pins}
         usable = frozenset(platform_named(toolchain.platform).tags(toolchain.python))
         for name in sorted(names):
@@ -189,7 +189,7 @@ def _parse(name: str) -> tuple[object, object, frozenset[Tag]]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Return size and modification time in nanoseconds; zeros for a file that is not there."""
+    """Return size and modification time in nanoseconds; zeros for a missing file."""
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -96,7 +96,7 @@ def test_an_answer_after_a_prompt_that_opens_a_block_ends_as_rendered(
         assert row["whole"][-len(row["answer"]) :] == row["answer"]
 
 
-def test_an_answer_that_the_template_takes_apart_is_refused(
+def test_what_a_template_leaves_of_an_answer_is_learnt(
     rows: dict[str, list[dict[str, Any]]],
 ) -> None:
     whole = rows["moving"][-1]

@@ -1,1 +1,1 @@
-"""Which kernels the execution providers have: tables of ONNX Runtime, and how to read them."""
+"""Tables of the kernels that execution providers have, from ONNX Runtime, and their reader."""

@@ -1,4 +1,4 @@
-"""Which kernels an execution provider has, from ONNX Runtime's published table.
+"""The kernels of an execution provider, from ONNX Runtime's published table.
 
 ``PROVIDER.json`` beside this file is made by ``nox -s lock`` from ONNX Runtime's
 https://github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md of that version.
@@ -18,22 +18,22 @@ FOLDER = Path(__file__).parent
 
 _STANDARD = ("", "ai.onnx")
 _COMPILED_AWAY = {"Constant"}
-"""Operators that become initializers when a session is made, so that no kernel runs them."""
+"""Operators that become initializers when a session is created, so that no kernel runs them."""
 
 
 class Kernel(Frozen):
-    """One kernel: the operator versions it implements, and the types it takes."""
+    """One kernel: the operator versions that it implements, and the types that it accepts."""
 
     first: int
     last: int | None
-    """``None``: until the operator changes."""
+    """Last version; ``None`` if it is valid until the operator changes."""
     types: dict[str, tuple[str, ...]]
     """Tensor types, as ONNX names them, per type variable."""
 
     def implements(self, version: int) -> bool:
-        """Return whether it is for the operator as ``version`` of its domain introduced it.
+        """Return whether it implements the operator that was introduced in ``version``.
 
-        As ``KernelRegistry::VerifyKernelDef`` of ONNX Runtime decides it.
+        The rule is that of ``KernelRegistry::VerifyKernelDef`` in ONNX Runtime.
         """
         if self.last is None:
             return version == self.first
@@ -41,11 +41,11 @@ class Kernel(Frozen):
 
 
 class Operator(Frozen):
-    """All kernels of one operator, and which of its values has which type."""
+    """All kernels of one operator, and the types of its inputs and outputs."""
 
     signatures: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
     """Per form of the operator: type variables, or types, of its inputs and outputs in order. A
-    name that ends in ``...`` stands for every further one."""
+    name that ends in ``...`` is that of all further ones too."""
     kernels: tuple[Kernel, ...]
 
 
@@ -55,7 +55,7 @@ class KernelTable(Frozen):
     onnxruntime: str
     provider: str
     operators: dict[str, Operator] = Field(min_length=1)
-    """By ``domain:name``; the standard domain is empty."""
+    """Operators by ``domain:name``; the standard domain is empty."""
 
     def lacking(self, model: Any) -> list[str]:
         """Return the nodes of an :class:`pipeline.onnx.graph.OnnxModel` without a kernel."""
@@ -89,13 +89,13 @@ class KernelTable(Frozen):
 
 
 def read_table(provider: str) -> KernelTable | None:
-    """Return the table of ``provider`` (``cpu``, ``cuda``, ``dml``), or ``None`` if none."""
+    """Return the table of ``provider`` (``cpu``, ``cuda``, ``dml``); ``None`` if there is none."""
     file = FOLDER / f"{provider}.json"
     return KernelTable.model_validate_json(file.read_bytes()) if file.exists() else None
 
 
 def _takes(kernel: Kernel, used: Sequence[tuple[str, str]]) -> bool:
-    """Return whether every value has a type the kernel takes, and a variable one type only."""
+    """Return whether the kernel accepts the types of all values, with one type per variable."""
     bound: dict[str, str] = {}
     for variable, found in used:
         allowed = (variable,) if variable.startswith("tensor(") else kernel.types.get(variable)
@@ -109,7 +109,7 @@ def _takes(kernel: Kernel, used: Sequence[tuple[str, str]]) -> bool:
 def _named(
     variables: Sequence[str], names: Sequence[str], types: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the type variable and the type of each value that is given and whose type is known."""
+    """Yield type variable and type of each value that is present and has a known type."""
     for place, name in enumerate(names):
         if not variables:
             return
@@ -136,7 +136,7 @@ def _types(model: Any) -> dict[str, str]:
 
 
 def _since(domain: str, name: str, opset: int) -> int:
-    """Return the version of its domain that introduced the operator as ``opset`` has it."""
+    """Return the version that introduced the operator's definition in ``opset`` of its domain."""
     from onnx import defs
 
     try:

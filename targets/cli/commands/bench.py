@@ -1,4 +1,4 @@
-"""``bench``: measure artifacts side by side, and say what moved since an earlier bench."""
+"""``bench``: measure artifacts side by side, and show the changes since an earlier bench."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def command(
 
 
 def require_libraries() -> None:
-    """Raise ``EnvironmentUnable`` naming the libraries that only this command needs and lacks."""
+    """Raise ``EnvironmentUnable`` that names missing libraries, which only this command needs."""
     lacking = [name for name in LIBRARIES if find_spec(name) is None]
     if lacking:
         raise EnvironmentUnable(

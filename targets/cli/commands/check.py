@@ -1,4 +1,4 @@
-"""``check``: prove a built artifact where its device is, from its folder alone."""
+"""``check``: run the checks of a built artifact on its device, from its folder alone."""
 
 from __future__ import annotations
 

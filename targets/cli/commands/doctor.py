@@ -1,4 +1,4 @@
-"""``doctor``: check whether this machine can build, and say what to do where it cannot."""
+"""``doctor``: check whether this machine can build, and say what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def command(targets: tuple[str, ...], cache: Path | None, dist: Path, as_json: b
 
 
 def _decisions(machine: Machine) -> dict[str, Decision]:
-    """Return where a build for each target runs."""
+    """Return the decision where a build runs, for each target."""
     toolchains = machine.toolchains
     return {one.target: machine.chooser.decide([one]) for one in toolchains}
 

@@ -68,7 +68,7 @@ def command(
 
 @dataclass(frozen=True)
 class _Planned:
-    """A plan, and where the steps that must run would run; nowhere if there are none."""
+    """A plan, and where its missing steps would run; ``None`` if there are none."""
 
     plan: BuildPlan
     place: Decision | None
@@ -124,7 +124,7 @@ def _table(plan: BuildPlan) -> Table:
 
 
 def _room(space: Space, cache: Path) -> str:
-    """Return what the steps to run take of the disk, and what is free."""
+    """Return the disk space that the missing steps need, and the free space, in words."""
     unknown = f", and what {', '.join(space.unknown)} will write" if space.unknown else ""
     where = escape(str(options.as_typed(cache)))
     return (

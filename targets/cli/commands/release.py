@@ -105,7 +105,7 @@ def command(
 
 
 def require_libraries(doing: str) -> None:
-    """Raise ``EnvironmentUnable`` naming the libraries that only releases need and that lack."""
+    """Raise ``EnvironmentUnable`` that names missing libraries, which only releases need."""
     lacking = [name for name in LIBRARIES if find_spec(name) is None]
     if lacking:
         raise EnvironmentUnable(
@@ -127,7 +127,7 @@ def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signe
 
 
 def _overrides(wanted: options.BuildChoices) -> dict[str, str]:
-    """Return what the command line says in place of the config, without places."""
+    """Return the options that replace values of the config, without paths."""
     found = {f"data.{name}": path.name for name, path in wanted.data.items()}
     if wanted.model is not None:
         found["model"] = wanted.model if ":" in wanted.model else Path(wanted.model).name

@@ -1,4 +1,4 @@
-"""``try``: ask a built artifact something, the first thing anyone wants to do."""
+"""``try``: generate the answer of a built artifact to one prompt."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _trusted(key: Path | None, identity: str | None, issuer: str | None) -> Trus
 
 
 def _config(release: ReadRelease, given: Path | None) -> Path:
-    """Return the config: in the repository the user stands in, else in Quern's own."""
+    """Return the config: in the repository of the working directory, else in Quern's own."""
     from targets.release.source import source_of
 
     if given is not None:

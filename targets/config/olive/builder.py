@@ -1,4 +1,4 @@
-"""MergeAdapterWeights and ModelBuilder: the passes after fine-tuning."""
+"""Translates MergeAdapterWeights and ModelBuilder, the passes after fine-tuning."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def translate_merge(fields: Fields, place: Path, draft: Draft) -> None:
 
 
 def searches(fields: Fields) -> bool:
-    """Return whether there is something that Olive's search would vary: only what quantizes has
-    values to try."""
+    """Return whether Olive's search would vary a parameter of the pass, which it does only if the
+    pass quantizes."""
     precision = fields.peek("precision")
     return precision is not None and str(precision.raw).lower() in _QUANTIZED
 
 
 def translate_builder(fields: Fields, place: Path, draft: Draft, searched: bool = False) -> None:
-    """Write a ``model_builder`` pass, or a ``tune`` pass where it is ``searched`` over."""
+    """Write a ``model_builder`` pass, or a ``tune`` pass if it is ``searched`` over."""
     draft.table(place, fields.owner)
     extra = fields.take("extra_options")
     if extra is not None:
@@ -110,15 +110,15 @@ def translate_builder(fields: Fields, place: Path, draft: Draft, searched: bool 
 
 
 def _extra(options: Fields, fields: Fields) -> None:
-    """Let options that have a name of their own go the way of the pass's parameters.
+    """Move options for which Quern has parameters to the parameters of the pass.
 
-    What the builder alone knows stays an extra option; the target's locked builder judges it.
+    Others remain extra options, which are checked against the target's locked builder.
     """
     fields.merge(options)
 
 
 def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
-    """Hand options that only the builder knows on to it: what is left of ``extra_options``."""
+    """Write the rest of ``extra_options``, which only the builder knows, as extra options."""
     for node in fields.rest():
         if node.name in RESERVED and not is_secret(node.name):
             node.refuse(RESERVED[node.name], "remove it")
@@ -129,7 +129,7 @@ def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
 
 
 def _varied(node: Node | None, place: Path, key: str, draft: Draft) -> bool:
-    """Write over which values a parameter is searched; return whether it is."""
+    """Write the values over which a parameter is searched; return whether it is searched."""
     raw = None if node is None else node.raw
     word = raw.upper() if isinstance(raw, str) else ""
     if node is None or word == _SEARCHED_WORD:
@@ -191,7 +191,7 @@ def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
 
 
 def _cuda(node: Node | None, place: Path, key: str, draft: Draft) -> None:
-    """Write a switch that only the cuda target has where it has an effect."""
+    """Write a switch that has an effect only for the cuda target."""
     if node is None:
         return
     wanted = node.flag()

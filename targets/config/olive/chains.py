@@ -1,4 +1,4 @@
-"""``passes`` and ``pass_flows``: which passes run one after the other, under which names."""
+"""Reads ``passes`` and ``pass_flows``: the chains of passes, with their names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from targets.config.olive.node import Node
 from targets.config.olive.sets import unique
 
 PASSES = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
-"""Olive's passes that Quern has, for suggestions."""
+"""Olive's passes that Quern supports, for suggestions."""
 
 BUILDERS = ("modelbuilder", "genaimodelexporter")
 """Names of ModelBuilder, in lower case."""
@@ -30,7 +30,7 @@ class Pass:
 
 
 def safe_name(text: str) -> str:
-    """Return ``text`` as a name that a Quern config may hold; empty where nothing is left of it."""
+    """Return ``text`` as a valid name in a Quern config; empty if no valid character is in it."""
     return _NAME.sub("-", text).strip("-.")
 
 

@@ -1,4 +1,4 @@
-"""The forms that Olive's data sets have had over the years, brought into one.
+"""Converts all forms that Olive's data sets have had over the years into one.
 
 A data set has four components: ``load_dataset``, ``pre_process_data``, ``post_process_data`` and
 ``dataloader``. Their parameters have stood in ``NAME_config`` (flat, or under ``params``), in
@@ -24,7 +24,7 @@ _OWNER = {
     ),
     **dict.fromkeys(("batch_size", "shuffle", "drop_last", "num_workers"), BATCH),
 }
-"""Which component a parameter of ``params_config`` belongs to; others are for the rows' text."""
+"""The component of each parameter of ``params_config``; others belong to ``pre_process_data``."""
 
 
 def read_components(data: Fields) -> dict[str, Fields]:

@@ -1,4 +1,4 @@
-"""What every part of the translation needs to know about the file, and steps they share."""
+"""The context of a translation: the folders of the file and of its data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from targets.config.olive.node import Fields
 
 OWN = re.compile(r".+\.py:\w+$")
-"""Type of a pass or check of the author's own: ``path/to/file.py:ClassName``."""
+"""Type of the author's own pass or check: ``path/to/file.py:ClassName``."""
 
 LOCAL = "local"
-"""The name under which ``--system`` can always ask for this machine."""
+"""The value of ``--system`` that always means this machine."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where the file lies, and where its data lie."""
+    """The folders of the file and of its data."""
 
     folder: Path
     """Folder of the Olive file; paths of the Quern config are relative to it."""

@@ -1,4 +1,4 @@
-"""``data_configs``: each data set that something uses becomes ``[data.NAME]``."""
+"""Translates ``data_configs``: each data set that is used becomes ``[data.NAME]``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def translate_data(
 ) -> None:
     """Write ``[data.NAME]``. ``measured`` says that nothing is trained on it.
 
-    ``labelled`` says that a metric needs classes: then the answer is the class, where the answer is
-    a column by itself.
+    ``labelled`` says that a metric needs classes; then the answer is the class if it is a single
+    column.
     """
     place = ("data", data.name)
     if draft.get(place) is not None:
@@ -112,7 +112,7 @@ def _batches(fields: Fields) -> None:
 
 
 def _code(out: DataDraft, owner: Node) -> None:
-    """Write ``code`` where functions of the script are used; else the script has no effect."""
+    """Write ``code`` if functions of the script are used; else the script has no effect."""
     used = {"load", "columns", "pre_process"} & out.code.keys()
     for key, (value, node) in out.code.items():
         if used:

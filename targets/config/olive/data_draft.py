@@ -1,4 +1,4 @@
-"""``[data.NAME]`` while it is put together from the components of an Olive data set."""
+"""The draft of ``[data.NAME]``, which is filled from the components of an Olive data set."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _SCRIPTS = {"user_script": "script", "script_dir": "script_dir"}
 
 @dataclass(frozen=True)
 class DataDraft:
-    """One data set of the draft, and what its components say that is written at the end."""
+    """One data set of the draft, and values that are written when all components are read."""
 
     name: str
     draft: Draft
     context: Context
     measured: bool
-    """Nothing is trained on it."""
+    """Whether it is used for evaluation only."""
     labelled: bool
-    """A metric needs classes: the answer is the class where it is a column by itself."""
+    """Whether a metric needs classes; then the answer is the class if it is a single column."""
     code: dict[str, tuple[Any, Node]] = field(default_factory=dict)
     """Keys of ``code``, which are written only if a function of the script is used."""
     defaults: dict[str, Any] = field(default_factory=dict)
-    """Olive's defaults for what the file does not say."""
+    """Olive's defaults for keys that the file does not have."""
 
     def set(
         self, key: str | tuple[str, ...], value: Any, source: Node | None, note: str = ""
@@ -39,11 +39,11 @@ class DataDraft:
         self.draft.derive(self._path(key), value)
 
     def get(self, key: str | tuple[str, ...]) -> Any:
-        """Return what is under ``key``, or ``None``."""
+        """Return the value under ``key``, or ``None``."""
         return self.draft.get(self._path(key))
 
     def script(self, node: Node | None) -> None:
-        """Take in ``user_script`` or ``script_dir``."""
+        """Read ``user_script`` or ``script_dir``."""
         if node is None or node.refuse_placeholder():
             return
         text = str(node.raw)

@@ -1,4 +1,4 @@
-"""The Quern config that an Olive file becomes, while it is put together."""
+"""The draft of the Quern config into which an Olive file is translated."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Draft:
         self.ledger = ledger
 
     def set(self, path: Loc, value: Any, source: Node | None, note: str = "") -> None:
-        """Put ``value`` at ``path``. Without ``source`` it is Olive's default for what is missing.
+        """Set ``value`` at ``path``. Without ``source`` it is Olive's default for a missing key.
 
-        ``note`` is what the table of keys says about it; by default the key and the value. A
-        placeholder that nobody filled in is refused instead.
+        ``note`` is its text in the table of keys; by default the key and the value. An unfilled
+        placeholder is refused instead.
         """
         if source is not None and source.refuse_placeholder():
             return
@@ -42,14 +42,14 @@ class Draft:
             source.honoured()
 
     def derive(self, path: Loc, value: Any) -> None:
-        """Put ``value`` at ``path``; the keys that it follows from say so themselves."""
+        """Set ``value`` at ``path``, derived from keys that have their own entries."""
         table = self.document
         for part in path[:-1]:
             table = table.setdefault(str(part), {})
         table[str(path[-1])] = value
 
     def append(self, path: Loc, value: dict[str, Any], source: Node) -> Loc:
-        """Add ``value`` to the list at ``path`` and return where it stands."""
+        """Append ``value`` to the list at ``path``, and return its own path."""
         table = self.document
         for part in path[:-1]:
             table = table.setdefault(str(part), {})
@@ -60,7 +60,7 @@ class Draft:
         return place
 
     def table(self, path: Loc, source: Node | None) -> None:
-        """See that there is a table at ``path``, which comes from ``source``."""
+        """Create a table at ``path``, which comes from ``source``, if there is none."""
         table = self.document
         for part in path:
             table = table.setdefault(str(part), {})
@@ -68,7 +68,7 @@ class Draft:
             self.origins.setdefault(path, source.path)
 
     def get(self, path: Loc) -> Any:
-        """Return what is at ``path``, or ``None``."""
+        """Return the value at ``path``, or ``None``."""
         found: Any = self.document
         for part in path:
             if not isinstance(found, dict):
@@ -77,7 +77,7 @@ class Draft:
         return found
 
     def origin(self, path: Loc) -> Loc:
-        """Return where in the Olive file the key at ``path`` comes from, or the table around it."""
+        """Return the key of the Olive file from which the key at ``path``, or its table, comes."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]

@@ -1,4 +1,4 @@
-"""``engine``: its keys have stood in a table of their own, and at the root of the file."""
+"""Translates the keys of ``engine``, which are in a table of that name or at the root."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read_engine(root: Fields) -> Fields:
 
 
 def settle_engine(fields: Fields) -> None:
-    """Say what becomes of the keys that choose neither system, evaluator nor search."""
+    """Account for the keys that choose neither system, evaluator nor search."""
     base = fields.take("evaluate_input_model")
     if base is not None and base.raw:
         base.translated("the base model is measured where there is held-out data")

@@ -1,4 +1,4 @@
-"""``evaluators``: which one measures the artifact, and on which data."""
+"""Translates the evaluator of the artifact into checks, and finds its data set."""
 
 from __future__ import annotations
 

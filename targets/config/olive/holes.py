@@ -1,4 +1,4 @@
-"""Placeholders inside longer text and lists, which nobody filled in."""
+"""Detects unfilled placeholders inside longer text and lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TEXT = re.compile(r"template|joiner|token|text|prompt", re.IGNORECASE)
 
 
 def refuse_holes(root: Node) -> None:
-    """Refuse what is used of the file and still holds a placeholder, as in ``models/<MODEL>``."""
+    """Refuse used values that contain an unfilled placeholder, as in ``models/<MODEL>``."""
     for path, value in leaves(root.raw, ()):
         if root.ledger.state(path) not in (State.HONOURED, State.TRANSLATED):
             continue

@@ -1,4 +1,4 @@
-"""Olive's passes that Quern does not have, and what does their work here."""
+"""Olive's passes that Quern does not support, and the alternatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of every key of an Olive file: the promise that none is dropped without a line."""
+"""Records how every key of an Olive file is translated, so that none is silently dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 60
 
 
 class State(Enum):
-    """The four things that can become of a key."""
+    """The four ways in which a key can be treated."""
 
     HONOURED = "honoured"
     TRANSLATED = "translated"
@@ -27,14 +27,14 @@ _WEIGHT = {State.NO_EFFECT: 0, State.HONOURED: 1, State.TRANSLATED: 1, State.REF
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of the file and what becomes of it."""
+    """One key of the file, and how it is treated."""
 
     path: Loc
     value: str
     """The value as JSON, shortened; secrets are masked."""
     state: State
     note: str
-    """What it was translated to, or the reason."""
+    """Its translation, or the reason why there is none."""
     suggestion: str = ""
 
     @property
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the file cannot be built as it says, at the key that is to be changed."""
+    """A reason why the file cannot be built, at the key that has to be changed."""
 
     path: Loc
     reason: str
@@ -62,10 +62,10 @@ class Ledger:
         self._refusals: dict[Refusal, None] = {}
 
     def enter(self, path: Loc, raw: Any, state: State, note: str, suggestion: str = "") -> None:
-        """Note what becomes of the value ``raw`` at ``path``, with all that it holds.
+        """Record how the value ``raw`` at ``path`` is treated, with everything in it.
 
-        A leaf that was refused stays refused, and one that means something in one flow does so
-        although another flow has no use for it.
+        A leaf that was refused stays refused, and one that is used in one flow counts as used even
+        if another flow ignores it.
         """
         if state is State.REFUSED:
             self._refusals[Refusal(path, note, suggestion)] = None
@@ -76,23 +76,23 @@ class Ledger:
                 self._entries[leaf] = Entry(leaf, shown, state, note, suggestion)
 
     def fail(self, path: Loc, reason: str, suggestion: str = "") -> None:
-        """Note why the file cannot be built, where that is no fault of a key that is there."""
+        """Record why the file cannot be built, if no existing key is the cause."""
         self._refusals[Refusal(path, reason, suggestion)] = None
 
     def default(self, key: str, value: str) -> None:
-        """Note that a key of the Quern config holds Olive's default: the file says nothing."""
+        """Record that a key of the Quern config has Olive's default, because the file lacks it."""
         self._defaults.setdefault(key, value)
 
     def known(self, path: Loc, names: tuple[str, ...]) -> None:
-        """Note names that the table at ``path`` may have, for suggestions."""
+        """Record names that the table at ``path`` may have, for suggestions."""
         self._known.setdefault(path, set()).update(names)
 
     def has(self, path: Loc) -> bool:
-        """Return whether the leaf at ``path`` has its entry."""
+        """Return whether the leaf at ``path`` has an entry."""
         return path in self._entries
 
     def state(self, path: Loc) -> State | None:
-        """Return what became of the leaf at ``path``; ``None`` before anybody said."""
+        """Return the state of the leaf at ``path``; ``None`` if it has none yet."""
         entry = self._entries.get(path)
         return entry.state if entry is not None else None
 
@@ -101,7 +101,7 @@ class Ledger:
         return self._known.get(path, set())
 
     def order(self, raw: Any) -> None:
-        """Put the entries in the order in which the keys of ``raw``, the whole file, stand."""
+        """Sort the entries in the order of the keys of ``raw``, the whole file."""
         places = {path: at for at, (path, _) in enumerate(leaves(raw, ()))}
         ranked = sorted(self._entries.items(), key=lambda item: places.get(item[0], len(places)))
         self._entries = dict(ranked)
@@ -123,7 +123,7 @@ class Ledger:
 
 
 def leaves(raw: Any, path: Loc) -> Iterator[tuple[Loc, Any]]:
-    """Yield path and value of everything at and below ``path`` that holds nothing further.
+    """Yield path and value of every leaf at and below ``path``.
 
     A list of plain values is one leaf; an empty table or list is one too.
     """

@@ -1,4 +1,4 @@
-"""``load_dataset_config``: where the rows of a data set lie, and which of them are read."""
+"""Translates ``load_dataset_config``: the source of a data set's rows, and their selection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def translate_load(
     data: DataSet,
     out: DataDraft,
 ) -> None:
-    """Write where the rows of ``[data.NAME]`` lie and which of them are read.
+    """Write the source of the rows of ``[data.NAME]``, and their selection.
 
     A loader of the author's goes into :attr:`DataDraft.code`.
     """

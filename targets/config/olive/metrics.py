@@ -1,4 +1,4 @@
-"""A metric of an evaluator becomes a check, its goals limits that fail the build."""
+"""Translates the metrics of an evaluator into checks, and their goals into limits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class _Metric:
-    """One metric, taken apart."""
+    """The parts of one metric."""
 
     node: Node
     kind: str
@@ -133,7 +133,7 @@ def _own_check(
 
 
 def _label(name: Node | None, otherwise: str, draft: Draft) -> str | None:
-    """Return the name of a check of the author's own; ``None`` where another check has it."""
+    """Return the name of the author's own check; ``None`` if another check has that name."""
     text = name.word() if name is not None else otherwise
     if text is None:
         return None
@@ -297,7 +297,7 @@ def _accuracy(metric: _Metric, draft: Draft) -> None:
 
 
 def _compared(config: Node, figure: str) -> None:
-    """Say what becomes of a metric's settings: those that change the figure are refused."""
+    """Account for a metric's settings; those that would change the figure are refused."""
     fields = config.fields("metric_config")
     average, best = fields.take("average"), fields.take("top_k")
     if average is not None and figure in _AVERAGED and str(average.raw).lower() != "macro":
@@ -355,7 +355,7 @@ def _repeats(fields: Fields, draft: Draft) -> None:
 
 
 def _first(path: tuple[str, ...], value: Any, node: Node, note: str, draft: Draft) -> None:
-    """Write the value, unless an earlier figure of the same metric has said it: that rules."""
+    """Write the value, unless an earlier figure of the same metric has set it."""
     if draft.get(path) in (None, value):
         draft.set(path, value, node, note)
     else:

@@ -1,4 +1,4 @@
-"""A value of an Olive file with its place: whoever reads it says what becomes of it."""
+"""A value of an Olive file with its path; its reader records how it is treated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 @dataclass(frozen=True)
 class Node:
-    """One value, where it stands, and the ledger that it is accounted for in."""
+    """One value, its path, and the ledger in which it is recorded."""
 
     raw: Any
     path: Loc
@@ -89,23 +89,23 @@ class Node:
         return str(self.path[-1]) if self.path else ""
 
     def honoured(self) -> None:
-        """Say that the key means the same here."""
+        """Record that the key means the same in Quern."""
         self._enter(State.HONOURED, "")
 
     def translated(self, to: str) -> None:
-        """Say what the key becomes."""
+        """Record the translation of the key."""
         self._enter(State.TRANSLATED, to)
 
     def no_effect(self, reason: str) -> None:
-        """Say why the key changes nothing here."""
+        """Record why the key has no effect in Quern."""
         self._enter(State.NO_EFFECT, reason)
 
     def refuse(self, reason: str, suggestion: str = "") -> None:
-        """Say why the file cannot be built as it says."""
+        """Record why the file cannot be built with this value."""
         self._enter(State.REFUSED, reason, suggestion)
 
     def fail(self, reason: str, suggestion: str = "") -> None:
-        """Say what is missing here; the keys that are here may be right."""
+        """Record that something is missing here, without blaming an existing key."""
         self.ledger.fail(self.path, reason, suggestion)
 
     def _enter(self, state: State, note: str, suggestion: str = "") -> None:
@@ -131,16 +131,16 @@ class Node:
 
 
 class Fields:
-    """The keys of a table, taken one by one; what nobody took is refused."""
+    """The keys of a table, which are taken one by one; keys that remain are refused."""
 
     def __init__(self, nodes: dict[str, Node], owner: Node) -> None:
         self._left = nodes
         self.owner = owner
 
     def take(self, *names: str) -> Node | None:
-        """Return the value under the first of ``names`` that is there; they mean the same.
+        """Return the value under the first of ``names`` that exists; they are synonyms.
 
-        A second one with another value is refused. ``null`` counts as not there.
+        A second one with another value is refused. ``null`` counts as missing.
         """
         self.owner.ledger.known(self.owner.path, names)
         found: Node | None = None
@@ -161,7 +161,7 @@ class Fields:
         return self._left.get(name)
 
     def merge(self, other: Fields) -> None:
-        """Take in the keys of a nested table (``config``, ``params``) that means the same level."""
+        """Add the keys of a nested table (``config``, ``params``) that belong to this level."""
         for name, node in other._left.items():
             old = self._left.get(name)
             if old is None:
@@ -172,14 +172,14 @@ class Fields:
         other._left = {}
 
     def ignore(self, reasons: Mapping[str, str]) -> None:
-        """Take each of these keys that is there, and say why it has no effect."""
+        """Take each of these keys that exists, and record why it has no effect."""
         for name, reason in reasons.items():
             node = self.take(name)
             if node is not None:
                 node.no_effect(reason)
 
     def rest(self) -> Iterator[Node]:
-        """Yield what is left, taking it."""
+        """Take and yield all remaining keys."""
         left, self._left = self._left, {}
         for node in left.values():
             if node.raw is None:
@@ -188,7 +188,7 @@ class Fields:
                 yield node
 
     def refuse_rest(self, what: str) -> None:
-        """Refuse every key that nobody took: ``what`` has no such key."""
+        """Refuse every remaining key, because ``what`` has no such key."""
         known = self.owner.ledger.known_at(self.owner.path)
         for node in self.rest():
             if _PLACEHOLDER.match(node.name):

@@ -1,4 +1,4 @@
-"""Which data sets a chain trains on and is measured on, and how they are split."""
+"""Translates the data sets on which a chain is trained and evaluated, and their splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a chain runs and which targets it is for: ``host``, ``target``, ``execution_providers``."""
+"""Translates ``host``, ``target`` and ``execution_providers`` into host target and targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each key of a JSON or YAML file stands."""
+"""Lines of the keys of a JSON or YAML file, for messages."""
 
 from __future__ import annotations
 

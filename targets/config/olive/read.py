@@ -1,4 +1,4 @@
-"""An Olive file on disk: JSON with comments, or YAML."""
+"""Reads an Olive file: JSON with comments, or YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Olive's resource paths: text, or a table that says where something lies."""
+"""Reads Olive's resource paths: text, or a table with a location."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Resource:
 
 
 def read_resource(node: Node) -> Resource | None:
-    """Return the resource that ``node`` names, or ``None`` where it was refused.
+    """Return the resource that ``node`` names; ``None`` if it was refused.
 
-    The caller says what becomes of :attr:`Resource.node`; the rest is accounted for here.
+    The caller records how :attr:`Resource.node` is treated; everything else is recorded here.
     """
     if not isinstance(node.raw, dict):
         text = node.word()

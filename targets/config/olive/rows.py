@@ -1,4 +1,4 @@
-"""Which rows of a data set are read: a slice of its split, and a number of rows of that."""
+"""Translates ``max_samples``: a limit on the number of rows of a data set."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""``search_strategy``: a search over ModelBuilder's parameters becomes the ``tune`` pass.
+"""Translates ``search_strategy``: a search over ModelBuilder's parameters becomes a ``tune`` pass.
 
-What a strategy says where it says nothing, and over what Olive 0.13 searches then, lies here.
+The defaults of a strategy, and the values over which Olive 0.13 searches by default, are here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SEARCHED: Mapping[str, tuple[JsonValue, ...]] = {
     "symmetric": (True, False),
     "algorithm": ("default", "rtn", "k_quant_mixed", "k_quant_last"),
 }
-"""Over what ModelBuilder's parameters are searched where a file says nothing of them."""
+"""The values over which Olive searches ModelBuilder's parameters by default."""
 
 DEFAULTS: Mapping[str, JsonValue] = {"block_size": 32, "symmetric": True, "algorithm": "default"}
-"""What ``DEFAULT_VALUE`` is of them."""
+"""The value that ``DEFAULT_VALUE`` stands for, per parameter."""
 
 _SAMPLERS = {"random": "random", "sequential": "grid", "exhaustive": "grid", "tpe": "tpe"}
 _ORDERS = ("joint", "pass-by-pass")
@@ -43,7 +43,7 @@ class Strategy:
 
 
 def read_strategy(node: Node | None) -> Strategy | None:
-    """Return the search that ``search_strategy`` asks for; ``None`` where there is none."""
+    """Return the search of ``search_strategy``; ``None`` if there is none."""
     if node is None:
         return None
     if node.raw in (False, {}):
@@ -77,7 +77,7 @@ def refuse_strategy(strategy: Strategy) -> None:
 
 
 def idle_strategy(strategy: Strategy, why: str) -> None:
-    """Say of a search why there is nothing to search over."""
+    """Record why a search has nothing to search over."""
     strategy.node.no_effect(why)
 
 
@@ -149,7 +149,7 @@ def _trials(fields: Fields, place: Path, draft: Draft) -> None:
 
 
 def _goal(evaluator: Node | None, strategy: Node, place: Path, draft: Draft) -> None:
-    """Write what is to be fast: what the metric that goes first measures."""
+    """Write the goal of the search: the figure of the metric with the highest priority."""
     first = _first_metric(evaluator)
     if first is None or evaluator is None:
         draft.set((*place, "goal"), "answer", None, "no metric says what is looked for")
@@ -166,7 +166,7 @@ def _goal(evaluator: Node | None, strategy: Node, place: Path, draft: Draft) -> 
 
 
 def _first_metric(evaluator: Node | None) -> dict[str, Any] | None:
-    """Return the metric with the lowest priority number; the first one where none has any."""
+    """Return the metric with the lowest priority number; the first one if none has a number."""
     raw = evaluator.raw if evaluator is not None and isinstance(evaluator.raw, dict) else {}
     listed = raw.get("metrics")
     metrics = [metric for metric in listed if isinstance(metric, dict)] if listed else []

@@ -1,4 +1,4 @@
-"""Which values of a file may be secrets: they are neither shown nor kept."""
+"""Recognizes values of a file that may be secrets, which are neither shown nor stored."""
 
 from __future__ import annotations
 

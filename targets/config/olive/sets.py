@@ -1,4 +1,4 @@
-"""Which data sets a file has, by name, and which of them are made-up inputs."""
+"""Reads the data sets of a file by name, and recognizes those of made-up inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``systems``, host and target: which machine runs the chain, and which targets it is for."""
+"""Translates ``systems``, host and target: the machine of a chain, and its targets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class System:
     """Keys that mean something if the system is used, and what."""
 
     def use(self) -> None:
-        """Say what the keys mean. A device that Quern has no target for is refused."""
+        """Record the meaning of its keys. A device for which Quern has no target is refused."""
         for node, meaning in self.meanings:
             if meaning:
                 node.translated(meaning)
@@ -52,7 +52,7 @@ class System:
                 node.refuse("no target of Quern runs on an NPU", "use cpu or gpu")
 
     def leave(self) -> None:
-        """Say that nothing uses it."""
+        """Record that it is not used."""
         for node, _ in self.meanings:
             node.no_effect("nothing in this file uses this system")
 
@@ -71,7 +71,7 @@ def read_systems(node: Node | None) -> dict[str, System]:
 
 
 def read_system(node: Node, name: str = "") -> System | None:
-    """Return the system that a table describes; ``None`` where it was refused."""
+    """Return the system that a table describes; ``None`` if it was refused."""
     fields = nested(node.fields("a system"), "config")
     kind_node = fields.take("type")
     if kind_node is None:

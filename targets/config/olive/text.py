@@ -1,4 +1,4 @@
-"""How rows become text and sequences: ``pre_process_data_config`` becomes keys of ``[data]``."""
+"""Translates ``pre_process_data_config``: how rows become text and sequences."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _corpus(
 
 
 def _each(fields: Fields, keys: Mapping[str, str], out: DataDraft) -> None:
-    """Write each of the keys that is there into ``sequences``, under its name there."""
+    """Write those of ``keys`` that exist into ``sequences``, under their new names."""
     for name, key in keys.items():
         node = fields.take(name)
         if node is not None:

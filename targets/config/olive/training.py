@@ -1,4 +1,4 @@
-"""LoRA, QLoRA, DoRA, LoHa, LoKr, LoftQ: a fine-tuning pass with all its training arguments."""
+"""Translates LoRA, QLoRA, DoRA, LoHa, LoKr and LoftQ with all of their training arguments."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class TrainingData:
     """Whether the loss on the evaluation rows is asked for."""
 
     def settle(self, reason: str) -> None:
-        """Say why what it says about the split has no effect."""
+        """Record why its keys about the split have no effect."""
         for node in (self.evaluation, self.size, self.seed):
             if node is not None:
                 node.no_effect(reason)
 
 
 def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> TrainingData:
-    """Write the pass at ``place`` and return what it says about data. ``kind`` is lower case."""
+    """Write the pass at ``place``, and return its data sets. ``kind`` is lower case."""
     data = fields.take("train_data_config")
     evaluation = fields.take("eval_data_config")
     size = fields.take("eval_dataset_size")
@@ -164,7 +164,7 @@ def _dtype(node: Node, path: Path, draft: Draft) -> None:
 
 
 def _set(node: Node | None, path: Path, default: Any, draft: Draft) -> None:
-    """Write the value of ``node``; where there is none Olive's default, unless that is ``None``."""
+    """Write the value of ``node``; without a node Olive's default, unless that is ``None``."""
     if node is None:
         if default is not None:
             draft.set(path, default, None)

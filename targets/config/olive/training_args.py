@@ -1,4 +1,4 @@
-"""The arguments of transformers' Trainer that Olive passes on, and what each is here.
+"""The arguments of transformers' Trainer that Olive accepts, and their equivalents in Quern.
 
 Names of transformers 4.30 to 5; https://huggingface.co/docs/transformers/main_classes/trainer
 """

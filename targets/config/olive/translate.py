@@ -1,4 +1,4 @@
-"""From an Olive file to Quern configs, one for each flow of passes; every key is accounted for."""
+"""Translates an Olive file into Quern configs, one for each flow, and accounts for every key."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Flow:
 
     document: dict[str, Any]
     origin: Callable[[Loc], Loc]
-    """Where in the Olive file a key of the document comes from."""
+    """Function from a key of the document to the key of the Olive file that it comes from."""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """What an Olive file becomes."""
+    """The translation of an Olive file: its flows, and the ledger of its keys."""
 
     flows: tuple[Flow, ...]
     ledger: Ledger
@@ -265,9 +265,10 @@ class _Flow:
             self._draft.set((*place, node.name), node.raw, node)
 
     def _checks(self) -> None:
-        """Leave out the limits that Quern sets by itself and Olive does not.
+        """Turn off the default limits of Quern that Olive does not have.
 
-        What is held against the merged model stays: that is about the artifact, not the training.
+        Comparisons with the merged model remain, because they are about the artifact and not about
+        the training.
         """
         draft = self._draft
         if self._holds_out():
@@ -285,7 +286,7 @@ class _Flow:
         draft.set((*timed, "target_limits"), False, None)
 
     def _holds_out(self) -> bool:
-        """Return whether some rows are held out, to ask the artifact."""
+        """Return whether there is held-out data for evaluating the artifact."""
         data = self._draft.document.get("data", {})
         splits = [spec.get("split", {}) for spec in data.values()]
         return any("held_out" in spec for spec in data.values()) or any(
@@ -296,7 +297,7 @@ class _Flow:
 def _unread(
     root: Node, chains: Sequence[Sequence[Pass]], measuring: Collection[Loc], ledger: Ledger
 ) -> None:
-    """Account for what no flow reads; ``measuring`` are the evaluators that one uses."""
+    """Account for keys that no flow reads; ``measuring`` are the evaluators that are used."""
     used = {one.node.path for chain in chains for one in chain}
     for path, value in leaves(root.raw, ()):
         if ledger.has(path):

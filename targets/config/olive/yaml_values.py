@@ -1,4 +1,4 @@
-"""YAML as Olive reads it, held to what JSON can say: no dates, no sets, no keys but text."""
+"""Reads YAML like Olive, restricted to JSON values: no dates, no sets, only text as keys."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Turns each thing of a release into a CycloneDX component.
 
-References (``bom-ref``) are made from what a thing is, so that the same wheel in two toolchains is
-one component, and two files of the same name and version are two.
+References (``bom-ref``) are derived from identity, so that the same wheel in two toolchains is one
+component, and two files with the same name and version are two.
 
-The library has no classes for ``modelCard`` and for a data component's ``data``: what would stand
-there is in properties that begin with ``quern:``.
+The library has no classes for ``modelCard`` and for a data component's ``data``; their content is
+in properties that begin with ``quern:``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DECLARED = LicenseAcknowledgement.DECLARED
 
 
 def release_component(release: Release) -> Component:
-    """Return the release as a whole: what the SBOM is about."""
+    """Return the release as a whole, the subject of the SBOM."""
     return Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref=f"release/{release.name}@{release.version}",
@@ -50,7 +50,7 @@ def release_component(release: Release) -> Component:
 
 
 def quern_component(version: str) -> Component:
-    """Return Quern, the tool that made the SBOM."""
+    """Return Quern as the tool that made the SBOM."""
     return Component(
         type=ComponentType.APPLICATION,
         bom_ref=f"tool/quern@{version}",
@@ -136,7 +136,7 @@ def system_component(system: DebianSystem) -> Component:
 
 
 def python_component(version: str) -> Component:
-    """Return a CPython that no package of the system brought."""
+    """Return a CPython that is not from a package of the system."""
     return Component(
         type=ComponentType.APPLICATION,
         bom_ref=f"python/{version}",

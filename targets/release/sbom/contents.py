@@ -1,4 +1,4 @@
-"""What an SBOM is made from: a release's models, and what they were made of and with."""
+"""The input of an SBOM: a release's models, with their data, toolchains and packages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class PythonPackage:
     """Normalized, as in the lock."""
     version: str
     file: str
-    """Name of the wheel, which says for what platform it is."""
+    """Name of the wheel, which includes its platform."""
     sha256: str
-    """Of the very file that was installed."""
+    """SHA-256 of the file that was installed."""
     licence: Licence | None = None
-    """None where the METADATA states none."""
+    """The licence; ``None`` if the METADATA states none."""
     summary: str = ""
     authors: tuple[str, ...] = ()
 
@@ -52,13 +52,13 @@ class DebianSystem:
 
     @property
     def distro(self) -> str:
-        """Return what package URLs call it: ``debian-12``."""
+        """Return its name in package URLs: ``debian-12``."""
         return f"{self.name}-{self.version}"
 
 
 @dataclass(frozen=True)
 class ToolchainContents:
-    """A toolchain with all that is in it."""
+    """A toolchain with all of its contents."""
 
     target: str
     platform: str
@@ -70,7 +70,7 @@ class ToolchainContents:
     """Identity of the base image; empty for a virtual environment."""
     wheels: tuple[PythonPackage, ...]
     system: DebianSystem | None = None
-    """None for a virtual environment: it used the machine's own Python and system."""
+    """``None`` for a virtual environment, which uses the machine's own Python and system."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Model:
     hub: bool = False
     """Whether ``name`` is a repository on the Hugging Face hub."""
     facts: tuple[tuple[str, str], ...] = ()
-    """More to say, as properties: ``("target", "cpu")`` becomes ``quern:target``."""
+    """Further properties: ``("target", "cpu")`` becomes ``quern:target``."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model of the release with what it was made of and with."""
+    """A model of the release, with its inputs and toolchains."""
 
     model: Model
     toolchains: tuple[ToolchainContents, ...]
-    """The target's own, and that of the host target where it trained."""
+    """The toolchain of the target, and that of the host target if it trained."""
     base: Model | None = None
     adapter: Model | None = None
     data: tuple[DataSet, ...] = ()
@@ -119,7 +119,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Release:
-    """What is released."""
+    """The release that the SBOM describes."""
 
     name: str
     version: str

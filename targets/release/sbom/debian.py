@@ -1,4 +1,4 @@
-"""The Debian packages in an image, read from a container of it that never runs."""
+"""Reads the Debian packages of an image from a container that is created but never started."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _SOURCE = re.compile(r"^(?P<name>\S+)(?: \((?P<version>\S+)\))?$")
 
 
 def debian_in(client: DockerClient, image: str) -> DebianSystem:
-    """Return the system in ``image``, a toolchain's or a base: they have the same packages.
+    """Return the system in ``image``, which is a toolchain's or a base, with the same packages.
 
-    Raises ``EnvironmentUnable`` when the engine lacks the image or it holds no Debian.
+    Raises ``EnvironmentUnable`` if the engine lacks the image, or if it is not Debian.
     """
     try:
         # Labelled as runs are, so that what a killed driver leaves is removed by the next run.

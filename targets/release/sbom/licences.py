@@ -1,4 +1,4 @@
-"""What a licence is called: an SPDX expression where the words mean one, else the words."""
+"""Normalizes the names of licences: to an SPDX expression if possible, else unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 
 _CLASSIFIER = "License :: "
 _NOTHING = frozenset({"", "unknown", "none", "n/a"})
-"""What old build tools write where no licence was given."""
+"""Placeholders that old build tools write if there is no licence."""
 
 _NAMES = {
     "3-clause bsd license": "BSD-3-Clause",
@@ -27,8 +27,8 @@ _NAMES = {
     "the mit license": "MIT",
     "the unlicense": "Unlicense",
 }
-"""Names that mean one licence. "BSD", "Apache Software License" and the like may mean several, and
-PEP 639 forbids to guess which."""
+"""Unambiguous names of licences. Others, such as "BSD" and "Apache Software License", may mean
+several, and PEP 639 forbids guessing."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Licence:
 
 
 def licence_of(words: str) -> Licence | None:
-    """Return the licence that ``words`` mean: SPDX, a name, or a whole text. None for no words."""
+    """Return the licence for ``words``: an SPDX expression, a name, or a whole text. ``None`` if
+    empty."""
     words = words.strip()
     if words.casefold() in _NOTHING:
         return None
@@ -55,11 +56,11 @@ def licence_of(words: str) -> Licence | None:
 def licence_in_metadata(
     expression: str, licence: str, classifiers: Iterable[str]
 ) -> Licence | None:
-    """Return what core metadata states, or None.
+    """Return the licence in core metadata; ``None`` if there is none.
 
-    ``License-Expression`` (PEP 639) comes first, then a ``License`` that means one SPDX expression,
-    then classifiers that do; else the words of ``License`` or, where that is a whole text or
-    missing, of the classifiers.
+    In order of preference: ``License-Expression`` (PEP 639); a ``License``, then classifiers, that
+    can be converted to SPDX; the text of ``License`` or, if that is a whole licence text or
+    missing, the classifiers.
     """
     stated = licence_of(expression)
     if stated is not None:

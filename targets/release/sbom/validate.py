@@ -1,4 +1,4 @@
-"""Says what is wrong with an SBOM that was read from a release."""
+"""Validates the SBOM of a release."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LONGEST = 300
 
 
 def sbom_problems(text: bytes | str) -> list[str]:
-    """Return every fault as ``$.path.of[3].it: what is wrong``; empty for a good SBOM.
+    """Return all problems, as ``$.path.of[3].key: message``; empty for a valid SBOM.
 
-    Held against the strict CycloneDX schema of the version that the SBOM names, and against what
-    no schema can say: references are unique and lead somewhere.
+    It is validated by the strict CycloneDX schema of its version, and by rules that a schema cannot
+    express: references are unique and exist.
     """
     try:
         document = json.loads(text)
@@ -36,7 +36,7 @@ def sbom_problems(text: bytes | str) -> list[str]:
 
 
 def _message(error: ValidationError) -> str:
-    """Return the fault itself where the schema has alternatives, not that none of them fits."""
+    """Return the specific message if the schema has alternatives, not that none of them fits."""
     fault = best_match([error]) or error
     message = fault.message
     if len(message) > _LONGEST:

@@ -1,4 +1,4 @@
-"""What a toolchain's wheels say of themselves. Nothing is unpacked."""
+"""Reads the metadata of a toolchain's wheels, without unpacking them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LONGEST_SUMMARY = 200
 def read_wheels(
     wheels: Iterable[Wheel], sha256: Callable[[Path], str]
 ) -> tuple[PythonPackage, ...]:
-    """Return what each wheel is; ``sha256`` gives the digest of a file.
+    """Return the metadata of each wheel; ``sha256`` is a function that returns a file's digest.
 
-    Raises ``EnvironmentUnable`` for a wheel that cannot be read or is not the one of the lock.
+    Raises ``EnvironmentUnable`` for a wheel that cannot be read or is not that of the lock.
     """
     return tuple(_read(wheel, sha256(wheel.path)) for wheel in wheels)
 
@@ -63,9 +63,9 @@ def _metadata(path: Path) -> RawMetadata:
 
 
 def _authors(metadata: RawMetadata) -> tuple[str, ...]:
-    """Return names only: addresses of people are of no use in an SBOM.
+    """Return the names of the authors without addresses, which are of no use in an SBOM.
 
-    Of an author without a name, the address is what there is.
+    An author without a name is represented by the address.
     """
     for key in ("author", "author_email", "maintainer", "maintainer_email"):
         words = str(metadata.get(key, "")).strip()
@@ -75,7 +75,7 @@ def _authors(metadata: RawMetadata) -> tuple[str, ...]:
 
 
 def _names(words: str) -> Iterable[str]:
-    """Return the names in ``Ann <a@x>, "B, C" <b@x>``. A comma in a name stands in quotes."""
+    """Return the names in ``Ann <a@x>, "B, C" <b@x>``. A name with a comma is quoted."""
     return (name or address for name, address in getaddresses([words]) if name or address)
 
 

@@ -1,4 +1,4 @@
-"""Writes the SBOM of a release: the same release gives the same bytes, anywhere and any time."""
+"""Writes the SBOM of a release, with the same bytes for the same release."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SERIALS = UUID("5f1ae5c6-3c0d-5b0e-9d0c-6b4f0b6a4c11")
 def write_sbom(release: Release) -> bytes:
     """Return the SBOM as CycloneDX 1.6 in JSON, which more tools read than 1.7.
 
-    It holds no time, and its serial number is derived from all the rest.
+    It contains no time, and its serial number is derived from its content.
     """
     graph = _Graph()
     root = release_component(release)
@@ -60,9 +60,9 @@ def write_sbom(release: Release) -> bytes:
 
 
 class _Graph:
-    """The components by reference, and the references of what each is made of or with.
+    """The components by reference, and the references of the components on which each depends.
 
-    A component that is not in ``made_of`` has dependencies that are not known.
+    The dependencies of a component that is not in ``made_of`` are unknown.
     """
 
     def __init__(self) -> None:
@@ -70,9 +70,9 @@ class _Graph:
         self.made_of: dict[str, set[str]] = {}
 
     def add(self, component: Component, made_of: Iterable[str] | None = None) -> str:
-        """Add a component and return its reference; ``made_of`` is None where it is not known.
+        """Add a component and return its reference; ``made_of`` is ``None`` if unknown.
 
-        Of two that differ in what the reference does not hold, which stays depends on no order.
+        If two components have the same reference, the choice between them does not depend on order.
         """
         ref = str(component.bom_ref)
         if made_of is not None:
@@ -82,7 +82,7 @@ class _Graph:
         return ref
 
     def dependencies(self) -> Iterable[Dependency]:
-        """Return ``made_of`` as the library has it."""
+        """Return ``made_of`` in the form of the library."""
         for ref, parts in self.made_of.items():
             yield Dependency(
                 self.components[ref].bom_ref,

@@ -1,1 +1,1 @@
-"""Debian's packages: the machine's mirrors, a lock of the base's packages, and unpacking them."""
+"""Debian packages of the base image: mirrors, lock, download and unpacking."""

@@ -1,7 +1,7 @@
-"""Makes the base's root file system from locked packages, with neither root nor dpkg.
+"""Makes the base's root file system from locked packages, without root rights and without dpkg.
 
-The same lock gives the same bytes. No script of a package is run: the few files that scripts would
-have made and that matter are made here.
+The same lock gives the same bytes. No script of a package is run: the few relevant files that
+scripts would create are created here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Links to the folder of the same name in ``/usr``: https://wiki.debian.org/UsrMerge."""
 
 _FOLDERS = ("opt", "usr/local", "usr/local/bin", "usr/local/lib")
-"""What scripts of packages make and images use."""
+"""Folders that scripts of packages would create and that images use."""
 
 _COPIES = {
     "etc/passwd": "usr/share/base-passwd/passwd.master",
     "etc/group": "usr/share/base-passwd/group.master",
     "etc/nsswitch.conf": "usr/share/libc-bin/nsswitch.conf",
 }
-"""What scripts of packages copy, and from where."""
+"""Files that scripts of packages would copy, with their sources."""
 
 _PERMISSIONS = 0o7777
 
@@ -40,8 +40,8 @@ def assemble_rootfs(
 ) -> Rootfs:
     """Make ``NAME.tar`` in ``folder`` and ``NAME.packages``, the list of Debian versions in it.
 
-    No file is newer than ``epoch``, in seconds since 1970. Raises ``EnvironmentUnable`` when a
-    package cannot be had or is not what a package is.
+    No file is newer than ``epoch``, in seconds since 1970. Raises ``EnvironmentUnable`` if a
+    package cannot be fetched or is invalid.
     """
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         partial = Path(scratch) / "rootfs.tar"
@@ -53,7 +53,7 @@ def assemble_rootfs(
 def write_rootfs(packages: Iterable[tuple[Package, bytes]], epoch: int, tar: Path) -> None:
     """Unpack ``packages``, each with the content of its file, into the root file system ``tar``.
 
-    Raises ``EnvironmentUnable`` for a package with anything that would not stay below the root.
+    Raises ``EnvironmentUnable`` for a package with a path or link that leads out of the root.
     """
     status = []
     with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as archive:
@@ -78,7 +78,7 @@ def _installed(deb: Deb) -> str:
 
 
 class _Tree:
-    """The root file system, written as it grows: every file lies in a folder already written."""
+    """The root file system, written in order: every folder before the files in it."""
 
     def __init__(self, archive: tarfile.TarFile, epoch: int) -> None:
         self._archive = archive
@@ -88,14 +88,14 @@ class _Tree:
         self._copied: dict[str, bytes] = {}
 
     def unpack(self, deb: Deb) -> None:
-        """Add the files of a package. Raises ``BadPackage`` where one would leave the root."""
+        """Add the files of a package. Raises ``BadPackage`` if one leads out of the root."""
         with tarfile.open(fileobj=io.BytesIO(deb.data), mode="r:") as data:
             for member in data:
                 if not any(fnmatchcase(f"/{_inside(member.name)}", one) for one in LEFT_OUT):
                     self._take(member, data)
 
     def finish(self, status: str) -> None:
-        """Add what scripts of the packages would have made."""
+        """Add the files that scripts of the packages would have created."""
         for path in map(PurePosixPath, _FOLDERS):
             self._folder(path)
         for name, source in _COPIES.items():
@@ -117,7 +117,7 @@ class _Tree:
     def _entry(
         self, path: PurePosixPath, member: tarfile.TarInfo, data: tarfile.TarFile
     ) -> tuple[tarfile.TarInfo, io.BytesIO]:
-        """Return what is kept of ``member``: type, permissions, numbers of its owner, content."""
+        """Return the entry for ``member``: its type, permissions, owner IDs and content."""
         entry = tarfile.TarInfo(f"./{path}")
         entry.type, entry.mode = member.type, member.mode & _PERMISSIONS
         entry.uid, entry.gid = member.uid, member.gid
@@ -142,7 +142,7 @@ class _Tree:
         return entry, io.BytesIO(content)
 
     def _merged(self, path: PurePosixPath) -> PurePosixPath:
-        """Return where ``path`` is once ``/usr`` is merged, with the link that leads there."""
+        """Return the location of ``path`` in a merged ``/usr``; add the link that leads there."""
         if not path.parts or path.parts[0] not in _MERGED:
             return path
         top = PurePosixPath(path.parts[0])
@@ -177,7 +177,7 @@ class _Tree:
 
 
 def _inside(name: str) -> PurePosixPath:
-    """Return ``name`` from the root on. Raises ``BadPackage`` where it is not below it."""
+    """Return ``name`` as a path from the root. Raises ``BadPackage`` if it leads out of it."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise BadPackage(f"{name!r} leads out of the root")
@@ -185,7 +185,10 @@ def _inside(name: str) -> PurePosixPath:
 
 
 def _link(path: PurePosixPath, target: str) -> str:
-    """Return ``target`` of the symbolic link at ``path`` if following it never leaves the root."""
+    """Return the ``target`` of the symbolic link at ``path``.
+
+    Raises ``BadPackage`` if it leads out of the root.
+    """
     depth = 0 if target.startswith("/") else len(path.parent.parts)
     for part in PurePosixPath(target).parts:
         depth += {"..": -1, "/": 0}.get(part, 1)

@@ -1,6 +1,6 @@
 """Reads a ``.deb`` file: deb(5), an ``ar`` archive of two tars.
 
-What is read is bounded: neither a member nor what it unpacks to can fill the memory.
+The size of each member is limited, packed and unpacked, so that none can fill the memory.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
 _MOST_UNPACKED = 256 << 20
-"""Bytes of the largest tar that a package may hold; the base's largest has 20 MB."""
+"""Largest size of a tar in a package, in bytes; that of the base's largest package is 20 MB."""
 
 
 class BadPackage(Exception):
-    """A file is no Debian package, or has what none may have."""
+    """A file is not a valid Debian package."""
 
 
 @dataclass(frozen=True)
 class Deb:
-    """What a package holds."""
+    """The content of a package."""
 
     control: str
     """Its description, as a paragraph of deb-control(5)."""
@@ -32,7 +32,7 @@ class Deb:
 
 
 def read_deb(content: bytes) -> Deb:
-    """Return what the ``.deb`` file with this ``content`` holds. Raises ``BadPackage``."""
+    """Parse the ``content`` of a ``.deb`` file. Raises ``BadPackage``."""
     members = dict(_members(content))
     if members.get("debian-binary", b"")[:2] != b"2.":
         raise BadPackage("it is no Debian package of format 2")
@@ -67,7 +67,7 @@ def _members(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _tar(members: dict[str, bytes], name: str) -> bytes:
-    """Return a member that is a tar, plain or as Debian 12 and older compress it."""
+    """Return the member ``name``, a tar, uncompressed; Debian 12 and older compress it by xz."""
     if name in members:
         return members[name]
     packed = members.get(f"{name}.xz")

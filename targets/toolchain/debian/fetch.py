@@ -1,6 +1,6 @@
-"""Fetches packages of a lock from this machine's mirrors, as its apt is set to: proxies and all.
+"""Fetches packages of a lock from this machine's mirrors, with its apt configuration and proxies.
 
-A mirror is not trusted: each file has to have the size and the SHA-256 of the lock.
+Mirrors are not trusted: each file must have the size and the SHA-256 of the lock.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _HELPER = Path("/usr/lib/apt/apt-helper")
 """Part of the package ``apt``: fetches URIs as apt does, several over one connection."""
 
 _SECONDS = 20
-"""How long a mirror may stay silent."""
+"""Time limit for an answer of a mirror."""
 
 
 class PackagesGone(EnvironmentUnable):
-    """The mirrors answer, and no longer have a version of the lock."""
+    """The mirrors answer, but no longer have a version of the lock."""
 
 
 _GONE = re.compile(r"404\s+Not Found|No such file or directory")
@@ -35,8 +35,8 @@ def fetch(
 ) -> Iterator[tuple[Package, bytes]]:
     """Fetch all ``packages`` into ``folder``, then yield each with its content, in their order.
 
-    What one mirror of a release does not have is asked of the next. Raises ``PackagesGone`` when
-    none has it any more, ``EnvironmentUnable`` when it cannot be had for another reason.
+    Packages that one mirror of a release does not have are fetched from the next. Raises
+    ``PackagesGone`` if none has them any more, and ``EnvironmentUnable`` for other failures.
     """
     output = ""
     for turn in range(max((len(uris) for uris in mirrors.values()), default=0)):
@@ -58,7 +58,7 @@ def _file(package: Package, folder: Path) -> Path:
 
 
 def _download(wanted: Mapping[Package, str], folder: Path) -> str:
-    """Fetch what there is to be had, and return what apt said where something was not."""
+    """Fetch as many as possible, and return apt's messages about the others."""
     if not wanted:
         return ""
     command = [

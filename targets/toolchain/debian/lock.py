@@ -22,7 +22,7 @@ from targets.toolchain.process import ToolFailed, run_tool
 _HEADER = "# Made by `nox -s lock` from base.toml for {platform}.\n# Do not edit.\n"
 
 _ESSENTIAL = ("?essential", "usr-is-merged")
-"""What every Debian has; the second makes do without the tool that would merge ``/usr``."""
+"""Packages of every Debian; the second replaces the tool that would merge ``/usr``."""
 
 _URI = re.compile(
     r"^'(?P<uri>\S+)' (?P<name>[^_\s]+)_(?P<version>[^_\s]+)_\S+\.deb (?P<size>\d+)"
@@ -35,8 +35,8 @@ def lock_packages(
 ) -> tuple[LockChange, ...]:
     """Write the lock for ``platform`` into ``folder`` and return what changed, sorted by name.
 
-    One that fits ``recipe`` stays as it is unless ``upgrade``. Raises ``EnvironmentUnable`` on a
-    host that is no Debian, and where apt cannot resolve the packages.
+    An existing lock that fits ``recipe`` is kept unless ``upgrade``. Raises ``EnvironmentUnable``
+    on a host that is not Debian, and if apt cannot resolve the packages.
     """
     file = lock_file(folder, platform)
     before = read_lock(file) if file.exists() else None
@@ -57,7 +57,7 @@ def lock_packages(
 def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
     """Return the newest packages for ``platform`` that this machine's mirrors have.
 
-    Raises ``EnvironmentUnable`` on a host that is no Debian, and where apt cannot resolve them.
+    Raises ``EnvironmentUnable`` on a host that is not Debian, and if apt cannot resolve them.
     """
     places = mirrors(recipe.suite)
     if not places:
@@ -91,7 +91,7 @@ def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
 def _private_apt(
     root: Path, places: Mapping[str, Sequence[str]], architecture: str
 ) -> tuple[str, ...]:
-    """Return the options of an apt that knows nothing of this machine but mirrors and proxies."""
+    """Return apt options that use this machine's mirrors and proxies, but nothing else of it."""
     sources = root / "sources.list"
     lines = [
         f"deb [signed-by={KEYRING}] {uri} {release} main\n"
@@ -123,7 +123,7 @@ def _private_apt(
 
 
 def packages_in(listing: str, places: Mapping[str, Sequence[str]]) -> Iterator[Package]:
-    """Yield the packages that apt would fetch from ``places``, by what ``--print-uris`` prints."""
+    """Yield the packages in apt's ``listing`` (``--print-uris``) that come from ``places``."""
     releases: dict[str, str] = {}
     for release, uris in places.items():
         for uri in uris:

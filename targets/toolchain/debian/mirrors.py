@@ -1,4 +1,4 @@
-"""The mirrors that a Debian host's apt is set to use."""
+"""The mirrors that a Debian host's apt is configured to use."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _INDEX = re.compile(
 def mirrors(suite: str) -> Mapping[str, tuple[str, ...]]:
     """Return the URIs, each with a slash at its end, of ``suite``, its updates and its security.
 
-    By release: ``bookworm``, ``bookworm-security``. A host of another Debian release has the same
-    mirrors. Empty where the host is no Debian or its mirrors do not say that they have the release.
+    Keys are releases: ``bookworm``, ``bookworm-security``. A host of another Debian release uses
+    the same mirrors. Empty if the host is not Debian or its mirrors are unknown.
     """
     release = output_of("sh", "-c", '. /etc/os-release && echo "$ID $VERSION_CODENAME"').split()
     if len(release) != 2 or release[0] != "debian":
@@ -26,7 +26,7 @@ def mirrors(suite: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def mirrors_in(listing: str, host: str, suite: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the mirrors of ``suite`` by what apt of a ``host`` release would fetch to update."""
+    """Return the mirrors of ``suite``, from the URIs that apt on a ``host`` release would fetch."""
     names = {f"{host}{part}": f"{suite}{part}" for part in ("", "-updates", "-security")}
     found: dict[str, list[str]] = {}
     for match in _INDEX.finditer(listing):

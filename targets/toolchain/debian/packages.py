@@ -20,25 +20,24 @@ class Package(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
     version: str = Field(pattern=r"^[A-Za-z0-9.+:~-]+$")
     release: str = Field(pattern=r"^[a-z0-9-]+$")
-    """``bookworm`` or ``bookworm-security``: whose mirror has it."""
+    """Release whose mirrors have it: ``bookworm`` or ``bookworm-security``."""
     path: str = Field(pattern=r"^pool(/[A-Za-z0-9][A-Za-z0-9+.:~_-]*)+\.deb$")
-    """Where, below the mirror's URI."""
+    """Path below the mirror's URI."""
     size: int = Field(gt=0, le=64 << 20)
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class PackageLock(Frozen):
-    """All packages of a base: those that were asked for, Debian's essential ones, and their
-    dependencies."""
+    """All packages of a base: those requested, Debian's essential ones, and their dependencies."""
 
     suite: str
     requested: tuple[str, ...]
-    """What ``base.toml`` asked for when this was locked."""
+    """The packages in ``base.toml`` when this was locked."""
     package: tuple[Package, ...] = Field(min_length=1)
 
     def fits(self, suite: str, requested: tuple[str, ...]) -> bool:
-        """Return whether it was made for what is asked for now."""
+        """Return whether it was made for this suite and these packages."""
         return (self.suite, self.requested) == (suite, requested)
 
 

@@ -29,6 +29,10 @@ class Letters:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(map(chr, ids))
 
+    def answer_text(self, ids: Sequence[int], example: Example) -> str:
+        assert example
+        return self.decode(ids)
+
 
 class Scripted:
     """Says a fixed text per prompt, and gives each continuation a fixed log-probability."""
@@ -180,3 +184,16 @@ def test_label_of_a_text() -> None:
     row = Example(1, (), "x", choices={"a": "It is A.", "b": "It is B."})
     assert label_of(" it  is a", row) == "a"
     assert label_of("It is C.", row) is None
+
+
+def test_labels_that_differ_in_punctuation_alone_are_told_apart() -> None:
+    choices = {"statement": ".", "question": "?", "exclamation": "!"}
+    example = Example(1, (Message("user", "p"),), "?", label="question", choices=choices)
+    assert [label_of(text, example) for text in (".", "?", " ! ")] == [*choices]
+    assert label_of("", example) is None
+
+
+def test_case_and_full_stop_count_where_labels_differ_in_them() -> None:
+    example = Example(1, (Message("user", "p"),), "us", choices={"we": "us", "country": "US"})
+    assert [label_of(text, example) for text in ("us", "US")] == ["we", "country"]
+    assert label_of("Us.", example) is None
