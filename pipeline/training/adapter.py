@@ -80,20 +80,9 @@ def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
         if isinstance(part, nn.Linear)
     }
     there = f"linear layers of this model: {', '.join(sorted(linear))}"
-    for key, wanted in (
-        ("target_modules", targets),
-        ("exclude_modules", shape.exclude_modules),
-        ("modules_to_save", shape.modules_to_save or ()),
-    ):
-        if isinstance(wanted, str):
-            if wanted != "all-linear" and not any(re.fullmatch(wanted, name) for name in names):
-                raise StepError(f"{key} {wanted!r} matches no layer", there, "bad_input")
-            continue
-        missing = [
-            name for name in wanted if not any(f".{own}".endswith(f".{name}") for own in names)
-        ]
-        if missing:
-            raise StepError(f"{key}: there is no {', '.join(missing)}", there, "bad_input")
+    resolved = shape.model_copy(update={"target_modules": targets})
+    for key, problem in resolved.missing_modules(names):
+        raise StepError(f"{key}: {problem}", there, "bad_input")
     for key, pattern in (
         ("rank_pattern", shape.rank_pattern),
         ("alpha_pattern", shape.alpha_pattern),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BY_RULE = ("all-linear", "auto")
 """Keywords that can be given instead of layer names."""
+
+_NAMING_MODULES = ("target_modules", "exclude_modules", "modules_to_save")
 
 SMALL_EMBEDDING = 4_000_000
 """An embedding with at most this many weights is trained as a whole by default."""
@@ -46,16 +48,11 @@ class AdapterShape(Frozen):
     """Rank of the update."""
     alpha: float = Field(default=64, gt=0)
     """The update is scaled by ``alpha / r``."""
-    target_modules: Modules | Literal["all-linear", "auto"] = (
-        "qkv_proj",
-        "o_proj",
-        "gate_up_proj",
-        "down_proj",
-    )
-    """Names of the layers that get an adapter, or a regular expression for whole module paths. The
-    default lists those of Phi-3. ``"all-linear"``: every linear layer but the output layer.
-    ``"auto"``: those that PEFT names for the model's type (for Phi-3, ``qkv_proj`` and ``o_proj``),
-    or ``"all-linear"`` if it names none."""
+    target_modules: Modules | Literal["all-linear", "auto"] = "all-linear"
+    """Names of the layers that get an adapter, or a regular expression for whole module paths.
+    ``"all-linear"``: every linear layer but the output layer. ``"auto"``: those that PEFT names for
+    the model's type (for Phi-3, ``qkv_proj`` and ``o_proj``), or ``"all-linear"`` if it names
+    none."""
     exclude_modules: Modules = ()
     """Names of layers that get no adapter although ``target_modules`` covers them, or a regular
     expression for whole module paths."""
@@ -95,6 +92,25 @@ class AdapterShape(Frozen):
         if self.target_modules in BY_RULE:
             return "lm_head" not in tensor
         return re.fullmatch(self.target_modules, tensor.removesuffix(".weight")) is not None
+
+    def missing_modules(
+        self, modules: Collection[str], keys: Sequence[str] = _NAMING_MODULES
+    ) -> Iterator[tuple[str, str]]:
+        """Yield (key, what is wrong) for each of ``keys`` that names layers which a model does not
+        have. ``modules`` are the whole paths of its layers."""
+        for key in keys:
+            wanted = getattr(self, key) or ()
+            if isinstance(wanted, str):
+                if wanted not in BY_RULE and not any(re.fullmatch(wanted, one) for one in modules):
+                    yield key, f"{wanted!r} matches no layer"
+                continue
+            missing = [
+                name
+                for name in wanted
+                if not any(f".{one}".endswith(f".{name}") for one in modules)
+            ]
+            if missing:
+                yield key, f"there is no {', '.join(missing)}"
 
     @abstractmethod
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:

@@ -14,11 +14,13 @@ from pipeline.contract.suggest import did_you_mean
 from pipeline.data.check import check_rows
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
+from pipeline.training.shapes import AdapterShape
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import (
+    adapter_problems,
     checkpoint_folder,
     model_folder_problems,
     onnx_folder_problems,
@@ -197,8 +199,12 @@ class _Loader:
                 self._problem(f"unknown target '{name}'", ("default_targets",), advice)
 
     def load(self, targets: Sequence[Target]) -> LoadedConfig:
+        before = len(self.problems)
         model_folder = self._model()
+        usable = len(self.problems) == before
         chains = self._chains(targets)
+        if model_folder is not None and usable:
+            self._adapters(model_folder, chains)
         data_files = self._data()
         return LoadedConfig(
             file=self._file,
@@ -227,6 +233,17 @@ class _Loader:
             self.problems += reader.problems
             self._sources(chains[name])
         return chains
+
+    def _adapters(self, folder: Path, chains: Mapping[str, Chain]) -> None:
+        shapes = {
+            call.name: call.params
+            for chain in chains.values()
+            for call in chain.passes
+            if isinstance(call.params, AdapterShape)
+        }
+        for name, shape in shapes.items():
+            for key, message, suggestion in adapter_problems(folder, shape):
+                self._problem(message, ("passes", name, key), suggestion)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [

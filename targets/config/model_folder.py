@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.contract.errors import StepError
+from pipeline.training.shapes import AdapterShape
 from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
@@ -78,6 +79,31 @@ def model_folder_problems(
     yield from _weight_problems(folder, weights, tensors)
     yield from _tied_problems(config, tensors)
     yield from _tokenizer_problems(folder, tensors)
+
+
+def adapter_problems(folder: Path, shape: AdapterShape) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what is wrong, what to do) where an adapter is for layers that the model in
+    ``folder``, which is usable, does not have.
+
+    Nothing is said before it is loaded of a model with pickled weights, or with a mixture of
+    experts: transformers joins those into layers that the files do not have.
+    """
+    config = _json_object(folder / "config.json") or {}
+    if any("expert" in key for key in config):
+        return
+    tensors = tensors_of(folder)
+    if not tensors:
+        return
+    modules = {name.rpartition(".")[0] for name in tensors}
+    linear = sorted(
+        {
+            name.removesuffix(".weight").rpartition(".")[2]
+            for name, tensor in tensors.items()
+            if len(tensor.shape) == 2 and not name.endswith(_EMBEDDINGS)
+        }
+    )
+    for key, problem in shape.missing_modules(modules, ("target_modules", "exclude_modules")):
+        yield key, problem, f"linear layers of this model: {', '.join(linear)}"
 
 
 def onnx_folder_problems(folder: Path) -> Iterator[tuple[str, str]]:

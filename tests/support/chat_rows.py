@@ -1,7 +1,7 @@
 """Rows of chats as Quern trains on them, beside what transformers renders.
 
-Usage, by a toolchain's Python: ``python -m tests.support.chat_rows CHECKPOINT TEMPLATES CHATS``; the
-last two are JSON: a list of chat templates, and a list of conversations that end with the
+Usage, by a toolchain's Python: ``python -m tests.support.chat_rows CHECKPOINT TEMPLATES CHATS``;
+the last two are JSON: a list of chat templates, and a list of conversations that end with the
 assistant's answer. Prints a JSON list with a list of rows for each template: the ids of the prompt,
 those of the answer, the ids that transformers has for the whole conversation, and the answer as
 read back from its ids.

@@ -29,6 +29,7 @@ from targets.errors import ConfigError
 from targets.target import Target, load_target, target_names
 from tests.support.pages.page import Fence, Page
 from tests.support.project import make_project
+from tests.support.safetensors_files import write_safetensors
 
 Table = dict[str, Any]
 _TRAINING = tuple(name for name in chain_passes() if load_pass(name).produces == "adapter")
@@ -183,7 +184,7 @@ def _make_model(place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     (place / "config.json").write_text(json.dumps({"model_type": "phi3"}), encoding="utf-8")
     (place / "tokenizer.json").write_text("{}", encoding="utf-8")
-    (place / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    write_safetensors(place / "model.safetensors", {"weights": [[1.0]]})
 
 
 def _make_artifact(place: Path) -> None:

@@ -75,7 +75,7 @@ PLANTED = [
     ("variables", "docs/how-to.md", "`QUERN_CACHE`", "`QUERN_CASH`", "QUERN_CASH"),
     ("defaults", "docs/how-to.md", "30 days<!--", "31 days<!--", "clean --older-than"),
     ("defaults", "docs/how-to.md", "30 %<!--", "20 %<!--", "data.split.eval"),
-    ("defaults", "docs/how-to.md", "`down_proj`<!--", "`up_proj`<!--", "target_modules"),
+    ("defaults", "docs/how-to.md", "`all-linear`<!--", "`auto`<!--", "target_modules"),
     ("defaults", "README.md", "\n## More\n", "\nBy default 3 rounds.\n## More\n", "By default"),
     ("attributes", "docs/own-steps.md", "| `measures` |", "| `mesures` |", "measures is missing"),
     ("attributes", "docs/own-steps.md", "| `repeatable` |", "| `again` |", "there is no again"),

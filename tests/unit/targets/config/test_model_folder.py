@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from targets.config.model_folder import model_folder_problems
+from pipeline.training.params import LoraParams
+from targets.config.load import load_config
+from targets.config.model_folder import adapter_problems, folder_with_links, model_folder_problems
+from targets.errors import ConfigError
+from targets.target import load_target
+from tests.support.project import Project, make_project
 from tests.support.safetensors_files import write_index, write_safetensors
 
 EMBEDDING = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
@@ -131,9 +136,63 @@ def test_a_token_beyond_the_model_that_nothing_uses_is_no_fault(model: Path) -> 
     assert said(model) == []
 
 
-def test_links_that_lead_somewhere_are_followed(model: Path, tmp_path: Path) -> None:
-    blob = tmp_path / "blobs" / "0123"
-    blob.parent.mkdir()
+def test_links_out_of_the_folder_are_refused_but_in_the_hubs_cache(
+    model: Path, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models--org--name"
+    blob = repository / "blobs" / "0123"
+    blob.parent.mkdir(parents=True)
     (model / "model.safetensors").rename(blob)
-    (model / "model.safetensors").symlink_to("../blobs/0123")
-    assert said(model) == []
+    (model / "model.safetensors").symlink_to(blob)
+    (found,) = said(model)
+    assert "its links lead out of it, where no container sees: model.safetensors" in found
+    snapshot = repository / "snapshots" / "abcd"
+    snapshot.parent.mkdir()
+    model.rename(snapshot)
+    assert said(snapshot) == []
+    assert folder_with_links(snapshot) == repository
+
+
+def test_layers_that_the_model_does_not_have_are_named(model: Path) -> None:
+    tensors = {
+        "model.embed_tokens.weight": EMBEDDING,
+        "model.layers.0.self_attn.q_proj.weight": OTHER,
+        "model.layers.0.mlp.down_proj.weight": OTHER,
+    }
+    write_safetensors(model / "model.safetensors", tensors)
+    shape = LoraParams(target_modules=("qkv_proj", "down_proj"), exclude_modules=".*up_proj")
+    there = "linear layers of this model: down_proj, q_proj"
+    assert [*adapter_problems(model, shape)] == [
+        ("target_modules", "there is no qkv_proj", there),
+        ("exclude_modules", "'.*up_proj' matches no layer", there),
+    ]
+    for fine in (
+        LoraParams(),
+        LoraParams(target_modules="auto"),
+        LoraParams(target_modules=("q_proj",)),
+        LoraParams(target_modules=r".*\.mlp\.\w+"),
+        LoraParams(target_modules=("mlp.down_proj",)),
+    ):
+        assert not [*adapter_problems(model, fine)]
+
+
+def test_the_experts_of_a_mixture_are_not_judged_by_their_files(model: Path) -> None:
+    write_json(model / "config.json", {"model_type": "mixtral", "num_local_experts": 8})
+    assert not [*adapter_problems(model, LoraParams(target_modules=("gate_up_proj",)))]
+
+
+def test_the_plan_says_so_beside_the_key(project: Project, model: Path) -> None:
+    project.edit('[model.pretrain]\ntext = "story.txt"', f'model = "{model}"')
+    project.edit("[passes.lora]", '[passes.lora]\ntarget_modules = ["qkv_proj"]')
+    with pytest.raises(ConfigError) as refused:
+        load_config(project.config, [load_target("cpu")])
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.message) == (
+        "passes.lora.target_modules",
+        "there is no qkv_proj",
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project")

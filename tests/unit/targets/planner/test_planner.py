@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import StepInput, object_path
+from pipeline.contract.plan import SourceInput, StepInput, object_path
 from pipeline.contract.result import RESULT_FILE
 from targets.cache import Cache
 from targets.target import load_target
 from tests.support.planning import build, make_planner, replan, to_run
 from tests.support.project import Project, make_project
+from tests.support.safetensors_files import write_safetensors
 
 
 @pytest.fixture
@@ -147,12 +148,34 @@ def test_local_model_is_an_input_by_content(project: Project, cache: Cache) -> N
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "phi3"}))
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
+    write_safetensors(folder / "model.safetensors", {"weights": [[1.0]]})
     project.edit('[model.pretrain]\ntext = "story.txt"', 'model = "model"')
     build(project, cache)
-    (folder / "model.safetensors").write_bytes(b"WEIGHTS")
+    write_safetensors(folder / "model.safetensors", {"weights": [[2.0]]})
     reasons = replan(project, cache)
     assert reasons["lora"] == "model changed"
+
+
+def test_a_snapshot_of_the_hubs_cache_is_mounted_with_what_it_links_to(
+    project: Project, cache: Cache
+) -> None:
+    repository = project.folder / "models--org--name"
+    snapshot = repository / "snapshots" / "0123"
+    (repository / "blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (repository / "blobs" / "a").write_text(json.dumps({"model_type": "phi3"}))
+    (repository / "blobs" / "b").write_text("{}")
+    write_safetensors(repository / "blobs" / "c", {"weights": [[1.0]]})
+    for blob, name in zip(
+        "abc", ("config.json", "tokenizer.json", "model.safetensors"), strict=True
+    ):
+        (snapshot / name).symlink_to(f"../../blobs/{blob}")
+    project.edit('[model.pretrain]\ntext = "story.txt"', f'model = "{snapshot}"')
+    plan = make_planner(project, cache).plan()
+    (mount,) = (mount for mount in plan.mounts if mount.root == "model")
+    model = plan["lora"].step.inputs["model"]
+    assert isinstance(model, SourceInput)
+    assert (mount.source, model.ref.path) == (repository, "snapshots/0123")
 
 
 def test_checks_run_again_where_the_device_is(project: Project, cache: Cache) -> None:
