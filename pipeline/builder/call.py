@@ -36,8 +36,10 @@ class BuilderCall:
 
     def run(self) -> None:
         """Write the model folder."""
-        from onnxruntime_genai.models.builder import create_model, parse_extra_options
+        from onnxruntime_genai.models import builder
 
+        from pipeline.builder.matrices import replaced
+        from pipeline.builder.readable_config import ReadableConfig
         from pipeline.weights.arithmetic import SameBits
 
         precision, provider = self.params.precision, self.params.execution_provider
@@ -51,12 +53,11 @@ class BuilderCall:
                 provider,
                 cache,
             )
-            if "kv_items" in inspect.signature(parse_extra_options).parameters:  # up to 0.13
-                parsed = parse_extra_options(pairs, provider)
-            else:
-                parsed = parse_extra_options(*where, pairs)
-            with SameBits():
-                create_model(*where, **parsed)
+            parse = builder.parse_extra_options
+            until_0_13 = "kv_items" in inspect.signature(parse).parameters
+            parsed = parse(pairs, provider) if until_0_13 else parse(*where, pairs)
+            with SameBits(), replaced(builder, "AutoConfig", ReadableConfig):
+                builder.create_model(*where, **parsed)
 
     def clear(self) -> None:
         """Remove the files of an earlier run."""

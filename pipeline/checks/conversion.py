@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
+from pipeline.checks._rotary import MAX_ERROR, rotary_verdict
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
@@ -32,9 +33,6 @@ _BY_BITS: Mapping[int, _Limits] = {
 }
 """By bits per weight. The limits for quantized weights are used if there is no unquantized export,
 so that the errors of conversion and quantization cannot be separated."""
-_MAX_ROTARY = 0.02
-"""Rounding errors are 0.0005 in fp16 and 0.004 in bf16; those of a wrong frequency or position are
-0.1 to 2."""
 
 
 class ConversionParams(Frozen):
@@ -48,7 +46,7 @@ class ConversionParams(Frozen):
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
     """Smallest share of positions that must have the same first choice. Default: 0.95 for a float
     graph."""
-    max_rotary_error: float = Field(default=_MAX_ROTARY, gt=0)
+    max_rotary_error: float = Field(default=MAX_ERROR, gt=0)
     """Largest difference of a cosine or sine in the graph's tables of rotary positions."""
 
 
@@ -87,7 +85,7 @@ class Check(BaseCheck[ConversionParams]):
             verdicts, figures = _predictions(inputs, params, reference, bits)
         except (ArtifactError, BeyondCpuError) as error:
             verdicts, figures = (unusable("logits_error", error),), {}
-        table = _rotary(model, reference, params)
+        table = rotary_verdict(model, reference.rotary, params.max_rotary_error)
         return Outcome((*verdicts, table), {"figures": figures})
 
 
@@ -168,21 +166,3 @@ def _judged_long(
     limit = params.max_logits_error or limits.error
     detail = f"{note}; a text of more than 2,048 tokens, {figures.positions} positions"
     return (limit_verdict("long_logits_error", figures.error, "<=", limit, detail=detail),)
-
-
-def _rotary(model: Any, reference: Any, params: ConversionParams) -> Verdict:
-    from pipeline.onnx.rotary import graph_tables, table_error
-    from pipeline.verdicts.verdicts import limit_verdict, problem_verdict, unverified
-
-    name = "rotary_table"
-    try:
-        tables = graph_tables(model)
-        if not tables or not reference.rotary:
-            whose = "the model's are" if tables else "the graph has none whose"
-            return unverified(name, f"{whose} tables of positions not known")
-        apart, place = table_error(tables, reference.rotary)
-    except (ValueError, OSError, IndexError) as error:
-        return problem_verdict(name, [f"the tables of positions cannot be read: {error}"], "")
-    positions = sum(len(table.positions) for table in reference.rotary)
-    detail = f"largest difference: {place}; {positions} positions"
-    return limit_verdict(name, apart, "<=", params.max_rotary_error, "", detail)

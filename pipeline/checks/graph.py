@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from pipeline.checks._rotary import MAX_ERROR, rotary_verdict
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.errors import BeyondCpuError, StepError
 from pipeline.contract.frozen import Frozen
@@ -26,6 +27,9 @@ class GraphParams(Frozen):
     min_quantized_share: float = Field(default=1.0, ge=0, le=1)
     """Smallest share of the linear layers' weights that must be quantized, not counting nodes that
     the pass excludes."""
+    max_rotary_error: float = Field(default=MAX_ERROR, gt=0)
+    """Largest difference of a cosine or sine in the graph's tables of rotary positions from those
+    that the checkpoint's config gives."""
 
 
 class Check(BaseCheck[GraphParams]):
@@ -98,6 +102,7 @@ class _Examination:
                 ),
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
             )
+        self._rotary()
         self._loading(whole and sound)
         widths: dict[str, JsonValue] = {}
         for layer in layers:
@@ -143,6 +148,21 @@ class _Examination:
         )
         if verdict is not None:
             self._verdicts.append(verdict)
+
+    def _rotary(self) -> None:
+        """Compare the tables of rotary positions with those that the checkpoint's config gives."""
+        from pipeline.training.logits import rotary_tables_of_config
+        from pipeline.verdicts.verdicts import unverified
+
+        if self._checkpoint is None:
+            return
+        try:
+            tables = rotary_tables_of_config(self._checkpoint.folder)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            why = f"transformers cannot make the model of the config: {error}"
+            self._verdicts.append(unverified("rotary_table", why))
+            return
+        self._verdicts.append(rotary_verdict(self._model, tables, self._params.max_rotary_error))
 
     def _loading(self, whole: bool) -> None:
         """Load the folder if it is ``whole``: the runtime may crash on a broken graph."""

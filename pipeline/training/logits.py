@@ -68,6 +68,25 @@ def long_text(texts: Sequence[Sequence[int]], tokens: int, context: int) -> list
     return (joined * (tokens // len(joined) + 1))[:tokens]
 
 
+def rotary_tables_of_config(folder: Path) -> tuple[RotaryTable, ...]:
+    """Return what :func:`rotary_tables` does for the checkpoint in ``folder``, from its config
+    alone: no weight is read.
+
+    Raises ``ValueError`` if transformers has no such model without code of its own.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    for name, part in model.named_modules():
+        if name.split(".")[-1] == "rotary_emb":
+            owner = model.get_submodule(name.rpartition(".")[0])
+            owner.rotary_emb = type(part)(config=model.config)
+            break
+    return rotary_tables(model)
+
+
 def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
     """Return the model's tables of rotary positions; none if it has no rotary embedding of the
     usual form, ``rotary_emb(x, position_ids)``, which returns cosines and sines."""
@@ -84,8 +103,10 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
         original = int(rope.get("original_max_position_embeddings") or own or context)
         if original < context:
             lengths = [original, context]
+    buffer = next(module.buffers(), None)
+    device = model.device if buffer is None else buffer.device
     try:
-        return tuple(_table(module, length, model.device) for length in lengths)
+        return tuple(_table(module, length, device) for length in lengths)
     except TypeError:
         return ()
 

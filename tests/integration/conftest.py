@@ -53,6 +53,14 @@ def toolchain_python(cache_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def directml_python(cache_dir: Path) -> Path:
+    """Return the interpreter of the directml toolchain as a virtual environment."""
+    toolchain = load_target("directml").toolchain(this_machine())
+    ensure_venv(toolchain, cache_dir, print)
+    return venv_python(toolchain, cache_dir)
+
+
+@pytest.fixture(scope="session")
 def tiny(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder that `tiny_model.py` writes, made once."""
     folder = tmp_path_factory.mktemp("tiny")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from pipeline.contract.events import StepFailed
@@ -68,3 +72,36 @@ def test_a_missing_weight_is_named_before_any_training(
     assert code == 1
     assert (failed.step, failed.cause) == ("lora", "bad_input")
     assert "model.norm.weight" in failed.message
+
+
+@pytest.mark.parametrize("model", ["theta", "partial"])
+def test_rotary_settings_reach_an_older_builder(
+    directml_python: Path, odd: Path, tmp_path: Path, model: str
+) -> None:
+    work = tmp_path / "work"
+    base = of_material(model)
+    dml = {"precision": "int4", "execution_provider": "dml"}
+    plan = [
+        step("model_builder", "pass", {"model": base}, dml),
+        step("graph", "check", {"artifact": made_by("model_builder"), "model": base}),
+    ]
+    must_run(directml_python, work, odd, plan)
+    verdicts = {verdict.name: verdict for verdict in plans.result(work, "graph").verdicts}
+    assert verdicts["rotary_table"].status == "passed"
+    # The plain formula (RoPE, arXiv 2104.09864), not transformers'.
+    table = onnx_table(work / "model_builder" / "output" / "model.onnx")
+    config = json.loads((odd / model / "config.json").read_text())
+    rope = config["rope_parameters"]
+    size = config["hidden_size"] // config["num_attention_heads"]
+    turned = int(size * rope.get("partial_rotary_factor", 1.0))
+    frequencies = rope["rope_theta"] ** (-np.arange(0, turned, 2) / turned)
+    right = np.cos(np.arange(len(table))[:, None] * frequencies)
+    assert table.shape == right.shape
+    assert np.abs(table - right).max() < 0.002
+
+
+def onnx_table(path: Path) -> np.ndarray[Any, Any]:
+    """Return the cosines of a graph."""
+    graph = onnx.load(str(path)).graph
+    (cos,) = (one for one in graph.initializer if one.name == "cos_cache")
+    return onnx.numpy_helper.to_array(cos).astype(np.float64)

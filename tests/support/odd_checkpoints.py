@@ -1,13 +1,14 @@
 """Checkpoints as people have them, made of the tiny one, and what PyTorch makes of them.
 
 Run by a toolchain's Python:
-``python odd_checkpoints.py make CHECKPOINT OUT`` writes the folders stale, old and lacking;
+``python odd_checkpoints.py make CHECKPOINT OUT`` writes a folder for each of them into ``OUT``;
 ``python odd_checkpoints.py distance BASE ADAPTER MERGED`` prints by how much ``MERGED`` differs at
 most from what transformers and PEFT make of base and adapter.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -36,6 +37,18 @@ def make(checkpoint: Path, out: Path) -> None:
     old = copied(checkpoint, out / "old")
     tables = {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(8) for i in range(2)}
     save_file({**weights, **tables}, old / WEIGHTS, metadata={"format": "pt"})
+
+    # Both are told by the values of the table alone.
+    for name, settings in (
+        ("theta", {"rope_theta": 500_000.0}),
+        ("partial", {"partial_rotary_factor": 0.5}),
+    ):
+        other = copied(checkpoint, out / name)
+        config = json.loads((other / "config.json").read_text())
+        for former in ("rope_theta", "rope_scaling", "partial_rotary_factor"):
+            config.pop(former, None)
+        config["rope_parameters"] = {"rope_type": "default", "rope_theta": 10_000.0, **settings}
+        (other / "config.json").write_text(json.dumps(config))
 
     lacking = copied(checkpoint, out / "lacking")
     some = {name: weight for name, weight in weights.items() if name != "model.norm.weight"}
