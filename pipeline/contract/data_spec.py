@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
@@ -125,6 +126,10 @@ class DataCode(Frozen):
 PairFormat = Literal["alpaca", "chip2", "self_instruct"]
 
 
+CHAT_DATE = date(2024, 7, 26)
+"""The date that Llama's chat template names where there is no clock."""
+
+
 class DataSpec(Frozen):
     """One data set. Rows from ``path``, ``source`` or ``code.load``; text from exactly one of
     ``prompt`` + ``completion``, ``template``, ``messages``, ``pair_format`` or ``tokens``."""
@@ -168,6 +173,9 @@ class DataSpec(Frozen):
     """Wrap prompt and completion in the tokenizer's chat template."""
     chat_template: str | None = None
     """A Jinja chat template in place of the tokenizer's own."""
+    chat_date: date = CHAT_DATE
+    """The date for chat templates that write today's, as those of Llama 3.2, SmolLM3 and Granite
+    do: rows must be the same on every day."""
     loss_on: Literal["completion", "all"] = "completion"
     """Which tokens carry loss: the answer's, or those of the whole text, which the answer ends."""
     label: str | None = None

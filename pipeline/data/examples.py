@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 
-from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.data_spec import CHAT_DATE, DataSpec
 from pipeline.data.chat import Message, chat_messages
 from pipeline.data.load import Row, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
@@ -33,6 +34,8 @@ class Example:
     """Number of the file with that line, counted from 0."""
     chat_template: str | None = None
     """A chat template to use instead of the tokenizer's own."""
+    chat_date: date = CHAT_DATE
+    """The date for chat templates that write today's."""
     learn_all: bool = False
     """Whether the prompt carries loss too."""
     tokens: Tokens | None = None
@@ -58,7 +61,13 @@ def make_examples(rows: Sequence[Row], spec: DataSpec) -> list[Example]:
     template = spec.chat_template
     learn_all = spec.loss_on == "all"
     return [
-        replace(make(row), file=row.file, chat_template=template, learn_all=learn_all)
+        replace(
+            make(row),
+            file=row.file,
+            chat_template=template,
+            chat_date=spec.chat_date,
+            learn_all=learn_all,
+        )
         for row in rows
     ]
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 ANY_ANSWER = "quern-answer"
 """An answer that no template writes by itself: all around it is the template's."""
+
+
+_CLOCK = "strftime_now"
+"""Function of transformers' chat templates that formats the current time."""
+_CODES = "aAbBdHIjmMpSUwWxXyYcZ"
+"""Format codes of C89's ``strftime``."""
 
 
 class PromptError(ValueError):
@@ -44,3 +51,17 @@ def find_answer(prompt: str, any_answer: str, whole: str, place: str) -> Rendere
     lead = any_answer[begin : len(before)]
     said = whole[begin:end]
     return RenderedAnswer(lead if said.startswith(lead) else "", said, tail)
+
+
+def with_fixed_date(template: str, day: date) -> str:
+    """Return the chat template ``template`` with ``day`` as its current time, at midnight.
+
+    A macro of the template takes the place of transformers' ``strftime_now``: variables of a
+    template can only hold plain data there. The line break after it is one that ``trim_blocks``
+    removes, so all that follows is as before.
+    """
+    if _CLOCK not in template:
+        return template
+    formatted = "".join(f"|replace('%{code}', '{day.strftime(f'%{code}')}')" for code in _CODES)
+    macro = f"{{% macro {_CLOCK}(format) %}}{{{{ format{formatted} }}}}{{% endmacro %}}"
+    return f"{macro}\n{template}"

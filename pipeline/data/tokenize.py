@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pipeline.data.examples import Example
-from pipeline.data.rendering import ANY_ANSWER, PromptError, RenderedAnswer, find_answer
+from pipeline.data.rendering import (
+    ANY_ANSWER,
+    PromptError,
+    RenderedAnswer,
+    find_answer,
+    with_fixed_date,
+)
 from pipeline.data.tokens import IGNORED, Tokens
 
 
@@ -126,7 +132,8 @@ class Codec:
         return "".join(turn.content for turn in example.prompt)
 
     def _render(self, example: Example, answer: str | None) -> str:
-        if not (example.chat_template or self.tokenizer.chat_template):
+        template = example.chat_template or self.tokenizer.chat_template
+        if not template:
             raise PromptError("the tokenizer has no chat template; set chat = false for raw text")
         turns = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
         if answer is not None:
@@ -134,7 +141,7 @@ class Codec:
         try:
             return self.tokenizer.apply_chat_template(
                 turns,
-                chat_template=example.chat_template,
+                chat_template=with_fixed_date(template, example.chat_date),
                 add_generation_prompt=answer is None,
                 tokenize=False,
             )

@@ -27,6 +27,10 @@ TEMPLATES = {
     # Many: the text without white space at its ends.
     "trimmed": f"{{% for m in messages %}}{TURN}{{{{ m['content'] | trim + '<|end|>\n' }}}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    # Llama 3.2: today's date.
+    "dated": "{{ strftime_now('%d %b %Y') + '\n' }}"
+    f"{{% for m in messages %}}{TURN}{{{{ m['content'] + '<|end|>\n' }}}}{{% endfor %}}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
     # Nothing that ends a turn: the end of the sequence does.
     "endless": f"{{% for m in messages %}}{TURN}{{{{ m['content'] + '\n' }}}}{{% endfor %}}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",

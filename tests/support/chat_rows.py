@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 import sys
+import unittest.mock
+from datetime import datetime
 from typing import Any
 
 from transformers import AutoTokenizer
+from transformers.utils import chat_template_utils
 
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
@@ -21,12 +24,22 @@ from pipeline.data.rendering import PromptError
 from pipeline.data.tokenize import Codec
 
 
+class Clock:
+    """The clock of transformers' chat templates, which stands still."""
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the date that is Quern's default."""
+        return datetime(2024, 7, 26)  # noqa: DTZ001 - as transformers has it
+
+
 def row(tokenizer: Any, chat: list[dict[str, str]]) -> dict[str, Any]:
     """Return what Quern and transformers make of one conversation."""
     turns = tuple(Message(turn["role"], turn["content"]) for turn in chat)
     example = Example(1, turns[:-1], turns[-1].content)
     codec = Codec(tokenizer)
-    whole = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+    with unittest.mock.patch.object(chat_template_utils, "datetime", Clock):
+        whole = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
     try:
         prompt = codec.prompt_ids(example)
         answer = codec.completion_ids(example.completion, example)
