@@ -192,7 +192,7 @@ def test_an_adapter_of_another_size_is_refused(trained: Trained, name: str) -> N
 def test_layers_that_are_not_there_are_named(trained: Trained) -> None:
     cases = {
         "target_modules: there is no q_proy": {"target_modules": ["qkv_proj", "q_proy"]},
-        "target_modules '.*q_proy' matches no layer": {"target_modules": ".*q_proy"},
+        "target_modules: '.*q_proy' matches no layer": {"target_modules": ".*q_proy"},
         "exclude_modules: there is no o_proy": {"exclude_modules": ["o_proy"]},
         "modules_to_save: there is no lm_heed": {"modules_to_save": ["lm_heed"]},
         "rank_pattern: there is no up_proj": {"rank_pattern": {"up_proj": 4}},
