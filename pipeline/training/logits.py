@@ -70,15 +70,15 @@ def long_text(texts: Sequence[Sequence[int]], tokens: int, context: int) -> list
 
 def rotary_tables_of_config(folder: Path) -> tuple[RotaryTable, ...]:
     """Return what :func:`rotary_tables` does for the checkpoint in ``folder``, from its config
-    alone: no weight is read.
+    alone: no weight is read, and no code of the model's own runs.
 
-    Raises ``ValueError`` if transformers has no such model without code of its own.
+    Raises ``ValueError`` if transformers has no such model, and what its code raises otherwise.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     for name, part in model.named_modules():
         if name.split(".")[-1] == "rotary_emb":
             owner = model.get_submodule(name.rpartition(".")[0])
