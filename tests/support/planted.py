@@ -18,6 +18,11 @@ from pipeline.contract.kinds import Kind
 from pipeline.passes.base import BasePass
 
 
+def copied(source: Path, folder: Path) -> None:
+    """Copy what a step left, whose files nobody may write, so that it can be written to."""
+    shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+
+
 class JoinParams(Frozen):
     times: int = 1
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -36,10 +41,10 @@ class Join(BasePass[JoinParams]):
         from pipeline.training.merging import merge
 
         if not params.times:
-            shutil.copytree(inputs["model"], out_dir, dirs_exist_ok=True)
+            copied(inputs["model"], out_dir)
             return {}
         adapter, base = out_dir / "adapter", inputs["model"]
-        shutil.copytree(inputs["adapter"], adapter)
+        copied(inputs["adapter"], adapter)
         for number in range(params.times):
             last = number == params.times - 1
             made = out_dir if last else out_dir / f"merged-{number}"
@@ -67,7 +72,7 @@ class Plant(BasePass[PlantParams]):
     runs_on: ClassVar[Literal["host", "target"]] = "target"
 
     def run(self, inputs: Any, params: PlantParams, out_dir: Path) -> dict[str, Any]:
-        shutil.copytree(inputs["artifact"], out_dir, dirs_exist_ok=True)
+        copied(inputs["artifact"], out_dir)
         if params.fault == "really_fp16":
             _really_fp16(inputs, out_dir)
         elif params.fault:
