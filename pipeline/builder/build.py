@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from pipeline.builder.call import BuilderCall, create
 from pipeline.builder.finish import finish
-from pipeline.builder.options import known_options, resolve, wanted_options
+from pipeline.builder.options import known_options, resolve, suited_options, wanted_options
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import is_embedding
@@ -45,7 +45,9 @@ def build(
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
-    options = resolve(wanted_options(params), known_options())
+    known = known_options()
+    suited = suited_options(checkpoint.config, known)
+    options = resolve({**suited, **wanted_options(params)}, known)
     whole = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")

@@ -55,8 +55,9 @@ class BuilderCall:
             )
             parse = builder.parse_extra_options
             until_0_13 = "kv_items" in inspect.signature(parse).parameters
-            parsed = parse(pairs, provider) if until_0_13 else parse(*where, pairs)
+            # Since 0.16 it is the options' parser that reads the config.
             with SameBits(), replaced(builder, "AutoConfig", ReadableConfig):
+                parsed = parse(pairs, provider) if until_0_13 else parse(*where, pairs)
                 builder.create_model(*where, **parsed)
 
     def clear(self) -> None:

@@ -8,11 +8,13 @@ _ROPE = ("rope_theta", "partial_rotary_factor")
 
 
 class ReadableConfig:
-    """Replaces ``AutoConfig`` in the builder.
+    """Replaces ``AutoConfig`` in the builder, which misses what it does not find as an attribute:
 
-    transformers 5 keeps the settings of rotary positions in ``rope_parameters``. GenAI 0.13 looks
-    for some of them as attributes of the config, and takes 10000 and 1.0 if they are not there
-    (``builders/base.py``, ``rope_attrs``).
+    - transformers 5 keeps the settings of rotary positions in ``rope_parameters``. GenAI 0.13 looks
+      for some of them as attributes of the config, and takes 10000 and 1.0 if they are not there
+      (``rope_attrs`` in ``builders/base.py``).
+    - Where a config has a ``sliding_window`` and no ``layer_types``, as those of Phi-3 and Mistral,
+      all layers have the window in transformers, and none has it in GenAI 0.18 (``is_local``).
     """
 
     @staticmethod
@@ -25,4 +27,6 @@ class ReadableConfig:
         for name in _ROPE:
             if name in parameters and not hasattr(config, name):
                 setattr(config, name, parameters[name])
+        if getattr(config, "sliding_window", None) and not hasattr(config, "layer_types"):
+            config.layer_types = ["sliding_attention"] * config.num_hidden_layers
         return config

@@ -133,6 +133,7 @@ class ChainReader:
             "type": "float_reference",
             "precision": self._target.precision.float_export,
             "fuse_qkv": builders[-1].fuse_qkv,
+            "extra_options": {**builders[-1].extra_options},
         }
         if evaluation is not None:
             wanted |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
