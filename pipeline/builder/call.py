@@ -40,6 +40,7 @@ class BuilderCall:
 
         from pipeline.builder.matrices import replaced
         from pipeline.builder.readable_config import ReadableConfig
+        from pipeline.builder.smollm3 import layers_without_positions
         from pipeline.weights.arithmetic import SameBits
 
         precision, provider = self.params.precision, self.params.execution_provider
@@ -56,7 +57,11 @@ class BuilderCall:
             parse = builder.parse_extra_options
             until_0_13 = "kv_items" in inspect.signature(parse).parameters
             # Since 0.16 it is the options' parser that reads the config.
-            with SameBits(), replaced(builder, "AutoConfig", ReadableConfig):
+            with (
+                SameBits(),
+                replaced(builder, "AutoConfig", ReadableConfig),
+                layers_without_positions(),
+            ):
                 parsed = parse(pairs, provider) if until_0_13 else parse(*where, pairs)
                 builder.create_model(*where, **parsed)
 

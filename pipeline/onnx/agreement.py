@@ -6,7 +6,8 @@ Each function returns a list of problems, one sentence each; an empty list if th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,14 @@ class GenAiConfig:
         return None if found is None else int(found)
 
     def names(self, group: str) -> set[str]:
-        """Return the names in ``inputs`` or ``outputs``, with patterns expanded for every layer."""
-        found: set[str] = set()
-        for name in self.decoder.get(group, {}).values():
-            found |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
-        return found
+        """Return the names in ``inputs`` or ``outputs`` that are not one per layer."""
+        return {name for name in self.decoder.get(group, {}).values() if "%d" not in name}
+
+    def patterns(self, group: str) -> tuple[tuple[str, ...], ...]:
+        """Return the names in ``inputs`` or ``outputs`` that are one per layer: for each pattern,
+        those of all layers. A layer has a cache of keys and values, or a state of its own kind."""
+        patterns = (name for name in self.decoder.get(group, {}).values() if "%d" in name)
+        return tuple(tuple(name % at for at in range(self.layers)) for name in patterns)
 
 
 def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
@@ -71,6 +75,9 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
     for group, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
         named, real = config.names(group), {value.name for value in values}
         real -= set(model.initializers)
+        patterns = config.patterns(group)
+        named |= {name for names in patterns for name in names if name in real}
+        problems += _layers_without(group, patterns, real)
         problems += [f"{group}: the graph has no {name}" for name in sorted(named - real)]
         if group == "inputs":  # an output that is not read does no harm, e.g. hidden states
             problems += [f"{group}: the config names no {name}" for name in sorted(real - named)]
@@ -78,6 +85,19 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
     problems += _attention(config, model)
     problems += _positions(config, model)
     return problems
+
+
+def _layers_without(
+    group: str, patterns: Sequence[Sequence[str]], real: AbstractSet[str]
+) -> Iterator[str]:
+    """Yield a problem for each layer for which the graph has nothing, and each pattern of names of
+    which it has none."""
+    for names in patterns:
+        if real.isdisjoint(names):
+            yield f"{group}: the graph has no {names[0]}, nor for another layer"
+    for names in zip(*patterns, strict=True):
+        if real.isdisjoint(names):
+            yield f"{group}: the graph has no {' or '.join(names)}"
 
 
 def config_and_checkpoint(config: GenAiConfig, checkpoint: Checkpoint) -> list[str]:

@@ -55,6 +55,8 @@ class Family:
     """``config.json``, without the sizes that are those of :data:`SIZES`."""
     template: str = ""
     """The chat template; empty for a base model."""
+    ends_turns: bool = True
+    """Whether the template ends an answer with a special token."""
     template_file: bool = False
     """Whether it lies in ``chat_template.jinja`` instead of ``tokenizer_config.json``."""
     tokenizer_class: str = "PreTrainedTokenizerFast"
@@ -498,7 +500,7 @@ FAMILIES = (
             "attention_bias": False, "head_dim": 32, "hidden_act": "relu2",
             "max_position_embeddings": 4096, "mlp_bias": False, "norm_eps": 1e-05,
             "partial_rotary_factor": 0.5, "rope_theta": 10000.0, "tie_word_embeddings": False},
-           _NEMOTRON),
+           _NEMOTRON, ends_turns=False),
     Family("LFM2", "bytes",
            Tokens(("<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"),
                   eos="<|im_end|>", bos="<|startoftext|>", pad="<|pad|>", adds_bos=True),
