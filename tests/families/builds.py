@@ -35,6 +35,7 @@ chat = {chat}
 r = 4
 max_steps = 4
 learning_rate = 1e-2
+keep = "last"
 
 [passes.merge]
 

@@ -28,6 +28,21 @@ SIZES = {
 
 
 @dataclass(frozen=True)
+class Result:
+    """What becomes of a family on a target."""
+
+    word: Literal["proven", "built", "refused"]
+    """``proven``: no check fails, and the logits of artifact and model agree. ``built``: no check
+    fails, and something is left for the device to prove. ``refused``: the plan says why not."""
+    why: str = ""
+    """For what is not proven."""
+
+
+PROVEN = Result("proven")
+TARGETS = ("cpu", "cuda", "directml")
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Special tokens, in the order of their ids, and what they are for."""
 
@@ -63,6 +78,12 @@ class Family:
     generation: Mapping[str, Any] = field(default_factory=dict)
     """More of ``generation_config.json``."""
     shards: bool = False
+    results: Mapping[str, Result] = field(default_factory=dict)
+    """What becomes of it on targets where that is not that it is proven."""
+
+    def result(self, target: str) -> Result:
+        """Return what becomes of it on ``target``."""
+        return self.results.get(target, PROVEN)
 
     @property
     def name(self) -> str:
