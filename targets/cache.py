@@ -95,8 +95,8 @@ class Cache:
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
         """Return the finished steps that were last used before ``moment`` (seconds since the
         epoch), the longest unused first."""
-        found = [folder for folder in self.objects.glob("*/*") if folder.stat().st_mtime < moment]
-        return tuple(map(_unused, sorted(found, key=lambda folder: folder.stat().st_mtime)))
+        folders = [folder for folder in self.objects.glob("*/*") if folder.stat().st_mtime < moment]
+        return tuple(map(_unused, sorted(folders, key=lambda folder: folder.stat().st_mtime)))
 
     def remove(self, step: UnusedStep) -> None:
         """Remove a finished step, unless a build is remaking it at this moment."""

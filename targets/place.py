@@ -61,8 +61,8 @@ def default_training_target(platform: str, names: Iterable[str] | None = None) -
 def places_of(names: Iterable[str], places: Iterable[Place]) -> dict[str, Place]:
     """Return the places of the targets ``names``, by name, without duplicates."""
     wanted = set(names)
-    found = {place.toolchain.target: place for place in places}
-    return {name: place for name, place in found.items() if name in wanted}
+    by_name = {place.toolchain.target: place for place in places}
+    return {name: place for name, place in by_name.items() if name in wanted}
 
 
 def require_devices(places: Iterable[Place]) -> None:

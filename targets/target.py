@@ -124,15 +124,15 @@ def load_targets(names: Iterable[str]) -> tuple[Target, ...]:
     """Return the targets with ``names``. Raises :class:`ConfigError` for all unknown names, each
     with the nearest known one."""
     problems: list[Problem] = []
-    found = []
+    targets = []
     for name in named_targets(names):
         try:
-            found.append(load_target(name))
+            targets.append(load_target(name))
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return tuple(found)
+    return tuple(targets)
 
 
 def load_target(name: str) -> Target:
@@ -152,7 +152,7 @@ def load_target(name: str) -> Target:
         raise ConfigError([Problem(f"not valid TOML: {error}", path)]) from None
     except ValidationError as error:
         problems = [
-            Problem(found["msg"], path, key=".".join(map(str, found["loc"])))
-            for found in error.errors()
+            Problem(mistake["msg"], path, key=".".join(map(str, mistake["loc"])))
+            for mistake in error.errors()
         ]
         raise ConfigError(problems) from None

@@ -209,14 +209,14 @@ class _Result:
 
 def _matrices(graph: ir.Graph) -> dict[str, _Matrix]:
     """Return the products with a constant matrix, by the name of their output."""
-    found = {}
+    matrices = {}
     for node in graph:
         if node.op_type != "MatMul" or node.domain or len(node.inputs) != 2:
             continue
         weight = None if node.inputs[1] is None else node.inputs[1].const_value
         if isinstance(weight, ir.LazyTensor) and len(weight.shape) == 2:
-            found[str(node.outputs[0].name)] = _Matrix(ir.to_proto(node), weight)
-    return found
+            matrices[str(node.outputs[0].name)] = _Matrix(ir.to_proto(node), weight)
+    return matrices
 
 
 def _watched(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuantizer]:

@@ -114,13 +114,13 @@ def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
 
     Raises :class:`StepError` that names every option the builder would ignore.
     """
-    found: dict[str, str] = {}
+    resolved: dict[str, str] = {}
     unknown: list[str] = []
     for name, value in wanted.items():
         if name in known:
-            found[name] = value
+            resolved[name] = value
         elif _FORMER.get(name) in known:
-            found[_FORMER[name]] = value
+            resolved[_FORMER[name]] = value
         else:
             near = difflib.get_close_matches(name, known, n=1)
             unknown.append(f"{name} (did you mean '{near[0]}'?)" if near else name)
@@ -131,7 +131,7 @@ def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
             hint=f"it knows: {', '.join(sorted(known - RESERVED.keys()))}",
             cause="bad_input",
         )
-    return found
+    return resolved
 
 
 def as_text(value: str | float | bool) -> str:

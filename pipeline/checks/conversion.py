@@ -94,8 +94,8 @@ def _predictions(
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     from pipeline.onnx.closeness import by_length
 
-    found, note, compared_bits = _logits(inputs, reference, bits)
-    usual, long = by_length(found, reference.rows)
+    logits, note, compared_bits = _logits(inputs, reference, bits)
+    usual, long = by_length(logits, reference.rows)
     limits = _BY_BITS.get(compared_bits, _BY_BITS[4])
     figures: dict[str, JsonValue] = {"of": note}
     if usual is not None:

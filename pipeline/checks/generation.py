@@ -210,7 +210,7 @@ def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcom
     circling = [item for item in answers if item.degenerate]
     broken = [item for item in answers if item.broken]
     open_ended = next((item for item in answers if not item.ended), None)
-    found = (
+    verdicts = (
         limit_verdict(
             "answers_end",
             ended,
@@ -245,7 +245,7 @@ def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcom
         }
         for item in answers
     ]
-    return Outcome(found, {"answers": rows})
+    return Outcome(verdicts, {"answers": rows})
 
 
 def _of(answer: _Answer | None) -> str:

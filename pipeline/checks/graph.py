@@ -132,8 +132,8 @@ class _Examination:
             return
         if precision not in _WIDTHS:
             if any(layer.bits < 16 for layer in layers):
-                found = [layer.node for layer in layers if layer.bits < 16]
-                self._judge("precision", lambda: [f"{name} is quantized" for name in found], "")
+                quantized = [layer.node for layer in layers if layer.bits < 16]
+                self._judge("precision", lambda: [f"{name} is quantized" for name in quantized], "")
             return
         mixing = self._asked.get("algorithm") in _MIXING or bool(self._asked.get("mixed_precision"))
         bits = frozenset({4, 8}) if mixing else frozenset({_WIDTHS[str(precision)]})

@@ -208,8 +208,8 @@ class Check(BaseCheck[LatencyParams]):
             _ended(ruling, contest.seconds, sources.get(ruling.verdict.name, ""))
             for ruling in rulings
         )
-        found = evidence(inputs["artifact"], contest.measured, contest.left_out, base)
-        return Outcome(verdicts, {"latency": found})
+        latency = evidence(inputs["artifact"], contest.measured, contest.left_out, base)
+        return Outcome(verdicts, {"latency": latency})
 
 
 def _contest(inputs: Inputs, params: LatencyParams) -> Any:

@@ -132,5 +132,5 @@ def _trace(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _outputs(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the shape of each output under the name of its type."""
-    found: list[Mapping[str, Any]] = event["args"].get("output_type_shape", [])
-    return found
+    types_and_shapes: list[Mapping[str, Any]] = event["args"].get("output_type_shape", [])
+    return types_and_shapes

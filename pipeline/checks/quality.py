@@ -179,8 +179,8 @@ class Check(BaseCheck[QualityParams]):
         if judged_one == "artifact":
             theirs = _float_answers(inputs, examples, answers.get("tuned"))
             if theirs is not None:
-                found, figures = _against(params, answers["artifact"], theirs)
-                verdicts += found
+                compared, figures = _against(params, answers["artifact"], theirs)
+                verdicts += compared
                 block |= figures
             if inputs.absent_device:
                 verdicts = on_cpu(verdicts)
@@ -233,7 +233,7 @@ def _well_formed(params: QualityParams, answers: Answers) -> dict[str, float]:
 def _absolute(
     params: QualityParams, ours: Scores, forms: Mapping[str, float]
 ) -> tuple[Verdict, ...]:
-    found = [
+    verdicts = [
         limit_verdict(
             ours.metric,
             ours.value,
@@ -243,9 +243,11 @@ def _absolute(
         )
     ]
     if ours.valid is not None:
-        found.append(limit_verdict("valid_answers", ours.valid, ">=", params.min_valid))
-    found += [limit_verdict(name, share, ">=", params.min_valid) for name, share in forms.items()]
-    return tuple(verdict for verdict in found if verdict is not None)
+        verdicts.append(limit_verdict("valid_answers", ours.valid, ">=", params.min_valid))
+    verdicts += [
+        limit_verdict(name, share, ">=", params.min_valid) for name, share in forms.items()
+    ]
+    return tuple(verdict for verdict in verdicts if verdict is not None)
 
 
 def _goals(params: QualityParams, ours: Scores, base: Scores | None) -> tuple[Verdict, ...]:
@@ -279,7 +281,7 @@ def _against(
     test = paired(ours.right, theirs.answers.right)
     before, after = score(theirs.answers), score(ours)
     growth = after.perplexity / before.perplexity - 1
-    found: list[Verdict | None] = []
+    verdicts: list[Verdict | None] = []
     increase = params.max_perplexity_increase
     if ours.choices:
         # Shares of whole answers, so a rounding error must not decide at the limit.
@@ -290,22 +292,22 @@ def _against(
             f"p {test.p_value:.2g} (McNemar)"
         )
         detail = f"{before.value:.3f} of the {theirs.name}, {after.value:.3f} after; {counted}"
-        found.append(
+        verdicts.append(
             limit_verdict("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail)
         )
         # Better answers are no fault, however sure they are.
         chance = test.p_value if test.lost > test.won else 1.0
-        found.append(limit_verdict("paired_test", chance, ">=", params.min_p_value, "", counted))
+        verdicts.append(limit_verdict("paired_test", chance, ">=", params.min_p_value, "", counted))
     elif increase is None:
         increase = _PERPLEXITY_INCREASE
     detail = f"{before.perplexity:.4f} of the {theirs.name}, {after.perplexity:.4f} after"
-    found.append(limit_verdict("perplexity_increase", growth, "<=", increase, detail=detail))
+    verdicts.append(limit_verdict("perplexity_increase", growth, "<=", increase, detail=detail))
     lengths = theirs.answers.mean_length, ours.mean_length
     detail = f"{lengths[0]:.1f} tokens of the {theirs.name}, {lengths[1]:.1f} after"
     ratio = lengths[1] / lengths[0] if lengths[0] else 1.0
     least = limit_verdict("length_ratio", ratio, ">=", params.min_length_ratio, "times", detail)
     most = limit_verdict("length_ratio", ratio, "<=", params.max_length_ratio, "times", detail)
-    found.append(least if least.status == "failed" else most)
+    verdicts.append(least if least.status == "failed" else most)
     figures: dict[str, JsonValue] = {
         "against": theirs.name,
         "paired": {
@@ -317,7 +319,7 @@ def _against(
         },
         "length_ratio": ratio,
     }
-    return tuple(verdict for verdict in found if verdict is not None), figures
+    return tuple(verdict for verdict in verdicts if verdict is not None), figures
 
 
 def _report_block(ours: Scores, scores: Mapping[str, Scores]) -> dict[str, JsonValue]:

@@ -135,10 +135,10 @@ class _Script:
         """Return the function ``name``. Raises :class:`StepError` if there is none."""
         from pipeline.scripts.load import find_object
 
-        found = find_object(self._module, name)
-        if not callable(found):
+        value = find_object(self._module, name)
+        if not callable(value):
             raise StepError(f"{name} in {self._file} is not a function", cause="bad_input")
-        function: Callable[..., Any] = found
+        function: Callable[..., Any] = value
         return function
 
     def call(self, name: str, *arguments: object, **named: object) -> Any:

@@ -198,8 +198,8 @@ class DataSpec(Frozen):
         places = {"path": self.path, "source": self.source, "code.load": loads or None}
         given = [name for name, value in places.items() if value is not None]
         if len(given) != 1:
-            found = " and ".join(given) if given else "none of them"
-            raise ValueError(f"give exactly one of path, source, code.load (found {found})")
+            listed = " and ".join(given) if given else "none of them"
+            raise ValueError(f"give exactly one of path, source, code.load (found {listed})")
         if self.path == ():
             raise ValueError("path names no file")
         if self.source is None and (self.subset is not None or self.part != "train"):
@@ -214,10 +214,10 @@ class DataSpec(Frozen):
         ways = [name for name in names if getattr(self, name) is not None]
         ways += ["tokens"] if self.tokens else []
         if len(ways) != 1:
-            found = " and ".join(ways) if ways else "none of them"
+            listed = " and ".join(ways) if ways else "none of them"
             raise ValueError(
                 "give exactly one of prompt, template, messages, pair_format, tokens "
-                f"(found {found})"
+                f"(found {listed})"
             )
         if self.prompt is not None and self.completion is None:
             raise ValueError("prompt needs a completion")

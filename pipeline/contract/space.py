@@ -37,12 +37,12 @@ class Weights:
         The embedding counts once more as the output layer where the two share their weights.
         """
         matrices = {name: shape for name, shape in self.shapes.items() if len(shape) == 2}
-        found = {name: shape for name, shape in matrices.items() if not is_embedding(name)}
-        if self.tied and not any("lm_head" in name for name in found):
-            found |= {
+        shapes = {name: shape for name, shape in matrices.items() if not is_embedding(name)}
+        if self.tied and not any("lm_head" in name for name in shapes):
+            shapes |= {
                 f"{name} (tied)": shape for name, shape in matrices.items() if is_embedding(name)
             }
-        return found
+        return shapes
 
     @property
     def embedding(self) -> Mapping[str, Shape]:

@@ -38,7 +38,7 @@ def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
 
     where = f"{params.repo}@{params.revision}"
     try:
-        found = datasets.load_dataset(
+        dataset = datasets.load_dataset(
             params.repo,
             params.subset,
             split=params.part,
@@ -66,8 +66,8 @@ def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
             "check the network and HTTPS_PROXY, or give a file with --data NAME=PATH",
             "network",
         ) from error
-    found.to_parquet(out_dir / FETCHED_FILE)
-    return {"repo": params.repo, "revision": params.revision, "rows": len(found)}
+    dataset.to_parquet(out_dir / FETCHED_FILE)
+    return {"repo": params.repo, "revision": params.revision, "rows": len(dataset)}
 
 
 def first_line(error: BaseException) -> str:

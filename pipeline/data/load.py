@@ -31,8 +31,8 @@ def read_files(paths: Sequence[Path]) -> tuple[list[Row], list[DataProblem]]:
     rows: list[Row] = []
     problems: list[DataProblem] = []
     for number, path in enumerate(paths):
-        found, wrong = read_rows(path)
-        rows += (replace(row, file=number) for row in found) if number else found
+        file_rows, wrong = read_rows(path)
+        rows += (replace(row, file=number) for row in file_rows) if number else file_rows
         problems += (replace(problem, file=number) for problem in wrong)
     return rows, problems
 

@@ -36,10 +36,10 @@ def _alpaca(row: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _chip2(row: Mapping[str, str]) -> tuple[str, str]:
-    found = _CHIP2.fullmatch(row["text"])
-    if found is None or len(_CHIP2_TURN.findall(row["text"])) != 2:
+    match = _CHIP2.fullmatch(row["text"])
+    if match is None or len(_CHIP2_TURN.findall(row["text"])) != 2:
         raise ValueError("the column 'text' must be one <human>: turn and one <bot>: turn")
-    question, answer = found["question"].strip(), found["answer"].strip()
+    question, answer = match["question"].strip(), match["answer"].strip()
     if not question or not answer:
         raise ValueError("the column 'text' has an empty turn")
     return question, answer

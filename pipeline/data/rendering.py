@@ -40,10 +40,10 @@ def find_answer(prompt: str, any_answer: str, whole: str, place: str) -> Rendere
     follows the prompt. Raises :class:`PromptError`, naming ``place``, where the template leaves
     the answer out or renders the conversation otherwise because of it.
     """
-    before, found, tail = any_answer.rpartition(ANY_ANSWER)
+    before, separator, tail = any_answer.rpartition(ANY_ANSWER)
     begin = len(prompt) if any_answer.startswith(prompt) else len(before)
     end = len(whole) - len(tail)
-    if not found or end < begin or whole[:begin] != any_answer[:begin] or whole[end:] != tail:
+    if not separator or end < begin or whole[:begin] != any_answer[:begin] or whole[end:] != tail:
         raise PromptError(
             f"the chat template renders {place} otherwise because of its answer; give the text "
             "as the model has to say it, or another chat_template"

@@ -26,12 +26,12 @@ def make_sequences(examples: Sequence[Example], codec: Codec, spec: Sequences) -
     data set can be trained on. If rows are left out, there may be no sequence at all.
     """
     source = _Rows(examples, codec, spec)
-    found = list(_STRATEGIES[spec.strategy](source, spec))
-    if spec.is_joined and not found and examples:
-        found = [source.joined_from(0).piece(0, None)]
-    used = {row for _, rows in found for row in rows}
+    drawn = list(_STRATEGIES[spec.strategy](source, spec))
+    if spec.is_joined and not drawn and examples:
+        drawn = [source.joined_from(0).piece(0, None)]
+    used = {row for _, rows in drawn for row in rows}
     shortened = len(used & source.cut)
-    return Tokenized([row for row, _ in found], len(used), shortened, len(examples) - len(used))
+    return Tokenized([row for row, _ in drawn], len(used), shortened, len(examples) - len(used))
 
 
 @dataclass
@@ -88,14 +88,14 @@ class _Rows:
 
     def joined_from(self, begin: int, length: int | None = None) -> _Joined:
         """Return the concatenated rows from ``begin`` on: enough for ``length`` tokens, or all."""
-        found = _Joined()
+        joined = _Joined()
         for index in range(begin, len(self)):
             if index > begin:
-                found.add(self._joiner, index)
-            found.add(self[index], index)
-            if length is not None and len(found.ids) >= length:
+                joined.add(self._joiner, index)
+            joined.add(self[index], index)
+            if length is not None and len(joined.ids) >= length:
                 break
-        return found
+        return joined
 
     def _encode(self, index: int) -> Tokens:
         example = self._examples[index]
@@ -158,9 +158,9 @@ def _drawn(rows: _Rows, spec: Sequences, draw: Callable[[int], Drawn | None]) ->
     random = Random(spec.seed)  # noqa: S311 - a reproducible choice, no secret
     for _ in range(spec.count or 0):
         for _ in range(spec.retries if len(rows) else 0):
-            found = draw(random.randint(0, len(rows) - 1))
-            if found is not None:
-                yield found
+            sequence = draw(random.randint(0, len(rows) - 1))
+            if sequence is not None:
+                yield sequence
                 break
 
 

@@ -52,18 +52,18 @@ def _statistics(measured: Measured, prompt: str) -> dict[str, JsonValue]:
     bound of its p90: ``None`` if there are too few samples."""
     samples = measured.joined(prompt)
     every = summary(samples)
-    found: dict[str, JsonValue] = {}
+    statistics: dict[str, JsonValue] = {}
     for name, figure in FIGURES.items():
         middle = geometric_interval(measured.per_round(prompt, figure, "p50"))
-        found[name] = {**every[name], **_interval(middle), **_bounds(figure, samples)}
-    return found
+        statistics[name] = {**every[name], **_interval(middle), **_bounds(figure, samples)}
+    return statistics
 
 
-def _interval(found: Interval) -> dict[str, JsonValue]:
+def _interval(interval: Interval) -> dict[str, JsonValue]:
     """Return the value and the ends of its 95 % interval; no ends if there is a single round."""
-    ends = {"low": found.low, "high": found.high}
+    ends = {"low": interval.low, "high": interval.high}
     return {
-        "p50": round(found.value, 4),
+        "p50": round(interval.value, 4),
         **{
             name: round(end, 4) if 0 < end < math.exp(700) and math.isfinite(end) else None
             for name, end in ends.items()

@@ -71,15 +71,15 @@ def rule(
         return Ruling(unverified(name, "the base model was not timed"))
     relation, limit = goal.limit(figure.per_second, theirs)
     beside = f"; the base model ran in PyTorch on {base.device}" if theirs is not None else ""
-    found = _Figure(name, figure, statistic, relation, limit, beside)
+    limited = _Figure(name, figure, statistic, relation, limit, beside)
     # Samples bound a percentile of times from one side each: how slow it may be, how slow it must.
     if statistic in SHARES and (relation == ">=") == figure.per_second:
-        return found.percentile(ours.joined(goal.kind))
+        return limited.percentile(ours.joined(goal.kind))
     if statistic == "avg":
-        return found.average(ours.per_round(goal.kind, figure, "avg"))
+        return limited.average(ours.per_round(goal.kind, figure, "avg"))
     samples = ours.joined(goal.kind)
     value = figure.value(samples, statistic)
-    return Ruling(found.verdict(value, f"{len(figure.samples(samples))} samples"))
+    return Ruling(limited.verdict(value, f"{len(figure.samples(samples))} samples"))
 
 
 @dataclass(frozen=True)
@@ -185,5 +185,5 @@ def _shown(figure: Figure, time: float | None) -> str:
     return "?" if time is None else f"{figure.of_time(time):.4g}"
 
 
-def _interval(found: Interval) -> str:
-    return f"between {found.low:.4g} and {found.high:.4g} at {CONFIDENCE:.0%} confidence"
+def _interval(interval: Interval) -> str:
+    return f"between {interval.low:.4g} and {interval.high:.4g} at {CONFIDENCE:.0%} confidence"

@@ -102,11 +102,11 @@ class Figure:
 
     def samples(self, timings: Timings) -> tuple[float, ...]:
         """Return the times that it is computed from, in milliseconds."""
-        found: tuple[float, ...] = getattr(timings, self.series)
+        series: tuple[float, ...] = getattr(timings, self.series)
         if self.per_prompt_token:
-            pairs = zip(found, timings.prompt_tokens, strict=True)
+            pairs = zip(series, timings.prompt_tokens, strict=True)
             return tuple(time / tokens for time, tokens in pairs)
-        return found
+        return series
 
     def of_time(self, milliseconds: float) -> float:
         """Return the figure for a time."""

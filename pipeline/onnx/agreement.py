@@ -54,15 +54,15 @@ class GenAiConfig:
     @property
     def threads(self) -> int | None:
         """Return ``intra_op_num_threads``; ``None`` if it is not set, which means one thread."""
-        found = self.decoder.get("session_options", {}).get("intra_op_num_threads")
-        return None if found is None else int(found)
+        count = self.decoder.get("session_options", {}).get("intra_op_num_threads")
+        return None if count is None else int(count)
 
     def names(self, group: str) -> set[str]:
         """Return the names in ``inputs`` or ``outputs``, with patterns expanded for every layer."""
-        found: set[str] = set()
+        expanded: set[str] = set()
         for name in self.decoder.get(group, {}).values():
-            found |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
-        return found
+            expanded |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
+        return expanded
 
 
 def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
@@ -140,9 +140,9 @@ def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
         yield f"num_hidden_layers is {config.layers}, the graph has {len(layers)} attention layers"
     names = {"num_heads": "num_attention_heads", "kv_num_heads": "num_key_value_heads"}
     for theirs, ours in names.items():
-        found = {int(facts[theirs]) for facts in map(attributes, layers) if theirs in facts}
-        if found and found != {config.decoder.get(ours)}:
-            yield f"{ours} is {config.decoder.get(ours)}, the graph has {sorted(found)}"
+        values = {int(facts[theirs]) for facts in map(attributes, layers) if theirs in facts}
+        if values and values != {config.decoder.get(ours)}:
+            yield f"{ours} is {config.decoder.get(ours)}, the graph has {sorted(values)}"
     makers = {name: node for node in model.nodes for name in node.output}
     size = config.decoder.get("head_size")
     for node in model.of_type("MatMulNBits", "MatMul"):

@@ -56,7 +56,7 @@ def compare(
     ``progress`` is called with the number of matrices done and the number of all. Raises
     ``ValueError`` or ``OSError`` if data of the graph is missing or broken.
     """
-    found: list[Fidelity] = []
+    layers: list[Fidelity] = []
     unknown: list[str] = []
     every = matrices(model)
     origins = Origins(Checkpoint(checkpoint))
@@ -67,10 +67,10 @@ def compare(
             if not rows or not fits:
                 unknown.append(matrix.name)
             else:
-                found += (_fidelity(matrix, origin, tensors) for origin in rows)
+                layers += (_fidelity(matrix, origin, tensors) for origin in rows)
             if progress is not None:
                 progress(done, len(every))
-    return Compared(tuple(found), tuple(unknown))
+    return Compared(tuple(layers), tuple(unknown))
 
 
 def _fidelity(matrix: Matrix, origin: Origin, tensors: _Tensors) -> Fidelity:

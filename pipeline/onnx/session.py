@@ -143,11 +143,11 @@ def logits_of(inputs: Inputs, reference: Reference) -> list[Any]:
         if inputs.absent_device:
             raise
         session = Session(inputs["artifact"], inputs.threads)
-    found = []
+    logits = []
     for done, row in enumerate(reference.rows, start=1):
-        found.append(session.logits(row.ids, len(row.logits)))
+        logits.append(session.logits(row.ids, len(row.logits)))
         inputs.report.progress(done, len(reference.rows), "rows")
-    return found
+    return logits
 
 
 @contextmanager

@@ -59,11 +59,11 @@ def _same_ids(session: Session, source: Any, texts: Sequence[str]) -> list[str]:
     problems = []
     for text in texts:
         expected = [int(token) for token in source.encode(text)]
-        found = [int(token) for token in session.tokenizer.encode(text)]
-        if found != expected:
-            problems.append(f"{text!r} becomes {found[:12]}, not {expected[:12]}")
+        ours = [int(token) for token in session.tokenizer.encode(text)]
+        if ours != expected:
+            problems.append(f"{text!r} becomes {ours[:12]}, not {expected[:12]}")
             continue
-        kept = [token for token in found if token not in source.all_special_ids]
+        kept = [token for token in ours if token not in source.all_special_ids]
         if not kept:
             continue  # onnxruntime_genai 0.13 divides by zero on decoding nothing
         back, wanted = session.tokenizer.decode(kept), source.decode(kept)
@@ -79,9 +79,9 @@ def _same_chat(session: Session, source: Any) -> list[str]:
     messages: list[Mapping[str, str]] = [{"role": "user", "content": "What is it?"}]
     wanted = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     try:
-        found = session.tokenizer.apply_chat_template(
+        rendered = session.tokenizer.apply_chat_template(
             json.dumps(messages), add_generation_prompt=True
         )
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
         return [f"the runtime cannot apply the chat template: {error}"]
-    return [] if found == wanted else [f"the chat template gives {found!r}, not {wanted!r}"]
+    return [] if rendered == wanted else [f"the chat template gives {rendered!r}, not {wanted!r}"]

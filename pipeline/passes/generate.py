@@ -41,8 +41,8 @@ class GenerateParams(Frozen):
     def _one_question(self) -> Self:
         given = [name for name in ("text", "messages", "prompt") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise ValueError(f"give exactly one of text, messages, prompt (found {found})")
+            listed = " and ".join(given) or "none of them"
+            raise ValueError(f"give exactly one of text, messages, prompt (found {listed})")
         return self
 
 

@@ -64,20 +64,20 @@ def load_own(kind: StepKind, script: Path, name: str) -> Step:
     :class:`~pipeline.contract.errors.StepError` where the file cannot be imported.
     """
     module = load_script(script)
-    found = getattr(module, name, None)
-    if found is None:
+    step_class = getattr(module, name, None)
+    if step_class is None:
         classes = [known for known, value in vars(module).items() if _is_own(kind, value)]
         raise OwnStepError([f"{script.name} has no class '{name}'"], did_you_mean(name, classes))
     base = _BASES[kind]
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(step_class, type) and issubclass(step_class, base)):
         said = (
             f"'{name}' is not a {kind}: it does not derive from {base.__module__}.{base.__name__}"
         )
         raise OwnStepError([said])
-    problems = [f"'{name}' {problem}" for problem in _problems(found)]
+    problems = [f"'{name}' {problem}" for problem in _problems(step_class)]
     if problems:
         raise OwnStepError(problems)
-    return found
+    return step_class
 
 
 def _is_own(kind: StepKind, value: object) -> bool:
@@ -85,39 +85,39 @@ def _is_own(kind: StepKind, value: object) -> bool:
     return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
-def _problems(found: type) -> Iterator[str]:
+def _problems(step_class: type) -> Iterator[str]:
     """Yield the reasons why a class cannot be planned and run."""
-    if inspect.isabstract(found):
+    if inspect.isabstract(step_class):
         yield "has no method `run`"
-    params = getattr(found, "Params", None)
+    params = getattr(step_class, "Params", None)
     if not (isinstance(params, type) and issubclass(params, Frozen)):
         yield "has no `Params`, a class that derives from pipeline.contract.frozen.Frozen"
         params = None
-    if issubclass(found, BasePass):
-        yield from _pass_problems(found, params)
-    elif issubclass(found, BaseCheck):
-        yield from _others("needs", found.needs, get_args(Role))
-        yield from _others("accepts", found.accepts, tuple(ARTIFACT_WORDS))
-        yield from _named_like(found.sources, get_args(Role))
+    if issubclass(step_class, BasePass):
+        yield from _pass_problems(step_class, params)
+    elif issubclass(step_class, BaseCheck):
+        yield from _others("needs", step_class.needs, get_args(Role))
+        yield from _others("accepts", step_class.accepts, tuple(ARTIFACT_WORDS))
+        yield from _named_like(step_class.sources, get_args(Role))
         if params is not None:
-            yield from _others("sources", found.sources, tuple(params.model_fields))
+            yield from _others("sources", step_class.sources, tuple(params.model_fields))
 
 
-def _pass_problems(found: type[BasePass[Any]], params: type[Frozen] | None) -> Iterator[str]:
-    produces = getattr(found, "produces", None)
+def _pass_problems(pass_class: type[BasePass[Any]], params: type[Frozen] | None) -> Iterator[str]:
+    produces = getattr(pass_class, "produces", None)
     if produces is None:
         yield f"does not say what it `produces`: one of {', '.join(ARTIFACT_WORDS)}"
     else:
         yield from _others("produces", (produces,), tuple(ARTIFACT_WORDS))
-    if isinstance(found.consumes, Mapping):
-        yield from _others("consumes", found.consumes.values(), get_args(Kind))
-        yield from _named_like(found.sources, tuple(found.consumes))
+    if isinstance(pass_class.consumes, Mapping):
+        yield from _others("consumes", pass_class.consumes.values(), get_args(Kind))
+        yield from _named_like(pass_class.sources, tuple(pass_class.consumes))
     else:
         yield "`consumes` is not a mapping of roles to kinds"
-    yield from _others("runs_on", (found.runs_on,), _SIDES)
+    yield from _others("runs_on", (pass_class.runs_on,), _SIDES)
     if params is not None:
-        yield from _others("sources", found.sources, tuple(params.model_fields))
-    if found.network:
+        yield from _others("sources", pass_class.sources, tuple(params.model_fields))
+    if pass_class.network:
         yield "asks for the network, which only built-in passes get"
 
 

@@ -60,20 +60,20 @@ def load_pass(name: str) -> type[BasePass[Any]]:
     """Return the class of the pass ``name``. Raises :class:`UnknownStepError`."""
     if name not in pass_types():
         raise UnknownStepError("pass", name, pass_types())
-    found = importlib.import_module(step_module("pass", name)).Pass
-    if not (isinstance(found, type) and issubclass(found, BasePass)):
+    pass_class = importlib.import_module(step_module("pass", name)).Pass
+    if not (isinstance(pass_class, type) and issubclass(pass_class, BasePass)):
         raise TypeError(f"pipeline.passes.{name}.Pass is not a BasePass")
-    return found
+    return pass_class
 
 
 def load_check(name: str) -> type[BaseCheck[Any]]:
     """Return the class of the check ``name``. Raises :class:`UnknownStepError`."""
     if name not in check_types():
         raise UnknownStepError("check", name, check_types())
-    found = importlib.import_module(step_module("check", name)).Check
-    if not (isinstance(found, type) and issubclass(found, BaseCheck)):
+    check_class = importlib.import_module(step_module("check", name)).Check
+    if not (isinstance(check_class, type) and issubclass(check_class, BaseCheck)):
         raise TypeError(f"pipeline.checks.{name}.Check is not a BaseCheck")
-    return found
+    return check_class
 
 
 @contextmanager

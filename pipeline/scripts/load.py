@@ -23,13 +23,13 @@ def find_object(module: ModuleType, name: str) -> Any:
     ignoring case. Raises :class:`StepError` if there is no such name.
     """
     registered: dict[str, Any] = vars(module)[_REGISTERED]
-    found = getattr(module, name, registered.get(name.lower()))
-    if found is None:
+    value = getattr(module, name, registered.get(name.lower()))
+    if value is None:
         public = [known for known in vars(module) if not known.startswith("_")]
         file = Path(str(module.__file__)).name
         hint = did_you_mean(name, [*public, *registered])
         raise StepError(f"{file} has no '{name}'", hint, cause="bad_input")
-    return found
+    return value
 
 
 def load_script(script: Path) -> ModuleType:

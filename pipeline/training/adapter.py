@@ -53,8 +53,8 @@ def target_modules(model: Any, shape: AdapterShape) -> Modules:
     if shape.target_modules != "auto":
         return shape.target_modules
     usual = {**_USUAL_TARGETS, **TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING}
-    found = usual.get(model.config.model_type, "all-linear")
-    return found if isinstance(found, str) else tuple(found)
+    targets = usual.get(model.config.model_type, "all-linear")
+    return targets if isinstance(targets, str) else tuple(targets)
 
 
 def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:

@@ -41,10 +41,10 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
     token = os.environ.get("HF_TOKEN") or False
     where = f"{params.repo}@{params.revision}"
     try:
-        found = HfApi(token=token).model_info(
+        info = HfApi(token=token).model_info(
             params.repo, revision=params.revision, files_metadata=True, timeout=30
         )
-        sizes = {item.rfilename: item.size or 0 for item in found.siblings or []}
+        sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}
         names = chosen_files(list(sizes), params)
         total = sum(sizes[name] for name in names)
         done = 0

@@ -20,8 +20,8 @@ def can_cut(checkpoint: Checkpoint, layers: int) -> bool:
     whole = checkpoint.config.get(_LAYERS)
     if not isinstance(whole, int) or not 0 < layers < whole:
         return False
-    found = {int(match[1]) for name in checkpoint.shapes if (match := _OF_LAYER.search(name))}
-    return found == set(range(whole))
+    numbers = {int(match[1]) for name in checkpoint.shapes if (match := _OF_LAYER.search(name))}
+    return numbers == set(range(whole))
 
 
 def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:

@@ -206,8 +206,8 @@ class TuneParams(ModelBuilderParams):
         """Return the size of the largest choice, with the best one so far beside it. Trials with a
         cut model need less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
-        found = [size.kept for size in sizes if size is not None]
-        return Written(max(found), passing=max(found)) if found else None
+        sizes_known = [size.kept for size in sizes if size is not None]
+        return Written(max(sizes_known), passing=max(sizes_known)) if sizes_known else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all parameters with which the builder may be called."""

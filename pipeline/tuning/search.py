@@ -107,13 +107,13 @@ class Search:
             return self._timed("session", start, point, made[0])
 
         try:
-            found = self._explore("session", points, start, attempt)
+            trials = self._explore("session", points, start, attempt)
         finally:
             for artifact in made:
                 shutil.rmtree(artifact.folder)
-        best = self._fastest(found)
+        best = self._fastest(trials)
         if best is None:
-            raise StepError(f"no setting of the session works: {_notes(found)}")
+            raise StepError(f"no setting of the session works: {_notes(trials)}")
         return best.session
 
     def _ranked_builds(self, session: Point) -> list[Point]:
@@ -129,11 +129,11 @@ class Search:
             finally:
                 shutil.rmtree(artifact.folder)
 
-        found = self._explore("build", points, session, attempt)
-        ranked = [trial.built for trial in sorted(filter(_was_timed, found), key=self._score)]
+        trials = self._explore("build", points, session, attempt)
+        ranked = [trial.built for trial in sorted(filter(_was_timed, trials), key=self._score)]
         if not ranked:
-            raise StepError(f"nothing can be built: {_notes(found)}")
-        tried = [trial.built for trial in found]
+            raise StepError(f"nothing can be built: {_notes(trials)}")
+        tried = [trial.built for trial in trials]
         # Should none of those keep the limits, one that there was no time for may.
         return [*ranked, *(point for point in points if point not in tried)]
 
@@ -151,16 +151,16 @@ class Search:
         """
         most = min(len(points), self._params.max_trials)
         while True:
-            found = self._trials.of(stage)
+            trials = self._trials.of(stage)
             tried = [
                 (t.session if stage == "session" else t.built, self._score(t) if t.speed else None)
-                for t in found
+                for t in trials
             ]
             if len(tried) >= most:
-                return found
+                return trials
             if self._late and any(took is not None for _, took in tried):
-                return found
-            point = next_point(points, tried, self._by(len(points), found), self._seed)
+                return trials
+            point = next_point(points, tried, self._by(len(points), trials), self._seed)
             started = time.monotonic()
             try:
                 trial = attempt(point)
@@ -169,19 +169,19 @@ class Search:
                 trial = self._failed(stage, *both, error)
             self._add(trial, started, most - len(tried) - 1)
 
-    def _by(self, points: int, found: list[Trial]) -> Any:
+    def _by(self, points: int, trials: list[Trial]) -> Any:
         """Return how the next point is chosen; ``auto`` is ``grid`` if all points fit into the
         limits of trials and time, else ``tpe``."""
         if self._params.search_by != "auto":
             return self._params.search_by
         if points > self._params.max_trials:
             return "tpe"
-        if not found:
+        if not trials:
             return "grid"
-        usual = sum(trial.seconds for trial in found) / len(found)
+        usual = sum(trial.seconds for trial in trials) / len(trials)
         left = self._params.max_seconds - self._trials.seconds
         # Half of the time is for the finalists.
-        return "grid" if usual * (points - len(found)) <= left / 2 else "tpe"
+        return "grid" if usual * (points - len(trials)) <= left / 2 else "tpe"
 
     # The last round: the whole model.
 
@@ -247,8 +247,8 @@ class Search:
     def _sessions_again(self, best: Trial, artifact: TimedArtifact) -> Trial:
         """Return the best trial of the chosen build with other session settings: those that are
         fastest with a few layers are not always fastest with all."""
-        found = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
-        for trial in found[:_SESSIONS_AGAIN]:
+        trials = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
+        for trial in trials[:_SESSIONS_AGAIN]:
             if trial.session == best.session:
                 continue
             if self._late:

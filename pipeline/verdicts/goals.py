@@ -60,8 +60,8 @@ class Goal(Frozen):
     def _one_limit(self) -> Self:
         given = [name for name in _KINDS if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) if given else "none of them"
-            raise ValueError(f"give exactly one of {', '.join(_KINDS)} (found {found})")
+            listed = " and ".join(given) if given else "none of them"
+            raise ValueError(f"give exactly one of {', '.join(_KINDS)} (found {listed})")
         return self
 
     @property

@@ -82,16 +82,18 @@ def not_timed(report: Report) -> Timed:
 
 def collect_training(reports: Iterable[Report]) -> tuple[TrainingBench, ...]:
     """Return the loss curves of the training passes; that of a pass shared by targets once."""
-    found: dict[str, TrainingBench] = {}
+    benches: dict[str, TrainingBench] = {}
     for report in reports:
         for step in report.passes:
             curves = {kind: _curve(step.metrics, names) for kind, names in _CURVES.items()}
             if not any(curves.values()):
                 continue
-            served = found[step.key].targets if step.key in found else ()
+            served = benches[step.key].targets if step.key in benches else ()
             targets = (*served, report.target)
-            found[step.key] = TrainingBench(name=step.name, key=step.key, targets=targets, **curves)
-    return tuple(found.values())
+            benches[step.key] = TrainingBench(
+                name=step.name, key=step.key, targets=targets, **curves
+            )
+    return tuple(benches.values())
 
 
 def _curve(
@@ -117,7 +119,7 @@ def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unveri
     if not checked.latency:
         return None, None
     where = checked.where
-    found = read_measurement(
+    measurement = read_measurement(
         {**_memory(checked.figures), **checked.latency},
         here=False,
         device=where.device,
@@ -125,18 +127,18 @@ def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unveri
         runtime=where.runtime,
         at=_time(where.at),
     )
-    if found is None:
+    if measurement is None:
         return None, Unverified(what=f"latency, {where.system}", why=OLDER_SHAPE)
-    return found, None
+    return measurement, None
 
 
 def _time(text: str) -> datetime | None:
     """Parse the time in a ``checked.json``; ``None`` if it is invalid."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
 
 
 def _memory(figures: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -153,12 +155,12 @@ def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
     results = (result for result in outcome.results.values() if result.type == "quality")
     given = next((result.evidence.get("answers") for result in results), None)
     rows = given if isinstance(given, list) else []
-    found = tuple(_judged(rows, by_label=quality.get("metric") == "accuracy"))
+    answers = tuple(_judged(rows, by_label=quality.get("metric") == "accuracy"))
     shown = quality.get("artifact")
-    if not found or not isinstance(shown, (int, float)):
-        return found
-    share = sum(row.right for row in found) / len(found)
-    return found if math.isclose(share, shown, abs_tol=1e-9) else ()
+    if not answers or not isinstance(shown, (int, float)):
+        return answers
+    share = sum(row.right for row in answers) / len(answers)
+    return answers if math.isclose(share, shown, abs_tol=1e-9) else ()
 
 
 def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:

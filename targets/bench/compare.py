@@ -48,11 +48,11 @@ class _Draft:
 
 
 def compare(
-    new: Bench, old: Bench, old_name: str, found: Mapping[str, EarlierArtifact], smallest: float
+    new: Bench, old: Bench, old_name: str, earlier: Mapping[str, EarlierArtifact], smallest: float
 ) -> Comparison:
     """Return the changes from ``old`` to ``new``.
 
-    ``found`` holds, per target, the old artifact that ``new`` measured in the same rounds.
+    ``earlier`` holds, per target, the old artifact that ``new`` measured in the same rounds.
     """
     before = {one.target: one for one in old.targets}
     pairs = [(before[one.target], one) for one in new.targets if one.target in before]
@@ -73,7 +73,7 @@ def compare(
         old_machine=old.machine,
         smallest_ratio=smallest,
         targets=tuple(
-            _overall(now, movements, then.artifact.files, _where(found.get(now.target)))
+            _overall(now, movements, then.artifact.files, _where(earlier.get(now.target)))
             for then, now in pairs
         ),
         movements=movements,
@@ -277,19 +277,19 @@ def _share(quality: Mapping[str, JsonValue]) -> Interval | None:
 
 
 def _size(target: str, old: int, new: int) -> _Draft:
-    found = judge.judge_size(old, new)
-    return _counted(target, "size", "size", old, new, "exact", found)
+    judgement = judge.judge_size(old, new)
+    return _counted(target, "size", "size", old, new, "exact", judgement)
 
 
 def _memory(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:
     old, new = then.memory_bytes, now.memory_bytes
     if old and new:
-        found = judge.judge_memory(old, new)
-        yield _counted(now.target, "memory", "peak memory", old, new, "recorded", found)
+        judgement = judge.judge_memory(old, new)
+        yield _counted(now.target, "memory", "peak memory", old, new, "recorded", judgement)
 
 
 def _counted(
-    target: str, kind: str, what: str, old: int, new: int, basis: str, found: Judgement
+    target: str, kind: str, what: str, old: int, new: int, basis: str, judgement: Judgement
 ) -> _Draft:
     ratio = new / old if old else 1.0
     movement = Movement.model_validate(
@@ -302,15 +302,15 @@ def _counted(
             "new": new,
             "change": Range(value=ratio, low=ratio, high=ratio),
             "basis": basis,
-            "word": found.word,
-            "why": found.why,
+            "word": judgement.word,
+            "why": judgement.why,
         }
     )
-    return _Draft(movement, _always(found))
+    return _Draft(movement, _always(judgement))
 
 
-def _always(found: Judgement) -> Callable[[Movement], Judgement]:
-    return lambda _movement: found
+def _always(judgement: Judgement) -> Callable[[Movement], Judgement]:
+    return lambda _movement: judgement
 
 
 _WORDS: tuple[Word, ...] = ("slower", "faster", "equal", "unsure")
@@ -338,8 +338,8 @@ def _overall(
     )
 
 
-def _where(found: EarlierArtifact | None) -> str:
-    return "not looked for: nothing is timed here" if found is None else found.where
+def _where(earlier: EarlierArtifact | None) -> str:
+    return "not looked for: nothing is timed here" if earlier is None else earlier.where
 
 
 def _agreement(then: TargetBench, now: TargetBench) -> Iterator[str]:
@@ -349,10 +349,10 @@ def _agreement(then: TargetBench, now: TargetBench) -> Iterator[str]:
     if before is None or after is None or not same:
         return
     pairs = [
-        (before.statistics[prompt][name].p50, found[name].p50)
-        for prompt, found in after.statistics.items()
+        (before.statistics[prompt][name].p50, figures[name].p50)
+        for prompt, figures in after.statistics.items()
         for name in COMPARED
-        if name in found and name in before.statistics.get(prompt, {})
+        if name in figures and name in before.statistics.get(prompt, {})
     ]
     agree = sum(_overlap(one, other) for one, other in pairs)
     yield (

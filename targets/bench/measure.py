@@ -70,8 +70,8 @@ class BenchWorkload:
         except ValidationError as error:
             raise ConfigError(
                 [
-                    Problem(found["msg"], key=f"--{str(found['loc'][0]).replace('_', '-')}")
-                    for found in error.errors()
+                    Problem(mistake["msg"], key=f"--{str(mistake['loc'][0]).replace('_', '-')}")
+                    for mistake in error.errors()
                 ]
             ) from None
 
@@ -134,12 +134,12 @@ def measure(
     log = cache.root / "logs" / f"bench-{parcel.build}-{parcel.target}.log"
     more = () if baseline is None else (Mount(BASELINE, baseline.folder),)
     (result,) = run_beside(folder, parcel.build, [step], place, runtime, cache, view, log, more)
-    found = result.evidence.get(CHECK)
-    if not isinstance(found, dict):
+    evidence = result.evidence.get(CHECK)
+    if not isinstance(evidence, dict):
         why = "; ".join(verdict.detail for verdict in result.verdicts) or "it was not timed"
         return Timed(unverified=Unverified(what="latency, here", why=why))
     measurement = read_measurement(
-        found,
+        evidence,
         here=True,
         device=place.device.description,
         system="",
@@ -217,7 +217,7 @@ def read_measurement(
         runtime=runtime,
         at=at,
         artifact=artifact,
-        statistics={name: dict(found) for name, found in summarize(artifact).items()},
+        statistics={name: dict(statistics) for name, statistics in summarize(artifact).items()},
         baseline=theirs,
         baseline_of=baseline_of if theirs is not None else None,
         left_out={name: str(why) for name, why in left_out.items()}
@@ -229,6 +229,6 @@ def read_measurement(
 
 def peak_memory(figures: Mapping[str, JsonValue]) -> int | None:
     """Return the peak memory in bytes that the ``memory`` check measured, if it ran."""
-    found = figures.get("memory")
-    value = found.get("bytes") if isinstance(found, dict) else None
+    memory = figures.get("memory")
+    value = memory.get("bytes") if isinstance(memory, dict) else None
     return int(value) if isinstance(value, (int, float)) else None

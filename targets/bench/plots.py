@@ -61,14 +61,14 @@ class Plot:
 
 def plots_of(bench: Bench) -> Mapping[str, Plot]:
     """Return the plots that the bench has data for, by name."""
-    found = [
+    plots = [
         pareto(bench),
         *(latency(bench, name) for name in ("first_token_ms", "token_ms")),
         *(loss(item) for item in bench.training),
     ]
     if bench.comparison is not None:
-        found.append(changes(bench.comparison))
-    return {plot.name: plot for plot in found if plot is not None}
+        plots.append(changes(bench.comparison))
+    return {plot.name: plot for plot in plots if plot is not None}
 
 
 def pareto(bench: Bench) -> Plot | None:
@@ -408,8 +408,8 @@ def _token_ms(target: TargetBench) -> float | None:
     measured = target.measured
     if measured is None or not measured.artifact.prompts:
         return None
-    found = measured.statistics.get(measured.artifact.prompts[0], {}).get("token_ms")
-    return None if found is None else found.p50.value
+    statistics = measured.statistics.get(measured.artifact.prompts[0], {}).get("token_ms")
+    return None if statistics is None else statistics.p50.value
 
 
 def _ends(target: TargetBench) -> tuple[float, float] | None:

@@ -60,8 +60,8 @@ def _parsed(file: Path) -> Bench:
     except ValidationError as error:
         raise ConfigError(
             [
-                Problem(found["msg"], file, key=".".join(map(str, found["loc"])))
-                for found in error.errors()[:_SHOWN]
+                Problem(mistake["msg"], file, key=".".join(map(str, mistake["loc"])))
+                for mistake in error.errors()[:_SHOWN]
             ]
         ) from None
 

@@ -59,7 +59,7 @@ def run_bench(
     """
     reports = [outcome.report for _, outcome in built]
     named = _named(asked, built, cache)
-    found = {
+    earlier = {
         outcome.report.target: earlier_artifact(
             old, outcome.folder, named.get(outcome.report.target), cache
         )
@@ -71,9 +71,9 @@ def run_bench(
     for place, outcome in built:
         report = outcome.report
         baseline = named.get(report.target)
-        if report.target in found:
-            baseline = found[report.target].baseline
-            view.say(f"{report.target}: the earlier artifact is {found[report.target].where}")
+        if report.target in earlier:
+            baseline = earlier[report.target].baseline
+            view.say(f"{report.target}: the earlier artifact is {earlier[report.target].where}")
         if report.artifact == "onnx":
             timed = measure(
                 outcome.folder, place, asked.workload, baseline, start_runtime, cache, view
@@ -92,14 +92,16 @@ def run_bench(
         targets=tuple(targets),
         training=collect_training(reports),
     )
-    return _compared(bench, asked, found)
+    return _compared(bench, asked, earlier)
 
 
-def _compared(bench: Bench, asked: BenchRequest, found: dict[str, EarlierArtifact]) -> Bench:
+def _compared(
+    bench: Bench, asked: BenchRequest, earlier_artifacts: dict[str, EarlierArtifact]
+) -> Bench:
     earlier, smallest = asked.earlier, asked.smallest_ratio
     comparison: Comparison | None
     if earlier is not None:
-        comparison = compare(bench, earlier.bench, earlier.name, found, smallest)
+        comparison = compare(bench, earlier.bench, earlier.name, earlier_artifacts, smallest)
     else:
         name = "the config's baseline" if asked.baseline is None else str(asked.baseline)
         comparison = compare_with_baseline(bench, name, smallest)

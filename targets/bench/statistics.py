@@ -19,9 +19,9 @@ def summarize(measured: Measured) -> Mapping[str, Mapping[str, Statistics]]:
     """Return the statistics of each figure per kind of prompt; empty if nothing was timed."""
     return {
         prompt: {
-            name: found
+            name: statistics
             for name in FIGURES
-            if (found := statistics_of(measured, prompt, name)) is not None
+            if (statistics := statistics_of(measured, prompt, name)) is not None
         }
         for prompt in measured.prompts
     }

@@ -105,7 +105,7 @@ def require_images(bundle: Bundle, toolchains: Sequence[Toolchain]) -> dict[str,
 
     Raises ``CheckFailed`` if it is not the image that the checkout would build.
     """
-    found = {}
+    images = {}
     for carried, toolchain in zip(bundle.manifest.toolchains, toolchains, strict=True):
         if carried.image is not None:
             saved = _saved(bundle, carried.image)
@@ -116,15 +116,15 @@ def require_images(bundle: Bundle, toolchains: Sequence[Toolchain]) -> dict[str,
                         f"{carried.image.member}: its label {label} is {saved.labels.get(label)}, "
                         f"and this checkout's is {value}",
                     )
-            found[carried.image.member] = saved
+            images[carried.image.member] = saved
     base = bundle.manifest.base
     if base is not None:
         saved = _saved(bundle, base.image)
         recipe = read_recipe(base_dir(toolchains[0]) / "base.toml")
         if base.identity != recipe.identity_of(saved.labels):
             raise damaged(bundle.path, f"{base.image.member} is not the base {base.identity}")
-        found[base.image.member] = saved
-    return found
+        images[base.image.member] = saved
+    return images
 
 
 def _saved(bundle: Bundle, image: CarriedImage) -> SavedImage:

@@ -144,9 +144,9 @@ def _hoisted(definitions: Mapping[str, Schema]) -> Schema:
     for name, definition in definitions.items():
         outer = {**definition}
         inner = outer.pop(_DEFINITIONS, {})
-        for found, schema in {**inner, name: outer}.items():
-            if flat.setdefault(found, schema) != schema:
-                raise ValueError(f"two different models are called {found}")
+        for key, schema in {**inner, name: outer}.items():
+            if flat.setdefault(key, schema) != schema:
+                raise ValueError(f"two different models are called {key}")
     return dict(sorted(flat.items()))
 
 
@@ -160,21 +160,21 @@ def _draft7(node: Any) -> Any:
         return [_draft7(item) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {key: _keyword(key, value) for key, value in node.items()}
+    converted = {key: _keyword(key, value) for key, value in node.items()}
     if isinstance(node.get("title"), str):
-        del found["title"]
-    if found.get("default", "") is None or isinstance(found.get("default"), dict):
-        del found["default"]
-    if {"type": "null"} in found.get("anyOf", ()):
-        options = [option for option in found.pop("anyOf") if option != {"type": "null"}]
-        found = {**found, **(options[0] if len(options) == 1 else {"anyOf": options})}
-    if "patternProperties" in found:
-        ((pattern, schema),) = found.pop("patternProperties").items()
-        found.setdefault("additionalProperties", schema)
-        found["propertyNames"] = {**found.get("propertyNames", {}), "pattern": pattern}
-    if "$ref" in found and len(found) > 1:
-        found["allOf"] = [{"$ref": found.pop("$ref")}]
-    return found
+        del converted["title"]
+    if converted.get("default", "") is None or isinstance(converted.get("default"), dict):
+        del converted["default"]
+    if {"type": "null"} in converted.get("anyOf", ()):
+        options = [option for option in converted.pop("anyOf") if option != {"type": "null"}]
+        converted = {**converted, **(options[0] if len(options) == 1 else {"anyOf": options})}
+    if "patternProperties" in converted:
+        ((pattern, schema),) = converted.pop("patternProperties").items()
+        converted.setdefault("additionalProperties", schema)
+        converted["propertyNames"] = {**converted.get("propertyNames", {}), "pattern": pattern}
+    if "$ref" in converted and len(converted) > 1:
+        converted["allOf"] = [{"$ref": converted.pop("$ref")}]
+    return converted
 
 
 def _keyword(key: str, value: Any) -> Any:

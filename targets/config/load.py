@@ -113,8 +113,8 @@ def load_document(
     loader = _Loader(file, config, places, overrides, whole=not problems)
     loaded = loader.load(_chosen(config, targets, loader))
     if problems or loader.problems:
-        found = [*problems, *loader.problems, *loader.unreachable]
-        raise ConfigError(list(dict.fromkeys(found)))
+        all_problems = [*problems, *loader.problems, *loader.unreachable]
+        raise ConfigError(list(dict.fromkeys(all_problems)))
     if loader.unreachable and config.system is not None:
         raise config_needs_its_system(config.system)
     if loader.unreachable:
@@ -308,18 +308,18 @@ class _Loader:
         return files
 
     def _files(self, name: str, spec: DataSpec) -> tuple[Path, ...]:
-        found = []
+        files = []
         for file in spec.files:
             if file.startswith(AZURE_PREFIX):
                 self._in_azure(file, ("data", name, "path"), f"--data {name}=PATH")
                 continue
             path = resolved(self._file, file)
             if path.is_file():
-                found.append(path)
+                files.append(path)
             else:
                 where = ("data", name, "path")
                 self._problem(f"there is no file '{path}'", where, self._relative)
-        return tuple(found)
+        return tuple(files)
 
     def _in_azure(self, address: str, path: tuple[str, ...], option: str) -> None:
         message = f"'{address}' lies in Azure ML, which cannot be reached from here"
@@ -349,11 +349,11 @@ class _Loader:
         """Check the rows that the host can read; others are checked by the step that makes them."""
         if any(path.suffix.lower() == PARQUET for path in files) or not files:
             return
-        rows, found = read_files(files)
+        rows, row_problems = read_files(files)
         if not spec.is_made:
-            found = found or check_rows(rows, spec, part)
+            row_problems = row_problems or check_rows(rows, spec, part)
         self.problems += (
-            self._data_problem(name, files[problem.file], problem) for problem in found
+            self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )
 
     def _names_of_rows_steps(self) -> None:

@@ -139,8 +139,8 @@ class ReferencePage:
 
         ``targets/config/examples.toml`` has those that say more than defaults would.
         """
-        found = (block for name, block in self._blocks if re.fullmatch(table, name))
-        return next((f"```toml\n{block}\n```\n" for block in found), "")
+        blocks = (block for name, block in self._blocks if re.fullmatch(table, name))
+        return next((f"```toml\n{block}\n```\n" for block in blocks), "")
 
     def _keys(self, schema: Schema) -> str:
         required = schema.get("required", ())
@@ -192,8 +192,8 @@ def _usual_limits() -> str:
     """Return the default limits of every target."""
     limits = {name: load_target(name).limits for name in target_names()}
     rows = [
-        f"| {name} | {_formula(found.first_token_ms)} | {_formula(found.token_ms)} |\n"
-        for name, found in limits.items()
+        f"| {name} | {_formula(limit.first_token_ms)} | {_formula(limit.token_ms)} |\n"
+        for name, limit in limits.items()
     ]
     return f"{_USUAL_LIMITS}{''.join(rows)}"
 
@@ -212,8 +212,8 @@ def _shown_whole(kind: str, name: str) -> str | None:
         return None
     names, load = (chain_passes(), load_pass) if kind == "pass" else (check_types(), load_check)
     types = {load(other).Params: other for other in names} | _SHOWN_WHOLE
-    found = next((types[base] for base in load(name).Params.__mro__[1:] if base in types), name)
-    return None if found == name else found
+    shown = next((types[base] for base in load(name).Params.__mro__[1:] if base in types), name)
+    return None if shown == name else shown
 
 
 def _in_families(kind: str, names: Sequence[str]) -> list[str]:
@@ -241,8 +241,8 @@ def _range(key: Schema) -> str:
         ("maximum", "≤"),
         ("exclusiveMaximum", "<"),
     )
-    found = [f"{sign} {_number(key[name])}" for name, sign in limits if name in key]
-    return f" {', '.join(found)}" if found else ""
+    bounds = [f"{sign} {_number(key[name])}" for name, sign in limits if name in key]
+    return f" {', '.join(bounds)}" if bounds else ""
 
 
 def _number(value: float) -> str:

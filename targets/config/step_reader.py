@@ -73,10 +73,10 @@ class StepReader:
         ``path`` is where the table stands in the config.
         """
         overrides = self.target_table.passes.get(name, {}) if path[0] == "passes" else {}
-        found = self.implementation("pass", name, table, path)
-        if found is None:
+        step = self.implementation("pass", name, table, path)
+        if step is None:
             return None
-        implementation = found.step
+        implementation = step.step
         builds = issubclass(implementation.Params, ModelBuilderParams)
         defaults = dict(self._target.builder_params()) if builds else {}
         params = self.params(implementation.Params, table.params, overrides, defaults, path)
@@ -85,7 +85,7 @@ class StepReader:
         if isinstance(params, ModelBuilderParams):
             self._check_precision(params.precision, path)
             self._check_builder(params, path)
-        return PassCall(name, found.type_name, implementation, params, found.script)
+        return PassCall(name, step.type_name, implementation, params, step.script)
 
     def implementation(
         self, kind: StepKind, name: str, table: StepTable, path: Loc

@@ -162,10 +162,10 @@ class ChainReader:
         for name, table in tables.items():
             if name in self._config.skip_checks:
                 continue
-            found = self._steps.implementation("check", name, table, ("checks", name))
-            if found is None:
+            step = self._steps.implementation("check", name, table, ("checks", name))
+            if step is None:
                 continue
-            implementation = found.step
+            implementation = step.step
             if implementation.uses_data and self._data is None and name not in named:
                 continue
             if implementation.asks_held_out and not self._holds_out:
@@ -173,12 +173,12 @@ class ChainReader:
                     self._nothing_to_ask(name)
                 continue
             overrides = self._steps.target_table.checks.get(name, {})
-            defaults = self._config.evaluation if found.script is None else {}
+            defaults = self._config.evaluation if step.script is None else {}
             params = self._steps.params(
                 implementation.Params, table.params, overrides, defaults, ("checks", name)
             )
             if params is not None:
-                call = CheckCall(name, found.type_name, implementation, params, found.script)
+                call = CheckCall(name, step.type_name, implementation, params, step.script)
                 if whole and not self._holds_out and call.asks_held_out:
                     self._nothing_to_ask(name)
                 calls.append(replace(call, timing=self._timing(call)))

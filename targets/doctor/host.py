@@ -55,13 +55,13 @@ def disk(machine: Machine) -> Iterator[Finding]:
 
 def memory(_machine: Machine) -> Iterator[Finding]:
     """Examine the memory."""
-    found = psutil.virtual_memory()
-    message = f"{gigabytes(found.available)} of {gigabytes(found.total)} available"
-    details = {"available_bytes": found.available, "total_bytes": found.total}
-    if found.total < _MEMORY_LEAST:
+    available = psutil.virtual_memory()
+    message = f"{gigabytes(available.available)} of {gigabytes(available.total)} available"
+    details = {"available_bytes": available.available, "total_bytes": available.total}
+    if available.total < _MEMORY_LEAST:
         remedy = "the shipped example needs 2 GB; use a larger machine"
         yield Finding("problem", "memory", message, remedy, details, RUNTIMES)
-    elif found.available < MEMORY_ENOUGH:
+    elif available.available < MEMORY_ENOUGH:
         remedy = (
             f"close other programs; building a model of Phi-3-mini's size takes "
             f"{gigabytes(MEMORY_ENOUGH)}, fine-tuning it more (docs/scale.md)"

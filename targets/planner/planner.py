@@ -231,7 +231,7 @@ class Planner:
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
         """Add the passes that time the base model, each once; return their outputs by check."""
         done: dict[str, Input] = {}
-        found = {}
+        timings = {}
         for check in checks:
             call = check.timing
             if call is None:
@@ -239,8 +239,8 @@ class Planner:
             work = json.dumps(call.values, sort_keys=True)
             if work not in done:
                 done[work] = self._add_pass(call.name, call, {"model": base})
-            found[check.name] = done[work]
-        return found
+            timings[check.name] = done[work]
+        return timings
 
     def _add_check(self, call: CheckCall, roles: Mapping[Role, Input]) -> None:
         toolchain = self._toolchains["target"]
@@ -290,15 +290,17 @@ class Planner:
             machine=machine,
         )
         step = step.model_copy(update={"key": key_of(facts)})
-        found = self._cache.find(step.key)
-        maker = made_in(found.result) if found else ""
+        cached = self._cache.find(step.key)
+        maker = made_in(cached.result) if cached else ""
         # What comes from the network is an input: the same wherever it was fetched.
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"
-            planned = PlannedStep(step, None, reason, call, set_aside=found)
+            planned = PlannedStep(step, None, reason, call, set_aside=cached)
         else:
-            reason = "cached" if found else self._history.reason(step.name, facts, _producers(step))
-            planned = PlannedStep(step, found, reason, call)
+            reason = (
+                "cached" if cached else self._history.reason(step.name, facts, _producers(step))
+            )
+            planned = PlannedStep(step, cached, reason, call)
         self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
@@ -337,14 +339,14 @@ class _Merge:
 
 def _subjects(base: Input | None, tuned: Input | None, merge: _Merge | None) -> _Subjects:
     """Return what roles can be of in a chain; ``None`` is what it has not."""
-    found: _Subjects = {}
+    subjects: _Subjects = {}
     if base is not None:
-        found["base"] = {"model": base}
+        subjects["base"] = {"model": base}
     if tuned is not None:
-        found["tuned"] = {"model": tuned}
+        subjects["tuned"] = {"model": tuned}
     if merge is not None:
-        found["merged"], found["unmerged"] = {"model": merge.merged}, merge.inputs
-    return found
+        subjects["merged"], subjects["unmerged"] = {"model": merge.merged}, merge.inputs
+    return subjects
 
 
 def _asks_tuned(role: Role) -> bool:

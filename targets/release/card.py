@@ -79,15 +79,17 @@ def _front(report: ReleasedReport, card: Card) -> dict[str, JsonValue]:
 
 def _limits(params: Mapping[str, JsonValue]) -> str:
     """Return the limits of a timed check, in words."""
-    found = {
+    set_limits = {
         name: value
         for name, value in params.items()
         if isinstance(value, (int, float))
         and name.endswith(_LIMIT_ENDINGS)
         and name != "max_seconds"
     }
-    asked = [f"{name} ≤ {value:g}" for name, value in sorted(found.items())]
+    asked = [f"{name} ≤ {value:g}" for name, value in sorted(set_limits.items())]
     usual = params.get("usual_limits")
     if isinstance(usual, dict) and params.get("target_limits", True):
-        asked += [f"{name}: the target's default" for name in sorted(usual) if name not in found]
+        asked += [
+            f"{name}: the target's default" for name in sorted(usual) if name not in set_limits
+        ]
     return ", ".join(asked) or "–"

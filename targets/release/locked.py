@@ -54,8 +54,8 @@ def _unlocked(toolchain: Toolchain) -> Iterator[str]:
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue
         if version is None or not wanted.specifier.contains(version, prereleases=True):
-            found = "does not have it" if version is None else f"has {version}"
+            state = "does not have it" if version is None else f"has {version}"
             yield (
                 f"{toolchain.requirements} of {toolchain.target} asks for {wanted}, "
-                f"{toolchain.lock.name} {found}"
+                f"{toolchain.lock.name} {state}"
             )

@@ -162,9 +162,9 @@ def _require_whole(path: Path, root: str) -> None:
         raise CheckFailed(f"{path}: {outside[0]} is not in the folder {root}")
     listed = read_sums(read_file(path, f"{root}/{layout.SUMS}"), f"{path}: {layout.SUMS}")
     expected = {f"{root}/{name}": digest for name, digest in listed.items()}
-    found = {name: sha for name, sha in members.items() if name != f"{root}/{layout.SUMS}"}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+    actual = {name: sha for name, sha in members.items() if name != f"{root}/{layout.SUMS}"}
+    for name in sorted(expected.keys() | actual.keys()):
+        if expected.get(name) != actual.get(name):
             raise CheckFailed(f"{path}: {name} is not as its {layout.SUMS} has it")
 
 
@@ -172,19 +172,19 @@ def _report(path: Path, content: bytes) -> ReleasedReport:
     try:
         return ReleasedReport.model_validate_json(content)
     except ValidationError as error:
-        found = error.errors()[0]
-        key = ".".join(map(str, found["loc"]))
-        raise CheckFailed(f"{path}: {layout.REPORT}: {key}: {found['msg']}") from None
+        mistake = error.errors()[0]
+        key = ".".join(map(str, mistake["loc"]))
+        raise CheckFailed(f"{path}: {layout.REPORT}: {key}: {mistake['msg']}") from None
 
 
 def _require_model(path: Path, root: str, report: ReleasedReport) -> None:
     prefix = f"{root}/{layout.MODEL}/"
-    found = {
+    actual = {
         member.path.removeprefix(prefix): member.sha256
         for member in read_members(path)
         if member.path.startswith(prefix)
     }
-    if found != {file.path: file.sha256 for file in report.files}:
+    if actual != {file.path: file.sha256 for file in report.files}:
         raise CheckFailed(f"{path}: the model is not the one that its {layout.REPORT} is about")
 
 

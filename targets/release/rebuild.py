@@ -43,8 +43,8 @@ class Rebuilder:
         """
         plans = [plans.whole for plans in self.maker.plans()]
         places = self.maker.used_places(plans)
-        found = dependencies(self.maker.loaded, plans, places, sources)
-        here = {item.name: item for item in found}
+        inputs = dependencies(self.maker.loaded, plans, places, sources)
+        here = {item.name: item for item in inputs}
         problems = list(_other_inputs(self.release.inputs, here))
         problems = problems or list(self._other_steps())
         if problems:
@@ -180,12 +180,12 @@ def _require_as_recorded(
     known = {item.annotations.get("step"): item.digest.get("sha256") for item in recorded}
     other = [
         Problem(
-            f"what {found.result.name} fetched is not what the release was made from",
-            found.folder,
+            f"what {download.result.name} fetched is not what the release was made from",
+            download.folder,
             suggestion="remove that folder and fetch it again",
         )
-        for key, found in brought.items()
-        if known.get(key) != files_digest(found.result.files)
+        for key, download in brought.items()
+        if known.get(key) != files_digest(download.result.files)
     ]
     if other:
         raise ConfigError(other)

@@ -123,9 +123,9 @@ class ReleasedReport(Frozen):
     @property
     def unverified(self) -> tuple[str, ...]:
         """Return the names of all unverified checks, each with its reason."""
-        found = {f"{check.name}: {check.detail}" for check in self.checks if _open(check)}
+        open_checks = {f"{check.name}: {check.detail}" for check in self.checks if _open(check)}
         timed = {f"{check.name}: {check.unverified}" for check in self.timed if check.unverified}
-        return tuple(sorted(found | timed))
+        return tuple(sorted(open_checks | timed))
 
 
 def released_report(
@@ -143,7 +143,7 @@ def released_report(
     steps = [planned.step for planned in plans.repeatable.steps]
     repeated = [outcome.results[step.name] for step in steps if step.kind == "check"]
     names = {verdict.name for verdict in verdicts_of(repeated)}
-    checks = tuple(_rounded_verdict(found) for found in report.checks if found.name in names)
+    checks = tuple(_rounded_verdict(one) for one in report.checks if one.name in names)
     unverified = "" if report.checked is not None else absence
     timed = tuple(
         TimedCheck(name=step.name, params=step.params, unverified=unverified)

@@ -184,11 +184,11 @@ def _give(order: Order, maker: Maker) -> ReleaseRequest:
 def _require_same(released: Path, made: Path) -> None:
     """Raise ``CheckFailed`` if the existing release of that version has other bytes."""
     read_release(released)
-    found = compare_releases(released, made).differences
-    if found:
-        shown = [f"{item.file}: {item.where}: {item.what}" for item in found[:_MOST_SHOWN]]
-        if len(found) > _MOST_SHOWN:
-            shown.append(f"and {len(found) - _MOST_SHOWN} more")
+    differences = compare_releases(released, made).differences
+    if differences:
+        shown = [f"{item.file}: {item.where}: {item.what}" for item in differences[:_MOST_SHOWN]]
+        if len(differences) > _MOST_SHOWN:
+            shown.append(f"and {len(differences) - _MOST_SHOWN} more")
         raise CheckFailed(
             "\n".join([f"{released} is released already, with other bytes:", *shown]),
             "a version stands for one set of bytes: give another --version",

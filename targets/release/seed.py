@@ -35,13 +35,13 @@ def bring_fetched(
     for step in _steps(plans).values():
         if not brings(step):
             continue
-        found = store.find(step.key)
-        if found is None:
+        cached = store.find(step.key)
+        if cached is None:
             lacking.append(step.name)
             continue
         with clean.work_folder() as work:
-            shutil.copytree(found.folder, work / step.key)
-        brought[step.key] = found
+            shutil.copytree(cached.folder, work / step.key)
+        brought[step.key] = cached
     return brought, lacking
 
 
@@ -92,23 +92,25 @@ def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Give
             "take config, data and code as they were: the release names the commit",
         )
     for step in wanted:
-        found = held[step.key]
-        for file in found.files:
-            path = root / found.folder / file.path
+        trained = held[step.key]
+        for file in trained.files:
+            path = root / trained.folder / file.path
             if not path.is_file() or sha256_of_file(path) != file.sha256:
-                raise CheckFailed(f"{archive}: {found.folder}/{file.path} is not what {INDEX} says")
-        yield step, root / found.folder, found.files
+                raise CheckFailed(
+                    f"{archive}: {trained.folder}/{file.path} is not what {INDEX} says"
+                )
+        yield step, root / trained.folder, trained.files
 
 
 def _archive(source: Path) -> Path:
     if source.is_file():
         return source
-    found = sorted(source.glob(f"*-{ADAPTER}.tar"))
-    if len(found) != 1:
+    archives = sorted(source.glob(f"*-{ADAPTER}.tar"))
+    if len(archives) != 1:
         raise _misfit(
             source, "holds no adapter", "give a release, its adapter archive, or a folder"
         )
-    return found[0]
+    return archives[0]
 
 
 def _adapter_folder(source: Path, steps: Iterable[Step]) -> _Given:

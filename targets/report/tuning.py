@@ -45,8 +45,8 @@ class TrialRow:
 
 def told_by(report: Report) -> TuningSummary | None:
     """Return the search that made the artifact; ``None`` if it was not a ``tune`` pass."""
-    found = [step.metrics[METRIC] for step in report.passes if METRIC in step.metrics]
-    return TuningSummary.model_validate(found[-1]) if found else None
+    summaries = [step.metrics[METRIC] for step in report.passes if METRIC in step.metrics]
+    return TuningSummary.model_validate(summaries[-1]) if summaries else None
 
 
 def rows(told: TuningSummary) -> Iterator[TrialRow]:

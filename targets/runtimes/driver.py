@@ -46,10 +46,10 @@ def new_run_id() -> str:
 
 def driver_of(run_id: str) -> Driver | None:
     """Return the driver of the run ``run_id``; ``None`` if it is no run ID."""
-    found = _RUN_ID.match(run_id)
-    if found is None:
+    match = _RUN_ID.match(run_id)
+    if match is None:
         return None
-    return Driver(found["host"], int(found["pid"]), int(found["started"]))
+    return Driver(match["host"], int(match["pid"]), int(match["started"]))
 
 
 def remove_orphaned_folders(runs: Path) -> None:

@@ -71,6 +71,6 @@ def lock_builder_options(toolchain: Toolchain) -> bool:
             names = [name for name in archive.namelist() if name.startswith(_MODELS)]
             archive.extractall(folder, names)
         options = tuple(sorted(known_options(Path(folder) / _MODELS)))
-    found = BuilderOptions(package=str(pin.name), version=str(pin.version), options=options)
-    replace_file(file, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
+    locked = BuilderOptions(package=str(pin.name), version=str(pin.version), options=options)
+    replace_file(file, json.dumps(locked.model_dump(mode="json"), indent=1) + "\n")
     return True

@@ -85,10 +85,10 @@ def recipe_digest(toolchain: Toolchain) -> str:
 
 def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
     """Return the image of ``toolchain`` if the engine has it for its current inputs."""
-    found = client.images.list(
+    images = client.images.list(
         filters={"label": f"quern.recipe={recipe_digest(toolchain)}", "dangling": False}
     )
-    for image in found:
+    for image in images:
         tags = [tag for tag in image.tags if tag.startswith(f"quern/{toolchain.target}:")]
         if tags:
             return Image(tags[0], str(image.id), image.labels[BASE_LABEL])
@@ -114,9 +114,9 @@ def adopt_image(image: EngineImage, toolchain: Toolchain) -> Image:
 
 def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[str, ...]:
     """Return the tags of images of this target that were built from other inputs."""
-    found = client.images.list(filters={"label": f"quern.target={toolchain.target}"})
+    images = client.images.list(filters={"label": f"quern.target={toolchain.target}"})
     now = recipe_digest(toolchain)
-    stale = [image for image in found if image.labels.get("quern.recipe") != now]
+    stale = [image for image in images if image.labels.get("quern.recipe") != now]
     return tuple(sorted(tag for image in stale for tag in image.tags))
 
 

@@ -86,5 +86,5 @@ def _parse_pin(words: list[str], path: Path, line: int) -> Pin:
         version = Version(pin["version"])
     except InvalidVersion as error:
         raise EnvironmentUnable(f"{path}:{line}: {error}", "`nox -s lock` makes it again") from None
-    digests = frozenset(found["sha256"] for found in hashes if found)
+    digests = frozenset(match["sha256"] for match in hashes if match)
     return Pin(canonicalize_name(pin["name"]), version, digests)

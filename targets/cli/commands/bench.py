@@ -144,12 +144,12 @@ def _show(console: Console, written: Iterable[tuple[Bench, Path]]) -> None:
 
 
 def _regression(benches: Sequence[Bench]) -> CheckFailed | None:
-    found = [
+    regressions = [
         f"{one.target}: {one.what} is {one.word}"
         for bench in benches
         if bench.comparison is not None
         for one in bench.comparison.regressed
     ]
-    if not found:
+    if not regressions:
         return None
-    return CheckFailed("; ".join(found), "bench.html says by how much, and how sure that is")
+    return CheckFailed("; ".join(regressions), "bench.html says by how much, and how sure that is")

@@ -134,15 +134,15 @@ def _room(space: Space, cache: Path) -> str:
     )
 
 
-def _as_data(found: _Planned) -> dict[str, object]:
-    plan = found.plan
+def _as_data(target: _Planned) -> dict[str, object]:
+    plan = target.plan
     return {
         "build": plan.build,
         "target": plan.target,
         "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
         "notes": plan.notes,
         "disk": space_of(plan),
-        "runs": found.place,
+        "runs": target.place,
         "steps": [
             {
                 "name": planned.step.name,

@@ -143,11 +143,11 @@ def _named(
     if text in _BUILDERS:
         name.refuse(f"'{text}' is a format, and data_files is missing", "give data_files")
         return
-    found = out.context.find(text, root)
-    if found is None and not _is_hub(text):
-        found = text  # no name of the hub: the loader says that there is no such file
-    if found is not None:
-        paths = _in_folder(out.context.folder / found, found)
+    path = out.context.find(text, root)
+    if path is None and not _is_hub(text):
+        path = text  # no name of the hub: the loader says that there is no such file
+    if path is not None:
+        paths = _in_folder(out.context.folder / path, path)
         out.set("path", paths[0] if len(paths) == 1 else paths, name)
         _rows(split, (), out)
         if subset is not None:
@@ -183,8 +183,8 @@ def _is_hub(text: str) -> bool:
 def _in_folder(path: Path, shown: str) -> list[str]:
     if not path.is_dir():
         return [shown]
-    found = [f"{shown}/{item.name}" for item in sorted(path.iterdir()) if item.suffix in _KINDS]
-    return found or [shown]
+    files = [f"{shown}/{item.name}" for item in sorted(path.iterdir()) if item.suffix in _KINDS]
+    return files or [shown]
 
 
 def _files(
@@ -228,21 +228,21 @@ def _files(
 def _paths(text: str, root: str, context: Context) -> list[str]:
     """Return the files that ``text`` means; one that is not there is left to the loader."""
     if any(sign in text for sign in "*?["):
-        found = sorted((context.folder / root).glob(text)) if not Path(text).is_absolute() else []
-        if found:
-            return [path.relative_to(context.folder).as_posix() for path in found]
+        matches = sorted((context.folder / root).glob(text)) if not Path(text).is_absolute() else []
+        if matches:
+            return [path.relative_to(context.folder).as_posix() for path in matches]
     return [context.find(text, root) or context.find(text) or text]
 
 
 def _parts(split: Node, there: tuple[str, ...]) -> list[str]:
-    found = []
+    parts = []
     for piece in str(split.raw).split("+"):
         match = _SPLIT.match(piece.strip())
         part = match["part"] if match else piece
         if part not in there:
             split.refuse(f"data_files has no part '{part}'", did_you_mean(part, there))
-        found.append(part)
-    return found
+        parts.append(part)
+    return parts
 
 
 def _rows(split: Node | None, there: tuple[str, ...], out: DataDraft) -> None:

@@ -159,12 +159,12 @@ def _made_up(node: Node | None, sets: dict[str, DataSet]) -> int | None:
 def _user_config(fields: Fields) -> Fields:
     """Return the metric's ``user_config``; newer files write its keys beside the metric's."""
     inner = fields.take("user_config")
-    found = inner.fields("user_config") if inner is not None else Fields({}, fields.owner)
+    user = inner.fields("user_config") if inner is not None else Fields({}, fields.owner)
     for name in (*_USER, "evaluate_func", "metric_func", "post_processing_func", "func_kwargs"):
         part = fields.take(name)
         if part is not None:
-            found.merge(Fields({name: part}, fields.owner))
-    return found
+            user.merge(Fields({name: part}, fields.owner))
+    return user
 
 
 _USER = (
@@ -275,10 +275,10 @@ def _said(entry: dict[str, Any]) -> str:
 def _accuracy(metric: _Metric, draft: Draft) -> None:
     draft.table(("checks", "quality"), metric.node)
     for sub in metric.figures:
-        found = _sub(sub, tuple(_ACCURACY))
-        if found is None:
+        sub_type = _sub(sub, tuple(_ACCURACY))
+        if sub_type is None:
             continue
-        figure, fields = found
+        figure, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
             _compared(config, figure)
@@ -318,10 +318,10 @@ def _latency(metric: _Metric, draft: Draft) -> None:
     higher = metric.kind == "throughput"
     measure = "prompts_per_second" if higher else "first_token_ms"
     for sub in metric.figures:
-        found = _sub(sub, _STATISTICS)
-        if found is None:
+        sub_type = _sub(sub, _STATISTICS)
+        if sub_type is None:
             continue
-        figure, fields = found
+        figure, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
             _repeats(config.fields("metric_config"), draft)
@@ -365,10 +365,10 @@ def _first(path: tuple[str, ...], value: Any, node: Node, note: str, draft: Draf
 def _size(metric: _Metric, draft: Draft) -> None:
     draft.table(("checks", "size"), metric.node)
     for sub in metric.figures:
-        found = _sub(sub, ("bytes",))
-        if found is None:
+        sub_type = _sub(sub, ("bytes",))
+        if sub_type is None:
             continue
-        _, fields = found
+        _, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
             config.no_effect("a size has no settings")
@@ -386,8 +386,8 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
     if script is None:
         metric.node.fail("a custom metric needs user_script", "name the Python file")
     elif not script.refuse_placeholder():
-        found = context.find(str(script.raw))
-        draft.set((*place, "script"), found or str(script.raw), script)
+        path = context.find(str(script.raw))
+        draft.set((*place, "script"), path or str(script.raw), script)
     folder = metric.user.take("script_dir")
     if folder is not None:
         draft.set((*place, "script_dir"), context.find(str(folder.raw)) or str(folder.raw), folder)

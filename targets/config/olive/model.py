@@ -211,15 +211,15 @@ def _source(
     if resource is None:
         return
     text = resource.place
-    found = context.find(text, context.data_root) or context.find(text)
-    if found is None and _HUB.match(text):
+    local_path = context.find(text, context.data_root) or context.find(text)
+    if local_path is None and _HUB.match(text):
         # Olive, too, looks for a folder of that name before it asks the hub.
         commit = revision.word() if revision is not None else None
         draft.set(("model", "source"), f"hf:{text}@{commit or 'main'}", resource.node)
         if revision is not None and commit is not None:
             revision.translated(f"model.source = hf:{text}@{commit}")
         return
-    draft.set(("model", "source"), found or text, resource.node)
+    draft.set(("model", "source"), local_path or text, resource.node)
     if revision is not None:
         revision.no_effect("a folder of this machine has no revisions")
 
@@ -240,7 +240,7 @@ def _onnx(fields: Fields, draft: Draft, context: Context) -> None:
     else:
         resource = read_resource(path)
         if resource is not None:
-            found = context.find(resource.place, context.data_root) or resource.place
-            folder = found.rpartition("/")[0] if found.endswith(".onnx") else found
+            local_path = context.find(resource.place, context.data_root) or resource.place
+            folder = local_path.rpartition("/")[0] if local_path.endswith(".onnx") else local_path
             draft.set(("model", "onnx"), folder or ".", resource.node)
     fields.refuse_rest("an OnnxModel")

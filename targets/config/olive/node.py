@@ -117,17 +117,19 @@ class Node:
         """Return the ``<...>`` that was left unfilled, if this is one."""
         if not isinstance(self.raw, str):
             return None
-        found = _PLACEHOLDER.match(self.raw)
-        if found is None and not self.name.endswith("template"):
-            found = _VARIABLE.match(self.raw)
-        return found[1] if found else None
+        match = _PLACEHOLDER.match(self.raw)
+        if match is None and not self.name.endswith("template"):
+            match = _VARIABLE.match(self.raw)
+        return match[1] if match else None
 
     def refuse_placeholder(self) -> bool:
         """Refuse the value if it is a placeholder; return whether it is one."""
-        found = self.placeholder
-        if found is not None:
-            self.refuse(f"the placeholder {found} was left unfilled", "write what it stands for")
-        return found is not None
+        placeholder = self.placeholder
+        if placeholder is not None:
+            self.refuse(
+                f"the placeholder {placeholder} was left unfilled", "write what it stands for"
+            )
+        return placeholder is not None
 
 
 class Fields:
@@ -143,18 +145,18 @@ class Fields:
         A second one with another value is refused. ``null`` counts as missing.
         """
         self.owner.ledger.known(self.owner.path, names)
-        found: Node | None = None
+        taken: Node | None = None
         for name in names:
             node = self._left.pop(name, None)
             if node is None:
                 continue
             if node.raw is None:
                 node.no_effect(_NULL)
-            elif found is None:
-                found = node
+            elif taken is None:
+                taken = node
             else:
-                _second(node, found)
-        return found
+                _second(node, taken)
+        return taken
 
     def peek(self, name: str) -> Node | None:
         """Return the value under ``name`` without taking it."""

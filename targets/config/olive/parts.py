@@ -26,27 +26,27 @@ def translate_parts(
     main: DataSet | None = None
     evaluation: DataSet | None = None
     training: TrainingData | None = None
-    for one, found in trainings:
-        if found.train is None:
+    for one, named in trainings:
+        if named.train is None:
             one.node.fail("train_data_config is missing", "name the data set to train on")
-            found.settle("there is nothing to train on")
+            named.settle("there is nothing to train on")
             continue
-        data = used_set(found.train, sets)
+        data = used_set(named.train, sets)
         if data is None:
-            found.settle("the data to train on are not there")
+            named.settle("the data to train on are not there")
             continue
         if main is not None and data.name != main.name:
-            found.train.refuse(
+            named.train.refuse(
                 f"another pass trains on '{main.name}'", "one build trains on one data set"
             )
-            found.settle("another pass says how the data are split")
+            named.settle("another pass says how the data are split")
             continue
         if training is not None:
-            found.train.translated(f"data.{data.name}")
+            named.train.translated(f"data.{data.name}")
             for node, first in (
-                (found.evaluation, training.evaluation),
-                (found.size, training.size),
-                (found.seed, training.seed),
+                (named.evaluation, training.evaluation),
+                (named.size, training.size),
+                (named.seed, training.seed),
             ):
                 if node is None:
                     continue
@@ -58,12 +58,12 @@ def translate_parts(
                         "say it alike in both",
                     )
             continue
-        main, training = data, found
-        found.train.translated(f"data.{data.name}")
-        if found.evaluation is not None:
-            evaluation = used_set(found.evaluation, sets)
-            if found.size is not None:
-                found.size.no_effect("eval_data_config goes first")
+        main, training = data, named
+        named.train.translated(f"data.{data.name}")
+        if named.evaluation is not None:
+            evaluation = used_set(named.evaluation, sets)
+            if named.size is not None:
+                named.size.no_effect("eval_data_config goes first")
     if main is None:
         if measured is not None:
             translate_data(measured, draft, context, True, classes)

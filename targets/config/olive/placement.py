@@ -40,8 +40,8 @@ def translate_placement(
         system.leave()  # of one that is used the ledger keeps what it means
     for remote in (where, target):
         if remote is not None and remote.kind == "azureml" and not local:
-            found = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
-            draft.derive(("system",), found)
+            table = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
+            draft.derive(("system",), table)
             draft.origins[("system",)] = remote.node.path
     runs = where or (target if asked is None else None)
     if runs is not None and runs.kind in ("docker", "venv"):
@@ -77,8 +77,8 @@ def _targets(
     if named:
         for node in listed:
             node.no_effect("execution_providers of the engine go first")
-    found = targets_of(tuple(named or listed))
-    if not found and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
-        found = tuple(name for name in target_names() if load_target(name).trains)[:1]
-    if found:
-        draft.derive(("default_targets",), list(found))
+    targets = targets_of(tuple(named or listed))
+    if not targets and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
+        targets = tuple(name for name in target_names() if load_target(name).trains)[:1]
+    if targets:
+        draft.derive(("default_targets",), list(targets))

@@ -176,10 +176,10 @@ def _first_metric(evaluator: Node | None) -> dict[str, Any] | None:
 def _priority(metric: dict[str, Any]) -> float:
     """Return the lowest number among a metric's figures: 1 goes first."""
     figures = metric.get("sub_types")
-    found = [
+    priorities = [
         figure.get("priority", figure.get("priority_rank"))
         for figure in (figures if isinstance(figures, list) else [])
         if isinstance(figure, dict)
     ]
-    numbers = [number for number in found if isinstance(number, int)]
+    numbers = [number for number in priorities if isinstance(number, int)]
     return min(numbers, default=float("inf"))

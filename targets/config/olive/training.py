@@ -156,11 +156,11 @@ def _quantization(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
 def _dtype(node: Node, path: Path, draft: Draft) -> None:
     if node.refuse_placeholder():
         return
-    found = _DTYPES.get(str(node.raw).removeprefix("torch."))
-    if found is None:
+    dtype = _DTYPES.get(str(node.raw).removeprefix("torch."))
+    if dtype is None:
         node.refuse(f"there is no number format '{node.raw}'", ", ".join(_DTYPES))
     else:
-        draft.set(path, found, node)
+        draft.set(path, dtype, node)
 
 
 def _set(node: Node | None, path: Path, default: Any, draft: Draft) -> None:

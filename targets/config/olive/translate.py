@@ -166,15 +166,15 @@ class _Flow:
         for at, one in enumerate(chain):
             searched = strategy if at == len(chain) - 1 else None
             own = self._pass(one, trainings, hosts, searched)
-            found = evaluator_of(own, evaluators)
-            if found is None or own is None:
+            own_evaluator = evaluator_of(own, evaluators)
+            if own_evaluator is None or own is None:
                 continue
             if at == len(chain) - 1:
-                found, evaluator = evaluator, found
+                own_evaluator, evaluator = evaluator, own_evaluator
             else:
                 own.no_effect("the artifact is measured, not what is between")
-            if found is not None:
-                found.no_effect("the artifact is measured by another evaluator")
+            if own_evaluator is not None:
+                own_evaluator.no_effect("the artifact is measured by another evaluator")
         if strategy is not None:
             self._search(strategy, chain, evaluator)
         translate_parts(trainings, evaluator, sets, self._draft, self._context)
@@ -259,8 +259,8 @@ class _Flow:
 
     def _own_pass(self, type_name: str, kind: Node, fields: Fields, place: tuple[str, ...]) -> None:
         script, _, name = type_name.rpartition(":")
-        found = self._context.find(script) or script
-        self._draft.set((*place, "type"), f"{found}:{name}", kind)
+        path = self._context.find(script) or script
+        self._draft.set((*place, "type"), f"{path}:{name}", kind)
         for node in fields.rest():
             self._draft.set((*place, node.name), node.raw, node)
 

@@ -48,7 +48,7 @@ class Role:
 
 def roles_in(graph: Any) -> dict[str, Role]:
     """Return the role of each tensor that belongs to a quantized matrix, by its name."""
-    found: dict[str, Role] = {}
+    roles: dict[str, Role] = {}
     for node in graph.node:
         describe = _OPERATORS.get(node.op_type)
         if describe is None:
@@ -58,8 +58,8 @@ def roles_in(graph: Any) -> dict[str, Role]:
             node.input, describe(node.name or node.output[0], numbers), strict=False
         ):
             if role is not None and name:
-                found.setdefault(name, role)
-    return found
+                roles.setdefault(name, role)
+    return roles
 
 
 def _matmul(node: str, numbers: dict[str, int]) -> Iterator[Role | None]:

@@ -45,7 +45,7 @@ def write_sbom(release: Release) -> bytes:
         metadata=BomMetaData(
             component=root, tools=ToolRepository(components=[quern_component(release.quern)])
         ),
-        components=[found for ref, found in graph.components.items() if ref != whole],
+        components=[component for ref, component in graph.components.items() if ref != whole],
         dependencies=graph.dependencies(),
     )
     # The library puts the time of now and a random serial number into every document.

@@ -42,11 +42,11 @@ def lock_packages(
     before = read_lock(file) if file.exists() else None
     if before and before.fits(recipe.suite, recipe.packages) and not upgrade:
         return ()
-    found = resolve(recipe, platform)
-    text = tomli_w.dumps(found.model_dump(mode="json"))
+    locked = resolve(recipe, platform)
+    text = tomli_w.dumps(locked.model_dump(mode="json"))
     replace_file(file, f"{_HEADER.format(platform=platform)}\n{text}")
     old = {one.name: one.version for one in before.package} if before else {}
-    new = {one.name: one.version for one in found.package}
+    new = {one.name: one.version for one in locked.package}
     return tuple(
         LockChange(name, old.get(name), new.get(name))
         for name in sorted({*old, *new})
