@@ -45,7 +45,7 @@ class BuilderCall:
         precision, provider = self.params.precision, self.params.execution_provider
         pairs = [f"{name}={value}" for name, value in self.options.items()]
         with tempfile.TemporaryDirectory() as cache:
-            where = (
+            source = (
                 None,
                 str(self.checkpoint.folder),
                 str(self.out_dir),
@@ -55,9 +55,9 @@ class BuilderCall:
             )
             parse = builder.parse_extra_options
             until_0_13 = "kv_items" in inspect.signature(parse).parameters
-            parsed = parse(pairs, provider) if until_0_13 else parse(*where, pairs)
+            parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
             with SameBits(), replaced(builder, "AutoConfig", ReadableConfig):
-                builder.create_model(*where, **parsed)
+                builder.create_model(*source, **parsed)
 
     def clear(self) -> None:
         """Remove the files of an earlier run."""

@@ -73,7 +73,7 @@ class _Examination:
 
         model, config = self._model, self._config
         layers = quantized.linear_layers(model)
-        whole = self._judge(
+        is_complete = self._judge(
             "external_data",
             lambda: wholeness.external_data(model) + wholeness.stray_files(model),
             f"{len(model.initializers)} initializers inside their files",
@@ -85,7 +85,7 @@ class _Examination:
         )
         self._precision(layers)
         self._judge("packing", lambda: quantized.packing(model), f"{len(layers)} linear layers")
-        if whole:
+        if is_complete:
             self._judge("finite_weights", lambda: quantized.value_problems(model), "all finite")
         self._judge(
             "genai_config",
@@ -103,7 +103,7 @@ class _Examination:
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
             )
         self._rotary()
-        self._loading(whole and sound)
+        self._loading(is_complete and sound)
         widths: dict[str, JsonValue] = {}
         for layer in layers:
             widths[str(layer.bits)] = int(str(widths.get(str(layer.bits), 0))) + 1
@@ -164,13 +164,13 @@ class _Examination:
             return
         self._verdicts.append(rotary_verdict(self._model, tables, self._params.max_rotary_error))
 
-    def _loading(self, whole: bool) -> None:
-        """Load the folder if it is ``whole``: the runtime may crash on a broken graph."""
+    def _loading(self, is_complete: bool) -> None:
+        """Load the folder if it is ``is_complete``: the runtime may crash on a broken graph."""
         from pipeline.onnx.session import Session
         from pipeline.onnx.tokenizers import tokenizer_problems
         from pipeline.verdicts.verdicts import unverified
 
-        if not whole:
+        if not is_complete:
             why = "not tried: the graph or its data is not whole"
             self._verdicts += [unverified("loads", why), unverified("tokenizer", why)]
             return

@@ -111,9 +111,9 @@ class LatencyParams(Workload):
         if self.usual_limits is None or not self.target_limits:
             return self, {}
         usual = self.usual_limits.computed(weights_bytes, prompt_tokens)
-        lacking = {name: limit for name, limit in usual.items() if getattr(self, name) is None}
-        values = {name: limit.milliseconds for name, limit in lacking.items()}
-        sources = {name: limit.source for name, limit in lacking.items()}
+        missing = {name: limit for name, limit in usual.items() if getattr(self, name) is None}
+        values = {name: limit.milliseconds for name, limit in missing.items()}
+        sources = {name: limit.source for name, limit in missing.items()}
         return self.model_copy(update=values), sources
 
     def limits(self) -> Iterator[tuple[str, LatencyGoal]]:
@@ -192,13 +192,13 @@ class Check(BaseCheck[LatencyParams]):
         params, sources = params.sized(_bytes_per_token(inputs["artifact"]), longest)
         base = _base(inputs)
         rulings = _rulings(params, contest.measured, base)
-        said = False
+        warned = False
         while any(ruling.undecided for ruling in rulings) and not contest.over:
-            if not said:
+            if not warned:
                 inputs.report.warn(
                     f"{_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
                 )
-                said = True
+                warned = True
             contest.take_round(_open_prompts(params, rulings))
             inputs.report.progress(int(contest.seconds), math.ceil(params.max_seconds), "seconds")
             rulings = _rulings(params, contest.measured, base)
@@ -229,9 +229,9 @@ def _contest(inputs: Inputs, params: LatencyParams) -> Any:
     if "baseline" in inputs.paths:
         other = baseline_folder(inputs["baseline"])
         require_same_provider(other, folder)
-        theirs = GenAiConfig(other)
-        contestants.append(Contestant("baseline", other, threads=theirs.threads))
-        context = min(context, theirs.context)
+        baseline_config = GenAiConfig(other)
+        contestants.append(Contestant("baseline", other, threads=baseline_config.threads))
+        context = min(context, baseline_config.context)
     asked = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
     conditions = Conditions(
         max_new_tokens=params.max_new_tokens,
@@ -285,15 +285,15 @@ def _cpus(params: LatencyParams) -> tuple[int, ...]:
         if params.cpus is not None:
             raise StepError("this system cannot pin a process", "remove cpus", "bad_input")
         return ()
-    here = sorted(os.sched_getaffinity(0))
-    lacking = sorted(set(params.cpus or ()) - set(here))
-    if lacking:
+    available = sorted(os.sched_getaffinity(0))
+    missing = sorted(set(params.cpus or ()) - set(available))
+    if missing:
         raise StepError(
-            f"there is no CPU {', '.join(map(str, lacking))} for this build",
-            f"cpus in [checks.latency] can name {', '.join(map(str, here))}",
+            f"there is no CPU {', '.join(map(str, missing))} for this build",
+            f"cpus in [checks.latency] can name {', '.join(map(str, available))}",
             "bad_input",
         )
-    return tuple(params.cpus or here)
+    return tuple(params.cpus or available)
 
 
 def _base(inputs: Inputs) -> BaseTimes:
@@ -339,6 +339,6 @@ def _ended(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
         "max_seconds"
     )
     value, limit = verdict.value, verdict.limit
-    kept = value is not None and limit is not None and value <= limit
-    status = "unverified" if limit_source and kept else verdict.status
+    is_within = value is not None and limit is not None and value <= limit
+    status = "unverified" if limit_source and is_within else verdict.status
     return verdict.model_copy(update={"detail": detail, "status": status})

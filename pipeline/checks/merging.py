@@ -106,15 +106,15 @@ def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]
     """
     import numpy as np
 
-    ours, wanted, before = (
+    ours, theirs, before = (
         np.concatenate([_centred(rows).ravel() for rows in every])
         for every in (merged, adapted, base)
     )
-    norm = float(np.linalg.norm(wanted)) or float("nan")
-    step = wanted - before
+    norm = float(np.linalg.norm(theirs)) or float("nan")
+    step = theirs - before
     made = float(np.vdot(step, step))
     return LogitsChange(
-        error=float(np.linalg.norm(ours - wanted)) / norm,
+        error=float(np.linalg.norm(ours - theirs)) / norm,
         change=made**0.5 / norm,
         from_base=float(np.linalg.norm(ours - before)) / norm,
         share=float(np.vdot(ours - before, step)) / made if made else float("nan"),

@@ -60,20 +60,20 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
     table = read_table(provider)
     if table is None:
         return unverified("nodes_without_kernel", f"there is no table of the kernels of {provider}")
-    lacking = table.lacking(model)
+    missing = table.lacking(model)
     installed = onnxruntime.__version__
     source = f"table of onnxruntime {table.onnxruntime}"
-    if len(lacking) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
-        why = f"the {source} is older than {installed}: {shortened(lacking)}"
+    if len(missing) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
+        why = f"the {source} is older than {installed}: {shortened(missing)}"
         return unverified("nodes_without_kernel", why)
     nodes = len(model.nodes)
     return limit_verdict(
         "nodes_without_kernel",
-        len(lacking),
+        len(missing),
         "<=",
         params.max_fallbacks,
         unit="nodes",
-        detail=shortened(lacking) or f"all {nodes} nodes have a {provider} kernel ({source})",
+        detail=shortened(missing) or f"all {nodes} nodes have a {provider} kernel ({source})",
     )
 
 

@@ -166,9 +166,9 @@ class Check(BaseCheck[QualityParams]):
         judged_one = "artifact" if "artifact" in answers else "tuned"
         if judged_one not in answers:
             raise StepError("the quality check has neither an artifact nor the tuned answers")
-        scores = {name: score(given) for name, given in answers.items()}
+        scores = {name: score(of_model) for name, of_model in answers.items()}
         ours = scores[judged_one]
-        forms = {name: _well_formed(params, given) for name, given in answers.items()}
+        forms = {name: _well_formed(params, of_model) for name, of_model in answers.items()}
         verdicts = (
             *_absolute(params, ours, forms[judged_one]),
             *_goals(params, ours, scores.get("base")),
@@ -260,10 +260,10 @@ def _goals(params: QualityParams, ours: Scores, base: Scores | None) -> tuple[Ve
                 "set label, and a completion that depends on it",
                 "bad_input",
             )
-        theirs = None if base is None else _value(base, goal.metric)
+        base_value = None if base is None else _value(base, goal.metric)
         unit = "" if goal.metric == "perplexity" else "share"
         detail = f"{ours.samples} prompts"
-        verdicts.append(judged(goal, value, _METRICS[goal.metric], theirs, unit, detail))
+        verdicts.append(judged(goal, value, _METRICS[goal.metric], base_value, unit, detail))
     return tuple(verdicts)
 
 

@@ -75,8 +75,10 @@ class Check(BaseCheck[QuantizationParams]):
     @classmethod
     def export_of(cls, params: QuantizationParams) -> dict[str, JsonValue]:
         """Return ``max_export``, the size up to which a float export is built."""
-        asked = params.max_export
-        return {"max_export": asked if isinstance(asked, int) else parse_bytes(asked)}
+        max_export = params.max_export
+        return {
+            "max_export": max_export if isinstance(max_export, int) else parse_bytes(max_export)
+        }
 
     def run(self, inputs: Inputs, params: QuantizationParams) -> Outcome:
         """Compare predictions and matrices. A graph that cannot be read fails the check."""
@@ -109,11 +111,11 @@ def _predictions(
     from pipeline.onnx.session import logits_of
     from pipeline.verdicts.verdicts import limit_verdict, unverified
 
-    wanted, whose = float_logits(inputs), "the float export"
-    if wanted is None:
-        wanted = Reference.load(inputs["reference"])
+    reference, whose = float_logits(inputs), "the float export"
+    if reference is None:
+        reference = Reference.load(inputs["reference"])
         whose = f"the merged model in PyTorch ({why_no_export(inputs)})"
-    usual, long = by_length(logits_of(inputs, wanted), wanted.rows)
+    usual, long = by_length(logits_of(inputs, reference), reference.rows)
     limits = _BY_BITS.get(bits, _BY_BITS[4])
     mean_kl = params.max_mean_kl or limits.mean_kl
     figures: dict[str, JsonValue] = {"against": whose}

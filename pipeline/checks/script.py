@@ -106,12 +106,12 @@ class Check(BaseCheck[ScriptParams]):
             else:
                 name, returned = str(params.evaluate), _evaluate(script, inputs, params)
         figures = _figures(returned, name, params.goals)
-        lacking = [goal.metric for goal in params.goals if goal.metric not in figures]
-        if lacking:
+        missing = [goal.metric for goal in params.goals if goal.metric not in figures]
+        if missing:
             raise StepError(
-                f"{name} returned no {' and no '.join(lacking)}; it returned: "
+                f"{name} returned no {' and no '.join(missing)}; it returned: "
                 f"{', '.join(figures) or 'nothing'}",
-                did_you_mean(lacking[0], figures),
+                did_you_mean(missing[0], figures),
                 "bad_input",
             )
         verdicts = tuple(
@@ -242,29 +242,29 @@ def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     )
     name = str(params.evaluate)
     # Olive hands these to every such function.
-    told = {
+    available = {
         "device": "cpu" if provider == "cpu" else "gpu",
         "execution_providers": [onnxruntime_name(provider)],
     }
-    wanted = {key: value for key, value in told.items() if key in script.takes(name)}
-    return script.call(name, model, **{**wanted, **params.params})
+    arguments = {key: value for key, value in available.items() if key in script.takes(name)}
+    return script.call(name, model, **{**arguments, **params.params})
 
 
 def _figures(returned: Any, name: str, goals: Sequence[Goal]) -> dict[str, float]:
     """Return the figures by name, from any of the allowed forms. Raises :class:`StepError`."""
     if not isinstance(returned, Mapping):
-        asked = {goal.metric for goal in goals}
-        returned = {asked.pop() if len(asked) == 1 else name: returned}
+        requested = {goal.metric for goal in goals}
+        returned = {requested.pop() if len(requested) == 1 else name: returned}
     figures = {}
     for key, value in returned.items():
         figures[str(key)] = _number(value, f"{name} returned {value!r} for {key}")
     return figures
 
 
-def _number(value: Any, said: str) -> float:
+def _number(value: Any, label: str) -> float:
     """Return ``value`` as a float: a number (also of NumPy or PyTorch), or a table's ``value``."""
     inner = value.get("value") if isinstance(value, Mapping) else value
     if not isinstance(inner, str):  # text that reads as a number is a mistake
         with suppress(TypeError, ValueError, RuntimeError):
             return float(inner)  # type: ignore[arg-type]
-    raise StepError(f"{said}, which is not a number", cause="bad_input")
+    raise StepError(f"{label}, which is not a number", cause="bad_input")

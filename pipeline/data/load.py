@@ -138,8 +138,8 @@ def _separated(delimiter: str) -> Callable[[str], Iterator[Row | DataProblem]]:
                 header = [cell.strip() for cell in cells]
                 twice = sorted({name for name in header if header.count(name) > 1})
                 if twice or "" in header:
-                    what = "a column without a name" if "" in header else f"{twice[0]!r} twice"
-                    yield DataProblem(f"the header has {what}", line)
+                    problem = "a column without a name" if "" in header else f"{twice[0]!r} twice"
+                    yield DataProblem(f"the header has {problem}", line)
                     return
             elif len(cells) != len(header):
                 yield DataProblem(

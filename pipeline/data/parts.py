@@ -23,16 +23,16 @@ def load_parts(data: DataFiles) -> Parts:
     """Return the parts of ``data``. Raises :class:`StepError` with a list of problems."""
     spec = data.spec
     try:
-        own = split(_examples(data), spec.own_split)
+        parts = split(_examples(data), spec.own_split)
     except ValueError as error:
         raise StepError(f"data set {data.name}: {error}", cause="bad_input") from error
-    held_out = own.eval if data.held_out is None else _examples(data.held_out, part=True)
-    validation = own.validation
+    held_out = parts.eval if data.held_out is None else _examples(data.held_out, part=True)
+    validation = parts.validation
     if data.validation is not None:
         validation = _examples(data.validation, part=True)
     elif spec.split.validation == "eval":
         validation = held_out
-    return Parts(own.train, validation, held_out)
+    return Parts(parts.train, validation, held_out)
 
 
 def seen_texts(parts: Parts) -> int:
@@ -48,8 +48,8 @@ def _examples(data: DataFiles, part: bool = False) -> list[Example]:
     rows, problems = read_files(data.files)
     problems = problems or check_rows(rows, data.spec, part)
     if problems:
-        said = "\n".join(_line(data, problem) for problem in problems)
-        raise StepError(f"data set {data.name}: {said}", cause="bad_input")
+        listed = "\n".join(_line(data, problem) for problem in problems)
+        raise StepError(f"data set {data.name}: {listed}", cause="bad_input")
     return examples_of(rows, data.spec)
 
 

@@ -47,9 +47,9 @@ class _Joined:
         self.labels += part.labels
         self.owners += [row] * len(part.ids)
 
-    def piece(self, begin: int, end: int | None, seen: int = 0) -> Drawn:
-        """Return the tokens from ``begin`` to ``end``; the first ``seen`` of them carry no loss."""
-        labels = [*([IGNORED] * seen), *self.labels[begin + seen : end]]
+    def piece(self, begin: int, end: int | None, context: int = 0) -> Drawn:
+        """Return the tokens from ``begin`` to ``end``; the first ``context`` of them carry no loss."""
+        labels = [*([IGNORED] * context), *self.labels[begin + context : end]]
         return Tokens(tuple(self.ids[begin:end]), tuple(labels)), set(self.owners[begin:end])
 
 
@@ -111,10 +111,10 @@ class _Rows:
                     ([*begin, *prompt], completion) if prompt else ([], [*begin, *completion])
                 )
                 completion = [*completion, *end]
-        kept = prompt[: self._spec.prompt_length], completion[: self._spec.completion_length]
-        if [len(part) for part in kept] != [len(prompt), len(completion)]:
+        trimmed = prompt[: self._spec.prompt_length], completion[: self._spec.completion_length]
+        if [len(part) for part in trimmed] != [len(prompt), len(completion)]:
             self.cut.add(index)
-        return joined(*kept, example)
+        return joined(*trimmed, example)
 
     def _special(self, name: str) -> list[int]:
         token = getattr(self._codec.tokenizer, name)
@@ -146,8 +146,8 @@ def _join_sliding_window(rows: _Rows, spec: Sequences) -> Iterator[Drawn]:
 
 def _join_random(rows: _Rows, spec: Sequences) -> Iterator[Drawn]:
     def draw(begin: int) -> Drawn | None:
-        whole = rows.joined_from(begin, spec.length)
-        return whole.piece(0, spec.length) if len(whole.ids) >= spec.length else None
+        joined = rows.joined_from(begin, spec.length)
+        return joined.piece(0, spec.length) if len(joined.ids) >= spec.length else None
 
     return _drawn(rows, spec, draw)
 
@@ -169,10 +169,10 @@ def _pieces(rows: _Rows, spec: Sequences, step: int) -> Iterator[Drawn]:
 
     Each token carries loss only in the first piece with it. An incomplete last piece is left out.
     """
-    whole = rows.joined_from(0)
-    begins = range(0, len(whole.ids) - spec.length + 1, step)
+    joined = rows.joined_from(0)
+    begins = range(0, len(joined.ids) - spec.length + 1, step)
     for begin in begins[: spec.count]:
-        yield whole.piece(begin, begin + spec.length, spec.length - step if begin else 0)
+        yield joined.piece(begin, begin + spec.length, spec.length - step if begin else 0)
 
 
 _STRATEGIES: dict[str, Callable[[_Rows, Sequences], Iterator[Drawn]]] = {

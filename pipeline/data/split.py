@@ -42,8 +42,8 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
         examples,
         key=lambda item: (_rank(seed, "sample", folded(item.text)), item.file, item.line),
     )
-    kept = {id(item) for item in ranked[:count]}
-    return [item for item in examples if id(item) in kept]
+    chosen = {id(item) for item in ranked[:count]}
+    return [item for item in examples if id(item) in chosen]
 
 
 def split(examples: Sequence[Example], spec: Split) -> Parts:
@@ -65,8 +65,8 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
     strata = {text: min(item.label or "" for item in items) for text, items in groups.items()}
     spare = 1 + int(share > 0)
     held = _draw(strata, spec.eval, spec.seed, "eval", spare, spec.eval_count)
-    rest = {text: label for text, label in strata.items() if text not in held}
-    chosen = _draw(rest, share, spec.seed, "validation", spare=1)
+    remaining = {text: label for text, label in strata.items() if text not in held}
+    chosen = _draw(remaining, share, spec.seed, "validation", spare=1)
     parts_of = {text: 2 if text in held else 1 if text in chosen else 0 for text in groups}
     lists: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
@@ -77,12 +77,12 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
 
 def _require(texts: int, needed: dict[str, int]) -> None:
     """Raise ``ValueError`` if there are fewer ``texts`` than the parts need together."""
-    asked = [name for name, count in needed.items() if count > 0]
+    requested = [name for name, count in needed.items() if count > 0]
     if texts >= sum(needed.values()):
         return
-    if len(asked) == 1:
+    if len(requested) == 1:
         raise ValueError("there is no text to train on")
-    parts = ", ".join(asked[:-1]) + f" and {asked[-1]}"
+    parts = ", ".join(requested[:-1]) + f" and {requested[-1]}"
     raise ValueError(
         f"{texts} distinct texts are too few to split into {parts}: "
         f"at least {sum(needed.values())} are needed"
@@ -112,13 +112,13 @@ def _draw(
         take = min(max(round(due), 0), len(texts) - 1)
         due -= take  # what rounding left goes to the next label, so that the whole share is right
         drawn.update(texts[:take])
-    wanted = [text for text in ranked if text in drawn]
+    chosen = [text for text in ranked if text in drawn]
     if count is not None:
-        wanted += [text for text in ranked if text not in drawn]
-        return set(wanted[:count])
+        chosen += [text for text in ranked if text not in drawn]
+        return set(chosen[:count])
     # Where every label has a single text, none was drawn: then labels are not looked at.
-    wanted = wanted or ranked[: max(round(share * len(ranked)), 1)]
-    return set(wanted[: len(ranked) - spare])
+    chosen = chosen or ranked[: max(round(share * len(ranked)), 1)]
+    return set(chosen[: len(ranked) - spare])
 
 
 def _rank(seed: int, salt: str, text: str) -> bytes:

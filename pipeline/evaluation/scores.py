@@ -147,14 +147,14 @@ class Answers(Frozen):
 
         Raises :class:`StepError` if some are missing; ``whose`` names the model in its message.
         """
-        asked = {(example.file, example.line) for example in examples}
-        kept = tuple(row for row in self.answers if (row.file, row.line) in asked)
-        if len(kept) != len(asked):
+        rows = {(example.file, example.line) for example in examples}
+        answers = tuple(row for row in self.answers if (row.file, row.line) in rows)
+        if len(answers) != len(rows):
             raise StepError(
-                f"the {whose} model answered {len(kept)} of the {len(asked)} held-out prompts; "
+                f"the {whose} model answered {len(answers)} of the {len(rows)} held-out prompts; "
                 "the two would not be measured on the same data"
             )
-        return self.model_copy(update={"answers": kept})
+        return self.model_copy(update={"answers": answers})
 
 
 class Scores(Frozen):
@@ -294,8 +294,8 @@ def label_of(text: str, example: Example) -> str | None:
     """Return the label whose completion ``text`` is: exactly, or else case and full stop aside,
     where only one label's is."""
     for fold in (str.strip, _folded):
-        said = fold(text)
-        alike = [label for label, one in example.choices.items() if said and fold(one) == said]
+        folded = fold(text)
+        alike = [label for label, one in example.choices.items() if folded and fold(one) == folded]
         if len(alike) == 1:
             return alike[0]
     return None
@@ -306,10 +306,10 @@ def _choices(
     codec: Codec,
     examples: Sequence[Example],
     prompts: Sequence[list[int]],
-    said: Sequence[str | None],
+    labels: Sequence[str | None],
 ) -> list[str | None]:
     """Return the label of each answer, else the most probable label; ``None`` without choices."""
-    chosen = list(said)
+    chosen = list(labels)
     open_ones = [
         (index, label)
         for index, example in enumerate(examples)
@@ -367,11 +367,13 @@ def _macro(confusion: dict[str, dict[str, int]]) -> _Macro:
     rows = []
     for label, row in confusion.items():
         right = row[label]
-        said = sum(other[label] for other in confusion.values())
+        predicted = sum(other[label] for other in confusion.values())
         true = sum(row.values())
-        if said + true:
+        if predicted + true:
             rows.append(
-                _Macro(2 * right / (said + true), right / max(said, 1), right / max(true, 1))
+                _Macro(
+                    2 * right / (predicted + true), right / max(predicted, 1), right / max(true, 1)
+                )
             )
     if not rows:
         return _Macro(0.0, 0.0, 0.0)

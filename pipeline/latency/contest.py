@@ -145,11 +145,11 @@ class Contest:
 
     def _turns(self, kind: Kind, number: int) -> int:
         """Return the number of prompts of ``kind`` in the round ``number``."""
-        wanted = self._wanted[kind.name]
+        remaining = self._wanted[kind.name]
         rounds = self._conditions.rounds
-        if wanted >= rounds:
-            return -(-wanted // rounds)
-        return 1 if number < wanted else 0
+        if remaining >= rounds:
+            return -(-remaining // rounds)
+        return 1 if number < remaining else 0
 
     def _asked(self, turns: Mapping[str, int]) -> list[Kind]:
         return [kind for kind in self._kinds if turns.get(kind.name)]

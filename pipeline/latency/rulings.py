@@ -66,12 +66,14 @@ def rule(
         return _open(name, goal, figure, f"no prompt of {goal.kind} tokens was timed")
     if goal.of_baseline and baseline is not None:
         return _against_baseline(name, goal, figure, statistic, ours, baseline)
-    theirs = base.value(figure, statistic) if goal.of_base else None
-    if goal.is_relative and theirs is None:
+    base_value = base.value(figure, statistic) if goal.of_base else None
+    if goal.is_relative and base_value is None:
         return Ruling(unverified(name, "the base model was not timed"))
-    relation, limit = goal.limit(figure.per_second, theirs)
-    beside = f"; the base model ran in PyTorch on {base.device}" if theirs is not None else ""
-    limited = _Figure(name, figure, statistic, relation, limit, beside)
+    relation, limit = goal.limit(figure.per_second, base_value)
+    base_note = (
+        f"; the base model ran in PyTorch on {base.device}" if base_value is not None else ""
+    )
+    limited = _Figure(name, figure, statistic, relation, limit, base_note)
     # Samples bound a percentile of times from one side each: how slow it may be, how slow it must.
     if statistic in SHARES and (relation == ">=") == figure.per_second:
         return limited.percentile(ours.joined(goal.kind))
@@ -155,19 +157,19 @@ def _against_baseline(
     the mean of the baseline, are compared with the limit; the goal is undecided if one keeps it and
     the other does not.
     """
-    own = ours.per_round(goal.kind, figure, statistic)
-    theirs = baseline.per_round(goal.kind, figure, statistic)
-    ratio = ratio_interval(own, theirs, CONFIDENCE)
-    middle = mean_interval(theirs).value
+    our_rounds = ours.per_round(goal.kind, figure, statistic)
+    baseline_rounds = baseline.per_round(goal.kind, figure, statistic)
+    ratio = ratio_interval(our_rounds, baseline_rounds, CONFIDENCE)
+    middle = mean_interval(baseline_rounds).value
     relation, limit = goal.limit(figure.per_second, middle)
     sides = [side * middle for side in (ratio.low, ratio.high)]
-    kept = [side <= limit if relation == "<=" else side >= limit for side in sides]
+    within = [side <= limit if relation == "<=" else side >= limit for side in sides]
     detail = (
         f"{100 * (ratio.value - 1):+.1f} % against the baseline ({100 * (ratio.low - 1):+.1f} to "
-        f"{100 * (ratio.high - 1):+.1f} %, {len(own)} rounds in turn)"
+        f"{100 * (ratio.high - 1):+.1f} %, {len(our_rounds)} rounds in turn)"
     )
     verdict = limit_verdict(name, ratio.value * middle, relation, limit, figure.unit, detail)
-    if all(kept) or not any(kept):
+    if all(within) or not any(within):
         return Ruling(verdict)
     return Ruling(_undecided(verdict, detail), undecided=True)
 

@@ -211,7 +211,7 @@ def measure(
     """
     lengths: list[int] = []
     first: list[float] = []
-    rest: list[float] = []
+    token_times: list[float] = []
     total: list[float] = []
     deadline = time.monotonic() + max_seconds
     for turn in range(-workload.warmup, samples):
@@ -221,7 +221,7 @@ def measure(
             continue
         lengths.append(len(prompt))
         first.append(spans[0])
-        rest.extend(spans[1:])
+        token_times.extend(spans[1:])
         total.append(sum(spans))
         report.progress(turn + 1, samples, "prompts", first_token_ms=spans[0])
         if time.monotonic() > deadline and turn + 1 < samples:
@@ -233,6 +233,6 @@ def measure(
     return Timings(
         prompt_tokens=tuple(lengths),
         first_token_ms=tuple(first),
-        token_ms=tuple(rest),
+        token_ms=tuple(token_times),
         total_ms=tuple(total),
     )

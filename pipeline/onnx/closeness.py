@@ -54,7 +54,7 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
     import numpy as np
 
     difference = norm = largest = 0.0
-    numbers = same = 0
+    count = same = 0
     divergences = []
     for raw_logits, raw_reference in pairs:
         # The builder may leave out rows of the embedding that no token uses.
@@ -68,13 +68,13 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
         difference += float((logits**2).sum())
         norm += float((reference**2).sum())
         largest = float(np.fmax(largest, np.abs(logits).max()))
-        numbers += reference.size
-    if not numbers:
+        count += reference.size
+    if not count:
         return None
     every = np.concatenate(divergences)
     return Closeness(
         error=(difference / norm) ** 0.5 if norm else float("nan"),
-        max_error=largest / (norm / numbers) ** 0.5 if norm else float("nan"),
+        max_error=largest / (norm / count) ** 0.5 if norm else float("nan"),
         agreement=same / len(every),
         mean_kl=float(every.mean()),
         p99_kl=float(np.quantile(every, 0.99)),

@@ -54,14 +54,16 @@ class Origins:
         match = _IN_GRAPH.search(name)
         if match is None:
             return []
-        own = self._layers.get(int(match["layer"]), {})
+        projections = self._layers.get(int(match["layer"]), {})
         projection = match["projection"]
-        wanted = [part for part in _JOINED.get(projection, ()) if part in own] or [projection]
+        parts = [part for part in _JOINED.get(projection, ()) if part in projections] or [
+            projection
+        ]
         origins: list[Origin] = []
-        for part in wanted:
-            if part not in own:
+        for part in parts:
+            if part not in projections:
                 return []
-            tensor, first, count = own[part]
+            tensor, first, count = projections[part]
             at = sum(origin.count for origin in origins)
             layer = f"layer {match['layer']} {part}"
             origins.append(Origin(layer, at, count, tensor, first))

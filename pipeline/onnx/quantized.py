@@ -91,13 +91,13 @@ def packing(model: OnnxModel) -> list[str]:
             continue
         rows, bits, size = int(facts["N"]), int(facts.get("bits", 4)), int(facts["block_size"])
         blocks = -(-int(facts["K"]) // size)
-        wanted = {
+        expected = {
             1: [(rows, blocks, size * bits // 8), (rows, blocks * size * bits // 8)],
             2: [(rows, blocks), (rows * blocks,)],
         }
         zero = -(-blocks * bits // 8)
-        wanted[3] = [(rows, zero), (rows * zero,), (rows, blocks), (rows * blocks,)]
-        for index, shapes in wanted.items():
+        expected[3] = [(rows, zero), (rows * zero,), (rows, blocks), (rows * blocks,)]
+        for index, shapes in expected.items():
             name = node.input[index] if index < len(node.input) else ""
             if not name:
                 continue

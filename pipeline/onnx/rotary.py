@@ -115,8 +115,8 @@ def table_error(ours: Sequence[GraphTable], theirs: Sequence[RotaryTable]) -> tu
             apart = np.where(np.isnan(apart), np.inf, apart)
             at = int(apart.argmax())
             if apart[at] >= worst:
-                where = f"{name} at position {table.positions[at]} of {matching.name}"
-                worst, place = float(apart[at]), where
+                location = f"{name} at position {table.positions[at]} of {matching.name}"
+                worst, place = float(apart[at]), location
     return worst, place
 
 

@@ -160,8 +160,8 @@ def _told_apart(folder: Path, cpu: bool) -> Iterator[None]:
         yield
     except ArtifactError as error:
         if cpu and _NO_KERNEL in str(error) and _provider(folder) != "cpu":
-            lacking = str(error)[str(error).index(_NO_KERNEL) :].splitlines()[0]
-            raise BeyondCpuError(f"the CPU provider cannot run this graph: {lacking}") from error
+            message = str(error)[str(error).index(_NO_KERNEL) :].splitlines()[0]
+            raise BeyondCpuError(f"the CPU provider cannot run this graph: {message}") from error
         raise
 
 
@@ -214,9 +214,9 @@ class GenAiAnswerer:
 
         if not continuation:
             return []
-        given = [*prompt, *continuation[:-1]]
-        generator = self.session.generator(len(given) + 1)
-        generator.append_tokens(np.asarray(given, dtype=np.int32))
+        context = [*prompt, *continuation[:-1]]
+        generator = self.session.generator(len(context) + 1)
+        generator.append_tokens(np.asarray(context, dtype=np.int32))
         logits = np.asarray(generator.get_output("logits"), dtype=np.float64)[0]
         if len(logits) < len(continuation):
             # A pruned output layer gives the last position only: feed the answer token by token.

@@ -23,6 +23,6 @@ def turn_end(folder: Path) -> int | None:
     )
     if not separator:
         return None
-    rest = tokenizer.encode(tail, add_special_tokens=False)
+    tail_ids = tokenizer.encode(tail, add_special_tokens=False)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    return next((int(token) for token in rest if token in special), None)
+    return next((int(token) for token in tail_ids if token in special), None)

@@ -49,10 +49,10 @@ class Pass(BasePass[AdaptedReferenceParams]):
         from pipeline.training.merging import adapt, load_base
 
         prepare(inputs.seed, inputs.threads)
-        given = [row for row in Reference.load(inputs["reference"]).rows if not row.is_long]
-        given = given[: params.samples]
-        texts = [row.ids for row in given]
-        positions = max((len(row.logits) for row in given), default=1)
+        rows = [row for row in Reference.load(inputs["reference"]).rows if not row.is_long]
+        rows = rows[: params.samples]
+        texts = [row.ids for row in rows]
+        positions = max((len(row.logits) for row in rows), default=1)
         base = load_base(inputs["model"], inputs["adapter"], params)
         model = adapt(base, inputs["adapter"]).model.eval()
         Reference(logits_of(model, texts, positions, inputs.report)).save(out_dir)

@@ -39,9 +39,11 @@ class GenerateParams(Frozen):
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        given = [name for name in ("text", "messages", "prompt") if getattr(self, name) is not None]
-        if len(given) != 1:
-            listed = " and ".join(given) or "none of them"
+        set_keys = [
+            name for name in ("text", "messages", "prompt") if getattr(self, name) is not None
+        ]
+        if len(set_keys) != 1:
+            listed = " and ".join(set_keys) or "none of them"
             raise ValueError(f"give exactly one of text, messages, prompt (found {listed})")
         return self
 

@@ -46,10 +46,10 @@ class Pass(BasePass[MergedBuilderParams]):
         from pipeline.training.merged import MustBeWhole
         from pipeline.training.merging import facts_of, merge, merged_one_by_one
 
-        asked = ModelBuilderParams.model_validate(params.model_dump(exclude={"merge"}))
+        builder_params = ModelBuilderParams.model_validate(params.model_dump(exclude={"merge"}))
         try:
             weights = merged_one_by_one(inputs, params.merge)
-            made = build(inputs["model"], out_dir, asked, inputs.report, weights.tensors)
+            made = build(inputs["model"], out_dir, builder_params, inputs.report, weights.tensors)
             return {**made, "merged": facts_of(weights)}
         except (MustBeWhole, NotStreamable) as reason:
             inputs.report.warn(f"merged and built in two steps: {reason}")
@@ -58,6 +58,6 @@ class Pass(BasePass[MergedBuilderParams]):
         checkpoint = out_dir / "merged"
         checkpoint.mkdir()
         merged = merge(inputs, params.merge, checkpoint)
-        made = build(checkpoint, out_dir, asked, inputs.report)
+        made = build(checkpoint, out_dir, builder_params, inputs.report)
         shutil.rmtree(checkpoint)
         return {**made, "merged": merged}

@@ -125,10 +125,10 @@ def _known(step_class: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
     return {name: value for role in roles for name, value in inputs.metrics[role].items()}
 
 
-def _require(step: Step, returned: object, wanted: type) -> None:
-    if not isinstance(returned, wanted):
+def _require(step: Step, returned: object, expected: type) -> None:
+    if not isinstance(returned, expected):
         raise StepError(
-            f"'{step.type}' returned {type(returned).__name__} from run, not {wanted.__name__}"
+            f"'{step.type}' returned {type(returned).__name__} from run, not {expected.__name__}"
         )
 
 

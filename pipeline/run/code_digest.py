@@ -149,9 +149,9 @@ def script_code(script: Path) -> ScriptCode:
         files[file] = (script.parent / file).read_bytes()
         package = tuple(PurePosixPath(file).parts[:-1])
         for name in _script_imports(files[file], package):
-            beside = list(_beside(script.parent, name))
-            waiting += beside
-            if not beside:
+            local_files = list(_beside(script.parent, name))
+            waiting += local_files
+            if not local_files:
                 imports.add(name)
     return ScriptCode(files, frozenset(imports))
 

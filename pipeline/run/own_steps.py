@@ -70,10 +70,10 @@ def load_own(kind: StepKind, script: Path, name: str) -> Step:
         raise OwnStepError([f"{script.name} has no class '{name}'"], did_you_mean(name, classes))
     base = _BASES[kind]
     if not (isinstance(step_class, type) and issubclass(step_class, base)):
-        said = (
+        message = (
             f"'{name}' is not a {kind}: it does not derive from {base.__module__}.{base.__name__}"
         )
-        raise OwnStepError([said])
+        raise OwnStepError([message])
     problems = [f"'{name}' {problem}" for problem in _problems(step_class)]
     if problems:
         raise OwnStepError(problems)

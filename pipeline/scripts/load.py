@@ -52,8 +52,8 @@ def load_script(script: Path) -> ModuleType:
         except (Exception, SystemExit) as error:
             place = new_place(error) if isinstance(error, ImportError) else ""
             if place:
-                said = f"{script.name} imports what lies elsewhere now: {error}"
-                raise StepError(said, f"write: {place}", "bad_input") from None
+                message = f"{script.name} imports what lies elsewhere now: {error}"
+                raise StepError(message, f"write: {place}", "bad_input") from None
             raise StepError(
                 f"{script.name} cannot be imported: {type(error).__name__}: {error}",
                 "it runs in the step's toolchain, which holds only its locked packages",

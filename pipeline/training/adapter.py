@@ -62,8 +62,10 @@ def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
     if shape.modules_to_save is not None:
         return shape.modules_to_save
     embedding = model.get_input_embeddings()
-    own = getattr(embedding, "original_module", embedding).weight  # peft wraps what it trains whole
-    if own.numel() > SMALL_EMBEDDING or model.config.tie_word_embeddings:
+    weight = getattr(
+        embedding, "original_module", embedding
+    ).weight  # peft wraps what it trains whole
+    if weight.numel() > SMALL_EMBEDDING or model.config.tie_word_embeddings:
         return ()
     return ("embed_tokens",)
 
@@ -79,10 +81,10 @@ def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
         for name, part in model.named_modules()
         if isinstance(part, nn.Linear)
     }
-    there = f"linear layers of this model: {', '.join(sorted(linear))}"
+    available = f"linear layers of this model: {', '.join(sorted(linear))}"
     resolved = shape.model_copy(update={"target_modules": targets})
     for key, problem in resolved.missing_modules(names):
-        raise StepError(f"{key}: {problem}", there, "bad_input")
+        raise StepError(f"{key}: {problem}", available, "bad_input")
     for key, pattern in (
         ("rank_pattern", shape.rank_pattern),
         ("alpha_pattern", shape.alpha_pattern),
@@ -90,7 +92,7 @@ def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
         for part in pattern:
             # How PEFT reads the keys of its patterns.
             if not any(re.match(rf"(.*\.)?({part})$", name) for name in names):
-                raise StepError(f"{key}: there is no {part}", there, "bad_input")
+                raise StepError(f"{key}: there is no {part}", available, "bad_input")
     count = model.config.num_hidden_layers
     beyond = [number for number in shape.layers or () if not 0 <= number < count]
     if beyond:

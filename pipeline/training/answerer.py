@@ -53,8 +53,8 @@ class TorchAnswerer:
             for index, (before, after) in enumerate(zip(batch, afters, strict=True)):
                 first = len(before) - 1  # the logits at a position are of the token after it
                 chosen = logits[index, first : first + len(after)].float().log_softmax(-1)
-                wanted = torch.tensor(list(after), device=chosen.device)
-                results.append(chosen.gather(1, wanted[:, None])[:, 0].tolist())
+                targets = torch.tensor(list(after), device=chosen.device)
+                results.append(chosen.gather(1, targets[:, None])[:, 0].tolist())
         return results
 
     def _padded(

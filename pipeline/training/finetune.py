@@ -139,17 +139,17 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     }
 
 
-def _precision(wanted: str) -> str:
+def _precision(requested: str) -> str:
     import torch
 
     gpu = torch.cuda.is_available()
-    if wanted == "auto":
+    if requested == "auto":
         if not gpu:
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if wanted == "fp16" and not gpu:
+    if requested == "fp16" and not gpu:
         raise StepError("fp16 training needs a GPU", "use bf16 or fp32", "bad_input")
-    return wanted
+    return requested
 
 
 def _base(

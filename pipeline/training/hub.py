@@ -39,7 +39,7 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
     )
 
     token = os.environ.get("HF_TOKEN") or False
-    where = f"{params.repo}@{params.revision}"
+    source = f"{params.repo}@{params.revision}"
     try:
         info = HfApi(token=token).model_info(
             params.repo, revision=params.revision, files_metadata=True, timeout=30
@@ -80,7 +80,7 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StepError(
-            f"{where} cannot be fetched: {reason}",
+            f"{source} cannot be fetched: {reason}",
             "check the network and HTTPS_PROXY, or set model to a local folder",
             "network",
         ) from error

@@ -47,10 +47,10 @@ def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuan
         stored = original.get_submodule(layer).weight.data
         weight = quantization.as_quantized(stored.to(device))
         ranks[layer] = rank = module.r[_ADAPTER]
-        rest = fitted(weight, rank, quantization.loftq.iterations, quantization.requantized)
-        left, right = low_rank(weight.double() - quantization.requantized(rest).double(), rank)
+        residual = fitted(weight, rank, quantization.loftq.iterations, quantization.requantized)
+        left, right = low_rank(weight.double() - quantization.requantized(residual).double(), rank)
         base.weight = Params4bit(
-            quantization.as_quantized(rest),
+            quantization.as_quantized(residual),
             requires_grad=False,
             compress_statistics=quantization.double_quant,
             quant_type=quantization.quant_type,
@@ -68,5 +68,5 @@ def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuan
             "take them out of skip_modules, or use lora",
             "bad_input",
         )
-    done = quantization.loftq.model_copy(update={"ranks": ranks})
-    return quantization.model_copy(update={"loftq": done})
+    fitted_loftq = quantization.loftq.model_copy(update={"ranks": ranks})
+    return quantization.model_copy(update={"loftq": fitted_loftq})

@@ -42,12 +42,12 @@ def logits_of(
     cuts = "logits_to_keep" in inspect.signature(model.forward).parameters
     rows = []
     for done, ids in enumerate(texts, start=1):
-        kept = min(positions, len(ids))
+        last = min(positions, len(ids))
         with torch.inference_mode():
-            given = torch.tensor([list(ids)], device=model.device)
-            wanted = {"logits_to_keep": kept} if cuts else {}
-            logits = model(input_ids=given, use_cache=False, **wanted).logits[0]
-        rows.append(ReferenceRow(tuple(ids), logits[-kept:].float().cpu().numpy()))
+            input_ids = torch.tensor([list(ids)], device=model.device)
+            options = {"logits_to_keep": last} if cuts else {}
+            logits = model(input_ids=input_ids, use_cache=False, **options).logits[0]
+        rows.append(ReferenceRow(tuple(ids), logits[-last:].float().cpu().numpy()))
         report.progress(done, len(texts), "rows")
     return tuple(rows)
 
@@ -99,8 +99,8 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
     lengths = [context]
     rope = getattr(model.config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "longrope":
-        own = getattr(model.config, "original_max_position_embeddings", None)
-        original = int(rope.get("original_max_position_embeddings") or own or context)
+        original_length = getattr(model.config, "original_max_position_embeddings", None)
+        original = int(rope.get("original_max_position_embeddings") or original_length or context)
         if original < context:
             lengths = [original, context]
     buffer = next(module.buffers(), None)

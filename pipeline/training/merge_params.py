@@ -28,5 +28,5 @@ class MergeParams(ModelLoading):
         if base is None or base.weights is None or self.dtype == "base":
             return base
         size = FORMATS[self.dtype] * base.weights.count
-        beside = base.kept - base.weights.bytes
-        return Written(size + beside, weights=replace(base.weights, bytes=size))
+        other_files = base.kept - base.weights.bytes
+        return Written(size + other_files, weights=replace(base.weights, bytes=size))

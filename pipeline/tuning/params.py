@@ -138,20 +138,20 @@ class TuneParams(ModelBuilderParams):
 
     @model_validator(mode="before")
     @classmethod
-    def _settle(cls, given: Any) -> Any:
+    def _settle(cls, table: Any) -> Any:
         """Fill in the values and the start of every parameter that is searched over."""
-        if not isinstance(given, dict) or not isinstance(given.get("space", {}), dict):
-            return given
-        settled = {**given}
-        space = {**given.get("space", {})}
-        quantized = given.get("precision", "int4") in _QUANTIZED
+        if not isinstance(table, dict) or not isinstance(table.get("space", {}), dict):
+            return table
+        settled = {**table}
+        space = {**table.get("space", {})}
+        quantized = table.get("precision", "int4") in _QUANTIZED
         for name, usual in _BUILT.items():
-            asked = space.get(name)
-            if isinstance(asked, (list, tuple)) and asked:
-                settled.setdefault(name, asked[0])
-            elif given.get(name) is not None:
-                space[name] = [given[name]]
-            elif not asked:
+            searched = space.get(name)
+            if isinstance(searched, (list, tuple)) and searched:
+                settled.setdefault(name, searched[0])
+            elif table.get(name) is not None:
+                space[name] = [table[name]]
+            elif not searched:
                 space[name] = list(usual) if quantized else []
         settled["space"] = space
         return settled
@@ -211,19 +211,22 @@ class TuneParams(ModelBuilderParams):
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all parameters with which the builder may be called."""
-        for _, asked in self._choices():
-            yield asked
+        for _, builder_params in self._choices():
+            yield builder_params
 
     def _choices(self) -> Iterator[tuple[Point, ModelBuilderParams]]:
         for point in grid(self.built_axes):
             try:
-                asked = self.builder(point)
+                builder_params = self.builder(point)
             except ValidationError:
                 continue
             # Its blocks have a zero point either way: the bytes are the same.
-            if asked.algorithm.startswith("k_quant") and asked.symmetric != self.symmetric:
+            if (
+                builder_params.algorithm.startswith("k_quant")
+                and builder_params.symmetric != self.symmetric
+            ):
                 continue
-            yield point, asked
+            yield point, builder_params
 
     @property
     def large(self) -> int:

@@ -67,8 +67,8 @@ class Search:
         self._source = inputs["model"]
         self._prompt: list[int] = []
         self._done = len(list(trials))
-        asked = params.sampler_seed
-        self._seed = inputs.seed if asked is None else asked
+        seed = params.sampler_seed
+        self._seed = inputs.seed if seed is None else seed
         self.out_of_time = False
         """Whether :attr:`TuneParams.max_seconds` ended the search early."""
 
@@ -253,13 +253,13 @@ class Search:
                 continue
             if self._late:
                 break
-            again = self._trials.find("final", best.built, trial.session)
-            if again is None:
+            retimed = self._trials.find("final", best.built, trial.session)
+            if retimed is None:
                 started = time.monotonic()
-                again = self._timed("final", best.built, trial.session, artifact)
-                again = self._add(again.model_copy(update={"cost": best.cost}), started, 0)
-            if self._score(again) < self._score(best):
-                best = again
+                retimed = self._timed("final", best.built, trial.session, artifact)
+                retimed = self._add(retimed.model_copy(update={"cost": best.cost}), started, 0)
+            if self._score(retimed) < self._score(best):
+                best = retimed
         return best
 
     def _better(self, best: Trial | None, trial: Trial) -> bool:
@@ -291,16 +291,16 @@ class Search:
     def _timed(self, stage: Stage, built: Point, session: Point, artifact: TimedArtifact) -> Trial:
         threads, options = self._params.settings(session)
         artifact.configure(threads, options)
-        whole = stage == "final"
-        asked = self._params.new_tokens
+        is_final = stage == "final"
+        new_tokens = self._params.new_tokens
         work = SpeedWorkload(
             prompt=self._made_up(artifact.folder),
-            new_tokens=asked if whole else min(asked, _FEW_TOKENS),
-            processes=self._params.rounds if whole else 1,
+            new_tokens=new_tokens if is_final else min(new_tokens, _FEW_TOKENS),
+            processes=self._params.rounds if is_final else 1,
         )
         return Trial(
             stage=stage,
-            layers=self._whole if whole else self._layers,
+            layers=self._whole if is_final else self._layers,
             built=built,
             session=session,
             status="measured",
@@ -310,8 +310,8 @@ class Search:
 
     def _failed(self, stage: Stage, built: Point, session: Point, error: Exception) -> Trial:
         hint = getattr(error, "hint", "")
-        said = str(error).strip() or type(error).__name__
-        note = f"{said}; {hint}" if hint else said
+        message = str(error).strip() or type(error).__name__
+        note = f"{message}; {hint}" if hint else message
         layers = self._whole if stage == "final" else self._layers
         return Trial(
             stage=stage, layers=layers, built=built, session=session, status="failed", note=note

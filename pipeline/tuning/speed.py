@@ -54,7 +54,7 @@ class TimedArtifact:
         Raises :class:`pipeline.contract.errors.ArtifactError` if it cannot be loaded or run.
         """
         first: list[float] = []
-        rest: list[float] = []
+        token_times: list[float] = []
         settings = Settings(folder=str(self.folder), cpus=_cpus())
         for _ in range(work.processes):
             with Process(settings) as process:
@@ -62,9 +62,9 @@ class TimedArtifact:
                 for _ in range(work.answers):
                     spans = process.ask(work.prompt, work.new_tokens).spans_ms
                     first.append(spans[0])
-                    rest.append(median(spans[1:]))
+                    token_times.append(median(spans[1:]))
         # Whatever else the machine does can only slow an answer down.
-        prompt, token = min(first), min(rest)
+        prompt, token = min(first), min(token_times)
         return Speed(
             prompt_ms=prompt,
             token_ms=token,

@@ -57,7 +57,9 @@ def environments(machine: Machine) -> Iterator[Finding]:
             yield Finding("ok", "venv", message, details=details)
             continue
         try:
-            interpreter = uv("python", "find", "--no-project", f"cpython-{toolchain.python}").strip()
+            interpreter = uv(
+                "python", "find", "--no-project", f"cpython-{toolchain.python}"
+            ).strip()
         except ToolFailed:
             yield Finding(
                 "warning",
