@@ -106,7 +106,7 @@ class Cache:
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
         """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""
-        said = False
+        announced = False
         with ExitStack() as stack:
             # One order for all builds, so that two of them never wait for each other.
             for key in sorted(set(keys)):
@@ -114,9 +114,9 @@ class Cache:
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:
-                    if not said:
+                    if not announced:
                         waiting(key)
-                        said = True
+                        announced = True
                     lock.acquire()
                 stack.callback(lock.release)
             yield

@@ -43,11 +43,11 @@ def run_uncached(
     They read nothing but ``mounts``, and nothing of what they write is kept. Raises what
     :meth:`Runtime.run` raises.
     """
-    here = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
+    place_fields = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
     request = RunRequest(
         plan=Plan(
             build=build,
-            steps=tuple(step.model_copy(update=here) for step in steps),
+            steps=tuple(step.model_copy(update=place_fields) for step in steps),
             threads=threads(Resources()),
         ),
         mounts=tuple(mounts),

@@ -116,8 +116,8 @@ def target_names() -> tuple[str, ...]:
 
 def named_targets(names: Iterable[str]) -> tuple[str, ...]:
     """Return ``names`` without duplicates, with :data:`ALL` replaced by all targets."""
-    given = tuple(names)
-    return target_names() if ALL in given else tuple(dict.fromkeys(given))
+    requested = tuple(names)
+    return target_names() if ALL in requested else tuple(dict.fromkeys(requested))
 
 
 def load_targets(names: Iterable[str]) -> tuple[Target, ...]:

@@ -263,9 +263,9 @@ def _kinds(
     Default lengths that do not fit are left out.
     """
     short = prompts.short(inputs, params, tokenizer, params.prompts_to_time())
-    asked = params.lengths_asked_for()
+    requested = params.lengths_asked_for()
     room = context - params.max_new_tokens
-    longest = max(short.longest, *asked, 0)
+    longest = max(short.longest, *requested, 0)
     if longest > room:
         raise StepError(
             f"prompt and answer have {longest + params.max_new_tokens} tokens, the model's "
@@ -274,7 +274,7 @@ def _kinds(
             "bad_input",
         )
     usual = prompts.LENGTHS if params.lengths is None else ()
-    lengths = sorted(asked | {length for length in usual if length <= room})
+    lengths = sorted(requested | {length for length in usual if length <= room})
     long = (prompts.long(tokenizer, n, params.prompts_to_time(str(n))) for n in lengths)
     return (short, *long)
 

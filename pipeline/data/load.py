@@ -111,8 +111,8 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
         if text.startswith(",", at):
             at = _skip(text, at + 1)
         elif not text.startswith("]", at):
-            here = 1 + text.count("\n", 0, at)
-            yield DataProblem("broken JSON: expected ',' or ']' after this row", here)
+            line_number = 1 + text.count("\n", 0, at)
+            yield DataProblem("broken JSON: expected ',' or ']' after this row", line_number)
             return
     end = _skip(text, at + 1)
     if end < len(text):

@@ -28,9 +28,9 @@ class PairLayout:
 
 
 def _alpaca(row: Mapping[str, str]) -> tuple[str, str]:
-    given = row.get("input", "").strip()
-    task = f"{_TASK}{_WITH_INPUT if given else ''}{_REQUEST}"
-    context = f"\n\n### Input:\n{row['input']}" if given else ""
+    input_text = row.get("input", "").strip()
+    task = f"{_TASK}{_WITH_INPUT if input_text else ''}{_REQUEST}"
+    context = f"\n\n### Input:\n{row['input']}" if input_text else ""
     question = f"{task}### Instruction:\n{row['instruction']}{context}\n\n### Response: "
     return question, row["output"]
 

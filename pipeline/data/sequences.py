@@ -48,7 +48,7 @@ class _Joined:
         self.owners += [row] * len(part.ids)
 
     def piece(self, begin: int, end: int | None, context: int = 0) -> Drawn:
-        """Return the tokens from ``begin`` to ``end``; the first ``context`` of them carry no loss."""
+        """Return the tokens from ``begin`` to ``end``; the first ``context`` carry no loss."""
         labels = [*([IGNORED] * context), *self.labels[begin + context : end]]
         return Tokens(tuple(self.ids[begin:end]), tuple(labels)), set(self.owners[begin:end])
 

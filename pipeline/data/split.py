@@ -64,10 +64,10 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
     _require(len(groups), {"train": 1, "validation": int(share > 0), "eval": held_out})
     strata = {text: min(item.label or "" for item in items) for text, items in groups.items()}
     spare = 1 + int(share > 0)
-    held = _draw(strata, spec.eval, spec.seed, "eval", spare, spec.eval_count)
-    remaining = {text: label for text, label in strata.items() if text not in held}
+    eval_texts = _draw(strata, spec.eval, spec.seed, "eval", spare, spec.eval_count)
+    remaining = {text: label for text, label in strata.items() if text not in eval_texts}
     chosen = _draw(remaining, share, spec.seed, "validation", spare=1)
-    parts_of = {text: 2 if text in held else 1 if text in chosen else 0 for text in groups}
+    parts_of = {text: 2 if text in eval_texts else 1 if text in chosen else 0 for text in groups}
     lists: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
         lists[parts_of[folded(example.text)]].append(example)

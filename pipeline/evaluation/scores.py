@@ -211,8 +211,10 @@ def answer(
             for reply, example in zip(replies, examples[part], strict=True)
         ]
         logprobs = answerer.logprobs(prompts[part], expected[part])
-        said = [label_of(text, item) for text, item in zip(texts, examples[part], strict=True)]
-        choices = _choices(answerer, codec, examples[part], prompts[part], said)
+        given_labels = [
+            label_of(text, item) for text, item in zip(texts, examples[part], strict=True)
+        ]
+        choices = _choices(answerer, codec, examples[part], prompts[part], given_labels)
         answers.extend(
             Answer(
                 line=example.line,
@@ -233,7 +235,7 @@ def answer(
                 expected[part],
                 replies,
                 texts,
-                said,
+                given_labels,
                 choices,
                 logprobs,
                 strict=True,
@@ -306,10 +308,10 @@ def _choices(
     codec: Codec,
     examples: Sequence[Example],
     prompts: Sequence[list[int]],
-    labels: Sequence[str | None],
+    given_labels: Sequence[str | None],
 ) -> list[str | None]:
     """Return the label of each answer, else the most probable label; ``None`` without choices."""
-    chosen = list(labels)
+    chosen = list(given_labels)
     open_ones = [
         (index, label)
         for index, example in enumerate(examples)

@@ -46,7 +46,7 @@ class Session:
         started = time.monotonic()
         if not cpu:
             _load_libraries(folder)
-        with _told_apart(folder, cpu), blamed_on_artifact(_LOADING):
+        with _raising_beyond_cpu(folder, cpu), blamed_on_artifact(_LOADING):
             config = onnxruntime_genai.Config(str(folder))
             if cpu:
                 config.clear_providers()
@@ -151,7 +151,7 @@ def logits_of(inputs: Inputs, reference: Reference) -> list[Any]:
 
 
 @contextmanager
-def _told_apart(folder: Path, cpu: bool) -> Iterator[None]:
+def _raising_beyond_cpu(folder: Path, cpu: bool) -> Iterator[None]:
     """Distinguish a broken graph from one that the CPU cannot run because it is for another device.
 
     Turns errors inside the block into :class:`ArtifactError` or :class:`BeyondCpuError`.

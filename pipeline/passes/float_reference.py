@@ -90,11 +90,11 @@ class Pass(BasePass[FloatReferenceParams]):
 def _logits(inputs: Inputs, session: Session, out_dir: Path) -> int:
     from pipeline.onnx.reference import Reference, ReferenceRow
 
-    given = Reference.load(inputs["reference"]).rows
+    reference_rows = Reference.load(inputs["reference"]).rows
     rows = []
-    for done, row in enumerate(given, start=1):
+    for done, row in enumerate(reference_rows, start=1):
         rows.append(ReferenceRow(row.ids, session.logits(row.ids, len(row.logits))))
-        inputs.report.progress(done, len(given), "rows")
+        inputs.report.progress(done, len(reference_rows), "rows")
     Reference(tuple(rows)).save(out_dir)
     return len(rows)
 

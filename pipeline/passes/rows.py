@@ -177,8 +177,8 @@ def _call(
     unknown = [] if open_ended else sorted(arguments.keys() - takes.keys())
     if unknown:
         known = f"it takes: {', '.join(takes)}" if takes else "it takes none"
-        said = f"{name} does not take {', '.join(unknown)} ({key})"
-        raise StepError(said, known, "bad_input")
+        problem = f"{name} does not take {', '.join(unknown)} ({key})"
+        raise StepError(problem, known, "bad_input")
     try:
         inspect.signature(function).bind(*rows, **arguments)
     except TypeError as error:

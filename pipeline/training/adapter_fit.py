@@ -35,11 +35,11 @@ def require_fit(model: Any, adapter: Path) -> None:
                 shape = tuple(file.get_slice(name).get_shape())
                 tensors[match["layer"]][match["tensor"]] = shape
     for layer, parts in tensors.items():
-        own = shapes.get(f"{layer}.weight")
-        if own is None:
+        base_shape = shapes.get(f"{layer}.weight")
+        if base_shape is None:
             raise adapter_mismatch(f"there is no layer {layer}")
         rows, columns = _size(parts)
-        if (rows or own[0], columns or own[1]) != own:
+        if (rows or base_shape[0], columns or base_shape[1]) != base_shape:
             raise adapter_mismatch(f"{layer} has another size")
 
 

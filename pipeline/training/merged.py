@@ -212,9 +212,13 @@ class _Layer:
             try:
                 for name, weight in deferred.items():
                     # What is computed anew can be changed in place.
-                    own = weight.detach()
-                    own = own.computed() if isinstance(own, Deferred) else own.clone()
-                    setattr(base, name, nn.Parameter(own, requires_grad=False))
+                    parameter = weight.detach()
+                    parameter = (
+                        parameter.computed()
+                        if isinstance(parameter, Deferred)
+                        else parameter.clone()
+                    )
+                    setattr(base, name, nn.Parameter(parameter, requires_grad=False))
                 self.layer.merge()
                 merged: torch.Tensor = getattr(base, self.parameter).data
             finally:

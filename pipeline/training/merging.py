@@ -45,7 +45,7 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     except MustBeWhole as reason:
         inputs.report.warn(f"all weights are held in memory at once: {reason}")
         return {**_merge_at_once(inputs, params, out_dir), "weights": f"at once: {reason}"}
-    write_shards(weights.tensors, inputs["model"], out_dir, _told(inputs))
+    write_shards(weights.tensors, inputs["model"], out_dir, _progress(inputs))
     weights.config.save_pretrained(out_dir)
     _copy_the_rest(inputs["model"], out_dir)
     _forget_paths(out_dir)
@@ -109,7 +109,7 @@ def _dtype(params: MergeParams) -> Any:
     return dtypes.get(params.dtype)
 
 
-def _told(inputs: Inputs) -> Callable[[int, int], None]:
+def _progress(inputs: Inputs) -> Callable[[int, int], None]:
     return lambda done, total: inputs.report.progress(done, total, "tensors")
 
 

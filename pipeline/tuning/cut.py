@@ -34,14 +34,14 @@ def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
             shutil.copyfile(file, folder / file.name)
     config = _shortened(dict(checkpoint.config), int(checkpoint.config[_LAYERS]), layers)
     (folder / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    kept: dict[str, Any] = {}
+    cut_tensors: dict[str, Any] = {}
     for file in weight_files(checkpoint.folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - it is no mapping
                 match = _OF_LAYER.search(name)
                 if match is None or int(match[1]) < layers:
-                    kept[name] = tensors.get_tensor(name)  # mapped, not read
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+                    cut_tensors[name] = tensors.get_tensor(name)  # mapped, not read
+    save_file(cut_tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _shortened(config: dict[str, Any], layers_before: int, layers: int) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def judge(
         metrics={**inputs.metrics, "artifact": metrics},
     )
     cost: float | None = None
-    for held in held_to.values():
-        check = _CHECKS[held.type]()
-        outcome = check.judge(artifact_inputs, check.Params.model_validate(held.params))
+    for limit_check in held_to.values():
+        check = _CHECKS[limit_check.type]()
+        outcome = check.judge(artifact_inputs, check.Params.model_validate(limit_check.params))
         costs = [verdict.value for verdict in outcome.verdicts if verdict.name == _COST]
         cost = costs[0] if costs else cost
         missed = tuple(verdict for verdict in outcome.verdicts if verdict.status == "failed")

@@ -40,8 +40,8 @@ def write_shards(
     """Write ``tensors`` into ``folder``, each into the file that holds it in ``base``; other
     tensors of ``base`` are left out.
 
-    Only one tensor is in memory at a time. ``progress`` is called with the number of tensors written
-    and the number of all.
+    Only one tensor is in memory at a time. ``progress`` is called with the number of tensors that
+    are written and the number of all.
     """
     from safetensors import safe_open
 

@@ -32,7 +32,7 @@ _CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validati
 def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
     """Return all data on one target's artifact."""
     report, plan = outcome.report, outcome.plan
-    elsewhere, lacking = _elsewhere(outcome.folder, report)
+    elsewhere, reason = _elsewhere(outcome.folder, report)
     measurements = tuple(one for one in (timed.measurement, elsewhere) if one is not None)
     made = plan[plan.artifact].step
     measured_memory = (one.peak_memory_bytes for one in measurements)
@@ -58,7 +58,7 @@ def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
         ),
         measurements=measurements,
         unverified=(
-            *(item for item in (timed.unverified, lacking) if item is not None),
+            *(item for item in (timed.unverified, reason) if item is not None),
             *(
                 Unverified(what=f"latency, {prompt_words(name)}", why=why)
                 for one in measurements
@@ -118,17 +118,17 @@ def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unveri
     checked = read_checked(folder / FILE)
     if not checked.latency:
         return None, None
-    where = checked.where
+    machine = checked.where
     measurement = read_measurement(
         {**_memory(checked.figures), **checked.latency},
         here=False,
-        device=where.device,
-        system=where.system,
-        runtime=where.runtime,
-        at=_time(where.at),
+        device=machine.device,
+        system=machine.system,
+        runtime=machine.runtime,
+        at=_time(machine.at),
     )
     if measurement is None:
-        return None, Unverified(what=f"latency, {where.system}", why=OLDER_SHAPE)
+        return None, Unverified(what=f"latency, {machine.system}", why=OLDER_SHAPE)
     return measurement, None
 
 
@@ -153,8 +153,8 @@ def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
     """
     quality = outcome.report.quality
     results = (result for result in outcome.results.values() if result.type == "quality")
-    given = next((result.evidence.get("answers") for result in results), None)
-    rows = given if isinstance(given, list) else []
+    raw_answers = next((result.evidence.get("answers") for result in results), None)
+    rows = raw_answers if isinstance(raw_answers, list) else []
     answers = tuple(_judged(rows, by_label=quality.get("metric") == "accuracy"))
     shown = quality.get("artifact")
     if not answers or not isinstance(shown, (int, float)):
@@ -168,9 +168,9 @@ def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
     for row in rows:
         if not isinstance(row, dict):
             continue
-        said, expected = str(row.get(ours)).strip(), str(row.get(truth)).strip()
+        given, expected = str(row.get(ours)).strip(), str(row.get(truth)).strip()
         file, line = row.get("file"), row.get("line")
         if isinstance(file, int) and isinstance(line, int):
             yield Answered(
-                file=file, line=line, expected=expected, given=said, right=said == expected
+                file=file, line=line, expected=expected, given=given, right=given == expected
             )

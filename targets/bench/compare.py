@@ -115,15 +115,15 @@ def _judged(drafts: Sequence[_Draft]) -> tuple[Movement, ...]:
     """Return the changes with their verdicts. Holm's correction covers all that have a p value."""
     tested = [draft.movement.p_value for draft in drafts]
     adjusted = iter(judge.holm([value for value in tested if value is not None]))
-    done = []
+    judged = []
     for draft in drafts:
         p_value = draft.movement.p_value
         movement = draft.movement.model_copy(
             update={"adjusted": None if p_value is None else next(adjusted)}
         )
         word, why = draft.judge(movement)
-        done.append(movement.model_copy(update={"word": word, "why": why}))
-    return tuple(done)
+        judged.append(movement.model_copy(update={"word": word, "why": why}))
+    return tuple(judged)
 
 
 def _latency(
@@ -209,9 +209,9 @@ def _time(
         }
     )
 
-    def judged(done: Movement) -> Judgement:
-        assert done.adjusted is not None  # noqa: S101 - it has a p value
-        return judge.judge_time(ranged, p_value, done.adjusted, smallest)
+    def judged(change_judged: Movement) -> Judgement:
+        assert change_judged.adjusted is not None  # noqa: S101 - it has a p value
+        return judge.judge_time(ranged, p_value, change_judged.adjusted, smallest)
 
     return _Draft(movement, judged)
 
@@ -239,10 +239,10 @@ def _quality(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:
         basis, note = "intervals", "" if same_data else "; the data changed"
     ranged = as_range(change)
 
-    def judged(done: Movement) -> Judgement:
+    def judged(movement: Movement) -> Judgement:
         # Without pairs there is no exact test: the interval decides.
         excludes = not change.low <= 0 <= change.high
-        real = excludes if done.adjusted is None else done.adjusted <= judge.ALPHA
+        real = excludes if movement.adjusted is None else movement.adjusted <= judge.ALPHA
         word, why = judge.judge_share(ranged, real)
         return Judgement(word, why + note)
 

@@ -77,13 +77,13 @@ class BenchWorkload:
 
     def params(self) -> dict[str, JsonValue]:
         """Return the options that are set, as parameters of the ``latency`` check."""
-        wanted: dict[str, JsonValue] = {
+        values: dict[str, JsonValue] = {
             "rounds": self.rounds,
             "samples": self.samples,
             "max_seconds": self.max_seconds,
             "lengths": None if self.lengths is None else list(self.lengths),
         }
-        return {name: value for name, value in wanted.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -159,31 +159,31 @@ def latency_step(parcel: Parcel, workload: BenchWorkload, baseline: Baseline | N
     If the chain has no such check, one with default parameters and the data of another check.
     """
     steps = [step for step in parcel.steps if step.type == CHECK]
-    own = next((step for step in steps if step.name == CHECK), next(iter(steps), None))
-    if own is None:
+    check = next((step for step in steps if step.name == CHECK), next(iter(steps), None))
+    if check is None:
         template = next((step for step in parcel.steps if step.data is not None), parcel.steps[0])
         artifact = SourceInput(ref=PathRef(root=ARTIFACT_ROOT), digest="")
-        own = template.model_copy(
+        check = template.model_copy(
             update={"type": CHECK, "params": {}, "inputs": {"artifact": artifact}, "code": None}
         )
-    inputs = {**own.inputs}
+    inputs = {**check.inputs}
     if baseline is not None:
         digest = "".join(file.sha256 for file in baseline.what.files)
         inputs[BASELINE] = SourceInput(ref=PathRef(root=BASELINE), digest=digest)
-    params = {**own.params, **_NO_LIMITS, **_thorough(own, workload), **workload.params()}
-    return own.model_copy(
+    params = {**check.params, **_NO_LIMITS, **_thorough(check, workload), **workload.params()}
+    return check.model_copy(
         update={"name": "bench", "key": "bench", "params": params, "inputs": inputs}
     )
 
 
 def _thorough(step: Step, workload: BenchWorkload) -> dict[str, JsonValue]:
     """Return the default number of rounds and samples: at least as many as in the build."""
-    asked = LatencyParams.model_validate(step.params)
-    rounds = workload.rounds or max(asked.rounds, _ROUNDS)
+    params = LatencyParams.model_validate(step.params)
+    rounds = workload.rounds or max(params.rounds, _ROUNDS)
     return {
         "rounds": rounds,
-        "samples": max(asked.samples, _SHORT_PER_ROUND * rounds),
-        "long_samples": max(asked.long_samples, _LONG_PER_ROUND * rounds),
+        "samples": max(params.samples, _SHORT_PER_ROUND * rounds),
+        "long_samples": max(params.long_samples, _LONG_PER_ROUND * rounds),
     }
 
 
@@ -204,7 +204,7 @@ def read_measurement(
     try:
         artifact = Measured.model_validate(latency.get("artifact"))
         raw = latency.get(BASELINE)
-        theirs = None if raw is None else Measured.model_validate(raw)
+        baseline = None if raw is None else Measured.model_validate(raw)
     except ValidationError:
         return None
     if not artifact.rounds:
@@ -218,8 +218,8 @@ def read_measurement(
         at=at,
         artifact=artifact,
         statistics={name: dict(statistics) for name, statistics in summarize(artifact).items()},
-        baseline=theirs,
-        baseline_of=baseline_of if theirs is not None else None,
+        baseline=baseline,
+        baseline_of=baseline_of if baseline is not None else None,
         left_out={name: str(why) for name, why in left_out.items()}
         if isinstance(left_out, dict)
         else {},

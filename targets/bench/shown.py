@@ -134,15 +134,15 @@ def _best(bench: Bench) -> Iterator[str]:
         yield f"{bench.targets[0].target}: {sentence(bench.targets[0])}"
         return
     parts = []
-    asked = {
+    qualities = {
         one.target: float(value)
         for one in bench.targets
         if isinstance(value := one.quality.get("artifact"), (int, float))
     }
-    if asked:
-        low, high = min(asked.values()), max(asked.values())
+    if qualities:
+        low, high = min(qualities.values()), max(qualities.values())
         span = percent(low) if low == high else f"{percent(low)} to {percent(high)}"
-        parts.append(f"{span} held-out {metric(bench[next(iter(asked))])}")
+        parts.append(f"{span} held-out {metric(bench[next(iter(qualities))])}")
     timed = {
         one.target: times.p50.value
         for one in bench.targets

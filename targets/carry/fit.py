@@ -38,9 +38,9 @@ def require_fit(
         raise ConfigError([Problem(problem, bundle.path, suggestion=advice)])
     toolchains = tuple(toolchain_of(carried.target) for carried in manifest.toolchains)
     problems = [
-        Problem(f"was made with another {what} than this checkout's", bundle.path,
+        Problem(f"was made with another {difference} than this checkout's", bundle.path,
                 suggestion=_ADVICE)
-        for what in _differences(manifest, toolchains)
+        for difference in _differences(manifest, toolchains)
     ]  # fmt: skip
     if problems:
         raise ConfigError(problems)
@@ -91,9 +91,9 @@ def require_pinned(bundle: Bundle, toolchains: Sequence[Toolchain]) -> None:
         if (name, version, member.sha256) not in known:
             raise damaged(bundle.path, f"{member.name} is not a wheel that a lock here pins")
         digests.add(member.sha256)
-    lacking = sorted(str(pin) for pin in pins if not pin.sha256 & digests)
-    if lacking:
-        raise damaged(bundle.path, f"there is no wheel of {', '.join(lacking)}")
+    missing = sorted(str(pin) for pin in pins if not pin.sha256 & digests)
+    if missing:
+        raise damaged(bundle.path, f"there is no wheel of {', '.join(missing)}")
     pinned = host_pins()
     for member in bundle.manifest.below(HOST):
         if member.sha256 not in pinned:

@@ -120,8 +120,8 @@ def _manifest(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        given = f": {first['input']!r}" if isinstance(first["input"], str) else ""
-        raise damaged(path, f"{MANIFEST}: {place}: {first['msg']}{given}") from None
+        shown_input = f": {first['input']!r}" if isinstance(first["input"], str) else ""
+        raise damaged(path, f"{MANIFEST}: {place}: {first['msg']}{shown_input}") from None
 
 
 def _require_listed(path: Path, manifest: Manifest, entries: dict[str, tarfile.TarInfo]) -> None:

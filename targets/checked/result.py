@@ -50,9 +50,11 @@ def read_checked(file: Path) -> Checked:
 def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> list[str]:
     """Return the files in which the two differ; none if they are the same bytes."""
     ours = {file.path: file.sha256 for file in built}
-    theirs = {file.path: file.sha256 for file in checked}
+    checked_digests = {file.path: file.sha256 for file in checked}
     return sorted(
-        path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path)
+        path
+        for path in ours.keys() | checked_digests.keys()
+        if ours.get(path) != checked_digests.get(path)
     )
 
 

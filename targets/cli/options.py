@@ -287,7 +287,7 @@ def require_identity(
 ) -> None:
     """Raise ``ConfigError`` unless identity and issuer are both given without a key, or neither."""
     if (identity is None) != (issuer is None):
-        lacking = "--issuer" if issuer is None else "--identity"
-        raise ConfigError([Problem("--identity and --issuer go together", key=lacking)])
+        missing = "--issuer" if issuer is None else "--identity"
+        raise ConfigError([Problem("--identity and --issuer go together", key=missing)])
     if key is not None and identity is not None:
         raise ConfigError([Problem("give either a key or an identity", key=key_option)])

@@ -103,11 +103,11 @@ def load_document(
         config = with_files(BuildConfig.model_validate(table), overrides.data)
     except ValidationError as error:
         problems += problems_of(error, BuildConfig, file, places)
-        rest = salvage(table, BuildConfig)
-        if rest is not None:
-            rest = with_files(rest, overrides.data)
-            loader = _Loader(file, rest, places, overrides, whole=False)
-            loader.load(_chosen(rest, targets, loader))
+        salvaged = salvage(table, BuildConfig)
+        if salvaged is not None:
+            salvaged = with_files(salvaged, overrides.data)
+            loader = _Loader(file, salvaged, places, overrides, whole=False)
+            loader.load(_chosen(salvaged, targets, loader))
             problems += loader.problems
         raise ConfigError(list(dict.fromkeys(problems))) from None
     loader = _Loader(file, config, places, overrides, whole=not problems)
@@ -217,9 +217,9 @@ class _Loader:
         )
 
     def _chains(self, targets: Sequence[Target]) -> dict[str, Chain]:
-        asked = {target.name: target for target in targets}
+        by_name = {target.name: target for target in targets}
         chains = {}
-        for name in {**asked, **self._config.targets}:
+        for name in {**by_name, **self._config.targets}:
             if name not in target_names():
                 self._problem(
                     f"unknown target '{name}'",
@@ -227,7 +227,7 @@ class _Loader:
                     did_you_mean(name, target_names()),
                 )
                 continue
-            target = asked.get(name) or load_target(name)
+            target = by_name.get(name) or load_target(name)
             reader = ChainReader(self._config, target, self._shown, self._places)
             chains[name] = reader.read(self._whole)
             self.problems += reader.problems
@@ -317,8 +317,8 @@ class _Loader:
             if path.is_file():
                 files.append(path)
             else:
-                where = ("data", name, "path")
-                self._problem(f"there is no file '{path}'", where, self._relative)
+                key = ("data", name, "path")
+                self._problem(f"there is no file '{path}'", key, self._relative)
         return tuple(files)
 
     def _in_azure(self, address: str, path: tuple[str, ...], option: str) -> None:

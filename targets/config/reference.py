@@ -106,10 +106,10 @@ class ReferencePage:
             goals = self._definitions[f"check-{name}"]["properties"].get("goals", {"items": {}})
             kind = goals["items"].get("$ref", "").rpartition("/")[2] or "Goal"
             properties = self._definitions[kind]["properties"]
-            own = {key: said for key, said in properties.items() if shared.get(key) != said}
-            if own:
+            keys = {key: schema for key, schema in properties.items() if shared.get(key) != schema}
+            if keys:
                 yield f"Goals of `{name}` also have:\n"
-                yield self._keys({"properties": own})
+                yield self._keys({"properties": keys})
 
     def _section(self, heading: str, definition: str, table: str) -> Iterator[str]:
         schema = self._definitions[definition]
@@ -120,17 +120,19 @@ class ReferencePage:
         if whole is not None:
             yield f"{self._difference(kind, whole, schema)}:\n"
             shared = _keys_of(self._definitions[f"{kind}-{whole}"])
-            own = {
-                key: said for key, said in schema["properties"].items() if shared.get(key) != said
+            own_keys = {
+                key: key_schema
+                for key, key_schema in schema["properties"].items()
+                if shared.get(key) != key_schema
             }
-            schema = {**schema, "properties": own}
+            schema = {**schema, "properties": own_keys}
         yield self._keys(schema)
 
     def _difference(self, kind: str, whole: str, schema: Schema) -> str:
         """Return which keys of the pass or check ``whole`` this table shares, in words."""
         shared = _keys_of(self._definitions[f"{kind}-{whole}"])
-        lacking = [f"`{key}`" for key in sorted(shared.keys() - schema["properties"].keys())]
-        but = f" except {_listed(lacking)}" if lacking else ""
+        missing = [f"`{key}`" for key in sorted(shared.keys() - schema["properties"].keys())]
+        but = f" except {_listed(missing)}" if missing else ""
         section = "passes" if kind == "pass" else "checks"
         return f"All keys of [`{whole}`](#{section}{whole}){but}, and"
 
@@ -154,8 +156,8 @@ class ReferencePage:
     def _meaning(self, key: Schema) -> str:
         if "description" in key or "$ref" not in key:
             return str(key.get("description", ""))
-        whole = str(self._definitions[key["$ref"].rpartition("/")[2]]["description"])
-        return whole.partition(". ")[0].rstrip(".") + "."
+        description = str(self._definitions[key["$ref"].rpartition("/")[2]]["description"])
+        return description.partition(". ")[0].rstrip(".") + "."
 
     def _type(self, key: Schema) -> str:
         """Return the type in words, with its range."""
@@ -218,8 +220,10 @@ def _shown_whole(kind: str, name: str) -> str | None:
 
 def _in_families(kind: str, names: Sequence[str]) -> list[str]:
     """Return ``names`` sorted, with those that refer to another one right after it."""
-    whole = {name: _shown_whole(kind, name) for name in names}
-    return sorted(names, key=lambda name: (whole[name] or name, whole[name] is not None, name))
+    shown_with = {name: _shown_whole(kind, name) for name in names}
+    return sorted(
+        names, key=lambda name: (shown_with[name] or name, shown_with[name] is not None, name)
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -125,11 +125,11 @@ class StepReader:
         return None
 
     def params(
-        self, model: type[Frozen], own: Json, overrides: Json, defaults: Json, path: Loc
+        self, model: type[Frozen], written: Json, overrides: Json, defaults: Json, path: Loc
     ) -> Frozen | None:
         """Return the parameters, or ``None`` after saying what is wrong with them."""
         target_path = ("targets", self._target.name, *path)
-        for table, place in ((own, path), (overrides, target_path)):
+        for table, place in ((written, path), (overrides, target_path)):
             for key in table.keys() & DECIDED_ELSEWHERE.keys():
                 self.problem(f"cannot be set here: {DECIDED_ELSEWHERE[key]}", (*place, key))
         decided: dict[str, Any] = {
@@ -141,7 +141,7 @@ class StepReader:
         known = model.model_fields
         merged = {
             **{key: value for key, value in defaults.items() if key in known},
-            **own,
+            **written,
             **overrides,
             **{key: value for key, value in decided.items() if key in known},
         }
@@ -180,8 +180,8 @@ class StepReader:
     def _check_builder(self, params: ModelBuilderParams, path: Loc) -> None:
         known = self._target.builder_options()
         try:
-            for asked in params.alternatives():
-                resolve(wanted_options(asked), known)
+            for alternative in params.alternatives():
+                resolve(wanted_options(alternative), known)
         except StepError as error:
             self.problem(f"{self._target.name}: {error}", path, error.hint)
 

@@ -129,16 +129,16 @@ class ChainReader:
         # What has its inputs in bf16 can overflow fp16, and the CPU provider has no bf16 kernels.
         if not builders or not builders[-1].is_quantized or builders[-1].bf16_io:
             return None
-        wanted: Json = {
+        values: Json = {
             "type": "float_reference",
             "precision": self._target.precision.float_export,
             "fuse_qkv": builders[-1].fuse_qkv,
         }
         if evaluation is not None:
-            wanted |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
+            values |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
         for call in checks:
-            wanted |= call.implementation.export_of(call.params)
-        table = StepTable.model_validate(wanted)
+            values |= call.implementation.export_of(call.params)
+        table = StepTable.model_validate(values)
         return self._steps.pass_call("float_reference", table, ("checks", "quantization"))
 
     def _adapted_reference(self, passes: Sequence[PassCall]) -> PassCall | None:
@@ -193,8 +193,8 @@ class ChainReader:
         if self._data is None:
             self._steps.problem("needs a data set", path, "add [data.NAME]")
         else:
-            said = "nothing is held out that the artifact could be asked"
-            self._steps.problem(said, path, "raise split.eval, or remove the check")
+            message = "nothing is held out that the artifact could be asked"
+            self._steps.problem(message, path, "raise split.eval, or remove the check")
 
     def _timing(self, call: CheckCall) -> PassCall | None:
         """Return the pass that times the base model for a check, if it needs it."""
@@ -235,13 +235,15 @@ class ChainReader:
 
 def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
     """Return ``call`` with the limits of the checks that it enforces itself."""
-    kept = [
+    enforced = [
         check
         for check in checks
         if check.script is None and check.type_name in call.implementation.keeps
     ]
-    if not kept:
+    if not enforced:
         return call
-    held: Json = {check.name: {"type": check.type_name, "params": check.values} for check in kept}
-    params = call.implementation.Params.model_validate({**call.values, "held_to": held})
-    return replace(call, params=params, keeps=tuple(check.name for check in kept))
+    held_to: Json = {
+        check.name: {"type": check.type_name, "params": check.values} for check in enforced
+    }
+    params = call.implementation.Params.model_validate({**call.values, "held_to": held_to})
+    return replace(call, params=params, keeps=tuple(check.name for check in enforced))

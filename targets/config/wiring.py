@@ -65,8 +65,8 @@ def _in_vain(call: PassCall, chain: Chain) -> Mistake:
     advice = f"the artifact is what the last pass makes: put '{call.name}' there"
     if produces == "adapter":
         advice = f"add merge before {following}"
-    what = ARTIFACT_WORDS[produces].partition(" ")[2]
-    message = f"the {what} made by '{call.name}' is not used by any later pass"
+    product = ARTIFACT_WORDS[produces].partition(" ")[2]
+    message = f"the {product} made by '{call.name}' is not used by any later pass"
     return Mistake(message, ("passes", call.name), advice)
 
 

@@ -73,37 +73,38 @@ def memory(_machine: Machine) -> Iterator[Finding]:
 
 def cpu(machine: Machine) -> Iterator[Finding]:
     """Examine architecture and instruction sets."""
-    here = platform.machine()
+    machine_name = platform.machine()
     cores = psutil.cpu_count() or 1
     for toolchain in machine.toolchains:
-        wanted = platform_named(toolchain.platform).machine
-        if here != wanted:
+        required = platform_named(toolchain.platform).machine
+        if machine_name != required:
             yield Finding(
                 "problem",
                 "cpu",
-                f"this is {here}; the {toolchain.target} toolchain is locked for {wanted}",
-                f"use a machine with {wanted}",
+                f"this is {machine_name}; the {toolchain.target} toolchain is locked for "
+                f"{required}",
+                f"use a machine with {required}",
                 blocks=("venv",),
             )
             return
-    lacking = lacking_instructions()
-    details = {"cores": cores, "machine": here}
+    missing = lacking_instructions()
+    details = {"cores": cores, "machine": machine_name}
     try:
         require_instructions()
     except EnvironmentUnable as unable:
         yield Finding("problem", "cpu", str(unable), unable.hint, details, RUNTIMES)
         return
-    if lacking:
+    if missing:
         yield Finding(
             "warning",
             "cpu",
-            f"{cores} CPUs without x86-64-v3 (lacking {', '.join(lacking)})",
+            f"{cores} CPUs without x86-64-v3 (lacking {', '.join(missing)})",
             "builds run, and may give other bytes than on CPUs that have it",
             details,
         )
     else:
-        level = ", x86-64-v3" if here == "x86_64" else ""
-        yield Finding("ok", "cpu", f"{cores} CPUs, {here}{level}", details=details)
+        level = ", x86-64-v3" if machine_name == "x86_64" else ""
+        yield Finding("ok", "cpu", f"{cores} CPUs, {machine_name}{level}", details=details)
 
 
 def gpu(machine: Machine) -> Iterator[Finding]:

@@ -44,9 +44,9 @@ class Plans:
     @property
     def timed(self) -> tuple[Step, ...]:
         """Return the checks of times and memory."""
-        kept = {planned.step.name for planned in self.repeatable.steps}
+        repeatable = {planned.step.name for planned in self.repeatable.steps}
         steps = (planned.step for planned in self.whole.steps)
-        return tuple(step for step in steps if step.kind == "check" and step.name not in kept)
+        return tuple(step for step in steps if step.kind == "check" and step.name not in repeatable)
 
 
 def repeatable_part(loaded: LoadedConfig) -> LoadedConfig:

@@ -81,10 +81,10 @@ def write_checked(folder: Path, report: Report, name: str, text: str) -> None:
 
 def _is_linked(source: Path, model: Path) -> bool:
     """Return whether ``model`` consists of hard links to exactly the files of ``source``."""
-    wanted = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
-    there = {path.relative_to(model): path for path in model.rglob("*") if path.is_file()}
-    return wanted.keys() == there.keys() and all(
-        wanted[name].samefile(there[name]) for name in wanted
+    source_files = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
+    model_files = {path.relative_to(model): path for path in model.rglob("*") if path.is_file()}
+    return source_files.keys() == model_files.keys() and all(
+        source_files[name].samefile(model_files[name]) for name in source_files
     )
 
 

@@ -44,7 +44,7 @@ class Ending:
         if self.out_of_memory:
             return self._no_memory()
         if self.failure is not None:
-            return self._told(self.failure)
+            return self._reported(self.failure)
         step = self._step()
         ended_by = signal_of(self.exit_code)
         if ended_by in ("SIGKILL", "SIGTERM"):
@@ -60,7 +60,7 @@ class Ending:
         hint = "\n".join(text for text in (remedy, _tail(self.log)) if text)
         return PassFailed(f"{step} broke: {how}", hint, self.log)
 
-    def _told(self, failure: StepFailed) -> QuernError:
+    def _reported(self, failure: StepFailed) -> QuernError:
         message = f"{failure.step}: {failure.message}"
         if failure.cause == "disk_full":
             hint = failure.hint or "free some space, or move the cache with `--cache`"

@@ -125,14 +125,19 @@ def image_needs(client: DockerClient, toolchain: Toolchain, cache: Path) -> tupl
     on this machine, for both stages of the build, which exist together for a while."""
     if find_image(client, toolchain) is not None:
         return ()
-    what = f"the {toolchain.target} toolchain"
-    here = Need(cache, Wheelhouse(cache / "wheels").lacks(toolchain), what, CACHE_REMEDY)
+    description = f"the {toolchain.target} toolchain"
+    wheel_need = Need(
+        cache, Wheelhouse(cache / "wheels").lacks(toolchain), description, CACHE_REMEDY
+    )
     root = data_root(client)
     if root is None:
-        return (here,)
+        return (wheel_need,)
     room = toolchain.room
     building = round(1e9 * (room.wheels + 2 * room.installed))
-    return (here, Need(root, building, f"{what} as an image", "`docker system prune` frees space"))
+    return (
+        wheel_need,
+        Need(root, building, f"{description} as an image", "`docker system prune` frees space"),
+    )
 
 
 def ensure_image(

@@ -74,9 +74,9 @@ def parse_lock(text: str, path: Path) -> tuple[Pin, ...]:
 
 
 def _parse_pin(words: list[str], path: Path, line: int) -> Pin:
-    head, *rest = words
+    head, *hashes_words = words
     pin = _PIN.match(head)
-    hashes = [_HASH.match(word) for word in rest]
+    hashes = [_HASH.match(word) for word in hashes_words]
     if pin is None or not hashes or not all(hashes):
         raise EnvironmentUnable(
             f"{path}:{line}: '{head}' is not a version pinned by SHA-256",

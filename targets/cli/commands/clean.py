@@ -48,5 +48,7 @@ def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> No
         return
     for step in unused:
         click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
-    done = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(unused)} results {done} from {options.as_typed(store.root)}: {size(freed)}")
+    outcome = "would be removed" if dry_run else "removed"
+    click.echo(
+        f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}"
+    )

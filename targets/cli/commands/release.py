@@ -106,10 +106,10 @@ def command(
 
 def require_libraries(doing: str) -> None:
     """Raise ``EnvironmentUnable`` that names missing libraries, which only releases need."""
-    lacking = [name for name in LIBRARIES if find_spec(name) is None]
-    if lacking:
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
         raise EnvironmentUnable(
-            f"{doing} needs {', '.join(lacking)}, which this Python does not have",
+            f"{doing} needs {', '.join(missing)}, which this Python does not have",
             f"run `nox -s {doing}`, or `pip install --require-hashes -r {REQUIREMENTS}`",
         )
 

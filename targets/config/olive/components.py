@@ -36,10 +36,10 @@ def read_components(data: Fields) -> dict[str, Fields]:
     for name in COMPONENTS:
         part = data.take(f"{name}_config", f"{name.removesuffix('_data')}_data_config")
         if part is not None:
-            own = nested(part.fields(part.name), "params")
+            fields = nested(part.fields(part.name), "params")
             # Early templates of the AI Toolkit wrote it here.
-            _by_component(own.take("component_kwargs"), components)
-            components[name].merge(own)
+            _by_component(fields.take("component_kwargs"), components)
+            components[name].merge(fields)
     _by_component(data.take("components"), components)
     for node in params.rest():
         owner = _OWNER.get(node.name, PRE)

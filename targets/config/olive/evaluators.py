@@ -40,13 +40,13 @@ def measured_data(evaluator: Node, sets: dict[str, DataSet]) -> tuple[DataSet | 
         classes |= str(metric.get("type")).lower() == "accuracy" and bool(compared)
         inner = metric.get("user_config")
         user = inner if isinstance(inner, dict) else {}
-        where: tuple[str | int, ...] = ("metrics", at, "data_config")
+        location: tuple[str | int, ...] = ("metrics", at, "data_config")
         named = metric.get("data_config")
         if named is None and user.get("data_config") is not None:
-            named, where = user["data_config"], ("metrics", at, "user_config", "data_config")
+            named, location = user["data_config"], ("metrics", at, "user_config", "data_config")
         if named is None:
             continue
-        node = Node(named, (*evaluator.path, *where), evaluator.ledger)
+        node = Node(named, (*evaluator.path, *location), evaluator.ledger)
         data = used_set(node, sets)
         if data is None or dummy_prompt(data) is not None:
             continue

@@ -231,14 +231,14 @@ def _goal(
     ``higher`` says whether more is better; ``None`` where only the file can know.
     """
     better = fields.take("higher_is_better")
-    said = better.flag() if better is not None else None
-    if better is not None and said is not None:
-        if higher in (None, said):
+    higher_is_better = better.flag() if better is not None else None
+    if better is not None and higher_is_better is not None:
+        if higher in (None, higher_is_better):
             better.honoured()
         else:
             word = "higher" if higher else "lower"
             better.refuse(f"of {_said(entry)} the {word} is better", "remove it")
-    higher = higher if higher is not None else bool(said)
+    higher = higher if higher is not None else bool(higher_is_better)
     goal = fields.take("goal")
     if goal is None or not goal.raw:
         if goal is not None:
@@ -258,13 +258,13 @@ def _goal(
             f"there is no goal of type '{form.raw}'", did_you_mean(name, ("threshold", *_GOALS))
         )
         return
-    wanted = value.number()
-    if wanted is None:
+    limit = value.number()
+    if limit is None:
         return
-    made = {**entry, key: wanted}
+    made = {**entry, key: limit}
     if made not in (draft.get(("checks", check, "goals")) or []):
         draft.append(("checks", check, "goals"), made, goal)
-    goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {wanted}")
+    goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {limit}")
     inner.refuse_rest("a goal")
 
 
@@ -339,13 +339,13 @@ def _latency(metric: _Metric, draft: Draft) -> None:
 
 def _repeats(fields: Fields, draft: Draft) -> None:
     warmup = fields.take("warmup_num")
-    if warmup is not None and (wanted := warmup.number()) is not None:
-        _first(("checks", "latency", "warmup"), wanted, warmup, "", draft)
+    if warmup is not None and (requested := warmup.number()) is not None:
+        _first(("checks", "latency", "warmup"), requested, warmup, "", draft)
     repeat = fields.take("repeat_test_num")
-    if repeat is not None and (wanted := repeat.number()) is not None:
-        count = max(int(wanted), _FEWEST)
+    if repeat is not None and (requested := repeat.number()) is not None:
+        count = max(int(requested), _FEWEST)
         note = f"checks.latency.samples = {count}"
-        if count != wanted:
+        if count != requested:
             note += f": fewer than {_FEWEST} prove no percentile"
         _first(("checks", "latency", "samples"), count, repeat, note, draft)
     sleep = fields.take("sleep_num")
@@ -426,14 +426,14 @@ def _func_kwargs(user: Fields, place: tuple[str, ...], function: str, draft: Dra
     every = user.take("func_kwargs")
     if every is not None:
         inner = every.fields("func_kwargs")
-        own = inner.take(function)
-        if own is not None:
-            draft.set((*place, "params"), own.raw, own)
+        kwargs = inner.take(function)
+        if kwargs is not None:
+            draft.set((*place, "params"), kwargs.raw, kwargs)
         for other in inner.rest():
             other.no_effect("that function is not called")
-    own = user.take(f"{function}_kwargs")
-    if own is not None:
-        draft.set((*place, "params"), own.raw, own)
+    kwargs = user.take(f"{function}_kwargs")
+    if kwargs is not None:
+        draft.set((*place, "params"), kwargs.raw, kwargs)
 
 
 def _ignore_user(user: Fields) -> None:

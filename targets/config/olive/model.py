@@ -101,11 +101,14 @@ def _hf_config(fields: Fields) -> None:
     dataset = fields.take("dataset")
     if dataset is not None:
         dataset.refuse("a data set inside the model", "put it into data_configs")
-    whole = fields.take("model_class")
-    if whole is not None and str(whole.raw) in ("AutoModelForCausalLM", "LlamaForCausalLM"):
-        whole.honoured()
-    elif whole is not None:
-        whole.refuse("Quern loads whole causal language models only", "AutoModelForCausalLM")
+    model_class = fields.take("model_class")
+    if model_class is not None and str(model_class.raw) in (
+        "AutoModelForCausalLM",
+        "LlamaForCausalLM",
+    ):
+        model_class.honoured()
+    elif model_class is not None:
+        model_class.refuse("Quern loads whole causal language models only", "AutoModelForCausalLM")
     for name in ("feature", "components", "custom_task_class_name"):
         part = fields.take(name)
         if part is not None:

@@ -79,9 +79,9 @@ class Node:
         self._refuse_type("text")
         return None
 
-    def _refuse_type(self, wanted: str) -> None:
+    def _refuse_type(self, expected: str) -> None:
         if not self.refuse_placeholder():
-            self.refuse(f"must be {wanted}, not {json.dumps(masked(self.path, self.raw))}")
+            self.refuse(f"must be {expected}, not {json.dumps(masked(self.path, self.raw))}")
 
     @property
     def name(self) -> str:
@@ -109,8 +109,8 @@ class Node:
         self.ledger.fail(self.path, reason, suggestion)
 
     def _enter(self, state: State, note: str, suggestion: str = "") -> None:
-        whole = self.raw if self.within is None else list(self.within)
-        self.ledger.enter(self.path, whole, state, note, suggestion)
+        value = self.raw if self.within is None else list(self.within)
+        self.ledger.enter(self.path, value, state, note, suggestion)
 
     @property
     def placeholder(self) -> str | None:
@@ -209,8 +209,8 @@ def _second(node: Node, first: Node) -> None:
     if node.raw == first.raw or str(node.raw).lower() == str(first.raw).lower():
         node.no_effect(f"the same as {dotted(first.path)}")
     else:
-        said = json.dumps(masked(first.path, first.raw))
-        node.refuse(f"{dotted(first.path)} says {said}", "remove one of the two")
+        shown = json.dumps(masked(first.path, first.raw))
+        node.refuse(f"{dotted(first.path)} says {shown}", "remove one of the two")
 
 
 def _kind(raw: Any) -> str:

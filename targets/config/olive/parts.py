@@ -96,38 +96,38 @@ def _split(
 ) -> None:
     place = ("data", main.name)
     split = (*place, "split")
-    held = measured or evaluation
-    if held is not None and held.name != main.name:
-        draft.derive((*place, "held_out"), held.name)
+    held_out = measured or evaluation
+    if held_out is not None and held_out.name != main.name:
+        draft.derive((*place, "held_out"), held_out.name)
     if evaluation is not None:
         assert training.evaluation is not None  # noqa: S101
         draft.set((*place, "validation_data"), evaluation.name, training.evaluation)
         draft.set((*split, "validation"), 0.0, None)
-        if held is None or held.name == main.name:
+        if held_out is None or held_out.name == main.name:
             draft.set((*split, "eval"), 0.0, None)
         return
     size = training.size
     if size is None:
         draft.set((*split, "validation"), 0.0, None)
-        if held is None:
+        if held_out is None:
             draft.set((*split, "eval"), 0.0, None, "0.0: no evaluation data is named")
-        elif held.name == main.name:
+        elif held_out.name == main.name:
             share = Split().eval
             note = f"{share}: what the metrics are measured on is not trained on"
             draft.set((*split, "eval"), share, None, note)
         return
-    wanted = size.number()
-    if wanted is None:
+    requested = size.number()
+    if requested is None:
         return
-    if wanted < 0 or (wanted >= 1 and wanted != int(wanted)):
-        size.refuse(f"{wanted} is neither a share below 1 nor a number of rows")
+    if requested < 0 or (requested >= 1 and requested != int(requested)):
+        size.refuse(f"{requested} is neither a share below 1 nor a number of rows")
         return
-    key, value = ("eval_count", int(wanted)) if wanted >= 1 else ("eval", wanted)
+    key, value = ("eval_count", int(requested)) if requested >= 1 else ("eval", requested)
     note = f"split.{key} = {value}: of the distinct texts, so that none is in both parts"
     draft.set((*split, key), value, size, note)
     draft.derive((*split, "validation"), "eval")
     seed = training.seed
-    if wanted == 0:
+    if requested == 0:
         draft.set((*split, "validation"), 0.0, None)
         return
     if seed is None:

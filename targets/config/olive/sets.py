@@ -56,12 +56,12 @@ def read_data_sets(node: Node | None) -> dict[str, DataSet]:
 def used_set(node: Node, sets: dict[str, DataSet]) -> DataSet | None:
     """Return the data set that ``node`` names, or describes in place: then it joins ``sets``."""
     if isinstance(node.raw, dict):
-        here = f"written at {dotted(node.path)}"
-        if here not in sets:
+        description = f"written at {dotted(node.path)}"
+        if description not in sets:
             name = str(node.raw.get("name") or node.name.removesuffix("_data_config") or "data")
             taken = {data.name for data in sets.values()}
-            sets[here] = DataSet(unique(_safe(name), taken), node)
-        return sets[here]
+            sets[description] = DataSet(unique(_safe(name), taken), node)
+        return sets[description]
     if node.refuse_placeholder():
         return None
     known = sets.get(str(node.raw))

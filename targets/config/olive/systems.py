@@ -125,10 +125,14 @@ def _accelerators(
 
 def _device(node: Node, devices: list[str], meanings: list[tuple[Node, str]]) -> None:
     name = str(node.raw).lower()
-    said = {"cpu": "trains on the CPU", "gpu": "trains where a GPU is, else on the CPU", "npu": ""}
-    if name in said:
+    meaning = {
+        "cpu": "trains on the CPU",
+        "gpu": "trains where a GPU is, else on the CPU",
+        "npu": "",
+    }
+    if name in meaning:
         devices.append(name)
-        meanings.append((node, said[name]))
+        meanings.append((node, meaning[name]))
     elif not node.refuse_placeholder():
         node.refuse(f"there is no device '{node.raw}'", "use cpu or gpu")
 

@@ -165,14 +165,14 @@ class _Flow:
         hosts = root.peek("systems")
         for at, one in enumerate(chain):
             searched = strategy if at == len(chain) - 1 else None
-            own = self._pass(one, trainings, hosts, searched)
-            own_evaluator = evaluator_of(own, evaluators)
-            if own_evaluator is None or own is None:
+            named_evaluator = self._pass(one, trainings, hosts, searched)
+            own_evaluator = evaluator_of(named_evaluator, evaluators)
+            if own_evaluator is None or named_evaluator is None:
                 continue
             if at == len(chain) - 1:
                 own_evaluator, evaluator = evaluator, own_evaluator
             else:
-                own.no_effect("the artifact is measured, not what is between")
+                named_evaluator.no_effect("the artifact is measured, not what is between")
             if own_evaluator is not None:
                 own_evaluator.no_effect("the artifact is measured by another evaluator")
         if strategy is not None:
@@ -201,7 +201,7 @@ class _Flow:
         """Translate one pass, with the search over its parameters; return its evaluator."""
         fields = nested(one.node.fields("a pass"), "config")
         kind = fields.take("type")
-        own = fields.take("evaluator")
+        evaluator = fields.take("evaluator")
         fields.ignore(
             {
                 "name": "the table's own name is used",
@@ -248,7 +248,7 @@ class _Flow:
             kind.refuse(*alternative(str(kind.raw), PASSES))
             for node in fields.rest():
                 node.no_effect(f"there is no pass {kind.raw}")
-        return own
+        return evaluator
 
     def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
         self._draft.table(place, kind)

@@ -64,8 +64,8 @@ def compare_archives(
     try:
         differences = tuple(_differences(pair, compare, at_most))
     except Unreadable as error:
-        what = f"{error}; {raw_bytes.in_words(released, rebuilt)}"
-        return (Difference(file=pair.name, what=what),)
+        message = f"{error}; {raw_bytes.in_words(released, rebuilt)}"
+        return (Difference(file=pair.name, what=message),)
     if not name:
         return differences
     return tuple(
@@ -79,11 +79,11 @@ def _differences(pair: Pair, compare: CompareFolders, at_most: int) -> Iterator[
         contents = _contents(old, new, compare, at_most)
     yield from contents
     if not contents:
-        what = (
+        message = (
             "its members hold the same bytes, what is written about them does not: "
             f"{raw_bytes.in_words(pair.released, pair.rebuilt)}"
         )
-        yield Difference(file=pair.name, where="bytes", what=what)
+        yield Difference(file=pair.name, where="bytes", what=message)
 
 
 @contextmanager

@@ -95,8 +95,8 @@ def _explained(pair: Pair) -> Iterator[Difference]:
 
 
 def _unexplained(pair: Pair) -> Difference:
-    what = f"what is compared in it is the same, the bytes are not: {_bytes(pair)}"
-    return Difference(file=pair.name, where="bytes", what=what)
+    message = f"what is compared in it is the same, the bytes are not: {_bytes(pair)}"
+    return Difference(file=pair.name, where="bytes", what=message)
 
 
 def _bytes(pair: Pair) -> str:
@@ -161,10 +161,10 @@ def _files(folder: Path) -> set[str]:
     paths = set()
     for parent, folders, files in os.walk(folder):
         links = [name for name in folders if Path(parent, name).is_symlink()]
-        here = [*files, *links]
-        if not here and not folders and Path(parent) != folder:
-            here = ["."]
-        paths |= {Path(parent, name).relative_to(folder).as_posix() for name in here}
+        names = [*files, *links]
+        if not names and not folders and Path(parent) != folder:
+            names = ["."]
+        paths |= {Path(parent, name).relative_to(folder).as_posix() for name in names}
     return paths
 
 

@@ -73,10 +73,10 @@ def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
         options = _private_apt(Path(folder), places, platform.rpartition("/")[2])
         try:
             run_tool(["apt-get", *options, "--error-on=any", "update"], tool="apt-get")
-            asked = (*_ESSENTIAL, *recipe.packages)
+            requested = (*_ESSENTIAL, *recipe.packages)
             listing = run_tool(
                 ["apt-get", *options, "--print-uris", "--no-install-recommends", "--quiet=2",
-                 "install", *asked],
+                 "install", *requested],
                 tool="apt-get",
             )  # fmt: skip
         except ToolFailed as error:
