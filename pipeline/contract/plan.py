@@ -17,6 +17,7 @@ from pydantic import Field, JsonValue
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.sha256 import sha256_of_bytes
 
 OUTPUT_DIR = "output"
@@ -83,7 +84,7 @@ class Step(Frozen):
     """One pass or check, with everything that its result depends on."""
 
     name: str
-    kind: Literal["pass", "check"]
+    kind: StepKind
     type: str
     """Module name below ``pipeline.passes`` or ``pipeline.checks``; for the user's own, a
     ``FILE.py:CLASS`` in the folder :attr:`code`."""

@@ -10,12 +10,12 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from pipeline.checks.base import BaseCheck
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.kinds import ARTIFACT_WORDS, Kind, StepKind
 from pipeline.contract.roles import Role
 from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
@@ -24,10 +24,9 @@ from pipeline.scripts.load import load_script
 OWN_TYPE = r"^.+\.py:[A-Za-z_]\w*$"
 """Regular expression for the type of the user's own pass or check, for the config's JSON schema."""
 
-StepKind = Literal["pass", "check"]
-Step = type[BasePass[Any]] | type[BaseCheck[Any]]
+StepClass = type[BasePass[Any]] | type[BaseCheck[Any]]
 
-_BASES: dict[StepKind, Step] = {"pass": BasePass, "check": BaseCheck}
+_BASES: dict[StepKind, StepClass] = {"pass": BasePass, "check": BaseCheck}
 _SIDES = ("host", "target")
 
 
@@ -56,7 +55,7 @@ def own_type(text: str) -> OwnType | None:
     return OwnType(file, name)
 
 
-def load_own(kind: StepKind, script: Path, name: str) -> Step:
+def load_own(kind: StepKind, script: Path, name: str) -> StepClass:
     """Return the class ``name`` of the file ``script``, which must be
     :func:`~pipeline.scripts.importable.importable`.
 

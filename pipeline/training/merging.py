@@ -25,6 +25,7 @@ from pipeline.training.merged import (
 )
 from pipeline.training.quantization import BaseQuantization
 from pipeline.weights.files import weight_files
+from pipeline.weights.mode import ONE_BY_ONE, WeightsMode
 from pipeline.weights.shards import write_shards
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     try:
         weights = merged_one_by_one(inputs, params)
     except MustBeWhole as reason:
-        inputs.report.warn(f"all weights are held in memory at once: {reason}")
-        return {**_merge_at_once(inputs, params, out_dir), "weights": f"at once: {reason}"}
+        mode = WeightsMode(str(reason))
+        inputs.report.warn(mode.warning)
+        return {**_merge_at_once(inputs, params, out_dir), "weights": str(mode)}
     write_shards(weights.tensors, inputs["model"], out_dir, _progress(inputs))
     weights.config.save_pretrained(out_dir)
     _copy_the_rest(inputs["model"], out_dir)
     _forget_paths(out_dir)
-    return {**facts_of(weights), "weights": "one by one"}
+    return {**facts_of(weights), "weights": str(ONE_BY_ONE)}
 
 
 def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:

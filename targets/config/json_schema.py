@@ -12,16 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.checks.base import BaseCheck
 from pipeline.contract.schema import BuildConfig
 from pipeline.passes.base import BasePass
-from pipeline.run.own_steps import OWN_TYPE
+from pipeline.run.own_steps import OWN_TYPE, StepClass
 from pipeline.run.registry import check_types, load_check, load_pass, pass_types
 from targets.config.step_reader import DECIDED_ELSEWHERE
 from targets.target import target_names
 
 Schema = dict[str, Any]
-Step = type[BasePass[Any]] | type[BaseCheck[Any]]
 
 _DEFINITIONS = "$defs"
 
@@ -69,7 +67,7 @@ def _schema_of(model: type[BaseModel]) -> Schema:
     return model.model_json_schema(ref_template=f"#/{_DEFINITIONS}/{{model}}")
 
 
-def _parameters(step: Step) -> Schema:
+def _parameters(step: StepClass) -> Schema:
     """Return the schema of a pass's or check's parameters, without those that are set elsewhere."""
     schema = _schema_of(step.Params)
     schema["description"] = f"{inspect.getdoc(step)} {schema['description']}"
@@ -78,7 +76,7 @@ def _parameters(step: Step) -> Schema:
     return schema
 
 
-def _step(kind: str, name: str, step: Step) -> Schema:
+def _step(kind: str, name: str, step: StepClass) -> Schema:
     """Return the schema of the table of a pass or check."""
     schema = _parameters(step)
     described = f"Which {kind} this is; needed only where the table has another name."

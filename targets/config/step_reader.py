@@ -13,9 +13,10 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.schema import BuildConfig, StepTable, TargetTable
 from pipeline.data.needs import NeedsOfData
-from pipeline.run.own_steps import OwnStepError, OwnType, StepKind, own_type
+from pipeline.run.own_steps import OwnStepError, OwnType, own_type
 from pipeline.run.registry import (
     UnknownStepError,
     check_types,

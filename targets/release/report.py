@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, JsonValue
 
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.kinds import Kind
+from pipeline.contract.kinds import Kind, StepKind
 from pipeline.contract.plan import Step
 from pipeline.contract.result import FileDigest, Status, Verdict
 from targets.build import BuildOutcome
@@ -65,7 +65,7 @@ class ReleasedStep(Frozen):
     """One step of the chain. Its key is a digest of everything that its result depends on."""
 
     name: str
-    kind: Literal["pass", "check"]
+    kind: StepKind
     type: str
     key: str
 

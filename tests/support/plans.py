@@ -6,10 +6,11 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.events import EVENT, Event, StepFailed
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
 from pipeline.contract.result import StepResult, Verdict
 from pipeline.process.exit_codes import described
@@ -27,7 +28,7 @@ TONES = DataInput(
 
 def step(
     name: str,
-    kind: Literal["pass", "check"],
+    kind: StepKind,
     inputs: Mapping[str, StepInput | SourceInput],
     params: Mapping[str, Any] | None = None,
     data: DataInput | None = None,
