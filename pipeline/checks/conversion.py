@@ -62,7 +62,7 @@ class Check(BaseCheck[ConversionParams]):
 
     Params = ConversionParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference", "float_reference")
-    does_without: ClassVar[tuple[Role, ...]] = ("float_reference",)
+    optional_needs: ClassVar[tuple[Role, ...]] = ("float_reference",)
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: ConversionParams) -> Outcome:

@@ -86,7 +86,7 @@ class Check(BaseCheck[GenerationParams]):
 
     Params = GenerationParams
     uses_data: ClassVar[bool] = True
-    asks_held_out: ClassVar[bool] = True
+    needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     @classmethod

@@ -130,11 +130,11 @@ class Check(BaseCheck[QualityParams]):
         *("artifact", "base_answers", "tuned_answers", "float_reference"),
     )
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint", "adapter")
-    does_without: ClassVar[tuple[Role, ...]] = (
+    optional_needs: ClassVar[tuple[Role, ...]] = (
         *("base_answers", "tuned_answers", "float_reference"),
     )
     uses_data: ClassVar[bool] = True
-    asks_held_out: ClassVar[bool] = True
+    needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     @classmethod

@@ -69,7 +69,7 @@ class Check(BaseCheck[QuantizationParams]):
 
     Params = QuantizationParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference", "float_reference", "model")
-    does_without: ClassVar[tuple[Role, ...]] = ("float_reference", "model")
+    optional_needs: ClassVar[tuple[Role, ...]] = ("float_reference", "model")
     uses_device: ClassVar[bool] = True
 
     @classmethod

@@ -85,12 +85,12 @@ class Check(BaseCheck[ScriptParams]):
 
     Params = ScriptParams
     sources: ClassVar[tuple[str, ...]] = ("script", "script_dir")
-    unasked: ClassVar[bool] = False
+    runs_by_default: ClassVar[bool] = False
     uses_data: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     @classmethod
-    def asks_held_out_of(cls, params: ScriptParams) -> bool:
+    def needs_held_out_of(cls, params: ScriptParams) -> bool:
         """Return whether there is a ``metric``: it compares answers to held-out prompts."""
         return params.metric is not None
 

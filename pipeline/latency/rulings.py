@@ -100,7 +100,7 @@ class _Figure:
         detail += self.beside
         return limit_verdict(self.name, value, self.relation, self.limit, self.figure.unit, detail)
 
-    def keeps(self, value: float) -> bool:
+    def is_within(self, value: float) -> bool:
         """Return whether ``value`` is within the limit."""
         return value <= self.limit if self.relation == "<=" else value >= self.limit
 
@@ -113,14 +113,14 @@ class _Figure:
         middle = self.figure.value(timings, "p50")
         read = self.figure.value(timings, self.statistic)
         shown = f"p50 {middle:.4g}, {self.statistic} {read:.4g}"
-        if at_most is not None and self.keeps(self.figure.of_time(at_most)):
+        if at_most is not None and self.is_within(self.figure.of_time(at_most)):
             over = allowed_over(len(times), share)
             sure = (
                 f"{self.statistic} at {CONFIDENCE:.0%} confidence ({over} of {len(times)} samples "
                 f"may be over); {shown}"
             )
             return Ruling(self.verdict(self.figure.of_time(at_most), sure))
-        if at_least is not None and not self.keeps(self.figure.of_time(at_least)):
+        if at_least is not None and not self.is_within(self.figure.of_time(at_least)):
             sure = f"missed at {CONFIDENCE:.0%} confidence by {len(times)} samples; {shown}"
             return Ruling(self.verdict(read, sure))
         return self.undecided(
@@ -134,7 +134,7 @@ class _Figure:
     def average(self, rounds: tuple[float, ...]) -> Ruling:
         """Decide by the t interval of the mean of the averages of the rounds."""
         mean = mean_interval(rounds, CONFIDENCE)
-        if self.keeps(mean.low) == self.keeps(mean.high):
+        if self.is_within(mean.low) == self.is_within(mean.high):
             return Ruling(self.verdict(mean.value, f"{_interval(mean)} over {len(rounds)} rounds"))
         return self.undecided(mean.value, f"the average is {_interval(mean)}")
 

@@ -34,7 +34,7 @@ class Pass(BasePass[MergedBuilderParams]):
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "adapter": "adapter"}
     produces: ClassVar[Kind] = "onnx"
     runs_on: ClassVar[Literal["host", "target"]] = "target"
-    by_itself: ClassVar[bool] = True
+    added_by_planner: ClassVar[bool] = True
 
     def run(
         self, inputs: Inputs, params: MergedBuilderParams, out_dir: Path

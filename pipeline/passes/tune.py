@@ -30,8 +30,8 @@ class Pass(BasePass[TuneParams]):
     produces: ClassVar[Kind] = "onnx"
     runs_on: ClassVar[Literal["host", "target"]] = "target"
     uses_data: ClassVar[bool] = True
-    does_without_data: ClassVar[bool] = True
-    keeps: ClassVar[tuple[str, ...]] = ("quantization", "quality")
+    data_optional: ClassVar[bool] = True
+    enforces: ClassVar[tuple[str, ...]] = ("quantization", "quality")
     measures: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
 

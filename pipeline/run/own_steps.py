@@ -20,6 +20,7 @@ from pipeline.contract.roles import Role
 from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
 from pipeline.scripts.load import load_script
+from pipeline.scripts.moved import RENAMED_ATTRIBUTES
 
 OWN_TYPE = r"^.+\.py:[A-Za-z_]\w*$"
 """Regular expression for the type of the user's own pass or check, for the config's JSON schema."""
@@ -92,6 +93,9 @@ def _problems(step_class: type) -> Iterator[str]:
     if not (isinstance(params, type) and issubclass(params, Frozen)):
         yield "has no `Params`, a class that derives from pipeline.contract.frozen.Frozen"
         params = None
+    for former, name in RENAMED_ATTRIBUTES.items():
+        if isinstance(getattr(step_class, former, None), (bool, tuple)):
+            yield f"has `{former}`, which is `{name}` now"
     if issubclass(step_class, BasePass):
         yield from _pass_problems(step_class, params)
     elif issubclass(step_class, BaseCheck):

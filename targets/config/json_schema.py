@@ -58,7 +58,7 @@ def chain_passes() -> tuple[str, ...]:
 
 
 def _in_chain(implementation: type[BasePass[Any]]) -> bool:
-    if implementation.by_itself:
+    if implementation.added_by_planner:
         return False
     return bool(implementation.consumes) and implementation.produces != "predictions"
 

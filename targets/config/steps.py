@@ -155,8 +155,8 @@ class ChainReader:
 
     def _checks(self, whole: bool) -> tuple[CheckCall, ...]:
         named = self._config.checks
-        unasked = (name for name in check_types() if load_check(name).unasked)
-        tables = {**{name: StepTable() for name in unasked}, **named}
+        default = (name for name in check_types() if load_check(name).runs_by_default)
+        tables = {**{name: StepTable() for name in default}, **named}
         calls = []
         self._skipped(named)
         for name, table in tables.items():
@@ -168,7 +168,7 @@ class ChainReader:
             implementation = step.step
             if implementation.uses_data and self._data is None and name not in named:
                 continue
-            if implementation.asks_held_out and not self._holds_out:
+            if implementation.needs_held_out and not self._holds_out:
                 if whole and name in named:
                     self._nothing_to_ask(name)
                 continue
@@ -179,7 +179,7 @@ class ChainReader:
             )
             if params is not None:
                 call = CheckCall(name, step.type_name, implementation, params, step.script)
-                if whole and not self._holds_out and call.asks_held_out:
+                if whole and not self._holds_out and call.needs_held_out:
                     self._nothing_to_ask(name)
                 calls.append(replace(call, timing=self._timing(call)))
         return tuple(calls)
@@ -238,7 +238,7 @@ def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
     enforced = [
         check
         for check in checks
-        if check.script is None and check.type_name in call.implementation.keeps
+        if check.script is None and check.type_name in call.implementation.enforces
     ]
     if not enforced:
         return call
@@ -246,4 +246,4 @@ def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
         check.name: {"type": check.type_name, "params": check.values} for check in enforced
     }
     params = call.implementation.Params.model_validate({**call.values, "held_to": held_to})
-    return replace(call, params=params, keeps=tuple(check.name for check in enforced))
+    return replace(call, params=params, enforced_checks=tuple(check.name for check in enforced))

@@ -40,7 +40,7 @@ def wiring_mistakes(
                 yield Mistake(f"no pass before it makes its {role} (of kind {kind})", path)
             unused.pop(kind, None)
         produces = call.implementation.produces
-        if produces not in ARTIFACT_WORDS or call.implementation.by_itself:
+        if produces not in ARTIFACT_WORDS or call.implementation.added_by_planner:
             yield Mistake("no pass for a chain: it runs by itself where it is needed", path)
             continue
         if produces in unused:
@@ -71,7 +71,7 @@ def _in_vain(call: PassCall, chain: Chain) -> Mistake:
 
 
 def _needs_data(call: PassCall) -> bool:
-    return call.implementation.uses_data and not call.implementation.does_without_data
+    return call.implementation.uses_data and not call.implementation.data_optional
 
 
 def _trains(call: PassCall) -> bool:

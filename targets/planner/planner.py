@@ -150,9 +150,9 @@ class Planner:
         self, call: PassCall, newest: Mapping[Kind, Input], merge: _Merge | None
     ) -> dict[str, Input]:
         """Return the inputs, except the artifact, of the checks whose limits a pass enforces."""
-        if not call.keeps:
+        if not call.enforced_checks:
             return {}
-        checks = [check for check in self._chain.checks if check.name in call.keeps]
+        checks = [check for check in self._chain.checks if check.name in call.enforced_checks]
         base = self._base if self._chain.begins == "checkpoint" else None
         subjects = _subjects(base, newest.get("checkpoint"), merge)
         missing = self._lacking(subjects) | {"model"}
@@ -357,7 +357,7 @@ def _asks_tuned(role: Role) -> bool:
 def _can_judge(call: CheckCall, kind: Kind, missing: AbstractSet[Role]) -> bool:
     """Return whether a check accepts the kind of artifact and none of its roles is ``missing``."""
     check = call.implementation
-    missed = (missing & set(call.needs(kind))) - set(check.does_without)
+    missed = (missing & set(call.needs(kind))) - set(check.optional_needs)
     return kind in check.accepts and not missed
 
 
