@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.suggest import did_you_mean
-from pipeline.latency.usual import UsualLimits
+from pipeline.latency.default_limits import DefaultLimits
 from targets.devices.find import device_kinds
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.toolchain.builder_options import read_builder_options
@@ -65,7 +65,7 @@ class Target(Frozen):
     """Platforms by Docker's names; there is a lock for each."""
     room: Room
     precision: Precision
-    limits: UsualLimits
+    limits: DefaultLimits
     """Default limits of the ``latency`` check."""
 
     @field_validator("device")

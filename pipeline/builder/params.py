@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.space import FORMATS, Weights, Written, count
+from pipeline.contract.space import FORMATS, SpaceEstimate, Weights, count
 
 _QUANTIZED = ("int4", "int8")
 _BITS = {"int4": 4, "int8": 8}
@@ -128,13 +128,13 @@ class ModelBuilderParams(Frozen):
         """Return whether the weights are quantized."""
         return self.precision in _QUANTIZED
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the model folder: weights, graph and the files beside them."""
         model = inputs.get("model")
         if model is None or model.weights is None:
             return None
         other_files = model.kept - model.weights.bytes
-        return Written(self.stored(model.weights) + _GRAPH + other_files)
+        return SpaceEstimate(self.stored(model.weights) + _GRAPH + other_files)
 
     def stored(self, weights: Weights) -> int:
         """Return the size in bytes of the graph's weights, with scales and rotary tables."""

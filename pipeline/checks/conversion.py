@@ -68,7 +68,7 @@ class Check(BaseCheck[ConversionParams]):
     def run(self, inputs: Inputs, params: ConversionParams) -> Outcome:
         """Compare logits and tables. A graph that cannot be read fails the check."""
         from pipeline.contract.errors import ArtifactError, BeyondCpuError
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
         from pipeline.onnx.reference import Reference

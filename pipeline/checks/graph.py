@@ -41,7 +41,7 @@ class Check(BaseCheck[GraphParams]):
 
     def run(self, inputs: Inputs, params: GraphParams) -> Outcome:
         """Examine the folder. Broken files are failed verdicts, not exceptions."""
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.verdicts.verdicts import problem_verdict
 
@@ -69,18 +69,18 @@ class _Examination:
         self._verdicts: list[Verdict] = []
 
     def outcome(self) -> Outcome:
-        from pipeline.onnx import agreement, quantized, wholeness
+        from pipeline.onnx import consistency, integrity, quantized
 
         model, config = self._model, self._config
         layers = quantized.linear_layers(model)
         is_complete = self._judge(
             "external_data",
-            lambda: wholeness.external_data(model) + wholeness.stray_files(model),
+            lambda: integrity.external_data(model) + integrity.stray_files(model),
             f"{len(model.initializers)} initializers inside their files",
         )
         sound = self._judge(
             "graph_structure",
-            lambda: wholeness.structure(model) + wholeness.unused_weights(model, config.logits),
+            lambda: integrity.structure(model) + integrity.unused_weights(model, config.logits),
             f"{len(model.nodes)} nodes in order, all weights in use",
         )
         self._precision(layers)
@@ -89,7 +89,9 @@ class _Examination:
             self._judge("finite_weights", lambda: quantized.value_problems(model), "all finite")
         self._judge(
             "genai_config",
-            lambda: agreement.config_and_graph(config, model) + agreement.search_settings(config),
+            lambda: (
+                consistency.config_and_graph(config, model) + consistency.search_settings(config)
+            ),
             f"{config.layers} layers, vocabulary {config.vocabulary}, context {config.context}",
         )
         checkpoint = self._checkpoint
@@ -97,7 +99,7 @@ class _Examination:
             self._judge(
                 "checkpoint",
                 lambda: (
-                    agreement.config_and_checkpoint(config, checkpoint)
+                    consistency.config_and_checkpoint(config, checkpoint)
                     + quantized.weight_count_problems(layers, checkpoint.linear_weights)
                 ),
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",

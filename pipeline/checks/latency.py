@@ -18,13 +18,13 @@ from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.latency import prompts
+from pipeline.latency.default_limits import DefaultLimits
 from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
-from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, rule
 from pipeline.latency.timing import FIGURES, Timings, Workload
-from pipeline.latency.usual import UsualLimits
 from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
 from pipeline.verdicts.goals import known_goals, require_baseline
 from pipeline.verdicts.verdicts import unverified
@@ -52,7 +52,7 @@ class LatencyParams(Workload):
     """Most for the time of each further token (p90). Default: the target's."""
     target_limits: bool = True
     """Use the target's limits for those of both that are not set here."""
-    usual_limits: UsualLimits | None = None
+    usual_limits: DefaultLimits | None = None
     """The target's limits. Set by the target."""
     goals: tuple[LatencyGoal, ...] = ()
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
@@ -185,67 +185,73 @@ class Check(BaseCheck[LatencyParams]):
             params, _ = params.sized(weights_bytes=0, prompt_tokens=0)  # for the names alone
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
-        contest = _contest(inputs, params)
-        contest.take_wanted()
-        prompt_tokens = contest.measured["artifact"].joined(SHORT).prompt_tokens
+        measurement = _measurement(inputs, params)
+        measurement.run_planned_rounds()
+        prompt_tokens = measurement.measured["artifact"].joined(SHORT).prompt_tokens
         longest = max(prompt_tokens, default=0)
         params, sources = params.sized(_bytes_per_token(inputs["artifact"]), longest)
         base = _base(inputs)
-        rulings = _rulings(params, contest.measured, base)
+        rulings = _rulings(params, measurement.measured, base)
         warned = False
-        while any(ruling.undecided for ruling in rulings) and not contest.over:
+        while any(ruling.undecided for ruling in rulings) and not measurement.is_out_of_time:
             if not warned:
                 inputs.report.warn(
                     f"{_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
                 )
                 warned = True
-            contest.take_round(_open_prompts(params, rulings))
-            inputs.report.progress(int(contest.seconds), math.ceil(params.max_seconds), "seconds")
-            rulings = _rulings(params, contest.measured, base)
-        for length, why in contest.left_out.items():
+            measurement.run_round(_open_prompts(params, rulings))
+            inputs.report.progress(
+                int(measurement.seconds), math.ceil(params.max_seconds), "seconds"
+            )
+            rulings = _rulings(params, measurement.measured, base)
+        for length, why in measurement.left_out.items():
             inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
         verdicts = tuple(
-            _ended(ruling, contest.seconds, sources.get(ruling.verdict.name, ""))
+            _ended(ruling, measurement.seconds, sources.get(ruling.verdict.name, ""))
             for ruling in rulings
         )
-        latency = evidence(inputs["artifact"], contest.measured, contest.left_out, base)
+        latency = evidence(inputs["artifact"], measurement.measured, measurement.left_out, base)
         return Outcome(verdicts, {"latency": latency})
 
 
-def _contest(inputs: Inputs, params: LatencyParams) -> Any:
+def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
-    from pipeline.latency.contest import Conditions, Contest, Contestant
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.latency.interleaved import (
+        Candidate,
+        InterleavedMeasurement,
+        MeasurementConditions,
+    )
     from pipeline.onnx.baseline import baseline_folder, require_same_provider
+    from pipeline.onnx.genai_config import GenAiConfig
 
     folder = inputs["artifact"]
     try:
         config = GenAiConfig(folder)
     except ValueError as error:
         raise ArtifactError(str(error)) from error
-    contestants = [Contestant("artifact", folder, threads=config.threads)]
+    candidates = [Candidate("artifact", folder, threads=config.threads)]
     context = config.context
     if "baseline" in inputs.paths:
         other = baseline_folder(inputs["baseline"])
         require_same_provider(other, folder)
         baseline_config = GenAiConfig(other)
-        contestants.append(Contestant("baseline", other, threads=baseline_config.threads))
+        candidates.append(Candidate("baseline", other, threads=baseline_config.threads))
         context = min(context, baseline_config.context)
     asked = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
-    conditions = Conditions(
+    conditions = MeasurementConditions(
         max_new_tokens=params.max_new_tokens,
         warmup=params.warmup,
         rounds=params.rounds,
         seconds=params.max_seconds,
         cpus=_cpus(params),
     )
-    return Contest(contestants, asked, conditions, inputs.report)
+    return InterleavedMeasurement(candidates, asked, conditions, inputs.report)
 
 
 def _bytes_per_token(folder: Path) -> int:
     from pipeline.contract.errors import ArtifactError
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.genai_config import GenAiConfig
     from pipeline.onnx.graph import OnnxModel
 
     try:
@@ -305,7 +311,7 @@ def _base(inputs: Inputs) -> BaseTimes:
 
 
 def _rulings(
-    params: LatencyParams, measured: Mapping[str, Measured], base: BaseTimes
+    params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseTimes
 ) -> tuple[Ruling, ...]:
     ours, baseline = measured["artifact"], measured.get("baseline")
     return tuple(rule(name, goal, ours, baseline, base) for name, goal in params.limits())

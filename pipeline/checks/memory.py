@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.step import Inputs
-from pipeline.verdicts.byte_limits import METRIC, AmountParams
+from pipeline.verdicts.byte_limits import METRIC, ByteLimitParams
 from pipeline.verdicts.goals import Goal
 from pipeline.verdicts.verdicts import unverified
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.latency.protocol import Times
 
 
-class MemoryParams(AmountParams):
+class MemoryParams(ByteLimitParams):
     """The prompt, and the limits of the process's peak resident set. Without any limit, the peak is
     only reported."""
 
@@ -73,10 +73,10 @@ def _peak(folder: Path, params: MemoryParams) -> tuple[int, int]:
     """Return the peak resident set in bytes before the model was loaded, and after its answer."""
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
-    from pipeline.latency.process import Process
+    from pipeline.latency.measured_process import Process
     from pipeline.latency.protocol import Settings
     from pipeline.latency.timing import made_up
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.genai_config import GenAiConfig
 
     try:
         room = GenAiConfig(folder).context - params.max_new_tokens

@@ -34,7 +34,7 @@ class Check(BaseCheck[ProviderParams]):
 
     def run(self, inputs: Inputs, params: ProviderParams) -> Outcome:
         """Compare the graph with the kernel table; with the device, trace a few steps too."""
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.verdicts.verdicts import problem_verdict
 

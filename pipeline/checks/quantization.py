@@ -83,7 +83,7 @@ class Check(BaseCheck[QuantizationParams]):
     def run(self, inputs: Inputs, params: QuantizationParams) -> Outcome:
         """Compare predictions and matrices. A graph that cannot be read fails the check."""
         from pipeline.contract.errors import ArtifactError, BeyondCpuError
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
         from pipeline.verdicts.verdicts import problem_verdict, unusable

@@ -225,7 +225,7 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
 def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.genai_config import GenAiConfig
     from pipeline.onnx.providers import onnxruntime_name
     from pipeline.onnx.session import Session
 

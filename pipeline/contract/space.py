@@ -51,23 +51,23 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Written:
+class SpaceEstimate:
     """Disk space of a step in bytes: of its output, and of files that exist only while it runs."""
 
     kept: int
-    passing: int = 0
+    temporary: int = 0
     weights: Weights | None = None
     """The tensors, if the output is a checkpoint."""
 
 
 @runtime_checkable
-class TakesSpace(Protocol):
+class EstimatesSpace(Protocol):
     """Parameters that can estimate how much their pass writes.
 
     A pass whose parameters cannot is assumed to write as much as it reads of the same kind.
     """
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the estimate for the pass; ``None`` if it is unknown.
 
         ``inputs`` are the estimates of its inputs, by role, as far as they are known.

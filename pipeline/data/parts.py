@@ -35,7 +35,7 @@ def load_parts(data: DataFiles) -> Parts:
     return Parts(parts.train, validation, held_out)
 
 
-def seen_texts(parts: Parts) -> int:
+def leaked_text_count(parts: Parts) -> int:
     """Return the number of held-out rows whose text is in the training part too.
 
     It is zero if both are parts of one split.

@@ -22,7 +22,7 @@ class Parts:
     eval: list[Example]
 
     @property
-    def unseen_first(self) -> list[Example]:
+    def held_out_or_train(self) -> list[Example]:
         """Return the held-out part, or the training part if nothing is held out: prompts for
         purposes other than scoring."""
         return self.eval or self.train

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from pipeline.contract.result import Verdict
 from pipeline.latency.goals import LatencyGoal
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES, Figure, Timings
 from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 from pipeline.statistics.percentiles import (
@@ -53,7 +53,11 @@ class BaseTimes:
 
 
 def rule(
-    name: str, goal: LatencyGoal, ours: Measured, baseline: Measured | None, base: BaseTimes
+    name: str,
+    goal: LatencyGoal,
+    ours: LatencyRounds,
+    baseline: LatencyRounds | None,
+    base: BaseTimes,
 ) -> Ruling:
     """Return the ruling on ``goal``, with a verdict called ``name``.
 
@@ -148,8 +152,8 @@ def _against_baseline(
     goal: LatencyGoal,
     figure: Figure,
     statistic: Statistic,
-    ours: Measured,
-    baseline: Measured,
+    ours: LatencyRounds,
+    baseline: LatencyRounds,
 ) -> Ruling:
     """Decide by the ratio to a baseline that was measured in the same rounds.
 

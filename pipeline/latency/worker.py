@@ -17,8 +17,8 @@ from pipeline.latency.protocol import Failed, Loaded, Question, Reply, Settings,
 from pipeline.latency.timing import timed
 from pipeline.process.causes import out_of_memory
 from pipeline.process.measure import peak_rss_bytes
-from pipeline.process.signals import stop_promptly
-from pipeline.process.streams import only_ours_on_stdout
+from pipeline.process.signals import exit_promptly_on_signal
+from pipeline.process.streams import reserve_stdout
 
 _PR_SET_PDEATHSIG = 1
 """https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
@@ -27,11 +27,11 @@ _PR_SET_PDEATHSIG = 1
 def main() -> int:
     """Load the model, answer every question on standard input, and return the exit code."""
     settings = Settings.model_validate_json(sys.argv[1])
-    stop_promptly()
+    exit_promptly_on_signal()
     _end_with_parent()
     if settings.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings.cpus)
-    with only_ours_on_stdout() as stream:
+    with reserve_stdout() as stream:
         try:
             _serve(settings, stream)
         except Exception as error:

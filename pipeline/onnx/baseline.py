@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.contract.errors import StepError
-from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.genai_config import GenAiConfig
 
 _MODEL_DIR = "model"
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.contract.kinds import Kind
-from pipeline.contract.space import Written
+from pipeline.contract.space import SpaceEstimate
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
 from pipeline.training.merge_params import MergeParams
@@ -21,10 +21,10 @@ class AdaptedReferenceParams(MergeParams):
     samples: int = Field(default=16, ge=1)
     """Number of rows of the reference, from the first one on, without its long row."""
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the logits of both together, and of the base alone."""
         reference = inputs.get("reference")
-        return None if reference is None else Written(2 * reference.kept)
+        return None if reference is None else SpaceEstimate(2 * reference.kept)
 
 
 class Pass(BasePass[AdaptedReferenceParams]):

@@ -58,7 +58,7 @@ class Pass(BasePass[GenerateParams]):
 
     def run(self, inputs: Inputs, params: GenerateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Stream the answer as text events and write it to ``answer.txt``."""
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.session import Session
 
         folder = inputs["artifact"]

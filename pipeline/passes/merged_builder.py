@@ -44,13 +44,13 @@ class Pass(BasePass[MergedBuilderParams]):
         from pipeline.builder.build import build
         from pipeline.builder.matrices import NotStreamable
         from pipeline.training.merged import MustBeWhole
-        from pipeline.training.merging import facts_of, merge, merged_one_by_one
+        from pipeline.training.merging import merge, merge_metrics, merged_one_by_one
 
         builder_params = ModelBuilderParams.model_validate(params.model_dump(exclude={"merge"}))
         try:
             weights = merged_one_by_one(inputs, params.merge)
             made = build(inputs["model"], out_dir, builder_params, inputs.report, weights.tensors)
-            return {**made, "merged": facts_of(weights)}
+            return {**made, "merged": merge_metrics(weights)}
         except (MustBeWhole, NotStreamable) as reason:
             inputs.report.warn(f"merged and built in two steps: {reason}")
         for left in out_dir.iterdir():

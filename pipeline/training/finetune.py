@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
-from pipeline.data.parts import parts_of, seen_texts
+from pipeline.data.parts import leaked_text_count, parts_of
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
@@ -22,7 +22,7 @@ from pipeline.training.loftq import begin
 from pipeline.training.optimizers import arguments_of, optimizer_here
 from pipeline.training.params import FinetuneParams
 from pipeline.training.quantization import BaseQuantization
-from pipeline.training.rows import token_count, training_rows
+from pipeline.training.training_rows import token_count, training_rows
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -58,7 +58,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     spec = data.spec
     if problems := params.problems_with(spec):
         raise StepError("; ".join(problems), cause="bad_input")
-    if leaked := seen_texts(parts):
+    if leaked := leaked_text_count(parts):
         inputs.report.warn(f"{leaked} of {len(parts.eval)} held-out rows are trained on too")
     tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
     codec = Codec(tokenizer)

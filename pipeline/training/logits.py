@@ -52,7 +52,7 @@ def logits_of(
     return tuple(rows)
 
 
-def context_of(model: Any) -> int:
+def context_length(model: Any) -> int:
     """Return the length of the model's context; 0 if its config does not say."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 0)
 
@@ -93,7 +93,7 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
     module = next(
         (part for name, part in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None
     )
-    context = context_of(model)
+    context = context_length(model)
     if module is None or not context:
         return ()
     lengths = [context]

@@ -51,7 +51,7 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     weights.config.save_pretrained(out_dir)
     _copy_the_rest(inputs["model"], out_dir)
     _forget_paths(out_dir)
-    return {**facts_of(weights), "weights": str(ONE_BY_ONE)}
+    return {**merge_metrics(weights), "weights": str(ONE_BY_ONE)}
 
 
 def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
@@ -69,9 +69,9 @@ def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
     return merged_weights(folder, adapter, quantization, _dtype(params))
 
 
-def facts_of(weights: MergedWeights) -> dict[str, JsonValue]:
+def merge_metrics(weights: MergedWeights) -> dict[str, JsonValue]:
     """Return the figures of a merge whose weights have all been computed."""
-    return _facts(weights.parameters, weights.dtype, weights.dequantized, weights.relative_change)
+    return _metrics(weights.parameters, weights.dtype, weights.dequantized, weights.relative_change)
 
 
 def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
@@ -90,10 +90,10 @@ def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[s
     merged.save_pretrained(out_dir)
     _copy_the_rest(inputs["model"], out_dir)
     _forget_paths(out_dir)
-    return _facts(merged.num_parameters(), dtype, adapted.dequantized, change)
+    return _metrics(merged.num_parameters(), dtype, adapted.dequantized, change)
 
 
-def _facts(parameters: int, dtype: Any, dequantized: int, change: float) -> dict[str, JsonValue]:
+def _metrics(parameters: int, dtype: Any, dequantized: int, change: float) -> dict[str, JsonValue]:
     return {
         "parameters": parameters,
         "dtype": str(dtype).removeprefix("torch."),

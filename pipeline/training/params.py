@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.space import Written
+from pipeline.contract.space import SpaceEstimate
 from pipeline.training.loading import ModelLoading
 from pipeline.training.quantization import BaseQuantization, Loftq, WeightsDtype
 from pipeline.training.shapes import AdapterShape, LohaShape, LokrShape, LoraShape, LowRankShape
@@ -251,10 +251,14 @@ class FinetuneParams(AdapterShape, Training, ModelLoading):
         """
         return precision
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the adapter; ``None`` if the base's is unknown."""
         base = inputs.get("model")
-        return None if base is None or base.weights is None else Written(self.stored(base.weights))
+        return (
+            None
+            if base is None or base.weights is None
+            else SpaceEstimate(self.stored(base.weights))
+        )
 
 
 class LoraParams(LoraShape, FinetuneParams):

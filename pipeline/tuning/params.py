@@ -13,7 +13,7 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.schema import Size, parse_bytes
-from pipeline.contract.space import Written
+from pipeline.contract.space import SpaceEstimate
 
 Point = dict[str, JsonValue]
 """One point of a search space: a value for each parameter that is searched over."""
@@ -202,12 +202,12 @@ class TuneParams(ModelBuilderParams):
         """Return every choice that can be built, each once, the start first."""
         return tuple(point for point, _ in self._choices())
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the largest choice, with the best one so far beside it. Trials with a
         cut model need less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
         sizes_known = [size.kept for size in sizes if size is not None]
-        return Written(max(sizes_known), passing=max(sizes_known)) if sizes_known else None
+        return SpaceEstimate(max(sizes_known), temporary=max(sizes_known)) if sizes_known else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all parameters with which the builder may be called."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from pipeline.builder.session_options import SessionOption, SessionValue, set_session, write_config
-from pipeline.latency.process import Process
+from pipeline.latency.measured_process import Process
 from pipeline.latency.protocol import Settings
 from pipeline.tuning.trials import Speed
 

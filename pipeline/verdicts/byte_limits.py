@@ -17,7 +17,7 @@ METRIC = "bytes"
 _REGRESSION_PERCENT = 5.0
 
 
-class AmountParams(Frozen):
+class ByteLimitParams(Frozen):
     """The limits. Without any, the figure is only reported."""
 
     max_bytes: Annotated[int, Field(gt=0)] | Size | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from pipeline.contract.result import FileDigest
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.intervals import Interval, ratio_interval, welch_interval
 from targets.bench import judge
@@ -144,7 +144,9 @@ def _is_of(baseline: Old | None, then: TargetBench) -> bool:
     return baseline is not None and not other_bytes(baseline.files, then.artifact.files)
 
 
-def _in_turn(target: str, ours: Measured, theirs: Measured, smallest: float) -> Iterator[_Draft]:
+def _in_turn(
+    target: str, ours: LatencyRounds, theirs: LatencyRounds, smallest: float
+) -> Iterator[_Draft]:
     """Compare in pairs of rounds: what slows one of a pair down slows the other down too."""
     for prompt in ours.prompts:
         both = [
@@ -152,8 +154,8 @@ def _in_turn(target: str, ours: Measured, theirs: Measured, smallest: float) -> 
             for one, other in zip(ours.rounds, theirs.rounds, strict=False)
             if prompt in one.timings and prompt in other.timings
         ]
-        new = Measured(rounds=tuple(one for one, _ in both))
-        old = Measured(rounds=tuple(other for _, other in both))
+        new = LatencyRounds(rounds=tuple(one for one, _ in both))
+        old = LatencyRounds(rounds=tuple(other for _, other in both))
         for name in COMPARED:
             now, then = (each.per_round(prompt, FIGURES[name], "p50") for each in (new, old))
             if not now or len(now) != len(then):

@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 
 from pipeline.checks.latency import LatencyParams
 from pipeline.contract.plan import PathRef, SourceInput, Step
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.run.registry import load_check
 from targets.bench.model import Measurement, Old, Unverified
 from targets.bench.statistics import summarize
@@ -202,9 +202,9 @@ def read_measurement(
     ``None`` if an older Quern recorded it, without rounds.
     """
     try:
-        artifact = Measured.model_validate(latency.get("artifact"))
+        artifact = LatencyRounds.model_validate(latency.get("artifact"))
         raw = latency.get(BASELINE)
-        baseline = None if raw is None else Measured.model_validate(raw)
+        baseline = None if raw is None else LatencyRounds.model_validate(raw)
     except ValidationError:
         return None
     if not artifact.rounds:

@@ -15,7 +15,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import StepKind
 from pipeline.contract.schema import BuildConfig, StepTable, TargetTable
-from pipeline.data.needs import NeedsOfData
+from pipeline.data.requirements import DataRequirements
 from pipeline.run.own_steps import OwnStepError, OwnType, own_type
 from pipeline.run.registry import (
     UnknownStepError,
@@ -158,7 +158,7 @@ class StepReader:
             )
             return None
         data = self._measured if path[0] == "checks" else self._data
-        if data is not None and isinstance(checked, NeedsOfData):
+        if data is not None and isinstance(checked, DataRequirements):
             for problem in checked.problems_with(data):
                 self.problem(problem, path)
         return checked

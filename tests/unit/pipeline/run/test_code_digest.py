@@ -201,7 +201,7 @@ ASKING = {"evaluate", "float_reference", "reference", "time_base"}
         ("training/pretraining.py", {"pretrain"}),
         ("training/merging.py", {"adapted_reference", "merge", "merged_builder"}),
         ("builder/matrices.py", {"float_reference", "merged_builder", "model_builder", "tune"}),
-        ("latency/contest.py", set()),
+        ("latency/interleaved.py", set()),
     ],
 )
 def test_a_change_of_a_module_makes_these_again(module: str, retrained: set[str]) -> None:

@@ -19,7 +19,7 @@ class Round(Frozen):
     """Samples per kind of prompts: ``short`` (those of the data), or the length in tokens."""
 
 
-class Measured(Frozen):
+class LatencyRounds(Frozen):
     """All rounds of one artifact."""
 
     rounds: tuple[Round, ...]
