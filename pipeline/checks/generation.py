@@ -17,7 +17,7 @@ from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.evaluation.scores import Answers
-from pipeline.verdicts.verdicts import limit_verdict, on_cpu, unverified
+from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu, unverified
 
 _ON_PROVIDER = "generates_on_provider"
 
@@ -142,7 +142,7 @@ class Check(BaseCheck[GenerationParams]):
         outcome = _outcome(answers, limits, limit)
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)
-            return Outcome((*on_cpu(outcome.verdicts), waiting), outcome.evidence)
+            return Outcome((*marked_as_on_cpu(outcome.verdicts), waiting), outcome.evidence)
         # An answer that ends at once is a token too: the end.
         answered = sum(item.tokens > 0 or item.ended for item in answers) / len(answers)
         on_provider = limit_verdict(

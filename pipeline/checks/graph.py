@@ -125,7 +125,7 @@ class _Examination:
 
     def _precision(self, layers: list[Any]) -> None:
         from pipeline.onnx.quantized import quantized_share
-        from pipeline.verdicts.verdicts import limit_verdict, shortened, unverified
+        from pipeline.verdicts.verdicts import limit_verdict, summarize_problems, unverified
 
         precision = self._params.precision or self._asked.get("precision")
         if precision is None:
@@ -144,7 +144,7 @@ class _Examination:
             frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
         )
         share = quantized_share(layers, bits, excluded)
-        detail = f"{precision}: {shortened(share.left) or f'all of {share.total} weights'}"
+        detail = f"{precision}: {summarize_problems(share.left) or f'all of {share.total} weights'}"
         verdict = limit_verdict(
             "quantized_share", share.value, ">=", self._params.min_quantized_share, detail=detail
         )

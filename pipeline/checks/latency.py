@@ -23,10 +23,10 @@ from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rounds import LatencyRounds
-from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, rule
+from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, decide
 from pipeline.latency.timing import FIGURES, Timings, Workload
 from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
-from pipeline.verdicts.goals import known_goals, require_baseline
+from pipeline.verdicts.goals import require_baseline, validated_goals
 from pipeline.verdicts.verdicts import unverified
 
 _MIN_SAMPLES = 64
@@ -91,7 +91,7 @@ class LatencyParams(Workload):
             goal if goal.statistic else goal.model_copy(update={"statistic": USUAL})
             for goal in goals
         )
-        return known_goals(tuple(usual), FIGURES, statistics=True, baseline=True)
+        return validated_goals(tuple(usual), FIGURES, statistics=True, baseline=True)
 
     @model_validator(mode="after")
     def _something_to_compare_with(self) -> Self:
@@ -262,7 +262,7 @@ def _bytes_per_token(folder: Path) -> int:
 
 def _kinds(
     inputs: Inputs, params: LatencyParams, tokenizer: Any, context: int
-) -> tuple[prompts.Kind, ...]:
+) -> tuple[prompts.PromptSet, ...]:
     """Return the kinds of prompts to time.
 
     Raises :class:`StepError` if there are no prompts, or if some do not fit into the context.
@@ -314,7 +314,7 @@ def _rulings(
     params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseTimes
 ) -> tuple[Ruling, ...]:
     ours, baseline = measured["artifact"], measured.get("baseline")
-    return tuple(rule(name, goal, ours, baseline, base) for name, goal in params.limits())
+    return tuple(decide(name, goal, ours, baseline, base) for name, goal in params.limits())
 
 
 def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str]:

@@ -21,9 +21,9 @@ from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example
 from pipeline.evaluation.scores import Answers, Scores, answer, score
 from pipeline.evaluation.structured import is_json, matches
-from pipeline.statistics.paired import paired
-from pipeline.verdicts.goals import Goal, judged, known_goals
-from pipeline.verdicts.verdicts import limit_verdict, on_cpu
+from pipeline.statistics.paired import compare_paired
+from pipeline.verdicts.goals import Goal, goal_verdict, validated_goals
+from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu
 
 _METRICS: Mapping[str, bool] = {
     "accuracy": True,
@@ -80,7 +80,7 @@ class QualityParams(Frozen):
     @field_validator("goals")
     @classmethod
     def _known(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
-        return known_goals(goals, _METRICS)
+        return validated_goals(goals, _METRICS)
 
     @field_validator("answer_pattern")
     @classmethod
@@ -183,7 +183,7 @@ class Check(BaseCheck[QualityParams]):
                 verdicts += compared
                 block |= figures
             if inputs.absent_device:
-                verdicts = on_cpu(verdicts)
+                verdicts = marked_as_on_cpu(verdicts)
         rows = answers[judged_one].model_dump(mode="json")["answers"]
         return Outcome(verdicts, {"quality": block, "answers": rows})
 
@@ -263,7 +263,7 @@ def _goals(params: QualityParams, ours: Scores, base: Scores | None) -> tuple[Ve
         base_value = None if base is None else _value(base, goal.metric)
         unit = "" if goal.metric == "perplexity" else "share"
         detail = f"{ours.samples} prompts"
-        verdicts.append(judged(goal, value, _METRICS[goal.metric], base_value, unit, detail))
+        verdicts.append(goal_verdict(goal, value, _METRICS[goal.metric], base_value, unit, detail))
     return tuple(verdicts)
 
 
@@ -278,7 +278,7 @@ def _against(
     params: QualityParams, ours: Answers, theirs: _Float
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     """Return the verdicts on the artifact's loss relative to the float model, and the figures."""
-    test = paired(ours.right, theirs.answers.right)
+    test = compare_paired(ours.right, theirs.answers.right)
     before, after = score(theirs.answers), score(ours)
     growth = after.perplexity / before.perplexity - 1
     verdicts: list[Verdict | None] = []

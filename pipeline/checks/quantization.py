@@ -144,7 +144,7 @@ def _matrices(
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     """Return the verdict on every matrix, and the figures of each."""
     from pipeline.onnx.fidelity import compare
-    from pipeline.verdicts.verdicts import problem_verdict, shortened, unverified
+    from pipeline.verdicts.verdicts import problem_verdict, summarize_problems, unverified
 
     name = "layer_scales"
     if "model" not in inputs.paths:
@@ -163,7 +163,7 @@ def _matrices(
         for layer in compared.layers
     }
     if not problems and compared.unknown:
-        unknown = shortened(list(compared.unknown))
+        unknown = summarize_problems(list(compared.unknown))
         why = f"the checkpoint has nothing of the same name and size: {unknown}"
         return (unverified(name, why),), figures
     worst = max((abs(layer.scale - 1) for layer in compared.layers), default=0.0)

@@ -19,8 +19,8 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.step import Inputs
 from pipeline.contract.suggest import did_you_mean
 from pipeline.process.causes import out_of_memory
-from pipeline.verdicts.goals import Goal, distinct_goals, judged
-from pipeline.verdicts.verdicts import on_cpu
+from pipeline.verdicts.goals import Goal, distinct_goals, goal_verdict
+from pipeline.verdicts.verdicts import marked_as_on_cpu
 
 
 class ScriptParams(Frozen):
@@ -115,12 +115,12 @@ class Check(BaseCheck[ScriptParams]):
                 "bad_input",
             )
         verdicts = tuple(
-            judged(goal, figures[goal.metric], goal.at_least is not None, unit="")
+            goal_verdict(goal, figures[goal.metric], goal.at_least is not None, unit="")
             for goal in params.goals
         )
         measured: dict[str, JsonValue] = {**figures}
         return Outcome(
-            on_cpu(verdicts) if inputs.absent_device else verdicts, {"figures": measured}
+            marked_as_on_cpu(verdicts) if inputs.absent_device else verdicts, {"figures": measured}
         )
 
 

@@ -9,7 +9,7 @@ from pipeline.data.check import check_rows, examples_of
 from pipeline.data.examples import Example
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
-from pipeline.data.split import Parts, folded, split
+from pipeline.data.split import Parts, normalized, split
 
 
 def parts_of(inputs: Inputs) -> Parts:
@@ -40,8 +40,8 @@ def leaked_text_count(parts: Parts) -> int:
 
     It is zero if both are parts of one split.
     """
-    trained = {folded(example.text) for example in parts.train}
-    return sum(folded(example.text) in trained for example in parts.eval)
+    trained = {normalized(example.text) for example in parts.train}
+    return sum(normalized(example.text) in trained for example in parts.eval)
 
 
 def _examples(data: DataFiles, part: bool = False) -> list[Example]:

@@ -28,7 +28,7 @@ class Parts:
         return self.eval or self.train
 
 
-def folded(text: str) -> str:
+def normalized(text: str) -> str:
     """Return ``text`` after NFKC, case folding and white-space folding, by which texts are
     compared."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -40,7 +40,7 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
         return list(examples)
     ranked = sorted(
         examples,
-        key=lambda item: (_rank(seed, "sample", folded(item.text)), item.file, item.line),
+        key=lambda item: (_rank(seed, "sample", normalized(item.text)), item.file, item.line),
     )
     chosen = {id(item) for item in ranked[:count]}
     return [item for item in examples if id(item) in chosen]
@@ -58,7 +58,7 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
         return Parts([], list(examples) if spec.validation == "eval" else [], list(examples))
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        groups[folded(example.text)].append(example)
+        groups[normalized(example.text)].append(example)
     share = 0.0 if spec.validation == "eval" else spec.validation
     held_out = spec.eval_count if spec.eval_count is not None else int(spec.eval > 0)
     _require(len(groups), {"train": 1, "validation": int(share > 0), "eval": held_out})
@@ -70,7 +70,7 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
     parts_of = {text: 2 if text in eval_texts else 1 if text in chosen else 0 for text in groups}
     lists: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
-        lists[parts_of[folded(example.text)]].append(example)
+        lists[parts_of[normalized(example.text)]].append(example)
     train, validation, held_rows = lists
     return Parts(train, held_rows if spec.validation == "eval" else validation, held_rows)
 

@@ -60,7 +60,7 @@ class Answerer(Protocol):
         """
 
 
-class Codec(Protocol):
+class TextCodec(Protocol):
     """Text to token ids and back (:class:`pipeline.data.tokenize.Codec` is the one in use)."""
 
     def prompt_ids(self, example: Example) -> list[int]:
@@ -189,7 +189,7 @@ class Scores(Frozen):
 
 def answer(
     answerer: Answerer,
-    codec: Codec,
+    codec: TextCodec,
     examples: Sequence[Example],
     report: Reporter,
     max_new_tokens: int | None = None,
@@ -305,7 +305,7 @@ def label_of(text: str, example: Example) -> str | None:
 
 def _choices(
     answerer: Answerer,
-    codec: Codec,
+    codec: TextCodec,
     examples: Sequence[Example],
     prompts: Sequence[list[int]],
     given_labels: Sequence[str | None],
@@ -335,7 +335,7 @@ def _choices(
     return chosen
 
 
-def longest_completion(codec: Codec, examples: Sequence[Example]) -> int:
+def longest_completion(codec: TextCodec, examples: Sequence[Example]) -> int:
     """Return the number of tokens of the longest completion among the examples and their choices,
     plus :data:`EXTRA_TOKENS`."""
     texts = {text: example for example in examples for text in example.choices.values()}

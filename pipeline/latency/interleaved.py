@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.step import Reporter
-from pipeline.latency.measured_process import Process
-from pipeline.latency.prompts import SHORT, Kind
-from pipeline.latency.protocol import Settings
+from pipeline.latency.measured_process import MeasuredProcess
+from pipeline.latency.prompts import SHORT, PromptSet
+from pipeline.latency.protocol import WorkerSettings
 from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 
@@ -61,7 +61,7 @@ class InterleavedMeasurement:
     def __init__(
         self,
         candidates: Sequence[Candidate],
-        kinds: Sequence[Kind],
+        kinds: Sequence[PromptSet],
         conditions: MeasurementConditions,
         report: Reporter,
     ) -> None:
@@ -121,7 +121,9 @@ class InterleavedMeasurement:
         }
         with ExitStack() as stack:
             processes = {
-                each.name: stack.enter_context(Process(self._settings(each), len(order) > 1))
+                each.name: stack.enter_context(
+                    MeasuredProcess(self._settings(each), len(order) > 1)
+                )
                 for each in order
             }
             for process in processes.values():
@@ -138,10 +140,12 @@ class InterleavedMeasurement:
             timings = {kind: _timings(answers) for kind, answers in taken[name].items()}
             self._rounds[name].append(Round(load_ms=process.loaded.load_ms, timings=timings))
 
-    def _settings(self, candidate: Candidate) -> Settings:
-        return Settings(folder=str(candidate.folder), cpu=candidate.cpu, cpus=self._conditions.cpus)
+    def _settings(self, candidate: Candidate) -> WorkerSettings:
+        return WorkerSettings(
+            folder=str(candidate.folder), cpu=candidate.cpu, cpus=self._conditions.cpus
+        )
 
-    def _prompts_in_round(self, kind: Kind, number: int) -> int:
+    def _prompts_in_round(self, kind: PromptSet, number: int) -> int:
         """Return the number of prompts of ``kind`` in the round ``number``."""
         remaining = self._planned[kind.name]
         rounds = self._conditions.rounds
@@ -149,10 +153,10 @@ class InterleavedMeasurement:
             return -(-remaining // rounds)
         return 1 if number < remaining else 0
 
-    def _selected(self, turns: Mapping[str, int]) -> list[Kind]:
+    def _selected(self, turns: Mapping[str, int]) -> list[PromptSet]:
         return [kind for kind in self._kinds if turns.get(kind.name)]
 
-    def _warm(self, process: Process, turns: Mapping[str, int]) -> None:
+    def _warm(self, process: MeasuredProcess, turns: Mapping[str, int]) -> None:
         for kind in self._selected(turns):
             count = (
                 self._conditions.warmup if kind.name == SHORT else min(1, self._conditions.warmup)
@@ -169,7 +173,7 @@ class InterleavedMeasurement:
         lengths = [kind for kind in self._kinds if kind.name != SHORT]
         (short,) = (kind for kind in self._kinds if kind.name == SHORT)
         for_lengths = self._conditions.seconds * _SHARE_OF_LENGTHS
-        with Process(self._settings(self._candidates[0])) as process:
+        with MeasuredProcess(self._settings(self._candidates[0])) as process:
             process.ask(short.prompts[0], self._conditions.max_new_tokens)
             seconds = self._probe(process, short)
             time_left = self._conditions.seconds - (for_lengths if lengths else 0)
@@ -193,7 +197,7 @@ class InterleavedMeasurement:
                         f"one answer takes about {seconds:.0f} s, of {share:.0f} s for this length"
                     )
 
-    def _probe(self, process: Process, kind: Kind) -> float:
+    def _probe(self, process: MeasuredProcess, kind: PromptSet) -> float:
         """Return the time of one answer in seconds."""
         times = process.ask(kind.prompts[0], self._conditions.max_new_tokens)
         return sum(times.spans_ms) / 1000

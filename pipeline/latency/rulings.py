@@ -52,7 +52,7 @@ class BaseTimes:
         return figure.value(self.timings, statistic)
 
 
-def rule(
+def decide(
     name: str,
     goal: LatencyGoal,
     ours: LatencyRounds,

@@ -160,7 +160,7 @@ def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -
 
     codec = Codec(tokenizer)
     if workload.prompt_tokens is not None:
-        return [made_up(tokenizer, length) for length in workload.prompt_tokens[:count]]
+        return [synthetic_prompt(tokenizer, length) for length in workload.prompt_tokens[:count]]
     if workload.prompts is not None:
         template = None if inputs.data is None else inputs.data.spec.chat_template
         chat = bool(template or tokenizer.chat_template)
@@ -181,14 +181,14 @@ def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -
     return [codec.prompt_ids(example) for example in examples[:count]]
 
 
-def made_up(tokenizer: Any, length: int) -> list[int]:
+def synthetic_prompt(tokenizer: Any, length: int) -> list[int]:
     """Return ``length`` ids of ordinary tokens, the same ones for the same vocabulary."""
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     ordinary = sorted(set(tokenizer.get_vocab().values()) - special)
     return [ordinary[(length + place * _STRIDE) % len(ordinary)] for place in range(length)]
 
 
-def timed(tokens: Iterator[int]) -> list[float]:
+def token_intervals_ms(tokens: Iterator[int]) -> list[float]:
     """Consume ``tokens`` and return the time until each, from the previous one, in milliseconds."""
     times = [time.perf_counter()]
     for _ in tokens:
@@ -216,7 +216,7 @@ def measure(
     deadline = time.monotonic() + max_seconds
     for turn in range(-workload.warmup, samples):
         prompt = prompts[turn % len(prompts)]
-        spans = timed(stream(prompt, workload.max_new_tokens))
+        spans = token_intervals_ms(stream(prompt, workload.max_new_tokens))
         if turn < 0:
             continue
         lengths.append(len(prompt))

@@ -40,7 +40,7 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
-class Compared:
+class FidelityResult:
     """The result for all matrices of a graph."""
 
     layers: tuple[Fidelity, ...]
@@ -50,7 +50,7 @@ class Compared:
 
 def compare(
     model: OnnxModel, checkpoint: Path, progress: Callable[[int, int], None] | None = None
-) -> Compared:
+) -> FidelityResult:
     """Compare every matrix of ``model`` with the tensors in the ``checkpoint`` folder.
 
     ``progress`` is called with the number of matrices done and the number of all. Raises
@@ -70,7 +70,7 @@ def compare(
                 layers += (_fidelity(matrix, origin, tensors) for origin in rows)
             if progress is not None:
                 progress(done, len(every))
-    return Compared(tuple(layers), tuple(unknown))
+    return FidelityResult(tuple(layers), tuple(unknown))
 
 
 def _fidelity(matrix: Matrix, origin: Origin, tensors: _Tensors) -> Fidelity:

@@ -43,7 +43,7 @@ class GraphTable:
     sin: Any
 
 
-def chosen(length: int) -> Any:
+def sampled_positions(length: int) -> Any:
     """Return which positions of a table with ``length`` rows are saved, ascending.
 
     They are the first 16, those around :data:`_AROUND`, the last, and :data:`_EVENLY` evenly spaced

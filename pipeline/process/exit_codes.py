@@ -18,7 +18,7 @@ def signal_of(code: int) -> str:
     return number.name if number is not None else ""
 
 
-def described(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Return how the process ended: ``ended by SIGILL (Illegal instruction)``, ``exit code 3``."""
     number = _signal(code)
     if number is None:

@@ -44,7 +44,7 @@ def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
     for step in plan.steps:
         write(StepStarted(step=step.name))
         try:
-            with secrets.lent(step.hub):
+            with secrets.restored(step.hub):
                 result = _finished(step, store) or _run(step, plan, store, write)
         except BrokenPipeError:
             raise

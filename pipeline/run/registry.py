@@ -37,11 +37,11 @@ class UnknownStepError(LookupError):
     """No pass or check has that name; the message suggests the nearest one."""
 
     def __init__(self, kind: StepKind, name: str, known: tuple[str, ...]) -> None:
-        self.suggestion = instead_of(kind, name, known)
+        self.suggestion = replacement_hint(kind, name, known)
         super().__init__(f"there is no {kind} '{name}'; {self.suggestion}")
 
 
-def instead_of(kind: StepKind, name: str, known: Iterable[str]) -> str:
+def replacement_hint(kind: StepKind, name: str, known: Iterable[str]) -> str:
     """Return a hint what to use instead of a ``name`` that does not exist: its replacement, or the
     nearest of the ``known`` names."""
     return _REPLACED.get((kind, name)) or did_you_mean(name, known)

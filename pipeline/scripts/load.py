@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.suggest import did_you_mean
-from pipeline.scripts.moved import new_place
+from pipeline.scripts.moved import new_import
 from pipeline.scripts.olive_registry import olive_registry
 
 _REGISTERED = "__olive_registered__"
@@ -50,7 +50,7 @@ def load_script(script: Path) -> ModuleType:
             spec.loader.exec_module(module)
         # Whatever a user's code raises; a script that exits must not end the build as done.
         except (Exception, SystemExit) as error:
-            place = new_place(error) if isinstance(error, ImportError) else ""
+            place = new_import(error) if isinstance(error, ImportError) else ""
             if place:
                 message = f"{script.name} imports what lies elsewhere now: {error}"
                 raise StepError(message, f"write: {place}", "bad_input") from None

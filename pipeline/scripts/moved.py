@@ -33,7 +33,7 @@ RENAMED_ATTRIBUTES: Mapping[str, str] = {
 """The name now of attributes of passes and checks, by the name of before."""
 
 
-def new_place(error: ImportError) -> str:
+def new_import(error: ImportError) -> str:
     """Return which imports to write in place of the one that failed; empty if nothing moved."""
     names = MOVED.get(error.name or "", {})
     if not isinstance(error, ModuleNotFoundError):

@@ -18,7 +18,7 @@ from pipeline.training.adapter import add_adapter, save_adapter, trainable, whol
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
 from pipeline.training.loading import load_model
-from pipeline.training.loftq import begin
+from pipeline.training.loftq import initialize
 from pipeline.training.optimizers import arguments_of, optimizer_here
 from pipeline.training.params import FinetuneParams
 from pipeline.training.quantization import BaseQuantization
@@ -72,7 +72,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     if quantization is not None and quantization.loftq is not None:
         # As they are stored, the weights are not copied before they are fitted.
         original = load_model(inputs["model"], params, device="cpu")
-        quantization = begin(model, original, quantization)
+        quantization = initialize(model, original, quantization)
         del original
     if params.gradient_checkpointing:
         model.enable_input_require_grads()

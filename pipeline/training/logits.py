@@ -14,7 +14,7 @@ import torch
 
 from pipeline.contract.step import Reporter
 from pipeline.onnx.reference import LONG, ReferenceRow
-from pipeline.onnx.rotary import RotaryTable, chosen
+from pipeline.onnx.rotary import RotaryTable, sampled_positions
 from pipeline.training.loading import load_model
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
 
 
 def _table(module: Any, length: int, device: Any) -> RotaryTable:
-    positions = chosen(length)
+    positions = sampled_positions(length)
     with torch.inference_mode():
         ids = torch.as_tensor(positions, device=device)[None]
         cos, sin = module(torch.ones(1, 1, 1, device=device), ids)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def fitted(
+def quantization_target(
     weight: torch.Tensor,
     rank: int,
     iterations: int,

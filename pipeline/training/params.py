@@ -74,7 +74,7 @@ Interval = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """A number of steps, or a share of all steps."""
 
 
-class Training(Frozen):
+class TrainingLoopParams(Frozen):
     """The training loop."""
 
     epochs: float | None = Field(default=None, gt=0)
@@ -236,7 +236,7 @@ def _validated_on(spec: DataSpec) -> Literal["validation", "eval"] | None:
     return "validation" if spec.split.validation > 0 else None
 
 
-class FinetuneParams(AdapterShape, Training, ModelLoading):
+class FinetuneParams(AdapterShape, TrainingLoopParams, ModelLoading):
     """Parameters of every fine-tuning pass: those of adapter, training loop and base."""
 
     def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization | None:

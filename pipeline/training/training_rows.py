@@ -11,7 +11,7 @@ from pipeline.data.examples import Example
 from pipeline.data.rendering import PromptError
 from pipeline.data.sequences import make_sequences
 from pipeline.data.tokenize import Codec, Tokenized, tokenize
-from pipeline.training.params import Training
+from pipeline.training.params import TrainingLoopParams
 
 
 def training_rows(
@@ -19,7 +19,7 @@ def training_rows(
     examples: Sequence[Example],
     codec: Codec,
     spec: DataSpec,
-    params: Training,
+    params: TrainingLoopParams,
     report: Reporter,
 ) -> Tokenized:
     """Return ``examples`` as sequences; warns about those that were cut or left out.
@@ -65,7 +65,11 @@ def _sequences(
 
 
 def _single(
-    part: str, examples: Sequence[Example], codec: Codec, params: Training, report: Reporter
+    part: str,
+    examples: Sequence[Example],
+    codec: Codec,
+    params: TrainingLoopParams,
+    report: Reporter,
 ) -> Tokenized:
     try:
         sequences = tokenize(examples, codec, params.max_length, params.too_long)

@@ -24,7 +24,7 @@ from pipeline.builder.session_options import SessionOption, SessionValue
 from pipeline.contract.errors import BeyondCpuError, StepError
 from pipeline.contract.step import Inputs, Reporter
 from pipeline.data.tokenizer import load_artifact_tokenizer
-from pipeline.latency.timing import made_up
+from pipeline.latency.timing import synthetic_prompt
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.tuning.cut import can_cut, cut
 from pipeline.tuning.limits import judge
@@ -229,20 +229,20 @@ class Search:
         threads, options = self._params.settings(session)
         made.artifact.configure(threads, options)
         folder, size_now = made.artifact.folder, made.artifact.bytes
-        judged = judge(self._quietly, self._params.held_to, folder, made.metrics)
-        if judged.missed:
+        judgement = judge(self._quietly, self._params.held_to, folder, made.metrics)
+        if judgement.missed:
             return Trial(
                 stage="final",
                 layers=self._whole,
                 built=made.point,
                 session=session,
                 status="beyond",
-                cost=judged.cost,
-                verdicts=judged.missed,
+                cost=judgement.cost,
+                verdicts=judgement.missed,
                 bytes=size_now,
             )
         trial = self._timed("final", made.point, session, made.artifact)
-        return trial.model_copy(update={"cost": judged.cost})
+        return trial.model_copy(update={"cost": judgement.cost})
 
     def _sessions_again(self, best: Trial, artifact: TimedArtifact) -> Trial:
         """Return the best trial of the chosen build with other session settings: those that are
@@ -360,7 +360,9 @@ class Search:
 
     def _made_up(self, folder: Path) -> list[int]:
         if not self._prompt:
-            self._prompt = made_up(load_artifact_tokenizer(folder), self._params.prompt_tokens)
+            self._prompt = synthetic_prompt(
+                load_artifact_tokenizer(folder), self._params.prompt_tokens
+            )
         return self._prompt
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 
 from pipeline.builder.session_options import SessionOption, SessionValue, set_session, write_config
-from pipeline.latency.measured_process import Process
-from pipeline.latency.protocol import Settings
+from pipeline.latency.measured_process import MeasuredProcess
+from pipeline.latency.protocol import WorkerSettings
 from pipeline.tuning.trials import Speed
 
 _CONFIG = "genai_config.json"
@@ -55,9 +55,9 @@ class TimedArtifact:
         """
         first: list[float] = []
         token_times: list[float] = []
-        settings = Settings(folder=str(self.folder), cpus=_cpus())
+        settings = WorkerSettings(folder=str(self.folder), cpus=_cpus())
         for _ in range(work.processes):
-            with Process(settings) as process:
+            with MeasuredProcess(settings) as process:
                 process.ask(work.prompt, _WARM_TOKENS)
                 for _ in range(work.answers):
                     spans = process.ask(work.prompt, work.new_tokens).spans_ms

@@ -109,7 +109,7 @@ class Goal(Frozen):
 G = TypeVar("G", bound=Goal)
 
 
-def known_goals(
+def validated_goals(
     goals: tuple[G, ...],
     metrics: Collection[str],
     statistics: bool = False,
@@ -150,7 +150,7 @@ def distinct_goals(goals: tuple[G, ...]) -> tuple[G, ...]:
     return goals
 
 
-def judged(
+def goal_verdict(
     goal: Goal,
     value: float,
     higher_is_better: bool,

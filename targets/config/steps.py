@@ -10,7 +10,7 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.roles import ROLES
 from pipeline.contract.schema import HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
-from pipeline.run.registry import check_types, instead_of, load_check
+from pipeline.run.registry import check_types, load_check, replacement_hint
 from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.fusing import fused
@@ -208,7 +208,7 @@ class ChainReader:
         """Check that the checks to skip exist and have no table."""
         for name in self._config.skip_checks:
             if name not in check_types():
-                advice = instead_of("check", name, check_types())
+                advice = replacement_hint("check", name, check_types())
                 self._steps.problem(
                     f"there is no built-in check '{name}'", ("skip_checks",), advice
                 )
@@ -229,7 +229,7 @@ class ChainReader:
             self._steps.problem(
                 "there is no such check",
                 (*place, "checks", name),
-                instead_of("check", name, checks),
+                replacement_hint("check", name, checks),
             )
 
 

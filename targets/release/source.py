@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.process.exit_codes import described
+from pipeline.process.exit_codes import describe_exit
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 
 _NO_REPOSITORY = "not a git repository"
@@ -99,7 +99,7 @@ def _git(folder: Path, *arguments: str) -> str:
         return process.stdout
     if _NO_REPOSITORY in process.stderr:
         raise _NotInRepositoryError
-    message = process.stderr.strip() or described(process.returncode)
+    message = process.stderr.strip() or describe_exit(process.returncode)
     raise EnvironmentUnable(f"git {arguments[0]} in {folder} ended with: {message}")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.events import StepFailed
-from pipeline.process.exit_codes import described, signal_of
+from pipeline.process.exit_codes import describe_exit, signal_of
 from targets.errors import EnvironmentUnable, PassFailed, QuernError
 
 _TAIL_BYTES = 16_384
@@ -53,7 +53,7 @@ class Ending:
                 "run again: it goes on from the last finished step",
                 self.log,
             )
-        how = described(self.exit_code)
+        how = describe_exit(self.exit_code)
         if not ended_by:
             how += " without a word why"
         remedy = _OLD_CPU if ended_by == "SIGILL" else ""

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from pipeline.onnx.kernels.table import FOLDER, Kernel, KernelTable, Operator, read_table
-from pipeline.onnx.providers import is_same
+from pipeline.onnx.providers import is_provider
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.requirements import read_lock
@@ -102,7 +102,7 @@ def _section(text: str, provider: str) -> Iterator[str]:
     inside = False
     for line in text.splitlines():
         if line.startswith("## "):
-            inside = is_same(line.strip().rpartition(" ")[2], provider)
+            inside = is_provider(line.strip().rpartition(" ")[2], provider)
         elif inside and line.startswith("|"):
             yield line
 

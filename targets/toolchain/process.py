@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.process.exit_codes import described
+from pipeline.process.exit_codes import describe_exit
 from targets.errors import EnvironmentUnable
 from targets.toolchain.credentials import scrub
 
@@ -63,7 +63,7 @@ def run_tool(
         raise EnvironmentUnable(f"the disk is full ({tool})", "free some space and run again", log)
     if process.returncode < 0:
         raise EnvironmentUnable(
-            f"{tool} broke: {described(process.returncode)}", output.strip(), log
+            f"{tool} broke: {describe_exit(process.returncode)}", output.strip(), log
         )
     raise ToolFailed(tool, process.returncode, output)
 

@@ -13,7 +13,7 @@ from pipeline.contract.events import EVENT, Event, StepFailed
 from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
 from pipeline.contract.result import StepResult, Verdict
-from pipeline.process.exit_codes import described
+from pipeline.process.exit_codes import describe_exit
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -90,7 +90,7 @@ def run(
         umask=umask,
         check=False,
     )
-    assert done.returncode >= 0, f"{described(done.returncode)}\n{done.stderr[-3000:]}"
+    assert done.returncode >= 0, f"{describe_exit(done.returncode)}\n{done.stderr[-3000:]}"
     events = [EVENT.validate_json(line) for line in done.stdout.splitlines()]
     return done.returncode, events, done.stderr
 

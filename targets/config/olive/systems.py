@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.contract.suggest import did_you_mean
-from pipeline.onnx.providers import is_same
+from pipeline.onnx.providers import is_provider
 from targets.config.olive.context import nested
 from targets.config.olive.known import PROVIDERS
 from targets.config.olive.node import Fields, Node
@@ -295,6 +295,6 @@ def _targets() -> dict[str, str]:
     targets: dict[str, str] = {}
     for target in map(load_target, target_names()):
         for name in PROVIDERS:
-            if is_same(name, target.execution_provider):
+            if is_provider(name, target.execution_provider):
                 targets.setdefault(name, target.name)
     return targets

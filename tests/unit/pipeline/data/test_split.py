@@ -7,7 +7,7 @@ import pytest
 from pipeline.contract.data_spec import Split
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.data.split import Parts, folded, split
+from pipeline.data.split import Parts, normalized, split
 
 
 def example(text: str, label: str = "joy", line: int = 1) -> Example:
@@ -19,7 +19,7 @@ def many(count: int, labels: int = 4) -> list[Example]:
 
 
 def texts(part: list[Example]) -> set[str]:
-    return {folded(item.text) for item in part}
+    return {normalized(item.text) for item in part}
 
 
 def lines(parts: Parts) -> list[set[int]]:

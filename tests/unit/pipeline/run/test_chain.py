@@ -430,7 +430,7 @@ def test_secret_names_are_recognized() -> None:
     environ = {**dict.fromkeys(names, "secret value"), **kept}
     secrets = Secrets(environ)
     assert environ == kept
-    with secrets.lent(hub=True):
+    with secrets.restored(hub=True):
         assert set(environ.values()) == {"secret value", "x"}
     assert environ == kept
     assert secrets.redact("a secret value here") == "a *** here"
