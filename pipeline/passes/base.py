@@ -45,7 +45,7 @@ class BasePass(ABC, Generic[P]):
     """Whether its output comes from training: reproducible on the same kind of CPU, but not in
     general on another."""
     added_by_planner: ClassVar[bool] = False
-    """Whether the planner adds it where it is needed; a config cannot name it."""
+    """Whether it is added where it is needed; a config cannot name it."""
     enforces: ClassVar[tuple[str, ...]] = ()
     """Types of checks whose limits it enforces itself. They are in its parameter ``held_to``, by
     the names of the checks, and the inputs of these checks are among its own."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import StepError
+from pipeline.training.adapter_fit import ADAPTER_SETTINGS
 from pipeline.training.shapes import SMALL_EMBEDDING
 
 if TYPE_CHECKING:
@@ -125,10 +127,14 @@ def save_adapter(model: Any, out_dir: Path) -> None:
     """Write the adapter as safetensors, without any path of this machine and without a date."""
     model.save_pretrained(out_dir, safe_serialization=True, save_embedding_layers=False)
     (out_dir / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    path = out_dir / "adapter_config.json"
-    settings = json.loads(path.read_text("utf-8"))
-    settings["base_model_name_or_path"] = ""
+    path = out_dir / ADAPTER_SETTINGS
+    write_settings(json.loads(path.read_text("utf-8")), path)
+
+
+def write_settings(settings: Mapping[str, Any], path: Path) -> None:
+    """Write an adapter's settings, in one order and without the path of its base."""
+    written = {**settings, "base_model_name_or_path": ""}
     for key in ("target_modules", "modules_to_save", "exclude_modules"):
-        if isinstance(settings.get(key), list):  # peft keeps sets: their order differs by run
-            settings[key] = sorted(settings[key])
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
+        if isinstance(written.get(key), list):  # peft keeps sets: their order differs by run
+            written[key] = sorted(written[key])
+    path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -68,7 +68,7 @@ def tensors_of(folder: Path) -> Mapping[str, StoredTensor]:
     """
     tensors: dict[str, StoredTensor] = {}
     for file in weight_files(folder):
-        for name, tensor in _read_header(file).items():
+        for name, tensor in stored_in(file).items():
             if name in tensors:
                 raise _broken(f"{tensors[name].file.name} and {file.name} both hold {name}")
             tensors[name] = tensor
@@ -87,9 +87,13 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     return weight_map
 
 
-def _read_header(file: Path) -> Mapping[str, StoredTensor]:
-    """Read the header of one file: eight bytes of length (little endian), then JSON, then the
-    tensors end to end (https://huggingface.co/docs/safetensors, format)."""
+def stored_in(file: Path) -> Mapping[str, StoredTensor]:
+    """Return every tensor of one file by its name, from its header: eight bytes of length (little
+    endian), then JSON, then the tensors end to end
+    (https://huggingface.co/docs/safetensors, format).
+
+    Raises :class:`StepError` for a file that is cut short or is no safetensors file.
+    """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 0 < length <= MAX_HEADER:

@@ -15,6 +15,7 @@ from pipeline.data.check import check_rows
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
 from pipeline.training.shapes import AdapterShape
+from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
@@ -29,6 +30,7 @@ from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
 from targets.config.steps import ChainReader
+from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
 
@@ -205,6 +207,7 @@ class _Loader:
         chains = self._chains(targets)
         if model_folder is not None and usable:
             self._adapters(model_folder, chains)
+        self._adapter(model_folder if usable else None)
         data_files = self._data()
         return LoadedConfig(
             file=self._file,
@@ -234,6 +237,19 @@ class _Loader:
             self._sources(chains[name])
         return chains
 
+    def _adapter(self, base: Path | None) -> None:
+        """Check the adapter of ``[model]``; ``base`` is the model's folder, if it is usable."""
+        model = self._config.model
+        if model.adapter is None:
+            return
+        place = ("model", "adapter")
+        if model.onnx is not None:
+            self._problem("an ONNX model takes no adapter", place, "merge it into its checkpoint")
+            return
+        folder = resolved(self._file, model.adapter)
+        for message, suggestion in adapter_folder_problems(model.adapter, folder, base):
+            self._problem(message, place, suggestion)
+
     def _adapters(self, folder: Path, chains: Mapping[str, Chain]) -> None:
         shapes = {
             call.name: call.params
@@ -247,7 +263,12 @@ class _Loader:
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
-            *((("passes", call.name), call) for call in chain.passes),
+            # An adapter that was trained elsewhere is looked into more closely.
+            *(
+                (("passes", call.name), call)
+                for call in chain.passes
+                if call.name != IMPORT_ADAPTER
+            ),
             *((("checks", call.name), call) for call in chain.checks),
         ]
         # That of an ONNX model is looked into more closely below.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.fusing import fused
 from targets.config.hub import parse_hub_model
-from targets.config.places import Places
+from targets.config.places import Loc, Places
 from targets.config.step_reader import StepReader
-from targets.config.wiring import wiring_mistakes
+from targets.config.wiring import IMPORT_ADAPTER, wiring_mistakes
 from targets.errors import Problem
 from targets.target import Target
 
@@ -50,11 +50,8 @@ class ChainReader:
         checks are not reported.
         """
         config = self._config
-        passes = tuple(
-            call
-            for name, table in config.passes.items()
-            if (call := self._steps.pass_call(name, table, ("passes", name)))
-        )
+        tables = list(self._pass_tables())
+        passes = tuple(call for table in tables if (call := self._steps.pass_call(*table)))
         merging = self._steps.pass_call(MERGE_FOR_CHECKS, StepTable(type="merge"), ("passes",))
         evaluation = None
         if self._data is not None and self._data.holds_out:
@@ -71,10 +68,21 @@ class ChainReader:
             merging=merging,
             checks=checks,
         )
-        if whole and len(passes) == len(config.passes):
+        if whole and len(passes) == len(tables):
             for mistake in wiring_mistakes(chain, self._data, _RESERVED):
                 self._steps.problem(*mistake)
         return fused(chain)
+
+    def _pass_tables(self) -> Iterator[tuple[str, StepTable, Loc]]:
+        """Yield name, table and place of each pass, with that which takes over an adapter."""
+        if self._config.model.adapter is not None:
+            table = StepTable.model_validate({"folder": self._config.model.adapter})
+            yield IMPORT_ADAPTER, table, ("model", "adapter")
+            if IMPORT_ADAPTER in self._config.passes:
+                said = "this name is used by a built-in step"
+                self._steps.problem(said, ("passes", IMPORT_ADAPTER))
+        for name, table in self._config.passes.items():
+            yield name, table, ("passes", name)
 
     def _source(self) -> PassCall | None:
         model = self._config.model

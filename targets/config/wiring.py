@@ -11,6 +11,10 @@ from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
 from targets.config.chain import Chain, PassCall
 from targets.config.places import Loc
 
+IMPORT_ADAPTER = "import_adapter"
+"""Name and type of the pass that takes over the adapter of ``[model]``, before those of the config.
+"""
+
 
 class Mistake(NamedTuple):
     """Something wrong with a chain."""
@@ -40,7 +44,8 @@ def wiring_mistakes(
                 yield Mistake(f"no pass before it makes its {role} (of kind {kind})", path)
             unused.pop(kind, None)
         produces = call.implementation.produces
-        if produces not in ARTIFACT_WORDS or call.implementation.added_by_planner:
+        added = call.implementation.added_by_planner and call.name != IMPORT_ADAPTER
+        if produces not in ARTIFACT_WORDS or added:
             yield Mistake("no pass for a chain: it runs by itself where it is needed", path)
             continue
         if produces in unused:

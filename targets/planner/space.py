@@ -13,7 +13,7 @@ from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.passes.base import BasePass
 from targets.cache import CachedStep
 from targets.config.chain import PassCall
-from targets.disk import CACHE_REMEDY, Need, device_of
+from targets.disk import CACHE_REMEDY, Need
 from targets.planner.build_plan import BuildPlan
 
 _LITTLE = 1_000_000
@@ -60,13 +60,12 @@ def space_of(plan: BuildPlan) -> Space:
 
 
 def needs_of(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
-    """Return the space for the results, and for the artifact if it cannot be hard links to one."""
+    """Return the space for the results and for the copy of the artifact that is handed out."""
     space = space_of(plan)
-    needs = (Need(cache, space.most, "results", CACHE_REMEDY),)
-    if device_of(cache) == device_of(dist):
-        return needs
-    remedy = "--dist names another folder for artifacts"
-    return (*needs, Need(dist, space.artifact, "the artifact", remedy))
+    return (
+        Need(cache, space.most, "results", CACHE_REMEDY),
+        Need(dist, space.artifact, "the artifact", "--dist names another folder for artifacts"),
+    )
 
 
 def _cached(cached: CachedStep, implementation: type[BasePass[Any]]) -> SpaceEstimate:

@@ -82,6 +82,7 @@ def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:
             "the checkpoint's own config.json says what the model is",
         )
     )
+    _adapter(fields.take("adapter_path"), draft, context)
     _refused(fields)
     form = fields.take("model_file_format")
     if form is not None:
@@ -116,9 +117,21 @@ def _hf_config(fields: Fields) -> None:
     fields.refuse_rest("hf_config")
 
 
+def _adapter(path: Node | None, draft: Draft, context: Context) -> None:
+    """Write ``model.adapter`` from ``path``."""
+    resource = None if path is None or path.raw is None else read_resource(path)
+    if resource is None:
+        return
+    text = resource.place
+    found = context.find(text, context.data_root) or context.find(text)
+    named_on_hub = found is None and _HUB.match(text)
+    draft.set(
+        ("model", "adapter"), found or (f"hf:{text}" if named_on_hub else text), resource.node
+    )
+
+
 def _refused(fields: Fields) -> None:
     for name, reason, remedy in (
-        ("adapter_path", "an adapter made elsewhere is not read", "merge it into the model first"),
         ("model_loader", "code of the author's loads the model", "save it as a checkpoint"),
         ("custom_task_class_name", "Quern loads causal language models only", ""),
         ("custom_task_class_module", "Quern loads causal language models only", ""),

@@ -242,6 +242,10 @@ class _Flow:
             self._typed(kind, "tune" if searched else "model_builder", place)
             builder.translate_builder(fields, place, self._draft, searched)
             builder.remaining_options(fields, place, self._draft)
+        elif lower == "extractadapters" and not self._holds_adapter():
+            kind.no_effect("no adapter is left at this point that could be extracted")
+            for node in fields.rest():
+                node.no_effect("nothing is extracted")
         elif kind.placeholder:
             kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")
         else:
@@ -249,6 +253,17 @@ class _Flow:
             for node in fields.rest():
                 node.no_effect(f"there is no pass {kind.raw}")
         return evaluator
+
+    def _holds_adapter(self) -> bool:
+        """Return whether the passes so far leave an adapter that is not merged."""
+        held = self._draft.get(("model", "adapter")) is not None
+        for name, table in self._draft.document.get("passes", {}).items():
+            type_name = table.get("type", name)
+            if type_name in KINDS.values():
+                held = True
+            elif type_name == "merge":
+                held = False
+        return held
 
     def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
         self._draft.table(place, kind)

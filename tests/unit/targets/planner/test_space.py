@@ -133,13 +133,12 @@ def test_a_model_of_the_hub_has_no_known_size(project: Project, tmp_path: Path) 
     assert {"fetch", "lora", "merge", "model_builder"} <= set(found.unknown)
 
 
-def test_the_artifact_needs_room_of_its_own_only_on_another_disk(
+def test_results_and_the_artifact_that_is_handed_out_need_room(
     project: Project, tmp_path: Path
 ) -> None:
     plan = make_planner(project, Cache(tmp_path / "cache")).plan()
-    (results,) = needs_of(plan, tmp_path / "cache", tmp_path / "dist" / "deep")
+    results, artifact = needs_of(plan, tmp_path / "cache", tmp_path / "dist" / "deep")
     assert results.bytes == space_of(plan).most
-    _, artifact = needs_of(plan, tmp_path / "cache", Path("/dev/shm/dist"))  # noqa: S108
     assert artifact.bytes == space_of(plan).artifact > 1_000_000
 
 
