@@ -18,6 +18,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.process.causes import causes
+from pipeline.weights.mode import ONE_BY_ONE, WeightsMode
 
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
@@ -46,7 +47,7 @@ class BuilderCall:
         precision, provider = self.params.precision, self.params.execution_provider
         pairs = [f"{name}={value}" for name, value in self.options.items()]
         with tempfile.TemporaryDirectory() as cache:
-            where = (
+            source = (
                 None,
                 str(self.checkpoint.folder),
                 str(self.out_dir),
@@ -62,8 +63,8 @@ class BuilderCall:
                 replaced(builder, "AutoConfig", ReadableConfig),
                 layers_without_positions(),
             ):
-                parsed = parse(pairs, provider) if until_0_13 else parse(*where, pairs)
-                builder.create_model(*where, **parsed)
+                parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
+                builder.create_model(*source, **parsed)
 
     def clear(self) -> None:
         """Remove the files of an earlier run."""
@@ -71,8 +72,8 @@ class BuilderCall:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def create(call: BuilderCall, report: Reporter) -> str:
-    """Run the builder. Returns why all weights were in memory at once; empty if they were not.
+def create(call: BuilderCall, report: Reporter) -> WeightsMode:
+    """Run the builder. Returns whether the weights were processed one by one, or why not.
 
     Raises :class:`StepError`, and :class:`NotStreamable` if ``call`` has weights of its own and
     they cannot be processed one by one.
@@ -84,11 +85,12 @@ def create(call: BuilderCall, report: Reporter) -> str:
     except NotStreamable as error:
         if call.weights is not None:
             raise
-        report.warn(f"all weights are held in memory at once: {error}")
+        mode = WeightsMode(str(error))
+        report.warn(mode.warning)
         call.clear()
         _at_once(call, report)
-        return str(error)
-    return ""
+        return mode
+    return ONE_BY_ONE
 
 
 def _one_by_one(call: BuilderCall, report: Reporter) -> None:

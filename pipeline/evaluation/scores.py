@@ -60,7 +60,7 @@ class Answerer(Protocol):
         """
 
 
-class Codec(Protocol):
+class TextCodec(Protocol):
     """Text to token ids and back (:class:`pipeline.data.tokenize.Codec` is the one in use)."""
 
     def prompt_ids(self, example: Example) -> list[int]:
@@ -147,14 +147,14 @@ class Answers(Frozen):
 
         Raises :class:`StepError` if some are missing; ``whose`` names the model in its message.
         """
-        asked = {(example.file, example.line) for example in examples}
-        kept = tuple(row for row in self.answers if (row.file, row.line) in asked)
-        if len(kept) != len(asked):
+        rows = {(example.file, example.line) for example in examples}
+        answers = tuple(row for row in self.answers if (row.file, row.line) in rows)
+        if len(answers) != len(rows):
             raise StepError(
-                f"the {whose} model answered {len(kept)} of the {len(asked)} held-out prompts; "
+                f"the {whose} model answered {len(answers)} of the {len(rows)} held-out prompts; "
                 "the two would not be measured on the same data"
             )
-        return self.model_copy(update={"answers": kept})
+        return self.model_copy(update={"answers": answers})
 
 
 class Scores(Frozen):
@@ -189,7 +189,7 @@ class Scores(Frozen):
 
 def answer(
     answerer: Answerer,
-    codec: Codec,
+    codec: TextCodec,
     examples: Sequence[Example],
     report: Reporter,
     max_new_tokens: int | None = None,
@@ -211,8 +211,10 @@ def answer(
             for reply, example in zip(replies, examples[part], strict=True)
         ]
         logprobs = answerer.logprobs(prompts[part], expected[part])
-        said = [label_of(text, item) for text, item in zip(texts, examples[part], strict=True)]
-        choices = _choices(answerer, codec, examples[part], prompts[part], said)
+        given_labels = [
+            label_of(text, item) for text, item in zip(texts, examples[part], strict=True)
+        ]
+        choices = _choices(answerer, codec, examples[part], prompts[part], given_labels)
         answers.extend(
             Answer(
                 line=example.line,
@@ -233,7 +235,7 @@ def answer(
                 expected[part],
                 replies,
                 texts,
-                said,
+                given_labels,
                 choices,
                 logprobs,
                 strict=True,
@@ -294,8 +296,8 @@ def label_of(text: str, example: Example) -> str | None:
     """Return the label whose completion ``text`` is: exactly, or else case and full stop aside,
     where only one label's is."""
     for fold in (str.strip, _folded):
-        said = fold(text)
-        alike = [label for label, one in example.choices.items() if said and fold(one) == said]
+        folded = fold(text)
+        alike = [label for label, one in example.choices.items() if folded and fold(one) == folded]
         if len(alike) == 1:
             return alike[0]
     return None
@@ -303,13 +305,13 @@ def label_of(text: str, example: Example) -> str | None:
 
 def _choices(
     answerer: Answerer,
-    codec: Codec,
+    codec: TextCodec,
     examples: Sequence[Example],
     prompts: Sequence[list[int]],
-    said: Sequence[str | None],
+    given_labels: Sequence[str | None],
 ) -> list[str | None]:
     """Return the label of each answer, else the most probable label; ``None`` without choices."""
-    chosen = list(said)
+    chosen = list(given_labels)
     open_ones = [
         (index, label)
         for index, example in enumerate(examples)
@@ -333,7 +335,7 @@ def _choices(
     return chosen
 
 
-def longest_completion(codec: Codec, examples: Sequence[Example]) -> int:
+def longest_completion(codec: TextCodec, examples: Sequence[Example]) -> int:
     """Return the number of tokens of the longest completion among the examples and their choices,
     plus :data:`EXTRA_TOKENS`."""
     texts = {text: example for example in examples for text in example.choices.values()}
@@ -367,11 +369,13 @@ def _macro(confusion: dict[str, dict[str, int]]) -> _Macro:
     rows = []
     for label, row in confusion.items():
         right = row[label]
-        said = sum(other[label] for other in confusion.values())
+        predicted = sum(other[label] for other in confusion.values())
         true = sum(row.values())
-        if said + true:
+        if predicted + true:
             rows.append(
-                _Macro(2 * right / (said + true), right / max(said, 1), right / max(true, 1))
+                _Macro(
+                    2 * right / (predicted + true), right / max(predicted, 1), right / max(true, 1)
+                )
             )
     if not rows:
         return _Macro(0.0, 0.0, 0.0)

@@ -43,7 +43,7 @@ class GraphTable:
     sin: Any
 
 
-def chosen(length: int) -> Any:
+def sampled_positions(length: int) -> Any:
     """Return which positions of a table with ``length`` rows are saved, ascending.
 
     They are the first 16, those around :data:`_AROUND`, the last, and :data:`_EVENLY` evenly spaced
@@ -59,12 +59,12 @@ def chosen(length: int) -> Any:
 
 def graph_tables(model: OnnxModel) -> list[GraphTable]:
     """Return the tables that the attention layers of ``model`` read, without duplicates."""
-    found: dict[tuple[str, str], None] = {}
+    names: dict[tuple[str, str], None] = {}
     for node in model.of_type(*_OPERANDS):
         cos, sin = _OPERANDS[node.op_type]
         if len(node.input) > sin and node.input[cos]:
-            found[node.input[cos], node.input[sin]] = None
-    return [table for cos, sin in found for table in _tables(model, cos, sin)]
+            names[node.input[cos], node.input[sin]] = None
+    return [table for cos, sin in names for table in _tables(model, cos, sin)]
 
 
 def _tables(model: OnnxModel, cos: str, sin: str) -> Iterator[GraphTable]:
@@ -139,11 +139,11 @@ def _matching(
     longest = max(theirs, key=lambda item: item.length)
     short = min(theirs, key=lambda item: item.length)
     both = short.length + longest.length
-    for found in ours:
-        rows = len(found.cos)
+    for candidate in ours:
+        rows = len(candidate.cos)
         if len(theirs) > 1 and rows >= both:
             first, end = (0, short.length) if table is short else (short.length, both)
-            return GraphTable(found.name, found.cos[first:end], found.sin[first:end])
+            return GraphTable(candidate.name, candidate.cos[first:end], candidate.sin[first:end])
     if table is longest:
         return max(ours, key=lambda item: len(item.cos), default=None)
     return min(ours, key=lambda item: len(item.cos), default=None)

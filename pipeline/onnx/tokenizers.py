@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
-from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.samples import SAMPLES
 from pipeline.onnx.session import Session
 from pipeline.onnx.turn_end import turn_end

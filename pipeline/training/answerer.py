@@ -42,7 +42,7 @@ class TorchAnswerer:
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
     ) -> list[list[float]]:
         """Return the natural log-probability of each token of each continuation."""
-        found: list[list[float]] = []
+        results: list[list[float]] = []
         for start in range(0, len(prompts), self.batch_size):
             batch = prompts[start : start + self.batch_size]
             afters = continuations[start : start + self.batch_size]
@@ -53,9 +53,9 @@ class TorchAnswerer:
             for index, (before, after) in enumerate(zip(batch, afters, strict=True)):
                 first = len(before) - 1  # the logits at a position are of the token after it
                 chosen = logits[index, first : first + len(after)].float().log_softmax(-1)
-                wanted = torch.tensor(list(after), device=chosen.device)
-                found.append(chosen.gather(1, wanted[:, None])[:, 0].tolist())
-        return found
+                targets = torch.tensor(list(after), device=chosen.device)
+                results.append(chosen.gather(1, targets[:, None])[:, 0].tolist())
+        return results
 
     def _padded(
         self, rows: Sequence[Sequence[int]], left: bool

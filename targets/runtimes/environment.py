@@ -44,17 +44,17 @@ def _windows_needs(home: str) -> dict[str, str]:
     """Return the variables that a process on Windows needs, with home and temporary folder."""
     if sys.platform != "win32":
         return {}
-    found = {name: os.environ[name] for name in ("SYSTEMROOT", "COMSPEC") if name in os.environ}
-    return {**found, "USERPROFILE": home, "TEMP": home, "TMP": home}
+    system = {name: os.environ[name] for name in ("SYSTEMROOT", "COMSPEC") if name in os.environ}
+    return {**system, "USERPROFILE": home, "TEMP": home, "TMP": home}
 
 
 def network_environment(ca_bundle: str | None) -> dict[str, str]:
     """Return proxies and certificates of this machine, for a run with network."""
     names = (*_PROXIES, *(name.lower() for name in _PROXIES))
-    found = {name: value for name in names if (value := os.environ.get(name))}
+    variables = {name: value for name in names if (value := os.environ.get(name))}
     if ca_bundle is not None:
-        found.update(dict.fromkeys(_CA_VARIABLES, ca_bundle))
-    return found
+        variables.update(dict.fromkeys(_CA_VARIABLES, ca_bundle))
+    return variables
 
 
 def hub_environment() -> dict[str, str]:

@@ -34,7 +34,7 @@ chat = {chat}
 [passes.lora]
 r = 4
 max_steps = 4
-learning_rate = 1e-2
+learning_rate = 2e-3
 keep = "last"
 
 [passes.merge]
