@@ -105,6 +105,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
         cost = throughput.figures()
     losses = [loss for _, loss in progress.train_curve]
     if not all(map(math.isfinite, [*losses, mean_loss])):
+        _refuse_broken_weights(model)
         raise StepError("the training loss is not a number", "lower learning_rate")
     selection.restore()
     save_adapter(model, out_dir)
@@ -173,6 +174,23 @@ def _base(
     return prepare_model_for_kbit_training(
         model, use_gradient_checkpointing=params.gradient_checkpointing
     ), quantization
+
+
+def _refuse_broken_weights(model: Any) -> None:
+    """Raise :class:`StepError` where weights that are not trained hold NaN or infinity."""
+    import torch
+
+    broken = [
+        name
+        for name, weight in model.named_parameters()
+        if not weight.requires_grad and not bool(torch.isfinite(weight).all())
+    ]
+    if broken:
+        raise StepError(
+            f"the model's weights hold NaN or infinity: {broken[0]}",
+            "download the checkpoint again, or name one that was saved before training diverged",
+            "bad_input",
+        )
 
 
 def _arguments(
