@@ -65,7 +65,7 @@ class PassFailed(QuernError):
 
 
 class InputRefused(PassFailed):
-    """A step found that the model, the data or a parameter is wrong, which the host could not see."""
+    """A step found that model, data or parameters are wrong, which the host could not see."""
 
     exit_code = 2
 

@@ -101,10 +101,21 @@ def _vocabulary(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
                 yield f"vocab_size is {config.vocabulary}, the logits have {last}"
 
 
+def _layers_with_keys(config: GenAiConfig, model: OnnxModel) -> int:
+    """Return how many layers have a cache of keys: in hybrid models (LFM2), some have another
+    state."""
+    pattern = str(config.decoder.get("inputs", {}).get("past_key_names", ""))
+    if "%d" not in pattern:
+        return config.layers
+    real = {value.name for value in model.graph.input}
+    return sum(pattern % layer in real for layer in range(config.layers))
+
+
 def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
     layers = model.of_type(*_ATTENTION)
-    if layers and len(layers) != config.layers:
-        yield f"num_hidden_layers is {config.layers}, the graph has {len(layers)} attention layers"
+    caches = _layers_with_keys(config, model)
+    if layers and len(layers) != caches:
+        yield f"{caches} layers have a cache of keys, the graph has {len(layers)} attention layers"
     names = {"num_heads": "num_attention_heads", "kv_num_heads": "num_key_value_heads"}
     for theirs, ours in names.items():
         values = {int(facts[theirs]) for facts in map(attributes, layers) if theirs in facts}
