@@ -100,6 +100,25 @@ def test_rotary_settings_reach_an_older_builder(
     assert np.abs(table - right).max() < 0.002
 
 
+def test_a_sliding_window_reaches_the_graph(
+    toolchain_python: Path, odd: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    base = of_material("windowed")
+    compared = {"artifact": made_by("model_builder"), "reference": made_by("reference")}
+    plan = [
+        step("model_builder", "pass", {"model": base}, {"precision": "fp32"}),
+        step("reference", "pass", {"model": base}, {"samples": 8}, TONES),
+        step("conversion", "check", compared),
+    ]
+    must_run(toolchain_python, work, odd, plan)
+    errors = {one.name: one.value or 0 for one in plans.result(work, "conversion").verdicts}
+    # Without the window it is 0.2.
+    assert errors["long_logits_error"] < 1e-4
+    # A text may be shorter than the window, too.
+    assert errors["logits_error"] < 1e-4
+
+
 def onnx_table(path: Path) -> np.ndarray[Any, Any]:
     """Return the cosines of a graph."""
     graph = onnx.load(str(path)).graph
