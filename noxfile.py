@@ -233,7 +233,15 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(locked)]
     try:
-        session.run(sys.executable, "-m", "virtualenv", str(folder), silent=True, log=False)
+        session.run(
+            sys.executable,
+            "-m",
+            "virtualenv",
+            "--no-periodic-update",
+            str(folder),
+            silent=True,
+            log=False,
+        )
         session.run(*pip, *pinned, silent=True, log=False)
     except nox.command.CommandFailed:
         sys.exit(ENVIRONMENT_UNABLE)
