@@ -26,8 +26,8 @@ from targets.config.model_folder import (
     builder_problems,
     checkpoint_folder,
     model_folder_problems,
-    onnx_folder_problems,
 )
+from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
@@ -303,7 +303,7 @@ class _Loader:
             return None
         if model.onnx is not None:
             folder = resolved(self._file, model.onnx)
-            for message, suggestion in onnx_folder_problems(folder):
+            for message, suggestion in onnx_folder_problems(folder, model.trust_remote_code):
                 self._problem(message, ("model", "onnx"), suggestion)
             return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
