@@ -69,8 +69,7 @@ def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
     from pipeline.data.tokenizer import load_artifact_tokenizer
 
     tokenizer = load_artifact_tokenizer(folder)
-    special = tokenizer.all_special_tokens[0]
-    if _spaced(tokenizer, f"{special}a", 1):
+    if _spaced(tokenizer, f"{tokenizer.all_special_tokens[0]}a", 1):
         return  # as the runtime does
     # The same text without a step of that name, which the runtime looks for.
     content["decoder"]["decoders"] = [
@@ -81,8 +80,7 @@ def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
     (folder / "tokenizer.json").write_text(text, "utf-8", newline="\n")
     question = [{"role": "user", "content": "a"}]
     chat = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-    (first, *_) = tokenizer.encode(chat, add_special_tokens=False)
-    if tokenizer.convert_ids_to_tokens(first).startswith(_SPACE):
+    if _spaced(tokenizer, chat, 0):
         # A blank becomes the token that transformers puts before a text.
         text = "{{ ' ' }}" + template
         (folder / _TEMPLATE_FILE).write_text(text, "utf-8", newline="\n")
@@ -90,8 +88,8 @@ def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
 
 def _spaced(tokenizer: Any, text: str, position: int) -> bool:
     """Return whether the token at ``position`` of ``text`` begins with ``▁``."""
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return str(tokenizer.convert_ids_to_tokens(ids)[position]).startswith(_SPACE)
+    ids = tokenizer.encode(text, add_special_tokens=False)[position : position + 1]
+    return any(token.startswith(_SPACE) for token in tokenizer.convert_ids_to_tokens(ids))
 
 
 def _is_sentencepiece(content: dict[str, Any]) -> bool:

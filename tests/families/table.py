@@ -38,7 +38,15 @@ class Result:
     """For what is not proven."""
 
 
+def refused(why: str) -> Result:
+    """Return that the plan refuses it: the model builder ``why``."""
+    return Result("refused", f"the model builder {why}")
+
+
 PROVEN = Result("proven")
+_ON_DEVICE = Result(
+    "built", "only the device has norms of queries and keys within GroupQueryAttention"
+)
 TARGETS = ("cpu", "cuda", "directml")
 
 
@@ -415,12 +423,13 @@ FAMILIES = (
     Family("Qwen2.5 with YaRN", "nfc", _QWEN_TOKENS,
            {**_QWEN2_CONFIG, "rope_scaling": {"factor": 4.0, "type": "yarn",
                                               "original_max_position_embeddings": 32768}},
-           _CHATML, tokenizer_class="Qwen2Tokenizer"),
+           _CHATML, tokenizer_class="Qwen2Tokenizer",
+           results={"directml": refused("cannot make rotary positions of the kind 'yarn'")}),
     Family("Qwen3", "nfc", _QWEN_TOKENS,
            {**_QWEN2_CONFIG, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
             "attention_bias": False, "head_dim": 32, "max_position_embeddings": 40960,
             "max_window_layers": 28, "rope_scaling": None, "sliding_window": None},
-           _QWEN3, tokenizer_class="Qwen2Tokenizer",
+           _QWEN3, tokenizer_class="Qwen2Tokenizer", results={"cuda": _ON_DEVICE},
            generation={"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}),
     Family("DeepSeek-R1-Distill-Qwen", "nfc",
            Tokens(("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>",
@@ -443,8 +452,8 @@ FAMILIES = (
             "attn_logit_softcapping": None, "final_logit_softcapping": None,
             "max_position_embeddings": 32768, "query_pre_attn_scalar": 32,
             "rope_local_base_freq": 10000, "rope_scaling": None, "rope_theta": 1000000,
-            "sliding_window": 512, "sliding_window_pattern": 2},
-           _GEMMA, tokenizer_class="GemmaTokenizer"),
+            "sliding_window": 512, "sliding_window_pattern": 6, "num_hidden_layers": 6},
+           _GEMMA, tokenizer_class="GemmaTokenizer", results={"cuda": _ON_DEVICE}),
     Family("Mistral v0.1", "llama",
            Tokens(_LLAMA_TOKENS, eos="</s>", bos="<s>", unk="<unk>", adds_bos=True),
            _MISTRAL_CONFIG, _MISTRAL, tokenizer_class="LlamaTokenizer", shards=True),
@@ -496,7 +505,8 @@ FAMILIES = (
             "clip_qkv": 8.0, "hidden_act": "silu", "max_position_embeddings": 4096,
             "num_key_value_heads": 4, "rope_scaling": None, "rope_theta": 10000.0,
             "tie_word_embeddings": False, "torch_dtype": "float32"},
-           tokenizer_class="GPTNeoXTokenizer"),
+           tokenizer_class="GPTNeoXTokenizer",
+           results=dict.fromkeys(TARGETS, refused("ignores clip_qkv = 8.0"))),
     Family("OLMo 2", "bytes",
            Tokens(("<|endoftext|>", "<|pad|>"), eos="<|endoftext|>", bos="<|endoftext|>",
                   pad="<|pad|>", unk="<|endoftext|>"),
@@ -504,7 +514,8 @@ FAMILIES = (
             "hidden_act": "silu", "max_position_embeddings": 4096, "num_key_value_heads": 4,
             "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 500000,
             "tie_word_embeddings": False},
-           tokenizer_class="GPT2Tokenizer"),
+           tokenizer_class="GPT2Tokenizer",
+           results=dict.fromkeys(TARGETS, refused("cannot build Olmo2ForCausalLM"))),
     Family("Ernie 4.5", "llama",
            Tokens(("<unk>", "<s>", "</s>", "<|begin_of_sentence|>", "<|end_of_sentence|>"),
                   eos="</s>", bos="<s>", pad="<unk>", unk="<unk>", adds_bos=True,
@@ -532,7 +543,8 @@ FAMILIES = (
             "conv_use_xavier_init": True, "layer_types": ["conv", "full_attention"],
             "max_position_embeddings": 128000, "norm_eps": 1e-05, "num_heads": 4,
             "rope_theta": 1000000.0, "theta": 1000000.0},
-           _LFM2, template_file=True),
+           _LFM2, template_file=True,
+           results={"cuda": _ON_DEVICE, "directml": refused("cannot build Lfm2ForCausalLM")}),
 )  # fmt: skip
 """One of each family."""
 
