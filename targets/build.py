@@ -23,22 +23,22 @@ from pipeline.contract.schema import Resources as ResourcesTable
 from pipeline.contract.schema import parse_bytes
 from targets.atomic import replace_file
 from targets.cache import Cache, CachedStep, link_tree, made_in
+from targets.checked.checked_result import FILE as CHECKED_FILE
+from targets.checked.checked_result import accept, read_checked
 from targets.checked.parcel import pack
-from targets.checked.result import FILE as CHECKED_FILE
-from targets.checked.result import accept, read_checked
 from targets.config.load import LoadedConfig
 from targets.disk import Need, require_room
 from targets.errors import ConfigError
 from targets.machine import cpu_name, threads
 from targets.place import Place, places_of
 from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.planner.disk_space import needs_of
 from targets.planner.planner import Planner
-from targets.planner.space import needs_of
-from targets.report.compose import compose
+from targets.report.compose_report import compose
 from targets.report.dist import write_dist
-from targets.report.model import Report
+from targets.report.report_schema import Report
 from targets.run_steps import run_steps
-from targets.runtimes.environment import hub_environment
+from targets.runtimes.process_environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
     Mount,

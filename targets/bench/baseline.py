@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from targets.bench.bench_schema import Old, TargetBench
 from targets.bench.measure import Baseline
-from targets.bench.model import Old, TargetBench
 from targets.cache import Cache
-from targets.checked.result import other_bytes
-from targets.checked.run import model_files
+from targets.checked.checked_result import other_bytes
+from targets.checked.run_checks import model_files
 from targets.errors import ConfigError, Problem
 from targets.report.dist import MODEL_DIR
 

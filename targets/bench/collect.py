@@ -10,8 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
-from targets.bench.model import (
+from targets.bench.bench_schema import (
     Answered,
     BenchArtifact,
     Measurement,
@@ -19,11 +18,12 @@ from targets.bench.model import (
     TrainingBench,
     Unverified,
 )
+from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
 from targets.build import BuildOutcome
-from targets.checked.result import FILE, read_checked
+from targets.checked.checked_result import FILE, read_checked
 from targets.figures import prompt_words
 from targets.report.dist import MODEL_DIR
-from targets.report.model import Report
+from targets.report.report_schema import Report
 
 _CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validation_loss_curve",)}
 """Names of the metrics with loss curves, per kind of loss; ``pretrain`` uses ``loss_curve``."""

@@ -13,11 +13,11 @@ from pipeline.checks.latency import LatencyParams
 from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.run.registry import load_check
-from targets.bench.model import Measurement, Old, Unverified
-from targets.bench.statistics import summarize
+from targets.bench.bench_schema import Measurement, Old, Unverified
+from targets.bench.summaries import summarize
 from targets.cache import Cache
 from targets.checked.parcel import ARTIFACT_ROOT, Parcel, unpack
-from targets.checked.run import run_beside
+from targets.checked.run_checks import run_beside
 from targets.errors import ConfigError, Problem
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep

@@ -14,7 +14,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.percentiles import SHARES, allowed_over, percentile
-from targets.bench.model import Bench, Comparison, Measurement, Movement, TargetBench, TrainingBench
+from targets.bench.bench_schema import (
+    Bench,
+    Comparison,
+    Measurement,
+    Movement,
+    TargetBench,
+    TrainingBench,
+)
 from targets.bench.svg import GRID, INK, PAPER, QUIET, SERIES, to_svg
 from targets.figures import milliseconds, percent, size
 

@@ -15,7 +15,7 @@ from targets.carry.progress import Say
 from targets.errors import EnvironmentUnable
 from targets.toolchain.host_lock import HOST_LOCKS
 from targets.toolchain.platforms import this_machine
-from targets.toolchain.process import ToolFailed, run_tool
+from targets.toolchain.run_tool import ToolFailed, run_tool
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The Python version of these wheels."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from targets.cli.answer import described, show
+from targets.cli.json_output import described, show
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"

@@ -74,9 +74,9 @@ def starters(
 def show_view(console: Console) -> AbstractContextManager[View]:
     """Return the view for ``console``: live on a terminal, else plain lines."""
     if console.is_terminal and not os.environ.get("CI"):
-        from targets.console.live import LiveView
+        from targets.console.live_view import LiveView
 
         return LiveView(console)
-    from targets.console.plain import PlainView
+    from targets.console.plain_view import PlainView
 
     return nullcontext(PlainView(console))

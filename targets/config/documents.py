@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from targets.config.places import Places, dotted
-from targets.config.positions import TomlPositions
+from targets.config.source_map import Places, dotted
+from targets.config.toml_positions import TomlPositions
 from targets.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
 def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
     # Imported here: who builds from TOML does not wait for it.
     from targets.config.olive.context import Context
-    from targets.config.olive.read import read_olive
+    from targets.config.olive.read_olive import read_olive
     from targets.config.olive.translate import translate
 
     raw, positions = read_olive(file, text)

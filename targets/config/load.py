@@ -17,6 +17,7 @@ from pipeline.data.problems import DataProblem
 from pipeline.training.shapes import AdapterShape
 from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
+from targets.config.chain_reader import ChainReader
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
@@ -26,10 +27,9 @@ from targets.config.model_folder import (
     model_folder_problems,
     onnx_folder_problems,
 )
-from targets.config.places import Places
-from targets.config.problems import problems_of
 from targets.config.salvage import salvage
-from targets.config.steps import ChainReader
+from targets.config.source_map import Places
+from targets.config.validation_problems import problems_of
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names

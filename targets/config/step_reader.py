@@ -26,9 +26,9 @@ from pipeline.run.registry import (
 )
 from targets.config.chain import Json, PassCall
 from targets.config.data import main_data
-from targets.config.own_steps import read_own
-from targets.config.places import Loc, Places
-from targets.config.problems import problems_of
+from targets.config.read_own_step import read_own
+from targets.config.source_map import Loc, Places
+from targets.config.validation_problems import problems_of
 from targets.errors import Problem
 from targets.target import Target
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
 from targets.config.chain import Chain, PassCall
-from targets.config.places import Loc
+from targets.config.source_map import Loc
 
 IMPORT_ADAPTER = "import_adapter"
 """Name and type of the pass that takes over the adapter of ``[model]``, before those of the config.

@@ -24,7 +24,7 @@ from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.notes import notes_on
-from targets.planner.rows import fetch_call, rows_call
+from targets.planner.row_steps import fetch_call, rows_call
 from targets.planner.user_files import UserFiles
 from targets.runtimes.runtime import PLACES, RuntimeName
 

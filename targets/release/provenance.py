@@ -14,7 +14,7 @@ from pipeline.contract.result import StepResult
 from pipeline.contract.sha256 import sha256_of_file
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
-from targets.release.compose import BuiltTarget, Composed, Making
+from targets.release.compose_release import BuiltTarget, Composed, Making
 from targets.release.inputs import CONFIG
 from targets.release.statement import (
     BUILD_TYPE,
@@ -32,8 +32,8 @@ from targets.release.statement import (
     StatementBuilder,
     StatementMachine,
 )
-from targets.report.compose import quern_version
-from targets.report.model import Report
+from targets.report.compose_report import quern_version
+from targets.report.report_schema import Report
 
 MEASURED = "measured"
 """Name of the annotation for values that differ from run to run."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from targets.cache import Cache, CachedStep
-from targets.checked.result import FILE as CHECKED_FILE
+from targets.checked.checked_result import FILE as CHECKED_FILE
 from targets.devices.device import Device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.release import layout
 from targets.release.archive import read_file
-from targets.release.compose import BuiltTarget, Making, compose
+from targets.release.compose_release import BuiltTarget, Making, compose
 from targets.release.inputs import MADE, QUERN, SOURCE, dependencies, files_digest
-from targets.release.make import Maker
-from targets.release.read import ReadRelease
+from targets.release.read_release import ReadRelease
+from targets.release.release_builder import Maker
 from targets.release.sbom.contents import ToolchainContents
 from targets.release.seed import bring_fetched, seed_results
 from targets.release.source import Source

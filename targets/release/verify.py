@@ -10,12 +10,12 @@ from pathlib import Path
 from targets.atomic import folder_beside
 from targets.machine import cpu_name
 from targets.release import layout
-from targets.release.compare import Comparison, compare_releases
-from targets.release.compose import BuiltTarget
-from targets.release.make import Maker
-from targets.release.read import ReadRelease
+from targets.release.compare_releases import Comparison, compare_releases
+from targets.release.compose_release import BuiltTarget
+from targets.release.read_release import ReadRelease
 from targets.release.rebuild import Rebuilder, as_released
-from targets.release.run import sources_of
+from targets.release.release_builder import Maker
+from targets.release.releaser import sources_of
 from targets.release.sbom.contents import ToolchainContents
 from targets.release.toolchains import contents_of
 

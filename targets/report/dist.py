@@ -15,8 +15,8 @@ from targets.atomic import folder_beside, remove_leftovers, replace_file, swap_i
 from targets.cache import CachedStep
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
-from targets.report.markdown import to_markdown
-from targets.report.model import Report
+from targets.report.report_markdown import to_markdown
+from targets.report.report_schema import Report
 
 MODEL_DIR = "model"
 REPORT_FILE = "report.json"

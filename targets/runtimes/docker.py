@@ -22,15 +22,15 @@ from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import driver_of
-from targets.runtimes.environment import (
+from targets.runtimes.ending import Ending
+from targets.runtimes.event_reader import EventReader
+from targets.runtimes.interrupts import interruptible, undisturbed
+from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
     process_environment,
     proxy_on_this_machine,
 )
-from targets.runtimes.events import EventReader
-from targets.runtimes.failures import Ending
-from targets.runtimes.interrupts import interruptible, undisturbed
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.engine import answers, patience, reason

@@ -21,8 +21,8 @@ from targets.toolchain.bootstrap import Bootstrap, make_rootfs, missing_tools
 from targets.toolchain.context import read_chunks
 from targets.toolchain.debian.assemble import assemble_rootfs
 from targets.toolchain.debian.fetch import PackagesGone
-from targets.toolchain.debian.lock import resolve
 from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.debian.package_lock import resolve
 from targets.toolchain.debian.packages import PackageLock, read_locks
 from targets.toolchain.engine import patience, platform_of, reason
 from targets.toolchain.platforms import this_machine

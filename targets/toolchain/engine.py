@@ -16,7 +16,7 @@ from docker.types import Mount
 from requests.exceptions import RequestException
 
 from targets.errors import EnvironmentUnable
-from targets.toolchain.process import DISK_FULL
+from targets.toolchain.run_tool import DISK_FULL
 
 OLDEST_API = (1, 41)
 """Docker Engine 20.10, what Debian 12 ships."""

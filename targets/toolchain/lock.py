@@ -11,8 +11,8 @@ from pathlib import Path
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.platforms import platform_named
-from targets.toolchain.process import ToolFailed
 from targets.toolchain.requirements import parse_lock
+from targets.toolchain.run_tool import ToolFailed
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import index_environment, uv
 

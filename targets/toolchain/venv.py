@@ -14,7 +14,7 @@ from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.image import COMPILER, base_dir
 from targets.toolchain.platforms import native
-from targets.toolchain.process import ToolFailed, run_tool
+from targets.toolchain.run_tool import ToolFailed, run_tool
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import uv
 from targets.toolchain.wheelhouse import Wheelhouse

@@ -22,8 +22,8 @@ from targets.toolchain.base import (
     packages_file,
     read_recipe,
 )
-from targets.toolchain.debian.lock import resolve
 from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.debian.package_lock import resolve
 from targets.toolchain.engine import platform_of
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
 from tests.support.capabilities import lack

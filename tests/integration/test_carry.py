@@ -17,9 +17,9 @@ import pytest
 from docker import DockerClient
 
 from targets.carry.engine_images import load, save
-from targets.carry.export import export
+from targets.carry.export_bundle import export
+from targets.carry.import_bundle import take_in
 from targets.carry.saved_image import read_saved
-from targets.carry.take_in import take_in
 from targets.cli.options import PROJECT
 from targets.errors import CheckFailed
 from targets.target import load_target

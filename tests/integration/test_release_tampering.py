@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from targets.errors import CheckFailed, ConfigError
-from targets.release.read import read_release
+from targets.release.read_release import read_release
 from targets.release.signing import trusted_file
 from tests.support.release_world import (
     VERSION,

@@ -11,7 +11,7 @@ from pipeline.contract.result import FileDigest, Status, Verdict
 from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 from pipeline.statistics.paired import share_interval
-from targets.bench.model import (
+from targets.bench.bench_schema import (
     Answered,
     Bench,
     BenchArtifact,
@@ -23,8 +23,8 @@ from targets.bench.model import (
     TrainingBench,
     Unverified,
 )
-from targets.bench.statistics import summarize
-from targets.report.model import InputsReport, ToolchainReport
+from targets.bench.summaries import summarize
+from targets.report.report_schema import InputsReport, ToolchainReport
 
 AT = datetime(2026, 11, 25, 2, tzinfo=timezone.utc)
 LENGTHS = {"short": 29, "128": 128, "512": 512, "1024": 1024, "2112": 2112}

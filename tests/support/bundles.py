@@ -20,9 +20,9 @@ from targets.carry.bundle import (
     Manifest,
     Member,
 )
-from targets.carry.fit import lock_digest
+from targets.carry.compatibility import lock_digest
 from targets.carry.host_wheels import host_locks
-from targets.carry.write import Part, write_bundle
+from targets.carry.write_bundle import Part, write_bundle
 from targets.cli.options import PROJECT
 from targets.toolchain.base import read_recipe
 from targets.toolchain.image import BASE_LABEL, image_labels, recipe_digest

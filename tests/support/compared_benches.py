@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pipeline.contract.result import Verdict
 from targets.bench.baseline import EarlierArtifact
-from targets.bench.compare import compare
-from targets.bench.model import Bench, Unverified
+from targets.bench.bench_schema import Bench, Unverified
+from targets.bench.compare_benches import compare
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x>|`*$x_$'

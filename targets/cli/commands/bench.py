@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from targets.bench.judge import SMALLEST_RATIO
+from targets.bench.bench_schema import Bench
 from targets.bench.measure import BenchWorkload
-from targets.bench.model import Bench
-from targets.bench.read import read_bench
-from targets.bench.run import LIBRARIES, BenchRequest, Earlier, run_bench
+from targets.bench.read_bench import read_bench
+from targets.bench.run_bench import LIBRARIES, BenchRequest, Earlier, run_bench
+from targets.bench.significance import SMALLEST_RATIO
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.cli.running import Built, build_all, failure_of, show_view, starters
 from targets.errors import CheckFailed, EnvironmentUnable
 
@@ -130,14 +130,14 @@ def require_libraries() -> None:
 
 def _write(benches: Sequence[Bench], dist: Path) -> list[Path]:
     # Matplotlib takes most of a second to import: the page is drawn when everything is measured.
-    from targets.bench.write import write_bench
+    from targets.bench.write_bench import write_bench
 
     return [write_bench(dist.absolute(), bench) for bench in benches]
 
 
 def _show(console: Console, written: Iterable[tuple[Bench, Path]]) -> None:
-    from targets.bench.write import PAGE
-    from targets.console.bench import print_bench
+    from targets.bench.write_bench import PAGE
+    from targets.console.print_bench import print_bench
 
     for bench, folder in written:
         print_bench(console, bench, options.as_typed(folder / PAGE))

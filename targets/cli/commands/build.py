@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.cli.running import Built, build_all, failure_of, show_view, starters
 from targets.place import require_devices
 
@@ -49,7 +49,7 @@ def command(
 
 
 def _show(console: Console, built: list[Built]) -> None:
-    from targets.console.summary import print_summary
+    from targets.console.print_summary import print_summary
 
     for one in built:
         print_summary(

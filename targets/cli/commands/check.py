@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from targets.checked.checked_result import FILE, Checked, accept, read_checked
 from targets.checked.parcel import unpack
-from targets.checked.result import FILE, Checked, accept, read_checked
-from targets.checked.run import artifact_files, require_built_bytes, run_checks
+from targets.checked.run_checks import artifact_files, require_built_bytes, run_checks
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.cli.running import show_view, starter
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place, place_of, require_devices
@@ -90,7 +90,7 @@ def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
 def _finish(
     folder: Path, checked: Checked, file: Path, console: Console, seconds: float, as_json: bool
 ) -> None:
-    from targets.console.summary import print_summary
+    from targets.console.print_summary import print_summary
 
     report = accept(read_report(folder), checked, file)
     write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.figures import size
 
 _DAY_SECONDS = 24 * 60 * 60

@@ -8,10 +8,10 @@ import click
 
 from targets.atomic import replace_file
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.config.documents import Document, read_documents
-from targets.config.write import to_toml
-from targets.console.explain import explanation
+from targets.config.write_toml import to_toml
+from targets.console.print_explanation import explanation
 from targets.errors import ConfigError, Problem
 
 

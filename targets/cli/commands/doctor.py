@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable

@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.target import DEFAULT_TARGET, load_targets
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(
     the images out.
     """
     from targets.carry.bundle import file_name
-    from targets.carry.export import export
+    from targets.carry.export_bundle import export
     from targets.carry.progress import gigabytes
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for

@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.runtimes.platform import Choice, platform_for
 from targets.runtimes.select import Chooser
 from targets.target import DEFAULT_TARGET, load_targets

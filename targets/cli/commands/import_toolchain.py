@@ -10,15 +10,15 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.errors import EnvironmentUnable
 from targets.target import load_target
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
+    from targets.carry.import_bundle import TakenIn
     from targets.carry.progress import Say
-    from targets.carry.take_in import TakenIn
     from targets.toolchain.toolchain import Toolchain
 
 
@@ -32,7 +32,7 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
     All of FILE is checked first, against itself and against the locks of this checkout: a file that
     is damaged or for another checkout changes nothing.
     """
-    from targets.carry.take_in import take_in
+    from targets.carry.import_bundle import take_in
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
 

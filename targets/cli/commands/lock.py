@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.errors import EnvironmentUnable
 from targets.target import ALL, IMAGES_DIR, Target, load_targets
 from targets.toolchain.base import read_recipe
 from targets.toolchain.builder_options import lock_builder_options
-from targets.toolchain.debian.lock import lock_packages
+from targets.toolchain.debian.package_lock import lock_packages
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.host_lock import HOST_LOCKS, lock_host
 from targets.toolchain.image import installer

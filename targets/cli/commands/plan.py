@@ -14,16 +14,16 @@ from rich.table import Table
 
 from targets.cache import Cache
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
-from targets.console.explain import explanation, print_explanation
+from targets.console.print_explanation import explanation, print_explanation
 from targets.disk import free_at
 from targets.figures import duration, size
 from targets.place import places_of
 from targets.planner.build_plan import BuildPlan
+from targets.planner.disk_space import Space, space_of
 from targets.planner.planner import Planner
-from targets.planner.space import Space, space_of
 from targets.runtimes.platform import Choice
 from targets.runtimes.select import Chooser, Decision
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.cli.running import show_view, starter
 from targets.errors import EnvironmentUnable
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
-    from targets.release.run import Released
+    from targets.release.releaser import Released
     from targets.runtimes.runtime import RuntimeName
 
 REQUIREMENTS = "requirements-release.lock"
@@ -76,9 +76,9 @@ def command(
     """
     require_libraries("release")
     from targets.release.layout import require_version
-    from targets.release.make import Maker
     from targets.release.provenance import ReleaseRequest
-    from targets.release.run import Order, Releaser
+    from targets.release.release_builder import Maker
+    from targets.release.releaser import Order, Releaser
 
     require_version(version)
     signer = _signer(sign_key, identity, issuer)
@@ -137,7 +137,7 @@ def _overrides(wanted: options.BuildChoices) -> dict[str, str]:
 
 
 def _show(releases: list[Released], as_json: bool) -> None:
-    from targets.console.release import print_release, release_data
+    from targets.console.print_release import print_release, release_data
 
     pairs = [(released, options.as_typed(released.release.folder)) for released in releases]
     if as_json:

@@ -9,7 +9,7 @@ import click
 
 from targets.atomic import replace_file
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.config.json_schema import build_schema
 from targets.config.reference import ReferencePage
 from targets.errors import ConfigError, Problem

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import answer
 from targets.cli.running import starter
-from targets.console.answer import AnswerView
+from targets.console.answer_view import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
 from targets.try_artifact import question, try_artifact

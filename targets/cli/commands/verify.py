@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
 from targets.cli.commands.release import require_libraries
+from targets.cli.json_output import answer
 from targets.cli.running import show_view, starter
 from targets.errors import CheckFailed, ConfigError, Problem
 
 if TYPE_CHECKING:
-    from targets.release.read import ReadRelease
+    from targets.release.read_release import ReadRelease
     from targets.release.signing import Trusted
     from targets.release.verify import Verified
     from targets.runtimes.platform import Choice
@@ -84,8 +84,8 @@ def command(
     Ends with exit code 3 on any difference, and shows where it is and how large.
     """
     require_libraries("verify")
-    from targets.release.make import Maker
-    from targets.release.read import read_release
+    from targets.release.read_release import read_release
+    from targets.release.release_builder import Maker
     from targets.release.verify import Rebuild, Verified
 
     if keep is not None and (quick or keep.exists()):
@@ -156,7 +156,7 @@ def _request(requests: tuple[options.Request, ...], release: ReadRelease) -> opt
 
 
 def _finish(verified: Verified, as_json: bool) -> None:
-    from targets.console.verify import print_verified, verified_data
+    from targets.console.print_verified import print_verified, verified_data
 
     failure = None
     if verified.differs:

@@ -8,7 +8,7 @@ from typing import Any
 from targets.config.olive.ledger import Ledger
 from targets.config.olive.node import Node
 from targets.config.olive.secrets import holds_secret, is_secret
-from targets.config.places import Loc, dotted
+from targets.config.source_map import Loc, dotted
 
 
 class Draft:

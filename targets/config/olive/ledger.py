@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from targets.config.olive.secrets import masked
-from targets.config.places import Loc, dotted
+from targets.config.source_map import Loc, dotted
 
 _SHOWN = 60
 

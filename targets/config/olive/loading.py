@@ -11,7 +11,7 @@ from targets.config.olive.context import Context
 from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
-from targets.config.olive.rows import first_rows
+from targets.config.olive.row_limit import first_rows
 from targets.config.olive.secrets import is_secret
 from targets.config.olive.sets import DataSet
 

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.ledger import Ledger, State
 from targets.config.olive.secrets import masked
-from targets.config.places import Loc, dotted
+from targets.config.source_map import Loc, dotted
 
 _NULL = "null: as if it were not there"
 _PLACEHOLDER = re.compile(r"^\s*(<[^<>|/]+>)\s*$")

@@ -11,7 +11,7 @@ from targets.config.olive.evaluators import measured_data
 from targets.config.olive.node import Node
 from targets.config.olive.sets import DataSet, dummy_prompt, used_set
 from targets.config.olive.training import TrainingData
-from targets.config.places import dotted
+from targets.config.source_map import dotted
 
 
 def translate_parts(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.components import BATCH, LOAD, POST, PRE, read_components
 from targets.config.olive.node import Node
-from targets.config.places import dotted
+from targets.config.source_map import dotted
 
 DUMMY = {
     "dummydatacontainer": 1,

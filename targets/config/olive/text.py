@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.data.template import Template, TemplateError
 from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Fields, Node
-from targets.config.olive.rows import first_rows
+from targets.config.olive.row_limit import first_rows
 
 _PRE = {
     "pre_process",

@@ -15,9 +15,9 @@ from targets.config.olive.draft import Draft
 from targets.config.olive.engine import read_engine, settle_engine
 from targets.config.olive.evaluators import evaluator_of, translate_evaluator
 from targets.config.olive.holes import refuse_holes
+from targets.config.olive.input_model import translate_model
 from targets.config.olive.known import alternative
 from targets.config.olive.ledger import Ledger, leaves
-from targets.config.olive.model import translate_model
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.parts import translate_parts
 from targets.config.olive.placement import translate_placement
@@ -32,7 +32,7 @@ from targets.config.olive.search import (
 from targets.config.olive.sets import DataSet, read_data_sets
 from targets.config.olive.systems import is_local
 from targets.config.olive.training import KINDS, TrainingData, translate_training
-from targets.config.places import Loc
+from targets.config.source_map import Loc
 
 _PROMPT = 128
 """Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""

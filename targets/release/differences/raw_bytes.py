@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from targets.release.differences.difference import Difference, Pair
-from targets.release.differences.words import counted, of_all
+from targets.release.differences.formatting import counted, of_all
 
 _CHUNK = 1 << 20
 

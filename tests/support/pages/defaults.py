@@ -3,7 +3,7 @@
 A default in prose carries a comment right behind it, which no reader sees:
 ``30 days<!-- default: clean --older-than -->``. It names an option of a command, a key
 (``checks.latency.rounds``), an entry of a target's file (``targets/cpu.toml room.installed``) or a
-constant (``targets.bench.judge:SMALLEST_RATIO``).
+constant (``targets.bench.significance:SMALLEST_RATIO``).
 """
 
 from __future__ import annotations

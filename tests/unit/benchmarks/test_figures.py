@@ -17,7 +17,7 @@ from pipeline.contract.data_spec import Split
 from pipeline.contract.schema import parse_bytes
 from pipeline.statistics.intervals import CONFIDENCE as OF_INTERVALS
 from pipeline.statistics.percentiles import CONFIDENCE
-from targets.bench.judge import MEMORY_NOISE, SMALLEST_RATIO, WIDEST_RATIO
+from targets.bench.significance import MEMORY_NOISE, SMALLEST_RATIO, WIDEST_RATIO
 from targets.cli.options import PROJECT
 from targets.target import load_target, target_names
 from tests.benchmarks import pages

@@ -14,9 +14,9 @@ from pipeline.contract.result import Verdict
 from pipeline.latency.default_limits import DefaultLimits, SizedLimit
 from pipeline.latency.rulings import Ruling
 from targets.config.load import load_config
-from targets.console.summary import print_summary
+from targets.console.print_summary import print_summary
 from targets.errors import ConfigError
-from targets.report.markdown import to_markdown
+from targets.report.report_markdown import to_markdown
 from targets.target import load_target, target_names
 from tests.support.project import Project, make_project
 from tests.support.reports import make_report

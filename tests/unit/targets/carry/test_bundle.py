@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from targets.carry.import_bundle import TakenIn, take_in
 from targets.carry.saved_image import NotOneImage, read_saved
-from targets.carry.take_in import TakenIn, take_in
-from targets.carry.write import Part, write_bundle
+from targets.carry.write_bundle import Part, write_bundle
 from targets.cli.options import PROJECT
 from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, QuernError
 from targets.toolchain.base import MAKER_LABEL, ROOTFS_LABEL, packages_file, read_recipe

@@ -15,8 +15,8 @@ from targets.toolchain.debian import deb
 from targets.toolchain.debian.assemble import assemble_rootfs, write_rootfs
 from targets.toolchain.debian.deb import BadPackage, read_deb
 from targets.toolchain.debian.fetch import PackagesGone, fetch
-from targets.toolchain.debian.lock import packages_in
 from targets.toolchain.debian.mirrors import mirrors, mirrors_in
+from targets.toolchain.debian.package_lock import packages_in
 from targets.toolchain.debian.packages import PackageLock, lock_file, read_lock
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP
