@@ -23,10 +23,10 @@ from pipeline.contract.schema import Resources as ResourcesTable
 from pipeline.contract.schema import parse_bytes
 from targets.atomic import replace_file
 from targets.cache import Cache, CachedStep, link_tree, made_in
-from targets.checked.checked_result import FILE as CHECKED_FILE
-from targets.checked.checked_result import accept, read_checked
-from targets.checked.parcel import pack
 from targets.config.load import LoadedConfig
+from targets.device_checks.checked_result import FILE as CHECKED_FILE
+from targets.device_checks.checked_result import accept, read_checked
+from targets.device_checks.parcel import pack
 from targets.disk import Need, require_room
 from targets.errors import ConfigError
 from targets.machine import cpu_name, threads

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from targets.bench.bench_schema import Old, TargetBench
 from targets.bench.measure import Baseline
 from targets.cache import Cache
-from targets.checked.checked_result import other_bytes
-from targets.checked.run_checks import model_files
+from targets.device_checks.checked_result import other_bytes
+from targets.device_checks.run_checks import model_files
 from targets.errors import ConfigError, Problem
 from targets.report.dist import MODEL_DIR
 

@@ -20,7 +20,7 @@ from targets.bench.bench_schema import (
 )
 from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
 from targets.build import BuildOutcome
-from targets.checked.checked_result import FILE, read_checked
+from targets.device_checks.checked_result import FILE, read_checked
 from targets.figures import prompt_words
 from targets.report.dist import MODEL_DIR
 from targets.report.report_schema import Report

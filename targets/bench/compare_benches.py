@@ -27,7 +27,7 @@ from targets.bench.bench_schema import (
 )
 from targets.bench.significance import Judgement
 from targets.bench.summaries import as_range
-from targets.checked.checked_result import other_bytes
+from targets.device_checks.checked_result import other_bytes
 from targets.figures import prompt_words
 
 COMPARED = {"first_token_ms": "first token", "token_ms": "each token"}

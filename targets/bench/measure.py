@@ -16,8 +16,8 @@ from pipeline.run.registry import load_check
 from targets.bench.bench_schema import Measurement, Old, Unverified
 from targets.bench.summaries import summarize
 from targets.cache import Cache
-from targets.checked.parcel import ARTIFACT_ROOT, Parcel, unpack
-from targets.checked.run_checks import run_beside
+from targets.device_checks.parcel import ARTIFACT_ROOT, Parcel, unpack
+from targets.device_checks.run_checks import run_beside
 from targets.errors import ConfigError, Problem
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep

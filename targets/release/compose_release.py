@@ -11,8 +11,8 @@ from pipeline.contract.schema import HUB_PREFIX
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from targets.build import BuildOutcome
 from targets.cache import Cache
-from targets.checked.checked_result import FILE as CHECKED_FILE
 from targets.config.load import LoadedConfig
+from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.place import Place
 from targets.release import layout
 from targets.release.archive import write_archive

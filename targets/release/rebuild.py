@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from targets.cache import Cache, CachedStep
-from targets.checked.checked_result import FILE as CHECKED_FILE
+from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.devices.device import Device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.release import layout

@@ -13,20 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from targets.carry.bundle import (
+from targets.cli.options import PROJECT
+from targets.toolchain.base import read_recipe
+from targets.toolchain.image import BASE_LABEL, image_labels, recipe_digest
+from targets.toolchain.toolchain import Toolchain
+from targets.transfer.bundle import (
     CarriedBase,
     CarriedImage,
     CarriedToolchain,
     Manifest,
     Member,
 )
-from targets.carry.compatibility import lock_digest
-from targets.carry.host_wheels import host_locks
-from targets.carry.write_bundle import Part, write_bundle
-from targets.cli.options import PROJECT
-from targets.toolchain.base import read_recipe
-from targets.toolchain.image import BASE_LABEL, image_labels, recipe_digest
-from targets.toolchain.toolchain import Toolchain
+from targets.transfer.compatibility import lock_digest
+from targets.transfer.host_wheels import host_locks
+from targets.transfer.write_bundle import Part, write_bundle
 from tests.support.small_wheels import make_wheel, toolchain
 
 Entries = list[tuple[tarfile.TarInfo, bytes]]

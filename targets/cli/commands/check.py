@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from targets.checked.checked_result import FILE, Checked, accept, read_checked
-from targets.checked.parcel import unpack
-from targets.checked.run_checks import artifact_files, require_built_bytes, run_checks
 from targets.cli import options
 from targets.cli.json_output import answer
 from targets.cli.running import show_view, starter
+from targets.device_checks.checked_result import FILE, Checked, accept, read_checked
+from targets.device_checks.parcel import unpack
+from targets.device_checks.run_checks import artifact_files, require_built_bytes, run_checks
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place, place_of, require_devices
 from targets.report.dist import read_report, require_onnx, write_checked

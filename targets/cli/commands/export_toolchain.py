@@ -15,9 +15,9 @@ from targets.target import DEFAULT_TARGET, load_targets
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from targets.carry.progress import Say
     from targets.runtimes.platform import Choice
     from targets.toolchain.toolchain import Toolchain
+    from targets.transfer.progress import Say
 
 
 @click.command(
@@ -47,11 +47,11 @@ def command(
     machine of the same platform and with the same commit of this project. `--runtime venv` leaves
     the images out.
     """
-    from targets.carry.bundle import file_name
-    from targets.carry.export_bundle import export
-    from targets.carry.progress import gigabytes
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
+    from targets.transfer.bundle import file_name
+    from targets.transfer.export_bundle import export
+    from targets.transfer.progress import gigabytes
 
     console = options.console(as_json)
 

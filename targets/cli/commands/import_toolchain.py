@@ -17,9 +17,9 @@ from targets.target import load_target
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from targets.carry.import_bundle import TakenIn
-    from targets.carry.progress import Say
     from targets.toolchain.toolchain import Toolchain
+    from targets.transfer.import_bundle import TakenIn
+    from targets.transfer.progress import Say
 
 
 @click.command("import-toolchain", short_help="Take in what export-toolchain wrote.")
@@ -32,9 +32,9 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
     All of FILE is checked first, against itself and against the locks of this checkout: a file that
     is damaged or for another checkout changes nothing.
     """
-    from targets.carry.import_bundle import take_in
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
+    from targets.transfer.import_bundle import take_in
 
     console = options.console(as_json)
 
@@ -65,7 +65,7 @@ def _engine(say: Say) -> DockerClient | None:
 
 
 def _show(taken: TakenIn, say: Say) -> None:
-    from targets.carry.progress import gigabytes
+    from targets.transfer.progress import gigabytes
 
     had = "all here already" if not taken.new_wheels else f"{taken.new_wheels} new"
     say(f"{taken.wheels} wheels, {gigabytes(taken.wheel_bytes)}: {had}, in {taken.folder}")

@@ -19,10 +19,10 @@ from targets.bench.measure import BenchWorkload, Timed
 from targets.bench.run_bench import BenchRequest, Earlier, run_bench
 from targets.build import BuildOutcome
 from targets.cache import Cache
-from targets.checked.checked_result import FILE, Checked
-from targets.checked.parcel import Parcel
-from targets.checked.run_checks import artifact_files
 from targets.cli.main import main
+from targets.device_checks.checked_result import FILE, Checked
+from targets.device_checks.parcel import Parcel
+from targets.device_checks.run_checks import artifact_files
 from targets.devices.device import Device
 from targets.disk import Need
 from targets.errors import ConfigError, EnvironmentUnable

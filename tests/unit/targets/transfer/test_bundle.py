@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from targets.carry.import_bundle import TakenIn, take_in
-from targets.carry.saved_image import NotOneImage, read_saved
-from targets.carry.write_bundle import Part, write_bundle
 from targets.cli.options import PROJECT
 from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, QuernError
 from targets.toolchain.base import MAKER_LABEL, ROOTFS_LABEL, packages_file, read_recipe
 from targets.toolchain.image import installer
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
 from targets.toolchain.wheelhouse import Wheelhouse
+from targets.transfer.import_bundle import TakenIn, take_in
+from targets.transfer.saved_image import NotOneImage, read_saved
+from targets.transfer.write_bundle import Part, write_bundle
 from tests.support.bundles import (
     ROOTFS,
     Checkout,

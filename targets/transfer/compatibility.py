@@ -11,15 +11,15 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pipeline.contract.sha256 import sha256_of_file
-from targets.carry.bundle import HOST, WHEELS, CarriedImage, Manifest
-from targets.carry.host_wheels import host_locks, host_pins
-from targets.carry.read_bundle import Bundle, damaged
-from targets.carry.saved_image import NotOneImage, SavedImage, read_saved
 from targets.errors import ConfigError, Problem
 from targets.toolchain.base import read_recipe
 from targets.toolchain.image import base_dir, image_labels, installer, recipe_digest
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
+from targets.transfer.bundle import HOST, WHEELS, CarriedImage, Manifest
+from targets.transfer.host_wheels import host_locks, host_pins
+from targets.transfer.read_bundle import Bundle, damaged
+from targets.transfer.saved_image import NotOneImage, SavedImage, read_saved
 
 _ADVICE = "check out the commit it was exported from, or export it again from this one"
 

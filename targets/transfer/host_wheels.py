@@ -11,11 +11,11 @@ from filelock import FileLock
 
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from targets.atomic import folder_beside
-from targets.carry.progress import Say
 from targets.errors import EnvironmentUnable
 from targets.toolchain.host_lock import HOST_LOCKS
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.run_tool import ToolFailed, run_tool
+from targets.transfer.progress import Say
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The Python version of these wheels."""

@@ -10,9 +10,9 @@ from docker.errors import APIError, ImageLoadError
 from docker.models.images import Image
 from requests.exceptions import RequestException
 
-from targets.carry.saved_image import SavedImage
 from targets.errors import CheckFailed, EnvironmentUnable
 from targets.toolchain.engine import full_disk, patience, reason
+from targets.transfer.saved_image import SavedImage
 
 _SECONDS = 1800
 """Time limit: an engine may collect a whole image before it sends the first byte, and unpack it

@@ -10,8 +10,8 @@ import pytest
 from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, Status, StepResult, Verdict
-from targets.checked.checked_result import Checked, accept, read_checked
-from targets.checked.parcel import FOLDER, pack, unpack
+from targets.device_checks.checked_result import Checked, accept, read_checked
+from targets.device_checks.parcel import FOLDER, pack, unpack
 from targets.errors import ConfigError
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.compose_report import figures_of, verdicts_of

@@ -11,16 +11,16 @@ from docker import DockerClient
 from docker.models.images import Image
 
 from targets.atomic import whole_file
-from targets.carry.bundle import BASE, WHEELS, CarriedImage, Manifest
-from targets.carry.compatibility import require_fit, require_images, require_pinned
-from targets.carry.engine_images import load
-from targets.carry.progress import Say, gigabytes, with_progress
-from targets.carry.read_bundle import Bundle, open_bundle, require_whole
-from targets.carry.saved_image import SavedImage
 from targets.toolchain.base import adopt_base, find_base, packages_file, read_recipe
 from targets.toolchain.image import adopt_image, base_dir, find_image
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
+from targets.transfer.bundle import BASE, WHEELS, CarriedImage, Manifest
+from targets.transfer.compatibility import require_fit, require_images, require_pinned
+from targets.transfer.engine_images import load
+from targets.transfer.progress import Say, gigabytes, with_progress
+from targets.transfer.read_bundle import Bundle, open_bundle, require_whole
+from targets.transfer.saved_image import SavedImage
 
 
 @dataclass(frozen=True)

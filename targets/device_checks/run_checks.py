@@ -9,8 +9,8 @@ from pathlib import Path
 from pipeline.contract.plan import Step
 from pipeline.contract.result import FileDigest, StepResult
 from targets.cache import Cache
-from targets.checked.checked_result import Checked, other_bytes
-from targets.checked.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
+from targets.device_checks.checked_result import Checked, other_bytes
+from targets.device_checks.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
 from targets.errors import CheckFailed
 from targets.machine import system_name
 from targets.place import Place

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from docker import DockerClient
 
-from targets.carry.bundle import (
+from targets.report.compose_report import quern_version
+from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, packages_file, read_recipe
+from targets.toolchain.context import read_chunks
+from targets.toolchain.image import base_dir, ensure_image, installer, recipe_digest
+from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.wheelhouse import Wheelhouse
+from targets.transfer.bundle import (
     BASE,
     BASE_IMAGE,
     HOST,
@@ -22,17 +28,11 @@ from targets.carry.bundle import (
     Manifest,
     Member,
 )
-from targets.carry.compatibility import lock_digest
-from targets.carry.engine_images import save
-from targets.carry.host_wheels import PYTHON, host_locks, host_wheels
-from targets.carry.progress import Say, gigabytes, with_progress
-from targets.carry.write_bundle import Part, write_bundle
-from targets.report.compose_report import quern_version
-from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, packages_file, read_recipe
-from targets.toolchain.context import read_chunks
-from targets.toolchain.image import base_dir, ensure_image, installer, recipe_digest
-from targets.toolchain.toolchain import Toolchain
-from targets.toolchain.wheelhouse import Wheelhouse
+from targets.transfer.compatibility import lock_digest
+from targets.transfer.engine_images import save
+from targets.transfer.host_wheels import PYTHON, host_locks, host_wheels
+from targets.transfer.progress import Say, gigabytes, with_progress
+from targets.transfer.write_bundle import Part, write_bundle
 
 
 @dataclass(frozen=True)

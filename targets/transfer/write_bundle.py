@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from targets.atomic import whole_file
-from targets.carry.bundle import IMAGES, MANIFEST, Manifest, Member
-from targets.carry.saved_image import NotOneImage, read_saved
 from targets.errors import EnvironmentUnable
+from targets.transfer.bundle import IMAGES, MANIFEST, Manifest, Member
+from targets.transfer.saved_image import NotOneImage, read_saved
 
 _ZEROS = "0" * 64
 _LARGEST = 10**15

@@ -13,8 +13,8 @@ from typing import IO
 from pydantic import ValidationError
 
 from pipeline.contract.sha256 import sha256_of_chunks
-from targets.carry.bundle import IMAGES, MANIFEST, SCHEMA_VERSION, Manifest, Member
 from targets.errors import CheckFailed, ConfigError, Problem
+from targets.transfer.bundle import IMAGES, MANIFEST, SCHEMA_VERSION, Manifest, Member
 
 _CHUNK = 1 << 20
 _LARGEST_MANIFEST = 16 << 20

@@ -16,10 +16,6 @@ from pathlib import Path
 import pytest
 from docker import DockerClient
 
-from targets.carry.engine_images import load, save
-from targets.carry.export_bundle import export
-from targets.carry.import_bundle import take_in
-from targets.carry.saved_image import read_saved
 from targets.cli.options import PROJECT
 from targets.errors import CheckFailed
 from targets.target import load_target
@@ -31,6 +27,10 @@ from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.venv import ensure_venv, venv_python
 from targets.toolchain.wheelhouse import Wheelhouse
+from targets.transfer.engine_images import load, save
+from targets.transfer.export_bundle import export
+from targets.transfer.import_bundle import take_in
+from targets.transfer.saved_image import read_saved
 from tests.support.command import Quern
 
 pytestmark = pytest.mark.engine
