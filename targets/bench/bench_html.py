@@ -12,7 +12,7 @@ from pipeline.latency.timing import FIGURES
 from targets.bench import formatting
 from targets.bench.bench_schema import Bench
 from targets.bench.plots import plots_of
-from targets.bench.template_filters import TEMPLATES, shown_of, taught
+from targets.bench.template_filters import TEMPLATES, template_variables, with_bench_filters
 from targets.report.templates import html_environment
 
 
@@ -31,10 +31,10 @@ class Confusion(NamedTuple):
 
 def to_html(bench: Bench) -> str:
     """Return ``bench`` as a page."""
-    template = taught(html_environment(TEMPLATES)).get_template("bench.html.j2")
+    template = with_bench_filters(html_environment(TEMPLATES)).get_template("bench.html.j2")
     plots = plots_of(bench)
     return template.render(
-        **shown_of(bench),
+        **template_variables(bench),
         plots=[(plot, Markup(plot.svg)) for plot in plots.values() if plot.name != "changes"],  # noqa: S704 - drawn by svg.py, which escapes
         changes=next(
             ((plot, Markup(plot.svg)) for plot in plots.values() if plot.name == "changes"),  # noqa: S704

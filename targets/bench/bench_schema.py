@@ -66,7 +66,7 @@ class Statistics(Frozen):
     rounds: int
 
 
-class Old(Frozen):
+class EarlierArtifactRecord(Frozen):
     """The other artifact that was measured in the same rounds."""
 
     where: str
@@ -90,7 +90,7 @@ class Measurement(Frozen):
     """Kinds of prompts that were not timed, and why."""
     baseline: LatencyRounds | None = None
     """Samples of another artifact, measured in the same rounds."""
-    baseline_of: Old | None = None
+    baseline_of: EarlierArtifactRecord | None = None
     peak_memory_bytes: int | None = None
 
 
@@ -176,13 +176,13 @@ class TrainingBench(Frozen):
     validation: tuple[tuple[float, float], ...] = ()
 
 
-Word = Literal[
+ChangeVerdict = Literal[
     "faster", "slower", "better", "worse", "smaller", "larger", "less", "more", "equal", "unsure"
 ]
-REGRESSIONS: tuple[Word, ...] = ("slower", "worse", "larger", "more")
+REGRESSIONS: tuple[ChangeVerdict, ...] = ("slower", "worse", "larger", "more")
 
 
-class Movement(Frozen):
+class FigureChange(Frozen):
     """One figure in both benches, and the verdict on its change."""
 
     target: str
@@ -201,7 +201,7 @@ class Movement(Frozen):
     p_value: float | None = None
     adjusted: float | None = None
     """The p value, adjusted by Holm's step-down method for all comparisons."""
-    word: Word
+    word: ChangeVerdict
     why: str
 
 
@@ -209,7 +209,7 @@ class TargetComparison(Frozen):
     """The changes of one target."""
 
     target: str
-    word: Word
+    word: ChangeVerdict
     """Verdict on its latency as a whole."""
     summary: str
     old_artifact: str
@@ -226,11 +226,11 @@ class Comparison(Frozen):
     smallest_ratio: float
     """Smallest change of a time that is of interest, as a share."""
     targets: tuple[TargetComparison, ...]
-    movements: tuple[Movement, ...]
+    movements: tuple[FigureChange, ...]
     notes: tuple[str, ...] = ()
 
     @property
-    def regressed(self) -> tuple[Movement, ...]:
+    def regressed(self) -> tuple[FigureChange, ...]:
         """Return the figures that became worse."""
         return tuple(one for one in self.movements if one.word in REGRESSIONS)
 

@@ -16,14 +16,14 @@ from targets.bench import significance
 from targets.bench.baseline import EarlierArtifact
 from targets.bench.bench_schema import (
     Bench,
+    ChangeVerdict,
     Comparison,
+    EarlierArtifactRecord,
+    FigureChange,
     Measurement,
-    Movement,
-    Old,
     Range,
     TargetBench,
     TargetComparison,
-    Word,
 )
 from targets.bench.significance import Judgement
 from targets.bench.summaries import as_range
@@ -43,8 +43,8 @@ LOAD_MAY_DIFFER = (
 class _Draft:
     """A change whose verdict still depends on the number of all comparisons."""
 
-    movement: Movement
-    judge: Callable[[Movement], Judgement]
+    movement: FigureChange
+    judge: Callable[[FigureChange], Judgement]
 
 
 def compare(
@@ -85,7 +85,7 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
     """Return how each artifact differs in speed and size from the baseline that was measured in the
     same rounds; ``None`` if there was no baseline."""
     drafts: list[_Draft] = []
-    baselines: dict[str, Old] = {}
+    baselines: dict[str, EarlierArtifactRecord] = {}
     for target in new.targets:
         here = target.here
         if here is None or here.baseline is None or here.baseline_of is None:
@@ -111,7 +111,7 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
     )
 
 
-def _judged(drafts: Sequence[_Draft]) -> tuple[Movement, ...]:
+def _judged(drafts: Sequence[_Draft]) -> tuple[FigureChange, ...]:
     """Return the changes with their verdicts. Holm's correction covers all that have a p value."""
     tested = [draft.movement.p_value for draft in drafts]
     adjusted = iter(significance.holm([value for value in tested if value is not None]))
@@ -139,7 +139,7 @@ def _latency(
     yield from _recorded(now.target, then.measured, now.measured, smallest, same)
 
 
-def _is_of(baseline: Old | None, then: TargetBench) -> bool:
+def _is_of(baseline: EarlierArtifactRecord | None, then: TargetBench) -> bool:
     """Return whether a baseline has the same bytes as the artifact of the earlier bench."""
     return baseline is not None and not other_bytes(baseline.files, then.artifact.files)
 
@@ -195,7 +195,7 @@ def _time(
     smallest: float,
 ) -> _Draft:
     ranged = as_range(change)
-    movement = Movement.model_validate(
+    movement = FigureChange.model_validate(
         {
             "target": target,
             "kind": "latency",
@@ -211,7 +211,7 @@ def _time(
         }
     )
 
-    def judged(change_judged: Movement) -> Judgement:
+    def judged(change_judged: FigureChange) -> Judgement:
         assert change_judged.adjusted is not None  # noqa: S101 - it has a p value
         return significance.judge_time(ranged, p_value, change_judged.adjusted, smallest)
 
@@ -241,7 +241,7 @@ def _quality(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:
         basis, note = "intervals", "" if same_data else "; the data changed"
     ranged = as_range(change)
 
-    def judged(movement: Movement) -> Judgement:
+    def judged(movement: FigureChange) -> Judgement:
         # Without pairs there is no exact test: the interval decides.
         excludes = not change.low <= 0 <= change.high
         real = excludes if movement.adjusted is None else movement.adjusted <= significance.ALPHA
@@ -249,7 +249,7 @@ def _quality(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:
         return Judgement(word, why + note)
 
     yield _Draft(
-        Movement.model_validate(
+        FigureChange.model_validate(
             {
                 "target": now.target,
                 "kind": "quality",
@@ -294,7 +294,7 @@ def _counted(
     target: str, kind: str, what: str, old: int, new: int, basis: str, judgement: Judgement
 ) -> _Draft:
     ratio = new / old if old else 1.0
-    movement = Movement.model_validate(
+    movement = FigureChange.model_validate(
         {
             "target": target,
             "kind": kind,
@@ -311,16 +311,16 @@ def _counted(
     return _Draft(movement, _always(judgement))
 
 
-def _always(judgement: Judgement) -> Callable[[Movement], Judgement]:
+def _always(judgement: Judgement) -> Callable[[FigureChange], Judgement]:
     return lambda _movement: judgement
 
 
-_WORDS: tuple[Word, ...] = ("slower", "faster", "equal", "unsure")
+_WORDS: tuple[ChangeVerdict, ...] = ("slower", "faster", "equal", "unsure")
 """Verdicts on latency, the decisive ones first."""
 
 
 def _overall(
-    now: TargetBench, movements: Iterable[Movement], old: Sequence[FileDigest], where: str
+    now: TargetBench, movements: Iterable[FigureChange], old: Sequence[FileDigest], where: str
 ) -> TargetComparison:
     """Return the verdict on the latency of a target as a whole, with an explanation.
 
@@ -378,7 +378,7 @@ def _machine_of(measurement: Measurement, bench: Bench) -> tuple[str, ...]:
     return (measurement.system, measurement.device)
 
 
-def _notes(old: Bench, new: Bench, movements: Iterable[Movement]) -> Iterator[str]:
+def _notes(old: Bench, new: Bench, movements: Iterable[FigureChange]) -> Iterator[str]:
     if old.build != new.build:
         yield f"the earlier bench is of the build {old.build}, this one of {new.build}"
     before, now = ({one.target for one in bench.targets} for bench in (old, new))

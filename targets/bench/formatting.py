@@ -9,8 +9,8 @@ from targets.bench.bench_schema import (
     Bench,
     BenchMachine,
     Comparison,
+    FigureChange,
     Measurement,
-    Movement,
     Range,
     Statistics,
     TargetBench,
@@ -104,7 +104,7 @@ def headline(bench: Bench) -> str:
     return " ".join([*_best(bench), *_lacking(bench), *_moved(bench.comparison)])
 
 
-def sentence(target: TargetBench) -> str:
+def target_summary(target: TargetBench) -> str:
     """Return a summary of one target, without its name."""
     parts = []
     if isinstance(target.quality.get("artifact"), (int, float)):
@@ -131,7 +131,7 @@ def metric(target: TargetBench) -> str:
 
 def _best(bench: Bench) -> Iterator[str]:
     if len(bench.targets) == 1:
-        yield f"{bench.targets[0].target}: {sentence(bench.targets[0])}"
+        yield f"{bench.targets[0].target}: {target_summary(bench.targets[0])}"
         return
     parts = []
     qualities = {
@@ -174,7 +174,7 @@ def _moved(comparison: Comparison | None) -> Iterator[str]:
         yield f"Against {comparison.old}, {words}."
 
 
-def value_of(movement: Movement, value: float) -> str:
+def value_of(movement: FigureChange, value: float) -> str:
     """Return the old or new value of a change with its unit."""
     if movement.unit == "share":
         return percent(value)
@@ -183,7 +183,7 @@ def value_of(movement: Movement, value: float) -> str:
     return milliseconds(value)
 
 
-def change_of(movement: Movement) -> str:
+def change_of(movement: FigureChange) -> str:
     """Return ``+10.2 % [+8.1, +12.4]``, in points for a share."""
     change = movement.change
     if movement.unit == "share":

@@ -13,7 +13,7 @@ from pipeline.checks.latency import LatencyParams
 from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.run.registry import load_check
-from targets.bench.bench_schema import Measurement, Old, Unverified
+from targets.bench.bench_schema import EarlierArtifactRecord, Measurement, Unverified
 from targets.bench.summaries import summarize
 from targets.cache import Cache
 from targets.device_checks.parcel import ARTIFACT_ROOT, Parcel, unpack
@@ -91,7 +91,7 @@ class Baseline:
     """Another artifact to compare with: its model folder, and a description of it."""
 
     folder: Path
-    what: Old
+    what: EarlierArtifactRecord
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ def measure(
         runtime=record.runtime,
         at=datetime.now(timezone.utc).replace(microsecond=0),
         # Without one of the user's, the config may name one.
-        baseline_of=Old(where="the baseline of the config") if baseline is None else baseline.what,
+        baseline_of=EarlierArtifactRecord(where="the baseline of the config")
+        if baseline is None
+        else baseline.what,
     )
     if measurement is None:
         return Timed(unverified=Unverified(what="latency, here", why=OLDER_SHAPE))
@@ -195,7 +197,7 @@ def read_measurement(
     system: str,
     runtime: str,
     at: datetime | None,
-    baseline_of: Old | None = None,
+    baseline_of: EarlierArtifactRecord | None = None,
 ) -> Measurement | None:
     """Return the measurement in the evidence of a ``latency`` check.
 

@@ -17,8 +17,8 @@ from pipeline.statistics.percentiles import SHARES, allowed_over, percentile
 from targets.bench.bench_schema import (
     Bench,
     Comparison,
+    FigureChange,
     Measurement,
-    Movement,
     TargetBench,
     TrainingBench,
 )
@@ -374,7 +374,7 @@ def changes(comparison: Comparison) -> Plot | None:
     return Plot("changes", title, caption, svg)
 
 
-def _draw_change(axes: Any, y: int, row: Movement) -> None:
+def _draw_change(axes: Any, y: int, row: FigureChange) -> None:
     colour = {"slower": SERIES[1], "faster": SERIES[2]}.get(row.word, QUIET)
     marker = {"slower": ">", "faster": "<"}.get(row.word, "o")
     filled = row.word in ("slower", "faster")

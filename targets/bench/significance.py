@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from pipeline.statistics.intervals import Interval
 from pipeline.statistics.paired import Paired, compare_paired
-from targets.bench.bench_schema import Answered, Range, Word
+from targets.bench.bench_schema import Answered, ChangeVerdict, Range
 
 SMALLEST_RATIO = 0.03
 """Default for times: a change below 3 % is of no interest."""
@@ -39,7 +39,7 @@ ALPHA = 0.05
 class Judgement(NamedTuple):
     """A verdict, and the reason for it."""
 
-    word: Word
+    word: ChangeVerdict
     why: str
 
 
@@ -118,7 +118,7 @@ def judge_time(change: Range, p_value: float, adjusted: float, smallest: float) 
     real = adjusted <= ALPHA
     beyond = not 1 / (1 + smallest) <= change.value <= 1 + smallest
     if real and beyond:
-        word: Word = "slower" if change.value > 1 else "faster"
+        word: ChangeVerdict = "slower" if change.value > 1 else "faster"
         return Judgement(word, "real")
     if 1 / (1 + smallest) <= low and high <= 1 + smallest:
         return Judgement("equal", f"within ±{_percent(smallest)}")

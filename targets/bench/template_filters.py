@@ -13,7 +13,7 @@ from targets.bench.bench_schema import Bench
 TEMPLATES = Path(__file__).parent
 
 
-def taught(environment: Environment) -> Environment:
+def with_bench_filters(environment: Environment) -> Environment:
     """Return ``environment`` with the filters for a bench added."""
     environment.filters.update(
         quality=formatting.quality_range,
@@ -23,12 +23,12 @@ def taught(environment: Environment) -> Environment:
         busy=formatting.busy,
         change=formatting.change_of,
         when=formatting.when,
-        sentence=formatting.sentence,
+        sentence=formatting.target_summary,
     )
     return environment
 
 
-def shown_of(bench: Bench) -> dict[str, Any]:
+def template_variables(bench: Bench) -> dict[str, Any]:
     """Return the variables that every template of a bench uses."""
     return {
         "bench": bench,

@@ -10,22 +10,24 @@ from pydantic_core import to_json
 from targets.errors import ConfigError, QuernError
 
 
-def answer(result: Mapping[str, object], failure: QuernError | None = None) -> None:
+def print_json_result(result: Mapping[str, object], failure: QuernError | None = None) -> None:
     """Print the result as one JSON document, with ``failure`` if there is one.
 
     Then raises click's ``Exit`` with the exit code of ``failure``, without a further message.
     """
-    show({"exit_code": 0, **result} if failure is None else {**described(failure), **result})
+    print_json(
+        {"exit_code": 0, **result} if failure is None else {**as_json_error(failure), **result}
+    )
     if failure is not None:
         raise click.exceptions.Exit(failure.exit_code)
 
 
-def show(document: Mapping[str, object]) -> None:
+def print_json(document: Mapping[str, object]) -> None:
     """Print a document as JSON; NaN, which JSON does not have, becomes ``null``."""
     click.echo(to_json(document, indent=2, inf_nan_mode="null"))
 
 
-def described(failure: QuernError) -> dict[str, object]:
+def as_json_error(failure: QuernError) -> dict[str, object]:
     """Return an error as data."""
     if isinstance(failure, ConfigError):
         return {

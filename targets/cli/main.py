@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from targets.cli.json_output import described, show
+from targets.cli.json_output import as_json_error, print_json
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"
@@ -64,7 +64,7 @@ def run() -> None:
         # click returns the code of a command that has said everything itself.
         sys.exit(ended if isinstance(ended, int) else 0)
     if "--json" in sys.argv:
-        show(described(failure))
+        print_json(as_json_error(failure))
     else:
         _show(failure)
     sys.exit(failure.exit_code)

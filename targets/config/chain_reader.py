@@ -15,7 +15,7 @@ from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.fusing import fused
 from targets.config.hub import parse_hub_model
-from targets.config.source_map import Loc, Places
+from targets.config.source_map import KeyPath, SourceMap
 from targets.config.step_reader import StepReader
 from targets.config.wiring import IMPORT_ADAPTER, wiring_mistakes
 from targets.errors import Problem
@@ -31,12 +31,14 @@ _RESERVED = {
 class ChainReader:
     """Makes the chain of one config for one target and collects what is wrong."""
 
-    def __init__(self, config: BuildConfig, target: Target, file: Path, places: Places) -> None:
+    def __init__(
+        self, config: BuildConfig, target: Target, file: Path, source_map: SourceMap
+    ) -> None:
         self._config = config
         self._target = target
         main = main_data(config.data)
         self._data = None if main is None else config.data[main]
-        self._steps = StepReader(config, target, file, places)
+        self._steps = StepReader(config, target, file, source_map)
 
     @property
     def problems(self) -> list[Problem]:
@@ -73,7 +75,7 @@ class ChainReader:
                 self._steps.problem(*mistake)
         return fused(chain)
 
-    def _pass_tables(self) -> Iterator[tuple[str, StepTable, Loc]]:
+    def _pass_tables(self) -> Iterator[tuple[str, StepTable, KeyPath]]:
         """Yield name, table and place of each pass, with that which takes over an adapter."""
         if self._config.model.adapter is not None:
             table = StepTable.model_validate({"folder": self._config.model.adapter})

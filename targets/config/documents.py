@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from targets.config.source_map import Places, dotted
+from targets.config.source_map import SourceMap, dotted
 from targets.config.toml_positions import TomlPositions
 from targets.errors import ConfigError, Problem
 
@@ -27,7 +27,7 @@ class Document:
     """A build config as plain tables, as a TOML file would hold it."""
 
     table: dict[str, Any]
-    places: Places
+    source_map: SourceMap
     problems: tuple[Problem, ...] = ()
     """Problems of the parts of the file that could not be translated."""
     ledger: Ledger | None = None
@@ -45,7 +45,7 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
     table = _toml(file, text)
     if isinstance(table.get("model"), str):
         table["model"] = {"source": table["model"]}
-    return (Document(table, Places(TomlPositions(text))),)
+    return (Document(table, SourceMap(TomlPositions(text))),)
 
 
 def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
@@ -69,7 +69,7 @@ def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
     if not translation.flows:
         raise ConfigError(problems)
     return tuple(
-        Document(flow.document, Places(positions, flow.origin), problems, translation.ledger)
+        Document(flow.document, SourceMap(positions, flow.origin), problems, translation.ledger)
         for flow in translation.flows
     )
 

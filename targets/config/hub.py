@@ -32,15 +32,15 @@ class HubModel:
         return bool(_COMMIT.match(self.revision))
 
 
-Kind = Literal["model", "dataset"]
+RepoKind = Literal["model", "dataset"]
 
-_LOCAL: dict[Kind, str] = {
+_LOCAL: dict[RepoKind, str] = {
     "model": "a local folder with --model",
     "dataset": "a file with --data NAME=PATH",
 }
 
 
-def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
+def parse_hub_model(source: str, kind: RepoKind = "model") -> HubModel:
     """Parse ``hf:org/name@revision``; the revision defaults to ``main``.
 
     Raises ``ValueError`` with the problem of ``source``.
@@ -53,7 +53,7 @@ def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
     return HubModel(repo, revision or "main")
 
 
-def pinned(model: HubModel, kind: Kind = "model") -> HubModel:
+def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
     """Return ``model`` with its revision replaced by the commit that it currently refers to.
 
     Asks the hub (``HF_ENDPOINT``, ``HF_TOKEN``) unless it is a commit already. Raises

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-Loc = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """The path to a key or element: ``("data", "tone", "labels", 2)``."""
 
 
-def dotted(path: Loc) -> str:
+def dotted(path: KeyPath) -> str:
     """Return ``data.tone.labels[2]`` for ``("data", "tone", "labels", 2)``."""
     text = ""
     for part in path:
@@ -21,27 +21,27 @@ def dotted(path: Loc) -> str:
 class Positions(Protocol):
     """Lines of the keys of one file."""
 
-    def line(self, path: Loc) -> int | None:
+    def line(self, path: KeyPath) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is written down."""
 
 
-def identity(path: Loc) -> Loc:
+def identity(path: KeyPath) -> KeyPath:
     """Return ``path``; for files whose keys are not translated."""
     return path
 
 
 @dataclass(frozen=True)
-class Places:
+class SourceMap:
     """Lines and keys in the file for the keys of a document."""
 
     positions: Positions
-    origin: Callable[[Loc], Loc] = identity
+    origin: Callable[[KeyPath], KeyPath] = identity
     """Function from a key of the document to the key of the file that it comes from."""
 
-    def line(self, path: Loc) -> int | None:
+    def line(self, path: KeyPath) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is written down."""
         return self.positions.line(self.origin(path))
 
-    def key(self, path: Loc) -> str:
+    def key(self, path: KeyPath) -> str:
         """Return the key of the file for ``path``: ``passes.lora.config.lora_r``."""
         return dotted(self.origin(path))

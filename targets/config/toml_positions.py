@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from targets.config.source_map import KeyPath
+
 if TYPE_CHECKING:
     from tree_sitter import Node
-
-Path = tuple[str | int, ...]
 
 _KEYS = ("bare_key", "quoted_key", "dotted_key")
 
@@ -24,7 +24,7 @@ class TomlPositions:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def line(self, path: Path) -> int | None:
+    def line(self, path: KeyPath) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is written down."""
         for length in range(len(path), 0, -1):
             if path[:length] in self._lines:
@@ -32,7 +32,7 @@ class TomlPositions:
         return None
 
     @cached_property
-    def _lines(self) -> dict[Path, int]:
+    def _lines(self) -> dict[KeyPath, int]:
         import tree_sitter_toml
         from tree_sitter import Language, Parser
 
@@ -50,13 +50,13 @@ class _Lines:
     """Walks a syntax tree and records the line of each key."""
 
     def __init__(self) -> None:
-        self.found: dict[Path, int] = {}
-        self._counts: dict[Path, int] = {}
+        self.found: dict[KeyPath, int] = {}
+        self._counts: dict[KeyPath, int] = {}
 
     def table(self, node: Node) -> None:
         """Record a table header and the keys below it."""
         header = next(child for child in node.children if child.type in _KEYS)
-        path: Path = tuple(_names(header))
+        path: KeyPath = tuple(_names(header))
         if node.type == "table_array_element":
             index = self._counts.get(path, 0)
             self._counts[path] = index + 1
@@ -67,14 +67,14 @@ class _Lines:
             if child.type == "pair":
                 self.pair(child, path)
 
-    def pair(self, node: Node, parent: Path) -> None:
+    def pair(self, node: Node, parent: KeyPath) -> None:
         """Record a key and the keys in its value."""
         key = next(child for child in node.children if child.type in _KEYS)
         path = (*parent, *_names(key))
         self._note(path, key)
         self._value(node.children[-1], path)
 
-    def _value(self, node: Node, path: Path) -> None:
+    def _value(self, node: Node, path: KeyPath) -> None:
         if node.type == "inline_table":
             for child in node.children:
                 if child.type == "pair":
@@ -85,7 +85,7 @@ class _Lines:
                 self._note((*path, index), element)
                 self._value(element, (*path, index))
 
-    def _note(self, path: Path, node: Node) -> None:
+    def _note(self, path: KeyPath, node: Node) -> None:
         for length in range(1, len(path) + 1):
             self.found.setdefault(path[:length], node.start_point[0] + 1)
 

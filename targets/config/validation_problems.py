@@ -10,19 +10,19 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.contract.suggest import did_you_mean
-from targets.config.source_map import Loc, Places
+from targets.config.source_map import KeyPath, SourceMap
 from targets.errors import Problem
 
 
-def problems_of(
+def validation_problems(
     error: ValidationError,
     model: type[BaseModel],
     file: Path,
-    places: Places,
-    place: Callable[[Loc], Loc] = lambda loc: loc,
+    source_map: SourceMap,
+    place: Callable[[KeyPath], KeyPath] = lambda loc: loc,
 ) -> Iterator[Problem]:
     """Yield one problem per mistake; ``place`` converts a path in ``model`` to one in the file."""
-    messages_at: dict[Loc, dict[str, str]] = {}
+    messages_at: dict[KeyPath, dict[str, str]] = {}
     for entry in error.errors(include_url=False):
         loc = _as_written(model, tuple(part for part in entry["loc"] if part != "[key]"))
         message, suggestion = entry["msg"], ""
@@ -40,13 +40,13 @@ def problems_of(
         yield Problem(
             message=" or ".join(messages),
             file=file,
-            line=places.line(path),
-            key=places.key(path),
+            line=source_map.line(path),
+            key=source_map.key(path),
             suggestion=next((text for text in messages.values() if text), ""),
         )
 
 
-def _as_written(model: type[BaseModel], loc: Loc) -> Loc:
+def _as_written(model: type[BaseModel], loc: KeyPath) -> KeyPath:
     """Return ``loc`` without the names of a union's members, which pydantic adds."""
     current: Any = model
     written: list[str | int] = []
@@ -68,7 +68,7 @@ def _has_keys(option: Any) -> bool:
     )
 
 
-def _fields_at(model: type[BaseModel], loc: Loc) -> tuple[str, ...]:
+def _fields_at(model: type[BaseModel], loc: KeyPath) -> tuple[str, ...]:
     """Return the keys that the table at ``loc`` below ``model`` may have."""
     current: Any = model
     for part in loc:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.config.olive.ledger import Entry, Ledger, State
-from targets.config.source_map import Loc
+from targets.config.source_map import KeyPath
 
 _STYLES = {
     State.HONOURED: "green",
@@ -29,7 +29,7 @@ def print_explanation(console: Console, ledger: Ledger) -> None:
     table.add_column("key", no_wrap=True)
     table.add_column("value", overflow="fold", max_width=40)
     table.add_column("what becomes of it", overflow="fold", min_width=22)
-    above: Loc = ()
+    above: KeyPath = ()
     for entry in ledger.entries:
         for depth, part in enumerate(entry.path[:-1]):
             if entry.path[: depth + 1] != above[: depth + 1]:

@@ -18,7 +18,7 @@ from targets.report.status import overall
 FILE = "checked.json"
 
 
-class Checked(Frozen):
+class CheckedResult(Frozen):
     """The result of one run of the checks, with the digests of the checked files."""
 
     schema_version: Literal[1] = 1
@@ -33,10 +33,10 @@ class Checked(Frozen):
     figures: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-def read_checked(file: Path) -> Checked:
+def read_checked(file: Path) -> CheckedResult:
     """Return the result in ``file``. Raises ``ConfigError`` if it is missing or invalid."""
     try:
-        return Checked.model_validate_json(file.read_bytes())
+        return CheckedResult.model_validate_json(file.read_bytes())
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except ValidationError as error:
@@ -58,7 +58,7 @@ def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> l
     )
 
 
-def accept(report: Report, checked: Checked, file: Path) -> Report:
+def merge_into_report(report: Report, checked: CheckedResult, file: Path) -> Report:
     """Return ``report`` with the result of checks on another machine.
 
     An ``unverified`` verdict is replaced by that of the result, and a verdict that failed there
@@ -77,7 +77,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
         _better(verdict, by_name.get(verdict.name))
         for verdict in built
         # What stood in for a check that could not run at all has no place where it could.
-        if not (checked.where.device and _stands_in(verdict)) or verdict.name in by_name
+        if not (checked.where.device and _is_substitute(verdict)) or verdict.name in by_name
     ]
     known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
@@ -94,7 +94,7 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
     )
 
 
-def _stands_in(verdict: Verdict) -> bool:
+def _is_substitute(verdict: Verdict) -> bool:
     """Return whether a verdict replaces all those of a check, under whatever name it has."""
     return verdict.name.rpartition(".")[2] == USABLE
 
@@ -105,6 +105,6 @@ def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:
     return theirs
 
 
-def _quality(report: Report, checked: Checked) -> dict[str, JsonValue]:
+def _quality(report: Report, checked: CheckedResult) -> dict[str, JsonValue]:
     """Return the figures that were measured on the device, if it was present."""
     return checked.quality if checked.where.device and checked.quality else report.quality

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.contract.plan import Step
 from pipeline.contract.result import FileDigest, StepResult
 from targets.cache import Cache
-from targets.device_checks.checked_result import Checked, other_bytes
+from targets.device_checks.checked_result import CheckedResult, other_bytes
 from targets.device_checks.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel
 from targets.errors import CheckFailed
 from targets.machine import system_name
@@ -54,7 +54,7 @@ def run_checks(
     start_runtime: StartRuntime,
     cache: Cache,
     view: View,
-) -> Checked:
+) -> CheckedResult:
     """Run the checks and return their results. Only ``folder`` and the toolchain are read.
 
     Raises ``CheckFailed`` before any work if the artifact's files differ from those that were
@@ -66,7 +66,7 @@ def run_checks(
     record = runtime.prepare(place.toolchain, view.say)
     log = cache.root / "logs" / f"check-{parcel.build}-{parcel.target}.log"
     results = run_beside(folder, parcel.build, parcel.steps, place, runtime, cache, view, log)
-    return Checked(
+    return CheckedResult(
         build=parcel.build,
         target=parcel.target,
         files=files,

@@ -35,7 +35,7 @@ class Space:
     """Steps whose space is unknown; they are not counted."""
 
 
-def space_of(plan: BuildPlan) -> Space:
+def disk_space(plan: BuildPlan) -> Space:
     """Return the space that the missing steps of ``plan`` need. Reads headers of checkpoints."""
     sources = {mount.root: mount.source for mount in plan.mounts}
     known: dict[str, SpaceEstimate] = {}
@@ -59,9 +59,9 @@ def space_of(plan: BuildPlan) -> Space:
     return Space(kept, most, artifact.kept if artifact else 0, tuple(unknown))
 
 
-def needs_of(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
+def disk_needs(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
     """Return the space for the results and for the copy of the artifact that is handed out."""
-    space = space_of(plan)
+    space = disk_space(plan)
     return (
         Need(cache, space.most, "results", CACHE_REMEDY),
         Need(dist, space.artifact, "the artifact", "--dist names another folder for artifacts"),

@@ -9,7 +9,7 @@ from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.config.load import LoadedConfig
 
 
-def notes_on(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
+def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
     """Yield notes on the plan for ``target``; ``idle`` are the checks that do not apply."""
     config = loaded.config
     if config.model.trust_remote_code:

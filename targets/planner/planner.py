@@ -23,7 +23,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
-from targets.planner.notes import notes_on
+from targets.planner.notes import plan_notes
 from targets.planner.row_steps import fetch_call, rows_call
 from targets.planner.user_files import UserFiles
 from targets.runtimes.runtime import PLACES, RuntimeName
@@ -93,7 +93,7 @@ class Planner:
             mounts=self._files.mounts,
             artifact=artifact,
             artifact_kind=kind,
-            notes=tuple(notes_on(self._loaded, self._toolchains["target"].target, self._idle)),
+            notes=tuple(plan_notes(self._loaded, self._toolchains["target"].target, self._idle)),
         )
 
     def remember(self) -> None:

@@ -12,7 +12,7 @@ from targets.release.sums import read_sums, write_sums
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReleaseComparison:
     """The compared files, and the differences."""
 
     files: tuple[str, ...]
@@ -20,7 +20,7 @@ class Comparison:
     differences: tuple[Difference, ...]
 
 
-def compare_releases(released: Path, rebuilt: Path) -> Comparison:
+def compare_releases(released: Path, rebuilt: Path) -> ReleaseComparison:
     """Compare every file except the provenance, which describes how each of the two was made.
 
     If the rebuild has no SBOM, it is left out of the comparison.
@@ -37,7 +37,7 @@ def compare_releases(released: Path, rebuilt: Path) -> Comparison:
     ]
     if without_sbom and _sums(released) != _sums(rebuilt):
         differences.append(Difference(file=layout.SUMS, what="lists other digests"))
-    return Comparison(tuple(sorted(names)), tuple(differences))
+    return ReleaseComparison(tuple(sorted(names)), tuple(differences))
 
 
 def _sums(folder: Path) -> bytes:

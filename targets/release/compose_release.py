@@ -49,7 +49,7 @@ class BuiltTarget:
 
 
 @dataclass(frozen=True)
-class Making:
+class ReleaseContents:
     """Everything from which a release is composed."""
 
     loaded: LoadedConfig
@@ -72,14 +72,14 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposedFiles:
     """The files that were written."""
 
     reports: tuple[ReleasedReport, ...]
     archives: tuple[Path, ...]
 
 
-def compose(folder: Path, making: Making, cache: Cache) -> Composed:
+def compose(folder: Path, making: ReleaseContents, cache: Cache) -> ComposedFiles:
     """Write archives, SBOM and ``SHA256SUMS`` into ``folder``."""
     reports = tuple(_report(making, built) for built in making.built)
     archives = [
@@ -96,10 +96,12 @@ def compose(folder: Path, making: Making, cache: Cache) -> Composed:
         files.append(sbom)
     digests = {file.name: sha256_of_file(file) for file in files}
     (folder / layout.SUMS).write_bytes(write_sums(digests))
-    return Composed(reports, tuple(archives))
+    return ComposedFiles(reports, tuple(archives))
 
 
-def _archive(folder: Path, making: Making, part: str, files: Mapping[str, Path | bytes]) -> Path:
+def _archive(
+    folder: Path, making: ReleaseContents, part: str, files: Mapping[str, Path | bytes]
+) -> Path:
     """Write the archive of one part with the digests of its files."""
     path = folder / layout.archive_name(making.build, making.version, part)
     root = layout.stem(making.build, making.version, part)
@@ -113,7 +115,7 @@ def _digest(content: Path | bytes) -> str:
     return sha256_of_bytes(content) if isinstance(content, bytes) else sha256_of_file(content)
 
 
-def _report(making: Making, built: BuiltTarget) -> ReleasedReport:
+def _report(making: ReleaseContents, built: BuiltTarget) -> ReleasedReport:
     toolchain = built.place.toolchain
     versions = {
         name: version
@@ -136,7 +138,7 @@ def _report(making: Making, built: BuiltTarget) -> ReleasedReport:
 
 
 def _target_files(
-    making: Making, built: BuiltTarget, report: ReleasedReport
+    making: ReleaseContents, built: BuiltTarget, report: ReleasedReport
 ) -> dict[str, Path | bytes]:
     folder = built.outcome.folder
     model = folder / MODEL_DIR
@@ -153,7 +155,7 @@ def _target_files(
     return files
 
 
-def _made_from(making: Making) -> Iterator[MadeFrom]:
+def _made_from(making: ReleaseContents) -> Iterator[MadeFrom]:
     for source in making.inputs:
         for kind, digest in source.digest.items():
             words = "commit" if kind == "gitCommit" else kind
@@ -166,7 +168,9 @@ def _made_from(making: Making) -> Iterator[MadeFrom]:
             yield MadeFrom(source.name, "in no commit")
 
 
-def _sbom(making: Making, reports: Sequence[ReleasedReport], archives: Sequence[Path]) -> Release:
+def _sbom(
+    making: ReleaseContents, reports: Sequence[ReleasedReport], archives: Sequence[Path]
+) -> Release:
     by_name = {archive.name: archive for archive in archives}
     adapter = by_name.get(layout.archive_name(making.build, making.version, layout.ADAPTER))
     card = making.loaded.config.card
@@ -203,7 +207,7 @@ def _sbom(making: Making, reports: Sequence[ReleasedReport], archives: Sequence[
     return Release(making.build, making.version, quern_version(), tuple(artifacts))
 
 
-def _base(making: Making, outcome: BuildOutcome) -> Model:
+def _base(making: ReleaseContents, outcome: BuildOutcome) -> Model:
     model = making.loaded.config.model
     licence = making.loaded.config.card.model_license or ""
     if model.source is not None and model.source.startswith(HUB_PREFIX):
@@ -219,7 +223,7 @@ def _base(making: Making, outcome: BuildOutcome) -> Model:
     return Model(name, digest=base.digest["sha256"] if base else "", licence=licence)
 
 
-def _data_sets(making: Making, outcome: BuildOutcome) -> Iterator[DataSet]:
+def _data_sets(making: ReleaseContents, outcome: BuildOutcome) -> Iterator[DataSet]:
     seen: set[str] = set()
     licence = making.loaded.config.card.data_license or ""
     for data in _all_data(outcome):

@@ -14,7 +14,7 @@ from pipeline.contract.result import StepResult
 from pipeline.contract.sha256 import sha256_of_file
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
-from targets.release.compose_release import BuiltTarget, Composed, Making
+from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents
 from targets.release.inputs import CONFIG
 from targets.release.statement import (
     BUILD_TYPE,
@@ -52,7 +52,7 @@ class ReleaseRequest:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class BuildEnvironment:
     """Properties of the machine that affect the release."""
 
     runtime: Literal["docker", "venv"]
@@ -71,10 +71,10 @@ class BuildTimes:
 
 def statement(
     folder: Path,
-    making: Making,
-    composed: Composed,
+    making: ReleaseContents,
+    composed: ComposedFiles,
     asked: ReleaseRequest,
-    circumstances: Circumstances,
+    circumstances: BuildEnvironment,
     times: BuildTimes,
 ) -> Statement:
     """Return the statement about the archives in ``folder``."""

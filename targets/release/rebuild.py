@@ -12,12 +12,12 @@ from targets.devices.device import Device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.release import layout
 from targets.release.archive import read_file
-from targets.release.compose_release import BuiltTarget, Making, compose
+from targets.release.compose_release import BuiltTarget, ReleaseContents, compose
 from targets.release.inputs import MADE, QUERN, SOURCE, dependencies, files_digest
 from targets.release.read_release import ReadRelease
-from targets.release.release_builder import Maker
+from targets.release.release_builder import ReleaseBuilder
 from targets.release.sbom.contents import ToolchainContents
-from targets.release.seed import bring_fetched, seed_results
+from targets.release.seed import copy_downloads, seed_results
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor
 from targets.release.toolchains import missing_wheels
@@ -30,7 +30,7 @@ class Rebuilder:
     """Rebuilds one release."""
 
     release: ReadRelease
-    maker: Maker
+    maker: ReleaseBuilder
     """Builds the current config. Only toolchains and downloads of its cache are used."""
     contents: Contents
     """Function that lists the contents of the toolchains for the SBOM."""
@@ -85,7 +85,7 @@ class Rebuilder:
         clean = Cache(scratch / "cache")
         maker = replace(self.maker, results=clean)
         plans = [plans.whole for plans in maker.plans()]
-        brought, missing = bring_fetched(plans, self.maker.cache, clean)
+        brought, missing = copy_downloads(plans, self.maker.cache, clean)
         _require_as_recorded(brought, self.release.inputs)
         if missing:
             raise EnvironmentUnable(
@@ -99,7 +99,7 @@ class Rebuilder:
         built = tuple(maker.build(dist, timed=False))
         folder = scratch / "release"
         folder.mkdir()
-        making = Making(
+        making = ReleaseContents(
             loaded=maker.loaded,
             version=self.release.version,
             built=built,
@@ -142,7 +142,7 @@ class Rebuilder:
             (folder / CHECKED_FILE).write_bytes(content)
 
 
-def as_released(release: ReadRelease, maker: Maker) -> Maker:
+def as_released(release: ReadRelease, maker: ReleaseBuilder) -> ReleaseBuilder:
     """Return ``maker`` with the threads and the absent devices of the release.
 
     Raises ``EnvironmentUnable`` if it was checked on a device that this machine lacks.

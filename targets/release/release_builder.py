@@ -10,7 +10,7 @@ from targets.build import Builder
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed, ConfigError, Problem
-from targets.place import Place, places_of
+from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan
 from targets.release.compose_release import BuiltTarget
 from targets.release.released_report import Plans, repeatable_part
@@ -19,7 +19,7 @@ from targets.view import View
 
 
 @dataclass(frozen=True)
-class Maker:
+class ReleaseBuilder:
     """Builds one config for its targets, with all checks or only with the repeatable ones."""
 
     loaded: LoadedConfig
@@ -53,7 +53,7 @@ class Maker:
     def used_places(self, plans: Iterable[BuildPlan]) -> tuple[Place, ...]:
         """Return the places in which a step of ``plans`` runs."""
         used = (planned.step.target for plan in plans for planned in plan.steps)
-        return tuple(places_of(used, (self.training_place, *self.places)).values())
+        return tuple(places_by_name(used, (self.training_place, *self.places)).values())
 
     def _plans(self, place: Place) -> Plans:
         return Plans(

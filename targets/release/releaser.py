@@ -19,14 +19,14 @@ from targets.errors import CheckFailed, EnvironmentUnable
 from targets.machine import threads
 from targets.release import layout
 from targets.release.compare_releases import compare_releases
-from targets.release.compose_release import BuiltTarget, Composed, Making, compose
+from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents, compose
 from targets.release.envelope import PAYLOAD_TYPE, write_envelope
 from targets.release.inputs import QUERN, SOURCE, dependencies, made_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
-from targets.release.provenance import BuildTimes, Circumstances, ReleaseRequest, statement
+from targets.release.provenance import BuildEnvironment, BuildTimes, ReleaseRequest, statement
 from targets.release.read_release import ReadRelease, read_release
-from targets.release.release_builder import Maker, require_releasable, require_repeatable
-from targets.release.seed import bring_fetched, seed_results
+from targets.release.release_builder import ReleaseBuilder, require_releasable, require_repeatable
+from targets.release.seed import copy_downloads, seed_results
 from targets.release.signing import sign
 from targets.release.source import Source, require_clean, source_of
 from targets.release.toolchains import contents_of
@@ -36,7 +36,7 @@ _MOST_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Order:
+class ReleaseOptions:
     """The options of a release."""
 
     version: str
@@ -59,10 +59,10 @@ class Released:
 class Releaser:
     """Releases one loaded config."""
 
-    maker: Maker
+    maker: ReleaseBuilder
     dist: Path
 
-    def release(self, order: Order) -> Released:
+    def release(self, order: ReleaseOptions) -> Released:
         """Write ``dist/<build>/release/<version>``, unless it exists with the same bytes.
 
         Raises the errors of a build, and ``ConfigError``, ``EnvironmentUnable`` or ``CheckFailed``
@@ -100,7 +100,7 @@ class Releaser:
             ) from unable
 
     @contextmanager
-    def _maker(self, order: Order) -> Iterator[Maker]:
+    def _maker(self, order: ReleaseOptions) -> Iterator[ReleaseBuilder]:
         """Yield the maker; with a separate cache of results if trained outputs are given."""
         if order.given is None:
             yield self.maker
@@ -110,16 +110,18 @@ class Releaser:
 
     def _making(
         self, version: str, built: tuple[BuiltTarget, ...], sources: dict[str, Source]
-    ) -> Making:
+    ) -> ReleaseContents:
         plans = [one.plans.whole for one in built]
         maker = self.maker
         toolchains = contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
         before = dependencies(maker.loaded, plans, maker.used_places(plans), sources)
         after = made_inputs(one.outcome for one in built)
         inputs = sorted([*before, *after], key=lambda item: item.name)
-        return Making(maker.loaded, version, built, tuple(inputs), toolchains)
+        return ReleaseContents(maker.loaded, version, built, tuple(inputs), toolchains)
 
-    def _write(self, making: Making, order: Order, cache: Cache, started: datetime) -> Released:
+    def _write(
+        self, making: ReleaseContents, order: ReleaseOptions, cache: Cache, started: datetime
+    ) -> Released:
         folder = layout.release_dir(self.dist, making.build, making.version)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{making.version}.lock"):
@@ -144,12 +146,12 @@ class Releaser:
     def _envelope(
         self,
         folder: Path,
-        making: Making,
-        composed: Composed,
-        order: Order,
+        making: ReleaseContents,
+        composed: ComposedFiles,
+        order: ReleaseOptions,
         started: datetime,
     ) -> Envelope:
-        circumstances = Circumstances(
+        circumstances = BuildEnvironment(
             runtime=self.maker.runtime,
             host=self.maker.training_place.toolchain.target,
             threads=threads(self.maker.loaded.config.resources),
@@ -170,12 +172,12 @@ def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Sou
     return {SOURCE: config} if same else {SOURCE: config, QUERN: quern}
 
 
-def _give(order: Order, maker: Maker) -> ReleaseRequest:
+def _give(order: ReleaseOptions, maker: ReleaseBuilder) -> ReleaseRequest:
     """Import the given trained outputs; return the user's options, with the names of the steps."""
     if order.given is None:
         return order.asked
     plans = [plans.whole for plans in maker.plans()]
-    bring_fetched(plans, maker.cache, maker.kept)
+    copy_downloads(plans, maker.cache, maker.kept)
     names = seed_results(order.given, plans, maker.kept)
     maker.view.say(f"given, not trained here: {names}")
     return replace(order.asked, given=names)

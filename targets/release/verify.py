@@ -10,11 +10,11 @@ from pathlib import Path
 from targets.atomic import folder_beside
 from targets.machine import cpu_name
 from targets.release import layout
-from targets.release.compare_releases import Comparison, compare_releases
+from targets.release.compare_releases import ReleaseComparison, compare_releases
 from targets.release.compose_release import BuiltTarget
 from targets.release.read_release import ReadRelease
 from targets.release.rebuild import Rebuilder, as_released
-from targets.release.release_builder import Maker
+from targets.release.release_builder import ReleaseBuilder
 from targets.release.releaser import sources_of
 from targets.release.sbom.contents import ToolchainContents
 from targets.release.toolchains import contents_of
@@ -30,7 +30,7 @@ class Verified:
     rebuilt: bool = False
     given: bool = False
     """Whether the trained outputs were taken from the release."""
-    comparison: Comparison = field(default_factory=lambda: Comparison((), ()))
+    comparison: ReleaseComparison = field(default_factory=lambda: ReleaseComparison((), ()))
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Files that were not compared, with the reason."""
     kept: Path | None = None
@@ -63,7 +63,7 @@ class Verified:
 class Rebuild:
     """The options of a rebuild."""
 
-    maker: Maker
+    maker: ReleaseBuilder
     from_adapter: bool = False
     keep: Path | None = None
     """Where the rebuilt release is kept."""

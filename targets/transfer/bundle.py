@@ -41,7 +41,7 @@ class Member(Frozen):
     sha256: str = Field(pattern=_SHA256)
 
 
-class CarriedImage(Frozen):
+class BundledImage(Frozen):
     """An image as a member of the tar."""
 
     member: str
@@ -49,15 +49,15 @@ class CarriedImage(Frozen):
     """SHA-256 of the image's config, which lists the digests of all layers."""
 
 
-class CarriedBase(Frozen):
+class BundledBase(Frozen):
     """The base image, so that a toolchain's image can be rebuilt without network."""
 
     identity: str
     """The same as :attr:`targets.toolchain.base.Base.identity`."""
-    image: CarriedImage
+    image: BundledImage
 
 
-class CarriedToolchain(Frozen):
+class BundledToolchain(Frozen):
     """A target's toolchain: the digests that a checkout must have too, and its image, if any."""
 
     target: str
@@ -67,7 +67,7 @@ class CarriedToolchain(Frozen):
     """SHA-256 of the lock file."""
     recipe: str
     """Digest of everything that the image depends on."""
-    image: CarriedImage | None
+    image: BundledImage | None
 
 
 class Manifest(Frozen):
@@ -82,13 +82,13 @@ class Manifest(Frozen):
     """Minor version that the wheels below ``host/`` are for: that of the machine that wrote it."""
     host: dict[str, str]
     """SHA-256 of each lock whose wheels are below ``host/``, by file name."""
-    toolchains: tuple[CarriedToolchain, ...] = Field(min_length=1)
-    base: CarriedBase | None
+    toolchains: tuple[BundledToolchain, ...] = Field(min_length=1)
+    base: BundledBase | None
     members: tuple[Member, ...]
     """Every other file of the tar, in its order."""
 
     @property
-    def images(self) -> tuple[CarriedImage, ...]:
+    def images(self) -> tuple[BundledImage, ...]:
         """Return every image, the base first."""
         bases = (self.base.image,) if self.base else ()
         return (*bases, *(one.image for one in self.toolchains if one.image is not None))

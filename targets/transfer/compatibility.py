@@ -16,7 +16,7 @@ from targets.toolchain.base import read_recipe
 from targets.toolchain.image import base_dir, image_labels, installer, recipe_digest
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
-from targets.transfer.bundle import HOST, WHEELS, CarriedImage, Manifest
+from targets.transfer.bundle import HOST, WHEELS, BundledImage, Manifest
 from targets.transfer.host_wheels import host_locks, host_pins
 from targets.transfer.read_bundle import Bundle, damaged
 from targets.transfer.saved_image import NotOneImage, SavedImage, read_saved
@@ -127,7 +127,7 @@ def require_images(bundle: Bundle, toolchains: Sequence[Toolchain]) -> dict[str,
     return images
 
 
-def _saved(bundle: Bundle, image: CarriedImage) -> SavedImage:
+def _saved(bundle: Bundle, image: BundledImage) -> SavedImage:
     try:
         with bundle.open(image.member) as file:
             saved = read_saved(file)

@@ -22,9 +22,9 @@ from targets.transfer.bundle import (
     IMAGES,
     SCHEMA_VERSION,
     WHEELS,
-    CarriedBase,
-    CarriedImage,
-    CarriedToolchain,
+    BundledBase,
+    BundledImage,
+    BundledToolchain,
     Manifest,
     Member,
 )
@@ -43,7 +43,7 @@ class _Images:
     base: BaseImage
 
 
-def export(
+def export_bundle(
     toolchains: Sequence[Toolchain],
     client: DockerClient | None,
     cache: Path,
@@ -123,8 +123,8 @@ def _manifest(
     members: Sequence[Member],
     configs: Mapping[str, str],
 ) -> Manifest:
-    def image(member: str) -> CarriedImage | None:
-        return CarriedImage(member=member, config=configs[member]) if member in configs else None
+    def image(member: str) -> BundledImage | None:
+        return BundledImage(member=member, config=configs[member]) if member in configs else None
 
     base = image(BASE_IMAGE)
     return Manifest(
@@ -134,7 +134,7 @@ def _manifest(
         python=PYTHON,
         host=host_locks(),
         toolchains=tuple(
-            CarriedToolchain(
+            BundledToolchain(
                 target=toolchain.target,
                 toolchain=toolchain.digest,
                 lock=lock_digest(toolchain),
@@ -143,6 +143,6 @@ def _manifest(
             )
             for toolchain in toolchains
         ),
-        base=CarriedBase(identity=images.base.identity, image=base) if images and base else None,
+        base=BundledBase(identity=images.base.identity, image=base) if images and base else None,
         members=tuple(members),
     )

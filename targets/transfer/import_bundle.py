@@ -15,7 +15,7 @@ from targets.toolchain.base import adopt_base, find_base, packages_file, read_re
 from targets.toolchain.image import adopt_image, base_dir, find_image
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
-from targets.transfer.bundle import BASE, WHEELS, CarriedImage, Manifest
+from targets.transfer.bundle import BASE, WHEELS, BundledImage, Manifest
 from targets.transfer.compatibility import require_fit, require_images, require_pinned
 from targets.transfer.engine_images import load
 from targets.transfer.progress import Say, gigabytes, with_progress
@@ -24,7 +24,7 @@ from targets.transfer.saved_image import SavedImage
 
 
 @dataclass(frozen=True)
-class TakenImage:
+class ImportedImage:
     """An image of the bundle, and whether it was loaded."""
 
     member: str
@@ -35,7 +35,7 @@ class TakenImage:
 
 
 @dataclass(frozen=True)
-class TakenIn:
+class ImportResult:
     """The result of an import: new and existing wheels and images."""
 
     wheels: int
@@ -44,17 +44,17 @@ class TakenIn:
     """Size of all wheels in bytes."""
     folder: Path
     """The wheelhouse."""
-    images: tuple[TakenImage, ...]
+    images: tuple[ImportedImage, ...]
 
 
-def take_in(
+def import_bundle(
     path: Path,
     platform: str,
     toolchain_of: Callable[[str], Toolchain],
     client: DockerClient | None,
     cache: Path,
     say: Say,
-) -> TakenIn:
+) -> ImportResult:
     """Import the bundle at ``path``, after all of it has been checked.
 
     Wheels and images that exist already are left as they are. Without a ``client`` images are not
@@ -74,7 +74,7 @@ def take_in(
             lambda name: bundle.chunks(WHEELS + name),
         )
         _packages(bundle, toolchains[0], cache)
-        return TakenIn(
+        return ImportResult(
             wheels=len(wheels),
             new_wheels=len(new),
             wheel_bytes=sum(member.bytes for member in wheels),
@@ -89,55 +89,55 @@ def _images(
     saved: Mapping[str, SavedImage],
     client: DockerClient | None,
     say: Say,
-) -> Iterator[TakenImage]:
+) -> Iterator[ImportedImage]:
     """Load the images that the engine lacks, beginning with the base, which shares its layers."""
-    for image, place in _places(bundle.manifest, toolchains):
+    for image, place in _image_slots(bundle.manifest, toolchains):
         size = next(one.bytes for one in bundle.manifest.members if one.name == image.member)
         tag = "" if client is None else place.find(client)
         if client is None or tag:
-            yield TakenImage(image.member, size, "present" if tag else "left", tag)
+            yield ImportedImage(image.member, size, "present" if tag else "left", tag)
             continue
         say(f"loading {image.member}, {gigabytes(size)}")
         chunks = with_progress(bundle.chunks(image.member), image.member, size, say)
-        yield TakenImage(
+        yield ImportedImage(
             image.member, size, "loaded", place.adopt(load(client, saved[image.member], chunks))
         )
 
 
 @dataclass(frozen=True)
-class _Place:
+class _ImageSlot:
     """The tag of an image in an engine: a function that finds it, and one that sets it."""
 
     find: Callable[[DockerClient], str]
     adopt: Callable[[Image], str]
 
 
-def _places(
+def _image_slots(
     manifest: Manifest, toolchains: Sequence[Toolchain]
-) -> Iterator[tuple[CarriedImage, _Place]]:
+) -> Iterator[tuple[BundledImage, _ImageSlot]]:
     if manifest.base is not None:
-        yield manifest.base.image, _place_of_base(toolchains[0])
+        yield manifest.base.image, _slot_of_base(toolchains[0])
     for carried, toolchain in zip(manifest.toolchains, toolchains, strict=True):
         if carried.image is not None:
-            yield carried.image, _place_of_image(toolchain)
+            yield carried.image, _slot_of_image(toolchain)
 
 
-def _place_of_base(toolchain: Toolchain) -> _Place:
+def _slot_of_base(toolchain: Toolchain) -> _ImageSlot:
     recipe = read_recipe(base_dir(toolchain) / "base.toml")
 
     def find(client: DockerClient) -> str:
         existing = find_base(client, recipe)
         return existing.image if existing else ""
 
-    return _Place(find, lambda image: adopt_base(image, recipe).image)
+    return _ImageSlot(find, lambda image: adopt_base(image, recipe).image)
 
 
-def _place_of_image(toolchain: Toolchain) -> _Place:
+def _slot_of_image(toolchain: Toolchain) -> _ImageSlot:
     def find(client: DockerClient) -> str:
         existing = find_image(client, toolchain)
         return existing.tag if existing else ""
 
-    return _Place(find, lambda image: adopt_image(image, toolchain).tag)
+    return _ImageSlot(find, lambda image: adopt_image(image, toolchain).tag)
 
 
 def _packages(bundle: Bundle, toolchain: Toolchain, cache: Path) -> None:

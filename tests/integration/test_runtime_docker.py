@@ -21,7 +21,7 @@ from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.devices.cuda import CONTAINER
 from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
-from targets.runtimes.runtime import Mount, Resources
+from targets.runtimes.runtime import Mount, ProcessLimits
 from targets.toolchain.base import ensure_base, read_recipe
 from tests.support.capabilities import skip
 from tests.support.runtime_support import (
@@ -136,7 +136,7 @@ def test_outputs_belong_to_a_caller_who_is_not_root(
 def test_out_of_memory_names_the_limit(
     do: str, runtime: DockerRuntime, image: str, tmp_path: Path
 ) -> None:
-    limits = Resources(memory_bytes=128 * 2**20)
+    limits = ProcessLimits(memory_bytes=128 * 2**20)
     wanted = request(tmp_path, {"do": do, "mebibytes": 512}, resources=limits)
 
     with pytest.raises(PassFailed, match=r"s ran out of memory \(limit 0\.1 GiB\)") as caught:
@@ -148,7 +148,7 @@ def test_out_of_memory_names_the_limit(
 def test_limits_reach_the_container(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
-    limits = Resources(memory_bytes=256 * 2**20, cpus=0.5)
+    limits = ProcessLimits(memory_bytes=256 * 2**20, cpus=0.5)
     wanted = request(tmp_path, {"do": "wait"}, resources=limits)
     pids = tmp_path / "work" / "pids"
     settings: list[dict[str, object]] = []

@@ -28,8 +28,8 @@ from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.venv import ensure_venv, venv_python
 from targets.toolchain.wheelhouse import Wheelhouse
 from targets.transfer.engine_images import load, save
-from targets.transfer.export_bundle import export
-from targets.transfer.import_bundle import take_in
+from targets.transfer.export_bundle import export_bundle
+from targets.transfer.import_bundle import import_bundle
 from targets.transfer.saved_image import read_saved
 from tests.support.command import Quern
 
@@ -62,12 +62,12 @@ def test_an_image_that_is_gone_is_loaded_and_is_the_same(
 ) -> None:
     built = ensure_image(docker_client, small, cache_dir, print)
     bundle, cache = tmp_path / "bundle.tar", tmp_path / "cache"
-    export([small], docker_client, cache_dir, bundle, print)
+    export_bundle([small], docker_client, cache_dir, bundle, print)
     docker_client.images.remove(built.tag)
     assert find_image(docker_client, small) is None
 
     def taken() -> list[tuple[str, str]]:
-        found = take_in(bundle, small.platform, lambda _: small, docker_client, cache, print)
+        found = import_bundle(bundle, small.platform, lambda _: small, docker_client, cache, print)
         return [(image.member, image.status) for image in found.images]
 
     assert taken() == [("images/base.tar", "present"), ("images/small.tar", "loaded")]

@@ -16,8 +16,8 @@ from targets.bench.bench_schema import (
     Bench,
     BenchArtifact,
     BenchMachine,
+    EarlierArtifactRecord,
     Measurement,
-    Old,
     Software,
     TargetBench,
     TrainingBench,
@@ -94,7 +94,9 @@ def measurement(
         artifact=artifact,
         statistics={name: dict(found) for name, found in summarize(artifact).items()},
         baseline=baseline,
-        baseline_of=None if baseline is None else Old(where="dist/old", files=FILES),
+        baseline_of=None
+        if baseline is None
+        else EarlierArtifactRecord(where="dist/old", files=FILES),
         peak_memory_bytes=61_000_000,
     ).model_copy(update=changes)
 

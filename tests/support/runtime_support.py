@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.contract.plan import Plan, Step
-from targets.runtimes.runtime import Mount, Resources, RunRequest
+from targets.runtimes.runtime import Mount, ProcessLimits, RunRequest
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
 
@@ -36,7 +36,7 @@ def request(
     folder: Path,
     params: Mapping[str, JsonValue],
     mounts: tuple[Mount, ...] = (),
-    resources: Resources = Resources(),  # noqa: B008 - frozen
+    resources: ProcessLimits = ProcessLimits(),  # noqa: B008 - frozen
     environment: Mapping[str, str] | None = None,
 ) -> RunRequest:
     """Return a request whose one step does what ``params`` say; ``work`` is writable."""

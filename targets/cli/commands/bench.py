@@ -15,7 +15,7 @@ from targets.bench.read_bench import read_bench
 from targets.bench.run_bench import LIBRARIES, BenchRequest, Earlier, run_bench
 from targets.bench.significance import SMALLEST_RATIO
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.cli.running import Built, build_all, failure_of, show_view, starters
 from targets.errors import CheckFailed, EnvironmentUnable
 
@@ -111,7 +111,7 @@ def command(
     folders = _write(benches, dist)
     failure = failure_of(built) or (_regression(benches) if fail_on_regression else None)
     if as_json:
-        answer({"benches": benches}, failure)
+        print_json_result({"benches": benches}, failure)
         return
     _show(console, zip(benches, folders, strict=True))
     if failure is not None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.cli.running import Built, build_all, failure_of, show_view, starters
 from targets.place import require_devices
 
@@ -41,7 +41,7 @@ def command(
         ]
     failure = failure_of(built)
     if as_json:
-        answer({"builds": [one.outcome.report for one in built]}, failure)
+        print_json_result({"builds": [one.outcome.report for one in built]}, failure)
         return
     _show(console, built)
     if failure is not None:

@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.runtimes.platform import Choice, platform_for
 from targets.runtimes.select import Chooser
 from targets.target import DEFAULT_TARGET, load_targets
@@ -41,4 +41,4 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
         location = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
         say(f"{name}: ready, {record.runtime} {location}")
     if as_json:
-        answer({"toolchains": records})
+        print_json_result({"toolchains": records})

@@ -10,7 +10,7 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.target import load_target
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
     from targets.toolchain.toolchain import Toolchain
-    from targets.transfer.import_bundle import TakenIn
+    from targets.transfer.import_bundle import ImportResult
     from targets.transfer.progress import Say
 
 
@@ -34,7 +34,7 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
     """
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
-    from targets.transfer.import_bundle import take_in
+    from targets.transfer.import_bundle import import_bundle
 
     console = options.console(as_json)
 
@@ -48,10 +48,10 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
 
     with interruptible():
         root = options.open_cache(cache).root
-        taken = take_in(file, platform, toolchain_of, _engine(say), root, say)
+        taken = import_bundle(file, platform, toolchain_of, _engine(say), root, say)
     _show(taken, say)
     if as_json:
-        answer(asdict(taken))
+        print_json_result(asdict(taken))
 
 
 def _engine(say: Say) -> DockerClient | None:
@@ -64,7 +64,7 @@ def _engine(say: Say) -> DockerClient | None:
         return None
 
 
-def _show(taken: TakenIn, say: Say) -> None:
+def _show(taken: ImportResult, say: Say) -> None:
     from targets.transfer.progress import gigabytes
 
     had = "all here already" if not taken.new_wheels else f"{taken.new_wheels} new"

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.target import ALL, IMAGES_DIR, Target, load_targets
 from targets.toolchain.base import read_recipe
@@ -47,7 +47,7 @@ def command(targets: tuple[str, ...], base: bool, keep: bool, as_json: bool) -> 
             for change in changes:
                 click.echo(f"  {change}")
     if as_json:
-        answer({"locks": locks})
+        print_json_result({"locks": locks})
 
 
 def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:

@@ -14,15 +14,15 @@ from rich.table import Table
 
 from targets.cache import Cache
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
 from targets.console.print_explanation import explanation, print_explanation
 from targets.disk import free_at
 from targets.figures import duration, size
-from targets.place import places_of
+from targets.place import places_by_name
 from targets.planner.build_plan import BuildPlan
-from targets.planner.disk_space import Space, space_of
+from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
 from targets.runtimes.platform import Choice
 from targets.runtimes.select import Chooser, Decision
@@ -52,7 +52,9 @@ def command(
     plans = list(_planned(requests, store))
     if as_json:
         keys = _ledger(wanted) if explain else None
-        answer({"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})})
+        print_json_result(
+            {"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})}
+        )
         return
     for planned in plans:
         plan = planned.plan
@@ -63,7 +65,7 @@ def command(
             console.print(
                 f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
             )
-            console.print(_room(space_of(plan), store.root), soft_wrap=True)
+            console.print(_room(disk_space(plan), store.root), soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Pla
                 yield _Planned(plan, None)
                 continue
             chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
-            used = places_of(names, (request.training_place, place)).values()
+            used = places_by_name(names, (request.training_place, place)).values()
             yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
 
 
@@ -141,7 +143,7 @@ def _as_data(target: _Planned) -> dict[str, object]:
         "target": plan.target,
         "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
         "notes": plan.notes,
-        "disk": space_of(plan),
+        "disk": disk_space(plan),
         "runs": target.place,
         "steps": [
             {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.cli.running import show_view, starter
 from targets.errors import EnvironmentUnable
 
@@ -77,14 +77,14 @@ def command(
     require_libraries("release")
     from targets.release.layout import require_version
     from targets.release.provenance import ReleaseRequest
-    from targets.release.release_builder import Maker
-    from targets.release.releaser import Order, Releaser
+    from targets.release.release_builder import ReleaseBuilder
+    from targets.release.releaser import ReleaseOptions, Releaser
 
     require_version(version)
     signer = _signer(sign_key, identity, issuer)
     requests = options.load_requests(wanted)
     options.require_system(requests)
-    order = Order(
+    order = ReleaseOptions(
         version=version,
         asked=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
         given=None if given is None else given.absolute(),
@@ -97,7 +97,7 @@ def command(
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
             start = starter(runtime, store.root, view)
-            maker = Maker(
+            maker = ReleaseBuilder(
                 request.loaded, request.places, request.training_place, store, start, view, runtime
             )
             releases.append(Releaser(maker, dist.absolute()).release(order))
@@ -141,7 +141,9 @@ def _show(releases: list[Released], as_json: bool) -> None:
 
     pairs = [(released, options.as_typed(released.release.folder)) for released in releases]
     if as_json:
-        answer({"releases": [release_data(released, folder) for released, folder in pairs]})
+        print_json_result(
+            {"releases": [release_data(released, folder) for released, folder in pairs]}
+        )
         return
     for released, folder in pairs:
         print_release(options.console(as_json), released, folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.cli.running import starter
 from targets.console.answer_view import AnswerView
 from targets.errors import EnvironmentUnable
@@ -75,7 +75,7 @@ def command(
         view,
     )
     if as_json:
-        answer({"answer": result.metrics})
+        print_json_result({"answer": result.metrics})
         return
     figures = result.metrics
     console.print()

@@ -9,7 +9,7 @@ import click
 
 from targets.cli import options
 from targets.cli.commands.release import require_libraries
-from targets.cli.json_output import answer
+from targets.cli.json_output import print_json_result
 from targets.cli.running import show_view, starter
 from targets.errors import CheckFailed, ConfigError, Problem
 
@@ -85,7 +85,7 @@ def command(
     """
     require_libraries("verify")
     from targets.release.read_release import read_release
-    from targets.release.release_builder import Maker
+    from targets.release.release_builder import ReleaseBuilder
     from targets.release.verify import Rebuild, Verified
 
     if keep is not None and (quick or keep.exists()):
@@ -112,7 +112,7 @@ def command(
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
         start = starter(chosen, store.root, view)
-        maker = Maker(
+        maker = ReleaseBuilder(
             request.loaded, request.places, request.training_place, store, start, view, chosen
         )
         verified = Rebuild(maker, from_adapter, keep).verify(release, signer)
@@ -163,7 +163,7 @@ def _finish(verified: Verified, as_json: bool) -> None:
         count = len({item.file for item in verified.comparison.differences})
         failure = CheckFailed(f"the rebuild has other bytes in {count} files", verified.advice)
     if as_json:
-        answer(verified_data(verified), failure)
+        print_json_result(verified_data(verified), failure)
         return
     print_verified(options.console(as_json), verified)
     if failure is not None:

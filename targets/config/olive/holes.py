@@ -13,7 +13,7 @@ _TEXT = re.compile(r"template|joiner|token|text|prompt", re.IGNORECASE)
 """Keys whose values are text for the model, where ``<s>`` and ``{{x}}`` mean what they say."""
 
 
-def refuse_holes(root: Node) -> None:
+def refuse_placeholders(root: Node) -> None:
     """Refuse used values that contain an unfilled placeholder, as in ``models/<MODEL>``."""
     for path, value in leaves(root.raw, ()):
         if root.ledger.state(path) not in (State.HONOURED, State.TRANSLATED):

@@ -13,7 +13,7 @@ from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
 from targets.config.olive.row_limit import first_rows
 from targets.config.olive.secrets import is_secret
-from targets.config.olive.sets import DataSet
+from targets.config.olive.sets import OliveDataSet
 
 _BUILDERS = {"json": ".json", "csv": ".csv", "parquet": ".parquet", "text": ".txt"}
 """Names that ``datasets.load_dataset`` takes for files of a format."""
@@ -28,7 +28,7 @@ _SPLIT = re.compile(r"^(?P<part>[^\[\]+]+)(\[(?P<rows>[^\[\]]*)\])?$")
 
 def translate_load(
     fields: Fields,
-    data: DataSet,
+    data: OliveDataSet,
     out: DataDraft,
 ) -> None:
     """Write the source of the rows of ``[data.NAME]``, and their selection.

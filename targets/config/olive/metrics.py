@@ -11,7 +11,7 @@ from pipeline.run.registry import check_types
 from targets.config.olive.context import OWN, Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
-from targets.config.olive.sets import DataSet, dummy_prompt, used_set
+from targets.config.olive.sets import OliveDataSet, dummy_prompt, used_set
 
 _ACCURACY = {
     "accuracy_score": "accuracy",
@@ -62,7 +62,9 @@ class _Metric:
     """Tokens of made-up prompts, where the metric asks for them."""
 
 
-def translate_metric(node: Node, sets: dict[str, DataSet], draft: Draft, context: Context) -> None:
+def translate_metric(
+    node: Node, sets: dict[str, OliveDataSet], draft: Draft, context: Context
+) -> None:
     """Write the check that a metric stands for, and its goals."""
     fields = node.fields("a metric")
     name = fields.take("name")
@@ -147,7 +149,7 @@ def _label(name: Node | None, otherwise: str, draft: Draft) -> str | None:
     return label
 
 
-def _made_up(node: Node | None, sets: dict[str, DataSet]) -> int | None:
+def _made_up(node: Node | None, sets: dict[str, OliveDataSet]) -> int | None:
     """Return the tokens of made-up prompts, if the metric's data set is one of those."""
     chosen = used_set(node, sets) if node is not None else None
     prompt = dummy_prompt(chosen) if chosen is not None else None

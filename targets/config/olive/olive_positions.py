@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from targets.config.olive.jsonc import plain
-from targets.config.source_map import Loc
+from targets.config.source_map import KeyPath
 
 if TYPE_CHECKING:
     from tree_sitter import Node as SyntaxNode
@@ -20,7 +20,7 @@ class _Positions(ABC):
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def line(self, path: Loc) -> int | None:
+    def line(self, path: KeyPath) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is there."""
         lines = self._lines
         ancestors = (path[:length] for length in range(len(path), 0, -1) if path[:length] in lines)
@@ -28,18 +28,18 @@ class _Positions(ABC):
         return None if nearest is None else lines[nearest]
 
     @cached_property
-    def _lines(self) -> dict[Loc, int]:
+    def _lines(self) -> dict[KeyPath, int]:
         return dict(self._parsed())
 
     @abstractmethod
-    def _parsed(self) -> Iterator[tuple[Loc, int]]:
+    def _parsed(self) -> Iterator[tuple[KeyPath, int]]:
         """Yield each key and element with its line."""
 
 
 class JsonPositions(_Positions):
     """Lines of JSON with comments and trailing commas."""
 
-    def _parsed(self) -> Iterator[tuple[Loc, int]]:
+    def _parsed(self) -> Iterator[tuple[KeyPath, int]]:
         import tree_sitter_json
         from tree_sitter import Language, Parser
 
@@ -51,13 +51,13 @@ class JsonPositions(_Positions):
 class YamlPositions(_Positions):
     """Lines of YAML."""
 
-    def _parsed(self) -> Iterator[tuple[Loc, int]]:
+    def _parsed(self) -> Iterator[tuple[KeyPath, int]]:
         import yaml
 
         return _yaml_lines(yaml.compose(self._text, Loader=yaml.SafeLoader), ())
 
 
-def _json_lines(node: SyntaxNode, path: Loc) -> Iterator[tuple[Loc, int]]:
+def _json_lines(node: SyntaxNode, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
     import json
 
     if node.type == "object":
@@ -74,7 +74,7 @@ def _json_lines(node: SyntaxNode, path: Loc) -> Iterator[tuple[Loc, int]]:
             yield from _json_lines(element, (*path, index))
 
 
-def _yaml_lines(node: Any, path: Loc) -> Iterator[tuple[Loc, int]]:
+def _yaml_lines(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
     import yaml
 
     if isinstance(node, yaml.MappingNode):

@@ -20,7 +20,7 @@ from targets.bench.run_bench import BenchRequest, Earlier, run_bench
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.cli.main import main
-from targets.device_checks.checked_result import FILE, Checked
+from targets.device_checks.checked_result import FILE, CheckedResult
 from targets.device_checks.parcel import Parcel
 from targets.device_checks.run_checks import artifact_files
 from targets.devices.device import Device
@@ -363,7 +363,7 @@ def checked(outcome: BuildOutcome, latency: dict[str, Any]) -> BuildOutcome:
         toolchain="t",
         at="2026-11-25T02:00:00+00:00",
     )
-    result = Checked(
+    result = CheckedResult(
         build="tone",
         target=outcome.report.target,
         files=outcome.report.files,

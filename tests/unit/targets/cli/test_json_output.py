@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from targets.cli.commands import doctor
-from targets.cli.json_output import described, show
+from targets.cli.json_output import as_json_error, print_json
 from targets.cli.main import run
 from targets.cli.options import PROJECT
 from targets.doctor.finding import Finding
@@ -116,7 +116,7 @@ def test_a_failure_keeps_its_hint_and_its_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failure = EnvironmentUnable("no room", "free some", log=tmp_path / "x.log")
-    show({**described(failure), "figures": {"speed": math.nan}})
+    print_json({**as_json_error(failure), "figures": {"speed": math.nan}})
     assert json.loads(capsys.readouterr().out) == {
         "exit_code": 4,
         "error": "no room",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from targets.config.toml_positions import Path, TomlPositions
+from targets.config.source_map import KeyPath
+from targets.config.toml_positions import TomlPositions
 
 TEXT = """\
 name = "x"
@@ -39,5 +40,5 @@ x = 2
         (("nowhere",), None),
     ],
 )
-def test_line_of_key(path: Path, line: int | None) -> None:
+def test_line_of_key(path: KeyPath, line: int | None) -> None:
     assert TomlPositions(TEXT).line(path) == line

@@ -10,7 +10,7 @@ import pytest
 from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, Status, StepResult, Verdict
-from targets.device_checks.checked_result import Checked, accept, read_checked
+from targets.device_checks.checked_result import CheckedResult, merge_into_report, read_checked
 from targets.device_checks.parcel import FOLDER, pack, unpack
 from targets.errors import ConfigError
 from targets.planner.build_plan import BuildPlan, PlannedStep
@@ -42,9 +42,9 @@ def report(*checks: Verdict) -> Report:
 
 def checked(
     *checks: Verdict, device: str = "a GPU", files: tuple[FileDigest, ...] = FILES
-) -> Checked:
+) -> CheckedResult:
     where = CheckedReport(device=device, system="", runtime="venv", toolchain="", at="")
-    return Checked(build="tone", target="cuda", files=files, where=where, checks=checks)
+    return CheckedResult(build="tone", target="cuda", files=files, where=where, checks=checks)
 
 
 @pytest.mark.parametrize(
@@ -59,39 +59,41 @@ def checked(
     ],
 )
 def test_one_verdict(built: Status, found: Status, now: Status) -> None:
-    taken = accept(report(verdict("x", built)), checked(verdict("x", found)), FILE)
+    taken = merge_into_report(report(verdict("x", built)), checked(verdict("x", found)), FILE)
     assert (taken.checks[0].status, taken.status) == (now, now)
 
 
 def test_what_stood_in_for_a_check_goes_and_what_was_proven_stays() -> None:
     before = report(verdict("usable", "unverified"), verdict("checkpoint", "passed"))
-    after = accept(before, checked(verdict("logits_error", "passed")), FILE)
+    after = merge_into_report(before, checked(verdict("logits_error", "passed")), FILE)
     assert [item.name for item in after.checks] == ["checkpoint", "logits_error"]
-    without = accept(before, checked(verdict("logits_error", "passed"), device=""), FILE)
+    without = merge_into_report(before, checked(verdict("logits_error", "passed"), device=""), FILE)
     assert without.status == "unverified"
 
 
 def test_what_stood_in_for_a_check_with_a_name_of_its_own_goes_too() -> None:
-    after = accept(report(verdict("rouge.usable", "unverified")), checked(), FILE)
+    after = merge_into_report(report(verdict("rouge.usable", "unverified")), checked(), FILE)
     assert after.checks == ()
 
 
 def test_a_result_that_lacks_a_check_proves_nothing_of_it() -> None:
     before = report(verdict("token_ms", "unverified"), verdict("usable", "unverified"))
-    after = accept(before, checked(), FILE)
+    after = merge_into_report(before, checked(), FILE)
     assert after.status == "unverified"
     assert [item.name for item in after.checks] == ["token_ms"]
 
 
 def test_a_second_result_replaces_the_first() -> None:
-    first = accept(report(verdict("x", "unverified")), checked(verdict("x", "failed")), FILE)
-    assert accept(first, checked(verdict("x", "passed")), FILE).status == "passed"
+    first = merge_into_report(
+        report(verdict("x", "unverified")), checked(verdict("x", "failed")), FILE
+    )
+    assert merge_into_report(first, checked(verdict("x", "passed")), FILE).status == "passed"
 
 
 @pytest.mark.parametrize("files", [(), (FILES[0].model_copy(update={"sha256": "b" * 64}),)])
 def test_other_bytes_are_refused(files: tuple[FileDigest, ...]) -> None:
     with pytest.raises(ConfigError, match=r"other bytes \(model.onnx\)"):
-        accept(report(), checked(files=files), FILE)
+        merge_into_report(report(), checked(files=files), FILE)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 2}'])

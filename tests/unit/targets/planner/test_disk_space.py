@@ -17,7 +17,7 @@ from pipeline.tuning.params import TuneParams
 from targets.cache import Cache
 from targets.disk import Need, require_room
 from targets.errors import EnvironmentUnable
-from targets.planner.disk_space import Space, needs_of, space_of
+from targets.planner.disk_space import Space, disk_needs, disk_space
 from tests.support.planning import build, make_planner
 from tests.support.project import Project, make_project
 
@@ -44,7 +44,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def space(project: Project, cache: Cache) -> Space:
-    return space_of(make_planner(project, cache).plan())
+    return disk_space(make_planner(project, cache).plan())
 
 
 # Of real builds, and of the model builder itself.
@@ -137,9 +137,9 @@ def test_results_and_the_artifact_that_is_handed_out_need_room(
     project: Project, tmp_path: Path
 ) -> None:
     plan = make_planner(project, Cache(tmp_path / "cache")).plan()
-    results, artifact = needs_of(plan, tmp_path / "cache", tmp_path / "dist" / "deep")
-    assert results.bytes == space_of(plan).most
-    assert artifact.bytes == space_of(plan).artifact > 1_000_000
+    results, artifact = disk_needs(plan, tmp_path / "cache", tmp_path / "dist" / "deep")
+    assert results.bytes == disk_space(plan).most
+    assert artifact.bytes == disk_space(plan).artifact > 1_000_000
 
 
 def test_needs_of_one_disk_are_added_up(tmp_path: Path) -> None:

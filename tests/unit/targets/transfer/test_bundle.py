@@ -19,7 +19,7 @@ from targets.toolchain.base import MAKER_LABEL, ROOTFS_LABEL, packages_file, rea
 from targets.toolchain.image import installer
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
 from targets.toolchain.wheelhouse import Wheelhouse
-from targets.transfer.import_bundle import TakenIn, take_in
+from targets.transfer.import_bundle import ImportResult, import_bundle
 from targets.transfer.saved_image import NotOneImage, read_saved
 from targets.transfer.write_bundle import Part, write_bundle
 from tests.support.bundles import (
@@ -40,9 +40,9 @@ def checkout(tmp_path: Path) -> Checkout:
     return make_checkout(tmp_path / "checkout")
 
 
-def taken(checkout: Checkout, bundle: Path, platform: str = "linux/amd64") -> TakenIn:
+def taken(checkout: Checkout, bundle: Path, platform: str = "linux/amd64") -> ImportResult:
     cache = checkout.folder / "cache"
-    return take_in(bundle, platform, lambda _: checkout.toolchain, None, cache, print)
+    return import_bundle(bundle, platform, lambda _: checkout.toolchain, None, cache, print)
 
 
 def refused(checkout: Checkout, bundle: Path) -> QuernError:
