@@ -23,7 +23,7 @@ from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rounds import LatencyRounds
-from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, decide
+from pipeline.latency.rulings import USUAL, BaseModelTimes, Ruling, decide
 from pipeline.latency.timing import FIGURES, Timings, Workload
 from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
 from pipeline.verdicts.goals import require_baseline, validated_goals
@@ -302,16 +302,16 @@ def _cpus(params: LatencyParams) -> tuple[int, ...]:
     return tuple(params.cpus or available)
 
 
-def _base(inputs: Inputs) -> BaseTimes:
+def _base(inputs: Inputs) -> BaseModelTimes:
     folder = inputs.paths.get("base_timing")
     if folder is None:
-        return BaseTimes()
+        return BaseModelTimes()
     device = str(inputs.metrics.get("base_timing", {}).get("device", ""))
-    return BaseTimes(Timings.load(folder), device)
+    return BaseModelTimes(Timings.load(folder), device)
 
 
 def _rulings(
-    params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseTimes
+    params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseModelTimes
 ) -> tuple[Ruling, ...]:
     ours, baseline = measured["artifact"], measured.get("baseline")
     return tuple(decide(name, goal, ours, baseline, base) for name, goal in params.limits())

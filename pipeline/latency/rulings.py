@@ -39,7 +39,7 @@ class Ruling(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BaseTimes:
+class BaseModelTimes:
     """Times of the base model in PyTorch, and the device it ran on."""
 
     timings: Timings | None = None
@@ -57,7 +57,7 @@ def decide(
     goal: LatencyGoal,
     ours: LatencyRounds,
     baseline: LatencyRounds | None,
-    base: BaseTimes,
+    base: BaseModelTimes,
 ) -> Ruling:
     """Return the ruling on ``goal``, with a verdict called ``name``.
 

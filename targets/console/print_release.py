@@ -32,7 +32,7 @@ def print_release(console: Console, released: Released, folder: Path) -> None:
     for item in release.inputs:
         if item.annotations.get("dirty"):
             console.print(f"[yellow]dirty[/]  {item.name} has changes that are in no commit")
-    if release.circumstances.runtime == "venv":
+    if release.internal_parameters.runtime == "venv":
         console.print(f"[yellow]made in {PLACES['venv']}[/]")
     if not release.signed:
         console.print(f"[yellow]{UNSIGNED}[/]")
@@ -54,7 +54,7 @@ def release_data(released: Released, folder: Path) -> dict[str, object]:
         "version": release.version,
         "new": released.new,
         "signed": release.signed,
-        "runtime": release.circumstances.runtime,
+        "runtime": release.internal_parameters.runtime,
         "files": {item.name: item.digest["sha256"] for item in release.statement.subject},
         "unverified": {
             report.target: report.unverified for report in release.reports if report.unverified

@@ -62,7 +62,7 @@ def _open(verified: Verified) -> Iterator[str]:
         yield UNSIGNED
     elif not verified.signer:
         yield "signed, and nobody's signature was asked for: give --key, or --identity and --issuer"
-    if verified.release.circumstances.runtime == "venv":
+    if verified.release.internal_parameters.runtime == "venv":
         yield f"made in {PLACES['venv']}"
     for name, reason in verified.left_out.items():
         yield f"{name} was not compared: {reason}"

@@ -79,20 +79,20 @@ class ComposedFiles:
     archives: tuple[Path, ...]
 
 
-def compose(folder: Path, making: ReleaseContents, cache: Cache) -> ComposedFiles:
+def compose(folder: Path, contents: ReleaseContents, cache: Cache) -> ComposedFiles:
     """Write archives, SBOM and ``SHA256SUMS`` into ``folder``."""
-    reports = tuple(_report(making, built) for built in making.built)
+    reports = tuple(_report(contents, built) for built in contents.built)
     archives = [
-        _archive(folder, making, built.name, _target_files(making, built, report))
-        for built, report in zip(making.built, reports, strict=True)
+        _archive(folder, contents, built.name, _target_files(contents, built, report))
+        for built, report in zip(contents.built, reports, strict=True)
     ]
-    trained = trained_files(making.outcomes, cache)
+    trained = trained_files(contents.outcomes, cache)
     if trained:
-        archives.append(_archive(folder, making, layout.ADAPTER, trained))
+        archives.append(_archive(folder, contents, layout.ADAPTER, trained))
     files = [*archives]
-    if making.toolchains:
+    if contents.toolchains:
         sbom = folder / layout.SBOM
-        sbom.write_bytes(write_sbom(_sbom(making, reports, archives)))
+        sbom.write_bytes(write_sbom(_sbom(contents, reports, archives)))
         files.append(sbom)
     digests = {file.name: sha256_of_file(file) for file in files}
     (folder / layout.SUMS).write_bytes(write_sums(digests))
@@ -100,11 +100,11 @@ def compose(folder: Path, making: ReleaseContents, cache: Cache) -> ComposedFile
 
 
 def _archive(
-    folder: Path, making: ReleaseContents, part: str, files: Mapping[str, Path | bytes]
+    folder: Path, contents: ReleaseContents, part: str, files: Mapping[str, Path | bytes]
 ) -> Path:
     """Write the archive of one part with the digests of its files."""
-    path = folder / layout.archive_name(making.build, making.version, part)
-    root = layout.stem(making.build, making.version, part)
+    path = folder / layout.archive_name(contents.build, contents.version, part)
+    root = layout.stem(contents.build, contents.version, part)
     digests = {name: _digest(content) for name, content in files.items()}
     members = {**files, layout.SUMS: write_sums(digests)}
     write_archive(path, {f"{root}/{name}": content for name, content in members.items()})
@@ -115,7 +115,7 @@ def _digest(content: Path | bytes) -> str:
     return sha256_of_bytes(content) if isinstance(content, bytes) else sha256_of_file(content)
 
 
-def _report(making: ReleaseContents, built: BuiltTarget) -> ReleasedReport:
+def _report(contents: ReleaseContents, built: BuiltTarget) -> ReleasedReport:
     toolchain = built.place.toolchain
     versions = {
         name: version
@@ -125,7 +125,7 @@ def _report(making: ReleaseContents, built: BuiltTarget) -> ReleasedReport:
     return released_report(
         built.outcome,
         built.plans,
-        making.version,
+        contents.version,
         ReleasedToolchain(
             digest=toolchain.digest,
             lock=sha256_of_file(toolchain.lock),
@@ -138,12 +138,12 @@ def _report(making: ReleaseContents, built: BuiltTarget) -> ReleasedReport:
 
 
 def _target_files(
-    making: ReleaseContents, built: BuiltTarget, report: ReleasedReport
+    contents: ReleaseContents, built: BuiltTarget, report: ReleasedReport
 ) -> dict[str, Path | bytes]:
     folder = built.outcome.folder
     model = folder / MODEL_DIR
     card = model_card(
-        report, making.loaded.config.card, load_target(built.name), list(_made_from(making))
+        report, contents.loaded.config.card, load_target(built.name), list(_made_from(contents))
     )
     files: dict[str, Path | bytes] = {
         f"{layout.MODEL}/{file.path}": model / file.path for file in report.files
@@ -155,8 +155,8 @@ def _target_files(
     return files
 
 
-def _made_from(making: ReleaseContents) -> Iterator[MadeFrom]:
-    for source in making.inputs:
+def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:
+    for source in contents.inputs:
         for kind, digest in source.digest.items():
             words = "commit" if kind == "gitCommit" else kind
             changed = (
@@ -169,20 +169,20 @@ def _made_from(making: ReleaseContents) -> Iterator[MadeFrom]:
 
 
 def _sbom(
-    making: ReleaseContents, reports: Sequence[ReleasedReport], archives: Sequence[Path]
+    contents: ReleaseContents, reports: Sequence[ReleasedReport], archives: Sequence[Path]
 ) -> Release:
     by_name = {archive.name: archive for archive in archives}
-    adapter = by_name.get(layout.archive_name(making.build, making.version, layout.ADAPTER))
-    card = making.loaded.config.card
+    adapter = by_name.get(layout.archive_name(contents.build, contents.version, layout.ADAPTER))
+    card = contents.loaded.config.card
     artifacts = []
-    for built, report in zip(making.built, reports, strict=True):
-        archive = by_name[layout.archive_name(making.build, making.version, built.name)]
+    for built, report in zip(contents.built, reports, strict=True):
+        archive = by_name[layout.archive_name(contents.build, contents.version, built.name)]
         used = dict.fromkeys(planned.step.target for planned in built.plans.repeatable.steps)
         artifacts.append(
             Artifact(
                 model=Model(
-                    name=f"{making.build}-{built.name}",
-                    version=making.version,
+                    name=f"{contents.build}-{built.name}",
+                    version=contents.version,
                     sha256=sha256_of_file(archive),
                     licence=card.license or "",
                     facts=(
@@ -191,25 +191,25 @@ def _sbom(
                         ("status", report.status),
                     ),
                 ),
-                toolchains=tuple(making.toolchains[name] for name in used),
-                base=_base(making, built.outcome),
+                toolchains=tuple(contents.toolchains[name] for name in used),
+                base=_base(contents, built.outcome),
                 adapter=None
                 if adapter is None
                 else Model(
-                    name=f"{making.build}-{layout.ADAPTER}",
-                    version=making.version,
+                    name=f"{contents.build}-{layout.ADAPTER}",
+                    version=contents.version,
                     sha256=sha256_of_file(adapter),
                     facts=(("file", adapter.name),),
                 ),
-                data=tuple(_data_sets(making, built.outcome)),
+                data=tuple(_data_sets(contents, built.outcome)),
             )
         )
-    return Release(making.build, making.version, quern_version(), tuple(artifacts))
+    return Release(contents.build, contents.version, quern_version(), tuple(artifacts))
 
 
-def _base(making: ReleaseContents, outcome: BuildOutcome) -> Model:
-    model = making.loaded.config.model
-    licence = making.loaded.config.card.model_license or ""
+def _base(contents: ReleaseContents, outcome: BuildOutcome) -> Model:
+    model = contents.loaded.config.model
+    licence = contents.loaded.config.card.model_license or ""
     if model.source is not None and model.source.startswith(HUB_PREFIX):
         name, _, revision = model.source.removeprefix(HUB_PREFIX).partition("@")
         return Model(name, version=revision, licence=licence, hub=True)
@@ -217,15 +217,15 @@ def _base(making: ReleaseContents, outcome: BuildOutcome) -> Model:
         if trains(planned.step) and not planned.step.data:
             digest = files_digest(outcome.results[planned.step.name].files)
             facts = (("made-by", planned.step.type),)
-            return Model(f"{making.build}-base", digest=digest, licence=licence, facts=facts)
-    base = next((item for item in making.inputs if item.name == "model"), None)
+            return Model(f"{contents.build}-base", digest=digest, licence=licence, facts=facts)
+    base = next((item for item in contents.inputs if item.name == "model"), None)
     name = outcome.report.inputs.model.rpartition("/")[2]
     return Model(name, digest=base.digest["sha256"] if base else "", licence=licence)
 
 
-def _data_sets(making: ReleaseContents, outcome: BuildOutcome) -> Iterator[DataSet]:
+def _data_sets(contents: ReleaseContents, outcome: BuildOutcome) -> Iterator[DataSet]:
     seen: set[str] = set()
-    licence = making.loaded.config.card.data_license or ""
+    licence = contents.loaded.config.card.data_license or ""
     for data in _all_data(outcome):
         if data.name in seen:
             continue

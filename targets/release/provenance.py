@@ -45,7 +45,7 @@ class ReleaseRequest:
 
     allow_unverified: bool = False
     allow_dirty: bool = False
-    given: str = ""
+    trained_elsewhere: str = ""
     """The training steps whose outputs were given; empty if all were run."""
     overrides: Mapping[str, str] = field(default_factory=dict)
     """Options of the command that replaced values of the config, without paths."""
@@ -71,50 +71,50 @@ class BuildTimes:
 
 def statement(
     folder: Path,
-    making: ReleaseContents,
-    composed: ComposedFiles,
-    asked: ReleaseRequest,
-    circumstances: BuildEnvironment,
+    contents: ReleaseContents,
+    written: ComposedFiles,
+    request: ReleaseRequest,
+    environment: BuildEnvironment,
     times: BuildTimes,
 ) -> Statement:
     """Return the statement about the archives in ``folder``."""
-    config = next(item for item in making.inputs if item.name == CONFIG)
+    config = next(item for item in contents.inputs if item.name == CONFIG)
     return Statement(
         _type=STATEMENT_TYPE,
-        subject=tuple(_file(path) for path in composed.archives),
+        subject=tuple(_file(path) for path in written.archives),
         predicateType=PREDICATE_TYPE,
         predicate=Predicate(
             build_definition=BuildDefinition(
                 build_type=BUILD_TYPE,
                 external_parameters=ExternalParameters(
-                    build=making.build,
-                    version=making.version,
+                    build=contents.build,
+                    version=contents.version,
                     config=str(config.annotations["path"]),
-                    targets=tuple(built.name for built in making.built),
-                    allow_unverified=asked.allow_unverified,
-                    allow_dirty=asked.allow_dirty,
-                    trained_elsewhere=asked.given,
-                    overrides=dict(asked.overrides),
+                    targets=tuple(built.name for built in contents.built),
+                    allow_unverified=request.allow_unverified,
+                    allow_dirty=request.allow_dirty,
+                    trained_elsewhere=request.trained_elsewhere,
+                    overrides=dict(request.overrides),
                 ),
                 internal_parameters=InternalParameters(
-                    runtime=circumstances.runtime,
-                    host=circumstances.host,
-                    threads=circumstances.threads,
+                    runtime=environment.runtime,
+                    host=environment.host,
+                    threads=environment.threads,
                     absent_devices={
                         built.name: built.place.device.absence
-                        for built in making.built
+                        for built in contents.built
                         if built.place.device.absence
                     },
                     unverified={
                         report.target: report.unverified
-                        for report in composed.reports
+                        for report in written.reports
                         if report.unverified
                     },
                     machine=StatementMachine(
                         cpu=cpu_name(), cores=usable_cores(), system=system_name()
                     ),
                 ),
-                resolved_dependencies=making.inputs,
+                resolved_dependencies=contents.inputs,
             ),
             run_details=RunDetails(
                 builder=StatementBuilder(id=BUILDER, version={"quern": quern_version()}),
@@ -123,7 +123,7 @@ def statement(
                 ),
                 byproducts=(
                     *(_file(folder / name) for name in (layout.SBOM, layout.SUMS)),
-                    *(_measured(built) for built in making.built),
+                    *(_measured(built) for built in contents.built),
                 ),
             ),
         ),

@@ -39,12 +39,12 @@ class ReadRelease:
     reports: tuple[ReleasedReport, ...]
 
     @property
-    def asked(self) -> ExternalParameters:
+    def external_parameters(self) -> ExternalParameters:
         """Return the parameters that the user set."""
         return self.statement.predicate.build_definition.external_parameters
 
     @property
-    def circumstances(self) -> InternalParameters:
+    def internal_parameters(self) -> InternalParameters:
         """Return the parameters that depended on the machine."""
         return self.statement.predicate.build_definition.internal_parameters
 
@@ -56,12 +56,12 @@ class ReadRelease:
     @property
     def build(self) -> str:
         """Return the name of the build."""
-        return self.asked.build
+        return self.external_parameters.build
 
     @property
     def version(self) -> str:
         """Return its version."""
-        return self.asked.version
+        return self.external_parameters.version
 
     @property
     def signed(self) -> bool:

@@ -76,37 +76,37 @@ class Rebuilder:
                 "exported",
             )
 
-    def rebuild(self, scratch: Path, given: Path | None) -> Path:
+    def rebuild(self, scratch: Path, trained_outputs: Path | None) -> Path:
         """Rebuild the release below ``scratch`` and return its folder.
 
-        The trained outputs are taken from ``given`` unless that is ``None``. Of the user's cache,
-        only toolchains and downloads are used.
+        With ``trained_outputs`` nothing is trained again. Of the user's cache, only toolchains and
+        downloads are used.
         """
         clean = Cache(scratch / "cache")
         maker = replace(self.maker, results=clean)
         plans = [plans.whole for plans in maker.plans()]
-        brought, missing = copy_downloads(plans, self.maker.cache, clean)
-        _require_as_recorded(brought, self.release.inputs)
+        downloaded, missing = copy_downloads(plans, self.maker.cache, clean)
+        _require_as_recorded(downloaded, self.release.inputs)
         if missing:
             raise EnvironmentUnable(
                 f"what {', '.join(missing)} fetched is not here, and verify uses no network",
                 "build once with the network, then verify",
             )
-        if given is not None:
-            seed_results(given, plans, clean)
+        if trained_outputs is not None:
+            seed_results(trained_outputs, plans, clean)
         dist = scratch / "dist"
         self._bring_checked(dist)
         built = tuple(maker.build(dist, timed=False))
         folder = scratch / "release"
         folder.mkdir()
-        making = ReleaseContents(
+        contents = ReleaseContents(
             loaded=maker.loaded,
             version=self.release.version,
             built=built,
             inputs=self.release.inputs,
             toolchains=self.contents(built),
         )
-        compose(folder, making, clean)
+        compose(folder, contents, clean)
         return folder
 
     def _other_steps(self) -> Iterator[str]:
@@ -147,7 +147,7 @@ def as_released(release: ReadRelease, maker: ReleaseBuilder) -> ReleaseBuilder:
 
     Raises ``EnvironmentUnable`` if it was checked on a device that this machine lacks.
     """
-    absent = release.circumstances.absent_devices
+    absent = release.internal_parameters.absent_devices
     places = []
     for place in maker.places:
         name = place.toolchain.target
@@ -160,7 +160,7 @@ def as_released(release: ReadRelease, maker: ReleaseBuilder) -> ReleaseBuilder:
             )
         places.append(place)
     config = maker.loaded.config
-    threads = {"threads": release.circumstances.threads}
+    threads = {"threads": release.internal_parameters.threads}
     resources = config.resources.model_copy(update=threads)
     loaded = replace(maker.loaded, config=config.model_copy(update={"resources": resources}))
     return replace(maker, loaded=loaded, places=tuple(places))
@@ -180,7 +180,7 @@ def _other_inputs(
 
 
 def _require_as_recorded(
-    brought: Mapping[str, CachedStep], recorded: Iterable[ResourceDescriptor]
+    downloaded: Mapping[str, CachedStep], recorded: Iterable[ResourceDescriptor]
 ) -> None:
     """Raise ``ConfigError`` if downloads differ from the inputs of the release."""
     known = {item.annotations.get("step"): item.digest.get("sha256") for item in recorded}
@@ -190,7 +190,7 @@ def _require_as_recorded(
             download.folder,
             suggestion="remove that folder and fetch it again",
         )
-        for key, download in brought.items()
+        for key, download in downloaded.items()
         if known.get(key) != files_digest(download.result.files)
     ]
     if other:

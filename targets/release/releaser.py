@@ -40,8 +40,8 @@ class ReleaseOptions:
     """The options of a release."""
 
     version: str
-    asked: ReleaseRequest
-    given: Path | None = None
+    request: ReleaseRequest
+    trained_outputs: Path | None = None
     """Path from which trained outputs are taken instead of training."""
     signer: Signer | None = None
 
@@ -62,7 +62,7 @@ class Releaser:
     maker: ReleaseBuilder
     dist: Path
 
-    def release(self, order: ReleaseOptions) -> Released:
+    def release(self, options: ReleaseOptions) -> Released:
         """Write ``dist/<build>/release/<version>``, unless it exists with the same bytes.
 
         Raises the errors of a build, and ``ConfigError``, ``EnvironmentUnable`` or ``CheckFailed``
@@ -71,19 +71,19 @@ class Releaser:
         started = datetime.now(timezone.utc)
         require_repeatable(self.maker.loaded)
         sources = sources_of(self.maker.loaded, (self.dist,))
-        if not order.asked.allow_dirty:
+        if not options.request.allow_dirty:
             require_clean(sources.values())
         require_lock_of_requirements((*self.maker.places, self.maker.training_place))
         self._require_runtime()
-        with self._maker(order) as maker:
-            request = _give(order, maker)
+        with self._maker(options) as maker:
+            request = _import_trained_outputs(options, maker)
             built = tuple(maker.build(self.dist, timed=True))
-            require_releasable(built, order.asked.allow_unverified)
+            require_releasable(built, options.request.allow_unverified)
             for one in built:
                 require_made_with_lock(one.outcome, one.place)
                 require_made_with_lock(one.outcome, maker.training_place)
-            making = self._making(order.version, built, sources)
-            return self._write(making, replace(order, asked=request), maker.kept, started)
+            contents = self._contents(options.version, built, sources)
+            return self._write(contents, replace(options, request=request), maker.kept, started)
 
     def _require_runtime(self) -> None:
         """Raise ``EnvironmentUnable`` before any work if the runtime is not available."""
@@ -100,15 +100,15 @@ class Releaser:
             ) from unable
 
     @contextmanager
-    def _maker(self, order: ReleaseOptions) -> Iterator[ReleaseBuilder]:
+    def _maker(self, options: ReleaseOptions) -> Iterator[ReleaseBuilder]:
         """Yield the maker; with a separate cache of results if trained outputs are given."""
-        if order.given is None:
+        if options.trained_outputs is None:
             yield self.maker
             return
         with self.maker.cache.scratch_folder() as scratch:
             yield replace(self.maker, results=Cache(scratch))
 
-    def _making(
+    def _contents(
         self, version: str, built: tuple[BuiltTarget, ...], sources: dict[str, Source]
     ) -> ReleaseContents:
         plans = [one.plans.whole for one in built]
@@ -120,15 +120,15 @@ class Releaser:
         return ReleaseContents(maker.loaded, version, built, tuple(inputs), toolchains)
 
     def _write(
-        self, making: ReleaseContents, order: ReleaseOptions, cache: Cache, started: datetime
+        self, contents: ReleaseContents, options: ReleaseOptions, cache: Cache, started: datetime
     ) -> Released:
-        folder = layout.release_dir(self.dist, making.build, making.version)
+        folder = layout.release_dir(self.dist, contents.build, contents.version)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{making.version}.lock"):
+        with FileLock(folder.parent / f".{contents.version}.lock"):
             remove_leftovers(folder)
             with folder_beside(folder) as fresh:
-                composed = compose(fresh, making, cache)
-                envelope = self._envelope(fresh, making, composed, order, started)
+                written = compose(fresh, contents, cache)
+                envelope = self._envelope(fresh, contents, written, options, started)
                 (fresh / layout.PROVENANCE).write_bytes(write_envelope(envelope))
                 made = read_release(fresh)
                 new = not folder.exists()
@@ -146,21 +146,21 @@ class Releaser:
     def _envelope(
         self,
         folder: Path,
-        making: ReleaseContents,
-        composed: ComposedFiles,
-        order: ReleaseOptions,
+        contents: ReleaseContents,
+        written: ComposedFiles,
+        options: ReleaseOptions,
         started: datetime,
     ) -> Envelope:
-        circumstances = BuildEnvironment(
+        environment = BuildEnvironment(
             runtime=self.maker.runtime,
             host=self.maker.training_place.toolchain.target,
             threads=threads(self.maker.loaded.config.resources),
         )
         times = BuildTimes(started, datetime.now(timezone.utc))
-        stated = statement(folder, making, composed, order.asked, circumstances, times)
+        stated = statement(folder, contents, written, options.request, environment, times)
         envelope = Envelope(stated.to_json(), PAYLOAD_TYPE, {})
-        if order.signer is not None:
-            sign(envelope, order.signer)
+        if options.signer is not None:
+            sign(envelope, options.signer)
         return envelope
 
 
@@ -172,15 +172,15 @@ def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Sou
     return {SOURCE: config} if same else {SOURCE: config, QUERN: quern}
 
 
-def _give(order: ReleaseOptions, maker: ReleaseBuilder) -> ReleaseRequest:
+def _import_trained_outputs(options: ReleaseOptions, maker: ReleaseBuilder) -> ReleaseRequest:
     """Import the given trained outputs; return the user's options, with the names of the steps."""
-    if order.given is None:
-        return order.asked
+    if options.trained_outputs is None:
+        return options.request
     plans = [plans.whole for plans in maker.plans()]
     copy_downloads(plans, maker.cache, maker.kept)
-    names = seed_results(order.given, plans, maker.kept)
+    names = seed_results(options.trained_outputs, plans, maker.kept)
     maker.view.say(f"given, not trained here: {names}")
-    return replace(order.asked, given=names)
+    return replace(options.request, trained_elsewhere=names)
 
 
 def _require_same(released: Path, made: Path) -> None:

@@ -30,7 +30,7 @@ def copy_downloads(
 
     Returns the copied steps by key, and the names of the steps that ``store`` lacks.
     """
-    brought: dict[str, CachedStep] = {}
+    downloaded: dict[str, CachedStep] = {}
     missing = []
     for step in _steps(plans).values():
         if not downloads(step):
@@ -41,8 +41,8 @@ def copy_downloads(
             continue
         with clean.work_folder() as work:
             shutil.copytree(cached.folder, work / step.key)
-        brought[step.key] = cached
-    return brought, missing
+        downloaded[step.key] = cached
+    return downloaded, missing
 
 
 def seed_results(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:

@@ -44,7 +44,7 @@ class Verified:
     @property
     def advice(self) -> str:
         """Return what to do about a difference."""
-        machine = self.release.circumstances.machine.cpu
+        machine = self.release.internal_parameters.machine.cpu
         trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
         if trained and machine != cpu_name():
             return (
@@ -85,7 +85,7 @@ class Rebuild:
         rebuilder = Rebuilder(release, maker, contents)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
-        given = self.from_adapter or bool(release.asked.trained_elsewhere)
+        given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
         with maker.cache.scratch_folder() as scratch:
             folder = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
@@ -93,7 +93,7 @@ class Rebuild:
                 with folder_beside(self.keep) as fresh:
                     shutil.copytree(folder, fresh, dirs_exist_ok=True)
                     fresh.rename(self.keep)
-        runtime = release.circumstances.runtime
+        runtime = release.internal_parameters.runtime
         reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
         return Verified(
             release,
@@ -106,4 +106,4 @@ class Rebuild:
         )
 
     def _same_runtime(self, release: ReadRelease) -> bool:
-        return self.maker.runtime == release.circumstances.runtime
+        return self.maker.runtime == release.internal_parameters.runtime

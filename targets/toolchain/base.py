@@ -60,7 +60,7 @@ class BaseRecipe(Frozen):
         return f"quern/base:{self.bootstrap.suite}-{self.digest[:12]}"
 
     @property
-    def carried_tag(self) -> str:
+    def imported_tag(self) -> str:
         """Return the tag of the registry's image if it was imported from another machine.
 
         An engine knows an image by its registry digest only if it pulled the image itself.
@@ -173,7 +173,7 @@ def no_base() -> EnvironmentUnable:
 
 def find_base(client: DockerClient, recipe: BaseRecipe) -> BaseImage | None:
     """Return the base image if the engine has it: pulled, imported, or made here."""
-    names = (recipe.registry.reference, recipe.carried_tag, recipe.bootstrapped_tag)
+    names = (recipe.registry.reference, recipe.imported_tag, recipe.bootstrapped_tag)
     for name in names:
         try:
             image = client.images.get(name)
@@ -185,7 +185,7 @@ def find_base(client: DockerClient, recipe: BaseRecipe) -> BaseImage | None:
 
 def adopt_base(image: EngineImage, recipe: BaseRecipe) -> BaseImage:
     """Tag a loaded image, so that :func:`find_base` finds it."""
-    tag = recipe.bootstrapped_tag if ROOTFS_LABEL in image.labels else recipe.carried_tag
+    tag = recipe.bootstrapped_tag if ROOTFS_LABEL in image.labels else recipe.imported_tag
     image.tag(*tag.split(":"))
     return BaseImage(tag, recipe.identity_of(image.labels))
 

@@ -36,7 +36,7 @@ def require_fit(
         problem = f"is for {manifest.platform}, and this machine builds on {platform}"
         advice = "export one on a machine of that platform"
         raise ConfigError([Problem(problem, bundle.path, suggestion=advice)])
-    toolchains = tuple(toolchain_of(carried.target) for carried in manifest.toolchains)
+    toolchains = tuple(toolchain_of(bundled.target) for bundled in manifest.toolchains)
     problems = [
         Problem(f"was made with another {difference} than this checkout's", bundle.path,
                 suggestion=_ADVICE)
@@ -54,13 +54,13 @@ def _differences(manifest: Manifest, toolchains: Sequence[Toolchain]) -> Iterato
         for name in sorted({*here, *manifest.host})
         if here.get(name) != manifest.host.get(name)
     )
-    for carried, toolchain in zip(manifest.toolchains, toolchains, strict=True):
-        if carried.lock != lock_digest(toolchain):
+    for bundled, toolchain in zip(manifest.toolchains, toolchains, strict=True):
+        if bundled.lock != lock_digest(toolchain):
             yield str(_short(toolchain.lock))
-        elif carried.toolchain != toolchain.digest:
-            yield f"environment of the {carried.target} toolchain"
-        elif carried.recipe != recipe_digest(toolchain):
-            yield f"{_short(base_dir(toolchain))} for {carried.target}"
+        elif bundled.toolchain != toolchain.digest:
+            yield f"environment of the {bundled.target} toolchain"
+        elif bundled.recipe != recipe_digest(toolchain):
+            yield f"{_short(base_dir(toolchain))} for {bundled.target}"
 
 
 def lock_digest(toolchain: Toolchain) -> str:
@@ -106,17 +106,17 @@ def require_images(bundle: Bundle, toolchains: Sequence[Toolchain]) -> dict[str,
     Raises ``CheckFailed`` if it is not the image that the checkout would build.
     """
     images = {}
-    for carried, toolchain in zip(bundle.manifest.toolchains, toolchains, strict=True):
-        if carried.image is not None:
-            saved = _saved(bundle, carried.image)
+    for bundled, toolchain in zip(bundle.manifest.toolchains, toolchains, strict=True):
+        if bundled.image is not None:
+            saved = _saved(bundle, bundled.image)
             for label, value in image_labels(toolchain).items():
                 if saved.labels.get(label) != value:
                     raise damaged(
                         bundle.path,
-                        f"{carried.image.member}: its label {label} is {saved.labels.get(label)}, "
+                        f"{bundled.image.member}: its label {label} is {saved.labels.get(label)}, "
                         f"and this checkout's is {value}",
                     )
-            images[carried.image.member] = saved
+            images[bundled.image.member] = saved
     base = bundle.manifest.base
     if base is not None:
         saved = _saved(bundle, base.image)

@@ -117,9 +117,9 @@ def _image_slots(
 ) -> Iterator[tuple[BundledImage, _ImageSlot]]:
     if manifest.base is not None:
         yield manifest.base.image, _slot_of_base(toolchains[0])
-    for carried, toolchain in zip(manifest.toolchains, toolchains, strict=True):
-        if carried.image is not None:
-            yield carried.image, _slot_of_image(toolchain)
+    for bundled, toolchain in zip(manifest.toolchains, toolchains, strict=True):
+        if bundled.image is not None:
+            yield bundled.image, _slot_of_image(toolchain)
 
 
 def _slot_of_base(toolchain: Toolchain) -> _ImageSlot:

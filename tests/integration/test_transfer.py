@@ -159,7 +159,7 @@ def test_a_base_of_a_registry_is_known_again_by_a_name_of_its_own(
 
     adopted = adopt_base(loaded, recipe)
 
-    assert adopted == BaseImage(recipe.carried_tag, reference)
+    assert adopted == BaseImage(recipe.imported_tag, reference)
     assert find_base(docker_client, recipe) == adopted
     docker_client.images.remove(adopted.image)
 

@@ -86,8 +86,8 @@ def command(
     options.require_system(requests)
     order = ReleaseOptions(
         version=version,
-        asked=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
-        given=None if given is None else given.absolute(),
+        request=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
+        trained_outputs=None if given is None else given.absolute(),
         signer=signer,
     )
     store = options.open_cache(cache)

@@ -97,16 +97,16 @@ def command(
     if quick:
         _finish(Verified(release, signer=signer), as_json)
         return
-    recorded = release.circumstances.runtime
+    recorded = release.internal_parameters.runtime
     chosen = recorded if runtime is None or runtime == "auto" else runtime
     wanted = options.BuildChoices(
         config=_config(release, config),
-        targets=release.asked.targets,
-        host=release.circumstances.host,
+        targets=release.external_parameters.targets,
+        host=release.internal_parameters.host,
         data=data,
         model=model,
         runtime=chosen,
-        system=release.asked.overrides.get("system"),
+        system=release.external_parameters.overrides.get("system"),
     )
     request = _request(options.load_requests(wanted), release)
     store = options.open_cache(cache)
@@ -136,7 +136,7 @@ def _config(release: ReadRelease, given: Path | None) -> Path:
 
     if given is not None:
         return given
-    path = release.asked.config
+    path = release.external_parameters.config
     roots = (source_of(Path.cwd()).root, options.PROJECT)
     config = next((root / path for root in roots if (root / path).is_file()), None)
     if config is None:
