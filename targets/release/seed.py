@@ -40,7 +40,9 @@ def copy_downloads(
             missing.append(step.name)
             continue
         with clean.work_folder() as work:
-            shutil.copytree(cached.folder, work / step.key)
+            folder = clean.begin(work, [step], cached.result.origin)
+            shutil.copytree(cached.folder, folder / step.key)
+            clean.finish(folder)
         downloaded[step.key] = cached
     return downloaded, missing
 
@@ -56,8 +58,10 @@ def seed_results(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:
     with cache.scratch_folder() as scratch:
         outputs = list(_given(source, steps.values(), scratch))
         with cache.work_folder() as work:
+            into = cache.begin(work, [step for step, _, _ in outputs], {})
             for step, folder, files in outputs:
-                _put(step, folder, files, work)
+                _put(step, folder, files, into)
+            cache.finish(into)
     return ", ".join(step.name for step, _, _ in outputs)
 
 
@@ -130,6 +134,7 @@ def _digest(root: Path, path: Path) -> FileDigest:
 
 
 def _put(step: Step, folder: Path, files: tuple[FileDigest, ...], work: Path) -> None:
+    (work / step.key / OUTPUT_DIR).mkdir(parents=True)
     for file in files:
         target = work / step.key / OUTPUT_DIR / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
