@@ -70,7 +70,7 @@ def known_options(builder: Path | None = None) -> frozenset[str]:
     return frozenset(name for name in names if name.isidentifier() and not name.startswith("_"))
 
 
-def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
+def requested_options(params: ModelBuilderParams) -> dict[str, str]:
     """Return the builder's options for ``params``, by their current names.
 
     Raises :class:`StepError` for an option that cannot be set in ``extra_options``.

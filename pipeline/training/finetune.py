@@ -19,7 +19,7 @@ from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
 from pipeline.training.loading import load_model
 from pipeline.training.loftq import initialize
-from pipeline.training.optimizers import arguments_of, optimizer_here
+from pipeline.training.optimizers import available_optimizer, format_arguments
 from pipeline.training.params import FinetuneParams
 from pipeline.training.quantization import BaseQuantization
 from pipeline.training.training_rows import token_count, training_rows
@@ -212,8 +212,8 @@ def _arguments(
         lr_scheduler_type=params.scheduler,
         lr_scheduler_kwargs=dict(params.scheduler_kwargs),
         warmup_steps=warmup,
-        optim=optimizer_here(params.optimizer, inputs.report),
-        optim_args=arguments_of(params.optimizer_kwargs),
+        optim=available_optimizer(params.optimizer, inputs.report),
+        optim_args=format_arguments(params.optimizer_kwargs),
         adam_beta1=params.adam_beta1,
         adam_beta2=params.adam_beta2,
         adam_epsilon=params.adam_epsilon,

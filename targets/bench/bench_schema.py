@@ -101,7 +101,7 @@ class Unverified(Frozen):
     why: str
 
 
-class Answered(Frozen):
+class RecordedAnswer(Frozen):
     """One answer to a held-out prompt, so that a later bench can pair its own with it."""
 
     file: int
@@ -144,7 +144,7 @@ class TargetBench(Frozen):
     checks: tuple[Verdict, ...] = ()
     quality: Json = Field(default_factory=dict)
     """As in ``report.json``."""
-    answers: tuple[Answered, ...] = ()
+    answers: tuple[RecordedAnswer, ...] = ()
     figures: Json = Field(default_factory=dict)
     """As in ``report.json``."""
     bytes: int

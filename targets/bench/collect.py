@@ -11,9 +11,9 @@ from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.bench.bench_schema import (
-    Answered,
     BenchArtifact,
     Measurement,
+    RecordedAnswer,
     TargetBench,
     TrainingBench,
     Unverified,
@@ -146,7 +146,7 @@ def _memory(figures: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {} if size is None else {"peak_memory_bytes": size}
 
 
-def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
+def _answers(outcome: BuildOutcome) -> tuple[RecordedAnswer, ...]:
     """Return the answers behind the quality figures, right or wrong by their metric.
 
     Empty if the quality was measured on another machine, whose answers are not in its result.
@@ -163,7 +163,7 @@ def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
     return answers if math.isclose(share, shown, abs_tol=1e-9) else ()
 
 
-def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
+def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[RecordedAnswer]:
     ours, truth = ("choice", "label") if by_label else ("greedy", "expected")
     for row in rows:
         if not isinstance(row, dict):
@@ -171,6 +171,6 @@ def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
         given, expected = str(row.get(ours)).strip(), str(row.get(truth)).strip()
         file, line = row.get("file"), row.get("line")
         if isinstance(file, int) and isinstance(line, int):
-            yield Answered(
+            yield RecordedAnswer(
                 file=file, line=line, expected=expected, given=given, right=given == expected
             )

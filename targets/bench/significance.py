@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from pipeline.statistics.intervals import Interval
 from pipeline.statistics.paired import Paired, compare_paired
-from targets.bench.bench_schema import Answered, ChangeVerdict, Range
+from targets.bench.bench_schema import ChangeVerdict, Range, RecordedAnswer
 
 SMALLEST_RATIO = 0.03
 """Default for times: a change below 3 % is of no interest."""
@@ -86,7 +86,9 @@ def unpaired_p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
 
 
-def paired_answers(ours: Sequence[Answered], theirs: Sequence[Answered]) -> Paired | None:
+def paired_answers(
+    ours: Sequence[RecordedAnswer], theirs: Sequence[RecordedAnswer]
+) -> Paired | None:
     """Compare two models by their answers; ``None`` unless the prompts were exactly the same."""
     old = {(row.file, row.line): row for row in theirs}
     new = {(row.file, row.line): row for row in ours}

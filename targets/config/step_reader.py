@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.builder.options import resolve, wanted_options
+from pipeline.builder.options import requested_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
@@ -184,7 +184,7 @@ class StepReader:
         known = self._target.builder_options()
         try:
             for alternative in params.alternatives():
-                resolve(wanted_options(alternative), known)
+                resolve(requested_options(alternative), known)
         except StepError as error:
             self.problem(f"{self._target.name}: {error}", path, error.hint)
 

@@ -2,8 +2,7 @@
 
 Times, memory, the runtime and the machine are in the provenance instead. Measured figures are
 rounded, because arithmetic differs in the last digits between CPUs: a figure with a limit to a
-thousandth of that limit, and all of them to :data:`_DIGITS` significant digits and :data:`_FINEST`
-decimals.
+thousandth of that limit, and all of them to three significant digits and four decimals.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from targets.report.compose_report import figures_of, verdicts_of
 from targets.report.report_schema import CheckedReport, InputsReport
 from targets.report.status import overall
 
-_DIGITS = 3
-_FINEST = 4
-"""Decimals. Smaller differences are rounding errors, which depend on the CPU."""
+_SIGNIFICANT_DIGITS = 3
+_DECIMALS = 4
+"""Smaller differences are rounding errors, which depend on the CPU."""
 
 T = TypeVar("T")
 
@@ -123,7 +122,9 @@ class ReleasedReport(Frozen):
     @property
     def unverified(self) -> tuple[str, ...]:
         """Return the names of all unverified checks, each with its reason."""
-        open_checks = {f"{check.name}: {check.detail}" for check in self.checks if _open(check)}
+        open_checks = {
+            f"{check.name}: {check.detail}" for check in self.checks if _is_unverified(check)
+        }
         timed = {f"{check.name}: {check.unverified}" for check in self.timed if check.unverified}
         return tuple(sorted(open_checks | timed))
 
@@ -159,7 +160,7 @@ def released_report(
         artifact=report.artifact,
         status=overall(statuses),
         quern=report.quern,
-        inputs=_without_place(report.inputs),
+        inputs=_without_model_path(report.inputs),
         toolchain=toolchain,
         steps=tuple(
             ReleasedStep(name=step.name, kind=step.kind, type=step.type, key=step.key)
@@ -191,19 +192,23 @@ def _rounded_verdict(verdict: Verdict) -> Verdict:
     if value is None:
         return verdict
     step = abs(verdict.limit or 0) / 1000
-    coarse = round(value / step) * step if step else value
-    return verdict.model_copy(update={"value": _round(coarse), "limit": rounded(verdict.limit)})
+    to_step = round(value / step) * step if step else value
+    return verdict.model_copy(update={"value": _round(to_step), "limit": rounded(verdict.limit)})
 
 
 def _round(value: float) -> float:
-    return float(f"{round(value, _FINEST):.{_DIGITS}g}") if math.isfinite(value) else value
+    return (
+        float(f"{round(value, _DECIMALS):.{_SIGNIFICANT_DIGITS}g}")
+        if math.isfinite(value)
+        else value
+    )
 
 
-def _open(check: Verdict) -> bool:
+def _is_unverified(check: Verdict) -> bool:
     return check.status == "unverified"
 
 
-def _without_place(inputs: InputsReport) -> InputsReport:
+def _without_model_path(inputs: InputsReport) -> InputsReport:
     """Return ``inputs`` with only the name of a local model's folder, instead of its path."""
     if ":" in inputs.model or "/" not in inputs.model:
         return inputs

@@ -12,12 +12,12 @@ from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 from pipeline.statistics.paired import share_interval
 from targets.bench.bench_schema import (
-    Answered,
     Bench,
     BenchArtifact,
     BenchMachine,
     EarlierArtifactRecord,
     Measurement,
+    RecordedAnswer,
     Software,
     TargetBench,
     TrainingBench,
@@ -101,9 +101,9 @@ def measurement(
     ).model_copy(update=changes)
 
 
-def answers(right: Sequence[bool]) -> tuple[Answered, ...]:
+def answers(right: Sequence[bool]) -> tuple[RecordedAnswer, ...]:
     return tuple(
-        Answered(
+        RecordedAnswer(
             file=0,
             line=line,
             expected=LABELS[line % 4],

@@ -22,7 +22,7 @@ from pipeline.builder.build import build
 from pipeline.builder.call import BuilderCall
 from pipeline.builder.matrices import replaced
 from pipeline.builder.params import ModelBuilderParams
-from tests.support.beside_plain import Said
+from tests.support.beside_plain import WarningRecorder
 
 Fault = Callable[..., Any]
 
@@ -69,7 +69,7 @@ def main(checkpoint: Path, out: Path) -> None:
     """Plant each fault."""
     found = {}
     for name, (owner, attribute, fault) in FAULTS.items():
-        said, error = Said(), ""
+        said, error = WarningRecorder(), ""
         calls: list[str] = []
         run = BuilderCall.run
 

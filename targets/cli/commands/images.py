@@ -33,10 +33,10 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
     platform = platform_for(runtime)
     toolchains = {target.name: target.toolchain(platform) for target in chosen}
     chooser = Chooser(runtime, options.open_cache(cache).root)
-    brought_up = chooser.start(list(toolchains.values()), say)
+    started = chooser.start(list(toolchains.values()), say)
     records = {}
     for name, toolchain in toolchains.items():
-        record = brought_up.prepare(toolchain, say)
+        record = started.prepare(toolchain, say)
         records[name] = record
         location = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
         say(f"{name}: ready, {record.runtime} {location}")

@@ -40,7 +40,7 @@ LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemsl
 )
 @click.option(
     "--from-adapter",
-    "given",
+    "trained_outputs",
     type=click.Path(path_type=Path, exists=True),
     metavar="PATH",
     help="Train nothing: take what was trained from a release, its adapter archive, or a PEFT "
@@ -61,7 +61,7 @@ def command(
     version: str,
     allow_unverified: bool,
     allow_dirty: bool,
-    given: Path | None,
+    trained_outputs: Path | None,
     sign_key: Path | None,
     identity: str | None,
     issuer: str | None,
@@ -84,10 +84,10 @@ def command(
     signer = _signer(sign_key, identity, issuer)
     requests = options.load_requests(wanted)
     options.require_system(requests)
-    order = ReleaseOptions(
+    release_options = ReleaseOptions(
         version=version,
         request=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
-        trained_outputs=None if given is None else given.absolute(),
+        trained_outputs=None if trained_outputs is None else trained_outputs.absolute(),
         signer=signer,
     )
     store = options.open_cache(cache)
@@ -97,10 +97,10 @@ def command(
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
             start = starter(runtime, store.root, view)
-            maker = ReleaseBuilder(
+            builder = ReleaseBuilder(
                 request.loaded, request.places, request.training_place, store, start, view, runtime
             )
-            releases.append(Releaser(maker, dist.absolute()).release(order))
+            releases.append(Releaser(builder, dist.absolute()).release(release_options))
     _show(releases, as_json)
 
 
@@ -115,7 +115,10 @@ def require_libraries(doing: str) -> None:
 
 
 def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signer | None:
-    """Return who signs, asked before any work; ``None`` if nobody does."""
+    """Return the signer, ``None`` if the release is not signed.
+
+    Asked for before any work, because a key can be missing or its password wrong.
+    """
     from targets.release.signing import signer_of_file, sigstore_signer
 
     options.require_identity(identity, issuer, key, "--sign-key")

@@ -14,12 +14,12 @@ from targets.config.olive.context import OWN, Context, nested
 from targets.config.olive.draft import Draft
 from targets.config.olive.engine import read_engine, settle_engine
 from targets.config.olive.evaluators import evaluator_of, translate_evaluator
-from targets.config.olive.holes import refuse_placeholders
 from targets.config.olive.input_model import translate_model
 from targets.config.olive.known import alternative
 from targets.config.olive.ledger import Ledger, leaves
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.parts import translate_parts
+from targets.config.olive.placeholders import refuse_placeholders
 from targets.config.olive.placement import translate_placement
 from targets.config.olive.resource import read_resource
 from targets.config.olive.search import (
