@@ -18,7 +18,7 @@ from pipeline.contract.plan import (
 from pipeline.contract.result import StepResult
 from pipeline.contract.schema import Resources, parse_bytes
 from targets.atomic import replace_file
-from targets.cache import Cache, made_in
+from targets.cache import Cache, runtime_of
 from targets.config.load import LoadedConfig
 from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.device_checks.checked_result import merge_into_report, read_checked
@@ -193,7 +193,7 @@ class Builder:
                 continue
             if before.result.files != results[planned.step.name].files:
                 self._view.say(
-                    f"{planned.step.name} was not reproduced: {PLACES[made_in(before.result)]} "
+                    f"{planned.step.name} was not reproduced: {PLACES[runtime_of(before.result)]} "
                     "gave other bytes, which these replace in the cache"
                 )
 

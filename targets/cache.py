@@ -212,7 +212,7 @@ class Cache:
         destination = self.objects / object_path(step.key)
         before = self.find(step.key)
         if before is not None:
-            if made_in(before.result) == made_in(result):
+            if runtime_of(before.result) == runtime_of(result):
                 return before.result
             if before.result.files == result.files:
                 # The same bytes stay where they are; the result says who made them last.
@@ -255,7 +255,7 @@ class _Expected(Frozen):
     origin: dict[str, str]
 
 
-def made_in(result: StepResult) -> str:
+def runtime_of(result: StepResult) -> str:
     """Return the runtime that made ``result``; empty if it came from elsewhere."""
     return result.origin.get("runtime", "")
 

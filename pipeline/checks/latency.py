@@ -100,7 +100,7 @@ class LatencyParams(Workload):
             raise ValueError("max_regression_percent needs a baseline")
         return self
 
-    def sized(
+    def with_default_limits(
         self, weights_bytes: int, prompt_tokens: int
     ) -> tuple[LatencyParams, Mapping[str, str]]:
         """Return these parameters with the target's limits filled in, and the source of each.
@@ -137,7 +137,7 @@ class LatencyParams(Workload):
                 )
                 yield goal.name, goal
 
-    def prompts_to_time(self, prompt: str = SHORT) -> int:
+    def prompt_count(self, prompt: str = SHORT) -> int:
         """Return the number of prompts of a kind that gives every goal enough samples."""
         goals = [goal for _, goal in self.limits() if goal.kind == prompt]
         needed = [self.samples if prompt == SHORT or goals else self.long_samples]
@@ -149,7 +149,7 @@ class LatencyParams(Workload):
                 needed.append(math.ceil(samples / per_prompt) if of_tokens else samples)
         return max(needed)
 
-    def lengths_asked_for(self) -> set[int]:
+    def required_lengths(self) -> set[int]:
         """Return the lengths that must be timed: those in ``lengths`` or in a goal."""
         of_goals = {goal.prompt for goal in self.goals if goal.prompt != SHORT}
         return of_goals | set(self.lengths or ())
@@ -182,21 +182,23 @@ class Check(BaseCheck[LatencyParams]):
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
         """Measure and decide. Raises :class:`StepError` without data and ``prompts``."""
         if inputs.absent_device:
-            params, _ = params.sized(weights_bytes=0, prompt_tokens=0)  # for the names alone
+            params, _ = params.with_default_limits(
+                weights_bytes=0, prompt_tokens=0
+            )  # for the names alone
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
         measurement = _measurement(inputs, params)
         measurement.run_planned_rounds()
         prompt_tokens = measurement.measured["artifact"].joined(SHORT).prompt_tokens
         longest = max(prompt_tokens, default=0)
-        params, sources = params.sized(_bytes_per_token(inputs["artifact"]), longest)
+        params, sources = params.with_default_limits(_bytes_per_token(inputs["artifact"]), longest)
         base = _base(inputs)
         rulings = _rulings(params, measurement.measured, base)
         warned = False
         while any(ruling.undecided for ruling in rulings) and not measurement.is_out_of_time:
             if not warned:
                 inputs.report.warn(
-                    f"{_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
+                    f"{_any_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
                 )
                 warned = True
             measurement.run_round(_open_prompts(params, rulings))
@@ -207,7 +209,7 @@ class Check(BaseCheck[LatencyParams]):
         for length, why in measurement.left_out.items():
             inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
         verdicts = tuple(
-            _ended(ruling, measurement.seconds, sources.get(ruling.verdict.name, ""))
+            _final_verdict(ruling, measurement.seconds, sources.get(ruling.verdict.name, ""))
             for ruling in rulings
         )
         latency = evidence(inputs["artifact"], measurement.measured, measurement.left_out, base)
@@ -268,8 +270,8 @@ def _kinds(
     Raises :class:`StepError` if there are no prompts, or if some do not fit into the context.
     Default lengths that do not fit are left out.
     """
-    short = prompts.short(inputs, params, tokenizer, params.prompts_to_time())
-    requested = params.lengths_asked_for()
+    short = prompts.short(inputs, params, tokenizer, params.prompt_count())
+    requested = params.required_lengths()
     room = context - params.max_new_tokens
     longest = max(short.longest, *requested, 0)
     if longest > room:
@@ -281,7 +283,7 @@ def _kinds(
         )
     usual = prompts.LENGTHS if params.lengths is None else ()
     lengths = sorted(requested | {length for length in usual if length <= room})
-    long = (prompts.long(tokenizer, n, params.prompts_to_time(str(n))) for n in lengths)
+    long = (prompts.long(tokenizer, n, params.prompt_count(str(n))) for n in lengths)
     return (short, *long)
 
 
@@ -323,7 +325,7 @@ def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str
     return {goal.kind for (_, goal), ruling in pairs if ruling.undecided}
 
 
-def _open(rulings: tuple[Ruling, ...]) -> str:
+def _any_open(rulings: tuple[Ruling, ...]) -> str:
     return "; ".join(
         f"{ruling.verdict.name} is {ruling.verdict.detail}"
         for ruling in rulings
@@ -331,7 +333,7 @@ def _open(rulings: tuple[Ruling, ...]) -> str:
     )
 
 
-def _ended(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
+def _final_verdict(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
     """Return the final verdict; a goal that is still undecided fails.
 
     A default limit is unverified instead if the measured value is within it, because for a large

@@ -44,7 +44,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     from transformers import PrinterCallback
 
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
-    from pipeline.training.callbacks import Progress, Selection
+    from pipeline.training.callbacks import BestWeights, Progress
     from pipeline.training.throughput import Throughput
     from pipeline.training.trainer import MeasuredTrainer
 
@@ -84,7 +84,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     progress = Progress(inputs.report)
     measured = spec if eval_set else None
     keep_best = measured is not None and params.keeps_best(measured)
-    selection = Selection(
+    selection = BestWeights(
         model, keep_best, params.early_stopping_patience, params.early_stopping_threshold
     )
     collate = PackedBatches if params.packing else PaddedBatches

@@ -24,7 +24,7 @@ _ROOM = 1.2
 """Memory needed to run a model, as a multiple of its weights."""
 
 
-def load_exact(folder: Path, loading: ModelLoading) -> Any:
+def load_fp32(folder: Path, loading: ModelLoading) -> Any:
     """Return the model of a checkpoint folder in fp32, on the GPU if it has room for that."""
     device = None
     if torch.cuda.is_available():

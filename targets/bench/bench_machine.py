@@ -12,7 +12,7 @@ from targets.machine import cpu_name, system_name, usable_cores
 _WATCHED_SECONDS = 0.5
 
 
-def this_machine_now() -> BenchMachine:
+def describe_machine() -> BenchMachine:
     """Return this machine, with its load by other processes over half a second."""
     return BenchMachine(
         cpu=cpu_name(),
@@ -25,7 +25,7 @@ def this_machine_now() -> BenchMachine:
     )
 
 
-def when_done(machine: BenchMachine) -> BenchMachine:
+def with_final_load(machine: BenchMachine) -> BenchMachine:
     """Return ``machine`` with its current load."""
     return machine.model_copy(update={"load_after": _load()})
 

@@ -91,7 +91,7 @@ def compare_with_baseline(new: Bench, name: str, smallest: float) -> Comparison 
         if here is None or here.baseline is None or here.baseline_of is None:
             continue
         baselines[target.target] = here.baseline_of
-        drafts += _in_turn(target.target, here.artifact, here.baseline, smallest)
+        drafts += _paired_changes(target.target, here.artifact, here.baseline, smallest)
         size = sum(file.bytes for file in here.baseline_of.files)
         if size:
             drafts.append(_size(target.target, size, target.bytes))
@@ -131,12 +131,12 @@ def _latency(
 ) -> Iterator[_Draft]:
     here = now.here
     if here is not None and here.baseline is not None and _is_of(here.baseline_of, then):
-        yield from _in_turn(now.target, here.artifact, here.baseline, smallest)
+        yield from _paired_changes(now.target, here.artifact, here.baseline, smallest)
         return
     if then.measured is None or now.measured is None:
         return
     same = _machine_of(then.measured, old) == _machine_of(now.measured, new)
-    yield from _recorded(now.target, then.measured, now.measured, smallest, same)
+    yield from _unpaired_changes(now.target, then.measured, now.measured, smallest, same)
 
 
 def _is_of(baseline: EarlierArtifactRecord | None, then: TargetBench) -> bool:
@@ -144,7 +144,7 @@ def _is_of(baseline: EarlierArtifactRecord | None, then: TargetBench) -> bool:
     return baseline is not None and not other_bytes(baseline.files, then.artifact.files)
 
 
-def _in_turn(
+def _paired_changes(
     target: str, ours: LatencyRounds, theirs: LatencyRounds, smallest: float
 ) -> Iterator[_Draft]:
     """Compare in pairs of rounds: what slows one of a pair down slows the other down too."""
@@ -164,7 +164,7 @@ def _in_turn(
             yield _time(target, prompt, name, then, now, change, p_value, "in turn", smallest)
 
 
-def _recorded(
+def _unpaired_changes(
     target: str, then: Measurement, now: Measurement, smallest: float, same_machine: bool
 ) -> Iterator[_Draft]:
     for prompt in now.artifact.prompts:
@@ -180,7 +180,7 @@ def _recorded(
                 yield draft
             else:
                 other = Judgement("unsure", "measured on different machines")
-                yield _Draft(draft.movement, _always(other))
+                yield _Draft(draft.movement, _constant(other))
 
 
 def _time(
@@ -308,10 +308,10 @@ def _counted(
             "why": judgement.why,
         }
     )
-    return _Draft(movement, _always(judgement))
+    return _Draft(movement, _constant(judgement))
 
 
-def _always(judgement: Judgement) -> Callable[[FigureChange], Judgement]:
+def _constant(judgement: Judgement) -> Callable[[FigureChange], Judgement]:
     return lambda _movement: judgement
 
 

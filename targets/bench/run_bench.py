@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from targets.bench.baseline import EarlierArtifact, earlier_artifact, named_baselines
-from targets.bench.bench_machine import this_machine_now, when_done
+from targets.bench.bench_machine import describe_machine, with_final_load
 from targets.bench.bench_schema import Bench, Comparison, Software, TargetBench
 from targets.bench.collect import collect_target, collect_training, not_timed
 from targets.bench.compare_benches import compare, compare_with_baseline
@@ -58,15 +58,15 @@ def run_bench(
     Raises ``ConfigError`` before any timing if the baseline is no artifact.
     """
     reports = [outcome.report for _, outcome in built]
-    named = _named(request, built, cache)
+    named = _named_baselines(request, built, cache)
     earlier = {
         outcome.report.target: earlier_artifact(
             old, outcome.folder, named.get(outcome.report.target), cache
         )
         for place, outcome in built
-        if place.device.here and (old := _before(request, outcome)) is not None
+        if place.device.here and (old := _earlier_target(request, outcome)) is not None
     }
-    machine = this_machine_now()
+    machine = describe_machine()
     targets = []
     for place, outcome in built:
         report = outcome.report
@@ -87,7 +87,7 @@ def run_bench(
         build=reports[0].build,
         at=datetime.now(timezone.utc).replace(microsecond=0),
         config=config,
-        machine=when_done(machine),
+        machine=with_final_load(machine),
         software=_software(),
         targets=tuple(targets),
         training=collect_training(reports),
@@ -108,7 +108,7 @@ def _compared(
     return bench.model_copy(update={"comparison": comparison})
 
 
-def _before(request: BenchRequest, outcome: BuildOutcome) -> TargetBench | None:
+def _earlier_target(request: BenchRequest, outcome: BuildOutcome) -> TargetBench | None:
     """Return the same target in the earlier bench, if it can be timed at all."""
     if request.earlier is None or outcome.report.artifact != "onnx":
         return None
@@ -116,7 +116,7 @@ def _before(request: BenchRequest, outcome: BuildOutcome) -> TargetBench | None:
     return next((one for one in targets if one.target == outcome.report.target), None)
 
 
-def _named(
+def _named_baselines(
     request: BenchRequest, built: Sequence[tuple[Place, BuildOutcome]], cache: Cache
 ) -> dict[str, Baseline]:
     """Return the baselines that the user named, for the targets that can be timed."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from targets.atomic import folder_beside, remove_leftovers, swap_in
+from targets.atomic import remove_leftovers, replace_folder, sibling_folder
 from targets.bench.bench_html import to_html
 from targets.bench.bench_markdown import to_markdown
 from targets.bench.bench_schema import Bench
@@ -28,8 +28,8 @@ def write_bench(dist: Path, bench: Bench) -> Path:
     }
     with FileLock(folder.parent / f".{FOLDER}.lock"):
         remove_leftovers(folder)
-        with folder_beside(folder) as fresh:
+        with sibling_folder(folder) as fresh:
             for name, text in texts.items():
                 (fresh / name).write_text(text, encoding="utf-8")
-            swap_in(fresh, folder)
+            replace_folder(fresh, folder)
     return folder

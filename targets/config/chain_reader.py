@@ -66,7 +66,7 @@ class ChainReader:
         chain = Chain(
             source=self._source(),
             passes=passes,
-            behind=self._behind(passes, evaluation, checks),
+            check_passes=self._check_passes(passes, evaluation, checks),
             merging=merging,
             checks=checks,
         )
@@ -106,7 +106,7 @@ class ChainReader:
             return self._steps.pass_call("fetch", table, ("model", "source"))
         return None
 
-    def _behind(
+    def _check_passes(
         self,
         passes: Sequence[PassCall],
         evaluation: PassCall | None,

@@ -29,8 +29,8 @@ def wiring_mistakes(
 ) -> Iterator[ChainMistake]:
     """Yield what is wrong: passes that do not find what they consume, that work in vain or need
     data that is not there, and names that stand for two steps or are ``reserved``."""
-    made = {chain.begins}
-    if not chain.passes and chain.begins != "onnx":
+    made = {chain.base_kind}
+    if not chain.passes and chain.base_kind != "onnx":
         yield ChainMistake("nothing would be made", ("passes",), "add model_builder")
     unused: dict[Kind, PassCall] = {}
     for call in chain.passes:
@@ -49,12 +49,12 @@ def wiring_mistakes(
             yield ChainMistake("no pass for a chain: it runs by itself where it is needed", path)
             continue
         if produces in unused:
-            yield _in_vain(unused[produces], chain)
+            yield _unused_output(unused[produces], chain)
         made.add(produces)
         unused[produces] = call
     for call in unused.values():
         if call is not chain.passes[-1]:
-            yield _in_vain(call, chain)
+            yield _unused_output(call, chain)
     timings = {call.timing.name for call in chain.checks if call.timing is not None}
     for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
         for name in (timings | reserved) & {call.name for call in calls}:
@@ -63,7 +63,7 @@ def wiring_mistakes(
         yield ChainMistake("a pass has the same name", ("checks", name))
 
 
-def _in_vain(call: PassCall, chain: Chain) -> ChainMistake:
+def _unused_output(call: PassCall, chain: Chain) -> ChainMistake:
     """Return that what a pass makes is neither used nor the artifact."""
     produces = call.implementation.produces
     following = chain.passes[chain.passes.index(call) + 1].name

@@ -22,7 +22,7 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, StepResult
 from pipeline.contract.roles import ROLES
-from targets.atomic import folder_beside, remove_leftovers, swap_in
+from targets.atomic import remove_leftovers, replace_folder, sibling_folder
 from targets.cache import link_tree
 from targets.errors import ConfigError, Problem
 from targets.planner.build_plan import BuildPlan
@@ -71,11 +71,11 @@ def pack(
     if (place / _FILE).is_file() and (place / _FILE).read_text("utf-8") == text:
         return
     remove_leftovers(place)
-    with folder_beside(place) as fresh:
+    with sibling_folder(place) as fresh:
         for step in steps:
             _pack_inputs(fresh, step, plan, output)
         (fresh / _FILE).write_text(text, encoding="utf-8")
-        swap_in(fresh, place)
+        replace_folder(fresh, place)
 
 
 def unpack(folder: Path) -> Parcel:

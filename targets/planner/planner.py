@@ -15,7 +15,7 @@ from pipeline.contract.roles import ROLES, Role, Subject
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
-from targets.cache import Cache, made_in
+from targets.cache import Cache, runtime_of
 from targets.config.chain import CheckCall, PassCall
 from targets.config.load import LoadedConfig
 from targets.machine import cpu_name, threads
@@ -66,14 +66,14 @@ class Planner:
         if self._loaded.main_data is not None:
             self._data = self._data_input(self._loaded.main_data)
         base = self._base
-        newest: dict[Kind, Input] = {self._chain.begins: base}
+        newest: dict[Kind, Input] = {self._chain.base_kind: base}
         built_from = newest.get("checkpoint")
         artifact = self._chain.source.name if self._chain.source is not None else ""
         merge: _Merge | None = None
         for call in self._chain.passes:
             consumed = call.implementation.consumes
             inputs = {role: newest[kind] for role, kind in consumed.items()}
-            inputs |= self._held_inputs(call, newest, merge)
+            inputs |= self._enforced_check_inputs(call, newest, merge)
             produced = self._add_pass(call.name, call, inputs)
             if "onnx" not in consumed.values():
                 built_from = newest.get("checkpoint")
@@ -82,9 +82,11 @@ class Planner:
                 merge = _Merge(siblings, produced)
             newest[call.implementation.produces] = produced
             artifact = call.name
-        kind = self._chain.makes
+        kind = self._chain.artifact_kind
         tuned = built_from if kind == "onnx" else newest.get("checkpoint")
-        self._add_checks(base if self._chain.begins == "checkpoint" else None, tuned, newest, merge)
+        self._add_checks(
+            base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge
+        )
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
@@ -146,16 +148,16 @@ class Planner:
         """Return the properties of this machine on which a choice by speed depends."""
         return f"{cpu_name()}, {threads(self._loaded.config.resources)} threads"
 
-    def _held_inputs(
+    def _enforced_check_inputs(
         self, call: PassCall, newest: Mapping[Kind, Input], merge: _Merge | None
     ) -> dict[str, Input]:
         """Return the inputs, except the artifact, of the checks whose limits a pass enforces."""
         if not call.enforced_checks:
             return {}
         checks = [check for check in self._chain.checks if check.name in call.enforced_checks]
-        base = self._base if self._chain.begins == "checkpoint" else None
+        base = self._base if self._chain.base_kind == "checkpoint" else None
         subjects = _subjects(base, newest.get("checkpoint"), merge)
-        missing = self._lacking(subjects) | {"model"}
+        missing = self._missing_roles(subjects) | {"model"}
         needed = {role for check in checks for role in check.needs()} - missing
         return {str(role): source for role, source in self._roles(subjects, needed).items()}
 
@@ -171,9 +173,9 @@ class Planner:
         ``tuned`` is the checkpoint that the artifact was made from. It and ``base`` are ``None`` if
         the config names a ready ONNX model. ``merge`` is the last merge.
         """
-        kind = self._chain.makes
+        kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
-        missing = self._lacking(subjects)
+        missing = self._missing_roles(subjects)
         checks = [call for call in self._chain.checks if _can_judge(call, kind, missing)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
         needed = {role for call in checks for role in call.needs(kind)} - missing
@@ -193,13 +195,13 @@ class Planner:
                 inputs["base_timing"] = timings[check.name]
             self._add_check(check, {**roles, **inputs})
 
-    def _lacking(self, subjects: _Subjects) -> set[Role]:
+    def _missing_roles(self, subjects: _Subjects) -> set[Role]:
         """Return the roles that this chain cannot provide for a check."""
         return {
             role
             for role, source in ROLES.items()
             if source.of not in subjects
-            or (source.step and source.made_by not in self._chain.behind)
+            or (source.step and source.made_by not in self._chain.check_passes)
         }
 
     def _roles(self, subjects: _Subjects, needed: AbstractSet[Role]) -> dict[Role, Input]:
@@ -226,7 +228,7 @@ class Planner:
         if source.beside is not None:
             self._add_role(source.beside, subjects, made)
             inputs["reference"] = made[source.beside]
-        made[role] = self._add_pass(source.step, self._chain.behind[source.made_by], inputs)
+        made[role] = self._add_pass(source.step, self._chain.check_passes[source.made_by], inputs)
 
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
         """Add the passes that time the base model, each once; return their outputs by check."""
@@ -257,7 +259,9 @@ class Planner:
                 params=call.values,
                 inputs={
                     **{
-                        role: roles[role] for role in call.needs(self._chain.makes) if role in roles
+                        role: roles[role]
+                        for role in call.needs(self._chain.artifact_kind)
+                        if role in roles
                     },
                     **sources,
                 },
@@ -291,7 +295,7 @@ class Planner:
         )
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)
-        maker = made_in(cached.result) if cached else ""
+        maker = runtime_of(cached.result) if cached else ""
         # What comes from the network is an input: the same wherever it was fetched.
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"

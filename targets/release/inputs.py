@@ -64,7 +64,7 @@ def dependencies(
         )
 
 
-def made_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor]:
+def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor]:
     """Yield the outputs of downloads and trainings, and the base images of the steps."""
     seen: set[str] = set()
     for outcome in outcomes:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signer
 
-from targets.atomic import folder_beside, remove_leftovers
+from targets.atomic import remove_leftovers, sibling_folder
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed, EnvironmentUnable
@@ -21,7 +21,7 @@ from targets.release import layout
 from targets.release.compare_releases import compare_releases
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents, compose
 from targets.release.envelope import PAYLOAD_TYPE, write_envelope
-from targets.release.inputs import QUERN, SOURCE, dependencies, made_inputs
+from targets.release.inputs import QUERN, SOURCE, dependencies, produced_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
 from targets.release.provenance import BuildEnvironment, BuildTimes, ReleaseRequest, statement
 from targets.release.read_release import ReadRelease, read_release
@@ -115,7 +115,7 @@ class Releaser:
         maker = self.maker
         toolchains = contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
         before = dependencies(maker.loaded, plans, maker.used_places(plans), sources)
-        after = made_inputs(one.outcome for one in built)
+        after = produced_inputs(one.outcome for one in built)
         inputs = sorted([*before, *after], key=lambda item: item.name)
         return ReleaseContents(maker.loaded, version, built, tuple(inputs), toolchains)
 
@@ -126,7 +126,7 @@ class Releaser:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{contents.version}.lock"):
             remove_leftovers(folder)
-            with folder_beside(folder) as fresh:
+            with sibling_folder(folder) as fresh:
                 written = compose(fresh, contents, cache)
                 envelope = self._envelope(fresh, contents, written, options, started)
                 (fresh / layout.PROVENANCE).write_bytes(write_envelope(envelope))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from targets.atomic import folder_beside
+from targets.atomic import sibling_folder
 from targets.machine import cpu_name
 from targets.release import layout
 from targets.release.compare_releases import ReleaseComparison, compare_releases
@@ -90,7 +90,7 @@ class Rebuild:
             folder = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
             if self.keep is not None:
-                with folder_beside(self.keep) as fresh:
+                with sibling_folder(self.keep) as fresh:
                     shutil.copytree(folder, fresh, dirs_exist_ok=True)
                     fresh.rename(self.keep)
         runtime = release.internal_parameters.runtime

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from pipeline.contract.result import StepResult, Verdict
 from pipeline.contract.sha256 import sha256_of_file
-from targets.cache import made_in
+from targets.cache import runtime_of
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
@@ -32,7 +32,7 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
         inputs=_inputs(loaded, plan),
         toolchain=ToolchainReport(
             digest=plan[plan.artifact].step.toolchain,
-            runtime=made_in(artifact),
+            runtime=runtime_of(artifact),
             base_image=artifact.origin.get("base_image", ""),
             image=artifact.origin.get("image", ""),
             python=artifact.origin.get("python", ""),
@@ -67,7 +67,7 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
         reason=planned.reason,
         seconds=result.seconds,
         peak_rss_bytes=result.peak_rss_bytes,
-        runtime=made_in(result),
+        runtime=runtime_of(result),
         metrics=result.metrics,
     )
 

@@ -24,7 +24,7 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
-from targets.runtimes.interrupts import interruptible, undisturbed
+from targets.runtimes.interrupts import ignoring_signals, interruptible
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -33,7 +33,7 @@ from targets.runtimes.process_environment import (
 )
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
-from targets.toolchain.engine import answers, patience, reason
+from targets.toolchain.engine import answers, reason, request_timeout
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -147,7 +147,7 @@ class DockerRuntime:
                 reader.close()
             self._ending(container, reader, request).check()
         finally:
-            with undisturbed():
+            with ignoring_signals():
                 self._clean_up(name)
 
     def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
@@ -213,7 +213,7 @@ class DockerRuntime:
     def _clean_up(self, name: str) -> None:
         """Stop and remove the container, if it was created and the engine still answers."""
         try:
-            with patience(self.client, _STOP_SECONDS + 3):
+            with request_timeout(self.client, _STOP_SECONDS + 3):
                 _remove(self.client.containers.get(name))
         except (DockerException, RequestException):
             return  # not made, or the engine is gone: the next run removes it as an orphan

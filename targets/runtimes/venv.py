@@ -13,7 +13,7 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes import child_process
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
-from targets.runtimes.interrupts import interruptible, undisturbed
+from targets.runtimes.interrupts import ignoring_signals, interruptible
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -106,7 +106,7 @@ class VenvRuntime:
                 child_process.read_until_end(running, reader)
                 return running.wait()
             finally:
-                with undisturbed():
+                with ignoring_signals():
                     child_process.end_all(running)
 
     def _environment(

@@ -24,7 +24,7 @@ from targets.toolchain.debian.fetch import PackagesGone
 from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.debian.package_lock import resolve
 from targets.toolchain.debian.packages import PackageLock, read_locks
-from targets.toolchain.engine import patience, platform_of, reason
+from targets.toolchain.engine import platform_of, reason, request_timeout
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP, Rootfs
 
@@ -203,7 +203,7 @@ def _made(folder: Path) -> Path:
 def _registry_has(client: DockerClient, reference: str) -> bool:
     """Return whether the engine's registry has ``reference``, within :data:`PROBE_SECONDS`."""
     try:
-        with patience(client, PROBE_SECONDS):
+        with request_timeout(client, PROBE_SECONDS):
             client.images.get_registry_data(reference)
     except (APIError, RequestException):
         return False
@@ -265,7 +265,7 @@ def _imported(client: DockerClient, recipe: BaseRecipe, rootfs: Rootfs, made_by:
             'CMD ["/usr/bin/python3"]',
         ]
         name, _, tag = recipe.bootstrapped_tag.partition(":")
-        with patience(client, 600):
+        with request_timeout(client, 600):
             client.api.import_image_from_stream(
                 read_chunks(rootfs.tar), repository=name, tag=tag, changes=changes
             )

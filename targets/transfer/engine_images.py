@@ -11,7 +11,7 @@ from docker.models.images import Image
 from requests.exceptions import RequestException
 
 from targets.errors import CheckFailed, EnvironmentUnable
-from targets.toolchain.engine import full_disk, patience, reason
+from targets.toolchain.engine import full_disk, reason, request_timeout
 from targets.transfer.saved_image import SavedImage
 
 _SECONDS = 1800
@@ -25,7 +25,7 @@ def save(client: DockerClient, image: str) -> Iterator[bytes]:
     Raises ``EnvironmentUnable`` if the engine cannot save it.
     """
     try:
-        with patience(client, _SECONDS):
+        with request_timeout(client, _SECONDS):
             yield from client.api.get_image(image)
     except (APIError, RequestException) as error:
         raise _unable("save", reason(error)) from error
@@ -38,7 +38,7 @@ def load(client: DockerClient, saved: SavedImage, chunks: Iterator[bytes]) -> Im
     another image than ``saved``.
     """
     try:
-        with patience(client, _SECONDS):
+        with request_timeout(client, _SECONDS):
             # requests streams any iterator.
             images = client.images.load(cast("IO[bytes]", chunks))
     except (APIError, ImageLoadError, RequestException) as error:

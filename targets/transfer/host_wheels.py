@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
-from targets.atomic import folder_beside
+from targets.atomic import sibling_folder
 from targets.errors import EnvironmentUnable
 from targets.toolchain.host_lock import HOST_LOCKS
 from targets.toolchain.platforms import this_machine
@@ -50,7 +50,7 @@ def host_wheels(cache: Path, say: Say) -> list[Path]:
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             say(f"fetching Quern's own packages for Python {PYTHON}")
-            with folder_beside(folder) as fresh:
+            with sibling_folder(folder) as fresh:
                 _download(fresh)
                 fresh.rename(folder)
     return sorted(folder.glob("*.whl"))

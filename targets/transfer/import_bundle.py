@@ -10,7 +10,7 @@ from typing import Literal
 from docker import DockerClient
 from docker.models.images import Image
 
-from targets.atomic import whole_file
+from targets.atomic import atomic_file
 from targets.toolchain.base import adopt_base, find_base, packages_file, read_recipe
 from targets.toolchain.image import adopt_image, base_dir, find_image
 from targets.toolchain.toolchain import Toolchain
@@ -146,5 +146,5 @@ def _packages(bundle: Bundle, toolchain: Toolchain, cache: Path) -> None:
     for member in bundle.manifest.below(BASE):
         if member.name == f"{BASE}{file.name}" and not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(file) as partial:
+            with atomic_file(file) as partial:
                 partial.write_bytes(b"".join(bundle.chunks(member.name)))

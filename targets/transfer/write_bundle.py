@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from targets.atomic import whole_file
+from targets.atomic import atomic_file
 from targets.errors import EnvironmentUnable
 from targets.transfer.bundle import IMAGES, MANIFEST, Manifest, Member
 from targets.transfer.saved_image import NotOneImage, read_saved
@@ -44,7 +44,7 @@ def write_bundle(output: Path, parts: Sequence[Part], describe: Describe) -> Man
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with whole_file(output) as partial, partial.open("w+b") as file:
+        with atomic_file(output) as partial, partial.open("w+b") as file:
             return _write(file, parts, describe)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

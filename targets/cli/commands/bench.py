@@ -16,7 +16,7 @@ from targets.bench.run_bench import LIBRARIES, BenchRequest, Earlier, run_bench
 from targets.bench.significance import SMALLEST_RATIO
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import Built, build_all, failure_of, show_view, starters
+from targets.cli.running import Built, build_all, failure_of, runtime_starters, show_view
 from targets.errors import CheckFailed, EnvironmentUnable
 
 REQUIREMENTS = "requirements-bench.lock"
@@ -100,7 +100,7 @@ def command(
     benches: list[Bench] = []
     built: list[Built] = []
     with show_view(console) as view:
-        starts = starters(requests, store.root, view)
+        starts = runtime_starters(requests, store.root, view)
         for request in requests:
             start = starts[request.runtime]
             builds = list(build_all(request, store, dist.absolute(), start, view))

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import Built, build_all, failure_of, show_view, starters
+from targets.cli.running import Built, build_all, failure_of, runtime_starters, show_view
 from targets.place import require_devices
 
 
@@ -33,7 +33,7 @@ def command(
     store = options.open_cache(cache)
     console = options.console(as_json)
     with show_view(console) as view:
-        start = starters(requests, store.root, view)
+        start = runtime_starters(requests, store.root, view)
         built = [
             one
             for request in requests

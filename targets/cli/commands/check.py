@@ -10,7 +10,7 @@ from rich.console import Console
 
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import show_view, starter
+from targets.cli.running import runtime_starter, show_view
 from targets.device_checks.checked_result import (
     FILE,
     CheckedResult,
@@ -73,7 +73,7 @@ def command(
         if require_verified:
             require_devices([place])
         with show_view(console) as view:
-            start = starter(runtime, store.root, view)
+            start = runtime_starter(runtime, store.root, view)
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
     _finish(folder, checked, file, console, time.monotonic() - started, as_json)

@@ -11,7 +11,7 @@ import click
 
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import show_view, starter
+from targets.cli.running import runtime_starter, show_view
 from targets.errors import EnvironmentUnable
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def command(
     with show_view(console) as view:
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
-            start = starter(runtime, store.root, view)
+            start = runtime_starter(runtime, store.root, view)
             builder = ReleaseBuilder(
                 request.loaded, request.places, request.training_place, store, start, view, runtime
             )

@@ -9,7 +9,7 @@ import click
 
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import starter
+from targets.cli.running import runtime_starter
 from targets.console.answer_view import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
@@ -70,7 +70,7 @@ def command(
         folder.absolute(),
         {**question(spec, text), "max_new_tokens": max_new_tokens},
         place,
-        starter(request.runtime, store.root, view)([place.toolchain]),
+        runtime_starter(request.runtime, store.root, view)([place.toolchain]),
         store,
         view,
     )

@@ -10,7 +10,7 @@ import click
 from targets.cli import options
 from targets.cli.commands.release import require_libraries
 from targets.cli.json_output import print_json_result
-from targets.cli.running import show_view, starter
+from targets.cli.running import runtime_starter, show_view
 from targets.errors import CheckFailed, ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def command(
     request = _request(options.load_requests(wanted), release)
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
-        start = starter(chosen, store.root, view)
+        start = runtime_starter(chosen, store.root, view)
         maker = ReleaseBuilder(
             request.loaded, request.places, request.training_place, store, start, view, chosen
         )
