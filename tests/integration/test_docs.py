@@ -54,7 +54,7 @@ LEAST = {
     "./nox -s bench-example": "./nox -s bench-example -- --cached --out dist/measured.md",
     "./nox -s bench-checks": "./nox -s bench-checks -- --runs 2 --out dist/measured.md",
     "./nox -s bench-driver": (
-        "./nox -s bench-driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE --out dist/measured.md"
+        './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
