@@ -24,7 +24,7 @@ from filelock import FileLock
 nox.options.sessions = ["lint", "types", "tests"]
 # One environment per lock serves many sessions, so nox makes none of its own.
 nox.options.default_venv_backend = "none"
-# nox looks for uv all the same; that there is none means nothing here.
+# nox looks for uv anyway; it does not matter here if there is none.
 logging.getLogger("nox").addFilter(lambda record: record.msg != "uv binary not found.")
 
 PROJECT = Path(__file__).resolve().parent
@@ -189,7 +189,7 @@ def command(
             terminate_timeout=STOP_TIMEOUT,
         )
     except nox.command.CommandFailed as failure:
-        # nox itself would end with 1, whatever the command said.
+        # nox itself would exit with 1, whatever the command's exit code.
         sys.exit(exit_code(session, failure))
 
 
@@ -230,7 +230,7 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
         session.run(*pip, *pinned, silent=True, log=False)
     except nox.command.CommandFailed:
         sys.exit(ENVIRONMENT_UNABLE)
-    # Found from any folder, and never confused with what that folder holds.
+    # An absolute path: it works from any folder and cannot be confused with a file there.
     places = ("lib/python*/site-packages", "Lib/site-packages")  # POSIX, Windows
     site_packages = next(path for place in places for path in folder.glob(place))
     (site_packages / "quern.pth").write_text(f"{PROJECT}\n")

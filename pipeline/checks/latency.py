@@ -184,7 +184,7 @@ class Check(BaseCheck[LatencyParams]):
         if inputs.absent_device:
             params, _ = params.with_default_limits(
                 weights_bytes=0, prompt_tokens=0
-            )  # for the names alone
+            )  # only to validate the names
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
         measurement = _measurement(inputs, params)

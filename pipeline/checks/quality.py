@@ -297,7 +297,7 @@ def _loss_verdicts(
         verdicts.append(
             limit_verdict("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail)
         )
-        # Better answers are no fault, however sure they are.
+        # A significant improvement is no fault.
         chance = test.p_value if test.lost > test.won else 1.0
         verdicts.append(limit_verdict("paired_test", chance, ">=", params.min_p_value, "", counted))
     elif increase is None:

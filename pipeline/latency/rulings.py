@@ -78,7 +78,7 @@ def decide(
         f"; the base model ran in PyTorch on {base.device}" if base_value is not None else ""
     )
     limited = _Figure(name, figure, statistic, relation, limit, base_note)
-    # Samples bound a percentile of times from one side each: how slow it may be, how slow it must.
+    # "At most" for a time, or "at least" for a rate: confidence bounds of the percentile decide.
     if statistic in SHARES and (relation == ">=") == figure.per_second:
         return limited.percentile(ours.joined(goal.kind))
     if statistic == "avg":

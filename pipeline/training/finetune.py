@@ -70,7 +70,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     model, quantization = _base(inputs["model"], params, precision)
     model = add_adapter(model, params)
     if quantization is not None and quantization.loftq is not None:
-        # As they are stored, the weights are not copied before they are fitted.
+        # In their stored format the weights need not be copied before they are fitted.
         original = load_model(inputs["model"], params, device="cpu")
         quantization = initialize(model, original, quantization)
         del original
@@ -237,7 +237,7 @@ def _arguments(
         logging_strategy="epoch" if params.logging_steps == "epoch" else "steps",
         logging_steps=max(1, steps // _LOGS) if logs in (None, "epoch") else logs,
         logging_first_step=params.logging_first_step,
-        # It would put means in the place of losses that are no number, and hide them.
+        # The filter would replace NaN and infinite losses by means, and so hide them.
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",

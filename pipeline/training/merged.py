@@ -214,11 +214,11 @@ class _Layer:
 
         base = self.layer.get_base_layer()
         with self.lock, SameBits():
-            # Not before another thread is done, which may merge the layer for another part of it.
+            # Another thread may be merging this layer, for another part of its weights.
             deferred = dict(base.named_parameters(recurse=False))
             try:
                 for name, weight in deferred.items():
-                    # What is computed anew can be changed in place.
+                    # A computed tensor is a new one, so it can be changed in place.
                     parameter = weight.detach()
                     parameter = (
                         parameter.computed()

@@ -134,7 +134,7 @@ class Search:
         if not ranked:
             raise StepError(f"nothing can be built: {_notes(trials)}")
         tried = [trial.built for trial in trials]
-        # Should none of those keep the limits, one that there was no time for may.
+        # If none of these is within the limits, a build that was not tried for lack of time may be.
         return [*ranked, *(point for point in points if point not in tried)]
 
     def _explore(
@@ -274,7 +274,7 @@ class Search:
             return trial.cost < best.cost
         return new < old
 
-    # What both rounds do.
+    # Shared by both rounds.
 
     def _build(self, model: Path, point: Point) -> tuple[TimedArtifact, dict[str, JsonValue]]:
         """Build a choice into a folder of its own."""

@@ -56,7 +56,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         return self._computed({})
 
     def _computed(self, made: ComputedTensors) -> torch.Tensor:
-        # Several parts of one tensor may come together again: each is computed once.
+        # Several parts of one tensor may be joined again: the tensor is computed once.
         if id(self) not in made:
             made[id(self)] = self._make(made)
         tensor: torch.Tensor = made[id(self)]
@@ -99,7 +99,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         try:
             like = func(*meta, **named)
         except (NotImplementedError, RuntimeError):
-            return run({})  # what it returns depends on the numbers
+            return run({})  # its result depends on the values
         if isinstance(like, torch.Tensor):
             return cls._of(like, run)
         if isinstance(like, list | tuple) and all(isinstance(part, torch.Tensor) for part in like):

@@ -63,7 +63,7 @@ def statistics(target: TargetBench, figure: str, prompt: str = "") -> Statistics
 def where(measurement: Measurement, bench: Bench) -> str:
     """Return a description of the machine that measured."""
     if measurement.here:
-        # The device of the cpu target is called after its architecture, which says little.
+        # The cpu target's device is named after its architecture, which says little.
         named = measurement.device not in bench.machine.system
         return measurement.device if named else bench.machine.cpu
     return ", ".join(part for part in (measurement.device, measurement.system) if part)

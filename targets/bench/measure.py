@@ -30,14 +30,14 @@ BASELINE = "baseline"
 
 OLDER_SHAPE = "it was recorded without its rounds, by an older Quern: check it again"
 
-# A benchmark measures; what the config demands is judged by the build.
+# A benchmark only measures; limits are the build's business.
 _NO_LIMITS: Mapping[str, JsonValue] = {
     "first_token_ms": None,
     "token_ms": None,
     "target_limits": False,
     "goals": [],
     "max_regression_percent": None,
-    # It comes as an input; as a parameter it would be a limit.
+    # The baseline is an input here; as a parameter it would add a limit.
     BASELINE: None,
 }
 
@@ -145,7 +145,7 @@ def measure(
         system="",
         runtime=record.runtime,
         at=datetime.now(timezone.utc).replace(microsecond=0),
-        # Without one of the user's, the config may name one.
+        # If the user gives no baseline, the config may name one.
         baseline_of=EarlierArtifactRecord(where="the baseline of the config")
         if baseline is None
         else baseline.what,

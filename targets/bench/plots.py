@@ -286,7 +286,7 @@ def _draw_row(axes: Any, y: float, times: Sequence[float], colour: str) -> None:
     ordered = sorted(times)
     step = max(1, len(ordered) // _STRIP)
     dots = [*ordered[::step], ordered[-1]]
-    # A fixed zigzag in place of chance: the same bench gives the same page.
+    # A fixed zigzag instead of random jitter, so that the same bench gives the same page.
     offsets = [0.13 + 0.22 * ((7 * at) % 10) / 10 for at in range(len(dots))]
     axes.scatter(dots, [y + one for one in offsets], s=4, color=colour, alpha=0.45, linewidths=0)
     low, middle, high = (percentile(ordered, share) for share in (0.25, 0.5, 0.75))

@@ -57,11 +57,11 @@ def run() -> None:
     except QuernError as error:
         failure = error
     except OSError as error:
-        # Not ours to foresee: a full disk, a folder that may not be written, a vanished file.
+        # For example a full disk, a read-only folder, or a file that vanished.
         place = f": {error.filename}" if error.filename else ""
         failure = EnvironmentUnable(f"{error.strerror or error}{place}", _os_hint(error))
     else:
-        # click returns the code of a command that has said everything itself.
+        # click returns the exit code of a command that has printed its own message.
         sys.exit(ended if isinstance(ended, int) else 0)
     if "--json" in sys.argv:
         print_json(as_json_error(failure))

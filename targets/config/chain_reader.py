@@ -100,7 +100,7 @@ class ChainReader:
             except ValueError as error:
                 self._steps.problem(str(error), ("model", "source"))
                 return None
-            # The hub is asked for the commit of a branch only once all else is right.
+            # The hub is asked for a branch's commit only when everything else is valid.
             revision = hub.revision if hub.is_pinned else "0" * 40
             table = StepTable.model_validate({"repo": hub.repo, "revision": revision})
             return self._steps.pass_call("fetch", table, ("model", "source"))

@@ -49,7 +49,7 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
 
 
 def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
-    # Imported here: who builds from TOML does not wait for it.
+    # Imported here, so that builds from TOML do not wait for it.
     from targets.config.olive.context import Context
     from targets.config.olive.read_olive import read_olive
     from targets.config.olive.translate import translate

@@ -81,7 +81,7 @@ def _step(kind: str, name: str, step: StepClass) -> Schema:
     schema = _parameters(step)
     described = f"Which {kind} this is; needed only where the table has another name."
     schema["properties"]["type"] = {"const": name, "description": described}
-    # Whatever has no default here gets one from the target.
+    # Parameters without a default get one from the target.
     schema.pop("required", None)
     return schema
 

@@ -263,7 +263,7 @@ class _Loader:
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
-            # An adapter that was trained elsewhere is looked into more closely.
+            # An adapter that was trained elsewhere is checked more closely.
             *(
                 (("passes", call.name), call)
                 for call in chain.passes
@@ -271,7 +271,7 @@ class _Loader:
             ),
             *((("checks", call.name), call) for call in chain.checks),
         ]
-        # That of an ONNX model is looked into more closely below.
+        # The folder of an ONNX model is checked more closely below.
         if chain.source is not None and self._config.model.pretrain is not None:
             calls.append((("model", "pretrain"), chain.source))
         for prefix, call in calls:
@@ -315,7 +315,7 @@ class _Loader:
                 (),
                 did_you_mean(name, self._config.data),
             )
-        # What is left of a wrong file may lack a data set that the file has.
+        # A missing data set may be one that was removed above because it is invalid.
         for mistake in mistakes(self._config.data) if self._whole else ():
             self._problem(*mistake)
         self._names_of_rows_steps()

@@ -32,7 +32,7 @@ from targets.config.validation_problems import validation_problems
 from targets.errors import Problem
 from targets.target import Target
 
-# Decided in one place for the whole build; a pass that needs them is told.
+# Set once for the whole build, and passed on to the passes that have these parameters.
 DECIDED_ELSEWHERE = {
     "execution_provider": "the target decides it",
     "held_to": "set the limits in [checks]",

@@ -96,5 +96,5 @@ def _names(key: Node) -> Iterator[str]:
             yield from _names(child)
         return
     text = (key.text or b"").decode()
-    # A quoted TOML key escapes as a Python literal does, for all that a key reasonably holds.
+    # For all reasonable keys, TOML escapes are those of a Python literal.
     yield str(ast.literal_eval(text)) if key.type == "quoted_key" else text

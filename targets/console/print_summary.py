@@ -76,7 +76,7 @@ def _row(verdict: Verdict) -> Iterator[str]:
     yield escape(verdict.name)
     yield verdict_value(verdict)
     yield verdict_limit(verdict)
-    # A check that passed speaks through its figures; the report keeps the details.
+    # For a passed check the figures are enough; the report has the details.
     words = verdict.limit_source if verdict.status == "passed" else verdict_words(verdict)
     yield escape(words)
 

@@ -76,7 +76,7 @@ def merge_into_report(report: Report, checked: CheckedResult, file: Path) -> Rep
     verdicts = [
         _better(verdict, by_name.get(verdict.name))
         for verdict in built
-        # What stood in for a check that could not run at all has no place where it could.
+        # A verdict that replaced a check which could not run is dropped once that check ran.
         if not (checked.where.device and _is_substitute(verdict)) or verdict.name in by_name
     ]
     known = {verdict.name for verdict in built}

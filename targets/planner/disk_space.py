@@ -79,7 +79,9 @@ def _checkpoint(folder: Path, size: int) -> SpaceEstimate:
     try:
         return SpaceEstimate(size, weights=Checkpoint(folder).tensors)
     except StepError:
-        return SpaceEstimate(size)  # weights of another kind, or what the pass itself will refuse
+        return SpaceEstimate(
+            size
+        )  # other weight files, or a folder that the pass itself will refuse
 
 
 def _written(

@@ -90,7 +90,7 @@ class Planner:
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
-            # What is fetched needs nothing that a step makes: first, in one process.
+            # Downloads need no other step's output, so they come first, in one process.
             steps=tuple(sorted(self._steps, key=lambda planned: not planned.step.hub)),
             mounts=self._files.mounts,
             artifact=artifact,
@@ -112,7 +112,7 @@ class Planner:
         return self._add_pass(self._chain.source.name, self._chain.source, {})
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
-        if name in self._facts:  # one that a pass and a check both need
+        if name in self._facts:  # already there: a pass and a check both need it
             planned = next(planned for planned in self._steps if planned.step.name == name)
             return StepInput(step=name, key=planned.step.key)
         sources = self._files.sources(name, call)
@@ -296,7 +296,7 @@ class Planner:
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)
         maker = runtime_of(cached.result) if cached else ""
-        # What comes from the network is an input: the same wherever it was fetched.
+        # A download is an input: its bytes are the same, whichever runtime fetched it.
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"
             planned = PlannedStep(step, None, reason, call, set_aside=cached)

@@ -120,7 +120,7 @@ def _report(contents: ReleaseContents, built: BuiltTarget) -> ReleasedReport:
     versions = {
         name: version
         for name, version in built.outcome.report.toolchain.versions.items()
-        if name != "python"  # its last digit is the runtime's
+        if name != "python"  # the last digit depends on the runtime
     }
     return released_report(
         built.outcome,

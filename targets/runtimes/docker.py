@@ -157,7 +157,7 @@ class DockerRuntime:
                 container.wait(timeout=20)
                 break
             except ReadTimeout:
-                continue  # it closed its outputs and works on
+                continue  # it has closed its outputs but still runs
         container.reload()
         state = container.attrs["State"]
         code = int(state["ExitCode"])
@@ -216,7 +216,7 @@ class DockerRuntime:
             with request_timeout(self.client, _STOP_SECONDS + 3):
                 _remove(self.client.containers.get(name))
         except (DockerException, RequestException):
-            return  # not made, or the engine is gone: the next run removes it as an orphan
+            return  # never created, or the engine is gone; the next run removes orphans
 
     def _options(
         self, toolchain: Toolchain, request: RunRequest, space: Workspace
@@ -272,7 +272,10 @@ class DockerRuntime:
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels
         if any(option.startswith("name=rootless") for option in security):
-            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
+            return {
+                "user": "0:0",
+                "security_opt": options,
+            }  # rootless: root inside is the caller outside
         identity: dict[str, Any] = {
             "user": f"{os.getuid()}:{os.getgid()}",
             "group_add": [str(group) for group in os.getgroups()],

@@ -153,7 +153,7 @@ def ensure_image(
     require_same_platform(client, toolchain)
     locks = cache / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    # One at a time: what is removed after one build may be the first stage of another.
+    # One build at a time: cleaning up after one could remove the first stage of another.
     with FileLock(locks / "image.lock"):
         image = find_image(client, toolchain)  # another build may have made it meanwhile
         return image if image is not None else _build(client, toolchain, cache, say)

@@ -88,7 +88,10 @@ def _compile(toolchain: Toolchain, upgrade: bool) -> str:
             *("--no-emit-index-url", "--no-emit-find-links", "--only-binary", ":all:"),
             *("--python-version", toolchain.python),
             *("--python-platform", platform_named(toolchain.platform).uv),
-            *("--index-strategy", "unsafe-best-match"),  # as pip: the newest of all indexes
+            *(
+                "--index-strategy",
+                "unsafe-best-match",
+            ),  # like pip: the newest version of all indexes
             *(["--upgrade"] if upgrade else []),
         ]
         _resolve(arguments, source)

@@ -14,7 +14,7 @@ def with_progress(chunks: Iterable[bytes], name: str, size: int, say: Say) -> It
     """Yield ``chunks``, and report every ten seconds how much of about ``size`` bytes is done."""
     done, last = 0, None
     for chunk in chunks:
-        last = last or time.monotonic()  # an engine may take its time before it sends anything
+        last = last or time.monotonic()  # an engine may take long before it sends the first bytes
         yield chunk
         done += len(chunk)
         if time.monotonic() - last >= _SECONDS:

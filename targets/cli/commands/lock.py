@@ -65,7 +65,7 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
         try:
             lock_kernel_table(toolchain, target.execution_provider)
         except EnvironmentUnable as unable:
-            # The table from before still serves: the check says which version it is of.
+            # The old table can still be used: the check reports its version.
             click.echo(f"warning: {unable} ({unable.hint})", err=True)
 
 

@@ -110,7 +110,7 @@ def _own_loader(loader: Node, fields: Fields, out: DataDraft) -> None:
             part.translated(f"code.load_params.{part.name}")
     out.code["load"] = (str(loader.raw), loader)
     out.code["load_params"] = (params, loader)
-    # Olive's scripts load what they like from where they like.
+    # Olive's scripts may load from anywhere, the hub included.
     out.code["network"] = (True, loader)
 
 
@@ -145,7 +145,7 @@ def _named(
         return
     path = out.context.find(text, root)
     if path is None and not _is_hub(text):
-        path = text  # no name of the hub: the loader says that there is no such file
+        path = text  # not a hub name: the loader reports the missing file
     if path is not None:
         paths = _in_folder(out.context.folder / path, path)
         out.set("path", paths[0] if len(paths) == 1 else paths, name)

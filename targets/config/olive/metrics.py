@@ -145,7 +145,7 @@ def _label(name: Node | None, otherwise: str, draft: Draft) -> str | None:
         return None
     label = _NAME.sub("-", text).strip("-") or "custom"
     if label in check_types():
-        label = f"{label}-of-my-own"  # the bare name is that of a check of Quern's
+        label = f"{label}-of-my-own"  # a built-in check has the bare name
     if draft.get(("checks", label)) is not None:
         assert name is not None  # noqa: S101
         name.refuse(f"two metrics are called '{label}'", "names must differ")
@@ -256,7 +256,7 @@ def _goal(
         goal.refuse("a goal needs type and value", "threshold, min-improvement, max-degradation")
         return
     for part in (form, value):
-        part.no_effect("the goal is not understood")  # until it is
+        part.no_effect("the goal is not understood")  # replaced below, once it is understood
     name = str(form.raw).lower()
     key = ("at_least" if higher else "at_most") if name == "threshold" else _GOALS.get(name)
     if key is None:

@@ -79,7 +79,7 @@ def translate_parts(
         _split(main, training, evaluation, measured, draft)
         length = draft.get(("data", main.name, "sequences", "length"))
         for one, _ in trainings if length is not None else ():
-            # The sequences rule; this limit of the pass must not be below them.
+            # The data set's sequences decide; max_length must not be below their length.
             draft.derive(("passes", one.name, "max_length"), length)
     used = {data.name for data in (main, evaluation, measured) if data is not None}
     for data in {data.node.path: data for data in sets.values()}.values():

@@ -37,7 +37,7 @@ def translate_placement(
     if chosen is not None:
         chosen.use()
     for system in systems.values():
-        system.leave()  # of one that is used the ledger keeps what it means
+        system.leave()  # for a system in use, the recorded meaning has precedence
     for remote in (chosen, target):
         if remote is not None and remote.kind == "azureml" and not local:
             table = {"type": "azureml", "name": remote.name, **azure, **remote.azure}

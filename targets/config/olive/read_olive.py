@@ -33,7 +33,7 @@ def read_olive(file: Path, text: str) -> tuple[Any, Positions]:
 
 
 def _yaml(file: Path, text: str) -> Any:
-    # Imported here: only who reads YAML pays for it.
+    # Imported here, so that only YAML files wait for it.
     import yaml
 
     from targets.config.olive.yaml_values import JsonLoader, UnlikeJsonError

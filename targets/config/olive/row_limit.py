@@ -24,7 +24,7 @@ def first_rows(limit: Node, out: DataDraft) -> None:
         return
     match = _COUNTED.fullmatch(str(selection))
     if match is None:
-        # How many rows a share has is known once they are read: these are drawn from it.
+        # The size of a share is known only after reading, so this many are drawn from it.
         out.set("max_samples", int(count), limit)
         return
     start = int(match[1] or 0)

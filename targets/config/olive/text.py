@@ -253,7 +253,7 @@ def last_field(template: str) -> str | None:
         return None
     last = "{" + str(pieces[fields[-1]][1]) + "}"
     if any(pieces[at][1] == pieces[fields[-1]][1] for at in fields[:-1]):
-        return None  # the question holds the answer
+        return None  # the prompt contains the answer
     return template[template.rindex(last) :]
 
 

@@ -127,7 +127,7 @@ class _Flow:
         elif auto is not None:
             auto.refuse("Quern does not choose passes by itself", "write passes")
         for name in ("passes", "pass_flows"):
-            root.take(name)  # the chain is what they say
+            root.take(name)  # their meaning is recorded by the chain
         root.refuse_rest("an Olive file")
         return evaluator
 
@@ -297,7 +297,7 @@ class _Flow:
         timed = ("checks", "latency")
         if not draft.document.get("data"):
             if draft.get(timed) is None:
-                return  # there is no prompt to time, and nobody asks for it
+                return  # there is no prompt to time, and no metric asks for latency
             if draft.get((*timed, "prompt_tokens")) is None:
                 draft.set((*timed, "prompt_tokens"), [_PROMPT], None)
         draft.set((*timed, "target_limits"), False, None)
