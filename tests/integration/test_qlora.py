@@ -12,7 +12,7 @@ import pytest
 from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import SourceInput, StepInput
 from tests.support import plans
-from tests.support.distances import OTHER, SAME, apart
+from tests.support.distances import OTHER, SAME, measure_distances
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def trained(
     work = tmp_path_factory.mktemp("qlora") / "work"
     base = {"model": plans.CHECKPOINT}
     both = _base_and_adapter()
-    built = {"model": plans.made_by("merge")}
+    built = {"model": plans.output_of("merge")}
     training = {"max_steps": 20, "batch_size": 8, "dropout": 0.0, "r": 16, "alpha": 32}
     plans.must_run(
         toolchain_python,
@@ -45,14 +45,14 @@ def trained(
             plans.step("evaluate-base", "pass", base, data=plans.TONES, type="evaluate"),
             plans.step("evaluate", "pass", built, data=plans.TONES),
             plans.step("model_builder", "pass", built),
-            plans.step("graph", "check", {"artifact": plans.made_by("model_builder"), **built}),
+            plans.step("graph", "check", {"artifact": plans.output_of("model_builder"), **built}),
             plans.step(
                 "quality",
                 "check",
                 {
-                    "artifact": plans.made_by("model_builder"),
-                    "base_answers": plans.made_by("evaluate-base"),
-                    "tuned_answers": plans.made_by("evaluate"),
+                    "artifact": plans.output_of("model_builder"),
+                    "base_answers": plans.output_of("evaluate-base"),
+                    "tuned_answers": plans.output_of("evaluate"),
                 },
                 data=plans.TONES,
             ),
@@ -65,7 +65,7 @@ def test_the_merged_model_answers_as_the_unmerged_one(trained: Trained) -> None:
     """And one that was merged into the original base does not."""
     merged, other = (trained.work / name / "output" for name in ("merge", "merge-original"))
     adapter = trained.work / "qlora" / "output"
-    far = apart(trained.python, trained.material, adapter, "nf4", merged, other)
+    far = measure_distances(trained.python, trained.material, adapter, "nf4", merged, other)
     assert far[merged] <= SAME
     assert far[other] > OTHER
 
@@ -97,7 +97,7 @@ def test_merging_in_place_into_4_bit_weights_is_refused(trained: Trained) -> Non
 
 
 def _base_and_adapter() -> dict[str, StepInput | SourceInput]:
-    return {"model": plans.CHECKPOINT, "adapter": plans.made_by("qlora")}
+    return {"model": plans.CHECKPOINT, "adapter": plans.output_of("qlora")}
 
 
 LOADED = """

@@ -64,10 +64,10 @@ def measured(
     """
     dice = random.Random(seed)  # noqa: S311 - made-up times
     load = shared or [1.0] * rounds
-    found = []
+    samples = []
     for at in range(rounds):
         factor = slower * load[at] * dice.lognormvariate(0, own)
-        found.append(
+        samples.append(
             Round(
                 load_ms=9 * factor,
                 timings={
@@ -76,7 +76,7 @@ def measured(
                 },
             )
         )
-    return LatencyRounds(rounds=tuple(found), threads=1, cpus=(0,))
+    return LatencyRounds(rounds=tuple(samples), threads=1, cpus=(0,))
 
 
 def measurement(
@@ -92,7 +92,7 @@ def measurement(
         runtime="venv",
         at=AT,
         artifact=artifact,
-        statistics={name: dict(found) for name, found in summarize(artifact).items()},
+        statistics={name: dict(statistics) for name, statistics in summarize(artifact).items()},
         baseline=baseline,
         baseline_of=None
         if baseline is None

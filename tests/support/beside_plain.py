@@ -53,20 +53,20 @@ QUANTIZED = BaseQuantization(quant_type="nf4", double_quant=True, skip_modules=(
 
 
 class WarningRecorder:
-    """A reporter that keeps warnings."""
+    """A reporter that records warnings and ignores everything else."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
     def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
     def warn(self, message: str) -> None:
-        """Keep it."""
+        """Record the warning."""
         self.warnings.append(message)
 
     def text(self, text: str) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
 
 def plain_build(checkpoint: Path, out: Path, params: ModelBuilderParams) -> None:
@@ -143,7 +143,7 @@ def both_merges(
 
 
 def main(checkpoint: Path, out: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Do all cases."""
+    """Run all cases, and write the results of each into its folder."""
     for kind, named_cases in cases.items():
         for name, raw_params in named_cases.items():
             folder = out / name

@@ -14,8 +14,8 @@ HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x>|`*$x_$'
 def compared() -> Bench:
     ours = measurement(measured(1, slower=1.2), measured(2))
     new = bench(target(measurements=[ours]))
-    found = {"cpu": EarlierArtifact(None, "in the cache")}
-    moved = compare(new, bench(), "old.json", found, 0.03)
+    earlier = {"cpu": EarlierArtifact(None, "in the cache")}
+    moved = compare(new, bench(), "old.json", earlier, 0.03)
     return whole_bench().model_copy(update={"comparison": moved})
 
 
