@@ -53,7 +53,7 @@ class BundledBase(Frozen):
     """The base image, so that a toolchain's image can be rebuilt without network."""
 
     identity: str
-    """The same as :attr:`targets.toolchain.base.Base.identity`."""
+    """The same as :attr:`targets.toolchain.base.BaseImage.identity`."""
     image: BundledImage
 
 
