@@ -47,14 +47,14 @@ def define_command(file: Path) -> None:
     A command that needs more than requirements.lock says so as ``REQUIREMENTS``.
     """
     module = ast.parse(file.read_text("utf-8"))
-    found = {
+    constants = {
         target.id: node.value.value
         for node in module.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    lock_file = str(found.get("REQUIREMENTS", "requirements.lock"))
+    lock_file = str(constants.get("REQUIREMENTS", "requirements.lock"))
     name = file.stem.rstrip("_").replace("_", "-")
 
     @nox.session(name=name)

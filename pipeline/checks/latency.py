@@ -182,9 +182,8 @@ class Check(BaseCheck[LatencyParams]):
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
         """Measure and decide. Raises :class:`StepError` without data and ``prompts``."""
         if inputs.absent_device:
-            params, _ = params.with_default_limits(
-                weights_bytes=0, prompt_tokens=0
-            )  # only to validate the names
+            # Only the names of the limits are needed, so any size will do.
+            params, _ = params.with_default_limits(weights_bytes=0, prompt_tokens=0)
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
         measurement = _measurement(inputs, params)
@@ -198,7 +197,7 @@ class Check(BaseCheck[LatencyParams]):
         while any(ruling.undecided for ruling in rulings) and not measurement.is_out_of_time:
             if not warned:
                 inputs.report.warn(
-                    f"{_any_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
+                    f"{_open_goals_message(rulings)}; measuring on, {params.max_seconds:g} s at most"
                 )
                 warned = True
             measurement.run_round(_open_prompts(params, rulings))
@@ -240,7 +239,7 @@ def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
         baseline_config = GenAiConfig(other)
         candidates.append(Candidate("baseline", other, threads=baseline_config.threads))
         context = min(context, baseline_config.context)
-    asked = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
+    prompt_sets = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
     conditions = MeasurementConditions(
         max_new_tokens=params.max_new_tokens,
         warmup=params.warmup,
@@ -248,7 +247,7 @@ def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
         seconds=params.max_seconds,
         cpus=_cpus(params),
     )
-    return InterleavedMeasurement(candidates, asked, conditions, inputs.report)
+    return InterleavedMeasurement(candidates, prompt_sets, conditions, inputs.report)
 
 
 def _bytes_per_token(folder: Path) -> int:
@@ -325,7 +324,7 @@ def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str
     return {goal.kind for (_, goal), ruling in pairs if ruling.undecided}
 
 
-def _any_open(rulings: tuple[Ruling, ...]) -> str:
+def _open_goals_message(rulings: tuple[Ruling, ...]) -> str:
     return "; ".join(
         f"{ruling.verdict.name} is {ruling.verdict.detail}"
         for ruling in rulings

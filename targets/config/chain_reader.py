@@ -81,8 +81,8 @@ class ChainReader:
             table = StepTable.model_validate({"folder": self._config.model.adapter})
             yield IMPORT_ADAPTER, table, ("model", "adapter")
             if IMPORT_ADAPTER in self._config.passes:
-                said = "this name is used by a built-in step"
-                self._steps.problem(said, ("passes", IMPORT_ADAPTER))
+                message = "this name is used by a built-in step"
+                self._steps.problem(message, ("passes", IMPORT_ADAPTER))
         for name, table in self._config.passes.items():
             yield name, table, ("passes", name)
 

@@ -66,7 +66,7 @@ def _lengths(
 @click.option("--max-seconds", type=float, help="Seconds that a target may take at most.")
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     baseline: Path | None,
@@ -93,7 +93,7 @@ def command(
         smallest_ratio=smallest_change / 100,
     )
     bench_request.workload.require_valid()
-    requests = options.load_requests(wanted)
+    requests = options.load_requests(choices)
     options.require_system(requests)
     store = options.open_cache(cache)
     console = options.console(as_json)

@@ -19,14 +19,14 @@ from targets.place import require_devices
 @options.require_verified_option
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     require_verified: bool,
     as_json: bool,
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
-    requests = options.load_requests(wanted)
+    requests = options.load_requests(choices)
     options.require_system(requests)
     if require_verified:
         require_devices(place for request in requests for place in request.places)

@@ -37,7 +37,7 @@ from targets.runtimes.select import Chooser, Decision
 )
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,  # noqa: ARG001 - accepted so that a build's options can be reused
     explain: bool,
@@ -46,12 +46,12 @@ def command(
     """Print the steps of each target: cached, or the reason why they must run. Runs nothing."""
     console = options.console(as_json)
     if explain and not as_json:
-        _explain(console, wanted)
-    requests = options.load_requests(wanted)
+        _explain(console, choices)
+    requests = options.load_requests(choices)
     store = options.open_cache(cache)
     plans = list(_planned(requests, store))
     if as_json:
-        keys = _ledger(wanted) if explain else None
+        keys = _ledger(choices) if explain else None
         print_json_result(
             {"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})}
         )
@@ -90,12 +90,12 @@ def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Pla
             yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
 
 
-def _ledger(wanted: options.BuildChoices) -> Ledger | None:
-    return read_documents(options.as_typed(wanted.config), wanted.system)[0].ledger
+def _ledger(choices: options.BuildChoices) -> Ledger | None:
+    return read_documents(options.as_typed(choices.config), choices.system)[0].ledger
 
 
-def _explain(console: Console, wanted: options.BuildChoices) -> None:
-    ledger = _ledger(wanted)
+def _explain(console: Console, choices: options.BuildChoices) -> None:
+    ledger = _ledger(choices)
     if ledger is None:
         console.print(
             "a TOML config: each key is Quern's own, and one it does not know is an error"

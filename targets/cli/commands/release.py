@@ -55,7 +55,7 @@ LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemsl
 @options.identity_options("Sign through sigstore, as")
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     version: str,
@@ -82,11 +82,11 @@ def command(
 
     require_version(version)
     signer = _signer(sign_key, identity, issuer)
-    requests = options.load_requests(wanted)
+    requests = options.load_requests(choices)
     options.require_system(requests)
     release_options = ReleaseOptions(
         version=version,
-        request=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
+        request=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(choices)),
         trained_outputs=None if trained_outputs is None else trained_outputs.absolute(),
         signer=signer,
     )
@@ -129,13 +129,13 @@ def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signe
     return None
 
 
-def _overrides(wanted: options.BuildChoices) -> dict[str, str]:
+def _overrides(choices: options.BuildChoices) -> dict[str, str]:
     """Return the options that replace values of the config, without paths."""
-    overrides = {f"data.{name}": path.name for name, path in wanted.data.items()}
-    if wanted.model is not None:
-        overrides["model"] = wanted.model if ":" in wanted.model else Path(wanted.model).name
-    if wanted.system is not None:
-        overrides["system"] = wanted.system
+    overrides = {f"data.{name}": path.name for name, path in choices.data.items()}
+    if choices.model is not None:
+        overrides["model"] = choices.model if ":" in choices.model else Path(choices.model).name
+    if choices.system is not None:
+        overrides["system"] = choices.system
     return overrides
 
 

@@ -99,7 +99,7 @@ def command(
         return
     recorded = release.internal_parameters.runtime
     chosen = recorded if runtime is None or runtime == "auto" else runtime
-    wanted = options.BuildChoices(
+    choices = options.BuildChoices(
         config=_config(release, config),
         targets=release.external_parameters.targets,
         host=release.internal_parameters.host,
@@ -108,7 +108,7 @@ def command(
         runtime=chosen,
         system=release.external_parameters.overrides.get("system"),
     )
-    request = _request(options.load_requests(wanted), release)
+    request = _request(options.load_requests(choices), release)
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
         start = runtime_starter(chosen, store.root, view)

@@ -123,10 +123,10 @@ def _adapter(path: Node | None, draft: Draft, context: Context) -> None:
     if resource is None:
         return
     text = resource.place
-    found = context.find(text, context.data_root) or context.find(text)
-    named_on_hub = found is None and _HUB.match(text)
+    local_path = context.find(text, context.data_root) or context.find(text)
+    named_on_hub = local_path is None and _HUB.match(text)
     draft.set(
-        ("model", "adapter"), found or (f"hf:{text}" if named_on_hub else text), resource.node
+        ("model", "adapter"), local_path or (f"hf:{text}" if named_on_hub else text), resource.node
     )
 
 

@@ -258,14 +258,14 @@ class _Flow:
 
     def _holds_adapter(self) -> bool:
         """Return whether the passes so far leave an adapter that is not merged."""
-        held = self._draft.get(("model", "adapter")) is not None
+        has_adapter = self._draft.get(("model", "adapter")) is not None
         for name, table in self._draft.document.get("passes", {}).items():
             type_name = table.get("type", name)
             if type_name in KINDS.values():
-                held = True
+                has_adapter = True
             elif type_name == "merge":
-                held = False
-        return held
+                has_adapter = False
+        return has_adapter
 
     def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
         self._draft.table(place, kind)

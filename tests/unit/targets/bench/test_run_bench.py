@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.contract.plan import PathRef, SourceInput, Step
+from pipeline.contract.plan import OUTPUT_DIR, PathRef, SourceInput, Step
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
 from pipeline.latency.rounds import LatencyRounds
 from targets.bench.baseline import earlier_artifact, named_baselines
@@ -94,7 +94,7 @@ class Stand:
                 evidence=found,
                 verdicts=(Verdict(name="usable", status="failed", detail="it does not load"),),
             )
-            (work / step.key).mkdir()
+            (work / step.key / OUTPUT_DIR).mkdir(parents=True)
             (work / step.key / RESULT_FILE).write_text(result.model_dump_json())
 
     def limits_note(self) -> str:
