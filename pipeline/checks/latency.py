@@ -196,9 +196,8 @@ class Check(BaseCheck[LatencyParams]):
         warned = False
         while any(ruling.undecided for ruling in rulings) and not measurement.is_out_of_time:
             if not warned:
-                inputs.report.warn(
-                    f"{_open_goals_message(rulings)}; measuring on, {params.max_seconds:g} s at most"
-                )
+                open_goals = _open_goals_message(rulings)
+                inputs.report.warn(f"{open_goals}; measuring on, {params.max_seconds:g} s at most")
                 warned = True
             measurement.run_round(_open_prompts(params, rulings))
             inputs.report.progress(

@@ -58,7 +58,8 @@ class ModelSource(Frozen):
     """A LoRA, LoHa or LoKr adapter that was trained elsewhere: the folder that PEFT saved, relative
     to the config file. The passes begin with it: usually ``merge`` is the first."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. In a container it has neither network access nor
+    """Run code that comes with the model: Python, or native operators of an ONNX model and session
+    options that a model does not need. In a container it has neither network access nor
     capabilities; in a virtual environment it can do whatever you can."""
     weights: Literal["safetensors", "any"] = "safetensors"
     """``any`` also loads pickled weights, which can run code when they are loaded."""

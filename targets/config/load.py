@@ -25,8 +25,8 @@ from targets.config.model_folder import (
     adapter_problems,
     checkpoint_folder,
     model_folder_problems,
-    onnx_folder_problems,
 )
+from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.salvage import salvage
 from targets.config.source_map import SourceMap
 from targets.config.validation_problems import validation_problems
@@ -291,7 +291,7 @@ class _Loader:
             return None
         if model.onnx is not None:
             folder = resolved(self._file, model.onnx)
-            for message, suggestion in onnx_folder_problems(folder):
+            for message, suggestion in onnx_folder_problems(folder, model.trust_remote_code):
                 self._problem(message, ("model", "onnx"), suggestion)
             return None
         if model.source is None or model.source.startswith(HUB_PREFIX):

@@ -13,7 +13,7 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
     """Yield notes on the plan for ``target``; ``idle`` are the checks that do not apply."""
     config = loaded.config
     if config.model.trust_remote_code:
-        yield "trust_remote_code: Python code that comes with the model will run"
+        yield "trust_remote_code: code that comes with the model will run"
     if config.model.weights == "any":
         yield 'weights = "any": pickled weights may run code when they are loaded'
     named = config.default_targets
