@@ -94,9 +94,16 @@ for name in TARGETS:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; containers and trainings included."""
+    """Run the tests, containers and trainings included; the slowest proofs are in tests-slow."""
     python = python_with(session, "requirements-dev.lock")
     session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session(name="tests-slow")
+def tests_slow(session: nox.Session) -> None:
+    """Run the proofs that take minutes each: on another CPU, all of the README, killed builds."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "pytest", "-m", "slow and not heavy", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(name="tests-cuda")
@@ -226,7 +233,15 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(locked)]
     try:
-        session.run(sys.executable, "-m", "virtualenv", str(folder), silent=True, log=False)
+        session.run(
+            sys.executable,
+            "-m",
+            "virtualenv",
+            "--no-periodic-update",
+            str(folder),
+            silent=True,
+            log=False,
+        )
         session.run(*pip, *pinned, silent=True, log=False)
     except nox.command.CommandFailed:
         sys.exit(ENVIRONMENT_UNABLE)

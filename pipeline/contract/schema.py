@@ -20,6 +20,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 HUB_PREFIX = "hf:"
 AZURE_PREFIX = "azureml:"
 
+_LEAST_MEMORY = 64 << 20
+"""Less than the interpreter and its libraries take, in bytes."""
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
 
 
@@ -37,6 +39,12 @@ def parse_bytes(text: str) -> int:
 
 def _is_size(text: str) -> str:
     parse_bytes(text)
+    return text
+
+
+def _is_enough(text: str) -> str:
+    if parse_bytes(text) < _LEAST_MEMORY:
+        raise ValueError(f"no step runs in '{text}'; give at least '{_LEAST_MEMORY >> 20}m'")
     return text
 
 
@@ -91,8 +99,8 @@ class TargetTable(Frozen):
 class Resources(Frozen):
     """Limits for the containers. A virtual environment cannot enforce them, and says so."""
 
-    memory: Size | None = None
-    """Memory without swap, e.g. ``"6g"``. Default: all of the machine's."""
+    memory: Annotated[Size, AfterValidator(_is_enough)] | None = None
+    """Memory without swap, e.g. ``"6g"``. Default: nine tenths of the machine's, and its swap."""
     cpus: float | None = Field(default=None, gt=0)
     """CPU time per second, e.g. ``2``. Default: all of the machine's."""
     threads: int | None = Field(default=None, ge=1)

@@ -18,6 +18,10 @@ from pipeline.data.rendering import (
     with_fixed_date,
 )
 from pipeline.data.tokens import IGNORED, Tokens
+from pipeline.process.deadline import time_limit
+
+_RENDERING_SECONDS = 10
+"""A chat template takes milliseconds for a conversation; one that never ends is stopped."""
 
 
 class Tokenizer(Protocol):
@@ -139,12 +143,13 @@ class Codec:
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
         try:
-            return self.tokenizer.apply_chat_template(
-                turns,
-                chat_template=with_fixed_date(template, example.chat_date),
-                add_generation_prompt=answer is None,
-                tokenize=False,
-            )
+            with time_limit(_RENDERING_SECONDS):
+                return self.tokenizer.apply_chat_template(
+                    turns,
+                    chat_template=with_fixed_date(template, example.chat_date),
+                    add_generation_prompt=answer is None,
+                    tokenize=False,
+                )
         except Exception as error:  # whatever a template's own Jinja code raises
             raise PromptError(f"the chat template refuses {example.place}: {error}") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.onnx.session_code import session_code
+from pipeline.builder.session_code import session_code
 
 _CONFIG = "genai_config.json"
 

@@ -19,6 +19,7 @@ from tests.support.plans import HERE
 from tests.support.quick_builds import quick_project
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Path) -> None:
     project = quick_project(tmp_path / "project", seed=12)

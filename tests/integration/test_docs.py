@@ -67,8 +67,9 @@ LEAST = {
 RUNNING = {
     "./nox -s tests",
     "./nox -s tests-cuda",
+    "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",
-    './nox -s tests -- -m "not engine"',
+    './nox -s tests -- -m "not engine and not slow"',
     "./nox -s lint",
     "./nox -s types",
 }
@@ -83,6 +84,9 @@ BEGINNINGS = (
     "./nox -s build-cpu",
     './nox -s try -- "cricket is a wonderful sport!"',
 )
+
+# They build, train or measure for minutes.
+SLOW = ("bench", "release", "verify", "check", "export", "import", "build-directml", "lock")
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
 
@@ -144,9 +148,11 @@ def test_every_command_is_found() -> None:
 
 
 def _marks(command: str) -> list[pytest.MarkDecorator]:
+    session = command.partition("nox -s ")[2].partition(" ")[0]
+    slow = session.startswith(SLOW)
     heavy = command in HEAVY or command.startswith("./nox -s check-cuda")
     engine = command.split(" -- ")[0] in ENGINE
-    return [pytest.mark.heavy] * heavy + [pytest.mark.engine] * engine
+    return [pytest.mark.heavy] * heavy + [pytest.mark.slow] * slow + [pytest.mark.engine] * engine
 
 
 def _needed(command: str) -> tuple[str, str] | None:

@@ -92,6 +92,7 @@ def assert_whole(cache: Path) -> int:
     return len(found)
 
 
+@pytest.mark.slow
 def test_no_moment_leaves_a_broken_result(quern: Quern, resumable: Quern, tmp_path: Path) -> None:
     # As of `test_build.py`, in whose cache it may be there already.
     project = quick_project(tmp_path / "project", seed=2)

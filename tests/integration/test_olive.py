@@ -92,6 +92,7 @@ def test_the_tutorial_runs_to_a_passed_artifact(quern: Quern, folder: Path) -> N
     assert report["quality"]["tuned"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_azure_says_what_it_cannot_and_runs_here_when_told(quern: Quern, folder: Path) -> None:
     file = folder / "azure.json"
@@ -125,6 +126,7 @@ def test_a_chain_of_qlora_alone_ends_with_its_adapter(quern: Quern, folder: Path
     assert report["quality"]["samples"] == 10
 
 
+@pytest.mark.slow
 def test_evaluators_become_checks_that_fail_the_build(quern: Quern, folder: Path) -> None:
     ran, report = build(quern, folder / "flat.json", "--runtime", "venv")
     assert ran.code == 0, ran.stdout + ran.stderr
@@ -146,6 +148,7 @@ def test_evaluators_become_checks_that_fail_the_build(quern: Quern, folder: Path
     assert failed == [name for name in checks if "bytes" in name]
 
 
+@pytest.mark.slow
 def test_chats_join_and_lokr_merges(quern: Quern, folder: Path) -> None:
     ran, report = build(quern, folder / "chat.json", "--runtime", "venv")
     assert ran.code == 0, ran.stdout + ran.stderr

@@ -160,10 +160,12 @@ def test_merged_and_built_with_all_instructions_of_the_cpu(built: Built) -> None
     assert_same(built.work, built.again("uncapped", uncapped, threads=1), *AFTER_TRAINING)
 
 
+@pytest.mark.slow
 def test_merged_and_built_with_other_products(built: Built) -> None:
     assert_same(built.work, built.again("mkl", OTHER_MKL, threads=3), *AFTER_TRAINING)
 
 
+@pytest.mark.slow
 def test_merged_and_built_on_another_cpu(built: Built, qemu: str) -> None:
     vendor = Path("/proc/cpuinfo").read_text("ascii")
     model = "EPYC" if "GenuineIntel" in vendor else "Haswell"
@@ -171,6 +173,7 @@ def test_merged_and_built_on_another_cpu(built: Built, qemu: str) -> None:
     assert_same(built.work, work, *AFTER_TRAINING)
 
 
+@pytest.mark.slow
 def test_what_may_differ_does(built: Built, tmp_path: Path) -> None:
     """Other kernels do change bits, and this comparison sees it."""
     plans.must_run(
@@ -199,6 +202,7 @@ def test_what_may_differ_does(built: Built, tmp_path: Path) -> None:
     assert usual["own"] == other["own"]
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.usefixtures("toolchain_python")
 def test_docker_and_venv(quern: Quern, tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_an_engine_that_has_another_image_than_it_was_given_is_seen(
         )
 
 
+@pytest.mark.slow
 def test_the_shipped_toolchain_comes_to_a_machine_with_no_network(
     quern: Quern, docker_client: DockerClient, no_network: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ def killed_after(bench: Bench, step: Step, trials: int) -> int:
     return len(list(Trials(bench.unfinished(step))))
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_keeps_the_limit_and_can_be_pinned(bench: Bench) -> None:
     step = tune("killed", coarse(bench), space=SPACE, search_by="tpe")
     done = killed_after(bench, step, 3)

@@ -69,6 +69,7 @@ def test_the_same_artifact_is_equal_however_busy_the_machine_is() -> None:
     assert not found.regressed
 
 
+@pytest.mark.slow
 def test_noise_alone_is_hardly_ever_called_a_change() -> None:
     called = sum(
         bool(compared(in_turn(1.0, seed, own=0.15), bench()).regressed) for seed in range(100)
