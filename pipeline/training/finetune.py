@@ -69,6 +69,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     precision = _precision(params.precision)
     model, quantization = _base(inputs["model"], params, precision)
     model = add_adapter(model, params)
+    _train_in_fp32(model)
     if quantization is not None and quantization.loftq is not None:
         # In their stored format the weights need not be copied before they are fitted.
         original = load_model(inputs["model"], params, device="cpu")
@@ -173,6 +174,18 @@ def _base(
     return prepare_model_for_kbit_training(
         model, use_gradient_checkpointing=params.gradient_checkpointing
     ), quantization
+
+
+def _train_in_fp32(model: Any) -> None:
+    """Keep whatever is trained in fp32, also of a base in bf16 (``modules_to_save``).
+
+    In bf16, with 8 bits of mantissa, most steps of an optimizer are smaller than the distance to
+    the next number, and change nothing (Micikevicius et al., arXiv 1710.03740, section 3.1).
+    """
+    import torch
+
+    for weight in trainable(model).values():
+        weight.data = weight.data.to(torch.float32)
 
 
 def _arguments(
