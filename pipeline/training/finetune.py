@@ -169,6 +169,7 @@ def _base(
     names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     compute = names[params.multiplied_in(precision)]
     model = load_model(folder, params, dtype, quantization.config(compute))
+    quantization = quantization.recorded(model)
     quantization.require_readable(model)
     quantization.keep_trainable(model)
     return prepare_model_for_kbit_training(
