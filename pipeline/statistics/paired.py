@@ -54,7 +54,9 @@ def compare_paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
     This is Newcombe's method 10, the square-and-add interval for paired proportions (Statistics in
     Medicine 17, 1998, 2635-2650), with his continuity correction of ``phi``: of its numerator, the
     difference of the products of the table's diagonals, a positive value is lowered by half the
-    number of items, at most to 0. Raises ``ValueError`` if there are no items, or the two lengths differ.
+    number of items, at most to 0.
+
+    Raises ``ValueError`` if there are no items, or the two lengths differ.
     """
     from scipy.stats import binomtest
 
