@@ -73,7 +73,7 @@ def known_options(builder: Path | None = None) -> frozenset[str]:
     return frozenset(name for name in names if name.isidentifier() and not name.startswith("_"))
 
 
-def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
+def requested_options(params: ModelBuilderParams) -> dict[str, str]:
     """Return the builder's options for ``params``, by their current names.
 
     Raises :class:`StepError` for an option that cannot be set in ``extra_options``.
@@ -112,7 +112,7 @@ def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
     return options
 
 
-def suited_options(config: Mapping[str, Any], known: frozenset[str]) -> dict[str, str]:
+def required_options(config: Mapping[str, Any], known: frozenset[str]) -> dict[str, str]:
     """Return the options that a model with ``config`` needs, of those in ``known``.
 
     The builder gives layers with a sliding window a cache as long as the window. In
@@ -124,14 +124,14 @@ def suited_options(config: Mapping[str, Any], known: frozenset[str]) -> dict[str
     return {}
 
 
-def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
-    """Return ``wanted`` under the names that the builder knows.
+def resolve(requested: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
+    """Return ``requested`` under the names that the builder knows.
 
     Raises :class:`StepError` that names every option the builder would ignore.
     """
     resolved: dict[str, str] = {}
     unknown: list[str] = []
-    for name, value in wanted.items():
+    for name, value in requested.items():
         if name in known:
             resolved[name] = value
         elif _FORMER.get(name) in known:

@@ -103,7 +103,7 @@ class Codec:
         if not example.chat:
             return [*self._ids_after(before, text, special=True), self._end_of_sequence()]
         rendered = self._rendered(example, text)
-        return [*self._ids_after(before, rendered.said), *self._ending(rendered.tail)]
+        return [*self._ids_after(before, rendered.generated), *self._ending(rendered.tail)]
 
     def answer_text(self, ids: Sequence[int], example: Example) -> str:
         """Return the answer that a model gave with ``ids``: their text without special tokens, and
@@ -111,8 +111,8 @@ class Codec:
         text = self.decode(ids)
         if example.tokens is not None or not example.chat:
             return text
-        lead = self.decode(self._encode(self._rendered(example, ANY_ANSWER).lead))
-        return text.removeprefix(lead) if lead else text
+        before_answer = self.decode(self._encode(self._rendered(example, ANY_ANSWER).before_answer))
+        return text.removeprefix(before_answer) if before_answer else text
 
     def plain_ids(self, example: Example) -> tuple[list[int], list[int]]:
         """Return the ids of prompt and completion of a raw example, without any special token."""

@@ -26,7 +26,7 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
         named |= {name for names in patterns for name in names if name in real}
         problems += _layers_without(group, patterns, real)
         problems += [f"{group}: the graph has no {name}" for name in sorted(named - real)]
-        if group == "inputs":  # an output that is not read does no harm, e.g. hidden states
+        if group == "inputs":  # unread outputs, such as hidden states, do no harm
             problems += [f"{group}: the config names no {name}" for name in sorted(real - named)]
     problems += _vocabulary(config, model)
     problems += _attention(config, model)

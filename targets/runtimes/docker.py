@@ -22,18 +22,18 @@ from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import driver_of
-from targets.runtimes.environment import (
+from targets.runtimes.ending import Ending
+from targets.runtimes.event_reader import EventReader
+from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
     process_environment,
     proxy_on_this_machine,
 )
-from targets.runtimes.events import EventReader
-from targets.runtimes.failures import Ending
-from targets.runtimes.interrupts import interruptible, undisturbed
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
-from targets.toolchain.engine import answers, patience, reason
+from targets.toolchain.engine import answers, reason, request_timeout
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -149,7 +149,7 @@ class DockerRuntime:
                 reader.close()
             self._ending(container, reader, request).check()
         finally:
-            with undisturbed():
+            with ignoring_signals():
                 self._clean_up(name)
 
     def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
@@ -159,7 +159,7 @@ class DockerRuntime:
                 container.wait(timeout=20)
                 break
             except ReadTimeout:
-                continue  # it closed its outputs and works on
+                continue  # it has closed its outputs but still runs
         container.reload()
         state = container.attrs["State"]
         code = int(state["ExitCode"])
@@ -215,10 +215,10 @@ class DockerRuntime:
     def _clean_up(self, name: str) -> None:
         """Stop and remove the container, if it was created and the engine still answers."""
         try:
-            with patience(self.client, _STOP_SECONDS + 3):
+            with request_timeout(self.client, _STOP_SECONDS + 3):
                 _remove(self.client.containers.get(name))
         except (DockerException, RequestException):
-            return  # not made, or the engine is gone: the next run removes it as an orphan
+            return  # never created, or the engine is gone; the next run removes orphans
 
     def _options(
         self, toolchain: Toolchain, request: RunRequest, space: Workspace
@@ -281,7 +281,10 @@ class DockerRuntime:
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels
         if any(option.startswith("name=rootless") for option in security):
-            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
+            return {
+                "user": "0:0",
+                "security_opt": options,
+            }  # rootless: root inside is the caller outside
         identity: dict[str, Any] = {
             "user": f"{os.getuid()}:{os.getgid()}",
             "group_add": [str(group) for group in os.getgroups()],

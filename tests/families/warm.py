@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.contract.plan import Plan
-from targets.runtimes.environment import process_environment
-from targets.runtimes.events import EventReader
-from targets.runtimes.failures import Ending
+from targets.runtimes.ending import Ending
+from targets.runtimes.event_reader import EventReader
+from targets.runtimes.process_environment import process_environment
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest
 from targets.runtimes.venv import VenvRuntime
 from targets.runtimes.workspace import workspace

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from targets.bench.model import Bench
-from targets.bench.read import read_bench
+from targets.bench.bench_schema import Bench
+from targets.bench.read_bench import read_bench
 from targets.cli.options import PROJECT
 from tests.support.command import Quern
 from tests.support.plans import HERE

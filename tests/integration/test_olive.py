@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.contract.plan import OUTPUT_DIR, object_path
 from targets.cli.options import PROJECT
-from tests.support.command import Quern, Ran
+from tests.support.command import CommandResult, Quern
 
 FILES = PROJECT / "tests" / "olive"
 LOCAL = ("--system", "local")
@@ -55,7 +55,7 @@ def folder(base: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def build(quern: Quern, file: Path, *options: str) -> tuple[Ran, dict[str, Any]]:
+def build(quern: Quern, file: Path, *options: str) -> tuple[CommandResult, dict[str, Any]]:
     """Build from ``file`` and return how it ended and the report of its first artifact."""
     dist = file.parent / "dist"
     ran = quern("build", "--config", str(file), "--dist", str(dist), *options)

@@ -81,12 +81,12 @@ def merged_and_built(adapters: str = "") -> tuple[Step, ...]:
 
     def of(name: str) -> dict[str, StepInput | SourceInput]:
         if not adapters:
-            return {**BASE, "adapter": plans.made_by(name)}
+            return {**BASE, "adapter": plans.output_of(name)}
         ref = PathRef(root="material", path=f"{adapters}/{name}/output")
         base = SourceInput(ref=PathRef(root="material", path="material/checkpoint"), digest="base")
         return {"model": base, "adapter": SourceInput(ref=ref, digest=name)}
 
-    merged: Mapping[str, StepInput | SourceInput] = {"model": plans.made_by("merge")}
+    merged: Mapping[str, StepInput | SourceInput] = {"model": plans.output_of("merge")}
     return (
         plans.step("merge", "pass", of("lora")),
         plans.step("merge-qlora", "pass", of("qlora"), type="merge"),

@@ -26,7 +26,12 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from pipeline.builder.build import build
-from pipeline.builder.options import known_options, resolve, suited_options, wanted_options
+from pipeline.builder.options import (
+    known_options,
+    requested_options,
+    required_options,
+    resolve,
+)
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.step import Inputs
 from pipeline.training.merge_params import MergeParams
@@ -52,35 +57,35 @@ ADAPTERS: Mapping[str, Any] = {
 QUANTIZED = BaseQuantization(quant_type="nf4", double_quant=True, skip_modules=("lm_head",))
 
 
-class Said:
-    """A reporter that keeps warnings."""
+class WarningRecorder:
+    """A reporter that records warnings and ignores everything else."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
     def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
     def warn(self, message: str) -> None:
-        """Keep it."""
+        """Record the warning."""
         self.warnings.append(message)
 
     def text(self, text: str) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
 
 def plain_build(checkpoint: Path, out: Path, params: ModelBuilderParams) -> None:
     """Call the builder as its command line does."""
     config, known = json.loads((checkpoint / "config.json").read_text("utf-8")), known_options()
-    options = resolve({**suited_options(config, known), **wanted_options(params)}, known)
+    options = resolve({**required_options(config, known), **requested_options(params)}, known)
     pairs = [f"{name}={value}" for name, value in options.items()]
     with tempfile.TemporaryDirectory() as cache, contextlib.redirect_stdout(io.StringIO()):
-        where = (None, str(checkpoint), str(out), params.precision, params.execution_provider)
+        source = (None, str(checkpoint), str(out), params.precision, params.execution_provider)
         if "kv_items" in inspect.signature(parse_extra_options).parameters:
             parsed = parse_extra_options(pairs, params.execution_provider)
         else:
-            parsed = parse_extra_options(*where, cache, pairs)
-        create_model(*where, cache, **parsed)
+            parsed = parse_extra_options(*source, cache, pairs)
+        create_model(*source, cache, **parsed)
 
 
 def spelled_out(checkpoint: Path, folder: Path) -> Path:
@@ -92,32 +97,34 @@ def spelled_out(checkpoint: Path, folder: Path) -> Path:
     return folder
 
 
-def both_builds(checkpoint: Path, out: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+def both_builds(checkpoint: Path, out: Path, raw_params: Mapping[str, Any]) -> dict[str, Any]:
     """Build as Quern does, plainly in the same arithmetic, and plainly."""
-    params = ModelBuilderParams.model_validate(asked)
-    said = Said()
+    params = ModelBuilderParams.model_validate(raw_params)
+    report = WarningRecorder()
     (out / "ours").mkdir()
-    made = build(checkpoint, out / "ours", params, said)
+    made = build(checkpoint, out / "ours", params, report)
     with tempfile.TemporaryDirectory() as scratch:
         plain = spelled_out(checkpoint, Path(scratch) / "checkpoint")
         with SameBits():
             plain_build(plain, out / "plain", params)
         if out.name in TARGETS:
             plain_build(plain, out / "untouched", params)
-    return {"weights": made["weights"], "warnings": said.warnings}
+    return {"weights": made["weights"], "warnings": report.warnings}
 
 
 def random_adapter(checkpoint: Path, name: str, folder: Path) -> None:
     """Write an adapter of the kind ``name`` with random weights."""
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    linear = [path for path, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
     adapted = get_peft_model(model, ADAPTERS[name])
     for weight in adapted.parameters():
         if weight.requires_grad:
             weight.data.normal_(0, 0.05)
     adapted.save_pretrained(folder)
     if name.startswith("qlora"):
-        QUANTIZED.save(folder)
+        layers = tuple(path for path in linear if path not in QUANTIZED.skip_modules)
+        QUANTIZED.model_copy(update={"layers": layers}).save(folder)
 
 
 def plain_merge(checkpoint: Path, adapter: Path, out: Path, dequantized: bool) -> None:
@@ -138,31 +145,33 @@ def plain_merge(checkpoint: Path, adapter: Path, out: Path, dequantized: bool) -
     merged.save_pretrained(out)
 
 
-def both_merges(checkpoint: Path, out: Path, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+def both_merges(
+    checkpoint: Path, out: Path, name: str, raw_params: Mapping[str, Any]
+) -> dict[str, Any]:
     """Merge as Quern does and as PEFT does."""
     adapter = out / "adapter"
     random_adapter(checkpoint, name, adapter)
-    said = Said()
+    report = WarningRecorder()
     (out / "ours").mkdir()
     paths = {"model": checkpoint, "adapter": adapter}
-    inputs = Inputs(paths=paths, data=None, seed=0, threads=1, report=said)
-    params = MergeParams.model_validate(asked)
+    inputs = Inputs(paths=paths, data=None, seed=0, threads=1, report=report)
+    params = MergeParams.model_validate(raw_params)
     made = merge(inputs, params, out / "ours")
     plain_merge(checkpoint, adapter, out / "plain", name == "qlora")
-    return {"weights": made["weights"], "warnings": said.warnings}
+    return {"weights": made["weights"], "warnings": report.warnings}
 
 
 def main(checkpoint: Path, out: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Do all cases."""
-    for kind, wanted in cases.items():
-        for name, asked in wanted.items():
+    """Run all cases, and write the results of each into its folder."""
+    for kind, named_cases in cases.items():
+        for name, raw_params in named_cases.items():
             folder = out / name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             facts = (
-                both_builds(checkpoint, folder, asked)
+                both_builds(checkpoint, folder, raw_params)
                 if kind == "builds"
-                else both_merges(checkpoint, folder, name, asked)
+                else both_merges(checkpoint, folder, name, raw_params)
             )
             (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
 
