@@ -134,9 +134,13 @@ def _failure(call: BuilderCall, error: Exception) -> Exception:
     """Return the exception to raise for the builder's ``error``."""
     if isinstance(error, OSError | MemoryError | StepError):
         return error
+    hint = _odd_blocks(call.checkpoint, call.params)
+    # It raises this for a model that it does not know, or a part of one.
+    mendable = bool(hint) or isinstance(error, NotImplementedError)
     return StepError(
         f"the model builder failed: {_message(error)}",
-        hint=_odd_blocks(call.checkpoint, call.params),
+        hint,
+        "bad_input" if mendable else "error",
     )
 
 
