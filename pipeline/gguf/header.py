@@ -34,7 +34,17 @@ Value = Union[bool, int, float, str, "tuple[Value, ...]"]
 
 # The types of values, by their numbers in the file: formats of `struct`, and the two without one.
 _SCALARS = {
-    **{0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
 }
 _STRING, _ARRAY = 8, 9
 
@@ -71,8 +81,9 @@ class GgufHeader:
     def number(self, key: str) -> float | None:
         """Return the number under ``key``; ``None`` if there is none."""
         value = self.metadata.get(key)
-        known = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return value if known else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        return float(value)
 
     def items(self, key: str) -> tuple[Value, ...]:
         """Return the array under ``key``; empty if there is none."""

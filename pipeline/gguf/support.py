@@ -43,7 +43,7 @@ def refusals(header: GgufHeader) -> Iterator[Refusal]:
     """Yield every reason why the file with ``header`` cannot become a checkpoint."""
     kind = header.text("general.type") or MODEL_TYPE
     if kind != MODEL_TYPE:
-        yield Refusal(f"it holds no model, but what llama.cpp calls '{kind}'", "name a model's file")
+        yield Refusal(f"llama.cpp calls what it holds '{kind}'", "name the file of a model")
         return
     if (header.number("split.count") or 1) > 1:
         yield Refusal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,20 +11,27 @@ from pydantic import JsonValue
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
-from pipeline.contract.space import Written
+from pipeline.contract.space import FORMATS, Written
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
+
+FOLDER = "folder"
+"""Role of the folder that holds a fetched file, and no other GGUF file."""
 
 
 class ImportGgufParams(Frozen):
     """The file."""
 
-    file: str
-    """GGUF file, relative to the config file."""
+    file: str | None = None
+    """GGUF file, relative to the config file. Without it, the file is one that was fetched."""
 
     def writes(self, inputs: Mapping[str, Written]) -> Written | None:
-        """Return the size of the checkpoint; ``None`` if that of the file is not known."""
-        return inputs.get("file")
+        """Return the size of the checkpoint, which is in fp32; ``None`` if the file is not here."""
+        file = inputs.get("file")
+        if file is None or file.weights is None:
+            return None
+        weights = replace(file.weights, bytes=FORMATS["fp32"] * file.weights.count)
+        return Written(weights.bytes, weights=weights)
 
 
 class Pass(BasePass[ImportGgufParams]):
@@ -32,15 +40,11 @@ class Pass(BasePass[ImportGgufParams]):
     Params = ImportGgufParams
     produces: ClassVar[Kind] = "checkpoint"
     sources: ClassVar[tuple[str, ...]] = ("file",)
-    by_itself: ClassVar[bool] = True
 
-    def run(
-        self,
-        inputs: Inputs,
-        params: ImportGgufParams,  # noqa: ARG002 - the input has its name
-        out_dir: Path,
-    ) -> dict[str, JsonValue]:
+    def run(self, inputs: Inputs, params: ImportGgufParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a checkpoint folder; return what the file was."""
         from pipeline.gguf.checkpoint import write_checkpoint
 
-        return write_checkpoint(inputs["file"], out_dir)
+        fetched = params.file is None
+        file = next(inputs[FOLDER].rglob("*.gguf")) if fetched else inputs["file"]
+        return write_checkpoint(file, out_dir)

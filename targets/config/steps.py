@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.roles import ROLES
-from pipeline.contract.schema import HUB_PREFIX, BuildConfig, StepTable
+from pipeline.contract.schema import GGUF_SUFFIX, HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
 from pipeline.run.registry import check_types, instead_of, load_check
 from targets.config.chain import Chain, CheckCall, Json, PassCall
@@ -23,7 +23,7 @@ from targets.target import Target
 
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
-    *("pretrain", "fetch", "import_onnx", MERGE_FOR_CHECKS),
+    *("pretrain", "fetch", "import_onnx", "import_gguf", MERGE_FOR_CHECKS),
     *(source.step for source in ROLES.values() if source.step),
 }
 
@@ -66,6 +66,7 @@ class ChainReader:
         passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
+            fetching=self._fetching() if config.model.file is not None else None,
             passes=passes,
             behind=self._behind(passes, evaluation, checks),
             merging=merging,
@@ -84,17 +85,28 @@ class ChainReader:
         if model.onnx is not None:
             table = StepTable.model_validate({"folder": model.onnx})
             return self._steps.pass_call("import_onnx", table, ("model", "onnx"))
-        if model.source is not None and model.source.startswith(HUB_PREFIX):
-            try:
-                hub = parse_hub_model(model.source)
-            except ValueError as error:
-                self._steps.problem(str(error), ("model", "source"))
-                return None
-            # The hub is asked for the commit of a branch only once all else is right.
-            revision = hub.revision if hub.is_pinned else "0" * 40
-            table = StepTable.model_validate({"repo": hub.repo, "revision": revision})
-            return self._steps.pass_call("fetch", table, ("model", "source"))
-        return None
+        if model.file is not None:
+            return self._steps.pass_call("import_gguf", StepTable(), ("model", "file"))
+        if model.source is not None and model.source.endswith(GGUF_SUFFIX):
+            table = StepTable.model_validate({"file": model.source})
+            return self._steps.pass_call("import_gguf", table, ("model", "source"))
+        return self._fetching()
+
+    def _fetching(self) -> PassCall | None:
+        """Return the pass that fetches the model, or the file of it, if it is on the hub."""
+        model = self._config.model
+        if model.source is None or not model.source.startswith(HUB_PREFIX):
+            return None
+        try:
+            hub = parse_hub_model(model.source)
+        except ValueError as error:
+            self._steps.problem(str(error), ("model", "source"))
+            return None
+        # The hub is asked for the commit of a branch only once all else is right.
+        revision = hub.revision if hub.is_pinned else "0" * 40
+        values = {"repo": hub.repo, "revision": revision, "file": model.file}
+        table = StepTable.model_validate(values)
+        return self._steps.pass_call("fetch", table, ("model", "source"))
 
     def _behind(
         self,
