@@ -200,39 +200,92 @@ class GenAiAnswerer:
         return Reply(ids[:-1] if ended else ids, ended)
 
     def logprobs(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        """Return the natural log-probability of each token of each continuation."""
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[Sequence[int]]],
+    ) -> list[list[list[float]]]:
+        """Return the natural log-probability of each token of each continuation of each prompt."""
         with blamed_on_artifact(_RUNNING):
             return [
-                self._logprobs(prompt, continuation)
-                for prompt, continuation in zip(prompts, continuations, strict=True)
+                self._continued(prompt, several)
+                for prompt, several in zip(prompts, continuations, strict=True)
             ]
 
-    def _logprobs(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+    def _continued(
+        self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        asked = _Asked(self.session, prompt, max(map(len, continuations), default=0))
+        return [_log_probabilities(asked.logits(one), one) for one in continuations]
+
+
+class _Asked:
+    """A prompt that the model has run, and from which it can run one continuation after another."""
+
+    def __init__(self, session: Session, prompt: Sequence[int], longest: int) -> None:
+        """Run ``prompt``. Continuations have up to ``longest`` tokens."""
+        self._session = session
+        self._prompt = prompt
+        self._max_length = len(prompt) + longest + 1
+        self._generator = self._begun()
+        self._first = _newest_logits(self._generator)[-1:]
+
+    def logits(self, continuation: Sequence[int]) -> Any:
+        """Return the logits from which each token of ``continuation`` was to be chosen.
+
+        Shape (tokens, vocabulary), float64.
+        """
         import numpy as np
 
-        if not continuation:
-            return []
-        given = [*prompt, *continuation[:-1]]
-        generator = self.session.generator(len(given) + 1)
-        generator.append_tokens(np.asarray(given, dtype=np.int32))
-        logits = np.asarray(generator.get_output("logits"), dtype=np.float64)[0]
-        if len(logits) < len(continuation):
-            # A pruned output layer gives the last position only: feed the answer token by token.
-            logits = np.stack(list(self._stepwise(prompt, continuation)))
-        rows = logits[-len(continuation) :]
-        highest = rows.max(axis=-1, keepdims=True)
-        totals = np.log(np.exp(rows - highest).sum(axis=-1)) + highest[:, 0]
-        chosen = rows[np.arange(len(continuation)), np.asarray(continuation)]
-        return [float(value) for value in chosen - totals]
+        given = continuation[:-1]
+        if not given:
+            return self._first
+        rows = self._after(given)
+        if len(rows) < len(given):
+            # A pruned output layer gives the last position only: one token after the other.
+            self._back()
+            rows = np.concatenate([self._after([token]) for token in given])
+        self._back()
+        return np.concatenate((self._first, rows))
 
-    def _stepwise(self, prompt: Sequence[int], continuation: Sequence[int]) -> Iterator[Any]:
-        """Yield the logits that predict each token of ``continuation``, shape (vocabulary,)."""
+    def _begun(self) -> Any:
         import numpy as np
 
-        generator = self.session.generator(len(prompt) + len(continuation) + 1)
-        generator.append_tokens(np.asarray(prompt, dtype=np.int32))
-        for token in continuation:
-            yield np.array(generator.get_output("logits"), dtype=np.float64)[0, -1]
-            generator.append_tokens(np.asarray([token], dtype=np.int32))
+        generator = self._session.generator(self._max_length)
+        generator.append_tokens(np.asarray(self._prompt, dtype=np.int32))
+        return generator
+
+    def _after(self, tokens: Sequence[int]) -> Any:
+        import numpy as np
+
+        self._generator.append_tokens(np.asarray(tokens, dtype=np.int32))
+        return _newest_logits(self._generator)
+
+    def _back(self) -> None:
+        """Forget what came after the prompt.
+
+        Some states cannot be taken back (windows, convolutions): then the prompt is run again.
+        """
+        try:
+            self._generator.rewind_to(len(self._prompt))
+        except RuntimeError:
+            self._generator = self._begun()
+
+
+def _newest_logits(generator: Any) -> Any:
+    """Return the logits after the tokens that ``generator`` has run last, or after the last of them
+    only. Shape (tokens, vocabulary), float64."""
+    import numpy as np
+
+    return np.array(generator.get_output("logits")[0], dtype=np.float64)
+
+
+def _log_probabilities(rows: Any, tokens: Sequence[int]) -> list[float]:
+    """Return the natural log-probability of each of ``tokens`` by the logits in its row."""
+    import numpy as np
+
+    if not tokens:
+        return []
+    highest = rows.max(axis=-1, keepdims=True)
+    totals = np.log(np.exp(rows - highest).sum(axis=-1)) + highest[:, 0]
+    chosen = rows[np.arange(len(tokens)), np.asarray(tokens)]
+    return [float(value) for value in chosen - totals]

@@ -61,6 +61,9 @@ class ChainReader:
             evaluation = self._steps.pass_call(
                 "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
             )
+        if evaluation is not None:
+            params = evaluation.params.model_copy(update=_penalty(passes))
+            evaluation = replace(evaluation, params=params)
         self._targets_overrides()
         checks = self._checks(whole)
         passes = tuple(_held_to(call, checks) for call in passes)
@@ -145,6 +148,7 @@ class ChainReader:
             "type": "float_reference",
             "precision": self._target.precision.float_export,
             "fuse_qkv": builders[-1].fuse_qkv,
+            "search": _penalty(passes),
         }
         if evaluation is not None:
             wanted |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
@@ -243,6 +247,14 @@ class ChainReader:
                 (*place, "checks", name),
                 instead_of("check", name, checks),
             )
+
+
+def _penalty(passes: Sequence[PassCall]) -> Json:
+    """Return the repetition penalty that the artifact gets other than the checkpoint's, if any: all
+    models that are compared are asked alike."""
+    builders = [call.params for call in passes if isinstance(call.params, ModelBuilderParams)]
+    search = builders[-1].search if builders else {}
+    return {name: value for name, value in search.items() if name == "repetition_penalty"}
 
 
 def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:

@@ -50,14 +50,17 @@ class Scripted:
         ]
 
     def logprobs(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        self.asked += len(prompts)
-        texts = ["".join(map(chr, ids[:-1])) for ids in continuations]
-        return [
-            [self.values[text] / len(ids)] * len(ids)
-            for text, ids in zip(texts, continuations, strict=True)
-        ]
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[Sequence[int]]],
+    ) -> list[list[list[float]]]:
+        assert len(prompts) == len(continuations)
+        self.asked += sum(map(len, continuations))
+        return [[self._logprobs(ids) for ids in several] for several in continuations]
+
+    def _logprobs(self, ids: Sequence[int]) -> list[float]:
+        text = "".join(map(chr, ids[:-1]))
+        return [self.values[text] / len(ids)] * len(ids)
 
 
 class Silent:
