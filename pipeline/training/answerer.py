@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pipeline.evaluation.scores import Reply
-from pipeline.training.prompt_cache import CachingModel, Kept, can_continue, takes_cache
+from pipeline.training.prompt_cache import CachingModel, Kept, can_continue
 
 _CACHE_BYTES = 1 << 30
 """Memory for keys and values of a batch."""
@@ -82,14 +82,12 @@ class TorchAnswerer:
     def _prefix(self, prompts: Sequence[Sequence[int]], more: int) -> _Prefix | None:
         """Run what all ``prompts`` begin with; return ``None`` if the model cannot continue it with
         up to ``more`` tokens after a prompt."""
-        if not prompts or not takes_cache(self.model):
+        if not prompts or not can_continue(self.model, max(map(len, prompts)) + more):
             return None
         nothing = self._caching.nothing()
         length = common_prefix(prompts)
         # Nothing in common: one token is run all the same, to see what it takes.
         kept = self._caching.after(nothing, [0], [prompts[0][: length or 1]], left=True)
-        if not can_continue(kept, max(map(len, prompts)) + more):
-            return None
         return _Prefix(kept if length else nothing, length, kept.bytes_per_token)
 
     def _after(self, prefix: _Prefix, prompts: Sequence[Sequence[int]]) -> Kept:
@@ -133,6 +131,7 @@ class TorchAnswerer:
         penalty = self.repetition_penalty
         if penalty == 1:
             return logits
+        logits = logits.clone()  # what a model gave in inference mode cannot be changed
         for scores, row in zip(logits, rows, strict=True):
             seen = torch.tensor(sorted(set(row)), device=logits.device)
             old = scores[seen]
@@ -166,13 +165,14 @@ class TorchAnswerer:
         return found
 
     def _plain_greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
-        answers: list[Reply] = []
-        for start in range(0, len(prompts), self.batch_size):
-            ids, mask = self._padded(prompts[start : start + self.batch_size])
+        """Ask prompts of the same length together, so that none is padded."""
+        found: dict[int, Reply] = {}
+        for batch in self._alike(prompts):
+            ids = torch.tensor([list(prompts[index]) for index in batch], device=self.model.device)
             with torch.inference_mode():
                 made = self.model.generate(
                     input_ids=ids,
-                    attention_mask=mask,
+                    attention_mask=torch.ones_like(ids),
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
                     num_beams=1,
@@ -180,8 +180,18 @@ class TorchAnswerer:
                     pad_token_id=self.pad_id,
                     eos_token_id=sorted(self.end_ids) or None,
                 )
-            answers.extend(self._cut(row) for row in made[:, ids.shape[1] :].tolist())
-        return answers
+            rows = made[:, ids.shape[1] :].tolist()
+            found |= dict(zip(batch, map(self._cut, rows), strict=True))
+        return [found[index] for index in range(len(prompts))]
+
+    def _alike(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Yield numbers of prompts of the same length, as many as a batch may have."""
+        by_length: dict[int, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            by_length.setdefault(len(prompt), []).append(index)
+        for same in by_length.values():
+            for start in range(0, len(same), self.batch_size):
+                yield same[start : start + self.batch_size]
 
     def _plain_logprobs(
         self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
@@ -194,16 +204,6 @@ class TorchAnswerer:
             first = len(prompt) - 1  # the logits at a position are of the token after it
             found.append(_chosen(logits[first : first + len(one)], one))
         return found
-
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask of shape [rows, longest], padded at the left, on the device."""
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self.pad_id)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, width - len(row) :] = torch.tensor(list(row))
-            mask[index, width - len(row) :] = 1
-        return ids.to(self.model.device), mask.to(self.model.device)
 
     def _cut(self, ids: list[int]) -> Reply:
         end = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))

@@ -80,28 +80,25 @@ class CachingModel:
         return Kept(made.past_key_values, whole, made.logits)
 
 
-def can_continue(kept: Kept, longest: int) -> bool:
+def can_continue(model: Any, longest: int) -> bool:
     """Return whether rows of up to ``longest`` tokens give what they would give without a cache.
 
     They do if every layer keeps all keys and values. One with a sliding window does as long as
     all is within it; states that sum up what they have seen (Mamba, LFM2) see the padding.
     """
+    from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-    for layer in kept.cache.layers:
+    own = type(model).__module__.startswith("transformers.")
+    if not own or not set(_TAKES) <= inspect.signature(model.forward).parameters.keys():
+        return False
+    for layer in DynamicCache(config=model.config).layers:
         if type(layer) is DynamicSlidingWindowLayer:
             if longest >= layer.sliding_window:
                 return False
         elif type(layer) is not DynamicLayer:
             return False
     return True
-
-
-def takes_cache(model: Any) -> bool:
-    """Return whether ``model`` is one of transformers' own whose ``forward`` has all arguments that
-    are needed."""
-    own = type(model).__module__.startswith("transformers.")
-    return own and set(_TAKES) <= inspect.signature(model.forward).parameters.keys()
 
 
 def _copied(cache: Any) -> Any:
