@@ -106,6 +106,25 @@ def tests_cuda(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", "-m", "heavy", *session.posargs)
 
 
+@nox.session(name="fetch-smollm")
+def fetch_smollm(session: nox.Session) -> None:
+    """Fetch the pretrained model of configs/smollm2.toml."""
+    command(session, module="tests.support.smollm")
+
+
+@nox.session(name="tests-smollm")
+def tests_smollm(session: nox.Session) -> None:
+    """Build a real, pretrained model with all checks: many minutes, so apart from other tests."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "pytest", "-m", "pretrained", *session.posargs)
+
+
+@nox.session(name="bench-smollm")
+def bench_smollm(session: nox.Session) -> None:
+    """Measure what a real, pretrained model gives."""
+    command(session, module="tests.benchmarks.smollm")
+
+
 @nox.session(name="bench-example")
 def bench_example(session: nox.Session) -> None:
     """Measure what the shipped example gives, and draw its summary."""

@@ -117,8 +117,8 @@ def compared(answerer: Any, model: Any, common: int, penalty: float) -> dict[str
     worst = 0.0
     for prompt, several, found in zip(prompts, CONTINUATIONS, ours, strict=True):
         for after, values in zip(several, found, strict=True):
-            right = plain_logprobs(model, prompt, after)
-            pairs = zip(right, values, strict=True)
+            plain = plain_logprobs(model, prompt, after)
+            pairs = zip(plain, values, strict=True)
             worst = max([worst, *(abs(one - other) for one, other in pairs)])
     replies = answerer.greedy(prompts, MORE)
     right = [plain_greedy(model, prompt, penalty) for prompt in prompts]
@@ -132,15 +132,16 @@ def compared(answerer: Any, model: Any, common: int, penalty: float) -> dict[str
 
 
 def in_torch() -> dict[str, Any]:
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, model in models().items():
         model.eval()
         longest = max(map(len, rows(6))) + MORE
-        found[name] = {"continues": can_continue(model, longest)}
+        about: dict[str, Any] = {"continues": can_continue(model, longest)}
+        found[name] = about
         for common in (0, 6):
             for penalty in (1.0, PENALTY):
                 answerer = TorchAnswerer(model, 0, END, 3, penalty)
-                found[name][f"{common}, {penalty}"] = compared(answerer, model, common, penalty)
+                about[f"{common}, {penalty}"] = compared(answerer, model, common, penalty)
     return found
 
 
@@ -170,10 +171,14 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
 class Silent:
     """A reporter that says nothing."""
 
-    def progress(self, *arguments: Any, **metrics: float) -> None:
+    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
         """Say nothing."""
 
-    warn = text = progress
+    def warn(self, message: str) -> None:
+        """Say nothing."""
+
+    def text(self, text: str) -> None:
+        """Say nothing."""
 
 
 if __name__ == "__main__":
