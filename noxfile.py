@@ -230,13 +230,13 @@ def python_with(session: nox.Session, lock_file: str) -> str:
     windows = sys.platform == "win32"
     python = folder / ("Scripts/python.exe" if windows else "bin/python")
     stamp = folder / "complete"
-    wanted = hashlib.sha256(locked.read_bytes()).hexdigest()
+    digest = hashlib.sha256(locked.read_bytes()).hexdigest()
     with FileLock(ENVIRONMENTS / f"{folder.name}.lock"):
-        if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+        if not (python.exists() and stamp.exists() and stamp.read_text() == digest):
             session.log(f"installing {lock_file}, once")
             shutil.rmtree(folder, ignore_errors=True)
             install(session, locked, folder, python)
-            stamp.write_text(wanted)
+            stamp.write_text(digest)
     return str(python)
 
 

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from pipeline.contract.plan import Plan
 from pipeline.process.environment import prepare, take_secrets
-from pipeline.process.signals import stop_promptly
-from pipeline.process.streams import only_ours_on_stdout
+from pipeline.process.signals import exit_promptly_on_signal
+from pipeline.process.streams import reserve_stdout
 from pipeline.run.chain import WORK_ROOT, run_plan
 from pipeline.run.reporting import EventWriter
 from pipeline.run.store import PARTIAL
@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description="Run a plan.")
     parser.add_argument("plan", type=Path, help="JSON file of a pipeline.contract.plan.Plan")
     arguments = parser.parse_args()
-    stop_promptly()
+    exit_promptly_on_signal()
     gc.set_threshold(_OBJECTS)
     try:
         plan = Plan.model_validate_json(arguments.plan.read_text("utf-8"))
@@ -45,7 +45,7 @@ def main() -> int:
         print(f"the plan names no '{WORK_ROOT}' root", file=sys.stderr)  # noqa: T201
         return 2
     secrets = take_secrets()
-    with only_ours_on_stdout() as stream:
+    with reserve_stdout() as stream:
         scratch = work / f"scratch{PARTIAL}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)

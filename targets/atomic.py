@@ -65,5 +65,25 @@ def remove_leftovers(folder: Path) -> None:
         shutil.rmtree(left)
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove ``folder`` with all that is in it, however deep; what cannot be removed stays."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:
+        with suppress(OSError):
+            _flatten(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flatten(folder: Path) -> None:
+    """Move everything below ``folder`` directly into it. No path gets longer than two names."""
+    while inner := [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]:
+        for place in inner:
+            place.chmod(0o700)
+            for path in list(place.iterdir()):
+                path.rename(folder / uuid.uuid4().hex)
+            place.rmdir()
+
+
 def _beside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:_MARK]}")

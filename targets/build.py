@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
@@ -11,18 +10,16 @@ from pathlib import Path
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.plan import (
-    OUTPUT_DIR,
     Plan,
     SourceInput,
     Step,
-    object_path,
     unfinished_root,
 )
 from pipeline.contract.result import StepResult
 from pipeline.contract.schema import Resources as ResourcesTable
 from pipeline.contract.schema import parse_bytes
 from targets.atomic import replace_file
-from targets.cache import Cache, CachedStep, link_tree, made_in
+from targets.cache import Cache, made_in
 from targets.checked.parcel import pack
 from targets.checked.result import FILE as CHECKED_FILE
 from targets.checked.result import accept, read_checked
@@ -37,7 +34,6 @@ from targets.planner.space import needs_of
 from targets.report.compose import compose
 from targets.report.dist import write_dist
 from targets.report.model import Report
-from targets.run_steps import run_steps
 from targets.runtimes.environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
@@ -114,16 +110,16 @@ class Builder:
             # Another build may have finished some steps while this one waited.
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
-            with self._cache.work_folder() as work, self._objects(plan) as objects:
+            with self._cache.work_folder() as work:
                 results: dict[str, StepResult] = {}
                 for segment in _segments(plan.missing):
                     record = records[segment[0].step.target]
-                    ran = self._run(runtime, record, plan, segment, work, objects)
+                    ran = self._run(runtime, record, plan, segment, work)
                     for planned, result in zip(segment, ran, strict=True):
                         results[planned.step.name] = result
-                planner.remember()
-                self._compare(plan, results)
-                return self._finish(dist, plan, results, work)
+            planner.remember()
+            self._compare(plan, results)
+            return self._finish(dist, plan, results)
 
     def _needs(self, runtime: Runtime, plan: BuildPlan, dist: Path) -> Iterator[Need]:
         """Yield the disk space that the build needs, in the order in which it is used."""
@@ -152,47 +148,35 @@ class Builder:
         plan: BuildPlan,
         segment: list[PlannedStep],
         work: Path,
-        objects: Path,
     ) -> tuple[StepResult, ...]:
+        """Run ``segment`` in one process, which sees what its steps read and nothing else."""
         first = segment[0].step
         resources = self._loaded.config.resources
         place = self._needed(plan)[first.target]
-        request = RunRequest(
-            plan=Plan(
-                build=plan.build,
-                steps=tuple(planned.step for planned in segment),
-                threads=threads(resources),
-                origin=_origin(record, threads(resources)),
-            ),
-            mounts=(
-                Mount("objects", objects),
-                *_used_mounts(plan.mounts, segment),
-                *self._unfinished(segment),
-            ),
-            log=self._log_file(plan),
-            network=first.network,
-            device=place.device.container,
-            resources=container_limits(resources),
-            environment=hub_environment() if first.hub else {},
-        )
-        return run_steps(runtime, place.toolchain, request, work, self._view.event)
-
-    @contextmanager
-    def _objects(self, plan: BuildPlan) -> Iterator[Path]:
-        """Yield the folder of earlier results for the steps' processes.
-
-        A step whose result is in it does not run. So if some results are set aside, it is a folder
-        with only the others.
-        """
-        if not any(planned.set_aside for planned in plan.steps):
-            self._cache.objects.mkdir(parents=True, exist_ok=True)
-            yield self._cache.objects
-            return
-        with self._cache.scratch_folder() as folder:
-            for planned in plan.steps:
-                if planned.cached is not None:
-                    link_tree(planned.cached.folder, folder / object_path(planned.step.key))
-            yield folder
+        origin = _origin(record, threads(resources))
+        folder = self._cache.begin(work, (planned.step for planned in segment), origin)
+        with self._cache.view(_read_from_before(segment)) as objects:
+            request = RunRequest(
+                plan=Plan(
+                    build=plan.build,
+                    steps=tuple(planned.step for planned in segment),
+                    threads=threads(resources),
+                    origin=origin,
+                ),
+                mounts=(
+                    Mount("work", folder, writable=True),
+                    Mount("objects", objects),
+                    *_used_mounts(plan.mounts, segment),
+                    *self._unfinished(segment),
+                ),
+                log=self._log_file(plan),
+                network=first.network,
+                device=place.device.container,
+                resources=container_limits(resources),
+                environment=hub_environment() if first.hub else {},
+            )
+            runtime.run(place.toolchain, request, self._view.event)
+        return self._cache.finish(folder)
 
     def _unfinished(self, segment: Iterable[PlannedStep]) -> Iterator[Mount]:
         """Yield the folders in which steps keep files that survive a failed or killed run."""
@@ -224,7 +208,6 @@ class Builder:
         dist: Path,
         plan: BuildPlan,
         fresh: dict[str, StepResult],
-        work: Path | None = None,
     ) -> BuildOutcome:
         cached = {
             planned.step.name: planned.cached.result
@@ -240,13 +223,17 @@ class Builder:
 
         def complete(folder: Path) -> None:
             if plan.artifact_kind == "onnx":
-                pack(folder, plan, results, lambda source: _output(plan, source.step, work))
+                pack(folder, plan, results, lambda source: self._output(plan, source.step))
             if text is not None:
                 replace_file(folder / CHECKED_FILE, text)
 
-        artifact = _artifact(plan, results, work)
+        artifact = self._output(plan, plan.artifact)
         folder = write_dist(dist, report, artifact, self._cache.digests, complete)
         return BuildOutcome(report, folder, plan, results)
+
+    def _output(self, plan: BuildPlan, name: str) -> Path:
+        """Return the output folder of the step ``name``, which is finished."""
+        return self._cache.output(plan[name].step.key)
 
     def _with_checked(self, report: Report, brought: Path) -> Report:
         """Return ``report`` with results from another machine, if they are for the same bytes."""
@@ -267,17 +254,25 @@ def container_limits(resources: ResourcesTable) -> Resources:
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
-    """Yield consecutive steps that share one process: same toolchain, same need of network and hub.
+    """Yield consecutive steps that share one process: same toolchain, same need of network and hub,
+    and none that runs code of the user's, which has a process of its own.
 
-    They are separated because a process cannot hide its environment from the code that runs in it.
+    A process cannot hide its environment from the code that runs in it, nor keep that code from
+    what the other steps of the process write.
     """
     for _, group in groupby(missing, key=lambda planned: _shared(planned.step)):
         yield list(group)
 
 
-def _shared(step: Step) -> tuple[str, bool, bool]:
+def _shared(step: Step) -> tuple[str, bool, bool, str]:
     """Return the properties in which the steps of one process agree."""
-    return step.target, step.network, step.hub
+    return step.target, step.network, step.hub, step.key if step.runs_code_of_the_user else ""
+
+
+def _read_from_before(segment: Iterable[PlannedStep]) -> set[str]:
+    """Return the keys of the steps that those of ``segment`` read and that ran earlier."""
+    steps = [planned.step for planned in segment]
+    return {key for step in steps for key in step.read_keys()} - {step.key for step in steps}
 
 
 def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Iterator[Mount]:
@@ -292,26 +287,6 @@ def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Ite
             if isinstance(source, SourceInput)
         }
     return (mount for mount in mounts if mount.root in roots)
-
-
-def _artifact(
-    plan: BuildPlan, results: Mapping[str, StepResult], work: Path | None
-) -> CachedStep | Path:
-    """Return the artifact for ``dist/``; if it was remade with the same bytes, the cached one."""
-    planned = plan[plan.artifact]
-    before = planned.set_aside
-    if before is not None and before.result.files == results[plan.artifact].files:
-        return before
-    return planned.cached or _output(plan, plan.artifact, work)
-
-
-def _output(plan: BuildPlan, name: str, work: Path | None) -> Path:
-    """Return the output folder of the step ``name``: in the cache, or still in ``work``."""
-    planned = plan[name]
-    if planned.cached is not None:
-        return planned.cached.output
-    assert work is not None  # noqa: S101 - a step that is not cached has just run
-    return work / planned.step.key / OUTPUT_DIR
 
 
 def _origin(record: ToolchainRecord, threads: int) -> dict[str, str]:

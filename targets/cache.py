@@ -4,7 +4,8 @@ In the cache folder::
 
     objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.contract.result)
     objects/<k[:2]>/<key>/output/       its output
-    work/<run>/                         one running process; finished steps are moved out
+    work/<run>/<n>/                     what one running process writes; its steps are moved out
+    work/<run>/<n>.json                 which steps these may be, where no process can write
     unfinished/<key>/                   files with which an unfinished step can continue
     locks/                              one lock per key, and one per run
 """
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
 from pipeline.contract.result import RESULT_FILE, StepResult, read_result
+from targets.atomic import remove_tree, replace_file
 from targets.digests import Digests
+from targets.errors import PassFailed
+from targets.intake import take_in
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ class Cache:
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
         """Return the finished steps that were last used before ``moment`` (seconds since the
         epoch), the longest unused first."""
-        found = [folder for folder in self.objects.glob("*/*") if folder.stat().st_mtime < moment]
-        return tuple(map(_unused, sorted(found, key=lambda folder: folder.stat().st_mtime)))
+        folders = [folder for folder in self.objects.glob("*/*") if folder.stat().st_mtime < moment]
+        return tuple(map(_unused, sorted(folders, key=lambda folder: folder.stat().st_mtime)))
 
     def remove(self, step: UnusedStep) -> None:
         """Remove a finished step, unless a build is remaking it at this moment."""
@@ -106,7 +110,7 @@ class Cache:
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
         """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""
-        said = False
+        announced = False
         with ExitStack() as stack:
             # One order for all builds, so that two of them never wait for each other.
             for key in sorted(set(keys)):
@@ -114,16 +118,17 @@ class Cache:
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:
-                    if not said:
+                    if not announced:
                         waiting(key)
-                        said = True
+                        announced = True
                     lock.acquire()
                 stack.callback(lock.release)
             yield
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
-        """Yield a fresh work folder; its finished steps are kept even if the caller fails."""
+        """Yield a fresh work folder; steps that were finished in it are kept even if the caller
+        fails."""
         run = uuid.uuid4().hex[:12]
         folder = self.root / "work" / run
         with self._lock(f"run-{run}"):
@@ -131,16 +136,45 @@ class Cache:
             try:
                 yield folder
             finally:
-                self._publish_all(folder)
-                shutil.rmtree(folder, ignore_errors=True)
+                self._keep_finished(folder)
+                remove_tree(folder)
+
+    def begin(self, work: Path, steps: Iterable[Step], origin: Mapping[str, str]) -> Path:
+        """Return an empty folder in ``work`` for one process: the only results that are taken from
+        it are those of ``steps``. ``origin`` is where the process runs."""
+        expected = _Expected(steps=tuple(steps), origin=dict(origin))
+        number = len(list(work.glob("*.json")))
+        replace_file(work / f"{number}.json", expected.model_dump_json())
+        folder = work / str(number)
+        folder.mkdir()
+        return folder
+
+    def finish(self, folder: Path) -> tuple[StepResult, ...]:
+        """Keep what the process of ``folder`` left and return the results of its steps, in order.
+
+        Raises ``PassFailed`` where one is missing, or is not what a step leaves.
+        """
+        expected = _Expected.model_validate_json(folder.with_suffix(".json").read_bytes())
+        return tuple(self._keep(step, folder, expected.origin) for step in expected.steps)
+
+    @contextmanager
+    def view(self, keys: Iterable[str]) -> Iterator[Path]:
+        """Yield a folder like :attr:`objects` with the finished steps ``keys`` alone."""
+        with self.scratch_folder() as folder:
+            for key in sorted(set(keys)):
+                place = object_path(key)
+                link_tree(self.objects / place, folder / place)
+            yield folder
 
     @contextmanager
     def scratch_folder(self) -> Iterator[Path]:
         """Yield a fresh folder that is removed afterwards."""
-        folder = self.root / "scratch"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            yield Path(name)
+        folder = self.root / "scratch" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            remove_tree(folder)
 
     def recover(self) -> None:
         """Keep the finished steps of runs whose driver was killed, and remove their folders."""
@@ -151,41 +185,46 @@ class Cache:
             except Timeout:
                 continue
             try:
-                self._publish_all(folder)
-                shutil.rmtree(folder, ignore_errors=True)
+                self._keep_finished(folder)
+                remove_tree(folder)
             finally:
                 lock.release()
 
-    def _publish_all(self, work: Path) -> None:
-        for result in sorted(work.glob(f"*/{RESULT_FILE}")):
-            if result.parent.suffix != ".partial":
-                self._publish(result.parent)
+    def _keep_finished(self, work: Path) -> None:
+        """Keep the steps that were finished before a process ended otherwise than it should."""
+        for file in sorted(work.glob("*.json")):
+            with suppress(OSError, ValidationError):
+                expected = _Expected.model_validate_json(file.read_bytes())
+                folder = file.with_suffix("")
+                for step in expected.steps:
+                    if (folder / step.key / RESULT_FILE).exists():
+                        with suppress(PassFailed):
+                            self._keep(step, folder, expected.origin)
 
-    def _publish(self, step: Path) -> None:
-        try:
-            result = read_result(step)
-        except ValidationError:
-            return
-        # A missed limit is measured anew by the next build, so it is not remembered.
+    def _keep(self, step: Step, folder: Path, origin: Mapping[str, str]) -> StepResult:
+        """Take in the result of ``step``; keep it, unless a limit was missed: the next build
+        measures that anew."""
+        written = folder / step.key
+        result = take_in(step, written, origin)
         if any(verdict.status == "failed" for verdict in result.verdicts):
-            return
-        shutil.rmtree(self.unfinished(step.name), ignore_errors=True)
-        destination = self.objects / object_path(step.name)
-        before = self.find(step.name)
+            return result
+        remove_tree(self.unfinished(step.key))
+        destination = self.objects / object_path(step.key)
+        before = self.find(step.key)
         if before is not None:
             if made_in(before.result) == made_in(result):
-                return
+                return before.result
             if before.result.files == result.files:
-                # The same bytes stay where they are linked to; the result says who made them last.
-                (step / RESULT_FILE).replace(destination / RESULT_FILE)
-                return
+                # The same bytes stay where they are; the result says who made them last.
+                replace_file(destination / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
+                return result
             self._evict(destination)
+        replace_file(written / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
         destination.parent.mkdir(parents=True, exist_ok=True)
-        for file in result.files:
-            (step / OUTPUT_DIR / file.path).chmod(0o444)
-        step.rename(destination)
+        written.rename(destination)
         for file in result.files:
             self.digests.remember(destination / OUTPUT_DIR / file.path, file.sha256)
+        return result
 
     def _whole(self, step: CachedStep) -> bool:
         paths = [step.output / file.path for file in step.result.files]
@@ -201,12 +240,19 @@ class Cache:
             folder.rename(doomed)
         except FileNotFoundError:
             return
-        shutil.rmtree(doomed, ignore_errors=True)
+        remove_tree(doomed)
 
     def _lock(self, name: str) -> FileLock:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
+
+
+class _Expected(Frozen):
+    """The steps of one process and where it runs, noted before it starts."""
+
+    steps: tuple[Step, ...]
+    origin: dict[str, str]
 
 
 def made_in(result: StepResult) -> str:

@@ -44,16 +44,16 @@ class Digests:
 
     def files(self, paths: Iterable[Path]) -> list[str]:
         """Return the SHA-256 of each file's bytes."""
-        wanted = [(path, path.stat()) for path in paths]
+        with_stat = [(path, path.stat()) for path in paths]
         with self._open() as database:
             known = {
-                path: sha256 for path, stat in wanted if (sha256 := self._known(database, stat))
+                path: sha256 for path, stat in with_stat if (sha256 := self._known(database, stat))
             }
-            read = _read([path for path, _ in wanted if path not in known])
-            for path, stat in wanted:
+            read = _read([path for path, _ in with_stat if path not in known])
+            for path, stat in with_stat:
                 if path in read:
                     self._note(database, stat, read[path])
-        return [known.get(path) or read[path] for path, _ in wanted]
+        return [known.get(path) or read[path] for path, _ in with_stat]
 
     def remember(self, path: Path, sha256: str) -> None:
         """Store the digest of a file whose content the caller knows, e.g. after linking it."""

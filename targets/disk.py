@@ -33,15 +33,15 @@ def require_room(needs: Iterable[Need]) -> None:
     for need in needs:
         if need.bytes > 0:
             together[device_of(need.folder)].append(need)
-    for here in together.values():
-        wanted = sum(need.bytes for need in here)
-        free = free_at(here[0].folder)
-        if wanted > free:
-            parts = ", ".join(f"{need.what} {size(need.bytes)}" for need in here)
+    for group in together.values():
+        needed = sum(need.bytes for need in group)
+        free = free_at(group[0].folder)
+        if needed > free:
+            parts = ", ".join(f"{need.what} {size(need.bytes)}" for need in group)
             raise EnvironmentUnable(
-                f"too little room at {here[0].folder}: about {size(wanted)} are needed ({parts}), "
+                f"too little room at {group[0].folder}: about {size(needed)} are needed ({parts}), "
                 f"{size(free)} are free",
-                "; ".join(dict.fromkeys(need.remedy for need in here)),
+                "; ".join(dict.fromkeys(need.remedy for need in group)),
             )
 
 

@@ -32,10 +32,10 @@ def lacking_instructions() -> tuple[str, ...]:
 
 def require_instructions() -> None:
     """Raise ``EnvironmentUnable`` on a CPU without the instructions that the libraries use."""
-    lacking = [name for name in lacking_instructions() if name in _USED]
-    if lacking:
+    missing = [name for name in lacking_instructions() if name in _USED]
+    if missing:
         raise EnvironmentUnable(
-            f"this CPU lacks {', '.join(lacking)} of x86-64-v3, which the toolchains use",
+            f"this CPU lacks {', '.join(missing)} of x86-64-v3, which the toolchains use",
             "use a machine with AVX2 and FMA: Intel's since Haswell (2013), AMD's since Excavator",
         )
 

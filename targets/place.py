@@ -60,18 +60,16 @@ def default_training_target(platform: str, names: Iterable[str] | None = None) -
 
 def places_of(names: Iterable[str], places: Iterable[Place]) -> dict[str, Place]:
     """Return the places of the targets ``names``, by name, without duplicates."""
-    wanted = set(names)
-    found = {place.toolchain.target: place for place in places}
-    return {name: place for name, place in found.items() if name in wanted}
+    requested = set(names)
+    by_name = {place.toolchain.target: place for place in places}
+    return {name: place for name, place in by_name.items() if name in requested}
 
 
 def require_devices(places: Iterable[Place]) -> None:
     """Raise ``EnvironmentUnable`` that names every target whose device this machine lacks."""
-    lacking = [place for place in places if not place.device.here]
-    if lacking:
-        reasons = "; ".join(
-            f"{place.toolchain.target}: {place.device.absence}" for place in lacking
-        )
+    absent = [place for place in places if not place.device.here]
+    if absent:
+        reasons = "; ".join(f"{place.toolchain.target}: {place.device.absence}" for place in absent)
         raise EnvironmentUnable(
             f"not everything could be verified here: {reasons}",
             "build without --require-verified, then run `nox -s check-TARGET` where the device is",

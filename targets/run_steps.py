@@ -1,4 +1,4 @@
-"""Runs the steps of a plan in one process and reads the result of each."""
+"""Runs steps on what a caller mounts, and keeps nothing of what they write."""
 
 from __future__ import annotations
 
@@ -7,25 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.contract.plan import Plan, Step
-from pipeline.contract.result import StepResult, read_result
+from pipeline.contract.result import StepResult
 from pipeline.contract.schema import Resources
 from targets.cache import Cache
+from targets.intake import take_in
 from targets.machine import threads
 from targets.place import Place
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, Runtime
-from targets.toolchain.toolchain import Toolchain
-
-
-def run_steps(
-    runtime: Runtime, toolchain: Toolchain, request: RunRequest, work: Path, on_event: OnEvent
-) -> tuple[StepResult, ...]:
-    """Run the steps of ``request``, which write into ``work``; return their results in order.
-
-    Raises what :meth:`Runtime.run` raises.
-    """
-    mounts = (Mount("work", work, writable=True), *request.mounts)
-    runtime.run(toolchain, replace(request, mounts=mounts), on_event)
-    return tuple(read_result(work / step.key) for step in request.plan.steps)
 
 
 def run_uncached(
@@ -43,11 +31,11 @@ def run_uncached(
     They read nothing but ``mounts``, and nothing of what they write is kept. Raises what
     :meth:`Runtime.run` raises.
     """
-    here = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
+    place_fields = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
     request = RunRequest(
         plan=Plan(
             build=build,
-            steps=tuple(step.model_copy(update=here) for step in steps),
+            steps=tuple(step.model_copy(update=place_fields) for step in steps),
             threads=threads(Resources()),
         ),
         mounts=tuple(mounts),
@@ -55,4 +43,6 @@ def run_uncached(
         device=place.device.container,
     )
     with cache.scratch_folder() as work:
-        return run_steps(runtime, place.toolchain, request, work, on_event)
+        mounts = (Mount("work", work, writable=True), *request.mounts)
+        runtime.run(place.toolchain, replace(request, mounts=mounts), on_event)
+        return tuple(take_in(step, work / step.key, {}) for step in request.plan.steps)

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.suggest import did_you_mean
-from pipeline.latency.usual import UsualLimits
+from pipeline.latency.default_limits import DefaultLimits
 from targets.devices.find import device_kinds
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.toolchain.builder_options import read_builder_options
@@ -65,7 +65,7 @@ class Target(Frozen):
     """Platforms by Docker's names; there is a lock for each."""
     room: Room
     precision: Precision
-    limits: UsualLimits
+    limits: DefaultLimits
     """Default limits of the ``latency`` check."""
 
     @field_validator("device")
@@ -116,23 +116,23 @@ def target_names() -> tuple[str, ...]:
 
 def named_targets(names: Iterable[str]) -> tuple[str, ...]:
     """Return ``names`` without duplicates, with :data:`ALL` replaced by all targets."""
-    given = tuple(names)
-    return target_names() if ALL in given else tuple(dict.fromkeys(given))
+    requested = tuple(names)
+    return target_names() if ALL in requested else tuple(dict.fromkeys(requested))
 
 
 def load_targets(names: Iterable[str]) -> tuple[Target, ...]:
     """Return the targets with ``names``. Raises :class:`ConfigError` for all unknown names, each
     with the nearest known one."""
     problems: list[Problem] = []
-    found = []
+    targets = []
     for name in named_targets(names):
         try:
-            found.append(load_target(name))
+            targets.append(load_target(name))
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return tuple(found)
+    return tuple(targets)
 
 
 def load_target(name: str) -> Target:
@@ -152,7 +152,7 @@ def load_target(name: str) -> Target:
         raise ConfigError([Problem(f"not valid TOML: {error}", path)]) from None
     except ValidationError as error:
         problems = [
-            Problem(found["msg"], path, key=".".join(map(str, found["loc"])))
-            for found in error.errors()
+            Problem(mistake["msg"], path, key=".".join(map(str, mistake["loc"])))
+            for mistake in error.errors()
         ]
         raise ConfigError(problems) from None

@@ -46,16 +46,16 @@ def build(
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
     options = resolve(wanted_options(params), known_options())
-    whole = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
+    mode = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
     _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
     ends = finish(out_dir, checkpoint, params.threads, params.search, params.session)
-    asked = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
+    requested = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
-        **asked,
+        **requested,
         "builder_options": dict(options),
-        "weights": f"at once: {whole}" if whole else "one by one",
+        "weights": str(mode),
         "eos_token_ids": list(ends),
         "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
     }

@@ -18,6 +18,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.process.causes import causes
+from pipeline.weights.mode import ONE_BY_ONE, WeightsMode
 
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
@@ -45,7 +46,7 @@ class BuilderCall:
         precision, provider = self.params.precision, self.params.execution_provider
         pairs = [f"{name}={value}" for name, value in self.options.items()]
         with tempfile.TemporaryDirectory() as cache:
-            where = (
+            source = (
                 None,
                 str(self.checkpoint.folder),
                 str(self.out_dir),
@@ -55,9 +56,9 @@ class BuilderCall:
             )
             parse = builder.parse_extra_options
             until_0_13 = "kv_items" in inspect.signature(parse).parameters
-            parsed = parse(pairs, provider) if until_0_13 else parse(*where, pairs)
+            parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
             with SameBits(), replaced(builder, "AutoConfig", ReadableConfig):
-                builder.create_model(*where, **parsed)
+                builder.create_model(*source, **parsed)
 
     def clear(self) -> None:
         """Remove the files of an earlier run."""
@@ -65,8 +66,8 @@ class BuilderCall:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def create(call: BuilderCall, report: Reporter) -> str:
-    """Run the builder. Returns why all weights were in memory at once; empty if they were not.
+def create(call: BuilderCall, report: Reporter) -> WeightsMode:
+    """Run the builder. Returns whether the weights were processed one by one, or why not.
 
     Raises :class:`StepError`, and :class:`NotStreamable` if ``call`` has weights of its own and
     they cannot be processed one by one.
@@ -78,11 +79,12 @@ def create(call: BuilderCall, report: Reporter) -> str:
     except NotStreamable as error:
         if call.weights is not None:
             raise
-        report.warn(f"all weights are held in memory at once: {error}")
+        mode = WeightsMode(str(error))
+        report.warn(mode.warning)
         call.clear()
         _at_once(call, report)
-        return str(error)
-    return ""
+        return mode
+    return ONE_BY_ONE
 
 
 def _one_by_one(call: BuilderCall, report: Reporter) -> None:

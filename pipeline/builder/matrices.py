@@ -113,7 +113,7 @@ class _Matrix:
 
 
 @dataclass
-class Works:
+class LazyMatrices:
     """The matrices of one graph that are quantized when they are written, and the progress."""
 
     slots: threading.Semaphore
@@ -123,7 +123,7 @@ class Works:
     done: int = 0
     counting: threading.Lock = field(default_factory=threading.Lock)
 
-    def instead_of(self, plain: Callable[..., ir.Model], base: Any) -> Callable[..., ir.Model]:
+    def replacement_for(self, plain: Callable[..., ir.Model], base: Any) -> Callable[..., ir.Model]:
         """Return the replacement for ``plain``, the builder's method that quantizes its graph.
 
         ``base`` is the builder's module that names ``MatMulNBitsQuantizer``. The replacement raises
@@ -136,8 +136,8 @@ class Works:
             originals = {name: value.const_value for name, value in graph.initializers.items()}
             columns = {matrix.weight.name: matrix.column() for matrix in matrices.values()}
             for name, value in graph.initializers.items():
-                value.const_value = columns.get(name) or _nowhere(originals[name])
-            with replaced(base, "MatMulNBitsQuantizer", _watched(matrices)):
+                value.const_value = columns.get(name) or _placeholder(originals[name])
+            with replaced(base, "MatMulNBitsQuantizer", _recording_quantizer(matrices)):
                 model = plain(builder)
             self._widen(model.graph, matrices, originals)
             return model
@@ -193,7 +193,7 @@ class _Result:
     """The tensors of a quantized matrix, each of which is returned once."""
 
     matrix: _Matrix
-    works: Works
+    works: LazyMatrices
     lock: threading.Lock = field(default_factory=threading.Lock)
     pieces: dict[int, ir.TensorProtocol] = field(default_factory=dict)
 
@@ -209,17 +209,17 @@ class _Result:
 
 def _matrices(graph: ir.Graph) -> dict[str, _Matrix]:
     """Return the products with a constant matrix, by the name of their output."""
-    found = {}
+    matrices = {}
     for node in graph:
         if node.op_type != "MatMul" or node.domain or len(node.inputs) != 2:
             continue
         weight = None if node.inputs[1] is None else node.inputs[1].const_value
         if isinstance(weight, ir.LazyTensor) and len(weight.shape) == 2:
-            found[str(node.outputs[0].name)] = _Matrix(ir.to_proto(node), weight)
-    return found
+            matrices[str(node.outputs[0].name)] = _Matrix(ir.to_proto(node), weight)
+    return matrices
 
 
-def _watched(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuantizer]:
+def _recording_quantizer(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuantizer]:
     """Return a quantizer class that records in ``matrices`` which of them it quantized."""
 
     class Watched(MatMulNBitsQuantizer):  # type: ignore[misc] # onnxruntime has no types
@@ -240,7 +240,7 @@ def _watched(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuanti
     return Watched
 
 
-def _nowhere(tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+def _placeholder(tensor: ir.TensorProtocol) -> ir.ExternalTensor:
     """Return a placeholder with the type and shape of ``tensor``, without values."""
     return ir.ExternalTensor(
         "nowhere", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=str(tensor.name)

@@ -75,38 +75,38 @@ def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
 
     Raises :class:`StepError` for an option that cannot be set in ``extra_options``.
     """
-    wanted: dict[str, str] = {}
+    options: dict[str, str] = {}
     if params.precision in ("int4", "int8"):
-        wanted["block_size"] = as_text(params.block_size)
-        wanted["is_symmetric"] = as_text(params.symmetric)
-        wanted["algo_config"] = params.algorithm
-        wanted["op_types_to_quantize"] = "/".join(params.op_types)
+        options["block_size"] = as_text(params.block_size)
+        options["is_symmetric"] = as_text(params.symmetric)
+        options["algo_config"] = params.algorithm
+        options["op_types_to_quantize"] = "/".join(params.op_types)
         if params.accuracy_level is not None:
-            wanted["accuracy_level"] = as_text(params.accuracy_level)
+            options["accuracy_level"] = as_text(params.accuracy_level)
         if params.nodes_to_exclude:
-            wanted["nodes_to_exclude"] = ",".join(params.nodes_to_exclude)
+            options["nodes_to_exclude"] = ",".join(params.nodes_to_exclude)
         if params.mixed_precision:
-            wanted["matmul_mixed_precision"] = ",".join(
+            options["matmul_mixed_precision"] = ",".join(
                 f"{group}:{width}" for group, width in sorted(params.mixed_precision.items())
             )
     if params.shared_embeddings is not None:
-        wanted["shared_embeddings"] = as_text(params.shared_embeddings)
+        options["shared_embeddings"] = as_text(params.shared_embeddings)
     for name, option in _SWITCHES.items():
         if getattr(params, name):
-            wanted[option] = "true"
+            options[option] = "true"
     if not params.fuse_qkv:
-        wanted["fuse_qkv"] = "false"
-    wanted |= {"hf_token": "false", "hf_remote": as_text(params.trust_remote_code)}
+        options["fuse_qkv"] = "false"
+    options |= {"hf_token": "false", "hf_remote": as_text(params.trust_remote_code)}
     for name, value in params.extra_options.items():
         if name in RESERVED:
             raise StepError(f"extra_options: {name}: {RESERVED[name]}", cause="bad_input")
-        if name in wanted:
+        if name in options:
             raise StepError(
                 f"extra_options: {name} has a parameter of its own; use that one",
                 cause="bad_input",
             )
-        wanted[name] = as_text(value)
-    return wanted
+        options[name] = as_text(value)
+    return options
 
 
 def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
@@ -114,13 +114,13 @@ def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
 
     Raises :class:`StepError` that names every option the builder would ignore.
     """
-    found: dict[str, str] = {}
+    resolved: dict[str, str] = {}
     unknown: list[str] = []
     for name, value in wanted.items():
         if name in known:
-            found[name] = value
+            resolved[name] = value
         elif _FORMER.get(name) in known:
-            found[_FORMER[name]] = value
+            resolved[_FORMER[name]] = value
         else:
             near = difflib.get_close_matches(name, known, n=1)
             unknown.append(f"{name} (did you mean '{near[0]}'?)" if near else name)
@@ -131,7 +131,7 @@ def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
             hint=f"it knows: {', '.join(sorted(known - RESERVED.keys()))}",
             cause="bad_input",
         )
-    return found
+    return resolved
 
 
 def as_text(value: str | float | bool) -> str:

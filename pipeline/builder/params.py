@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.space import FORMATS, Weights, Written, count
+from pipeline.contract.space import FORMATS, SpaceEstimate, Weights, count
 
 _QUANTIZED = ("int4", "int8")
 _BITS = {"int4": 4, "int8": 8}
@@ -128,13 +128,13 @@ class ModelBuilderParams(Frozen):
         """Return whether the weights are quantized."""
         return self.precision in _QUANTIZED
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the model folder: weights, graph and the files beside them."""
         model = inputs.get("model")
         if model is None or model.weights is None:
             return None
-        beside = model.kept - model.weights.bytes
-        return Written(self.stored(model.weights) + _GRAPH + beside)
+        other_files = model.kept - model.weights.bytes
+        return SpaceEstimate(self.stored(model.weights) + _GRAPH + other_files)
 
     def stored(self, weights: Weights) -> int:
         """Return the size in bytes of the graph's weights, with scales and rotary tables."""
@@ -196,9 +196,9 @@ class ModelBuilderParams(Frozen):
                 "use default, rtn or k_quant with it"
             )
         if self.execution_provider != "cuda" and (self.cuda_graph or self.bf16_io):
-            asked = [name for name in ("cuda_graph", "bf16_io") if getattr(self, name)]
+            enabled = [name for name in ("cuda_graph", "bf16_io") if getattr(self, name)]
             raise ValueError(
-                f"{', '.join(asked)}: only the cuda target has it; set it below [targets.cuda]"
+                f"{', '.join(enabled)}: only the cuda target has it; set it below [targets.cuda]"
             )
         if self.bf16_io and self.precision not in _QUANTIZED:
             raise ValueError(f"bf16_io: precision {self.precision} decides the type of the inputs")

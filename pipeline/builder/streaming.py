@@ -20,7 +20,14 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from pipeline.builder.matrices import NotStreamable, Progress, Works, lazy, materialized, replaced
+from pipeline.builder.matrices import (
+    LazyMatrices,
+    NotStreamable,
+    Progress,
+    lazy,
+    materialized,
+    replaced,
+)
 from pipeline.weights.deferred import Deferred
 
 _QUANTIZES = ("to_nbits", "to_int4")
@@ -49,12 +56,14 @@ def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[No
     import onnxruntime_genai.models.builder  # noqa: F401 - puts its own modules on the path
 
     base = sys.modules["builders.base"]
-    works = Works(threading.Semaphore(torch.get_num_threads()), progress)
+    works = LazyMatrices(threading.Semaphore(torch.get_num_threads()), progress)
     quantizes = next(name for name in _QUANTIZES if hasattr(base.Model, name))
     with (
         replaced(base, "AutoModelForCausalLM", _DeferredModel(tensors)),
         replaced(base.Model, "save_model", _deferring(base.Model.save_model)),
-        replaced(base.Model, quantizes, works.instead_of(getattr(base.Model, quantizes), base)),
+        replaced(
+            base.Model, quantizes, works.replacement_for(getattr(base.Model, quantizes), base)
+        ),
         replaced(ir, "save", _save_side_by_side),
     ):
         yield

@@ -38,17 +38,17 @@ class BaseCheck(ABC, Generic[P]):
     Params: ClassVar[type[Frozen]]
     """Typed, documented parameters and limits."""
     needs: ClassVar[tuple[Role, ...]] = ("artifact",)
-    does_without: ClassVar[tuple[Role, ...]] = ("model",)
+    optional_needs: ClassVar[tuple[Role, ...]] = ("model",)
     """Roles in :attr:`needs` that are optional. An ONNX model that the config brings ready-made has
     no ``model``: the build does not know the checkpoint that it was made from."""
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx",)
     """Kinds of artifact that it can judge. For a chain that ends with another, it is left out."""
     sources: ClassVar[tuple[str, ...]] = ()
     """Names of parameters that hold paths of the user's files (:attr:`BasePass.sources`)."""
-    unasked: ClassVar[bool] = True
+    runs_by_default: ClassVar[bool] = True
     """Whether it runs by default, without being named in the config."""
     uses_data: ClassVar[bool] = False
-    asks_held_out: ClassVar[bool] = False
+    needs_held_out: ClassVar[bool] = False
     """Whether it needs held-out data."""
     uses_device: ClassVar[bool] = False
     """Whether its result depends on the presence of the target's device, which is then in its
@@ -62,9 +62,9 @@ class BaseCheck(ABC, Generic[P]):
         return cls.needs
 
     @classmethod
-    def asks_held_out_of(cls, params: P) -> bool:  # noqa: ARG003
+    def needs_held_out_of(cls, params: P) -> bool:  # noqa: ARG003
         """Return whether it needs held-out data with ``params``."""
-        return cls.asks_held_out
+        return cls.needs_held_out
 
     @classmethod
     def timing_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003

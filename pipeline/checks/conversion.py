@@ -62,13 +62,13 @@ class Check(BaseCheck[ConversionParams]):
 
     Params = ConversionParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference", "float_reference")
-    does_without: ClassVar[tuple[Role, ...]] = ("float_reference",)
+    optional_needs: ClassVar[tuple[Role, ...]] = ("float_reference",)
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: ConversionParams) -> Outcome:
         """Compare logits and tables. A graph that cannot be read fails the check."""
         from pipeline.contract.errors import ArtifactError, BeyondCpuError
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
         from pipeline.onnx.reference import Reference
@@ -94,8 +94,8 @@ def _predictions(
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     from pipeline.onnx.closeness import by_length
 
-    found, note, compared_bits = _logits(inputs, reference, bits)
-    usual, long = by_length(found, reference.rows)
+    logits, note, compared_bits = _logits(inputs, reference, bits)
+    usual, long = by_length(logits, reference.rows)
     limits = _BY_BITS.get(compared_bits, _BY_BITS[4])
     figures: dict[str, JsonValue] = {"of": note}
     if usual is not None:

@@ -17,7 +17,7 @@ from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.evaluation.scores import Answers
-from pipeline.verdicts.verdicts import limit_verdict, on_cpu, unverified
+from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu, unverified
 
 _ON_PROVIDER = "generates_on_provider"
 
@@ -86,7 +86,7 @@ class Check(BaseCheck[GenerationParams]):
 
     Params = GenerationParams
     uses_data: ClassVar[bool] = True
-    asks_held_out: ClassVar[bool] = True
+    needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     @classmethod
@@ -112,8 +112,8 @@ class Check(BaseCheck[GenerationParams]):
         if params.as_tuned:
             tuned = Answers.load(inputs["tuned_answers"])
             # [evaluation] may ask fewer prompts than this check would.
-            asked = {(row.file, row.line) for row in tuned.answers}
-            examples = [item for item in examples if (item.file, item.line) in asked]
+            answered_rows = {(row.file, row.line) for row in tuned.answers}
+            examples = [item for item in examples if (item.file, item.line) in answered_rows]
             tuned = tuned.to(examples, "tuned")
             limit = _same_budget(params, tuned)
         else:
@@ -142,11 +142,13 @@ class Check(BaseCheck[GenerationParams]):
         outcome = _outcome(answers, limits, limit)
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)
-            return Outcome((*on_cpu(outcome.verdicts), waiting), outcome.evidence)
+            return Outcome((*marked_as_on_cpu(outcome.verdicts), waiting), outcome.evidence)
         # An answer that ends at once is a token too: the end.
         answered = sum(item.tokens > 0 or item.ended for item in answers) / len(answers)
-        there = limit_verdict(_ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token")
-        return Outcome((*outcome.verdicts, there), outcome.evidence)
+        on_provider = limit_verdict(
+            _ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token"
+        )
+        return Outcome((*outcome.verdicts, on_provider), outcome.evidence)
 
 
 @dataclass(frozen=True)
@@ -192,12 +194,12 @@ def _limits(params: GenerationParams, ended_default: float, tuned: Answers | Non
 
 
 def _limit(
-    asked: float | AsTuned, theirs: Sequence[bool], tolerance: float, least: bool = False
+    requested: float | AsTuned, reference: Sequence[bool], tolerance: float, least: bool = False
 ) -> _Limit:
-    if asked != AS_TUNED:
-        return _Limit(float(asked))
-    share = sum(theirs) / len(theirs)
-    chance = 2 * math.sqrt(share * (1 - share) / len(theirs))
+    if requested != AS_TUNED:
+        return _Limit(float(requested))
+    share = sum(reference) / len(reference)
+    chance = 2 * math.sqrt(share * (1 - share) / len(reference))
     worse = max(tolerance, chance) * (-1 if least else 1)
     # Shares of whole answers, so a rounding error must not decide at the limit.
     limit = min(max(round(share + worse, 9), 0.0), 1.0)
@@ -210,7 +212,7 @@ def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcom
     circling = [item for item in answers if item.degenerate]
     broken = [item for item in answers if item.broken]
     open_ended = next((item for item in answers if not item.ended), None)
-    found = (
+    verdicts = (
         limit_verdict(
             "answers_end",
             ended,
@@ -245,7 +247,7 @@ def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcom
         }
         for item in answers
     ]
-    return Outcome(found, {"answers": rows})
+    return Outcome(verdicts, {"answers": rows})
 
 
 def _of(answer: _Answer | None) -> str:

@@ -41,7 +41,7 @@ class Check(BaseCheck[GraphParams]):
 
     def run(self, inputs: Inputs, params: GraphParams) -> Outcome:
         """Examine the folder. Broken files are failed verdicts, not exceptions."""
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.verdicts.verdicts import problem_verdict
 
@@ -69,27 +69,29 @@ class _Examination:
         self._verdicts: list[Verdict] = []
 
     def outcome(self) -> Outcome:
-        from pipeline.onnx import agreement, quantized, wholeness
+        from pipeline.onnx import consistency, integrity, quantized
 
         model, config = self._model, self._config
         layers = quantized.linear_layers(model)
-        whole = self._judge(
+        is_complete = self._judge(
             "external_data",
-            lambda: wholeness.external_data(model) + wholeness.stray_files(model),
+            lambda: integrity.external_data(model) + integrity.stray_files(model),
             f"{len(model.initializers)} initializers inside their files",
         )
         sound = self._judge(
             "graph_structure",
-            lambda: wholeness.structure(model) + wholeness.unused_weights(model, config.logits),
+            lambda: integrity.structure(model) + integrity.unused_weights(model, config.logits),
             f"{len(model.nodes)} nodes in order, all weights in use",
         )
         self._precision(layers)
         self._judge("packing", lambda: quantized.packing(model), f"{len(layers)} linear layers")
-        if whole:
+        if is_complete:
             self._judge("finite_weights", lambda: quantized.value_problems(model), "all finite")
         self._judge(
             "genai_config",
-            lambda: agreement.config_and_graph(config, model) + agreement.search_settings(config),
+            lambda: (
+                consistency.config_and_graph(config, model) + consistency.search_settings(config)
+            ),
             f"{config.layers} layers, vocabulary {config.vocabulary}, context {config.context}",
         )
         checkpoint = self._checkpoint
@@ -97,13 +99,13 @@ class _Examination:
             self._judge(
                 "checkpoint",
                 lambda: (
-                    agreement.config_and_checkpoint(config, checkpoint)
+                    consistency.config_and_checkpoint(config, checkpoint)
                     + quantized.weight_count_problems(layers, checkpoint.linear_weights)
                 ),
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
             )
         self._rotary()
-        self._loading(whole and sound)
+        self._loading(is_complete and sound)
         widths: dict[str, JsonValue] = {}
         for layer in layers:
             widths[str(layer.bits)] = int(str(widths.get(str(layer.bits), 0))) + 1
@@ -123,7 +125,7 @@ class _Examination:
 
     def _precision(self, layers: list[Any]) -> None:
         from pipeline.onnx.quantized import quantized_share
-        from pipeline.verdicts.verdicts import limit_verdict, shortened, unverified
+        from pipeline.verdicts.verdicts import limit_verdict, summarize_problems, unverified
 
         precision = self._params.precision or self._asked.get("precision")
         if precision is None:
@@ -132,8 +134,8 @@ class _Examination:
             return
         if precision not in _WIDTHS:
             if any(layer.bits < 16 for layer in layers):
-                found = [layer.node for layer in layers if layer.bits < 16]
-                self._judge("precision", lambda: [f"{name} is quantized" for name in found], "")
+                quantized = [layer.node for layer in layers if layer.bits < 16]
+                self._judge("precision", lambda: [f"{name} is quantized" for name in quantized], "")
             return
         mixing = self._asked.get("algorithm") in _MIXING or bool(self._asked.get("mixed_precision"))
         bits = frozenset({4, 8}) if mixing else frozenset({_WIDTHS[str(precision)]})
@@ -142,7 +144,7 @@ class _Examination:
             frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
         )
         share = quantized_share(layers, bits, excluded)
-        detail = f"{precision}: {shortened(share.left) or f'all of {share.total} weights'}"
+        detail = f"{precision}: {summarize_problems(share.left) or f'all of {share.total} weights'}"
         verdict = limit_verdict(
             "quantized_share", share.value, ">=", self._params.min_quantized_share, detail=detail
         )
@@ -164,13 +166,13 @@ class _Examination:
             return
         self._verdicts.append(rotary_verdict(self._model, tables, self._params.max_rotary_error))
 
-    def _loading(self, whole: bool) -> None:
-        """Load the folder if it is ``whole``: the runtime may crash on a broken graph."""
+    def _loading(self, is_complete: bool) -> None:
+        """Load the folder if it is ``is_complete``: the runtime may crash on a broken graph."""
         from pipeline.onnx.session import Session
         from pipeline.onnx.tokenizers import tokenizer_problems
         from pipeline.verdicts.verdicts import unverified
 
-        if not whole:
+        if not is_complete:
             why = "not tried: the graph or its data is not whole"
             self._verdicts += [unverified("loads", why), unverified("tokenizer", why)]
             return

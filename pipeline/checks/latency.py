@@ -18,15 +18,15 @@ from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.latency import prompts
+from pipeline.latency.default_limits import DefaultLimits
 from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
-from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
-from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, rule
+from pipeline.latency.rounds import LatencyRounds
+from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, decide
 from pipeline.latency.timing import FIGURES, Timings, Workload
-from pipeline.latency.usual import UsualLimits
 from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
-from pipeline.verdicts.goals import known_goals, require_baseline
+from pipeline.verdicts.goals import require_baseline, validated_goals
 from pipeline.verdicts.verdicts import unverified
 
 _MIN_SAMPLES = 64
@@ -52,7 +52,7 @@ class LatencyParams(Workload):
     """Most for the time of each further token (p90). Default: the target's."""
     target_limits: bool = True
     """Use the target's limits for those of both that are not set here."""
-    usual_limits: UsualLimits | None = None
+    usual_limits: DefaultLimits | None = None
     """The target's limits. Set by the target."""
     goals: tuple[LatencyGoal, ...] = ()
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
@@ -91,7 +91,7 @@ class LatencyParams(Workload):
             goal if goal.statistic else goal.model_copy(update={"statistic": USUAL})
             for goal in goals
         )
-        return known_goals(tuple(usual), FIGURES, statistics=True, baseline=True)
+        return validated_goals(tuple(usual), FIGURES, statistics=True, baseline=True)
 
     @model_validator(mode="after")
     def _something_to_compare_with(self) -> Self:
@@ -111,9 +111,9 @@ class LatencyParams(Workload):
         if self.usual_limits is None or not self.target_limits:
             return self, {}
         usual = self.usual_limits.computed(weights_bytes, prompt_tokens)
-        lacking = {name: limit for name, limit in usual.items() if getattr(self, name) is None}
-        values = {name: limit.milliseconds for name, limit in lacking.items()}
-        sources = {name: limit.source for name, limit in lacking.items()}
+        missing = {name: limit for name, limit in usual.items() if getattr(self, name) is None}
+        values = {name: limit.milliseconds for name, limit in missing.items()}
+        sources = {name: limit.source for name, limit in missing.items()}
         return self.model_copy(update=values), sources
 
     def limits(self) -> Iterator[tuple[str, LatencyGoal]]:
@@ -185,67 +185,73 @@ class Check(BaseCheck[LatencyParams]):
             params, _ = params.sized(weights_bytes=0, prompt_tokens=0)  # for the names alone
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
-        contest = _contest(inputs, params)
-        contest.take_wanted()
-        prompt_tokens = contest.measured["artifact"].joined(SHORT).prompt_tokens
+        measurement = _measurement(inputs, params)
+        measurement.run_planned_rounds()
+        prompt_tokens = measurement.measured["artifact"].joined(SHORT).prompt_tokens
         longest = max(prompt_tokens, default=0)
         params, sources = params.sized(_bytes_per_token(inputs["artifact"]), longest)
         base = _base(inputs)
-        rulings = _rulings(params, contest.measured, base)
-        said = False
-        while any(ruling.undecided for ruling in rulings) and not contest.over:
-            if not said:
+        rulings = _rulings(params, measurement.measured, base)
+        warned = False
+        while any(ruling.undecided for ruling in rulings) and not measurement.is_out_of_time:
+            if not warned:
                 inputs.report.warn(
                     f"{_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
                 )
-                said = True
-            contest.take_round(_open_prompts(params, rulings))
-            inputs.report.progress(int(contest.seconds), math.ceil(params.max_seconds), "seconds")
-            rulings = _rulings(params, contest.measured, base)
-        for length, why in contest.left_out.items():
+                warned = True
+            measurement.run_round(_open_prompts(params, rulings))
+            inputs.report.progress(
+                int(measurement.seconds), math.ceil(params.max_seconds), "seconds"
+            )
+            rulings = _rulings(params, measurement.measured, base)
+        for length, why in measurement.left_out.items():
             inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
         verdicts = tuple(
-            _ended(ruling, contest.seconds, sources.get(ruling.verdict.name, ""))
+            _ended(ruling, measurement.seconds, sources.get(ruling.verdict.name, ""))
             for ruling in rulings
         )
-        found = evidence(inputs["artifact"], contest.measured, contest.left_out, base)
-        return Outcome(verdicts, {"latency": found})
+        latency = evidence(inputs["artifact"], measurement.measured, measurement.left_out, base)
+        return Outcome(verdicts, {"latency": latency})
 
 
-def _contest(inputs: Inputs, params: LatencyParams) -> Any:
+def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
-    from pipeline.latency.contest import Conditions, Contest, Contestant
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.latency.interleaved import (
+        Candidate,
+        InterleavedMeasurement,
+        MeasurementConditions,
+    )
     from pipeline.onnx.baseline import baseline_folder, require_same_provider
+    from pipeline.onnx.genai_config import GenAiConfig
 
     folder = inputs["artifact"]
     try:
         config = GenAiConfig(folder)
     except ValueError as error:
         raise ArtifactError(str(error)) from error
-    contestants = [Contestant("artifact", folder, threads=config.threads)]
+    candidates = [Candidate("artifact", folder, threads=config.threads)]
     context = config.context
     if "baseline" in inputs.paths:
         other = baseline_folder(inputs["baseline"])
         require_same_provider(other, folder)
-        theirs = GenAiConfig(other)
-        contestants.append(Contestant("baseline", other, threads=theirs.threads))
-        context = min(context, theirs.context)
+        baseline_config = GenAiConfig(other)
+        candidates.append(Candidate("baseline", other, threads=baseline_config.threads))
+        context = min(context, baseline_config.context)
     asked = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
-    conditions = Conditions(
+    conditions = MeasurementConditions(
         max_new_tokens=params.max_new_tokens,
         warmup=params.warmup,
         rounds=params.rounds,
         seconds=params.max_seconds,
         cpus=_cpus(params),
     )
-    return Contest(contestants, asked, conditions, inputs.report)
+    return InterleavedMeasurement(candidates, asked, conditions, inputs.report)
 
 
 def _bytes_per_token(folder: Path) -> int:
     from pipeline.contract.errors import ArtifactError
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.genai_config import GenAiConfig
     from pipeline.onnx.graph import OnnxModel
 
     try:
@@ -256,16 +262,16 @@ def _bytes_per_token(folder: Path) -> int:
 
 def _kinds(
     inputs: Inputs, params: LatencyParams, tokenizer: Any, context: int
-) -> tuple[prompts.Kind, ...]:
+) -> tuple[prompts.PromptSet, ...]:
     """Return the kinds of prompts to time.
 
     Raises :class:`StepError` if there are no prompts, or if some do not fit into the context.
     Default lengths that do not fit are left out.
     """
     short = prompts.short(inputs, params, tokenizer, params.prompts_to_time())
-    asked = params.lengths_asked_for()
+    requested = params.lengths_asked_for()
     room = context - params.max_new_tokens
-    longest = max(short.longest, *asked, 0)
+    longest = max(short.longest, *requested, 0)
     if longest > room:
         raise StepError(
             f"prompt and answer have {longest + params.max_new_tokens} tokens, the model's "
@@ -274,7 +280,7 @@ def _kinds(
             "bad_input",
         )
     usual = prompts.LENGTHS if params.lengths is None else ()
-    lengths = sorted(asked | {length for length in usual if length <= room})
+    lengths = sorted(requested | {length for length in usual if length <= room})
     long = (prompts.long(tokenizer, n, params.prompts_to_time(str(n))) for n in lengths)
     return (short, *long)
 
@@ -285,15 +291,15 @@ def _cpus(params: LatencyParams) -> tuple[int, ...]:
         if params.cpus is not None:
             raise StepError("this system cannot pin a process", "remove cpus", "bad_input")
         return ()
-    here = sorted(os.sched_getaffinity(0))
-    lacking = sorted(set(params.cpus or ()) - set(here))
-    if lacking:
+    available = sorted(os.sched_getaffinity(0))
+    missing = sorted(set(params.cpus or ()) - set(available))
+    if missing:
         raise StepError(
-            f"there is no CPU {', '.join(map(str, lacking))} for this build",
-            f"cpus in [checks.latency] can name {', '.join(map(str, here))}",
+            f"there is no CPU {', '.join(map(str, missing))} for this build",
+            f"cpus in [checks.latency] can name {', '.join(map(str, available))}",
             "bad_input",
         )
-    return tuple(params.cpus or here)
+    return tuple(params.cpus or available)
 
 
 def _base(inputs: Inputs) -> BaseTimes:
@@ -305,10 +311,10 @@ def _base(inputs: Inputs) -> BaseTimes:
 
 
 def _rulings(
-    params: LatencyParams, measured: Mapping[str, Measured], base: BaseTimes
+    params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseTimes
 ) -> tuple[Ruling, ...]:
     ours, baseline = measured["artifact"], measured.get("baseline")
-    return tuple(rule(name, goal, ours, baseline, base) for name, goal in params.limits())
+    return tuple(decide(name, goal, ours, baseline, base) for name, goal in params.limits())
 
 
 def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str]:
@@ -339,6 +345,6 @@ def _ended(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
         "max_seconds"
     )
     value, limit = verdict.value, verdict.limit
-    kept = value is not None and limit is not None and value <= limit
-    status = "unverified" if limit_source and kept else verdict.status
+    is_within = value is not None and limit is not None and value <= limit
+    status = "unverified" if limit_source and is_within else verdict.status
     return verdict.model_copy(update={"detail": detail, "status": status})

@@ -9,15 +9,15 @@ from pydantic import Field, JsonValue, field_validator
 
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.step import Inputs
-from pipeline.verdicts.byte_limits import METRIC, AmountParams
+from pipeline.verdicts.byte_limits import METRIC, ByteLimitParams
 from pipeline.verdicts.goals import Goal
 from pipeline.verdicts.verdicts import unverified
 
 if TYPE_CHECKING:
-    from pipeline.latency.protocol import Times
+    from pipeline.latency.protocol import AnswerTimes
 
 
-class MemoryParams(AmountParams):
+class MemoryParams(ByteLimitParams):
     """The prompt, and the limits of the process's peak resident set. Without any limit, the peak is
     only reported."""
 
@@ -73,16 +73,18 @@ def _peak(folder: Path, params: MemoryParams) -> tuple[int, int]:
     """Return the peak resident set in bytes before the model was loaded, and after its answer."""
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
-    from pipeline.latency.process import Process
-    from pipeline.latency.protocol import Settings
-    from pipeline.latency.timing import made_up
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.latency.measured_process import MeasuredProcess
+    from pipeline.latency.protocol import WorkerSettings
+    from pipeline.latency.timing import synthetic_prompt
+    from pipeline.onnx.genai_config import GenAiConfig
 
     try:
         room = GenAiConfig(folder).context - params.max_new_tokens
     except ValueError as error:
         raise ArtifactError(str(error)) from error
-    prompt = made_up(load_artifact_tokenizer(folder), max(1, min(params.prompt_tokens, room)))
-    with Process(Settings(folder=str(folder))) as process:
-        times: Times = process.ask(prompt, params.max_new_tokens)
+    prompt = synthetic_prompt(
+        load_artifact_tokenizer(folder), max(1, min(params.prompt_tokens, room))
+    )
+    with MeasuredProcess(WorkerSettings(folder=str(folder))) as process:
+        times: AnswerTimes = process.ask(prompt, params.max_new_tokens)
         return process.loaded.bytes_before, times.peak_bytes

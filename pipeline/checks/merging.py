@@ -73,27 +73,27 @@ class Check(BaseCheck[MergingParams]):
         base = Reference.load(inputs["adapted_reference"] / BASE_DIR).rows
         known = {row.ids: row.logits for row in Reference.load(inputs["merged_reference"]).rows}
         merged = [known[row.ids] for row in adapted]
-        found = change_of(merged, [row.logits for row in adapted], [row.logits for row in base])
+        change = change_of(merged, [row.logits for row in adapted], [row.logits for row in base])
         dtype = str(inputs.metrics.get("merged_reference", {}).get("dtype", ""))
         limit = params.max_merge_error
         if limit is None:
-            limit = max(found.change / 10, _ROUNDING.get(dtype, _ROUNDING["bfloat16"]))
-        detail = f"the adapter changes the logits by {found.change:.1%}; {found.verdict}"
-        verdicts = [limit_verdict("merge_error", found.error, "<=", limit, detail=detail)]
-        if found.share != found.share:
+            limit = max(change.change / 10, _ROUNDING.get(dtype, _ROUNDING["bfloat16"]))
+        detail = f"the adapter changes the logits by {change.change:.1%}; {change.verdict}"
+        verdicts = [limit_verdict("merge_error", change.error, "<=", limit, detail=detail)]
+        if change.share != change.share:
             why = "the adapter changes no logit: nothing shows whether it was merged"
             verdicts.append(unverified("merge_share", why))
         else:
-            off = abs(found.share - 1)
-            detail = f"{found.share:.3f} of the adapter's change is in the merged model"
+            off = abs(change.share - 1)
+            detail = f"{change.share:.3f} of the adapter's change is in the merged model"
             verdicts.append(
                 limit_verdict("merge_share", off, "<=", params.share_tolerance, "", detail)
             )
         figures: dict[str, JsonValue] = {
-            "merge_error": found.error,
-            "adapter_change": found.change,
-            "from_base": found.from_base,
-            "share": None if found.share != found.share else found.share,
+            "merge_error": change.error,
+            "adapter_change": change.change,
+            "from_base": change.from_base,
+            "share": None if change.share != change.share else change.share,
         }
         return Outcome(tuple(verdicts), {"figures": figures})
 
@@ -106,15 +106,15 @@ def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]
     """
     import numpy as np
 
-    ours, wanted, before = (
+    ours, theirs, before = (
         np.concatenate([_centred(rows).ravel() for rows in every])
         for every in (merged, adapted, base)
     )
-    norm = float(np.linalg.norm(wanted)) or float("nan")
-    step = wanted - before
+    norm = float(np.linalg.norm(theirs)) or float("nan")
+    step = theirs - before
     made = float(np.vdot(step, step))
     return LogitsChange(
-        error=float(np.linalg.norm(ours - wanted)) / norm,
+        error=float(np.linalg.norm(ours - theirs)) / norm,
         change=made**0.5 / norm,
         from_base=float(np.linalg.norm(ours - before)) / norm,
         share=float(np.vdot(ours - before, step)) / made if made else float("nan"),

@@ -34,7 +34,7 @@ class Check(BaseCheck[ProviderParams]):
 
     def run(self, inputs: Inputs, params: ProviderParams) -> Outcome:
         """Compare the graph with the kernel table; with the device, trace a few steps too."""
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.verdicts.verdicts import problem_verdict
 
@@ -55,25 +55,26 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
     from packaging.version import Version
 
     from pipeline.onnx.kernels.table import read_table
-    from pipeline.verdicts.verdicts import limit_verdict, shortened, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, summarize_problems, unverified
 
     table = read_table(provider)
     if table is None:
         return unverified("nodes_without_kernel", f"there is no table of the kernels of {provider}")
-    lacking = table.lacking(model)
+    missing = table.lacking(model)
     installed = onnxruntime.__version__
     source = f"table of onnxruntime {table.onnxruntime}"
-    if len(lacking) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
-        why = f"the {source} is older than {installed}: {shortened(lacking)}"
+    if len(missing) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
+        why = f"the {source} is older than {installed}: {summarize_problems(missing)}"
         return unverified("nodes_without_kernel", why)
     nodes = len(model.nodes)
     return limit_verdict(
         "nodes_without_kernel",
-        len(lacking),
+        len(missing),
         "<=",
         params.max_fallbacks,
         unit="nodes",
-        detail=shortened(lacking) or f"all {nodes} nodes have a {provider} kernel ({source})",
+        detail=summarize_problems(missing)
+        or f"all {nodes} nodes have a {provider} kernel ({source})",
     )
 
 
@@ -81,7 +82,7 @@ def _ran(
     inputs: Inputs, provider: str, params: ProviderParams
 ) -> tuple[Verdict, dict[str, JsonValue]]:
     from pipeline.onnx.providers import onnxruntime_name
-    from pipeline.verdicts.verdicts import limit_verdict, shortened, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, summarize_problems, unverified
 
     if inputs.absent_device:
         return unverified("nodes_off_provider", inputs.absent_device), {}
@@ -98,7 +99,7 @@ def _ran(
     ]
     if not counts.get(name):
         elsewhere = [f"no node ran on {name}", *elsewhere]
-    detail = shortened(elsewhere) or f"{counts[name]} of {len(nodes)} nodes ran on {name}"
+    detail = summarize_problems(elsewhere) or f"{counts[name]} of {len(nodes)} nodes ran on {name}"
     limit = params.max_fallbacks if counts.get(name) else 0
     verdict = limit_verdict(
         "nodes_off_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail
@@ -132,5 +133,5 @@ def _trace(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _outputs(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the shape of each output under the name of its type."""
-    found: list[Mapping[str, Any]] = event["args"].get("output_type_shape", [])
-    return found
+    types_and_shapes: list[Mapping[str, Any]] = event["args"].get("output_type_shape", [])
+    return types_and_shapes

@@ -21,9 +21,9 @@ from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example
 from pipeline.evaluation.scores import Answers, Scores, answer, score
 from pipeline.evaluation.structured import is_json, matches
-from pipeline.statistics.paired import paired
-from pipeline.verdicts.goals import Goal, judged, known_goals
-from pipeline.verdicts.verdicts import limit_verdict, on_cpu
+from pipeline.statistics.paired import compare_paired
+from pipeline.verdicts.goals import Goal, goal_verdict, validated_goals
+from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu
 
 _METRICS: Mapping[str, bool] = {
     "accuracy": True,
@@ -80,7 +80,7 @@ class QualityParams(Frozen):
     @field_validator("goals")
     @classmethod
     def _known(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
-        return known_goals(goals, _METRICS)
+        return validated_goals(goals, _METRICS)
 
     @field_validator("answer_pattern")
     @classmethod
@@ -130,11 +130,11 @@ class Check(BaseCheck[QualityParams]):
         *("artifact", "base_answers", "tuned_answers", "float_reference"),
     )
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint", "adapter")
-    does_without: ClassVar[tuple[Role, ...]] = (
+    optional_needs: ClassVar[tuple[Role, ...]] = (
         *("base_answers", "tuned_answers", "float_reference"),
     )
     uses_data: ClassVar[bool] = True
-    asks_held_out: ClassVar[bool] = True
+    needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     @classmethod
@@ -166,9 +166,9 @@ class Check(BaseCheck[QualityParams]):
         judged_one = "artifact" if "artifact" in answers else "tuned"
         if judged_one not in answers:
             raise StepError("the quality check has neither an artifact nor the tuned answers")
-        scores = {name: score(given) for name, given in answers.items()}
+        scores = {name: score(of_model) for name, of_model in answers.items()}
         ours = scores[judged_one]
-        forms = {name: _well_formed(params, given) for name, given in answers.items()}
+        forms = {name: _well_formed(params, of_model) for name, of_model in answers.items()}
         verdicts = (
             *_absolute(params, ours, forms[judged_one]),
             *_goals(params, ours, scores.get("base")),
@@ -179,11 +179,11 @@ class Check(BaseCheck[QualityParams]):
         if judged_one == "artifact":
             theirs = _float_answers(inputs, examples, answers.get("tuned"))
             if theirs is not None:
-                found, figures = _against(params, answers["artifact"], theirs)
-                verdicts += found
+                compared, figures = _against(params, answers["artifact"], theirs)
+                verdicts += compared
                 block |= figures
             if inputs.absent_device:
-                verdicts = on_cpu(verdicts)
+                verdicts = marked_as_on_cpu(verdicts)
         rows = answers[judged_one].model_dump(mode="json")["answers"]
         return Outcome(verdicts, {"quality": block, "answers": rows})
 
@@ -233,7 +233,7 @@ def _well_formed(params: QualityParams, answers: Answers) -> dict[str, float]:
 def _absolute(
     params: QualityParams, ours: Scores, forms: Mapping[str, float]
 ) -> tuple[Verdict, ...]:
-    found = [
+    verdicts = [
         limit_verdict(
             ours.metric,
             ours.value,
@@ -243,9 +243,11 @@ def _absolute(
         )
     ]
     if ours.valid is not None:
-        found.append(limit_verdict("valid_answers", ours.valid, ">=", params.min_valid))
-    found += [limit_verdict(name, share, ">=", params.min_valid) for name, share in forms.items()]
-    return tuple(verdict for verdict in found if verdict is not None)
+        verdicts.append(limit_verdict("valid_answers", ours.valid, ">=", params.min_valid))
+    verdicts += [
+        limit_verdict(name, share, ">=", params.min_valid) for name, share in forms.items()
+    ]
+    return tuple(verdict for verdict in verdicts if verdict is not None)
 
 
 def _goals(params: QualityParams, ours: Scores, base: Scores | None) -> tuple[Verdict, ...]:
@@ -258,10 +260,10 @@ def _goals(params: QualityParams, ours: Scores, base: Scores | None) -> tuple[Ve
                 "set label, and a completion that depends on it",
                 "bad_input",
             )
-        theirs = None if base is None else _value(base, goal.metric)
+        base_value = None if base is None else _value(base, goal.metric)
         unit = "" if goal.metric == "perplexity" else "share"
         detail = f"{ours.samples} prompts"
-        verdicts.append(judged(goal, value, _METRICS[goal.metric], theirs, unit, detail))
+        verdicts.append(goal_verdict(goal, value, _METRICS[goal.metric], base_value, unit, detail))
     return tuple(verdicts)
 
 
@@ -276,10 +278,10 @@ def _against(
     params: QualityParams, ours: Answers, theirs: _Float
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     """Return the verdicts on the artifact's loss relative to the float model, and the figures."""
-    test = paired(ours.right, theirs.answers.right)
+    test = compare_paired(ours.right, theirs.answers.right)
     before, after = score(theirs.answers), score(ours)
     growth = after.perplexity / before.perplexity - 1
-    found: list[Verdict | None] = []
+    verdicts: list[Verdict | None] = []
     increase = params.max_perplexity_increase
     if ours.choices:
         # Shares of whole answers, so a rounding error must not decide at the limit.
@@ -290,22 +292,22 @@ def _against(
             f"p {test.p_value:.2g} (McNemar)"
         )
         detail = f"{before.value:.3f} of the {theirs.name}, {after.value:.3f} after; {counted}"
-        found.append(
+        verdicts.append(
             limit_verdict("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail)
         )
         # Better answers are no fault, however sure they are.
         chance = test.p_value if test.lost > test.won else 1.0
-        found.append(limit_verdict("paired_test", chance, ">=", params.min_p_value, "", counted))
+        verdicts.append(limit_verdict("paired_test", chance, ">=", params.min_p_value, "", counted))
     elif increase is None:
         increase = _PERPLEXITY_INCREASE
     detail = f"{before.perplexity:.4f} of the {theirs.name}, {after.perplexity:.4f} after"
-    found.append(limit_verdict("perplexity_increase", growth, "<=", increase, detail=detail))
+    verdicts.append(limit_verdict("perplexity_increase", growth, "<=", increase, detail=detail))
     lengths = theirs.answers.mean_length, ours.mean_length
     detail = f"{lengths[0]:.1f} tokens of the {theirs.name}, {lengths[1]:.1f} after"
     ratio = lengths[1] / lengths[0] if lengths[0] else 1.0
     least = limit_verdict("length_ratio", ratio, ">=", params.min_length_ratio, "times", detail)
     most = limit_verdict("length_ratio", ratio, "<=", params.max_length_ratio, "times", detail)
-    found.append(least if least.status == "failed" else most)
+    verdicts.append(least if least.status == "failed" else most)
     figures: dict[str, JsonValue] = {
         "against": theirs.name,
         "paired": {
@@ -317,7 +319,7 @@ def _against(
         },
         "length_ratio": ratio,
     }
-    return tuple(verdict for verdict in found if verdict is not None), figures
+    return tuple(verdict for verdict in verdicts if verdict is not None), figures
 
 
 def _report_block(ours: Scores, scores: Mapping[str, Scores]) -> dict[str, JsonValue]:

@@ -69,19 +69,21 @@ class Check(BaseCheck[QuantizationParams]):
 
     Params = QuantizationParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference", "float_reference", "model")
-    does_without: ClassVar[tuple[Role, ...]] = ("float_reference", "model")
+    optional_needs: ClassVar[tuple[Role, ...]] = ("float_reference", "model")
     uses_device: ClassVar[bool] = True
 
     @classmethod
     def export_of(cls, params: QuantizationParams) -> dict[str, JsonValue]:
         """Return ``max_export``, the size up to which a float export is built."""
-        asked = params.max_export
-        return {"max_export": asked if isinstance(asked, int) else parse_bytes(asked)}
+        max_export = params.max_export
+        return {
+            "max_export": max_export if isinstance(max_export, int) else parse_bytes(max_export)
+        }
 
     def run(self, inputs: Inputs, params: QuantizationParams) -> Outcome:
         """Compare predictions and matrices. A graph that cannot be read fails the check."""
         from pipeline.contract.errors import ArtifactError, BeyondCpuError
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.onnx.quantized import linear_layers
         from pipeline.verdicts.verdicts import problem_verdict, unusable
@@ -109,11 +111,11 @@ def _predictions(
     from pipeline.onnx.session import logits_of
     from pipeline.verdicts.verdicts import limit_verdict, unverified
 
-    wanted, whose = float_logits(inputs), "the float export"
-    if wanted is None:
-        wanted = Reference.load(inputs["reference"])
+    reference, whose = float_logits(inputs), "the float export"
+    if reference is None:
+        reference = Reference.load(inputs["reference"])
         whose = f"the merged model in PyTorch ({why_no_export(inputs)})"
-    usual, long = by_length(logits_of(inputs, wanted), wanted.rows)
+    usual, long = by_length(logits_of(inputs, reference), reference.rows)
     limits = _BY_BITS.get(bits, _BY_BITS[4])
     mean_kl = params.max_mean_kl or limits.mean_kl
     figures: dict[str, JsonValue] = {"against": whose}
@@ -142,7 +144,7 @@ def _matrices(
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     """Return the verdict on every matrix, and the figures of each."""
     from pipeline.onnx.fidelity import compare
-    from pipeline.verdicts.verdicts import problem_verdict, shortened, unverified
+    from pipeline.verdicts.verdicts import problem_verdict, summarize_problems, unverified
 
     name = "layer_scales"
     if "model" not in inputs.paths:
@@ -161,7 +163,7 @@ def _matrices(
         for layer in compared.layers
     }
     if not problems and compared.unknown:
-        unknown = shortened(list(compared.unknown))
+        unknown = summarize_problems(list(compared.unknown))
         why = f"the checkpoint has nothing of the same name and size: {unknown}"
         return (unverified(name, why),), figures
     worst = max((abs(layer.scale - 1) for layer in compared.layers), default=0.0)

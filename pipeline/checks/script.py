@@ -19,8 +19,8 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.step import Inputs
 from pipeline.contract.suggest import did_you_mean
 from pipeline.process.causes import out_of_memory
-from pipeline.verdicts.goals import Goal, distinct_goals, judged
-from pipeline.verdicts.verdicts import on_cpu
+from pipeline.verdicts.goals import Goal, distinct_goals, goal_verdict
+from pipeline.verdicts.verdicts import marked_as_on_cpu
 
 
 class ScriptParams(Frozen):
@@ -85,12 +85,12 @@ class Check(BaseCheck[ScriptParams]):
 
     Params = ScriptParams
     sources: ClassVar[tuple[str, ...]] = ("script", "script_dir")
-    unasked: ClassVar[bool] = False
+    runs_by_default: ClassVar[bool] = False
     uses_data: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
     @classmethod
-    def asks_held_out_of(cls, params: ScriptParams) -> bool:
+    def needs_held_out_of(cls, params: ScriptParams) -> bool:
         """Return whether there is a ``metric``: it compares answers to held-out prompts."""
         return params.metric is not None
 
@@ -106,21 +106,21 @@ class Check(BaseCheck[ScriptParams]):
             else:
                 name, returned = str(params.evaluate), _evaluate(script, inputs, params)
         figures = _figures(returned, name, params.goals)
-        lacking = [goal.metric for goal in params.goals if goal.metric not in figures]
-        if lacking:
+        missing = [goal.metric for goal in params.goals if goal.metric not in figures]
+        if missing:
             raise StepError(
-                f"{name} returned no {' and no '.join(lacking)}; it returned: "
+                f"{name} returned no {' and no '.join(missing)}; it returned: "
                 f"{', '.join(figures) or 'nothing'}",
-                did_you_mean(lacking[0], figures),
+                did_you_mean(missing[0], figures),
                 "bad_input",
             )
         verdicts = tuple(
-            judged(goal, figures[goal.metric], goal.at_least is not None, unit="")
+            goal_verdict(goal, figures[goal.metric], goal.at_least is not None, unit="")
             for goal in params.goals
         )
         measured: dict[str, JsonValue] = {**figures}
         return Outcome(
-            on_cpu(verdicts) if inputs.absent_device else verdicts, {"figures": measured}
+            marked_as_on_cpu(verdicts) if inputs.absent_device else verdicts, {"figures": measured}
         )
 
 
@@ -135,10 +135,10 @@ class _Script:
         """Return the function ``name``. Raises :class:`StepError` if there is none."""
         from pipeline.scripts.load import find_object
 
-        found = find_object(self._module, name)
-        if not callable(found):
+        value = find_object(self._module, name)
+        if not callable(value):
             raise StepError(f"{name} in {self._file} is not a function", cause="bad_input")
-        function: Callable[..., Any] = found
+        function: Callable[..., Any] = value
         return function
 
     def call(self, name: str, *arguments: object, **named: object) -> Any:
@@ -225,7 +225,7 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
 def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.genai_config import GenAiConfig
     from pipeline.onnx.providers import onnxruntime_name
     from pipeline.onnx.session import Session
 
@@ -242,29 +242,29 @@ def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     )
     name = str(params.evaluate)
     # Olive hands these to every such function.
-    told = {
+    available = {
         "device": "cpu" if provider == "cpu" else "gpu",
         "execution_providers": [onnxruntime_name(provider)],
     }
-    wanted = {key: value for key, value in told.items() if key in script.takes(name)}
-    return script.call(name, model, **{**wanted, **params.params})
+    arguments = {key: value for key, value in available.items() if key in script.takes(name)}
+    return script.call(name, model, **{**arguments, **params.params})
 
 
 def _figures(returned: Any, name: str, goals: Sequence[Goal]) -> dict[str, float]:
     """Return the figures by name, from any of the allowed forms. Raises :class:`StepError`."""
     if not isinstance(returned, Mapping):
-        asked = {goal.metric for goal in goals}
-        returned = {asked.pop() if len(asked) == 1 else name: returned}
+        requested = {goal.metric for goal in goals}
+        returned = {requested.pop() if len(requested) == 1 else name: returned}
     figures = {}
     for key, value in returned.items():
         figures[str(key)] = _number(value, f"{name} returned {value!r} for {key}")
     return figures
 
 
-def _number(value: Any, said: str) -> float:
+def _number(value: Any, label: str) -> float:
     """Return ``value`` as a float: a number (also of NumPy or PyTorch), or a table's ``value``."""
     inner = value.get("value") if isinstance(value, Mapping) else value
     if not isinstance(inner, str):  # text that reads as a number is a mistake
         with suppress(TypeError, ValueError, RuntimeError):
             return float(inner)  # type: ignore[arg-type]
-    raise StepError(f"{said}, which is not a number", cause="bad_input")
+    raise StepError(f"{label}, which is not a number", cause="bad_input")

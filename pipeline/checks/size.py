@@ -11,10 +11,10 @@ from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.kinds import Kind
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
-from pipeline.verdicts.byte_limits import METRIC, AmountParams
+from pipeline.verdicts.byte_limits import METRIC, ByteLimitParams
 
 
-class SizeParams(AmountParams):
+class SizeParams(ByteLimitParams):
     """Limits of the total size of the artifact's files. Relative goals compare with the base
     model's weights, or with the baseline. Without any limit the size is only reported."""
 

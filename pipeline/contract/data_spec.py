@@ -196,10 +196,10 @@ class DataSpec(Frozen):
     def _one_place_of_rows(self) -> Self:
         loads = self.code is not None and self.code.load is not None
         places = {"path": self.path, "source": self.source, "code.load": loads or None}
-        given = [name for name, value in places.items() if value is not None]
-        if len(given) != 1:
-            found = " and ".join(given) if given else "none of them"
-            raise ValueError(f"give exactly one of path, source, code.load (found {found})")
+        set_keys = [name for name, value in places.items() if value is not None]
+        if len(set_keys) != 1:
+            listed = " and ".join(set_keys) if set_keys else "none of them"
+            raise ValueError(f"give exactly one of path, source, code.load (found {listed})")
         if self.path == ():
             raise ValueError("path names no file")
         if self.source is None and (self.subset is not None or self.part != "train"):
@@ -214,10 +214,10 @@ class DataSpec(Frozen):
         ways = [name for name in names if getattr(self, name) is not None]
         ways += ["tokens"] if self.tokens else []
         if len(ways) != 1:
-            found = " and ".join(ways) if ways else "none of them"
+            listed = " and ".join(ways) if ways else "none of them"
             raise ValueError(
                 "give exactly one of prompt, template, messages, pair_format, tokens "
-                f"(found {found})"
+                f"(found {listed})"
             )
         if self.prompt is not None and self.completion is None:
             raise ValueError("prompt needs a completion")
@@ -247,8 +247,10 @@ class DataSpec(Frozen):
     @model_validator(mode="after")
     def _joined_rows_have_no_prompt(self) -> Self:
         joined = self.sequences is not None and self.sequences.is_joined
-        whole = self.loss_on == "all" or (self.template is not None and self.completion is None)
-        if joined and not whole and not self.tokens:
+        learns_all = self.loss_on == "all" or (
+            self.template is not None and self.completion is None
+        )
+        if joined and not learns_all and not self.tokens:
             raise ValueError('joined rows are learnt whole: set loss_on = "all"')
         if self.tokens and self.sequences is not None:
             raise ValueError("tokens are sequences already; remove sequences")

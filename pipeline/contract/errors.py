@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Cause = Literal["error", "disk_full", "out_of_memory", "network", "bad_input"]
+"""Why a step failed, which decides the exit code of the command."""
+
 
 class StepError(Exception):
     """A step cannot continue, for a reason that the user can act on."""
 
-    def __init__(self, message: str, hint: str = "", cause: str = "error") -> None:
+    def __init__(self, message: str, hint: str = "", cause: Cause = "error") -> None:
         super().__init__(message)
         self.hint = hint
         self.cause = cause

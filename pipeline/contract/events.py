@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from pipeline.contract.errors import Cause
 from pipeline.contract.frozen import Frozen
 
 
@@ -41,7 +42,7 @@ class StepFailed(Frozen):
 
     event: Literal["failed"] = "failed"
     step: str
-    cause: Literal["error", "disk_full", "out_of_memory", "network", "bad_input"]
+    cause: Cause
     message: str
     hint: str = ""
 

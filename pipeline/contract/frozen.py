@@ -33,7 +33,7 @@ class Frozen(BaseModel):
 
 def field_docstrings(cls: type) -> dict[str, str]:
     """Return the docstrings of the annotated fields of ``cls`` and its bases, from their source."""
-    found: dict[str, str] = {}
+    docstrings: dict[str, str] = {}
     for part in reversed(cls.__mro__):
         if part.__module__.partition(".")[0] in ("pydantic", "builtins", "typing", "abc"):
             continue
@@ -49,5 +49,5 @@ def field_docstrings(cls: type) -> dict[str, str]:
                     ast.AnnAssign(target=ast.Name(id=name)),
                     ast.Expr(value=ast.Constant(value=str(said))),
                 ):
-                    found[name] = inspect.cleandoc(said)
-    return found
+                    docstrings[name] = inspect.cleandoc(said)
+    return docstrings

@@ -1,8 +1,11 @@
-"""The kinds of outputs of passes."""
+"""The kinds of steps, and of outputs of passes."""
 
 from __future__ import annotations
 
 from typing import Literal
+
+StepKind = Literal["pass", "check"]
+"""A step of a plan changes a model, or proves something about one."""
 
 Kind = Literal["checkpoint", "adapter", "onnx", "predictions", "rows"]
 """Output of a pass: a Hugging Face checkpoint folder, a PEFT adapter folder, an ONNX Runtime GenAI

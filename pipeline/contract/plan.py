@@ -17,10 +17,15 @@ from pydantic import Field, JsonValue
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.sha256 import sha256_of_bytes
 
 OUTPUT_DIR = "output"
 """The folder, beside :data:`~pipeline.contract.result.RESULT_FILE`, with what the step made."""
+
+
+_SCRIPTS = frozenset({"script", "script_dir"})
+"""Inputs that are Python files of the user's."""
 
 
 class PathRef(Frozen):
@@ -83,7 +88,7 @@ class Step(Frozen):
     """One pass or check, with everything that its result depends on."""
 
     name: str
-    kind: Literal["pass", "check"]
+    kind: StepKind
     type: str
     """Module name below ``pipeline.passes`` or ``pipeline.checks``; for the user's own, a
     ``FILE.py:CLASS`` in the folder :attr:`code`."""
@@ -107,6 +112,18 @@ class Step(Frozen):
     """Whether it gets a folder that is kept after a failed run: :func:`unfinished_root`."""
     absent_device: str = ""
     """Why the target's device cannot run this step, which then uses the CPU; empty if it can."""
+
+    @property
+    def runs_code_of_the_user(self) -> bool:
+        """Return whether it calls functions of the user's: a pass, a check, rows, a metric."""
+        return self.code is not None or not _SCRIPTS.isdisjoint(self.inputs)
+
+    def read_keys(self) -> Iterator[str]:
+        """Yield the key of every step whose output it reads."""
+        sources = [*self.inputs.values()]
+        for data in self.data.all() if self.data is not None else ():
+            sources += data.rows
+        yield from (source.key for source in sources if isinstance(source, StepInput))
 
 
 class Plan(Frozen):

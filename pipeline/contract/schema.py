@@ -57,6 +57,9 @@ class ModelSource(Frozen):
     onnx: str | None = None
     """A folder that ``onnxruntime_genai.Model`` loads, relative to the config file. All passes must
     then work on an ONNX model. Without any pass, it is checked as it is."""
+    adapter: str | None = None
+    """A LoRA, LoHa or LoKr adapter that was trained elsewhere: the folder that PEFT saved, relative
+    to the config file. The passes begin with it: usually ``merge`` is the first."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. In a container it has neither network access nor
     capabilities; in a virtual environment it can do whatever you can."""

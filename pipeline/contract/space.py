@@ -37,12 +37,12 @@ class Weights:
         The embedding counts once more as the output layer where the two share their weights.
         """
         matrices = {name: shape for name, shape in self.shapes.items() if len(shape) == 2}
-        found = {name: shape for name, shape in matrices.items() if not is_embedding(name)}
-        if self.tied and not any("lm_head" in name for name in found):
-            found |= {
+        shapes = {name: shape for name, shape in matrices.items() if not is_embedding(name)}
+        if self.tied and not any("lm_head" in name for name in shapes):
+            shapes |= {
                 f"{name} (tied)": shape for name, shape in matrices.items() if is_embedding(name)
             }
-        return found
+        return shapes
 
     @property
     def embedding(self) -> Mapping[str, Shape]:
@@ -51,23 +51,23 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Written:
+class SpaceEstimate:
     """Disk space of a step in bytes: of its output, and of files that exist only while it runs."""
 
     kept: int
-    passing: int = 0
+    temporary: int = 0
     weights: Weights | None = None
     """The tensors, if the output is a checkpoint."""
 
 
 @runtime_checkable
-class TakesSpace(Protocol):
+class EstimatesSpace(Protocol):
     """Parameters that can estimate how much their pass writes.
 
     A pass whose parameters cannot is assumed to write as much as it reads of the same kind.
     """
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the estimate for the pass; ``None`` if it is unknown.
 
         ``inputs`` are the estimates of its inputs, by role, as far as they are known.

@@ -36,9 +36,9 @@ def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
-    where = f"{params.repo}@{params.revision}"
+    source = f"{params.repo}@{params.revision}"
     try:
-        found = datasets.load_dataset(
+        dataset = datasets.load_dataset(
             params.repo,
             params.subset,
             split=params.part,
@@ -48,13 +48,13 @@ def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
         )
     except DatasetNotFoundError as error:
         raise StepError(
-            f"there is no data set {where}, or it is private: {first_line(error)}",
+            f"there is no data set {source}, or it is private: {first_line(error)}",
             "check the name; a private or gated one needs HF_TOKEN",
             "bad_input",
         ) from error
     except (DatasetsError, ValueError, RuntimeError, TypeError) as error:
         raise StepError(
-            f"the data set {where} cannot be loaded: {first_line(error.__cause__ or error)}",
+            f"the data set {source} cannot be loaded: {first_line(error.__cause__ or error)}",
             "check subset and part",
             "bad_input",
         ) from error
@@ -62,12 +62,12 @@ def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
         if error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError)):
             raise
         raise StepError(
-            f"the data set {where} cannot be fetched: {first_line(error)}",
+            f"the data set {source} cannot be fetched: {first_line(error)}",
             "check the network and HTTPS_PROXY, or give a file with --data NAME=PATH",
             "network",
         ) from error
-    found.to_parquet(out_dir / FETCHED_FILE)
-    return {"repo": params.repo, "revision": params.revision, "rows": len(found)}
+    dataset.to_parquet(out_dir / FETCHED_FILE)
+    return {"repo": params.repo, "revision": params.revision, "rows": len(dataset)}
 
 
 def first_line(error: BaseException) -> str:

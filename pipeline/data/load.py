@@ -31,8 +31,8 @@ def read_files(paths: Sequence[Path]) -> tuple[list[Row], list[DataProblem]]:
     rows: list[Row] = []
     problems: list[DataProblem] = []
     for number, path in enumerate(paths):
-        found, wrong = read_rows(path)
-        rows += (replace(row, file=number) for row in found) if number else found
+        file_rows, wrong = read_rows(path)
+        rows += (replace(row, file=number) for row in file_rows) if number else file_rows
         problems += (replace(problem, file=number) for problem in wrong)
     return rows, problems
 
@@ -111,8 +111,8 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
         if text.startswith(",", at):
             at = _skip(text, at + 1)
         elif not text.startswith("]", at):
-            here = 1 + text.count("\n", 0, at)
-            yield DataProblem("broken JSON: expected ',' or ']' after this row", here)
+            line_number = 1 + text.count("\n", 0, at)
+            yield DataProblem("broken JSON: expected ',' or ']' after this row", line_number)
             return
     end = _skip(text, at + 1)
     if end < len(text):
@@ -138,8 +138,8 @@ def _separated(delimiter: str) -> Callable[[str], Iterator[Row | DataProblem]]:
                 header = [cell.strip() for cell in cells]
                 twice = sorted({name for name in header if header.count(name) > 1})
                 if twice or "" in header:
-                    what = "a column without a name" if "" in header else f"{twice[0]!r} twice"
-                    yield DataProblem(f"the header has {what}", line)
+                    problem = "a column without a name" if "" in header else f"{twice[0]!r} twice"
+                    yield DataProblem(f"the header has {problem}", line)
                     return
             elif len(cells) != len(header):
                 yield DataProblem(

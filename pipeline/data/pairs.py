@@ -28,18 +28,18 @@ class PairLayout:
 
 
 def _alpaca(row: Mapping[str, str]) -> tuple[str, str]:
-    given = row.get("input", "").strip()
-    task = f"{_TASK}{_WITH_INPUT if given else ''}{_REQUEST}"
-    context = f"\n\n### Input:\n{row['input']}" if given else ""
+    input_text = row.get("input", "").strip()
+    task = f"{_TASK}{_WITH_INPUT if input_text else ''}{_REQUEST}"
+    context = f"\n\n### Input:\n{row['input']}" if input_text else ""
     question = f"{task}### Instruction:\n{row['instruction']}{context}\n\n### Response: "
     return question, row["output"]
 
 
 def _chip2(row: Mapping[str, str]) -> tuple[str, str]:
-    found = _CHIP2.fullmatch(row["text"])
-    if found is None or len(_CHIP2_TURN.findall(row["text"])) != 2:
+    match = _CHIP2.fullmatch(row["text"])
+    if match is None or len(_CHIP2_TURN.findall(row["text"])) != 2:
         raise ValueError("the column 'text' must be one <human>: turn and one <bot>: turn")
-    question, answer = found["question"].strip(), found["answer"].strip()
+    question, answer = match["question"].strip(), match["answer"].strip()
     if not question or not answer:
         raise ValueError("the column 'text' has an empty turn")
     return question, answer

@@ -9,7 +9,7 @@ from pipeline.data.check import check_rows, examples_of
 from pipeline.data.examples import Example
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
-from pipeline.data.split import Parts, folded, split
+from pipeline.data.split import Parts, normalized, split
 
 
 def parts_of(inputs: Inputs) -> Parts:
@@ -23,33 +23,33 @@ def load_parts(data: DataFiles) -> Parts:
     """Return the parts of ``data``. Raises :class:`StepError` with a list of problems."""
     spec = data.spec
     try:
-        own = split(_examples(data), spec.own_split)
+        parts = split(_examples(data), spec.own_split)
     except ValueError as error:
         raise StepError(f"data set {data.name}: {error}", cause="bad_input") from error
-    held_out = own.eval if data.held_out is None else _examples(data.held_out, part=True)
-    validation = own.validation
+    held_out = parts.eval if data.held_out is None else _examples(data.held_out, part=True)
+    validation = parts.validation
     if data.validation is not None:
         validation = _examples(data.validation, part=True)
     elif spec.split.validation == "eval":
         validation = held_out
-    return Parts(own.train, validation, held_out)
+    return Parts(parts.train, validation, held_out)
 
 
-def seen_texts(parts: Parts) -> int:
+def leaked_text_count(parts: Parts) -> int:
     """Return the number of held-out rows whose text is in the training part too.
 
     It is zero if both are parts of one split.
     """
-    trained = {folded(example.text) for example in parts.train}
-    return sum(folded(example.text) in trained for example in parts.eval)
+    trained = {normalized(example.text) for example in parts.train}
+    return sum(normalized(example.text) in trained for example in parts.eval)
 
 
 def _examples(data: DataFiles, part: bool = False) -> list[Example]:
     rows, problems = read_files(data.files)
     problems = problems or check_rows(rows, data.spec, part)
     if problems:
-        said = "\n".join(_line(data, problem) for problem in problems)
-        raise StepError(f"data set {data.name}: {said}", cause="bad_input")
+        listed = "\n".join(_line(data, problem) for problem in problems)
+        raise StepError(f"data set {data.name}: {listed}", cause="bad_input")
     return examples_of(rows, data.spec)
 
 

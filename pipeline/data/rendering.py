@@ -31,8 +31,8 @@ class RenderedAnswer:
     """What the template writes after the answer."""
 
 
-def find_answer(prompt: str, any_answer: str, whole: str, place: str) -> RenderedAnswer:
-    """Return the parts of ``whole``, a conversation rendered with its answer.
+def find_answer(prompt: str, any_answer: str, conversation: str, place: str) -> RenderedAnswer:
+    """Return the parts of ``conversation``, a conversation rendered with its answer.
 
     ``prompt`` is the same conversation rendered up to where the model begins to answer, and
     ``any_answer`` with :data:`ANY_ANSWER` in place of the answer. Where the prompt ends with what
@@ -40,17 +40,22 @@ def find_answer(prompt: str, any_answer: str, whole: str, place: str) -> Rendere
     follows the prompt. Raises :class:`PromptError`, naming ``place``, where the template leaves
     the answer out or renders the conversation otherwise because of it.
     """
-    before, found, tail = any_answer.rpartition(ANY_ANSWER)
+    before, separator, tail = any_answer.rpartition(ANY_ANSWER)
     begin = len(prompt) if any_answer.startswith(prompt) else len(before)
-    end = len(whole) - len(tail)
-    if not found or end < begin or whole[:begin] != any_answer[:begin] or whole[end:] != tail:
+    end = len(conversation) - len(tail)
+    if (
+        not separator
+        or end < begin
+        or conversation[:begin] != any_answer[:begin]
+        or conversation[end:] != tail
+    ):
         raise PromptError(
             f"the chat template renders {place} otherwise because of its answer; give the text "
             "as the model has to say it, or another chat_template"
         )
     lead = any_answer[begin : len(before)]
-    said = whole[begin:end]
-    return RenderedAnswer(lead if said.startswith(lead) else "", said, tail)
+    answer = conversation[begin:end]
+    return RenderedAnswer(lead if answer.startswith(lead) else "", answer, tail)
 
 
 def with_fixed_date(template: str, day: date) -> str:

@@ -36,11 +36,11 @@ def select(rows: Sequence[Row], spec: DataSpec) -> tuple[list[Row], list[DataPro
         problems.add("", DataProblem("no row has these values", key="where"))
     elif spec.rows is not None:
         start, stop = bounds(spec.rows, len(chosen))
-        kept = chosen[start:stop]
-        if chosen and not kept:
-            said = f"leaves none of the {len(chosen)} rows"
-            problems.add("", DataProblem(said, key="rows"))
-        chosen = kept
+        selected = chosen[start:stop]
+        if chosen and not selected:
+            message = f"leaves none of the {len(chosen)} rows"
+            problems.add("", DataProblem(message, key="rows"))
+        chosen = selected
     return chosen, problems.all()
 
 
@@ -61,8 +61,8 @@ def _row_number(text: str, count: int, default: int) -> int:
     return int(text)
 
 
-def _equal(value: JsonValue, wanted: JsonValue) -> bool:
-    """Return whether ``value`` equals ``wanted``, or its text does, since CSV holds text only."""
-    if isinstance(value, bool) or isinstance(wanted, bool):
-        return text_of(value) == text_of(wanted)
-    return value == wanted or text_of(value) == text_of(wanted)
+def _equal(value: JsonValue, expected: JsonValue) -> bool:
+    """Return whether ``value`` equals ``expected``, or its text does, since CSV holds text only."""
+    if isinstance(value, bool) or isinstance(expected, bool):
+        return text_of(value) == text_of(expected)
+    return value == expected or text_of(value) == text_of(expected)

@@ -26,12 +26,12 @@ def make_sequences(examples: Sequence[Example], codec: Codec, spec: Sequences) -
     data set can be trained on. If rows are left out, there may be no sequence at all.
     """
     source = _Rows(examples, codec, spec)
-    found = list(_STRATEGIES[spec.strategy](source, spec))
-    if spec.is_joined and not found and examples:
-        found = [source.joined_from(0).piece(0, None)]
-    used = {row for _, rows in found for row in rows}
+    drawn = list(_STRATEGIES[spec.strategy](source, spec))
+    if spec.is_joined and not drawn and examples:
+        drawn = [source.joined_from(0).piece(0, None)]
+    used = {row for _, rows in drawn for row in rows}
     shortened = len(used & source.cut)
-    return Tokenized([row for row, _ in found], len(used), shortened, len(examples) - len(used))
+    return Tokenized([row for row, _ in drawn], len(used), shortened, len(examples) - len(used))
 
 
 @dataclass
@@ -47,9 +47,9 @@ class _Joined:
         self.labels += part.labels
         self.owners += [row] * len(part.ids)
 
-    def piece(self, begin: int, end: int | None, seen: int = 0) -> Drawn:
-        """Return the tokens from ``begin`` to ``end``; the first ``seen`` of them carry no loss."""
-        labels = [*([IGNORED] * seen), *self.labels[begin + seen : end]]
+    def piece(self, begin: int, end: int | None, context: int = 0) -> Drawn:
+        """Return the tokens from ``begin`` to ``end``; the first ``context`` carry no loss."""
+        labels = [*([IGNORED] * context), *self.labels[begin + context : end]]
         return Tokens(tuple(self.ids[begin:end]), tuple(labels)), set(self.owners[begin:end])
 
 
@@ -88,14 +88,14 @@ class _Rows:
 
     def joined_from(self, begin: int, length: int | None = None) -> _Joined:
         """Return the concatenated rows from ``begin`` on: enough for ``length`` tokens, or all."""
-        found = _Joined()
+        joined = _Joined()
         for index in range(begin, len(self)):
             if index > begin:
-                found.add(self._joiner, index)
-            found.add(self[index], index)
-            if length is not None and len(found.ids) >= length:
+                joined.add(self._joiner, index)
+            joined.add(self[index], index)
+            if length is not None and len(joined.ids) >= length:
                 break
-        return found
+        return joined
 
     def _encode(self, index: int) -> Tokens:
         example = self._examples[index]
@@ -111,10 +111,10 @@ class _Rows:
                     ([*begin, *prompt], completion) if prompt else ([], [*begin, *completion])
                 )
                 completion = [*completion, *end]
-        kept = prompt[: self._spec.prompt_length], completion[: self._spec.completion_length]
-        if [len(part) for part in kept] != [len(prompt), len(completion)]:
+        trimmed = prompt[: self._spec.prompt_length], completion[: self._spec.completion_length]
+        if [len(part) for part in trimmed] != [len(prompt), len(completion)]:
             self.cut.add(index)
-        return joined(*kept, example)
+        return joined(*trimmed, example)
 
     def _special(self, name: str) -> list[int]:
         token = getattr(self._codec.tokenizer, name)
@@ -146,8 +146,8 @@ def _join_sliding_window(rows: _Rows, spec: Sequences) -> Iterator[Drawn]:
 
 def _join_random(rows: _Rows, spec: Sequences) -> Iterator[Drawn]:
     def draw(begin: int) -> Drawn | None:
-        whole = rows.joined_from(begin, spec.length)
-        return whole.piece(0, spec.length) if len(whole.ids) >= spec.length else None
+        joined = rows.joined_from(begin, spec.length)
+        return joined.piece(0, spec.length) if len(joined.ids) >= spec.length else None
 
     return _drawn(rows, spec, draw)
 
@@ -158,9 +158,9 @@ def _drawn(rows: _Rows, spec: Sequences, draw: Callable[[int], Drawn | None]) ->
     random = Random(spec.seed)  # noqa: S311 - a reproducible choice, no secret
     for _ in range(spec.count or 0):
         for _ in range(spec.retries if len(rows) else 0):
-            found = draw(random.randint(0, len(rows) - 1))
-            if found is not None:
-                yield found
+            sequence = draw(random.randint(0, len(rows) - 1))
+            if sequence is not None:
+                yield sequence
                 break
 
 
@@ -169,10 +169,10 @@ def _pieces(rows: _Rows, spec: Sequences, step: int) -> Iterator[Drawn]:
 
     Each token carries loss only in the first piece with it. An incomplete last piece is left out.
     """
-    whole = rows.joined_from(0)
-    begins = range(0, len(whole.ids) - spec.length + 1, step)
+    joined = rows.joined_from(0)
+    begins = range(0, len(joined.ids) - spec.length + 1, step)
     for begin in begins[: spec.count]:
-        yield whole.piece(begin, begin + spec.length, spec.length - step if begin else 0)
+        yield joined.piece(begin, begin + spec.length, spec.length - step if begin else 0)
 
 
 _STRATEGIES: dict[str, Callable[[_Rows, Sequences], Iterator[Drawn]]] = {

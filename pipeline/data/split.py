@@ -22,13 +22,13 @@ class Parts:
     eval: list[Example]
 
     @property
-    def unseen_first(self) -> list[Example]:
+    def held_out_or_train(self) -> list[Example]:
         """Return the held-out part, or the training part if nothing is held out: prompts for
         purposes other than scoring."""
         return self.eval or self.train
 
 
-def folded(text: str) -> str:
+def normalized(text: str) -> str:
     """Return ``text`` after NFKC, case folding and white-space folding, by which texts are
     compared."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -40,10 +40,10 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
         return list(examples)
     ranked = sorted(
         examples,
-        key=lambda item: (_rank(seed, "sample", folded(item.text)), item.file, item.line),
+        key=lambda item: (_rank(seed, "sample", normalized(item.text)), item.file, item.line),
     )
-    kept = {id(item) for item in ranked[:count]}
-    return [item for item in examples if id(item) in kept]
+    chosen = {id(item) for item in ranked[:count]}
+    return [item for item in examples if id(item) in chosen]
 
 
 def split(examples: Sequence[Example], spec: Split) -> Parts:
@@ -58,31 +58,31 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
         return Parts([], list(examples) if spec.validation == "eval" else [], list(examples))
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        groups[folded(example.text)].append(example)
+        groups[normalized(example.text)].append(example)
     share = 0.0 if spec.validation == "eval" else spec.validation
     held_out = spec.eval_count if spec.eval_count is not None else int(spec.eval > 0)
     _require(len(groups), {"train": 1, "validation": int(share > 0), "eval": held_out})
     strata = {text: min(item.label or "" for item in items) for text, items in groups.items()}
     spare = 1 + int(share > 0)
-    held = _draw(strata, spec.eval, spec.seed, "eval", spare, spec.eval_count)
-    rest = {text: label for text, label in strata.items() if text not in held}
-    chosen = _draw(rest, share, spec.seed, "validation", spare=1)
-    parts_of = {text: 2 if text in held else 1 if text in chosen else 0 for text in groups}
+    eval_texts = _draw(strata, spec.eval, spec.seed, "eval", spare, spec.eval_count)
+    remaining = {text: label for text, label in strata.items() if text not in eval_texts}
+    chosen = _draw(remaining, share, spec.seed, "validation", spare=1)
+    parts_of = {text: 2 if text in eval_texts else 1 if text in chosen else 0 for text in groups}
     lists: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
-        lists[parts_of[folded(example.text)]].append(example)
+        lists[parts_of[normalized(example.text)]].append(example)
     train, validation, held_rows = lists
     return Parts(train, held_rows if spec.validation == "eval" else validation, held_rows)
 
 
 def _require(texts: int, needed: dict[str, int]) -> None:
     """Raise ``ValueError`` if there are fewer ``texts`` than the parts need together."""
-    asked = [name for name, count in needed.items() if count > 0]
+    requested = [name for name, count in needed.items() if count > 0]
     if texts >= sum(needed.values()):
         return
-    if len(asked) == 1:
+    if len(requested) == 1:
         raise ValueError("there is no text to train on")
-    parts = ", ".join(asked[:-1]) + f" and {asked[-1]}"
+    parts = ", ".join(requested[:-1]) + f" and {requested[-1]}"
     raise ValueError(
         f"{texts} distinct texts are too few to split into {parts}: "
         f"at least {sum(needed.values())} are needed"
@@ -112,13 +112,13 @@ def _draw(
         take = min(max(round(due), 0), len(texts) - 1)
         due -= take  # what rounding left goes to the next label, so that the whole share is right
         drawn.update(texts[:take])
-    wanted = [text for text in ranked if text in drawn]
+    chosen = [text for text in ranked if text in drawn]
     if count is not None:
-        wanted += [text for text in ranked if text not in drawn]
-        return set(wanted[:count])
+        chosen += [text for text in ranked if text not in drawn]
+        return set(chosen[:count])
     # Where every label has a single text, none was drawn: then labels are not looked at.
-    wanted = wanted or ranked[: max(round(share * len(ranked)), 1)]
-    return set(wanted[: len(ranked) - spare])
+    chosen = chosen or ranked[: max(round(share * len(ranked)), 1)]
+    return set(chosen[: len(ranked) - spare])
 
 
 def _rank(seed: int, salt: str, text: str) -> bytes:

@@ -114,9 +114,9 @@ class Codec:
         """Return the ids of prompt and completion of a raw example, without any special token."""
         before = self._prompt_text(example)
         prompt = self._encode(before)
-        whole = self._encode(before + example.completion)
-        together = whole[: len(prompt)] == prompt
-        return prompt, whole[len(prompt) :] if together else self._encode(example.completion)
+        ids = self._encode(before + example.completion)
+        together = ids[: len(prompt)] == prompt
+        return prompt, ids[len(prompt) :] if together else self._encode(example.completion)
 
     def text_ids(self, text: str) -> list[int]:
         """Return the ids of ``text`` alone, without any special token."""
@@ -159,8 +159,8 @@ class Codec:
     def _ids_after(self, before: str, text: str, special: bool = False) -> list[int]:
         """Return the ids of ``text`` where it follows ``before``."""
         prompt = self._encode(before, special=special)
-        whole = self._encode(before + text, special=special)
-        return whole[len(prompt) :] if whole[: len(prompt)] == prompt else self._encode(text)
+        ids = self._encode(before + text, special=special)
+        return ids[len(prompt) :] if ids[: len(prompt)] == prompt else self._encode(text)
 
     def _ending(self, tail: str) -> list[int]:
         """Return what ends an answer: the ids of ``tail`` up to its first special token."""

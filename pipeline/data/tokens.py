@@ -44,8 +44,8 @@ def token_row(values: Mapping[str, JsonValue], learn_all: bool = False) -> Token
             )
     if min(ids, default=0) < 0:
         raise ValueError("the column 'input_ids' holds a negative number")
-    kept = [at for at, seen in enumerate(mask) if seen]
-    row = Tokens(tuple(ids[at] for at in kept), tuple(labels[at] for at in kept))
+    attended = [at for at, attends in enumerate(mask) if attends]
+    row = Tokens(tuple(ids[at] for at in attended), tuple(labels[at] for at in attended))
     if learn_all:
         row = Tokens(row.ids, row.ids)
     if len(row.ids) < 2:
@@ -53,7 +53,10 @@ def token_row(values: Mapping[str, JsonValue], learn_all: bool = False) -> Token
     # The first token is never learnt: nothing stands before it.
     if all(label == IGNORED for label in row.labels[1:]):
         raise ValueError(f"nothing is learnt: all labels are {IGNORED}")
-    if any(label not in (IGNORED, own) for own, label in zip(row.ids, row.labels, strict=True)):
+    if any(
+        label not in (IGNORED, token_id)
+        for token_id, label in zip(row.ids, row.labels, strict=True)
+    ):
         raise ValueError(f"each label must be the token itself or {IGNORED}")
     return row
 
@@ -62,7 +65,7 @@ def _numbers(values: Mapping[str, JsonValue], name: str) -> list[int]:
     column = values.get(name)
     if not isinstance(column, list):
         raise ValueError(f"the column {name!r} must be a list of numbers")
-    numbers = [item for item in column if isinstance(item, int) and not isinstance(item, bool)]
-    if len(numbers) < len(column):
+    integers = [item for item in column if isinstance(item, int) and not isinstance(item, bool)]
+    if len(integers) < len(column):
         raise ValueError(f"the column {name!r} must hold whole numbers")
-    return numbers
+    return integers

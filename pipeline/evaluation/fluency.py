@@ -29,5 +29,7 @@ def is_broken(text: str, expected: str, ended: bool) -> bool:
     """
     if not text.strip():
         return True
-    said = text if ended else text.rstrip(_UNKNOWN_CHARACTER)
-    return _UNKNOWN_CHARACTER not in expected and (_UNKNOWN_CHARACTER in said or not said.strip())
+    complete = text if ended else text.rstrip(_UNKNOWN_CHARACTER)
+    return _UNKNOWN_CHARACTER not in expected and (
+        _UNKNOWN_CHARACTER in complete or not complete.strip()
+    )

@@ -62,7 +62,7 @@ class Answerer(Protocol):
         """
 
 
-class Codec(Protocol):
+class TextCodec(Protocol):
     """Text to token ids and back (:class:`pipeline.data.tokenize.Codec` is the one in use)."""
 
     def prompt_ids(self, example: Example) -> list[int]:
@@ -149,14 +149,14 @@ class Answers(Frozen):
 
         Raises :class:`StepError` if some are missing; ``whose`` names the model in its message.
         """
-        asked = {(example.file, example.line) for example in examples}
-        kept = tuple(row for row in self.answers if (row.file, row.line) in asked)
-        if len(kept) != len(asked):
+        rows = {(example.file, example.line) for example in examples}
+        answers = tuple(row for row in self.answers if (row.file, row.line) in rows)
+        if len(answers) != len(rows):
             raise StepError(
-                f"the {whose} model answered {len(kept)} of the {len(asked)} held-out prompts; "
+                f"the {whose} model answered {len(answers)} of the {len(rows)} held-out prompts; "
                 "the two would not be measured on the same data"
             )
-        return self.model_copy(update={"answers": kept})
+        return self.model_copy(update={"answers": answers})
 
 
 class Scores(Frozen):
@@ -191,7 +191,7 @@ class Scores(Frozen):
 
 def answer(
     answerer: Answerer,
-    codec: Codec,
+    codec: TextCodec,
     examples: Sequence[Example],
     report: Reporter,
     max_new_tokens: int | None = None,
@@ -212,9 +212,11 @@ def answer(
             codec.answer_text(reply.ids, example)
             for reply, example in zip(replies, examples[part], strict=True)
         ]
-        said = [label_of(text, item) for text, item in zip(texts, examples[part], strict=True)]
+        given_labels = [
+            label_of(text, item) for text, item in zip(texts, examples[part], strict=True)
+        ]
         logprobs, choices = _scored(
-            answerer, codec, examples[part], prompts[part], expected[part], said
+            answerer, codec, examples[part], prompts[part], expected[part], given_labels
         )
         answers.extend(
             Answer(
@@ -236,7 +238,7 @@ def answer(
                 expected[part],
                 replies,
                 texts,
-                said,
+                given_labels,
                 choices,
                 logprobs,
                 strict=True,
@@ -297,8 +299,8 @@ def label_of(text: str, example: Example) -> str | None:
     """Return the label whose completion ``text`` is: exactly, or else case and full stop aside,
     where only one label's is."""
     for fold in (str.strip, _folded):
-        said = fold(text)
-        alike = [label for label, one in example.choices.items() if said and fold(one) == said]
+        folded = fold(text)
+        alike = [label for label, one in example.choices.items() if folded and fold(one) == folded]
         if len(alike) == 1:
             return alike[0]
     return None
@@ -306,17 +308,17 @@ def label_of(text: str, example: Example) -> str | None:
 
 def _scored(
     answerer: Answerer,
-    codec: Codec,
+    codec: TextCodec,
     examples: Sequence[Example],
     prompts: Sequence[list[int]],
     expected: Sequence[list[int]],
-    said: Sequence[str | None],
+    given_labels: Sequence[str | None],
 ) -> tuple[list[list[float]], list[str | None]]:
     """Return the log-probabilities of the ``expected`` completions, and the label of each answer:
-    the one that was ``said``, else the most probable one; ``None`` without choices."""
+    the one in ``given_labels``, else the most probable one; ``None`` without choices."""
     open_labels = [
         tuple(example.choices) if label is None else ()
-        for label, example in zip(said, examples, strict=True)
+        for label, example in zip(given_labels, examples, strict=True)
     ]
     continuations = [
         [ids, *(codec.completion_ids(example.choices[label], example) for label in labels)]
@@ -325,7 +327,7 @@ def _scored(
     scored = answerer.logprobs(prompts, continuations)
     choices = [
         label if label is not None else _most_probable(labels, values[1:])
-        for label, labels, values in zip(said, open_labels, scored, strict=True)
+        for label, labels, values in zip(given_labels, open_labels, scored, strict=True)
     ]
     return [values[0] for values in scored], choices
 
@@ -337,7 +339,7 @@ def _most_probable(labels: Sequence[str], logprobs: Sequence[Sequence[float]]) -
     return labels[totals.index(max(totals))] if totals else None
 
 
-def longest_completion(codec: Codec, examples: Sequence[Example]) -> int:
+def longest_completion(codec: TextCodec, examples: Sequence[Example]) -> int:
     """Return the number of tokens of the longest completion among the examples and their choices,
     plus :data:`EXTRA_TOKENS`."""
     texts = {text: example for example in examples for text in example.choices.values()}
@@ -371,11 +373,13 @@ def _macro(confusion: dict[str, dict[str, int]]) -> _Macro:
     rows = []
     for label, row in confusion.items():
         right = row[label]
-        said = sum(other[label] for other in confusion.values())
+        predicted = sum(other[label] for other in confusion.values())
         true = sum(row.values())
-        if said + true:
+        if predicted + true:
             rows.append(
-                _Macro(2 * right / (said + true), right / max(said, 1), right / max(true, 1))
+                _Macro(
+                    2 * right / (predicted + true), right / max(predicted, 1), right / max(true, 1)
+                )
             )
     if not rows:
         return _Macro(0.0, 0.0, 0.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from pipeline.latency.measured import Measured
 from pipeline.latency.prompts import SHORT
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.rulings import USUAL, BaseTimes
 from pipeline.latency.timing import FIGURES, Figure, Timings, summary
 from pipeline.statistics.intervals import Interval, geometric_interval
@@ -17,7 +17,10 @@ from pipeline.statistics.percentiles import SHARES, bound, percentile
 
 
 def evidence(
-    folder: Path, measured: Mapping[str, Measured], left_out: Mapping[str, str], base: BaseTimes
+    folder: Path,
+    measured: Mapping[str, LatencyRounds],
+    left_out: Mapping[str, str],
+    base: BaseTimes,
 ) -> dict[str, JsonValue]:
     """Return the ``latency`` block of the report for the artifact in ``folder``: figures with their
     intervals, and every raw sample, in milliseconds."""
@@ -47,23 +50,23 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _statistics(measured: Measured, prompt: str) -> dict[str, JsonValue]:
+def _statistics(measured: LatencyRounds, prompt: str) -> dict[str, JsonValue]:
     """Return each figure's median with its interval over rounds, its percentiles, and the upper
     bound of its p90: ``None`` if there are too few samples."""
     samples = measured.joined(prompt)
     every = summary(samples)
-    found: dict[str, JsonValue] = {}
+    statistics: dict[str, JsonValue] = {}
     for name, figure in FIGURES.items():
         middle = geometric_interval(measured.per_round(prompt, figure, "p50"))
-        found[name] = {**every[name], **_interval(middle), **_bounds(figure, samples)}
-    return found
+        statistics[name] = {**every[name], **_interval(middle), **_bounds(figure, samples)}
+    return statistics
 
 
-def _interval(found: Interval) -> dict[str, JsonValue]:
+def _interval(interval: Interval) -> dict[str, JsonValue]:
     """Return the value and the ends of its 95 % interval; no ends if there is a single round."""
-    ends = {"low": found.low, "high": found.high}
+    ends = {"low": interval.low, "high": interval.high}
     return {
-        "p50": round(found.value, 4),
+        "p50": round(interval.value, 4),
         **{
             name: round(end, 4) if 0 < end < math.exp(700) and math.isfinite(end) else None
             for name, end in ends.items()

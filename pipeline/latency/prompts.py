@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.contract.step import Inputs
-from pipeline.latency.timing import Workload, made_up, prompt_ids
+from pipeline.latency.timing import Workload, prompt_ids, synthetic_prompt
 
 SHORT: Literal["short"] = "short"
 """The kind of prompts that the artifact is made for: those of the data, or those in the config."""
@@ -17,7 +17,7 @@ positions of many models change, and with them the time per token."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class PromptSet:
     """Prompts that are measured together."""
 
     name: str
@@ -32,18 +32,18 @@ class Kind:
         return max(map(len, self.prompts))
 
 
-def short(inputs: Inputs, workload: Workload, tokenizer: Any, samples: int) -> Kind:
+def short(inputs: Inputs, workload: Workload, tokenizer: Any, samples: int) -> PromptSet:
     """Return the prompts of the data, or those of the workload if it has any.
 
     Raises :class:`pipeline.contract.errors.StepError` if there are none.
     """
-    return Kind(
+    return PromptSet(
         SHORT,
         tuple(tuple(ids) for ids in prompt_ids(inputs, workload, tokenizer, samples)),
         samples,
     )
 
 
-def long(tokenizer: Any, length: int, samples: int) -> Kind:
+def long(tokenizer: Any, length: int, samples: int) -> PromptSet:
     """Return a made-up prompt of ``length`` tokens."""
-    return Kind(str(length), (tuple(made_up(tokenizer, length)),), samples)
+    return PromptSet(str(length), (tuple(synthetic_prompt(tokenizer, length)),), samples)

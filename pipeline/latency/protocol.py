@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 from pipeline.contract.frozen import Frozen
 
 
-class Settings(Frozen):
+class WorkerSettings(Frozen):
     """The model that the process loads, and the CPUs that it may use."""
 
     folder: str
@@ -39,7 +39,7 @@ class Question(Frozen):
 class Loaded(Frozen):
     """The model is loaded."""
 
-    said: Literal["loaded"] = "loaded"
+    type: Literal["loaded"] = "loaded"
     load_ms: float
     """Time to load the model, in milliseconds, without the imports."""
     bytes_before: int
@@ -47,10 +47,10 @@ class Loaded(Frozen):
     """
 
 
-class Times(Frozen):
+class AnswerTimes(Frozen):
     """One answer."""
 
-    said: Literal["times"] = "times"
+    type: Literal["times"] = "times"
     spans_ms: tuple[float, ...]
     """Milliseconds between tokens; the first one from passing the prompt to the first token."""
     peak_bytes: int
@@ -60,10 +60,10 @@ class Times(Frozen):
 class Failed(Frozen):
     """The artifact cannot be loaded or run."""
 
-    said: Literal["failed"] = "failed"
+    type: Literal["failed"] = "failed"
     cause: Literal["artifact", "beyond_cpu", "memory"]
     message: str
 
 
-Reply = Annotated[Loaded | Times | Failed, Field(discriminator="said")]
+Reply = Annotated[Loaded | AnswerTimes | Failed, Field(discriminator="type")]
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from pipeline.contract.result import Verdict
 from pipeline.latency.goals import LatencyGoal
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES, Figure, Timings
 from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 from pipeline.statistics.percentiles import (
@@ -52,8 +52,12 @@ class BaseTimes:
         return figure.value(self.timings, statistic)
 
 
-def rule(
-    name: str, goal: LatencyGoal, ours: Measured, baseline: Measured | None, base: BaseTimes
+def decide(
+    name: str,
+    goal: LatencyGoal,
+    ours: LatencyRounds,
+    baseline: LatencyRounds | None,
+    base: BaseTimes,
 ) -> Ruling:
     """Return the ruling on ``goal``, with a verdict called ``name``.
 
@@ -66,20 +70,22 @@ def rule(
         return _open(name, goal, figure, f"no prompt of {goal.kind} tokens was timed")
     if goal.of_baseline and baseline is not None:
         return _against_baseline(name, goal, figure, statistic, ours, baseline)
-    theirs = base.value(figure, statistic) if goal.of_base else None
-    if goal.is_relative and theirs is None:
+    base_value = base.value(figure, statistic) if goal.of_base else None
+    if goal.is_relative and base_value is None:
         return Ruling(unverified(name, "the base model was not timed"))
-    relation, limit = goal.limit(figure.per_second, theirs)
-    beside = f"; the base model ran in PyTorch on {base.device}" if theirs is not None else ""
-    found = _Figure(name, figure, statistic, relation, limit, beside)
+    relation, limit = goal.limit(figure.per_second, base_value)
+    base_note = (
+        f"; the base model ran in PyTorch on {base.device}" if base_value is not None else ""
+    )
+    limited = _Figure(name, figure, statistic, relation, limit, base_note)
     # Samples bound a percentile of times from one side each: how slow it may be, how slow it must.
     if statistic in SHARES and (relation == ">=") == figure.per_second:
-        return found.percentile(ours.joined(goal.kind))
+        return limited.percentile(ours.joined(goal.kind))
     if statistic == "avg":
-        return found.average(ours.per_round(goal.kind, figure, "avg"))
+        return limited.average(ours.per_round(goal.kind, figure, "avg"))
     samples = ours.joined(goal.kind)
     value = figure.value(samples, statistic)
-    return Ruling(found.verdict(value, f"{len(figure.samples(samples))} samples"))
+    return Ruling(limited.verdict(value, f"{len(figure.samples(samples))} samples"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class _Figure:
         detail += self.beside
         return limit_verdict(self.name, value, self.relation, self.limit, self.figure.unit, detail)
 
-    def keeps(self, value: float) -> bool:
+    def is_within(self, value: float) -> bool:
         """Return whether ``value`` is within the limit."""
         return value <= self.limit if self.relation == "<=" else value >= self.limit
 
@@ -111,14 +117,14 @@ class _Figure:
         middle = self.figure.value(timings, "p50")
         read = self.figure.value(timings, self.statistic)
         shown = f"p50 {middle:.4g}, {self.statistic} {read:.4g}"
-        if at_most is not None and self.keeps(self.figure.of_time(at_most)):
+        if at_most is not None and self.is_within(self.figure.of_time(at_most)):
             over = allowed_over(len(times), share)
             sure = (
                 f"{self.statistic} at {CONFIDENCE:.0%} confidence ({over} of {len(times)} samples "
                 f"may be over); {shown}"
             )
             return Ruling(self.verdict(self.figure.of_time(at_most), sure))
-        if at_least is not None and not self.keeps(self.figure.of_time(at_least)):
+        if at_least is not None and not self.is_within(self.figure.of_time(at_least)):
             sure = f"missed at {CONFIDENCE:.0%} confidence by {len(times)} samples; {shown}"
             return Ruling(self.verdict(read, sure))
         return self.undecided(
@@ -132,7 +138,7 @@ class _Figure:
     def average(self, rounds: tuple[float, ...]) -> Ruling:
         """Decide by the t interval of the mean of the averages of the rounds."""
         mean = mean_interval(rounds, CONFIDENCE)
-        if self.keeps(mean.low) == self.keeps(mean.high):
+        if self.is_within(mean.low) == self.is_within(mean.high):
             return Ruling(self.verdict(mean.value, f"{_interval(mean)} over {len(rounds)} rounds"))
         return self.undecided(mean.value, f"the average is {_interval(mean)}")
 
@@ -146,8 +152,8 @@ def _against_baseline(
     goal: LatencyGoal,
     figure: Figure,
     statistic: Statistic,
-    ours: Measured,
-    baseline: Measured,
+    ours: LatencyRounds,
+    baseline: LatencyRounds,
 ) -> Ruling:
     """Decide by the ratio to a baseline that was measured in the same rounds.
 
@@ -155,19 +161,19 @@ def _against_baseline(
     the mean of the baseline, are compared with the limit; the goal is undecided if one keeps it and
     the other does not.
     """
-    own = ours.per_round(goal.kind, figure, statistic)
-    theirs = baseline.per_round(goal.kind, figure, statistic)
-    ratio = ratio_interval(own, theirs, CONFIDENCE)
-    middle = mean_interval(theirs).value
+    our_rounds = ours.per_round(goal.kind, figure, statistic)
+    baseline_rounds = baseline.per_round(goal.kind, figure, statistic)
+    ratio = ratio_interval(our_rounds, baseline_rounds, CONFIDENCE)
+    middle = mean_interval(baseline_rounds).value
     relation, limit = goal.limit(figure.per_second, middle)
     sides = [side * middle for side in (ratio.low, ratio.high)]
-    kept = [side <= limit if relation == "<=" else side >= limit for side in sides]
+    within = [side <= limit if relation == "<=" else side >= limit for side in sides]
     detail = (
         f"{100 * (ratio.value - 1):+.1f} % against the baseline ({100 * (ratio.low - 1):+.1f} to "
-        f"{100 * (ratio.high - 1):+.1f} %, {len(own)} rounds in turn)"
+        f"{100 * (ratio.high - 1):+.1f} %, {len(our_rounds)} rounds in turn)"
     )
     verdict = limit_verdict(name, ratio.value * middle, relation, limit, figure.unit, detail)
-    if all(kept) or not any(kept):
+    if all(within) or not any(within):
         return Ruling(verdict)
     return Ruling(_undecided(verdict, detail), undecided=True)
 
@@ -185,5 +191,5 @@ def _shown(figure: Figure, time: float | None) -> str:
     return "?" if time is None else f"{figure.of_time(time):.4g}"
 
 
-def _interval(found: Interval) -> str:
-    return f"between {found.low:.4g} and {found.high:.4g} at {CONFIDENCE:.0%} confidence"
+def _interval(interval: Interval) -> str:
+    return f"between {interval.low:.4g} and {interval.high:.4g} at {CONFIDENCE:.0%} confidence"

@@ -102,11 +102,11 @@ class Figure:
 
     def samples(self, timings: Timings) -> tuple[float, ...]:
         """Return the times that it is computed from, in milliseconds."""
-        found: tuple[float, ...] = getattr(timings, self.series)
+        series: tuple[float, ...] = getattr(timings, self.series)
         if self.per_prompt_token:
-            pairs = zip(found, timings.prompt_tokens, strict=True)
+            pairs = zip(series, timings.prompt_tokens, strict=True)
             return tuple(time / tokens for time, tokens in pairs)
-        return found
+        return series
 
     def of_time(self, milliseconds: float) -> float:
         """Return the figure for a time."""
@@ -160,7 +160,7 @@ def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -
 
     codec = Codec(tokenizer)
     if workload.prompt_tokens is not None:
-        return [made_up(tokenizer, length) for length in workload.prompt_tokens[:count]]
+        return [synthetic_prompt(tokenizer, length) for length in workload.prompt_tokens[:count]]
     if workload.prompts is not None:
         template = None if inputs.data is None else inputs.data.spec.chat_template
         chat = bool(template or tokenizer.chat_template)
@@ -169,7 +169,7 @@ def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -
             for line, text in enumerate(workload.prompts, start=1)
         ]
     elif inputs.data is not None:
-        examples = parts_of(inputs).unseen_first
+        examples = parts_of(inputs).held_out_or_train
     else:
         examples = []
     if not examples:
@@ -181,14 +181,14 @@ def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -
     return [codec.prompt_ids(example) for example in examples[:count]]
 
 
-def made_up(tokenizer: Any, length: int) -> list[int]:
+def synthetic_prompt(tokenizer: Any, length: int) -> list[int]:
     """Return ``length`` ids of ordinary tokens, the same ones for the same vocabulary."""
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     ordinary = sorted(set(tokenizer.get_vocab().values()) - special)
     return [ordinary[(length + place * _STRIDE) % len(ordinary)] for place in range(length)]
 
 
-def timed(tokens: Iterator[int]) -> list[float]:
+def token_intervals_ms(tokens: Iterator[int]) -> list[float]:
     """Consume ``tokens`` and return the time until each, from the previous one, in milliseconds."""
     times = [time.perf_counter()]
     for _ in tokens:
@@ -211,17 +211,17 @@ def measure(
     """
     lengths: list[int] = []
     first: list[float] = []
-    rest: list[float] = []
+    token_times: list[float] = []
     total: list[float] = []
     deadline = time.monotonic() + max_seconds
     for turn in range(-workload.warmup, samples):
         prompt = prompts[turn % len(prompts)]
-        spans = timed(stream(prompt, workload.max_new_tokens))
+        spans = token_intervals_ms(stream(prompt, workload.max_new_tokens))
         if turn < 0:
             continue
         lengths.append(len(prompt))
         first.append(spans[0])
-        rest.extend(spans[1:])
+        token_times.extend(spans[1:])
         total.append(sum(spans))
         report.progress(turn + 1, samples, "prompts", first_token_ms=spans[0])
         if time.monotonic() > deadline and turn + 1 < samples:
@@ -233,6 +233,6 @@ def measure(
     return Timings(
         prompt_tokens=tuple(lengths),
         first_token_ms=tuple(first),
-        token_ms=tuple(rest),
+        token_ms=tuple(token_times),
         total_ms=tuple(total),
     )

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.contract.errors import ArtifactError, BeyondCpuError
-from pipeline.latency.protocol import Failed, Loaded, Question, Reply, Settings, Times
-from pipeline.latency.timing import timed
+from pipeline.latency.protocol import AnswerTimes, Failed, Loaded, Question, Reply, WorkerSettings
+from pipeline.latency.timing import token_intervals_ms
 from pipeline.process.causes import out_of_memory
 from pipeline.process.measure import peak_rss_bytes
-from pipeline.process.signals import stop_promptly
-from pipeline.process.streams import only_ours_on_stdout
+from pipeline.process.signals import exit_promptly_on_signal
+from pipeline.process.streams import reserve_stdout
 
 _PR_SET_PDEATHSIG = 1
 """https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
@@ -26,12 +26,12 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Load the model, answer every question on standard input, and return the exit code."""
-    settings = Settings.model_validate_json(sys.argv[1])
-    stop_promptly()
+    settings = WorkerSettings.model_validate_json(sys.argv[1])
+    exit_promptly_on_signal()
     _end_with_parent()
     if settings.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings.cpus)
-    with only_ours_on_stdout() as stream:
+    with reserve_stdout() as stream:
         try:
             _serve(settings, stream)
         except Exception as error:
@@ -51,7 +51,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _serve(settings: Settings, stream: IO[str]) -> None:
+def _serve(settings: WorkerSettings, stream: IO[str]) -> None:
     import numpy  # noqa: F401 - imported now, so that it is not part of loading
     import onnxruntime_genai  # noqa: F401
 
@@ -62,8 +62,8 @@ def _serve(settings: Settings, stream: IO[str]) -> None:
     _say(stream, Loaded(load_ms=1000 * session.load_seconds, bytes_before=before))
     for line in sys.stdin:
         question = Question.model_validate_json(line)
-        spans = timed(session.stream(question.ids, question.tokens, never_end=True))
-        _say(stream, Times(spans_ms=tuple(spans), peak_bytes=peak_rss_bytes()))
+        spans = token_intervals_ms(session.stream(question.ids, question.tokens, never_end=True))
+        _say(stream, AnswerTimes(spans_ms=tuple(spans), peak_bytes=peak_rss_bytes()))
 
 
 def _failed(error: Exception) -> Failed | None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.contract.errors import StepError
-from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.genai_config import GenAiConfig
 
 _MODEL_DIR = "model"
 
 
-def baseline_folder(given: Path) -> Path:
-    """Return the model folder of a baseline: ``given`` itself, or the ``model/`` in it.
+def baseline_folder(path: Path) -> Path:
+    """Return the model folder of a baseline: ``path`` itself, or the ``model/`` in it.
 
     Raises :class:`StepError` if neither is a model folder.
     """
-    for folder in (given, given / _MODEL_DIR):
+    for folder in (path, path / _MODEL_DIR):
         if (folder / "genai_config.json").is_file():
             return folder
     raise StepError(

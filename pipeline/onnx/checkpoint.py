@@ -35,10 +35,10 @@ class Checkpoint:
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """Return the shape of every tensor. Raises :class:`StepError` for an unreadable file."""
-        found = tensors_of(self.folder)
-        if not found:
+        tensors = tensors_of(self.folder)
+        if not tensors:
             raise StepError(f"{self.folder.name} holds no safetensors weights")
-        return {name: tensor.shape for name, tensor in found.items()}
+        return {name: tensor.shape for name, tensor in tensors.items()}
 
     @cached_property
     def linear(self) -> Mapping[str, Shape]:

@@ -54,27 +54,27 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
     import numpy as np
 
     difference = norm = largest = 0.0
-    numbers = same = 0
+    count = same = 0
     divergences = []
-    for raw_found, raw_wanted in pairs:
+    for raw_logits, raw_reference in pairs:
         # The builder may leave out rows of the embedding that no token uses.
-        width = min(raw_found.shape[1], raw_wanted.shape[1])
-        found = np.asarray(raw_found[:, :width], np.float64)
-        wanted = np.asarray(raw_wanted[:, :width], np.float64)
-        same += int((found.argmax(-1) == wanted.argmax(-1)).sum())
-        divergences.append(_divergence(wanted, found))
-        wanted = wanted - wanted.mean(-1, keepdims=True)
-        found = found - found.mean(-1, keepdims=True) - wanted
-        difference += float((found**2).sum())
-        norm += float((wanted**2).sum())
-        largest = float(np.fmax(largest, np.abs(found).max()))
-        numbers += wanted.size
-    if not numbers:
+        width = min(raw_logits.shape[1], raw_reference.shape[1])
+        logits = np.asarray(raw_logits[:, :width], np.float64)
+        reference = np.asarray(raw_reference[:, :width], np.float64)
+        same += int((logits.argmax(-1) == reference.argmax(-1)).sum())
+        divergences.append(_divergence(reference, logits))
+        reference = reference - reference.mean(-1, keepdims=True)
+        logits = logits - logits.mean(-1, keepdims=True) - reference
+        difference += float((logits**2).sum())
+        norm += float((reference**2).sum())
+        largest = float(np.fmax(largest, np.abs(logits).max()))
+        count += reference.size
+    if not count:
         return None
     every = np.concatenate(divergences)
     return Closeness(
         error=(difference / norm) ** 0.5 if norm else float("nan"),
-        max_error=largest / (norm / numbers) ** 0.5 if norm else float("nan"),
+        max_error=largest / (norm / count) ** 0.5 if norm else float("nan"),
         agreement=same / len(every),
         mean_kl=float(every.mean()),
         p99_kl=float(np.quantile(every, 0.99)),
@@ -83,24 +83,24 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
 
 
 def by_length(
-    found: Sequence[Any], wanted: Sequence[ReferenceRow]
+    logits: Sequence[Any], reference: Sequence[ReferenceRow]
 ) -> tuple[Closeness | None, Closeness | None]:
     """Return the differences for usual texts and, separately, for long ones.
 
     Separately, because the few positions of a long text would hardly change a common mean.
     """
-    pairs = list(zip(found, wanted, strict=True))
+    pairs = list(zip(logits, reference, strict=True))
     return (
         closeness((ours, row.logits) for ours, row in pairs if not row.is_long),
         closeness((ours, row.logits) for ours, row in pairs if row.is_long),
     )
 
 
-def _divergence(wanted: Any, found: Any) -> Any:
+def _divergence(reference: Any, logits: Any) -> Any:
     """Return ``KL(p || q) = sum p (log p - log q)`` per position, in nats, for the softmax ``p`` of
     the reference's logits and ``q`` of the model's."""
     import numpy as np
     from scipy.special import log_softmax
 
-    p, q = log_softmax(wanted, axis=-1), log_softmax(found, axis=-1)
+    p, q = log_softmax(reference, axis=-1), log_softmax(logits, axis=-1)
     return (np.exp(p) * (p - q)).sum(-1)

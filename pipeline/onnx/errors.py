@@ -10,7 +10,7 @@ from pipeline.process.causes import out_of_memory
 
 
 @contextmanager
-def blamed_on_artifact(doing: str) -> Iterator[None]:
+def raising_artifact_errors(doing: str) -> Iterator[None]:
     """Turn errors of the runtime inside the block into :class:`ArtifactError`.
 
     The runtime's libraries raise ``RuntimeError`` and types of their own for a model that they

@@ -40,7 +40,7 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
-class Compared:
+class FidelityResult:
     """The result for all matrices of a graph."""
 
     layers: tuple[Fidelity, ...]
@@ -50,13 +50,13 @@ class Compared:
 
 def compare(
     model: OnnxModel, checkpoint: Path, progress: Callable[[int, int], None] | None = None
-) -> Compared:
+) -> FidelityResult:
     """Compare every matrix of ``model`` with the tensors in the ``checkpoint`` folder.
 
     ``progress`` is called with the number of matrices done and the number of all. Raises
     ``ValueError`` or ``OSError`` if data of the graph is missing or broken.
     """
-    found: list[Fidelity] = []
+    layers: list[Fidelity] = []
     unknown: list[str] = []
     every = matrices(model)
     origins = Origins(Checkpoint(checkpoint))
@@ -67,10 +67,10 @@ def compare(
             if not rows or not fits:
                 unknown.append(matrix.name)
             else:
-                found += (_fidelity(matrix, origin, tensors) for origin in rows)
+                layers += (_fidelity(matrix, origin, tensors) for origin in rows)
             if progress is not None:
                 progress(done, len(every))
-    return Compared(tuple(found), tuple(unknown))
+    return FidelityResult(tuple(layers), tuple(unknown))
 
 
 def _fidelity(matrix: Matrix, origin: Origin, tensors: _Tensors) -> Fidelity:

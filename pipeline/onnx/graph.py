@@ -53,12 +53,14 @@ class OnnxModel:
     @cached_property
     def nodes(self) -> tuple[Any, ...]:
         """Return the nodes of the main graph and of its subgraphs."""
-        return tuple(node for graph in walk(self.graph) for node in graph.node)
+        return tuple(node for graph in subgraphs(self.graph) for node in graph.node)
 
     @cached_property
     def initializers(self) -> Mapping[str, Any]:
         """Return all initializers by name."""
-        return {tensor.name: tensor for graph in walk(self.graph) for tensor in graph.initializer}
+        return {
+            tensor.name: tensor for graph in subgraphs(self.graph) for tensor in graph.initializer
+        }
 
     @cached_property
     def bytes_per_token(self) -> int:
@@ -88,14 +90,14 @@ class OnnxModel:
         return np.memmap(file, dtype, "r", outside.offset, tuple(tensor.dims) or (1,))
 
 
-def walk(graph: Any) -> Iterator[Any]:
+def subgraphs(graph: Any) -> Iterator[Any]:
     """Yield ``graph`` and every graph inside its nodes' attributes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
-                    yield from walk(inner)
+                    yield from subgraphs(inner)
 
 
 def attributes(node: Any) -> dict[str, Any]:

@@ -54,18 +54,20 @@ class Origins:
         match = _IN_GRAPH.search(name)
         if match is None:
             return []
-        own = self._layers.get(int(match["layer"]), {})
+        projections = self._layers.get(int(match["layer"]), {})
         projection = match["projection"]
-        wanted = [part for part in _JOINED.get(projection, ()) if part in own] or [projection]
-        found: list[Origin] = []
-        for part in wanted:
-            if part not in own:
+        parts = [part for part in _JOINED.get(projection, ()) if part in projections] or [
+            projection
+        ]
+        origins: list[Origin] = []
+        for part in parts:
+            if part not in projections:
                 return []
-            tensor, first, count = own[part]
-            at = sum(origin.count for origin in found)
+            tensor, first, count = projections[part]
+            at = sum(origin.count for origin in origins)
             layer = f"layer {match['layer']} {part}"
-            found.append(Origin(layer, at, count, tensor, first))
-        return found if sum(origin.count for origin in found) == rows else []
+            origins.append(Origin(layer, at, count, tensor, first))
+        return origins if sum(origin.count for origin in origins) == rows else []
 
     def _head(self, rows: int) -> list[Origin]:
         shapes = self.checkpoint.shapes
@@ -80,16 +82,16 @@ class Origins:
     def _layers(self) -> Mapping[int, Mapping[str, tuple[str, int, int]]]:
         """Return tensor, first row and number of rows of every projection, per layer; of joined
         ones also the parts."""
-        found: dict[int, dict[str, tuple[str, int, int]]] = {}
+        layers: dict[int, dict[str, tuple[str, int, int]]] = {}
         for name, shape in self.checkpoint.shapes.items():
             match = _IN_CHECKPOINT.search(name)
             if match is None or len(shape) != 2:
                 continue
-            layer = found.setdefault(int(match["layer"]), {})
+            layer = layers.setdefault(int(match["layer"]), {})
             layer[match["projection"]] = (name, 0, shape[0])
             for part, first, count in self._parts(match["projection"], shape[0]):
                 layer[part] = (name, first, count)
-        return found
+        return layers
 
     def _parts(self, projection: str, rows: int) -> Iterator[tuple[str, int, int]]:
         """Yield the parts of a joined projection, with their first rows and numbers of rows."""

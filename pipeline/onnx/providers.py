@@ -9,7 +9,7 @@ from __future__ import annotations
 _SUFFIX = "ExecutionProvider"
 
 
-def is_same(name: str, provider: str) -> bool:
+def is_provider(name: str, provider: str) -> bool:
     """Return whether ``name`` is ONNX Runtime's name of ``provider``."""
     return name.removesuffix(_SUFFIX).casefold() == provider.casefold()
 
@@ -18,4 +18,6 @@ def onnxruntime_name(provider: str) -> str:
     """Return ONNX Runtime's name of ``provider``; ``provider`` itself if there is none."""
     from onnxruntime import get_all_providers
 
-    return next((str(name) for name in get_all_providers() if is_same(name, provider)), provider)
+    return next(
+        (str(name) for name in get_all_providers() if is_provider(name, provider)), provider
+    )

@@ -42,18 +42,18 @@ def linear_layers(model: OnnxModel) -> list[Linear]:
 
     ``MatMulNBits`` holds its matrix packed; ``MatMul`` and ``Gemm`` have it as an initializer.
     """
-    found = []
+    layers = []
     for node in model.of_type(PACKED, "MatMul", "Gemm"):
         if node.op_type == PACKED:
             facts = attributes(node)
             count = int(facts["N"]) * int(facts["K"])
-            found.append(Linear(node.name, node.input[1], count, int(facts.get("bits", 4))))
+            layers.append(Linear(node.name, node.input[1], count, int(facts.get("bits", 4))))
             continue
         tensor = model.initializers.get(node.input[1])
         if tensor is not None and len(tensor.dims) == 2:
             bits = 32 if tensor.data_type == 1 else 16
-            found.append(Linear(node.name, tensor.name, math.prod(tensor.dims), bits))
-    return found
+            layers.append(Linear(node.name, tensor.name, math.prod(tensor.dims), bits))
+    return layers
 
 
 def quantized_share(
@@ -91,13 +91,13 @@ def packing(model: OnnxModel) -> list[str]:
             continue
         rows, bits, size = int(facts["N"]), int(facts.get("bits", 4)), int(facts["block_size"])
         blocks = -(-int(facts["K"]) // size)
-        wanted = {
+        expected = {
             1: [(rows, blocks, size * bits // 8), (rows, blocks * size * bits // 8)],
             2: [(rows, blocks), (rows * blocks,)],
         }
         zero = -(-blocks * bits // 8)
-        wanted[3] = [(rows, zero), (rows * zero,), (rows, blocks), (rows * blocks,)]
-        for index, shapes in wanted.items():
+        expected[3] = [(rows, zero), (rows * zero,), (rows, blocks), (rows * blocks,)]
+        for index, shapes in expected.items():
             name = node.input[index] if index < len(node.input) else ""
             if not name:
                 continue
@@ -136,10 +136,10 @@ def value_problems(model: OnnxModel) -> list[str]:
 def weight_count_problems(layers: list[Linear], expected: int) -> list[str]:
     """Check that the linear layers have as many weights as those of the checkpoint (``expected``);
     return the problems."""
-    found = sum(layer.weights for layer in layers)
-    if found == expected:
+    count = sum(layer.weights for layer in layers)
+    if count == expected:
         return []
-    return [f"the linear layers hold {found} weights, those of the checkpoint {expected}"]
+    return [f"the linear layers hold {count} weights, those of the checkpoint {expected}"]
 
 
 def _is_float(tensor: Any) -> bool:

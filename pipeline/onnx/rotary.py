@@ -43,7 +43,7 @@ class GraphTable:
     sin: Any
 
 
-def chosen(length: int) -> Any:
+def sampled_positions(length: int) -> Any:
     """Return which positions of a table with ``length`` rows are saved, ascending.
 
     They are the first 16, those around :data:`_AROUND`, the last, and :data:`_EVENLY` evenly spaced
@@ -59,12 +59,12 @@ def chosen(length: int) -> Any:
 
 def graph_tables(model: OnnxModel) -> list[GraphTable]:
     """Return the tables that the attention layers of ``model`` read, without duplicates."""
-    found: dict[tuple[str, str], None] = {}
+    names: dict[tuple[str, str], None] = {}
     for node in model.of_type(*_OPERANDS):
         cos, sin = _OPERANDS[node.op_type]
         if len(node.input) > sin and node.input[cos]:
-            found[node.input[cos], node.input[sin]] = None
-    return [table for cos, sin in found for table in _tables(model, cos, sin)]
+            names[node.input[cos], node.input[sin]] = None
+    return [table for cos, sin in names for table in _tables(model, cos, sin)]
 
 
 def _tables(model: OnnxModel, cos: str, sin: str) -> Iterator[GraphTable]:
@@ -107,16 +107,16 @@ def table_error(ours: Sequence[GraphTable], theirs: Sequence[RotaryTable]) -> tu
         if matching is None:
             return float("inf"), f"no table for texts of up to {table.length} tokens"
         for name in ("cos", "sin"):
-            found = np.asarray(getattr(matching, name), np.float32)
-            if len(found) <= table.positions[-1]:
-                return float("inf"), f"{matching.name} ends at {len(found)} of {table.length}"
-            wanted = getattr(table, name)[:, : found.shape[1]]
-            apart = np.abs(found[table.positions] - wanted).max(axis=1)
+            stored = np.asarray(getattr(matching, name), np.float32)
+            if len(stored) <= table.positions[-1]:
+                return float("inf"), f"{matching.name} ends at {len(stored)} of {table.length}"
+            expected = getattr(table, name)[:, : stored.shape[1]]
+            apart = np.abs(stored[table.positions] - expected).max(axis=1)
             apart = np.where(np.isnan(apart), np.inf, apart)
             at = int(apart.argmax())
             if apart[at] >= worst:
-                where = f"{name} at position {table.positions[at]} of {matching.name}"
-                worst, place = float(apart[at]), where
+                location = f"{name} at position {table.positions[at]} of {matching.name}"
+                worst, place = float(apart[at]), location
     return worst, place
 
 
@@ -131,11 +131,11 @@ def _matching(
     longest = max(theirs, key=lambda item: item.length)
     short = min(theirs, key=lambda item: item.length)
     both = short.length + longest.length
-    for found in ours:
-        rows = len(found.cos)
+    for candidate in ours:
+        rows = len(candidate.cos)
         if len(theirs) > 1 and rows >= both:
             first, end = (0, short.length) if table is short else (short.length, both)
-            return GraphTable(found.name, found.cos[first:end], found.sin[first:end])
+            return GraphTable(candidate.name, candidate.cos[first:end], candidate.sin[first:end])
     if table is longest:
         return max(ours, key=lambda item: len(item.cos), default=None)
     return min(ours, key=lambda item: len(item.cos), default=None)

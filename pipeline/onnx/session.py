@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.contract.errors import ArtifactError, BeyondCpuError
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.scores import Reply
-from pipeline.onnx.errors import blamed_on_artifact
+from pipeline.onnx.errors import raising_artifact_errors
 from pipeline.onnx.reference import Reference
 
 _RUNNING = "onnxruntime_genai cannot run the model"
@@ -46,7 +46,7 @@ class Session:
         started = time.monotonic()
         if not cpu:
             _load_libraries(folder)
-        with _told_apart(folder, cpu), blamed_on_artifact(_LOADING):
+        with _raising_beyond_cpu(folder, cpu), raising_artifact_errors(_LOADING):
             config = onnxruntime_genai.Config(str(folder))
             if cpu:
                 config.clear_providers()
@@ -86,11 +86,11 @@ class Session:
         if max_new_tokens < 1:
             return
         longest = len(prompt) + max_new_tokens
-        with blamed_on_artifact(_RUNNING):
+        with raising_artifact_errors(_RUNNING):
             generator = self.generator(longest, longest if never_end else 0)
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
         while not generator.is_done():
-            with blamed_on_artifact(_RUNNING):
+            with raising_artifact_errors(_RUNNING):
                 generator.generate_next_token()
                 token = int(generator.get_next_tokens()[0])
             yield token
@@ -104,7 +104,7 @@ class Session:
         """
         import numpy as np
 
-        with blamed_on_artifact(_RUNNING):
+        with raising_artifact_errors(_RUNNING):
             generator = self.generator(len(ids) + 1)
             first = len(ids) - last + 1
             generator.append_tokens(np.asarray(ids[:first], dtype=np.int32))
@@ -121,7 +121,7 @@ class Session:
         """
         import numpy as np
 
-        with blamed_on_artifact(_RUNNING):
+        with raising_artifact_errors(_RUNNING):
             generator = self.generator(_FIRST_TOKENS + 1)
             generator.append_tokens(np.arange(_FIRST_TOKENS, dtype=np.int32))
             logits = np.asarray(generator.get_output("logits"), dtype=np.float64)
@@ -143,15 +143,15 @@ def logits_of(inputs: Inputs, reference: Reference) -> list[Any]:
         if inputs.absent_device:
             raise
         session = Session(inputs["artifact"], inputs.threads)
-    found = []
+    logits = []
     for done, row in enumerate(reference.rows, start=1):
-        found.append(session.logits(row.ids, len(row.logits)))
+        logits.append(session.logits(row.ids, len(row.logits)))
         inputs.report.progress(done, len(reference.rows), "rows")
-    return found
+    return logits
 
 
 @contextmanager
-def _told_apart(folder: Path, cpu: bool) -> Iterator[None]:
+def _raising_beyond_cpu(folder: Path, cpu: bool) -> Iterator[None]:
     """Distinguish a broken graph from one that the CPU cannot run because it is for another device.
 
     Turns errors inside the block into :class:`ArtifactError` or :class:`BeyondCpuError`.
@@ -160,13 +160,13 @@ def _told_apart(folder: Path, cpu: bool) -> Iterator[None]:
         yield
     except ArtifactError as error:
         if cpu and _NO_KERNEL in str(error) and _provider(folder) != "cpu":
-            lacking = str(error)[str(error).index(_NO_KERNEL) :].splitlines()[0]
-            raise BeyondCpuError(f"the CPU provider cannot run this graph: {lacking}") from error
+            message = str(error)[str(error).index(_NO_KERNEL) :].splitlines()[0]
+            raise BeyondCpuError(f"the CPU provider cannot run this graph: {message}") from error
         raise
 
 
 def _provider(folder: Path) -> str:
-    from pipeline.onnx.agreement import GenAiConfig
+    from pipeline.onnx.genai_config import GenAiConfig
 
     try:
         return GenAiConfig(folder).provider
@@ -205,7 +205,7 @@ class GenAiAnswerer:
         continuations: Sequence[Sequence[Sequence[int]]],
     ) -> list[list[list[float]]]:
         """Return the natural log-probability of each token of each continuation of each prompt."""
-        with blamed_on_artifact(_RUNNING):
+        with raising_artifact_errors(_RUNNING):
             return [
                 self._continued(prompt, several)
                 for prompt, several in zip(prompts, continuations, strict=True)

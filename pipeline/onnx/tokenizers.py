@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.tokenizer import load_artifact_tokenizer
-from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.samples import SAMPLES
 from pipeline.onnx.session import Session
 from pipeline.onnx.turn_end import turn_end
@@ -59,16 +59,16 @@ def _same_ids(session: Session, source: Any, texts: Sequence[str]) -> list[str]:
     problems = []
     for text in texts:
         expected = [int(token) for token in source.encode(text)]
-        found = [int(token) for token in session.tokenizer.encode(text)]
-        if found != expected:
-            problems.append(f"{text!r} becomes {found[:12]}, not {expected[:12]}")
+        ours = [int(token) for token in session.tokenizer.encode(text)]
+        if ours != expected:
+            problems.append(f"{text!r} becomes {ours[:12]}, not {expected[:12]}")
             continue
-        kept = [token for token in found if token not in source.all_special_ids]
-        if not kept:
+        ordinary = [token for token in ours if token not in source.all_special_ids]
+        if not ordinary:
             continue  # onnxruntime_genai 0.13 divides by zero on decoding nothing
-        back, wanted = session.tokenizer.decode(kept), source.decode(kept)
-        if back != wanted:
-            problems.append(f"{text!r} comes back as {back!r}, not {wanted!r}")
+        back, expected_text = session.tokenizer.decode(ordinary), source.decode(ordinary)
+        if back != expected_text:
+            problems.append(f"{text!r} comes back as {back!r}, not {expected_text!r}")
     return problems
 
 
@@ -77,11 +77,13 @@ def _same_chat(session: Session, source: Any) -> list[str]:
     if not source.chat_template:
         return []
     messages: list[Mapping[str, str]] = [{"role": "user", "content": "What is it?"}]
-    wanted = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    expected = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     try:
-        found = session.tokenizer.apply_chat_template(
+        rendered = session.tokenizer.apply_chat_template(
             json.dumps(messages), add_generation_prompt=True
         )
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
         return [f"the runtime cannot apply the chat template: {error}"]
-    return [] if found == wanted else [f"the chat template gives {found!r}, not {wanted!r}"]
+    return (
+        [] if rendered == expected else [f"the chat template gives {rendered!r}, not {expected!r}"]
+    )

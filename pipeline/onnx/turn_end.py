@@ -18,9 +18,11 @@ def turn_end(folder: Path) -> int | None:
         return None
     question = [{"role": "user", "content": "Is it?"}]
     answered = [*question, {"role": "assistant", "content": ANY_ANSWER}]
-    _, found, tail = tokenizer.apply_chat_template(answered, tokenize=False).rpartition(ANY_ANSWER)
-    if not found:
+    _, separator, tail = tokenizer.apply_chat_template(answered, tokenize=False).rpartition(
+        ANY_ANSWER
+    )
+    if not separator:
         return None
-    rest = tokenizer.encode(tail, add_special_tokens=False)
+    tail_ids = tokenizer.encode(tail, add_special_tokens=False)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    return next((int(token) for token in rest if token in special), None)
+    return next((int(token) for token in tail_ids if token in special), None)

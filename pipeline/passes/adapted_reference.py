@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.contract.kinds import Kind
-from pipeline.contract.space import Written
+from pipeline.contract.space import SpaceEstimate
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
 from pipeline.training.merge_params import MergeParams
@@ -21,10 +21,10 @@ class AdaptedReferenceParams(MergeParams):
     samples: int = Field(default=16, ge=1)
     """Number of rows of the reference, from the first one on, without its long row."""
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the logits of both together, and of the base alone."""
         reference = inputs.get("reference")
-        return None if reference is None else Written(2 * reference.kept)
+        return None if reference is None else SpaceEstimate(2 * reference.kept)
 
 
 class Pass(BasePass[AdaptedReferenceParams]):
@@ -49,10 +49,10 @@ class Pass(BasePass[AdaptedReferenceParams]):
         from pipeline.training.merging import adapt, load_base
 
         prepare(inputs.seed, inputs.threads)
-        given = [row for row in Reference.load(inputs["reference"]).rows if not row.is_long]
-        given = given[: params.samples]
-        texts = [row.ids for row in given]
-        positions = max((len(row.logits) for row in given), default=1)
+        rows = [row for row in Reference.load(inputs["reference"]).rows if not row.is_long]
+        rows = rows[: params.samples]
+        texts = [row.ids for row in rows]
+        positions = max((len(row.logits) for row in rows), default=1)
         base = load_base(inputs["model"], inputs["adapter"], params)
         model = adapt(base, inputs["adapter"]).model.eval()
         Reference(logits_of(model, texts, positions, inputs.report)).save(out_dir)

@@ -34,7 +34,7 @@ class BasePass(ABC, Generic[P]):
     """Names of parameters that hold paths of the user's files or folders, relative to the config.
     ``inputs[NAME]`` is the path in the running process."""
     uses_data: ClassVar[bool] = False
-    does_without_data: ClassVar[bool] = False
+    data_optional: ClassVar[bool] = False
     """Whether it also runs if the config has no data set."""
     runs_on: ClassVar[Literal["host", "target"]] = "host"
     """Whether the toolchain of the host target runs it, or that of each target."""
@@ -44,9 +44,9 @@ class BasePass(ABC, Generic[P]):
     trains: ClassVar[bool] = False
     """Whether its output comes from training: reproducible on the same kind of CPU, but not in
     general on another."""
-    by_itself: ClassVar[bool] = False
-    """Whether the planner adds it where it is needed; a config cannot name it."""
-    keeps: ClassVar[tuple[str, ...]] = ()
+    added_by_planner: ClassVar[bool] = False
+    """Whether it is added where it is needed; a config cannot name it."""
+    enforces: ClassVar[tuple[str, ...]] = ()
     """Types of checks whose limits it enforces itself. They are in its parameter ``held_to``, by
     the names of the checks, and the inputs of these checks are among its own."""
     measures: ClassVar[bool] = False

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.kinds import Kind
-from pipeline.contract.space import FORMATS, Written
+from pipeline.contract.space import FORMATS, SpaceEstimate
 from pipeline.contract.step import Inputs
 from pipeline.onnx.float_export import REASON
 from pipeline.passes.base import BasePass
@@ -35,14 +35,14 @@ class FloatReferenceParams(ModelBuilderParams):
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, as of the ``evaluate`` pass."""
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the export, which is not kept, and of the logits, which are."""
         built, reference = super().writes(inputs), inputs.get("reference")
         weights = inputs["model"].weights if "model" in inputs else None
         if built is None or reference is None or weights is None:
             return None
         small = FORMATS["fp32"] * weights.count <= self.max_export
-        return Written(reference.kept, passing=built.kept if small else 0)
+        return SpaceEstimate(reference.kept, temporary=built.kept if small else 0)
 
 
 class Pass(BasePass[FloatReferenceParams]):
@@ -90,11 +90,11 @@ class Pass(BasePass[FloatReferenceParams]):
 def _logits(inputs: Inputs, session: Session, out_dir: Path) -> int:
     from pipeline.onnx.reference import Reference, ReferenceRow
 
-    given = Reference.load(inputs["reference"]).rows
+    reference_rows = Reference.load(inputs["reference"]).rows
     rows = []
-    for done, row in enumerate(given, start=1):
+    for done, row in enumerate(reference_rows, start=1):
         rows.append(ReferenceRow(row.ids, session.logits(row.ids, len(row.logits))))
-        inputs.report.progress(done, len(given), "rows")
+        inputs.report.progress(done, len(reference_rows), "rows")
     Reference(tuple(rows)).save(out_dir)
     return len(rows)
 

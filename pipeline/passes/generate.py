@@ -39,10 +39,12 @@ class GenerateParams(Frozen):
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        given = [name for name in ("text", "messages", "prompt") if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise ValueError(f"give exactly one of text, messages, prompt (found {found})")
+        set_keys = [
+            name for name in ("text", "messages", "prompt") if getattr(self, name) is not None
+        ]
+        if len(set_keys) != 1:
+            listed = " and ".join(set_keys) or "none of them"
+            raise ValueError(f"give exactly one of text, messages, prompt (found {listed})")
         return self
 
 
@@ -56,7 +58,7 @@ class Pass(BasePass[GenerateParams]):
 
     def run(self, inputs: Inputs, params: GenerateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Stream the answer as text events and write it to ``answer.txt``."""
-        from pipeline.onnx.agreement import GenAiConfig
+        from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.session import Session
 
         folder = inputs["artifact"]

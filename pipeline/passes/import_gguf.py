@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
-from pipeline.contract.space import FORMATS, Written
+from pipeline.contract.space import FORMATS, SpaceEstimate
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
 
@@ -25,13 +25,13 @@ class ImportGgufParams(Frozen):
     file: str | None = None
     """GGUF file, relative to the config file. Without it, the file is one that was fetched."""
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the checkpoint, which is in fp32; ``None`` if the file is not here."""
         file = inputs.get("file")
         if file is None or file.weights is None:
             return None
         weights = replace(file.weights, bytes=FORMATS["fp32"] * file.weights.count)
-        return Written(weights.bytes, weights=weights)
+        return SpaceEstimate(weights.bytes, weights=weights)
 
 
 class Pass(BasePass[ImportGgufParams]):

@@ -34,7 +34,7 @@ class Pass(BasePass[MergedBuilderParams]):
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "adapter": "adapter"}
     produces: ClassVar[Kind] = "onnx"
     runs_on: ClassVar[Literal["host", "target"]] = "target"
-    by_itself: ClassVar[bool] = True
+    added_by_planner: ClassVar[bool] = True
 
     def run(
         self, inputs: Inputs, params: MergedBuilderParams, out_dir: Path
@@ -44,13 +44,13 @@ class Pass(BasePass[MergedBuilderParams]):
         from pipeline.builder.build import build
         from pipeline.builder.matrices import NotStreamable
         from pipeline.training.merged import MustBeWhole
-        from pipeline.training.merging import facts_of, merge, merged_one_by_one
+        from pipeline.training.merging import merge, merge_metrics, merged_one_by_one
 
-        asked = ModelBuilderParams.model_validate(params.model_dump(exclude={"merge"}))
+        builder_params = ModelBuilderParams.model_validate(params.model_dump(exclude={"merge"}))
         try:
             weights = merged_one_by_one(inputs, params.merge)
-            made = build(inputs["model"], out_dir, asked, inputs.report, weights.tensors)
-            return {**made, "merged": facts_of(weights)}
+            made = build(inputs["model"], out_dir, builder_params, inputs.report, weights.tensors)
+            return {**made, "merged": merge_metrics(weights)}
         except (MustBeWhole, NotStreamable) as reason:
             inputs.report.warn(f"merged and built in two steps: {reason}")
         for left in out_dir.iterdir():
@@ -58,6 +58,6 @@ class Pass(BasePass[MergedBuilderParams]):
         checkpoint = out_dir / "merged"
         checkpoint.mkdir()
         merged = merge(inputs, params.merge, checkpoint)
-        made = build(checkpoint, out_dir, asked, inputs.report)
+        made = build(checkpoint, out_dir, builder_params, inputs.report)
         shutil.rmtree(checkpoint)
         return {**made, "merged": merged}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.contract.kinds import Kind
-from pipeline.contract.space import FORMATS, Written
+from pipeline.contract.space import FORMATS, SpaceEstimate
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
 from pipeline.training.loading import ModelLoading
@@ -27,13 +27,13 @@ class ReferenceParams(ModelLoading):
     """Length of an additional row that is made of the others, to test positions beyond 2,048. There
     is none if this is not more than 2,048, or if the context is too short."""
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the logits: fp32, one per token of the vocabulary."""
         model = inputs.get("model")
         if model is None or model.weights is None:
             return None
         tokens = max((rows for rows, _ in model.weights.embedding.values()), default=0)
-        return Written(FORMATS["fp32"] * (self.samples + 1) * self.positions * tokens)
+        return SpaceEstimate(FORMATS["fp32"] * (self.samples + 1) * self.positions * tokens)
 
 
 class Pass(BasePass[ReferenceParams]):
@@ -51,7 +51,7 @@ class Pass(BasePass[ReferenceParams]):
         from pipeline.onnx.reference import Reference
         from pipeline.training.determinism import prepare
         from pipeline.training.logits import (
-            context_of,
+            context_length,
             load_exact,
             logits_of,
             long_text,
@@ -61,7 +61,7 @@ class Pass(BasePass[ReferenceParams]):
         prepare(inputs.seed, inputs.threads)
         texts = _texts(inputs, load_tokenizer(inputs["model"], params.trust_remote_code), params)
         model = load_exact(inputs["model"], params)
-        long = long_text(texts, params.long_tokens, context_of(model))
+        long = long_text(texts, params.long_tokens, context_length(model))
         rows = logits_of(
             model, [*texts, *([long] if long else [])], params.positions, inputs.report
         )
@@ -88,5 +88,5 @@ def _texts(inputs: Inputs, tokenizer: Any, params: ReferenceParams) -> list[list
     codec = Codec(tokenizer)
     return [
         [*codec.prompt_ids(example), *codec.completion_ids(example.completion, example)]
-        for example in parts_of(inputs).unseen_first[: params.samples]
+        for example in parts_of(inputs).held_out_or_train[: params.samples]
     ]

@@ -110,8 +110,8 @@ def _of_file(path: Path) -> Iterator[Mapping[str, Any]]:
         return
     rows, problems = read_rows(path)
     if problems:
-        said = "; ".join(f"line {item.line}: {item.message}" for item in problems)
-        raise StepError(f"{path.name}: {said}", cause="bad_input")
+        listed = "; ".join(f"line {item.line}: {item.message}" for item in problems)
+        raise StepError(f"{path.name}: {listed}", cause="bad_input")
     yield from (row.values for row in rows)
 
 
@@ -151,41 +151,41 @@ def _with_columns(rows: Any, columns: Mapping[str, str], module: ModuleType) -> 
 
 def _pre_processed(rows: Any, params: RowsParams, module: ModuleType, inputs: Inputs) -> Any:
     function = find_object(module, str(params.pre_process))
-    given: dict[str, Any] = dict(params.pre_process_params)
+    arguments: dict[str, Any] = dict(params.pre_process_params)
     takes = _parameters(function)
-    if "model_name" in takes or "model_name" in given:
-        given["model_name"] = str(inputs[MODEL])
-    if "tokenizer" in takes and "tokenizer" not in given:
+    if "model_name" in takes or "model_name" in arguments:
+        arguments["model_name"] = str(inputs[MODEL])
+    if "tokenizer" in takes and "tokenizer" not in arguments:
         from pipeline.data.tokenizer import load_tokenizer
 
-        given["tokenizer"] = load_tokenizer(inputs[MODEL])
+        arguments["tokenizer"] = load_tokenizer(inputs[MODEL])
     if isinstance(rows, list) and (params.load is None or params.columns):
         from datasets import Dataset  # what a hub gives, and what such functions expect
 
         rows = Dataset.from_list([dict(row) for row in rows])
-    return _call(function, (rows,), given, "code.pre_process_params")
+    return _call(function, (rows,), arguments, "code.pre_process_params")
 
 
 def _call(
-    function: Callable[..., Any], rows: tuple[Any, ...], given: Mapping[str, Any], key: str
+    function: Callable[..., Any], rows: tuple[Any, ...], arguments: Mapping[str, Any], key: str
 ) -> Any:
     """Return ``function(*rows, **given)``. Raises :class:`StepError` for unknown or missing
     arguments, and for any error of the function."""
     name = getattr(function, "__name__", str(function))
     takes = _parameters(function)
     open_ended = any(item.kind is item.VAR_KEYWORD for item in takes.values())
-    unknown = [] if open_ended else sorted(given.keys() - takes.keys())
+    unknown = [] if open_ended else sorted(arguments.keys() - takes.keys())
     if unknown:
         known = f"it takes: {', '.join(takes)}" if takes else "it takes none"
-        said = f"{name} does not take {', '.join(unknown)} ({key})"
-        raise StepError(said, known, "bad_input")
+        problem = f"{name} does not take {', '.join(unknown)} ({key})"
+        raise StepError(problem, known, "bad_input")
     try:
-        inspect.signature(function).bind(*rows, **given)
+        inspect.signature(function).bind(*rows, **arguments)
     except TypeError as error:
         hint = f"set them in {key}"
         raise StepError(f"{name} cannot be called: {error}", hint, "bad_input") from error
     try:
-        return function(*rows, **given)
+        return function(*rows, **arguments)
     except StepError:
         raise
     except Exception as error:  # whatever a user's code raises

@@ -41,10 +41,10 @@ class Pass(BasePass[TimeBaseParams]):
     def run(self, inputs: Inputs, params: TimeBaseParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write :class:`~pipeline.latency.timing.Timings`; return their statistics and
         ``weights_bytes``."""
-        found: dict[str, JsonValue] = {"weights_bytes": weights_bytes(inputs["model"])}
+        metrics: dict[str, JsonValue] = {"weights_bytes": weights_bytes(inputs["model"])}
         if not params.samples:
             Timings().save(out_dir)
-            return found
+            return metrics
 
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.training.answerer import stream
@@ -65,7 +65,7 @@ class Pass(BasePass[TimeBaseParams]):
         )
         timings.save(out_dir)
         return {
-            **found,
+            **metrics,
             "device": model.device.type,
             "dtype": str(model.dtype).removeprefix("torch."),
             "prompts": len(timings.total_ms),

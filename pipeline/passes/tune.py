@@ -30,8 +30,8 @@ class Pass(BasePass[TuneParams]):
     produces: ClassVar[Kind] = "onnx"
     runs_on: ClassVar[Literal["host", "target"]] = "target"
     uses_data: ClassVar[bool] = True
-    does_without_data: ClassVar[bool] = True
-    keeps: ClassVar[tuple[str, ...]] = ("quantization", "quality")
+    data_optional: ClassVar[bool] = True
+    enforces: ClassVar[tuple[str, ...]] = ("quantization", "quality")
     measures: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
 
@@ -43,12 +43,12 @@ class Pass(BasePass[TuneParams]):
         """
         from pipeline.tuning.summary import METRIC
 
-        metrics, told = (
+        metrics, summary = (
             _untuned(inputs, params, out_dir)
             if inputs.absent_device
             else _tuned(inputs, params, out_dir)
         )
-        return {**metrics, METRIC: told.model_dump(mode="json")}
+        return {**metrics, METRIC: summary.model_dump(mode="json")}
 
 
 def _tuned(
@@ -73,7 +73,7 @@ def _tuned(
         file.rename(out_dir / file.name)
     shutil.rmtree(work)
     every = tuple(trials)
-    told = TuningSummary(
+    summary = TuningSummary(
         goal=params.goal,
         prompt_tokens=params.prompt_tokens,
         new_tokens=params.new_tokens,
@@ -85,7 +85,7 @@ def _tuned(
         out_of_time=search.out_of_time,
         resumed=trials.resumed,
     )
-    return chosen.metrics, told
+    return chosen.metrics, summary
 
 
 def _untuned(
@@ -100,9 +100,9 @@ def _untuned(
     pinned = _pinned(params, start, {})
     threads, options = params.settings({})
     written = {"threads": threads, "session": options}
-    asked = params.builder(start).model_copy(update=written)
-    metrics = build(inputs["model"], out_dir, asked, inputs.report)
-    told = TuningSummary(
+    builder_params = params.builder(start).model_copy(update=written)
+    metrics = build(inputs["model"], out_dir, builder_params, inputs.report)
+    summary = TuningSummary(
         goal=params.goal,
         prompt_tokens=params.prompt_tokens,
         new_tokens=params.new_tokens,
@@ -112,7 +112,7 @@ def _untuned(
         pinned=pinned,
         not_tuned=why,
     )
-    return metrics, told
+    return metrics, summary
 
 
 def _pinned(params: TuneParams, built: Point, session: Point) -> dict[str, JsonValue]:

@@ -29,7 +29,7 @@ class Secrets:
             del environ[name]
 
     @contextmanager
-    def lent(self, hub: bool) -> Iterator[None]:
+    def restored(self, hub: bool) -> Iterator[None]:
         """Put the variables back while the block runs, if ``hub``."""
         if hub:
             self._environ.update(self._values)

@@ -14,16 +14,16 @@ def signal_of(code: int) -> str:
     ``code`` is that of :mod:`subprocess` (minus the signal) or of shells and container engines (128
     plus the signal). The result is a name because Windows defines only some of the signals.
     """
-    found = _signal(code)
-    return found.name if found is not None else ""
+    number = _signal(code)
+    return number.name if number is not None else ""
 
 
-def described(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Return how the process ended: ``ended by SIGILL (Illegal instruction)``, ``exit code 3``."""
-    found = _signal(code)
-    if found is None:
+    number = _signal(code)
+    if number is None:
         return f"exit code {code}"
-    return f"ended by {found.name} ({signal.strsignal(found)})"
+    return f"ended by {number.name} ({signal.strsignal(number)})"
 
 
 def _signal(code: int) -> signal.Signals | None:

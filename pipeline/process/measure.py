@@ -55,7 +55,9 @@ class PeakMemory:
 @cache
 def versions() -> Mapping[str, str]:
     """Return the version of Python and of every known library that is installed."""
-    installed = {found.name.lower(): found.version for found in metadata.distributions()}
+    installed = {
+        distribution.name.lower(): distribution.version for distribution in metadata.distributions()
+    }
     known = sorted(name for name in installed if name in LIBRARIES or name.startswith(_RUNTIME))
     return {"python": platform.python_version(), **{name: installed[name] for name in known}}
 

@@ -13,7 +13,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _FIRST_PROCESS = 1
 
 
-def stop_promptly(first_process: bool | None = None) -> None:
+def exit_promptly_on_signal(first_process: bool | None = None) -> None:
     """End this process as soon as SIGTERM or SIGINT arrives.
 
     A Python signal handler runs only between two bytecodes of the main thread, which may spend

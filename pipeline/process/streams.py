@@ -9,7 +9,7 @@ from typing import IO
 _STDOUT, _STDERR = 1, 2
 
 
-def only_ours_on_stdout() -> IO[str]:
+def reserve_stdout() -> IO[str]:
     """Return a stream to the real standard output; file descriptor 1 becomes standard error.
 
     Thus output of libraries, from Python or from C++, never mixes with that of this program.

@@ -44,7 +44,7 @@ def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
     for step in plan.steps:
         write(StepStarted(step=step.name))
         try:
-            with secrets.lent(step.hub):
+            with secrets.restored(step.hub):
                 result = _finished(step, store) or _run(step, plan, store, write)
         except BrokenPipeError:
             raise
@@ -74,8 +74,8 @@ def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult
     partial = store.begin(step.key)
     try:
         code = plan.resolve(step.code.ref) if step.code is not None else None
-        with implementation(step.kind, step.type, code) as found:
-            result = _perform(step, found(), inputs, partial / OUTPUT_DIR)
+        with implementation(step.kind, step.type, code) as step_class:
+            result = _perform(step, step_class(), inputs, partial / OUTPUT_DIR)
         files = seal(partial / OUTPUT_DIR)
         complete = result.model_copy(
             update={
@@ -93,7 +93,7 @@ def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult
 
 
 def _perform(
-    step: Step, found: BasePass[Any] | BaseCheck[Any], inputs: Inputs, out_dir: Path
+    step: Step, step_class: BasePass[Any] | BaseCheck[Any], inputs: Inputs, out_dir: Path
 ) -> StepResult:
     """Run the pass or check and return its result, to which the caller adds cost and files."""
     bare = StepResult(
@@ -104,29 +104,31 @@ def _perform(
         peak_rss_bytes=0,
         versions=dict(versions()),
     )
-    params = found.Params.model_validate(step.params)
-    if isinstance(found, BasePass):
-        metrics = found.run(inputs, params, out_dir)
+    params = step_class.Params.model_validate(step.params)
+    if isinstance(step_class, BasePass):
+        metrics = step_class.run(inputs, params, out_dir)
         _require(step, metrics, dict)
-        return bare.model_copy(update={"metrics": {**_known(found, inputs), **metrics}})
-    outcome = found.judge(inputs, params)
+        return bare.model_copy(update={"metrics": {**_known(step_class, inputs), **metrics}})
+    outcome = step_class.judge(inputs, params)
     _require(step, outcome, Outcome)
     return bare.model_copy(update={"verdicts": outcome.verdicts, "evidence": outcome.evidence})
 
 
-def _known(found: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
+def _known(step_class: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
     """Return the metrics that a pass from ONNX to ONNX inherits from its input; else nothing.
 
     They hold the options given to the model builder, with which checks compare the artifact.
     """
-    roles = [role for role, kind in found.consumes.items() if kind == found.produces == "onnx"]
+    roles = [
+        role for role, kind in step_class.consumes.items() if kind == step_class.produces == "onnx"
+    ]
     return {name: value for role in roles for name, value in inputs.metrics[role].items()}
 
 
-def _require(step: Step, returned: object, wanted: type) -> None:
-    if not isinstance(returned, wanted):
+def _require(step: Step, returned: object, expected: type) -> None:
+    if not isinstance(returned, expected):
         raise StepError(
-            f"'{step.type}' returned {type(returned).__name__} from run, not {wanted.__name__}"
+            f"'{step.type}' returned {type(returned).__name__} from run, not {expected.__name__}"
         )
 
 

@@ -102,19 +102,19 @@ class CodeDigests:
             code = running_code((self._root / file).read_text("utf-8"))
             parts = name.split(".")
             package = tuple(parts if file.endswith("/__init__.py") else parts[:-1])
-            found = imported_names(code, package)
-            imports = frozenset(item for item in found if item in self._files)
+            imported = imported_names(code, package)
+            imports = frozenset(item for item in imported if item in self._files)
             self._sources[name] = _Source(sha256_of_bytes(code.encode()), imports)
         return self._sources[name]
 
     @cached_property
     def _files(self) -> dict[str, str]:
         """Return the file of every module, as a POSIX path relative to the root."""
-        found = {}
+        files = {}
         for path in (self._root / PACKAGE).rglob("*.py"):
             file = path.relative_to(self._root).as_posix()
-            found[file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")] = file
-        return found
+            files[file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")] = file
+        return files
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def script_code(script: Path) -> ScriptCode:
         files[file] = (script.parent / file).read_bytes()
         package = tuple(PurePosixPath(file).parts[:-1])
         for name in _script_imports(files[file], package):
-            beside = list(_beside(script.parent, name))
-            waiting += beside
-            if not beside:
+            local_files = list(_beside(script.parent, name))
+            waiting += local_files
+            if not local_files:
                 imports.add(name)
     return ScriptCode(files, frozenset(imports))
 
@@ -202,7 +202,7 @@ def running_code(source: str) -> str:
 
     The result need not be a valid program: a class may have lost its body.
     """
-    code = _NOT_RUN.sub(lambda found: found["string"] or "", source.rstrip() + "\n")
+    code = _NOT_RUN.sub(lambda match: match["string"] or "", source.rstrip() + "\n")
     return _FOR_TYPE_CHECKERS.sub("", code)
 
 
@@ -211,16 +211,16 @@ def imported_names(source: str, package: tuple[str, ...]) -> Iterator[str]:
 
     ``package`` is the package of the module, from which relative imports count.
     """
-    for found in _IMPORT.finditer(source):
-        if found["modules"] is not None:
-            yield from _names(found["modules"])
+    for match in _IMPORT.finditer(source):
+        if match["modules"] is not None:
+            yield from _names(match["modules"])
             continue
-        module = found["module"].lstrip(".")
-        level = len(found["module"]) - len(module)
+        module = match["module"].lstrip(".")
+        level = len(match["module"]) - len(module)
         above = package[: len(package) - level + 1] if level else ()
         base = ".".join((*above, *filter(None, (module,))))
         yield base
-        yield from (f"{base}.{name}" for name in _names(found["names"]))
+        yield from (f"{base}.{name}" for name in _names(match["names"]))
 
 
 def _names(text: str) -> Iterator[str]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import get_args
 
 from pydantic import ValidationError
 
-from pipeline.contract.errors import StepError
+from pipeline.contract.errors import Cause, StepError
 from pipeline.contract.events import StepFailed
 from pipeline.process.causes import causes, out_of_memory
-
-Cause = Literal["error", "disk_full", "out_of_memory", "network", "bad_input"]
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _FULL_DISK_TEXTS = ("no space left", "disk quota exceeded", "os error 28", "not enough disk space")
@@ -42,7 +40,7 @@ def _cause(error: BaseException, work: Path) -> Cause:
     if any(part in text for text in texts for part in _FULL_DISK_TEXTS):
         return "disk_full"
     if isinstance(error, StepError) and error.cause != "error":
-        return cast(Cause, error.cause) if error.cause in get_args(Cause) else "error"
+        return error.cause if error.cause in get_args(Cause) else "error"
     if out_of_memory(error):
         return "out_of_memory"
     if isinstance(error, ValidationError):

@@ -10,24 +10,24 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from pipeline.checks.base import BaseCheck
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.kinds import ARTIFACT_WORDS, Kind, StepKind
 from pipeline.contract.roles import Role
 from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
 from pipeline.scripts.load import load_script
+from pipeline.scripts.moved import RENAMED_ATTRIBUTES
 
 OWN_TYPE = r"^.+\.py:[A-Za-z_]\w*$"
 """Regular expression for the type of the user's own pass or check, for the config's JSON schema."""
 
-StepKind = Literal["pass", "check"]
-Step = type[BasePass[Any]] | type[BaseCheck[Any]]
+StepClass = type[BasePass[Any]] | type[BaseCheck[Any]]
 
-_BASES: dict[StepKind, Step] = {"pass": BasePass, "check": BaseCheck}
+_BASES: dict[StepKind, StepClass] = {"pass": BasePass, "check": BaseCheck}
 _SIDES = ("host", "target")
 
 
@@ -56,7 +56,7 @@ def own_type(text: str) -> OwnType | None:
     return OwnType(file, name)
 
 
-def load_own(kind: StepKind, script: Path, name: str) -> Step:
+def load_own(kind: StepKind, script: Path, name: str) -> StepClass:
     """Return the class ``name`` of the file ``script``, which must be
     :func:`~pipeline.scripts.importable.importable`.
 
@@ -64,20 +64,20 @@ def load_own(kind: StepKind, script: Path, name: str) -> Step:
     :class:`~pipeline.contract.errors.StepError` where the file cannot be imported.
     """
     module = load_script(script)
-    found = getattr(module, name, None)
-    if found is None:
+    step_class = getattr(module, name, None)
+    if step_class is None:
         classes = [known for known, value in vars(module).items() if _is_own(kind, value)]
         raise OwnStepError([f"{script.name} has no class '{name}'"], did_you_mean(name, classes))
     base = _BASES[kind]
-    if not (isinstance(found, type) and issubclass(found, base)):
-        said = (
+    if not (isinstance(step_class, type) and issubclass(step_class, base)):
+        message = (
             f"'{name}' is not a {kind}: it does not derive from {base.__module__}.{base.__name__}"
         )
-        raise OwnStepError([said])
-    problems = [f"'{name}' {problem}" for problem in _problems(found)]
+        raise OwnStepError([message])
+    problems = [f"'{name}' {problem}" for problem in _problems(step_class)]
     if problems:
         raise OwnStepError(problems)
-    return found
+    return step_class
 
 
 def _is_own(kind: StepKind, value: object) -> bool:
@@ -85,39 +85,42 @@ def _is_own(kind: StepKind, value: object) -> bool:
     return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
-def _problems(found: type) -> Iterator[str]:
+def _problems(step_class: type) -> Iterator[str]:
     """Yield the reasons why a class cannot be planned and run."""
-    if inspect.isabstract(found):
+    if inspect.isabstract(step_class):
         yield "has no method `run`"
-    params = getattr(found, "Params", None)
+    params = getattr(step_class, "Params", None)
     if not (isinstance(params, type) and issubclass(params, Frozen)):
         yield "has no `Params`, a class that derives from pipeline.contract.frozen.Frozen"
         params = None
-    if issubclass(found, BasePass):
-        yield from _pass_problems(found, params)
-    elif issubclass(found, BaseCheck):
-        yield from _others("needs", found.needs, get_args(Role))
-        yield from _others("accepts", found.accepts, tuple(ARTIFACT_WORDS))
-        yield from _named_like(found.sources, get_args(Role))
+    for former, name in RENAMED_ATTRIBUTES.items():
+        if isinstance(getattr(step_class, former, None), (bool, tuple)):
+            yield f"has `{former}`, which is `{name}` now"
+    if issubclass(step_class, BasePass):
+        yield from _pass_problems(step_class, params)
+    elif issubclass(step_class, BaseCheck):
+        yield from _others("needs", step_class.needs, get_args(Role))
+        yield from _others("accepts", step_class.accepts, tuple(ARTIFACT_WORDS))
+        yield from _named_like(step_class.sources, get_args(Role))
         if params is not None:
-            yield from _others("sources", found.sources, tuple(params.model_fields))
+            yield from _others("sources", step_class.sources, tuple(params.model_fields))
 
 
-def _pass_problems(found: type[BasePass[Any]], params: type[Frozen] | None) -> Iterator[str]:
-    produces = getattr(found, "produces", None)
+def _pass_problems(pass_class: type[BasePass[Any]], params: type[Frozen] | None) -> Iterator[str]:
+    produces = getattr(pass_class, "produces", None)
     if produces is None:
         yield f"does not say what it `produces`: one of {', '.join(ARTIFACT_WORDS)}"
     else:
         yield from _others("produces", (produces,), tuple(ARTIFACT_WORDS))
-    if isinstance(found.consumes, Mapping):
-        yield from _others("consumes", found.consumes.values(), get_args(Kind))
-        yield from _named_like(found.sources, tuple(found.consumes))
+    if isinstance(pass_class.consumes, Mapping):
+        yield from _others("consumes", pass_class.consumes.values(), get_args(Kind))
+        yield from _named_like(pass_class.sources, tuple(pass_class.consumes))
     else:
         yield "`consumes` is not a mapping of roles to kinds"
-    yield from _others("runs_on", (found.runs_on,), _SIDES)
+    yield from _others("runs_on", (pass_class.runs_on,), _SIDES)
     if params is not None:
-        yield from _others("sources", found.sources, tuple(params.model_fields))
-    if found.network:
+        yield from _others("sources", pass_class.sources, tuple(params.model_fields))
+    if pass_class.network:
         yield "asks for the network, which only built-in passes get"
 
 

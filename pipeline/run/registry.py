@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pipeline.checks
 import pipeline.passes
 from pipeline.checks.base import BaseCheck
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.suggest import did_you_mean
 from pipeline.passes.base import BasePass
 from pipeline.run.own_steps import load_own, own_type
@@ -35,12 +36,12 @@ _REPLACED = {
 class UnknownStepError(LookupError):
     """No pass or check has that name; the message suggests the nearest one."""
 
-    def __init__(self, kind: Literal["pass", "check"], name: str, known: tuple[str, ...]) -> None:
-        self.suggestion = instead_of(kind, name, known)
+    def __init__(self, kind: StepKind, name: str, known: tuple[str, ...]) -> None:
+        self.suggestion = replacement_hint(kind, name, known)
         super().__init__(f"there is no {kind} '{name}'; {self.suggestion}")
 
 
-def instead_of(kind: Literal["pass", "check"], name: str, known: Iterable[str]) -> str:
+def replacement_hint(kind: StepKind, name: str, known: Iterable[str]) -> str:
     """Return a hint what to use instead of a ``name`` that does not exist: its replacement, or the
     nearest of the ``known`` names."""
     return _REPLACED.get((kind, name)) or did_you_mean(name, known)
@@ -60,25 +61,25 @@ def load_pass(name: str) -> type[BasePass[Any]]:
     """Return the class of the pass ``name``. Raises :class:`UnknownStepError`."""
     if name not in pass_types():
         raise UnknownStepError("pass", name, pass_types())
-    found = importlib.import_module(step_module("pass", name)).Pass
-    if not (isinstance(found, type) and issubclass(found, BasePass)):
+    pass_class = importlib.import_module(step_module("pass", name)).Pass
+    if not (isinstance(pass_class, type) and issubclass(pass_class, BasePass)):
         raise TypeError(f"pipeline.passes.{name}.Pass is not a BasePass")
-    return found
+    return pass_class
 
 
 def load_check(name: str) -> type[BaseCheck[Any]]:
     """Return the class of the check ``name``. Raises :class:`UnknownStepError`."""
     if name not in check_types():
         raise UnknownStepError("check", name, check_types())
-    found = importlib.import_module(step_module("check", name)).Check
-    if not (isinstance(found, type) and issubclass(found, BaseCheck)):
+    check_class = importlib.import_module(step_module("check", name)).Check
+    if not (isinstance(check_class, type) and issubclass(check_class, BaseCheck)):
         raise TypeError(f"pipeline.checks.{name}.Check is not a BaseCheck")
-    return found
+    return check_class
 
 
 @contextmanager
 def implementation(
-    kind: Literal["pass", "check"], type_name: str, code: Path | None
+    kind: StepKind, type_name: str, code: Path | None
 ) -> Iterator[type[BasePass[Any]] | type[BaseCheck[Any]]]:
     """Yield the class of the pass or check ``type_name``, to be used while the block runs.
 
@@ -93,7 +94,7 @@ def implementation(
         yield load_own(kind, code / own.file, own.name)
 
 
-def step_module(kind: Literal["pass", "check"], name: str) -> str:
+def step_module(kind: StepKind, name: str) -> str:
     """Return the module that holds the pass or check ``name``, for its code digest."""
     package = pipeline.passes if kind == "pass" else pipeline.checks
     return f"{package.__name__}.{name}"

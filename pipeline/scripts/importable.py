@@ -49,5 +49,5 @@ def _top_names(folder: Path) -> set[str]:
 
 def _taken(names: set[str]) -> dict[str, ModuleType]:
     """Remove modules with these names, and their submodules, from ``sys.modules``; return them."""
-    found = [name for name in sys.modules if name.partition(".")[0] in names]
-    return {name: sys.modules.pop(name) for name in found}
+    taken = [name for name in sys.modules if name.partition(".")[0] in names]
+    return {name: sys.modules.pop(name) for name in taken}

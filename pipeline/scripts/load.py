@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.suggest import did_you_mean
-from pipeline.scripts.moved import new_place
+from pipeline.scripts.moved import new_import
 from pipeline.scripts.olive_registry import olive_registry
 
 _REGISTERED = "__olive_registered__"
@@ -23,13 +23,13 @@ def find_object(module: ModuleType, name: str) -> Any:
     ignoring case. Raises :class:`StepError` if there is no such name.
     """
     registered: dict[str, Any] = vars(module)[_REGISTERED]
-    found = getattr(module, name, registered.get(name.lower()))
-    if found is None:
+    value = getattr(module, name, registered.get(name.lower()))
+    if value is None:
         public = [known for known in vars(module) if not known.startswith("_")]
         file = Path(str(module.__file__)).name
         hint = did_you_mean(name, [*public, *registered])
         raise StepError(f"{file} has no '{name}'", hint, cause="bad_input")
-    return found
+    return value
 
 
 def load_script(script: Path) -> ModuleType:
@@ -50,10 +50,10 @@ def load_script(script: Path) -> ModuleType:
             spec.loader.exec_module(module)
         # Whatever a user's code raises; a script that exits must not end the build as done.
         except (Exception, SystemExit) as error:
-            place = new_place(error) if isinstance(error, ImportError) else ""
+            place = new_import(error) if isinstance(error, ImportError) else ""
             if place:
-                said = f"{script.name} imports what lies elsewhere now: {error}"
-                raise StepError(said, f"write: {place}", "bad_input") from None
+                message = f"{script.name} imports what lies elsewhere now: {error}"
+                raise StepError(message, f"write: {place}", "bad_input") from None
             raise StepError(
                 f"{script.name} cannot be imported: {type(error).__name__}: {error}",
                 "it runs in the step's toolchain, which holds only its locked packages",

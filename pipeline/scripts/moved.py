@@ -22,7 +22,18 @@ MOVED: Mapping[str, Mapping[str, str]] = {
 """The import to write now, by the module and the name of before."""
 
 
-def new_place(error: ImportError) -> str:
+RENAMED_ATTRIBUTES: Mapping[str, str] = {
+    "asks_held_out": "needs_held_out",
+    "by_itself": "added_by_planner",
+    "does_without": "optional_needs",
+    "does_without_data": "data_optional",
+    "keeps": "enforces",
+    "unasked": "runs_by_default",
+}
+"""The name now of attributes of passes and checks, by the name of before."""
+
+
+def new_import(error: ImportError) -> str:
     """Return which imports to write in place of the one that failed; empty if nothing moved."""
     names = MOVED.get(error.name or "", {})
     if not isinstance(error, ModuleNotFoundError):

@@ -77,6 +77,6 @@ class _Refusal(MetaPathFinder):
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
         if _is_olive(fullname):
-            said = f"Quern has {_MODULE} alone of Olive, so no {fullname}"
-            raise ModuleNotFoundError(said, name=fullname)
+            message = f"Quern has {_MODULE} alone of Olive, so no {fullname}"
+            raise ModuleNotFoundError(message, name=fullname)
         return None

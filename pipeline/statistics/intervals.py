@@ -54,8 +54,8 @@ def geometric_interval(values: Sequence[float], confidence: float = CONFIDENCE) 
     of ratios of times, are multiplicative. Raises ``ValueError`` if there are no values or one is
     not positive.
     """
-    found = mean_interval([math.log(value) for value in values], confidence)
-    return Interval(*(math.exp(min(end, 700.0)) for end in found))
+    of_logs = mean_interval([math.log(value) for value in values], confidence)
+    return Interval(*(math.exp(min(end, 700.0)) for end in of_logs))
 
 
 def ratio_interval(
@@ -86,5 +86,5 @@ def welch_interval(
 
     if max(first) == min(first) and max(second) == min(second):
         return Interval(ratio, ratio, ratio)
-    found = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
-    return Interval(ratio, math.exp(float(found.low)), math.exp(float(found.high)))
+    of_logs = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
+    return Interval(ratio, math.exp(float(of_logs.low)), math.exp(float(of_logs.high)))

@@ -41,7 +41,7 @@ def share_interval(right: int, items: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
+def compare_paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
     """Compare which items two models have right.
 
     With the shares ``p1`` of ours and ``p2`` of theirs, their Wilson intervals ``(l1, u1)`` and

@@ -50,7 +50,7 @@ def allowed_over(count: int, share: float, confidence: float = CONFIDENCE) -> in
     ``None`` if there are too few samples for any bound: at 99 % confidence, a p90 needs 44 samples
     if none exceeds the bound, and 64 if one does.
     """
-    return _seldom(count, 1 - share, confidence)
+    return _binomial_quantile(count, 1 - share, confidence)
 
 
 @cache
@@ -88,11 +88,11 @@ def lower_bound(
     The counterpart of :func:`bound`: the k-th smallest of n samples exceeds the percentile with
     probability ``P(X < k)`` for ``X ~ Binomial(n, share)``.
     """
-    below = _seldom(len(samples), share, confidence)
+    below = _binomial_quantile(len(samples), share, confidence)
     return None if below is None else sorted(samples)[below]
 
 
-def _seldom(count: int, rate: float, confidence: float) -> int | None:
+def _binomial_quantile(count: int, rate: float, confidence: float) -> int | None:
     """Return the largest ``t`` with ``P(X <= t) <= 1 - confidence``, ``X ~ Binomial(count, rate)``.
 
     ``None`` if ``P(X = 0)`` is larger already.

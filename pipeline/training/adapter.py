@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import StepError
+from pipeline.training.adapter_fit import ADAPTER_SETTINGS
 from pipeline.training.shapes import SMALL_EMBEDDING
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def target_modules(model: Any, shape: AdapterShape) -> Modules:
     if shape.target_modules != "auto":
         return shape.target_modules
     usual = {**_USUAL_TARGETS, **TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING}
-    found = usual.get(model.config.model_type, "all-linear")
-    return found if isinstance(found, str) else tuple(found)
+    targets = usual.get(model.config.model_type, "all-linear")
+    return targets if isinstance(targets, str) else tuple(targets)
 
 
 def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
@@ -62,8 +64,10 @@ def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
     if shape.modules_to_save is not None:
         return shape.modules_to_save
     embedding = model.get_input_embeddings()
-    own = getattr(embedding, "original_module", embedding).weight  # peft wraps what it trains whole
-    if own.numel() > SMALL_EMBEDDING or model.config.tie_word_embeddings:
+    weight = getattr(
+        embedding, "original_module", embedding
+    ).weight  # peft wraps what it trains whole
+    if weight.numel() > SMALL_EMBEDDING or model.config.tie_word_embeddings:
         return ()
     return ("embed_tokens",)
 
@@ -79,10 +83,10 @@ def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
         for name, part in model.named_modules()
         if isinstance(part, nn.Linear)
     }
-    there = f"linear layers of this model: {', '.join(sorted(linear))}"
+    available = f"linear layers of this model: {', '.join(sorted(linear))}"
     resolved = shape.model_copy(update={"target_modules": targets})
     for key, problem in resolved.missing_modules(names):
-        raise StepError(f"{key}: {problem}", there, "bad_input")
+        raise StepError(f"{key}: {problem}", available, "bad_input")
     for key, pattern in (
         ("rank_pattern", shape.rank_pattern),
         ("alpha_pattern", shape.alpha_pattern),
@@ -90,7 +94,7 @@ def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
         for part in pattern:
             # How PEFT reads the keys of its patterns.
             if not any(re.match(rf"(.*\.)?({part})$", name) for name in names):
-                raise StepError(f"{key}: there is no {part}", there, "bad_input")
+                raise StepError(f"{key}: there is no {part}", available, "bad_input")
     count = model.config.num_hidden_layers
     beyond = [number for number in shape.layers or () if not 0 <= number < count]
     if beyond:
@@ -123,10 +127,14 @@ def save_adapter(model: Any, out_dir: Path) -> None:
     """Write the adapter as safetensors, without any path of this machine and without a date."""
     model.save_pretrained(out_dir, safe_serialization=True, save_embedding_layers=False)
     (out_dir / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    path = out_dir / "adapter_config.json"
-    settings = json.loads(path.read_text("utf-8"))
-    settings["base_model_name_or_path"] = ""
+    path = out_dir / ADAPTER_SETTINGS
+    write_settings(json.loads(path.read_text("utf-8")), path)
+
+
+def write_settings(settings: Mapping[str, Any], path: Path) -> None:
+    """Write an adapter's settings, in one order and without the path of its base."""
+    written = {**settings, "base_model_name_or_path": ""}
     for key in ("target_modules", "modules_to_save", "exclude_modules"):
-        if isinstance(settings.get(key), list):  # peft keeps sets: their order differs by run
-            settings[key] = sorted(settings[key])
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
+        if isinstance(written.get(key), list):  # peft keeps sets: their order differs by run
+            written[key] = sorted(written[key])
+    path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", "utf-8")

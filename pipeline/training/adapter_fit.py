@@ -1,18 +1,35 @@
-"""Checks that an adapter fits a model, by the names and shapes of its tensors."""
+"""Reads adapters that PEFT saved, and checks that they fit a model: by their settings, and by the
+names and shapes of their tensors. Free of any ML library."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from pipeline.contract.errors import StepError
+from pipeline.contract.space import Shape
+from pipeline.weights.files import stored_in, tensors_of
+
+ADAPTER_SETTINGS = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PICKLED = "adapter_model.bin"
+_PREFIX = "base_model.model."
+"""With which PEFT begins the names of an adapter's tensors."""
+
+MERGEABLE = ("LORA", "LOHA", "LOKR")
+"""PEFT's names of the kinds of adapters that are merged here."""
 
 _ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
 """Name of a tensor that PEFT saves for a layer with an adapter."""
+
+AdapterLayers = Mapping[str, Mapping[str, Shape]]
+"""Shapes of an adapter's tensors by layer and tensor: ``lora_A.weight`` of ``model.layers.0...``. A
+layer that was trained whole has the one tensor ``weight``."""
 
 
 def adapter_mismatch(detail: object) -> StepError:
@@ -20,27 +37,91 @@ def adapter_mismatch(detail: object) -> StepError:
     return StepError(f"the adapter was made for another model: {detail}", "", "bad_input")
 
 
+def adapter_settings(folder: Path) -> Mapping[str, Any]:
+    """Return the settings of the adapter in ``folder``.
+
+    Raises :class:`StepError` if there is no adapter, or one that cannot be merged.
+    """
+    try:
+        settings = json.loads((folder / ADAPTER_SETTINGS).read_text("utf-8"))
+    except FileNotFoundError:
+        raise _unusable(
+            f"it holds no {ADAPTER_SETTINGS}", "name the folder that PEFT saved"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _unusable(f"its {ADAPTER_SETTINGS} cannot be read: {error}") from None
+    kind = settings.get("peft_type") if isinstance(settings, dict) else None
+    if kind not in MERGEABLE:
+        raise _unusable(
+            f"its kind is {kind}, which is not merged into weights here"
+            if kind
+            else f"its {ADAPTER_SETTINGS} names no peft_type",
+            f"it can be: {', '.join(MERGEABLE)}",
+        )
+    return dict(settings)
+
+
+def adapter_layers(folder: Path) -> AdapterLayers:
+    """Return the layers of the adapter in ``folder``, from the header of its file alone.
+
+    Raises :class:`StepError` if there is no such file, or a broken one.
+    """
+    path = folder / ADAPTER_WEIGHTS
+    if not path.is_file():
+        if (folder / _PICKLED).is_file():
+            raise _unusable(
+                f"its weights are pickled ({_PICKLED}), which can run code when loaded",
+                "load it with PEFT where you trust it, and save_pretrained it again",
+            )
+        raise _unusable(f"it holds no {ADAPTER_WEIGHTS}", "name the folder that PEFT saved")
+    layers: dict[str, dict[str, Shape]] = defaultdict(dict)
+    for full, tensor in stored_in(path).items():
+        name = full.removeprefix(_PREFIX)
+        if match := _ADAPTER_TENSOR.fullmatch(name):
+            layers[match["layer"]][match["tensor"]] = tensor.shape
+        elif name.endswith(".weight"):
+            layers[name.removesuffix(".weight")]["weight"] = tensor.shape
+    return layers
+
+
+def misfits(layers: AdapterLayers, shapes: Mapping[str, Shape]) -> Iterator[str]:
+    """Yield how the adapter's ``layers`` differ from a model whose parameters have ``shapes``."""
+    for layer, parts in layers.items():
+        own, whole = shapes.get(f"{layer}.weight"), parts.get("weight")
+        if own is None:
+            if whole is None:  # one that was trained whole may be tied to another
+                yield f"there is no layer {layer}"
+            continue
+        rows, columns = (whole[0], whole[-1]) if whole else _size(parts)
+        if (rows or own[0], columns or own[-1]) != (own[0], own[-1]):
+            yield f"{layer} has another size"
+
+
+def stored_misfits(adapter: Path, base: Path) -> Iterator[str]:
+    """Yield how the adapter in one folder differs from the checkpoint in another, by their headers.
+
+    Nothing is said of pickled weights, nor of a mixture of experts, whose layers transformers joins
+    when it loads them.
+    """
+    stored = {name: tensor.shape for name, tensor in tensors_of(base).items()}
+    if not stored or any(".experts." in name for name in stored):
+        return
+    layers = adapter_layers(adapter)
+    # A checkpoint may have been saved without its outer module: `layers.0`, not `model.layers.0`.
+    inner = {f"{layer}.weight": f"{layer.partition('.')[2]}.weight" for layer in layers}
+    shapes = {name: stored.get(name, stored.get(short)) for name, short in inner.items()}
+    yield from misfits(layers, {name: shape for name, shape in shapes.items() if shape})
+
+
 def require_fit(model: Any, adapter: Path) -> None:
     """Raise :class:`StepError` if the adapter's layers or shapes are not those of the model."""
-    from safetensors import safe_open
-
-    path = adapter / "adapter_model.safetensors"
-    if not path.is_file():
-        raise StepError("the adapter has no adapter_model.safetensors", cause="bad_input")
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    tensors: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - not a dict
-            if match := _ADAPTER_TENSOR.fullmatch(name.removeprefix("base_model.model.")):
-                shape = tuple(file.get_slice(name).get_shape())
-                tensors[match["layer"]][match["tensor"]] = shape
-    for layer, parts in tensors.items():
-        own = shapes.get(f"{layer}.weight")
-        if own is None:
-            raise adapter_mismatch(f"there is no layer {layer}")
-        rows, columns = _size(parts)
-        if (rows or own[0], columns or own[1]) != own:
-            raise adapter_mismatch(f"{layer} has another size")
+    for misfit in misfits(adapter_layers(adapter), shapes):
+        raise adapter_mismatch(misfit)
+
+
+def _unusable(message: str, hint: str = "") -> StepError:
+    return StepError(f"not an adapter that can be used: {message}", hint, "bad_input")
 
 
 def _size(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.space import FORMATS, Shape, Weights, Written, count
+from pipeline.contract.space import FORMATS, Shape, SpaceEstimate, Weights, count
 
 _TOKENIZER_ENTRY = 100
 """Approximate size of one token in a tokenizer's file, in bytes."""
@@ -29,7 +29,7 @@ class FetchParams(Frozen):
     file: str | None = None
     """The only file to fetch, if the model is in one file."""
 
-    def writes(self, inputs: Mapping[str, Written]) -> None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> None:
         """Return ``None``: only the hub knows the size."""
 
 
@@ -81,14 +81,14 @@ class PretrainParams(Frozen):
             raise ValueError("sequence_length is longer than context_length")
         return self
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate:
         """Return the size of the checkpoint, which is in fp32."""
         del inputs
         shapes = self._shapes()
         head = self.hidden_size // self.heads
         stored = FORMATS["fp32"] * count(shapes.values())
         weights = Weights(shapes, self.tie_embeddings, stored, self.context_length * head)
-        return Written(stored + _TOKENIZER_ENTRY * self.vocab_size, weights=weights)
+        return SpaceEstimate(stored + _TOKENIZER_ENTRY * self.vocab_size, weights=weights)
 
     def _shapes(self) -> dict[str, Shape]:
         """Return the shapes of Phi-3's matrices; its vectors are negligible."""

@@ -92,9 +92,9 @@ class SequenceSource:
         for paragraph in paragraphs:
             self._plain.append([*tokenizer.encode(paragraph, add_special_tokens=False), end])
             sentences = re.split(r"(?<=[.!?])[\"']?\s+", paragraph)
-            for said, answer in pairwise(sentences):
+            for sentence, answer in pairwise(sentences):
                 turns = [
-                    {"role": "user", "content": said},
+                    {"role": "user", "content": sentence},
                     {"role": "assistant", "content": answer},
                 ]
                 text = tokenizer.apply_chat_template(turns, tokenize=False)

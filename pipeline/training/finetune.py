@@ -11,18 +11,18 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
-from pipeline.data.parts import parts_of, seen_texts
+from pipeline.data.parts import leaked_text_count, parts_of
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
 from pipeline.training.loading import load_model
-from pipeline.training.loftq import begin
+from pipeline.training.loftq import initialize
 from pipeline.training.optimizers import arguments_of, optimizer_here
 from pipeline.training.params import FinetuneParams
 from pipeline.training.quantization import BaseQuantization
-from pipeline.training.rows import token_count, training_rows
+from pipeline.training.training_rows import token_count, training_rows
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -58,7 +58,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     spec = data.spec
     if problems := params.problems_with(spec):
         raise StepError("; ".join(problems), cause="bad_input")
-    if leaked := seen_texts(parts):
+    if leaked := leaked_text_count(parts):
         inputs.report.warn(f"{leaked} of {len(parts.eval)} held-out rows are trained on too")
     tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
     codec = Codec(tokenizer)
@@ -72,7 +72,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     if quantization is not None and quantization.loftq is not None:
         # As they are stored, the weights are not copied before they are fitted.
         original = load_model(inputs["model"], params, device="cpu")
-        quantization = begin(model, original, quantization)
+        quantization = initialize(model, original, quantization)
         del original
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
@@ -139,17 +139,17 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     }
 
 
-def _precision(wanted: str) -> str:
+def _precision(requested: str) -> str:
     import torch
 
     gpu = torch.cuda.is_available()
-    if wanted == "auto":
+    if requested == "auto":
         if not gpu:
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if wanted == "fp16" and not gpu:
+    if requested == "fp16" and not gpu:
         raise StepError("fp16 training needs a GPU", "use bf16 or fp32", "bad_input")
-    return wanted
+    return requested
 
 
 def _base(

@@ -39,12 +39,12 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
     )
 
     token = os.environ.get("HF_TOKEN") or False
-    where = f"{params.repo}@{params.revision}"
+    source = f"{params.repo}@{params.revision}"
     try:
-        found = HfApi(token=token).model_info(
+        info = HfApi(token=token).model_info(
             params.repo, revision=params.revision, files_metadata=True, timeout=30
         )
-        sizes = {item.rfilename: item.size or 0 for item in found.siblings or []}
+        sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}
         names = chosen_files(list(sizes), params)
         total = sum(sizes[name] for name in names)
         done = 0
@@ -80,7 +80,7 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StepError(
-            f"{where} cannot be fetched: {reason}",
+            f"{source} cannot be fetched: {reason}",
             "check the network and HTTPS_PROXY, or set model to a local folder",
             "network",
         ) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import StepError
-from pipeline.training.low_rank import fitted, low_rank
+from pipeline.training.low_rank import low_rank, quantization_target
 
 if TYPE_CHECKING:
     from pipeline.training.quantization import BaseQuantization
@@ -20,11 +20,11 @@ _PREFIX = "base_model.model."
 _ADAPTER = "default"
 
 
-def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuantization:
+def initialize(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuantization:
     """Initialize the quantized base of ``model`` and its adapter from the weights of ``original``.
 
-    In every layer that is quantized and has an adapter of rank ``r``, for the weight ``W`` and the
-    matrix ``R`` that :func:`~pipeline.training.low_rank.fitted` returns for it, the base becomes
+    Let ``W`` be the weight of a quantized layer with an adapter of rank ``r``, and ``R`` what
+    :func:`~pipeline.training.low_rank.quantization_target` returns for it. Then the base becomes
     ``Q(R)`` and ``scaling * B A`` the best approximation of ``W - Q(R)`` of rank ``r``. Other
     layers stay as they are.
 
@@ -47,10 +47,12 @@ def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuan
         stored = original.get_submodule(layer).weight.data
         weight = quantization.as_quantized(stored.to(device))
         ranks[layer] = rank = module.r[_ADAPTER]
-        rest = fitted(weight, rank, quantization.loftq.iterations, quantization.requantized)
-        left, right = low_rank(weight.double() - quantization.requantized(rest).double(), rank)
+        residual = quantization_target(
+            weight, rank, quantization.loftq.iterations, quantization.requantized
+        )
+        left, right = low_rank(weight.double() - quantization.requantized(residual).double(), rank)
         base.weight = Params4bit(
-            quantization.as_quantized(rest),
+            quantization.as_quantized(residual),
             requires_grad=False,
             compress_statistics=quantization.double_quant,
             quant_type=quantization.quant_type,
@@ -68,5 +70,5 @@ def begin(model: Any, original: Any, quantization: BaseQuantization) -> BaseQuan
             "take them out of skip_modules, or use lora",
             "bad_input",
         )
-    done = quantization.loftq.model_copy(update={"ranks": ranks})
-    return quantization.model_copy(update={"loftq": done})
+    fitted_loftq = quantization.loftq.model_copy(update={"ranks": ranks})
+    return quantization.model_copy(update={"loftq": fitted_loftq})

@@ -14,7 +14,7 @@ import torch
 
 from pipeline.contract.step import Reporter
 from pipeline.onnx.reference import LONG, ReferenceRow
-from pipeline.onnx.rotary import RotaryTable, chosen
+from pipeline.onnx.rotary import RotaryTable, sampled_positions
 from pipeline.training.loading import load_model
 
 if TYPE_CHECKING:
@@ -42,17 +42,17 @@ def logits_of(
     cuts = "logits_to_keep" in inspect.signature(model.forward).parameters
     rows = []
     for done, ids in enumerate(texts, start=1):
-        kept = min(positions, len(ids))
+        last = min(positions, len(ids))
         with torch.inference_mode():
-            given = torch.tensor([list(ids)], device=model.device)
-            wanted = {"logits_to_keep": kept} if cuts else {}
-            logits = model(input_ids=given, use_cache=False, **wanted).logits[0]
-        rows.append(ReferenceRow(tuple(ids), logits[-kept:].float().cpu().numpy()))
+            input_ids = torch.tensor([list(ids)], device=model.device)
+            options = {"logits_to_keep": last} if cuts else {}
+            logits = model(input_ids=input_ids, use_cache=False, **options).logits[0]
+        rows.append(ReferenceRow(tuple(ids), logits[-last:].float().cpu().numpy()))
         report.progress(done, len(texts), "rows")
     return tuple(rows)
 
 
-def context_of(model: Any) -> int:
+def context_length(model: Any) -> int:
     """Return the length of the model's context; 0 if its config does not say."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 0)
 
@@ -93,14 +93,14 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
     module = next(
         (part for name, part in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None
     )
-    context = context_of(model)
+    context = context_length(model)
     if module is None or not context:
         return ()
     lengths = [context]
     rope = getattr(model.config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "longrope":
-        own = getattr(model.config, "original_max_position_embeddings", None)
-        original = int(rope.get("original_max_position_embeddings") or own or context)
+        original_length = getattr(model.config, "original_max_position_embeddings", None)
+        original = int(rope.get("original_max_position_embeddings") or original_length or context)
         if original < context:
             lengths = [original, context]
     buffer = next(module.buffers(), None)
@@ -112,7 +112,7 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
 
 
 def _table(module: Any, length: int, device: Any) -> RotaryTable:
-    positions = chosen(length)
+    positions = sampled_positions(length)
     with torch.inference_mode():
         ids = torch.as_tensor(positions, device=device)[None]
         cos, sin = module(torch.ones(1, 1, 1, device=device), ids)

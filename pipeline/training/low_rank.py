@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def fitted(
+def quantization_target(
     weight: torch.Tensor,
     rank: int,
     iterations: int,
@@ -27,11 +27,11 @@ def fitted(
     the result is ``R_T``, so that ``Q(R_T)`` is the base after ``T`` iterations (LoftQ, arXiv
     2310.08659, algorithm 1). Differences and approximations are computed in fp64.
     """
-    rest = weight.float()
+    residual = weight.float()
     for _ in range(iterations - 1):
-        left, right = low_rank(weight.double() - round_trip(rest).double(), rank)
-        rest = (weight.double() - left @ right).float()
-    return rest
+        left, right = low_rank(weight.double() - round_trip(residual).double(), rank)
+        residual = (weight.double() - left @ right).float()
+    return residual
 
 
 def low_rank(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,9 +55,9 @@ def low_rank(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tenso
     size = min(rank, rows)
     roots = squares[-size:].clamp_min(0).pow(0.25)
     vectors = vectors[:, -size:]
-    there = roots > roots[-1] * 1e-6
-    scale = torch.where(there, 1 / roots.clamp_min(torch.finfo(roots.dtype).tiny), 0)
+    nonzero = roots > roots[-1] * 1e-6
+    scale = torch.where(nonzero, 1 / roots.clamp_min(torch.finfo(roots.dtype).tiny), 0)
     left, right = matrix.new_zeros(rows, rank), matrix.new_zeros(rank, columns)
-    left[:, :size] = vectors * roots * there
+    left[:, :size] = vectors * roots * nonzero
     right[:size] = scale[:, None] * (vectors.T @ matrix)
     return left, right

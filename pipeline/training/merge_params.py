@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.contract.space import FORMATS, Written
+from pipeline.contract.space import FORMATS, SpaceEstimate
 from pipeline.training.loading import ModelLoading
 
 
@@ -22,11 +22,11 @@ class MergeParams(ModelLoading):
     dtype: Literal["base", "fp32", "bf16", "fp16"] = "base"
     """Number format of the merged weights; the merge itself is in fp32."""
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the merged checkpoint: that of the base, in the format ``dtype``."""
         base = inputs.get("model")
         if base is None or base.weights is None or self.dtype == "base":
             return base
         size = FORMATS[self.dtype] * base.weights.count
-        beside = base.kept - base.weights.bytes
-        return Written(size + beside, weights=replace(base.weights, bytes=size))
+        other_files = base.kept - base.weights.bytes
+        return SpaceEstimate(size + other_files, weights=replace(base.weights, bytes=size))

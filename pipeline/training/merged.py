@@ -105,16 +105,16 @@ def merged_weights(
     merged = MergedWeights(config, dtype or config.dtype or torch.float32)
     base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     layers = () if quantization is None else quantization.layers_of(empty)
-    seen = {f"{layer}.weight": _seen(quantization, layer, base) for layer in layers}
-    base |= {name: Deferred.of(base[name].like, weight) for name, weight in seen.items()}
-    merged.dequantized = len(seen)
+    as_trained = {f"{layer}.weight": _seen(quantization, layer, base) for layer in layers}
+    base |= {name: Deferred.of(base[name].like, weight) for name, weight in as_trained.items()}
+    merged.dequantized = len(as_trained)
     model, info = type(empty).from_pretrained(
         None, config=config, state_dict=dict(base), dtype=torch.float32, output_loading_info=True
     )
     require_all_weights(info["missing_keys"])
     adapted = _adapted(model, adapter)
     for name, tensor in stored.items():
-        merge = _merge(adapted, name, stored=name not in seen)
+        merge = _merge(adapted, name, stored=name not in as_trained)
         final = merged.final(name, tensor, merge)
         merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), final)
     config.dtype = merged.dtype
@@ -212,9 +212,13 @@ class _Layer:
             try:
                 for name, weight in deferred.items():
                     # What is computed anew can be changed in place.
-                    own = weight.detach()
-                    own = own.computed() if isinstance(own, Deferred) else own.clone()
-                    setattr(base, name, nn.Parameter(own, requires_grad=False))
+                    parameter = weight.detach()
+                    parameter = (
+                        parameter.computed()
+                        if isinstance(parameter, Deferred)
+                        else parameter.clone()
+                    )
+                    setattr(base, name, nn.Parameter(parameter, requires_grad=False))
                 self.layer.merge()
                 merged: torch.Tensor = getattr(base, self.parameter).data
             finally:

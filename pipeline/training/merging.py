@@ -25,6 +25,7 @@ from pipeline.training.merged import (
 )
 from pipeline.training.quantization import BaseQuantization
 from pipeline.weights.files import weight_files
+from pipeline.weights.mode import ONE_BY_ONE, WeightsMode
 from pipeline.weights.shards import write_shards
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     try:
         weights = merged_one_by_one(inputs, params)
     except MustBeWhole as reason:
-        inputs.report.warn(f"all weights are held in memory at once: {reason}")
-        return {**_merge_at_once(inputs, params, out_dir), "weights": f"at once: {reason}"}
-    write_shards(weights.tensors, inputs["model"], out_dir, _told(inputs))
+        mode = WeightsMode(str(reason))
+        inputs.report.warn(mode.warning)
+        return {**_merge_at_once(inputs, params, out_dir), "weights": str(mode)}
+    write_shards(weights.tensors, inputs["model"], out_dir, _progress(inputs))
     weights.config.save_pretrained(out_dir)
     _copy_the_rest(inputs["model"], out_dir)
     _forget_paths(out_dir)
-    return {**facts_of(weights), "weights": "one by one"}
+    return {**merge_metrics(weights), "weights": str(ONE_BY_ONE)}
 
 
 def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
@@ -67,9 +69,9 @@ def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
     return merged_weights(folder, adapter, quantization, _dtype(params))
 
 
-def facts_of(weights: MergedWeights) -> dict[str, JsonValue]:
+def merge_metrics(weights: MergedWeights) -> dict[str, JsonValue]:
     """Return the figures of a merge whose weights have all been computed."""
-    return _facts(weights.parameters, weights.dtype, weights.dequantized, weights.relative_change)
+    return _metrics(weights.parameters, weights.dtype, weights.dequantized, weights.relative_change)
 
 
 def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
@@ -88,10 +90,10 @@ def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[s
     merged.save_pretrained(out_dir)
     _copy_the_rest(inputs["model"], out_dir)
     _forget_paths(out_dir)
-    return _facts(merged.num_parameters(), dtype, adapted.dequantized, change)
+    return _metrics(merged.num_parameters(), dtype, adapted.dequantized, change)
 
 
-def _facts(parameters: int, dtype: Any, dequantized: int, change: float) -> dict[str, JsonValue]:
+def _metrics(parameters: int, dtype: Any, dequantized: int, change: float) -> dict[str, JsonValue]:
     return {
         "parameters": parameters,
         "dtype": str(dtype).removeprefix("torch."),
@@ -109,7 +111,7 @@ def _dtype(params: MergeParams) -> Any:
     return dtypes.get(params.dtype)
 
 
-def _told(inputs: Inputs) -> Callable[[int, int], None]:
+def _progress(inputs: Inputs) -> Callable[[int, int], None]:
     return lambda done, total: inputs.report.progress(done, total, "tensors")
 
 

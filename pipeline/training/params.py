@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.space import Written
+from pipeline.contract.space import SpaceEstimate
 from pipeline.training.loading import ModelLoading
 from pipeline.training.quantization import BaseQuantization, Loftq, WeightsDtype
 from pipeline.training.shapes import AdapterShape, LohaShape, LokrShape, LoraShape, LowRankShape
@@ -74,7 +74,7 @@ Interval = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """A number of steps, or a share of all steps."""
 
 
-class Training(Frozen):
+class TrainingLoopParams(Frozen):
     """The training loop."""
 
     epochs: float | None = Field(default=None, gt=0)
@@ -236,7 +236,7 @@ def _validated_on(spec: DataSpec) -> Literal["validation", "eval"] | None:
     return "validation" if spec.split.validation > 0 else None
 
 
-class FinetuneParams(AdapterShape, Training, ModelLoading):
+class FinetuneParams(AdapterShape, TrainingLoopParams, ModelLoading):
     """Parameters of every fine-tuning pass: those of adapter, training loop and base."""
 
     def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization | None:
@@ -251,10 +251,14 @@ class FinetuneParams(AdapterShape, Training, ModelLoading):
         """
         return precision
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the adapter; ``None`` if the base's is unknown."""
         base = inputs.get("model")
-        return None if base is None or base.weights is None else Written(self.stored(base.weights))
+        return (
+            None
+            if base is None or base.weights is None
+            else SpaceEstimate(self.stored(base.weights))
+        )
 
 
 class LoraParams(LoraShape, FinetuneParams):

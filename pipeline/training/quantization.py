@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
-from pipeline.training.low_rank import fitted
+from pipeline.training.low_rank import quantization_target
 
 if TYPE_CHECKING:
     import torch
@@ -181,12 +181,15 @@ class BaseQuantization(Frozen):
     def _quantized_of(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         """Return the matrix that is quantized for the layer ``name``.
 
-        That is ``weight`` itself, or with LoftQ :func:`~pipeline.training.low_rank.fitted` of it.
+        That is ``weight`` itself, or with LoftQ its
+        :func:`~pipeline.training.low_rank.quantization_target`.
         """
         if self.loftq is None or name not in self.loftq.ranks:
             return weight
         original = self.as_quantized(weight)
-        return fitted(original, self.loftq.ranks[name], self.loftq.iterations, self.requantized)
+        return quantization_target(
+            original, self.loftq.ranks[name], self.loftq.iterations, self.requantized
+        )
 
     def _skips(self, name: str) -> bool:
         return any(name == skip or name.endswith("." + skip) for skip in self.skip_modules)

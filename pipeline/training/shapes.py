@@ -74,16 +74,16 @@ class AdapterShape(Frozen):
 
     def stored(self, weights: Weights) -> int:
         """Return the size in bytes of an adapter for ``weights``, in fp32."""
-        whole = {
+        saved_whole = {
             name: shape
             for name, shape in weights.shapes.items()
             if _last_part(name) in (self.modules_to_save or ())
         }
         small = count(weights.embedding.values()) <= SMALL_EMBEDDING
         if self.modules_to_save is None and small and not weights.tied:
-            whole |= weights.embedding
+            saved_whole |= weights.embedding
         sides = sum(sum(shape) for name, shape in weights.linear.items() if self._covers(name))
-        return FORMATS["fp32"] * (self.products * self.r * sides + count(whole.values()))
+        return FORMATS["fp32"] * (self.products * self.r * sides + count(saved_whole.values()))
 
     def _covers(self, tensor: str) -> bool:
         """Return whether the layer with this tensor may get an adapter."""
@@ -99,15 +99,13 @@ class AdapterShape(Frozen):
         """Yield (key, what is wrong) for each of ``keys`` that names layers which a model does not
         have. ``modules`` are the whole paths of its layers."""
         for key in keys:
-            wanted = getattr(self, key) or ()
-            if isinstance(wanted, str):
-                if wanted not in BY_RULE and not any(re.fullmatch(wanted, one) for one in modules):
-                    yield key, f"{wanted!r} matches no layer"
+            names = getattr(self, key) or ()
+            if isinstance(names, str):
+                if names not in BY_RULE and not any(re.fullmatch(names, one) for one in modules):
+                    yield key, f"{names!r} matches no layer"
                 continue
             missing = [
-                name
-                for name in wanted
-                if not any(f".{one}".endswith(f".{name}") for one in modules)
+                name for name in names if not any(f".{one}".endswith(f".{name}") for one in modules)
             ]
             if missing:
                 yield key, f"there is no {', '.join(missing)}"
@@ -184,8 +182,8 @@ class LoraShape(LowRankShape):
     def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
         """Return a ``LoraConfig``."""
         start = True if self.init_lora_weights == "default" else self.init_lora_weights
-        own = {"use_dora": self.use_dora, "init_lora_weights": start}
-        return super().peft_config({**common, **own}, tied)
+        options = {"use_dora": self.use_dora, "init_lora_weights": start}
+        return super().peft_config({**common, **options}, tied)
 
 
 class LycorisShape(AdapterShape):

@@ -16,8 +16,8 @@ class MeasuredTrainer(Trainer):
     do not fill a batch.
     """
 
-    def __init__(self, *, throughput: Throughput, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, *, throughput: Throughput, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self._throughput = throughput
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
@@ -25,10 +25,10 @@ class MeasuredTrainer(Trainer):
         self._throughput.add(inputs)
         return super().training_step(model, inputs, num_items_in_batch)
 
-    def evaluate(self, *given: Any, **named: Any) -> Any:
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Measure the validation loss, without counting its time as training."""
         with self._throughput.paused():
-            return super().evaluate(*given, **named)
+            return super().evaluate(*args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Return batches of all rows."""

@@ -17,11 +17,11 @@ _OF_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
 def can_cut(checkpoint: Checkpoint, layers: int) -> bool:
     """Return whether the model has more than ``layers`` layers, with names of a known form."""
-    whole = checkpoint.config.get(_LAYERS)
-    if not isinstance(whole, int) or not 0 < layers < whole:
+    count = checkpoint.config.get(_LAYERS)
+    if not isinstance(count, int) or not 0 < layers < count:
         return False
-    found = {int(match[1]) for name in checkpoint.shapes if (match := _OF_LAYER.search(name))}
-    return found == set(range(whole))
+    numbers = {int(match[1]) for name in checkpoint.shapes if (match := _OF_LAYER.search(name))}
+    return numbers == set(range(count))
 
 
 def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
@@ -34,20 +34,20 @@ def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
             shutil.copyfile(file, folder / file.name)
     config = _shortened(dict(checkpoint.config), int(checkpoint.config[_LAYERS]), layers)
     (folder / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    kept: dict[str, Any] = {}
+    cut_tensors: dict[str, Any] = {}
     for file in weight_files(checkpoint.folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - it is no mapping
                 match = _OF_LAYER.search(name)
                 if match is None or int(match[1]) < layers:
-                    kept[name] = tensors.get_tensor(name)  # mapped, not read
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+                    cut_tensors[name] = tensors.get_tensor(name)  # mapped, not read
+    save_file(cut_tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _shortened(config: dict[str, Any], whole: int, layers: int) -> dict[str, Any]:
+def _shortened(config: dict[str, Any], layers_before: int, layers: int) -> dict[str, Any]:
     """Return the config of the cut model, with lists of one entry per layer cut too."""
     shortened = {
-        name: value[:layers] if isinstance(value, list) and len(value) == whole else value
+        name: value[:layers] if isinstance(value, list) and len(value) == layers_before else value
         for name, value in config.items()
     }
     return {**shortened, _LAYERS: layers}

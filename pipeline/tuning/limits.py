@@ -43,15 +43,15 @@ def judge(
     ``metrics`` are those of its build. Unverified limits do not exclude it; the check of the final
     artifact reports them.
     """
-    there = replace(
+    artifact_inputs = replace(
         inputs,
         paths={**inputs.paths, "artifact": folder},
         metrics={**inputs.metrics, "artifact": metrics},
     )
     cost: float | None = None
-    for held in held_to.values():
-        check = _CHECKS[held.type]()
-        outcome = check.judge(there, check.Params.model_validate(held.params))
+    for limit_check in held_to.values():
+        check = _CHECKS[limit_check.type]()
+        outcome = check.judge(artifact_inputs, check.Params.model_validate(limit_check.params))
         costs = [verdict.value for verdict in outcome.verdicts if verdict.name == _COST]
         cost = costs[0] if costs else cost
         missed = tuple(verdict for verdict in outcome.verdicts if verdict.status == "failed")

@@ -13,7 +13,7 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.schema import Size, parse_bytes
-from pipeline.contract.space import Written
+from pipeline.contract.space import SpaceEstimate
 
 Point = dict[str, JsonValue]
 """One point of a search space: a value for each parameter that is searched over."""
@@ -138,20 +138,20 @@ class TuneParams(ModelBuilderParams):
 
     @model_validator(mode="before")
     @classmethod
-    def _settle(cls, given: Any) -> Any:
+    def _settle(cls, table: Any) -> Any:
         """Fill in the values and the start of every parameter that is searched over."""
-        if not isinstance(given, dict) or not isinstance(given.get("space", {}), dict):
-            return given
-        settled = {**given}
-        space = {**given.get("space", {})}
-        quantized = given.get("precision", "int4") in _QUANTIZED
+        if not isinstance(table, dict) or not isinstance(table.get("space", {}), dict):
+            return table
+        settled = {**table}
+        space = {**table.get("space", {})}
+        quantized = table.get("precision", "int4") in _QUANTIZED
         for name, usual in _BUILT.items():
-            asked = space.get(name)
-            if isinstance(asked, (list, tuple)) and asked:
-                settled.setdefault(name, asked[0])
-            elif given.get(name) is not None:
-                space[name] = [given[name]]
-            elif not asked:
+            searched = space.get(name)
+            if isinstance(searched, (list, tuple)) and searched:
+                settled.setdefault(name, searched[0])
+            elif table.get(name) is not None:
+                space[name] = [table[name]]
+            elif not searched:
                 space[name] = list(usual) if quantized else []
         settled["space"] = space
         return settled
@@ -202,28 +202,31 @@ class TuneParams(ModelBuilderParams):
         """Return every choice that can be built, each once, the start first."""
         return tuple(point for point, _ in self._choices())
 
-    def writes(self, inputs: Mapping[str, Written]) -> Written | None:
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the largest choice, with the best one so far beside it. Trials with a
         cut model need less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
-        found = [size.kept for size in sizes if size is not None]
-        return Written(max(found), passing=max(found)) if found else None
+        sizes_known = [size.kept for size in sizes if size is not None]
+        return SpaceEstimate(max(sizes_known), temporary=max(sizes_known)) if sizes_known else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all parameters with which the builder may be called."""
-        for _, asked in self._choices():
-            yield asked
+        for _, builder_params in self._choices():
+            yield builder_params
 
     def _choices(self) -> Iterator[tuple[Point, ModelBuilderParams]]:
         for point in grid(self.built_axes):
             try:
-                asked = self.builder(point)
+                builder_params = self.builder(point)
             except ValidationError:
                 continue
             # Its blocks have a zero point either way: the bytes are the same.
-            if asked.algorithm.startswith("k_quant") and asked.symmetric != self.symmetric:
+            if (
+                builder_params.algorithm.startswith("k_quant")
+                and builder_params.symmetric != self.symmetric
+            ):
                 continue
-            yield point, asked
+            yield point, builder_params
 
     @property
     def large(self) -> int:

@@ -24,7 +24,7 @@ from pipeline.builder.session_options import SessionOption, SessionValue
 from pipeline.contract.errors import BeyondCpuError, StepError
 from pipeline.contract.step import Inputs, Reporter
 from pipeline.data.tokenizer import load_artifact_tokenizer
-from pipeline.latency.timing import made_up
+from pipeline.latency.timing import synthetic_prompt
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.tuning.cut import can_cut, cut
 from pipeline.tuning.limits import judge
@@ -67,8 +67,8 @@ class Search:
         self._source = inputs["model"]
         self._prompt: list[int] = []
         self._done = len(list(trials))
-        asked = params.sampler_seed
-        self._seed = inputs.seed if asked is None else asked
+        seed = params.sampler_seed
+        self._seed = inputs.seed if seed is None else seed
         self.out_of_time = False
         """Whether :attr:`TuneParams.max_seconds` ended the search early."""
 
@@ -107,13 +107,13 @@ class Search:
             return self._timed("session", start, point, made[0])
 
         try:
-            found = self._explore("session", points, start, attempt)
+            trials = self._explore("session", points, start, attempt)
         finally:
             for artifact in made:
                 shutil.rmtree(artifact.folder)
-        best = self._fastest(found)
+        best = self._fastest(trials)
         if best is None:
-            raise StepError(f"no setting of the session works: {_notes(found)}")
+            raise StepError(f"no setting of the session works: {_notes(trials)}")
         return best.session
 
     def _ranked_builds(self, session: Point) -> list[Point]:
@@ -129,11 +129,11 @@ class Search:
             finally:
                 shutil.rmtree(artifact.folder)
 
-        found = self._explore("build", points, session, attempt)
-        ranked = [trial.built for trial in sorted(filter(_was_timed, found), key=self._score)]
+        trials = self._explore("build", points, session, attempt)
+        ranked = [trial.built for trial in sorted(filter(_was_timed, trials), key=self._score)]
         if not ranked:
-            raise StepError(f"nothing can be built: {_notes(found)}")
-        tried = [trial.built for trial in found]
+            raise StepError(f"nothing can be built: {_notes(trials)}")
+        tried = [trial.built for trial in trials]
         # Should none of those keep the limits, one that there was no time for may.
         return [*ranked, *(point for point in points if point not in tried)]
 
@@ -151,16 +151,16 @@ class Search:
         """
         most = min(len(points), self._params.max_trials)
         while True:
-            found = self._trials.of(stage)
+            trials = self._trials.of(stage)
             tried = [
                 (t.session if stage == "session" else t.built, self._score(t) if t.speed else None)
-                for t in found
+                for t in trials
             ]
             if len(tried) >= most:
-                return found
+                return trials
             if self._late and any(took is not None for _, took in tried):
-                return found
-            point = next_point(points, tried, self._by(len(points), found), self._seed)
+                return trials
+            point = next_point(points, tried, self._by(len(points), trials), self._seed)
             started = time.monotonic()
             try:
                 trial = attempt(point)
@@ -169,19 +169,19 @@ class Search:
                 trial = self._failed(stage, *both, error)
             self._add(trial, started, most - len(tried) - 1)
 
-    def _by(self, points: int, found: list[Trial]) -> Any:
+    def _by(self, points: int, trials: list[Trial]) -> Any:
         """Return how the next point is chosen; ``auto`` is ``grid`` if all points fit into the
         limits of trials and time, else ``tpe``."""
         if self._params.search_by != "auto":
             return self._params.search_by
         if points > self._params.max_trials:
             return "tpe"
-        if not found:
+        if not trials:
             return "grid"
-        usual = sum(trial.seconds for trial in found) / len(found)
+        usual = sum(trial.seconds for trial in trials) / len(trials)
         left = self._params.max_seconds - self._trials.seconds
         # Half of the time is for the finalists.
-        return "grid" if usual * (points - len(found)) <= left / 2 else "tpe"
+        return "grid" if usual * (points - len(trials)) <= left / 2 else "tpe"
 
     # The last round: the whole model.
 
@@ -229,37 +229,37 @@ class Search:
         threads, options = self._params.settings(session)
         made.artifact.configure(threads, options)
         folder, size_now = made.artifact.folder, made.artifact.bytes
-        judged = judge(self._quietly, self._params.held_to, folder, made.metrics)
-        if judged.missed:
+        judgement = judge(self._quietly, self._params.held_to, folder, made.metrics)
+        if judgement.missed:
             return Trial(
                 stage="final",
                 layers=self._whole,
                 built=made.point,
                 session=session,
                 status="beyond",
-                cost=judged.cost,
-                verdicts=judged.missed,
+                cost=judgement.cost,
+                verdicts=judgement.missed,
                 bytes=size_now,
             )
         trial = self._timed("final", made.point, session, made.artifact)
-        return trial.model_copy(update={"cost": judged.cost})
+        return trial.model_copy(update={"cost": judgement.cost})
 
     def _sessions_again(self, best: Trial, artifact: TimedArtifact) -> Trial:
         """Return the best trial of the chosen build with other session settings: those that are
         fastest with a few layers are not always fastest with all."""
-        found = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
-        for trial in found[:_SESSIONS_AGAIN]:
+        trials = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
+        for trial in trials[:_SESSIONS_AGAIN]:
             if trial.session == best.session:
                 continue
             if self._late:
                 break
-            again = self._trials.find("final", best.built, trial.session)
-            if again is None:
+            retimed = self._trials.find("final", best.built, trial.session)
+            if retimed is None:
                 started = time.monotonic()
-                again = self._timed("final", best.built, trial.session, artifact)
-                again = self._add(again.model_copy(update={"cost": best.cost}), started, 0)
-            if self._score(again) < self._score(best):
-                best = again
+                retimed = self._timed("final", best.built, trial.session, artifact)
+                retimed = self._add(retimed.model_copy(update={"cost": best.cost}), started, 0)
+            if self._score(retimed) < self._score(best):
+                best = retimed
         return best
 
     def _better(self, best: Trial | None, trial: Trial) -> bool:
@@ -291,16 +291,16 @@ class Search:
     def _timed(self, stage: Stage, built: Point, session: Point, artifact: TimedArtifact) -> Trial:
         threads, options = self._params.settings(session)
         artifact.configure(threads, options)
-        whole = stage == "final"
-        asked = self._params.new_tokens
+        is_final = stage == "final"
+        new_tokens = self._params.new_tokens
         work = SpeedWorkload(
             prompt=self._made_up(artifact.folder),
-            new_tokens=asked if whole else min(asked, _FEW_TOKENS),
-            processes=self._params.rounds if whole else 1,
+            new_tokens=new_tokens if is_final else min(new_tokens, _FEW_TOKENS),
+            processes=self._params.rounds if is_final else 1,
         )
         return Trial(
             stage=stage,
-            layers=self._whole if whole else self._layers,
+            layers=self._whole if is_final else self._layers,
             built=built,
             session=session,
             status="measured",
@@ -310,8 +310,8 @@ class Search:
 
     def _failed(self, stage: Stage, built: Point, session: Point, error: Exception) -> Trial:
         hint = getattr(error, "hint", "")
-        said = str(error).strip() or type(error).__name__
-        note = f"{said}; {hint}" if hint else said
+        message = str(error).strip() or type(error).__name__
+        note = f"{message}; {hint}" if hint else message
         layers = self._whole if stage == "final" else self._layers
         return Trial(
             stage=stage, layers=layers, built=built, session=session, status="failed", note=note
@@ -360,7 +360,9 @@ class Search:
 
     def _made_up(self, folder: Path) -> list[int]:
         if not self._prompt:
-            self._prompt = made_up(load_artifact_tokenizer(folder), self._params.prompt_tokens)
+            self._prompt = synthetic_prompt(
+                load_artifact_tokenizer(folder), self._params.prompt_tokens
+            )
         return self._prompt
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 
 from pipeline.builder.session_options import SessionOption, SessionValue, set_session, write_config
-from pipeline.latency.process import Process
-from pipeline.latency.protocol import Settings
+from pipeline.latency.measured_process import MeasuredProcess
+from pipeline.latency.protocol import WorkerSettings
 from pipeline.tuning.trials import Speed
 
 _CONFIG = "genai_config.json"
@@ -54,17 +54,17 @@ class TimedArtifact:
         Raises :class:`pipeline.contract.errors.ArtifactError` if it cannot be loaded or run.
         """
         first: list[float] = []
-        rest: list[float] = []
-        settings = Settings(folder=str(self.folder), cpus=_cpus())
+        token_times: list[float] = []
+        settings = WorkerSettings(folder=str(self.folder), cpus=_cpus())
         for _ in range(work.processes):
-            with Process(settings) as process:
+            with MeasuredProcess(settings) as process:
                 process.ask(work.prompt, _WARM_TOKENS)
                 for _ in range(work.answers):
                     spans = process.ask(work.prompt, work.new_tokens).spans_ms
                     first.append(spans[0])
-                    rest.append(median(spans[1:]))
+                    token_times.append(median(spans[1:]))
         # Whatever else the machine does can only slow an answer down.
-        prompt, token = min(first), min(rest)
+        prompt, token = min(first), min(token_times)
         return Speed(
             prompt_ms=prompt,
             token_ms=token,

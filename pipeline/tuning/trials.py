@@ -105,7 +105,7 @@ def _read(file: Path) -> Iterator[Trial]:
     the next trial would be appended to it."""
     if not file.is_file():
         return
-    whole = 0
+    complete_bytes = 0
     content = file.read_bytes()
     for line in content.splitlines(keepends=True):
         try:
@@ -114,7 +114,7 @@ def _read(file: Path) -> Iterator[Trial]:
             break
         if not line.endswith(b"\n"):
             break
-        whole += len(line)
+        complete_bytes += len(line)
         yield trial
-    if whole < len(content):
-        os.truncate(file, whole)
+    if complete_bytes < len(content):
+        os.truncate(file, complete_bytes)

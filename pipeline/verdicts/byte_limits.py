@@ -11,13 +11,13 @@ from typing_extensions import Self
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
 from pipeline.contract.schema import Size, parse_bytes
-from pipeline.verdicts.goals import Goal, judged, known_goals, require_baseline
+from pipeline.verdicts.goals import Goal, goal_verdict, require_baseline, validated_goals
 
 METRIC = "bytes"
 _REGRESSION_PERCENT = 5.0
 
 
-class AmountParams(Frozen):
+class ByteLimitParams(Frozen):
     """The limits. Without any, the figure is only reported."""
 
     max_bytes: Annotated[int, Field(gt=0)] | Size | None = None
@@ -34,7 +34,7 @@ class AmountParams(Frozen):
     @field_validator("goals")
     @classmethod
     def _known(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
-        return known_goals(goals, (METRIC,), baseline=True)
+        return validated_goals(goals, (METRIC,), baseline=True)
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:
@@ -68,6 +68,6 @@ class AmountParams(Frozen):
     ) -> tuple[Verdict, ...]:
         """Return the verdicts on ``ours``, given the sizes of base model and baseline in bytes."""
         return tuple(
-            judged(goal, ours, False, baseline if goal.of_baseline else base, "bytes", detail)
+            goal_verdict(goal, ours, False, baseline if goal.of_baseline else base, "bytes", detail)
             for goal in self.limits()
         )

@@ -58,10 +58,10 @@ class Goal(Frozen):
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
-        given = [name for name in _KINDS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) if given else "none of them"
-            raise ValueError(f"give exactly one of {', '.join(_KINDS)} (found {found})")
+        set_keys = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(set_keys) != 1:
+            listed = " and ".join(set_keys) if set_keys else "none of them"
+            raise ValueError(f"give exactly one of {', '.join(_KINDS)} (found {listed})")
         return self
 
     @property
@@ -109,7 +109,7 @@ class Goal(Frozen):
 G = TypeVar("G", bound=Goal)
 
 
-def known_goals(
+def validated_goals(
     goals: tuple[G, ...],
     metrics: Collection[str],
     statistics: bool = False,
@@ -150,7 +150,7 @@ def distinct_goals(goals: tuple[G, ...]) -> tuple[G, ...]:
     return goals
 
 
-def judged(
+def goal_verdict(
     goal: Goal,
     value: float,
     higher_is_better: bool,
@@ -162,10 +162,10 @@ def judged(
 
     ``base`` is the figure of the base model or of the baseline, for relative goals.
     """
-    theirs = "the base model" if goal.against == "base_model" else "the baseline"
+    other_model = "the base model" if goal.against == "base_model" else "the baseline"
     if goal.is_relative and base is None:
-        return unverified(goal.name, f"{theirs}'s figure is not here")
+        return unverified(goal.name, f"{other_model}'s figure is not here")
     relation, limit = goal.limit(higher_is_better, base)
     if goal.is_relative:
-        detail = "; ".join(filter(None, (f"{theirs}: {base:.6g}", detail)))
+        detail = "; ".join(filter(None, (f"{other_model}: {base:.6g}", detail)))
     return limit_verdict(goal.name, value, relation, limit, unit, detail)

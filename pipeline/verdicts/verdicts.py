@@ -21,7 +21,7 @@ def problem_verdict(name: str, problems: list[str], fine: str) -> Verdict:
         limit=0,
         relation="==",
         unit="problems",
-        detail=shortened(problems) or fine,
+        detail=summarize_problems(problems) or fine,
     )
 
 
@@ -38,7 +38,7 @@ def unusable(name: str, error: ArtifactError | BeyondCpuError) -> Verdict:
     return problem_verdict(name, [str(error)], "")
 
 
-def on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+def marked_as_on_cpu(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     """Return ``verdicts`` with the note that the CPU provider ran the artifact."""
     note = "through the CPU provider"
     return tuple(
@@ -94,7 +94,7 @@ def limit_verdict(
     )
 
 
-def shortened(problems: list[str]) -> str:
+def summarize_problems(problems: list[str]) -> str:
     """Return the first few problems as one text."""
     more = len(problems) - _SAMPLE
     return "; ".join(problems[:_SAMPLE]) + (f"; and {more} more" if more > 0 else "")

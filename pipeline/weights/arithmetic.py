@@ -42,9 +42,9 @@ class SameBits(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        own = _OWN.get(func)
-        if own is not None and all(_on_cpu(value) for value in args):
-            return own(*args)
+        replacement = _OWN.get(func)
+        if replacement is not None and all(_on_cpu(value) for value in args):
+            return replacement(*args)
         return func(*args, **(kwargs or {}))
 
 

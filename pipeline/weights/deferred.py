@@ -81,17 +81,19 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        given = (tuple(args), dict(kwargs or {}))
+        arguments = (tuple(args), dict(kwargs or {}))
         if func._schema.is_mutable:  # type: ignore[attr-defined]
             raise NotDeferrable(f"a deferred tensor cannot be changed in place: {func}")
 
         def run(made: Made) -> Any:
             real, named = tree_map(
-                lambda value: value._computed(made) if isinstance(value, cls) else value, given
+                lambda value: value._computed(made) if isinstance(value, cls) else value, arguments
             )
             return func(*real, **named)
 
-        meta, named = tree_map(lambda value: value.like if isinstance(value, cls) else value, given)
+        meta, named = tree_map(
+            lambda value: value.like if isinstance(value, cls) else value, arguments
+        )
         if "device" in named:
             named["device"] = "meta"
         try:

@@ -66,13 +66,13 @@ def tensors_of(folder: Path) -> Mapping[str, StoredTensor]:
     Raises :class:`StepError` for a file that is cut short or is no safetensors file, and where two
     files hold a tensor of the same name.
     """
-    found: dict[str, StoredTensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for file in weight_files(folder):
-        for name, tensor in _read_header(file).items():
-            if name in found:
-                raise _broken(f"{found[name].file.name} and {file.name} both hold {name}")
-            found[name] = tensor
-    return found
+        for name, tensor in stored_in(file).items():
+            if name in tensors:
+                raise _broken(f"{tensors[name].file.name} and {file.name} both hold {name}")
+            tensors[name] = tensor
+    return tensors
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
@@ -87,16 +87,20 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     return weight_map
 
 
-def _read_header(file: Path) -> Mapping[str, StoredTensor]:
-    """Read the header of one file: eight bytes of length (little endian), then JSON, then the
-    tensors end to end (https://huggingface.co/docs/safetensors, format)."""
+def stored_in(file: Path) -> Mapping[str, StoredTensor]:
+    """Return every tensor of one file by its name, from its header: eight bytes of length (little
+    endian), then JSON, then the tensors end to end
+    (https://huggingface.co/docs/safetensors, format).
+
+    Raises :class:`StepError` for a file that is cut short or is no safetensors file.
+    """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 0 < length <= MAX_HEADER:
             raise _broken(f"{file.name} is not a safetensors file")
         try:
             header = json.loads(stream.read(length))
-            found = {
+            tensors = {
                 name: _tensor(file, entry, 8 + length)
                 for name, entry in header.items()
                 if name != "__metadata__"
@@ -104,12 +108,12 @@ def _read_header(file: Path) -> Mapping[str, StoredTensor]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _broken(f"the header of {file.name} cannot be read: {error!r}") from error
     size = file.stat().st_size
-    needed = max((tensor.end for tensor in found.values()), default=0)
+    needed = max((tensor.end for tensor in tensors.values()), default=0)
     if size < needed:
         raise _broken(
             f"{file.name} is cut short: it has {size:,} of {needed:,} bytes", "copy it again"
         )
-    return found
+    return tensors
 
 
 def _tensor(file: Path, entry: Mapping[str, Any], data: int) -> StoredTensor:

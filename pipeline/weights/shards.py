@@ -35,13 +35,13 @@ _TYPES = {
 
 
 def write_shards(
-    tensors: Mapping[str, Deferred], base: Path, folder: Path, done: Callable[[int, int], None]
+    tensors: Mapping[str, Deferred], base: Path, folder: Path, progress: Callable[[int, int], None]
 ) -> None:
     """Write ``tensors`` into ``folder``, each into the file that holds it in ``base``; other
     tensors of ``base`` are left out.
 
-    Only one tensor is in memory at a time. ``done`` is called with the number of tensors written
-    and the number of all.
+    Only one tensor is in memory at a time. ``progress`` is called with the number of tensors that
+    are written and the number of all.
     """
     from safetensors import safe_open
 
@@ -50,7 +50,11 @@ def write_shards(
         with safe_open(file, framework="pt") as opened:
             names = [name for name in opened.keys() if name in tensors]  # noqa: SIM118 - not a dict
         _write(
-            folder / file.name, {name: tensors[name] for name in names}, total, len(tensors), done
+            folder / file.name,
+            {name: tensors[name] for name in names},
+            total,
+            len(tensors),
+            progress,
         )
         total += len(names)
     if not (base / SINGLE_FILE).is_file():
@@ -62,7 +66,7 @@ def _write(
     tensors: Mapping[str, Deferred],
     before: int,
     total: int,
-    done: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> None:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -79,7 +83,7 @@ def _write(
         file.write(len(text).to_bytes(8, "little") + text)
         for number, tensor in enumerate(tensors.values(), start=1):
             file.write(_bytes(tensor.computed()))
-            done(before + number, total)
+            progress(before + number, total)
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:

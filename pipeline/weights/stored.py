@@ -21,15 +21,15 @@ def stored_tensors(folder: Path) -> dict[str, Deferred]:
 
     Each use maps the file anew, so that the pages of a tensor are freed after its use.
     """
-    found: dict[str, Deferred] = {}
+    tensors: dict[str, Deferred] = {}
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - not a dict
                 if name.endswith(_NOT_LOADED):
                     continue
                 like = torch.empty_like(opened.get_tensor(name), device="meta")
-                found[name] = Deferred.of(like, _reader(file, name))
-    return found
+                tensors[name] = Deferred.of(like, _reader(file, name))
+    return tensors
 
 
 def _reader(file: Path, name: str) -> Callable[[], torch.Tensor]:

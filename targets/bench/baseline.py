@@ -31,9 +31,9 @@ def named_baselines(path: Path, targets: Sequence[str], cache: Cache) -> dict[st
     Raises ``ConfigError`` if it is none of these, or if its target is ambiguous.
     """
     several = {name: path / name / MODEL_DIR for name in targets}
-    there = {name: folder for name, folder in several.items() if _is_model(folder)}
-    if there:
-        return {name: _baseline(folder, cache) for name, folder in there.items()}
+    models = {name: folder for name, folder in several.items() if _is_model(folder)}
+    if models:
+        return {name: _baseline(folder, cache) for name, folder in models.items()}
     single = next((folder for folder in (path / MODEL_DIR, path) if _is_model(folder)), None)
     if single is None:
         problem, advice = "holds no artifact", "give a dist/BUILD/TARGET folder, or its model/"
@@ -62,8 +62,8 @@ def earlier_artifact(
         raise ConfigError([Problem(problem, named.folder, key="--baseline", suggestion=advice)])
     cached = cache.find(old.artifact.key)
     if cached is not None and not other_bytes(files, cached.result.files):
-        where = f"in the cache ({old.artifact.key[:12]})"
-        return EarlierArtifact(Baseline(cached.output, Old(where=where, files=files)), where)
+        location = f"in the cache ({old.artifact.key[:12]})"
+        return EarlierArtifact(Baseline(cached.output, Old(where=location, files=files)), location)
     for place in (folder / MODEL_DIR, old.artifact.path):
         if _is_model(place) and not other_bytes(files, model_files(place, cache)):
             return EarlierArtifact(

@@ -32,7 +32,7 @@ _CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validati
 def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
     """Return all data on one target's artifact."""
     report, plan = outcome.report, outcome.plan
-    elsewhere, lacking = _elsewhere(outcome.folder, report)
+    elsewhere, reason = _elsewhere(outcome.folder, report)
     measurements = tuple(one for one in (timed.measurement, elsewhere) if one is not None)
     made = plan[plan.artifact].step
     measured_memory = (one.peak_memory_bytes for one in measurements)
@@ -58,7 +58,7 @@ def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
         ),
         measurements=measurements,
         unverified=(
-            *(item for item in (timed.unverified, lacking) if item is not None),
+            *(item for item in (timed.unverified, reason) if item is not None),
             *(
                 Unverified(what=f"latency, {prompt_words(name)}", why=why)
                 for one in measurements
@@ -82,16 +82,18 @@ def not_timed(report: Report) -> Timed:
 
 def collect_training(reports: Iterable[Report]) -> tuple[TrainingBench, ...]:
     """Return the loss curves of the training passes; that of a pass shared by targets once."""
-    found: dict[str, TrainingBench] = {}
+    benches: dict[str, TrainingBench] = {}
     for report in reports:
         for step in report.passes:
             curves = {kind: _curve(step.metrics, names) for kind, names in _CURVES.items()}
             if not any(curves.values()):
                 continue
-            served = found[step.key].targets if step.key in found else ()
+            served = benches[step.key].targets if step.key in benches else ()
             targets = (*served, report.target)
-            found[step.key] = TrainingBench(name=step.name, key=step.key, targets=targets, **curves)
-    return tuple(found.values())
+            benches[step.key] = TrainingBench(
+                name=step.name, key=step.key, targets=targets, **curves
+            )
+    return tuple(benches.values())
 
 
 def _curve(
@@ -116,27 +118,27 @@ def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unveri
     checked = read_checked(folder / FILE)
     if not checked.latency:
         return None, None
-    where = checked.where
-    found = read_measurement(
+    machine = checked.where
+    measurement = read_measurement(
         {**_memory(checked.figures), **checked.latency},
         here=False,
-        device=where.device,
-        system=where.system,
-        runtime=where.runtime,
-        at=_time(where.at),
+        device=machine.device,
+        system=machine.system,
+        runtime=machine.runtime,
+        at=_time(machine.at),
     )
-    if found is None:
-        return None, Unverified(what=f"latency, {where.system}", why=OLDER_SHAPE)
-    return found, None
+    if measurement is None:
+        return None, Unverified(what=f"latency, {machine.system}", why=OLDER_SHAPE)
+    return measurement, None
 
 
 def _time(text: str) -> datetime | None:
     """Parse the time in a ``checked.json``; ``None`` if it is invalid."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
 
 
 def _memory(figures: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -151,14 +153,14 @@ def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
     """
     quality = outcome.report.quality
     results = (result for result in outcome.results.values() if result.type == "quality")
-    given = next((result.evidence.get("answers") for result in results), None)
-    rows = given if isinstance(given, list) else []
-    found = tuple(_judged(rows, by_label=quality.get("metric") == "accuracy"))
+    raw_answers = next((result.evidence.get("answers") for result in results), None)
+    rows = raw_answers if isinstance(raw_answers, list) else []
+    answers = tuple(_judged(rows, by_label=quality.get("metric") == "accuracy"))
     shown = quality.get("artifact")
-    if not found or not isinstance(shown, (int, float)):
-        return found
-    share = sum(row.right for row in found) / len(found)
-    return found if math.isclose(share, shown, abs_tol=1e-9) else ()
+    if not answers or not isinstance(shown, (int, float)):
+        return answers
+    share = sum(row.right for row in answers) / len(answers)
+    return answers if math.isclose(share, shown, abs_tol=1e-9) else ()
 
 
 def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
@@ -166,9 +168,9 @@ def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
     for row in rows:
         if not isinstance(row, dict):
             continue
-        said, expected = str(row.get(ours)).strip(), str(row.get(truth)).strip()
+        given, expected = str(row.get(ours)).strip(), str(row.get(truth)).strip()
         file, line = row.get("file"), row.get("line")
         if isinstance(file, int) and isinstance(line, int):
             yield Answered(
-                file=file, line=line, expected=expected, given=said, right=said == expected
+                file=file, line=line, expected=expected, given=given, right=given == expected
             )

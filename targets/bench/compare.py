@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from pipeline.contract.result import FileDigest
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.intervals import Interval, ratio_interval, welch_interval
 from targets.bench import judge
@@ -48,11 +48,11 @@ class _Draft:
 
 
 def compare(
-    new: Bench, old: Bench, old_name: str, found: Mapping[str, EarlierArtifact], smallest: float
+    new: Bench, old: Bench, old_name: str, earlier: Mapping[str, EarlierArtifact], smallest: float
 ) -> Comparison:
     """Return the changes from ``old`` to ``new``.
 
-    ``found`` holds, per target, the old artifact that ``new`` measured in the same rounds.
+    ``earlier`` holds, per target, the old artifact that ``new`` measured in the same rounds.
     """
     before = {one.target: one for one in old.targets}
     pairs = [(before[one.target], one) for one in new.targets if one.target in before]
@@ -73,7 +73,7 @@ def compare(
         old_machine=old.machine,
         smallest_ratio=smallest,
         targets=tuple(
-            _overall(now, movements, then.artifact.files, _where(found.get(now.target)))
+            _overall(now, movements, then.artifact.files, _where(earlier.get(now.target)))
             for then, now in pairs
         ),
         movements=movements,
@@ -115,15 +115,15 @@ def _judged(drafts: Sequence[_Draft]) -> tuple[Movement, ...]:
     """Return the changes with their verdicts. Holm's correction covers all that have a p value."""
     tested = [draft.movement.p_value for draft in drafts]
     adjusted = iter(judge.holm([value for value in tested if value is not None]))
-    done = []
+    judged = []
     for draft in drafts:
         p_value = draft.movement.p_value
         movement = draft.movement.model_copy(
             update={"adjusted": None if p_value is None else next(adjusted)}
         )
         word, why = draft.judge(movement)
-        done.append(movement.model_copy(update={"word": word, "why": why}))
-    return tuple(done)
+        judged.append(movement.model_copy(update={"word": word, "why": why}))
+    return tuple(judged)
 
 
 def _latency(
@@ -144,7 +144,9 @@ def _is_of(baseline: Old | None, then: TargetBench) -> bool:
     return baseline is not None and not other_bytes(baseline.files, then.artifact.files)
 
 
-def _in_turn(target: str, ours: Measured, theirs: Measured, smallest: float) -> Iterator[_Draft]:
+def _in_turn(
+    target: str, ours: LatencyRounds, theirs: LatencyRounds, smallest: float
+) -> Iterator[_Draft]:
     """Compare in pairs of rounds: what slows one of a pair down slows the other down too."""
     for prompt in ours.prompts:
         both = [
@@ -152,8 +154,8 @@ def _in_turn(target: str, ours: Measured, theirs: Measured, smallest: float) -> 
             for one, other in zip(ours.rounds, theirs.rounds, strict=False)
             if prompt in one.timings and prompt in other.timings
         ]
-        new = Measured(rounds=tuple(one for one, _ in both))
-        old = Measured(rounds=tuple(other for _, other in both))
+        new = LatencyRounds(rounds=tuple(one for one, _ in both))
+        old = LatencyRounds(rounds=tuple(other for _, other in both))
         for name in COMPARED:
             now, then = (each.per_round(prompt, FIGURES[name], "p50") for each in (new, old))
             if not now or len(now) != len(then):
@@ -209,9 +211,9 @@ def _time(
         }
     )
 
-    def judged(done: Movement) -> Judgement:
-        assert done.adjusted is not None  # noqa: S101 - it has a p value
-        return judge.judge_time(ranged, p_value, done.adjusted, smallest)
+    def judged(change_judged: Movement) -> Judgement:
+        assert change_judged.adjusted is not None  # noqa: S101 - it has a p value
+        return judge.judge_time(ranged, p_value, change_judged.adjusted, smallest)
 
     return _Draft(movement, judged)
 
@@ -239,10 +241,10 @@ def _quality(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:
         basis, note = "intervals", "" if same_data else "; the data changed"
     ranged = as_range(change)
 
-    def judged(done: Movement) -> Judgement:
+    def judged(movement: Movement) -> Judgement:
         # Without pairs there is no exact test: the interval decides.
         excludes = not change.low <= 0 <= change.high
-        real = excludes if done.adjusted is None else done.adjusted <= judge.ALPHA
+        real = excludes if movement.adjusted is None else movement.adjusted <= judge.ALPHA
         word, why = judge.judge_share(ranged, real)
         return Judgement(word, why + note)
 
@@ -277,19 +279,19 @@ def _share(quality: Mapping[str, JsonValue]) -> Interval | None:
 
 
 def _size(target: str, old: int, new: int) -> _Draft:
-    found = judge.judge_size(old, new)
-    return _counted(target, "size", "size", old, new, "exact", found)
+    judgement = judge.judge_size(old, new)
+    return _counted(target, "size", "size", old, new, "exact", judgement)
 
 
 def _memory(then: TargetBench, now: TargetBench) -> Iterator[_Draft]:
     old, new = then.memory_bytes, now.memory_bytes
     if old and new:
-        found = judge.judge_memory(old, new)
-        yield _counted(now.target, "memory", "peak memory", old, new, "recorded", found)
+        judgement = judge.judge_memory(old, new)
+        yield _counted(now.target, "memory", "peak memory", old, new, "recorded", judgement)
 
 
 def _counted(
-    target: str, kind: str, what: str, old: int, new: int, basis: str, found: Judgement
+    target: str, kind: str, what: str, old: int, new: int, basis: str, judgement: Judgement
 ) -> _Draft:
     ratio = new / old if old else 1.0
     movement = Movement.model_validate(
@@ -302,15 +304,15 @@ def _counted(
             "new": new,
             "change": Range(value=ratio, low=ratio, high=ratio),
             "basis": basis,
-            "word": found.word,
-            "why": found.why,
+            "word": judgement.word,
+            "why": judgement.why,
         }
     )
-    return _Draft(movement, _always(found))
+    return _Draft(movement, _always(judgement))
 
 
-def _always(found: Judgement) -> Callable[[Movement], Judgement]:
-    return lambda _movement: found
+def _always(judgement: Judgement) -> Callable[[Movement], Judgement]:
+    return lambda _movement: judgement
 
 
 _WORDS: tuple[Word, ...] = ("slower", "faster", "equal", "unsure")
@@ -338,8 +340,8 @@ def _overall(
     )
 
 
-def _where(found: EarlierArtifact | None) -> str:
-    return "not looked for: nothing is timed here" if found is None else found.where
+def _where(earlier: EarlierArtifact | None) -> str:
+    return "not looked for: nothing is timed here" if earlier is None else earlier.where
 
 
 def _agreement(then: TargetBench, now: TargetBench) -> Iterator[str]:
@@ -349,10 +351,10 @@ def _agreement(then: TargetBench, now: TargetBench) -> Iterator[str]:
     if before is None or after is None or not same:
         return
     pairs = [
-        (before.statistics[prompt][name].p50, found[name].p50)
-        for prompt, found in after.statistics.items()
+        (before.statistics[prompt][name].p50, figures[name].p50)
+        for prompt, figures in after.statistics.items()
         for name in COMPARED
-        if name in found and name in before.statistics.get(prompt, {})
+        if name in figures and name in before.statistics.get(prompt, {})
     ]
     agree = sum(_overlap(one, other) for one, other in pairs)
     yield (

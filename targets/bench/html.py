@@ -49,7 +49,7 @@ def to_html(bench: Bench) -> str:
 
 def confusions_of(bench: Bench) -> tuple[Confusion, ...]:
     """Return the confusion matrix of the fine-tuned model, and of each target's artifact."""
-    found: dict[str, Confusion] = {}
+    matrices: dict[str, Confusion] = {}
     for target in bench.targets:
         details = target.quality.get("details")
         if not isinstance(details, dict):
@@ -60,8 +60,8 @@ def confusions_of(bench: Bench) -> tuple[Confusion, ...]:
         ):
             matrix = _confusion(whose, details.get(name))
             if matrix is not None:
-                found.setdefault(whose, matrix)
-    return tuple(found.values())
+                matrices.setdefault(whose, matrix)
+    return tuple(matrices.values())
 
 
 def _confusion(whose: str, scores: JsonValue) -> Confusion | None:

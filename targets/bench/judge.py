@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.statistics.intervals import Interval
-from pipeline.statistics.paired import Paired, paired
+from pipeline.statistics.paired import Paired, compare_paired
 from targets.bench.model import Answered, Range, Word
 
 SMALLEST_RATIO = 0.03
@@ -94,7 +94,7 @@ def paired_answers(ours: Sequence[Answered], theirs: Sequence[Answered]) -> Pair
         return None
     if any(old[place].expected != row.expected for place, row in new.items()):
         return None
-    return paired([row.right for row in new.values()], [old[place].right for place in new])
+    return compare_paired([row.right for row in new.values()], [old[place].right for place in new])
 
 
 def independent_shares(ours: Interval, theirs: Interval) -> Interval:

@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 
 from pipeline.checks.latency import LatencyParams
 from pipeline.contract.plan import PathRef, SourceInput, Step
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.run.registry import load_check
 from targets.bench.model import Measurement, Old, Unverified
 from targets.bench.statistics import summarize
@@ -70,20 +70,20 @@ class BenchWorkload:
         except ValidationError as error:
             raise ConfigError(
                 [
-                    Problem(found["msg"], key=f"--{str(found['loc'][0]).replace('_', '-')}")
-                    for found in error.errors()
+                    Problem(mistake["msg"], key=f"--{str(mistake['loc'][0]).replace('_', '-')}")
+                    for mistake in error.errors()
                 ]
             ) from None
 
     def params(self) -> dict[str, JsonValue]:
         """Return the options that are set, as parameters of the ``latency`` check."""
-        wanted: dict[str, JsonValue] = {
+        values: dict[str, JsonValue] = {
             "rounds": self.rounds,
             "samples": self.samples,
             "max_seconds": self.max_seconds,
             "lengths": None if self.lengths is None else list(self.lengths),
         }
-        return {name: value for name, value in wanted.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,12 @@ def measure(
     log = cache.root / "logs" / f"bench-{parcel.build}-{parcel.target}.log"
     more = () if baseline is None else (Mount(BASELINE, baseline.folder),)
     (result,) = run_beside(folder, parcel.build, [step], place, runtime, cache, view, log, more)
-    found = result.evidence.get(CHECK)
-    if not isinstance(found, dict):
+    evidence = result.evidence.get(CHECK)
+    if not isinstance(evidence, dict):
         why = "; ".join(verdict.detail for verdict in result.verdicts) or "it was not timed"
         return Timed(unverified=Unverified(what="latency, here", why=why))
     measurement = read_measurement(
-        found,
+        evidence,
         here=True,
         device=place.device.description,
         system="",
@@ -159,31 +159,31 @@ def latency_step(parcel: Parcel, workload: BenchWorkload, baseline: Baseline | N
     If the chain has no such check, one with default parameters and the data of another check.
     """
     steps = [step for step in parcel.steps if step.type == CHECK]
-    own = next((step for step in steps if step.name == CHECK), next(iter(steps), None))
-    if own is None:
+    check = next((step for step in steps if step.name == CHECK), next(iter(steps), None))
+    if check is None:
         template = next((step for step in parcel.steps if step.data is not None), parcel.steps[0])
         artifact = SourceInput(ref=PathRef(root=ARTIFACT_ROOT), digest="")
-        own = template.model_copy(
+        check = template.model_copy(
             update={"type": CHECK, "params": {}, "inputs": {"artifact": artifact}, "code": None}
         )
-    inputs = {**own.inputs}
+    inputs = {**check.inputs}
     if baseline is not None:
         digest = "".join(file.sha256 for file in baseline.what.files)
         inputs[BASELINE] = SourceInput(ref=PathRef(root=BASELINE), digest=digest)
-    params = {**own.params, **_NO_LIMITS, **_thorough(own, workload), **workload.params()}
-    return own.model_copy(
+    params = {**check.params, **_NO_LIMITS, **_thorough(check, workload), **workload.params()}
+    return check.model_copy(
         update={"name": "bench", "key": "bench", "params": params, "inputs": inputs}
     )
 
 
 def _thorough(step: Step, workload: BenchWorkload) -> dict[str, JsonValue]:
     """Return the default number of rounds and samples: at least as many as in the build."""
-    asked = LatencyParams.model_validate(step.params)
-    rounds = workload.rounds or max(asked.rounds, _ROUNDS)
+    params = LatencyParams.model_validate(step.params)
+    rounds = workload.rounds or max(params.rounds, _ROUNDS)
     return {
         "rounds": rounds,
-        "samples": max(asked.samples, _SHORT_PER_ROUND * rounds),
-        "long_samples": max(asked.long_samples, _LONG_PER_ROUND * rounds),
+        "samples": max(params.samples, _SHORT_PER_ROUND * rounds),
+        "long_samples": max(params.long_samples, _LONG_PER_ROUND * rounds),
     }
 
 
@@ -202,9 +202,9 @@ def read_measurement(
     ``None`` if an older Quern recorded it, without rounds.
     """
     try:
-        artifact = Measured.model_validate(latency.get("artifact"))
+        artifact = LatencyRounds.model_validate(latency.get("artifact"))
         raw = latency.get(BASELINE)
-        theirs = None if raw is None else Measured.model_validate(raw)
+        baseline = None if raw is None else LatencyRounds.model_validate(raw)
     except ValidationError:
         return None
     if not artifact.rounds:
@@ -217,9 +217,9 @@ def read_measurement(
         runtime=runtime,
         at=at,
         artifact=artifact,
-        statistics={name: dict(found) for name, found in summarize(artifact).items()},
-        baseline=theirs,
-        baseline_of=baseline_of if theirs is not None else None,
+        statistics={name: dict(statistics) for name, statistics in summarize(artifact).items()},
+        baseline=baseline,
+        baseline_of=baseline_of if baseline is not None else None,
         left_out={name: str(why) for name, why in left_out.items()}
         if isinstance(left_out, dict)
         else {},
@@ -229,6 +229,6 @@ def read_measurement(
 
 def peak_memory(figures: Mapping[str, JsonValue]) -> int | None:
     """Return the peak memory in bytes that the ``memory`` check measured, if it ran."""
-    found = figures.get("memory")
-    value = found.get("bytes") if isinstance(found, dict) else None
+    memory = figures.get("memory")
+    value = memory.get("bytes") if isinstance(memory, dict) else None
     return int(value) if isinstance(value, (int, float)) else None

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, JsonValue
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.result import FileDigest, Status, Verdict
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from targets.report.model import InputsReport, ToolchainReport
 
 SCHEMA_VERSION = 1
@@ -83,12 +83,12 @@ class Measurement(Frozen):
     device: str
     runtime: str
     at: AwareDatetime | None = None
-    artifact: Measured
+    artifact: LatencyRounds
     statistics: dict[str, dict[str, Statistics]] = Field(default_factory=dict)
     """Statistics by kind of prompt and figure."""
     left_out: dict[str, str] = Field(default_factory=dict)
     """Kinds of prompts that were not timed, and why."""
-    baseline: Measured | None = None
+    baseline: LatencyRounds | None = None
     """Samples of another artifact, measured in the same rounds."""
     baseline_of: Old | None = None
     peak_memory_bytes: int | None = None

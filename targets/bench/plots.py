@@ -61,14 +61,14 @@ class Plot:
 
 def plots_of(bench: Bench) -> Mapping[str, Plot]:
     """Return the plots that the bench has data for, by name."""
-    found = [
+    plots = [
         pareto(bench),
         *(latency(bench, name) for name in ("first_token_ms", "token_ms")),
         *(loss(item) for item in bench.training),
     ]
     if bench.comparison is not None:
-        found.append(changes(bench.comparison))
-    return {plot.name: plot for plot in found if plot is not None}
+        plots.append(changes(bench.comparison))
+    return {plot.name: plot for plot in plots if plot is not None}
 
 
 def pareto(bench: Bench) -> Plot | None:
@@ -92,8 +92,8 @@ def pareto(bench: Bench) -> Plot | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         title = "Quality, latency, size"
-        said = "; ".join(point.said for point in points)
-        svg = to_svg(figure, "pareto", title, f"{metric} over token time. {said}.")
+        described = "; ".join(point.said for point in points)
+        svg = to_svg(figure, "pareto", title, f"{metric} over token time. {described}.")
     caption = (
         "Upper left is better; the area of a marker is the artifact's size. Bars are 95 % "
         "intervals. The dashed line joins what no other target beats in both."
@@ -250,7 +250,7 @@ def latency(bench: Bench, name: str) -> Plot | None:
         name
     ]
     with _figure(0.75 + 0.34 * len(rows)) as (figure, axes):
-        labels, said = [], []
+        labels, descriptions = [], []
         for y, (prompt, at, target, measurement) in enumerate(rows):
             times = FIGURES[name].samples(measurement.artifact.joined(prompt))
             _draw_row(axes, y, times, SERIES[at % len(SERIES)])
@@ -258,8 +258,8 @@ def latency(bench: Bench, name: str) -> Plot | None:
             labels.append(label)
             tail = _tail(times)
             middle = f"p50 {milliseconds(percentile(times, 0.5))}"
-            rest = "" if tail is None else f", p90 {milliseconds(tail)}"
-            said.append(f"{label}: {middle}{rest}")
+            tail_text = "" if tail is None else f", p90 {milliseconds(tail)}"
+            descriptions.append(f"{label}: {middle}{tail_text}")
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
@@ -267,7 +267,7 @@ def latency(bench: Bench, name: str) -> Plot | None:
             axes, [t for p, _, _, m in rows for t in FIGURES[name].samples(m.artifact.joined(p))]
         )
         axes.set_xlabel("ms")
-        svg = to_svg(figure, f"latency-{name}", title, "; ".join(said) + ".")
+        svg = to_svg(figure, f"latency-{name}", title, "; ".join(descriptions) + ".")
     caption = (
         "Prompt and target. Dots are single answers or tokens, the bar holds the middle half; the "
         "ring is the p50, the diamond the p90 where there are samples enough for one."
@@ -315,7 +315,7 @@ def loss(training: TrainingBench) -> Plot | None:
         return None
     title = f"Loss of {training.name}"
     with _figure(2.6) as (figure, axes):
-        said = []
+        descriptions = []
         for words, points, colour, marker in (
             ("training", training.train, SERIES[0], ""),
             ("validation", training.validation, SERIES[1], "o"),
@@ -324,12 +324,12 @@ def loss(training: TrainingBench) -> Plot | None:
                 continue
             steps, losses = zip(*points, strict=True)
             axes.plot(steps, losses, color=colour, marker=marker, markersize=4, label=words)
-            said.append(f"{words} loss from {losses[0]:.3g} to {losses[-1]:.3g}")
+            descriptions.append(f"{words} loss from {losses[0]:.3g} to {losses[-1]:.3g}")
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss (nats per token)")
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper right")
-        svg = to_svg(figure, f"loss-{training.key[:12]}", title, "; ".join(said) + ".")
+        svg = to_svg(figure, f"loss-{training.key[:12]}", title, "; ".join(descriptions) + ".")
     serves = ", ".join(training.targets)
     return Plot(f"loss-{training.name}", title, f"Serves {serves}.", svg)
 
@@ -358,8 +358,8 @@ def changes(comparison: Comparison) -> Plot | None:
         )
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("← faster     slower →")
-        said = "; ".join(f"{row.target} {row.what}: {row.word}" for row in rows)
-        svg = to_svg(figure, "changes", title, said + ".")
+        described = "; ".join(f"{row.target} {row.what}: {row.word}" for row in rows)
+        svg = to_svg(figure, "changes", title, described + ".")
     caption = (
         "Lines are 95 % intervals; the band is the smallest change of interest, "
         f"{100 * small:g} %. A filled marker is a real change."
@@ -408,8 +408,8 @@ def _token_ms(target: TargetBench) -> float | None:
     measured = target.measured
     if measured is None or not measured.artifact.prompts:
         return None
-    found = measured.statistics.get(measured.artifact.prompts[0], {}).get("token_ms")
-    return None if found is None else found.p50.value
+    statistics = measured.statistics.get(measured.artifact.prompts[0], {}).get("token_ms")
+    return None if statistics is None else statistics.p50.value
 
 
 def _ends(target: TargetBench) -> tuple[float, float] | None:

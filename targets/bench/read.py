@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from targets.bench.model import SCHEMA_VERSION, Bench
 from targets.errors import ConfigError, Problem
 
@@ -60,8 +60,8 @@ def _parsed(file: Path) -> Bench:
     except ValidationError as error:
         raise ConfigError(
             [
-                Problem(found["msg"], file, key=".".join(map(str, found["loc"])))
-                for found in error.errors()[:_SHOWN]
+                Problem(mistake["msg"], file, key=".".join(map(str, mistake["loc"])))
+                for mistake in error.errors()[:_SHOWN]
             ]
         ) from None
 
@@ -76,7 +76,7 @@ def _unsound(bench: Bench) -> Iterator[tuple[str, str]]:
                 yield from _unsound_rounds(measurement.baseline, f"{place}.baseline")
 
 
-def _unsound_rounds(measured: Measured, place: str) -> Iterator[tuple[str, str]]:
+def _unsound_rounds(measured: LatencyRounds, place: str) -> Iterator[tuple[str, str]]:
     for number, one in enumerate(measured.rounds):
         for prompt, timings in one.timings.items():
             for name in _SERIES:

@@ -48,7 +48,7 @@ class BenchRequest:
 def run_bench(
     config: str,
     built: Sequence[tuple[Place, BuildOutcome]],
-    asked: BenchRequest,
+    request: BenchRequest,
     start_runtime: StartRuntime,
     cache: Cache,
     view: View,
@@ -58,25 +58,25 @@ def run_bench(
     Raises ``ConfigError`` before any timing if the baseline is no artifact.
     """
     reports = [outcome.report for _, outcome in built]
-    named = _named(asked, built, cache)
-    found = {
+    named = _named(request, built, cache)
+    earlier = {
         outcome.report.target: earlier_artifact(
             old, outcome.folder, named.get(outcome.report.target), cache
         )
         for place, outcome in built
-        if place.device.here and (old := _before(asked, outcome)) is not None
+        if place.device.here and (old := _before(request, outcome)) is not None
     }
     machine = this_machine_now()
     targets = []
     for place, outcome in built:
         report = outcome.report
         baseline = named.get(report.target)
-        if report.target in found:
-            baseline = found[report.target].baseline
-            view.say(f"{report.target}: the earlier artifact is {found[report.target].where}")
+        if report.target in earlier:
+            baseline = earlier[report.target].baseline
+            view.say(f"{report.target}: the earlier artifact is {earlier[report.target].where}")
         if report.artifact == "onnx":
             timed = measure(
-                outcome.folder, place, asked.workload, baseline, start_runtime, cache, view
+                outcome.folder, place, request.workload, baseline, start_runtime, cache, view
             )
         else:
             timed = not_timed(report)
@@ -92,36 +92,38 @@ def run_bench(
         targets=tuple(targets),
         training=collect_training(reports),
     )
-    return _compared(bench, asked, found)
+    return _compared(bench, request, earlier)
 
 
-def _compared(bench: Bench, asked: BenchRequest, found: dict[str, EarlierArtifact]) -> Bench:
-    earlier, smallest = asked.earlier, asked.smallest_ratio
+def _compared(
+    bench: Bench, request: BenchRequest, earlier_artifacts: dict[str, EarlierArtifact]
+) -> Bench:
+    earlier, smallest = request.earlier, request.smallest_ratio
     comparison: Comparison | None
     if earlier is not None:
-        comparison = compare(bench, earlier.bench, earlier.name, found, smallest)
+        comparison = compare(bench, earlier.bench, earlier.name, earlier_artifacts, smallest)
     else:
-        name = "the config's baseline" if asked.baseline is None else str(asked.baseline)
+        name = "the config's baseline" if request.baseline is None else str(request.baseline)
         comparison = compare_with_baseline(bench, name, smallest)
     return bench.model_copy(update={"comparison": comparison})
 
 
-def _before(asked: BenchRequest, outcome: BuildOutcome) -> TargetBench | None:
+def _before(request: BenchRequest, outcome: BuildOutcome) -> TargetBench | None:
     """Return the same target in the earlier bench, if it can be timed at all."""
-    if asked.earlier is None or outcome.report.artifact != "onnx":
+    if request.earlier is None or outcome.report.artifact != "onnx":
         return None
-    targets = asked.earlier.bench.targets
+    targets = request.earlier.bench.targets
     return next((one for one in targets if one.target == outcome.report.target), None)
 
 
 def _named(
-    asked: BenchRequest, built: Sequence[tuple[Place, BuildOutcome]], cache: Cache
+    request: BenchRequest, built: Sequence[tuple[Place, BuildOutcome]], cache: Cache
 ) -> dict[str, Baseline]:
     """Return the baselines that the user named, for the targets that can be timed."""
-    if asked.baseline is None:
+    if request.baseline is None:
         return {}
     targets = [outcome.report.target for place, outcome in built if place.device.here]
-    return named_baselines(asked.baseline, targets, cache) if targets else {}
+    return named_baselines(request.baseline, targets, cache) if targets else {}
 
 
 def _software() -> Software:

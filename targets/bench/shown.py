@@ -18,9 +18,9 @@ from targets.bench.model import (
 from targets.figures import middle, milliseconds, percent, size
 
 
-def time_range(found: Range) -> str:
+def time_range(interval: Range) -> str:
     """Return ``0.210 ms [0.201, 0.219]``; no brackets for a single round, without an interval."""
-    return middle(found.value, found.low, found.high)
+    return middle(interval.value, interval.low, interval.high)
 
 
 def quality_range(target: TargetBench) -> str:
@@ -44,12 +44,12 @@ def against(bench: Bench) -> str:
 
 def paired(target: TargetBench) -> str:
     """Return the result of that comparison: ``3 won, 4 lost (p 1)``."""
-    found = target.quality.get("paired")
-    if not isinstance(found, dict):
+    comparison = target.quality.get("paired")
+    if not isinstance(comparison, dict):
         return "–"
-    p_value = found.get("p_value")
+    p_value = comparison.get("p_value")
     chance = f" (p {p_value:.2g})" if isinstance(p_value, (int, float)) else ""
-    return f"{found.get('won')} won, {found.get('lost')} lost{chance}"
+    return f"{comparison.get('won')} won, {comparison.get('lost')} lost{chance}"
 
 
 def statistics(target: TargetBench, figure: str, prompt: str = "") -> Statistics | None:
@@ -134,19 +134,19 @@ def _best(bench: Bench) -> Iterator[str]:
         yield f"{bench.targets[0].target}: {sentence(bench.targets[0])}"
         return
     parts = []
-    asked = {
+    qualities = {
         one.target: float(value)
         for one in bench.targets
         if isinstance(value := one.quality.get("artifact"), (int, float))
     }
-    if asked:
-        low, high = min(asked.values()), max(asked.values())
+    if qualities:
+        low, high = min(qualities.values()), max(qualities.values())
         span = percent(low) if low == high else f"{percent(low)} to {percent(high)}"
-        parts.append(f"{span} held-out {metric(bench[next(iter(asked))])}")
+        parts.append(f"{span} held-out {metric(bench[next(iter(qualities))])}")
     timed = {
-        one.target: found.p50.value
+        one.target: times.p50.value
         for one in bench.targets
-        if (found := statistics(one, "token_ms")) is not None
+        if (times := statistics(one, "token_ms")) is not None
     }
     if timed:
         first = min(timed, key=timed.__getitem__)
@@ -185,13 +185,13 @@ def value_of(movement: Movement, value: float) -> str:
 
 def change_of(movement: Movement) -> str:
     """Return ``+10.2 % [+8.1, +12.4]``, in points for a share."""
-    found = movement.change
+    change = movement.change
     if movement.unit == "share":
-        text, ends = f"{100 * found.value:+.1f} points", (found.low, found.high)
+        text, ends = f"{100 * change.value:+.1f} points", (change.low, change.high)
         low, high = (None if end is None else 100 * end for end in ends)
     else:
-        text = f"{100 * (found.value - 1):+.1f} %"
-        low, high = (None if end is None else 100 * (end - 1) for end in (found.low, found.high))
+        text = f"{100 * (change.value - 1):+.1f} %"
+        low, high = (None if end is None else 100 * (end - 1) for end in (change.low, change.high))
     if movement.kind in ("size", "memory"):
         return text
     if low is None or high is None:

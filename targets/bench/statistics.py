@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.intervals import CONFIDENCE, Interval, geometric_interval
 from pipeline.statistics.percentiles import SHARES, bound
@@ -15,19 +15,19 @@ SHOWN = ("first_token_ms", "token_ms")
 """The figures that are shown with an interval, for each kind of prompt."""
 
 
-def summarize(measured: Measured) -> Mapping[str, Mapping[str, Statistics]]:
+def summarize(measured: LatencyRounds) -> Mapping[str, Mapping[str, Statistics]]:
     """Return the statistics of each figure per kind of prompt; empty if nothing was timed."""
     return {
         prompt: {
-            name: found
+            name: statistics
             for name in FIGURES
-            if (found := statistics_of(measured, prompt, name)) is not None
+            if (statistics := statistics_of(measured, prompt, name)) is not None
         }
         for prompt in measured.prompts
     }
 
 
-def statistics_of(measured: Measured, prompt: str, name: str) -> Statistics | None:
+def statistics_of(measured: LatencyRounds, prompt: str, name: str) -> Statistics | None:
     """Return the statistics of one figure, computed from the raw times."""
     figure = FIGURES[name]
     middles = measured.per_round(prompt, figure, "p50")

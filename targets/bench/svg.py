@@ -84,8 +84,8 @@ def _coloured(element: ElementTree.Element) -> None:
     style = element.get("style")
     if style is None:
         return
-    style = _FONT.sub(lambda found: f"font-size: {found[2]}px" if found[2] else "", style)
-    style = _STAND_IN.sub(lambda found: f"var({VARIABLES[found[0].lower()]})", style)
+    style = _FONT.sub(lambda match: f"font-size: {match[2]}px" if match[2] else "", style)
+    style = _STAND_IN.sub(lambda match: f"var({VARIABLES[match[0].lower()]})", style)
     element.set("style", style)
 
 

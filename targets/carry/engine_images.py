@@ -44,9 +44,9 @@ def load(client: DockerClient, saved: SavedImage, chunks: Iterator[bytes]) -> Im
     except (APIError, ImageLoadError, RequestException) as error:
         raise _unable("load", reason(error)) from error
     if len(images) != 1 or not _is(images[0], saved):
-        found = ", ".join(str(image.id) for image in images) or "nothing"
+        loaded = ", ".join(str(image.id) for image in images) or "nothing"
         raise CheckFailed(
-            f"the engine was given the image sha256:{saved.config} and has {found}",
+            f"the engine was given the image sha256:{saved.config} and has {loaded}",
             "export it again",
         )
     return images[0]

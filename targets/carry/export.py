@@ -94,13 +94,13 @@ def _wheels(toolchains: Sequence[Toolchain], cache: Path, say: Say) -> list[Path
 def _images(
     client: DockerClient, toolchains: Sequence[Toolchain], recipe: BaseRecipe, cache: Path, say: Say
 ) -> _Images:
-    found = {
+    ids = {
         _image_member(toolchain): ensure_image(client, toolchain, cache, say).id
         for toolchain in toolchains
     }
     base = ensure_base(client, recipe, cache, say)
-    found[BASE_IMAGE] = str(client.images.get(base.image).id)
-    return _Images(found, base)
+    ids[BASE_IMAGE] = str(client.images.get(base.image).id)
+    return _Images(ids, base)
 
 
 def _image_member(toolchain: Toolchain) -> str:

@@ -38,9 +38,9 @@ def require_fit(
         raise ConfigError([Problem(problem, bundle.path, suggestion=advice)])
     toolchains = tuple(toolchain_of(carried.target) for carried in manifest.toolchains)
     problems = [
-        Problem(f"was made with another {what} than this checkout's", bundle.path,
+        Problem(f"was made with another {difference} than this checkout's", bundle.path,
                 suggestion=_ADVICE)
-        for what in _differences(manifest, toolchains)
+        for difference in _differences(manifest, toolchains)
     ]  # fmt: skip
     if problems:
         raise ConfigError(problems)
@@ -91,9 +91,9 @@ def require_pinned(bundle: Bundle, toolchains: Sequence[Toolchain]) -> None:
         if (name, version, member.sha256) not in known:
             raise damaged(bundle.path, f"{member.name} is not a wheel that a lock here pins")
         digests.add(member.sha256)
-    lacking = sorted(str(pin) for pin in pins if not pin.sha256 & digests)
-    if lacking:
-        raise damaged(bundle.path, f"there is no wheel of {', '.join(lacking)}")
+    missing = sorted(str(pin) for pin in pins if not pin.sha256 & digests)
+    if missing:
+        raise damaged(bundle.path, f"there is no wheel of {', '.join(missing)}")
     pinned = host_pins()
     for member in bundle.manifest.below(HOST):
         if member.sha256 not in pinned:
@@ -105,7 +105,7 @@ def require_images(bundle: Bundle, toolchains: Sequence[Toolchain]) -> dict[str,
 
     Raises ``CheckFailed`` if it is not the image that the checkout would build.
     """
-    found = {}
+    images = {}
     for carried, toolchain in zip(bundle.manifest.toolchains, toolchains, strict=True):
         if carried.image is not None:
             saved = _saved(bundle, carried.image)
@@ -116,15 +116,15 @@ def require_images(bundle: Bundle, toolchains: Sequence[Toolchain]) -> dict[str,
                         f"{carried.image.member}: its label {label} is {saved.labels.get(label)}, "
                         f"and this checkout's is {value}",
                     )
-            found[carried.image.member] = saved
+            images[carried.image.member] = saved
     base = bundle.manifest.base
     if base is not None:
         saved = _saved(bundle, base.image)
         recipe = read_recipe(base_dir(toolchains[0]) / "base.toml")
         if base.identity != recipe.identity_of(saved.labels):
             raise damaged(bundle.path, f"{base.image.member} is not the base {base.identity}")
-        found[base.image.member] = saved
-    return found
+        images[base.image.member] = saved
+    return images
 
 
 def _saved(bundle: Bundle, image: CarriedImage) -> SavedImage:

@@ -81,20 +81,20 @@ def damaged(path: Path, what: str) -> CheckFailed:
 
 def _entries(path: Path, archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     """Return the members by name, the manifest first."""
-    found: dict[str, tarfile.TarInfo] = {}
+    entries: dict[str, tarfile.TarInfo] = {}
     try:
         for entry in archive:
             if entry.type != tarfile.REGTYPE:
                 raise damaged(path, f"{entry.name} is not a plain file")
-            if entry.name in found:
+            if entry.name in entries:
                 raise damaged(path, f"{entry.name} is in it twice")
-            found[entry.name] = entry
+            entries[entry.name] = entry
     except tarfile.TarError as error:
-        last = next(reversed(found), "its first member")
+        last = next(reversed(entries), "its first member")
         raise damaged(path, f"is cut off or broken at {last}: {error}") from None
-    if next(iter(found), None) != MANIFEST:
+    if next(iter(entries), None) != MANIFEST:
         raise damaged(path, f"is not a bundle: it does not begin with {MANIFEST}")
-    return found
+    return entries
 
 
 def _manifest(
@@ -120,8 +120,8 @@ def _manifest(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        given = f": {first['input']!r}" if isinstance(first["input"], str) else ""
-        raise damaged(path, f"{MANIFEST}: {place}: {first['msg']}{given}") from None
+        shown_input = f": {first['input']!r}" if isinstance(first["input"], str) else ""
+        raise damaged(path, f"{MANIFEST}: {place}: {first['msg']}{shown_input}") from None
 
 
 def _require_listed(path: Path, manifest: Manifest, entries: dict[str, tarfile.TarInfo]) -> None:

@@ -126,16 +126,16 @@ def _place_of_base(toolchain: Toolchain) -> _Place:
     recipe = read_recipe(base_dir(toolchain) / "base.toml")
 
     def find(client: DockerClient) -> str:
-        found = find_base(client, recipe)
-        return found.image if found else ""
+        existing = find_base(client, recipe)
+        return existing.image if existing else ""
 
     return _Place(find, lambda image: adopt_base(image, recipe).image)
 
 
 def _place_of_image(toolchain: Toolchain) -> _Place:
     def find(client: DockerClient) -> str:
-        found = find_image(client, toolchain)
-        return found.tag if found else ""
+        existing = find_image(client, toolchain)
+        return existing.tag if existing else ""
 
     return _Place(find, lambda image: adopt_image(image, toolchain).tag)
 

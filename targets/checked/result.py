@@ -40,17 +40,21 @@ def read_checked(file: Path) -> Checked:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except ValidationError as error:
-        found = error.errors()[0]
-        problem = f"is not a result of checks: {'.'.join(map(str, found['loc']))}: {found['msg']}"
+        mistake = error.errors()[0]
+        problem = (
+            f"is not a result of checks: {'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+        )
     raise ConfigError([Problem(problem, file, suggestion="`nox -s check-TARGET` makes it")])
 
 
 def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> list[str]:
     """Return the files in which the two differ; none if they are the same bytes."""
     ours = {file.path: file.sha256 for file in built}
-    theirs = {file.path: file.sha256 for file in checked}
+    checked_digests = {file.path: file.sha256 for file in checked}
     return sorted(
-        path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path)
+        path
+        for path in ours.keys() | checked_digests.keys()
+        if ours.get(path) != checked_digests.get(path)
     )
 
 
@@ -67,13 +71,13 @@ def accept(report: Report, checked: Checked, file: Path) -> Report:
         problem = f"was made for {what}, not for this {report.build} artifact of {report.target}"
         advice = "run the checks on this artifact"
         raise ConfigError([Problem(problem, file, suggestion=advice)])
-    found = {verdict.name: verdict for verdict in checked.checks}
+    by_name = {verdict.name: verdict for verdict in checked.checks}
     built = report.checks_as_built or report.checks
     verdicts = [
-        _better(verdict, found.get(verdict.name))
+        _better(verdict, by_name.get(verdict.name))
         for verdict in built
         # What stood in for a check that could not run at all has no place where it could.
-        if not (checked.where.device and _stands_in(verdict)) or verdict.name in found
+        if not (checked.where.device and _stands_in(verdict)) or verdict.name in by_name
     ]
     known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]

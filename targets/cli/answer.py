@@ -10,12 +10,12 @@ from pydantic_core import to_json
 from targets.errors import ConfigError, QuernError
 
 
-def answer(found: Mapping[str, object], failure: QuernError | None = None) -> None:
+def answer(result: Mapping[str, object], failure: QuernError | None = None) -> None:
     """Print the result as one JSON document, with ``failure`` if there is one.
 
     Then raises click's ``Exit`` with the exit code of ``failure``, without a further message.
     """
-    show({"exit_code": 0, **found} if failure is None else {**described(failure), **found})
+    show({"exit_code": 0, **result} if failure is None else {**described(failure), **result})
     if failure is not None:
         raise click.exceptions.Exit(failure.exit_code)
 

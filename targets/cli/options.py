@@ -221,15 +221,15 @@ def load_requests(wanted: BuildChoices) -> tuple[Request, ...]:
     chosen = load_targets(wanted.targets) or None
     overrides = Overrides(data=wanted.data, model=wanted.model, local=wanted.system == LOCAL)
     problems: dict[Problem, None] = {}
-    found = []
+    loaded_configs = []
     for document in read_documents(file, wanted.system):
         try:
-            found.append(load_document(file, document, chosen, overrides))
+            loaded_configs.append(load_document(file, document, chosen, overrides))
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(tuple(problems))
-    return tuple(_request(loaded, wanted) for loaded in found)
+    return tuple(_request(loaded, wanted) for loaded in loaded_configs)
 
 
 def _request(loaded: LoadedConfig, wanted: BuildChoices) -> Request:
@@ -287,7 +287,7 @@ def require_identity(
 ) -> None:
     """Raise ``ConfigError`` unless identity and issuer are both given without a key, or neither."""
     if (identity is None) != (issuer is None):
-        lacking = "--issuer" if issuer is None else "--identity"
-        raise ConfigError([Problem("--identity and --issuer go together", key=lacking)])
+        missing = "--issuer" if issuer is None else "--identity"
+        raise ConfigError([Problem("--identity and --issuer go together", key=missing)])
     if key is not None and identity is not None:
         raise ConfigError([Problem("give either a key or an identity", key=key_option)])

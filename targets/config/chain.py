@@ -47,7 +47,7 @@ class PassCall(_Call):
     """Whether this call needs the network although its type does not."""
     hub: bool = False
     """Whether this call gets the hub's token although its type does not."""
-    keeps: tuple[str, ...] = ()
+    enforced_checks: tuple[str, ...] = ()
     """Names of the checks whose limits it enforces itself."""
 
     @property
@@ -72,9 +72,9 @@ class CheckCall(_Call):
         return self.implementation.needs_of(self.params, artifact)
 
     @property
-    def asks_held_out(self) -> bool:
+    def needs_held_out(self) -> bool:
         """Return whether it needs held-out data, or answers to held-out prompts."""
-        return self.implementation.asks_held_out_of(self.params) or bool(
+        return self.implementation.needs_held_out_of(self.params) or bool(
             _HELD_OUT & set(self.needs())
         )
 

@@ -85,8 +85,8 @@ def with_commits(config: BuildConfig) -> BuildConfig:
         if spec.source is None:
             data[name] = spec
             continue
-        found = pinned(parse_hub_model(spec.source, "dataset"), "dataset")
-        source = f"{HUB_PREFIX}{found.repo}@{found.revision}"
+        dataset = pinned(parse_hub_model(spec.source, "dataset"), "dataset")
+        source = f"{HUB_PREFIX}{dataset.repo}@{dataset.revision}"
         data[name] = spec.model_copy(update={"source": source})
     return config.model_copy(update={"data": data})
 

@@ -55,7 +55,7 @@ def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
     from targets.config.olive.translate import translate
 
     raw, positions = read_olive(file, text)
-    found = translate(raw, file, Context(file.parent), system)
+    translation = translate(raw, file, Context(file.parent), system)
     problems = tuple(
         Problem(
             refusal.reason,
@@ -64,13 +64,13 @@ def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
             dotted(refusal.path),
             refusal.suggestion,
         )
-        for refusal in found.ledger.refusals
+        for refusal in translation.ledger.refusals
     )
-    if not found.flows:
+    if not translation.flows:
         raise ConfigError(problems)
     return tuple(
-        Document(flow.document, Places(positions, flow.origin), problems, found.ledger)
-        for flow in found.flows
+        Document(flow.document, Places(positions, flow.origin), problems, translation.ledger)
+        for flow in translation.flows
     )
 
 

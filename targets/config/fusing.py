@@ -33,8 +33,8 @@ def fused(chain: Chain) -> Chain:
     if at is None or any(_reads_merged(check, chain) for check in chain.checks):
         return chain
     merge, builder = chain.passes[at : at + 2]
-    rest = chain.passes[at + 2 :]
-    if any("checkpoint" in call.implementation.consumes.values() for call in rest):
+    following = chain.passes[at + 2 :]
+    if any("checkpoint" in call.implementation.consumes.values() for call in following):
         return chain
     together = load_pass(MERGED_BUILDER)
     one = PassCall(
@@ -43,7 +43,7 @@ def fused(chain: Chain) -> Chain:
         implementation=together,
         params=together.Params(**{**dict(builder.params), "merge": merge.params}),
     )
-    return replace(chain, passes=(*chain.passes[:at], one, *rest))
+    return replace(chain, passes=(*chain.passes[:at], one, *following))
 
 
 def _reads_merged(check: CheckCall, chain: Chain) -> bool:

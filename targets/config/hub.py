@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
+
+import requests
 
 from pipeline.contract.schema import HUB_PREFIX
 from targets.errors import EnvironmentUnable
+from targets.runtimes.environment import hub_token
+from targets.toolchain.credentials import scrub
 
 _ENDPOINT = "https://huggingface.co"
 _TIMEOUT_SECONDS = 15
+_LARGEST_ANSWER = 1 << 26
+"""Most bytes that are read of an answer: it lists the files of the repository."""
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_REVISION = re.compile(r"^(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}$", re.ASCII)
+"""A commit, or a branch or tag by the rules of ``git check-ref-format``, in ASCII."""
 _NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
@@ -50,6 +57,8 @@ def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
         raise ValueError(f"'{source}' is not a {kind} of the hub; write hf:org/name@revision")
     if revision.startswith("<"):
         raise ValueError(f"fill in the revision {revision}")
+    if revision and not _REVISION.match(revision):
+        raise ValueError(f"{revision!r} is no commit, tag or branch")
     return HubModel(repo, revision or "main")
 
 
@@ -61,22 +70,34 @@ def pinned(model: HubModel, kind: Kind = "model") -> HubModel:
     """
     if model.is_pinned:
         return model
-    endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
-    url = f"{endpoint}/api/{kind}s/{model.repo}/revision/{model.revision}"
-    request = urllib.request.Request(url)  # noqa: S310 - https, or what the user set
-    if "HF_TOKEN" in os.environ:
-        request.add_header("Authorization", f"Bearer {os.environ['HF_TOKEN']}")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as reply:  # noqa: S310
-            commit = str(json.load(reply)["sha"])
-    except urllib.error.HTTPError as error:
+        commit = _commit_of(model, kind)
+    except requests.HTTPError as error:
+        status = error.response.status_code
         raise EnvironmentUnable(
-            f"the hub has no {model.repo} at revision '{model.revision}' (HTTP {error.code})",
+            f"the hub has no {model.repo} at revision '{model.revision}' (HTTP {status})",
             f"check the name; a private or gated {kind} needs HF_TOKEN",
         ) from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EnvironmentUnable(
-            f"cannot ask the hub which commit '{model.revision}' of {model.repo} is: {error}",
+            f"cannot ask the hub which commit '{model.revision}' of {model.repo} is: "
+            f"{scrub(str(error))}",
             f"name a commit (40 hexadecimal digits) after the @, or {_LOCAL[kind]}",
         ) from None
     return HubModel(model.repo, commit)
+
+
+def _commit_of(model: HubModel, kind: Kind) -> str:
+    """Ask the hub. The token goes to the host that is asked: requests leaves it behind where that
+    one sends on to another."""
+    endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
+    url = f"{endpoint}/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
+    token = hub_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as reply:
+        reply.raise_for_status()
+        body = reply.raw.read(_LARGEST_ANSWER, decode_content=True)
+    commit = json.loads(body)["sha"]
+    if not isinstance(commit, str) or not _COMMIT.match(commit):
+        raise ValueError(f"its answer names no commit: {str(commit)[:80]!r}")
+    return commit

@@ -12,16 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.checks.base import BaseCheck
 from pipeline.contract.schema import BuildConfig
 from pipeline.passes.base import BasePass
-from pipeline.run.own_steps import OWN_TYPE
+from pipeline.run.own_steps import OWN_TYPE, StepClass
 from pipeline.run.registry import check_types, load_check, load_pass, pass_types
 from targets.config.step_reader import DECIDED_ELSEWHERE
 from targets.target import target_names
 
 Schema = dict[str, Any]
-Step = type[BasePass[Any]] | type[BaseCheck[Any]]
 
 _DEFINITIONS = "$defs"
 
@@ -60,7 +58,7 @@ def chain_passes() -> tuple[str, ...]:
 
 
 def _in_chain(implementation: type[BasePass[Any]]) -> bool:
-    if implementation.by_itself:
+    if implementation.added_by_planner:
         return False
     return bool(implementation.consumes) and implementation.produces != "predictions"
 
@@ -69,7 +67,7 @@ def _schema_of(model: type[BaseModel]) -> Schema:
     return model.model_json_schema(ref_template=f"#/{_DEFINITIONS}/{{model}}")
 
 
-def _parameters(step: Step) -> Schema:
+def _parameters(step: StepClass) -> Schema:
     """Return the schema of a pass's or check's parameters, without those that are set elsewhere."""
     schema = _schema_of(step.Params)
     schema["description"] = f"{inspect.getdoc(step)} {schema['description']}"
@@ -78,7 +76,7 @@ def _parameters(step: Step) -> Schema:
     return schema
 
 
-def _step(kind: str, name: str, step: Step) -> Schema:
+def _step(kind: str, name: str, step: StepClass) -> Schema:
     """Return the schema of the table of a pass or check."""
     schema = _parameters(step)
     described = f"Which {kind} this is; needed only where the table has another name."
@@ -144,9 +142,9 @@ def _hoisted(definitions: Mapping[str, Schema]) -> Schema:
     for name, definition in definitions.items():
         outer = {**definition}
         inner = outer.pop(_DEFINITIONS, {})
-        for found, schema in {**inner, name: outer}.items():
-            if flat.setdefault(found, schema) != schema:
-                raise ValueError(f"two different models are called {found}")
+        for key, schema in {**inner, name: outer}.items():
+            if flat.setdefault(key, schema) != schema:
+                raise ValueError(f"two different models are called {key}")
     return dict(sorted(flat.items()))
 
 
@@ -160,21 +158,21 @@ def _draft7(node: Any) -> Any:
         return [_draft7(item) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {key: _keyword(key, value) for key, value in node.items()}
+    converted = {key: _keyword(key, value) for key, value in node.items()}
     if isinstance(node.get("title"), str):
-        del found["title"]
-    if found.get("default", "") is None or isinstance(found.get("default"), dict):
-        del found["default"]
-    if {"type": "null"} in found.get("anyOf", ()):
-        options = [option for option in found.pop("anyOf") if option != {"type": "null"}]
-        found = {**found, **(options[0] if len(options) == 1 else {"anyOf": options})}
-    if "patternProperties" in found:
-        ((pattern, schema),) = found.pop("patternProperties").items()
-        found.setdefault("additionalProperties", schema)
-        found["propertyNames"] = {**found.get("propertyNames", {}), "pattern": pattern}
-    if "$ref" in found and len(found) > 1:
-        found["allOf"] = [{"$ref": found.pop("$ref")}]
-    return found
+        del converted["title"]
+    if converted.get("default", "") is None or isinstance(converted.get("default"), dict):
+        del converted["default"]
+    if {"type": "null"} in converted.get("anyOf", ()):
+        options = [option for option in converted.pop("anyOf") if option != {"type": "null"}]
+        converted = {**converted, **(options[0] if len(options) == 1 else {"anyOf": options})}
+    if "patternProperties" in converted:
+        ((pattern, schema),) = converted.pop("patternProperties").items()
+        converted.setdefault("additionalProperties", schema)
+        converted["propertyNames"] = {**converted.get("propertyNames", {}), "pattern": pattern}
+    if "$ref" in converted and len(converted) > 1:
+        converted["allOf"] = [{"$ref": converted.pop("$ref")}]
+    return converted
 
 
 def _keyword(key: str, value: Any) -> Any:

@@ -25,6 +25,7 @@ from pipeline.data.problems import DataProblem
 from pipeline.gguf.header import GgufHeader, read_header
 from pipeline.gguf.support import refusals
 from pipeline.training.shapes import AdapterShape
+from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
@@ -39,6 +40,7 @@ from targets.config.places import Places
 from targets.config.problems import problems_of
 from targets.config.salvage import salvage
 from targets.config.steps import ChainReader
+from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
 
@@ -115,18 +117,18 @@ def load_document(
         config = with_files(BuildConfig.model_validate(table), overrides.data)
     except ValidationError as error:
         problems += problems_of(error, BuildConfig, file, places)
-        rest = salvage(table, BuildConfig)
-        if rest is not None:
-            rest = with_files(rest, overrides.data)
-            loader = _Loader(file, rest, places, overrides, whole=False)
-            loader.load(_chosen(rest, targets, loader))
+        salvaged = salvage(table, BuildConfig)
+        if salvaged is not None:
+            salvaged = with_files(salvaged, overrides.data)
+            loader = _Loader(file, salvaged, places, overrides, whole=False)
+            loader.load(_chosen(salvaged, targets, loader))
             problems += loader.problems
         raise ConfigError(list(dict.fromkeys(problems))) from None
     loader = _Loader(file, config, places, overrides, whole=not problems)
     loaded = loader.load(_chosen(config, targets, loader))
     if problems or loader.problems:
-        found = [*problems, *loader.problems, *loader.unreachable]
-        raise ConfigError(list(dict.fromkeys(found)))
+        all_problems = [*problems, *loader.problems, *loader.unreachable]
+        raise ConfigError(list(dict.fromkeys(all_problems)))
     if loader.unreachable and config.system is not None:
         raise config_needs_its_system(config.system)
     if loader.unreachable:
@@ -218,6 +220,7 @@ class _Loader:
         chains = self._chains(targets)
         if model_folder is not None and usable:
             self._adapters(model_folder, chains)
+        self._adapter(model_folder if usable else None)
         data_files = self._data()
         return LoadedConfig(
             file=self._file,
@@ -231,9 +234,9 @@ class _Loader:
         )
 
     def _chains(self, targets: Sequence[Target]) -> dict[str, Chain]:
-        asked = {target.name: target for target in targets}
+        by_name = {target.name: target for target in targets}
         chains = {}
-        for name in {**asked, **self._config.targets}:
+        for name in {**by_name, **self._config.targets}:
             if name not in target_names():
                 self._problem(
                     f"unknown target '{name}'",
@@ -241,12 +244,25 @@ class _Loader:
                     did_you_mean(name, target_names()),
                 )
                 continue
-            target = asked.get(name) or load_target(name)
+            target = by_name.get(name) or load_target(name)
             reader = ChainReader(self._config, target, self._shown, self._places)
             chains[name] = reader.read(self._whole)
             self.problems += reader.problems
             self._sources(chains[name])
         return chains
+
+    def _adapter(self, base: Path | None) -> None:
+        """Check the adapter of ``[model]``; ``base`` is the model's folder, if it is usable."""
+        model = self._config.model
+        if model.adapter is None:
+            return
+        place = ("model", "adapter")
+        if model.onnx is not None:
+            self._problem("an ONNX model takes no adapter", place, "merge it into its checkpoint")
+            return
+        folder = resolved(self._file, model.adapter)
+        for message, suggestion in adapter_folder_problems(model.adapter, folder, base):
+            self._problem(message, place, suggestion)
 
     def _adapters(self, folder: Path, chains: Mapping[str, Chain]) -> None:
         shapes = {
@@ -261,7 +277,12 @@ class _Loader:
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
-            *((("passes", call.name), call) for call in chain.passes),
+            # An adapter that was trained elsewhere is looked into more closely.
+            *(
+                (("passes", call.name), call)
+                for call in chain.passes
+                if call.name != IMPORT_ADAPTER
+            ),
             *((("checks", call.name), call) for call in chain.checks),
         ]
         # That of an ONNX model is looked into more closely below.
@@ -350,18 +371,18 @@ class _Loader:
         return files
 
     def _files(self, name: str, spec: DataSpec) -> tuple[Path, ...]:
-        found = []
+        files = []
         for file in spec.files:
             if file.startswith(AZURE_PREFIX):
                 self._in_azure(file, ("data", name, "path"), f"--data {name}=PATH")
                 continue
             path = resolved(self._file, file)
             if path.is_file():
-                found.append(path)
+                files.append(path)
             else:
-                where = ("data", name, "path")
-                self._problem(f"there is no file '{path}'", where, self._relative)
-        return tuple(found)
+                key = ("data", name, "path")
+                self._problem(f"there is no file '{path}'", key, self._relative)
+        return tuple(files)
 
     def _in_azure(self, address: str, path: tuple[str, ...], option: str) -> None:
         message = f"'{address}' lies in Azure ML, which cannot be reached from here"
@@ -391,11 +412,11 @@ class _Loader:
         """Check the rows that the host can read; others are checked by the step that makes them."""
         if any(path.suffix.lower() == PARQUET for path in files) or not files:
             return
-        rows, found = read_files(files)
+        rows, row_problems = read_files(files)
         if not spec.is_made:
-            found = found or check_rows(rows, spec, part)
+            row_problems = row_problems or check_rows(rows, spec, part)
         self.problems += (
-            self._data_problem(name, files[problem.file], problem) for problem in found
+            self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )
 
     def _names_of_rows_steps(self) -> None:

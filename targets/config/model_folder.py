@@ -225,8 +225,8 @@ def _token_ids(tokenizer: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 def _embedding(tensors: Mapping[str, StoredTensor]) -> StoredTensor | None:
-    found = [tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDINGS)]
-    return found[0] if len(found) == 1 and len(found[0].shape) == 2 else None
+    embeddings = [tensor for name, tensor in tensors.items() if name.endswith(_EMBEDDINGS)]
+    return embeddings[0] if len(embeddings) == 1 and len(embeddings[0].shape) == 2 else None
 
 
 def _same_bytes(one: StoredTensor, other: StoredTensor) -> bool:

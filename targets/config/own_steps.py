@@ -7,14 +7,15 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from pipeline.contract.errors import StepError
+from pipeline.contract.kinds import StepKind
 from pipeline.run.code_digest import script_code
-from pipeline.run.own_steps import OwnType, Step, StepKind, load_own
+from pipeline.run.own_steps import OwnType, StepClass, load_own
 from pipeline.scripts.importable import importable
 
 _LIGHT = "the host reads only its parameters, without ML libraries: import them inside `run`"
 
 
-def read_own(kind: StepKind, script: Path, own: OwnType) -> Step:
+def read_own(kind: StepKind, script: Path, own: OwnType) -> StepClass:
     """Return the class that ``own`` names in the file ``script``.
 
     Output of the file goes to standard error. Raises :class:`StepError` with a hint.

@@ -25,7 +25,7 @@ class Positions(Protocol):
         """Return the line of ``path``, or of its nearest ancestor that is written down."""
 
 
-def as_it_is(path: Loc) -> Loc:
+def identity(path: Loc) -> Loc:
     """Return ``path``; for files whose keys are not translated."""
     return path
 
@@ -35,7 +35,7 @@ class Places:
     """Lines and keys in the file for the keys of a document."""
 
     positions: Positions
-    origin: Callable[[Loc], Loc] = as_it_is
+    origin: Callable[[Loc], Loc] = identity
     """Function from a key of the document to the key of the file that it comes from."""
 
     def line(self, path: Loc) -> int | None:

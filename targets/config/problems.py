@@ -22,7 +22,7 @@ def problems_of(
     place: Callable[[Loc], Loc] = lambda loc: loc,
 ) -> Iterator[Problem]:
     """Yield one problem per mistake; ``place`` converts a path in ``model`` to one in the file."""
-    found: dict[Loc, dict[str, str]] = {}
+    messages_at: dict[Loc, dict[str, str]] = {}
     for entry in error.errors(include_url=False):
         loc = _as_written(model, tuple(part for part in entry["loc"] if part != "[key]"))
         message, suggestion = entry["msg"], ""
@@ -35,8 +35,8 @@ def problems_of(
             message = str(entry["ctx"]["error"])
         elif entry["type"] != "model_type":
             message = f"{message}, not {entry['input']!r}"
-        found.setdefault(place(loc), {})[message[:1].lower() + message[1:]] = suggestion
-    for path, messages in found.items():
+        messages_at.setdefault(place(loc), {})[message[:1].lower() + message[1:]] = suggestion
+    for path, messages in messages_at.items():
         yield Problem(
             message=" or ".join(messages),
             file=file,
@@ -49,13 +49,13 @@ def problems_of(
 def _as_written(model: type[BaseModel], loc: Loc) -> Loc:
     """Return ``loc`` without the names of a union's members, which pydantic adds."""
     current: Any = model
-    found: list[str | int] = []
+    written: list[str | int] = []
     for part in loc:
         inner = _step(current, part)
         if isinstance(part, int) or any(_has_keys(option) for option in _options(current)):
-            found.append(part)
+            written.append(part)
             current = inner
-    return tuple(found)
+    return tuple(written)
 
 
 def _has_keys(option: Any) -> bool:
@@ -73,8 +73,8 @@ def _fields_at(model: type[BaseModel], loc: Loc) -> tuple[str, ...]:
     current: Any = model
     for part in loc:
         current = _step(current, part)
-    found = next(_models(current), None)
-    return tuple(found.model_fields) if found else ()
+    table = next(_models(current), None)
+    return tuple(table.model_fields) if table else ()
 
 
 def _step(annotation: Any, part: str | int) -> Any:

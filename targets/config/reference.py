@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.latency.usual import SizedLimit
+from pipeline.latency.default_limits import SizedLimit
 from pipeline.run.registry import check_types, load_check, load_pass
 from pipeline.training.params import FinetuneParams
-from pipeline.verdicts.byte_limits import AmountParams
+from pipeline.verdicts.byte_limits import ByteLimitParams
 from targets.config.json_schema import Schema, chain_passes, prose
 from targets.target import load_target, target_names
 
@@ -44,7 +44,7 @@ _TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
 _SHOWN_KEYS = 4
 """Number of keys in a generated example."""
 
-_SHOWN_WHOLE: dict[type, str] = {FinetuneParams: "lora", AmountParams: "size"}
+_SHOWN_WHOLE: dict[type, str] = {FinetuneParams: "lora", ByteLimitParams: "size"}
 """For passes or checks whose parameters share a base class, the one whose table lists all keys."""
 
 _HEADER = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*$")
@@ -106,10 +106,10 @@ class ReferencePage:
             goals = self._definitions[f"check-{name}"]["properties"].get("goals", {"items": {}})
             kind = goals["items"].get("$ref", "").rpartition("/")[2] or "Goal"
             properties = self._definitions[kind]["properties"]
-            own = {key: said for key, said in properties.items() if shared.get(key) != said}
-            if own:
+            keys = {key: schema for key, schema in properties.items() if shared.get(key) != schema}
+            if keys:
                 yield f"Goals of `{name}` also have:\n"
-                yield self._keys({"properties": own})
+                yield self._keys({"properties": keys})
 
     def _section(self, heading: str, definition: str, table: str) -> Iterator[str]:
         schema = self._definitions[definition]
@@ -120,17 +120,19 @@ class ReferencePage:
         if whole is not None:
             yield f"{self._difference(kind, whole, schema)}:\n"
             shared = _keys_of(self._definitions[f"{kind}-{whole}"])
-            own = {
-                key: said for key, said in schema["properties"].items() if shared.get(key) != said
+            own_keys = {
+                key: key_schema
+                for key, key_schema in schema["properties"].items()
+                if shared.get(key) != key_schema
             }
-            schema = {**schema, "properties": own}
+            schema = {**schema, "properties": own_keys}
         yield self._keys(schema)
 
     def _difference(self, kind: str, whole: str, schema: Schema) -> str:
         """Return which keys of the pass or check ``whole`` this table shares, in words."""
         shared = _keys_of(self._definitions[f"{kind}-{whole}"])
-        lacking = [f"`{key}`" for key in sorted(shared.keys() - schema["properties"].keys())]
-        but = f" except {_listed(lacking)}" if lacking else ""
+        missing = [f"`{key}`" for key in sorted(shared.keys() - schema["properties"].keys())]
+        but = f" except {_listed(missing)}" if missing else ""
         section = "passes" if kind == "pass" else "checks"
         return f"All keys of [`{whole}`](#{section}{whole}){but}, and"
 
@@ -139,8 +141,8 @@ class ReferencePage:
 
         ``targets/config/examples.toml`` has those that say more than defaults would.
         """
-        found = (block for name, block in self._blocks if re.fullmatch(table, name))
-        return next((f"```toml\n{block}\n```\n" for block in found), "")
+        blocks = (block for name, block in self._blocks if re.fullmatch(table, name))
+        return next((f"```toml\n{block}\n```\n" for block in blocks), "")
 
     def _keys(self, schema: Schema) -> str:
         required = schema.get("required", ())
@@ -154,8 +156,8 @@ class ReferencePage:
     def _meaning(self, key: Schema) -> str:
         if "description" in key or "$ref" not in key:
             return str(key.get("description", ""))
-        whole = str(self._definitions[key["$ref"].rpartition("/")[2]]["description"])
-        return whole.partition(". ")[0].rstrip(".") + "."
+        description = str(self._definitions[key["$ref"].rpartition("/")[2]]["description"])
+        return description.partition(". ")[0].rstrip(".") + "."
 
     def _type(self, key: Schema) -> str:
         """Return the type in words, with its range."""
@@ -192,8 +194,8 @@ def _usual_limits() -> str:
     """Return the default limits of every target."""
     limits = {name: load_target(name).limits for name in target_names()}
     rows = [
-        f"| {name} | {_formula(found.first_token_ms)} | {_formula(found.token_ms)} |\n"
-        for name, found in limits.items()
+        f"| {name} | {_formula(limit.first_token_ms)} | {_formula(limit.token_ms)} |\n"
+        for name, limit in limits.items()
     ]
     return f"{_USUAL_LIMITS}{''.join(rows)}"
 
@@ -212,14 +214,16 @@ def _shown_whole(kind: str, name: str) -> str | None:
         return None
     names, load = (chain_passes(), load_pass) if kind == "pass" else (check_types(), load_check)
     types = {load(other).Params: other for other in names} | _SHOWN_WHOLE
-    found = next((types[base] for base in load(name).Params.__mro__[1:] if base in types), name)
-    return None if found == name else found
+    shown = next((types[base] for base in load(name).Params.__mro__[1:] if base in types), name)
+    return None if shown == name else shown
 
 
 def _in_families(kind: str, names: Sequence[str]) -> list[str]:
     """Return ``names`` sorted, with those that refer to another one right after it."""
-    whole = {name: _shown_whole(kind, name) for name in names}
-    return sorted(names, key=lambda name: (whole[name] or name, whole[name] is not None, name))
+    shown_with = {name: _shown_whole(kind, name) for name in names}
+    return sorted(
+        names, key=lambda name: (shown_with[name] or name, shown_with[name] is not None, name)
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -241,8 +245,8 @@ def _range(key: Schema) -> str:
         ("maximum", "≤"),
         ("exclusiveMaximum", "<"),
     )
-    found = [f"{sign} {_number(key[name])}" for name, sign in limits if name in key]
-    return f" {', '.join(found)}" if found else ""
+    bounds = [f"{sign} {_number(key[name])}" for name, sign in limits if name in key]
+    return f" {', '.join(bounds)}" if bounds else ""
 
 
 def _number(value: float) -> str:

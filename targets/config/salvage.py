@@ -19,16 +19,16 @@ _ROUNDS = 8
 
 def salvage(document: Mapping[str, Any], model: type[Model]) -> Model | None:
     """Return ``document`` as ``model`` without its invalid keys, or ``None`` if nothing is left."""
-    rest = copy.deepcopy(dict(document))
-    rest.setdefault("name", "unnamed")
+    table = copy.deepcopy(dict(document))
+    table.setdefault("name", "unnamed")
     for _ in range(_ROUNDS):
         try:
-            return model.model_validate(rest)
+            return model.model_validate(table)
         except ValidationError as error:
             for entry in error.errors():
                 loc = entry["loc"]
-                _remove(rest, loc[:-1] if entry["type"] == "missing" else loc)
-            rest.setdefault("name", "unnamed")
+                _remove(table, loc[:-1] if entry["type"] == "missing" else loc)
+            table.setdefault("name", "unnamed")
     return None
 
 

@@ -13,9 +13,10 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.schema import BuildConfig, StepTable, TargetTable
-from pipeline.data.needs import NeedsOfData
-from pipeline.run.own_steps import OwnStepError, OwnType, StepKind, own_type
+from pipeline.data.requirements import DataRequirements
+from pipeline.run.own_steps import OwnStepError, OwnType, own_type
 from pipeline.run.registry import (
     UnknownStepError,
     check_types,
@@ -74,10 +75,10 @@ class StepReader:
         ``path`` is where the table stands in the config.
         """
         overrides = self.target_table.passes.get(name, {}) if path[0] == "passes" else {}
-        found = self.implementation("pass", name, table, path)
-        if found is None:
+        step = self.implementation("pass", name, table, path)
+        if step is None:
             return None
-        implementation = found.step
+        implementation = step.step
         builds = issubclass(implementation.Params, ModelBuilderParams)
         defaults = dict(self._target.builder_params()) if builds else {}
         params = self.params(implementation.Params, table.params, overrides, defaults, path)
@@ -86,7 +87,7 @@ class StepReader:
         if isinstance(params, ModelBuilderParams):
             self._check_precision(params.precision, path)
             self._check_builder(params, path)
-        return PassCall(name, found.type_name, implementation, params, found.script)
+        return PassCall(name, step.type_name, implementation, params, step.script)
 
     def implementation(
         self, kind: StepKind, name: str, table: StepTable, path: Loc
@@ -126,11 +127,11 @@ class StepReader:
         return None
 
     def params(
-        self, model: type[Frozen], own: Json, overrides: Json, defaults: Json, path: Loc
+        self, model: type[Frozen], written: Json, overrides: Json, defaults: Json, path: Loc
     ) -> Frozen | None:
         """Return the parameters, or ``None`` after saying what is wrong with them."""
         target_path = ("targets", self._target.name, *path)
-        for table, place in ((own, path), (overrides, target_path)):
+        for table, place in ((written, path), (overrides, target_path)):
             for key in table.keys() & DECIDED_ELSEWHERE.keys():
                 self.problem(f"cannot be set here: {DECIDED_ELSEWHERE[key]}", (*place, key))
         decided: dict[str, Any] = {
@@ -142,7 +143,7 @@ class StepReader:
         known = model.model_fields
         merged = {
             **{key: value for key, value in defaults.items() if key in known},
-            **own,
+            **written,
             **overrides,
             **{key: value for key, value in decided.items() if key in known},
         }
@@ -158,7 +159,7 @@ class StepReader:
             )
             return None
         data = self._measured if path[0] == "checks" else self._data
-        if data is not None and isinstance(checked, NeedsOfData):
+        if data is not None and isinstance(checked, DataRequirements):
             for problem in checked.problems_with(data):
                 self.problem(problem, path)
         return checked
@@ -181,8 +182,8 @@ class StepReader:
     def _check_builder(self, params: ModelBuilderParams, path: Loc) -> None:
         known = self._target.builder_options()
         try:
-            for asked in params.alternatives():
-                resolve(wanted_options(asked), known)
+            for alternative in params.alternatives():
+                resolve(wanted_options(alternative), known)
         except StepError as error:
             self.problem(f"{self._target.name}: {error}", path, error.hint)
 

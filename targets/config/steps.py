@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.roles import ROLES
 from pipeline.contract.schema import GGUF_SUFFIX, HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
-from pipeline.run.registry import check_types, instead_of, load_check
+from pipeline.run.registry import check_types, load_check, replacement_hint
 from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.fusing import fused
 from targets.config.hub import parse_hub_model
-from targets.config.places import Places
+from targets.config.places import Loc, Places
 from targets.config.step_reader import StepReader
-from targets.config.wiring import wiring_mistakes
+from targets.config.wiring import IMPORT_ADAPTER, wiring_mistakes
 from targets.errors import Problem
 from targets.target import Target
 
@@ -50,11 +50,8 @@ class ChainReader:
         checks are not reported.
         """
         config = self._config
-        passes = tuple(
-            call
-            for name, table in config.passes.items()
-            if (call := self._steps.pass_call(name, table, ("passes", name)))
-        )
+        tables = list(self._pass_tables())
+        passes = tuple(call for table in tables if (call := self._steps.pass_call(*table)))
         merging = self._steps.pass_call(MERGE_FOR_CHECKS, StepTable(type="merge"), ("passes",))
         evaluation = None
         if self._data is not None and self._data.holds_out:
@@ -75,10 +72,21 @@ class ChainReader:
             merging=merging,
             checks=checks,
         )
-        if whole and len(passes) == len(config.passes):
+        if whole and len(passes) == len(tables):
             for mistake in wiring_mistakes(chain, self._data, _RESERVED):
                 self._steps.problem(*mistake)
         return fused(chain)
+
+    def _pass_tables(self) -> Iterator[tuple[str, StepTable, Loc]]:
+        """Yield name, table and place of each pass, with that which takes over an adapter."""
+        if self._config.model.adapter is not None:
+            table = StepTable.model_validate({"folder": self._config.model.adapter})
+            yield IMPORT_ADAPTER, table, ("model", "adapter")
+            if IMPORT_ADAPTER in self._config.passes:
+                said = "this name is used by a built-in step"
+                self._steps.problem(said, ("passes", IMPORT_ADAPTER))
+        for name, table in self._config.passes.items():
+            yield name, table, ("passes", name)
 
     def _source(self) -> PassCall | None:
         model = self._config.model
@@ -144,17 +152,17 @@ class ChainReader:
         # What has its inputs in bf16 can overflow fp16, and the CPU provider has no bf16 kernels.
         if not builders or not builders[-1].is_quantized or builders[-1].bf16_io:
             return None
-        wanted: Json = {
+        values: Json = {
             "type": "float_reference",
             "precision": self._target.precision.float_export,
             "fuse_qkv": builders[-1].fuse_qkv,
             "search": _penalty(passes),
         }
         if evaluation is not None:
-            wanted |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
+            values |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
         for call in checks:
-            wanted |= call.implementation.export_of(call.params)
-        table = StepTable.model_validate(wanted)
+            values |= call.implementation.export_of(call.params)
+        table = StepTable.model_validate(values)
         return self._steps.pass_call("float_reference", table, ("checks", "quantization"))
 
     def _adapted_reference(self, passes: Sequence[PassCall]) -> PassCall | None:
@@ -171,31 +179,31 @@ class ChainReader:
 
     def _checks(self, whole: bool) -> tuple[CheckCall, ...]:
         named = self._config.checks
-        unasked = (name for name in check_types() if load_check(name).unasked)
-        tables = {**{name: StepTable() for name in unasked}, **named}
+        default = (name for name in check_types() if load_check(name).runs_by_default)
+        tables = {**{name: StepTable() for name in default}, **named}
         calls = []
         self._skipped(named)
         for name, table in tables.items():
             if name in self._config.skip_checks:
                 continue
-            found = self._steps.implementation("check", name, table, ("checks", name))
-            if found is None:
+            step = self._steps.implementation("check", name, table, ("checks", name))
+            if step is None:
                 continue
-            implementation = found.step
+            implementation = step.step
             if implementation.uses_data and self._data is None and name not in named:
                 continue
-            if implementation.asks_held_out and not self._holds_out:
+            if implementation.needs_held_out and not self._holds_out:
                 if whole and name in named:
                     self._nothing_to_ask(name)
                 continue
             overrides = self._steps.target_table.checks.get(name, {})
-            defaults = self._config.evaluation if found.script is None else {}
+            defaults = self._config.evaluation if step.script is None else {}
             params = self._steps.params(
                 implementation.Params, table.params, overrides, defaults, ("checks", name)
             )
             if params is not None:
-                call = CheckCall(name, found.type_name, implementation, params, found.script)
-                if whole and not self._holds_out and call.asks_held_out:
+                call = CheckCall(name, step.type_name, implementation, params, step.script)
+                if whole and not self._holds_out and call.needs_held_out:
                     self._nothing_to_ask(name)
                 calls.append(replace(call, timing=self._timing(call)))
         return tuple(calls)
@@ -209,8 +217,8 @@ class ChainReader:
         if self._data is None:
             self._steps.problem("needs a data set", path, "add [data.NAME]")
         else:
-            said = "nothing is held out that the artifact could be asked"
-            self._steps.problem(said, path, "raise split.eval, or remove the check")
+            message = "nothing is held out that the artifact could be asked"
+            self._steps.problem(message, path, "raise split.eval, or remove the check")
 
     def _timing(self, call: CheckCall) -> PassCall | None:
         """Return the pass that times the base model for a check, if it needs it."""
@@ -224,7 +232,7 @@ class ChainReader:
         """Check that the checks to skip exist and have no table."""
         for name in self._config.skip_checks:
             if name not in check_types():
-                advice = instead_of("check", name, check_types())
+                advice = replacement_hint("check", name, check_types())
                 self._steps.problem(
                     f"there is no built-in check '{name}'", ("skip_checks",), advice
                 )
@@ -245,7 +253,7 @@ class ChainReader:
             self._steps.problem(
                 "there is no such check",
                 (*place, "checks", name),
-                instead_of("check", name, checks),
+                replacement_hint("check", name, checks),
             )
 
 
@@ -259,13 +267,15 @@ def _penalty(passes: Sequence[PassCall]) -> Json:
 
 def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
     """Return ``call`` with the limits of the checks that it enforces itself."""
-    kept = [
+    enforced = [
         check
         for check in checks
-        if check.script is None and check.type_name in call.implementation.keeps
+        if check.script is None and check.type_name in call.implementation.enforces
     ]
-    if not kept:
+    if not enforced:
         return call
-    held: Json = {check.name: {"type": check.type_name, "params": check.values} for check in kept}
-    params = call.implementation.Params.model_validate({**call.values, "held_to": held})
-    return replace(call, params=params, keeps=tuple(check.name for check in kept))
+    held_to: Json = {
+        check.name: {"type": check.type_name, "params": check.values} for check in enforced
+    }
+    params = call.implementation.Params.model_validate({**call.values, "held_to": held_to})
+    return replace(call, params=params, enforced_checks=tuple(check.name for check in enforced))

@@ -11,6 +11,10 @@ from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
 from targets.config.chain import Chain, PassCall
 from targets.config.places import Loc
 
+IMPORT_ADAPTER = "import_adapter"
+"""Name and type of the pass that takes over the adapter of ``[model]``, before those of the config.
+"""
+
 
 class Mistake(NamedTuple):
     """Something wrong with a chain."""
@@ -40,7 +44,8 @@ def wiring_mistakes(
                 yield Mistake(f"no pass before it makes its {role} (of kind {kind})", path)
             unused.pop(kind, None)
         produces = call.implementation.produces
-        if produces not in ARTIFACT_WORDS or call.implementation.by_itself:
+        added = call.implementation.added_by_planner and call.name != IMPORT_ADAPTER
+        if produces not in ARTIFACT_WORDS or added:
             yield Mistake("no pass for a chain: it runs by itself where it is needed", path)
             continue
         if produces in unused:
@@ -65,13 +70,13 @@ def _in_vain(call: PassCall, chain: Chain) -> Mistake:
     advice = f"the artifact is what the last pass makes: put '{call.name}' there"
     if produces == "adapter":
         advice = f"add merge before {following}"
-    what = ARTIFACT_WORDS[produces].partition(" ")[2]
-    message = f"the {what} made by '{call.name}' is not used by any later pass"
+    product = ARTIFACT_WORDS[produces].partition(" ")[2]
+    message = f"the {product} made by '{call.name}' is not used by any later pass"
     return Mistake(message, ("passes", call.name), advice)
 
 
 def _needs_data(call: PassCall) -> bool:
-    return call.implementation.uses_data and not call.implementation.does_without_data
+    return call.implementation.uses_data and not call.implementation.data_optional
 
 
 def _trains(call: PassCall) -> bool:

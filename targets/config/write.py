@@ -33,40 +33,40 @@ def _relative(path: str, folder: Path, to: Path) -> str:
 
 def _moved(document: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
     """Return ``document`` with ``move`` applied to every path in it."""
-    found = {**document}
-    if "model" in found:
-        found["model"] = _each(found["model"], ("source", "onnx"), move)
+    moved = {**document}
+    if "model" in moved:
+        moved["model"] = _each(moved["model"], ("source", "onnx"), move)
     for section in ("passes", "checks"):
-        if section in found:
-            found[section] = {name: _step(table, move) for name, table in found[section].items()}
-    if "data" in found:
-        found["data"] = {name: _data(table, move) for name, table in found["data"].items()}
-    return found
+        if section in moved:
+            moved[section] = {name: _step(table, move) for name, table in moved[section].items()}
+    if "data" in moved:
+        moved["data"] = {name: _data(table, move) for name, table in moved["data"].items()}
+    return moved
 
 
 def _data(table: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
-    found = _each(table, ("path",), move)
-    if "code" in found:
-        found["code"] = _each(found["code"], ("script", "script_dir"), move)
-    return found
+    moved = _each(table, ("path",), move)
+    if "code" in moved:
+        moved["code"] = _each(moved["code"], ("script", "script_dir"), move)
+    return moved
 
 
 def _step(table: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
-    found = _each(table, ("script", "script_dir"), move)
-    script, colon, name = str(found.get("type", "")).rpartition(":")
+    moved = _each(table, ("script", "script_dir"), move)
+    script, colon, name = str(moved.get("type", "")).rpartition(":")
     if script.endswith(".py"):
-        found["type"] = f"{move(script)}{colon}{name}"
-    return found
+        moved["type"] = f"{move(script)}{colon}{name}"
+    return moved
 
 
 def _each(
     table: dict[str, Any], keys: tuple[str, ...], move: Callable[[str], str]
 ) -> dict[str, Any]:
-    found = {**table}
+    moved = {**table}
     for key in keys:
-        value = found.get(key)
+        value = moved.get(key)
         if isinstance(value, str):
-            found[key] = move(value)
+            moved[key] = move(value)
         elif isinstance(value, list):
-            found[key] = [move(item) for item in value]
-    return found
+            moved[key] = [move(item) for item in value]
+    return moved

@@ -53,8 +53,11 @@ def _figures(target: TargetBench) -> Iterator[tuple[str, str]]:
     yield "status", _styled(target.status)
     yield "quality", escape(shown.quality_range(target))
     for name, words in (("first_token_ms", "first token"), ("token_ms", "each token")):
-        found = shown.statistics(target, name)
-        yield f"{words}, p50", escape(shown.time_range(found.p50)) if found else "not timed"
+        statistics = shown.statistics(target, name)
+        yield (
+            f"{words}, p50",
+            escape(shown.time_range(statistics.p50)) if statistics else "not timed",
+        )
     speed = shown.statistics(target, "tokens_per_second")
     yield "tokens/s", rate(speed.p50.value) if speed else "–"
     yield "peak memory", "–" if target.memory_bytes is None else size(target.memory_bytes)

@@ -44,17 +44,17 @@ def print_explanation(console: Console, ledger: Ledger) -> None:
         )
     console.print(table)
     if ledger.defaults:
-        rest = Table(
+        defaults_table = Table(
             title="what the file leaves open",
             title_justify="left",
             box=box.SIMPLE_HEAD,
             pad_edge=False,
         )
-        rest.add_column("key of the Quern config", overflow="fold")
-        rest.add_column("value", overflow="fold")
+        defaults_table.add_column("key of the Quern config", overflow="fold")
+        defaults_table.add_column("value", overflow="fold")
         for key, value in ledger.defaults.items():
-            rest.add_row(escape(key), escape(value))
-        console.print(rest)
+            defaults_table.add_row(escape(key), escape(value))
+        console.print(defaults_table)
     counts = Counter(entry.state for entry in ledger.entries)
     console.print(
         f"{len(ledger.entries)} keys: "

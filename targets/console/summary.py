@@ -100,5 +100,5 @@ def _figures(report: Report) -> Iterator[str]:
             f"{training.step}  tokens {rate(training.tokens_per_second)}"
             f"  (peak memory {size(training.peak_rss_bytes)}{device})"
         )
-    what = "" if report.artifact == "onnx" else f", {ARTIFACT_WORDS[report.artifact]}"
-    yield f"size  {size(report.size_bytes)}{what}"
+    kind = "" if report.artifact == "onnx" else f", {ARTIFACT_WORDS[report.artifact]}"
+    yield f"size  {size(report.size_bytes)}{kind}"

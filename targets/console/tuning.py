@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.report.model import Report
-from targets.report.tuning import TrialRow, column_title, columns, headline, pinned, rows, told_by
+from targets.report.tuning import TrialRow, column_title, columns, headline, pinned, rows, tuning_of
 
 _MOST = 16
 """Largest number of rows shown; the report has all."""
@@ -16,23 +16,23 @@ _MOST = 16
 
 def print_tuning(console: Console, report: Report) -> None:
     """Show the trials, the choice, and the table that pins it."""
-    told = told_by(report)
-    if told is None:
+    summary = tuning_of(report)
+    if summary is None:
         return
-    every = list(rows(told))
+    every = list(rows(summary))
     # The last ones decided it: they were held to the limits.
     shown = every[-_MOST:]
     if shown:
-        titles = [column_title(name) for name in columns(told)]
+        titles = [column_title(name) for name in columns(summary)]
         console.print(_table(titles, shown))
     if len(shown) < len(every):
         console.print(f"[dim]{len(every) - len(shown)} trials before these are in the report[/]")
     for row in shown:
         if row.out:
             console.print(f"[yellow]✗[/] {escape(', '.join(row.choice))}: {escape(row.result)}")
-    console.print(f"tuned  {escape(headline(told))}", highlight=False)
+    console.print(f"tuned  {escape(headline(summary))}", highlight=False)
     console.print("[dim]the same bytes without measuring, in place of the pass:[/]")
-    console.print(escape(pinned(told, report.target)), highlight=False, soft_wrap=True)
+    console.print(escape(pinned(summary, report.target)), highlight=False, soft_wrap=True)
 
 
 def _table(titles: list[str], shown: list[TrialRow]) -> Table:

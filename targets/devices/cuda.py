@@ -64,14 +64,14 @@ def find(toolchain: Toolchain) -> Device:
     gpus = list_gpus()
     if gpus is None:
         return Device("cuda", "there is no NVIDIA GPU here, or its driver is not installed")
-    wanted = cuda_of(toolchain)
-    if gpus.cuda.major < wanted.major:
-        oldest = _DRIVER_OF.get(wanted.major)
+    required = cuda_of(toolchain)
+    if gpus.cuda.major < required.major:
+        oldest = _DRIVER_OF.get(required.major)
         advice = f"; install driver {oldest} or newer" if oldest else "; install a newer driver"
         return Device(
             "cuda",
             f"the driver {gpus.driver} supports CUDA {gpus.cuda}, the {toolchain.target} toolchain "
-            f"is locked to CUDA {wanted}{advice}",
+            f"is locked to CUDA {required}{advice}",
         )
     names = ", ".join(gpus.names)
     return Device(

@@ -24,5 +24,5 @@ def device_kinds() -> tuple[str, ...]:
 
 def find_device(kind: str, toolchain: Toolchain) -> Device:
     """Return the device ``kind`` of this machine, for use with ``toolchain``."""
-    found: Device = importlib.import_module(f"targets.devices.{kind}").find(toolchain)
-    return found
+    device: Device = importlib.import_module(f"targets.devices.{kind}").find(toolchain)
+    return device

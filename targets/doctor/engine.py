@@ -103,11 +103,11 @@ def _image(containers: Containers, toolchain: Toolchain) -> Finding:
     if image is not None:
         return Finding("ok", "image", f"{image.tag} is ready", details=details)
     try:
-        found = containers.require([toolchain])
+        source = containers.require([toolchain])
     except EnvironmentUnable as unable:
         message = f"{toolchain.target}: not built yet; {unable}"
         return Finding("warning", "image", message, unable.hint, details, ("docker",))
-    return Finding("ok", "image", found, "`nox -s images` builds it", details)
+    return Finding("ok", "image", source, "`nox -s images` builds it", details)
 
 
 def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]:

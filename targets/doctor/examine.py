@@ -30,8 +30,8 @@ def examine(
     """Return the findings of all examinations, which run in parallel because they mostly wait."""
     chosen = tuple(examinations)
     with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
-        found = pool.map(lambda examination: _findings(examination, machine), chosen)
-        return tuple(finding for findings in found for finding in findings)
+        findings_of_each = pool.map(lambda examination: _findings(examination, machine), chosen)
+        return tuple(finding for findings in findings_of_each for finding in findings)
 
 
 def _findings(examination: Examination, machine: Machine) -> tuple[Finding, ...]:

@@ -61,8 +61,10 @@ class Machine:
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """Return toolchain and device of each target that has a toolchain for this machine."""
-        here = this_machine()
-        return tuple(place_of(target, here) for target in self.targets if here in target.platforms)
+        platform = this_machine()
+        return tuple(
+            place_of(target, platform) for target in self.targets if platform in target.platforms
+        )
 
 
 def usable_runtimes(findings: Iterable[Finding]) -> tuple[RuntimeName, ...]:

@@ -55,13 +55,13 @@ def disk(machine: Machine) -> Iterator[Finding]:
 
 def memory(_machine: Machine) -> Iterator[Finding]:
     """Examine the memory."""
-    found = psutil.virtual_memory()
-    message = f"{gigabytes(found.available)} of {gigabytes(found.total)} available"
-    details = {"available_bytes": found.available, "total_bytes": found.total}
-    if found.total < _MEMORY_LEAST:
+    available = psutil.virtual_memory()
+    message = f"{gigabytes(available.available)} of {gigabytes(available.total)} available"
+    details = {"available_bytes": available.available, "total_bytes": available.total}
+    if available.total < _MEMORY_LEAST:
         remedy = "the shipped example needs 2 GB; use a larger machine"
         yield Finding("problem", "memory", message, remedy, details, RUNTIMES)
-    elif found.available < MEMORY_ENOUGH:
+    elif available.available < MEMORY_ENOUGH:
         remedy = (
             f"close other programs; building a model of Phi-3-mini's size takes "
             f"{gigabytes(MEMORY_ENOUGH)}, fine-tuning it more (docs/scale.md)"
@@ -73,37 +73,38 @@ def memory(_machine: Machine) -> Iterator[Finding]:
 
 def cpu(machine: Machine) -> Iterator[Finding]:
     """Examine architecture and instruction sets."""
-    here = platform.machine()
+    machine_name = platform.machine()
     cores = psutil.cpu_count() or 1
     for toolchain in machine.toolchains:
-        wanted = platform_named(toolchain.platform).machine
-        if here != wanted:
+        required = platform_named(toolchain.platform).machine
+        if machine_name != required:
             yield Finding(
                 "problem",
                 "cpu",
-                f"this is {here}; the {toolchain.target} toolchain is locked for {wanted}",
-                f"use a machine with {wanted}",
+                f"this is {machine_name}; the {toolchain.target} toolchain is locked for "
+                f"{required}",
+                f"use a machine with {required}",
                 blocks=("venv",),
             )
             return
-    lacking = lacking_instructions()
-    details = {"cores": cores, "machine": here}
+    missing = lacking_instructions()
+    details = {"cores": cores, "machine": machine_name}
     try:
         require_instructions()
     except EnvironmentUnable as unable:
         yield Finding("problem", "cpu", str(unable), unable.hint, details, RUNTIMES)
         return
-    if lacking:
+    if missing:
         yield Finding(
             "warning",
             "cpu",
-            f"{cores} CPUs without x86-64-v3 (lacking {', '.join(lacking)})",
+            f"{cores} CPUs without x86-64-v3 (lacking {', '.join(missing)})",
             "builds run, and may give other bytes than on CPUs that have it",
             details,
         )
     else:
-        level = ", x86-64-v3" if here == "x86_64" else ""
-        yield Finding("ok", "cpu", f"{cores} CPUs, {here}{level}", details=details)
+        level = ", x86-64-v3" if machine_name == "x86_64" else ""
+        yield Finding("ok", "cpu", f"{cores} CPUs, {machine_name}{level}", details=details)
 
 
 def gpu(machine: Machine) -> Iterator[Finding]:

@@ -25,8 +25,8 @@ def wheels(machine: Machine) -> Iterator[Finding]:
         if not missing:
             yield Finding("ok", "wheelhouse", message, details=details)
         elif index_answers():
-            found = f"{message}; the package index answers"
-            yield Finding("ok", "wheelhouse", found, "`nox -s images` fetches them", details)
+            answered = f"{message}; the package index answers"
+            yield Finding("ok", "wheelhouse", answered, "`nox -s images` fetches them", details)
         else:
             yield Finding(
                 "problem",
@@ -57,7 +57,9 @@ def environments(machine: Machine) -> Iterator[Finding]:
             yield Finding("ok", "venv", message, details=details)
             continue
         try:
-            found = uv("python", "find", "--no-project", f"cpython-{toolchain.python}").strip()
+            interpreter = uv(
+                "python", "find", "--no-project", f"cpython-{toolchain.python}"
+            ).strip()
         except ToolFailed:
             yield Finding(
                 "warning",
@@ -68,6 +70,6 @@ def environments(machine: Machine) -> Iterator[Finding]:
                 details,
             )
             continue
-        message = f"{toolchain.target}: not made yet; Python {toolchain.python} is at {found}"
+        message = f"{toolchain.target}: not made yet; Python {toolchain.python} is at {interpreter}"
         remedy = "`nox -s images -- --runtime venv` makes it"
         yield Finding("ok", "venv", message, remedy, details)

@@ -63,7 +63,7 @@ def _on_artifact(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iter
     elif chain.begins == "onnx":
         yield f"the base is an ONNX model: no model is here to hold it against{apart}"
     else:
-        # Of those that run unasked nobody expects to hear.
+        # Checks that run by default are left out without a note.
         for name in idle:
             if name in loaded.config.checks:
                 yield f"there is nothing in this chain that the check '{name}' applies to"

@@ -26,9 +26,9 @@ def copied_code(script: Path, package: CodeDigests, cache_root: Path) -> tuple[s
 
 
 def _holds(folder: Path, code: ScriptCode) -> bool:
-    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
-    return there.keys() == code.files.keys() and all(
-        path.read_bytes() == code.files[name] for name, path in there.items()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
+    return files.keys() == code.files.keys() and all(
+        path.read_bytes() == code.files[name] for name, path in files.items()
     )
 
 

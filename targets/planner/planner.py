@@ -79,8 +79,8 @@ class Planner:
             if "onnx" not in consumed.values():
                 built_from = newest.get("checkpoint")
             if call.merges:
-                beside = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
-                merge = _Merge(beside, produced)
+                siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
+                merge = _Merge(siblings, produced)
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.makes
@@ -153,13 +153,13 @@ class Planner:
         self, call: PassCall, newest: Mapping[Kind, Input], merge: _Merge | None
     ) -> dict[str, Input]:
         """Return the inputs, except the artifact, of the checks whose limits a pass enforces."""
-        if not call.keeps:
+        if not call.enforced_checks:
             return {}
-        checks = [check for check in self._chain.checks if check.name in call.keeps]
+        checks = [check for check in self._chain.checks if check.name in call.enforced_checks]
         base = self._base if self._chain.begins == "checkpoint" else None
         subjects = _subjects(base, newest.get("checkpoint"), merge)
-        lacking = self._lacking(subjects) | {"model"}
-        needed = {role for check in checks for role in check.needs()} - lacking
+        missing = self._lacking(subjects) | {"model"}
+        needed = {role for check in checks for role in check.needs()} - missing
         return {str(role): source for role, source in self._roles(subjects, needed).items()}
 
     def _add_checks(
@@ -176,10 +176,10 @@ class Planner:
         """
         kind = self._chain.makes
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
-        lacking = self._lacking(subjects)
-        checks = [call for call in self._chain.checks if _can_judge(call, kind, lacking)]
+        missing = self._lacking(subjects)
+        checks = [call for call in self._chain.checks if _can_judge(call, kind, missing)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
-        needed = {role for call in checks for role in call.needs(kind)} - lacking
+        needed = {role for call in checks for role in call.needs(kind)} - missing
         plain: dict[Role, Input] = {"artifact": newest[kind]}
         if tuned is not None:
             plain["model"] = tuned
@@ -191,10 +191,10 @@ class Planner:
         roles = {**plain, **self._roles(subjects, needed)}
         timings = {} if base is None else self._add_timings(base, checks)
         for check in checks:
-            own: dict[Role, Input] = {}
+            inputs: dict[Role, Input] = {}
             if check.name in timings:
-                own["base_timing"] = timings[check.name]
-            self._add_check(check, {**roles, **own})
+                inputs["base_timing"] = timings[check.name]
+            self._add_check(check, {**roles, **inputs})
 
     def _lacking(self, subjects: _Subjects) -> set[Role]:
         """Return the roles that this chain cannot provide for a check."""
@@ -233,17 +233,17 @@ class Planner:
 
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
         """Add the passes that time the base model, each once; return their outputs by check."""
-        done: dict[str, Input] = {}
-        found = {}
+        by_workload: dict[str, Input] = {}
+        timings = {}
         for check in checks:
             call = check.timing
             if call is None:
                 continue
             work = json.dumps(call.values, sort_keys=True)
-            if work not in done:
-                done[work] = self._add_pass(call.name, call, {"model": base})
-            found[check.name] = done[work]
-        return found
+            if work not in by_workload:
+                by_workload[work] = self._add_pass(call.name, call, {"model": base})
+            timings[check.name] = by_workload[work]
+        return timings
 
     def _add_check(self, call: CheckCall, roles: Mapping[Role, Input]) -> None:
         toolchain = self._toolchains["target"]
@@ -293,15 +293,17 @@ class Planner:
             machine=machine,
         )
         step = step.model_copy(update={"key": key_of(facts)})
-        found = self._cache.find(step.key)
-        maker = made_in(found.result) if found else ""
+        cached = self._cache.find(step.key)
+        maker = made_in(cached.result) if cached else ""
         # What comes from the network is an input: the same wherever it was fetched.
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"
-            planned = PlannedStep(step, None, reason, call, set_aside=found)
+            planned = PlannedStep(step, None, reason, call, set_aside=cached)
         else:
-            reason = "cached" if found else self._history.reason(step.name, facts, _producers(step))
-            planned = PlannedStep(step, found, reason, call)
+            reason = (
+                "cached" if cached else self._history.reason(step.name, facts, _producers(step))
+            )
+            planned = PlannedStep(step, cached, reason, call)
         self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
@@ -340,14 +342,14 @@ class _Merge:
 
 def _subjects(base: Input | None, tuned: Input | None, merge: _Merge | None) -> _Subjects:
     """Return what roles can be of in a chain; ``None`` is what it has not."""
-    found: _Subjects = {}
+    subjects: _Subjects = {}
     if base is not None:
-        found["base"] = {"model": base}
+        subjects["base"] = {"model": base}
     if tuned is not None:
-        found["tuned"] = {"model": tuned}
+        subjects["tuned"] = {"model": tuned}
     if merge is not None:
-        found["merged"], found["unmerged"] = {"model": merge.merged}, merge.inputs
-    return found
+        subjects["merged"], subjects["unmerged"] = {"model": merge.merged}, merge.inputs
+    return subjects
 
 
 def _asks_tuned(role: Role) -> bool:
@@ -355,10 +357,10 @@ def _asks_tuned(role: Role) -> bool:
     return ROLES[role].of == "tuned" and bool(ROLES[role].step)
 
 
-def _can_judge(call: CheckCall, kind: Kind, lacking: AbstractSet[Role]) -> bool:
-    """Return whether a check accepts the kind of artifact and none of its roles is ``lacking``."""
+def _can_judge(call: CheckCall, kind: Kind, missing: AbstractSet[Role]) -> bool:
+    """Return whether a check accepts the kind of artifact and none of its roles is ``missing``."""
     check = call.implementation
-    missed = (lacking & set(call.needs(kind))) - set(check.does_without)
+    missed = (missing & set(call.needs(kind))) - set(check.optional_needs)
     return kind in check.accepts and not missed
 
 

@@ -37,12 +37,12 @@ def fetch_call(name: str, spec: DataSpec) -> PassCall | None:
 
 def rows_call(name: str, spec: DataSpec) -> PassCall:
     """Return the call of the ``rows`` pass for the data set ``name``."""
-    own = spec.code.model_dump(exclude=_GRANTS) if spec.code is not None else {}
+    code = spec.code.model_dump(exclude=_GRANTS) if spec.code is not None else {}
     return PassCall(
         name=rows_step(name),
         type_name=TYPE,
         implementation=load_pass(TYPE),
-        params=RowsParams(files=len(spec.files), **own),
+        params=RowsParams(files=len(spec.files), **code),
         network=spec.code is not None and spec.code.network,
         hub=spec.code is not None and spec.code.hub,
     )

@@ -9,14 +9,14 @@ from typing import Any
 from pipeline.contract.errors import StepError
 from pipeline.contract.plan import SourceInput, Step
 from pipeline.contract.schema import GGUF_SUFFIX
-from pipeline.contract.space import TakesSpace, Written
+from pipeline.contract.space import EstimatesSpace, SpaceEstimate
 from pipeline.gguf.header import read_header
 from pipeline.gguf.size import weights_of
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.passes.base import BasePass
 from targets.cache import CachedStep
 from targets.config.chain import PassCall
-from targets.disk import CACHE_REMEDY, Need, device_of
+from targets.disk import CACHE_REMEDY, Need
 from targets.planner.build_plan import BuildPlan
 
 _LITTLE = 1_000_000
@@ -41,7 +41,7 @@ class Space:
 def space_of(plan: BuildPlan) -> Space:
     """Return the space that the missing steps of ``plan`` need. Reads headers of checkpoints."""
     sources = {mount.root: mount.source for mount in plan.mounts}
-    known: dict[str, Written] = {}
+    known: dict[str, SpaceEstimate] = {}
     kept = most = 0
     unknown = []
     for planned in plan.steps:
@@ -56,42 +56,41 @@ def space_of(plan: BuildPlan) -> Space:
             unknown.append(planned.step.name)
             continue
         known[planned.step.name] = written
-        most = max(most, kept + written.kept + written.passing)
+        most = max(most, kept + written.kept + written.temporary)
         kept += written.kept
     artifact = known.get(plan.artifact)
     return Space(kept, most, artifact.kept if artifact else 0, tuple(unknown))
 
 
 def needs_of(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
-    """Return the space for the results, and for the artifact if it cannot be hard links to one."""
+    """Return the space for the results and for the copy of the artifact that is handed out."""
     space = space_of(plan)
-    needs = (Need(cache, space.most, "results", CACHE_REMEDY),)
-    if device_of(cache) == device_of(dist):
-        return needs
-    remedy = "--dist names another folder for artifacts"
-    return (*needs, Need(dist, space.artifact, "the artifact", remedy))
+    return (
+        Need(cache, space.most, "results", CACHE_REMEDY),
+        Need(dist, space.artifact, "the artifact", "--dist names another folder for artifacts"),
+    )
 
 
-def _cached(cached: CachedStep, implementation: type[BasePass[Any]]) -> Written:
+def _cached(cached: CachedStep, implementation: type[BasePass[Any]]) -> SpaceEstimate:
     size = sum(file.bytes for file in cached.result.files)
     if implementation.produces != "checkpoint":
-        return Written(size)
+        return SpaceEstimate(size)
     return _checkpoint(cached.output, size)
 
 
-def _checkpoint(folder: Path, size: int) -> Written:
+def _checkpoint(folder: Path, size: int) -> SpaceEstimate:
     try:
-        return Written(size, weights=Checkpoint(folder).tensors)
+        return SpaceEstimate(size, weights=Checkpoint(folder).tensors)
     except StepError:
-        return Written(size)  # weights of another kind, or what the pass itself will refuse
+        return SpaceEstimate(size)  # weights of another kind, or what the pass itself will refuse
 
 
 def _written(
     step: Step,
     call: PassCall,
-    known: dict[str, Written],
+    known: dict[str, SpaceEstimate],
     sources: dict[str, Path],
-) -> Written | None:
+) -> SpaceEstimate | None:
     """Return the estimate for a pass that must run; ``None`` if it is unknown."""
     inputs = {}
     for role, source in step.inputs.items():
@@ -100,11 +99,11 @@ def _written(
             inputs[role] = _of_the_user(mounted if mounted.is_file() else mounted / source.ref.path)
         elif source.step in known:
             inputs[role] = known[source.step]
-    if isinstance(call.params, TakesSpace):
+    if isinstance(call.params, EstimatesSpace):
         return call.params.writes(inputs)
     implementation = call.implementation
     if implementation.produces not in _LARGE:
-        return Written(_LITTLE)
+        return SpaceEstimate(_LITTLE)
     alike = [
         role for role, kind in implementation.consumes.items() if kind == implementation.produces
     ]
@@ -112,10 +111,10 @@ def _written(
     return next((inputs[role] for role in roles if role in inputs), None)
 
 
-def _of_the_user(path: Path) -> Written:
+def _of_the_user(path: Path) -> SpaceEstimate:
     if path.is_file():
         size = path.stat().st_size
         gguf = path.suffix == GGUF_SUFFIX
-        return Written(size, weights=weights_of(read_header(path), size) if gguf else None)
+        return SpaceEstimate(size, weights=weights_of(read_header(path), size) if gguf else None)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return _checkpoint(path, size) if (path / "config.json").is_file() else Written(size)
+    return _checkpoint(path, size) if (path / "config.json").is_file() else SpaceEstimate(size)

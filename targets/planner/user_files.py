@@ -39,13 +39,13 @@ class UserFiles:
 
     def data(self, name: str) -> tuple[SourceInput, ...]:
         """Return the files of the data set ``name``."""
-        found = []
+        files = []
         for number, path in enumerate(self._loaded.data_files[name]):
             root = f"data.{name}.{number}"
             self._mounts[root] = Mount(root, path)
             ref = PathRef(root=root, path=path.name)
-            found.append(SourceInput(ref=ref, digest=self._cache.digests.file(path)))
-        return tuple(found)
+            files.append(SourceInput(ref=ref, digest=self._cache.digests.file(path)))
+        return tuple(files)
 
     def sources(self, name: str, call: PassCall | CheckCall) -> dict[str, SourceInput]:
         """Return what parameters of ``call`` name, as inputs named like the parameters.

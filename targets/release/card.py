@@ -57,9 +57,9 @@ def _gaps(report: ReleasedReport, card: Card) -> Iterator[str]:
     if not report.quality:
         yield "no quality was measured"
     stated = {"artifact": card.license, "base model": card.model_license, "data": card.data_license}
-    lacking = [name for name, licence in stated.items() if not licence]
-    if lacking:
-        yield f"licence not stated: {', '.join(lacking)}"
+    missing = [name for name, licence in stated.items() if not licence]
+    if missing:
+        yield f"licence not stated: {', '.join(missing)}"
     if not card.limitations:
         yield "nobody wrote down its limitations"
 
@@ -79,15 +79,17 @@ def _front(report: ReleasedReport, card: Card) -> dict[str, JsonValue]:
 
 def _limits(params: Mapping[str, JsonValue]) -> str:
     """Return the limits of a timed check, in words."""
-    found = {
+    set_limits = {
         name: value
         for name, value in params.items()
         if isinstance(value, (int, float))
         and name.endswith(_LIMIT_ENDINGS)
         and name != "max_seconds"
     }
-    asked = [f"{name} ≤ {value:g}" for name, value in sorted(found.items())]
+    limits = [f"{name} ≤ {value:g}" for name, value in sorted(set_limits.items())]
     usual = params.get("usual_limits")
     if isinstance(usual, dict) and params.get("target_limits", True):
-        asked += [f"{name}: the target's default" for name in sorted(usual) if name not in found]
-    return ", ".join(asked) or "–"
+        limits += [
+            f"{name}: the target's default" for name in sorted(usual) if name not in set_limits
+        ]
+    return ", ".join(limits) or "–"

@@ -30,14 +30,14 @@ def compare_releases(released: Path, rebuilt: Path) -> Comparison:
     without_sbom = not (rebuilt / layout.SBOM).exists()
     if without_sbom:
         names -= {layout.SBOM, layout.SUMS}
-    found = [
+    differences = [
         difference
         for name in sorted(names)
         for difference in compare_files(name, released / name, rebuilt / name)
     ]
     if without_sbom and _sums(released) != _sums(rebuilt):
-        found.append(Difference(file=layout.SUMS, what="lists other digests"))
-    return Comparison(tuple(sorted(names)), tuple(found))
+        differences.append(Difference(file=layout.SUMS, what="lists other digests"))
+    return Comparison(tuple(sorted(names)), tuple(differences))
 
 
 def _sums(folder: Path) -> bytes:

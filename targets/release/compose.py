@@ -149,16 +149,16 @@ def _target_files(
 
 
 def _made_from(making: Making) -> Iterator[MadeFrom]:
-    for found in making.inputs:
-        for kind, digest in found.digest.items():
+    for source in making.inputs:
+        for kind, digest in source.digest.items():
             words = "commit" if kind == "gitCommit" else kind
             changed = (
-                ", with changes that are in no commit" if found.annotations.get("dirty") else ""
+                ", with changes that are in no commit" if source.annotations.get("dirty") else ""
             )
-            if found.name != CONFIG:
-                yield MadeFrom(found.name, f"{words} {digest}{changed}")
-        if found.name == SOURCE and not found.digest:
-            yield MadeFrom(found.name, "in no commit")
+            if source.name != CONFIG:
+                yield MadeFrom(source.name, f"{words} {digest}{changed}")
+        if source.name == SOURCE and not source.digest:
+            yield MadeFrom(source.name, "in no commit")
 
 
 def _sbom(making: Making, reports: Sequence[ReleasedReport], archives: Sequence[Path]) -> Release:
@@ -209,9 +209,9 @@ def _base(making: Making, outcome: BuildOutcome) -> Model:
             digest = files_digest(outcome.results[planned.step.name].files)
             facts = (("made-by", planned.step.type),)
             return Model(f"{making.build}-base", digest=digest, licence=licence, facts=facts)
-    found = next((item for item in making.inputs if item.name == "model"), None)
+    base = next((item for item in making.inputs if item.name == "model"), None)
     name = outcome.report.inputs.model.rpartition("/")[2]
-    return Model(name, digest=found.digest["sha256"] if found else "", licence=licence)
+    return Model(name, digest=base.digest["sha256"] if base else "", licence=licence)
 
 
 def _data_sets(making: Making, outcome: BuildOutcome) -> Iterator[DataSet]:

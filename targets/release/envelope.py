@@ -36,9 +36,13 @@ def read_envelope(content: bytes, file: Path) -> Envelope:
     try:
         members: dict[str, Any] = json.loads(content)
         checksum = members.pop(_CHECKSUM)
-        whole = checksum == _checksum(members)
+        is_intact = checksum == _checksum(members)
         envelope = Envelope.from_dict(json.loads(json.dumps(members)))
-        if whole and write_envelope(envelope) == content and envelope.payload_type == PAYLOAD_TYPE:
+        if (
+            is_intact
+            and write_envelope(envelope) == content
+            and envelope.payload_type == PAYLOAD_TYPE
+        ):
             return envelope
     except (ValueError, KeyError, TypeError, AttributeError, FormatError):
         pass

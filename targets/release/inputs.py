@@ -125,8 +125,8 @@ def _files_of_user(plans: Sequence[BuildPlan], source: Source) -> Iterator[Resou
     seen: set[str] = set()
     for plan in plans:
         mounts = {mount.root: mount.source for mount in plan.mounts}
-        for found in (item for planned in plan.steps for item in _sources(planned.step)):
-            root = found.ref.root
+        for item_read in (item for planned in plan.steps for item in _sources(planned.step)):
+            root = item_read.ref.root
             if root in seen:
                 continue
             seen.add(root)
@@ -134,7 +134,7 @@ def _files_of_user(plans: Sequence[BuildPlan], source: Source) -> Iterator[Resou
             annotations = {"path": _path(mounts[root], source)} if "@" not in root else {}
             yield ResourceDescriptor(
                 name=root,
-                digest={"sha256": found.digest},
+                digest={"sha256": item_read.digest},
                 annotations={**annotations, **({"digestOf": _TREE} if folder else {})},
             )
 

@@ -47,15 +47,15 @@ def _unlocked(toolchain: Toolchain) -> Iterator[str]:
     text = (toolchain.image_dir / toolchain.requirements).read_text(encoding="utf-8")
     for line in text.splitlines():
         try:
-            wanted = Requirement(line.partition("#")[0].strip())
+            requirement = Requirement(line.partition("#")[0].strip())
         except InvalidRequirement:
             continue  # a comment, an empty line, or an option of uv's
-        version = pins.get(canonicalize_name(wanted.name))
-        if wanted.marker is not None and not wanted.marker.evaluate():
+        version = pins.get(canonicalize_name(requirement.name))
+        if requirement.marker is not None and not requirement.marker.evaluate():
             continue
-        if version is None or not wanted.specifier.contains(version, prereleases=True):
-            found = "does not have it" if version is None else f"has {version}"
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            state = "does not have it" if version is None else f"has {version}"
             yield (
-                f"{toolchain.requirements} of {toolchain.target} asks for {wanted}, "
-                f"{toolchain.lock.name} {found}"
+                f"{toolchain.requirements} of {toolchain.target} asks for {requirement}, "
+                f"{toolchain.lock.name} {state}"
             )

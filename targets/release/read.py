@@ -111,28 +111,28 @@ def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
     stated = {item.name: item.digest.get("sha256", "") for item in statement.subject}
     products = statement.predicate.run_details.byproducts
     stated |= {item.name: item.digest.get("sha256", "") for item in products if item.digest}
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    for name in sorted(there - stated.keys() - {layout.PROVENANCE}):
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(files - stated.keys() - {layout.PROVENANCE}):
         yield f"{folder / name} belongs to no release"
-    for name in sorted(stated.keys() - there):
+    for name in sorted(stated.keys() - files):
         yield f"{folder / name} is missing"
-    for name in sorted(stated.keys() & there):
+    for name in sorted(stated.keys() & files):
         if sha256_of_file(folder / name) != stated[name]:
             yield f"{folder / name} is not the file that {layout.PROVENANCE} is about"
-    if layout.SUMS in there:
+    if layout.SUMS in files:
         listed = read_sums((folder / layout.SUMS).read_bytes(), str(folder / layout.SUMS))
         for name in sorted(listed.keys() ^ (stated.keys() - {layout.SUMS})):
             yield f"{folder / layout.SUMS}: {name} is listed by one of it and the provenance only"
-        for name in sorted(listed.keys() & there):
+        for name in sorted(listed.keys() & files):
             if listed[name] != sha256_of_file(folder / name):
                 yield f"{folder / name} is not the file that {layout.SUMS} lists"
 
 
 def _reports(folder: Path, statement: Statement) -> Iterator[ReleasedReport]:
     """Yield the report in each target's archive. Raises ``CheckFailed`` for damaged archives."""
-    asked = statement.predicate.build_definition.external_parameters
-    build, version = asked.build, asked.version
-    parts = (*asked.targets, layout.ADAPTER)
+    parameters = statement.predicate.build_definition.external_parameters
+    build, version = parameters.build, parameters.version
+    parts = (*parameters.targets, layout.ADAPTER)
     known = {layout.archive_name(build, version, part): part for part in parts}
     for subject in statement.subject:
         path = folder / subject.name
@@ -162,9 +162,9 @@ def _require_whole(path: Path, root: str) -> None:
         raise CheckFailed(f"{path}: {outside[0]} is not in the folder {root}")
     listed = read_sums(read_file(path, f"{root}/{layout.SUMS}"), f"{path}: {layout.SUMS}")
     expected = {f"{root}/{name}": digest for name, digest in listed.items()}
-    found = {name: sha for name, sha in members.items() if name != f"{root}/{layout.SUMS}"}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+    actual = {name: sha for name, sha in members.items() if name != f"{root}/{layout.SUMS}"}
+    for name in sorted(expected.keys() | actual.keys()):
+        if expected.get(name) != actual.get(name):
             raise CheckFailed(f"{path}: {name} is not as its {layout.SUMS} has it")
 
 
@@ -172,19 +172,19 @@ def _report(path: Path, content: bytes) -> ReleasedReport:
     try:
         return ReleasedReport.model_validate_json(content)
     except ValidationError as error:
-        found = error.errors()[0]
-        key = ".".join(map(str, found["loc"]))
-        raise CheckFailed(f"{path}: {layout.REPORT}: {key}: {found['msg']}") from None
+        mistake = error.errors()[0]
+        key = ".".join(map(str, mistake["loc"]))
+        raise CheckFailed(f"{path}: {layout.REPORT}: {key}: {mistake['msg']}") from None
 
 
 def _require_model(path: Path, root: str, report: ReleasedReport) -> None:
     prefix = f"{root}/{layout.MODEL}/"
-    found = {
+    actual = {
         member.path.removeprefix(prefix): member.sha256
         for member in read_members(path)
         if member.path.startswith(prefix)
     }
-    if found != {file.path: file.sha256 for file in report.files}:
+    if actual != {file.path: file.sha256 for file in report.files}:
         raise CheckFailed(f"{path}: the model is not the one that its {layout.REPORT} is about")
 
 

@@ -43,9 +43,9 @@ class Rebuilder:
         """
         plans = [plans.whole for plans in self.maker.plans()]
         places = self.maker.used_places(plans)
-        found = dependencies(self.maker.loaded, plans, places, sources)
-        here = {item.name: item for item in found}
-        problems = list(_other_inputs(self.release.inputs, here))
+        inputs = dependencies(self.maker.loaded, plans, places, sources)
+        by_name = {item.name: item for item in inputs}
+        problems = list(_other_inputs(self.release.inputs, by_name))
         problems = problems or list(self._other_steps())
         if problems:
             commits = {
@@ -85,11 +85,11 @@ class Rebuilder:
         clean = Cache(scratch / "cache")
         maker = replace(self.maker, results=clean)
         plans = [plans.whole for plans in maker.plans()]
-        brought, lacking = bring_fetched(plans, self.maker.cache, clean)
+        brought, missing = bring_fetched(plans, self.maker.cache, clean)
         _require_as_recorded(brought, self.release.inputs)
-        if lacking:
+        if missing:
             raise EnvironmentUnable(
-                f"what {', '.join(lacking)} fetched is not here, and verify uses no network",
+                f"what {', '.join(missing)} fetched is not here, and verify uses no network",
                 "build once with the network, then verify",
             )
         if given is not None:
@@ -113,9 +113,15 @@ class Rebuilder:
         """Yield the steps whose keys differ although their inputs do not, because of their code."""
         plans = {plans.whole.target: plans.repeatable for plans in self.maker.plans()}
         for report in self.release.reports:
-            here = {planned.step.name: planned.step.key for planned in plans[report.target].steps}
-            there = {step.name: step.key for step in report.steps}
-            names = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+            our_keys = {
+                planned.step.name: planned.step.key for planned in plans[report.target].steps
+            }
+            released_keys = {step.name: step.key for step in report.steps}
+            names = [
+                name
+                for name in {**released_keys, **our_keys}
+                if our_keys.get(name) != released_keys.get(name)
+            ]
             if names:
                 yield (
                     f"{report.target}: the code or parameters of {', '.join(names)} are not those "
@@ -161,14 +167,14 @@ def as_released(release: ReadRelease, maker: Maker) -> Maker:
 
 
 def _other_inputs(
-    recorded: Iterable[ResourceDescriptor], here: Mapping[str, ResourceDescriptor]
+    recorded: Iterable[ResourceDescriptor], inputs: Mapping[str, ResourceDescriptor]
 ) -> Iterator[str]:
     known = {item.name: item for item in recorded if not item.name.startswith(MADE)}
     # Another commit may hold the same inputs.
-    for name in sorted((known.keys() | here.keys()) - {SOURCE, QUERN}):
-        if name not in known or name not in here:
-            yield f"{name} is an input {'here' if name in here else 'of the release'} only"
-        elif here[name].digest != known[name].digest:
+    for name in sorted((known.keys() | inputs.keys()) - {SOURCE, QUERN}):
+        if name not in known or name not in inputs:
+            yield f"{name} is an input {'here' if name in inputs else 'of the release'} only"
+        elif inputs[name].digest != known[name].digest:
             path = known[name].annotations.get("path", "")
             yield f"{name}{f' ({path})' if path else ''} is not what the release was made from"
 
@@ -180,12 +186,12 @@ def _require_as_recorded(
     known = {item.annotations.get("step"): item.digest.get("sha256") for item in recorded}
     other = [
         Problem(
-            f"what {found.result.name} fetched is not what the release was made from",
-            found.folder,
+            f"what {download.result.name} fetched is not what the release was made from",
+            download.folder,
             suggestion="remove that folder and fetch it again",
         )
-        for key, found in brought.items()
-        if known.get(key) != files_digest(found.result.files)
+        for key, download in brought.items()
+        if known.get(key) != files_digest(download.result.files)
     ]
     if other:
         raise ConfigError(other)

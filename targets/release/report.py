@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, JsonValue
 
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.kinds import Kind
+from pipeline.contract.kinds import Kind, StepKind
 from pipeline.contract.plan import Step
 from pipeline.contract.result import FileDigest, Status, Verdict
 from targets.build import BuildOutcome
@@ -44,9 +44,9 @@ class Plans:
     @property
     def timed(self) -> tuple[Step, ...]:
         """Return the checks of times and memory."""
-        kept = {planned.step.name for planned in self.repeatable.steps}
+        repeatable = {planned.step.name for planned in self.repeatable.steps}
         steps = (planned.step for planned in self.whole.steps)
-        return tuple(step for step in steps if step.kind == "check" and step.name not in kept)
+        return tuple(step for step in steps if step.kind == "check" and step.name not in repeatable)
 
 
 def repeatable_part(loaded: LoadedConfig) -> LoadedConfig:
@@ -65,7 +65,7 @@ class ReleasedStep(Frozen):
     """One step of the chain. Its key is a digest of everything that its result depends on."""
 
     name: str
-    kind: Literal["pass", "check"]
+    kind: StepKind
     type: str
     key: str
 
@@ -123,9 +123,9 @@ class ReleasedReport(Frozen):
     @property
     def unverified(self) -> tuple[str, ...]:
         """Return the names of all unverified checks, each with its reason."""
-        found = {f"{check.name}: {check.detail}" for check in self.checks if _open(check)}
+        open_checks = {f"{check.name}: {check.detail}" for check in self.checks if _open(check)}
         timed = {f"{check.name}: {check.unverified}" for check in self.timed if check.unverified}
-        return tuple(sorted(found | timed))
+        return tuple(sorted(open_checks | timed))
 
 
 def released_report(
@@ -143,7 +143,7 @@ def released_report(
     steps = [planned.step for planned in plans.repeatable.steps]
     repeated = [outcome.results[step.name] for step in steps if step.kind == "check"]
     names = {verdict.name for verdict in verdicts_of(repeated)}
-    checks = tuple(_rounded_verdict(found) for found in report.checks if found.name in names)
+    checks = tuple(_rounded_verdict(one) for one in report.checks if one.name in names)
     unverified = "" if report.checked is not None else absence
     timed = tuple(
         TimedCheck(name=step.name, params=step.params, unverified=unverified)

@@ -76,14 +76,14 @@ class Releaser:
         require_lock_of_requirements((*self.maker.places, self.maker.training_place))
         self._require_runtime()
         with self._maker(order) as maker:
-            asked = _give(order, maker)
+            request = _give(order, maker)
             built = tuple(maker.build(self.dist, timed=True))
             require_releasable(built, order.asked.allow_unverified)
             for one in built:
                 require_made_with_lock(one.outcome, one.place)
                 require_made_with_lock(one.outcome, maker.training_place)
             making = self._making(order.version, built, sources)
-            return self._write(making, replace(order, asked=asked), maker.kept, started)
+            return self._write(making, replace(order, asked=request), maker.kept, started)
 
     def _require_runtime(self) -> None:
         """Raise ``EnvironmentUnable`` before any work if the runtime is not available."""
@@ -184,11 +184,11 @@ def _give(order: Order, maker: Maker) -> ReleaseRequest:
 def _require_same(released: Path, made: Path) -> None:
     """Raise ``CheckFailed`` if the existing release of that version has other bytes."""
     read_release(released)
-    found = compare_releases(released, made).differences
-    if found:
-        shown = [f"{item.file}: {item.where}: {item.what}" for item in found[:_MOST_SHOWN]]
-        if len(found) > _MOST_SHOWN:
-            shown.append(f"and {len(found) - _MOST_SHOWN} more")
+    differences = compare_releases(released, made).differences
+    if differences:
+        shown = [f"{item.file}: {item.where}: {item.what}" for item in differences[:_MOST_SHOWN]]
+        if len(differences) > _MOST_SHOWN:
+            shown.append(f"and {len(differences) - _MOST_SHOWN} more")
         raise CheckFailed(
             "\n".join([f"{released} is released already, with other bytes:", *shown]),
             "a version stands for one set of bytes: give another --version",

@@ -31,18 +31,20 @@ def bring_fetched(
     Returns the copied steps by key, and the names of the steps that ``store`` lacks.
     """
     brought: dict[str, CachedStep] = {}
-    lacking = []
+    missing = []
     for step in _steps(plans).values():
         if not brings(step):
             continue
-        found = store.find(step.key)
-        if found is None:
-            lacking.append(step.name)
+        cached = store.find(step.key)
+        if cached is None:
+            missing.append(step.name)
             continue
         with clean.work_folder() as work:
-            shutil.copytree(found.folder, work / step.key)
-        brought[step.key] = found
-    return brought, lacking
+            folder = clean.begin(work, [step], cached.result.origin)
+            shutil.copytree(cached.folder, folder / step.key)
+            clean.finish(folder)
+        brought[step.key] = cached
+    return brought, missing
 
 
 def seed_results(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:
@@ -54,11 +56,13 @@ def seed_results(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:
     """
     steps = {key: step for key, step in _steps(plans).items() if trains(step)}
     with cache.scratch_folder() as scratch:
-        given = list(_given(source, steps.values(), scratch))
+        outputs = list(_given(source, steps.values(), scratch))
         with cache.work_folder() as work:
-            for step, folder, files in given:
-                _put(step, folder, files, work)
-    return ", ".join(step.name for step, _, _ in given)
+            into = cache.begin(work, [step for step, _, _ in outputs], {})
+            for step, folder, files in outputs:
+                _put(step, folder, files, into)
+            cache.finish(into)
+    return ", ".join(step.name for step, _, _ in outputs)
 
 
 def _steps(plans: Iterable[BuildPlan]) -> dict[str, Step]:
@@ -67,11 +71,11 @@ def _steps(plans: Iterable[BuildPlan]) -> dict[str, Step]:
 
 
 def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Given]:
-    wanted = list(steps)
-    if not wanted:
+    required = list(steps)
+    if not required:
         raise _misfit(source, "this config trains nothing")
     if source.is_dir() and (source / "adapter_config.json").is_file():
-        yield _adapter_folder(source, wanted)
+        yield _adapter_folder(source, required)
         return
     archive = _archive(source)
     extract(archive, scratch)
@@ -83,32 +87,34 @@ def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Give
     except ValidationError as error:
         why = error.errors()[0]["msg"]
         raise CheckFailed(f"{archive}: {INDEX} cannot be used: {why}") from None
-    held = {step.key: step for step in index.steps}
-    lacking = sorted(step.name for step in wanted if step.key not in held)
-    if lacking:
+    by_key = {step.key: step for step in index.steps}
+    missing = sorted(step.name for step in required if step.key not in by_key)
+    if missing:
         raise _misfit(
             archive,
-            f"was trained from other inputs than {', '.join(lacking)} here",
+            f"was trained from other inputs than {', '.join(missing)} here",
             "take config, data and code as they were: the release names the commit",
         )
-    for step in wanted:
-        found = held[step.key]
-        for file in found.files:
-            path = root / found.folder / file.path
+    for step in required:
+        trained = by_key[step.key]
+        for file in trained.files:
+            path = root / trained.folder / file.path
             if not path.is_file() or sha256_of_file(path) != file.sha256:
-                raise CheckFailed(f"{archive}: {found.folder}/{file.path} is not what {INDEX} says")
-        yield step, root / found.folder, found.files
+                raise CheckFailed(
+                    f"{archive}: {trained.folder}/{file.path} is not what {INDEX} says"
+                )
+        yield step, root / trained.folder, trained.files
 
 
 def _archive(source: Path) -> Path:
     if source.is_file():
         return source
-    found = sorted(source.glob(f"*-{ADAPTER}.tar"))
-    if len(found) != 1:
+    archives = sorted(source.glob(f"*-{ADAPTER}.tar"))
+    if len(archives) != 1:
         raise _misfit(
             source, "holds no adapter", "give a release, its adapter archive, or a folder"
         )
-    return found[0]
+    return archives[0]
 
 
 def _adapter_folder(source: Path, steps: Iterable[Step]) -> _Given:
@@ -128,6 +134,7 @@ def _digest(root: Path, path: Path) -> FileDigest:
 
 
 def _put(step: Step, folder: Path, files: tuple[FileDigest, ...], work: Path) -> None:
+    (work / step.key / OUTPUT_DIR).mkdir(parents=True)
     for file in files:
         target = work / step.key / OUTPUT_DIR / file.path
         target.parent.mkdir(parents=True, exist_ok=True)

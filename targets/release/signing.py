@@ -129,10 +129,10 @@ def require_signature(envelope: Envelope, trusted: Trusted, file: Path) -> None:
         raise CheckFailed(f"{file} is not signed", "verify it without a key, or do not use it")
     signature = envelope.signatures.get(trusted.key.keyid)
     if signature is None:
-        found = ", ".join(keyid[:12] for keyid in envelope.signatures)
+        keys = ", ".join(keyid[:12] for keyid in envelope.signatures)
         raise CheckFailed(
             f"{file} is not signed by {trusted.described} ({trusted.key.keyid[:12]}), but by "
-            f"{found}",
+            f"{keys}",
             "take the key from who released it, not from where the release lies",
         )
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.process.exit_codes import described
+from pipeline.process.exit_codes import describe_exit
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 
 _NO_REPOSITORY = "not a git repository"
@@ -81,7 +81,7 @@ class _NotInRepositoryError(Exception):
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(folder), *arguments],
             env={**os.environ, "LC_ALL": "C"},  # what it says is looked into
             stdin=subprocess.DEVNULL,
@@ -95,12 +95,12 @@ def _git(folder: Path, *arguments: str) -> str:
             f"cannot start git: {error.strerror}",
             "install git: a release says which commit it was made from",
         ) from None
-    if done.returncode == 0:
-        return done.stdout
-    if _NO_REPOSITORY in done.stderr:
+    if process.returncode == 0:
+        return process.stdout
+    if _NO_REPOSITORY in process.stderr:
         raise _NotInRepositoryError
-    said = done.stderr.strip() or described(done.returncode)
-    raise EnvironmentUnable(f"git {arguments[0]} in {folder} ended with: {said}")
+    message = process.stderr.strip() or describe_exit(process.returncode)
+    raise EnvironmentUnable(f"git {arguments[0]} in {folder} ended with: {message}")
 
 
 def _below(path: Path, root: Path) -> bool:

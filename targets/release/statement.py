@@ -143,9 +143,9 @@ def parse_statement(content: bytes, file: Path) -> Statement:
         statement = Statement.model_validate_json(content)
     except ValidationError as error:
         _require_known(_build_type(content), file)
-        found = error.errors()[0]
-        key = ".".join(map(str, found["loc"]))
-        raise CheckFailed(f"{file}: {key}: {found['msg']}: no provenance of a release") from None
+        mistake = error.errors()[0]
+        key = ".".join(map(str, mistake["loc"]))
+        raise CheckFailed(f"{file}: {key}: {mistake['msg']}: no provenance of a release") from None
     _require_known(statement.predicate.build_definition.build_type, file)
     return statement
 

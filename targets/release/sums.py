@@ -20,12 +20,12 @@ def write_sums(digests: Mapping[str, str]) -> bytes:
 
 def read_sums(content: bytes, name: str) -> dict[str, str]:
     """Return the digest of each path. Raises ``CheckFailed`` with ``name``, the file's name."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         match = _LINE.fullmatch(line)
-        if match is None or match["path"] in found:
+        if match is None or match["path"] in digests:
             raise CheckFailed(f"{name}:{number} is not a line that sha256sum writes")
-        found[match["path"]] = match["sha256"]
-    if write_sums(found) != content:
+        digests[match["path"]] = match["sha256"]
+    if write_sums(digests) != content:
         raise CheckFailed(f"{name} is not as Quern writes it")
-    return found
+    return digests

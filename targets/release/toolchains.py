@@ -29,12 +29,12 @@ def contents_of(
     Fetches wheels that are no longer in ``cache``. Raises ``EnvironmentUnable`` if the image in
     which a step ran no longer exists.
     """
-    found: dict[str, ToolchainContents] = {}
+    contents: dict[str, ToolchainContents] = {}
     digests = Digests(cache / "digests.sqlite")
     for name, (toolchain, origin) in _used(built, host).items():
         wheels = Wheelhouse(cache / "wheels").ensure(toolchain, say)
         base = origin.get("base_image", "")
-        found[name] = ToolchainContents(
+        contents[name] = ToolchainContents(
             target=name,
             platform=toolchain.platform,
             digest=toolchain.digest,
@@ -44,7 +44,7 @@ def contents_of(
             wheels=read_wheels(wheels, digests.file),
             system=_system(toolchain, base) if base else None,
         )
-    return found
+    return contents
 
 
 def missing_wheels(places: Iterable[Place], cache: Path) -> list[str]:

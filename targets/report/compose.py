@@ -74,8 +74,8 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
 
 def evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
     """Return the table ``name`` in the evidence of the checks; empty if there is none."""
-    found = next((result.evidence[name] for result in checks if name in result.evidence), {})
-    return found if isinstance(found, dict) else {}
+    table = next((result.evidence[name] for result in checks if name in result.evidence), {})
+    return table if isinstance(table, dict) else {}
 
 
 def verdicts_of(checks: Iterable[StepResult]) -> tuple[Verdict, ...]:
@@ -91,8 +91,8 @@ def verdicts_of(checks: Iterable[StepResult]) -> tuple[Verdict, ...]:
 
 def figures_of(checks: Iterable[StepResult]) -> dict[str, JsonValue]:
     """Return the figures of all checks except ``latency`` and ``quality``, by name of the check."""
-    found = {result.name: result.evidence.get("figures") for result in checks}
-    return {name: figures for name, figures in found.items() if figures is not None}
+    by_check = {result.name: result.evidence.get("figures") for result in checks}
+    return {name: figures for name, figures in by_check.items() if figures is not None}
 
 
 def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.atomic import folder_beside, remove_leftovers, replace_file, swap_in
-from targets.cache import CachedStep, link_tree
+from targets.cache import CachedStep
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
 from targets.report.markdown import to_markdown
@@ -38,15 +40,16 @@ def write_dist(
     source = artifact.output if isinstance(artifact, CachedStep) else artifact
     with FileLock(folder.parent / f".{report.target}.lock"):
         remove_leftovers(folder)
-        if _is_linked(source, folder / MODEL_DIR):
+        if _is_same(folder / MODEL_DIR, source, digests):
             complete(folder)
             _write_reports(folder, report)
             return folder
         with folder_beside(folder) as fresh:
-            link_tree(source, fresh / MODEL_DIR)
+            copy_tree(source, fresh / MODEL_DIR)
             for file in report.files:
                 if (source / file.path).exists():
                     digests.remember(source / file.path, file.sha256)
+                    digests.remember(fresh / MODEL_DIR / file.path, file.sha256)
             complete(fresh)
             _write_reports(fresh, report)
             swap_in(fresh, folder)
@@ -79,12 +82,41 @@ def write_checked(folder: Path, report: Report, name: str, text: str) -> None:
         _write_reports(folder, report)
 
 
-def _is_linked(source: Path, model: Path) -> bool:
-    """Return whether ``model`` consists of hard links to exactly the files of ``source``."""
-    wanted = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
-    there = {path.relative_to(model): path for path in model.rglob("*") if path.is_file()}
-    return wanted.keys() == there.keys() and all(
-        wanted[name].samefile(there[name]) for name in wanted
+def copy_tree(source: Path, destination: Path) -> None:
+    """Copy all files of ``source``. On file systems that can, a copy shares its blocks.
+
+    They are no hard links: ``onnx.load`` refuses those
+    (https://github.com/onnx/onnx/pull/7717).
+    """
+    for file in sorted(source.rglob("*")):
+        target = destination / file.relative_to(source)
+        if file.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _copy(file, target)
+
+
+def _copy(source: Path, destination: Path) -> None:
+    """Copy bytes and mode; by `copy_file_range(2)`, which XFS and Btrfs do without copying."""
+    with source.open("rb") as reader, destination.open("wb") as writer:
+        try:
+            while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
+                pass
+        except (AttributeError, OSError):  # not on this system, or not between these folders
+            writer.seek(writer.truncate(0))
+            reader.seek(0)
+            shutil.copyfileobj(reader, writer)
+    shutil.copymode(source, destination)
+
+
+def _is_same(model: Path, source: Path, digests: Digests) -> bool:
+    """Return whether ``model`` has exactly the files of ``source``, with the same bytes."""
+    source_files = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
+    model_files = {path.relative_to(model): path for path in model.rglob("*") if path.is_file()}
+    return source_files.keys() == model_files.keys() and (
+        digests.files(source_files.values())
+        == digests.files(model_files[name] for name in source_files)
     )
 
 

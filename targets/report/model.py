@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.kinds import Kind
+from pipeline.contract.kinds import Kind, StepKind
 from pipeline.contract.result import FileDigest, Status, Verdict
 from targets.runtimes.runtime import PLACES
 
@@ -30,7 +30,7 @@ class PassReport(Frozen):
     """One step of the chain. ``seconds`` and memory are those of the run that made the result."""
 
     name: str
-    kind: Literal["pass", "check"] = "pass"
+    kind: StepKind = "pass"
     type: str
     key: str
     cached: bool

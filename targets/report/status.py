@@ -12,7 +12,7 @@ def overall(statuses: Iterable[Status]) -> Status:
 
     Without any status, the result is unverified.
     """
-    found = set(statuses) or {"unverified"}
-    if "failed" in found:
+    distinct = set(statuses) or {"unverified"}
+    if "failed" in distinct:
         return "failed"
-    return "unverified" if "unverified" in found else "passed"
+    return "unverified" if "unverified" in distinct else "passed"

@@ -43,7 +43,7 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
         prompts=figures.prompt_words,
         rate=figures.rate,
         time=figures.milliseconds,
-        middle=lambda found: figures.middle(found["p50"], found["low"], found["high"]),
+        middle=lambda figure: figures.middle(figure["p50"], figure["low"], figure["high"]),
     )
     return environment
 

@@ -45,5 +45,5 @@ def trainings(report: Report) -> Iterator[TrainingRow]:
 
 
 def _number(metrics: Mapping[str, JsonValue], name: str) -> float | None:
-    found = metrics.get(name)
-    return found if isinstance(found, (int, float)) else None
+    value = metrics.get(name)
+    return value if isinstance(value, (int, float)) else None

@@ -43,21 +43,21 @@ class TrialRow:
     result: str
 
 
-def told_by(report: Report) -> TuningSummary | None:
+def tuning_of(report: Report) -> TuningSummary | None:
     """Return the search that made the artifact; ``None`` if it was not a ``tune`` pass."""
-    found = [step.metrics[METRIC] for step in report.passes if METRIC in step.metrics]
-    return TuningSummary.model_validate(found[-1]) if found else None
+    summaries = [step.metrics[METRIC] for step in report.passes if METRIC in step.metrics]
+    return TuningSummary.model_validate(summaries[-1]) if summaries else None
 
 
-def rows(told: TuningSummary) -> Iterator[TrialRow]:
+def rows(summary: TuningSummary) -> Iterator[TrialRow]:
     """Yield all trials in their order."""
-    for place, trial in enumerate(told.trials):
-        yield _row(told, trial, place == told.chosen)
+    for place, trial in enumerate(summary.trials):
+        yield _row(summary, trial, place == summary.chosen)
 
 
-def columns(told: TuningSummary) -> tuple[str, ...]:
+def columns(summary: TuningSummary) -> tuple[str, ...]:
     """Return the names of the parameters that were searched over."""
-    return tuple(dict.fromkeys(name for trial in told.trials for name in _point(trial)))
+    return tuple(dict.fromkeys(name for trial in summary.trials for name in _point(trial)))
 
 
 def column_title(name: str) -> str:
@@ -65,13 +65,13 @@ def column_title(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
 
 
-def headline(told: TuningSummary) -> str:
+def headline(summary: TuningSummary) -> str:
     """Return the choice in a line."""
-    if told.chosen is None:
-        return f"not tuned: {told.not_tuned}"
-    trial = told.trials[told.chosen]
+    if summary.chosen is None:
+        return f"not tuned: {summary.not_tuned}"
+    trial = summary.trials[summary.chosen]
     assert trial.speed is not None  # noqa: S101 - it was chosen for that
-    late = "; max_seconds were over before all was tried" if told.out_of_time else ""
+    timeout_note = "; max_seconds were over before all was tried" if summary.out_of_time else ""
     choice = (
         ", ".join(filter(None, (describe_choice(trial.built), describe_choice(trial.session))))
         or _AS_GIVEN
@@ -79,15 +79,15 @@ def headline(told: TuningSummary) -> str:
     return (
         f"{choice}: tokens {rate(trial.speed.tokens_per_second)}, "
         f"prompt {rate(trial.speed.prompt_tokens_per_second)} "
-        f"({len(told.trials)} trials in {duration(told.seconds)}{late})"
+        f"({len(summary.trials)} trials in {duration(summary.seconds)}{timeout_note})"
     )
 
 
-def pinned(told: TuningSummary, target: str) -> str:
+def pinned(summary: TuningSummary, target: str) -> str:
     """Return TOML that replaces the pass and gives the same bytes without measuring."""
     tables = {
         "passes": {"model_builder": {}},
-        "targets": {target: {"passes": {"model_builder": told.pinned}}},
+        "targets": {target: {"passes": {"model_builder": summary.pinned}}},
     }
     return tomli_w.dumps(tables)
 
@@ -96,15 +96,15 @@ def _point(trial: Trial) -> dict[str, JsonValue]:
     return {**trial.built, **trial.session}
 
 
-def _row(told: TuningSummary, trial: Trial, chosen: bool) -> TrialRow:
+def _row(summary: TuningSummary, trial: Trial, chosen: bool) -> TrialRow:
     speed, point = trial.speed, _point(trial)
-    whole = trial.layers >= told.layers
+    has_all_layers = trial.layers >= summary.layers
     return TrialRow(
         chosen=chosen,
         out=trial.status != "measured",
-        layers=f"all {told.layers}" if whole else f"{trial.layers} of {told.layers}",
+        layers=f"all {summary.layers}" if has_all_layers else f"{trial.layers} of {summary.layers}",
         choice=tuple(
-            describe_value(point[name]) if name in point else _NOTHING for name in columns(told)
+            describe_value(point[name]) if name in point else _NOTHING for name in columns(summary)
         ),
         prompt=_NOTHING if speed is None else rate(speed.prompt_tokens_per_second),
         decode=_NOTHING if speed is None else rate(speed.tokens_per_second),

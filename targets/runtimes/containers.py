@@ -53,25 +53,25 @@ class Containers:
         Raises ``EnvironmentUnable`` if an image neither exists nor can be built.
         """
         with _answering(self.client):
-            wanted = tuple(toolchains)
-            for toolchain in wanted:
+            required = tuple(toolchains)
+            for toolchain in required:
                 require_same_platform(self.client, toolchain)
-            require_room(self._needs(wanted))
-            lacking = self._lacking(wanted)
-            if not lacking:
-                return f"{_images(wanted)} here"
-            sources = self._sources_of(lacking[0])
+            require_room(self._needs(required))
+            missing = self._lacking(required)
+            if not missing:
+                return f"{_images(required)} here"
+            sources = self._sources_of(missing[0])
             if not sources:
                 raise no_base()
-            return f"{_images(lacking)} not built yet, and {sources[0].words}"
+            return f"{_images(missing)} not built yet, and {sources[0].words}"
 
     def make_base(self, toolchains: Iterable[Toolchain], say: Callable[[str], None]) -> None:
         """Get the base image of the images that have to be built. Raises ``EnvironmentUnable``."""
         with _answering(self.client):
-            lacking = self._lacking(toolchains)
-        if lacking:
-            sources = self._sources_of(lacking[0])
-            ensure_base(self.client, base_recipe(lacking[0]), self._cache, say, sources)
+            missing = self._lacking(toolchains)
+        if missing:
+            sources = self._sources_of(missing[0])
+            ensure_base(self.client, base_recipe(missing[0]), self._cache, say, sources)
 
     def _lacking(self, toolchains: Iterable[Toolchain]) -> Sequence[Toolchain]:
         return [one for one in toolchains if find_image(self.client, one) is None]

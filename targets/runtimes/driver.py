@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from targets.atomic import remove_tree
 
 _RUN_ID = re.compile(r"^(?P<host>.+)-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]{8}$")
 
@@ -46,10 +47,10 @@ def new_run_id() -> str:
 
 def driver_of(run_id: str) -> Driver | None:
     """Return the driver of the run ``run_id``; ``None`` if it is no run ID."""
-    found = _RUN_ID.match(run_id)
-    if found is None:
+    match = _RUN_ID.match(run_id)
+    if match is None:
         return None
-    return Driver(found["host"], int(found["pid"]), int(found["started"]))
+    return Driver(match["host"], int(match["pid"]), int(match["started"]))
 
 
 def remove_orphaned_folders(runs: Path) -> None:
@@ -57,7 +58,7 @@ def remove_orphaned_folders(runs: Path) -> None:
     for folder in runs.glob("*"):
         driver = driver_of(folder.name)
         if driver is not None and driver.gone:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
 
 def _host() -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from targets.errors import EnvironmentUnable
 from targets.runtimes.runtime import RunRequest
 from targets.toolchain.toolchain import Toolchain
 
@@ -44,25 +46,43 @@ def _windows_needs(home: str) -> dict[str, str]:
     """Return the variables that a process on Windows needs, with home and temporary folder."""
     if sys.platform != "win32":
         return {}
-    found = {name: os.environ[name] for name in ("SYSTEMROOT", "COMSPEC") if name in os.environ}
-    return {**found, "USERPROFILE": home, "TEMP": home, "TMP": home}
+    system = {name: os.environ[name] for name in ("SYSTEMROOT", "COMSPEC") if name in os.environ}
+    return {**system, "USERPROFILE": home, "TEMP": home, "TMP": home}
 
 
 def network_environment(ca_bundle: str | None) -> dict[str, str]:
     """Return proxies and certificates of this machine, for a run with network."""
     names = (*_PROXIES, *(name.lower() for name in _PROXIES))
-    found = {name: value for name in names if (value := os.environ.get(name))}
+    variables = {name: value for name in names if (value := os.environ.get(name))}
     if ca_bundle is not None:
-        found.update(dict.fromkeys(_CA_VARIABLES, ca_bundle))
-    return found
+        variables.update(dict.fromkeys(_CA_VARIABLES, ca_bundle))
+    return variables
 
 
 def hub_environment() -> dict[str, str]:
     """Return the token and the settings of the hub, for a run that fetches from it.
 
-    The address can contain a password, so it is treated like the token.
+    The address can contain a password, so it is treated like the token. Raises as
+    :func:`hub_token`.
     """
-    return {name: value for name in _HUB if (value := os.environ.get(name))}
+    variables = {name: value for name in _HUB if (value := os.environ.get(name, "").strip())}
+    token = hub_token()
+    return {**variables, "HF_TOKEN": token} if token else variables
+
+
+def hub_token() -> str:
+    """Return the hub's token; empty if there is none. A line break at its end is left out, as of
+    one that was read from a file.
+
+    Raises ``EnvironmentUnable`` for what cannot be sent: libraries that refuse it would show it.
+    """
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise EnvironmentUnable(
+            "HF_TOKEN holds spaces, line breaks or other characters that no token has",
+            "set it to the token alone",
+        )
+    return token
 
 
 def host_ca_bundle() -> Path | None:

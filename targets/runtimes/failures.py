@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.events import StepFailed
-from pipeline.process.exit_codes import described, signal_of
+from pipeline.process.exit_codes import describe_exit, signal_of
 from targets.errors import EnvironmentUnable, PassFailed, QuernError
 
 _TAIL_BYTES = 16_384
@@ -44,7 +44,7 @@ class Ending:
         if self.out_of_memory:
             return self._no_memory()
         if self.failure is not None:
-            return self._told(self.failure)
+            return self._reported(self.failure)
         step = self._step()
         ended_by = signal_of(self.exit_code)
         if ended_by in ("SIGKILL", "SIGTERM"):
@@ -53,14 +53,14 @@ class Ending:
                 "run again: it goes on from the last finished step",
                 self.log,
             )
-        how = described(self.exit_code)
+        how = describe_exit(self.exit_code)
         if not ended_by:
             how += " without a word why"
         remedy = _OLD_CPU if ended_by == "SIGILL" else ""
         hint = "\n".join(text for text in (remedy, _tail(self.log)) if text)
         return PassFailed(f"{step} broke: {how}", hint, self.log)
 
-    def _told(self, failure: StepFailed) -> QuernError:
+    def _reported(self, failure: StepFailed) -> QuernError:
         message = f"{failure.step}: {failure.message}"
         if failure.cause == "disk_full":
             hint = failure.hint or "free some space, or move the cache with `--cache`"

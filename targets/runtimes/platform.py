@@ -16,12 +16,12 @@ def platform_for(requested: Choice) -> str:
     Only an engine of this machine can run steps, and it has this machine's architecture. So no
     engine is asked, and a fully cached build needs none.
     """
-    here = this_machine()
-    linux = f"linux/{here.partition('/')[2]}"
-    if requested == "docker" or here == linux:
+    local = this_machine()
+    linux = f"linux/{local.partition('/')[2]}"
+    if requested == "docker" or local == linux:
         return linux
     # Windows: its own toolchains, or those of an engine's Linux containers.
-    return linux if requested == "auto" and _engine_here() else here
+    return linux if requested == "auto" and _engine_here() else local
 
 
 def _engine_here() -> bool:

@@ -34,8 +34,8 @@ class Decision:
     """What to do so that they run in containers."""
 
     def __str__(self) -> str:
-        where = "nowhere here" if self.runtime is None else f"in {PLACES[self.runtime]}"
-        return f"{where}: {self.why}"
+        location = "nowhere here" if self.runtime is None else f"in {PLACES[self.runtime]}"
+        return f"{location}: {self.why}"
 
 
 class Chooser:
@@ -65,8 +65,10 @@ class Chooser:
         try:
             return Decision("docker", self.containers().require(toolchains))
         except EnvironmentUnable as unable:
-            here = all(toolchain.platform == native() for toolchain in toolchains)
-            runtime: RuntimeName | None = "venv" if here and self._requested == "auto" else None
+            all_native = all(toolchain.platform == native() for toolchain in toolchains)
+            runtime: RuntimeName | None = (
+                "venv" if all_native and self._requested == "auto" else None
+            )
             return Decision(runtime, str(unable), unable.hint)
 
     def start(self, toolchains: Sequence[Toolchain], say: Callable[[str], None]) -> Runtime:

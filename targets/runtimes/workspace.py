@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.plan import Plan
+from targets.atomic import remove_tree
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import new_run_id, remove_orphaned_folders
 
@@ -46,4 +46,4 @@ def workspace(cache: Path, plan: Plan, roots: Mapping[str, str]) -> Iterator[Wor
             "free some space, or choose another folder with `--cache`",
         ) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)

@@ -115,9 +115,9 @@ def ensure_base(
     ``sources`` default to :func:`base_sources`. Raises ``EnvironmentUnable`` if all of them fail.
     """
     with FileLock(_made(cache / "locks") / "base.lock"):
-        found = find_base(client, recipe)
-        if found is not None:
-            return found
+        base = find_base(client, recipe)
+        if base is not None:
+            return base
         failure: EnvironmentUnable | None = None
         for source in base_sources(client, recipe) if sources is None else sources:
             if failure is not None:
@@ -149,15 +149,15 @@ def makers(recipe: BaseRecipe, platform: str) -> tuple[str, ...]:
     mmdebstrap uses the newest packages, and only for this machine's platform. The other uses those
     of the platform's lock, from the mirrors that this machine's apt is configured to use.
     """
-    found = []
+    usable = []
     if not missing_tools() and platform == this_machine():
-        found.append(MMDEBSTRAP)
+        usable.append(MMDEBSTRAP)
     suite, lock = recipe.bootstrap.suite, recipe.locks.get(platform)
     if lock is not None and lock.fits(suite, recipe.bootstrap.packages):
         places = mirrors(suite)
         if all(package.release in places for package in lock.package):
-            found.append(DEBIAN_PACKAGES)
-    return tuple(found)
+            usable.append(DEBIAN_PACKAGES)
+    return tuple(usable)
 
 
 def no_base() -> EnvironmentUnable:

@@ -62,11 +62,11 @@ def make_rootfs(recipe: Bootstrap, folder: Path, name: str) -> Rootfs:
 
 def missing_tools() -> tuple[str, ...]:
     """Return the Debian packages that mmdebstrap needs and that are not installed here."""
-    there = {
+    present = {
         "mmdebstrap": shutil.which("mmdebstrap") is not None,
         "debian-archive-keyring": KEYRING.exists(),
     }
-    return tuple(name for name, installed in there.items() if not installed)
+    return tuple(name for name, installed in present.items() if not installed)
 
 
 def _command(recipe: Bootstrap) -> list[str]:

@@ -62,8 +62,8 @@ def lock_builder_options(toolchain: Toolchain) -> bool:
     file = toolchain.image_dir / FILE
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     if before:
-        kept = BuilderOptions.model_validate_json(before)
-        if (kept.package, kept.version) == (str(pin.name), str(pin.version)):
+        previous = BuilderOptions.model_validate_json(before)
+        if (previous.package, previous.version) == (str(pin.name), str(pin.version)):
             return False
     with tempfile.TemporaryDirectory() as folder:
         (wheel,) = download([pin], toolchain, Path(folder))
@@ -71,6 +71,6 @@ def lock_builder_options(toolchain: Toolchain) -> bool:
             names = [name for name in archive.namelist() if name.startswith(_MODELS)]
             archive.extractall(folder, names)
         options = tuple(sorted(known_options(Path(folder) / _MODELS)))
-    found = BuilderOptions(package=str(pin.name), version=str(pin.version), options=options)
-    replace_file(file, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
+    locked = BuilderOptions(package=str(pin.name), version=str(pin.version), options=options)
+    replace_file(file, json.dumps(locked.model_dump(mode="json"), indent=1) + "\n")
     return True

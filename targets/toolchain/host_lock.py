@@ -123,4 +123,4 @@ def _versions(path: Path) -> Mapping[str, str]:
     versions: dict[str, list[str]] = {}
     for name, version in _PIN.findall(path.read_text(encoding="utf-8")):
         versions.setdefault(name, []).append(version)
-    return {name: ", ".join(found) for name, found in versions.items()}
+    return {name: ", ".join(several) for name, several in versions.items()}

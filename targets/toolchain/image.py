@@ -85,10 +85,10 @@ def recipe_digest(toolchain: Toolchain) -> str:
 
 def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
     """Return the image of ``toolchain`` if the engine has it for its current inputs."""
-    found = client.images.list(
+    images = client.images.list(
         filters={"label": f"quern.recipe={recipe_digest(toolchain)}", "dangling": False}
     )
-    for image in found:
+    for image in images:
         tags = [tag for tag in image.tags if tag.startswith(f"quern/{toolchain.target}:")]
         if tags:
             return Image(tags[0], str(image.id), image.labels[BASE_LABEL])
@@ -114,9 +114,9 @@ def adopt_image(image: EngineImage, toolchain: Toolchain) -> Image:
 
 def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[str, ...]:
     """Return the tags of images of this target that were built from other inputs."""
-    found = client.images.list(filters={"label": f"quern.target={toolchain.target}"})
+    images = client.images.list(filters={"label": f"quern.target={toolchain.target}"})
     now = recipe_digest(toolchain)
-    stale = [image for image in found if image.labels.get("quern.recipe") != now]
+    stale = [image for image in images if image.labels.get("quern.recipe") != now]
     return tuple(sorted(tag for image in stale for tag in image.tags))
 
 
@@ -125,14 +125,19 @@ def image_needs(client: DockerClient, toolchain: Toolchain, cache: Path) -> tupl
     on this machine, for both stages of the build, which exist together for a while."""
     if find_image(client, toolchain) is not None:
         return ()
-    what = f"the {toolchain.target} toolchain"
-    here = Need(cache, Wheelhouse(cache / "wheels").lacks(toolchain), what, CACHE_REMEDY)
+    description = f"the {toolchain.target} toolchain"
+    wheel_need = Need(
+        cache, Wheelhouse(cache / "wheels").lacks(toolchain), description, CACHE_REMEDY
+    )
     root = data_root(client)
     if root is None:
-        return (here,)
+        return (wheel_need,)
     room = toolchain.room
     building = round(1e9 * (room.wheels + 2 * room.installed))
-    return (here, Need(root, building, f"{what} as an image", "`docker system prune` frees space"))
+    return (
+        wheel_need,
+        Need(root, building, f"{description} as an image", "`docker system prune` frees space"),
+    )
 
 
 def ensure_image(

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from pipeline.onnx.kernels.table import FOLDER, Kernel, KernelTable, Operator, read_table
-from pipeline.onnx.providers import is_same
+from pipeline.onnx.providers import is_provider
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.requirements import read_lock
@@ -80,9 +80,9 @@ def parse_table(text: str, provider: str, version: str) -> KernelTable:
     name = ""
     domain = ""
     for line in _section(text, provider):
-        found = _DOMAIN.search(line)
-        if found:
-            domain = "" if found["name"] == "ai.onnx" else found["name"]
+        match = _DOMAIN.search(line)
+        if match:
+            domain = "" if match["name"] == "ai.onnx" else match["name"]
             continue
         cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
         if len(cells) != 4 or cells[0] == "Op Name" or set(cells[0]) == {"-"}:
@@ -102,7 +102,7 @@ def _section(text: str, provider: str) -> Iterator[str]:
     inside = False
     for line in text.splitlines():
         if line.startswith("## "):
-            inside = is_same(line.strip().rpartition(" ")[2], provider)
+            inside = is_provider(line.strip().rpartition(" ")[2], provider)
         elif inside and line.startswith("|"):
             yield line
 
@@ -111,23 +111,23 @@ def _signatures(cell: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...
     forms = []
     for form in cell.split("<br><br>or<br><br>"):
         ways: dict[str, list[str]] = {"in": [], "out": []}
-        for found in _PARAMETER.finditer(form):
-            more = "..." if found["name"].endswith("...") else ""
-            ways[found["way"]].append(found["type"] + more)
+        for match in _PARAMETER.finditer(form):
+            more = "..." if match["name"].endswith("...") else ""
+            ways[match["way"]].append(match["type"] + more)
         forms.append((tuple(ways["in"]), tuple(ways["out"])))
     return tuple(forms)
 
 
 def _kernel(versions: str, types: str) -> Kernel:
-    found = _VERSION.match(versions)
-    if found is None:
+    match = _VERSION.match(versions)
+    if match is None:
         raise ValueError(f"not a range of versions: {versions!r}")
-    if found["from"]:
-        first, last = int(found["from"]), None
-    elif found["only"]:
-        first = last = int(found["only"])
+    if match["from"]:
+        first, last = int(match["from"]), None
+    elif match["only"]:
+        first = last = int(match["only"])
     else:
-        first, last = int(found["first"]), int(found["last"])
+        first, last = int(match["first"]), int(match["last"])
     taken = {
         entry["variable"]: tuple(kind.strip() for kind in entry["types"].split(","))
         for entry in _TYPES.finditer(types)

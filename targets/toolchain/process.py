@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.process.exit_codes import described
+from pipeline.process.exit_codes import describe_exit
 from targets.errors import EnvironmentUnable
 from targets.toolchain.credentials import scrub
 
@@ -41,7 +41,7 @@ def run_tool(
     a signal ends it.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             list(command),
             env=None if environment is None else dict(environment),
             cwd=cwd,
@@ -53,25 +53,27 @@ def run_tool(
         )
     except OSError as error:
         raise EnvironmentUnable(f"cannot start {tool}: {error.strerror}") from error
-    output = scrub(f"{done.stdout}{done.stderr}")
+    output = scrub(f"{process.stdout}{process.stderr}")
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(output, encoding="utf-8")
-    if done.returncode == 0:
-        return done.stdout
+    if process.returncode == 0:
+        return process.stdout
     if DISK_FULL in output:
         raise EnvironmentUnable(f"the disk is full ({tool})", "free some space and run again", log)
-    if done.returncode < 0:
-        raise EnvironmentUnable(f"{tool} broke: {described(done.returncode)}", output.strip(), log)
-    raise ToolFailed(tool, done.returncode, output)
+    if process.returncode < 0:
+        raise EnvironmentUnable(
+            f"{tool} broke: {describe_exit(process.returncode)}", output.strip(), log
+        )
+    raise ToolFailed(tool, process.returncode, output)
 
 
 def output_of(*command: str) -> str:
     """Return the output of ``command``; empty if it is not installed or fails."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
     except OSError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""

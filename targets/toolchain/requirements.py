@@ -74,9 +74,9 @@ def parse_lock(text: str, path: Path) -> tuple[Pin, ...]:
 
 
 def _parse_pin(words: list[str], path: Path, line: int) -> Pin:
-    head, *rest = words
+    head, *hashes_words = words
     pin = _PIN.match(head)
-    hashes = [_HASH.match(word) for word in rest]
+    hashes = [_HASH.match(word) for word in hashes_words]
     if pin is None or not hashes or not all(hashes):
         raise EnvironmentUnable(
             f"{path}:{line}: '{head}' is not a version pinned by SHA-256",
@@ -86,5 +86,5 @@ def _parse_pin(words: list[str], path: Path, line: int) -> Pin:
         version = Version(pin["version"])
     except InvalidVersion as error:
         raise EnvironmentUnable(f"{path}:{line}: {error}", "`nox -s lock` makes it again") from None
-    digests = frozenset(found["sha256"] for found in hashes if found)
+    digests = frozenset(match["sha256"] for match in hashes if match)
     return Pin(canonicalize_name(pin["name"]), version, digests)

@@ -45,5 +45,5 @@ def _versions(tar: Path) -> str:
     with tarfile.open(tar) as archive:
         member = archive.extractfile(f"./{STATUS}")
         status = member.read().decode() if member else ""
-    found = re.findall(r"^Package: (\S+)$.*?^Version: (\S+)$", status, re.MULTILINE | re.DOTALL)
-    return "".join(f"{name} {version}\n" for name, version in sorted(found))
+    packages = re.findall(r"^Package: (\S+)$.*?^Version: (\S+)$", status, re.MULTILINE | re.DOTALL)
+    return "".join(f"{name} {version}\n" for name, version in sorted(packages))

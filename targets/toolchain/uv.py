@@ -54,16 +54,16 @@ def uv_settings(pip_config_list: str) -> dict[str, str]:
     Later sources win, as in pip: ``global``, then ``install``/``download``, then ``:env:``.
     """
     order = {"global": 0, "install": 1, "download": 1, ":env:": 2}
-    found: dict[str, tuple[int, str]] = {}
+    settings: dict[str, tuple[int, str]] = {}
     for line in pip_config_list.splitlines():
         name, _, quoted = line.partition("=")
         section, _, key = name.partition(".")
         rank = order.get(section)
         if rank is None or key not in _PIP_TO_UV:
             continue
-        if key not in found or rank >= found[key][0]:
-            found[key] = (rank, str(ast.literal_eval(quoted)))
+        if key not in settings or rank >= settings[key][0]:
+            settings[key] = (rank, str(ast.literal_eval(quoted)))
     return {
         _PIP_TO_UV[key]: _SEPARATOR.get(key, " ").join(value.split())
-        for key, (_, value) in found.items()
+        for key, (_, value) in settings.items()
     }

@@ -123,14 +123,14 @@ def _make(toolchain: Toolchain, cache: Path, folder: Path, say: Callable[[str], 
 
 def _find_python(version: str, say: Callable[[str], None]) -> str:
     """Return a CPython ``version`` of this machine; fetch one if there is none."""
-    wanted = ("--no-project", f"cpython-{version}")
+    request = ("--no-project", f"cpython-{version}")
     try:
-        return uv("python", "find", *wanted).strip()
+        return uv("python", "find", *request).strip()
     except ToolFailed:
         say(f"no Python {version} on this machine; fetching one")
     try:
         uv("python", "install", "--quiet", version)
-        return uv("python", "find", *wanted).strip()
+        return uv("python", "find", *request).strip()
     except ToolFailed as error:
         raise EnvironmentUnable(
             f"no Python {version} on this machine, and none can be fetched: {error.last_line()}",

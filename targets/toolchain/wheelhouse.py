@@ -58,8 +58,8 @@ class Wheelhouse:
         have = self._match(pins, toolchain, self._remembered())
         if len(have) == len(pins):
             return 0
-        here = sum(path.stat().st_size for path in have.values())
-        return max(0, round(1e9 * toolchain.room.wheels) - here)
+        available = sum(path.stat().st_size for path in have.values())
+        return max(0, round(1e9 * toolchain.room.wheels) - available)
 
     def ensure(self, toolchain: Toolchain, say: Callable[[str], None]) -> tuple[Wheel, ...]:
         """Return a verified wheel for every pin of the lock, fetching missing ones.
@@ -102,10 +102,10 @@ class Wheelhouse:
     ) -> dict[Pin, Path]:
         digests = self._verify(pins, toolchain, say)
         have = self._match(pins, toolchain, digests)
-        wanted = [pin for pin in pins if pin not in have]
-        if wanted:
-            say(f"fetching {len(wanted)} of {len(pins)} wheels")
-            for path in download(wanted, toolchain, self.folder):
+        missing = [pin for pin in pins if pin not in have]
+        if missing:
+            say(f"fetching {len(missing)} of {len(pins)} wheels")
+            for path in download(missing, toolchain, self.folder):
                 digests[path.name] = sha256_of_file(path)
             self._remember(digests)
             have = self._match(pins, toolchain, digests)
@@ -150,11 +150,11 @@ class Wheelhouse:
         self, pins: Sequence[Pin], toolchain: Toolchain, names: Iterable[str]
     ) -> Iterable[tuple[Pin, Path]]:
         """Yield the files whose names are those of wheels of ``pins`` for the toolchain."""
-        wanted: dict[object, Pin] = {(pin.name, pin.version): pin for pin in pins}
+        pins_by_version: dict[object, Pin] = {(pin.name, pin.version): pin for pin in pins}
         usable = frozenset(platform_named(toolchain.platform).tags(toolchain.python))
         for name in sorted(names):
             project, version, tags = _parse(name)
-            pin = wanted.get((project, version))
+            pin = pins_by_version.get((project, version))
             if pin is not None and tags & usable:
                 yield pin, self.folder / name
 

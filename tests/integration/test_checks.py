@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.contract.events import StepFailed, Text
 from pipeline.contract.plan import SourceInput, Step, StepInput
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from tests.support import plans
 
 # Fault -> the verdicts of the graph check of which one at least must fail.
@@ -187,6 +187,6 @@ def test_latency_catches_a_missed_limit_and_keeps_raw_samples(bench: Bench) -> N
     assert set(failed) == {"first_token_ms", "token_ms"}
     latency = plans.result(bench.work, "latency-int8").evidence["latency"]
     assert isinstance(latency, dict)
-    short = Measured.model_validate(latency["artifact"]).joined("short")
+    short = LatencyRounds.model_validate(latency["artifact"]).joined("short")
     assert len(short.first_token_ms) == 64
     assert len(short.token_ms) == 64 * 15

@@ -55,7 +55,7 @@ LEAST = {
     "./nox -s bench-smollm": "./nox -s bench-smollm -- --cached --out dist/measured.md",
     "./nox -s bench-checks": "./nox -s bench-checks -- --runs 2 --out dist/measured.md",
     "./nox -s bench-driver": (
-        "./nox -s bench-driver -- --runs 1 --pairs 0 --cache $QUERN_CACHE --out dist/measured.md"
+        './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.

@@ -13,7 +13,7 @@ import pytest
 from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import Verdict
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from tests.support import plans
 
 Inputs = Mapping[str, StepInput | SourceInput]
@@ -165,7 +165,7 @@ def test_speed(bench: Bench) -> None:
     }
     latency: Any = plans.result(bench[0], "fast").evidence["latency"]
     # Each answer has three further tokens, and a p99 needs 662 of them.
-    short = Measured.model_validate(latency["artifact"]).joined("short")
+    short = LatencyRounds.model_validate(latency["artifact"]).joined("short")
     assert latency["prompts"] == len(short.total_ms) >= 221
     assert set(short.prompt_tokens) == {8, 24}
     figures = latency["statistics"]["short"]

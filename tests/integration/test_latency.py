@@ -17,7 +17,7 @@ import pytest
 from pipeline.contract.events import Event, StepFailed, Warned
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import Verdict
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from targets.target import load_target
 from tests.support import plans
 
@@ -95,7 +95,7 @@ def test_every_length_is_measured_in_fresh_pinned_processes(bench: Bench) -> Non
         "token_ms": "passed",
     }
     latency: Any = plans.result(bench.work, "all").evidence["latency"]
-    measured = Measured.model_validate(latency["artifact"])
+    measured = LatencyRounds.model_validate(latency["artifact"])
     assert measured.prompts == ("short", "128", "512", "1024", "2112")
     assert measured.cpus == (cpu(),)
     assert len(measured.rounds) >= 8
@@ -112,7 +112,7 @@ def test_every_length_is_measured_in_fresh_pinned_processes(bench: Bench) -> Non
 
 TURNS = """
 import sys, time
-from pipeline.latency.process import Process
+from pipeline.latency.measured_process import Process
 from pipeline.latency.protocol import Settings
 
 with Process(Settings(folder=sys.argv[1]), takes_turns=True) as process:
@@ -245,7 +245,7 @@ def test_an_artifact_that_does_not_load_fails_the_check(bench: Bench) -> None:
 
 DIES = """
 import os, signal, sys
-from pipeline.latency.process import Process
+from pipeline.latency.measured_process import Process
 from pipeline.latency.protocol import Settings
 from pipeline.contract.errors import StepError
 

@@ -211,3 +211,74 @@ def test_an_onnx_model_that_is_there_already(quern: Quern, tmp_path: Path) -> No
     assert report["status"] == "passed"
     assert {"loads", "accuracy_loss"} & set(status(report)) == {"loads"}
     assert report["files"] == report_of(dist)["files"]
+
+
+# What a pass of somebody else's tries, after its output was sealed and hashed.
+REACHING = """
+import atexit
+import os
+import shutil
+
+from pipeline.contract.frozen import Frozen
+from pipeline.passes.base import BasePass
+
+
+class ReachingParams(Frozen):
+    attempt: str = ""
+
+
+class Reaching(BasePass[ReachingParams]):
+    Params = ReachingParams
+    consumes = {"adapter": "adapter"}
+    produces = "adapter"
+
+    def run(self, inputs, params, out_dir):
+        shutil.copytree(inputs["adapter"], out_dir, dirs_exist_ok=True)
+        work = out_dir.parent.parent
+        output = work / out_dir.parent.name.removesuffix(".partial") / "output"
+        objects = inputs["adapter"].parent.parent.parent
+
+        def reach():
+            if params.attempt == "link":
+                os.symlink("/etc/hostname", output / "hostname")
+            elif params.attempt == "setuid":
+                output.joinpath("adapter_model.safetensors").chmod(0o4777)
+            elif params.attempt == "bytes":
+                output.joinpath("adapter_model.safetensors").chmod(0o644)
+                output.joinpath("adapter_model.safetensors").write_bytes(b"MINE")
+
+        atexit.register(reach)
+        seen = sorted(path.name for path in objects.glob("*/*"))
+        return {"seen": seen, "read": inputs["adapter"].parent.name}
+"""
+
+
+@pytest.mark.parametrize(
+    ("attempt", "code", "said"),
+    [
+        ("", 0, ""),
+        ("setuid", 0, ""),
+        ("link", 5, "neither file nor folder: hostname"),
+        ("bytes", 5, "its output is not what it listed: adapter_model.safetensors"),
+    ],
+)
+def test_a_pass_of_ones_own_reaches_nothing_outside(
+    attempt: str, code: int, said: str, quern: Quern, runtime: str, tmp_path: Path
+) -> None:
+    project = short_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
+    (project.folder / "reaching.py").write_text(REACHING)
+    table = f'\n[passes.reaching]\ntype = "reaching.py:Reaching"\nattempt = "{attempt}"\n'
+    project.edit("\n[checks.quality]", f"{table}\n[checks.quality]")
+    dist = tmp_path / "dist"
+    ran = quern(
+        *("build", "--config", str(project.config), "--dist", str(dist), "--runtime", runtime)
+    )
+    assert ran.code == code, ran.stderr
+    if code:
+        assert said in ran.stderr
+        assert not (dist / "small").exists()
+        return
+    steps = {step["name"]: step for step in report_of(dist)["passes"]}
+    assert steps["reaching"]["metrics"]["seen"] == [steps["reaching"]["metrics"]["read"]]
+    shipped = dist / "small" / "cpu" / "model" / "adapter_model.safetensors"
+    assert shipped.stat().st_mode & 0o7777 == 0o444

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from pipeline.contract.plan import object_path
@@ -31,6 +32,9 @@ def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None
     assert quality["tuned"] - quality["artifact"] <= 0.02
     assert 0.10 <= quality["base"] <= 0.45
     assert "accuracy  base" in ran.stdout
+
+    graph = onnx.load(dist / "tone" / "cpu" / "model" / "model.onnx").graph  # with its weights
+    assert sum(len(tensor.raw_data) for tensor in graph.initializer) > 1_000_000
 
     # The plan of somebody who has nothing yet says how much room all this takes.
     planned = quern("plan", "--cache", str(tmp_path / "cache"), "--json")

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pipeline.contract.result import FileDigest, Status, Verdict
-from pipeline.latency.measured import Measured, Round
+from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 from pipeline.statistics.paired import share_interval
 from targets.bench.model import (
@@ -57,7 +57,7 @@ def measured(
     shared: Sequence[float] | None = None,
     own: float = 0.005,
     prompts: Sequence[str] = tuple(LENGTHS),
-) -> Measured:
+) -> LatencyRounds:
     """Return rounds whose times are ``slower`` times as long.
 
     ``shared`` is what the machine's load makes of each round, ``own`` how much processes differ.
@@ -76,11 +76,14 @@ def measured(
                 },
             )
         )
-    return Measured(rounds=tuple(found), threads=1, cpus=(0,))
+    return LatencyRounds(rounds=tuple(found), threads=1, cpus=(0,))
 
 
 def measurement(
-    artifact: Measured, baseline: Measured | None = None, here: bool = True, **changes: Any
+    artifact: LatencyRounds,
+    baseline: LatencyRounds | None = None,
+    here: bool = True,
+    **changes: Any,
 ) -> Measurement:
     return Measurement(
         here=here,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.process.exit_codes import described
+from pipeline.process.exit_codes import describe_exit
 from targets.cli.options import PROJECT
 
 
@@ -50,5 +50,5 @@ class Quern:
             timeout=seconds,
             check=False,
         )
-        assert done.returncode >= 0, f"{described(done.returncode)}\n{done.stderr[-3000:]}"
+        assert done.returncode >= 0, f"{describe_exit(done.returncode)}\n{done.stderr[-3000:]}"
         return Ran(done.returncode, done.stdout, done.stderr)

@@ -2,8 +2,8 @@
 
 Run by a toolchain's Python:
 ``python odd_checkpoints.py make CHECKPOINT OUT`` writes a folder for each of them into ``OUT``;
-``python odd_checkpoints.py distance BASE ADAPTER MERGED`` prints by how much ``MERGED`` differs at
-most from what transformers and PEFT make of base and adapter.
+``python odd_checkpoints.py distance BASE ADAPTER MERGED ...`` prints for each three by how much
+``MERGED`` differs at most from what transformers and PEFT make of base and adapter.
 """
 
 from __future__ import annotations
@@ -73,4 +73,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        print(distance(*(Path(argument) for argument in sys.argv[2:5])))  # noqa: T201
+        paths = [Path(argument) for argument in sys.argv[2:]]
+        for base, adapter, merged in zip(paths[::3], paths[1::3], paths[2::3], strict=True):
+            print(distance(base, adapter, merged))  # noqa: T201

@@ -6,13 +6,14 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.events import EVENT, Event, StepFailed
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
 from pipeline.contract.result import StepResult, Verdict
-from pipeline.process.exit_codes import described
+from pipeline.process.exit_codes import describe_exit
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -27,7 +28,7 @@ TONES = DataInput(
 
 def step(
     name: str,
-    kind: Literal["pass", "check"],
+    kind: StepKind,
     inputs: Mapping[str, StepInput | SourceInput],
     params: Mapping[str, Any] | None = None,
     data: DataInput | None = None,
@@ -89,7 +90,7 @@ def run(
         umask=umask,
         check=False,
     )
-    assert done.returncode >= 0, f"{described(done.returncode)}\n{done.stderr[-3000:]}"
+    assert done.returncode >= 0, f"{describe_exit(done.returncode)}\n{done.stderr[-3000:]}"
     events = [EVENT.validate_json(line) for line in done.stdout.splitlines()]
     return done.returncode, events, done.stderr
 

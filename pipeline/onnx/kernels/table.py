@@ -84,8 +84,8 @@ class KernelTable(Frozen):
             used = [*_named(inputs, node.input, types), *_named(outputs, node.output, types)]
             if any(_takes(kernel, used) for kernel in kernels):
                 return ""
-        found = sorted({types[name] for name in (*node.input, *node.output) if name in types})
-        return f"no kernel for {node.op_type} takes {', '.join(found)}"
+        used_types = sorted({types[name] for name in (*node.input, *node.output) if name in types})
+        return f"no kernel for {node.op_type} takes {', '.join(used_types)}"
 
 
 def read_table(provider: str) -> KernelTable | None:
@@ -97,11 +97,11 @@ def read_table(provider: str) -> KernelTable | None:
 def _takes(kernel: Kernel, used: Sequence[tuple[str, str]]) -> bool:
     """Return whether the kernel accepts the types of all values, with one type per variable."""
     bound: dict[str, str] = {}
-    for variable, found in used:
+    for variable, type_name in used:
         allowed = (variable,) if variable.startswith("tensor(") else kernel.types.get(variable)
         if allowed is None:
             continue  # the kernel takes whatever the operator allows
-        if found not in allowed or bound.setdefault(variable, found) != found:
+        if type_name not in allowed or bound.setdefault(variable, type_name) != type_name:
             return False
     return True
 

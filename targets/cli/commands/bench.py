@@ -86,13 +86,13 @@ def command(
     not here is not timed: its other figures are shown, and that it is unverified.
     """
     require_libraries()
-    asked = BenchRequest(
+    bench_request = BenchRequest(
         workload=BenchWorkload(rounds, samples, max_seconds, lengths),
         baseline=None if baseline is None else baseline.absolute(),
         earlier=None if earlier is None else Earlier(str(earlier), read_bench(earlier)),
         smallest_ratio=smallest_change / 100,
     )
-    asked.workload.require_valid()
+    bench_request.workload.require_valid()
     requests = options.load_requests(wanted)
     options.require_system(requests)
     store = options.open_cache(cache)
@@ -103,11 +103,11 @@ def command(
         starts = starters(requests, store.root, view)
         for request in requests:
             start = starts[request.runtime]
-            here = list(build_all(request, store, dist.absolute(), start, view))
-            pairs = [(one.place, one.outcome) for one in here]
+            builds = list(build_all(request, store, dist.absolute(), start, view))
+            pairs = [(one.place, one.outcome) for one in builds]
             config = request.loaded.file.name
-            benches.append(run_bench(config, pairs, asked, start, store, view))
-            built += here
+            benches.append(run_bench(config, pairs, bench_request, start, store, view))
+            built += builds
     folders = _write(benches, dist)
     failure = failure_of(built) or (_regression(benches) if fail_on_regression else None)
     if as_json:
@@ -120,10 +120,10 @@ def command(
 
 def require_libraries() -> None:
     """Raise ``EnvironmentUnable`` that names missing libraries, which only this command needs."""
-    lacking = [name for name in LIBRARIES if find_spec(name) is None]
-    if lacking:
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
         raise EnvironmentUnable(
-            f"bench needs {' and '.join(lacking)}, which this Python does not have",
+            f"bench needs {' and '.join(missing)}, which this Python does not have",
             f"run `nox -s bench`, or `pip install --require-hashes -r {REQUIREMENTS}`",
         )
 
@@ -144,12 +144,12 @@ def _show(console: Console, written: Iterable[tuple[Bench, Path]]) -> None:
 
 
 def _regression(benches: Sequence[Bench]) -> CheckFailed | None:
-    found = [
+    regressions = [
         f"{one.target}: {one.what} is {one.word}"
         for bench in benches
         if bench.comparison is not None
         for one in bench.comparison.regressed
     ]
-    if not found:
+    if not regressions:
         return None
-    return CheckFailed("; ".join(found), "bench.html says by how much, and how sure that is")
+    return CheckFailed("; ".join(regressions), "bench.html says by how much, and how sure that is")

@@ -79,9 +79,9 @@ def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
 
     On Windows an engine's Linux containers have no DirectML, and this machine has.
     """
-    here = this_machine()
-    if runtime == "auto" and here != platform_for("docker") and here in target.platforms:
-        place = place_of(target, here)
+    platform = this_machine()
+    if runtime == "auto" and platform != platform_for("docker") and platform in target.platforms:
+        place = place_of(target, platform)
         if place.device.here:
             return place, "venv"
     return place_of(target, platform_for(runtime)), runtime

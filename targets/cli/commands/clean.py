@@ -37,16 +37,18 @@ def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> No
     if not dry_run:
         store.recover()
     before = time.time() - days * _DAY_SECONDS
-    found = store.unused_since(before)
-    freed = sum(step.freed for step in found)
+    unused = store.unused_since(before)
+    freed = sum(step.freed for step in unused)
     if not dry_run:
-        for step in found:
+        for step in unused:
             store.remove(step)
     if as_json:
-        names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in found]
+        names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in unused]
         answer({"removed": [] if dry_run else names, "found": names})
         return
-    for step in found:
+    for step in unused:
         click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
-    done = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(found)} results {done} from {options.as_typed(store.root)}: {size(freed)}")
+    outcome = "would be removed" if dry_run else "removed"
+    click.echo(
+        f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}"
+    )

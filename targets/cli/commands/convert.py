@@ -43,8 +43,8 @@ def command(
     if first.problems:
         raise ConfigError(first.problems)
     places = _places(file, output, documents)
-    there = [place for place in places if place.exists() and not force]
-    if there:
+    existing = [place for place in places if place.exists() and not force]
+    if existing:
         raise ConfigError(
             [
                 Problem(
@@ -52,7 +52,7 @@ def command(
                     options.as_typed(place),
                     suggestion="use --force, or --output",
                 )
-                for place in there
+                for place in existing
             ]
         )
     for place, document in zip(places, documents, strict=True):

@@ -38,7 +38,7 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
     for name, toolchain in toolchains.items():
         record = brought_up.prepare(toolchain, say)
         records[name] = record
-        where = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
-        say(f"{name}: ready, {record.runtime} {where}")
+        location = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
+        say(f"{name}: ready, {record.runtime} {location}")
     if as_json:
         answer({"toolchains": records})

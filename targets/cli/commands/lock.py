@@ -38,16 +38,16 @@ def command(targets: tuple[str, ...], base: bool, keep: bool, as_json: bool) -> 
     """
     if base and targets:
         raise click.UsageError("--base and --target exclude each other")
-    found = {}
+    locks = {}
     changed = _lock_bases(not keep) if base else _lock(targets, not keep)
     for file, changes in changed:
-        found[file] = changes
+        locks[file] = changes
         if not as_json:
             click.echo(f"{file}: {f'{len(changes)} changed' if changes else 'unchanged'}")
             for change in changes:
                 click.echo(f"  {change}")
     if as_json:
-        answer({"locks": found})
+        answer({"locks": locks})
 
 
 def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
@@ -86,13 +86,13 @@ def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
 
 def _toolchains(targets: Iterable[Target]) -> Iterator[Toolchain]:
     """Yield each platform's toolchain of the targets, and the installers they share, once each."""
-    found: dict[Path, Toolchain] = {}
+    by_lock: dict[Path, Toolchain] = {}
     for target in targets:
         for platform in target.platforms:
             toolchain = target.toolchain(platform)
-            found.setdefault(installer(toolchain).lock, installer(toolchain))
-            found.setdefault(toolchain.lock, toolchain)
-    yield from found.values()
+            by_lock.setdefault(installer(toolchain).lock, installer(toolchain))
+            by_lock.setdefault(toolchain.lock, toolchain)
+    yield from by_lock.values()
 
 
 def _builders(targets: Iterable[Target]) -> Iterator[tuple[Target, Toolchain]]:

@@ -126,23 +126,23 @@ def _table(plan: BuildPlan) -> Table:
 def _room(space: Space, cache: Path) -> str:
     """Return the disk space that the missing steps need, and the free space, in words."""
     unknown = f", and what {', '.join(space.unknown)} will write" if space.unknown else ""
-    where = escape(str(options.as_typed(cache)))
+    folder = escape(str(options.as_typed(cache)))
     return (
         f"Results will take {size(space.kept)}, up to {size(space.most)} while they are made"
         f"{unknown}; "
-        f"{size(free_at(cache))} are free at {where}.\n"
+        f"{size(free_at(cache))} are free at {folder}.\n"
     )
 
 
-def _as_data(found: _Planned) -> dict[str, object]:
-    plan = found.plan
+def _as_data(target: _Planned) -> dict[str, object]:
+    plan = target.plan
     return {
         "build": plan.build,
         "target": plan.target,
         "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
         "notes": plan.notes,
         "disk": space_of(plan),
-        "runs": found.place,
+        "runs": target.place,
         "steps": [
             {
                 "name": planned.step.name,

@@ -92,7 +92,7 @@ def command(
     )
     store = options.open_cache(cache)
     console = options.console(as_json)
-    found = []
+    releases = []
     with show_view(console) as view:
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
@@ -100,16 +100,16 @@ def command(
             maker = Maker(
                 request.loaded, request.places, request.training_place, store, start, view, runtime
             )
-            found.append(Releaser(maker, dist.absolute()).release(order))
-    _show(found, as_json)
+            releases.append(Releaser(maker, dist.absolute()).release(order))
+    _show(releases, as_json)
 
 
 def require_libraries(doing: str) -> None:
     """Raise ``EnvironmentUnable`` that names missing libraries, which only releases need."""
-    lacking = [name for name in LIBRARIES if find_spec(name) is None]
-    if lacking:
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
         raise EnvironmentUnable(
-            f"{doing} needs {', '.join(lacking)}, which this Python does not have",
+            f"{doing} needs {', '.join(missing)}, which this Python does not have",
             f"run `nox -s {doing}`, or `pip install --require-hashes -r {REQUIREMENTS}`",
         )
 
@@ -128,18 +128,18 @@ def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signe
 
 def _overrides(wanted: options.BuildChoices) -> dict[str, str]:
     """Return the options that replace values of the config, without paths."""
-    found = {f"data.{name}": path.name for name, path in wanted.data.items()}
+    overrides = {f"data.{name}": path.name for name, path in wanted.data.items()}
     if wanted.model is not None:
-        found["model"] = wanted.model if ":" in wanted.model else Path(wanted.model).name
+        overrides["model"] = wanted.model if ":" in wanted.model else Path(wanted.model).name
     if wanted.system is not None:
-        found["system"] = wanted.system
-    return found
+        overrides["system"] = wanted.system
+    return overrides
 
 
-def _show(found: list[Released], as_json: bool) -> None:
+def _show(releases: list[Released], as_json: bool) -> None:
     from targets.console.release import print_release, release_data
 
-    pairs = [(released, options.as_typed(released.release.folder)) for released in found]
+    pairs = [(released, options.as_typed(released.release.folder)) for released in releases]
     if as_json:
         answer({"releases": [release_data(released, folder) for released, folder in pairs]})
         return

@@ -138,11 +138,11 @@ def _config(release: ReadRelease, given: Path | None) -> Path:
         return given
     path = release.asked.config
     roots = (source_of(Path.cwd()).root, options.PROJECT)
-    found = next((root / path for root in roots if (root / path).is_file()), None)
-    if found is None:
+    config = next((root / path for root in roots if (root / path).is_file()), None)
+    if config is None:
         advice = "stand in the repository that the release was made from, or give --config"
         raise ConfigError([Problem(f"there is no {path} here", key="--config", suggestion=advice)])
-    return found
+    return config
 
 
 def _request(requests: tuple[options.Request, ...], release: ReadRelease) -> options.Request:

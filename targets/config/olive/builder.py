@@ -98,12 +98,12 @@ def translate_builder(fields: Fields, place: Path, draft: Draft, searched: bool 
         _cuda(fields.take(name), place, key, draft)
     for name in _SWITCHES:
         node = fields.take(name)
-        wanted = node.flag() if node is not None else None
-        if node is not None and wanted and name in RESERVED:
+        value = node.flag() if node is not None else None
+        if node is not None and value and name in RESERVED:
             node.refuse(RESERVED[name], "remove it")
-        elif node is not None and wanted:
+        elif node is not None and value:
             draft.set((*place, "extra_options", name), True, node)
-        elif node is not None and wanted is False:
+        elif node is not None and value is False:
             node.no_effect("it is off anyway")
     fields.ignore(_IDLE)
     _filename(fields.take("filename"))
@@ -194,10 +194,10 @@ def _cuda(node: Node | None, place: Path, key: str, draft: Draft) -> None:
     """Write a switch that has an effect only for the cuda target."""
     if node is None:
         return
-    wanted = node.flag()
-    if wanted:
+    value = node.flag()
+    if value:
         draft.set(("targets", "cuda", *place, key), True, node)
-    elif wanted is False:
+    elif value is False:
         node.no_effect("it is off anyway")
 
 

@@ -61,8 +61,8 @@ def read_chains(root: Node) -> Iterator[list[Pass]]:
 def _searched(raw: Any) -> bool:
     """Return whether the file asks for a search."""
     engine = raw.get("engine")
-    found = engine.get("search_strategy") if isinstance(engine, dict) else None
-    return bool(found or raw.get("search_strategy"))
+    strategy = engine.get("search_strategy") if isinstance(engine, dict) else None
+    return bool(strategy or raw.get("search_strategy"))
 
 
 def _passes(root: Node) -> dict[str, Pass]:

@@ -29,25 +29,25 @@ _OWNER = {
 
 def read_components(data: Fields) -> dict[str, Fields]:
     """Return the parameters of each component of a data set; ``type`` among them."""
-    found = {name: Fields({}, data.owner) for name in COMPONENTS}
+    components = {name: Fields({}, data.owner) for name in COMPONENTS}
     shared = data.take("params_config")
     params = shared.fields("params_config") if shared is not None else Fields({}, data.owner)
-    _by_component(params.take("component_kwargs"), found)
+    _by_component(params.take("component_kwargs"), components)
     for name in COMPONENTS:
         part = data.take(f"{name}_config", f"{name.removesuffix('_data')}_data_config")
         if part is not None:
-            own = nested(part.fields(part.name), "params")
+            fields = nested(part.fields(part.name), "params")
             # Early templates of the AI Toolkit wrote it here.
-            _by_component(own.take("component_kwargs"), found)
-            found[name].merge(own)
-    _by_component(data.take("components"), found)
+            _by_component(fields.take("component_kwargs"), components)
+            components[name].merge(fields)
+    _by_component(data.take("components"), components)
     for node in params.rest():
         owner = _OWNER.get(node.name, PRE)
-        found[owner].merge(Fields({node.name: node}, params.owner))
-    return found
+        components[owner].merge(Fields({node.name: node}, params.owner))
+    return components
 
 
-def _by_component(node: Node | None, found: dict[str, Fields]) -> None:
+def _by_component(node: Node | None, components: dict[str, Fields]) -> None:
     if node is None:
         return
     table = node.fields(node.name)
@@ -58,5 +58,5 @@ def _by_component(node: Node | None, found: dict[str, Fields]) -> None:
             label = fields.take("name")
             if label is not None:
                 label.no_effect("a component is found by its type")
-            found[name].merge(fields)
+            components[name].merge(fields)
     table.refuse_rest("a data set's components")

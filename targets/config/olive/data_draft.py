@@ -47,8 +47,8 @@ class DataDraft:
         if node is None or node.refuse_placeholder():
             return
         text = str(node.raw)
-        found = self.context.find(text, self.context.data_root) or self.context.find(text)
-        self.code[_SCRIPTS[node.name]] = (found or text, node)
+        path = self.context.find(text, self.context.data_root) or self.context.find(text)
+        self.code[_SCRIPTS[node.name]] = (path or text, node)
 
     def _path(self, key: str | tuple[str, ...]) -> tuple[str, ...]:
         return ("data", self.name, *((key,) if isinstance(key, str) else key))

@@ -69,12 +69,12 @@ class Draft:
 
     def get(self, path: Loc) -> Any:
         """Return the value at ``path``, or ``None``."""
-        found: Any = self.document
+        value: Any = self.document
         for part in path:
-            if not isinstance(found, dict):
+            if not isinstance(value, dict):
                 return None
-            found = found.get(part)
-        return found
+            value = value.get(part)
+        return value
 
     def origin(self, path: Loc) -> Loc:
         """Return the key of the Olive file from which the key at ``path``, or its table, comes."""

@@ -28,7 +28,7 @@ def evaluator_of(node: Node | None, evaluators: Node | None) -> Node | None:
 
 def measured_data(evaluator: Node, sets: dict[str, DataSet]) -> tuple[DataSet | None, bool]:
     """Return the data set that the metrics are measured on, and whether one compares classes."""
-    found: DataSet | None = None
+    measured: DataSet | None = None
     classes = False
     raw = evaluator.raw if isinstance(evaluator.raw, dict) else {}
     for at, metric in enumerate(_listed(raw.get("metrics"))):
@@ -40,25 +40,25 @@ def measured_data(evaluator: Node, sets: dict[str, DataSet]) -> tuple[DataSet | 
         classes |= str(metric.get("type")).lower() == "accuracy" and bool(compared)
         inner = metric.get("user_config")
         user = inner if isinstance(inner, dict) else {}
-        where: tuple[str | int, ...] = ("metrics", at, "data_config")
+        location: tuple[str | int, ...] = ("metrics", at, "data_config")
         named = metric.get("data_config")
         if named is None and user.get("data_config") is not None:
-            named, where = user["data_config"], ("metrics", at, "user_config", "data_config")
+            named, location = user["data_config"], ("metrics", at, "user_config", "data_config")
         if named is None:
             continue
-        node = Node(named, (*evaluator.path, *where), evaluator.ledger)
+        node = Node(named, (*evaluator.path, *location), evaluator.ledger)
         data = used_set(node, sets)
         if data is None or dummy_prompt(data) is not None:
             continue
-        if found is not None and found.name != data.name:
+        if measured is not None and measured.name != data.name:
             node.refuse(
-                f"another metric is measured on '{found.name}'",
+                f"another metric is measured on '{measured.name}'",
                 "all metrics of a build are measured on one data set",
             )
         else:
-            found = data
+            measured = data
             node.translated(f"data.{data.name}")
-    return found, classes
+    return measured, classes
 
 
 def _listed(value: Any) -> list[Any]:

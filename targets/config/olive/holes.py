@@ -21,13 +21,13 @@ def refuse_holes(root: Node) -> None:
         if any(isinstance(part, str) and _TEXT.search(part) for part in path[-1:]):
             continue
         for text in value if isinstance(value, list) else [value]:
-            found = _hole(text)
-            if found is not None:
+            placeholder = _hole(text)
+            if placeholder is not None:
                 Node(value, path, root.ledger).refuse(
-                    f"the placeholder {found} was left unfilled", "write what it stands for"
+                    f"the placeholder {placeholder} was left unfilled", "write what it stands for"
                 )
 
 
 def _hole(value: Any) -> str | None:
-    found = _HOLE.search(value) if isinstance(value, str) else None
-    return found[0] if found else None
+    match = _HOLE.search(value) if isinstance(value, str) else None
+    return match[0] if match else None

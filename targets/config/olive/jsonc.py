@@ -32,8 +32,8 @@ def plain(text: str) -> str:
     return _COMMAS.sub(_blank, _COMMENTS.sub(_blank, text))
 
 
-def _blank(found: re.Match[str]) -> str:
-    return found[0] if found[1] is not None else re.sub(r"[^\n]", " ", found[0])
+def _blank(match: re.Match[str]) -> str:
+    return match[0] if match[1] is not None else re.sub(r"[^\n]", " ", match[0])
 
 
 def parse(text: str) -> Any:
@@ -67,10 +67,10 @@ def _constant(name: str) -> Any:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    table = dict(pairs)
+    if len(table) < len(pairs):
         raise _Twice
-    return found
+    return table
 
 
 def _duplicate(text: str) -> tuple[str, int, int]:

@@ -143,11 +143,11 @@ def _named(
     if text in _BUILDERS:
         name.refuse(f"'{text}' is a format, and data_files is missing", "give data_files")
         return
-    found = out.context.find(text, root)
-    if found is None and not _is_hub(text):
-        found = text  # no name of the hub: the loader says that there is no such file
-    if found is not None:
-        paths = _in_folder(out.context.folder / found, found)
+    path = out.context.find(text, root)
+    if path is None and not _is_hub(text):
+        path = text  # no name of the hub: the loader says that there is no such file
+    if path is not None:
+        paths = _in_folder(out.context.folder / path, path)
         out.set("path", paths[0] if len(paths) == 1 else paths, name)
         _rows(split, (), out)
         if subset is not None:
@@ -183,8 +183,8 @@ def _is_hub(text: str) -> bool:
 def _in_folder(path: Path, shown: str) -> list[str]:
     if not path.is_dir():
         return [shown]
-    found = [f"{shown}/{item.name}" for item in sorted(path.iterdir()) if item.suffix in _KINDS]
-    return found or [shown]
+    files = [f"{shown}/{item.name}" for item in sorted(path.iterdir()) if item.suffix in _KINDS]
+    return files or [shown]
 
 
 def _files(
@@ -194,25 +194,25 @@ def _files(
     out: DataDraft,
 ) -> None:
     """Read ``data_files``: a path, a pattern, several, a table of them by part, or a resource."""
-    there: tuple[str, ...] = ("train",)
+    part_names: tuple[str, ...] = ("train",)
     if isinstance(node.raw, dict) and "type" not in node.raw:
-        there = tuple(node.raw)
+        part_names = tuple(node.raw)
         if split is not None:
-            wanted = _parts(split, there)
+            parts = _parts(split, part_names)
         else:
             # Olive's default is "validation"; where there is one part it can mean no other.
-            wanted = ["validation"] if "validation" in there else list(there[:1])
-            if len(there) > 1 and "validation" not in there:
+            parts = ["validation"] if "validation" in part_names else list(part_names[:1])
+            if len(part_names) > 1 and "validation" not in part_names:
                 node.refuse("which of its parts is read is not said", 'add "split"')
         chosen = []
         for entry in node.fields("data_files").rest():
-            if entry.name in wanted:
+            if entry.name in parts:
                 chosen += entry.items()
             else:
-                entry.no_effect(f"the split is {' and '.join(wanted)}")
+                entry.no_effect(f"the split is {' and '.join(parts)}")
     else:
         chosen = node.items() if not isinstance(node.raw, dict) else [node]
-    _rows(split, there, out)
+    _rows(split, part_names, out)
     paths: list[str] = []
     named: Node | None = None
     for entry in chosen:
@@ -228,24 +228,24 @@ def _files(
 def _paths(text: str, root: str, context: Context) -> list[str]:
     """Return the files that ``text`` means; one that is not there is left to the loader."""
     if any(sign in text for sign in "*?["):
-        found = sorted((context.folder / root).glob(text)) if not Path(text).is_absolute() else []
-        if found:
-            return [path.relative_to(context.folder).as_posix() for path in found]
+        matches = sorted((context.folder / root).glob(text)) if not Path(text).is_absolute() else []
+        if matches:
+            return [path.relative_to(context.folder).as_posix() for path in matches]
     return [context.find(text, root) or context.find(text) or text]
 
 
-def _parts(split: Node, there: tuple[str, ...]) -> list[str]:
-    found = []
+def _parts(split: Node, part_names: tuple[str, ...]) -> list[str]:
+    parts = []
     for piece in str(split.raw).split("+"):
         match = _SPLIT.match(piece.strip())
         part = match["part"] if match else piece
-        if part not in there:
-            split.refuse(f"data_files has no part '{part}'", did_you_mean(part, there))
-        found.append(part)
-    return found
+        if part not in part_names:
+            split.refuse(f"data_files has no part '{part}'", did_you_mean(part, part_names))
+        parts.append(part)
+    return parts
 
 
-def _rows(split: Node | None, there: tuple[str, ...], out: DataDraft) -> None:
+def _rows(split: Node | None, part_names: tuple[str, ...], out: DataDraft) -> None:
     """Read the slice of ``"train[:1000]"``; of files all rows are one part."""
     if split is None or split.refuse_placeholder():
         return
@@ -256,8 +256,10 @@ def _rows(split: Node | None, there: tuple[str, ...], out: DataDraft) -> None:
         else:
             split.refuse(f"'{split.raw}' is not a split", "write for example train[:1000]")
         return
-    if there and match["part"] not in there and match["part"] != "all":
-        split.refuse(f"files have no part '{match['part']}'", did_you_mean(match["part"], there))
+    if part_names and match["part"] not in part_names and match["part"] != "all":
+        split.refuse(
+            f"files have no part '{match['part']}'", did_you_mean(match["part"], part_names)
+        )
         return
     if match["rows"] is None:
         split.no_effect("all rows of the file are read")

@@ -159,12 +159,12 @@ def _made_up(node: Node | None, sets: dict[str, DataSet]) -> int | None:
 def _user_config(fields: Fields) -> Fields:
     """Return the metric's ``user_config``; newer files write its keys beside the metric's."""
     inner = fields.take("user_config")
-    found = inner.fields("user_config") if inner is not None else Fields({}, fields.owner)
+    user = inner.fields("user_config") if inner is not None else Fields({}, fields.owner)
     for name in (*_USER, "evaluate_func", "metric_func", "post_processing_func", "func_kwargs"):
         part = fields.take(name)
         if part is not None:
-            found.merge(Fields({name: part}, fields.owner))
-    return found
+            user.merge(Fields({name: part}, fields.owner))
+    return user
 
 
 _USER = (
@@ -231,14 +231,14 @@ def _goal(
     ``higher`` says whether more is better; ``None`` where only the file can know.
     """
     better = fields.take("higher_is_better")
-    said = better.flag() if better is not None else None
-    if better is not None and said is not None:
-        if higher in (None, said):
+    higher_is_better = better.flag() if better is not None else None
+    if better is not None and higher_is_better is not None:
+        if higher in (None, higher_is_better):
             better.honoured()
         else:
             word = "higher" if higher else "lower"
             better.refuse(f"of {_said(entry)} the {word} is better", "remove it")
-    higher = higher if higher is not None else bool(said)
+    higher = higher if higher is not None else bool(higher_is_better)
     goal = fields.take("goal")
     if goal is None or not goal.raw:
         if goal is not None:
@@ -258,13 +258,13 @@ def _goal(
             f"there is no goal of type '{form.raw}'", did_you_mean(name, ("threshold", *_GOALS))
         )
         return
-    wanted = value.number()
-    if wanted is None:
+    limit = value.number()
+    if limit is None:
         return
-    made = {**entry, key: wanted}
+    made = {**entry, key: limit}
     if made not in (draft.get(("checks", check, "goals")) or []):
         draft.append(("checks", check, "goals"), made, goal)
-    goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {wanted}")
+    goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {limit}")
     inner.refuse_rest("a goal")
 
 
@@ -275,10 +275,10 @@ def _said(entry: dict[str, Any]) -> str:
 def _accuracy(metric: _Metric, draft: Draft) -> None:
     draft.table(("checks", "quality"), metric.node)
     for sub in metric.figures:
-        found = _sub(sub, tuple(_ACCURACY))
-        if found is None:
+        sub_type = _sub(sub, tuple(_ACCURACY))
+        if sub_type is None:
             continue
-        figure, fields = found
+        figure, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
             _compared(config, figure)
@@ -318,10 +318,10 @@ def _latency(metric: _Metric, draft: Draft) -> None:
     higher = metric.kind == "throughput"
     measure = "prompts_per_second" if higher else "first_token_ms"
     for sub in metric.figures:
-        found = _sub(sub, _STATISTICS)
-        if found is None:
+        sub_type = _sub(sub, _STATISTICS)
+        if sub_type is None:
             continue
-        figure, fields = found
+        figure, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
             _repeats(config.fields("metric_config"), draft)
@@ -339,13 +339,13 @@ def _latency(metric: _Metric, draft: Draft) -> None:
 
 def _repeats(fields: Fields, draft: Draft) -> None:
     warmup = fields.take("warmup_num")
-    if warmup is not None and (wanted := warmup.number()) is not None:
-        _first(("checks", "latency", "warmup"), wanted, warmup, "", draft)
+    if warmup is not None and (requested := warmup.number()) is not None:
+        _first(("checks", "latency", "warmup"), requested, warmup, "", draft)
     repeat = fields.take("repeat_test_num")
-    if repeat is not None and (wanted := repeat.number()) is not None:
-        count = max(int(wanted), _FEWEST)
+    if repeat is not None and (requested := repeat.number()) is not None:
+        count = max(int(requested), _FEWEST)
         note = f"checks.latency.samples = {count}"
-        if count != wanted:
+        if count != requested:
             note += f": fewer than {_FEWEST} prove no percentile"
         _first(("checks", "latency", "samples"), count, repeat, note, draft)
     sleep = fields.take("sleep_num")
@@ -365,10 +365,10 @@ def _first(path: tuple[str, ...], value: Any, node: Node, note: str, draft: Draf
 def _size(metric: _Metric, draft: Draft) -> None:
     draft.table(("checks", "size"), metric.node)
     for sub in metric.figures:
-        found = _sub(sub, ("bytes",))
-        if found is None:
+        sub_type = _sub(sub, ("bytes",))
+        if sub_type is None:
             continue
-        _, fields = found
+        _, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
             config.no_effect("a size has no settings")
@@ -386,8 +386,8 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
     if script is None:
         metric.node.fail("a custom metric needs user_script", "name the Python file")
     elif not script.refuse_placeholder():
-        found = context.find(str(script.raw))
-        draft.set((*place, "script"), found or str(script.raw), script)
+        path = context.find(str(script.raw))
+        draft.set((*place, "script"), path or str(script.raw), script)
     folder = metric.user.take("script_dir")
     if folder is not None:
         draft.set((*place, "script_dir"), context.find(str(folder.raw)) or str(folder.raw), folder)
@@ -426,14 +426,14 @@ def _func_kwargs(user: Fields, place: tuple[str, ...], function: str, draft: Dra
     every = user.take("func_kwargs")
     if every is not None:
         inner = every.fields("func_kwargs")
-        own = inner.take(function)
-        if own is not None:
-            draft.set((*place, "params"), own.raw, own)
+        kwargs = inner.take(function)
+        if kwargs is not None:
+            draft.set((*place, "params"), kwargs.raw, kwargs)
         for other in inner.rest():
             other.no_effect("that function is not called")
-    own = user.take(f"{function}_kwargs")
-    if own is not None:
-        draft.set((*place, "params"), own.raw, own)
+    kwargs = user.take(f"{function}_kwargs")
+    if kwargs is not None:
+        draft.set((*place, "params"), kwargs.raw, kwargs)
 
 
 def _ignore_user(user: Fields) -> None:

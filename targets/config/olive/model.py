@@ -82,6 +82,7 @@ def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:
             "the checkpoint's own config.json says what the model is",
         )
     )
+    _adapter(fields.take("adapter_path"), draft, context)
     _refused(fields)
     form = fields.take("model_file_format")
     if form is not None:
@@ -101,11 +102,14 @@ def _hf_config(fields: Fields) -> None:
     dataset = fields.take("dataset")
     if dataset is not None:
         dataset.refuse("a data set inside the model", "put it into data_configs")
-    whole = fields.take("model_class")
-    if whole is not None and str(whole.raw) in ("AutoModelForCausalLM", "LlamaForCausalLM"):
-        whole.honoured()
-    elif whole is not None:
-        whole.refuse("Quern loads whole causal language models only", "AutoModelForCausalLM")
+    model_class = fields.take("model_class")
+    if model_class is not None and str(model_class.raw) in (
+        "AutoModelForCausalLM",
+        "LlamaForCausalLM",
+    ):
+        model_class.honoured()
+    elif model_class is not None:
+        model_class.refuse("Quern loads whole causal language models only", "AutoModelForCausalLM")
     for name in ("feature", "components", "custom_task_class_name"):
         part = fields.take(name)
         if part is not None:
@@ -113,9 +117,21 @@ def _hf_config(fields: Fields) -> None:
     fields.refuse_rest("hf_config")
 
 
+def _adapter(path: Node | None, draft: Draft, context: Context) -> None:
+    """Write ``model.adapter`` from ``path``."""
+    resource = None if path is None or path.raw is None else read_resource(path)
+    if resource is None:
+        return
+    text = resource.place
+    found = context.find(text, context.data_root) or context.find(text)
+    named_on_hub = found is None and _HUB.match(text)
+    draft.set(
+        ("model", "adapter"), found or (f"hf:{text}" if named_on_hub else text), resource.node
+    )
+
+
 def _refused(fields: Fields) -> None:
     for name, reason, remedy in (
-        ("adapter_path", "an adapter made elsewhere is not read", "merge it into the model first"),
         ("model_loader", "code of the author's loads the model", "save it as a checkpoint"),
         ("custom_task_class_name", "Quern loads causal language models only", ""),
         ("custom_task_class_module", "Quern loads causal language models only", ""),
@@ -211,15 +227,15 @@ def _source(
     if resource is None:
         return
     text = resource.place
-    found = context.find(text, context.data_root) or context.find(text)
-    if found is None and _HUB.match(text):
+    local_path = context.find(text, context.data_root) or context.find(text)
+    if local_path is None and _HUB.match(text):
         # Olive, too, looks for a folder of that name before it asks the hub.
         commit = revision.word() if revision is not None else None
         draft.set(("model", "source"), f"hf:{text}@{commit or 'main'}", resource.node)
         if revision is not None and commit is not None:
             revision.translated(f"model.source = hf:{text}@{commit}")
         return
-    draft.set(("model", "source"), found or text, resource.node)
+    draft.set(("model", "source"), local_path or text, resource.node)
     if revision is not None:
         revision.no_effect("a folder of this machine has no revisions")
 
@@ -240,7 +256,7 @@ def _onnx(fields: Fields, draft: Draft, context: Context) -> None:
     else:
         resource = read_resource(path)
         if resource is not None:
-            found = context.find(resource.place, context.data_root) or resource.place
-            folder = found.rpartition("/")[0] if found.endswith(".onnx") else found
+            local_path = context.find(resource.place, context.data_root) or resource.place
+            folder = local_path.rpartition("/")[0] if local_path.endswith(".onnx") else local_path
             draft.set(("model", "onnx"), folder or ".", resource.node)
     fields.refuse_rest("an OnnxModel")

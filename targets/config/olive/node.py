@@ -79,9 +79,9 @@ class Node:
         self._refuse_type("text")
         return None
 
-    def _refuse_type(self, wanted: str) -> None:
+    def _refuse_type(self, expected: str) -> None:
         if not self.refuse_placeholder():
-            self.refuse(f"must be {wanted}, not {json.dumps(masked(self.path, self.raw))}")
+            self.refuse(f"must be {expected}, not {json.dumps(masked(self.path, self.raw))}")
 
     @property
     def name(self) -> str:
@@ -109,25 +109,27 @@ class Node:
         self.ledger.fail(self.path, reason, suggestion)
 
     def _enter(self, state: State, note: str, suggestion: str = "") -> None:
-        whole = self.raw if self.within is None else list(self.within)
-        self.ledger.enter(self.path, whole, state, note, suggestion)
+        value = self.raw if self.within is None else list(self.within)
+        self.ledger.enter(self.path, value, state, note, suggestion)
 
     @property
     def placeholder(self) -> str | None:
         """Return the ``<...>`` that was left unfilled, if this is one."""
         if not isinstance(self.raw, str):
             return None
-        found = _PLACEHOLDER.match(self.raw)
-        if found is None and not self.name.endswith("template"):
-            found = _VARIABLE.match(self.raw)
-        return found[1] if found else None
+        match = _PLACEHOLDER.match(self.raw)
+        if match is None and not self.name.endswith("template"):
+            match = _VARIABLE.match(self.raw)
+        return match[1] if match else None
 
     def refuse_placeholder(self) -> bool:
         """Refuse the value if it is a placeholder; return whether it is one."""
-        found = self.placeholder
-        if found is not None:
-            self.refuse(f"the placeholder {found} was left unfilled", "write what it stands for")
-        return found is not None
+        placeholder = self.placeholder
+        if placeholder is not None:
+            self.refuse(
+                f"the placeholder {placeholder} was left unfilled", "write what it stands for"
+            )
+        return placeholder is not None
 
 
 class Fields:
@@ -143,18 +145,18 @@ class Fields:
         A second one with another value is refused. ``null`` counts as missing.
         """
         self.owner.ledger.known(self.owner.path, names)
-        found: Node | None = None
+        taken: Node | None = None
         for name in names:
             node = self._left.pop(name, None)
             if node is None:
                 continue
             if node.raw is None:
                 node.no_effect(_NULL)
-            elif found is None:
-                found = node
+            elif taken is None:
+                taken = node
             else:
-                _second(node, found)
-        return found
+                _second(node, taken)
+        return taken
 
     def peek(self, name: str) -> Node | None:
         """Return the value under ``name`` without taking it."""
@@ -207,8 +209,8 @@ def _second(node: Node, first: Node) -> None:
     if node.raw == first.raw or str(node.raw).lower() == str(first.raw).lower():
         node.no_effect(f"the same as {dotted(first.path)}")
     else:
-        said = json.dumps(masked(first.path, first.raw))
-        node.refuse(f"{dotted(first.path)} says {said}", "remove one of the two")
+        shown = json.dumps(masked(first.path, first.raw))
+        node.refuse(f"{dotted(first.path)} says {shown}", "remove one of the two")
 
 
 def _kind(raw: Any) -> str:

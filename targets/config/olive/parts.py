@@ -26,27 +26,27 @@ def translate_parts(
     main: DataSet | None = None
     evaluation: DataSet | None = None
     training: TrainingData | None = None
-    for one, found in trainings:
-        if found.train is None:
+    for one, named in trainings:
+        if named.train is None:
             one.node.fail("train_data_config is missing", "name the data set to train on")
-            found.settle("there is nothing to train on")
+            named.settle("there is nothing to train on")
             continue
-        data = used_set(found.train, sets)
+        data = used_set(named.train, sets)
         if data is None:
-            found.settle("the data to train on are not there")
+            named.settle("the data to train on are not there")
             continue
         if main is not None and data.name != main.name:
-            found.train.refuse(
+            named.train.refuse(
                 f"another pass trains on '{main.name}'", "one build trains on one data set"
             )
-            found.settle("another pass says how the data are split")
+            named.settle("another pass says how the data are split")
             continue
         if training is not None:
-            found.train.translated(f"data.{data.name}")
+            named.train.translated(f"data.{data.name}")
             for node, first in (
-                (found.evaluation, training.evaluation),
-                (found.size, training.size),
-                (found.seed, training.seed),
+                (named.evaluation, training.evaluation),
+                (named.size, training.size),
+                (named.seed, training.seed),
             ):
                 if node is None:
                     continue
@@ -58,12 +58,12 @@ def translate_parts(
                         "say it alike in both",
                     )
             continue
-        main, training = data, found
-        found.train.translated(f"data.{data.name}")
-        if found.evaluation is not None:
-            evaluation = used_set(found.evaluation, sets)
-            if found.size is not None:
-                found.size.no_effect("eval_data_config goes first")
+        main, training = data, named
+        named.train.translated(f"data.{data.name}")
+        if named.evaluation is not None:
+            evaluation = used_set(named.evaluation, sets)
+            if named.size is not None:
+                named.size.no_effect("eval_data_config goes first")
     if main is None:
         if measured is not None:
             translate_data(measured, draft, context, True, classes)
@@ -96,38 +96,38 @@ def _split(
 ) -> None:
     place = ("data", main.name)
     split = (*place, "split")
-    held = measured or evaluation
-    if held is not None and held.name != main.name:
-        draft.derive((*place, "held_out"), held.name)
+    held_out = measured or evaluation
+    if held_out is not None and held_out.name != main.name:
+        draft.derive((*place, "held_out"), held_out.name)
     if evaluation is not None:
         assert training.evaluation is not None  # noqa: S101
         draft.set((*place, "validation_data"), evaluation.name, training.evaluation)
         draft.set((*split, "validation"), 0.0, None)
-        if held is None or held.name == main.name:
+        if held_out is None or held_out.name == main.name:
             draft.set((*split, "eval"), 0.0, None)
         return
     size = training.size
     if size is None:
         draft.set((*split, "validation"), 0.0, None)
-        if held is None:
+        if held_out is None:
             draft.set((*split, "eval"), 0.0, None, "0.0: no evaluation data is named")
-        elif held.name == main.name:
+        elif held_out.name == main.name:
             share = Split().eval
             note = f"{share}: what the metrics are measured on is not trained on"
             draft.set((*split, "eval"), share, None, note)
         return
-    wanted = size.number()
-    if wanted is None:
+    requested = size.number()
+    if requested is None:
         return
-    if wanted < 0 or (wanted >= 1 and wanted != int(wanted)):
-        size.refuse(f"{wanted} is neither a share below 1 nor a number of rows")
+    if requested < 0 or (requested >= 1 and requested != int(requested)):
+        size.refuse(f"{requested} is neither a share below 1 nor a number of rows")
         return
-    key, value = ("eval_count", int(wanted)) if wanted >= 1 else ("eval", wanted)
+    key, value = ("eval_count", int(requested)) if requested >= 1 else ("eval", requested)
     note = f"split.{key} = {value}: of the distinct texts, so that none is in both parts"
     draft.set((*split, key), value, size, note)
     draft.derive((*split, "validation"), "eval")
     seed = training.seed
-    if wanted == 0:
+    if requested == 0:
         draft.set((*split, "validation"), 0.0, None)
         return
     if seed is None:

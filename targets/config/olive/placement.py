@@ -20,34 +20,34 @@ from targets.target import DEFAULT_TARGET, load_target, target_names
 
 
 def translate_placement(
-    root: Fields, engine: Fields, chain: Sequence[Pass], asked: str | None, draft: Draft
+    root: Fields, engine: Fields, chain: Sequence[Pass], requested: str | None, draft: Draft
 ) -> None:
-    """Write host, targets and runtime; ``asked``, the command line's ``--system``, goes first."""
+    """Write host, targets and runtime; ``requested`` (``--system``) overrides the file."""
     systems = read_systems(root.take("systems"))
     client = root.take("azureml_client")
     azure = read_azure_client(client) if client is not None else {}
     host_node, target_node = engine.take("host"), engine.take("target")
     host, target = choose(host_node, systems), choose(target_node, systems)
-    if asked is not None and asked != LOCAL and asked not in systems:
-        said = f"--system {asked}: there is no such system"
+    if requested is not None and requested != LOCAL and requested not in systems:
+        message = f"--system {requested}: there is no such system"
         known = (*systems, LOCAL)
-        draft.ledger.fail(("systems",), said, did_you_mean(asked, known))
-    local = asked == LOCAL
-    where = systems.get(asked) if asked is not None else host
-    if where is not None:
-        where.use()
+        draft.ledger.fail(("systems",), message, did_you_mean(requested, known))
+    local = requested == LOCAL
+    chosen = systems.get(requested) if requested is not None else host
+    if chosen is not None:
+        chosen.use()
     for system in systems.values():
         system.leave()  # of one that is used the ledger keeps what it means
-    for remote in (where, target):
+    for remote in (chosen, target):
         if remote is not None and remote.kind == "azureml" and not local:
-            found = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
-            draft.derive(("system",), found)
+            table = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
+            draft.derive(("system",), table)
             draft.origins[("system",)] = remote.node.path
-    runs = where or (target if asked is None else None)
+    runs = chosen or (target if requested is None else None)
     if runs is not None and runs.kind in ("docker", "venv"):
         draft.derive(("runtime",), runs.kind)
     providers = engine.take("execution_providers")
-    _targets(providers, where or host, target, systems, chain, draft)
+    _targets(providers, chosen or host, target, systems, chain, draft)
 
 
 def _targets(
@@ -77,8 +77,8 @@ def _targets(
     if named:
         for node in listed:
             node.no_effect("execution_providers of the engine go first")
-    found = targets_of(tuple(named or listed))
-    if not found and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
-        found = tuple(name for name in target_names() if load_target(name).trains)[:1]
-    if found:
-        draft.derive(("default_targets",), list(found))
+    targets = targets_of(tuple(named or listed))
+    if not targets and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
+        targets = tuple(name for name in target_names() if load_target(name).trains)[:1]
+    if targets:
+        draft.derive(("default_targets",), list(targets))

@@ -23,8 +23,8 @@ class _Positions(ABC):
     def line(self, path: Loc) -> int | None:
         """Return the line of ``path``, or of its nearest ancestor that is there."""
         lines = self._lines
-        found = (path[:length] for length in range(len(path), 0, -1) if path[:length] in lines)
-        nearest = next(found, None)
+        ancestors = (path[:length] for length in range(len(path), 0, -1) if path[:length] in lines)
+        nearest = next(ancestors, None)
         return None if nearest is None else lines[nearest]
 
     @cached_property

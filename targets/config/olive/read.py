@@ -53,14 +53,14 @@ def _yaml(file: Path, text: str) -> Any:
 
 def _holes(file: Path, text: str) -> list[Problem]:
     """Return a problem for each value ``<...>`` that stands where JSON needs a value or key."""
-    found = []
+    problems = []
     for number, line in enumerate(plain(text).split("\n"), start=1):
         bare = re.sub(r'"(?:\\.|[^"\\])*"', '""', line)
-        found += [
+        problems += [
             Problem(f"the placeholder {hole} was left unfilled", file, number)
             for hole in _HOLE.findall(bare)
         ]
-    return found
+    return problems
 
 
 def _require_unicode(file: Path, value: Any) -> None:

@@ -65,16 +65,16 @@ def read_resource(node: Node) -> Resource | None:
 
 def _azure(fields: Fields, name: str) -> str:
     """Return the URI of a resource of Azure ML."""
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for key in _KEYS:
         part = fields.take(key)
         if part is not None:
-            given[key] = str(part.raw)
+            values[key] = str(part.raw)
             part.translated("part of the azureml: address; a local copy stands in for it")
     for key in ("azureml_client", "datastore_url"):
         part = fields.take(key)
         if part is not None:
             part.no_effect("Azure ML is not asked from here; a local copy stands in for it")
     fields.refuse_rest(f"a resource of type {name}")
-    parts = (pattern.format_map({**dict.fromkeys(_KEYS, ""), **given}) for pattern in _URI[name])
+    parts = (pattern.format_map({**dict.fromkeys(_KEYS, ""), **values}) for pattern in _URI[name])
     return "azureml://" + "/".join(part for part in parts if not part.endswith("/"))

@@ -18,11 +18,11 @@ def first_rows(limit: Node, out: DataDraft) -> None:
     if count != int(count) or count < 1:
         limit.refuse(f"must be a number of rows, not {limit.raw}", "write a whole number above 0")
         return
-    kept = out.get("rows")
-    if kept is None:
+    selection = out.get("rows")
+    if selection is None:
         out.set("rows", f":{int(count)}", limit)
         return
-    match = _COUNTED.fullmatch(str(kept))
+    match = _COUNTED.fullmatch(str(selection))
     if match is None:
         # How many rows a share has is known once they are read: these are drawn from it.
         out.set("max_samples", int(count), limit)

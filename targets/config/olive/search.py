@@ -56,14 +56,14 @@ def read_strategy(node: Node | None) -> Strategy | None:
         nested = fields.take(name)
         if nested is not None:
             fields.merge(nested.fields(name))
-    wanted = fields.take("include_pass_params")
-    if wanted is not None and wanted.flag() is False:
-        wanted.no_effect("so nothing is searched: each pass is there once")
+    include = fields.take("include_pass_params")
+    if include is not None and include.flag() is False:
+        include.no_effect("so nothing is searched: each pass is there once")
         for other in fields.rest():
             other.no_effect("nothing is searched: include_pass_params is false")
         return None
-    if wanted is not None:
-        wanted.honoured()
+    if include is not None:
+        include.honoured()
     return Strategy(node, fields)
 
 
@@ -129,13 +129,13 @@ def _order(node: Node | None) -> None:
 
 def _trials(fields: Fields, place: Path, draft: Draft) -> None:
     """Write the number of trials: the smaller of two limits that mean the same for one pass."""
-    given = [
+    given_limits = [
         (number, node)
         for names in (("max_samples", "num_samples"), ("max_iter",))
         if (node := fields.take(*names)) is not None and (number := node.number()) is not None
     ]
-    limits = [(number, node) for number, node in given if number > 0]
-    for number, node in given:
+    limits = [(number, node) for number, node in given_limits if number > 0]
+    for number, node in given_limits:
         if number <= 0:
             node.no_effect("0: all are tried")
     if not limits:
@@ -176,10 +176,10 @@ def _first_metric(evaluator: Node | None) -> dict[str, Any] | None:
 def _priority(metric: dict[str, Any]) -> float:
     """Return the lowest number among a metric's figures: 1 goes first."""
     figures = metric.get("sub_types")
-    found = [
+    priorities = [
         figure.get("priority", figure.get("priority_rank"))
         for figure in (figures if isinstance(figures, list) else [])
         if isinstance(figure, dict)
     ]
-    numbers = [number for number in found if isinstance(number, int)]
-    return min(numbers, default=float("inf"))
+    integers = [number for number in priorities if isinstance(number, int)]
+    return min(integers, default=float("inf"))

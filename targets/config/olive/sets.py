@@ -33,7 +33,7 @@ def read_data_sets(node: Node | None) -> dict[str, DataSet]:
     """Return the data sets of the file by name: a list of tables, or a table of them."""
     if node is None:
         return {}
-    found: dict[str, DataSet] = {}
+    sets: dict[str, DataSet] = {}
     keyed = isinstance(node.raw, dict)
     entries = list(node.fields("data_configs").rest()) if keyed else node.items()
     taken: set[str] = set()
@@ -47,29 +47,29 @@ def read_data_sets(node: Node | None) -> dict[str, DataSet]:
         taken.add(data.name)
         # The oldest files refer to a data set by its key, later ones by its name.
         for key in dict.fromkeys((name, entry.name) if keyed else (name,)):
-            if key in found and found[key].node is not entry:
+            if key in sets and sets[key].node is not entry:
                 entry.refuse(f"two data sets are called '{key}'", "names must differ")
-            found.setdefault(key, data)
-    return found
+            sets.setdefault(key, data)
+    return sets
 
 
 def used_set(node: Node, sets: dict[str, DataSet]) -> DataSet | None:
     """Return the data set that ``node`` names, or describes in place: then it joins ``sets``."""
     if isinstance(node.raw, dict):
-        here = f"written at {dotted(node.path)}"
-        if here not in sets:
+        description = f"written at {dotted(node.path)}"
+        if description not in sets:
             name = str(node.raw.get("name") or node.name.removesuffix("_data_config") or "data")
             taken = {data.name for data in sets.values()}
-            sets[here] = DataSet(unique(_safe(name), taken), node)
-        return sets[here]
+            sets[description] = DataSet(unique(_safe(name), taken), node)
+        return sets[description]
     if node.refuse_placeholder():
         return None
-    found = sets.get(str(node.raw))
-    if found is None:
+    known = sets.get(str(node.raw))
+    if known is None:
         node.refuse(
             f"there is no data set '{node.raw}' in data_configs", did_you_mean(str(node.raw), sets)
         )
-    return found
+    return known
 
 
 def _safe(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.contract.suggest import did_you_mean
-from pipeline.onnx.providers import is_same
+from pipeline.onnx.providers import is_provider
 from targets.config.olive.context import nested
 from targets.config.olive.known import PROVIDERS
 from targets.config.olive.node import Fields, Node
@@ -62,12 +62,12 @@ def read_systems(node: Node | None) -> dict[str, System]:
     if node is None:
         return {}
     fields = node.fields("systems")
-    found = {}
+    systems = {}
     for entry in fields.rest():
         system = read_system(entry)
         if system is not None:
-            found[entry.name] = system
-    return found
+            systems[entry.name] = system
+    return systems
 
 
 def read_system(node: Node, name: str = "") -> System | None:
@@ -125,29 +125,33 @@ def _accelerators(
 
 def _device(node: Node, devices: list[str], meanings: list[tuple[Node, str]]) -> None:
     name = str(node.raw).lower()
-    said = {"cpu": "trains on the CPU", "gpu": "trains where a GPU is, else on the CPU", "npu": ""}
-    if name in said:
+    meaning = {
+        "cpu": "trains on the CPU",
+        "gpu": "trains where a GPU is, else on the CPU",
+        "npu": "",
+    }
+    if name in meaning:
         devices.append(name)
-        meanings.append((node, said[name]))
+        meanings.append((node, meaning[name]))
     elif not node.refuse_placeholder():
         node.refuse(f"there is no device '{node.raw}'", "use cpu or gpu")
 
 
 def _azure(fields: Fields, kind: str) -> dict[str, object]:
-    found: dict[str, object] = {}
+    azure: dict[str, object] = {}
     compute = fields.take("aml_compute")
     if compute is None:
         fields.owner.fail(f"a system of type {kind} needs aml_compute")
     elif (name := compute.word()) is not None:
-        found["compute"] = name
+        azure["compute"] = name
         compute.translated("system.compute")
     count = fields.take("instance_count")
     if count is not None:
-        found["instance_count"] = count.number()
+        azure["instance_count"] = count.number()
         count.translated("system.instance_count")
     client = fields.take("azureml_client_config", "azureml_client")
     if client is not None:
-        found.update(read_azure_client(client))
+        azure.update(read_azure_client(client))
     for name, keys in (
         (
             "aml_docker_config",
@@ -179,7 +183,7 @@ def _azure(fields: Fields, kind: str) -> dict[str, object]:
                 if name == "hf_token"
                 else _AZURE
             )
-    return found
+    return azure
 
 
 def read_azure_client(node: Node) -> dict[str, object]:
@@ -188,11 +192,11 @@ def read_azure_client(node: Node) -> dict[str, object]:
         node.no_effect("Azure ML is not asked from here")
         return {}
     fields = node.fields("azureml_client")
-    found: dict[str, object] = {}
+    client: dict[str, object] = {}
     for name in ("subscription_id", "resource_group", "workspace_name"):
         part = fields.take(name)
         if part is not None and (text := part.word()) is not None:
-            found[name] = text
+            client[name] = text
             part.translated(f"system.{name}")
     for part in fields.rest():
         known = part.name in (
@@ -207,7 +211,7 @@ def read_azure_client(node: Node) -> dict[str, object]:
             part.no_effect("Azure ML is not asked from here")
         else:
             part.refuse("azureml_client has no such key")
-    return found
+    return client
 
 
 def _rest(fields: Fields, kind: str) -> None:
@@ -262,14 +266,14 @@ def is_local(name: str) -> bool:
 
 def targets_of(providers: tuple[Node, ...]) -> tuple[str, ...]:
     """Return the targets for execution providers; one that no target has is refused."""
-    found = []
+    targets = []
     ours = _targets()
     for node in providers:
         named = node.raw[0] if isinstance(node.raw, list) and node.raw else node.raw
         name = str(named)
         target = ours.get(name)
         if target is not None:
-            found.append(target)
+            targets.append(target)
             node.translated(f"the target {target}")
         elif name in PROVIDERS:
             node.refuse(
@@ -281,16 +285,16 @@ def targets_of(providers: tuple[Node, ...]) -> tuple[str, ...]:
                 f"there is no execution provider '{name}'",
                 did_you_mean(name, PROVIDERS),
             )
-    if len(found) > 1 and all(node.within is not None for node in providers):
-        providers[0].translated(f"the targets {', '.join(dict.fromkeys(found))}")
-    return tuple(dict.fromkeys(found))
+    if len(targets) > 1 and all(node.within is not None for node in providers):
+        providers[0].translated(f"the targets {', '.join(dict.fromkeys(targets))}")
+    return tuple(dict.fromkeys(targets))
 
 
 def _targets() -> dict[str, str]:
     """Return the first target for each execution provider that one is for."""
-    found: dict[str, str] = {}
+    targets: dict[str, str] = {}
     for target in map(load_target, target_names()):
         for name in PROVIDERS:
-            if is_same(name, target.execution_provider):
-                found.setdefault(name, target.name)
-    return found
+            if is_provider(name, target.execution_provider):
+                targets.setdefault(name, target.name)
+    return targets

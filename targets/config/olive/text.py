@@ -154,12 +154,12 @@ def _each(fields: Fields, keys: Mapping[str, str], out: DataDraft) -> None:
 
 def _measured(fields: Fields, strategy: Node | None, length: Node | None, out: DataDraft) -> None:
     """Read what shapes training sequences, of a data set that nothing is trained on."""
-    rest = [
+    remaining = [
         fields.take(name)
         for name in ("joiner", "random_seed", "random_retries", "stride", "drop_short_sequences")
     ]
     special = fields.take("add_special_tokens")
-    for node in (strategy, length, special, *rest):
+    for node in (strategy, length, special, *remaining):
         if node is not None:
             node.no_effect("nothing is trained on it: every row is asked by itself")
     limit = fields.take("max_samples")
@@ -293,10 +293,10 @@ def _pair(
         return
     lengths = []
     for node, key in ((source, "prompt_length"), (target, "completion_length")):
-        wanted = node.number() if node is not None else None
-        if wanted is not None:
-            out.set(("sequences", key), wanted, node)
-            lengths.append(wanted)
+        value = node.number() if node is not None else None
+        if value is not None:
+            out.set(("sequences", key), value, node)
+            lengths.append(value)
     if len(lengths) == 2:
         out.set(("sequences", "length"), sum(lengths), None)
     else:

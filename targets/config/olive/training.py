@@ -156,11 +156,11 @@ def _quantization(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
 def _dtype(node: Node, path: Path, draft: Draft) -> None:
     if node.refuse_placeholder():
         return
-    found = _DTYPES.get(str(node.raw).removeprefix("torch."))
-    if found is None:
+    dtype = _DTYPES.get(str(node.raw).removeprefix("torch."))
+    if dtype is None:
         node.refuse(f"there is no number format '{node.raw}'", ", ".join(_DTYPES))
     else:
-        draft.set(path, found, node)
+        draft.set(path, dtype, node)
 
 
 def _set(node: Node | None, path: Path, default: Any, draft: Draft) -> None:
@@ -237,10 +237,10 @@ def _precision(fields: Fields, place: Path, draft: Draft, dtype: Node | None) ->
                 node.no_effect("torch_dtype decides the number format")
         return
     for node, name in ((brain, "bf16"), (half, "fp16")):
-        wanted = node.flag() if node is not None else None
-        if node is None or wanted is None:
+        value = node.flag() if node is not None else None
+        if node is None or value is None:
             continue
-        if not wanted:
+        if not value:
             node.no_effect("false: the device decides the number format")
         elif draft.get((*place, "precision")) is not None:
             node.refuse("bf16 says otherwise", "set one of the two")

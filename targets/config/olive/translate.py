@@ -165,16 +165,16 @@ class _Flow:
         hosts = root.peek("systems")
         for at, one in enumerate(chain):
             searched = strategy if at == len(chain) - 1 else None
-            own = self._pass(one, trainings, hosts, searched)
-            found = evaluator_of(own, evaluators)
-            if found is None or own is None:
+            named_evaluator = self._pass(one, trainings, hosts, searched)
+            own_evaluator = evaluator_of(named_evaluator, evaluators)
+            if own_evaluator is None or named_evaluator is None:
                 continue
             if at == len(chain) - 1:
-                found, evaluator = evaluator, found
+                own_evaluator, evaluator = evaluator, own_evaluator
             else:
-                own.no_effect("the artifact is measured, not what is between")
-            if found is not None:
-                found.no_effect("the artifact is measured by another evaluator")
+                named_evaluator.no_effect("the artifact is measured, not what is between")
+            if own_evaluator is not None:
+                own_evaluator.no_effect("the artifact is measured by another evaluator")
         if strategy is not None:
             self._search(strategy, chain, evaluator)
         translate_parts(trainings, evaluator, sets, self._draft, self._context)
@@ -201,7 +201,7 @@ class _Flow:
         """Translate one pass, with the search over its parameters; return its evaluator."""
         fields = nested(one.node.fields("a pass"), "config")
         kind = fields.take("type")
-        own = fields.take("evaluator")
+        evaluator = fields.take("evaluator")
         fields.ignore(
             {
                 "name": "the table's own name is used",
@@ -242,13 +242,28 @@ class _Flow:
             self._typed(kind, "tune" if searched else "model_builder", place)
             builder.translate_builder(fields, place, self._draft, searched)
             builder.remaining_options(fields, place, self._draft)
+        elif lower == "extractadapters" and not self._holds_adapter():
+            kind.no_effect("no adapter is left at this point that could be extracted")
+            for node in fields.rest():
+                node.no_effect("nothing is extracted")
         elif kind.placeholder:
             kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")
         else:
             kind.refuse(*alternative(str(kind.raw), PASSES))
             for node in fields.rest():
                 node.no_effect(f"there is no pass {kind.raw}")
-        return own
+        return evaluator
+
+    def _holds_adapter(self) -> bool:
+        """Return whether the passes so far leave an adapter that is not merged."""
+        held = self._draft.get(("model", "adapter")) is not None
+        for name, table in self._draft.document.get("passes", {}).items():
+            type_name = table.get("type", name)
+            if type_name in KINDS.values():
+                held = True
+            elif type_name == "merge":
+                held = False
+        return held
 
     def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
         self._draft.table(place, kind)
@@ -259,8 +274,8 @@ class _Flow:
 
     def _own_pass(self, type_name: str, kind: Node, fields: Fields, place: tuple[str, ...]) -> None:
         script, _, name = type_name.rpartition(":")
-        found = self._context.find(script) or script
-        self._draft.set((*place, "type"), f"{found}:{name}", kind)
+        path = self._context.find(script) or script
+        self._draft.set((*place, "type"), f"{path}:{name}", kind)
         for node in fields.rest():
             self._draft.set((*place, node.name), node.raw, node)
 

@@ -41,15 +41,15 @@ class JsonLoader(yaml.SafeLoader):
         inside = (*above, id(node))
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             self.flatten_mapping(node)
-            found: dict[str, Any] = {}
+            table: dict[str, Any] = {}
             for key, value in node.value:
                 name = key.value
                 if not isinstance(key, yaml.ScalarNode) or not isinstance(name, str):
                     raise UnlikeJsonError("a key must be text", key.start_mark)
-                if name in found:
+                if name in table:
                     raise UnlikeJsonError(f"the key '{name}' stands twice", key.start_mark)
-                found[name] = self._value(value, inside)
-            return found
+                table[name] = self._value(value, inside)
+            return table
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self._value(item, inside) for item in node.value]
         if isinstance(node, yaml.ScalarNode):

@@ -62,28 +62,28 @@ def compare_archives(
         return ()
     pair = Pair(name or released.name, released, rebuilt)
     try:
-        found = tuple(_differences(pair, compare, at_most))
+        differences = tuple(_differences(pair, compare, at_most))
     except Unreadable as error:
-        what = f"{error}; {raw_bytes.in_words(released, rebuilt)}"
-        return (Difference(file=pair.name, what=what),)
+        message = f"{error}; {raw_bytes.in_words(released, rebuilt)}"
+        return (Difference(file=pair.name, what=message),)
     if not name:
-        return found
+        return differences
     return tuple(
         one if one.file == name else one.model_copy(update={"file": f"{name}/{one.file}"})
-        for one in found
+        for one in differences
     )
 
 
 def _differences(pair: Pair, compare: CompareFolders, at_most: int) -> Iterator[Difference]:
     with _opened(pair.released, "released") as old, _opened(pair.rebuilt, "rebuilt") as new:
-        found = _contents(old, new, compare, at_most)
-    yield from found
-    if not found:
-        what = (
+        contents = _contents(old, new, compare, at_most)
+    yield from contents
+    if not contents:
+        message = (
             "its members hold the same bytes, what is written about them does not: "
             f"{raw_bytes.in_words(pair.released, pair.rebuilt)}"
         )
-        yield Difference(file=pair.name, where="bytes", what=what)
+        yield Difference(file=pair.name, where="bytes", what=message)
 
 
 @contextmanager

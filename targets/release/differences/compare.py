@@ -31,23 +31,23 @@ def compare_folders(
     where a file cannot be opened.
     """
     files = _files(released), _files(rebuilt)
-    found: dict[str, Iterable[Difference]] = {}
+    by_file: dict[str, Iterable[Difference]] = {}
     for name in files[0] ^ files[1]:
-        found[name] = _only(name, released / name, rebuilt / name)
+        by_file[name] = _only(name, released / name, rebuilt / name)
     unequal = set()
     for name in files[0] & files[1]:
         pair = Pair(name, released / name, rebuilt / name)
         if pair.released.is_symlink() or pair.rebuilt.is_symlink():
-            found[name] = _links(pair)
+            by_file[name] = _links(pair)
         elif not raw_bytes.same_bytes(pair.released, pair.rebuilt):
             unequal.add(name)
     for model, data in _models(files[0] & files[1], unequal, released, rebuilt).items():
         unequal -= {model, *data}
         for name, differences in _model(model, data, released, rebuilt, at_most).items():
-            found[name] = chain(found.get(name, ()), differences)
+            by_file[name] = chain(by_file.get(name, ()), differences)
     for name in unequal:
-        found[name] = compare_files(name, released / name, rebuilt / name, at_most)
-    return tuple(one for name in sorted(found) for one in found[name])
+        by_file[name] = compare_files(name, released / name, rebuilt / name, at_most)
+    return tuple(one for name in sorted(by_file) for one in by_file[name])
 
 
 def compare_files(
@@ -82,21 +82,21 @@ def compare_bytes(
 def _explained(pair: Pair) -> Iterator[Difference]:
     """Yield what the file's kind finds; where it finds nothing or cannot read it, how its bytes
     differ."""
-    found = False
+    explained = False
     try:
         for one in kind_of(pair.name)(pair):
-            found = True
+            explained = True
             yield one
     except Unreadable as error:
         yield Difference(file=pair.name, what=f"{error}; {_bytes(pair)}")
         return
-    if not found:
+    if not explained:
         yield _unexplained(pair)
 
 
 def _unexplained(pair: Pair) -> Difference:
-    what = f"what is compared in it is the same, the bytes are not: {_bytes(pair)}"
-    return Difference(file=pair.name, where="bytes", what=what)
+    message = f"what is compared in it is the same, the bytes are not: {_bytes(pair)}"
+    return Difference(file=pair.name, where="bytes", what=message)
 
 
 def _bytes(pair: Pair) -> str:
@@ -107,7 +107,7 @@ def _models(
     names: set[str], unequal: set[str], released: Path, rebuilt: Path
 ) -> dict[str, set[str]]:
     """Return the ONNX models that may differ, each with its data files that do."""
-    found: dict[str, set[str]] = {}
+    models: dict[str, set[str]] = {}
     for name in sorted(names):
         if not name.endswith(".onnx"):
             continue
@@ -119,7 +119,7 @@ def _models(
         }
         if not candidates:
             if name in unequal:
-                found[name] = set()
+                models[name] = set()
             continue
         from targets.release.differences.onnx_model import data_files
 
@@ -129,8 +129,8 @@ def _models(
             for location in data_files(side / name)
         }
         if name in unequal or stored & candidates:
-            found[name] = stored & candidates
-    return found
+            models[name] = stored & candidates
+    return models
 
 
 def _model(
@@ -158,14 +158,14 @@ def _no_tensor(pair: Pair) -> Iterator[Difference]:
 
 def _files(folder: Path) -> set[str]:
     """Return every file and link below a folder, and every empty folder."""
-    found = set()
+    paths = set()
     for parent, folders, files in os.walk(folder):
         links = [name for name in folders if Path(parent, name).is_symlink()]
-        here = [*files, *links]
-        if not here and not folders and Path(parent) != folder:
-            here = ["."]
-        found |= {Path(parent, name).relative_to(folder).as_posix() for name in here}
-    return found
+        names = [*files, *links]
+        if not names and not folders and Path(parent) != folder:
+            names = ["."]
+        paths |= {Path(parent, name).relative_to(folder).as_posix() for name in names}
+    return paths
 
 
 def _only(name: str, released: Path, rebuilt: Path) -> tuple[Difference, ...]:

@@ -48,9 +48,9 @@ class Unreadable(Exception):
         super().__init__(f"the {side} file cannot be read {why}")
 
 
-def bounded(file: str, found: Iterable[Difference], at_most: int) -> Iterator[Difference]:
+def bounded(file: str, all_differences: Iterable[Difference], at_most: int) -> Iterator[Difference]:
     """Yield the first ``at_most`` differences of ``file``, then one that counts the rest."""
-    differences = iter(found)
+    differences = iter(all_differences)
     yield from islice(differences, at_most)
     more, largest = 0, None
     for one in differences:

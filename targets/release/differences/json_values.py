@@ -42,14 +42,14 @@ def value_differences(
         if isinstance(old, dict) and isinstance(new, dict):
             for side, one, other in (("rebuilt", new, old), ("released", old, new)):
                 for key in (key for key in one if key not in other):
-                    what = f"only {side}: {short(one[key])}"
-                    yield Difference(file=name, where=_below(place, key), what=what)
+                    message = f"only {side}: {short(one[key])}"
+                    yield Difference(file=name, where=_below(place, key), what=message)
             shared = [(_below(place, key), old[key], new[key]) for key in old if key in new]
             waiting.extend(reversed(shared))
         elif isinstance(old, list) and isinstance(new, list):
             if len(old) != len(new):
-                what = f"{len(old):,} items released, {len(new):,} rebuilt"
-                yield Difference(file=name, where=place or "value", what=what)
+                message = f"{len(old):,} items released, {len(new):,} rebuilt"
+                yield Difference(file=name, where=place or "value", what=message)
                 continue
             shared = [
                 (f"{place}[{at}]", *pair) for at, pair in enumerate(zip(old, new, strict=True))
@@ -76,11 +76,11 @@ def _below(place: str, key: str) -> str:
 
 
 def _changed(name: str, place: str, old: Any, new: Any) -> Difference:
-    what, size = sides(old, new), None
+    message, size = sides(old, new), None
     if _is_number(old) and _is_number(new):
         size = relative(old, new)
-        what += f" ({share(size)})" if size else ""
-    return Difference(file=name, where=place or "value", what=what, size=size)
+        message += f" ({share(size)})" if size else ""
+    return Difference(file=name, where=place or "value", what=message, size=size)
 
 
 def _is_number(value: Any) -> bool:

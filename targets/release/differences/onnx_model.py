@@ -59,8 +59,8 @@ def differences(pair: Pair) -> Iterator[Difference]:
         if name not in released.tensors:
             yield Difference(file=pair.name, where=name, what=f"only rebuilt: {_about(tensor)}")
     if _without_tensors(released) != _without_tensors(rebuilt):
-        what = "nodes, attributes, inputs, outputs or metadata differ"
-        yield Difference(file=pair.name, where="graph", what=what)
+        message = "nodes, attributes, inputs, outputs or metadata differ"
+        yield Difference(file=pair.name, where="graph", what=message)
 
 
 def _tensor(model: str, name: str, released: _Model, rebuilt: _Model) -> Iterator[Difference]:
@@ -84,15 +84,15 @@ def _tensor(model: str, name: str, released: _Model, rebuilt: _Model) -> Iterato
         role = None
     if role is not None:
         old, new = role.seen(old), role.seen(new)
-    what, size = in_words(old, new, role.steps if role is not None else 0)
-    if not what:
+    message, size = in_words(old, new, role.steps if role is not None else 0)
+    if not message:
         return
     if not alike:
         file = model  # what type a tensor has is written there
-    elif not what.startswith("the "):
+    elif not message.startswith("the "):
         label = str(old) if role is None else str(role) if role.bits else f"{old}, {role}"
-        what = f"{label}: {what}"
-    yield Difference(file=file, where=name, what=what, size=size)
+        message = f"{label}: {message}"
+    yield Difference(file=file, where=name, what=message, size=size)
 
 
 def _without_tensors(model: _Model) -> bytes:

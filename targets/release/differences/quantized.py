@@ -48,23 +48,23 @@ class Role:
 
 def roles_in(graph: Any) -> dict[str, Role]:
     """Return the role of each tensor that belongs to a quantized matrix, by its name."""
-    found: dict[str, Role] = {}
+    roles: dict[str, Role] = {}
     for node in graph.node:
         describe = _OPERATORS.get(node.op_type)
         if describe is None:
             continue
-        numbers = {one.name: int(one.i) for one in node.attribute}
+        attributes = {one.name: int(one.i) for one in node.attribute}
         for name, role in zip(
-            node.input, describe(node.name or node.output[0], numbers), strict=False
+            node.input, describe(node.name or node.output[0], attributes), strict=False
         ):
             if role is not None and name:
-                found.setdefault(name, role)
-    return found
+                roles.setdefault(name, role)
+    return roles
 
 
-def _matmul(node: str, numbers: dict[str, int]) -> Iterator[Role | None]:
-    bits, rows = numbers.get("bits", 4), numbers.get("N", 0)
-    size = f"{rows} x {numbers.get('K', 0)}, blocks of {numbers.get('block_size', 0)}"
+def _matmul(node: str, attributes: dict[str, int]) -> Iterator[Role | None]:
+    bits, rows = attributes.get("bits", 4), attributes.get("N", 0)
+    size = f"{rows} x {attributes.get('K', 0)}, blocks of {attributes.get('block_size', 0)}"
     yield None
     yield Role(f"{bits}-bit weights ({size})", node, bits, rows)
     yield Role("scales", node)
@@ -73,9 +73,9 @@ def _matmul(node: str, numbers: dict[str, int]) -> Iterator[Role | None]:
     yield Role("bias", node)
 
 
-def _gather(node: str, numbers: dict[str, int]) -> Iterator[Role | None]:
-    bits = numbers.get("bits", 4)
-    yield Role(f"{bits}-bit rows (blocks of {numbers.get('block_size', 128)})", node, bits)
+def _gather(node: str, attributes: dict[str, int]) -> Iterator[Role | None]:
+    bits = attributes.get("bits", 4)
+    yield Role(f"{bits}-bit rows (blocks of {attributes.get('block_size', 128)})", node, bits)
     yield None
     yield Role("scales", node)
     yield Role("zero points", node, bits)

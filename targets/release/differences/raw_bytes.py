@@ -24,9 +24,9 @@ def same_bytes(released: Path, rebuilt: Path) -> bool:
 
 def differences(pair: Pair) -> Iterator[Difference]:
     """Yield one difference that says how the bytes differ, or none where they are equal."""
-    what = in_words(pair.released, pair.rebuilt)
-    if what:
-        yield Difference(file=pair.name, where="bytes", what=what)
+    message = in_words(pair.released, pair.rebuilt)
+    if message:
+        yield Difference(file=pair.name, where="bytes", what=message)
 
 
 def in_words(released: Path, rebuilt: Path) -> str:

@@ -45,16 +45,18 @@ def differences(pair: Pair) -> Iterator[Difference]:
         if key not in rebuilt.tensors:
             yield Difference(file=name, where=key, what=f"only released: {tensor}")
             continue
-        what, size = in_words(tensor, rebuilt.tensors[key])
-        if what:
-            yield Difference(file=name, where=key, what=f"{_label(tensor, what)}{what}", size=size)
+        message, size = in_words(tensor, rebuilt.tensors[key])
+        if message:
+            yield Difference(
+                file=name, where=key, what=f"{_label(tensor, message)}{message}", size=size
+            )
     for key, tensor in rebuilt.tensors.items():
         if key not in released.tensors:
             yield Difference(file=name, where=key, what=f"only rebuilt: {tensor}")
 
 
-def _label(tensor: Tensor, what: str) -> str:
-    return "" if what.startswith((str(tensor), "the ")) else f"{tensor}: "
+def _label(tensor: Tensor, message: str) -> str:
+    return "" if message.startswith((str(tensor), "the ")) else f"{tensor}: "
 
 
 def _read(path: Path, side: str) -> _File:
@@ -79,8 +81,8 @@ def _read(path: Path, side: str) -> _File:
     for name, entry in header.items():
         place = _place(entry, begin)
         if place is None:
-            given = json.dumps(entry)[:80]
-            raise Unreadable(side, f"as safetensors: {name} is described as {given}")
+            shown = json.dumps(entry)[:80]
+            raise Unreadable(side, f"as safetensors: {name} is described as {shown}")
         tensors[name] = Tensor(
             name,
             _DTYPES.get(str(entry["dtype"]), f"unknown type {entry['dtype']}"),

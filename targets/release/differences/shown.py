@@ -16,8 +16,8 @@ def print_differences(console: Console, differences: Sequence[Difference]) -> No
     for file, group in groupby(differences, key=lambda one: one.file):
         console.print(f"[red]differs[/]  {_plain(file)}", highlight=False, soft_wrap=True)
         for one in group:
-            where = f"[bold]{_plain(one.where)}[/]: " if one.where else ""
-            console.print(f"  {where}{_plain(one.what)}", highlight=False, soft_wrap=True)
+            location = f"[bold]{_plain(one.where)}[/]: " if one.where else ""
+            console.print(f"  {location}{_plain(one.what)}", highlight=False, soft_wrap=True)
 
 
 def _plain(text: str) -> str:

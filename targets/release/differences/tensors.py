@@ -173,9 +173,9 @@ def in_words(first: Tensor, second: Tensor, steps: int = 0) -> tuple[str, float 
         by = "only in the sign of zero"
     else:
         by = f"by {change.largest:.3g}"
-        own = relative(*change.values)
-        if own is not None:
-            by += f" ({share(own)})"
+        relative_size = relative(*change.values)
+        if relative_size is not None:
+            by += f" ({share(relative_size)})"
     largest = "" if change.differing == 1 else "the most "
     text = f"{counts}, {largest}{place}: {values}, {by}"
     if not steps and change.differing > 1 and change.relative:

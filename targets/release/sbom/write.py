@@ -40,12 +40,12 @@ def write_sbom(release: Release) -> bytes:
     graph = _Graph()
     root = release_component(release)
     artifacts = [_artifact(graph, artifact) for artifact in release.artifacts]
-    whole = graph.add(root, artifacts)
+    root_ref = graph.add(root, artifacts)
     bom = Bom(
         metadata=BomMetaData(
             component=root, tools=ToolRepository(components=[quern_component(release.quern)])
         ),
-        components=[found for ref, found in graph.components.items() if ref != whole],
+        components=[component for ref, component in graph.components.items() if ref != root_ref],
         dependencies=graph.dependencies(),
     )
     # The library puts the time of now and a random serial number into every document.

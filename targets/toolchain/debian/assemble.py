@@ -73,8 +73,8 @@ def write_rootfs(packages: Iterable[tuple[Package, bytes]], epoch: int, tar: Pat
 
 def _installed(deb: Deb) -> str:
     """Return the package's paragraph of dpkg's status file."""
-    name, _, rest = deb.control.partition("\n")
-    return f"{name}\nStatus: install ok installed\n{rest}\n"
+    name, _, fields = deb.control.partition("\n")
+    return f"{name}\nStatus: install ok installed\n{fields}\n"
 
 
 class _Tree:

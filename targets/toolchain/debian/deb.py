@@ -72,8 +72,8 @@ def _tar(members: dict[str, bytes], name: str) -> bytes:
         return members[name]
     packed = members.get(f"{name}.xz")
     if packed is None:
-        found = ", ".join(sorted(member for member in members if member.startswith(name)))
-        raise BadPackage(f"it has no {name}.xz but {found or 'no such member'}")
+        present = ", ".join(sorted(member for member in members if member.startswith(name)))
+        raise BadPackage(f"it has no {name}.xz but {present or 'no such member'}")
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ)
     try:
         plain = decompressor.decompress(packed, max_length=_MOST_UNPACKED)

@@ -40,12 +40,12 @@ def fetch(
     """
     output = ""
     for turn in range(max((len(uris) for uris in mirrors.values()), default=0)):
-        wanted = {}
+        targets = {}
         for package in packages:
             uris = mirrors.get(package.release, ())
             if turn < len(uris) and not _file(package, folder).exists():
-                wanted[package] = f"{uris[turn]}{quote(package.path)}"
-        output += _download(wanted, folder)
+                targets[package] = f"{uris[turn]}{quote(package.path)}"
+        output += _download(targets, folder)
     missing = [package for package in packages if not _file(package, folder).exists()]
     if missing:
         raise _unable(missing, output)
@@ -57,9 +57,9 @@ def _file(package: Package, folder: Path) -> Path:
     return folder / f"{package.name}.deb"
 
 
-def _download(wanted: Mapping[Package, str], folder: Path) -> str:
+def _download(targets: Mapping[Package, str], folder: Path) -> str:
     """Fetch as many as possible, and return apt's messages about the others."""
-    if not wanted:
+    if not targets:
         return ""
     command = [
         str(_HELPER),
@@ -67,7 +67,7 @@ def _download(wanted: Mapping[Package, str], folder: Path) -> str:
         "-oAcquire::Retries=2",
         "download-file",
     ]
-    for package, uri in wanted.items():
+    for package, uri in targets.items():
         hashes = (f"SHA256:{package.sha256}", f"Checksum-FileSize:{package.size}")
         command += [uri, str(_file(package, folder)), *hashes]
     try:

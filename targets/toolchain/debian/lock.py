@@ -42,11 +42,11 @@ def lock_packages(
     before = read_lock(file) if file.exists() else None
     if before and before.fits(recipe.suite, recipe.packages) and not upgrade:
         return ()
-    found = resolve(recipe, platform)
-    text = tomli_w.dumps(found.model_dump(mode="json"))
+    locked = resolve(recipe, platform)
+    text = tomli_w.dumps(locked.model_dump(mode="json"))
     replace_file(file, f"{_HEADER.format(platform=platform)}\n{text}")
     old = {one.name: one.version for one in before.package} if before else {}
-    new = {one.name: one.version for one in found.package}
+    new = {one.name: one.version for one in locked.package}
     return tuple(
         LockChange(name, old.get(name), new.get(name))
         for name in sorted({*old, *new})
@@ -73,10 +73,10 @@ def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
         options = _private_apt(Path(folder), places, platform.rpartition("/")[2])
         try:
             run_tool(["apt-get", *options, "--error-on=any", "update"], tool="apt-get")
-            asked = (*_ESSENTIAL, *recipe.packages)
+            requested = (*_ESSENTIAL, *recipe.packages)
             listing = run_tool(
                 ["apt-get", *options, "--print-uris", "--no-install-recommends", "--quiet=2",
-                 "install", *asked],
+                 "install", *requested],
                 tool="apt-get",
             )  # fmt: skip
         except ToolFailed as error:

@@ -28,9 +28,11 @@ def mirrors(suite: str) -> Mapping[str, tuple[str, ...]]:
 def mirrors_in(listing: str, host: str, suite: str) -> Mapping[str, tuple[str, ...]]:
     """Return the mirrors of ``suite``, from the URIs that apt on a ``host`` release would fetch."""
     names = {f"{host}{part}": f"{suite}{part}" for part in ("", "-updates", "-security")}
-    found: dict[str, list[str]] = {}
+    by_suite: dict[str, list[str]] = {}
     for match in _INDEX.finditer(listing):
         name = names.get(match["release"])
-        if name and match["uri"] not in found.setdefault(name, []):
-            found[name].append(match["uri"])
-    return {name: tuple(uris) for name, uris in sorted(found.items())} if suite in found else {}
+        if name and match["uri"] not in by_suite.setdefault(name, []):
+            by_suite[name].append(match["uri"])
+    return (
+        {name: tuple(uris) for name, uris in sorted(by_suite.items())} if suite in by_suite else {}
+    )

@@ -87,7 +87,7 @@ def _without_checks(world: World, folder: Path) -> Path:
     cost = measured.run(command, os.environ, world.log, PROJECT)
     if not cost.worked:
         raise QuernError(f"{FILE.name} cannot be converted: {cost.ending}")
-    checks = [name for name in check_types() if load_check(name).unasked]
+    checks = [name for name in check_types() if load_check(name).runs_by_default]
     rest, _, _ = path.read_text("utf-8").partition("[checks.")
     path.write_text(f"skip_checks = {json.dumps(checks)}\n{rest}", "utf-8")
     return path

@@ -79,6 +79,8 @@ def _completed(part: Table, base: Path) -> Table:
         document |= {"model": {}, "passes": {}}
     if "source" in part.get("model", {}):
         document["model"] = {}
+    if "adapter" in part.get("model", {}):
+        document["passes"].pop("lora")
     if "data" in part:
         document["data"] = {}
         lengths = [spec.get("sequences", {}).get("length", 0) for spec in part["data"].values()]
@@ -134,6 +136,8 @@ def _make_files(document: Table, folder: Path) -> None:
             shutil.copy(folder / "story.txt", stories / "story.txt")
     for place in _local_models(model):
         _make_model(folder / place)
+    if isinstance(model, dict) and "adapter" in model:
+        _make_adapter(folder / model["adapter"])
     for spec in document.get("data", {}).values():
         rows = folder / str(spec.get("path", "tone.jsonl"))
         columns = set(re.findall(r"\{(\w+)\}", json.dumps(spec))) | {spec.get("label")} - {None}
@@ -185,6 +189,12 @@ def _make_model(place: Path) -> None:
     (place / "config.json").write_text(json.dumps({"model_type": "phi3"}), encoding="utf-8")
     (place / "tokenizer.json").write_text("{}", encoding="utf-8")
     write_safetensors(place / "model.safetensors", {"weights": [[1.0]]})
+
+
+def _make_adapter(place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}), encoding="utf-8")
+    write_safetensors(place / "adapter_model.safetensors", {"base_model.model.weights": [[1.0]]})
 
 
 def _make_artifact(place: Path) -> None:

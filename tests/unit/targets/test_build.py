@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import OUTPUT_DIR, StepInput, object_path
+from pipeline.contract.plan import OUTPUT_DIR, Step, StepInput, object_path
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache, made_in
@@ -22,6 +22,36 @@ from targets.runtimes.runtime import OnEvent, RunRequest, RuntimeName
 from targets.target import load_target
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from tests.support.project import make_project
+
+OWN = """
+from pipeline.contract.frozen import Frozen
+from pipeline.passes.base import BasePass
+
+
+class Mine(BasePass[Frozen]):
+    Params = Frozen
+    {body}
+
+    def run(self, inputs, params, out_dir):
+        return {{}}
+"""
+
+
+def write_result(work: Path, step: Step, text: str) -> None:
+    """Leave a whole result of ``step`` in ``work``: one file with ``text``."""
+    output = work / step.key / OUTPUT_DIR
+    output.mkdir(parents=True)
+    (output / "model.bin").write_text(text)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    result = StepResult(
+        name=step.name,
+        type=step.type,
+        key=step.key,
+        seconds=1,
+        peak_rss_bytes=1,
+        files=(FileDigest(path="model.bin", bytes=len(text), sha256=sha256),),
+    )
+    (work / step.key / RESULT_FILE).write_text(result.model_dump_json())
 
 
 @dataclass
@@ -52,20 +82,7 @@ class Stand:
                     places = (work / source.key, roots["objects"] / object_path(source.key))
                     assert any(place.exists() for place in places), source.step
             self.ran.append(step.name)
-            output = work / step.key / OUTPUT_DIR
-            output.mkdir(parents=True)
-            (output / "model.bin").write_text(self.text)
-            sha256 = hashlib.sha256(self.text.encode()).hexdigest()
-            result = StepResult(
-                name=step.name,
-                type=step.type,
-                key=step.key,
-                seconds=1,
-                peak_rss_bytes=1,
-                files=(FileDigest(path="model.bin", bytes=len(self.text), sha256=sha256),),
-                origin=request.plan.origin,
-            )
-            (work / step.key / RESULT_FILE).write_text(result.model_dump_json())
+            write_result(work, step, self.text)
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:  # noqa: ARG002
         return ()
@@ -93,9 +110,12 @@ class Said:
 class World:
     """A project whose chain ends with an adapter, and a cache."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, own: str = "") -> None:
+        """``own`` is the body of a pass of the user's that comes last; empty for none."""
         project = make_project(folder / "project")
-        project.edit("[passes.merge]\n\n[passes.model_builder]\n", "")
+        table = '[passes.mine]\ntype = "mine.py:Mine"\n' if own else ""
+        project.edit("[passes.merge]\n\n[passes.model_builder]\n", table)
+        (project.folder / "mine.py").write_text(OWN.format(body=own))
         target = load_target("cpu")
         self.loaded = load_config(project.config, [target])
         self.place = Place(target.toolchain("linux/amd64"), Device("cpu"))
@@ -103,11 +123,14 @@ class World:
         self.dist = folder / "dist"
         self.view = Said()
 
-    def build(self, runtime: Stand, only: RuntimeName | None = None) -> BuildOutcome:
+    def builder(self, runtime: Stand, only: RuntimeName | None = None) -> Builder:
         place = self.place
         return Builder(
             *(self.loaded, self.cache, place, place, lambda _toolchains: runtime, self.view, only)
-        ).build(self.dist)
+        )
+
+    def build(self, runtime: Stand, only: RuntimeName | None = None) -> BuildOutcome:
+        return self.builder(runtime, only).build(self.dist)
 
     def made_in(self, outcome: BuildOutcome) -> set[str]:
         found = [self.cache.find(planned.step.key) for planned in outcome.plan.steps]
@@ -131,15 +154,16 @@ def test_they_are_made_again_where_only_containers_count(world: World) -> None:
     first = world.build(Stand("venv"))
     made = world.cache.output(first.plan["lora"].step.key) / "model.bin"
     inode = made.stat().st_ino
+    handed_out = (first.folder / "model" / "model.bin").stat().st_ino
 
     containers = Stand("docker")
     outcome = world.build(containers, only="docker")
     assert {"pretrain", "lora"} <= set(containers.ran)
     assert outcome.report.unconfined == ""
     assert world.made_in(outcome) == {"docker"}
-    # The same bytes stay what dist/ is linked to.
+    # The same bytes stay, in the cache and in dist/.
     assert made.stat().st_ino == inode
-    assert (outcome.folder / "model" / "model.bin").stat().st_ino == inode
+    assert (outcome.folder / "model" / "model.bin").stat().st_ino == handed_out
     assert not [line for line in world.view.lines if "reproduced" in line]
 
     again = Stand("docker")
@@ -165,3 +189,54 @@ def test_the_other_way_round_for_who_insists_on_a_virtual_environment(world: Wor
     outcome = world.build(Stand("venv"), only="venv")
     assert world.made_in(outcome) == {"venv"}
     assert outcome.report.unconfined == "made in a virtual environment"
+
+
+# What code of the user's can reach.
+
+
+@dataclass
+class Noted(Stand):
+    """A runtime that notes which steps shared a process, and what each process could read."""
+
+    processes: list[list[str]] = field(default_factory=list)
+    read: list[set[str]] = field(default_factory=list)
+    plants: tuple[Step, ...] = ()
+    """Steps whose results the process of ``mine`` leaves too."""
+
+    def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
+        roots = {mount.root: mount.source for mount in request.mounts}
+        names = [step.name for step in request.plan.steps]
+        self.processes.append(names)
+        self.read.append({path.name for path in roots["objects"].glob("*/*")})
+        super().run(toolchain, request, on_event)
+        if "mine" in names:
+            for step in self.plants:
+                write_result(roots["work"], step, "poison")
+
+
+@pytest.fixture
+def with_own_pass(tmp_path: Path) -> World:
+    """Return a world with a pass of the user's after the training."""
+    return World(tmp_path, own="consumes = {'adapter': 'adapter'}\n    produces = 'adapter'")
+
+
+def test_code_of_the_users_runs_in_a_process_of_its_own_and_sees_its_inputs(
+    with_own_pass: World,
+) -> None:
+    runtime = Noted("docker")
+    outcome = with_own_pass.build(runtime)
+    keys = {planned.step.name: planned.step.key for planned in outcome.plan.steps}
+    assert ["mine"] in runtime.processes
+    alone = runtime.processes.index(["mine"])
+    assert runtime.read[alone] == {keys["lora"]}
+    assert "lora" in runtime.processes[alone - 1]
+
+
+def test_what_it_plants_for_other_steps_is_not_taken(with_own_pass: World) -> None:
+    steps = [one.step for one in with_own_pass.builder(Noted("docker")).plan().steps]
+    runtime = Noted("docker", plants=tuple(step for step in steps if step.name != "mine"))
+    outcome = with_own_pass.build(runtime)
+    assert sorted(runtime.ran) == sorted(step.name for step in steps)
+    for step in steps:
+        assert (with_own_pass.cache.output(step.key) / "model.bin").read_text() == "weights"
+    assert (outcome.folder / "model" / "model.bin").read_text() == "weights"

@@ -10,20 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
 from targets.cache import Cache, link_tree, made_in
+from targets.errors import PassFailed
 
 KEY = "ab" * 32
 OTHER = multiprocessing.get_context("spawn")
 """Processes of their own: a fork of one with threads, as pytest-xdist's are, may hang."""
 
 
-def finish_step(
-    work: Path, key: str = KEY, text: str = "weights", failed: bool = False, runtime: str = "venv"
-) -> Path:
-    """Leave a finished step in ``work`` as the chain does."""
-    output = work / key / OUTPUT_DIR
+def a_step(key: str = KEY) -> Step:
+    return Step(
+        name="lora", kind="check", type="lora", target="cpu", toolchain="t", key=key, seed=0
+    )
+
+
+def write_step(folder: Path, key: str = KEY, text: str = "weights", failed: bool = False) -> None:
+    """Leave a finished step in the folder of a process, as the chain does."""
+    output = folder / key / OUTPUT_DIR
     output.mkdir(parents=True)
     (output / "model.bin").write_text(text)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -36,18 +41,27 @@ def finish_step(
         peak_rss_bytes=1,
         verdicts=verdicts,
         files=(FileDigest(path="model.bin", bytes=len(text), sha256=sha256),),
-        origin={"runtime": runtime},
     )
-    (work / key / RESULT_FILE).write_text(result.model_dump_json())
-    return work / key
+    (folder / key / RESULT_FILE).write_text(result.model_dump_json())
+
+
+def finish_step(
+    cache: Cache, text: str = "weights", failed: bool = False, runtime: str = "venv"
+) -> None:
+    """Have a process run the one step."""
+    with cache.work_folder() as work:
+        folder = cache.begin(work, [a_step()], {"runtime": runtime})
+        write_step(folder, text=text, failed=failed)
+        cache.finish(folder)
 
 
 def test_finished_step_is_found_and_partial_one_is_not(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     with cache.work_folder() as work:
-        finish_step(work)
-        (work / "cd.partial" / OUTPUT_DIR).mkdir(parents=True)
-        (work / "cd.partial" / RESULT_FILE).write_text("{}")
+        folder = cache.begin(work, [a_step(), a_step("cd" * 32)], {})
+        write_step(folder)
+        (folder / ("cd" * 32 + ".partial") / OUTPUT_DIR).mkdir(parents=True)
+        (folder / ("cd" * 32 + ".partial") / RESULT_FILE).write_text("{}")
     found = cache.find(KEY)
     assert found is not None
     assert (found.output / "model.bin").read_text() == "weights"
@@ -58,26 +72,44 @@ def test_finished_step_is_found_and_partial_one_is_not(tmp_path: Path) -> None:
 def test_finished_steps_are_kept_when_a_later_one_breaks(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     with pytest.raises(RuntimeError), cache.work_folder() as work:
-        finish_step(work)
+        write_step(cache.begin(work, [a_step()], {}))
         raise RuntimeError
+    assert cache.find(KEY) is not None
+
+
+def test_steps_whose_process_ended_before_them_are_named(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        folder = cache.begin(work, [a_step()], {})
+        with pytest.raises(PassFailed, match="lora broke: its result cannot be read"):
+            cache.finish(folder)
+
+
+def test_a_process_sees_the_steps_that_it_reads_and_no_others(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        folder = cache.begin(work, [a_step(KEY), a_step("cd" * 32)], {})
+        write_step(folder, KEY)
+        write_step(folder, "cd" * 32)
+        cache.finish(folder)
+    with cache.view([KEY]) as seen:
+        assert [path.name for path in seen.glob("*/*")] == [KEY]
+        assert (seen / object_path(KEY) / OUTPUT_DIR / "model.bin").read_text() == "weights"
     assert cache.find(KEY) is not None
 
 
 def test_failed_check_is_not_remembered(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    with cache.work_folder() as work:
-        finish_step(work, failed=True)
+    finish_step(cache, failed=True)
     assert cache.find(KEY) is None
 
 
 def test_the_same_made_in_another_runtime_leaves_the_bytes_where_they_are(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    with cache.work_folder() as work:
-        finish_step(work)
+    finish_step(cache)
     file = cache.output(KEY) / "model.bin"
     inode = file.stat().st_ino
-    with cache.work_folder() as work:
-        finish_step(work, runtime="docker")
+    finish_step(cache, runtime="docker")
     found = cache.find(KEY)
     assert found is not None
     assert made_in(found.result) == "docker"
@@ -86,11 +118,9 @@ def test_the_same_made_in_another_runtime_leaves_the_bytes_where_they_are(tmp_pa
 
 def test_other_bytes_made_in_another_runtime_replace_the_whole(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    with cache.work_folder() as work:
-        finish_step(work)
+    finish_step(cache)
     link_tree(cache.output(KEY), tmp_path / "dist")
-    with cache.work_folder() as work:
-        finish_step(work, text="other weights", runtime="docker")
+    finish_step(cache, text="other weights", runtime="docker")
     found = cache.find(KEY)
     assert found is not None
     assert made_in(found.result) == "docker"
@@ -102,16 +132,14 @@ def test_other_bytes_made_in_another_runtime_replace_the_whole(tmp_path: Path) -
 def test_the_first_of_two_from_the_same_runtime_stays(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     for text in ("weights", "other weights"):
-        with cache.work_folder() as work:
-            finish_step(work, text=text)
+        finish_step(cache, text=text)
     assert (cache.output(KEY) / "model.bin").read_text() == "weights"
 
 
 @pytest.mark.parametrize("damage", ["same length", "longer", "gone", "result"])
 def test_damaged_entry_is_removed_and_not_used(tmp_path: Path, damage: str) -> None:
     cache = Cache(tmp_path)
-    with cache.work_folder() as work:
-        finish_step(work)
+    finish_step(cache)
     file = cache.objects / object_path(KEY) / OUTPUT_DIR / "model.bin"
     times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
     file.chmod(0o644)
@@ -139,19 +167,22 @@ def test_steps_of_a_killed_driver_are_recovered(tmp_path: Path) -> None:
 
 
 def _work_and_die(root: Path) -> None:
-    with Cache(root).work_folder() as work:
-        finish_step(work)
+    cache = Cache(root)
+    with cache.work_folder() as work:
+        write_step(cache.begin(work, [a_step()], {}))
         os._exit(9)
 
 
 def test_work_of_a_running_build_is_left_alone(tmp_path: Path) -> None:
-    with Cache(tmp_path).work_folder() as work:
-        finish_step(work)
+    cache = Cache(tmp_path)
+    with cache.work_folder() as work:
+        folder = cache.begin(work, [a_step()], {})
+        write_step(folder)
         other = OTHER.Process(target=Cache(tmp_path).recover)
         other.start()
         other.join()
         assert other.exitcode == 0
-        assert (work / KEY).exists()
+        assert (folder / KEY).exists()
 
 
 def test_second_build_of_a_key_waits_for_the_first(tmp_path: Path) -> None:
@@ -174,8 +205,7 @@ def _wait_for_key(root: Path, told: multiprocessing.Queue[str]) -> None:
 
 def test_what_was_found_lately_is_not_unused(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    with cache.work_folder() as work:
-        finish_step(work)
+    finish_step(cache)
     folder = cache.objects / object_path(KEY)
     os.utime(folder, (0, 0))
     (old,) = cache.unused_since(time.time() - 60)
@@ -186,8 +216,7 @@ def test_what_was_found_lately_is_not_unused(tmp_path: Path) -> None:
 
 def test_what_is_removed_stays_where_it_was_linked(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    with cache.work_folder() as work:
-        finish_step(work)
+    finish_step(cache)
     output = cache.output(KEY)
     link_tree(output, tmp_path / "dist")
     (unused,) = cache.unused_since(time.time() + 60)

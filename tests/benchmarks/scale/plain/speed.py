@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnxruntime_genai as og
 
-from pipeline.onnx.agreement import GenAiConfig
+from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.graph import OnnxModel
 
 

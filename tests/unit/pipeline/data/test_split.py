@@ -7,7 +7,7 @@ import pytest
 from pipeline.contract.data_spec import Split
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.data.split import Parts, folded, split
+from pipeline.data.split import Parts, normalized, split
 
 
 def example(text: str, label: str = "joy", line: int = 1) -> Example:
@@ -19,7 +19,7 @@ def many(count: int, labels: int = 4) -> list[Example]:
 
 
 def texts(part: list[Example]) -> set[str]:
-    return {folded(item.text) for item in part}
+    return {normalized(item.text) for item in part}
 
 
 def lines(parts: Parts) -> list[set[int]]:
@@ -98,7 +98,7 @@ def test_a_count_is_held_out_exactly(labels: int) -> None:
 def test_nothing_or_all_is_held_out() -> None:
     parts = split(many(10), Split(eval=0, validation=0.2))
     assert (len(parts.train), len(parts.validation), len(parts.eval)) == (8, 2, 0)
-    assert parts.unseen_first == parts.train
+    assert parts.held_out_or_train == parts.train
     assert len(split(many(1), Split(eval=0, validation=0)).train) == 1
     parts = split(many(10), Split(eval=1))
     assert (len(parts.train), len(parts.validation), len(parts.eval)) == (0, 0, 10)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.latency.goals import LatencyGoal
-from pipeline.latency.measured import Measured, Round
-from pipeline.latency.rulings import BaseTimes, Ruling, rule
+from pipeline.latency.rounds import LatencyRounds, Round
+from pipeline.latency.rulings import BaseTimes, Ruling, decide
 from pipeline.latency.timing import Timings
 from pipeline.statistics.intervals import (
     geometric_interval,
@@ -29,15 +29,17 @@ def timings(first: list[float]) -> Timings:
     )
 
 
-def measured(*rounds: list[float]) -> Measured:
-    return Measured(
+def measured(*rounds: list[float]) -> LatencyRounds:
+    return LatencyRounds(
         rounds=tuple(Round(load_ms=1, timings={"short": timings(each)}) for each in rounds)
     )
 
 
-def ruling(goal: dict[str, object], ours: Measured, baseline: Measured | None = None) -> Ruling:
+def ruling(
+    goal: dict[str, object], ours: LatencyRounds, baseline: LatencyRounds | None = None
+) -> Ruling:
     found = LatencyGoal.model_validate({"metric": "first_token_ms", **goal})
-    return rule(found.name, found, ours, baseline, BaseTimes())
+    return decide(found.name, found, ours, baseline, BaseTimes())
 
 
 STEADY = measured(*([10.0] * 8 for _ in range(8)))

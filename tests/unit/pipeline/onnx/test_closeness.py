@@ -10,7 +10,7 @@ import pytest
 from pipeline.checks.merging import change_of
 from pipeline.onnx.closeness import by_length, closeness
 from pipeline.onnx.reference import LONG, ReferenceRow
-from pipeline.onnx.rotary import GraphTable, RotaryTable, chosen, table_error
+from pipeline.onnx.rotary import GraphTable, RotaryTable, sampled_positions, table_error
 
 
 def test_what_is_added_to_all_logits_does_not_count() -> None:
@@ -66,7 +66,7 @@ def test_an_adapter_that_does_nothing_has_no_share() -> None:
 
 
 def table(length: int, speed: float = 1.0) -> RotaryTable:
-    positions = chosen(length)
+    positions = sampled_positions(length)
     angles = np.outer(positions, [speed, speed / 10])
     return RotaryTable(length, positions, np.cos(angles), np.sin(angles))
 

@@ -385,7 +385,8 @@ def test_a_signal_stops_it_at_once(workshop: Workshop, number: signal.Signals) -
 def test_a_signal_stops_the_first_process_of_a_container(number: signal.Signals) -> None:
     """The kernel ignores default actions there, so a handler must do it; here it is asked to."""
     code = (
-        "import hashlib; from pipeline.process.signals import stop_promptly; stop_promptly(True);"
+        "import hashlib; from pipeline.process.signals import exit_promptly_on_signal;"
+        " exit_promptly_on_signal(True);"
         "print('ready', flush=True);"
         "hashlib.pbkdf2_hmac('sha256', b'p', b's', 2_000_000_000)"
     )
@@ -429,7 +430,7 @@ def test_secret_names_are_recognized() -> None:
     environ = {**dict.fromkeys(names, "secret value"), **kept}
     secrets = Secrets(environ)
     assert environ == kept
-    with secrets.lent(hub=True):
+    with secrets.restored(hub=True):
         assert set(environ.values()) == {"secret value", "x"}
     assert environ == kept
     assert secrets.redact("a secret value here") == "a *** here"

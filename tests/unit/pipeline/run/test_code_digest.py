@@ -201,7 +201,7 @@ ASKING = {"evaluate", "float_reference", "reference", "time_base"}
         ("training/pretraining.py", {"pretrain"}),
         ("training/merging.py", {"adapted_reference", "merge", "merged_builder"}),
         ("builder/matrices.py", {"float_reference", "merged_builder", "model_builder", "tune"}),
-        ("latency/contest.py", set()),
+        ("latency/interleaved.py", set()),
     ],
 )
 def test_a_change_of_a_module_makes_these_again(module: str, retrained: set[str]) -> None:
@@ -246,8 +246,8 @@ def test_real_passes_do_not_depend_on_checks() -> None:
         files = digests.files(step_module("pass", name))
         used = {path.stem for path in files if path.parent.name == "checks"}
         # One that keeps the limits of checks depends on those, and on what all of them share.
-        keeps = load_pass(name).keeps
-        assert used <= ({"__init__", "base", "goals", *keeps} if keeps else set()), name
+        enforced = load_pass(name).enforces
+        assert used <= ({"__init__", "base", "goals", *enforced} if enforced else set()), name
     assert code_digest(step_module("pass", pass_types()[0]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.statistics.paired import paired, share_interval
+from pipeline.statistics.paired import compare_paired, share_interval
 
 
 def answers(both: int, won: int, lost: int, neither: int) -> tuple[list[bool], list[bool]]:
@@ -17,18 +17,21 @@ def answers(both: int, won: int, lost: int, neither: int) -> tuple[list[bool], l
 @pytest.mark.parametrize("table", [(36, 12, 2, 0), (0, 29, 1, 20), (53, 0, 1, 0), (7, 0, 0, 0)])
 def test_interval_of_the_difference(table: tuple[int, int, int, int]) -> None:
     both, won, lost, neither = table
-    found = paired(*answers(*table))
+    found = compare_paired(*answers(*table))
     assert (found.won, found.lost, found.items) == (won, lost, sum(table))
     assert found.difference == pytest.approx((won - lost) / sum(table))
     assert -1 <= found.low < found.difference < found.high <= 1
     # Models that change places change the sign of everything.
-    other = paired(*answers(both, lost, won, neither))
+    other = compare_paired(*answers(both, lost, won, neither))
     assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
     assert other.p_value == found.p_value
 
 
 def test_answers_that_go_together_make_the_interval_narrower() -> None:
-    together, apart = paired(*answers(45, 5, 5, 45)), paired(*answers(25, 25, 25, 25))
+    together, apart = (
+        compare_paired(*answers(45, 5, 5, 45)),
+        compare_paired(*answers(25, 25, 25, 25)),
+    )
     assert together.high - together.low < (apart.high - apart.low) / 2
     # Without correlation it is the interval of two independent shares.
     low, high = share_interval(50, 100)
@@ -36,22 +39,22 @@ def test_answers_that_go_together_make_the_interval_narrower() -> None:
 
 
 def test_an_even_split_is_no_difference_and_an_uneven_one_is() -> None:
-    assert paired(*answers(80, 5, 5, 10)).p_value == 1
+    assert compare_paired(*answers(80, 5, 5, 10)).p_value == 1
     # The exact two-sided binomial test of 1 in 11: 2 * (1 + 11) / 2 ** 11.
-    assert paired(*answers(80, 1, 10, 9)).p_value == pytest.approx(2 * 12 / 2**11)
+    assert compare_paired(*answers(80, 1, 10, 9)).p_value == pytest.approx(2 * 12 / 2**11)
 
 
 def test_the_same_answers_leave_room_for_chance() -> None:
-    found = paired([True] * 7, [True] * 7)
+    found = compare_paired([True] * 7, [True] * 7)
     assert (found.p_value, found.difference) == (1, 0)
     assert found.low < 0 < found.high
 
 
 def test_nothing_and_unequal_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="no items"):
-        paired([], [])
+        compare_paired([], [])
     with pytest.raises(ValueError, match="shorter"):
-        paired([True, True], [True])
+        compare_paired([True, True], [True])
 
 
 def test_a_share_of_nothing_may_be_anything() -> None:

@@ -9,7 +9,13 @@ from pydantic import ValidationError
 
 from pipeline.contract.data_spec import DataSpec, Split
 from pipeline.run.registry import load_pass
-from pipeline.training.params import FinetuneParams, LoftqParams, LoraParams, QloraParams, Training
+from pipeline.training.params import (
+    FinetuneParams,
+    LoftqParams,
+    LoraParams,
+    QloraParams,
+    TrainingLoopParams,
+)
 
 KINDS = ("lora", "qlora", "loha", "lokr", "loftq")
 COMMON = {
@@ -87,13 +93,13 @@ def test_a_shape_that_cannot_be_is_refused(kind: str, wrong: dict[str, Any], nam
 )
 def test_an_option_that_would_not_be_read_is_refused(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
-        Training.model_validate(wrong)
+        TrainingLoopParams.model_validate(wrong)
 
 
 def test_intervals_are_steps_or_shares() -> None:
-    params = Training.model_validate({"eval_steps": 0.25, "logging_steps": "epoch"})
+    params = TrainingLoopParams.model_validate({"eval_steps": 0.25, "logging_steps": "epoch"})
     assert (params.eval_steps, params.logging_steps) == (0.25, "epoch")
-    assert isinstance(Training(eval_steps=5).eval_steps, int)
+    assert isinstance(TrainingLoopParams(eval_steps=5).eval_steps, int)
 
 
 def test_a_four_bit_base_says_how_it_is_quantized() -> None:
@@ -101,10 +107,10 @@ def test_a_four_bit_base_says_how_it_is_quantized() -> None:
     nested = QloraParams(quant_type="fp4").base_quantization("bfloat16")
     assert (nested.quant_type, nested.double_quant, nested.loftq) == ("fp4", True, None)
     assert nested.weights_dtype == "bfloat16"
-    fitted = LoftqParams(loftq_iter=4).base_quantization("float32")
-    assert (fitted.quant_type, fitted.double_quant) == ("nf4", False)
-    assert fitted.loftq is not None
-    assert fitted.loftq.iterations == 4
+    quantization = LoftqParams(loftq_iter=4).base_quantization("float32")
+    assert (quantization.quant_type, quantization.double_quant) == ("nf4", False)
+    assert quantization.loftq is not None
+    assert quantization.loftq.iterations == 4
 
 
 def test_products_follow_the_precision_unless_told() -> None:
@@ -128,15 +134,15 @@ def test_products_follow_the_precision_unless_told() -> None:
 def test_the_held_out_part_chooses_only_where_asked(
     data: DataSpec, keep: Any, best: bool, chosen_by: str | None
 ) -> None:
-    params = Training(keep=keep)
+    params = TrainingLoopParams(keep=keep)
     assert params.problems_with(data) == []
     assert params.keeps_best(data) is best
     assert params.chosen_by(data) == chosen_by
 
 
 def test_stopping_by_the_held_out_part_is_choosing_by_it() -> None:
-    assert Training(early_stopping_patience=2).chosen_by(SHARED) == "eval"
-    assert Training(scheduler="reduce_lr_on_plateau").chosen_by(SHARED) == "eval"
+    assert TrainingLoopParams(early_stopping_patience=2).chosen_by(SHARED) == "eval"
+    assert TrainingLoopParams(scheduler="reduce_lr_on_plateau").chosen_by(SHARED) == "eval"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_stopping_by_the_held_out_part_is_choosing_by_it() -> None:
     ],
 )
 def test_what_needs_a_validation_part_says_so(wants: dict[str, Any]) -> None:
-    params = Training.model_validate(wants)
+    params = TrainingLoopParams.model_validate(wants)
     assert params.problems_with(OWN) == []
     assert params.problems_with(SHARED) == []
     (problem,) = params.problems_with(NONE)

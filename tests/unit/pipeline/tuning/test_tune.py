@@ -193,9 +193,11 @@ def test_what_a_step_goes_on_with_is_gone_once_it_is_whole(tmp_path: Path) -> No
     with cache.work_folder():
         pass
     assert folder.is_dir()
+    step = Step(name="t", kind="pass", type="t", target="cpu", toolchain="t", key="key", seed=0)
     with cache.work_folder() as work:
-        (work / "key").mkdir()
-        (work / "key" / "result.json").write_text(
+        finished = cache.begin(work, [step], {}) / "key"
+        (finished / "output").mkdir(parents=True)
+        (finished / "result.json").write_text(
             '{"name":"t","type":"t","key":"key","seconds":1,"peak_rss_bytes":1}'
         )
     assert not folder.exists()

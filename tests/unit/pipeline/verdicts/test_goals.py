@@ -24,11 +24,11 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.evaluation.fluency import is_broken
 from pipeline.latency.goals import LatencyGoal
-from pipeline.latency.timing import FIGURES, Timings, Workload, made_up, measure, summary
+from pipeline.latency.timing import FIGURES, Timings, Workload, measure, summary, synthetic_prompt
 from pipeline.passes.time_base import weights_bytes
 from pipeline.scripts.load import find_object, load_script
 from pipeline.statistics.percentiles import samples_for, statistic
-from pipeline.verdicts.goals import Goal, judged
+from pipeline.verdicts.goals import Goal, goal_verdict
 
 TIMES = [float(n) for n in range(1, 101)]
 
@@ -48,16 +48,16 @@ TIMES = [float(n) for n in range(1, 101)]
 def test_a_goal_is_a_limit(limit: dict[str, float], higher: bool, relation: str, at: float) -> None:
     goal = Goal.model_validate({"metric": "x", **limit})
     assert goal.limit(higher, 200) == (relation, at)
-    met = judged(goal, at, higher, 200)
+    met = goal_verdict(goal, at, higher, 200)
     assert (met.status, met.limit, met.relation) == ("passed", at, relation)
     beyond = at + (0.1 if relation == "<=" else -0.1)
-    assert judged(goal, beyond, higher, 200).status == "failed"
+    assert goal_verdict(goal, beyond, higher, 200).status == "failed"
 
 
 def test_without_the_base_models_figure_a_relative_goal_is_unverified() -> None:
     goal = Goal(metric="x", min_improvement=1)
-    assert judged(goal, 1, True).status == "unverified"
-    assert "the base model: 3" in judged(goal, 5, True, 3).detail
+    assert goal_verdict(goal, 1, True).status == "unverified"
+    assert "the base model: 3" in goal_verdict(goal, 5, True, 3).detail
 
 
 def test_statistics() -> None:
@@ -152,11 +152,11 @@ class Vocabulary:
 
 
 def test_made_up_prompts_have_no_special_token_and_are_always_the_same() -> None:
-    ids = made_up(Vocabulary(), 100)
+    ids = synthetic_prompt(Vocabulary(), 100)
     assert len(ids) == 100
     assert set(ids) <= set(range(3, 50))
     assert len(set(ids[:40])) == 40
-    assert made_up(Vocabulary(), 100) == ids
+    assert synthetic_prompt(Vocabulary(), 100) == ids
 
 
 RELATIVE = ({"metric": "bytes", "max_degradation": 1},)

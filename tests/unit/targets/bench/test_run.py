@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
-from pipeline.latency.measured import Measured
+from pipeline.latency.rounds import LatencyRounds
 from targets.bench.baseline import earlier_artifact, named_baselines
 from targets.bench.collect import collect_target, collect_training
 from targets.bench.measure import BenchWorkload, Timed
@@ -248,7 +248,7 @@ def test_the_builds_own_check_is_run_without_its_limits(tmp_path: Path, cache: C
     assert (step.kind, step.type, "baseline" in step.inputs) == ("check", "latency", False)
     here = found["cpu"].here
     assert here is not None
-    assert here.artifact == Measured.model_validate(measured(1, slower=1.1))
+    assert here.artifact == LatencyRounds.model_validate(measured(1, slower=1.1))
     assert found["cpu"].memory_bytes == 70_000_000
     assert found.comparison is None
     assert found.machine.cores >= 1

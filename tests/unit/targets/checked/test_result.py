@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
+from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, Status, StepResult, Verdict
 from targets.checked.parcel import FOLDER, pack, unpack
@@ -100,9 +101,7 @@ def test_what_is_no_result_is_refused(text: str, tmp_path: Path) -> None:
         read_checked(tmp_path / "checked.json")
 
 
-def step(
-    name: str, kind: Literal["pass", "check"], type_name: str, **inputs: StepInput | SourceInput
-) -> Step:
+def step(name: str, kind: StepKind, type_name: str, **inputs: StepInput | SourceInput) -> Step:
     return Step(
         name=name,
         kind=kind,

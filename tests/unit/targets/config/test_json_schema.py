@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 
 from pipeline.latency.goals import LatencyGoal
 from pipeline.run.registry import check_types, load_check, load_pass
-from pipeline.training.params import Training
+from pipeline.training.params import TrainingLoopParams
 from targets.cli.commands.schema import EXAMPLES, command, generate
 from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema, chain_passes
@@ -130,8 +130,10 @@ def test_every_key_of_a_goal_is_documented(tables: dict[str, str]) -> None:
 
 
 def test_keys_that_fine_tuning_passes_share_are_described_once(tables: dict[str, str]) -> None:
-    finetuning = [name for name in chain_passes() if issubclass(load_pass(name).Params, Training)]
+    finetuning = [
+        name for name in chain_passes() if issubclass(load_pass(name).Params, TrainingLoopParams)
+    ]
     rows = "".join(tables[f"passes.{name}"] for name in finetuning)
     assert len(finetuning) > 4
-    for key in Training.model_fields:
+    for key in TrainingLoopParams.model_fields:
         assert rows.count(f"| `{key}` |") == 1, key

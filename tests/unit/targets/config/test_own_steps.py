@@ -12,10 +12,12 @@ import pytest
 import tomli
 from jsonschema import Draft7Validator
 
+from pipeline.checks.base import BaseCheck
 from pipeline.contract.plan import PathRef, Plan, SourceInput, Step
 from pipeline.contract.result import StepResult
+from pipeline.passes.base import BasePass
 from pipeline.run.code_digest import CodeDigests, script_code
-from pipeline.scripts.moved import MOVED
+from pipeline.scripts.moved import MOVED, RENAMED_ATTRIBUTES
 from targets.cache import Cache
 from targets.cli.options import PROJECT
 from targets.config.json_schema import build_schema
@@ -210,6 +212,21 @@ def test_an_import_from_where_a_name_was_says_where_it_is(
         assert now in str(problem)
     else:  # the module still needs the name itself, so that it can be imported from both
         assert hasattr(import_module(module), name)
+
+
+@pytest.mark.parametrize(("former", "now"), RENAMED_ATTRIBUTES.items())
+def test_a_former_attribute_is_refused_with_its_name_now(
+    project: Project, former: str, now: str
+) -> None:
+    """One that nobody reads any more would else be ignored without a word."""
+    assert any(hasattr(base, now) for base in (BasePass, BaseCheck))
+    edit(
+        project.folder / "my_pass.py",
+        "    Params = Scale",
+        f"    {former} = ()\n    Params = Scale",
+    )
+    with pytest.raises(ConfigError, match=f"'Scale' has `{former}`, which is `{now}` now"):
+        load_config(project.config, [load_target("cpu")])
 
 
 def test_a_name_that_never_was_is_not_called_moved(project: Project) -> None:

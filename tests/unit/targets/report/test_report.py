@@ -1,16 +1,18 @@
-"""dist/ holds whole artifacts only, linked to the cache, and a report that says what was seen."""
+"""dist/ holds whole artifacts only, and a report that says what was seen."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import pytest
 from pydantic import JsonValue
 from rich.console import Console
 
 from targets.console.summary import print_summary
 from targets.digests import Digests
-from targets.report.dist import write_dist
+from targets.report.dist import copy_tree, write_dist
 from targets.report.markdown import to_markdown
 from targets.report.model import Report
 from targets.report.status import overall
@@ -33,11 +35,14 @@ def test_worst_status_wins() -> None:
     assert overall(["passed"]) == "passed"
 
 
-def test_dist_is_linked_and_replaced_whole(tmp_path: Path) -> None:
+def test_dist_is_a_copy_and_replaced_whole(tmp_path: Path) -> None:
     digests = Digests(tmp_path / "digests.sqlite")
     first = make_artifact(tmp_path / "first")
     folder = write_dist(tmp_path / "dist", make_report(ACCURACY), first, digests, nothing_more)
-    assert (folder / "model" / "model.onnx").samefile(first / "model.onnx")
+    handed_out = folder / "model" / "model.onnx"
+    assert handed_out.read_text() == "graph"
+    assert handed_out.stat().st_nlink == 1
+    assert not handed_out.samefile(first / "model.onnx")
     assert json.loads((folder / "report.json").read_text())["status"] == "passed"
 
     second = make_artifact(tmp_path / "second", "another graph")
@@ -52,9 +57,34 @@ def test_unchanged_artifact_keeps_its_files(tmp_path: Path) -> None:
     digests = Digests(tmp_path / "digests.sqlite")
     artifact = make_artifact(tmp_path / "artifact")
     folder = write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
-    changed_at = (artifact / "model.onnx").stat().st_ctime_ns
+    changed_at = (folder / "model" / "model.onnx").stat().st_ctime_ns
     write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
     assert (folder / "model" / "model.onnx").stat().st_ctime_ns == changed_at
+
+
+def test_a_file_that_was_changed_in_dist_is_replaced_and_the_cache_keeps_its_own(
+    tmp_path: Path,
+) -> None:
+    digests = Digests(tmp_path / "digests.sqlite")
+    artifact = make_artifact(tmp_path / "artifact")
+    folder = write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
+    (folder / "model" / "model.onnx").write_text("hparg")
+    assert (artifact / "model.onnx").read_text() == "graph"
+    write_dist(tmp_path / "dist", make_report(ACCURACY), artifact, digests, nothing_more)
+    assert (folder / "model" / "model.onnx").read_text() == "graph"
+
+
+@pytest.mark.parametrize("by_the_system", [True, False])
+def test_all_bytes_are_copied(
+    by_the_system: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not by_the_system:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)  # as on Windows
+    artifact = make_artifact(tmp_path / "artifact", "graph" * 100_000)
+    (artifact / "empty.json").touch()
+    copy_tree(artifact, tmp_path / "copy")
+    copied = {path.name: path.read_text() for path in (tmp_path / "copy").iterdir()}
+    assert copied == {"model.onnx": "graph" * 100_000, "empty.json": ""}
 
 
 def test_markdown_shows_figures_with_limits() -> None:

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
+from pipeline.contract.errors import Cause
 from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
 from targets.errors import EnvironmentUnable, PassFailed, QuernError
 from targets.runtimes.driver import Driver, driver_of, new_run_id
@@ -63,7 +63,7 @@ def test_a_good_end_is_no_error() -> None:
 )
 @pytest.mark.parametrize("code", [0, 1])
 def test_told_failures(
-    cause: Literal["disk_full", "network", "error", "out_of_memory", "bad_input"],
+    cause: Cause,
     error: type[QuernError],
     code: int,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -412,3 +413,23 @@ def test_a_system_that_nobody_defined_is_no_key_of_the_file() -> None:
     (refusal,) = found.ledger.refusals
     assert "local_system" in refusal.suggestion
     assert len(found.ledger.entries) == len(list(leaves(raw, ())))
+
+
+def test_an_adapter_beside_the_model_is_merged(tmp_path: Path) -> None:
+    raw = read("tutorial.json")
+    adapter = tmp_path / "tuned"
+    adapter.mkdir()
+    raw["input_model"]["config"]["adapter_path"] = str(adapter)
+    assert document(raw)["model"]["adapter"] == str(adapter)
+    raw["input_model"]["config"]["adapter_path"] = "me/tuned"
+    assert document(raw)["model"]["adapter"] == "hf:me/tuned"
+
+
+def test_nothing_is_extracted_where_no_adapter_is_left() -> None:
+    raw = read("tutorial.json")
+    raw["passes"]["extract"] = {"type": "ExtractAdapters", "config": {"save_format": "npz"}}
+    assert "extract" not in document(raw)["passes"]
+    treated, _ = state(translated(raw), "passes", "extract", "type")
+    assert treated is State.NO_EFFECT
+    del raw["passes"]["merge_adapter_weights"]
+    assert "MergeAdapterWeights" in refusals(raw)["passes.extract.type"]

@@ -5,64 +5,14 @@ Each function returns a list of problems, one sentence each; an empty list if th
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
+from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.graph import OnnxModel, attributes, dimensions
 
 _ATTENTION = ("GroupQueryAttention", "MultiHeadAttention", "PagedAttention", "Attention")
-
-
-class GenAiConfig:
-    """``genai_config.json`` of a model folder."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads."""
-        try:
-            self.raw: Mapping[str, Any] = json.loads(
-                (folder / "genai_config.json").read_text("utf-8")
-            )
-            self.model: Mapping[str, Any] = self.raw["model"]
-            self.decoder: Mapping[str, Any] = self.model["decoder"]
-            self.layers = int(self.decoder["num_hidden_layers"])
-            self.vocabulary = int(self.model["vocab_size"])
-            self.context = int(self.model["context_length"])
-            self.filename = str(self.decoder["filename"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"genai_config.json cannot be used: {error!r}") from error
-
-    @property
-    def end_ids(self) -> tuple[int, ...]:
-        """Return the ids at which generation ends."""
-        return as_ids(self.model.get("eos_token_id"))
-
-    @property
-    def logits(self) -> str:
-        """Return the name of the output that holds the logits."""
-        return str(self.decoder.get("outputs", {}).get("logits", "logits"))
-
-    @property
-    def provider(self) -> str:
-        """Return the first execution provider that it names; ``cpu`` if it names none."""
-        options = self.decoder.get("session_options", {}).get("provider_options", [])
-        names = [str(name).casefold() for entry in options for name in entry]
-        return names[0] if names else "cpu"
-
-    @property
-    def threads(self) -> int | None:
-        """Return ``intra_op_num_threads``; ``None`` if it is not set, which means one thread."""
-        found = self.decoder.get("session_options", {}).get("intra_op_num_threads")
-        return None if found is None else int(found)
-
-    def names(self, group: str) -> set[str]:
-        """Return the names in ``inputs`` or ``outputs``, with patterns expanded for every layer."""
-        found: set[str] = set()
-        for name in self.decoder.get(group, {}).values():
-            found |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
-        return found
 
 
 def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
@@ -140,9 +90,9 @@ def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
         yield f"num_hidden_layers is {config.layers}, the graph has {len(layers)} attention layers"
     names = {"num_heads": "num_attention_heads", "kv_num_heads": "num_key_value_heads"}
     for theirs, ours in names.items():
-        found = {int(facts[theirs]) for facts in map(attributes, layers) if theirs in facts}
-        if found and found != {config.decoder.get(ours)}:
-            yield f"{ours} is {config.decoder.get(ours)}, the graph has {sorted(found)}"
+        values = {int(facts[theirs]) for facts in map(attributes, layers) if theirs in facts}
+        if values and values != {config.decoder.get(ours)}:
+            yield f"{ours} is {config.decoder.get(ours)}, the graph has {sorted(values)}"
     makers = {name: node for node in model.nodes for name in node.output}
     size = config.decoder.get("head_size")
     for node in model.of_type("MatMulNBits", "MatMul"):

@@ -29,20 +29,20 @@ class SizedLimit(Frozen):
         return float(round(self.at_least + per_gb * weights_bytes / _GB))
 
 
-class Computed(NamedTuple):
+class ComputedLimit(NamedTuple):
     """A limit in milliseconds, and its source."""
 
     milliseconds: float
     source: str
 
 
-class UsualLimits(Frozen):
+class DefaultLimits(Frozen):
     """A target's ``[limits]``: the default limits of the figures that every artifact must keep."""
 
     first_token_ms: SizedLimit
     token_ms: SizedLimit
 
-    def computed(self, weights_bytes: int, prompt_tokens: int) -> Mapping[str, Computed]:
+    def computed(self, weights_bytes: int, prompt_tokens: int) -> Mapping[str, ComputedLimit]:
         """Return the limits by figure.
 
         ``weights_bytes`` are the weights that are read per token, ``prompt_tokens`` is the length
@@ -50,13 +50,15 @@ class UsualLimits(Frozen):
         """
         return dict(self._computed(weights_bytes, prompt_tokens))
 
-    def _computed(self, weights_bytes: int, prompt_tokens: int) -> Iterator[tuple[str, Computed]]:
+    def _computed(
+        self, weights_bytes: int, prompt_tokens: int
+    ) -> Iterator[tuple[str, ComputedLimit]]:
         for name in ("first_token_ms", "token_ms"):
             rule: SizedLimit = getattr(self, name)
             source = f"default for {_size(weights_bytes)}"
             if rule.per_gb_and_prompt_token:
                 source += f", {prompt_tokens} tokens"
-            yield name, Computed(rule.of(weights_bytes, prompt_tokens), source)
+            yield name, ComputedLimit(rule.of(weights_bytes, prompt_tokens), source)
 
 
 def _size(count: int) -> str:

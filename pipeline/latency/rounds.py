@@ -19,7 +19,7 @@ class Round(Frozen):
     """Samples per kind of prompts: ``short`` (those of the data), or the length in tokens."""
 
 
-class Measured(Frozen):
+class LatencyRounds(Frozen):
     """All rounds of one artifact."""
 
     rounds: tuple[Round, ...]
@@ -49,10 +49,10 @@ class Measured(Frozen):
 
 def joined(parts: Iterable[Timings]) -> Timings:
     """Return the samples of all ``parts``, concatenated."""
-    found = list(parts)
+    all_parts = list(parts)
     return Timings(
-        prompt_tokens=tuple(value for part in found for value in part.prompt_tokens),
-        first_token_ms=tuple(value for part in found for value in part.first_token_ms),
-        token_ms=tuple(value for part in found for value in part.token_ms),
-        total_ms=tuple(value for part in found for value in part.total_ms),
+        prompt_tokens=tuple(value for part in all_parts for value in part.prompt_tokens),
+        first_token_ms=tuple(value for part in all_parts for value in part.first_token_ms),
+        token_ms=tuple(value for part in all_parts for value in part.token_ms),
+        total_ms=tuple(value for part in all_parts for value in part.total_ms),
     )

@@ -11,8 +11,8 @@ from rich.console import Console
 from pipeline.checks.latency import LatencyParams
 from pipeline.checks.latency import _ended as ended_verdict
 from pipeline.contract.result import Verdict
+from pipeline.latency.default_limits import DefaultLimits, SizedLimit
 from pipeline.latency.rulings import Ruling
-from pipeline.latency.usual import SizedLimit, UsualLimits
 from targets.config.load import load_config
 from targets.console.summary import print_summary
 from targets.errors import ConfigError
@@ -21,7 +21,7 @@ from targets.target import load_target, target_names
 from tests.support.project import Project, make_project
 from tests.support.reports import make_report
 
-USUAL = UsualLimits(
+USUAL = DefaultLimits(
     first_token_ms=SizedLimit(at_least=100, per_gb=300, per_gb_and_prompt_token=50),
     token_ms=SizedLimit(at_least=10, per_gb=300),
 )

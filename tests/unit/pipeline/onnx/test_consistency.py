@@ -17,8 +17,9 @@ from pipeline.checks.latency import LatencyParams
 from pipeline.checks.quality import QualityParams
 from pipeline.contract.errors import StepError
 from pipeline.evaluation.fluency import repetition
-from pipeline.onnx.agreement import GenAiConfig, search_settings
 from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.onnx.consistency import search_settings
+from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.passes.generate import GenerateParams
 from pipeline.statistics.percentiles import allowed_over, bound, percentile
 from pipeline.verdicts.verdicts import limit_verdict, problem_verdict

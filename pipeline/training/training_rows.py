@@ -11,7 +11,7 @@ from pipeline.data.examples import Example
 from pipeline.data.rendering import PromptError
 from pipeline.data.sequences import make_sequences
 from pipeline.data.tokenize import Codec, Tokenized, tokenize
-from pipeline.training.params import Training
+from pipeline.training.params import TrainingLoopParams
 
 
 def training_rows(
@@ -19,7 +19,7 @@ def training_rows(
     examples: Sequence[Example],
     codec: Codec,
     spec: DataSpec,
-    params: Training,
+    params: TrainingLoopParams,
     report: Reporter,
 ) -> Tokenized:
     """Return ``examples`` as sequences; warns about those that were cut or left out.
@@ -42,51 +42,57 @@ def token_count(rows: Tokenized) -> int:
 def _sequences(
     part: str, examples: Sequence[Example], codec: Codec, spec: Sequences, report: Reporter
 ) -> Tokenized:
-    found = make_sequences(examples, codec, spec)
-    if examples and not found.rows:
+    sequences = make_sequences(examples, codec, spec)
+    if examples and not sequences.rows:
         short = "has fewer than length tokens, or " if spec.drop_short else ""
         raise StepError(
             f"every {part} row {short}has no answer within length ({spec.length} tokens)",
             "change length in sequences",
             "bad_input",
         )
-    if spec.is_joined and any(len(row.ids) < spec.length for row in found.rows):
+    if spec.is_joined and any(len(row.ids) < spec.length for row in sequences.rows):
         report.warn(
-            f"the {part} rows joined have {token_count(found)} tokens, which do not fill one "
+            f"the {part} rows joined have {token_count(sequences)} tokens, which do not fill one "
             f"sequence of {spec.length}; they make one shorter sequence"
         )
-    if found.shortened:
-        report.warn(f"{found.shortened} of {len(examples)} {part} rows are cut to fit sequences")
-    if found.left_out and spec.count is None:
-        report.warn(f"{found.left_out} of {len(examples)} {part} rows are in no sequence")
-    return found
+    if sequences.shortened:
+        report.warn(
+            f"{sequences.shortened} of {len(examples)} {part} rows are cut to fit sequences"
+        )
+    if sequences.left_out and spec.count is None:
+        report.warn(f"{sequences.left_out} of {len(examples)} {part} rows are in no sequence")
+    return sequences
 
 
 def _single(
-    part: str, examples: Sequence[Example], codec: Codec, params: Training, report: Reporter
+    part: str,
+    examples: Sequence[Example],
+    codec: Codec,
+    params: TrainingLoopParams,
+    report: Reporter,
 ) -> Tokenized:
     try:
-        found = tokenize(examples, codec, params.max_length, params.too_long)
+        sequences = tokenize(examples, codec, params.max_length, params.too_long)
     except PromptError:
         raise
     except ValueError as error:
         raise StepError(
             str(error), 'raise max_length, or set too_long = "drop" or "cut"', "bad_input"
         ) from error
-    if found.left_out:
+    if sequences.left_out:
         report.warn(
-            f"{found.left_out} of {len(examples)} {part} rows are longer than max_length "
+            f"{sequences.left_out} of {len(examples)} {part} rows are longer than max_length "
             f"({params.max_length} tokens) and are left out"
         )
-    if found.shortened:
+    if sequences.shortened:
         report.warn(
-            f"{found.shortened} of {len(examples)} {part} rows lost the beginning of their prompt "
-            f"to fit max_length ({params.max_length} tokens)"
+            f"{sequences.shortened} of {len(examples)} {part} rows lost the beginning of their "
+            f"prompt to fit max_length ({params.max_length} tokens)"
         )
-    if examples and not found.rows:
+    if examples and not sequences.rows:
         raise StepError(
             f"every {part} row is longer than max_length ({params.max_length} tokens)",
             "raise max_length",
             "bad_input",
         )
-    return found
+    return sequences

@@ -16,26 +16,26 @@ from pipeline.contract.errors import ArtifactError, BeyondCpuError, StepError
 from pipeline.latency import worker
 from pipeline.latency.protocol import (
     REPLY,
+    AnswerTimes,
     Failed,
     Loaded,
     Question,
     Reply,
-    Settings,
-    Times,
+    WorkerSettings,
 )
-from pipeline.process.exit_codes import described, signal_of
+from pipeline.process.exit_codes import describe_exit, signal_of
 
 _END_SECONDS = 20
 
 
-class Process:
+class MeasuredProcess:
     """A fresh process that has loaded the model, and runs as long as the ``with`` block.
 
     Raises :class:`ArtifactError` or :class:`BeyondCpuError` for an artifact that cannot be used,
     ``MemoryError`` if memory runs out, and :class:`StepError` if the process dies.
     """
 
-    def __init__(self, settings: Settings, takes_turns: bool = False) -> None:
+    def __init__(self, settings: WorkerSettings, takes_turns: bool = False) -> None:
         """``takes_turns`` says that other processes are measured while this one waits. It is then
         suspended, because the threads of ONNX Runtime keep spinning for some 20 ms after their
         work, and would take CPU time from the next process."""
@@ -73,7 +73,7 @@ class Process:
         """Return the process ID."""
         return self._process.pid
 
-    def ask(self, prompt: Sequence[int], tokens: int) -> Times:
+    def ask(self, prompt: Sequence[int], tokens: int) -> AnswerTimes:
         """Generate ``tokens`` tokens after ``prompt`` and return the time of each."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         question = Question(ids=tuple(prompt), tokens=tokens)
@@ -85,7 +85,7 @@ class Process:
             pass  # it died; what it said last, or how it ended, says why
         times = self._reply()
         self._suspend()
-        assert isinstance(times, Times)  # noqa: S101 - the protocol
+        assert isinstance(times, AnswerTimes)  # noqa: S101 - the protocol
         return times
 
     def _suspend(self) -> None:
@@ -121,7 +121,7 @@ class Process:
                 "give the build more memory",
                 "out_of_memory",
             )
-        died = f"the process that answers with it died: {described(code)}"
+        died = f"the process that answers with it died: {describe_exit(code)}"
         return StepError(died) if ended_by else ArtifactError(died)
 
     def _end(self) -> None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.step import Reporter
-from pipeline.latency.measured import Measured, Round
-from pipeline.latency.process import Process
-from pipeline.latency.prompts import SHORT, Kind
-from pipeline.latency.protocol import Settings
+from pipeline.latency.measured_process import MeasuredProcess
+from pipeline.latency.prompts import SHORT, PromptSet
+from pipeline.latency.protocol import WorkerSettings
+from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 
 _FEWEST = 3
@@ -29,7 +29,7 @@ _SHARE_OF_LENGTHS = 0.4
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """One artifact to be measured."""
 
     name: str
@@ -41,7 +41,7 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Conditions:
+class MeasurementConditions:
     """How the artifacts are measured."""
 
     max_new_tokens: int
@@ -55,80 +55,82 @@ class Conditions:
     cpus: tuple[int, ...] = ()
 
 
-class Contest:
-    """The measurement of all contestants, of which the first is the artifact of the build."""
+class InterleavedMeasurement:
+    """The measurement of all candidates, of which the first is the artifact of the build."""
 
     def __init__(
         self,
-        contestants: Sequence[Contestant],
-        kinds: Sequence[Kind],
-        conditions: Conditions,
+        candidates: Sequence[Candidate],
+        kinds: Sequence[PromptSet],
+        conditions: MeasurementConditions,
         report: Reporter,
     ) -> None:
-        self._contestants = tuple(contestants)
+        self._candidates = tuple(candidates)
         self._kinds = tuple(kinds)
         self._conditions = conditions
         self._report = report
         self._began = time.monotonic()
         self._rounds: dict[str, list[Round]] = defaultdict(list)
-        self._wanted: dict[str, int] = {}
+        self._planned: dict[str, int] = {}
         self.left_out: dict[str, str] = {}
         """Lengths that were not measured, and why."""
 
     @property
     def seconds(self) -> float:
-        """Return the seconds since the contest began."""
+        """Return the seconds since the measurement began."""
         return time.monotonic() - self._began
 
     @property
-    def over(self) -> bool:
+    def is_out_of_time(self) -> bool:
         """Return whether the time is up."""
         return self.seconds > self._conditions.seconds
 
     @property
-    def measured(self) -> Mapping[str, Measured]:
-        """Return all rounds so far, by the names of the contestants."""
+    def measured(self) -> Mapping[str, LatencyRounds]:
+        """Return all rounds so far, by the names of the candidates."""
         return {
-            each.name: Measured(
+            each.name: LatencyRounds(
                 rounds=tuple(self._rounds[each.name]),
                 threads=each.threads,
                 cpus=self._conditions.cpus,
             )
-            for each in self._contestants
+            for each in self._candidates
         }
 
-    def take_wanted(self) -> None:
+    def run_planned_rounds(self) -> None:
         """Take the wanted samples, as far as time allows, but at least one round."""
         self._schedule()
         for number in range(self._conditions.rounds):
-            self.take_round()
+            self.run_round()
             self._report.progress(number + 1, self._conditions.rounds, "rounds")
-            if self.over:
+            if self.is_out_of_time:
                 return
 
-    def take_round(self, only: Collection[str] | None = None) -> None:
+    def run_round(self, only: Collection[str] | None = None) -> None:
         """Measure one more round, of the kinds of prompts in ``only``."""
-        number = len(self._rounds[self._contestants[0].name])
+        number = len(self._rounds[self._candidates[0].name])
         turns = {
-            kind.name: self._turns(kind, number)
+            kind.name: self._prompts_in_round(kind, number)
             for kind in self._kinds
             if only is None or kind.name in only
         }
         # Whoever comes first in a pair changes, or being second would have a price of its own.
-        order = self._contestants[:: 1 if number % 2 == 0 else -1]
+        order = self._candidates[:: 1 if number % 2 == 0 else -1]
         taken: dict[str, dict[str, list[tuple[int, tuple[float, ...]]]]] = {
-            each.name: defaultdict(list) for each in self._contestants
+            each.name: defaultdict(list) for each in self._candidates
         }
         with ExitStack() as stack:
             processes = {
-                each.name: stack.enter_context(Process(self._settings(each), len(order) > 1))
+                each.name: stack.enter_context(
+                    MeasuredProcess(self._settings(each), len(order) > 1)
+                )
                 for each in order
             }
             for process in processes.values():
                 self._warm(process, turns)
-            for kind in self._asked(turns):
+            for kind in self._selected(turns):
                 for turn in range(turns[kind.name]):
-                    if self.over and (turn or kind.name != SHORT):
+                    if self.is_out_of_time and (turn or kind.name != SHORT):
                         break
                     prompt = kind.prompts[(number * turns[kind.name] + turn) % len(kind.prompts)]
                     for name, process in processes.items():
@@ -138,29 +140,29 @@ class Contest:
             timings = {kind: _timings(answers) for kind, answers in taken[name].items()}
             self._rounds[name].append(Round(load_ms=process.loaded.load_ms, timings=timings))
 
-    def _settings(self, contestant: Contestant) -> Settings:
-        return Settings(
-            folder=str(contestant.folder), cpu=contestant.cpu, cpus=self._conditions.cpus
+    def _settings(self, candidate: Candidate) -> WorkerSettings:
+        return WorkerSettings(
+            folder=str(candidate.folder), cpu=candidate.cpu, cpus=self._conditions.cpus
         )
 
-    def _turns(self, kind: Kind, number: int) -> int:
+    def _prompts_in_round(self, kind: PromptSet, number: int) -> int:
         """Return the number of prompts of ``kind`` in the round ``number``."""
-        wanted = self._wanted[kind.name]
+        remaining = self._planned[kind.name]
         rounds = self._conditions.rounds
-        if wanted >= rounds:
-            return -(-wanted // rounds)
-        return 1 if number < wanted else 0
+        if remaining >= rounds:
+            return -(-remaining // rounds)
+        return 1 if number < remaining else 0
 
-    def _asked(self, turns: Mapping[str, int]) -> list[Kind]:
+    def _selected(self, turns: Mapping[str, int]) -> list[PromptSet]:
         return [kind for kind in self._kinds if turns.get(kind.name)]
 
-    def _warm(self, process: Process, turns: Mapping[str, int]) -> None:
-        for kind in self._asked(turns):
+    def _warm(self, process: MeasuredProcess, turns: Mapping[str, int]) -> None:
+        for kind in self._selected(turns):
             count = (
                 self._conditions.warmup if kind.name == SHORT else min(1, self._conditions.warmup)
             )
             for turn in range(count):
-                if self.over:
+                if self.is_out_of_time:
                     return
                 prompt = kind.prompts[turn % len(kind.prompts)]
                 process.ask(prompt, self._conditions.max_new_tokens)
@@ -171,13 +173,13 @@ class Contest:
         lengths = [kind for kind in self._kinds if kind.name != SHORT]
         (short,) = (kind for kind in self._kinds if kind.name == SHORT)
         for_lengths = self._conditions.seconds * _SHARE_OF_LENGTHS
-        with Process(self._settings(self._contestants[0])) as process:
+        with MeasuredProcess(self._settings(self._candidates[0])) as process:
             process.ask(short.prompts[0], self._conditions.max_new_tokens)
             seconds = self._probe(process, short)
             time_left = self._conditions.seconds - (for_lengths if lengths else 0)
-            affordable = int(time_left / (seconds * len(self._contestants)))
+            affordable = int(time_left / (seconds * len(self._candidates)))
             least = min(short.samples, self._conditions.rounds)
-            self._wanted = {SHORT: max(least, min(short.samples, affordable))}
+            self._planned = {SHORT: max(least, min(short.samples, affordable))}
             per_token = 0.0
             for kind in lengths:
                 share = for_lengths / len(lengths)
@@ -187,15 +189,15 @@ class Contest:
                     seconds = self._probe(process, kind)
                     per_token = seconds / kind.longest
                 # Every process warms up with one more.
-                affordable = int(share / (2 * seconds * len(self._contestants)))
-                self._wanted[kind.name] = min(kind.samples, affordable)
+                affordable = int(share / (2 * seconds * len(self._candidates)))
+                self._planned[kind.name] = min(kind.samples, affordable)
                 if affordable < _FEWEST:
-                    self._wanted[kind.name] = 0
+                    self._planned[kind.name] = 0
                     self.left_out[kind.name] = (
                         f"one answer takes about {seconds:.0f} s, of {share:.0f} s for this length"
                     )
 
-    def _probe(self, process: Process, kind: Kind) -> float:
+    def _probe(self, process: MeasuredProcess, kind: PromptSet) -> float:
         """Return the time of one answer in seconds."""
         times = process.ask(kind.prompts[0], self._conditions.max_new_tokens)
         return sum(times.spans_ms) / 1000

@@ -8,7 +8,7 @@ from pipeline.contract.data_spec import DataSpec
 
 
 @runtime_checkable
-class NeedsOfData(Protocol):
+class DataRequirements(Protocol):
     """Parameters that not every data set supports."""
 
     def problems_with(self, spec: DataSpec) -> list[str]:

@@ -1,0 +1,59 @@
+"""Reads ``genai_config.json``, which tells ONNX Runtime GenAI how to run a model folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.onnx.checkpoint import as_ids
+
+
+class GenAiConfig:
+    """``genai_config.json`` of a model folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads."""
+        try:
+            self.raw: Mapping[str, Any] = json.loads(
+                (folder / "genai_config.json").read_text("utf-8")
+            )
+            self.model: Mapping[str, Any] = self.raw["model"]
+            self.decoder: Mapping[str, Any] = self.model["decoder"]
+            self.layers = int(self.decoder["num_hidden_layers"])
+            self.vocabulary = int(self.model["vocab_size"])
+            self.context = int(self.model["context_length"])
+            self.filename = str(self.decoder["filename"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"genai_config.json cannot be used: {error!r}") from error
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Return the ids at which generation ends."""
+        return as_ids(self.model.get("eos_token_id"))
+
+    @property
+    def logits(self) -> str:
+        """Return the name of the output that holds the logits."""
+        return str(self.decoder.get("outputs", {}).get("logits", "logits"))
+
+    @property
+    def provider(self) -> str:
+        """Return the first execution provider that it names; ``cpu`` if it names none."""
+        options = self.decoder.get("session_options", {}).get("provider_options", [])
+        names = [str(name).casefold() for entry in options for name in entry]
+        return names[0] if names else "cpu"
+
+    @property
+    def threads(self) -> int | None:
+        """Return ``intra_op_num_threads``; ``None`` if it is not set, which means one thread."""
+        count = self.decoder.get("session_options", {}).get("intra_op_num_threads")
+        return None if count is None else int(count)
+
+    def names(self, group: str) -> set[str]:
+        """Return the names in ``inputs`` or ``outputs``, with patterns expanded for every layer."""
+        expanded: set[str] = set()
+        for name in self.decoder.get(group, {}).values():
+            expanded |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
+        return expanded

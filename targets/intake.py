@@ -1,0 +1,137 @@
+"""Takes in what the process of a step wrote: nothing that it says is believed.
+
+Names, kinds of files, modes, sizes and digests are read here, through descriptors of the folders
+that were looked at, so that no link and no ``..`` leads elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.contract.plan import OUTPUT_DIR, Step
+from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
+from pipeline.contract.sha256 import sha256_of_stream
+from targets.errors import PassFailed
+
+_LARGEST_RESULT = 1 << 28
+"""Largest ``result.json`` that is read, in bytes: it holds every latency sample and answer."""
+_DEEPEST = 32
+"""Most folders within each other."""
+_MOST_NAMES = 100_000
+"""Most files in one folder."""
+
+_READ_ONLY, _FOLDER = 0o444, 0o755
+# O_NONBLOCK: a pipe with nobody at its other end would be waited for.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def take_in(step: Step, written: Path, origin: Mapping[str, str]) -> StepResult:
+    """Return the result of ``step`` from the folder ``written`` that its process left.
+
+    Its output is then just what the result lists: regular files with these bytes, which nobody may
+    write and nobody else links to. ``origin`` is where it ran, as this machine knows it.
+
+    Raises ``PassFailed`` where the folder holds anything else.
+    """
+    try:
+        with _opened(str(written), None, os.O_DIRECTORY) as folder:
+            beside = sorted({*_names(folder)} - {OUTPUT_DIR, RESULT_FILE})
+            if beside:
+                raise _Refused(f"it left {beside[0]!r} beside its output")
+            result = _result(step, folder)
+            with _opened(OUTPUT_DIR, folder, os.O_DIRECTORY) as output:
+                files = tuple(sorted(_files(output), key=lambda file: file.path))
+            os.fchmod(folder, _FOLDER)
+    except _Refused as why:
+        raise _not_taken(step, str(why)) from None
+    except (OSError, ValidationError) as error:
+        raise _not_taken(step, f"its result cannot be read: {error}") from None
+    _require_as_listed(step, files, result.files)
+    return result.model_copy(update={"files": files, "origin": dict(origin)})
+
+
+class _Refused(Exception):
+    """What the process left is not what a step leaves."""
+
+
+def _not_taken(step: Step, why: str) -> PassFailed:
+    return PassFailed(f"{step.name} broke: {why}", "its result is not kept")
+
+
+def _result(step: Step, folder: int) -> StepResult:
+    with _opened(RESULT_FILE, folder) as file:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise _Refused(f"its {RESULT_FILE} is no file")
+        if os.fstat(file).st_size > _LARGEST_RESULT:
+            raise _Refused(f"its {RESULT_FILE} is larger than {_LARGEST_RESULT:,} bytes")
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            result = StepResult.model_validate_json(stream.read(_LARGEST_RESULT))
+    if (result.key, result.name, result.type) != (step.key, step.name, step.type):
+        raise _Refused("its result is that of another step")
+    if step.kind == "pass" and result.verdicts:
+        raise _Refused("a pass has no verdicts")
+    return result
+
+
+def _files(folder: int, within: str = "", depth: int = 0) -> Iterator[FileDigest]:
+    """Yield every file below an open folder, after making it read-only."""
+    if depth > _DEEPEST:
+        raise _Refused(f"its output has more than {_DEEPEST} folders within each other")
+    os.fchmod(folder, _FOLDER)
+    for name in _names(folder):
+        path = f"{within}{name}"
+        if not name.isprintable():
+            raise _Refused(f"its output holds a name that is not text: {path!r}")
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            with _opened(name, folder, os.O_DIRECTORY) as inner:
+                yield from _files(inner, f"{path}/", depth + 1)
+        elif stat.S_ISREG(mode):
+            with _opened(name, folder) as file:
+                yield _digest(path, file)
+        else:
+            raise _Refused(f"its output holds what is neither file nor folder: {path}")
+
+
+def _names(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, _MOST_NAMES + 1)]
+    if len(names) > _MOST_NAMES:
+        raise _Refused(f"its output has more than {_MOST_NAMES:,} files in one folder")
+    return sorted(names)
+
+
+def _digest(path: str, file: int) -> FileDigest:
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise _Refused(f"its output holds a link: {path}")
+    os.fchmod(file, _READ_ONLY)
+    with os.fdopen(file, "rb", closefd=False) as stream:
+        return FileDigest(path=path, bytes=status.st_size, sha256=sha256_of_stream(stream))
+
+
+def _require_as_listed(
+    step: Step, files: tuple[FileDigest, ...], listed: tuple[FileDigest, ...]
+) -> None:
+    """Raise ``PassFailed`` where the files are not those that the process listed when it was done:
+    something changed them afterwards."""
+    differing = sorted({file.path for file in {*files} ^ {*listed}})
+    if differing:
+        raise _not_taken(step, f"its output is not what it listed: {differing[0]}")
+
+
+@contextmanager
+def _opened(name: str, folder: int | None, more: int = 0) -> Iterator[int]:
+    """Yield a descriptor of ``name`` in an open folder; a link is an error."""
+    file = os.open(name, _FLAGS | more, dir_fd=folder)
+    try:
+        yield file
+    finally:
+        os.close(file)

@@ -1,0 +1,153 @@
+"""A hub is asked which commit a branch is, over a real connection; what it answers is input."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from targets.config.hub import HubModel, parse_hub_model, pinned
+from targets.errors import EnvironmentUnable
+from targets.runtimes.environment import hub_environment
+
+TOKEN = "hf_of_this_test_alone"  # noqa: S105
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@dataclass
+class Server:
+    """A server that answers everything alike, and notes what it was asked with which token."""
+
+    name: str
+    """The name of this machine by which it is addressed: two names are two hosts."""
+    body: bytes = b""
+    status: int = 200
+    location: str = ""
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.name}:{self.port}"
+
+
+def serve(server: Server) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            server.asked.append((self.path, self.headers.get("Authorization")))
+            self.send_response(302 if server.location else server.status)
+            if server.location:
+                self.send_header("Location", server.location + self.path)
+            self.send_header("Content-Length", str(len(server.body)))
+            self.end_headers()
+            self.wfile.write(server.body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    listening = ThreadingHTTPServer((server.name, 0), Handler)
+    server.port = listening.server_port
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield server
+    listening.shutdown()
+    listening.server_close()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for server in serve(Server("127.0.0.1", json.dumps({"sha": COMMIT}).encode())):
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    yield from serve(Server("localhost", json.dumps({"sha": COMMIT}).encode()))
+
+
+def test_a_branch_becomes_its_commit(hub: Server) -> None:
+    model = parse_hub_model("hf:org/name@feature/x")
+    assert pinned(model) == HubModel("org/name", COMMIT)
+    assert hub.asked == [("/api/models/org/name/revision/feature%2Fx", f"Bearer {TOKEN}")]
+
+
+def test_a_commit_is_not_asked_for(hub: Server) -> None:
+    assert pinned(HubModel("org/name", COMMIT)).revision == COMMIT
+    assert hub.asked == []
+
+
+def test_the_token_does_not_follow_to_another_host(hub: Server, other: Server) -> None:
+    hub.location = other.address
+    assert pinned(HubModel("org/name", "main")).revision == COMMIT
+    assert [token for _, token in hub.asked] == [f"Bearer {TOKEN}"]
+    assert [token for _, token in other.asked] == [None]
+
+
+@pytest.mark.parametrize(
+    "revision",
+    ["../../../any/path", "a branch", "a..b", "a\nb", "-x", "a//b", "a?b=c", "a#b", "é", "x" * 300],
+)
+def test_what_is_no_revision_is_never_asked_for(hub: Server, revision: str) -> None:
+    with pytest.raises(ValueError, match="is no commit, tag or branch"):
+        parse_hub_model(f"hf:org/name@{revision}")
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/3", "feature/a+b", "2024-01_x"])
+def test_what_git_takes_is_a_revision(revision: str) -> None:
+    assert parse_hub_model(f"hf:org/name@{revision}").revision == revision
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"sha": null}',
+        b'{"sha": "../../../x"}',
+        b'{"sha": ["' + COMMIT.encode() + b'"]}',
+        b'{"sha": "' + COMMIT.upper().encode() + b'"}',
+        b"{}",
+        b"[]",
+        b"null",
+        b"",
+        b"\xff",
+        b"[" * 200_000,
+    ],
+)
+def test_an_answer_that_names_no_commit_is_refused(hub: Server, body: bytes) -> None:
+    hub.body = body
+    with pytest.raises(EnvironmentUnable, match="cannot ask the hub which commit 'main'") as caught:
+        pinned(HubModel("org/name", "main"))
+    assert len(str(caught.value)) < 400
+
+
+def test_what_it_does_not_have_is_said(hub: Server) -> None:
+    hub.status = 404
+    with pytest.raises(EnvironmentUnable, match="at revision 'main' \\(HTTP 404\\)"):
+        pinned(HubModel("org/name", "main"))
+
+
+def test_no_secret_is_in_a_message(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\n")  # as a file holds it
+    assert pinned(HubModel("org/name", "main")).revision == COMMIT
+    assert hub.asked[-1][1] == f"Bearer {TOKEN}"
+    assert hub_environment()["HF_TOKEN"] == TOKEN
+
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\nmore")
+    for use in (lambda: pinned(HubModel("org/name", "main")), hub_environment):
+        with pytest.raises(EnvironmentUnable) as refused:
+            use()
+        assert TOKEN not in str(refused.value)
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:password@127.0.0.1:9")
+    with pytest.raises(EnvironmentUnable) as unreachable:
+        pinned(HubModel("org/name", "main"))
+    assert "password" not in str(unreachable.value)
