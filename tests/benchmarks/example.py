@@ -30,7 +30,7 @@ from tests.benchmarks import pages
 from tests.benchmarks.driver import without_results
 from tests.benchmarks.pages import Row, Section
 
-CACHE = Path(os.environ.get("QUERNCACHE") or user_cache_path("quern"))
+CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
 _COLUMNS = 100
 """Width of the picture."""
 _ELSEWHERE = ("problems", "ms", "bytes")
