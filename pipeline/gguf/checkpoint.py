@@ -34,7 +34,6 @@ def write_checkpoint(file: Path, out_dir: Path) -> dict[str, JsonValue]:
             "bad_input",
         )
     tokenizer = tokenizer_of(file, header)
-    _name_special_tokens(model, header)
     model.save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)
     form = header.main_format
@@ -47,16 +46,21 @@ def write_checkpoint(file: Path, out_dir: Path) -> dict[str, JsonValue]:
 
 def _model(file: Path, header: GgufHeader) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     form = header.main_format
+    where = {"gguf_file": file.name, "local_files_only": True}
+    special = _special_tokens(header)
     try:
+        config = AutoConfig.from_pretrained(file.parent, **where)
+        for name, token in special.items():
+            setattr(config, name, token)
         model, info = AutoModelForCausalLM.from_pretrained(
             file.parent,
-            gguf_file=file.name,
+            config=config,
             dtype=torch.bfloat16 if form is not None and form.name == "BF16" else torch.float32,
-            local_files_only=True,
             output_loading_info=True,
+            **where,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise StepError(f"{file.name} cannot be loaded: {error}", cause="bad_input") from error
@@ -65,21 +69,19 @@ def _model(file: Path, header: GgufHeader) -> Any:
         raise StepError(f"{file.name} lacks weights: {', '.join(missing[:5])}", cause="bad_input")
     # The weights are plain numbers by now; transformers saves no model that it calls quantized.
     model.hf_quantizer.remove_quantization_config(model)
+    model.generation_config = GenerationConfig(**special)
     return model
 
 
-def _name_special_tokens(model: Any, header: GgufHeader) -> None:
-    """Write the numbers of special tokens into both configs of ``model``, from the tokenizer's
-    metadata: what the reader does not find there would be the default of the architecture."""
-    from transformers import GenerationConfig
+def _special_tokens(header: GgufHeader) -> dict[str, int | list[int] | None]:
+    """Return the entries of both configs for special tokens, from the tokenizer's metadata.
 
+    What the reader does not take from there would be the default of the architecture.
+    """
     ends = end_ids(header)
     begin, pad = (header.number(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "padding"))
-    ids = {
+    return {
         "bos_token_id": int(begin) if begin is not None else None,
         "eos_token_id": (ends if len(ends) > 1 else ends[0]) if ends else None,
         "pad_token_id": int(pad) if pad is not None else None,
     }
-    for name, number in ids.items():
-        setattr(model.config, name, number)
-    model.generation_config = GenerationConfig(**ids)

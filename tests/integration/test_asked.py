@@ -66,3 +66,10 @@ def test_an_artifact(found: dict[str, Any]) -> None:
     onnx = found["onnx"]
     assert onnx["penalty"] == 1.4
     agree(onnx["asked"], 1e-3)
+
+
+def test_a_cpu_computes_in_fp32_where_it_has_room(found: dict[str, Any]) -> None:
+    dtypes = found["dtypes"]
+    assert (dtypes["small"], dtypes["huge"]) == ("torch.float32", "auto")
+    (warning,) = dtypes["warnings"]
+    assert "in fp32 it would take 8796.1 GB" in warning

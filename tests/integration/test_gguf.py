@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.gguf.support import ARCHITECTURES
 from targets.cli.options import PROJECT
 from tests.support.gguf_files import TOKENS
 
 
-@pytest.fixture(scope="module")
-def found(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("gguf")
-    script = PROJECT / "tests" / "support" / "gguf_values.py"
+def run(python: Path, script: str, folder: Path) -> dict[str, Any]:
+    """Run a script of `tests/support/` in the toolchain, and return the JSON that it prints."""
     done = subprocess.run(
-        [str(toolchain_python), str(script), str(folder)],
+        [str(python), str(PROJECT / "tests" / "support" / script), str(folder)],
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
@@ -28,6 +27,16 @@ def found(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     assert done.returncode == 0, done.stderr[-3000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+@pytest.fixture(scope="module")
+def found(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run(toolchain_python, "gguf_values.py", tmp_path_factory.mktemp("values"))
+
+
+@pytest.fixture(scope="module")
+def families(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run(toolchain_python, "gguf_families.py", tmp_path_factory.mktemp("families"))
 
 
 def test_weights_are_the_numbers_that_the_blocks_stand_for(found: dict[str, Any]) -> None:
@@ -60,3 +69,15 @@ def test_tables_are_those_of_the_libraries(found: dict[str, Any]) -> None:
     assert all(found["architectures"])
     # GPT-2's expression is transformers' default; that of SmolLM is made here.
     assert found["splits"] == ["gpt-2", "smollm"]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_each_architecture_is_the_model_that_was_written(
+    families: dict[str, Any], name: str
+) -> None:
+    assert families[name]["difference"] < 1e-5
+
+
+@pytest.mark.parametrize("name", ["llama", "phi3", "unspaced"])
+def test_a_vocabulary_with_scores_joins_the_best_first(families: dict[str, Any], name: str) -> None:
+    assert families[name]["ids"] == families[name]["joined"]

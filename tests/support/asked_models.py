@@ -33,6 +33,7 @@ from pipeline.builder.build import build
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.onnx.session import GenAiAnswerer, Session
 from pipeline.training.answerer import TorchAnswerer
+from pipeline.training.loading import fast_dtype
 from pipeline.training.prompt_cache import can_continue
 
 _SHAPE = {
@@ -168,14 +169,37 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
     }
 
 
+def dtypes(scratch: Path) -> dict[str, Any]:
+    """Return in which format models are run: one in bf16, and one that no memory has room for."""
+    small, huge = scratch / "small", scratch / "huge"
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**_SHAPE))
+    model.to_empty(device="cpu").to(torch.bfloat16).save_pretrained(small)
+    huge.mkdir()
+    numbers = 1 << 41
+    entry = {"dtype": "BF16", "shape": [numbers], "data_offsets": [0, 2 * numbers]}
+    header = json.dumps({"weight": entry}).encode()
+    with (huge / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 2 * numbers)  # a hole: it takes no room
+    report = Silent()
+    answers = {"small": str(fast_dtype(small, report)), "huge": str(fast_dtype(huge, report))}
+    shutil.rmtree(huge)  # whoever copied it would fill the disk
+    return {**answers, "warnings": report.warnings}
+
+
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that says nothing and keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
 
     def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
         """Say nothing."""
 
     def warn(self, message: str) -> None:
-        """Say nothing."""
+        """Keep it."""
+        self.warnings.append(message)
 
     def text(self, text: str) -> None:
         """Say nothing."""
@@ -183,5 +207,6 @@ class Silent:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    answer = {"torch": in_torch(), "onnx": in_onnx(Path(sys.argv[1]), Path(sys.argv[2]))}
-    print(json.dumps(answer))  # noqa: T201 - the answer
+    checkpoint, scratch = map(Path, sys.argv[1:])
+    found = {"torch": in_torch(), "onnx": in_onnx(checkpoint, scratch), "dtypes": dtypes(scratch)}
+    print(json.dumps(found))  # noqa: T201 - the answer

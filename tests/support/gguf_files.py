@@ -13,7 +13,7 @@ from pathlib import Path
 F32, F16, Q4_1, Q8_0 = 0, 1, 3, 8
 ALIGNMENT = 32
 
-Value = bool | int | float | str | Sequence[str] | Sequence[int]
+Value = bool | int | float | str | Sequence[str] | Sequence[int] | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def typed(value: Value) -> bytes:
     if value and isinstance(value[0], str):
         items = b"".join(text(str(item)) for item in value)
         return struct.pack("<IIQ", 9, 8, len(value)) + items
-    return struct.pack(f"<IIQ{len(value)}i", 9, 5, len(value), *map(int, value))
+    kind, form = (6, "f") if any(isinstance(item, float) for item in value) else (5, "i")
+    return struct.pack(f"<IIQ{len(value)}{form}", 9, kind, len(value), *value)
 
 
 WIDTH, INNER, HEADS, SHARED, LAYERS = 64, 96, 4, 2, 2
