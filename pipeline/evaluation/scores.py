@@ -205,6 +205,7 @@ def answer(
     expected = [codec.completion_ids(example.completion, example) for example in examples]
     limit = max_new_tokens or longest_completion(codec, examples)
     answers: list[Answer] = []
+    report.progress(0, len(examples), "prompts")  # from here on, its speed tells the time left
     for start in range(0, len(examples), batch_size):
         part = slice(start, start + batch_size)
         replies = answerer.greedy(prompts[part], limit)

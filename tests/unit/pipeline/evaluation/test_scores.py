@@ -94,7 +94,7 @@ def test_a_said_label_counts_and_another_answer_goes_by_likelihood() -> None:
     answers = answer(model, Letters(), rows, report, batch_size=3)
     assert [item.choice for item in answers.answers] == ["joy", "fear", "joy", "joy"]
     assert [item.valid for item in answers.answers] == [True, True, False, False]
-    assert report.done == [3, 4]
+    assert report.done == [0, 3, 4]
     assert model.asked == 4 + 2 * 2
     scores = score(answers)
     assert (scores.metric, scores.value, scores.valid, scores.exact) == (
