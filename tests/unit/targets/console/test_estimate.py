@@ -13,7 +13,7 @@ from targets.console.estimate import Estimate
     [
         (10, 100.0, ""),  # nothing done since the first report
         (20, 160.0, "about 8 min left"),  # ten in a minute: eighty take eight
-        (95, 610.0, ""),  # half a minute is not worth saying
+        (97, 610.0, ""),  # less than half a minute is not worth saying
         (100, 640.0, ""),
     ],
 )
