@@ -24,7 +24,7 @@ from filelock import FileLock
 nox.options.sessions = ["lint", "types", "tests"]
 # One environment per lock serves many sessions, so nox makes none of its own.
 nox.options.default_venv_backend = "none"
-# nox looks for uv all the same; that there is none means nothing here.
+# nox looks for uv anyway; it does not matter here if there is none.
 logging.getLogger("nox").addFilter(lambda record: record.msg != "uv binary not found.")
 
 PROJECT = Path(__file__).resolve().parent
@@ -47,14 +47,14 @@ def define_command(file: Path) -> None:
     A command that needs more than requirements.lock says so as ``REQUIREMENTS``.
     """
     module = ast.parse(file.read_text("utf-8"))
-    found = {
+    constants = {
         target.id: node.value.value
         for node in module.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    lock_file = str(found.get("REQUIREMENTS", "requirements.lock"))
+    lock_file = str(constants.get("REQUIREMENTS", "requirements.lock"))
     name = file.stem.rstrip("_").replace("_", "-")
 
     @nox.session(name=name)
@@ -94,9 +94,24 @@ for name in TARGETS:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; containers and trainings included."""
+    """Run the tests, containers and trainings included; the slowest proofs are in tests-slow."""
     python = python_with(session, "requirements-dev.lock")
     session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session(name="tests-slow")
+def tests_slow(session: nox.Session) -> None:
+    """Run the proofs that take minutes each: on another CPU, all of the README, killed builds."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(
+        python,
+        "-m",
+        "pytest",
+        "-m",
+        "slow and not heavy and not pretrained",
+        *SIDE_BY_SIDE,
+        *session.posargs,
+    )
 
 
 @nox.session(name="tests-cuda")
@@ -208,7 +223,7 @@ def command(
             terminate_timeout=STOP_TIMEOUT,
         )
     except nox.command.CommandFailed as failure:
-        # nox itself would end with 1, whatever the command said.
+        # nox itself would exit with 1, whatever the command's exit code.
         sys.exit(exit_code(session, failure))
 
 
@@ -245,11 +260,19 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(locked)]
     try:
-        session.run(sys.executable, "-m", "virtualenv", str(folder), silent=True, log=False)
+        session.run(
+            sys.executable,
+            "-m",
+            "virtualenv",
+            "--no-periodic-update",
+            str(folder),
+            silent=True,
+            log=False,
+        )
         session.run(*pip, *pinned, silent=True, log=False)
     except nox.command.CommandFailed:
         sys.exit(ENVIRONMENT_UNABLE)
-    # Found from any folder, and never confused with what that folder holds.
+    # An absolute path: it works from any folder and cannot be confused with a file there.
     places = ("lib/python*/site-packages", "Lib/site-packages")  # POSIX, Windows
     site_packages = next(path for place in places for path in folder.glob(place))
     (site_packages / "quern.pth").write_text(f"{PROJECT}\n")

@@ -14,7 +14,7 @@ _MARK = 8
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield the path to write to; when the block ends, that file takes the place of ``path``.
 
     If the block raises, ``path`` is as it was.
@@ -29,12 +29,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def replace_file(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8; until it is whole, the file is as it was."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def folder_beside(folder: Path) -> Iterator[Path]:
+def sibling_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``folder``, on the same disk, to be renamed when it is whole.
 
     It is removed at the end of the block if it is still there.
@@ -47,7 +47,7 @@ def folder_beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def swap_in(fresh: Path, folder: Path) -> None:
+def replace_folder(fresh: Path, folder: Path) -> None:
     """Put ``fresh``, which lies beside it, in place of ``folder``."""
     old = _beside(folder)
     with suppress(FileNotFoundError):

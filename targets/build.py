@@ -16,29 +16,28 @@ from pipeline.contract.plan import (
     unfinished_root,
 )
 from pipeline.contract.result import StepResult
-from pipeline.contract.schema import Resources as ResourcesTable
-from pipeline.contract.schema import parse_bytes
+from pipeline.contract.schema import Resources, parse_bytes
 from targets.atomic import replace_file
-from targets.cache import Cache, made_in
-from targets.checked.parcel import pack
-from targets.checked.result import FILE as CHECKED_FILE
-from targets.checked.result import accept, read_checked
+from targets.cache import Cache, runtime_of
 from targets.config.load import LoadedConfig
+from targets.device_checks.checked_result import FILE as CHECKED_FILE
+from targets.device_checks.checked_result import merge_into_report, read_checked
+from targets.device_checks.parcel import pack
 from targets.disk import Need, require_room
 from targets.errors import ConfigError
 from targets.machine import cpu_name, threads
-from targets.place import Place, places_of
+from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.planner.disk_space import disk_needs
 from targets.planner.planner import Planner
-from targets.planner.space import needs_of
-from targets.report.compose import compose
+from targets.report.compose_report import compose
 from targets.report.dist import write_dist
-from targets.report.model import Report
-from targets.runtimes.environment import hub_environment
+from targets.report.report_schema import Report
+from targets.runtimes.process_environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
     Mount,
-    Resources,
+    ProcessLimits,
     RunRequest,
     Runtime,
     RuntimeName,
@@ -125,7 +124,7 @@ class Builder:
         """Yield the disk space that the build needs, in the order in which it is used."""
         for place in self._needed(plan).values():
             yield from runtime.needs(place.toolchain)
-        yield from needs_of(plan, self._cache.root, dist)
+        yield from disk_needs(plan, self._cache.root, dist)
 
     def _prepare(self, runtime: Runtime, plan: BuildPlan) -> dict[str, ToolchainRecord]:
         note = runtime.limits_note()
@@ -139,7 +138,7 @@ class Builder:
     def _needed(self, plan: BuildPlan) -> dict[str, Place]:
         """Return the places whose toolchains run a step, by target."""
         names = (planned.step.target for planned in plan.missing)
-        return places_of(names, (self._training_place, self._target))
+        return places_by_name(names, (self._training_place, self._target))
 
     def _run(
         self,
@@ -194,7 +193,7 @@ class Builder:
                 continue
             if before.result.files != results[planned.step.name].files:
                 self._view.say(
-                    f"{planned.step.name} was not reproduced: {PLACES[made_in(before.result)]} "
+                    f"{planned.step.name} was not reproduced: {PLACES[runtime_of(before.result)]} "
                     "gave other bytes, which these replace in the cache"
                 )
 
@@ -238,7 +237,7 @@ class Builder:
     def _with_checked(self, report: Report, brought: Path) -> Report:
         """Return ``report`` with results from another machine, if they are for the same bytes."""
         try:
-            return accept(report, read_checked(brought), brought)
+            return merge_into_report(report, read_checked(brought), brought)
         except ConfigError as error:
             self._view.say(f"not used: {error}")
             return report
@@ -247,10 +246,10 @@ class Builder:
         self._view.say("another build works on the same steps; waiting for it to finish")
 
 
-def container_limits(resources: ResourcesTable) -> Resources:
+def container_limits(resources: Resources) -> ProcessLimits:
     """Return the limits of the config in bytes and CPUs."""
     memory = parse_bytes(resources.memory) if resources.memory is not None else None
-    return Resources(memory_bytes=memory, cpus=resources.cpus)
+    return ProcessLimits(memory_bytes=memory, cpus=resources.cpus)
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:

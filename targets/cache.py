@@ -92,7 +92,7 @@ class Cache:
         if not self._whole(step):
             self._evict(folder)
             return None
-        with suppress(OSError):  # a cache of others that may only be read
+        with suppress(OSError):  # a read-only cache of another user
             os.utime(folder)
         return step
 
@@ -112,7 +112,7 @@ class Cache:
         """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""
         announced = False
         with ExitStack() as stack:
-            # One order for all builds, so that two of them never wait for each other.
+            # Locks are taken in the same order by all builds, so that two cannot deadlock.
             for key in sorted(set(keys)):
                 lock = self._lock(key)
                 try:
@@ -212,10 +212,10 @@ class Cache:
         destination = self.objects / object_path(step.key)
         before = self.find(step.key)
         if before is not None:
-            if made_in(before.result) == made_in(result):
+            if runtime_of(before.result) == runtime_of(result):
                 return before.result
             if before.result.files == result.files:
-                # The same bytes stay where they are; the result says who made them last.
+                # Equal bytes stay in place; only the result, with its origin, is replaced.
                 replace_file(destination / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
                 return result
             self._evict(destination)
@@ -255,7 +255,7 @@ class _Expected(Frozen):
     origin: dict[str, str]
 
 
-def made_in(result: StepResult) -> str:
+def runtime_of(result: StepResult) -> str:
     """Return the runtime that made ``result``; empty if it came from elsewhere."""
     return result.origin.get("runtime", "")
 

@@ -58,7 +58,7 @@ def default_training_target(platform: str, names: Iterable[str] | None = None) -
     return DEFAULT_TARGET
 
 
-def places_of(names: Iterable[str], places: Iterable[Place]) -> dict[str, Place]:
+def places_by_name(names: Iterable[str], places: Iterable[Place]) -> dict[str, Place]:
     """Return the places of the targets ``names``, by name, without duplicates."""
     requested = set(names)
     by_name = {place.toolchain.target: place for place in places}

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from pipeline.builder.call import BuilderCall, create
 from pipeline.builder.finish import finish
-from pipeline.builder.options import known_options, resolve, wanted_options
+from pipeline.builder.options import known_options, requested_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import is_embedding
@@ -22,7 +22,7 @@ from pipeline.onnx.graph import OnnxModel
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
 
-_HEAD_SIZE_STEP = 16
+_HEAD_SIZE_MULTIPLE = 16
 """Head sizes must be a multiple of this for rotary positions in ``GroupQueryAttention``."""
 
 
@@ -45,18 +45,18 @@ def build(
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
-    options = resolve(wanted_options(params), known_options())
+    options = resolve(requested_options(params), known_options())
     mode = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
     _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
-    ends = finish(out_dir, checkpoint, params.threads, params.search, params.session)
+    end_ids = finish(out_dir, checkpoint, params.threads, params.search, params.session)
     requested = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
         **requested,
         "builder_options": dict(options),
         "weights": str(mode),
-        "eos_token_ids": list(ends),
+        "eos_token_ids": list(end_ids),
         "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
     }
 
@@ -75,10 +75,10 @@ def check_shapes(checkpoint: Checkpoint) -> None:
                 cause="bad_input",
             )
     size = checkpoint.head_size
-    if size is not None and size % _HEAD_SIZE_STEP:
+    if size is not None and size % _HEAD_SIZE_MULTIPLE:
         raise StepError(
             f"the model's attention heads have size {size}; ONNX Runtime's attention needs a "
-            f"multiple of {_HEAD_SIZE_STEP}",
+            f"multiple of {_HEAD_SIZE_MULTIPLE}",
             cause="bad_input",
         )
 
@@ -87,8 +87,10 @@ def _check_excluded(path: Path, names: tuple[str, ...]) -> None:
     """Raise :class:`StepError` for excluded nodes that do not exist: the builder ignores them."""
     if not names:
         return
-    left = {node.name for node in OnnxModel(path).of_type("MatMul", "Gather")}
-    missing = [f"{name} ({did_you_mean(name, left)})" for name in names if name not in left]
+    quantizable = {node.name for node in OnnxModel(path).of_type("MatMul", "Gather")}
+    missing = [
+        f"{name} ({did_you_mean(name, quantizable)})" for name in names if name not in quantizable
+    ]
     if missing:
         raise StepError(
             f"nodes_to_exclude: no such node that could stay unquantized: {', '.join(missing)}",

@@ -81,10 +81,10 @@ class _Matrix:
         assert self.quantizer is not None  # noqa: S101 - it is asked for what was quantized
         default = self.quantizer.algo_config.algorithm == "DEFAULT"
         if default and self.weight.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
-            return self._by_kernel()
-        return self._alone()
+            return self._quantized_by_kernel()
+        return self._quantized_alone()
 
-    def _by_kernel(self) -> list[ir.TensorProtocol]:
+    def _quantized_by_kernel(self) -> list[ir.TensorProtocol]:
         """Quantize by the kernel that ``quantize_matmul`` calls, without its copies in protobuf."""
         assert self.quantizer is not None  # noqa: S101
         weight = materialized(self.weight).raw
@@ -95,7 +95,7 @@ class _Matrix:
         ]
         return [ir.tensor(np.concatenate(piece)) for piece in zip(*parts, strict=True)]
 
-    def _alone(self) -> list[ir.TensorProtocol]:
+    def _quantized_alone(self) -> list[ir.TensorProtocol]:
         """Quantize by running the quantizer on a graph of this product only."""
         graph = onnx.helper.make_graph(
             [self.node],
@@ -106,9 +106,9 @@ class _Matrix:
         )
         quantizer = MatMulNBitsQuantizer(model=onnx.helper.make_model(graph), **self.options)
         quantizer.process()
-        made = quantizer.model.model.graph
-        tensors = {tensor.name: tensor for tensor in made.initializer}
-        (node,) = made.node
+        quantized_graph = quantizer.model.model.graph
+        tensors = {tensor.name: tensor for tensor in quantized_graph.initializer}
+        (node,) = quantized_graph.node
         return [ir.from_proto(tensors[name]) for name in node.input[1:]]
 
 
@@ -154,7 +154,7 @@ class LazyMatrices:
 
         Raises :class:`NotStreamable` for a tensor that is neither original nor of a known matrix.
         """
-        left = set(graph.initializers)
+        remaining = set(graph.initializers)
         for node in graph:
             matrix = matrices.get(node.outputs[0].name or "")
             if (
@@ -174,14 +174,14 @@ class LazyMatrices:
                     functools.partial(result.piece, at), column.dtype, shape, column.name
                 )
                 value.shape = shape
-                left.discard(str(value.name))
-        for name in left & originals.keys():
+                remaining.discard(str(value.name))
+        for name in remaining & originals.keys():
             value = graph.initializers[name]
             value.const_value, value.shape = originals[name], originals[name].shape
-        if strange := sorted(left - originals.keys()):
-            raise NotStreamable(f"the builder quantizes {strange[0]} in a way of its own")
+        if unexpected := sorted(remaining - originals.keys()):
+            raise NotStreamable(f"the builder quantizes {unexpected[0]} in a way of its own")
 
-    def count(self) -> None:
+    def count_finished(self) -> None:
         """Count and report one more finished matrix."""
         with self.counting:
             self.done += 1
@@ -193,7 +193,7 @@ class _Result:
     """The tensors of a quantized matrix, each of which is returned once."""
 
     matrix: _Matrix
-    works: LazyMatrices
+    owner: LazyMatrices
     lock: threading.Lock = field(default_factory=threading.Lock)
     pieces: dict[int, ir.TensorProtocol] = field(default_factory=dict)
 
@@ -201,9 +201,9 @@ class _Result:
         """Return the tensor number ``at``; the first call quantizes the matrix."""
         with self.lock:
             if at not in self.pieces:
-                with self.works.slots:
+                with self.owner.slots:
                     self.pieces = dict(enumerate(self.matrix.quantized()))
-                self.works.count()
+                self.owner.count_finished()
             return self.pieces.pop(at)
 
 
@@ -222,7 +222,7 @@ def _matrices(graph: ir.Graph) -> dict[str, _Matrix]:
 def _recording_quantizer(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMulNBitsQuantizer]:
     """Return a quantizer class that records in ``matrices`` which of them it quantized."""
 
-    class Watched(MatMulNBitsQuantizer):  # type: ignore[misc] # onnxruntime has no types
+    class RecordingQuantizer(MatMulNBitsQuantizer):  # type: ignore[misc] # onnxruntime has no types
         def __init__(self, *, model: onnx.ModelProto, **options: Any) -> None:
             super().__init__(model=model, **options)
             self._options = options
@@ -230,14 +230,14 @@ def _recording_quantizer(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMu
         def process(self) -> None:
             try:
                 super().process()
-            except onnx.checker.ValidationError as error:  # it reads what lies nowhere
+            except onnx.checker.ValidationError as error:  # it reads a placeholder
                 raise NotStreamable(f"the builder quantizes more than matrices: {error}") from error
             for node in self.model.model.graph.node:
                 matrix = matrices.get(node.output[0])
                 if node.op_type == "MatMulNBits" and matrix and matrix.quantizer is None:
                     matrix.quantizer, matrix.options = self, self._options
 
-    return Watched
+    return RecordingQuantizer
 
 
 def _placeholder(tensor: ir.TensorProtocol) -> ir.ExternalTensor:

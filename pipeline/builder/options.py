@@ -70,7 +70,7 @@ def known_options(builder: Path | None = None) -> frozenset[str]:
     return frozenset(name for name in names if name.isidentifier() and not name.startswith("_"))
 
 
-def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
+def requested_options(params: ModelBuilderParams) -> dict[str, str]:
     """Return the builder's options for ``params``, by their current names.
 
     Raises :class:`StepError` for an option that cannot be set in ``extra_options``.
@@ -109,14 +109,14 @@ def wanted_options(params: ModelBuilderParams) -> dict[str, str]:
     return options
 
 
-def resolve(wanted: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
-    """Return ``wanted`` under the names that the builder knows.
+def resolve(requested: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
+    """Return ``requested`` under the names that the builder knows.
 
     Raises :class:`StepError` that names every option the builder would ignore.
     """
     resolved: dict[str, str] = {}
     unknown: list[str] = []
-    for name, value in wanted.items():
+    for name, value in requested.items():
         if name in known:
             resolved[name] = value
         elif _FORMER.get(name) in known:

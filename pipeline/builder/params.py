@@ -141,7 +141,7 @@ class ModelBuilderParams(Frozen):
         linear, embedding = dict(weights.linear), weights.embedding
         others = weights.count - count(linear.values()) - count(embedding.values())
         if weights.tied:
-            others += count(embedding.values())  # which count as linear too
+            others += count(embedding.values())  # also in `linear`: subtracted twice
         number = self._number
         plain = number * (others + weights.rotary)
         if not self.is_quantized:
@@ -182,7 +182,7 @@ class ModelBuilderParams(Frozen):
             idle = [
                 name
                 for name in _ONLY_QUANTIZED
-                # Not whether it was set: a plan holds every parameter, defaults included.
+                # A plan holds every parameter, also defaults, so only values count.
                 if getattr(self, name) != fields[name].get_default(call_default_factory=True)
             ]
             if idle:

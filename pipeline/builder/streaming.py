@@ -84,7 +84,7 @@ class _DeferredModel:
         with torch.device("meta"):
             kind = type(AutoModelForCausalLM.from_config(config))
         try:
-            # Transformers renames and ties them, as it does what it reads from files.
+            # Transformers renames and ties them like tensors that it reads from files.
             return kind.from_pretrained(None, config=config, state_dict=dict(self.tensors))
         except RuntimeError as error:
             if _CONVERSION not in str(error):

@@ -111,7 +111,7 @@ class Check(BaseCheck[GenerationParams]):
         tuned = None
         if params.as_tuned:
             tuned = Answers.load(inputs["tuned_answers"])
-            # [evaluation] may ask fewer prompts than this check would.
+            # [evaluation] may use fewer prompts than this check.
             answered_rows = {(row.file, row.line) for row in tuned.answers}
             examples = [item for item in examples if (item.file, item.line) in answered_rows]
             tuned = tuned.to(examples, "tuned")
@@ -143,7 +143,7 @@ class Check(BaseCheck[GenerationParams]):
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)
             return Outcome((*marked_as_on_cpu(outcome.verdicts), waiting), outcome.evidence)
-        # An answer that ends at once is a token too: the end.
+        # An empty answer still has one token: the end token.
         answered = sum(item.tokens > 0 or item.ended for item in answers) / len(answers)
         on_provider = limit_verdict(
             _ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token"

@@ -23,7 +23,7 @@ from pipeline.latency.evidence import evidence
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rounds import LatencyRounds
-from pipeline.latency.rulings import USUAL, BaseTimes, Ruling, decide
+from pipeline.latency.rulings import USUAL, BaseModelTimes, Ruling, decide
 from pipeline.latency.timing import FIGURES, Timings, Workload
 from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
 from pipeline.verdicts.goals import require_baseline, validated_goals
@@ -100,7 +100,7 @@ class LatencyParams(Workload):
             raise ValueError("max_regression_percent needs a baseline")
         return self
 
-    def sized(
+    def with_default_limits(
         self, weights_bytes: int, prompt_tokens: int
     ) -> tuple[LatencyParams, Mapping[str, str]]:
         """Return these parameters with the target's limits filled in, and the source of each.
@@ -137,7 +137,7 @@ class LatencyParams(Workload):
                 )
                 yield goal.name, goal
 
-    def prompts_to_time(self, prompt: str = SHORT) -> int:
+    def prompt_count(self, prompt: str = SHORT) -> int:
         """Return the number of prompts of a kind that gives every goal enough samples."""
         goals = [goal for _, goal in self.limits() if goal.kind == prompt]
         needed = [self.samples if prompt == SHORT or goals else self.long_samples]
@@ -149,7 +149,7 @@ class LatencyParams(Workload):
                 needed.append(math.ceil(samples / per_prompt) if of_tokens else samples)
         return max(needed)
 
-    def lengths_asked_for(self) -> set[int]:
+    def required_lengths(self) -> set[int]:
         """Return the lengths that must be timed: those in ``lengths`` or in a goal."""
         of_goals = {goal.prompt for goal in self.goals if goal.prompt != SHORT}
         return of_goals | set(self.lengths or ())
@@ -182,22 +182,22 @@ class Check(BaseCheck[LatencyParams]):
     def run(self, inputs: Inputs, params: LatencyParams) -> Outcome:
         """Measure and decide. Raises :class:`StepError` without data and ``prompts``."""
         if inputs.absent_device:
-            params, _ = params.sized(weights_bytes=0, prompt_tokens=0)  # for the names alone
+            # Only the names of the limits are needed, so any size will do.
+            params, _ = params.with_default_limits(weights_bytes=0, prompt_tokens=0)
             names = [name for name, _ in params.limits()]
             return Outcome(tuple(unverified(name, inputs.absent_device) for name in names))
         measurement = _measurement(inputs, params)
         measurement.run_planned_rounds()
         prompt_tokens = measurement.measured["artifact"].joined(SHORT).prompt_tokens
         longest = max(prompt_tokens, default=0)
-        params, sources = params.sized(_bytes_per_token(inputs["artifact"]), longest)
+        params, sources = params.with_default_limits(_bytes_per_token(inputs["artifact"]), longest)
         base = _base(inputs)
         rulings = _rulings(params, measurement.measured, base)
         warned = False
         while any(ruling.undecided for ruling in rulings) and not measurement.is_out_of_time:
             if not warned:
-                inputs.report.warn(
-                    f"{_open(rulings)}; measuring on, {params.max_seconds:g} s at most"
-                )
+                open_goals = _open_goals_message(rulings)
+                inputs.report.warn(f"{open_goals}; measuring on, {params.max_seconds:g} s at most")
                 warned = True
             measurement.run_round(_open_prompts(params, rulings))
             inputs.report.progress(
@@ -207,7 +207,7 @@ class Check(BaseCheck[LatencyParams]):
         for length, why in measurement.left_out.items():
             inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
         verdicts = tuple(
-            _ended(ruling, measurement.seconds, sources.get(ruling.verdict.name, ""))
+            _final_verdict(ruling, measurement.seconds, sources.get(ruling.verdict.name, ""))
             for ruling in rulings
         )
         latency = evidence(inputs["artifact"], measurement.measured, measurement.left_out, base)
@@ -238,7 +238,7 @@ def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
         baseline_config = GenAiConfig(other)
         candidates.append(Candidate("baseline", other, threads=baseline_config.threads))
         context = min(context, baseline_config.context)
-    asked = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
+    prompt_sets = _kinds(inputs, params, load_artifact_tokenizer(folder), context)
     conditions = MeasurementConditions(
         max_new_tokens=params.max_new_tokens,
         warmup=params.warmup,
@@ -246,7 +246,7 @@ def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
         seconds=params.max_seconds,
         cpus=_cpus(params),
     )
-    return InterleavedMeasurement(candidates, asked, conditions, inputs.report)
+    return InterleavedMeasurement(candidates, prompt_sets, conditions, inputs.report)
 
 
 def _bytes_per_token(folder: Path) -> int:
@@ -268,8 +268,8 @@ def _kinds(
     Raises :class:`StepError` if there are no prompts, or if some do not fit into the context.
     Default lengths that do not fit are left out.
     """
-    short = prompts.short(inputs, params, tokenizer, params.prompts_to_time())
-    requested = params.lengths_asked_for()
+    short = prompts.short(inputs, params, tokenizer, params.prompt_count())
+    requested = params.required_lengths()
     room = context - params.max_new_tokens
     longest = max(short.longest, *requested, 0)
     if longest > room:
@@ -281,7 +281,7 @@ def _kinds(
         )
     usual = prompts.LENGTHS if params.lengths is None else ()
     lengths = sorted(requested | {length for length in usual if length <= room})
-    long = (prompts.long(tokenizer, n, params.prompts_to_time(str(n))) for n in lengths)
+    long = (prompts.long(tokenizer, n, params.prompt_count(str(n))) for n in lengths)
     return (short, *long)
 
 
@@ -302,16 +302,16 @@ def _cpus(params: LatencyParams) -> tuple[int, ...]:
     return tuple(params.cpus or available)
 
 
-def _base(inputs: Inputs) -> BaseTimes:
+def _base(inputs: Inputs) -> BaseModelTimes:
     folder = inputs.paths.get("base_timing")
     if folder is None:
-        return BaseTimes()
+        return BaseModelTimes()
     device = str(inputs.metrics.get("base_timing", {}).get("device", ""))
-    return BaseTimes(Timings.load(folder), device)
+    return BaseModelTimes(Timings.load(folder), device)
 
 
 def _rulings(
-    params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseTimes
+    params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseModelTimes
 ) -> tuple[Ruling, ...]:
     ours, baseline = measured["artifact"], measured.get("baseline")
     return tuple(decide(name, goal, ours, baseline, base) for name, goal in params.limits())
@@ -323,7 +323,7 @@ def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str
     return {goal.kind for (_, goal), ruling in pairs if ruling.undecided}
 
 
-def _open(rulings: tuple[Ruling, ...]) -> str:
+def _open_goals_message(rulings: tuple[Ruling, ...]) -> str:
     return "; ".join(
         f"{ruling.verdict.name} is {ruling.verdict.detail}"
         for ruling in rulings
@@ -331,7 +331,7 @@ def _open(rulings: tuple[Ruling, ...]) -> str:
     )
 
 
-def _ended(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
+def _final_verdict(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
     """Return the final verdict; a goal that is still undecided fails.
 
     A default limit is unverified instead if the measured value is within it, because for a large

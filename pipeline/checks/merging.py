@@ -51,7 +51,7 @@ class LogitsChange:
         """Return the likely explanation, in words."""
         if self.from_base < self.error:
             return "the merged model is the base: the adapter was not merged"
-        if self.share > 1.25:  # a model that is sure already moves by less than twice as much
+        if self.share > 1.25:  # a confident model's logits change by less than twice as much
             return f"the adapter's change is in it {self.share:.1f} times: merged twice?"
         return f"the adapter's change is in it {self.share:.2f} times"
 

@@ -91,7 +91,7 @@ def _ran(
     counts: dict[str, JsonValue] = {}
     for node in nodes.values():
         counts[node["provider"]] = int(str(counts.get(node["provider"], 0))) + 1
-    # ORT keeps the arithmetic of shapes on the CPU on purpose; what computes floats must not be.
+    # ORT runs shape arithmetic on the CPU on purpose; nodes that compute floats must not be there.
     elsewhere = [
         f"{title} ran on {node['provider']}"
         for title, node in sorted(nodes.items())
@@ -115,7 +115,7 @@ def _trace(folder: Path) -> dict[str, dict[str, Any]]:
         session = Session(folder, profile=Path(scratch) / "trace")
         for _ in session.stream(range(_STEPS), _STEPS, never_end=True):
             pass
-        del session  # the trace is written when the runtime's objects are gone
+        del session  # the trace is written when the runtime's objects are freed
         events = [
             event
             for file in Path(scratch).glob("trace*.json")

@@ -162,13 +162,13 @@ class Check(BaseCheck[QualityParams]):
             if f"{name}_answers" in inputs.paths
         }
         if "artifact" in inputs.paths:
-            answers["artifact"] = _asked(inputs, examples, answers.get("tuned"))
+            answers["artifact"] = _artifact_answers(inputs, examples, answers.get("tuned"))
         judged_one = "artifact" if "artifact" in answers else "tuned"
         if judged_one not in answers:
             raise StepError("the quality check has neither an artifact nor the tuned answers")
         scores = {name: score(of_model) for name, of_model in answers.items()}
         ours = scores[judged_one]
-        forms = {name: _well_formed(params, of_model) for name, of_model in answers.items()}
+        forms = {name: _well_formed_share(params, of_model) for name, of_model in answers.items()}
         verdicts = (
             *_absolute(params, ours, forms[judged_one]),
             *_goals(params, ours, scores.get("base")),
@@ -179,7 +179,7 @@ class Check(BaseCheck[QualityParams]):
         if judged_one == "artifact":
             theirs = _float_answers(inputs, examples, answers.get("tuned"))
             if theirs is not None:
-                compared, figures = _against(params, answers["artifact"], theirs)
+                compared, figures = _loss_verdicts(params, answers["artifact"], theirs)
                 verdicts += compared
                 block |= figures
             if inputs.absent_device:
@@ -188,7 +188,9 @@ class Check(BaseCheck[QualityParams]):
         return Outcome(verdicts, {"quality": block, "answers": rows})
 
 
-def _asked(inputs: Inputs, examples: Sequence[Example], tuned: Answers | None) -> Answers:
+def _artifact_answers(
+    inputs: Inputs, examples: Sequence[Example], tuned: Answers | None
+) -> Answers:
     """Return the artifact's answers, with the same token limit as the merged model's."""
     from pipeline.data.tokenize import Codec
     from pipeline.data.tokenizer import load_artifact_tokenizer
@@ -201,7 +203,7 @@ def _asked(inputs: Inputs, examples: Sequence[Example], tuned: Answers | None) -
     return answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
 
 
-class _Float(NamedTuple):
+class _FloatAnswers(NamedTuple):
     """The answers of the float model that the artifact is compared with."""
 
     answers: Answers
@@ -210,16 +212,16 @@ class _Float(NamedTuple):
 
 def _float_answers(
     inputs: Inputs, examples: Sequence[Example], tuned: Answers | None
-) -> _Float | None:
+) -> _FloatAnswers | None:
     from pipeline.onnx.float_export import float_answers
 
     exported = float_answers(inputs)
     if exported is not None:
-        return _Float(exported.to(examples, "float"), "float export")
-    return None if tuned is None else _Float(tuned, "merged model")
+        return _FloatAnswers(exported.to(examples, "float"), "float export")
+    return None if tuned is None else _FloatAnswers(tuned, "merged model")
 
 
-def _well_formed(params: QualityParams, answers: Answers) -> dict[str, float]:
+def _well_formed_share(params: QualityParams, answers: Answers) -> dict[str, float]:
     """Return the share of greedy answers that have each required form."""
     tests: dict[str, Callable[[str], bool]] = {}
     if params.json_answers or params.required_keys:
@@ -274,8 +276,8 @@ def _value(scores: Scores, metric: str) -> float | None:
     return value
 
 
-def _against(
-    params: QualityParams, ours: Answers, theirs: _Float
+def _loss_verdicts(
+    params: QualityParams, ours: Answers, theirs: _FloatAnswers
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     """Return the verdicts on the artifact's loss relative to the float model, and the figures."""
     test = compare_paired(ours.right, theirs.answers.right)
@@ -295,7 +297,7 @@ def _against(
         verdicts.append(
             limit_verdict("accuracy_loss", loss, "<=", params.max_accuracy_loss, detail=detail)
         )
-        # Better answers are no fault, however sure they are.
+        # A significant improvement is no fault.
         chance = test.p_value if test.lost > test.won else 1.0
         verdicts.append(limit_verdict("paired_test", chance, ">=", params.min_p_value, "", counted))
     elif increase is None:

@@ -148,7 +148,7 @@ class _Script:
             return function(*arguments, **named)
         except (StepError, BeyondCpuError):
             raise  # the artifact's fault, not the script's
-        # Whatever a user's code raises; a script that exits must not end the build as done.
+        # A user's code may raise anything. A script that calls exit must not end the build as done.
         except (Exception, SystemExit) as error:
             if out_of_memory(error):
                 raise
@@ -241,7 +241,7 @@ def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
         params.max_new_tokens or _LONG_ANSWER,
     )
     name = str(params.evaluate)
-    # Olive hands these to every such function.
+    # Olive passes these to every such function.
     available = {
         "device": "cpu" if provider == "cpu" else "gpu",
         "execution_providers": [onnxruntime_name(provider)],
@@ -264,7 +264,7 @@ def _figures(returned: Any, name: str, goals: Sequence[Goal]) -> dict[str, float
 def _number(value: Any, label: str) -> float:
     """Return ``value`` as a float: a number (also of NumPy or PyTorch), or a table's ``value``."""
     inner = value.get("value") if isinstance(value, Mapping) else value
-    if not isinstance(inner, str):  # text that reads as a number is a mistake
+    if not isinstance(inner, str):  # text that looks like a number is a mistake
         with suppress(TypeError, ValueError, RuntimeError):
             return float(inner)  # type: ignore[arg-type]
     raise StepError(f"{label}, which is not a number", cause="bad_input")

@@ -40,7 +40,7 @@ def field_docstrings(cls: type) -> dict[str, str]:
         try:
             source = inspect.getsource(part)
         except (OSError, TypeError):
-            continue  # made while the program runs
+            continue  # a class without source: it was made at run time
         (tree,) = ast.parse(textwrap.dedent(source)).body
         assert isinstance(tree, ast.ClassDef)  # noqa: S101
         for field, text in pairwise(tree.body):

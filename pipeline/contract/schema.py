@@ -21,6 +21,8 @@ HUB_PREFIX = "hf:"
 GGUF_SUFFIX = ".gguf"
 AZURE_PREFIX = "azureml:"
 
+_LEAST_MEMORY = 64 << 20
+"""Less than the interpreter and its libraries take, in bytes."""
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
 
 
@@ -38,6 +40,12 @@ def parse_bytes(text: str) -> int:
 
 def _is_size(text: str) -> str:
     parse_bytes(text)
+    return text
+
+
+def _is_enough(text: str) -> str:
+    if parse_bytes(text) < _LEAST_MEMORY:
+        raise ValueError(f"no step runs in '{text}'; give at least '{_LEAST_MEMORY >> 20}m'")
     return text
 
 
@@ -61,7 +69,8 @@ class ModelSource(Frozen):
     """A LoRA, LoHa or LoKr adapter that was trained elsewhere: the folder that PEFT saved, relative
     to the config file. The passes begin with it: usually ``merge`` is the first."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. In a container it has neither network access nor
+    """Run code that comes with the model: Python, or native operators of an ONNX model and session
+    options that a model does not need. In a container it has neither network access nor
     capabilities; in a virtual environment it can do whatever you can."""
     weights: Literal["safetensors", "any"] = "safetensors"
     """``any`` also loads pickled weights, which can run code when they are loaded."""
@@ -93,8 +102,8 @@ class TargetTable(Frozen):
 class Resources(Frozen):
     """Limits for the containers. A virtual environment cannot enforce them, and says so."""
 
-    memory: Size | None = None
-    """Memory without swap, e.g. ``"6g"``. Default: all of the machine's."""
+    memory: Annotated[Size, AfterValidator(_is_enough)] | None = None
+    """Memory without swap, e.g. ``"6g"``. Default: nine tenths of the machine's, and its swap."""
     cpus: float | None = Field(default=None, gt=0)
     """CPU time per second, e.g. ``2``. Default: all of the machine's."""
     threads: int | None = Field(default=None, ge=1)

@@ -58,7 +58,7 @@ def fetch_rows(params: FetchRowsParams, out_dir: Path) -> dict[str, JsonValue]:
             "check subset and part",
             "bad_input",
         ) from error
-    except OSError as error:  # the hub's client raises many kinds of it, most without a number
+    except OSError as error:  # huggingface_hub raises many kinds of OSError, most without errno
         if error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError)):
             raise
         raise StepError(

@@ -23,10 +23,10 @@ class PromptError(ValueError):
 class RenderedAnswer:
     """The parts of a rendered conversation after its prompt."""
 
-    lead: str
+    before_answer: str
     """What the template writes before the answer, such as Qwen3's empty ``<think>`` block."""
-    said: str
-    """All that the model has to say: :attr:`lead` and the answer, as rendered."""
+    generated: str
+    """What the model generates: :attr:`before_answer` and the answer, as rendered."""
     tail: str
     """What the template writes after the answer."""
 
@@ -53,9 +53,9 @@ def find_answer(prompt: str, any_answer: str, conversation: str, place: str) -> 
             f"the chat template renders {place} otherwise because of its answer; give the text "
             "as the model has to say it, or another chat_template"
         )
-    lead = any_answer[begin : len(before)]
+    before_answer = any_answer[begin : len(before)]
     answer = conversation[begin:end]
-    return RenderedAnswer(lead if answer.startswith(lead) else "", answer, tail)
+    return RenderedAnswer(before_answer if answer.startswith(before_answer) else "", answer, tail)
 
 
 def with_fixed_date(template: str, day: date) -> str:

@@ -81,7 +81,7 @@ class _Rows:
             self.cut.add(index)
             row = Tokens(row.ids[:length], row.labels[:length])
         short = self._spec.drop_short and len(row.ids) < length
-        # The first token carries no loss: nothing stands before it.
+        # The first token carries no loss: there is no token before it.
         if short or all(label == IGNORED for label in row.labels[1:]):
             return None
         return row, {index}

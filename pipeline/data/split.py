@@ -110,13 +110,13 @@ def _draw(
         texts = by_label[label]
         due += share * len(texts)
         take = min(max(round(due), 0), len(texts) - 1)
-        due -= take  # what rounding left goes to the next label, so that the whole share is right
+        due -= take  # the rounding error is carried to the next label, so that the total is right
         drawn.update(texts[:take])
     chosen = [text for text in ranked if text in drawn]
     if count is not None:
         chosen += [text for text in ranked if text not in drawn]
         return set(chosen[:count])
-    # Where every label has a single text, none was drawn: then labels are not looked at.
+    # If every label has a single text, none was drawn: then labels are ignored.
     chosen = chosen or ranked[: max(round(share * len(ranked)), 1)]
     return set(chosen[: len(ranked) - spare])
 

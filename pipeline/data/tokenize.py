@@ -18,6 +18,10 @@ from pipeline.data.rendering import (
     with_fixed_date,
 )
 from pipeline.data.tokens import IGNORED, Tokens
+from pipeline.process.deadline import time_limit
+
+_RENDERING_SECONDS = 10
+"""A chat template takes milliseconds for a conversation; one that never ends is stopped."""
 
 
 class Tokenizer(Protocol):
@@ -99,7 +103,7 @@ class Codec:
         if not example.chat:
             return [*self._ids_after(before, text, special=True), self._end_of_sequence()]
         rendered = self._rendered(example, text)
-        return [*self._ids_after(before, rendered.said), *self._ending(rendered.tail)]
+        return [*self._ids_after(before, rendered.generated), *self._ending(rendered.tail)]
 
     def answer_text(self, ids: Sequence[int], example: Example) -> str:
         """Return the answer that a model gave with ``ids``: their text without special tokens, and
@@ -107,8 +111,8 @@ class Codec:
         text = self.decode(ids)
         if example.tokens is not None or not example.chat:
             return text
-        lead = self.decode(self._encode(self._rendered(example, ANY_ANSWER).lead))
-        return text.removeprefix(lead) if lead else text
+        before_answer = self.decode(self._encode(self._rendered(example, ANY_ANSWER).before_answer))
+        return text.removeprefix(before_answer) if before_answer else text
 
     def plain_ids(self, example: Example) -> tuple[list[int], list[int]]:
         """Return the ids of prompt and completion of a raw example, without any special token."""
@@ -139,12 +143,13 @@ class Codec:
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
         try:
-            return self.tokenizer.apply_chat_template(
-                turns,
-                chat_template=with_fixed_date(template, example.chat_date),
-                add_generation_prompt=answer is None,
-                tokenize=False,
-            )
+            with time_limit(_RENDERING_SECONDS):
+                return self.tokenizer.apply_chat_template(
+                    turns,
+                    chat_template=with_fixed_date(template, example.chat_date),
+                    add_generation_prompt=answer is None,
+                    tokenize=False,
+                )
         except Exception as error:  # whatever a template's own Jinja code raises
             raise PromptError(f"the chat template refuses {example.place}: {error}") from error
 

@@ -50,7 +50,7 @@ def token_row(values: Mapping[str, JsonValue], learn_all: bool = False) -> Token
         row = Tokens(row.ids, row.ids)
     if len(row.ids) < 2:
         raise ValueError("the column 'input_ids' needs at least two tokens")
-    # The first token is never learnt: nothing stands before it.
+    # The first token carries no loss: there is no token before it.
     if all(label == IGNORED for label in row.labels[1:]):
         raise ValueError(f"nothing is learnt: all labels are {IGNORED}")
     if any(

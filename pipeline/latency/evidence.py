@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rounds import LatencyRounds
-from pipeline.latency.rulings import USUAL, BaseTimes
+from pipeline.latency.rulings import USUAL, BaseModelTimes
 from pipeline.latency.timing import FIGURES, Figure, Timings, summary
 from pipeline.statistics.intervals import Interval, geometric_interval
 from pipeline.statistics.percentiles import SHARES, bound, percentile
@@ -20,7 +20,7 @@ def evidence(
     folder: Path,
     measured: Mapping[str, LatencyRounds],
     left_out: Mapping[str, str],
-    base: BaseTimes,
+    base: BaseModelTimes,
 ) -> dict[str, JsonValue]:
     """Return the ``latency`` block of the report for the artifact in ``folder``: figures with their
     intervals, and every raw sample, in milliseconds."""

@@ -114,7 +114,7 @@ class InterleavedMeasurement:
             for kind in self._kinds
             if only is None or kind.name in only
         }
-        # Whoever comes first in a pair changes, or being second would have a price of its own.
+        # The order alternates between rounds, so that being second affects each candidate equally.
         order = self._candidates[:: 1 if number % 2 == 0 else -1]
         taken: dict[str, dict[str, list[tuple[int, tuple[float, ...]]]]] = {
             each.name: defaultdict(list) for each in self._candidates
@@ -184,11 +184,11 @@ class InterleavedMeasurement:
             for kind in lengths:
                 share = for_lengths / len(lengths)
                 seconds = per_token * kind.longest
-                # The length before it says whether there would be time even for a few.
+                # The previous length tells whether there is time for even a few answers.
                 if seconds * _FEWEST <= share:
                     seconds = self._probe(process, kind)
                     per_token = seconds / kind.longest
-                # Every process warms up with one more.
+                # Twice, because each process also warms up with one answer.
                 affordable = int(share / (2 * seconds * len(self._candidates)))
                 self._planned[kind.name] = min(kind.samples, affordable)
                 if affordable < _FEWEST:

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from pipeline.contract.errors import ArtifactError, BeyondCpuError, StepError
 
-# Named by import, so that its code is in the key of whatever measures with it.
+# Imported, so that its code is in the key of each step that measures with it.
 from pipeline.latency import worker
 from pipeline.latency.protocol import (
     REPLY,
@@ -82,7 +82,7 @@ class MeasuredProcess:
             self._process.stdin.write(question.model_dump_json() + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it died; what it said last, or how it ended, says why
+            pass  # the process died; its last reply or its exit code says why
         times = self._reply()
         self._suspend()
         assert isinstance(times, AnswerTimes)  # noqa: S101 - the protocol

@@ -39,7 +39,7 @@ class Ruling(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BaseTimes:
+class BaseModelTimes:
     """Times of the base model in PyTorch, and the device it ran on."""
 
     timings: Timings | None = None
@@ -57,7 +57,7 @@ def decide(
     goal: LatencyGoal,
     ours: LatencyRounds,
     baseline: LatencyRounds | None,
-    base: BaseTimes,
+    base: BaseModelTimes,
 ) -> Ruling:
     """Return the ruling on ``goal``, with a verdict called ``name``.
 
@@ -78,7 +78,7 @@ def decide(
         f"; the base model ran in PyTorch on {base.device}" if base_value is not None else ""
     )
     limited = _Figure(name, figure, statistic, relation, limit, base_note)
-    # Samples bound a percentile of times from one side each: how slow it may be, how slow it must.
+    # "At most" for a time, or "at least" for a rate: confidence bounds of the percentile decide.
     if statistic in SHARES and (relation == ">=") == figure.per_second:
         return limited.percentile(ours.joined(goal.kind))
     if statistic == "avg":

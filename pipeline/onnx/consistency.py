@@ -22,7 +22,7 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
         named, real = config.names(group), {value.name for value in values}
         real -= set(model.initializers)
         problems += [f"{group}: the graph has no {name}" for name in sorted(named - real)]
-        if group == "inputs":  # an output that is not read does no harm, e.g. hidden states
+        if group == "inputs":  # unread outputs, such as hidden states, do no harm
             problems += [f"{group}: the config names no {name}" for name in sorted(real - named)]
     problems += _vocabulary(config, model)
     problems += _attention(config, model)

@@ -65,7 +65,7 @@ def _same_ids(session: Session, source: Any, texts: Sequence[str]) -> list[str]:
             continue
         ordinary = [token for token in ours if token not in source.all_special_ids]
         if not ordinary:
-            continue  # onnxruntime_genai 0.13 divides by zero on decoding nothing
+            continue  # onnxruntime_genai 0.13 divides by zero if there is nothing to decode
         back, expected_text = session.tokenizer.decode(ordinary), source.decode(ordinary)
         if back != expected_text:
             problems.append(f"{text!r} comes back as {back!r}, not {expected_text!r}")

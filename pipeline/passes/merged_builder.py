@@ -43,7 +43,7 @@ class Pass(BasePass[MergedBuilderParams]):
         and, as ``merged``, the metrics of the merge."""
         from pipeline.builder.build import build
         from pipeline.builder.matrices import NotStreamable
-        from pipeline.training.merged import MustBeWhole
+        from pipeline.training.merged import NotMergeableByLayer
         from pipeline.training.merging import merge, merge_metrics, merged_one_by_one
 
         builder_params = ModelBuilderParams.model_validate(params.model_dump(exclude={"merge"}))
@@ -51,7 +51,7 @@ class Pass(BasePass[MergedBuilderParams]):
             weights = merged_one_by_one(inputs, params.merge)
             made = build(inputs["model"], out_dir, builder_params, inputs.report, weights.tensors)
             return {**made, "merged": merge_metrics(weights)}
-        except (MustBeWhole, NotStreamable) as reason:
+        except (NotMergeableByLayer, NotStreamable) as reason:
             inputs.report.warn(f"merged and built in two steps: {reason}")
         for left in out_dir.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()

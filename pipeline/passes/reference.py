@@ -52,7 +52,7 @@ class Pass(BasePass[ReferenceParams]):
         from pipeline.training.determinism import prepare
         from pipeline.training.logits import (
             context_length,
-            load_exact,
+            load_fp32,
             logits_of,
             long_text,
             rotary_tables,
@@ -60,7 +60,7 @@ class Pass(BasePass[ReferenceParams]):
 
         prepare(inputs.seed, inputs.threads)
         texts = _texts(inputs, load_tokenizer(inputs["model"], params.trust_remote_code), params)
-        model = load_exact(inputs["model"], params)
+        model = load_fp32(inputs["model"], params)
         long = long_text(texts, params.long_tokens, context_length(model))
         rows = logits_of(
             model, [*texts, *([long] if long else [])], params.positions, inputs.report

@@ -160,7 +160,9 @@ def _pre_processed(rows: Any, params: RowsParams, module: ModuleType, inputs: In
 
         arguments["tokenizer"] = load_tokenizer(inputs[MODEL])
     if isinstance(rows, list) and (params.load is None or params.columns):
-        from datasets import Dataset  # what a hub gives, and what such functions expect
+        from datasets import (
+            Dataset,  # the type that load_dataset returns, which such functions expect
+        )
 
         rows = Dataset.from_list([dict(row) for row in rows])
     return _call(function, (rows,), arguments, "code.pre_process_params")

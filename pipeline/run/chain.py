@@ -93,7 +93,7 @@ def _run(step: Step, plan: Plan, store: Store, write: EventWriter) -> StepResult
 
 
 def _perform(
-    step: Step, step_class: BasePass[Any] | BaseCheck[Any], inputs: Inputs, out_dir: Path
+    step: Step, runnable: BasePass[Any] | BaseCheck[Any], inputs: Inputs, out_dir: Path
 ) -> StepResult:
     """Run the pass or check and return its result, to which the caller adds cost and files."""
     bare = StepResult(
@@ -104,23 +104,25 @@ def _perform(
         peak_rss_bytes=0,
         versions=dict(versions()),
     )
-    params = step_class.Params.model_validate(step.params)
-    if isinstance(step_class, BasePass):
-        metrics = step_class.run(inputs, params, out_dir)
+    params = runnable.Params.model_validate(step.params)
+    if isinstance(runnable, BasePass):
+        metrics = runnable.run(inputs, params, out_dir)
         _require(step, metrics, dict)
-        return bare.model_copy(update={"metrics": {**_known(step_class, inputs), **metrics}})
-    outcome = step_class.judge(inputs, params)
+        return bare.model_copy(
+            update={"metrics": {**_inherited_metrics(runnable, inputs), **metrics}}
+        )
+    outcome = runnable.judge(inputs, params)
     _require(step, outcome, Outcome)
     return bare.model_copy(update={"verdicts": outcome.verdicts, "evidence": outcome.evidence})
 
 
-def _known(step_class: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
+def _inherited_metrics(onnx_pass: BasePass[Any], inputs: Inputs) -> dict[str, JsonValue]:
     """Return the metrics that a pass from ONNX to ONNX inherits from its input; else nothing.
 
     They hold the options given to the model builder, with which checks compare the artifact.
     """
     roles = [
-        role for role, kind in step_class.consumes.items() if kind == step_class.produces == "onnx"
+        role for role, kind in onnx_pass.consumes.items() if kind == onnx_pass.produces == "onnx"
     ]
     return {name: value for role in roles for name, value in inputs.metrics[role].items()}
 

@@ -43,12 +43,12 @@ def load_script(script: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise StepError(f"{script.name} is not a Python file", cause="bad_input")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # what dataclasses and pickle look a class's module up in
+    sys.modules[name] = module  # dataclasses and pickle look up a class's module here
     with olive_registry() as registered:
         vars(module)[_REGISTERED] = registered
         try:
             spec.loader.exec_module(module)
-        # Whatever a user's code raises; a script that exits must not end the build as done.
+        # A user's code may raise anything. A script that calls exit must not end the build as done.
         except (Exception, SystemExit) as error:
             place = new_import(error) if isinstance(error, ImportError) else ""
             if place:

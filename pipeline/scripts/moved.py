@@ -37,6 +37,6 @@ def new_import(error: ImportError) -> str:
     """Return which imports to write in place of the one that failed; empty if nothing moved."""
     names = MOVED.get(error.name or "", {})
     if not isinstance(error, ModuleNotFoundError):
-        # Only Python 3.12 has the name that is missing as an attribute.
+        # Before Python 3.12 the missing name is in the message only.
         names = {name: now for name, now in names.items() if f"name '{name}'" in error.msg}
     return ", ".join(names.values())

@@ -51,8 +51,11 @@ def compare_paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
         p1 - p2 - sqrt((p1 - l1)^2 - 2 phi (p1 - l1) (u2 - p2) + (u2 - p2)^2)
         p1 - p2 + sqrt((u1 - p1)^2 - 2 phi (u1 - p1) (p2 - l2) + (p2 - l2)^2)
 
-    This is the square-and-add interval of Newcombe for paired proportions (Statistics in Medicine
-    17, 1998, 2635-2650), but not exactly his method 10: ``phi`` has no continuity correction here.
+    This is Newcombe's method 10, the square-and-add interval for paired proportions (Statistics in
+    Medicine 17, 1998, 2635-2650), with his continuity correction of ``phi``: of its numerator, the
+    difference of the products of the table's diagonals, a positive value is lowered by half the
+    number of items, at most to 0.
+
     Raises ``ValueError`` if there are no items, or the two lengths differ.
     """
     from scipy.stats import binomtest
@@ -70,7 +73,10 @@ def compare_paired(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
     low, high = share_interval(both + won, items)
     other_low, other_high = share_interval(both + lost, items)
     margins = (both + won) * (lost + neither) * (both + lost) * (won + neither)
-    correlation = (both * neither - won * lost) / math.sqrt(margins) if margins else 0.0
+    covariance: float = both * neither - won * lost
+    if covariance > 0:
+        covariance = max(covariance - items / 2, 0)
+    correlation = covariance / math.sqrt(margins) if margins else 0.0
     below = _joined(share - low, other_high - other, correlation)
     above = _joined(high - share, other - other_low, correlation)
     difference = share - other

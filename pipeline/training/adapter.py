@@ -66,7 +66,7 @@ def whole_modules(model: Any, shape: AdapterShape) -> tuple[str, ...]:
     embedding = model.get_input_embeddings()
     weight = getattr(
         embedding, "original_module", embedding
-    ).weight  # peft wraps what it trains whole
+    ).weight  # peft wraps layers that are trained as a whole
     if weight.numel() > SMALL_EMBEDDING or model.config.tie_word_embeddings:
         return ()
     return ("embed_tokens",)

@@ -89,7 +89,7 @@ def misfits(layers: AdapterLayers, shapes: Mapping[str, Shape]) -> Iterator[str]
     for layer, parts in layers.items():
         own, whole = shapes.get(f"{layer}.weight"), parts.get("weight")
         if own is None:
-            if whole is None:  # one that was trained whole may be tied to another
+            if whole is None:  # a layer that was trained as a whole may be tied to another
                 yield f"there is no layer {layer}"
             continue
         rows, columns = (whole[0], whole[-1]) if whole else _size(parts)

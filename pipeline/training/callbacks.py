@@ -41,7 +41,7 @@ class Progress(TrainerCallback):
             self.report.progress(state.global_step, state.max_steps, "steps", **self._newest)
 
 
-class Selection(TrainerCallback):
+class BestWeights(TrainerCallback):
     """Remembers the weights with the lowest validation loss; stops when it no longer falls."""
 
     def __init__(self, model: Any, keep_best: bool, patience: int | None, threshold: float) -> None:

@@ -19,7 +19,7 @@ from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import save_fingerprint
 from pipeline.training.loading import load_model
 from pipeline.training.loftq import initialize
-from pipeline.training.optimizers import arguments_of, optimizer_here
+from pipeline.training.optimizers import available_optimizer, format_arguments
 from pipeline.training.params import FinetuneParams
 from pipeline.training.quantization import BaseQuantization
 from pipeline.training.training_rows import token_count, training_rows
@@ -44,7 +44,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     from transformers import PrinterCallback
 
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
-    from pipeline.training.callbacks import Progress, Selection
+    from pipeline.training.callbacks import BestWeights, Progress
     from pipeline.training.throughput import Throughput
     from pipeline.training.trainer import MeasuredTrainer
 
@@ -69,8 +69,9 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     precision = _precision(params.precision)
     model, quantization = _base(inputs["model"], params, precision)
     model = add_adapter(model, params)
+    _train_in_fp32(model)
     if quantization is not None and quantization.loftq is not None:
-        # As they are stored, the weights are not copied before they are fitted.
+        # In their stored format the weights need not be copied before they are fitted.
         original = load_model(inputs["model"], params, device="cpu")
         quantization = initialize(model, original, quantization)
         del original
@@ -84,7 +85,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     progress = Progress(inputs.report)
     measured = spec if eval_set else None
     keep_best = measured is not None and params.keeps_best(measured)
-    selection = Selection(
+    selection = BestWeights(
         model, keep_best, params.early_stopping_patience, params.early_stopping_threshold
     )
     collate = PackedBatches if params.packing else PaddedBatches
@@ -168,11 +169,24 @@ def _base(
     names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     compute = names[params.multiplied_in(precision)]
     model = load_model(folder, params, dtype, quantization.config(compute))
+    quantization = quantization.recorded(model)
     quantization.require_readable(model)
     quantization.keep_trainable(model)
     return prepare_model_for_kbit_training(
         model, use_gradient_checkpointing=params.gradient_checkpointing
     ), quantization
+
+
+def _train_in_fp32(model: Any) -> None:
+    """Keep whatever is trained in fp32, also of a base in bf16 (``modules_to_save``).
+
+    In bf16, with 8 bits of mantissa, most steps of an optimizer are smaller than the distance to
+    the next number, and change nothing (Micikevicius et al., arXiv 1710.03740, section 3.1).
+    """
+    import torch
+
+    for weight in trainable(model).values():
+        weight.data = weight.data.to(torch.float32)
 
 
 def _arguments(
@@ -212,8 +226,8 @@ def _arguments(
         lr_scheduler_type=params.scheduler,
         lr_scheduler_kwargs=dict(params.scheduler_kwargs),
         warmup_steps=warmup,
-        optim=optimizer_here(params.optimizer, inputs.report),
-        optim_args=arguments_of(params.optimizer_kwargs),
+        optim=available_optimizer(params.optimizer, inputs.report),
+        optim_args=format_arguments(params.optimizer_kwargs),
         adam_beta1=params.adam_beta1,
         adam_beta2=params.adam_beta2,
         adam_epsilon=params.adam_epsilon,
@@ -237,7 +251,7 @@ def _arguments(
         logging_strategy="epoch" if params.logging_steps == "epoch" else "steps",
         logging_steps=max(1, steps // _LOGS) if logs in (None, "epoch") else logs,
         logging_first_step=params.logging_first_step,
-        # It would put means in the place of losses that are no number, and hide them.
+        # The filter would replace NaN and infinite losses by means, and so hide them.
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",

@@ -73,7 +73,7 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
     except (
         OfflineModeIsEnabled,
         LocalEntryNotFoundError,
-        HTTPError,  # of the HTTP library the hub's client uses
+        HTTPError,  # of the HTTP library that huggingface_hub uses
         OSError,
     ) as error:
         if isinstance(error, OSError) and error.errno == 28:

@@ -61,7 +61,7 @@ def load_model(
     if quantization is not None:
         options["quantization_config"] = quantization
     if quantization is not None or device != "cpu":
-        # Given a place, transformers brings each weight there by itself, and quantizes it there.
+        # With a device map, transformers moves each weight by itself, and quantizes it there.
         options["device_map"] = {"": device}
     try:
         model, info = AutoModelForCausalLM.from_pretrained(

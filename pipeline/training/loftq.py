@@ -59,7 +59,7 @@ def initialize(model: Any, original: Any, quantization: BaseQuantization) -> Bas
             quant_storage=base.weight.quant_storage,
             module=base,
         ).to(device)
-        # The adapter is scaled: only so does it begin as what was lost, whatever alpha is.
+        # PEFT scales the update, so the adapter is divided by that: alpha does not matter.
         share = module.scaling[_ADAPTER] ** 0.5
         with torch.no_grad():
             module.lora_A[_ADAPTER].weight.copy_(right / share)

@@ -24,12 +24,12 @@ _ROOM = 1.2
 """Memory needed to run a model, as a multiple of its weights."""
 
 
-def load_exact(folder: Path, loading: ModelLoading) -> Any:
+def load_fp32(folder: Path, loading: ModelLoading) -> Any:
     """Return the model of a checkpoint folder in fp32, on the GPU if it has room for that."""
     device = None
     if torch.cuda.is_available():
         stored = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-        # In fp32 they take twice the room of the 16 bits that most are stored in.
+        # Most weights are stored in 16 bits, so fp32 needs twice the memory.
         device = "cuda" if torch.cuda.mem_get_info()[0] > 2 * stored * _ROOM else "cpu"
     return load_model(folder, loading, dtype=torch.float32, device=device).eval()
 
@@ -38,7 +38,7 @@ def logits_of(
     model: Any, texts: Sequence[Sequence[int]], positions: int, report: Reporter
 ) -> tuple[ReferenceRow, ...]:
     """Return, for every text, the logits after each of its last ``positions`` tokens, in fp32."""
-    # Only those asked for: all logits of a long text would take more room than the model.
+    # Only these logits: all those of a long text would need more memory than the model.
     cuts = "logits_to_keep" in inspect.signature(model.forward).parameters
     rows = []
     for done, ids in enumerate(texts, start=1):
@@ -116,7 +116,7 @@ def _table(module: Any, length: int, device: Any) -> RotaryTable:
     with torch.inference_mode():
         ids = torch.as_tensor(positions, device=device)[None]
         cos, sin = module(torch.ones(1, 1, 1, device=device), ids)
-    # Both halves of a row are the same: each frequency turns two numbers of a head.
+    # Both halves of a row are equal: each frequency rotates two elements of a head.
     half = cos.shape[-1] // 2
     cosines, sines = (part[0, :, :half].float().cpu().numpy() for part in (cos, sin))
     return RotaryTable(length, positions, cosines, sines)

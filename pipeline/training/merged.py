@@ -24,7 +24,7 @@ _ROWS = 128
 """Rows of a matrix whose sum of squares is computed at once."""
 
 
-class MustBeWhole(Exception):
+class NotMergeableByLayer(Exception):
     """This adapter cannot be merged layer by layer: all weights must be in memory."""
 
 
@@ -54,7 +54,9 @@ class MergedWeights:
         """Return the number of weights of all tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    def final(self, name: str, stored: Deferred, merge: Merge | None) -> Callable[[], torch.Tensor]:
+    def merged_tensor(
+        self, name: str, stored: Deferred, merge: Merge | None
+    ) -> Callable[[], torch.Tensor]:
         """Return a function that computes the merged tensor ``name`` and records its change.
 
         ``stored`` is the tensor of the base; ``merge`` is ``None`` if the adapter does not change
@@ -85,9 +87,10 @@ def merged_weights(
     """Return the weights of the base in ``folder`` with ``adapter`` merged into them.
 
     The base is quantized and dequantized by ``quantization`` first, if there is one. The sum is
-    computed in fp32 and converted to ``dtype`` (``None``: the base's). Raises :class:`MustBeWhole`
-    for an adapter that cannot be merged layer by layer, and :class:`StepError` if it was made for
-    another model.
+    computed in fp32 and converted to ``dtype`` (``None``: the base's).
+
+    Raises :class:`NotMergeableByLayer`, and :class:`StepError` if the adapter was made for another
+    model.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -99,13 +102,15 @@ def merged_weights(
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(config)
     if not stored or not stored.keys() <= empty.state_dict().keys():
-        raise MustBeWhole("transformers has other names for its tensors")
+        raise NotMergeableByLayer("transformers has other names for its tensors")
     require_fit(empty, adapter)
     config.architectures = [type(empty).__name__]
     merged = MergedWeights(config, dtype or config.dtype or torch.float32)
     base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     layers = () if quantization is None else quantization.layers_of(empty)
-    as_trained = {f"{layer}.weight": _seen(quantization, layer, base) for layer in layers}
+    as_trained = {
+        f"{layer}.weight": _weights_in_training(quantization, layer, base) for layer in layers
+    }
     base |= {name: Deferred.of(base[name].like, weight) for name, weight in as_trained.items()}
     merged.dequantized = len(as_trained)
     model, info = type(empty).from_pretrained(
@@ -115,8 +120,8 @@ def merged_weights(
     adapted = _adapted(model, adapter)
     for name, tensor in stored.items():
         merge = _merge(adapted, name, stored=name not in as_trained)
-        final = merged.final(name, tensor, merge)
-        merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), final)
+        compute = merged.merged_tensor(name, tensor, merge)
+        merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), compute)
     config.dtype = merged.dtype
     return merged
 
@@ -131,7 +136,7 @@ def require_finite(weight: torch.Tensor) -> None:
         )
 
 
-def _seen(
+def _weights_in_training(
     quantization: BaseQuantization | None, layer: str, base: Mapping[str, Deferred]
 ) -> Callable[[], torch.Tensor]:
     """Return a function that computes the weights of ``layer`` as training used them."""
@@ -151,14 +156,16 @@ def _adapted(model: Any, adapter: Path) -> Any:
             model, adapter, is_trainable=False, low_cpu_mem_usage=True
         )
     except (NotImplementedError, TypeError) as error:
-        raise MustBeWhole("the adapter begins with numbers of its base") from error
+        raise NotMergeableByLayer("the adapter begins with numbers of its base") from error
     except (RuntimeError, ValueError, KeyError) as error:
         raise adapter_mismatch(error) from error
     if model.config.tie_word_embeddings and any(
         _is_changed(embedding)
         for embedding in (model.get_input_embeddings(), model.get_output_embeddings())
     ):
-        raise MustBeWhole("input and output embedding share a tensor that the adapter changes")
+        raise NotMergeableByLayer(
+            "input and output embedding share a tensor that the adapter changes"
+        )
     return adapted
 
 
@@ -184,7 +191,7 @@ def _merge(adapted: Any, name: str, stored: bool) -> Merge | None:
     if isinstance(module, ModulesToSaveWrapper):
         module = module.modules_to_save[module.active_adapters[0]]
     elif isinstance(module, AuxiliaryTrainingWrapper):
-        raise MustBeWhole(f"{type(module).__name__} changes part of a tensor")
+        raise NotMergeableByLayer(f"{type(module).__name__} changes part of a tensor")
     weight = getattr(module, parameter)
     if isinstance(weight, Deferred) and stored:
         return None
@@ -207,11 +214,11 @@ class _Layer:
 
         base = self.layer.get_base_layer()
         with self.lock, SameBits():
-            # Not before another thread is done, which may merge the layer for another part of it.
+            # Another thread may be merging this layer, for another part of its weights.
             deferred = dict(base.named_parameters(recurse=False))
             try:
                 for name, weight in deferred.items():
-                    # What is computed anew can be changed in place.
+                    # A computed tensor is a new one, so it can be changed in place.
                     parameter = weight.detach()
                     parameter = (
                         parameter.computed()

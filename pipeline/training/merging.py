@@ -19,7 +19,7 @@ from pipeline.training.fingerprint import check_fingerprint
 from pipeline.training.loading import load_model
 from pipeline.training.merged import (
     MergedWeights,
-    MustBeWhole,
+    NotMergeableByLayer,
     merged_weights,
     require_finite,
 )
@@ -43,29 +43,30 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
     """
     try:
         weights = merged_one_by_one(inputs, params)
-    except MustBeWhole as reason:
+    except NotMergeableByLayer as reason:
         mode = WeightsMode(str(reason))
         inputs.report.warn(mode.warning)
         return {**_merge_at_once(inputs, params, out_dir), "weights": str(mode)}
     write_shards(weights.tensors, inputs["model"], out_dir, _progress(inputs))
     weights.config.save_pretrained(out_dir)
-    _copy_the_rest(inputs["model"], out_dir)
-    _forget_paths(out_dir)
+    _copy_other_files(inputs["model"], out_dir)
+    _remove_paths(out_dir)
     return {**merge_metrics(weights), "weights": str(ONE_BY_ONE)}
 
 
 def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
     """Return the merged weights as deferred tensors.
 
-    Raises :class:`MustBeWhole`, and :class:`StepError` if the adapter was made for another model.
+    Raises :class:`NotMergeableByLayer`, and :class:`StepError` if the adapter was made for another
+    model.
     """
     prepare(inputs.seed, inputs.threads)
     folder, adapter = inputs["model"], inputs["adapter"]
     quantization = _quantization(folder, adapter, params)
     if params.trust_remote_code:
-        raise MustBeWhole("trust_remote_code: the model's own code loads them")
+        raise NotMergeableByLayer("trust_remote_code: the model's own code loads them")
     if not weight_files(folder):
-        raise MustBeWhole("they are pickled")
+        raise NotMergeableByLayer("they are pickled")
     return merged_weights(folder, adapter, quantization, _dtype(params))
 
 
@@ -88,8 +89,8 @@ def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[s
     for weight in merged.parameters():
         require_finite(weight)
     merged.save_pretrained(out_dir)
-    _copy_the_rest(inputs["model"], out_dir)
-    _forget_paths(out_dir)
+    _copy_other_files(inputs["model"], out_dir)
+    _remove_paths(out_dir)
     return _metrics(merged.num_parameters(), dtype, adapted.dequantized, change)
 
 
@@ -199,7 +200,7 @@ def _relative_change(before: dict[str, Any], model: Any) -> float:
     return (moved / total) ** 0.5 if total else 0.0
 
 
-def _copy_the_rest(base: Path, out_dir: Path) -> None:
+def _copy_other_files(base: Path, out_dir: Path) -> None:
     """Copy the files that are not weights: tokenizer, chat template, licence, code."""
     for path in sorted(base.iterdir()):
         if not path.is_file() or path.name.startswith(".") or path.name.endswith(_WEIGHTS):
@@ -208,7 +209,7 @@ def _copy_the_rest(base: Path, out_dir: Path) -> None:
             shutil.copyfile(path, out_dir / path.name)
 
 
-def _forget_paths(out_dir: Path) -> None:
+def _remove_paths(out_dir: Path) -> None:
     path = out_dir / "config.json"
     settings = json.loads(path.read_text("utf-8"))
     settings.pop("_name_or_path", None)

@@ -17,7 +17,7 @@ _UNPAGED = {
 """For each paged optimizer, the same algorithm without paging."""
 
 
-def optimizer_here(name: str, report: Reporter) -> str:
+def available_optimizer(name: str, report: Reporter) -> str:
     """Return the optimizer ``name``; without a GPU, warn and return the equivalent unpaged one."""
     import torch
 
@@ -30,7 +30,7 @@ def optimizer_here(name: str, report: Reporter) -> str:
     return _UNPAGED[name]
 
 
-def arguments_of(values: Mapping[str, bool | int | float]) -> str | None:
+def format_arguments(values: Mapping[str, bool | int | float]) -> str | None:
     """Return ``values`` in transformers' format: ``momentum=0.9,nesterov=true``."""
     written = (f"{key}={str(value).lower()}" for key, value in values.items())
     return ",".join(written) or None

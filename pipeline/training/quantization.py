@@ -45,6 +45,9 @@ class BaseQuantization(Frozen):
     quant_type: Literal["nf4", "fp4"]
     double_quant: bool
     skip_modules: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    """Names of the layers that training quantized: transformers decides by rules of its own what
+    ``skip_modules`` covers. Known once the base is loaded."""
     weights_dtype: WeightsDtype = "float32"
     """Number format of the weights that were quantized."""
     loftq: Loftq | None = None
@@ -61,6 +64,14 @@ class BaseQuantization(Frozen):
             bnb_4bit_compute_dtype=compute_dtype,
             llm_int8_skip_modules=list(self.skip_modules),
         )
+
+    def recorded(self, model: Any) -> BaseQuantization:
+        """Return the format with the layers of ``model`` that are quantized now."""
+        from bitsandbytes.nn import Linear4bit
+
+        modules = model.named_modules()
+        layers = tuple(name for name, module in modules if isinstance(module, Linear4bit))
+        return self.model_copy(update={"layers": layers})
 
     @staticmethod
     def keep_trainable(model: Any) -> None:
@@ -113,14 +124,15 @@ class BaseQuantization(Frozen):
         return len(names)
 
     def layers_of(self, model: Any) -> tuple[str, ...]:
-        """Return the names of the layers of ``model`` that are quantized in training."""
-        from torch import nn
-
-        return tuple(
-            name
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and not self._skips(name)
-        )
+        """Return the layers that training quantized. Raises :class:`StepError` if ``model``, which
+        is not quantized, lacks one of them."""
+        there = {name for name, _ in model.named_modules()}
+        if lacking := [name for name in self.layers if name not in there]:
+            raise StepError(
+                f"the adapter was made for another model: there is no layer {lacking[0]}",
+                cause="bad_input",
+            )
+        return self.layers
 
     def as_trained_on(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         """Return the dequantized weights of the layer ``name``: those that training used.
@@ -190,9 +202,6 @@ class BaseQuantization(Frozen):
         return quantization_target(
             original, self.loftq.ranks[name], self.loftq.iterations, self.requantized
         )
-
-    def _skips(self, name: str) -> bool:
-        return any(name == skip or name.endswith("." + skip) for skip in self.skip_modules)
 
 
 def _scales_again(scales: torch.Tensor) -> torch.Tensor:

@@ -197,7 +197,7 @@ class LycorisShape(AdapterShape):
     def _lycoris(self, common: Mapping[str, Any], tied: Collection[str]) -> dict[str, Any]:
         """Return the arguments both configurations take."""
         if parted := sorted(set(tied) & set(common["modules_to_save"] or ())):
-            # PEFT ties the copies it trains again for LoRA alone.
+            # PEFT ties the trained copies of tied layers for LoRA only.
             raise StepError(
                 f"modules_to_save: {', '.join(parted)} shares its weight with another layer of "
                 "this model, and this kind of adapter would part them",

@@ -28,7 +28,7 @@ class Throughput:
         self._began: float | None = None
         self._paused = 0.0
         self._computed = 0
-        # Where the batches are, so that counting waits for no GPU.
+        # On the device of the batches, so that counting does not wait for a GPU.
         self._tokens: Tensor | int = 0
         self._learnt: Tensor | int = 0
         if torch.cuda.is_available():
@@ -41,7 +41,7 @@ class Throughput:
             self._began = _now()
         self._computed += batch["input_ids"].numel()
         self._tokens = self._tokens + _real(batch)
-        # The label of a first token is no one's: nothing stands before it.
+        # The label of the first token does not count: no token before it predicts it.
         self._learnt = self._learnt + (batch["labels"][:, 1:] != IGNORED).sum()
 
     @contextmanager

@@ -1,24 +1,46 @@
-"""transformers' training loop, with token counts, and with all rows of the validation part."""
+"""transformers' training loop, with token counts, and a validation loss over all tokens."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import Trainer
 
+from pipeline.data.tokens import IGNORED
 from pipeline.training.throughput import Throughput
 
 
-class MeasuredTrainer(Trainer):
-    """Counts the tokens that it trains on, and applies ``drop_last`` to training batches only.
+@dataclass
+class _LossSum:
+    """The sum of the losses of tokens."""
 
-    transformers also applies it to validation batches, and then has no validation loss if the rows
-    do not fill a batch.
+    total: float = 0.0
+    tokens: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Return the loss per token; there must be one."""
+        return self.total / self.tokens
+
+    def add(self, mean: float, tokens: int) -> None:
+        """Add ``tokens`` tokens whose mean loss is ``mean``."""
+        self.total += mean * tokens
+        self.tokens += tokens
+
+
+class MeasuredTrainer(Trainer):
+    """Counts the tokens that it trains on. Its validation loss is the sum of the losses of all
+    learnt tokens of all rows, divided by their number.
+
+    transformers averages the means of the batches, so that its loss depends on which rows share a
+    batch; and it leaves out the last batch where ``drop_last`` says so for training.
     """
 
     def __init__(self, *, throughput: Throughput, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._throughput = throughput
+        self._validation = _LossSum()
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Count ``inputs``, then train on them."""
@@ -29,6 +51,24 @@ class MeasuredTrainer(Trainer):
         """Measure the validation loss, without counting its time as training."""
         with self._throughput.paused():
             return super().evaluate(*args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Measure the loss of all batches; see the class."""
+        self._validation = _LossSum()
+        output = super().evaluation_loop(*args, **kwargs)
+        if self._validation.tokens:
+            prefix = kwargs.get("metric_key_prefix", "eval")
+            output.metrics[f"{prefix}_loss"] = self._validation.mean
+        return output
+
+    def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Compute the mean loss of one batch, and add it to the sum."""
+        result = super().prediction_step(model, inputs, *args, **kwargs)
+        # The first label of a row has no token before it that it could be predicted from.
+        learnt = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        if learnt:
+            self._validation.add(float(result[0]), learnt)
+        return result
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Return batches of all rows."""

@@ -51,7 +51,7 @@ def _sampled(axes: Axes, tried: Tried, by: Literal["random", "tpe"], seed: int) 
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A seed of its own for every turn: the same one would choose at random alike each time.
+    # Each turn has its own seed; with the same one, every random choice would be the same.
     seed = seed * 1_000_003 + len(tried)
     sampler: optuna.samplers.BaseSampler = (
         optuna.samplers.RandomSampler(seed=seed)
@@ -59,7 +59,7 @@ def _sampled(axes: Axes, tried: Tried, by: Literal["random", "tpe"], seed: int) 
         else optuna.samplers.TPESampler(seed=seed, n_startup_trials=_BLIND)
     )
     study = optuna.create_study(sampler=sampler)
-    # Places in an axis, since Optuna's categories can be no tables.
+    # Indices into an axis, because Optuna's categories cannot be tables.
     choices = {
         name: optuna.distributions.CategoricalDistribution(range(len(values)))
         for name, values in axes.items()

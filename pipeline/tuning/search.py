@@ -134,7 +134,7 @@ class Search:
         if not ranked:
             raise StepError(f"nothing can be built: {_notes(trials)}")
         tried = [trial.built for trial in trials]
-        # Should none of those keep the limits, one that there was no time for may.
+        # If none of these is within the limits, a build that was not tried for lack of time may be.
         return [*ranked, *(point for point in points if point not in tried)]
 
     def _explore(
@@ -158,9 +158,9 @@ class Search:
             ]
             if len(tried) >= most:
                 return trials
-            if self._late and any(took is not None for _, took in tried):
+            if self._is_late and any(took is not None for _, took in tried):
                 return trials
-            point = next_point(points, tried, self._by(len(points), trials), self._seed)
+            point = next_point(points, tried, self._sampling(len(points), trials), self._seed)
             started = time.monotonic()
             try:
                 trial = attempt(point)
@@ -169,7 +169,7 @@ class Search:
                 trial = self._failed(stage, *both, error)
             self._add(trial, started, most - len(tried) - 1)
 
-    def _by(self, points: int, trials: list[Trial]) -> Any:
+    def _sampling(self, points: int, trials: list[Trial]) -> Any:
         """Return how the next point is chosen; ``auto`` is ``grid`` if all points fit into the
         limits of trials and time, else ``tpe``."""
         if self._params.search_by != "auto":
@@ -191,7 +191,7 @@ class Search:
         kept: _Kept | None = None
         best: Trial | None = None
         for point in ranked:
-            if timed >= self._params.finalists or (best is not None and self._late):
+            if timed >= self._params.finalists or (best is not None and self._is_late):
                 break
             trial = self._trials.find("final", point, session)
             made: _Kept | None = None
@@ -218,7 +218,7 @@ class Search:
             )
         if kept is None:
             kept = _Kept(best.built, *self._build(self._inputs["model"], best.built))
-        best = self._sessions_again(best, kept.artifact)
+        best = self._retime_sessions(best, kept.artifact)
         threads, options = self._params.settings(best.session)
         kept.artifact.configure(threads, options)
         metrics = {**kept.metrics, "threads": threads, "session": _plain(options)}
@@ -229,7 +229,7 @@ class Search:
         threads, options = self._params.settings(session)
         made.artifact.configure(threads, options)
         folder, size_now = made.artifact.folder, made.artifact.bytes
-        judgement = judge(self._quietly, self._params.held_to, folder, made.metrics)
+        judgement = judge(self._quiet_inputs, self._params.held_to, folder, made.metrics)
         if judgement.missed:
             return Trial(
                 stage="final",
@@ -244,14 +244,14 @@ class Search:
         trial = self._timed("final", made.point, session, made.artifact)
         return trial.model_copy(update={"cost": judgement.cost})
 
-    def _sessions_again(self, best: Trial, artifact: TimedArtifact) -> Trial:
+    def _retime_sessions(self, best: Trial, artifact: TimedArtifact) -> Trial:
         """Return the best trial of the chosen build with other session settings: those that are
         fastest with a few layers are not always fastest with all."""
         trials = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
         for trial in trials[:_SESSIONS_AGAIN]:
             if trial.session == best.session:
                 continue
-            if self._late:
+            if self._is_late:
                 break
             retimed = self._trials.find("final", best.built, trial.session)
             if retimed is None:
@@ -274,7 +274,7 @@ class Search:
             return trial.cost < best.cost
         return new < old
 
-    # What both rounds do.
+    # Shared by both rounds.
 
     def _build(self, model: Path, point: Point) -> tuple[TimedArtifact, dict[str, JsonValue]]:
         """Build a choice into a folder of its own."""
@@ -294,7 +294,7 @@ class Search:
         is_final = stage == "final"
         new_tokens = self._params.new_tokens
         work = SpeedWorkload(
-            prompt=self._made_up(artifact.folder),
+            prompt=self._synthetic_prompt(artifact.folder),
             new_tokens=new_tokens if is_final else min(new_tokens, _FEW_TOKENS),
             processes=self._params.rounds if is_final else 1,
         )
@@ -327,7 +327,7 @@ class Search:
         return trial
 
     @property
-    def _late(self) -> bool:
+    def _is_late(self) -> bool:
         late = self._trials.seconds >= self._params.max_seconds
         self.out_of_time |= late
         return late
@@ -355,10 +355,10 @@ class Search:
         )
 
     @property
-    def _quietly(self) -> Inputs:
+    def _quiet_inputs(self) -> Inputs:
         return replace(self._inputs, report=_Quiet(self._inputs.report))
 
-    def _made_up(self, folder: Path) -> list[int]:
+    def _synthetic_prompt(self, folder: Path) -> list[int]:
         if not self._prompt:
             self._prompt = synthetic_prompt(
                 load_artifact_tokenizer(folder), self._params.prompt_tokens

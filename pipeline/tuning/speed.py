@@ -63,7 +63,7 @@ class TimedArtifact:
                     spans = process.ask(work.prompt, work.new_tokens).spans_ms
                     first.append(spans[0])
                     token_times.append(median(spans[1:]))
-        # Whatever else the machine does can only slow an answer down.
+        # The fastest answer counts: other load on the machine can only slow an answer down.
         prompt, token = min(first), min(token_times)
         return Speed(
             prompt_ms=prompt,

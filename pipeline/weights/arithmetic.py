@@ -64,7 +64,7 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     other_high, other_low = _parts(right.double(), 0, bits)
     other_both = torch.cat((other_low, other_high))
     result = left.new_empty(left.shape[0], right.shape[1])
-    # Few rows at a time: what is added up then stays near the processor.
+    # Few rows at a time, so that the sums stay in the processor's cache.
     rows = max(1, _AT_ONCE // max(right.shape[1], 1))
     for at in range(0, left.shape[0], rows):
         high, low = _parts(left[at : at + rows].double(), 1, bits)
@@ -94,7 +94,7 @@ def exponential(power: torch.Tensor) -> torch.Tensor:
     ``power = n log(2) + r`` with an integer ``n`` and ``|r| <= log(2) / 2``; then
     ``e ** power = 2 ** n * e ** r``, with the Taylor series of ``e ** r``.
     """
-    wide = power.double().clamp(-700, 700)  # what a float cannot hold, and a double can
+    wide = power.double().clamp(-700, 700)  # values that a float cannot hold, but a double can
     whole = torch.round(wide * (1 / math.log(2)))
     rest = _rest(wide, whole, _LOG_2)
     return (_series(_EXPONENTIAL, rest) * _power_of_two(whole)).to(power.dtype)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch.utils._pytree import tree_map
 
-Made = dict[int, Any]
+ComputedTensors = dict[int, Any]
 """Results computed so far, by the ``id`` of the deferred tensor."""
 
 
@@ -26,7 +26,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
 
     like: torch.Tensor
     """A tensor on the meta device with the same shape and type."""
-    _make: Callable[[Made], torch.Tensor]
+    _make: Callable[[ComputedTensors], torch.Tensor]
 
     @classmethod
     def of(cls, like: torch.Tensor, make: Callable[[], torch.Tensor]) -> Deferred:
@@ -37,7 +37,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         return cls._of(like, lambda _made: make())
 
     @classmethod
-    def _of(cls, like: torch.Tensor, make: Callable[[Made], torch.Tensor]) -> Deferred:
+    def _of(cls, like: torch.Tensor, make: Callable[[ComputedTensors], torch.Tensor]) -> Deferred:
         tensor: Deferred = torch.Tensor._make_wrapper_subclass(
             cls,
             like.shape,
@@ -55,8 +55,8 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         """Return the real tensor, computed anew at each call."""
         return self._computed({})
 
-    def _computed(self, made: Made) -> torch.Tensor:
-        # Several parts of one tensor may come together again: each is computed once.
+    def _computed(self, made: ComputedTensors) -> torch.Tensor:
+        # Several parts of one tensor may be joined again: the tensor is computed once.
         if id(self) not in made:
             made[id(self)] = self._make(made)
         tensor: torch.Tensor = made[id(self)]
@@ -85,7 +85,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         if func._schema.is_mutable:  # type: ignore[attr-defined]
             raise NotDeferrable(f"a deferred tensor cannot be changed in place: {func}")
 
-        def run(made: Made) -> Any:
+        def run(made: ComputedTensors) -> Any:
             real, named = tree_map(
                 lambda value: value._computed(made) if isinstance(value, cls) else value, arguments
             )
@@ -99,7 +99,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         try:
             like = func(*meta, **named)
         except (NotImplementedError, RuntimeError):
-            return run({})  # what it returns depends on the numbers
+            return run({})  # its result depends on the values
         if isinstance(like, torch.Tensor):
             return cls._of(like, run)
         if isinstance(like, list | tuple) and all(isinstance(part, torch.Tensor) for part in like):
@@ -112,8 +112,10 @@ def computed(value: Any) -> Any:
     return value.computed() if isinstance(value, Deferred) else value
 
 
-def _part(run: Callable[[Made], Any], at: int) -> Callable[[Made], torch.Tensor]:
-    def make(made: Made) -> torch.Tensor:
+def _part(
+    run: Callable[[ComputedTensors], Any], at: int
+) -> Callable[[ComputedTensors], torch.Tensor]:
+    def make(made: ComputedTensors) -> torch.Tensor:
         # All parts come from one call.
         if id(run) not in made:
             made[id(run)] = run(made)

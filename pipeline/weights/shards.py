@@ -89,7 +89,7 @@ def _write(
 def _bytes(tensor: torch.Tensor) -> memoryview:
     import torch
 
-    # NumPy has no bfloat16: its bytes are looked at as such.
+    # NumPy has no bfloat16, so the tensor is viewed as bytes.
     return memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from targets.bench.bench_schema import EarlierArtifactRecord, TargetBench
 from targets.bench.measure import Baseline
-from targets.bench.model import Old, TargetBench
 from targets.cache import Cache
-from targets.checked.result import other_bytes
-from targets.checked.run import model_files
+from targets.device_checks.checked_result import other_bytes
+from targets.device_checks.run_checks import model_files
 from targets.errors import ConfigError, Problem
 from targets.report.dist import MODEL_DIR
 
@@ -63,11 +63,13 @@ def earlier_artifact(
     cached = cache.find(old.artifact.key)
     if cached is not None and not other_bytes(files, cached.result.files):
         location = f"in the cache ({old.artifact.key[:12]})"
-        return EarlierArtifact(Baseline(cached.output, Old(where=location, files=files)), location)
+        return EarlierArtifact(
+            Baseline(cached.output, EarlierArtifactRecord(where=location, files=files)), location
+        )
     for place in (folder / MODEL_DIR, old.artifact.path):
         if _is_model(place) and not other_bytes(files, model_files(place, cache)):
             return EarlierArtifact(
-                Baseline(place, Old(where=str(place), files=files)), f"in {place}"
+                Baseline(place, EarlierArtifactRecord(where=str(place), files=files)), f"in {place}"
             )
     if named is not None:
         return EarlierArtifact(named, f"in {named.folder}")
@@ -78,7 +80,9 @@ def earlier_artifact(
 
 def _baseline(model: Path, cache: Cache) -> Baseline:
     folder = model.absolute()
-    return Baseline(folder, Old(where=str(folder), files=model_files(folder, cache)))
+    return Baseline(
+        folder, EarlierArtifactRecord(where=str(folder), files=model_files(folder, cache))
+    )
 
 
 def _is_model(folder: Path) -> bool:

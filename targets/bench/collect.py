@@ -10,20 +10,20 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
-from targets.bench.model import (
-    Answered,
+from targets.bench.bench_schema import (
     BenchArtifact,
     Measurement,
+    RecordedAnswer,
     TargetBench,
     TrainingBench,
     Unverified,
 )
+from targets.bench.measure import OLDER_SHAPE, Timed, peak_memory, read_measurement
 from targets.build import BuildOutcome
-from targets.checked.result import FILE, read_checked
+from targets.device_checks.checked_result import FILE, read_checked
 from targets.figures import prompt_words
 from targets.report.dist import MODEL_DIR
-from targets.report.model import Report
+from targets.report.report_schema import Report
 
 _CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validation_loss_curve",)}
 """Names of the metrics with loss curves, per kind of loss; ``pretrain`` uses ``loss_curve``."""
@@ -146,7 +146,7 @@ def _memory(figures: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {} if size is None else {"peak_memory_bytes": size}
 
 
-def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
+def _answers(outcome: BuildOutcome) -> tuple[RecordedAnswer, ...]:
     """Return the answers behind the quality figures, right or wrong by their metric.
 
     Empty if the quality was measured on another machine, whose answers are not in its result.
@@ -163,7 +163,7 @@ def _answers(outcome: BuildOutcome) -> tuple[Answered, ...]:
     return answers if math.isclose(share, shown, abs_tol=1e-9) else ()
 
 
-def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
+def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[RecordedAnswer]:
     ours, truth = ("choice", "label") if by_label else ("greedy", "expected")
     for row in rows:
         if not isinstance(row, dict):
@@ -171,6 +171,6 @@ def _judged(rows: Iterable[JsonValue], by_label: bool) -> Iterator[Answered]:
         given, expected = str(row.get(ours)).strip(), str(row.get(truth)).strip()
         file, line = row.get("file"), row.get("line")
         if isinstance(file, int) and isinstance(line, int):
-            yield Answered(
+            yield RecordedAnswer(
                 file=file, line=line, expected=expected, given=given, right=given == expected
             )

@@ -13,11 +13,11 @@ from pipeline.checks.latency import LatencyParams
 from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.run.registry import load_check
-from targets.bench.model import Measurement, Old, Unverified
-from targets.bench.statistics import summarize
+from targets.bench.bench_schema import EarlierArtifactRecord, Measurement, Unverified
+from targets.bench.summaries import summarize
 from targets.cache import Cache
-from targets.checked.parcel import ARTIFACT_ROOT, Parcel, unpack
-from targets.checked.run import run_beside
+from targets.device_checks.parcel import ARTIFACT_ROOT, Parcel, unpack
+from targets.device_checks.run_checks import run_beside
 from targets.errors import ConfigError, Problem
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
@@ -30,14 +30,14 @@ BASELINE = "baseline"
 
 OLDER_SHAPE = "it was recorded without its rounds, by an older Quern: check it again"
 
-# A benchmark measures; what the config demands is judged by the build.
+# A benchmark only measures; limits are the build's business.
 _NO_LIMITS: Mapping[str, JsonValue] = {
     "first_token_ms": None,
     "token_ms": None,
     "target_limits": False,
     "goals": [],
     "max_regression_percent": None,
-    # It comes as an input; as a parameter it would be a limit.
+    # The baseline is an input here; as a parameter it would add a limit.
     BASELINE: None,
 }
 
@@ -91,7 +91,7 @@ class Baseline:
     """Another artifact to compare with: its model folder, and a description of it."""
 
     folder: Path
-    what: Old
+    what: EarlierArtifactRecord
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,10 @@ def measure(
         system="",
         runtime=record.runtime,
         at=datetime.now(timezone.utc).replace(microsecond=0),
-        # Without one of the user's, the config may name one.
-        baseline_of=Old(where="the baseline of the config") if baseline is None else baseline.what,
+        # If the user gives no baseline, the config may name one.
+        baseline_of=EarlierArtifactRecord(where="the baseline of the config")
+        if baseline is None
+        else baseline.what,
     )
     if measurement is None:
         return Timed(unverified=Unverified(what="latency, here", why=OLDER_SHAPE))
@@ -195,7 +197,7 @@ def read_measurement(
     system: str,
     runtime: str,
     at: datetime | None,
-    baseline_of: Old | None = None,
+    baseline_of: EarlierArtifactRecord | None = None,
 ) -> Measurement | None:
     """Return the measurement in the evidence of a ``latency`` check.
 

@@ -14,7 +14,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.percentiles import SHARES, allowed_over, percentile
-from targets.bench.model import Bench, Comparison, Measurement, Movement, TargetBench, TrainingBench
+from targets.bench.bench_schema import (
+    Bench,
+    Comparison,
+    FigureChange,
+    Measurement,
+    TargetBench,
+    TrainingBench,
+)
 from targets.bench.svg import GRID, INK, PAPER, QUIET, SERIES, to_svg
 from targets.figures import milliseconds, percent, size
 
@@ -279,7 +286,7 @@ def _draw_row(axes: Any, y: float, times: Sequence[float], colour: str) -> None:
     ordered = sorted(times)
     step = max(1, len(ordered) // _STRIP)
     dots = [*ordered[::step], ordered[-1]]
-    # A fixed zigzag in place of chance: the same bench gives the same page.
+    # A fixed zigzag instead of random jitter, so that the same bench gives the same page.
     offsets = [0.13 + 0.22 * ((7 * at) % 10) / 10 for at in range(len(dots))]
     axes.scatter(dots, [y + one for one in offsets], s=4, color=colour, alpha=0.45, linewidths=0)
     low, middle, high = (percentile(ordered, share) for share in (0.25, 0.5, 0.75))
@@ -367,7 +374,7 @@ def changes(comparison: Comparison) -> Plot | None:
     return Plot("changes", title, caption, svg)
 
 
-def _draw_change(axes: Any, y: int, row: Movement) -> None:
+def _draw_change(axes: Any, y: int, row: FigureChange) -> None:
     colour = {"slower": SERIES[1], "faster": SERIES[2]}.get(row.word, QUIET)
     marker = {"slower": ">", "faster": "<"}.get(row.word, "o")
     filled = row.word in ("slower", "faster")

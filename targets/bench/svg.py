@@ -53,7 +53,7 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(raw.getvalue())  # noqa: S314 - Matplotlib wrote it just now
     _drop(root, "metadata")
-    # Inside a page a style sheet would hold for all of it; the page has its own.
+    # A style sheet inside the SVG would apply to the whole page, which has its own.
     _drop(root, "style")
     for element in root.iter():
         _renamed(element, name)

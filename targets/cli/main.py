@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from targets.cli.answer import described, show
+from targets.cli.json_output import as_json_error, print_json
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"
@@ -57,14 +57,14 @@ def run() -> None:
     except QuernError as error:
         failure = error
     except OSError as error:
-        # Not ours to foresee: a full disk, a folder that may not be written, a vanished file.
+        # For example a full disk, a read-only folder, or a file that vanished.
         place = f": {error.filename}" if error.filename else ""
         failure = EnvironmentUnable(f"{error.strerror or error}{place}", _os_hint(error))
     else:
-        # click returns the code of a command that has said everything itself.
+        # click returns the exit code of a command that has printed its own message.
         sys.exit(ended if isinstance(ended, int) else 0)
     if "--json" in sys.argv:
-        show(described(failure))
+        print_json(as_json_error(failure))
     else:
         _show(failure)
     sys.exit(failure.exit_code)

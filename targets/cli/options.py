@@ -46,7 +46,7 @@ class BuildChoices:
 
 
 def build_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add all options about what is built and where; the command gets the arguments ``wanted``,
+    """Add all options about what is built and where; the command gets the arguments ``choices``,
     ``cache`` and ``dist``."""
 
     @wraps(command)
@@ -61,7 +61,7 @@ def build_options(command: Callable[..., None]) -> Callable[..., None]:
         runtime: Choice | None,
         **others: Any,
     ) -> None:
-        command(wanted=BuildChoices(config, targets, host, data, model, runtime, system), **others)
+        command(choices=BuildChoices(config, targets, host, data, model, runtime, system), **others)
 
     for add in (place_options, config_runtime_option, build_target_option, config_options):
         gathered = add(gathered)
@@ -212,31 +212,31 @@ class Request:
     runtime: Choice
 
 
-def load_requests(wanted: BuildChoices) -> tuple[Request, ...]:
+def load_requests(choices: BuildChoices) -> tuple[Request, ...]:
     """Load and validate the config of the options; one request for each flow in it.
 
     Raises ``ConfigError``, or ``EnvironmentUnable`` if a target cannot be built here.
     """
-    file = as_typed(wanted.config)
-    chosen = load_targets(wanted.targets) or None
-    overrides = Overrides(data=wanted.data, model=wanted.model, local=wanted.system == LOCAL)
+    file = as_typed(choices.config)
+    chosen = load_targets(choices.targets) or None
+    overrides = Overrides(data=choices.data, model=choices.model, local=choices.system == LOCAL)
     problems: dict[Problem, None] = {}
     loaded_configs = []
-    for document in read_documents(file, wanted.system):
+    for document in read_documents(file, choices.system):
         try:
             loaded_configs.append(load_document(file, document, chosen, overrides))
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(tuple(problems))
-    return tuple(_request(loaded, wanted) for loaded in loaded_configs)
+    return tuple(_request(loaded, choices) for loaded in loaded_configs)
 
 
-def _request(loaded: LoadedConfig, wanted: BuildChoices) -> Request:
-    runtime = wanted.runtime or loaded.config.runtime
+def _request(loaded: LoadedConfig, choices: BuildChoices) -> Request:
+    runtime = choices.runtime or loaded.config.runtime
     platform = platform_for(runtime)
     places = tuple(building_place(load_target(name), platform) for name in loaded.targets)
-    training_target = wanted.host or loaded.config.host or default_training_target(platform)
+    training_target = choices.host or loaded.config.host or default_training_target(platform)
     return Request(loaded, places, building_place(load_target(training_target), platform), runtime)
 
 

@@ -53,7 +53,7 @@ def failure_of(built: list[Built]) -> CheckFailed | None:
     )
 
 
-def starter(requested: Choice, cache_root: Path, view: View) -> StartRuntime:
+def runtime_starter(requested: Choice, cache_root: Path, view: View) -> StartRuntime:
     """Return a function that starts the runtime, and reports if it is a virtual environment."""
     chooser = Chooser(requested, cache_root)
 
@@ -63,20 +63,20 @@ def starter(requested: Choice, cache_root: Path, view: View) -> StartRuntime:
     return start
 
 
-def starters(
+def runtime_starters(
     requests: Iterable[Request], cache_root: Path, view: View
 ) -> dict[Choice, StartRuntime]:
     """Return one such function for each runtime that ``requests`` ask for."""
     choices = {request.runtime for request in requests}
-    return {choice: starter(choice, cache_root, view) for choice in choices}
+    return {choice: runtime_starter(choice, cache_root, view) for choice in choices}
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:
     """Return the view for ``console``: live on a terminal, else plain lines."""
     if console.is_terminal and not os.environ.get("CI"):
-        from targets.console.live import LiveView
+        from targets.console.live_view import LiveView
 
         return LiveView(console)
-    from targets.console.plain import PlainView
+    from targets.console.plain_view import PlainView
 
     return nullcontext(PlainView(console))

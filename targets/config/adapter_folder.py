@@ -48,10 +48,10 @@ def adapter_folder_problems(
 
 
 def _misfits(folder: Path, base: Path) -> Iterator[tuple[str, str]]:
-    found = list(stored_misfits(folder, base))
-    if found:
-        more = f", and {len(found) - 1} more differences" if len(found) > 1 else ""
+    misfits = list(stored_misfits(folder, base))
+    if misfits:
+        more = f", and {len(misfits) - 1} more differences" if len(misfits) > 1 else ""
         yield (
-            f"the adapter was made for another model: {found[0]}{more}",
+            f"the adapter was made for another model: {misfits[0]}{more}",
             "name the model that it was trained on",
         )

@@ -88,7 +88,7 @@ class Chain:
     fetching: PassCall | None
     """The pass that fetches what :attr:`source` reads; ``None`` where that is a local file."""
     passes: tuple[PassCall, ...]
-    behind: Mapping[str, PassCall]
+    check_passes: Mapping[str, PassCall]
     """The passes that make what checks read (:data:`~pipeline.contract.roles.ROLES`), by type:
     ``evaluate`` only where data is held out, ``float_reference`` where a pass quantizes and the CPU
     provider could run the export, ``adapted_reference`` where something is merged."""
@@ -98,11 +98,11 @@ class Chain:
     checks: tuple[CheckCall, ...]
 
     @property
-    def begins(self) -> Kind:
+    def base_kind(self) -> Kind:
         """Return the kind of the base model."""
         return "checkpoint" if self.source is None else self.source.implementation.produces
 
     @property
-    def makes(self) -> Kind:
+    def artifact_kind(self) -> Kind:
         """Return the kind of the artifact, with which the chain ends."""
-        return self.passes[-1].implementation.produces if self.passes else self.begins
+        return self.passes[-1].implementation.produces if self.passes else self.base_kind

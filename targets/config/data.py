@@ -14,7 +14,7 @@ from targets.config.hub import parse_hub_model, pinned
 _PARTS = ("held_out", "validation_data")
 
 
-class Mistake(NamedTuple):
+class DataSetMistake(NamedTuple):
     """A mistake in the data sets of a config, and its key."""
 
     message: str
@@ -40,27 +40,27 @@ def main_data(data: Mapping[str, DataSpec]) -> str | None:
     return next(iter([*_main_ones(data), *data]), None)
 
 
-def mistakes(data: Mapping[str, DataSpec]) -> Iterator[Mistake]:
+def mistakes(data: Mapping[str, DataSpec]) -> Iterator[DataSetMistake]:
     """Yield the mistakes in how the data sets refer to each other."""
     for name, spec in data.items():
         for key, part in _parts(spec):
             place = ("data", name, key)
             if part not in data:
                 hint = did_you_mean(part, data.keys() - {name})
-                yield Mistake(f"there is no data set '{part}'", place, hint)
+                yield DataSetMistake(f"there is no data set '{part}'", place, hint)
             elif part == name:
-                yield Mistake("a data set cannot be a part of itself", place)
+                yield DataSetMistake("a data set cannot be a part of itself", place)
             elif any(_parts(data[part])):
-                yield Mistake(f"'{part}' is a part itself and cannot have parts", place)
+                yield DataSetMistake(f"'{part}' is a part itself and cannot have parts", place)
     main = _main_ones(data)
     if len(main) > 1:
-        yield Mistake(
+        yield DataSetMistake(
             f"{len(main)} data sets could be the one that is trained on: {', '.join(main)}",
             ("data", main[1]),
             "name the others as its held_out or validation_data, or remove them",
         )
     elif data and not main:
-        yield Mistake("every data set is a part of another", ("data", next(iter(data))))
+        yield DataSetMistake("every data set is a part of another", ("data", next(iter(data))))
 
 
 def with_files(config: BuildConfig, files: Mapping[str, Path]) -> BuildConfig:

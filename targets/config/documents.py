@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from targets.config.places import Places, dotted
-from targets.config.positions import TomlPositions
+from targets.config.source_map import SourceMap, dotted
+from targets.config.toml_positions import TomlPositions
 from targets.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Document:
     """A build config as plain tables, as a TOML file would hold it."""
 
     table: dict[str, Any]
-    places: Places
+    source_map: SourceMap
     problems: tuple[Problem, ...] = ()
     """Problems of the parts of the file that could not be translated."""
     ledger: Ledger | None = None
@@ -45,13 +45,13 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
     table = _toml(file, text)
     if isinstance(table.get("model"), str):
         table["model"] = {"source": table["model"]}
-    return (Document(table, Places(TomlPositions(text))),)
+    return (Document(table, SourceMap(TomlPositions(text))),)
 
 
 def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
-    # Imported here: who builds from TOML does not wait for it.
+    # Imported here, so that builds from TOML do not wait for it.
     from targets.config.olive.context import Context
-    from targets.config.olive.read import read_olive
+    from targets.config.olive.read_olive import read_olive
     from targets.config.olive.translate import translate
 
     raw, positions = read_olive(file, text)
@@ -69,7 +69,7 @@ def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
     if not translation.flows:
         raise ConfigError(problems)
     return tuple(
-        Document(flow.document, Places(positions, flow.origin), problems, translation.ledger)
+        Document(flow.document, SourceMap(positions, flow.origin), problems, translation.ledger)
         for flow in translation.flows
     )
 

@@ -47,7 +47,7 @@ def fused(chain: Chain) -> Chain:
 
 
 def _reads_merged(check: CheckCall, chain: Chain) -> bool:
-    needs = set(check.needs(chain.makes)) - _WITHOUT_IT
+    needs = set(check.needs(chain.artifact_kind)) - _WITHOUT_IT
     if check.script is None and check.type_name in _SHAPES_ONLY:
         needs -= {"model"}
-    return chain.makes in check.implementation.accepts and bool(needs)
+    return chain.artifact_kind in check.implementation.accepts and bool(needs)

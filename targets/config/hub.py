@@ -13,7 +13,7 @@ import requests
 
 from pipeline.contract.schema import HUB_PREFIX
 from targets.errors import EnvironmentUnable
-from targets.runtimes.environment import hub_token
+from targets.runtimes.process_environment import hub_token
 from targets.toolchain.credentials import scrub
 
 _ENDPOINT = "https://huggingface.co"
@@ -39,15 +39,15 @@ class HubModel:
         return bool(_COMMIT.match(self.revision))
 
 
-Kind = Literal["model", "dataset"]
+RepoKind = Literal["model", "dataset"]
 
-_LOCAL: dict[Kind, str] = {
+_LOCAL: dict[RepoKind, str] = {
     "model": "a local folder with --model",
     "dataset": "a file with --data NAME=PATH",
 }
 
 
-def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
+def parse_hub_model(source: str, kind: RepoKind = "model") -> HubModel:
     """Parse ``hf:org/name@revision``; the revision defaults to ``main``.
 
     Raises ``ValueError`` with the problem of ``source``.
@@ -62,7 +62,7 @@ def parse_hub_model(source: str, kind: Kind = "model") -> HubModel:
     return HubModel(repo, revision or "main")
 
 
-def pinned(model: HubModel, kind: Kind = "model") -> HubModel:
+def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
     """Return ``model`` with its revision replaced by the commit that it currently refers to.
 
     Asks the hub (``HF_ENDPOINT``, ``HF_TOKEN``) unless it is a commit already. Raises
@@ -87,7 +87,7 @@ def pinned(model: HubModel, kind: Kind = "model") -> HubModel:
     return HubModel(model.repo, commit)
 
 
-def _commit_of(model: HubModel, kind: Kind) -> str:
+def _commit_of(model: HubModel, kind: RepoKind) -> str:
     """Ask the hub. The token goes to the host that is asked: requests leaves it behind where that
     one sends on to another."""
     endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")

@@ -38,8 +38,8 @@ def build_schema() -> Schema:
 
     keys = schema["properties"]
     keys["model"]["anyOf"] = [{"type": "string"}, {"$ref": keys["model"].pop("$ref")}]
-    _be(definitions["ModelSource"]["properties"]["pretrain"], "pretrain")
-    _be(keys["evaluation"], "evaluation")
+    _refer_to(definitions["ModelSource"]["properties"]["pretrain"], "pretrain")
+    _refer_to(keys["evaluation"], "evaluation")
     keys["passes"] |= _tables("pass", chain_passes())
     keys["checks"] |= _tables("check", check_types())
     keys["targets"]["properties"] = {name: _reference("TargetTable") for name in target_names()}
@@ -49,7 +49,7 @@ def build_schema() -> Schema:
     overlays["checks"] |= _overlays("check", check_types())
 
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Quern build config"}
-    return {**head, **_draft7(schema), _DEFINITIONS: _draft7(_hoisted(definitions))}
+    return {**head, **_draft7(schema), _DEFINITIONS: _draft7(_flattened(definitions))}
 
 
 def chain_passes() -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def _step(kind: str, name: str, step: StepClass) -> Schema:
     schema = _parameters(step)
     described = f"Which {kind} this is; needed only where the table has another name."
     schema["properties"]["type"] = {"const": name, "description": described}
-    # Whatever has no default here gets one from the target.
+    # Parameters without a default get one from the target.
     schema.pop("required", None)
     return schema
 
@@ -92,8 +92,8 @@ def _tables(kind: str, names: Iterable[str]) -> Schema:
         "properties": {name: _reference(f"{kind}-{name}") for name in names},
         "additionalProperties": {
             "oneOf": [
-                *(_also(f"{kind}-{name}", {"required": ["type"]}) for name in names),
-                _own(kind),
+                *(_with_condition(f"{kind}-{name}", {"required": ["type"]}) for name in names),
+                _own_step(kind),
             ]
         },
     }
@@ -106,12 +106,12 @@ def _overlays(kind: str, names: Iterable[str]) -> Schema:
     """
     untyped = {"not": {"required": ["type"]}}
     return {
-        "properties": {name: _also(f"{kind}-{name}", untyped) for name in names},
+        "properties": {name: _with_condition(f"{kind}-{name}", untyped) for name in names},
         "additionalProperties": {"type": "object", **untyped},
     }
 
 
-def _own(kind: str) -> Schema:
+def _own_step(kind: str) -> Schema:
     """Return the schema of the table of a user's own pass or check.
 
     Its parameters are defined by its class and checked by the build only.
@@ -125,18 +125,18 @@ def _reference(name: str) -> Schema:
     return {"$ref": f"#/{_DEFINITIONS}/{name}"}
 
 
-def _also(name: str, condition: Schema) -> Schema:
+def _with_condition(name: str, condition: Schema) -> Schema:
     return {"allOf": [_reference(name), condition]}
 
 
-def _be(schema: Schema, name: str) -> None:
+def _refer_to(schema: Schema, name: str) -> None:
     """Make ``schema`` the definition ``name``, with its own description."""
     described = {key: schema[key] for key in ("description",) if key in schema}
     schema.clear()
     schema.update({**_reference(name), **described})
 
 
-def _hoisted(definitions: Mapping[str, Schema]) -> Schema:
+def _flattened(definitions: Mapping[str, Schema]) -> Schema:
     """Move the definitions inside definitions to the top, where references look for them."""
     flat: Schema = {}
     for name, definition in definitions.items():

@@ -27,6 +27,7 @@ from pipeline.gguf.support import refusals
 from pipeline.training.shapes import AdapterShape
 from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
+from targets.config.chain_reader import ChainReader
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
@@ -34,12 +35,11 @@ from targets.config.model_folder import (
     adapter_problems,
     checkpoint_folder,
     model_folder_problems,
-    onnx_folder_problems,
 )
-from targets.config.places import Places
-from targets.config.problems import problems_of
+from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.salvage import salvage
-from targets.config.steps import ChainReader
+from targets.config.source_map import SourceMap
+from targets.config.validation_problems import validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
@@ -106,7 +106,7 @@ def load_document(
     Raises :class:`ConfigError` with every problem found, each with file, line, key and suggestion.
     """
     overrides = overrides or Overrides()
-    places = document.places
+    source_map = document.source_map
     table = {**document.table}
     if overrides.model is not None:
         table["model"] = _with_source(table.get("model"), overrides.model)
@@ -116,15 +116,15 @@ def load_document(
     try:
         config = with_files(BuildConfig.model_validate(table), overrides.data)
     except ValidationError as error:
-        problems += problems_of(error, BuildConfig, file, places)
+        problems += validation_problems(error, BuildConfig, file, source_map)
         salvaged = salvage(table, BuildConfig)
         if salvaged is not None:
             salvaged = with_files(salvaged, overrides.data)
-            loader = _Loader(file, salvaged, places, overrides, whole=False)
+            loader = _Loader(file, salvaged, source_map, overrides, whole=False)
             loader.load(_chosen(salvaged, targets, loader))
             problems += loader.problems
         raise ConfigError(list(dict.fromkeys(problems))) from None
-    loader = _Loader(file, config, places, overrides, whole=not problems)
+    loader = _Loader(file, config, source_map, overrides, whole=not problems)
     loaded = loader.load(_chosen(config, targets, loader))
     if problems or loader.problems:
         all_problems = [*problems, *loader.problems, *loader.unreachable]
@@ -136,7 +136,7 @@ def load_document(
     exact = _pinned(config)
     if exact == config:
         return loaded
-    return _Loader(file, exact, places, overrides).load(_chosen(exact, targets, loader))
+    return _Loader(file, exact, source_map, overrides).load(_chosen(exact, targets, loader))
 
 
 def config_needs_its_system(system: AzureMLSystem) -> EnvironmentUnable:
@@ -191,14 +191,14 @@ class _Loader:
         self,
         file: Path,
         config: BuildConfig,
-        places: Places,
+        source_map: SourceMap,
         overrides: Overrides,
         whole: bool = True,
     ) -> None:
         self._file = file.absolute()
         self._shown = file
         self._config = config
-        self._places = places
+        self._source_map = source_map
         self._overrides = overrides
         self._whole = whole
         self.problems: list[Problem] = []
@@ -245,7 +245,7 @@ class _Loader:
                 )
                 continue
             target = by_name.get(name) or load_target(name)
-            reader = ChainReader(self._config, target, self._shown, self._places)
+            reader = ChainReader(self._config, target, self._shown, self._source_map)
             chains[name] = reader.read(self._whole)
             self.problems += reader.problems
             self._sources(chains[name])
@@ -277,7 +277,7 @@ class _Loader:
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
-            # An adapter that was trained elsewhere is looked into more closely.
+            # An adapter that was trained elsewhere is checked more closely.
             *(
                 (("passes", call.name), call)
                 for call in chain.passes
@@ -285,7 +285,7 @@ class _Loader:
             ),
             *((("checks", call.name), call) for call in chain.checks),
         ]
-        # That of an ONNX model is looked into more closely below.
+        # The folder of an ONNX model is checked more closely below.
         if chain.source is not None and self._config.model.pretrain is not None:
             calls.append((("model", "pretrain"), chain.source))
         for prefix, call in calls:
@@ -306,7 +306,7 @@ class _Loader:
         self._file_of_hub(model)
         if model.onnx is not None:
             folder = resolved(self._file, model.onnx)
-            for message, suggestion in onnx_folder_problems(folder):
+            for message, suggestion in onnx_folder_problems(folder, model.trust_remote_code):
                 self._problem(message, ("model", "onnx"), suggestion)
             return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
@@ -357,7 +357,7 @@ class _Loader:
                 (),
                 did_you_mean(name, self._config.data),
             )
-        # What is left of a wrong file may lack a data set that the file has.
+        # A missing data set may be one that was removed above because it is invalid.
         for mistake in mistakes(self._config.data) if self._whole else ():
             self._problem(*mistake)
         self._names_of_rows_steps()
@@ -390,8 +390,8 @@ class _Loader:
             Problem(
                 message,
                 self._shown,
-                self._places.line(path),
-                self._places.key(path),
+                self._source_map.line(path),
+                self._source_map.key(path),
                 f"give a local copy with {option}",
             )
         )
@@ -438,14 +438,18 @@ class _Loader:
         return Problem(
             message,
             self._shown,
-            self._places.line(place),
-            self._places.key(place),
+            self._source_map.line(place),
+            self._source_map.key(place),
             problem.suggestion,
         )
 
     def _problem(self, message: str, path: tuple[str, ...], suggestion: str = "") -> None:
         self.problems.append(
             Problem(
-                message, self._shown, self._places.line(path), self._places.key(path), suggestion
+                message,
+                self._shown,
+                self._source_map.line(path),
+                self._source_map.key(path),
+                suggestion,
             )
         )

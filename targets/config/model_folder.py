@@ -106,24 +106,6 @@ def adapter_problems(folder: Path, shape: AdapterShape) -> Iterator[tuple[str, s
         yield key, problem, f"linear layers of this model: {', '.join(linear)}"
 
 
-def onnx_folder_problems(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield (problem, remedy) if ``folder`` cannot be an ONNX Runtime GenAI model."""
-    advice = "name the folder that holds genai_config.json"
-    if not folder.is_dir():
-        yield f"there is no folder '{folder}'", advice
-        return
-    try:
-        config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
-        graph = config["model"]["decoder"]["filename"]
-    except FileNotFoundError:
-        yield f"'{folder}' holds no genai_config.json", advice
-    except (ValueError, KeyError, TypeError) as error:
-        yield f"its genai_config.json names no decoder: {error!r}", "build the folder again"
-    else:
-        if not (folder / str(graph)).is_file():
-            yield f"'{folder}' lacks its graph {graph}", "copy the whole folder"
-
-
 def _config_problems(folder: Path, config: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     if not (folder / "config.json").is_file():
         yield "it holds no config.json", "is this a Hugging Face model folder?"

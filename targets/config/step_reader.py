@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.builder.options import resolve, wanted_options
+from pipeline.builder.options import requested_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
@@ -26,13 +26,13 @@ from pipeline.run.registry import (
 )
 from targets.config.chain import Json, PassCall
 from targets.config.data import main_data
-from targets.config.own_steps import read_own
-from targets.config.places import Loc, Places
-from targets.config.problems import problems_of
+from targets.config.read_own_step import read_own
+from targets.config.source_map import KeyPath, SourceMap
+from targets.config.validation_problems import validation_problems
 from targets.errors import Problem
 from targets.target import Target
 
-# Decided in one place for the whole build; a pass that needs them is told.
+# Set once for the whole build, and passed on to the passes that have these parameters.
 DECIDED_ELSEWHERE = {
     "execution_provider": "the target decides it",
     "held_to": "set the limits in [checks]",
@@ -55,11 +55,13 @@ class Implementation:
 class StepReader:
     """Validates tables of passes and checks, and collects what is wrong with them."""
 
-    def __init__(self, config: BuildConfig, target: Target, file: Path, places: Places) -> None:
+    def __init__(
+        self, config: BuildConfig, target: Target, file: Path, source_map: SourceMap
+    ) -> None:
         self._config = config
         self._target = target
         self._file = file
-        self._places = places
+        self._source_map = source_map
         main = main_data(config.data)
         self._data = None if main is None else config.data[main]
         self.problems: list[Problem] = []
@@ -69,7 +71,7 @@ class StepReader:
         """What the config changes for this target."""
         return self._config.targets.get(self._target.name, TargetTable())
 
-    def pass_call(self, name: str, table: StepTable, path: Loc) -> PassCall | None:
+    def pass_call(self, name: str, table: StepTable, path: KeyPath) -> PassCall | None:
         """Return the pass of ``table``, or ``None`` after saying what is wrong with it.
 
         ``path`` is where the table stands in the config.
@@ -90,7 +92,7 @@ class StepReader:
         return PassCall(name, step.type_name, implementation, params, step.script)
 
     def implementation(
-        self, kind: StepKind, name: str, table: StepTable, path: Loc
+        self, kind: StepKind, name: str, table: StepTable, path: KeyPath
     ) -> Implementation | None:
         """Return what ``table`` is of, or ``None`` after saying why there is no such thing."""
         type_name = table.type or name
@@ -106,7 +108,7 @@ class StepReader:
             self.problem(str(error), place, advice if ".py" in type_name else "")
             return None
 
-    def _own(self, kind: StepKind, name: str, own: OwnType, path: Loc) -> Implementation | None:
+    def _own(self, kind: StepKind, name: str, own: OwnType, path: KeyPath) -> Implementation | None:
         """Load the user's own pass or check; on failure, add a problem and return ``None``."""
         place = (*path, "type")
         if name in (pass_types() if kind == "pass" else check_types()):
@@ -127,7 +129,7 @@ class StepReader:
         return None
 
     def params(
-        self, model: type[Frozen], written: Json, overrides: Json, defaults: Json, path: Loc
+        self, model: type[Frozen], written: Json, overrides: Json, defaults: Json, path: KeyPath
     ) -> Frozen | None:
         """Return the parameters, or ``None`` after saying what is wrong with them."""
         target_path = ("targets", self._target.name, *path)
@@ -150,11 +152,11 @@ class StepReader:
         try:
             checked = model.model_validate(merged)
         except ValidationError as error:
-            self.problems += problems_of(
+            self.problems += validation_problems(
                 error,
                 model,
                 self._file,
-                self._places,
+                self._source_map,
                 lambda loc: (*(target_path if loc and loc[0] in overrides else path), *loc),
             )
             return None
@@ -170,7 +172,7 @@ class StepReader:
         held_out = None if self._data is None else self._data.held_out
         return self._config.data.get(held_out, self._data) if held_out else self._data
 
-    def _check_precision(self, precision: JsonValue, path: Loc) -> None:
+    def _check_precision(self, precision: JsonValue, path: KeyPath) -> None:
         allowed = self._target.precision.allowed
         if precision not in allowed:
             self.problem(
@@ -179,18 +181,22 @@ class StepReader:
                 f"it can be: {', '.join(allowed)}",
             )
 
-    def _check_builder(self, params: ModelBuilderParams, path: Loc) -> None:
+    def _check_builder(self, params: ModelBuilderParams, path: KeyPath) -> None:
         known = self._target.builder_options()
         try:
             for alternative in params.alternatives():
-                resolve(wanted_options(alternative), known)
+                resolve(requested_options(alternative), known)
         except StepError as error:
             self.problem(f"{self._target.name}: {error}", path, error.hint)
 
-    def problem(self, message: str, path: Loc, suggestion: str = "") -> None:
+    def problem(self, message: str, path: KeyPath, suggestion: str = "") -> None:
         """Note what is wrong with the value at ``path``."""
         self.problems.append(
             Problem(
-                message, self._file, self._places.line(path), self._places.key(path), suggestion
+                message,
+                self._file,
+                self._source_map.line(path),
+                self._source_map.key(path),
+                suggestion,
             )
         )

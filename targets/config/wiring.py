@@ -9,61 +9,61 @@ from typing import NamedTuple
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
 from targets.config.chain import Chain, PassCall
-from targets.config.places import Loc
+from targets.config.source_map import KeyPath
 
 IMPORT_ADAPTER = "import_adapter"
 """Name and type of the pass that takes over the adapter of ``[model]``, before those of the config.
 """
 
 
-class Mistake(NamedTuple):
+class ChainMistake(NamedTuple):
     """Something wrong with a chain."""
 
     message: str
-    path: Loc
+    path: KeyPath
     suggestion: str = ""
 
 
 def wiring_mistakes(
     chain: Chain, data: DataSpec | None, reserved: AbstractSet[str]
-) -> Iterator[Mistake]:
+) -> Iterator[ChainMistake]:
     """Yield what is wrong: passes that do not find what they consume, that work in vain or need
     data that is not there, and names that stand for two steps or are ``reserved``."""
-    made = {chain.begins}
-    if not chain.passes and chain.begins != "onnx":
-        yield Mistake("nothing would be made", ("passes",), "add model_builder")
+    made = {chain.base_kind}
+    if not chain.passes and chain.base_kind != "onnx":
+        yield ChainMistake("nothing would be made", ("passes",), "add model_builder")
     unused: dict[Kind, PassCall] = {}
     for call in chain.passes:
         path = ("passes", call.name)
         if _needs_data(call) and data is None:
-            yield Mistake("needs a data set", path, "add [data.NAME]")
+            yield ChainMistake("needs a data set", path, "add [data.NAME]")
         elif data is not None and _trains(call) and not data.trains:
-            yield Mistake("there is nothing to train on: all is held out", path, "lower eval")
+            yield ChainMistake("there is nothing to train on: all is held out", path, "lower eval")
         for role, kind in call.implementation.consumes.items():
             if kind not in made:
-                yield Mistake(f"no pass before it makes its {role} (of kind {kind})", path)
+                yield ChainMistake(f"no pass before it makes its {role} (of kind {kind})", path)
             unused.pop(kind, None)
         produces = call.implementation.produces
         added = call.implementation.added_by_planner and call.name != IMPORT_ADAPTER
         if produces not in ARTIFACT_WORDS or added:
-            yield Mistake("no pass for a chain: it runs by itself where it is needed", path)
+            yield ChainMistake("no pass for a chain: it runs by itself where it is needed", path)
             continue
         if produces in unused:
-            yield _in_vain(unused[produces], chain)
+            yield _unused_output(unused[produces], chain)
         made.add(produces)
         unused[produces] = call
     for call in unused.values():
         if call is not chain.passes[-1]:
-            yield _in_vain(call, chain)
+            yield _unused_output(call, chain)
     timings = {call.timing.name for call in chain.checks if call.timing is not None}
     for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
         for name in (timings | reserved) & {call.name for call in calls}:
-            yield Mistake("this name is used by a built-in step", (table, name))
+            yield ChainMistake("this name is used by a built-in step", (table, name))
     for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
-        yield Mistake("a pass has the same name", ("checks", name))
+        yield ChainMistake("a pass has the same name", ("checks", name))
 
 
-def _in_vain(call: PassCall, chain: Chain) -> Mistake:
+def _unused_output(call: PassCall, chain: Chain) -> ChainMistake:
     """Return that what a pass makes is neither used nor the artifact."""
     produces = call.implementation.produces
     following = chain.passes[chain.passes.index(call) + 1].name
@@ -72,7 +72,7 @@ def _in_vain(call: PassCall, chain: Chain) -> Mistake:
         advice = f"add merge before {following}"
     product = ARTIFACT_WORDS[produces].partition(" ")[2]
     message = f"the {product} made by '{call.name}' is not used by any later pass"
-    return Mistake(message, ("passes", call.name), advice)
+    return ChainMistake(message, ("passes", call.name), advice)
 
 
 def _needs_data(call: PassCall) -> bool:

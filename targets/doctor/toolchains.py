@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from targets.doctor.finding import RUNTIMES, Finding, Machine
 from targets.doctor.network import index_answers
 from targets.runtimes.runtime import RuntimeName
-from targets.toolchain.process import ToolFailed
 from targets.toolchain.requirements import read_lock
+from targets.toolchain.run_tool import ToolFailed
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import uv
 from targets.toolchain.venv import venv_python

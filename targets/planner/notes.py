@@ -10,11 +10,11 @@ from pipeline.gguf.formats import PLAIN_BITS
 from targets.config.load import LoadedConfig
 
 
-def notes_on(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
+def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
     """Yield notes on the plan for ``target``; ``idle`` are the checks that do not apply."""
     config = loaded.config
     if config.model.trust_remote_code:
-        yield "trust_remote_code: Python code that comes with the model will run"
+        yield "trust_remote_code: code that comes with the model will run"
     if config.model.weights == "any":
         yield 'weights = "any": pickled weights may run code when they are loaded'
     yield from _on_gguf(loaded)
@@ -58,9 +58,10 @@ def _on_artifact(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iter
     """Yield notes on an unusual kind of artifact, and on the checks that do not apply to it."""
     chain = loaded.chains[target]
     apart = f"; these checks do not apply to it: {', '.join(idle)}" if idle else ""
-    if chain.makes != "onnx":
-        yield f"the artifact is {ARTIFACT_WORDS[chain.makes]}, not {ARTIFACT_WORDS['onnx']}{apart}"
-    elif chain.begins == "onnx":
+    if chain.artifact_kind != "onnx":
+        kind = ARTIFACT_WORDS[chain.artifact_kind]
+        yield f"the artifact is {kind}, not {ARTIFACT_WORDS['onnx']}{apart}"
+    elif chain.base_kind == "onnx":
         yield f"the base is an ONNX model: no model is here to hold it against{apart}"
     else:
         # Checks that run by default are left out without a note.

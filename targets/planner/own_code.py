@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.run.code_digest import CodeDigests, ScriptCode, script_code
-from targets.atomic import folder_beside, swap_in
+from targets.atomic import replace_folder, sibling_folder
 
 
 def copied_code(script: Path, package: CodeDigests, cache_root: Path) -> tuple[str, Path]:
@@ -33,12 +33,12 @@ def _holds(folder: Path, code: ScriptCode) -> bool:
 
 
 def _write(folder: Path, code: ScriptCode) -> None:
-    with folder_beside(folder) as fresh:
+    with sibling_folder(folder) as fresh:
         for name, content in code.files.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).write_bytes(content)
         try:
-            swap_in(fresh, folder)
+            replace_folder(fresh, folder)
         except OSError:
             # Another build may have written the same at the same time.
             if not _holds(folder, code):

@@ -16,7 +16,7 @@ from pipeline.passes.import_gguf import FOLDER
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
-from targets.cache import Cache, made_in
+from targets.cache import Cache, runtime_of
 from targets.config.chain import CheckCall, PassCall
 from targets.config.load import LoadedConfig
 from targets.machine import cpu_name, threads
@@ -24,8 +24,8 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
-from targets.planner.notes import notes_on
-from targets.planner.rows import fetch_call, rows_call
+from targets.planner.notes import plan_notes
+from targets.planner.row_steps import fetch_call, rows_call
 from targets.planner.user_files import UserFiles
 from targets.runtimes.runtime import PLACES, RuntimeName
 
@@ -67,14 +67,14 @@ class Planner:
         if self._loaded.main_data is not None:
             self._data = self._data_input(self._loaded.main_data)
         base = self._base
-        newest: dict[Kind, Input] = {self._chain.begins: base}
+        newest: dict[Kind, Input] = {self._chain.base_kind: base}
         built_from = newest.get("checkpoint")
         artifact = self._chain.source.name if self._chain.source is not None else ""
         merge: _Merge | None = None
         for call in self._chain.passes:
             consumed = call.implementation.consumes
             inputs = {role: newest[kind] for role, kind in consumed.items()}
-            inputs |= self._held_inputs(call, newest, merge)
+            inputs |= self._enforced_check_inputs(call, newest, merge)
             produced = self._add_pass(call.name, call, inputs)
             if "onnx" not in consumed.values():
                 built_from = newest.get("checkpoint")
@@ -83,18 +83,20 @@ class Planner:
                 merge = _Merge(siblings, produced)
             newest[call.implementation.produces] = produced
             artifact = call.name
-        kind = self._chain.makes
+        kind = self._chain.artifact_kind
         tuned = built_from if kind == "onnx" else newest.get("checkpoint")
-        self._add_checks(base if self._chain.begins == "checkpoint" else None, tuned, newest, merge)
+        self._add_checks(
+            base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge
+        )
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
-            # What is fetched needs nothing that a step makes: first, in one process.
+            # Downloads need no other step's output, so they come first, in one process.
             steps=tuple(sorted(self._steps, key=lambda planned: not planned.step.hub)),
             mounts=self._files.mounts,
             artifact=artifact,
             artifact_kind=kind,
-            notes=tuple(notes_on(self._loaded, self._toolchains["target"].target, self._idle)),
+            notes=tuple(plan_notes(self._loaded, self._toolchains["target"].target, self._idle)),
         )
 
     def remember(self) -> None:
@@ -113,7 +115,7 @@ class Planner:
         return self._add_pass(source.name, source, fetched)
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
-        if name in self._facts:  # one that a pass and a check both need
+        if name in self._facts:  # already there: a pass and a check both need it
             planned = next(planned for planned in self._steps if planned.step.name == name)
             return StepInput(step=name, key=planned.step.key)
         sources = self._files.sources(name, call)
@@ -149,16 +151,16 @@ class Planner:
         """Return the properties of this machine on which a choice by speed depends."""
         return f"{cpu_name()}, {threads(self._loaded.config.resources)} threads"
 
-    def _held_inputs(
+    def _enforced_check_inputs(
         self, call: PassCall, newest: Mapping[Kind, Input], merge: _Merge | None
     ) -> dict[str, Input]:
         """Return the inputs, except the artifact, of the checks whose limits a pass enforces."""
         if not call.enforced_checks:
             return {}
         checks = [check for check in self._chain.checks if check.name in call.enforced_checks]
-        base = self._base if self._chain.begins == "checkpoint" else None
+        base = self._base if self._chain.base_kind == "checkpoint" else None
         subjects = _subjects(base, newest.get("checkpoint"), merge)
-        missing = self._lacking(subjects) | {"model"}
+        missing = self._missing_roles(subjects) | {"model"}
         needed = {role for check in checks for role in check.needs()} - missing
         return {str(role): source for role, source in self._roles(subjects, needed).items()}
 
@@ -174,9 +176,9 @@ class Planner:
         ``tuned`` is the checkpoint that the artifact was made from. It and ``base`` are ``None`` if
         the config names a ready ONNX model. ``merge`` is the last merge.
         """
-        kind = self._chain.makes
+        kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
-        missing = self._lacking(subjects)
+        missing = self._missing_roles(subjects)
         checks = [call for call in self._chain.checks if _can_judge(call, kind, missing)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
         needed = {role for call in checks for role in call.needs(kind)} - missing
@@ -196,13 +198,13 @@ class Planner:
                 inputs["base_timing"] = timings[check.name]
             self._add_check(check, {**roles, **inputs})
 
-    def _lacking(self, subjects: _Subjects) -> set[Role]:
+    def _missing_roles(self, subjects: _Subjects) -> set[Role]:
         """Return the roles that this chain cannot provide for a check."""
         return {
             role
             for role, source in ROLES.items()
             if source.of not in subjects
-            or (source.step and source.made_by not in self._chain.behind)
+            or (source.step and source.made_by not in self._chain.check_passes)
         }
 
     def _roles(self, subjects: _Subjects, needed: AbstractSet[Role]) -> dict[Role, Input]:
@@ -229,7 +231,7 @@ class Planner:
         if source.beside is not None:
             self._add_role(source.beside, subjects, made)
             inputs["reference"] = made[source.beside]
-        made[role] = self._add_pass(source.step, self._chain.behind[source.made_by], inputs)
+        made[role] = self._add_pass(source.step, self._chain.check_passes[source.made_by], inputs)
 
     def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
         """Add the passes that time the base model, each once; return their outputs by check."""
@@ -260,7 +262,9 @@ class Planner:
                 params=call.values,
                 inputs={
                     **{
-                        role: roles[role] for role in call.needs(self._chain.makes) if role in roles
+                        role: roles[role]
+                        for role in call.needs(self._chain.artifact_kind)
+                        if role in roles
                     },
                     **sources,
                 },
@@ -294,8 +298,8 @@ class Planner:
         )
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)
-        maker = made_in(cached.result) if cached else ""
-        # What comes from the network is an input: the same wherever it was fetched.
+        maker = runtime_of(cached.result) if cached else ""
+        # A download is an input: its bytes are the same, whichever runtime fetched it.
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"
             planned = PlannedStep(step, None, reason, call, set_aside=cached)

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.schema import HUB_PREFIX, Card
-from targets.release.report import ReleasedReport
+from targets.release.released_report import ReleasedReport
 from targets.report.templates import markdown_environment
 from targets.target import Target
 

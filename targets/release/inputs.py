@@ -64,7 +64,7 @@ def dependencies(
         )
 
 
-def made_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor]:
+def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor]:
     """Yield the outputs of downloads and trainings, and the base images of the steps."""
     seen: set[str] = set()
     for outcome in outcomes:
@@ -94,7 +94,7 @@ def trains(step: Step) -> bool:
     return step.kind == "pass" and step.code is None and load_pass(step.type).trains
 
 
-def brings(step: Step) -> bool:
+def downloads(step: Step) -> bool:
     """Return whether ``step`` downloads something."""
     return step.kind == "pass" and step.network
 
@@ -108,7 +108,7 @@ def files_digest(files: Iterable[FileDigest]) -> str:
 def _word(step: Step) -> str:
     if trains(step):
         return "trained"
-    return "fetched" if brings(step) else ""
+    return "fetched" if downloads(step) else ""
 
 
 def _commit(name: str, source: Source) -> ResourceDescriptor:

@@ -14,7 +14,7 @@ from pipeline.contract.result import StepResult
 from pipeline.contract.sha256 import sha256_of_file
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
-from targets.release.compose import BuiltTarget, Composed, Making
+from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents
 from targets.release.inputs import CONFIG
 from targets.release.statement import (
     BUILD_TYPE,
@@ -32,8 +32,8 @@ from targets.release.statement import (
     StatementBuilder,
     StatementMachine,
 )
-from targets.report.compose import quern_version
-from targets.report.model import Report
+from targets.report.compose_report import quern_version
+from targets.report.report_schema import Report
 
 MEASURED = "measured"
 """Name of the annotation for values that differ from run to run."""
@@ -45,14 +45,14 @@ class ReleaseRequest:
 
     allow_unverified: bool = False
     allow_dirty: bool = False
-    given: str = ""
+    trained_elsewhere: str = ""
     """The training steps whose outputs were given; empty if all were run."""
     overrides: Mapping[str, str] = field(default_factory=dict)
     """Options of the command that replaced values of the config, without paths."""
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class BuildEnvironment:
     """Properties of the machine that affect the release."""
 
     runtime: Literal["docker", "venv"]
@@ -71,50 +71,50 @@ class BuildTimes:
 
 def statement(
     folder: Path,
-    making: Making,
-    composed: Composed,
-    asked: ReleaseRequest,
-    circumstances: Circumstances,
+    contents: ReleaseContents,
+    written: ComposedFiles,
+    request: ReleaseRequest,
+    environment: BuildEnvironment,
     times: BuildTimes,
 ) -> Statement:
     """Return the statement about the archives in ``folder``."""
-    config = next(item for item in making.inputs if item.name == CONFIG)
+    config = next(item for item in contents.inputs if item.name == CONFIG)
     return Statement(
         _type=STATEMENT_TYPE,
-        subject=tuple(_file(path) for path in composed.archives),
+        subject=tuple(_file(path) for path in written.archives),
         predicateType=PREDICATE_TYPE,
         predicate=Predicate(
             build_definition=BuildDefinition(
                 build_type=BUILD_TYPE,
                 external_parameters=ExternalParameters(
-                    build=making.build,
-                    version=making.version,
+                    build=contents.build,
+                    version=contents.version,
                     config=str(config.annotations["path"]),
-                    targets=tuple(built.name for built in making.built),
-                    allow_unverified=asked.allow_unverified,
-                    allow_dirty=asked.allow_dirty,
-                    trained_elsewhere=asked.given,
-                    overrides=dict(asked.overrides),
+                    targets=tuple(built.name for built in contents.built),
+                    allow_unverified=request.allow_unverified,
+                    allow_dirty=request.allow_dirty,
+                    trained_elsewhere=request.trained_elsewhere,
+                    overrides=dict(request.overrides),
                 ),
                 internal_parameters=InternalParameters(
-                    runtime=circumstances.runtime,
-                    host=circumstances.host,
-                    threads=circumstances.threads,
+                    runtime=environment.runtime,
+                    host=environment.host,
+                    threads=environment.threads,
                     absent_devices={
                         built.name: built.place.device.absence
-                        for built in making.built
+                        for built in contents.built
                         if built.place.device.absence
                     },
                     unverified={
                         report.target: report.unverified
-                        for report in composed.reports
+                        for report in written.reports
                         if report.unverified
                     },
                     machine=StatementMachine(
                         cpu=cpu_name(), cores=usable_cores(), system=system_name()
                     ),
                 ),
-                resolved_dependencies=making.inputs,
+                resolved_dependencies=contents.inputs,
             ),
             run_details=RunDetails(
                 builder=StatementBuilder(id=BUILDER, version={"quern": quern_version()}),
@@ -123,7 +123,7 @@ def statement(
                 ),
                 byproducts=(
                     *(_file(folder / name) for name in (layout.SBOM, layout.SUMS)),
-                    *(_measured(built) for built in making.built),
+                    *(_measured(built) for built in contents.built),
                 ),
             ),
         ),

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from targets.cache import Cache, CachedStep
-from targets.checked.result import FILE as CHECKED_FILE
+from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.devices.device import Device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.release import layout
 from targets.release.archive import read_file
-from targets.release.compose import BuiltTarget, Making, compose
+from targets.release.compose_release import BuiltTarget, ReleaseContents, compose
 from targets.release.inputs import MADE, QUERN, SOURCE, dependencies, files_digest
-from targets.release.make import Maker
-from targets.release.read import ReadRelease
+from targets.release.read_release import ReadRelease
+from targets.release.release_builder import ReleaseBuilder
 from targets.release.sbom.contents import ToolchainContents
-from targets.release.seed import bring_fetched, seed_results
+from targets.release.seed import copy_downloads, seed_results
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor
 from targets.release.toolchains import missing_wheels
@@ -30,7 +30,7 @@ class Rebuilder:
     """Rebuilds one release."""
 
     release: ReadRelease
-    maker: Maker
+    maker: ReleaseBuilder
     """Builds the current config. Only toolchains and downloads of its cache are used."""
     contents: Contents
     """Function that lists the contents of the toolchains for the SBOM."""
@@ -76,37 +76,37 @@ class Rebuilder:
                 "exported",
             )
 
-    def rebuild(self, scratch: Path, given: Path | None) -> Path:
+    def rebuild(self, scratch: Path, trained_outputs: Path | None) -> Path:
         """Rebuild the release below ``scratch`` and return its folder.
 
-        The trained outputs are taken from ``given`` unless that is ``None``. Of the user's cache,
-        only toolchains and downloads are used.
+        With ``trained_outputs`` nothing is trained again. Of the user's cache, only toolchains and
+        downloads are used.
         """
         clean = Cache(scratch / "cache")
         maker = replace(self.maker, results=clean)
         plans = [plans.whole for plans in maker.plans()]
-        brought, missing = bring_fetched(plans, self.maker.cache, clean)
-        _require_as_recorded(brought, self.release.inputs)
+        downloaded, missing = copy_downloads(plans, self.maker.cache, clean)
+        _require_as_recorded(downloaded, self.release.inputs)
         if missing:
             raise EnvironmentUnable(
                 f"what {', '.join(missing)} fetched is not here, and verify uses no network",
                 "build once with the network, then verify",
             )
-        if given is not None:
-            seed_results(given, plans, clean)
+        if trained_outputs is not None:
+            seed_results(trained_outputs, plans, clean)
         dist = scratch / "dist"
         self._bring_checked(dist)
         built = tuple(maker.build(dist, timed=False))
         folder = scratch / "release"
         folder.mkdir()
-        making = Making(
+        contents = ReleaseContents(
             loaded=maker.loaded,
             version=self.release.version,
             built=built,
             inputs=self.release.inputs,
             toolchains=self.contents(built),
         )
-        compose(folder, making, clean)
+        compose(folder, contents, clean)
         return folder
 
     def _other_steps(self) -> Iterator[str]:
@@ -142,12 +142,12 @@ class Rebuilder:
             (folder / CHECKED_FILE).write_bytes(content)
 
 
-def as_released(release: ReadRelease, maker: Maker) -> Maker:
+def as_released(release: ReadRelease, maker: ReleaseBuilder) -> ReleaseBuilder:
     """Return ``maker`` with the threads and the absent devices of the release.
 
     Raises ``EnvironmentUnable`` if it was checked on a device that this machine lacks.
     """
-    absent = release.circumstances.absent_devices
+    absent = release.internal_parameters.absent_devices
     places = []
     for place in maker.places:
         name = place.toolchain.target
@@ -160,7 +160,7 @@ def as_released(release: ReadRelease, maker: Maker) -> Maker:
             )
         places.append(place)
     config = maker.loaded.config
-    threads = {"threads": release.circumstances.threads}
+    threads = {"threads": release.internal_parameters.threads}
     resources = config.resources.model_copy(update=threads)
     loaded = replace(maker.loaded, config=config.model_copy(update={"resources": resources}))
     return replace(maker, loaded=loaded, places=tuple(places))
@@ -180,7 +180,7 @@ def _other_inputs(
 
 
 def _require_as_recorded(
-    brought: Mapping[str, CachedStep], recorded: Iterable[ResourceDescriptor]
+    downloaded: Mapping[str, CachedStep], recorded: Iterable[ResourceDescriptor]
 ) -> None:
     """Raise ``ConfigError`` if downloads differ from the inputs of the release."""
     known = {item.annotations.get("step"): item.digest.get("sha256") for item in recorded}
@@ -190,7 +190,7 @@ def _require_as_recorded(
             download.folder,
             suggestion="remove that folder and fetch it again",
         )
-        for key, download in brought.items()
+        for key, download in downloaded.items()
         if known.get(key) != files_digest(download.result.files)
     ]
     if other:

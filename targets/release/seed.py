@@ -16,24 +16,24 @@ from targets.cache import Cache, CachedStep
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.planner.build_plan import BuildPlan
 from targets.release.archive import extract
-from targets.release.inputs import brings, trains
+from targets.release.inputs import downloads, trains
 from targets.release.layout import ADAPTER
 from targets.release.trained import INDEX, Trained
 
 _Given = tuple[Step, Path, tuple[FileDigest, ...]]
 
 
-def bring_fetched(
+def copy_downloads(
     plans: Iterable[BuildPlan], store: Cache, clean: Cache
 ) -> tuple[dict[str, CachedStep], list[str]]:
     """Copy the downloads of steps of ``plans`` from ``store`` to ``clean``.
 
     Returns the copied steps by key, and the names of the steps that ``store`` lacks.
     """
-    brought: dict[str, CachedStep] = {}
+    downloaded: dict[str, CachedStep] = {}
     missing = []
     for step in _steps(plans).values():
-        if not brings(step):
+        if not downloads(step):
             continue
         cached = store.find(step.key)
         if cached is None:
@@ -43,8 +43,8 @@ def bring_fetched(
             folder = clean.begin(work, [step], cached.result.origin)
             shutil.copytree(cached.folder, folder / step.key)
             clean.finish(folder)
-        brought[step.key] = cached
-    return brought, missing
+        downloaded[step.key] = cached
+    return downloaded, missing
 
 
 def seed_results(source: Path, plans: Iterable[BuildPlan], cache: Cache) -> str:

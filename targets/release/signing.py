@@ -84,7 +84,7 @@ def sign(envelope: Envelope, signer: Signer) -> None:
     except Exception as error:
         raise _no_sigstore(error) from None
     if isinstance(signer, SigstoreSigner):
-        # It hands over base64 where an envelope expects hexadecimal digits.
+        # sigstore returns base64, but an envelope holds hexadecimal digits.
         value = base64.b64decode(signature.signature).hex()
         signature = Signature(signature.keyid, value, signature.unrecognized_fields)
     envelope.signatures[signature.keyid] = signature

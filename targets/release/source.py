@@ -83,7 +83,7 @@ def _git(folder: Path, *arguments: str) -> str:
     try:
         process = subprocess.run(
             ["git", "-C", str(folder), *arguments],
-            env={**os.environ, "LC_ALL": "C"},  # what it says is looked into
+            env={**os.environ, "LC_ALL": "C"},  # its messages are parsed
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -171,4 +171,4 @@ def _build_type(content: bytes) -> str:
     try:
         return str(json.loads(content)["predicate"]["buildDefinition"]["buildType"])
     except (ValueError, LookupError, TypeError):
-        return BUILD_TYPE  # whatever it is, its form is the wrong one
+        return BUILD_TYPE  # any mistake means that its form is wrong

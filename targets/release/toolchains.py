@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from targets.digests import Digests
 from targets.errors import EnvironmentUnable
 from targets.place import Place
-from targets.release.compose import BuiltTarget
+from targets.release.compose_release import BuiltTarget
 from targets.release.sbom.contents import DebianSystem, ToolchainContents
 from targets.release.sbom.debian import debian_in
 from targets.release.sbom.wheels import read_wheels

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from targets.atomic import folder_beside
+from targets.atomic import sibling_folder
 from targets.machine import cpu_name
 from targets.release import layout
-from targets.release.compare import Comparison, compare_releases
-from targets.release.compose import BuiltTarget
-from targets.release.make import Maker
-from targets.release.read import ReadRelease
+from targets.release.compare_releases import ReleaseComparison, compare_releases
+from targets.release.compose_release import BuiltTarget
+from targets.release.read_release import ReadRelease
 from targets.release.rebuild import Rebuilder, as_released
-from targets.release.run import sources_of
+from targets.release.release_builder import ReleaseBuilder
+from targets.release.releaser import sources_of
 from targets.release.sbom.contents import ToolchainContents
 from targets.release.toolchains import contents_of
 
@@ -30,7 +30,7 @@ class Verified:
     rebuilt: bool = False
     given: bool = False
     """Whether the trained outputs were taken from the release."""
-    comparison: Comparison = field(default_factory=lambda: Comparison((), ()))
+    comparison: ReleaseComparison = field(default_factory=lambda: ReleaseComparison((), ()))
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Files that were not compared, with the reason."""
     kept: Path | None = None
@@ -44,7 +44,7 @@ class Verified:
     @property
     def advice(self) -> str:
         """Return what to do about a difference."""
-        machine = self.release.circumstances.machine.cpu
+        machine = self.release.internal_parameters.machine.cpu
         trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
         if trained and machine != cpu_name():
             return (
@@ -63,7 +63,7 @@ class Verified:
 class Rebuild:
     """The options of a rebuild."""
 
-    maker: Maker
+    maker: ReleaseBuilder
     from_adapter: bool = False
     keep: Path | None = None
     """Where the rebuilt release is kept."""
@@ -85,15 +85,15 @@ class Rebuild:
         rebuilder = Rebuilder(release, maker, contents)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
-        given = self.from_adapter or bool(release.asked.trained_elsewhere)
+        given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
         with maker.cache.scratch_folder() as scratch:
             folder = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
             if self.keep is not None:
-                with folder_beside(self.keep) as fresh:
+                with sibling_folder(self.keep) as fresh:
                     shutil.copytree(folder, fresh, dirs_exist_ok=True)
                     fresh.rename(self.keep)
-        runtime = release.circumstances.runtime
+        runtime = release.internal_parameters.runtime
         reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
         return Verified(
             release,
@@ -106,4 +106,4 @@ class Rebuild:
         )
 
     def _same_runtime(self, release: ReadRelease) -> bool:
-        return self.maker.runtime == release.circumstances.runtime
+        return self.maker.runtime == release.internal_parameters.runtime

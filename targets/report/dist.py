@@ -11,12 +11,12 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from targets.atomic import folder_beside, remove_leftovers, replace_file, swap_in
+from targets.atomic import remove_leftovers, replace_file, replace_folder, sibling_folder
 from targets.cache import CachedStep
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
-from targets.report.markdown import to_markdown
-from targets.report.model import Report
+from targets.report.report_markdown import to_markdown
+from targets.report.report_schema import Report
 
 MODEL_DIR = "model"
 REPORT_FILE = "report.json"
@@ -44,7 +44,7 @@ def write_dist(
             complete(folder)
             _write_reports(folder, report)
             return folder
-        with folder_beside(folder) as fresh:
+        with sibling_folder(folder) as fresh:
             copy_tree(source, fresh / MODEL_DIR)
             for file in report.files:
                 if (source / file.path).exists():
@@ -52,7 +52,7 @@ def write_dist(
                     digests.remember(fresh / MODEL_DIR / file.path, file.sha256)
             complete(fresh)
             _write_reports(fresh, report)
-            swap_in(fresh, folder)
+            replace_folder(fresh, folder)
     return folder
 
 

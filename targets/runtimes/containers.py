@@ -17,8 +17,8 @@ from targets.toolchain.engine import (
     ANSWER_SECONDS,
     connect,
     data_root,
-    patience,
     reason,
+    request_timeout,
     require_shared_folders,
 )
 from targets.toolchain.image import base_recipe, find_image, image_needs, require_same_platform
@@ -45,7 +45,7 @@ class Containers:
     def has_image(self, toolchain: Toolchain) -> bool:
         """Return whether the engine has the image of ``toolchain``."""
         with _answering(self.client):
-            return not self._lacking([toolchain])
+            return not self._missing_images([toolchain])
 
     def require(self, toolchains: Iterable[Toolchain]) -> str:
         """Return, in words, where the images of ``toolchains`` come from. Fetches nothing.
@@ -57,7 +57,7 @@ class Containers:
             for toolchain in required:
                 require_same_platform(self.client, toolchain)
             require_room(self._needs(required))
-            missing = self._lacking(required)
+            missing = self._missing_images(required)
             if not missing:
                 return f"{_images(required)} here"
             sources = self._sources_of(missing[0])
@@ -68,12 +68,12 @@ class Containers:
     def make_base(self, toolchains: Iterable[Toolchain], say: Callable[[str], None]) -> None:
         """Get the base image of the images that have to be built. Raises ``EnvironmentUnable``."""
         with _answering(self.client):
-            missing = self._lacking(toolchains)
+            missing = self._missing_images(toolchains)
         if missing:
             sources = self._sources_of(missing[0])
             ensure_base(self.client, base_recipe(missing[0]), self._cache, say, sources)
 
-    def _lacking(self, toolchains: Iterable[Toolchain]) -> Sequence[Toolchain]:
+    def _missing_images(self, toolchains: Iterable[Toolchain]) -> Sequence[Toolchain]:
         return [one for one in toolchains if find_image(self.client, one) is None]
 
     def _sources_of(self, toolchain: Toolchain) -> tuple[BaseSource, ...]:
@@ -100,7 +100,7 @@ def _images(toolchains: Sequence[Toolchain]) -> str:
 def _answering(client: DockerClient) -> Iterator[None]:
     """Context in which the engine must answer within a few seconds; else ``EnvironmentUnable``."""
     try:
-        with patience(client, ANSWER_SECONDS):
+        with request_timeout(client, ANSWER_SECONDS):
             yield
     except (DockerException, RequestException) as error:
         raise EnvironmentUnable(

@@ -22,18 +22,18 @@ from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import driver_of
-from targets.runtimes.environment import (
+from targets.runtimes.ending import Ending
+from targets.runtimes.event_reader import EventReader
+from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
     process_environment,
     proxy_on_this_machine,
 )
-from targets.runtimes.events import EventReader
-from targets.runtimes.failures import Ending
-from targets.runtimes.interrupts import interruptible, undisturbed
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
-from targets.toolchain.engine import answers, patience, reason
+from targets.toolchain.engine import answers, reason, request_timeout
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -47,6 +47,8 @@ _STOP_SECONDS = 3
 _STOPPED = ("SIGKILL", "SIGTERM")
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
+_MEMORY_SHARE = 0.9
+"""Share of the engine's memory that a container gets if the config sets no limit."""
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
@@ -147,7 +149,7 @@ class DockerRuntime:
                 reader.close()
             self._ending(container, reader, request).check()
         finally:
-            with undisturbed():
+            with ignoring_signals():
                 self._clean_up(name)
 
     def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
@@ -157,7 +159,7 @@ class DockerRuntime:
                 container.wait(timeout=20)
                 break
             except ReadTimeout:
-                continue  # it closed its outputs and works on
+                continue  # it has closed its outputs but still runs
         container.reload()
         state = container.attrs["State"]
         code = int(state["ExitCode"])
@@ -171,7 +173,7 @@ class DockerRuntime:
             failure=reader.failure,
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
-            memory_bytes=request.resources.memory_bytes,
+            memory_bytes=request.resources.memory_bytes or self._default_memory(),
         )
 
     def _require_engine(self) -> None:
@@ -213,10 +215,10 @@ class DockerRuntime:
     def _clean_up(self, name: str) -> None:
         """Stop and remove the container, if it was created and the engine still answers."""
         try:
-            with patience(self.client, _STOP_SECONDS + 3):
+            with request_timeout(self.client, _STOP_SECONDS + 3):
                 _remove(self.client.containers.get(name))
         except (DockerException, RequestException):
-            return  # not made, or the engine is gone: the next run removes it as an orphan
+            return  # never created, or the engine is gone; the next run removes orphans
 
     def _options(
         self, toolchain: Toolchain, request: RunRequest, space: Workspace
@@ -257,13 +259,20 @@ class DockerRuntime:
         }
 
     def _limits(self, request: RunRequest) -> dict[str, Any]:
+        """Return the limits of the config; without one for memory, a container may not take so much
+        that the machine has none left."""
         limits: dict[str, Any] = {}
         memory, cpus = request.resources.memory_bytes, request.resources.cpus
         if memory is not None:
             limits.update(mem_limit=memory, memswap_limit=memory)
+        else:
+            limits.update(mem_limit=self._default_memory(), memswap_limit=-1)
         if cpus is not None and cpus < int(self.client.info()["NCPU"]):
             limits["nano_cpus"] = round(cpus * 1e9)
         return limits
+
+    def _default_memory(self) -> int:
+        return int(self.client.info()["MemTotal"] * _MEMORY_SHARE)
 
     def _identity(self) -> dict[str, Any]:
         """Return the user of the process, so that the caller owns the files that it writes."""
@@ -272,7 +281,10 @@ class DockerRuntime:
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels
         if any(option.startswith("name=rootless") for option in security):
-            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
+            return {
+                "user": "0:0",
+                "security_opt": options,
+            }  # rootless: root inside is the caller outside
         identity: dict[str, Any] = {
             "user": f"{os.getuid()}:{os.getgid()}",
             "group_add": [str(group) for group in os.getgroups()],

@@ -38,7 +38,7 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def ignoring_signals() -> Iterator[None]:
     """Ignore those signals inside the block, so that cleaning up is not interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -34,7 +34,7 @@ class Mount:
 
 
 @dataclass(frozen=True)
-class Resources:
+class ProcessLimits:
     """Limits for the process. ``None`` means no limit."""
 
     memory_bytes: int | None = None
@@ -52,7 +52,7 @@ class RunRequest:
     network: bool = False
     device: Mapping[str, object] = field(default_factory=dict)
     """Options that give a container the device: :attr:`targets.devices.device.Device.container`."""
-    resources: Resources = Resources()
+    resources: ProcessLimits = ProcessLimits()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
 

@@ -10,11 +10,15 @@ from typing import IO
 from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable
-from targets.runtimes import process
-from targets.runtimes.environment import host_ca_bundle, network_environment, process_environment
-from targets.runtimes.events import EventReader
-from targets.runtimes.failures import Ending
-from targets.runtimes.interrupts import interruptible, undisturbed
+from targets.runtimes import child_process
+from targets.runtimes.ending import Ending
+from targets.runtimes.event_reader import EventReader
+from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.process_environment import (
+    host_ca_bundle,
+    network_environment,
+    process_environment,
+)
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
@@ -95,15 +99,15 @@ class VenvRuntime:
         log: IO[bytes],
     ) -> int:
         """Return the exit code; a negative one is a signal, as in ``subprocess``."""
-        with process.start(
+        with child_process.start(
             [str(python), "-m", "pipeline", str(space.plan)], environment, space.home, log
         ) as running:
             try:
-                process.read_until_end(running, reader)
+                child_process.read_until_end(running, reader)
                 return running.wait()
             finally:
-                with undisturbed():
-                    process.end_all(running)
+                with ignoring_signals():
+                    child_process.end_all(running)
 
     def _environment(
         self, toolchain: Toolchain, request: RunRequest, space: Workspace

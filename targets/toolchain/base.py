@@ -21,10 +21,10 @@ from targets.toolchain.bootstrap import Bootstrap, make_rootfs, missing_tools
 from targets.toolchain.context import read_chunks
 from targets.toolchain.debian.assemble import assemble_rootfs
 from targets.toolchain.debian.fetch import PackagesGone
-from targets.toolchain.debian.lock import resolve
 from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.debian.package_lock import resolve
 from targets.toolchain.debian.packages import PackageLock, read_locks
-from targets.toolchain.engine import patience, platform_of, reason
+from targets.toolchain.engine import platform_of, reason, request_timeout
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP, Rootfs
 
@@ -60,7 +60,7 @@ class BaseRecipe(Frozen):
         return f"quern/base:{self.bootstrap.suite}-{self.digest[:12]}"
 
     @property
-    def carried_tag(self) -> str:
+    def imported_tag(self) -> str:
         """Return the tag of the registry's image if it was imported from another machine.
 
         An engine knows an image by its registry digest only if it pulled the image itself.
@@ -173,7 +173,7 @@ def no_base() -> EnvironmentUnable:
 
 def find_base(client: DockerClient, recipe: BaseRecipe) -> BaseImage | None:
     """Return the base image if the engine has it: pulled, imported, or made here."""
-    names = (recipe.registry.reference, recipe.carried_tag, recipe.bootstrapped_tag)
+    names = (recipe.registry.reference, recipe.imported_tag, recipe.bootstrapped_tag)
     for name in names:
         try:
             image = client.images.get(name)
@@ -185,7 +185,7 @@ def find_base(client: DockerClient, recipe: BaseRecipe) -> BaseImage | None:
 
 def adopt_base(image: EngineImage, recipe: BaseRecipe) -> BaseImage:
     """Tag a loaded image, so that :func:`find_base` finds it."""
-    tag = recipe.bootstrapped_tag if ROOTFS_LABEL in image.labels else recipe.carried_tag
+    tag = recipe.bootstrapped_tag if ROOTFS_LABEL in image.labels else recipe.imported_tag
     image.tag(*tag.split(":"))
     return BaseImage(tag, recipe.identity_of(image.labels))
 
@@ -203,7 +203,7 @@ def _made(folder: Path) -> Path:
 def _registry_has(client: DockerClient, reference: str) -> bool:
     """Return whether the engine's registry has ``reference``, within :data:`PROBE_SECONDS`."""
     try:
-        with patience(client, PROBE_SECONDS):
+        with request_timeout(client, PROBE_SECONDS):
             client.images.get_registry_data(reference)
     except (APIError, RequestException):
         return False
@@ -265,7 +265,7 @@ def _imported(client: DockerClient, recipe: BaseRecipe, rootfs: Rootfs, made_by:
             'CMD ["/usr/bin/python3"]',
         ]
         name, _, tag = recipe.bootstrapped_tag.partition(":")
-        with patience(client, 600):
+        with request_timeout(client, 600):
             client.api.import_image_from_stream(
                 read_chunks(rootfs.tar), repository=name, tag=tag, changes=changes
             )

@@ -16,8 +16,8 @@ from pydantic import Field
 from pipeline.contract.frozen import Frozen
 from targets.errors import EnvironmentUnable
 from targets.toolchain.debian.mirrors import mirrors
-from targets.toolchain.process import ToolFailed, output_of, run_tool
 from targets.toolchain.rootfs import LEFT_OUT, Rootfs, keep
+from targets.toolchain.run_tool import ToolFailed, output_of, run_tool
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _HOST_FILES = ("sources.list", "apt.conf.d/99mmdebstrap")

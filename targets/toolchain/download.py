@@ -11,8 +11,8 @@ from pathlib import Path
 
 from targets.errors import EnvironmentUnable
 from targets.toolchain.platforms import platform_named
-from targets.toolchain.process import ToolFailed, run_tool
 from targets.toolchain.requirements import Pin
+from targets.toolchain.run_tool import ToolFailed, run_tool
 from targets.toolchain.toolchain import Toolchain
 
 _UNREACHABLE = re.compile(

@@ -16,7 +16,7 @@ from docker.types import Mount
 from requests.exceptions import RequestException
 
 from targets.errors import EnvironmentUnable
-from targets.toolchain.process import DISK_FULL
+from targets.toolchain.run_tool import DISK_FULL
 
 OLDEST_API = (1, 41)
 """Docker Engine 20.10, what Debian 12 ships."""
@@ -177,7 +177,7 @@ def full_disk(why: str, doing: str, log: Path | None = None) -> EnvironmentUnabl
 def answers(client: DockerClient) -> bool:
     """Return whether the engine still answers, within a few seconds."""
     try:
-        with patience(client, 3):
+        with request_timeout(client, 3):
             client.ping()
     except (RequestException, DockerException):
         return False
@@ -185,7 +185,7 @@ def answers(client: DockerClient) -> bool:
 
 
 @contextmanager
-def patience(client: DockerClient, seconds: int) -> Iterator[None]:
+def request_timeout(client: DockerClient, seconds: int) -> Iterator[None]:
     """Context in which requests have a time limit of ``seconds``; docker-py has one per client."""
     before = client.api.timeout
     client.api.timeout = seconds

@@ -20,7 +20,7 @@ from pathlib import Path
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.lock import LockChange
-from targets.toolchain.process import ToolFailed
+from targets.toolchain.run_tool import ToolFailed
 from targets.toolchain.uv import index_environment, uv
 
 _PROJECT = Path(__file__).parents[2]

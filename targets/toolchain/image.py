@@ -20,7 +20,7 @@ from targets.errors import EnvironmentUnable
 from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.debian.packages import lock_file
-from targets.toolchain.engine import data_root, full_disk, patience, platform_of, reason
+from targets.toolchain.engine import data_root, full_disk, platform_of, reason, request_timeout
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 
@@ -153,7 +153,7 @@ def ensure_image(
     require_same_platform(client, toolchain)
     locks = cache / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    # One at a time: what is removed after one build may be the first stage of another.
+    # One build at a time: cleaning up after one could remove the first stage of another.
     with FileLock(locks / "image.lock"):
         image = find_image(client, toolchain)  # another build may have made it meanwhile
         return image if image is not None else _build(client, toolchain, cache, say)
@@ -219,7 +219,10 @@ def _run_build(
 ) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with log.open("w", buffering=1, encoding="utf-8") as file, patience(client, _BUILD_SECONDS):
+        with (
+            log.open("w", buffering=1, encoding="utf-8") as file,
+            request_timeout(client, _BUILD_SECONDS),
+        ):
             messages = client.api.build(
                 fileobj=cast("IO[bytes]", tar_stream(context)),  # requests streams any iterable
                 custom_context=True,
@@ -248,7 +251,7 @@ def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
 
 def _remove_first_stages(client: DockerClient) -> None:
     """Remove the untagged image of the first stage, which has several GB."""
-    with patience(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
+    with request_timeout(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
         for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
             try:
                 client.images.remove(str(image.id))

@@ -11,8 +11,8 @@ from pathlib import Path
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
 from targets.toolchain.platforms import platform_named
-from targets.toolchain.process import ToolFailed
 from targets.toolchain.requirements import parse_lock
+from targets.toolchain.run_tool import ToolFailed
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import index_environment, uv
 
@@ -88,7 +88,10 @@ def _compile(toolchain: Toolchain, upgrade: bool) -> str:
             *("--no-emit-index-url", "--no-emit-find-links", "--only-binary", ":all:"),
             *("--python-version", toolchain.python),
             *("--python-platform", platform_named(toolchain.platform).uv),
-            *("--index-strategy", "unsafe-best-match"),  # as pip: the newest of all indexes
+            *(
+                "--index-strategy",
+                "unsafe-best-match",
+            ),  # like pip: the newest version of all indexes
             *(["--upgrade"] if upgrade else []),
         ]
         _resolve(arguments, source)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from targets.toolchain.process import run_tool
+from targets.toolchain.run_tool import run_tool
 
 _PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",

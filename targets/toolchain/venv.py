@@ -9,12 +9,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from targets.atomic import folder_beside
+from targets.atomic import sibling_folder
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
 from targets.toolchain.image import COMPILER, base_dir
 from targets.toolchain.platforms import native
-from targets.toolchain.process import ToolFailed, run_tool
+from targets.toolchain.run_tool import ToolFailed, run_tool
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import uv
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -99,7 +99,7 @@ def _make(toolchain: Toolchain, cache: Path, folder: Path, say: Callable[[str], 
     wheels = Wheelhouse(cache / "wheels").ensure(toolchain, say)
     interpreter = _find_python(toolchain.python, say)
     say(f"installing {len(wheels)} wheels into {folder}")
-    with folder_beside(folder) as scratch:
+    with sibling_folder(folder) as scratch:
         partial = scratch / "venv"
         python = _python_in(partial, toolchain)
         unpacked = {"UV_CACHE_DIR": f"{scratch}/unpacked"}  # hard links: costs no extra space

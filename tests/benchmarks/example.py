@@ -22,9 +22,9 @@ from platformdirs import user_cache_path
 from rich.console import Console
 
 from targets.cli.options import DEFAULT_CONFIG
-from targets.console.summary import print_summary
+from targets.console.print_summary import print_summary
 from targets.figures import duration, percent, size, verdict_limit, verdict_value
-from targets.report.model import Report
+from targets.report.report_schema import Report
 from targets.target import target_names
 from tests.benchmarks import pages
 from tests.benchmarks.driver import without_results

@@ -110,7 +110,7 @@ def origin(command: str, more: str = "") -> str:
     measured; ``more`` says what else decides it."""
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     beside = f", with {more}" if more else ""
-    return f"LatencyRounds by `{command}` on {today}, on {machine()}, at commit {commit()}{beside}."
+    return f"Measured by `{command}` on {today}, on {machine()}, at commit {commit()}{beside}."
 
 
 def measure(section: Section, out: Path, origin: str) -> list[object]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.figures import percent
-from targets.report.model import Report
+from targets.report.report_schema import Report
 from tests.benchmarks import pages
 from tests.benchmarks.example import CACHE, built, fresh, rows
 from tests.benchmarks.pages import Row, Section

@@ -19,10 +19,10 @@ from targets.toolchain.platforms import this_machine
 from targets.toolchain.venv import ensure_venv, venv_python
 from tests.conftest import shared_folder
 from tests.support.browser import Browser
-from tests.support.capabilities import lack, program
+from tests.support.capabilities import program, skip_or_fail
 from tests.support.command import Quern
 from tests.support.plans import HERE
-from tests.support.release_world import World, make_world
+from tests.support.release_world import ReleaseWorld, make_release_world
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +89,7 @@ def docker_client() -> Iterator[docker.DockerClient]:
     try:
         client = connect()
     except EnvironmentUnable as unable:
-        lack("container", str(unable))
+        skip_or_fail("container", str(unable))
     yield client
     client.close()
 
@@ -119,18 +119,18 @@ def no_network() -> tuple[str, ...]:
     look = [*command, "cat", "/proc/net/dev"]
     found = subprocess.run(look, capture_output=True, text=True, check=False)
     if found.returncode:
-        lack("offline", found.stderr.strip())
+        skip_or_fail("offline", found.stderr.strip())
     assert [line.split(":")[0].strip() for line in found.stdout.splitlines()[2:]] == ["lo"]
     return command
 
 
 @pytest.fixture(scope="session")
-def world(cache_dir: Path, toolchain_python: Path) -> Iterator[World]:
+def world(cache_dir: Path, toolchain_python: Path) -> Iterator[ReleaseWorld]:
     """Yield two people who released the same, each for themselves."""
     # Other users must be able to reach it, unlike the folders of pytest.
     folder = Path(tempfile.mkdtemp(prefix="quern-release-"))
     try:
         folder.chmod(0o755)
-        yield make_world(folder, cache_dir, toolchain_python.parents[2])
+        yield make_release_world(folder, cache_dir, toolchain_python.parents[2])
     finally:
         shutil.rmtree(folder)

@@ -16,7 +16,7 @@ from pipeline.contract.data_spec import Split
 from pipeline.contract.events import Event, StepFailed, Warned
 from pipeline.contract.plan import SourceInput, Step, StepInput
 from tests.support import plans
-from tests.support.distances import OTHER, SAME, apart
+from tests.support.distances import OTHER, SAME, measure_distances
 
 ITERATIONS = 3
 FEW = {"max_steps": 4, "batch_size": 8, "eval_batch_size": 8, "r": 8, "alpha": 4}
@@ -74,7 +74,7 @@ class Trained:
     def apart_from(self, name: str, over: str, *models: Path) -> dict[Path, float]:
         """Return how far ``models`` are from the adapter ``name`` beside its base."""
         adapter = self.work / name / "output"
-        return apart(self.python, self.material, adapter, over, *models)
+        return measure_distances(self.python, self.material, adapter, over, *models)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def train(name: str, own: Mapping[str, Any]) -> Step:
 
 
 def merge(name: str, model: SourceInput = plans.CHECKPOINT) -> Step:
-    both: dict[str, StepInput | SourceInput] = {"model": model, "adapter": plans.made_by(name)}
+    both: dict[str, StepInput | SourceInput] = {"model": model, "adapter": plans.output_of(name)}
     return plans.step(f"merge-{name}", "pass", both, type="merge")
 
 

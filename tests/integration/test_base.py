@@ -22,11 +22,11 @@ from targets.toolchain.base import (
     packages_file,
     read_recipe,
 )
-from targets.toolchain.debian.lock import resolve
 from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.debian.package_lock import resolve
 from targets.toolchain.engine import platform_of
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
-from tests.support.capabilities import lack
+from tests.support.capabilities import skip_or_fail
 
 Run = Callable[..., str]
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.engine
 def debian() -> None:
     """Make sure that there are packages to make a base of."""
     if not mirrors("bookworm"):
-        lack("Debian base", "this machine knows no mirror of Debian")
+        skip_or_fail("Debian base", "this machine knows no mirror of Debian")
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from targets.bench.model import Bench
-from targets.bench.read import read_bench
+from targets.bench.bench_schema import Bench
+from targets.bench.read_bench import read_bench
 from targets.cli.options import PROJECT
 from tests.support.command import Quern
 from tests.support.plans import HERE
 from tests.support.quick_builds import quick_project
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Path) -> None:
     project = quick_project(tmp_path / "project", seed=12)

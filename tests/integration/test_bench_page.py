@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
-from targets.bench.html import to_html
+from targets.bench.bench_html import to_html
 from tests.support.browser import Browser
 from tests.support.compared_benches import compared
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.events import StepFailed
 from tests.support import plans
 
 TURN = "{{ '<|' + m['role'] + '|>\n' }}"
@@ -107,3 +108,18 @@ def test_what_a_template_leaves_of_an_answer_is_learnt(
     assert "refused" not in rows["moving"][0]
     # What is left of the answer is learnt as rendered.
     assert whole["whole"][: len(whole["prompt"])] == whole["prompt"]
+
+
+def test_a_template_that_never_ends_is_stopped(
+    toolchain_python: Path, tiny: Path, tmp_path: Path
+) -> None:
+    loops = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc")
+    endless = loops + "{% endfor %}" * 3
+    spec = plans.TONES.spec.model_copy(update={"chat_template": endless})
+    data = plans.TONES.model_copy(update={"spec": spec})
+    lora = plans.step("lora", "pass", {"model": plans.CHECKPOINT}, {"max_steps": 1}, data)
+    code, events, _ = plans.run(toolchain_python, tmp_path / "work", tiny, [lora])
+    (failed,) = (event for event in events if isinstance(event, StepFailed))
+    assert (code, failed.cause) == (1, "bad_input")
+    assert "the chat template refuses" in failed.message
+    assert "it takes longer than 10 s" in failed.message

@@ -14,7 +14,7 @@ import pytest
 from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import Step
 from tests.support import plans
-from tests.support.plans import HERE, TONES, made_by, must_run, of_material, step
+from tests.support.plans import HERE, TONES, material_input, must_run, output_of, step
 
 LORA = {"max_steps": 3, "r": 4, "alpha": 8, "learning_rate": 0.01, "keep": "last"}
 
@@ -38,10 +38,10 @@ def run_script(python: Path, *arguments: str | Path) -> str:
 
 
 def steps(model: str) -> list[Step]:
-    base = of_material(model)
+    base = material_input(model)
     return [
         step("lora", "pass", {"model": base}, LORA, TONES),
-        step("merge", "pass", {"model": base, "adapter": made_by("lora")}),
+        step("merge", "pass", {"model": base, "adapter": output_of("lora")}),
     ]
 
 
@@ -79,11 +79,11 @@ def test_rotary_settings_reach_an_older_builder(
     directml_python: Path, odd: Path, tmp_path: Path, model: str
 ) -> None:
     work = tmp_path / "work"
-    base = of_material(model)
+    base = material_input(model)
     dml = {"precision": "int4", "execution_provider": "dml"}
     plan = [
         step("model_builder", "pass", {"model": base}, dml),
-        step("graph", "check", {"artifact": made_by("model_builder"), "model": base}),
+        step("graph", "check", {"artifact": output_of("model_builder"), "model": base}),
     ]
     must_run(directml_python, work, odd, plan)
     verdicts = {verdict.name: verdict for verdict in plans.result(work, "graph").verdicts}

@@ -62,16 +62,16 @@ class Bench:
 
 def graph_check(artifact: str) -> Step:
     inputs: dict[str, StepInput | SourceInput] = {
-        "artifact": plans.made_by(artifact),
+        "artifact": plans.output_of(artifact),
         "model": plans.CHECKPOINT,
     }
     return plans.step(f"graph-{artifact}", "check", inputs, type="graph")
 
 
 def data_check(kind: str, artifact: str, **params: Any) -> Step:
-    inputs = {"artifact": plans.made_by(artifact)}
+    inputs = {"artifact": plans.output_of(artifact)}
     if kind == "quality":
-        inputs |= {role: plans.made_by("evaluate") for role in ("base_answers", "tuned_answers")}
+        inputs |= {role: plans.output_of("evaluate") for role in ("base_answers", "tuned_answers")}
     return plans.step(f"{kind}-{artifact}", "check", inputs, params, plans.TONES, type=kind)
 
 
@@ -142,7 +142,7 @@ def test_an_option_the_builder_would_ignore_is_refused(bench: Bench) -> None:
 
 def test_an_answer_is_streamed(bench: Bench) -> None:
     params = {"text": "what a bright morning"}
-    inputs = {"artifact": plans.made_by("model_builder")}
+    inputs = {"artifact": plans.output_of("model_builder")}
     ask = plans.step("try", "pass", inputs, params, type="generate")
     code, events, log = plans.run(bench.python, bench.work, bench.material, [ask])
     assert code == 0, log[-2000:]

@@ -72,7 +72,7 @@ def data_of(name: str, **spec: Any) -> DataInput:
     """Return the rows that the step ``name`` makes as a data set."""
     code = {"script": "user.py", "load": "tones"}
     read = DataSpec.model_validate({"code": code, **spec})
-    return DataInput(name=name, rows=(plans.made_by(name),), spec=read)
+    return DataInput(name=name, rows=(plans.output_of(name),), spec=read)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_a_hub_gives_one_part_at_one_commit(
 
     own = {"columns": {"loud": "shout"}, "script": "loud.py"}
     (material / "loud.py").write_text("def shout(row):\n    return row['text'].upper()\n")
-    brought: dict[str, StepInput | SourceInput] = {FETCHED: plans.made_by("fetched")}
+    brought: dict[str, StepInput | SourceInput] = {FETCHED: plans.output_of("fetched")}
     script: dict[str, StepInput | SourceInput] = {"script": of_material("loud.py")}
     made = [rows_step("rows", brought), rows_step("loud", {**brought, **script}, **own)]
     plans.must_run(toolchain_python, work, material, made)

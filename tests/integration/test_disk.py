@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.capabilities import lack
+from tests.support.capabilities import skip_or_fail
 from tests.support.command import Quern
 from tests.support.quick_builds import quick_project
 
@@ -21,7 +21,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode:
-        lack("small disk", "this user may not mount one")
+        skip_or_fail("small disk", "this user may not mount one")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

@@ -69,8 +69,9 @@ RUNNING = {
     "./nox -s tests",
     "./nox -s tests-cuda",
     "./nox -s tests-smollm",
+    "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",
-    './nox -s tests -- -m "not engine"',
+    './nox -s tests -- -m "not engine and not slow"',
     "./nox -s lint",
     "./nox -s types",
 }
@@ -85,6 +86,9 @@ BEGINNINGS = (
     "./nox -s build-cpu",
     './nox -s try -- "cricket is a wonderful sport!"',
 )
+
+# They build, train or measure for minutes.
+SLOW = ("bench", "release", "verify", "check", "export", "import", "build-directml", "lock")
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
 
@@ -146,11 +150,21 @@ def test_every_command_is_found() -> None:
 
 
 def _marks(command: str) -> list[pytest.MarkDecorator]:
+    session = command.partition("nox -s ")[2].partition(" ")[0]
+    slow = session.startswith(SLOW)
     heavy = command in HEAVY or command.startswith("./nox -s check-cuda")
     engine = command.split(" -- ")[0] in ENGINE
     pretrained = "smollm" in command
-    marks = ((pytest.mark.heavy, heavy), (pytest.mark.engine, engine))
-    return [mark for mark, wanted in (*marks, (pytest.mark.pretrained, pretrained)) if wanted]
+    return [
+        mark
+        for mark, wanted in (
+            (pytest.mark.heavy, heavy),
+            (pytest.mark.slow, slow),
+            (pytest.mark.engine, engine),
+            (pytest.mark.pretrained, pretrained),
+        )
+        if wanted
+    ]
 
 
 def _needed(command: str) -> tuple[str, str] | None:

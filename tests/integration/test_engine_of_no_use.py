@@ -18,7 +18,7 @@ from targets.runtimes.select import Chooser, Decision
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Room, Toolchain
-from tests.support.capabilities import lack, program
+from tests.support.capabilities import program, skip_or_fail
 
 pytestmark = pytest.mark.engine
 
@@ -44,7 +44,7 @@ class Engine:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     program("second engine", "dockerd")
     if os.getuid() != 0:
-        lack("second engine", "only root can start one")
+        skip_or_fail("second engine", "only root can start one")
     folder = tmp_path_factory.mktemp("engine")
     data, hidden, seen = folder / "data", folder / "hidden", folder / "seen"
     for made in (data, hidden, seen):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import plans
-from tests.support.command import Quern, Ran
+from tests.support.command import CommandResult, Quern
 from tests.support.quick_builds import report_of
 
 CONFIG = """\
@@ -77,7 +77,9 @@ class Faulty:
     folder: Path
     dist: Path
 
-    def build(self, fault: str = "", times: int = 1, builder: str = "", checks: str = "") -> Ran:
+    def build(
+        self, fault: str = "", times: int = 1, builder: str = "", checks: str = ""
+    ) -> CommandResult:
         """Build with a fault, or with the adapter merged so many times."""
         config = self.folder / "small.toml"
         clean = not fault and times == 1

@@ -20,14 +20,14 @@ Inputs = Mapping[str, StepInput | SourceInput]
 Bench = tuple[Path, Path]
 """The work folder, and the material: the tiny model, its data and the scripts."""
 
-ARTIFACT = {"artifact": plans.made_by("model_builder")}
-ANSWERS = {role: plans.made_by("evaluate") for role in ("base_answers", "tuned_answers")}
-TIMED = {**ARTIFACT, "base_timing": plans.made_by("time_base")}
-WEIGHED = {**ARTIFACT, "base_timing": plans.made_by("weigh")}
-SHORT = {**ARTIFACT, "tuned_answers": plans.made_by("short")}
+ARTIFACT = {"artifact": plans.output_of("model_builder")}
+ANSWERS = {role: plans.output_of("evaluate") for role in ("base_answers", "tuned_answers")}
+TIMED = {**ARTIFACT, "base_timing": plans.output_of("time_base")}
+WEIGHED = {**ARTIFACT, "base_timing": plans.output_of("weigh")}
+SHORT = {**ARTIFACT, "tuned_answers": plans.output_of("short")}
 UNENDING = {
-    "artifact": plans.made_by("no_turn_end"),
-    "tuned_answers": plans.made_by("evaluate"),
+    "artifact": plans.output_of("no_turn_end"),
+    "tuned_answers": plans.output_of("evaluate"),
 }
 SCRIPT = {
     name: SourceInput(ref=PathRef(root="material", path=path), digest=path)

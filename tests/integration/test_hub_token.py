@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import hub_stand_in
-from tests.support.command import Quern, Ran
+from tests.support.command import CommandResult, Quern
 
 CONFIG = """\
 name = "token"
@@ -44,7 +44,7 @@ ROWS = b'{"phrase": "what a day", "tone": "joy"}\n' * 4
 PROXY = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
 
 
-def build(quern: Quern, tiny: Path, folder: Path, runtime: str, granted: str) -> Ran:
+def build(quern: Quern, tiny: Path, folder: Path, runtime: str, granted: str) -> CommandResult:
     """Build with a function that tells its environment and ends the build."""
     (folder / "look.py").write_text(LOOK)
     text = CONFIG.format(commit=hub_stand_in.COMMIT, granted=granted)
@@ -58,7 +58,7 @@ def build(quern: Quern, tiny: Path, folder: Path, runtime: str, granted: str) ->
         )
 
 
-def seen(ran: Ran) -> set[str]:
+def seen(ran: CommandResult) -> set[str]:
     """Return the names of the variables that the function has seen."""
     answer = json.loads(ran.stdout)
     assert answer["exit_code"] == 5, ran.stdout

@@ -112,10 +112,10 @@ def test_every_length_is_measured_in_fresh_pinned_processes(bench: Bench) -> Non
 
 TURNS = """
 import sys, time
-from pipeline.latency.measured_process import Process
-from pipeline.latency.protocol import Settings
+from pipeline.latency.measured_process import MeasuredProcess
+from pipeline.latency.protocol import WorkerSettings
 
-with Process(Settings(folder=sys.argv[1]), takes_turns=True) as process:
+with MeasuredProcess(WorkerSettings(folder=sys.argv[1]), takes_turns=True) as process:
     assert len(process.ask([5, 6, 7], 4).spans_ms) == 4
     print(process.pid, flush=True)
     time.sleep(600)
@@ -245,11 +245,11 @@ def test_an_artifact_that_does_not_load_fails_the_check(bench: Bench) -> None:
 
 DIES = """
 import os, signal, sys
-from pipeline.latency.measured_process import Process
-from pipeline.latency.protocol import Settings
+from pipeline.latency.measured_process import MeasuredProcess
+from pipeline.latency.protocol import WorkerSettings
 from pipeline.contract.errors import StepError
 
-with Process(Settings(folder=sys.argv[1])) as process:
+with MeasuredProcess(WorkerSettings(folder=sys.argv[1])) as process:
     os.kill(process.pid, signal.SIGILL)
     try:
         process.ask([5, 6, 7], 4)

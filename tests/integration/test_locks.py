@@ -11,8 +11,8 @@ from packaging.version import Version
 
 from targets.target import load_target, target_names
 from targets.toolchain.platforms import platform_named
-from targets.toolchain.process import ToolFailed
 from targets.toolchain.requirements import Pin, read_lock
+from targets.toolchain.run_tool import ToolFailed
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import index_environment, uv
 from targets.toolchain.wheelhouse import Wheelhouse

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.contract.plan import OUTPUT_DIR, object_path
 from targets.cli.options import PROJECT
-from tests.support.command import Quern, Ran
+from tests.support.command import CommandResult, Quern
 
 FILES = PROJECT / "tests" / "olive"
 LOCAL = ("--system", "local")
@@ -55,7 +55,7 @@ def folder(base: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def build(quern: Quern, file: Path, *options: str) -> tuple[Ran, dict[str, Any]]:
+def build(quern: Quern, file: Path, *options: str) -> tuple[CommandResult, dict[str, Any]]:
     """Build from ``file`` and return how it ended and the report of its first artifact."""
     dist = file.parent / "dist"
     ran = quern("build", "--config", str(file), "--dist", str(dist), *options)
@@ -92,6 +92,7 @@ def test_the_tutorial_runs_to_a_passed_artifact(quern: Quern, folder: Path) -> N
     assert report["quality"]["tuned"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_azure_says_what_it_cannot_and_runs_here_when_told(quern: Quern, folder: Path) -> None:
     file = folder / "azure.json"
@@ -125,6 +126,7 @@ def test_a_chain_of_qlora_alone_ends_with_its_adapter(quern: Quern, folder: Path
     assert report["quality"]["samples"] == 10
 
 
+@pytest.mark.slow
 def test_evaluators_become_checks_that_fail_the_build(quern: Quern, folder: Path) -> None:
     ran, report = build(quern, folder / "flat.json", "--runtime", "venv")
     assert ran.code == 0, ran.stdout + ran.stderr
@@ -146,6 +148,7 @@ def test_evaluators_become_checks_that_fail_the_build(quern: Quern, folder: Path
     assert failed == [name for name in checks if "bytes" in name]
 
 
+@pytest.mark.slow
 def test_chats_join_and_lokr_merges(quern: Quern, folder: Path) -> None:
     ran, report = build(quern, folder / "chat.json", "--runtime", "venv")
     assert ran.code == 0, ran.stdout + ran.stderr

@@ -157,8 +157,8 @@ def test_merged_and_built_in_one_step_is_the_same_as_in_two(
     work = tmp_path / "work"
     steps = []
     for name in ("lora", "dora"):
-        given = {"model": plans.CHECKPOINT, "adapter": plans.of_material(name)}
-        merged: Mapping[str, StepInput] = {"model": plans.made_by(f"merge-{name}")}
+        given = {"model": plans.CHECKPOINT, "adapter": plans.material_input(name)}
+        merged: Mapping[str, StepInput] = {"model": plans.output_of(f"merge-{name}")}
         steps += [
             plans.step(f"merge-{name}", "pass", given, type="merge"),
             plans.step(f"two-{name}", "pass", merged, type="model_builder"),

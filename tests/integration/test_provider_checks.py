@@ -76,7 +76,7 @@ def work(toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPa
 
 def exported(provider: str) -> Step:
     """Return the pass that asks a float export of the checkpoint for a provider."""
-    inputs: dict[str, Any] = {"model": plans.CHECKPOINT, "reference": plans.made_by("reference")}
+    inputs: dict[str, Any] = {"model": plans.CHECKPOINT, "reference": plans.output_of("reference")}
     precision = "fp32" if provider == "cpu" else "fp16"
     params = {"execution_provider": provider, "precision": precision}
     name = f"float-{provider}"
@@ -92,15 +92,15 @@ def judged(
     name: str | None = None,
 ) -> Step:
     """Return the check ``kind`` of ``artifact``."""
-    inputs: dict[str, Any] = {"artifact": plans.made_by(artifact)}
+    inputs: dict[str, Any] = {"artifact": plans.output_of(artifact)}
     if kind in COMPARED:
-        inputs["reference"] = plans.made_by("reference")
+        inputs["reference"] = plans.output_of("reference")
         if artifact in PROVIDERS:
-            inputs["float_reference"] = plans.made_by(f"float-{artifact}")
+            inputs["float_reference"] = plans.output_of(f"float-{artifact}")
     if kind == "quantization":
         inputs["model"] = plans.CHECKPOINT
     if kind == "quality":
-        answers: StepInput = plans.made_by("evaluate")
+        answers: StepInput = plans.output_of("evaluate")
         inputs |= {"base_answers": answers, "tuned_answers": answers}
     if absent is None:
         absent = "" if artifact == "cpu" else ABSENT

@@ -25,7 +25,7 @@ from targets.release.provenance import without_times
 from targets.release.statement import parse_statement
 from tests.support.release_world import (
     VERSION,
-    World,
+    ReleaseWorld,
     files_in,
     flipped,
     forge,
@@ -37,7 +37,7 @@ from tests.support.release_world import (
 pytestmark = pytest.mark.engine
 
 
-def test_two_people_release_the_same_bytes(world: World) -> None:
+def test_two_people_release_the_same_bytes(world: ReleaseWorld) -> None:
     ours, theirs = files_in(world.release), files_in(release_of(world.second))
     assert (
         ours.keys()
@@ -69,7 +69,7 @@ def test_two_people_release_the_same_bytes(world: World) -> None:
     assert stat.S_IMODE(release_of(world.second).stat().st_mode) == 0o700
 
 
-def test_nothing_in_it_names_place_or_person(world: World) -> None:
+def test_nothing_in_it_names_place_or_person(world: ReleaseWorld) -> None:
     texts = [world.folder.name, "somewhere else", "Kathmandu"]
     if len(os.uname().nodename) > 5:  # a shorter one may be there by chance
         texts.append(os.uname().nodename)
@@ -80,7 +80,7 @@ def test_nothing_in_it_names_place_or_person(world: World) -> None:
             assert text.encode() not in content, (name, text)
 
 
-def test_what_is_in_it(world: World) -> None:
+def test_what_is_in_it(world: ReleaseWorld) -> None:
     sums = (world.release / "SHA256SUMS").read_text().splitlines()
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=world.release, check=False)
     assert done.returncode == 0
@@ -108,7 +108,7 @@ def test_what_is_in_it(world: World) -> None:
     assert definition["internalParameters"]["machine"]["cpu"]
 
 
-def test_an_independent_library_reads_the_provenance(world: World) -> None:
+def test_an_independent_library_reads_the_provenance(world: ReleaseWorld) -> None:
     content = statement_in(world.release)
     Statement.copy_from_pb(Parse(json.dumps(content), StatementMessage())).validate()
     predicate = ParseDict(content["predicate"], Provenance())
@@ -118,7 +118,7 @@ def test_an_independent_library_reads_the_provenance(world: World) -> None:
 
 
 def test_verified_by_rebuilding_it_without_network(
-    world: World, no_network: tuple[str, ...]
+    world: ReleaseWorld, no_network: tuple[str, ...]
 ) -> None:
     ran = world.second.run(
         *("verify", str(world.release), "--key", str(world.public), "--json"),
@@ -133,7 +133,7 @@ def test_verified_by_rebuilding_it_without_network(
     assert found["left_out"] == {}
 
 
-def test_rebuilt_from_the_adapter_in_another_runtime(world: World) -> None:
+def test_rebuilt_from_the_adapter_in_another_runtime(world: ReleaseWorld) -> None:
     ran = world.first.run(
         *("verify", str(world.release), "--from-adapter", "--runtime", "venv", "--json")
     )
@@ -144,7 +144,7 @@ def test_rebuilt_from_the_adapter_in_another_runtime(world: World) -> None:
     assert found["left_out"].keys() == {"sbom.cdx.json"}
 
 
-def test_other_inputs_are_named_before_anything_runs(world: World) -> None:
+def test_other_inputs_are_named_before_anything_runs(world: ReleaseWorld) -> None:
     data = world.first.work / "tone.jsonl"
     before = data.read_text()
     try:
@@ -159,7 +159,7 @@ def test_other_inputs_are_named_before_anything_runs(world: World) -> None:
 
 
 def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
-    world: World, tmp_path: Path
+    world: ReleaseWorld, tmp_path: Path
 ) -> None:
     """Whoever can write all of a release can seal it again: only a rebuild or a key tells."""
     released = Path(shutil.copytree(world.release, tmp_path / "forged"))
@@ -198,7 +198,7 @@ def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
     assert "is not signed" in signed.stderr
 
 
-def test_a_version_stands_for_one_set_of_bytes(world: World) -> None:
+def test_a_version_stands_for_one_set_of_bytes(world: ReleaseWorld) -> None:
     before = files_in(world.release)
     again = world.first.run(*release_arguments(world.private), "--json")
     assert again.code == 0, again.stderr
@@ -225,7 +225,7 @@ def test_a_version_stands_for_one_set_of_bytes(world: World) -> None:
     ]
 
 
-def cached_step(world: World, name: str) -> Path:
+def cached_step(world: ReleaseWorld, name: str) -> Path:
     """Return the first one's result of a step, as a virtual environment might have made it."""
     report = json.loads((world.first.work / "dist/small/cpu/report.json").read_text())
     key = next(step["key"] for step in report["passes"] if step["name"] == name)
@@ -244,7 +244,7 @@ def origin(step: Path) -> str:
     return str(json.loads((step / "result.json").read_text())["origin"]["runtime"])
 
 
-def test_what_a_virtual_environment_made_is_made_again_in_containers(world: World) -> None:
+def test_what_a_virtual_environment_made_is_made_again_in_containers(world: ReleaseWorld) -> None:
     before, step = files_in(world.release), cached_step(world, "model_builder")
     say_it_was_a_virtual_environment(step)
     built = world.first.run("build", "--config", "small.toml")
@@ -260,7 +260,9 @@ def test_what_a_virtual_environment_made_is_made_again_in_containers(world: Worl
     assert files_in(world.release) == before
 
 
-def test_what_a_virtual_environment_made_otherwise_is_said_and_replaced(world: World) -> None:
+def test_what_a_virtual_environment_made_otherwise_is_said_and_replaced(
+    world: ReleaseWorld,
+) -> None:
     before, step = files_in(world.release), cached_step(world, "model_builder")
     file = step / "output" / "genai_config.json"
     content = file.read_bytes()
@@ -276,7 +278,7 @@ def test_what_a_virtual_environment_made_otherwise_is_said_and_replaced(world: W
     assert files_in(world.release) == before
 
 
-def test_released_in_a_virtual_environment_because_it_was_asked_for(world: World) -> None:
+def test_released_in_a_virtual_environment_because_it_was_asked_for(world: ReleaseWorld) -> None:
     ran = world.first.run(
         *("release", "--config", "small.toml", "--version", VERSION, "--dist", "other"),
         *("--from-adapter", str(world.release), "--runtime", "venv"),
@@ -299,7 +301,7 @@ def model_in(archive: Path) -> dict[str, str]:
     return {member.path: member.sha256 for member in members if "/model/" in member.path}
 
 
-def test_what_failed_or_is_unverified_is_not_released(world: World) -> None:
+def test_what_failed_or_is_unverified_is_not_released(world: ReleaseWorld) -> None:
     config = world.first.work / "small.toml"
     text = config.read_text()
     arguments = ("release", "--config", "small.toml", "--allow-dirty")
@@ -330,7 +332,7 @@ def test_what_failed_or_is_unverified_is_not_released(world: World) -> None:
     assert "directml is unverified" in ran.stdout
 
 
-def test_a_lock_that_does_not_match_is_refused(world: World) -> None:
+def test_a_lock_that_does_not_match_is_refused(world: ReleaseWorld) -> None:
     requirements = world.first.project / "images" / "cpu" / "requirements.in"
     text = requirements.read_text()
     try:
@@ -345,7 +347,7 @@ def test_a_lock_that_does_not_match_is_refused(world: World) -> None:
     assert "nox -s lock" in ran.stderr
 
 
-def test_steps_that_ran_with_other_versions_are_not_released(world: World) -> None:
+def test_steps_that_ran_with_other_versions_are_not_released(world: ReleaseWorld) -> None:
     report = json.loads((world.first.work / "dist/small/cpu/report.json").read_text())
     key = next(step["key"] for step in report["passes"] if step["name"] == "model_builder")
     result = world.first.home / "cache" / "objects" / key[:2] / key / "result.json"
@@ -361,7 +363,7 @@ def test_steps_that_ran_with_other_versions_are_not_released(world: World) -> No
     assert "cpu was not made with its locked toolchain: onnx 0.1 (locked: " in ran.stderr
 
 
-def test_released_from_the_adapter_with_one_thread(world: World) -> None:
+def test_released_from_the_adapter_with_one_thread(world: ReleaseWorld) -> None:
     """Neither the number of threads nor where the training was changes an archive."""
     ran = world.first.run(
         *("release", "--config", "small.toml", "--version", VERSION, "--dist", "other"),
@@ -379,12 +381,12 @@ def test_released_from_the_adapter_with_one_thread(world: World) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "v1", "../1.0", "1.0/2", "1..0", "1.0 beta", "1" * 65])
-def test_what_is_no_version_is_refused(world: World, version: str) -> None:
+def test_what_is_no_version_is_refused(world: ReleaseWorld, version: str) -> None:
     ran = world.first.run("release", "--version", version)
     assert ran.code == 2
     assert f"'{version}' is not a version" in ran.stderr
 
 
-def test_members_of_the_archives_are_all_listed(world: World) -> None:
+def test_members_of_the_archives_are_all_listed(world: ReleaseWorld) -> None:
     members = read_members(world.release / "small-1.2.0-cpu.tar")
     assert {member.path.partition("/")[0] for member in members} == {"small-1.2.0-cpu"}

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from targets.errors import CheckFailed, ConfigError
-from targets.release.read import read_release
+from targets.release.read_release import read_release
 from targets.release.signing import trusted_file
 from tests.support.release_world import (
     VERSION,
-    World,
+    ReleaseWorld,
     files_in,
     flipped,
     forge,
@@ -29,11 +29,11 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
-def copy(world: World, tmp_path: Path) -> Path:
+def copy(world: ReleaseWorld, tmp_path: Path) -> Path:
     return Path(shutil.copytree(world.release, tmp_path / VERSION))
 
 
-def test_a_flipped_bit_in_any_file_is_seen(world: World, copy: Path) -> None:
+def test_a_flipped_bit_in_any_file_is_seen(world: ReleaseWorld, copy: Path) -> None:
     chance = random.Random(0)  # noqa: S311 - not for secrets
     for name, whole in files_in(copy).items():
         places = {0, len(whole) // 2, len(whole) - 1, *chance.choices(range(len(whole)), k=20)}
@@ -49,7 +49,7 @@ def test_a_flipped_bit_in_any_file_is_seen(world: World, copy: Path) -> None:
     read_release(copy, trusted_file(world.public))
 
 
-def test_the_command_ends_with_3_and_writes_nothing(world: World, copy: Path) -> None:
+def test_the_command_ends_with_3_and_writes_nothing(world: ReleaseWorld, copy: Path) -> None:
     archive = copy / "small-1.2.0-cpu.tar"
     content = bytearray(archive.read_bytes())
     content[2000] ^= 1
@@ -86,7 +86,7 @@ def test_swapped_archives_are_seen_even_when_resealed(copy: Path) -> None:
         read_release(copy)
 
 
-def test_a_provenance_of_another_release_is_refused(world: World, copy: Path) -> None:
+def test_a_provenance_of_another_release_is_refused(world: ReleaseWorld, copy: Path) -> None:
     """Whether it is of another version, or of the same name and other bytes."""
     whole = (copy / "provenance.intoto.jsonl").read_bytes()
     reseal(copy, externalParameters={**asked(copy), "version": "1.3.0"})
@@ -125,7 +125,7 @@ def test_an_edited_sbom_is_refused(copy: Path) -> None:
 
 
 def test_an_archive_that_climbs_out_is_refused_though_all_digests_fit(
-    world: World, copy: Path, tmp_path: Path
+    world: ReleaseWorld, copy: Path, tmp_path: Path
 ) -> None:
     archive = copy / "small-1.2.0-adapter.tar"
     with tarfile.open(archive, "a") as opened:
@@ -142,7 +142,7 @@ def test_an_archive_that_climbs_out_is_refused_though_all_digests_fit(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_release_of_a_newer_quern_is_not_judged(world: World, copy: Path) -> None:
+def test_a_release_of_a_newer_quern_is_not_judged(world: ReleaseWorld, copy: Path) -> None:
     reseal(copy, buildType="urn:quern:release:v2", futureField=1)
     with pytest.raises(
         ConfigError, match=r"made by a newer Quern \(release schema 2; this one knows 1\)"

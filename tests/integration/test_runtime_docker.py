@@ -21,14 +21,14 @@ from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.devices.cuda import CONTAINER
 from targets.errors import EnvironmentUnable, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
-from targets.runtimes.runtime import Mount, Resources
+from targets.runtimes.runtime import Mount, ProcessLimits
 from targets.toolchain.base import ensure_base, read_recipe
 from tests.support.capabilities import skip
 from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
-    EngineDoor,
-    meanwhile,
+    EngineProxy,
+    in_background,
     request,
     signal_self_when,
     toolchain,
@@ -136,7 +136,7 @@ def test_outputs_belong_to_a_caller_who_is_not_root(
 def test_out_of_memory_names_the_limit(
     do: str, runtime: DockerRuntime, image: str, tmp_path: Path
 ) -> None:
-    limits = Resources(memory_bytes=128 * 2**20)
+    limits = ProcessLimits(memory_bytes=128 * 2**20)
     wanted = request(tmp_path, {"do": do, "mebibytes": 512}, resources=limits)
 
     with pytest.raises(PassFailed, match=r"s ran out of memory \(limit 0\.1 GiB\)") as caught:
@@ -148,7 +148,7 @@ def test_out_of_memory_names_the_limit(
 def test_limits_reach_the_container(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
-    limits = Resources(memory_bytes=256 * 2**20, cpus=0.5)
+    limits = ProcessLimits(memory_bytes=256 * 2**20, cpus=0.5)
     wanted = request(tmp_path, {"do": "wait"}, resources=limits)
     pids = tmp_path / "work" / "pids"
     settings: list[dict[str, object]] = []
@@ -159,7 +159,7 @@ def test_limits_reach_the_container(
         settings.append(engine.containers.get(found).attrs["HostConfig"])
         engine.containers.get(found).kill()
 
-    with meanwhile(inspect_and_kill), pytest.raises(PassFailed, match="killed from outside"):
+    with in_background(inspect_and_kill), pytest.raises(PassFailed, match="killed from outside"):
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
 
     assert settings[0]["Memory"] == settings[0]["MemorySwap"] == 256 * 2**20
@@ -177,7 +177,10 @@ def test_removed_from_outside_is_said(
         (found,) = containers(engine, tmp_path)
         engine.containers.get(found).remove(force=True)
 
-    with meanwhile(remove), pytest.raises((EnvironmentUnable, PassFailed), match="from outside"):
+    with (
+        in_background(remove),
+        pytest.raises((EnvironmentUnable, PassFailed), match="from outside"),
+    ):
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
 
 
@@ -193,7 +196,7 @@ def test_interrupt_stops_and_removes_the_container(
     pids = tmp_path / "work" / "pids"
     handler = signal.getsignal(number)
 
-    with meanwhile(signal_self_when(pids, number)), pytest.raises(Interrupted):
+    with in_background(signal_self_when(pids, number)), pytest.raises(Interrupted):
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
 
     assert time.time() - pids.stat().st_mtime < 10
@@ -280,7 +283,7 @@ def test_engine_that_stops_is_named(
 ) -> None:
     host = ContextAPI.get_current_context().Host
     address = tmp_path_factory.mktemp("s") / "s"
-    door = EngineDoor(address, urlsplit(str(os.environ.get("DOCKER_HOST") or host)).path)
+    door = EngineProxy(address, urlsplit(str(os.environ.get("DOCKER_HOST") or host)).path)
     client = DockerClient(f"unix://{address}")
     cut = DockerRuntime(client, tmp_path / "cache", STANDIN, python="python3")
 
@@ -288,7 +291,10 @@ def test_engine_that_stops_is_named(
         wait_for(tmp_path / "work" / "pids")
         door.shut()
 
-    with meanwhile(stop), pytest.raises(EnvironmentUnable, match="stopped or restarted") as caught:
+    with (
+        in_background(stop),
+        pytest.raises(EnvironmentUnable, match="stopped or restarted") as caught,
+    ):
         cut.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), ignore)
 
     assert "last finished step" in caught.value.hint

@@ -20,7 +20,7 @@ from targets.runtimes.venv import VenvRuntime
 from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
-    meanwhile,
+    in_background,
     request,
     signal_self_when,
     toolchain,
@@ -82,7 +82,7 @@ def test_interrupt_ends_the_whole_group(
 ) -> None:
     pids = tmp_path / "work" / "pids"
 
-    with meanwhile(signal_self_when(pids, number)), pytest.raises(Interrupted):
+    with in_background(signal_self_when(pids, number)), pytest.raises(Interrupted):
         runtime.run_python(PYTHON, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), ignore)
 
     assert time.time() - pids.stat().st_mtime < 10
@@ -101,7 +101,7 @@ def test_a_system_without_process_groups_leaves_nothing_behind_either(
 
     waiting = request(tmp_path, {"do": "wait"})
     pids = tmp_path / "work" / "pids"
-    with meanwhile(signal_self_when(pids, signal.SIGINT)), pytest.raises(Interrupted):
+    with in_background(signal_self_when(pids, signal.SIGINT)), pytest.raises(Interrupted):
         runtime.run_python(PYTHON, toolchain(tmp_path), waiting, ignore)
     assert_all_gone(pids_in(tmp_path / "work"))
 
@@ -111,7 +111,7 @@ def test_killed_from_outside(runtime: VenvRuntime, tmp_path: Path) -> None:
         wait_for(tmp_path / "work" / "pids")
         psutil.Process(pids_in(tmp_path / "work")[0]).kill()
 
-    with meanwhile(kill), pytest.raises(PassFailed, match="killed from outside") as caught:
+    with in_background(kill), pytest.raises(PassFailed, match="killed from outside") as caught:
         runtime.run_python(PYTHON, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), ignore)
 
     assert time.time() - (tmp_path / "work" / "pids").stat().st_mtime < 10

@@ -81,12 +81,12 @@ def merged_and_built(adapters: str = "") -> tuple[Step, ...]:
 
     def of(name: str) -> dict[str, StepInput | SourceInput]:
         if not adapters:
-            return {**BASE, "adapter": plans.made_by(name)}
+            return {**BASE, "adapter": plans.output_of(name)}
         ref = PathRef(root="material", path=f"{adapters}/{name}/output")
         base = SourceInput(ref=PathRef(root="material", path="material/checkpoint"), digest="base")
         return {"model": base, "adapter": SourceInput(ref=ref, digest=name)}
 
-    merged: Mapping[str, StepInput | SourceInput] = {"model": plans.made_by("merge")}
+    merged: Mapping[str, StepInput | SourceInput] = {"model": plans.output_of("merge")}
     return (
         plans.step("merge", "pass", of("lora")),
         plans.step("merge-qlora", "pass", of("qlora"), type="merge"),
@@ -160,10 +160,12 @@ def test_merged_and_built_with_all_instructions_of_the_cpu(built: Built) -> None
     assert_same(built.work, built.again("uncapped", uncapped, threads=1), *AFTER_TRAINING)
 
 
+@pytest.mark.slow
 def test_merged_and_built_with_other_products(built: Built) -> None:
     assert_same(built.work, built.again("mkl", OTHER_MKL, threads=3), *AFTER_TRAINING)
 
 
+@pytest.mark.slow
 def test_merged_and_built_on_another_cpu(built: Built, qemu: str) -> None:
     vendor = Path("/proc/cpuinfo").read_text("ascii")
     model = "EPYC" if "GenuineIntel" in vendor else "Haswell"
@@ -171,6 +173,7 @@ def test_merged_and_built_on_another_cpu(built: Built, qemu: str) -> None:
     assert_same(built.work, work, *AFTER_TRAINING)
 
 
+@pytest.mark.slow
 def test_what_may_differ_does(built: Built, tmp_path: Path) -> None:
     """Other kernels do change bits, and this comparison sees it."""
     plans.must_run(
@@ -199,6 +202,7 @@ def test_what_may_differ_does(built: Built, tmp_path: Path) -> None:
     assert usual["own"] == other["own"]
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.usefixtures("toolchain_python")
 def test_docker_and_venv(quern: Quern, tmp_path: Path) -> None:

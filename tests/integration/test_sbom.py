@@ -15,7 +15,7 @@ from targets.release.sbom.contents import Artifact, Model, Release, ToolchainCon
 from targets.release.sbom.debian import debian_in
 from targets.release.sbom.validate import sbom_problems
 from targets.release.sbom.wheels import read_wheels
-from targets.release.sbom.write import write_sbom
+from targets.release.sbom.write_sbom import write_sbom
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
 from targets.target import load_target

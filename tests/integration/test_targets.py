@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from tests.support import plans
-from tests.support.command import Quern, Ran
+from tests.support.command import CommandResult, Quern
 from tests.support.quick_builds import quick_project
 from tests.support.same_models import assert_same_model, facts
 
@@ -24,7 +24,7 @@ class Built:
 
     dist: Path
     options: tuple[str, ...]
-    ran: Ran
+    ran: CommandResult
 
     def report(self, target: str) -> dict[str, Any]:
         found = json.loads((self.dist / "small" / target / "report.json").read_text())

@@ -26,15 +26,15 @@ REFERENCES = [
     plans.step(
         "float_reference",
         "pass",
-        {**MODEL, "reference": plans.made_by("reference")},
+        {**MODEL, "reference": plans.output_of("reference")},
         {"max_samples": 1},
         plans.TONES,
     ),
 ]
 INPUTS: dict[str, StepInput | SourceInput] = {
     **MODEL,
-    "reference": plans.made_by("reference"),
-    "float_reference": plans.made_by("float_reference"),
+    "reference": plans.output_of("reference"),
+    "float_reference": plans.output_of("float_reference"),
 }
 QUICK = {"prompt_tokens": 24, "new_tokens": 8, "rounds": 1, "cut_above": 0, "layers": 1}
 SPACE = {
@@ -102,7 +102,7 @@ def coarse(bench: Bench) -> float:
     builds = [(size, symmetric) for size in found for symmetric in (True, False)]
     for size, symmetric in builds:
         name, params = f"{size}-{symmetric}", {"block_size": size, "symmetric": symmetric}
-        judged = {**INPUTS, "artifact": plans.made_by(name)}
+        judged = {**INPUTS, "artifact": plans.output_of(name)}
         steps += [
             plans.step(name, "pass", MODEL, params, type="model_builder"),
             plans.step(f"judged-{name}", "check", judged, type="quantization"),
@@ -129,6 +129,7 @@ def killed_after(bench: Bench, step: Step, trials: int) -> int:
     return len(list(Trials(bench.unfinished(step))))
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_keeps_the_limit_and_can_be_pinned(bench: Bench) -> None:
     step = tune("killed", coarse(bench), space=SPACE, search_by="tpe")
     done = killed_after(bench, step, 3)

@@ -13,7 +13,7 @@ import pytest
 from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import SourceInput, Step, StepInput
 from tests.support import plans
-from tests.support.plans import CHECKPOINT, HERE, made_by, must_run, of_material, step
+from tests.support.plans import CHECKPOINT, HERE, material_input, must_run, output_of, step
 
 Inputs = Mapping[str, StepInput | SourceInput]
 KINDS = ("lora", "rslora", "patterns", "dora", "whole", "loha", "lokr")
@@ -29,7 +29,7 @@ def adapters(toolchain_python: Path, material: Path) -> Path:
 
 
 def taken_over(kind: str) -> Step:
-    folder = {"folder": of_material(f"adapters/{kind}"), "model": CHECKPOINT}
+    folder = {"folder": material_input(f"adapters/{kind}"), "model": CHECKPOINT}
     return step(f"taken-{kind}", "pass", folder, {"folder": kind}, type="import_adapter")
 
 
@@ -41,7 +41,7 @@ def merged(
     work = tmp_path_factory.mktemp("merged") / "work"
     steps = [taken_over(kind) for kind in KINDS]
     for kind in KINDS:
-        parts: Inputs = {"model": CHECKPOINT, "adapter": made_by(f"taken-{kind}")}
+        parts: Inputs = {"model": CHECKPOINT, "adapter": output_of(f"taken-{kind}")}
         steps.append(step(f"merge-{kind}", "pass", parts, type="merge"))
     must_run(toolchain_python, work, adapters, steps)
     return work

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import Quern, Ran
+from tests.support.command import CommandResult, Quern
 from tests.support.quick_builds import quick_project, report_of
 
 
@@ -17,7 +17,7 @@ def without_engine(quern: Quern, monkeypatch: pytest.MonkeyPatch) -> Quern:
     return quern
 
 
-def lines_about_the_engine(ran: Ran) -> list[str]:
+def lines_about_the_engine(ran: CommandResult) -> list[str]:
     return [line for line in (ran.stdout + ran.stderr).splitlines() if "Docker Engine" in line]
 
 

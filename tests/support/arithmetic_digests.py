@@ -1,4 +1,4 @@
-"""Says what the libraries and what Quern compute of the same numbers. Run by a toolchain's Python.
+"""Computes the same products by the libraries and by Quern. Run by a toolchain's Python.
 
 Writes one JSON object: a digest per result.
 """
@@ -18,7 +18,7 @@ def main() -> None:
     draw = torch.Generator().manual_seed(0)
     left, right, angle = (torch.randn(64, 64, generator=draw) for _ in range(3))
     angle *= 1000
-    found = {}
+    digests = {}
     for name, own in (("library", False), ("own", True)):
         if own:
             with SameBits():
@@ -26,8 +26,8 @@ def main() -> None:
         else:
             results = [left @ right]
         digest = hashlib.sha256(b"".join(result.numpy().tobytes() for result in results))
-        found[name] = digest.hexdigest()
-    print(json.dumps(found))  # noqa: T201
+        digests[name] = digest.hexdigest()
+    print(json.dumps(digests))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -11,20 +11,20 @@ from pipeline.contract.result import FileDigest, Status, Verdict
 from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 from pipeline.statistics.paired import share_interval
-from targets.bench.model import (
-    Answered,
+from targets.bench.bench_schema import (
     Bench,
     BenchArtifact,
     BenchMachine,
+    EarlierArtifactRecord,
     Measurement,
-    Old,
+    RecordedAnswer,
     Software,
     TargetBench,
     TrainingBench,
     Unverified,
 )
-from targets.bench.statistics import summarize
-from targets.report.model import InputsReport, ToolchainReport
+from targets.bench.summaries import summarize
+from targets.report.report_schema import InputsReport, ToolchainReport
 
 AT = datetime(2026, 11, 25, 2, tzinfo=timezone.utc)
 LENGTHS = {"short": 29, "128": 128, "512": 512, "1024": 1024, "2112": 2112}
@@ -64,10 +64,10 @@ def measured(
     """
     dice = random.Random(seed)  # noqa: S311 - made-up times
     load = shared or [1.0] * rounds
-    found = []
+    samples = []
     for at in range(rounds):
         factor = slower * load[at] * dice.lognormvariate(0, own)
-        found.append(
+        samples.append(
             Round(
                 load_ms=9 * factor,
                 timings={
@@ -76,7 +76,7 @@ def measured(
                 },
             )
         )
-    return LatencyRounds(rounds=tuple(found), threads=1, cpus=(0,))
+    return LatencyRounds(rounds=tuple(samples), threads=1, cpus=(0,))
 
 
 def measurement(
@@ -92,16 +92,18 @@ def measurement(
         runtime="venv",
         at=AT,
         artifact=artifact,
-        statistics={name: dict(found) for name, found in summarize(artifact).items()},
+        statistics={name: dict(statistics) for name, statistics in summarize(artifact).items()},
         baseline=baseline,
-        baseline_of=None if baseline is None else Old(where="dist/old", files=FILES),
+        baseline_of=None
+        if baseline is None
+        else EarlierArtifactRecord(where="dist/old", files=FILES),
         peak_memory_bytes=61_000_000,
     ).model_copy(update=changes)
 
 
-def answers(right: Sequence[bool]) -> tuple[Answered, ...]:
+def answers(right: Sequence[bool]) -> tuple[RecordedAnswer, ...]:
     return tuple(
-        Answered(
+        RecordedAnswer(
             file=0,
             line=line,
             expected=LABELS[line % 4],

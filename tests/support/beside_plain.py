@@ -26,7 +26,7 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from pipeline.builder.build import build
-from pipeline.builder.options import known_options, resolve, wanted_options
+from pipeline.builder.options import known_options, requested_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.step import Inputs
 from pipeline.training.merge_params import MergeParams
@@ -52,47 +52,47 @@ ADAPTERS: Mapping[str, Any] = {
 QUANTIZED = BaseQuantization(quant_type="nf4", double_quant=True, skip_modules=("lm_head",))
 
 
-class Said:
-    """A reporter that keeps warnings."""
+class WarningRecorder:
+    """A reporter that records warnings and ignores everything else."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
     def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
     def warn(self, message: str) -> None:
-        """Keep it."""
+        """Record the warning."""
         self.warnings.append(message)
 
     def text(self, text: str) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
 
 def plain_build(checkpoint: Path, out: Path, params: ModelBuilderParams) -> None:
     """Call the builder as its command line does."""
-    options = resolve(wanted_options(params), known_options())
+    options = resolve(requested_options(params), known_options())
     pairs = [f"{name}={value}" for name, value in options.items()]
     with tempfile.TemporaryDirectory() as cache, contextlib.redirect_stdout(io.StringIO()):
-        where = (None, str(checkpoint), str(out), params.precision, params.execution_provider)
+        source = (None, str(checkpoint), str(out), params.precision, params.execution_provider)
         if "kv_items" in inspect.signature(parse_extra_options).parameters:
             parsed = parse_extra_options(pairs, params.execution_provider)
         else:
-            parsed = parse_extra_options(*where, cache, pairs)
-        create_model(*where, cache, **parsed)
+            parsed = parse_extra_options(*source, cache, pairs)
+        create_model(*source, cache, **parsed)
 
 
-def both_builds(checkpoint: Path, out: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+def both_builds(checkpoint: Path, out: Path, raw_params: Mapping[str, Any]) -> dict[str, Any]:
     """Build as Quern does, plainly in the same arithmetic, and plainly."""
-    params = ModelBuilderParams.model_validate(asked)
-    said = Said()
+    params = ModelBuilderParams.model_validate(raw_params)
+    report = WarningRecorder()
     (out / "ours").mkdir()
-    made = build(checkpoint, out / "ours", params, said)
+    made = build(checkpoint, out / "ours", params, report)
     with SameBits():
         plain_build(checkpoint, out / "plain", params)
     if out.name in TARGETS:
         plain_build(checkpoint, out / "untouched", params)
-    return {"weights": made["weights"], "warnings": said.warnings}
+    return {"weights": made["weights"], "warnings": report.warnings}
 
 
 def random_adapter(checkpoint: Path, name: str, folder: Path) -> None:
@@ -126,31 +126,33 @@ def plain_merge(checkpoint: Path, adapter: Path, out: Path, dequantized: bool) -
     merged.save_pretrained(out)
 
 
-def both_merges(checkpoint: Path, out: Path, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+def both_merges(
+    checkpoint: Path, out: Path, name: str, raw_params: Mapping[str, Any]
+) -> dict[str, Any]:
     """Merge as Quern does and as PEFT does."""
     adapter = out / "adapter"
     random_adapter(checkpoint, name, adapter)
-    said = Said()
+    report = WarningRecorder()
     (out / "ours").mkdir()
     paths = {"model": checkpoint, "adapter": adapter}
-    inputs = Inputs(paths=paths, data=None, seed=0, threads=1, report=said)
-    params = MergeParams.model_validate(asked)
+    inputs = Inputs(paths=paths, data=None, seed=0, threads=1, report=report)
+    params = MergeParams.model_validate(raw_params)
     made = merge(inputs, params, out / "ours")
     plain_merge(checkpoint, adapter, out / "plain", name == "qlora")
-    return {"weights": made["weights"], "warnings": said.warnings}
+    return {"weights": made["weights"], "warnings": report.warnings}
 
 
 def main(checkpoint: Path, out: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Do all cases."""
-    for kind, wanted in cases.items():
-        for name, asked in wanted.items():
+    """Run all cases, and write the results of each into its folder."""
+    for kind, named_cases in cases.items():
+        for name, raw_params in named_cases.items():
             folder = out / name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             facts = (
-                both_builds(checkpoint, folder, asked)
+                both_builds(checkpoint, folder, raw_params)
                 if kind == "builds"
-                else both_merges(checkpoint, folder, name, asked)
+                else both_merges(checkpoint, folder, name, raw_params)
             )
             (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
 

@@ -68,16 +68,16 @@ class Browser:
         copy.write_text(frame, encoding="utf-8")
         scheme = _DARK if dark else _LIGHT
         dumped = self._run("--dump-dom", "--window-size=1400,1000", scheme, copy.as_uri())
-        found = _FOUND.search(dumped)
-        assert found is not None, dumped[-500:]
-        return json.loads(unescape(found[1]))
+        match = _FOUND.search(dumped)
+        assert match is not None, dumped[-500:]
+        return json.loads(unescape(match[1]))
 
     def fetched(self, page: Path) -> list[str]:
         """Return what was asked of any network while the page was open."""
-        with _recording_proxy() as (address, asked):
+        with _recording_proxy() as (address, requests):
             proxy = (f"--proxy-server={address}", "--proxy-bypass-list=<-loopback>")
             self._run("--dump-dom", *proxy, page.as_uri())
-        return asked
+        return requests
 
     def _run(self, *arguments: str) -> str:
         with tempfile.TemporaryDirectory() as profile:
@@ -94,11 +94,11 @@ class Browser:
 @contextmanager
 def _recording_proxy() -> Iterator[tuple[str, list[str]]]:
     """Yield the address of a proxy that refuses everything, and what it was asked for."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Refuse(BaseHTTPRequestHandler):
         def refuse(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_error(403)
 
         do_GET = do_POST = do_CONNECT = do_HEAD = refuse  # noqa: N815 - http.server's names
@@ -108,5 +108,5 @@ def _recording_proxy() -> Iterator[tuple[str, list[str]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requests
         server.shutdown()

@@ -13,20 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from targets.carry.bundle import (
-    CarriedBase,
-    CarriedImage,
-    CarriedToolchain,
-    Manifest,
-    Member,
-)
-from targets.carry.fit import lock_digest
-from targets.carry.host_wheels import host_locks
-from targets.carry.write import Part, write_bundle
 from targets.cli.options import PROJECT
 from targets.toolchain.base import read_recipe
 from targets.toolchain.image import BASE_LABEL, image_labels, recipe_digest
 from targets.toolchain.toolchain import Toolchain
+from targets.transfer.bundle import (
+    BundledBase,
+    BundledImage,
+    BundledToolchain,
+    Manifest,
+    Member,
+)
+from targets.transfer.compatibility import lock_digest
+from targets.transfer.host_wheels import host_locks
+from targets.transfer.write_bundle import Part, write_bundle
 from tests.support.small_wheels import make_wheel, toolchain
 
 Entries = list[tuple[tarfile.TarInfo, bytes]]
@@ -76,8 +76,8 @@ class Checkout:
 
     def manifest(self, members: Sequence[Member], configs: Mapping[str, str]) -> Manifest:
         """Return what describes ``members``."""
-        image = CarriedImage(member="images/test.tar", config=configs["images/test.tar"])
-        base = CarriedImage(member="images/base.tar", config=configs["images/base.tar"])
+        image = BundledImage(member="images/test.tar", config=configs["images/test.tar"])
+        base = BundledImage(member="images/base.tar", config=configs["images/base.tar"])
         return Manifest(
             schema_version=1,
             quern="1.2.3",
@@ -85,7 +85,7 @@ class Checkout:
             python="3.11",
             host=host_locks(),
             toolchains=(
-                CarriedToolchain(
+                BundledToolchain(
                     target="test",
                     toolchain=self.toolchain.digest,
                     lock=lock_digest(self.toolchain),
@@ -93,7 +93,7 @@ class Checkout:
                     image=image,
                 ),
             ),
-            base=CarriedBase(identity=BASE_IDENTITY, image=base),
+            base=BundledBase(identity=BASE_IDENTITY, image=base),
             members=tuple(members),
         )
 

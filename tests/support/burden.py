@@ -1,4 +1,4 @@
-"""Burdens every token of an ONNX Runtime GenAI model folder with work whose result does not matter.
+"""Adds work to every token of an ONNX Runtime GenAI model folder, without changing its result.
 
 Usage: ``python burden.py FOLDER NUMBERS``, run by a toolchain's Python: so many numbers have their
 hyperbolic tangent taken before the output layer.

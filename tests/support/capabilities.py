@@ -1,4 +1,4 @@
-"""What some tests need of the machine: a test that lacks it is skipped, and in CI fails.
+"""Skips tests that need something which this machine lacks; in CI such a test fails.
 
 How many were skipped for which reason is one line at the end of a run (``tests/conftest.py``).
 """
@@ -17,7 +17,7 @@ def skip(kind: str, why: str) -> NoReturn:
     pytest.skip(f"{kind} tests: {why}")
 
 
-def lack(kind: str, what: str) -> NoReturn:
+def skip_or_fail(kind: str, what: str) -> NoReturn:
     """Skip a test of ``kind`` on a machine of one's own that lacks something; in CI fail."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must run {kind} tests: {what}")
@@ -26,5 +26,5 @@ def lack(kind: str, what: str) -> NoReturn:
 
 def program(kind: str, name: str, *names: str) -> str:
     """Return the path of the first of these programs that is installed, which ``kind`` needs."""
-    found = next((path for each in (name, *names) if (path := shutil.which(each))), None)
-    return found or lack(kind, f"no {name}")
+    path_found = next((path for each in (name, *names) if (path := shutil.which(each))), None)
+    return path_found or skip_or_fail(kind, f"no {name}")

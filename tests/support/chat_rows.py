@@ -24,7 +24,7 @@ from pipeline.data.rendering import PromptError
 from pipeline.data.tokenize import Codec
 
 
-class Clock:
+class FixedClock:
     """The clock of transformers' chat templates, which stands still."""
 
     @staticmethod
@@ -38,7 +38,7 @@ def row(tokenizer: Any, chat: list[dict[str, str]]) -> dict[str, Any]:
     turns = tuple(Message(turn["role"], turn["content"]) for turn in chat)
     example = Example(1, turns[:-1], turns[-1].content)
     codec = Codec(tokenizer)
-    with unittest.mock.patch.object(chat_template_utils, "datetime", Clock):
+    with unittest.mock.patch.object(chat_template_utils, "datetime", FixedClock):
         whole = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
     try:
         prompt = codec.prompt_ids(example)
@@ -57,11 +57,11 @@ def main() -> None:
     """Print the rows."""
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
     templates, chats = json.loads(sys.argv[2]), json.loads(sys.argv[3])
-    found = []
+    rows = []
     for template in templates:
         tokenizer.chat_template = template
-        found.append([row(tokenizer, chat) for chat in chats])
-    print(json.dumps(found))  # noqa: T201
+        rows.append([row(tokenizer, chat) for chat in chats])
+    print(json.dumps(rows))  # noqa: T201
 
 
 if __name__ == "__main__":

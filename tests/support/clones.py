@@ -14,7 +14,7 @@ import pydantic
 
 from targets.cli.options import PROJECT
 from tests.support.capabilities import program
-from tests.support.command import Ran
+from tests.support.command import CommandResult
 
 PYTHONS = ("/usr/bin/python3.13", "/usr/bin/python3.12", "/usr/bin/python3.11", "/usr/bin/python3")
 _PACKAGES = Path(pydantic.__file__).parents[1]
@@ -45,7 +45,7 @@ def project_repository(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Somebody:
+class OtherUser:
     """A user of their own, with clones of their own and an environment of their own."""
 
     home: Path
@@ -79,7 +79,7 @@ class Somebody:
             if path.suffix != ".whl":
                 os.chown(path, self.uid, self.uid, follow_symlinks=False)
 
-    def run(self, *arguments: str, before: tuple[str, ...] = ()) -> Ran:
+    def run(self, *arguments: str, before: tuple[str, ...] = ()) -> CommandResult:
         """Run a command as this user, in their clone of the repository with the config.
 
         ``before`` is put in front of it.
@@ -102,7 +102,7 @@ class Somebody:
             check=False,
             umask=self.umask,
         )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     @property
     def _own_packages(self) -> Path:
@@ -123,9 +123,11 @@ class Somebody:
     def _python(self) -> str:
         """Return an interpreter of this version that the user may run."""
         for candidate in (sys.executable, *PYTHONS):
-            asked = [candidate, "-c", "import sys; print(*sys.version_info[:2])"]
-            command = [*self._identity(), *asked] if Path(candidate).exists() else ["false"]
-            found = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
-            if found.stdout.split() == [str(part) for part in sys.version_info[:2]]:
+            version_command = [candidate, "-c", "import sys; print(*sys.version_info[:2])"]
+            command = (
+                [*self._identity(), *version_command] if Path(candidate).exists() else ["false"]
+            )
+            process = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+            if process.stdout.split() == [str(part) for part in sys.version_info[:2]]:
                 return candidate
         raise AssertionError(f"no Python {sys.version_info[:2]} that another user may run")

@@ -14,7 +14,7 @@ from targets.cli.options import PROJECT
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """How a command ended and what it said."""
 
     code: int
@@ -38,7 +38,7 @@ class Quern:
 
     def __call__(
         self, *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 850
-    ) -> Ran:
+    ) -> CommandResult:
         """Run a command to its end, which no signal may bring about."""
         done = subprocess.run(
             self.command(*arguments),
@@ -51,4 +51,4 @@ class Quern:
             check=False,
         )
         assert done.returncode >= 0, f"{describe_exit(done.returncode)}\n{done.stderr[-3000:]}"
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)

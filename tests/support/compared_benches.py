@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pipeline.contract.result import Verdict
 from targets.bench.baseline import EarlierArtifact
-from targets.bench.compare import compare
-from targets.bench.model import Bench, Unverified
+from targets.bench.bench_schema import Bench, Unverified
+from targets.bench.compare_benches import compare
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x>|`*$x_$'
@@ -14,8 +14,8 @@ HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x>|`*$x_$'
 def compared() -> Bench:
     ours = measurement(measured(1, slower=1.2), measured(2))
     new = bench(target(measurements=[ours]))
-    found = {"cpu": EarlierArtifact(None, "in the cache")}
-    moved = compare(new, bench(), "old.json", found, 0.03)
+    earlier = {"cpu": EarlierArtifact(None, "in the cache")}
+    moved = compare(new, bench(), "old.json", earlier, 0.03)
     return whole_bench().model_copy(update={"comparison": moved})
 
 

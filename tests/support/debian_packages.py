@@ -22,7 +22,7 @@ BASE = (
 
 
 @dataclass(frozen=True)
-class Made:
+class SmallPackage:
     """A package to be put into a ``.deb`` file."""
 
     name: str = "thing"

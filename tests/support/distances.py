@@ -14,7 +14,7 @@ OTHER = 0.005
 """What other weights are apart at least."""
 
 
-def apart(
+def measure_distances(
     python: Path, material: Path, adapter: Path, over: str, *models: Path
 ) -> dict[Path, float]:
     """Return how far each of ``models`` is, as ``loss_distances.py`` measures it."""

@@ -12,7 +12,7 @@ SERVER = {"ApiVersion": "1.41", "Os": "linux", "Arch": "amd64", "Version": "20.1
 
 
 @contextmanager
-def answering(**differences: str) -> Iterator[str]:
+def engine_answering(**differences: str) -> Iterator[str]:
     """Yield the address of an engine of this version; everything but that it refuses."""
     with HTTPServer(("127.0.0.1", 0), _handler({**SERVER, **differences})) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

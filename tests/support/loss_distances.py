@@ -103,12 +103,12 @@ def main(base: Path, adapter: Path, tones: Path, over: str, models: list[Path]) 
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(base)
     rows = [json.loads(line) for line in tones.read_text("utf-8").splitlines()]
-    wanted = token_losses(unmerged(base, adapter, over), tokenizer, rows)
-    found = {
-        str(folder): float((token_losses(loaded(folder), tokenizer, rows) - wanted).abs().mean())
+    expected = token_losses(unmerged(base, adapter, over), tokenizer, rows)
+    distances = {
+        str(folder): float((token_losses(loaded(folder), tokenizer, rows) - expected).abs().mean())
         for folder in models
     }
-    print(json.dumps(found))  # noqa: T201 - the output of a script
+    print(json.dumps(distances))  # noqa: T201 - the output of a script
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ def folded(text: str) -> str:
 
 def overlap(answers: list[str], expected: list[str], fold: bool = False) -> dict[str, Any]:
     """Return figures in both shapes, of NumPy's types."""
-    wanted = [text.upper() if fold else text for text in expected]
-    same = np.mean([a == b for a, b in zip(answers, wanted, strict=True)])
+    expected_texts = [text.upper() if fold else text for text in expected]
+    same = np.mean([a == b for a, b in zip(answers, expected_texts, strict=True)])
     return {"same": same, "rows": {"value": len(answers), "priority": 1}}
 
 

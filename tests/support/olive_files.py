@@ -13,7 +13,7 @@ from targets.config.olive.translate import Translation, translate
 FILES = Path(__file__).parents[1] / "olive"
 
 
-def read(name: str) -> Any:
+def read_olive_file(name: str) -> Any:
     return parse((FILES / name).read_text())
 
 
@@ -22,9 +22,9 @@ def translated(raw: Any, system: str | None = None, folder: Path = FILES) -> Tra
 
 
 def document(raw: Any, system: str | None = None) -> dict[str, Any]:
-    found = translated(raw, system)
-    assert not found.ledger.refusals
-    return found.flows[0].document
+    translation = translated(raw, system)
+    assert not translation.ledger.refusals
+    return translation.flows[0].document
 
 
 def refusals(raw: Any) -> dict[str, str]:
@@ -35,6 +35,6 @@ def refusals(raw: Any) -> dict[str, str]:
     }
 
 
-def state(found: Translation, *path: str | int) -> tuple[State, str]:
-    entry = next(item for item in found.ledger.entries if item.path == path)
+def state(translation: Translation, *path: str | int) -> tuple[State, str]:
+    entry = next(item for item in translation.ledger.entries if item.path == path)
     return entry.state, entry.note

@@ -1,4 +1,4 @@
-"""What a plan has: the names of its steps, and the inputs of one."""
+"""Names of the steps of a plan, and the inputs of one step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from targets.planner.build_plan import BuildPlan
 
 def inputs(plan: BuildPlan, name: str) -> dict[str, str]:
     """Return the steps that ``name`` reads, by role."""
-    found = plan[name].step.inputs.items()
-    return {role: source.step for role, source in found if isinstance(source, StepInput)}
+    sources = plan[name].step.inputs.items()
+    return {role: source.step for role, source in sources if isinstance(source, StepInput)}
 
 
 def names(plan: BuildPlan) -> set[str]:

@@ -49,12 +49,12 @@ def step(
     )
 
 
-def of_material(path: str) -> SourceInput:
+def material_input(path: str) -> SourceInput:
     """Return a file or folder of the material as an input."""
     return SourceInput(ref=PathRef(root="material", path=path), digest=path)
 
 
-def made_by(name: str) -> StepInput:
+def output_of(name: str) -> StepInput:
     """Return the output of the step ``name`` as an input."""
     return StepInput(step=name, key=name)
 

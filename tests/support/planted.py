@@ -87,8 +87,8 @@ def _really_fp16(inputs: Any, folder: Path) -> None:
 
     other = folder / "other"
     other.mkdir()
-    wanted = ModelBuilderParams(precision="fp16", execution_provider="cuda")
-    build(inputs["model"], other, wanted, inputs.report)
+    params = ModelBuilderParams(precision="fp16", execution_provider="cuda")
+    build(inputs["model"], other, params, inputs.report)
     for name in ("model.onnx", "model.onnx.data"):
         shutil.move(other / name, folder / name)
     shutil.rmtree(other)

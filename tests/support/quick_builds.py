@@ -35,9 +35,9 @@ def quick_project(folder: Path, seed: int = 0) -> Project:
 
 
 def report_of(dist: Path, build: str = "small") -> dict[str, Any]:
-    found = json.loads((dist / build / "cpu" / "report.json").read_text())
-    assert isinstance(found, dict)
-    return found
+    report = json.loads((dist / build / "cpu" / "report.json").read_text())
+    assert isinstance(report, dict)
+    return report
 
 
 def cached(report: dict[str, Any]) -> dict[str, bool]:

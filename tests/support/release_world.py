@@ -19,8 +19,8 @@ from securesystemslib.dsse import Envelope
 from targets.release.archive import write_archive
 from targets.release.envelope import PAYLOAD_TYPE, write_envelope
 from targets.release.sums import read_sums, write_sums
-from tests.support.capabilities import lack, program
-from tests.support.clones import Somebody, commit_all, project_repository
+from tests.support.capabilities import program, skip_or_fail
+from tests.support.clones import OtherUser, commit_all, project_repository
 from tests.support.key_files import private_file, public_file
 from tests.support.quick_builds import quick_project
 
@@ -33,12 +33,12 @@ license = "MIT"
 
 
 @dataclass(frozen=True)
-class World:
+class ReleaseWorld:
     """Two people who released the same, each for themselves."""
 
     folder: Path
-    first: Somebody
-    second: Somebody
+    first: OtherUser
+    second: OtherUser
     private: Path
     public: Path
 
@@ -48,7 +48,7 @@ class World:
         return release_of(self.first)
 
 
-def release_of(somebody: Somebody) -> Path:
+def release_of(somebody: OtherUser) -> Path:
     return somebody.work / "dist" / "small" / "release" / VERSION
 
 
@@ -65,11 +65,11 @@ def turkish(folder: Path) -> dict[str, str]:
         check=False,
     )
     if not (folder / "tr_TR.UTF-8").is_dir():
-        lack("release", f"no locale tr_TR, of the package locales ({made.stderr.strip()})")
+        skip_or_fail("release", f"no locale tr_TR, of the package locales ({made.stderr.strip()})")
     return {"LOCPATH": str(folder), "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}
 
 
-def make_world(folder: Path, cache: Path, environments: Path) -> World:
+def make_release_world(folder: Path, cache: Path, environments: Path) -> ReleaseWorld:
     """Let two people release the same below ``folder``, with the wheels of ``cache``."""
     project = project_repository(folder / "origin" / "quern")
     work = quick_project(folder / "origin" / "work", seed=21)
@@ -79,8 +79,8 @@ def make_world(folder: Path, cache: Path, environments: Path) -> World:
     other = 12345 if os.getuid() == 0 else os.getuid()
     for name in ("here", "somewhere else/ünder a long name", "locale"):
         (folder / name).mkdir(parents=True)
-    first = Somebody(folder / "here", os.getuid(), {"LANG": "C", "TZ": "UTC"})
-    second = Somebody(
+    first = OtherUser(folder / "here", os.getuid(), {"LANG": "C", "TZ": "UTC"})
+    second = OtherUser(
         folder / "somewhere else" / "ünder a long name",
         other,
         {
@@ -100,14 +100,14 @@ def make_world(folder: Path, cache: Path, environments: Path) -> World:
             (somebody.home / "cache" / "venvs").symlink_to(environments)
         ran = somebody.run(*release_arguments(private))
         assert ran.code == 0, ran.stdout + ran.stderr
-    return World(folder, first, second, private, public_file(folder, key))
+    return ReleaseWorld(folder, first, second, private, public_file(folder, key))
 
 
 def statement_in(release: Path) -> dict[str, Any]:
     members = json.loads((release / "provenance.intoto.jsonl").read_text())
-    found = json.loads(base64.b64decode(members["payload"]))
-    assert isinstance(found, dict)
-    return found
+    statement = json.loads(base64.b64decode(members["payload"]))
+    assert isinstance(statement, dict)
+    return statement
 
 
 def files_in(release: Path) -> dict[str, bytes]:

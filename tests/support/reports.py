@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.contract.result import FileDigest, Verdict
-from targets.report.model import InputsReport, PassReport, Report, ToolchainReport
+from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
 from targets.report.status import overall
 
 ACCURACY = Verdict(

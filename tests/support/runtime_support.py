@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.contract.plan import Plan, Step
-from targets.runtimes.runtime import Mount, Resources, RunRequest
+from targets.runtimes.runtime import Mount, ProcessLimits, RunRequest
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
 
@@ -27,16 +27,18 @@ def toolchain(folder: Path) -> Toolchain:
     """Return a toolchain with an empty lock: the stand-in needs no wheel."""
     image_dir = folder / "image"
     image_dir.mkdir(parents=True, exist_ok=True)
-    found = Toolchain("standin", this_machine(), "3.11", image_dir, {"QUERN_TEST": "of the target"})
-    found.lock.touch()
-    return found
+    standin = Toolchain(
+        "standin", this_machine(), "3.11", image_dir, {"QUERN_TEST": "of the target"}
+    )
+    standin.lock.touch()
+    return standin
 
 
 def request(
     folder: Path,
     params: Mapping[str, JsonValue],
     mounts: tuple[Mount, ...] = (),
-    resources: Resources = Resources(),  # noqa: B008 - frozen
+    resources: ProcessLimits = ProcessLimits(),  # noqa: B008 - frozen
     environment: Mapping[str, str] | None = None,
 ) -> RunRequest:
     """Return a request whose one step does what ``params`` say; ``work`` is writable."""
@@ -70,7 +72,7 @@ def wait_for(path: Path, seconds: float = 30) -> None:
 
 
 @contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+def in_background(work: Callable[[], object]) -> Iterator[None]:
     """Do ``work`` in another thread while the block runs."""
     failures: list[BaseException] = []
 
@@ -100,7 +102,7 @@ def signal_self_when(path: Path, number: signal.Signals) -> Callable[[], None]:
     return act
 
 
-class EngineDoor:
+class EngineProxy:
     """A socket that leads to the engine until it is shut: an engine that stops, seen from here."""
 
     def __init__(self, address: Path, engine: str) -> None:

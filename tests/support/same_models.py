@@ -16,6 +16,6 @@ def assert_same_model(one: Path, other: Path) -> None:
 
 
 def facts(beside: Path, name: str) -> Mapping[str, Any]:
-    found = json.loads((beside / name / "facts.json").read_text())
-    assert isinstance(found, dict)
-    return found
+    recorded = json.loads((beside / name / "facts.json").read_text())
+    assert isinstance(recorded, dict)
+    return recorded

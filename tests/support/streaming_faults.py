@@ -22,7 +22,7 @@ from pipeline.builder.build import build
 from pipeline.builder.call import BuilderCall
 from pipeline.builder.matrices import replaced
 from pipeline.builder.params import ModelBuilderParams
-from tests.support.beside_plain import Said
+from tests.support.beside_plain import WarningRecorder
 
 Fault = Callable[..., Any]
 
@@ -67,9 +67,9 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
 
 def main(checkpoint: Path, out: Path) -> None:
     """Plant each fault."""
-    found = {}
+    outcomes = {}
     for name, (owner, attribute, fault) in FAULTS.items():
-        said, error = Said(), ""
+        report, error = WarningRecorder(), ""
         calls: list[str] = []
         run = BuilderCall.run
 
@@ -81,11 +81,11 @@ def main(checkpoint: Path, out: Path) -> None:
         (out / name).mkdir(parents=True)
         with replaced(owner, attribute, fault), replaced(BuilderCall, "run", counted):
             try:
-                build(checkpoint, out / name, ModelBuilderParams(), said)
+                build(checkpoint, out / name, ModelBuilderParams(), report)
             except Exception as raised:
                 error = f"{type(raised).__name__}: {raised}"
-        found[name] = {"error": error, "warnings": said.warnings, "calls": len(calls)}
-    (out / "found.json").write_text(json.dumps(found))
+        outcomes[name] = {"error": error, "warnings": report.warnings, "calls": len(calls)}
+    (out / "found.json").write_text(json.dumps(outcomes))
 
 
 if __name__ == "__main__":

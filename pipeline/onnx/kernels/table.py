@@ -100,7 +100,7 @@ def _takes(kernel: Kernel, used: Sequence[tuple[str, str]]) -> bool:
     for variable, type_name in used:
         allowed = (variable,) if variable.startswith("tensor(") else kernel.types.get(variable)
         if allowed is None:
-            continue  # the kernel takes whatever the operator allows
+            continue  # the kernel accepts every type that the operator allows
         if type_name not in allowed or bound.setdefault(variable, type_name) != type_name:
             return False
     return True
@@ -142,4 +142,4 @@ def _since(domain: str, name: str, opset: int) -> int:
     try:
         return int(defs.get_schema(name, opset, domain).since_version)
     except defs.SchemaError:
-        return 1  # operators of ONNX Runtime's own, whichever domain it files them under
+        return 1  # ONNX Runtime's own operators, in any of its domains

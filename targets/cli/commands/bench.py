@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from targets.bench.judge import SMALLEST_RATIO
+from targets.bench.bench_schema import Bench
 from targets.bench.measure import BenchWorkload
-from targets.bench.model import Bench
-from targets.bench.read import read_bench
-from targets.bench.run import LIBRARIES, BenchRequest, Earlier, run_bench
+from targets.bench.read_bench import read_bench
+from targets.bench.run_bench import LIBRARIES, BenchRequest, Earlier, run_bench
+from targets.bench.significance import SMALLEST_RATIO
 from targets.cli import options
-from targets.cli.answer import answer
-from targets.cli.running import Built, build_all, failure_of, show_view, starters
+from targets.cli.json_output import print_json_result
+from targets.cli.running import Built, build_all, failure_of, runtime_starters, show_view
 from targets.errors import CheckFailed, EnvironmentUnable
 
 REQUIREMENTS = "requirements-bench.lock"
@@ -66,7 +66,7 @@ def _lengths(
 @click.option("--max-seconds", type=float, help="Seconds that a target may take at most.")
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     baseline: Path | None,
@@ -93,14 +93,14 @@ def command(
         smallest_ratio=smallest_change / 100,
     )
     bench_request.workload.require_valid()
-    requests = options.load_requests(wanted)
+    requests = options.load_requests(choices)
     options.require_system(requests)
     store = options.open_cache(cache)
     console = options.console(as_json)
     benches: list[Bench] = []
     built: list[Built] = []
     with show_view(console) as view:
-        starts = starters(requests, store.root, view)
+        starts = runtime_starters(requests, store.root, view)
         for request in requests:
             start = starts[request.runtime]
             builds = list(build_all(request, store, dist.absolute(), start, view))
@@ -111,7 +111,7 @@ def command(
     folders = _write(benches, dist)
     failure = failure_of(built) or (_regression(benches) if fail_on_regression else None)
     if as_json:
-        answer({"benches": benches}, failure)
+        print_json_result({"benches": benches}, failure)
         return
     _show(console, zip(benches, folders, strict=True))
     if failure is not None:
@@ -130,14 +130,14 @@ def require_libraries() -> None:
 
 def _write(benches: Sequence[Bench], dist: Path) -> list[Path]:
     # Matplotlib takes most of a second to import: the page is drawn when everything is measured.
-    from targets.bench.write import write_bench
+    from targets.bench.write_bench import write_bench
 
     return [write_bench(dist.absolute(), bench) for bench in benches]
 
 
 def _show(console: Console, written: Iterable[tuple[Bench, Path]]) -> None:
-    from targets.bench.write import PAGE
-    from targets.console.bench import print_bench
+    from targets.bench.write_bench import PAGE
+    from targets.console.print_bench import print_bench
 
     for bench, folder in written:
         print_bench(console, bench, options.as_typed(folder / PAGE))

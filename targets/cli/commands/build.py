@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
-from targets.cli.running import Built, build_all, failure_of, show_view, starters
+from targets.cli.json_output import print_json_result
+from targets.cli.running import Built, build_all, failure_of, runtime_starters, show_view
 from targets.place import require_devices
 
 
@@ -19,21 +19,21 @@ from targets.place import require_devices
 @options.require_verified_option
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     require_verified: bool,
     as_json: bool,
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
-    requests = options.load_requests(wanted)
+    requests = options.load_requests(choices)
     options.require_system(requests)
     if require_verified:
         require_devices(place for request in requests for place in request.places)
     store = options.open_cache(cache)
     console = options.console(as_json)
     with show_view(console) as view:
-        start = starters(requests, store.root, view)
+        start = runtime_starters(requests, store.root, view)
         built = [
             one
             for request in requests
@@ -41,7 +41,7 @@ def command(
         ]
     failure = failure_of(built)
     if as_json:
-        answer({"builds": [one.outcome.report for one in built]}, failure)
+        print_json_result({"builds": [one.outcome.report for one in built]}, failure)
         return
     _show(console, built)
     if failure is not None:
@@ -49,7 +49,7 @@ def command(
 
 
 def _show(console: Console, built: list[Built]) -> None:
-    from targets.console.summary import print_summary
+    from targets.console.print_summary import print_summary
 
     for one in built:
         print_summary(

@@ -8,12 +8,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from targets.checked.parcel import unpack
-from targets.checked.result import FILE, Checked, accept, read_checked
-from targets.checked.run import artifact_files, require_built_bytes, run_checks
 from targets.cli import options
-from targets.cli.answer import answer
-from targets.cli.running import show_view, starter
+from targets.cli.json_output import print_json_result
+from targets.cli.running import runtime_starter, show_view
+from targets.device_checks.checked_result import (
+    FILE,
+    CheckedResult,
+    merge_into_report,
+    read_checked,
+)
+from targets.device_checks.parcel import unpack
+from targets.device_checks.run_checks import artifact_files, require_built_bytes, run_checks
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place, place_of, require_devices
 from targets.report.dist import read_report, require_onnx, write_checked
@@ -68,7 +73,7 @@ def command(
         if require_verified:
             require_devices([place])
         with show_view(console) as view:
-            start = starter(runtime, store.root, view)
+            start = runtime_starter(runtime, store.root, view)
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
     _finish(folder, checked, file, console, time.monotonic() - started, as_json)
@@ -88,17 +93,22 @@ def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
 
 
 def _finish(
-    folder: Path, checked: Checked, file: Path, console: Console, seconds: float, as_json: bool
+    folder: Path,
+    checked: CheckedResult,
+    file: Path,
+    console: Console,
+    seconds: float,
+    as_json: bool,
 ) -> None:
-    from targets.console.summary import print_summary
+    from targets.console.print_summary import print_summary
 
-    report = accept(read_report(folder), checked, file)
+    report = merge_into_report(read_report(folder), checked, file)
     write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
     failure = None
     if report.status == "failed":
         failure = CheckFailed(f"a check failed for {report.target}", f"{folder / FILE} says which")
     if as_json:
-        answer({"builds": [report]}, failure)
+        print_json_result({"builds": [report]}, failure)
         return
     print_summary(console, report, options.as_typed(folder), seconds)
     if failure is not None:

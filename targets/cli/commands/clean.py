@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.figures import size
 
 _DAY_SECONDS = 24 * 60 * 60
@@ -44,7 +44,7 @@ def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> No
             store.remove(step)
     if as_json:
         names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in unused]
-        answer({"removed": [] if dry_run else names, "found": names})
+        print_json_result({"removed": [] if dry_run else names, "found": names})
         return
     for step in unused:
         click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")

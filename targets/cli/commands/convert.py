@@ -8,10 +8,10 @@ import click
 
 from targets.atomic import replace_file
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.config.documents import Document, read_documents
-from targets.config.write import to_toml
-from targets.console.explain import explanation
+from targets.config.write_toml import to_toml
+from targets.console.print_explanation import explanation
 from targets.errors import ConfigError, Problem
 
 
@@ -61,7 +61,7 @@ def command(
         replace_file(place, text)
     if as_json:
         written = [str(place) for place in places]
-        answer({"written": written, **explanation(first.ledger)})
+        print_json_result({"written": written, **explanation(first.ledger)})
         return
     for place in places:
         click.echo(f"wrote {options.as_typed(place)}")

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
@@ -38,7 +38,7 @@ def command(targets: tuple[str, ...], cache: Path | None, dist: Path, as_json: b
     failure = None if usable else EnvironmentUnable("no build can run on this machine")
     decisions = _decisions(machine)
     if as_json:
-        answer({"runtimes": usable, "builds": decisions, "findings": findings}, failure)
+        print_json_result({"runtimes": usable, "builds": decisions, "findings": findings}, failure)
         return
     _show(options.console(as_json), findings, usable, decisions)
     if failure is not None:

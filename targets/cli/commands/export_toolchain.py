@@ -9,15 +9,15 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.target import DEFAULT_TARGET, load_targets
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from targets.carry.progress import Say
     from targets.runtimes.platform import Choice
     from targets.toolchain.toolchain import Toolchain
+    from targets.transfer.progress import Say
 
 
 @click.command(
@@ -47,11 +47,11 @@ def command(
     machine of the same platform and with the same commit of this project. `--runtime venv` leaves
     the images out.
     """
-    from targets.carry.bundle import file_name
-    from targets.carry.export import export
-    from targets.carry.progress import gigabytes
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
+    from targets.transfer.bundle import file_name
+    from targets.transfer.export_bundle import export_bundle
+    from targets.transfer.progress import gigabytes
 
     console = options.console(as_json)
 
@@ -65,14 +65,14 @@ def command(
     with interruptible():
         root = options.open_cache(cache).root
         client = _engine(runtime, toolchains, root, say)
-        manifest = export(toolchains, client, root, file, say)
+        manifest = export_bundle(toolchains, client, root, file, say)
     size = file.stat().st_size
     say(
         f"{file}: {gigabytes(size)}, {len(manifest.below('wheels/'))} wheels, "
         f"{len(manifest.images)} images, Quern's own packages for Python {manifest.python}"
     )
     if as_json:
-        answer({"file": file, "bytes": size, "manifest": manifest})
+        print_json_result({"file": file, "bytes": size, "manifest": manifest})
 
 
 def _engine(

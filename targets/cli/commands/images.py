@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.runtimes.platform import Choice, platform_for
 from targets.runtimes.select import Chooser
 from targets.target import DEFAULT_TARGET, load_targets
@@ -33,12 +33,12 @@ def command(targets: tuple[str, ...], runtime: Choice, cache: Path | None, as_js
     platform = platform_for(runtime)
     toolchains = {target.name: target.toolchain(platform) for target in chosen}
     chooser = Chooser(runtime, options.open_cache(cache).root)
-    brought_up = chooser.start(list(toolchains.values()), say)
+    started = chooser.start(list(toolchains.values()), say)
     records = {}
     for name, toolchain in toolchains.items():
-        record = brought_up.prepare(toolchain, say)
+        record = started.prepare(toolchain, say)
         records[name] = record
         location = record.image or ", ".join(f"{k} {v}" for k, v in (record.details or {}).items())
         say(f"{name}: ready, {record.runtime} {location}")
     if as_json:
-        answer({"toolchains": records})
+        print_json_result({"toolchains": records})

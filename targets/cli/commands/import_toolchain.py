@@ -10,16 +10,16 @@ import click
 from rich.markup import escape
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.target import load_target
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from targets.carry.progress import Say
-    from targets.carry.take_in import TakenIn
     from targets.toolchain.toolchain import Toolchain
+    from targets.transfer.import_bundle import ImportResult
+    from targets.transfer.progress import Say
 
 
 @click.command("import-toolchain", short_help="Take in what export-toolchain wrote.")
@@ -32,9 +32,9 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
     All of FILE is checked first, against itself and against the locks of this checkout: a file that
     is damaged or for another checkout changes nothing.
     """
-    from targets.carry.take_in import take_in
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
+    from targets.transfer.import_bundle import import_bundle
 
     console = options.console(as_json)
 
@@ -48,10 +48,10 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
 
     with interruptible():
         root = options.open_cache(cache).root
-        taken = take_in(file, platform, toolchain_of, _engine(say), root, say)
+        taken = import_bundle(file, platform, toolchain_of, _engine(say), root, say)
     _show(taken, say)
     if as_json:
-        answer(asdict(taken))
+        print_json_result(asdict(taken))
 
 
 def _engine(say: Say) -> DockerClient | None:
@@ -64,8 +64,8 @@ def _engine(say: Say) -> DockerClient | None:
         return None
 
 
-def _show(taken: TakenIn, say: Say) -> None:
-    from targets.carry.progress import gigabytes
+def _show(taken: ImportResult, say: Say) -> None:
+    from targets.transfer.progress import gigabytes
 
     had = "all here already" if not taken.new_wheels else f"{taken.new_wheels} new"
     say(f"{taken.wheels} wheels, {gigabytes(taken.wheel_bytes)}: {had}, in {taken.folder}")

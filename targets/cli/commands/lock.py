@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.target import ALL, IMAGES_DIR, Target, load_targets
 from targets.toolchain.base import read_recipe
 from targets.toolchain.builder_options import lock_builder_options
-from targets.toolchain.debian.lock import lock_packages
+from targets.toolchain.debian.package_lock import lock_packages
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.host_lock import HOST_LOCKS, lock_host
 from targets.toolchain.image import installer
@@ -47,7 +47,7 @@ def command(targets: tuple[str, ...], base: bool, keep: bool, as_json: bool) -> 
             for change in changes:
                 click.echo(f"  {change}")
     if as_json:
-        answer({"locks": locks})
+        print_json_result({"locks": locks})
 
 
 def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
@@ -65,7 +65,7 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
         try:
             lock_kernel_table(toolchain, target.execution_provider)
         except EnvironmentUnable as unable:
-            # The table from before still serves: the check says which version it is of.
+            # The old table can still be used: the check reports its version.
             click.echo(f"warning: {unable} ({unable.hint})", err=True)
 
 

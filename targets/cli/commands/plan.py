@@ -14,16 +14,16 @@ from rich.table import Table
 
 from targets.cache import Cache
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.config.documents import read_documents
 from targets.config.olive.ledger import Ledger
-from targets.console.explain import explanation, print_explanation
+from targets.console.print_explanation import explanation, print_explanation
 from targets.disk import free_at
 from targets.figures import duration, size
-from targets.place import places_of
+from targets.place import places_by_name
 from targets.planner.build_plan import BuildPlan
+from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
-from targets.planner.space import Space, space_of
 from targets.runtimes.platform import Choice
 from targets.runtimes.select import Chooser, Decision
 
@@ -37,7 +37,7 @@ from targets.runtimes.select import Chooser, Decision
 )
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,  # noqa: ARG001 - accepted so that a build's options can be reused
     explain: bool,
@@ -46,13 +46,15 @@ def command(
     """Print the steps of each target: cached, or the reason why they must run. Runs nothing."""
     console = options.console(as_json)
     if explain and not as_json:
-        _explain(console, wanted)
-    requests = options.load_requests(wanted)
+        _explain(console, choices)
+    requests = options.load_requests(choices)
     store = options.open_cache(cache)
     plans = list(_planned(requests, store))
     if as_json:
-        keys = _ledger(wanted) if explain else None
-        answer({"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})})
+        keys = _ledger(choices) if explain else None
+        print_json_result(
+            {"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})}
+        )
         return
     for planned in plans:
         plan = planned.plan
@@ -63,7 +65,7 @@ def command(
             console.print(
                 f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
             )
-            console.print(_room(space_of(plan), store.root), soft_wrap=True)
+            console.print(_room(disk_space(plan), store.root), soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,16 @@ def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Pla
                 yield _Planned(plan, None)
                 continue
             chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
-            used = places_of(names, (request.training_place, place)).values()
+            used = places_by_name(names, (request.training_place, place)).values()
             yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
 
 
-def _ledger(wanted: options.BuildChoices) -> Ledger | None:
-    return read_documents(options.as_typed(wanted.config), wanted.system)[0].ledger
+def _ledger(choices: options.BuildChoices) -> Ledger | None:
+    return read_documents(options.as_typed(choices.config), choices.system)[0].ledger
 
 
-def _explain(console: Console, wanted: options.BuildChoices) -> None:
-    ledger = _ledger(wanted)
+def _explain(console: Console, choices: options.BuildChoices) -> None:
+    ledger = _ledger(choices)
     if ledger is None:
         console.print(
             "a TOML config: each key is Quern's own, and one it does not know is an error"
@@ -141,7 +143,7 @@ def _as_data(target: _Planned) -> dict[str, object]:
         "target": plan.target,
         "artifact": {"step": plan.artifact, "kind": plan.artifact_kind},
         "notes": plan.notes,
-        "disk": space_of(plan),
+        "disk": disk_space(plan),
         "runs": target.place,
         "steps": [
             {

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
-from targets.cli.running import show_view, starter
+from targets.cli.json_output import print_json_result
+from targets.cli.running import runtime_starter, show_view
 from targets.errors import EnvironmentUnable
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
-    from targets.release.run import Released
+    from targets.release.releaser import Released
     from targets.runtimes.runtime import RuntimeName
 
 REQUIREMENTS = "requirements-release.lock"
@@ -40,7 +40,7 @@ LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemsl
 )
 @click.option(
     "--from-adapter",
-    "given",
+    "trained_outputs",
     type=click.Path(path_type=Path, exists=True),
     metavar="PATH",
     help="Train nothing: take what was trained from a release, its adapter archive, or a PEFT "
@@ -55,13 +55,13 @@ LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemsl
 @options.identity_options("Sign through sigstore, as")
 @options.json_option
 def command(
-    wanted: options.BuildChoices,
+    choices: options.BuildChoices,
     cache: Path | None,
     dist: Path,
     version: str,
     allow_unverified: bool,
     allow_dirty: bool,
-    given: Path | None,
+    trained_outputs: Path | None,
     sign_key: Path | None,
     identity: str | None,
     issuer: str | None,
@@ -76,18 +76,18 @@ def command(
     """
     require_libraries("release")
     from targets.release.layout import require_version
-    from targets.release.make import Maker
     from targets.release.provenance import ReleaseRequest
-    from targets.release.run import Order, Releaser
+    from targets.release.release_builder import ReleaseBuilder
+    from targets.release.releaser import ReleaseOptions, Releaser
 
     require_version(version)
     signer = _signer(sign_key, identity, issuer)
-    requests = options.load_requests(wanted)
+    requests = options.load_requests(choices)
     options.require_system(requests)
-    order = Order(
+    release_options = ReleaseOptions(
         version=version,
-        asked=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(wanted)),
-        given=None if given is None else given.absolute(),
+        request=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(choices)),
+        trained_outputs=None if trained_outputs is None else trained_outputs.absolute(),
         signer=signer,
     )
     store = options.open_cache(cache)
@@ -96,11 +96,11 @@ def command(
     with show_view(console) as view:
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
-            start = starter(runtime, store.root, view)
-            maker = Maker(
+            start = runtime_starter(runtime, store.root, view)
+            builder = ReleaseBuilder(
                 request.loaded, request.places, request.training_place, store, start, view, runtime
             )
-            releases.append(Releaser(maker, dist.absolute()).release(order))
+            releases.append(Releaser(builder, dist.absolute()).release(release_options))
     _show(releases, as_json)
 
 
@@ -115,7 +115,10 @@ def require_libraries(doing: str) -> None:
 
 
 def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signer | None:
-    """Return who signs, asked before any work; ``None`` if nobody does."""
+    """Return the signer, ``None`` if the release is not signed.
+
+    Asked for before any work, because a key can be missing or its password wrong.
+    """
     from targets.release.signing import signer_of_file, sigstore_signer
 
     options.require_identity(identity, issuer, key, "--sign-key")
@@ -126,22 +129,24 @@ def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signe
     return None
 
 
-def _overrides(wanted: options.BuildChoices) -> dict[str, str]:
+def _overrides(choices: options.BuildChoices) -> dict[str, str]:
     """Return the options that replace values of the config, without paths."""
-    overrides = {f"data.{name}": path.name for name, path in wanted.data.items()}
-    if wanted.model is not None:
-        overrides["model"] = wanted.model if ":" in wanted.model else Path(wanted.model).name
-    if wanted.system is not None:
-        overrides["system"] = wanted.system
+    overrides = {f"data.{name}": path.name for name, path in choices.data.items()}
+    if choices.model is not None:
+        overrides["model"] = choices.model if ":" in choices.model else Path(choices.model).name
+    if choices.system is not None:
+        overrides["system"] = choices.system
     return overrides
 
 
 def _show(releases: list[Released], as_json: bool) -> None:
-    from targets.console.release import print_release, release_data
+    from targets.console.print_release import print_release, release_data
 
     pairs = [(released, options.as_typed(released.release.folder)) for released in releases]
     if as_json:
-        answer({"releases": [release_data(released, folder) for released, folder in pairs]})
+        print_json_result(
+            {"releases": [release_data(released, folder) for released, folder in pairs]}
+        )
         return
     for released, folder in pairs:
         print_release(options.console(as_json), released, folder)

@@ -9,7 +9,7 @@ import click
 
 from targets.atomic import replace_file
 from targets.cli import options
-from targets.cli.answer import answer
+from targets.cli.json_output import print_json_result
 from targets.config.json_schema import build_schema
 from targets.config.reference import ReferencePage
 from targets.errors import ConfigError, Problem
@@ -37,7 +37,7 @@ def command(check: bool, as_json: bool) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, texts[file])
     if as_json:
-        answer({"written": shown})
+        print_json_result({"written": shown})
     else:
         click.echo(f"written: {', '.join(shown)}" if shown else "up to date")
 

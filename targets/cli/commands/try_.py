@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
-from targets.cli.running import starter
-from targets.console.answer import AnswerView
+from targets.cli.json_output import print_json_result
+from targets.cli.running import runtime_starter
+from targets.console.answer_view import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
 from targets.try_artifact import question, try_artifact
@@ -51,8 +51,8 @@ def command(
 ) -> None:
     """Load the artifact, stream its answer to TEXT, and show how fast it was."""
     chosen = () if target is None else (target,)
-    wanted = options.BuildChoices(config, chosen, None, data, model, runtime, system)
-    request = options.load_requests(wanted)[0]
+    choices = options.BuildChoices(config, chosen, None, data, model, runtime, system)
+    request = options.load_requests(choices)[0]
     build, target = request.loaded.config, request.loaded.targets[0]
     folder = artifact or dist / build.name / target / MODEL_DIR
     if not (folder / "genai_config.json").is_file():
@@ -70,12 +70,12 @@ def command(
         folder.absolute(),
         {**question(spec, text), "max_new_tokens": max_new_tokens},
         place,
-        starter(request.runtime, store.root, view)([place.toolchain]),
+        runtime_starter(request.runtime, store.root, view)([place.toolchain]),
         store,
         view,
     )
     if as_json:
-        answer({"answer": result.metrics})
+        print_json_result({"answer": result.metrics})
         return
     figures = result.metrics
     console.print()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from targets.cli import options
-from targets.cli.answer import answer
 from targets.cli.commands.release import require_libraries
-from targets.cli.running import show_view, starter
+from targets.cli.json_output import print_json_result
+from targets.cli.running import runtime_starter, show_view
 from targets.errors import CheckFailed, ConfigError, Problem
 
 if TYPE_CHECKING:
-    from targets.release.read import ReadRelease
+    from targets.release.read_release import ReadRelease
     from targets.release.signing import Trusted
     from targets.release.verify import Verified
     from targets.runtimes.platform import Choice
@@ -84,8 +84,8 @@ def command(
     Ends with exit code 3 on any difference, and shows where it is and how large.
     """
     require_libraries("verify")
-    from targets.release.make import Maker
-    from targets.release.read import read_release
+    from targets.release.read_release import read_release
+    from targets.release.release_builder import ReleaseBuilder
     from targets.release.verify import Rebuild, Verified
 
     if keep is not None and (quick or keep.exists()):
@@ -97,22 +97,22 @@ def command(
     if quick:
         _finish(Verified(release, signer=signer), as_json)
         return
-    recorded = release.circumstances.runtime
+    recorded = release.internal_parameters.runtime
     chosen = recorded if runtime is None or runtime == "auto" else runtime
-    wanted = options.BuildChoices(
+    choices = options.BuildChoices(
         config=_config(release, config),
-        targets=release.asked.targets,
-        host=release.circumstances.host,
+        targets=release.external_parameters.targets,
+        host=release.internal_parameters.host,
         data=data,
         model=model,
         runtime=chosen,
-        system=release.asked.overrides.get("system"),
+        system=release.external_parameters.overrides.get("system"),
     )
-    request = _request(options.load_requests(wanted), release)
+    request = _request(options.load_requests(choices), release)
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
-        start = starter(chosen, store.root, view)
-        maker = Maker(
+        start = runtime_starter(chosen, store.root, view)
+        maker = ReleaseBuilder(
             request.loaded, request.places, request.training_place, store, start, view, chosen
         )
         verified = Rebuild(maker, from_adapter, keep).verify(release, signer)
@@ -136,7 +136,7 @@ def _config(release: ReadRelease, given: Path | None) -> Path:
 
     if given is not None:
         return given
-    path = release.asked.config
+    path = release.external_parameters.config
     roots = (source_of(Path.cwd()).root, options.PROJECT)
     config = next((root / path for root in roots if (root / path).is_file()), None)
     if config is None:
@@ -156,14 +156,14 @@ def _request(requests: tuple[options.Request, ...], release: ReadRelease) -> opt
 
 
 def _finish(verified: Verified, as_json: bool) -> None:
-    from targets.console.verify import print_verified, verified_data
+    from targets.console.print_verified import print_verified, verified_data
 
     failure = None
     if verified.differs:
         count = len({item.file for item in verified.comparison.differences})
         failure = CheckFailed(f"the rebuild has other bytes in {count} files", verified.advice)
     if as_json:
-        answer(verified_data(verified), failure)
+        print_json_result(verified_data(verified), failure)
         return
     print_verified(options.console(as_json), verified)
     if failure is not None:

@@ -7,6 +7,7 @@ from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.search import DEFAULTS, SEARCHED
 from targets.config.olive.secrets import is_secret
+from targets.config.source_map import KeyPath
 
 _PARAMS = (
     ("int4_block_size", "block_size"),
@@ -44,10 +45,8 @@ _IDLE = {
     "enable_GQA_on_CPU": "the builder always uses grouped attention on the CPU",
 }
 
-Path = tuple[str, ...]
 
-
-def translate_merge(fields: Fields, place: Path, draft: Draft) -> None:
+def translate_merge(fields: Fields, place: KeyPath, draft: Draft) -> None:
     """Write a ``merge`` pass. Olive's has no parameters."""
     draft.table(place, fields.owner)
     for name in _IDLE:
@@ -63,7 +62,7 @@ def searches(fields: Fields) -> bool:
     return precision is not None and str(precision.raw).lower() in _QUANTIZED
 
 
-def translate_builder(fields: Fields, place: Path, draft: Draft, searched: bool = False) -> None:
+def translate_builder(fields: Fields, place: KeyPath, draft: Draft, searched: bool = False) -> None:
     """Write a ``model_builder`` pass, or a ``tune`` pass if it is ``searched`` over."""
     draft.table(place, fields.owner)
     extra = fields.take("extra_options")
@@ -117,7 +116,7 @@ def _extra(options: Fields, fields: Fields) -> None:
     fields.merge(options)
 
 
-def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
+def remaining_options(fields: Fields, place: KeyPath, draft: Draft) -> None:
     """Write the rest of ``extra_options``, which only the builder knows, as extra options."""
     for node in fields.rest():
         if node.name in RESERVED and not is_secret(node.name):
@@ -128,7 +127,7 @@ def remaining_options(fields: Fields, place: Path, draft: Draft) -> None:
             node.refuse("ModelBuilder has no such parameter", "did you mean extra_options?")
 
 
-def _varied(node: Node | None, place: Path, key: str, draft: Draft) -> bool:
+def _varied(node: Node | None, place: KeyPath, key: str, draft: Draft) -> bool:
     """Write the values over which a parameter is searched; return whether it is searched."""
     raw = None if node is None else node.raw
     word = raw.upper() if isinstance(raw, str) else ""
@@ -155,7 +154,7 @@ def _varied(node: Node | None, place: Path, key: str, draft: Draft) -> bool:
     return False
 
 
-def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
+def _param(node: Node | None, path: KeyPath, draft: Draft, used: bool) -> None:
     if node is None or node.refuse_placeholder():
         return
     if (isinstance(node.raw, str) and node.raw.upper() == _SEARCHED_WORD) or (
@@ -190,7 +189,7 @@ def _param(node: Node | None, path: Path, draft: Draft, used: bool) -> None:
         draft.set(path, value, node)
 
 
-def _cuda(node: Node | None, place: Path, key: str, draft: Draft) -> None:
+def _cuda(node: Node | None, place: KeyPath, key: str, draft: Draft) -> None:
     """Write a switch that has an effect only for the cuda target."""
     if node is None:
         return

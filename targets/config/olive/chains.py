@@ -21,7 +21,7 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
-class Pass:
+class OlivePass:
     """One pass of a chain."""
 
     name: str
@@ -34,7 +34,7 @@ def safe_name(text: str) -> str:
     return _NAME.sub("-", text).strip("-.")
 
 
-def read_chains(root: Node) -> Iterator[list[Pass]]:
+def read_chains(root: Node) -> Iterator[list[OlivePass]]:
     """Yield each chain of passes: as written, or one for each flow."""
     table = _passes(root)
     flows = root.raw.get("pass_flows")
@@ -65,7 +65,7 @@ def _searched(raw: Any) -> bool:
     return bool(strategy or raw.get("search_strategy"))
 
 
-def _passes(root: Node) -> dict[str, Pass]:
+def _passes(root: Node) -> dict[str, OlivePass]:
     """Return the passes of the file by the name that ``pass_flows`` calls them by."""
     passes = root.raw.get("passes")
     named: list[tuple[str, Node]] = []
@@ -93,11 +93,11 @@ def _passes(root: Node) -> dict[str, Pass]:
             named.append((name, Node(value, ("passes", at), root.ledger)))
     elif passes is not None:
         Node(passes, ("passes",), root.ledger).refuse("passes must be an object or a list")
-    table: dict[str, Pass] = {}
+    table: dict[str, OlivePass] = {}
     taken: set[str] = set()
     for name, node in named:
         key = unique(safe_name(name) or "pass", taken)
         label = name if name not in table else key
-        table[label] = Pass(key, node)
+        table[label] = OlivePass(key, node)
         taken.add(key)
     return table

@@ -11,14 +11,14 @@ from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.draft import Draft
 from targets.config.olive.loading import translate_load
 from targets.config.olive.node import Fields, Node
-from targets.config.olive.sets import DUMMY, DataSet
+from targets.config.olive.sets import DUMMY, OliveDataSet
 from targets.config.olive.text import translate_text
 
 _PLAIN = {"", "datacontainer", "huggingfacecontainer"}
 
 
 def translate_data(
-    data: DataSet, draft: Draft, context: Context, measured: bool, labelled: bool = False
+    data: OliveDataSet, draft: Draft, context: Context, measured: bool, labelled: bool = False
 ) -> None:
     """Write ``[data.NAME]``. ``measured`` says that nothing is trained on it.
 

@@ -8,7 +8,7 @@ from typing import Any
 from targets.config.olive.ledger import Ledger
 from targets.config.olive.node import Node
 from targets.config.olive.secrets import holds_secret, is_secret
-from targets.config.places import Loc, dotted
+from targets.config.source_map import KeyPath, dotted
 
 
 class Draft:
@@ -16,10 +16,10 @@ class Draft:
 
     def __init__(self, ledger: Ledger) -> None:
         self.document: dict[str, Any] = {}
-        self.origins: dict[Loc, Loc] = {}
+        self.origins: dict[KeyPath, KeyPath] = {}
         self.ledger = ledger
 
-    def set(self, path: Loc, value: Any, source: Node | None, note: str = "") -> None:
+    def set(self, path: KeyPath, value: Any, source: Node | None, note: str = "") -> None:
         """Set ``value`` at ``path``. Without ``source`` it is Olive's default for a missing key.
 
         ``note`` is its text in the table of keys; by default the key and the value. An unfilled
@@ -41,14 +41,14 @@ class Draft:
         else:
             source.honoured()
 
-    def derive(self, path: Loc, value: Any) -> None:
+    def derive(self, path: KeyPath, value: Any) -> None:
         """Set ``value`` at ``path``, derived from keys that have their own entries."""
         table = self.document
         for part in path[:-1]:
             table = table.setdefault(str(part), {})
         table[str(path[-1])] = value
 
-    def append(self, path: Loc, value: dict[str, Any], source: Node) -> Loc:
+    def append(self, path: KeyPath, value: dict[str, Any], source: Node) -> KeyPath:
         """Append ``value`` to the list at ``path``, and return its own path."""
         table = self.document
         for part in path[:-1]:
@@ -59,7 +59,7 @@ class Draft:
         self.origins[place] = source.path
         return place
 
-    def table(self, path: Loc, source: Node | None) -> None:
+    def table(self, path: KeyPath, source: Node | None) -> None:
         """Create a table at ``path``, which comes from ``source``, if there is none."""
         table = self.document
         for part in path:
@@ -67,7 +67,7 @@ class Draft:
         if source is not None:
             self.origins.setdefault(path, source.path)
 
-    def get(self, path: Loc) -> Any:
+    def get(self, path: KeyPath) -> Any:
         """Return the value at ``path``, or ``None``."""
         value: Any = self.document
         for part in path:
@@ -76,7 +76,7 @@ class Draft:
             value = value.get(part)
         return value
 
-    def origin(self, path: Loc) -> Loc:
+    def origin(self, path: KeyPath) -> KeyPath:
         """Return the key of the Olive file from which the key at ``path``, or its table, comes."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:

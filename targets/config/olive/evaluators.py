@@ -9,7 +9,7 @@ from targets.config.olive.context import Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.metrics import CLASSES, translate_metric
 from targets.config.olive.node import Node
-from targets.config.olive.sets import DataSet, dummy_prompt, used_set
+from targets.config.olive.sets import OliveDataSet, dummy_prompt, used_set
 
 
 def evaluator_of(node: Node | None, evaluators: Node | None) -> Node | None:
@@ -26,9 +26,11 @@ def evaluator_of(node: Node | None, evaluators: Node | None) -> Node | None:
     return Node(raw[name], (*evaluators.path, name), evaluators.ledger)
 
 
-def measured_data(evaluator: Node, sets: dict[str, DataSet]) -> tuple[DataSet | None, bool]:
+def measured_data(
+    evaluator: Node, sets: dict[str, OliveDataSet]
+) -> tuple[OliveDataSet | None, bool]:
     """Return the data set that the metrics are measured on, and whether one compares classes."""
-    measured: DataSet | None = None
+    measured: OliveDataSet | None = None
     classes = False
     raw = evaluator.raw if isinstance(evaluator.raw, dict) else {}
     for at, metric in enumerate(_listed(raw.get("metrics"))):
@@ -66,7 +68,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def translate_evaluator(
-    evaluator: Node, sets: dict[str, DataSet], draft: Draft, context: Context
+    evaluator: Node, sets: dict[str, OliveDataSet], draft: Draft, context: Context
 ) -> None:
     """Write ``[checks]`` from an evaluator's metrics."""
     fields = evaluator.fields("an evaluator")

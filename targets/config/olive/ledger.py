@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from targets.config.olive.secrets import masked
-from targets.config.places import Loc, dotted
+from targets.config.source_map import KeyPath, dotted
 
 _SHOWN = 60
 
@@ -29,7 +29,7 @@ _WEIGHT = {State.NO_EFFECT: 0, State.HONOURED: 1, State.TRANSLATED: 1, State.REF
 class Entry:
     """One key of the file, and how it is treated."""
 
-    path: Loc
+    path: KeyPath
     value: str
     """The value as JSON, shortened; secrets are masked."""
     state: State
@@ -47,7 +47,7 @@ class Entry:
 class Refusal:
     """A reason why the file cannot be built, at the key that has to be changed."""
 
-    path: Loc
+    path: KeyPath
     reason: str
     suggestion: str
 
@@ -56,12 +56,12 @@ class Ledger:
     """Collects one entry per leaf of the file."""
 
     def __init__(self) -> None:
-        self._entries: dict[Loc, Entry] = {}
+        self._entries: dict[KeyPath, Entry] = {}
         self._defaults: dict[str, str] = {}
-        self._known: dict[Loc, set[str]] = {}
+        self._known: dict[KeyPath, set[str]] = {}
         self._refusals: dict[Refusal, None] = {}
 
-    def enter(self, path: Loc, raw: Any, state: State, note: str, suggestion: str = "") -> None:
+    def enter(self, path: KeyPath, raw: Any, state: State, note: str, suggestion: str = "") -> None:
         """Record how the value ``raw`` at ``path`` is treated, with everything in it.
 
         A leaf that was refused stays refused, and one that is used in one flow counts as used even
@@ -75,7 +75,7 @@ class Ledger:
                 shown = _shown(leaf, value)
                 self._entries[leaf] = Entry(leaf, shown, state, note, suggestion)
 
-    def fail(self, path: Loc, reason: str, suggestion: str = "") -> None:
+    def fail(self, path: KeyPath, reason: str, suggestion: str = "") -> None:
         """Record why the file cannot be built, if no existing key is the cause."""
         self._refusals[Refusal(path, reason, suggestion)] = None
 
@@ -83,20 +83,20 @@ class Ledger:
         """Record that a key of the Quern config has Olive's default, because the file lacks it."""
         self._defaults.setdefault(key, value)
 
-    def known(self, path: Loc, names: tuple[str, ...]) -> None:
+    def known(self, path: KeyPath, names: tuple[str, ...]) -> None:
         """Record names that the table at ``path`` may have, for suggestions."""
         self._known.setdefault(path, set()).update(names)
 
-    def has(self, path: Loc) -> bool:
+    def has(self, path: KeyPath) -> bool:
         """Return whether the leaf at ``path`` has an entry."""
         return path in self._entries
 
-    def state(self, path: Loc) -> State | None:
+    def state(self, path: KeyPath) -> State | None:
         """Return the state of the leaf at ``path``; ``None`` if it has none yet."""
         entry = self._entries.get(path)
         return entry.state if entry is not None else None
 
-    def known_at(self, path: Loc) -> set[str]:
+    def known_at(self, path: KeyPath) -> set[str]:
         """Return the names that the table at ``path`` may have."""
         return self._known.get(path, set())
 
@@ -122,7 +122,7 @@ class Ledger:
         return dict(self._defaults)
 
 
-def leaves(raw: Any, path: Loc) -> Iterator[tuple[Loc, Any]]:
+def leaves(raw: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     """Yield path and value of every leaf at and below ``path``.
 
     A list of plain values is one leaf; an empty table or list is one too.
@@ -137,7 +137,7 @@ def leaves(raw: Any, path: Loc) -> Iterator[tuple[Loc, Any]]:
         yield path, raw
 
 
-def _shown(path: Loc, value: Any) -> str:
+def _shown(path: KeyPath, value: Any) -> str:
     import json
 
     text = json.dumps(masked(path, value), ensure_ascii=False)

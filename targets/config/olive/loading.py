@@ -11,9 +11,9 @@ from targets.config.olive.context import Context
 from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
-from targets.config.olive.rows import first_rows
+from targets.config.olive.row_limit import first_rows
 from targets.config.olive.secrets import is_secret
-from targets.config.olive.sets import DataSet
+from targets.config.olive.sets import OliveDataSet
 
 _BUILDERS = {"json": ".json", "csv": ".csv", "parquet": ".parquet", "text": ".txt"}
 """Names that ``datasets.load_dataset`` takes for files of a format."""
@@ -28,7 +28,7 @@ _SPLIT = re.compile(r"^(?P<part>[^\[\]+]+)(\[(?P<rows>[^\[\]]*)\])?$")
 
 def translate_load(
     fields: Fields,
-    data: DataSet,
+    data: OliveDataSet,
     out: DataDraft,
 ) -> None:
     """Write the source of the rows of ``[data.NAME]``, and their selection.
@@ -110,7 +110,7 @@ def _own_loader(loader: Node, fields: Fields, out: DataDraft) -> None:
             part.translated(f"code.load_params.{part.name}")
     out.code["load"] = (str(loader.raw), loader)
     out.code["load_params"] = (params, loader)
-    # Olive's scripts load what they like from where they like.
+    # Olive's scripts may load from anywhere, the hub included.
     out.code["network"] = (True, loader)
 
 
@@ -145,7 +145,7 @@ def _named(
         return
     path = out.context.find(text, root)
     if path is None and not _is_hub(text):
-        path = text  # no name of the hub: the loader says that there is no such file
+        path = text  # not a hub name: the loader reports the missing file
     if path is not None:
         paths = _in_folder(out.context.folder / path, path)
         out.set("path", paths[0] if len(paths) == 1 else paths, name)

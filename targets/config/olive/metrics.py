@@ -11,7 +11,7 @@ from pipeline.run.registry import check_types
 from targets.config.olive.context import OWN, Context
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
-from targets.config.olive.sets import DataSet, dummy_prompt, used_set
+from targets.config.olive.sets import OliveDataSet, dummy_prompt, used_set
 
 _ACCURACY = {
     "accuracy_score": "accuracy",
@@ -32,10 +32,10 @@ _GOALS = {
     "max-degradation": "max_degradation",
     "percent-max-degradation": "max_degradation_percent",
 }
-_LOWER = {"perplexity", "latency", "size_on_disk"}
+_LOWER_IS_BETTER = {"perplexity", "latency", "size_on_disk"}
 _AVERAGED = ("f1_score", "precision", "recall")
-_FEWEST = 64
-_INPUTS = "the runtime makes the inputs of its own graph"
+_MIN_SAMPLES = 64
+_OWN_INPUTS = "the runtime makes the inputs of its own graph"
 
 _CHECKS = {
     "accuracy": "quality",
@@ -55,14 +55,20 @@ class _Metric:
 
     node: Node
     kind: str
+    """Its type in lower case: ``accuracy``."""
     name: str
+    """Name of the check in the Quern config."""
     figures: list[tuple[Node, Fields]]
+    """Its sub-types, each with its keys."""
     user: Fields
+    """The keys of ``user_config``."""
     prompt: int | None
     """Tokens of made-up prompts, where the metric asks for them."""
 
 
-def translate_metric(node: Node, sets: dict[str, DataSet], draft: Draft, context: Context) -> None:
+def translate_metric(
+    node: Node, sets: dict[str, OliveDataSet], draft: Draft, context: Context
+) -> None:
     """Write the check that a metric stands for, and its goals."""
     fields = node.fields("a metric")
     name = fields.take("name")
@@ -88,15 +94,15 @@ def translate_metric(node: Node, sets: dict[str, DataSet], draft: Draft, context
     inner = user.take("data_config")
     prompt: int | None = None
     if (data or inner) is not None:
-        prompt = _made_up(data or inner, sets)
+        prompt = _dummy_prompt_tokens(data or inner, sets)
     label = kind
     if kind == "custom":
-        found = _label(name, kind, draft)
-        if found is None:
+        custom_label = _label(name, kind, draft)
+        if custom_label is None:
             for part in (kind_node, *user.rest(), *fields.rest()):
                 part.no_effect("nothing is read of a metric without a name of its own")
             return
-        label = found
+        label = custom_label
     check = label if kind == "custom" else _CHECKS[kind]
     if name is not None:
         name.translated(f"checks.{check}")
@@ -139,7 +145,7 @@ def _label(name: Node | None, otherwise: str, draft: Draft) -> str | None:
         return None
     label = _NAME.sub("-", text).strip("-") or "custom"
     if label in check_types():
-        label = f"{label}-of-my-own"  # the bare name is that of a check of Quern's
+        label = f"{label}-of-my-own"  # a built-in check has the bare name
     if draft.get(("checks", label)) is not None:
         assert name is not None  # noqa: S101
         name.refuse(f"two metrics are called '{label}'", "names must differ")
@@ -147,7 +153,7 @@ def _label(name: Node | None, otherwise: str, draft: Draft) -> str | None:
     return label
 
 
-def _made_up(node: Node | None, sets: dict[str, DataSet]) -> int | None:
+def _dummy_prompt_tokens(node: Node | None, sets: dict[str, OliveDataSet]) -> int | None:
     """Return the tokens of made-up prompts, if the metric's data set is one of those."""
     chosen = used_set(node, sets) if node is not None else None
     prompt = dummy_prompt(chosen) if chosen is not None else None
@@ -203,7 +209,7 @@ def _sub_types(fields: Fields) -> list[tuple[Node, Fields]]:
     return [(single, Fields({"name": single, **parts}, fields.owner))]
 
 
-def _sub(sub: tuple[Node, Fields], names: tuple[str, ...]) -> tuple[str, Fields] | None:
+def _read_sub_type(sub: tuple[Node, Fields], names: tuple[str, ...]) -> tuple[str, Fields] | None:
     node, fields = sub
     name = fields.take("name")
     priority = fields.take("priority", "priority_rank")
@@ -237,7 +243,7 @@ def _goal(
             better.honoured()
         else:
             word = "higher" if higher else "lower"
-            better.refuse(f"of {_said(entry)} the {word} is better", "remove it")
+            better.refuse(f"of {_described(entry)} the {word} is better", "remove it")
     higher = higher if higher is not None else bool(higher_is_better)
     goal = fields.take("goal")
     if goal is None or not goal.raw:
@@ -250,7 +256,7 @@ def _goal(
         goal.refuse("a goal needs type and value", "threshold, min-improvement, max-degradation")
         return
     for part in (form, value):
-        part.no_effect("the goal is not understood")  # until it is
+        part.no_effect("the goal is not understood")  # replaced below, once it is understood
     name = str(form.raw).lower()
     key = ("at_least" if higher else "at_most") if name == "threshold" else _GOALS.get(name)
     if key is None:
@@ -264,25 +270,27 @@ def _goal(
     made = {**entry, key: limit}
     if made not in (draft.get(("checks", check, "goals")) or []):
         draft.append(("checks", check, "goals"), made, goal)
-    goal.translated(f"checks.{check}.goals: {_said(entry)} {key} = {limit}")
+    goal.translated(f"checks.{check}.goals: {_described(entry)} {key} = {limit}")
     inner.refuse_rest("a goal")
 
 
-def _said(entry: dict[str, Any]) -> str:
+def _described(entry: dict[str, Any]) -> str:
     return " ".join(str(part) for part in entry.values())
 
 
 def _accuracy(metric: _Metric, draft: Draft) -> None:
     draft.table(("checks", "quality"), metric.node)
     for sub in metric.figures:
-        sub_type = _sub(sub, tuple(_ACCURACY))
+        sub_type = _read_sub_type(sub, tuple(_ACCURACY))
         if sub_type is None:
             continue
         figure, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
-            _compared(config, figure)
-        _goal(fields, "quality", {"metric": _ACCURACY[figure]}, figure not in _LOWER, draft)
+            _metric_config(config, figure)
+        _goal(
+            fields, "quality", {"metric": _ACCURACY[figure]}, figure not in _LOWER_IS_BETTER, draft
+        )
         fields.refuse_rest("a sub-type")
     for key in ("dataloader_func", "post_processing_func", "evaluate_func"):
         part = metric.user.take(key)
@@ -296,7 +304,7 @@ def _accuracy(metric: _Metric, draft: Draft) -> None:
         metric.node.fail("made-up inputs have no right answers", "give data_config real rows")
 
 
-def _compared(config: Node, figure: str) -> None:
+def _metric_config(config: Node, figure: str) -> None:
     """Account for a metric's settings; those that would change the figure are refused."""
     fields = config.fields("metric_config")
     average, best = fields.take("average"), fields.take("top_k")
@@ -318,13 +326,13 @@ def _latency(metric: _Metric, draft: Draft) -> None:
     higher = metric.kind == "throughput"
     measure = "prompts_per_second" if higher else "first_token_ms"
     for sub in metric.figures:
-        sub_type = _sub(sub, _STATISTICS)
+        sub_type = _read_sub_type(sub, _STATISTICS)
         if sub_type is None:
             continue
         figure, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
-            _repeats(config.fields("metric_config"), draft)
+            _latency_config(config.fields("metric_config"), draft)
         _goal(fields, "latency", {"metric": measure, "statistic": figure}, higher, draft)
         fields.refuse_rest("a sub-type")
     loader = metric.user.take("dataloader_func")
@@ -337,24 +345,24 @@ def _latency(metric: _Metric, draft: Draft) -> None:
     _ignore_user(metric.user)
 
 
-def _repeats(fields: Fields, draft: Draft) -> None:
+def _latency_config(fields: Fields, draft: Draft) -> None:
     warmup = fields.take("warmup_num")
     if warmup is not None and (requested := warmup.number()) is not None:
-        _first(("checks", "latency", "warmup"), requested, warmup, "", draft)
+        _set_once(("checks", "latency", "warmup"), requested, warmup, "", draft)
     repeat = fields.take("repeat_test_num")
     if repeat is not None and (requested := repeat.number()) is not None:
-        count = max(int(requested), _FEWEST)
+        count = max(int(requested), _MIN_SAMPLES)
         note = f"checks.latency.samples = {count}"
         if count != requested:
-            note += f": fewer than {_FEWEST} prove no percentile"
-        _first(("checks", "latency", "samples"), count, repeat, note, draft)
+            note += f": fewer than {_MIN_SAMPLES} prove no percentile"
+        _set_once(("checks", "latency", "samples"), count, repeat, note, draft)
     sleep = fields.take("sleep_num")
     if sleep is not None:
         sleep.no_effect("the model is timed as it answers, one prompt after the other")
     fields.refuse_rest("metric_config")
 
 
-def _first(path: tuple[str, ...], value: Any, node: Node, note: str, draft: Draft) -> None:
+def _set_once(path: tuple[str, ...], value: Any, node: Node, note: str, draft: Draft) -> None:
     """Write the value, unless an earlier figure of the same metric has set it."""
     if draft.get(path) in (None, value):
         draft.set(path, value, node, note)
@@ -365,7 +373,7 @@ def _first(path: tuple[str, ...], value: Any, node: Node, note: str, draft: Draf
 def _size(metric: _Metric, draft: Draft) -> None:
     draft.table(("checks", "size"), metric.node)
     for sub in metric.figures:
-        sub_type = _sub(sub, ("bytes",))
+        sub_type = _read_sub_type(sub, ("bytes",))
         if sub_type is None:
             continue
         _, fields = sub_type
@@ -410,10 +418,10 @@ def _custom(metric: _Metric, draft: Draft, context: Context) -> None:
     if loader is not None:
         loader.no_effect("evaluate_func loads what it needs; metric_func gets the held-out answers")
     for sub in metric.figures:
-        found_sub = _sub(sub, ())
-        if found_sub is None:
+        sub_type = _read_sub_type(sub, ())
+        if sub_type is None:
             continue
-        figure, fields = found_sub
+        figure, fields = sub_type
         config = fields.take("metric_config")
         if config is not None:
             config.no_effect("func_kwargs reach the function")
@@ -451,6 +459,6 @@ def _ignore_user(user: Fields) -> None:
             "post_processing_func",
             "metric_func",
         ):
-            part.no_effect(_INPUTS)
+            part.no_effect(_OWN_INPUTS)
         else:
             part.refuse("user_config has no such key", did_you_mean(part.name, _USER))

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.ledger import Ledger, State
 from targets.config.olive.secrets import masked
-from targets.config.places import Loc, dotted
+from targets.config.source_map import KeyPath, dotted
 
 _NULL = "null: as if it were not there"
 _PLACEHOLDER = re.compile(r"^\s*(<[^<>|/]+>)\s*$")
@@ -25,7 +25,7 @@ class Node:
     """One value, its path, and the ledger in which it is recorded."""
 
     raw: Any
-    path: Loc
+    path: KeyPath
     ledger: Ledger
     within: tuple[Any, ...] | None = None
     """The list of plain values that this is an element of: it has one entry as a whole."""

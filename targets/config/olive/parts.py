@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from pipeline.contract.data_spec import Split
-from targets.config.olive.chains import Pass
+from targets.config.olive.chains import OlivePass
 from targets.config.olive.context import Context
 from targets.config.olive.data import translate_data
 from targets.config.olive.draft import Draft
 from targets.config.olive.evaluators import measured_data
 from targets.config.olive.node import Node
-from targets.config.olive.sets import DataSet, dummy_prompt, used_set
+from targets.config.olive.sets import OliveDataSet, dummy_prompt, used_set
 from targets.config.olive.training import TrainingData
-from targets.config.places import dotted
+from targets.config.source_map import dotted
 
 
 def translate_parts(
-    trainings: list[tuple[Pass, TrainingData]],
+    trainings: list[tuple[OlivePass, TrainingData]],
     evaluator: Node | None,
-    sets: dict[str, DataSet],
+    sets: dict[str, OliveDataSet],
     draft: Draft,
     context: Context,
 ) -> None:
     """Write the data sets that a chain uses, and which part of them each step sees."""
     measured, classes = measured_data(evaluator, sets) if evaluator else (None, False)
-    main: DataSet | None = None
-    evaluation: DataSet | None = None
+    main: OliveDataSet | None = None
+    evaluation: OliveDataSet | None = None
     training: TrainingData | None = None
     for one, named in trainings:
         if named.train is None:
@@ -79,7 +79,7 @@ def translate_parts(
         _split(main, training, evaluation, measured, draft)
         length = draft.get(("data", main.name, "sequences", "length"))
         for one, _ in trainings if length is not None else ():
-            # The sequences rule; this limit of the pass must not be below them.
+            # The data set's sequences decide; max_length must not be below their length.
             draft.derive(("passes", one.name, "max_length"), length)
     used = {data.name for data in (main, evaluation, measured) if data is not None}
     for data in {data.node.path: data for data in sets.values()}.values():
@@ -88,10 +88,10 @@ def translate_parts(
 
 
 def _split(
-    main: DataSet,
+    main: OliveDataSet,
     training: TrainingData,
-    evaluation: DataSet | None,
-    measured: DataSet | None,
+    evaluation: OliveDataSet | None,
+    measured: OliveDataSet | None,
     draft: Draft,
 ) -> None:
     place = ("data", main.name)

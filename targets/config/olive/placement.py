@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.contract.suggest import did_you_mean
-from targets.config.olive.chains import BUILDERS, Pass
+from targets.config.olive.chains import BUILDERS, OlivePass
 from targets.config.olive.context import LOCAL, OWN
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.systems import (
-    System,
+    OliveSystem,
     choose,
     read_azure_client,
     read_systems,
@@ -20,7 +20,7 @@ from targets.target import DEFAULT_TARGET, load_target, target_names
 
 
 def translate_placement(
-    root: Fields, engine: Fields, chain: Sequence[Pass], requested: str | None, draft: Draft
+    root: Fields, engine: Fields, chain: Sequence[OlivePass], requested: str | None, draft: Draft
 ) -> None:
     """Write host, targets and runtime; ``requested`` (``--system``) overrides the file."""
     systems = read_systems(root.take("systems"))
@@ -37,7 +37,7 @@ def translate_placement(
     if chosen is not None:
         chosen.use()
     for system in systems.values():
-        system.leave()  # of one that is used the ledger keeps what it means
+        system.leave()  # for a system in use, the recorded meaning has precedence
     for remote in (chosen, target):
         if remote is not None and remote.kind == "azureml" and not local:
             table = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
@@ -52,10 +52,10 @@ def translate_placement(
 
 def _targets(
     providers: Node | None,
-    host: System | None,
-    target: System | None,
-    systems: dict[str, System],
-    chain: Sequence[Pass],
+    host: OliveSystem | None,
+    target: OliveSystem | None,
+    systems: dict[str, OliveSystem],
+    chain: Sequence[OlivePass],
     draft: Draft,
 ) -> None:
     runs_on = target or host

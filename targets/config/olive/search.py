@@ -13,8 +13,7 @@ from pydantic import JsonValue
 
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
-
-Path = tuple[str, ...]
+from targets.config.source_map import KeyPath
 
 SEARCHED: Mapping[str, tuple[JsonValue, ...]] = {
     "block_size": (32, 64, 128),
@@ -82,7 +81,7 @@ def idle_strategy(strategy: Strategy, why: str) -> None:
 
 
 def translate_strategy(
-    strategy: Strategy, place: Path, evaluator: Node | None, draft: Draft
+    strategy: Strategy, place: KeyPath, evaluator: Node | None, draft: Draft
 ) -> None:
     """Write how the pass at ``place`` searches."""
     fields, node = strategy.fields, strategy.node
@@ -127,7 +126,7 @@ def _order(node: Node | None) -> None:
         node.refuse(f"there is no execution_order {node.raw}", ", ".join(_ORDERS))
 
 
-def _trials(fields: Fields, place: Path, draft: Draft) -> None:
+def _trials(fields: Fields, place: KeyPath, draft: Draft) -> None:
     """Write the number of trials: the smaller of two limits that mean the same for one pass."""
     given_limits = [
         (number, node)
@@ -148,7 +147,7 @@ def _trials(fields: Fields, place: Path, draft: Draft) -> None:
             node.no_effect(f"{source.name} allows fewer: {least}, not {number}")
 
 
-def _goal(evaluator: Node | None, strategy: Node, place: Path, draft: Draft) -> None:
+def _goal(evaluator: Node | None, strategy: Node, place: KeyPath, draft: Draft) -> None:
     """Write the goal of the search: the figure of the metric with the highest priority."""
     first = _first_metric(evaluator)
     if first is None or evaluator is None:

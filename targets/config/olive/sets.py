@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.components import BATCH, LOAD, POST, PRE, read_components
 from targets.config.olive.node import Node
-from targets.config.places import dotted
+from targets.config.source_map import dotted
 
 DUMMY = {
     "dummydatacontainer": 1,
@@ -22,18 +22,18 @@ DUMMY = {
 
 
 @dataclass(frozen=True)
-class DataSet:
+class OliveDataSet:
     """One entry of ``data_configs``, or one written in place."""
 
     name: str
     node: Node
 
 
-def read_data_sets(node: Node | None) -> dict[str, DataSet]:
+def read_data_sets(node: Node | None) -> dict[str, OliveDataSet]:
     """Return the data sets of the file by name: a list of tables, or a table of them."""
     if node is None:
         return {}
-    sets: dict[str, DataSet] = {}
+    sets: dict[str, OliveDataSet] = {}
     keyed = isinstance(node.raw, dict)
     entries = list(node.fields("data_configs").rest()) if keyed else node.items()
     taken: set[str] = set()
@@ -43,7 +43,7 @@ def read_data_sets(node: Node | None) -> dict[str, DataSet]:
             continue
         raw = entry.raw
         name = str(raw.get("name") or (entry.name if keyed else f"data-{at}"))
-        data = DataSet(unique(_safe(name), taken), entry)
+        data = OliveDataSet(unique(_safe(name), taken), entry)
         taken.add(data.name)
         # The oldest files refer to a data set by its key, later ones by its name.
         for key in dict.fromkeys((name, entry.name) if keyed else (name,)):
@@ -53,14 +53,14 @@ def read_data_sets(node: Node | None) -> dict[str, DataSet]:
     return sets
 
 
-def used_set(node: Node, sets: dict[str, DataSet]) -> DataSet | None:
+def used_set(node: Node, sets: dict[str, OliveDataSet]) -> OliveDataSet | None:
     """Return the data set that ``node`` names, or describes in place: then it joins ``sets``."""
     if isinstance(node.raw, dict):
         description = f"written at {dotted(node.path)}"
         if description not in sets:
             name = str(node.raw.get("name") or node.name.removesuffix("_data_config") or "data")
             taken = {data.name for data in sets.values()}
-            sets[description] = DataSet(unique(_safe(name), taken), node)
+            sets[description] = OliveDataSet(unique(_safe(name), taken), node)
         return sets[description]
     if node.refuse_placeholder():
         return None
@@ -83,7 +83,7 @@ def unique(name: str, taken: Collection[str]) -> str:
     return next(text for text in itertools.chain([name], numbered) if text not in taken)
 
 
-def dummy_prompt(data: DataSet) -> int | None:
+def dummy_prompt(data: OliveDataSet) -> int | None:
     """Return the prompt tokens of a container of made-up inputs; ``None`` for real data."""
     raw = data.node.raw if isinstance(data.node.raw, dict) else {}
     default = DUMMY.get(str(raw.get("type", "")).lower())

@@ -29,7 +29,7 @@ _AZURE = "it describes a job of Azure ML; the chain runs on this machine"
 
 
 @dataclass(frozen=True)
-class System:
+class OliveSystem:
     """One entry of ``systems``, or one written in place."""
 
     name: str
@@ -57,7 +57,7 @@ class System:
             node.no_effect("nothing in this file uses this system")
 
 
-def read_systems(node: Node | None) -> dict[str, System]:
+def read_systems(node: Node | None) -> dict[str, OliveSystem]:
     """Return the systems of the file by name; each is read and validated whole."""
     if node is None:
         return {}
@@ -70,7 +70,7 @@ def read_systems(node: Node | None) -> dict[str, System]:
     return systems
 
 
-def read_system(node: Node, name: str = "") -> System | None:
+def read_system(node: Node, name: str = "") -> OliveSystem | None:
     """Return the system that a table describes; ``None`` if it was refused."""
     fields = nested(node.fields("a system"), "config")
     kind_node = fields.take("type")
@@ -96,7 +96,7 @@ def read_system(node: Node, name: str = "") -> System | None:
     devices, providers = _accelerators(fields, meanings)
     azure = _azure(fields, kind) if kind == "azureml" else {}
     _rest(fields, kind)
-    return System(name or node.name, kind, node, devices, providers, azure, tuple(meanings))
+    return OliveSystem(name or node.name, kind, node, devices, providers, azure, tuple(meanings))
 
 
 def _accelerators(
@@ -236,7 +236,7 @@ def _rest(fields: Fields, kind: str) -> None:
     fields.refuse_rest(f"a system of type {kind}")
 
 
-def choose(node: Node | None, systems: dict[str, System]) -> System | None:
+def choose(node: Node | None, systems: dict[str, OliveSystem]) -> OliveSystem | None:
     """Return the system that ``host`` or ``target`` names or describes."""
     if node is None:
         return None

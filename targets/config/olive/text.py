@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.data.template import Template, TemplateError
 from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Fields, Node
-from targets.config.olive.rows import first_rows
+from targets.config.olive.row_limit import first_rows
 
 _PRE = {
     "pre_process",
@@ -253,7 +253,7 @@ def last_field(template: str) -> str | None:
         return None
     last = "{" + str(pieces[fields[-1]][1]) + "}"
     if any(pieces[at][1] == pieces[fields[-1]][1] for at in fields[:-1]):
-        return None  # the question holds the answer
+        return None  # the prompt contains the answer
     return template[template.rindex(last) :]
 
 

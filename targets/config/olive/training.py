@@ -8,6 +8,7 @@ from typing import Any
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.training_args import DEFAULTS, NO_EFFECT, OPTIMIZERS, PARAMS, REFUSED
+from targets.config.source_map import KeyPath
 
 KINDS = {
     "lora": "lora",
@@ -37,8 +38,6 @@ _OFF = {
 """Values of refused arguments that are what happens here anyway."""
 _SEARCH = ("SEARCHABLE_VALUES", "DEFAULT", "DEFAULT_VALUE")
 
-Path = tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -60,7 +59,7 @@ class TrainingData:
                 node.no_effect(reason)
 
 
-def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> TrainingData:
+def translate_training(kind: str, fields: Fields, place: KeyPath, draft: Draft) -> TrainingData:
     """Write the pass at ``place``, and return its data sets. ``kind`` is lower case."""
     data = fields.take("train_data_config")
     evaluation = fields.take("eval_data_config")
@@ -92,7 +91,7 @@ def translate_training(kind: str, fields: Fields, place: Path, draft: Draft) -> 
     return TrainingData(data, evaluation, size, seed, evaluation is not None or size is not None)
 
 
-def _adapter(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
+def _adapter(kind: str, fields: Fields, place: KeyPath, draft: Draft) -> None:
     low_rank = kind in _LOW_RANK
     for aliases, key, default in (
         (("r", "lora_r"), "r", 64),
@@ -133,7 +132,7 @@ def _adapter(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
         convolution.no_effect("a text generation model has no convolutions")
 
 
-def _quantization(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
+def _quantization(kind: str, fields: Fields, place: KeyPath, draft: Draft) -> None:
     double, quant = fields.take("double_quant"), fields.take("quant_type")
     compute, skipped = fields.take("compute_dtype"), fields.take("skip_modules")
     if kind == "qlora":
@@ -153,7 +152,7 @@ def _quantization(kind: str, fields: Fields, place: Path, draft: Draft) -> None:
             )
 
 
-def _dtype(node: Node, path: Path, draft: Draft) -> None:
+def _dtype(node: Node, path: KeyPath, draft: Draft) -> None:
     if node.refuse_placeholder():
         return
     dtype = _DTYPES.get(str(node.raw).removeprefix("torch."))
@@ -163,7 +162,7 @@ def _dtype(node: Node, path: Path, draft: Draft) -> None:
         draft.set(path, dtype, node)
 
 
-def _set(node: Node | None, path: Path, default: Any, draft: Draft) -> None:
+def _set(node: Node | None, path: KeyPath, default: Any, draft: Draft) -> None:
     """Write the value of ``node``; without a node Olive's default, unless that is ``None``."""
     if node is None:
         if default is not None:
@@ -178,7 +177,7 @@ def _set(node: Node | None, path: Path, default: Any, draft: Draft) -> None:
 
 
 def _arguments(
-    fields: Fields, place: Path, draft: Draft, dtype: Node | None, evaluates: bool
+    fields: Fields, place: KeyPath, draft: Draft, dtype: Node | None, evaluates: bool
 ) -> Node | None:
     """Write what transformers calls TrainingArguments; return the seed of the data's order."""
     seed, data_seed = fields.take("seed"), fields.take("data_seed")
@@ -228,7 +227,7 @@ def _arguments(
     return data_seed or seed
 
 
-def _precision(fields: Fields, place: Path, draft: Draft, dtype: Node | None) -> None:
+def _precision(fields: Fields, place: KeyPath, draft: Draft, dtype: Node | None) -> None:
     half, brain = fields.take("fp16"), fields.take("bf16")
     if dtype is not None:
         _dtype(dtype, (*place, "precision"), draft)
@@ -248,7 +247,7 @@ def _precision(fields: Fields, place: Path, draft: Draft, dtype: Node | None) ->
             draft.set((*place, "precision"), name, node)
 
 
-def _length(fields: Fields, place: Path, draft: Draft) -> None:
+def _length(fields: Fields, place: KeyPath, draft: Draft) -> None:
     """Write how long is trained: ``max_steps`` goes before epochs, as in transformers."""
     steps, epochs = fields.take("max_steps"), fields.take("num_train_epochs")
     count = steps.number() if steps is not None else None
@@ -263,7 +262,7 @@ def _length(fields: Fields, place: Path, draft: Draft) -> None:
     _set(epochs, (*place, "epochs"), 3.0, draft)
 
 
-def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> None:
+def _evaluation(fields: Fields, place: KeyPath, draft: Draft, evaluates: bool) -> None:
     strategy = fields.take("eval_strategy", "evaluation_strategy")
     steps = fields.take("eval_steps")
     logging = fields.take("logging_steps")
@@ -299,7 +298,9 @@ def _evaluation(fields: Fields, place: Path, draft: Draft, evaluates: bool) -> N
         draft.set((*place, "keep"), "last", None)
 
 
-def _eval_steps(steps: Node | None, logging: int | float | None, place: Path, draft: Draft) -> None:
+def _eval_steps(
+    steps: Node | None, logging: int | float | None, place: KeyPath, draft: Draft
+) -> None:
     path = (*place, "eval_steps")
     if steps is not None:
         _set(steps, path, None, draft)

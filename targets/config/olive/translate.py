@@ -9,17 +9,17 @@ from typing import Any
 
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive import builder
-from targets.config.olive.chains import BUILDERS, PASSES, Pass, read_chains, safe_name
+from targets.config.olive.chains import BUILDERS, PASSES, OlivePass, read_chains, safe_name
 from targets.config.olive.context import OWN, Context, nested
 from targets.config.olive.draft import Draft
 from targets.config.olive.engine import read_engine, settle_engine
 from targets.config.olive.evaluators import evaluator_of, translate_evaluator
-from targets.config.olive.holes import refuse_holes
+from targets.config.olive.input_model import translate_model
 from targets.config.olive.known import alternative
 from targets.config.olive.ledger import Ledger, leaves
-from targets.config.olive.model import translate_model
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.parts import translate_parts
+from targets.config.olive.placeholders import refuse_placeholders
 from targets.config.olive.placement import translate_placement
 from targets.config.olive.resource import read_resource
 from targets.config.olive.search import (
@@ -29,10 +29,10 @@ from targets.config.olive.search import (
     refuse_strategy,
     translate_strategy,
 )
-from targets.config.olive.sets import DataSet, read_data_sets
+from targets.config.olive.sets import OliveDataSet, read_data_sets
 from targets.config.olive.systems import is_local
 from targets.config.olive.training import KINDS, TrainingData, translate_training
-from targets.config.places import Loc
+from targets.config.source_map import KeyPath
 
 _PROMPT = 128
 """Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""
@@ -43,7 +43,7 @@ class Flow:
     """One chain of passes as a Quern config."""
 
     document: dict[str, Any]
-    origin: Callable[[Loc], Loc]
+    origin: Callable[[KeyPath], KeyPath]
     """Function from a key of the document to the key of the Olive file that it comes from."""
 
 
@@ -69,7 +69,7 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
     chains = list(read_chains(root))
     several = len(chains) > 1
     flows = []
-    measuring: set[Loc] = set()
+    measuring: set[KeyPath] = set()
     for number, chain in enumerate(chains, start=1):
         draft = Draft(ledger)
         evaluator = _Flow(root, draft, context, system, file).translate(
@@ -79,7 +79,7 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
             measuring.add(evaluator.path)
         flows.append(Flow(draft.document, draft.origin))
     _unread(root, chains, measuring, ledger)
-    refuse_holes(root)
+    refuse_placeholders(root)
     ledger.order(raw)
     return Translation(tuple(flows), ledger)
 
@@ -96,7 +96,7 @@ class _Flow:
         self._asked = system
         self._file = file
 
-    def translate(self, chain: Sequence[Pass], number: int) -> Node | None:
+    def translate(self, chain: Sequence[OlivePass], number: int) -> Node | None:
         """Write the config of the chain; return the evaluator that measures its artifact."""
         root = self._root.fields("the file")
         root.ignore(
@@ -127,7 +127,7 @@ class _Flow:
         elif auto is not None:
             auto.refuse("Quern does not choose passes by itself", "write passes")
         for name in ("passes", "pass_flows"):
-            root.take(name)  # the chain is what they say
+            root.take(name)  # their meaning is recorded by the chain
         root.refuse_rest("an Olive file")
         return evaluator
 
@@ -145,8 +145,8 @@ class _Flow:
     def _chain(
         self,
         root: Fields,
-        chain: Sequence[Pass],
-        sets: dict[str, DataSet],
+        chain: Sequence[OlivePass],
+        sets: dict[str, OliveDataSet],
         engine: Fields,
         evaluators: Node | None,
         strategy: Strategy | None,
@@ -161,7 +161,7 @@ class _Flow:
                 "there are no passes", "Quern does not choose them by itself"
             )
         evaluator = evaluator_of(engine.take("evaluator"), evaluators)
-        trainings: list[tuple[Pass, TrainingData]] = []
+        trainings: list[tuple[OlivePass, TrainingData]] = []
         hosts = root.peek("systems")
         for at, one in enumerate(chain):
             searched = strategy if at == len(chain) - 1 else None
@@ -180,7 +180,9 @@ class _Flow:
         translate_parts(trainings, evaluator, sets, self._draft, self._context)
         return evaluator
 
-    def _search(self, strategy: Strategy, chain: Sequence[Pass], evaluator: Node | None) -> None:
+    def _search(
+        self, strategy: Strategy, chain: Sequence[OlivePass], evaluator: Node | None
+    ) -> None:
         """Translate a search: over the parameters of the builder that ends the chain."""
         place = ("passes", chain[-1].name) if chain else ()
         made = self._draft.get(place) if place else None
@@ -193,8 +195,8 @@ class _Flow:
 
     def _pass(
         self,
-        one: Pass,
-        trainings: list[tuple[Pass, TrainingData]],
+        one: OlivePass,
+        trainings: list[tuple[OlivePass, TrainingData]],
         systems: Node | None,
         strategy: Strategy | None,
     ) -> Node | None:
@@ -256,14 +258,14 @@ class _Flow:
 
     def _holds_adapter(self) -> bool:
         """Return whether the passes so far leave an adapter that is not merged."""
-        held = self._draft.get(("model", "adapter")) is not None
+        has_adapter = self._draft.get(("model", "adapter")) is not None
         for name, table in self._draft.document.get("passes", {}).items():
             type_name = table.get("type", name)
             if type_name in KINDS.values():
-                held = True
+                has_adapter = True
             elif type_name == "merge":
-                held = False
-        return held
+                has_adapter = False
+        return has_adapter
 
     def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
         self._draft.table(place, kind)
@@ -295,7 +297,7 @@ class _Flow:
         timed = ("checks", "latency")
         if not draft.document.get("data"):
             if draft.get(timed) is None:
-                return  # there is no prompt to time, and nobody asks for it
+                return  # there is no prompt to time, and no metric asks for latency
             if draft.get((*timed, "prompt_tokens")) is None:
                 draft.set((*timed, "prompt_tokens"), [_PROMPT], None)
         draft.set((*timed, "target_limits"), False, None)
@@ -310,7 +312,10 @@ class _Flow:
 
 
 def _unread(
-    root: Node, chains: Sequence[Sequence[Pass]], measuring: Collection[Loc], ledger: Ledger
+    root: Node,
+    chains: Sequence[Sequence[OlivePass]],
+    measuring: Collection[KeyPath],
+    ledger: Ledger,
 ) -> None:
     """Account for keys that no flow reads; ``measuring`` are the evaluators that are used."""
     used = {one.node.path for chain in chains for one in chain}

@@ -21,8 +21,8 @@ from targets.release.differences.difference import (
     Pair,
     Unreadable,
 )
+from targets.release.differences.formatting import counted, short
 from targets.release.differences.kinds import is_known
-from targets.release.differences.words import counted, short
 
 CompareFolders = Callable[[Path, Path, int], tuple[Difference, ...]]
 """Finds what differs between two folders, at most so many for each file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.release.differences.difference import Difference, Pair, Unreadable
-from targets.release.differences.words import relative, share, short, sides
+from targets.release.differences.formatting import relative, share, short, sides
 
 _LARGEST = 256 * 1000 * 1000
 """Bytes."""

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from targets.release.differences.difference import Difference, Pair
 
-Kind = Callable[[Pair], Iterator[Difference]]
+Comparer = Callable[[Pair], Iterator[Difference]]
 
 _BY_SUFFIX = {
     ".json": "json_values",
@@ -28,10 +28,10 @@ def is_archive(name: str) -> bool:
     return name.endswith(_ARCHIVES)
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> Comparer:
     """Return what compares files of that name; it is imported here, not before."""
     module = import_module(f"{__package__}.{_module_of(name) or 'raw_bytes'}")
-    differences: Kind = module.differences
+    differences: Comparer = module.differences
     return differences
 
 

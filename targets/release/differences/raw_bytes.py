@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from targets.release.differences.difference import Difference, Pair
-from targets.release.differences.words import counted, of_all
+from targets.release.differences.formatting import counted, of_all
 
 _CHUNK = 1 << 20
 
@@ -52,8 +52,8 @@ def _differing(released: Path, rebuilt: Path) -> tuple[int | None, int]:
             length = min(len(a), len(b))
             if a[:length] != b[:length]:
                 # The zero bytes of the exclusive-or are those that are equal.
-                mixed = int.from_bytes(a[:length], "big") ^ int.from_bytes(b[:length], "big")
-                unequal = mixed.to_bytes(length, "big")
+                xor = int.from_bytes(a[:length], "big") ^ int.from_bytes(b[:length], "big")
+                unequal = xor.to_bytes(length, "big")
                 count += length - unequal.count(0)
                 if first is None:
                     first = offset + length - len(unequal.lstrip(b"\0"))

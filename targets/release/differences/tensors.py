@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes  # registers bfloat16 and the other small types with NumPy
 import numpy as np
 
-from targets.release.differences.words import numbers, of_all, relative, share
+from targets.release.differences.formatting import numbers, of_all, relative, share
 
 _CHUNK_ELEMENTS = 1 << 20
 _PACKED_BITS = {"uint4": 4, "int4": 4, "float4_e2m1fn": 4, "uint2": 2, "int2": 2}

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.errors import EnvironmentUnable
 from targets.toolchain.debian.packages import Package
-from targets.toolchain.process import ToolFailed, run_tool
+from targets.toolchain.run_tool import ToolFailed, run_tool
 
 _HELPER = Path("/usr/lib/apt/apt-helper")
 """Part of the package ``apt``: fetches URIs as apt does, several over one connection."""

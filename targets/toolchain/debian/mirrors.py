@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from targets.toolchain.process import output_of
+from targets.toolchain.run_tool import output_of
 
 _INDEX = re.compile(
     r"^'(?P<uri>[^']+/)dists/(?P<release>[^/']+)/main/binary-[^/']+/Packages", re.MULTILINE

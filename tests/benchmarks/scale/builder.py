@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.builder.options import resolve, wanted_options
+from pipeline.builder.options import requested_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from targets.target import load_target
 from tests.benchmarks.pages import Row, Section
@@ -77,7 +77,7 @@ def _params(target: str) -> ModelBuilderParams:
 
 def _plain(world: World, model: Path, out: Path, target: str) -> Cost:
     params = _params(target)
-    options = resolve(wanted_options(params), load_target(TOOLCHAINS[target]).builder_options())
+    options = resolve(requested_options(params), load_target(TOOLCHAINS[target]).builder_options())
     return world.run(
         *("plain.builder", model, out, params.precision, params.execution_provider),
         *(f"{name}={value}" for name, value in options.items()),

@@ -25,7 +25,7 @@ from pipeline.contract.result import RESULT_FILE, StepResult
 from targets.errors import PassFailed
 from targets.machine import usable_cores
 from targets.runtimes.docker import DockerRuntime
-from targets.runtimes.runtime import Mount, Resources, RunRequest
+from targets.runtimes.runtime import Mount, ProcessLimits, RunRequest
 from targets.toolchain.engine import connect
 from tests.benchmarks.scale.measured import Cost
 from tests.benchmarks.scale.world import World
@@ -83,7 +83,7 @@ def run_passes(
         plan=Plan(build="bench-scale", steps=steps, threads=usable_cores()),
         mounts=tuple(mounts),
         log=world.log,
-        resources=Resources(memory_bytes=memory_bytes),
+        resources=ProcessLimits(memory_bytes=memory_bytes),
     )
     peaks: list[int] = [0]
     progress: dict[str, list[float]] = defaultdict(list)

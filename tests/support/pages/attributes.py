@@ -19,9 +19,9 @@ def mistakes(pages: Sequence[Page]) -> Iterator[str]:
     """Yield attributes that are missing from the tables, and those that do not exist."""
     page = next(page for page in pages if page.path.name == PAGE)
     for head, base in _HEADS.items():
-        told, known = set(page.table(head)), attributes(base)
-        yield from (f"{PAGE}: {head}: {name} is missing" for name in sorted(known - told))
-        yield from (f"{PAGE}: {head}: there is no {name}" for name in sorted(told - known))
+        documented, known = set(page.table(head)), attributes(base)
+        yield from (f"{PAGE}: {head}: {name} is missing" for name in sorted(known - documented))
+        yield from (f"{PAGE}: {head}: there is no {name}" for name in sorted(documented - known))
 
 
 def attributes(base: type) -> set[str]:

@@ -19,14 +19,14 @@ _SAID = re.compile(r"(?:exit codes?|ends? with|ended with|ends \w+ with) `?(\d+)
 
 def codes() -> frozenset[str]:
     """Return every code that a session can end with."""
-    found = {0, click.UsageError.exit_code}
+    exit_codes = {0, click.UsageError.exit_code}
     for error in vars(errors).values():
         if isinstance(error, type) and issubclass(error, errors.QuernError):
-            found.add(error.exit_code)
+            exit_codes.add(error.exit_code)
     for file in (PROJECT / "noxfile.py", PROJECT / "nox"):
-        found |= set(_exits(ast.parse(file.read_text("utf-8"))))
+        exit_codes |= set(_exits(ast.parse(file.read_text("utf-8"))))
     signalled = "128 - code" in (PROJECT / "noxfile.py").read_text("utf-8")
-    return frozenset({str(code) for code in found} | ({SIGNALLED} if signalled else set()))
+    return frozenset({str(code) for code in exit_codes} | ({SIGNALLED} if signalled else set()))
 
 
 def _exits(tree: ast.Module) -> Iterator[int]:

@@ -45,12 +45,12 @@ def noxfile() -> ModuleType:
 def sessions() -> Mapping[str, tuple[str, ...]]:
     """Return the nox sessions by name, and the Python command line that each runs first."""
     noxfile()
-    found = {}
+    commands = {}
     for name, run in nox.registry.get().items():
         session = MagicMock(posargs=[], invoked_from=str(Path.cwd()))
         run(session)
-        found[name] = session.run.call_args_list[0].args
-    return found
+        commands[name] = session.run.call_args_list[0].args
+    return commands
 
 
 def options_of(session: str) -> frozenset[str] | None:
@@ -85,8 +85,8 @@ def command_options(name: str) -> frozenset[str]:
 
 @cache
 def _all_options() -> frozenset[str]:
-    found = [options_of(session) for session in sessions()]
-    return frozenset().union(*(options for options in found if options is not None))
+    by_session = [options_of(session) for session in sessions()]
+    return frozenset().union(*(options for options in by_session if options is not None))
 
 
 def mistakes(pages: Sequence[Page]) -> Iterator[str]:
@@ -94,9 +94,9 @@ def mistakes(pages: Sequence[Page]) -> Iterator[str]:
     for page in pages:
         about: frozenset[str] = frozenset()
         for section in page.sections:
-            shown, said = _in_section(section)
+            shown, problems = _in_section(section)
             about = about or shown  # what a page begins with is what all of it is about
-            yield from (f"{page.path}: {text}" for text in said)
+            yield from (f"{page.path}: {text}" for text in problems)
             known = shown | about if shown else _all_options()
             for span in (span for span in section.spans if span.startswith("--")):
                 for text in _unknown(f"{section.heading}: {span}", _words(span), known):
@@ -106,12 +106,12 @@ def mistakes(pages: Sequence[Page]) -> Iterator[str]:
 def _in_section(section: Section) -> tuple[frozenset[str], list[str]]:
     """Return the options of all commands shown in ``section``, and what is wrong with these."""
     shown: frozenset[str] = frozenset()
-    said: list[str] = []
+    problems: list[str] = []
     for text in (*(fence.text for fence in section.fences), *section.spans):
         for command in commands_in(text):
             shown |= command.options
-            said += command.mistakes
-    return shown, said
+            problems += command.mistakes
+    return shown, problems
 
 
 @dataclass(frozen=True)

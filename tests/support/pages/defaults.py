@@ -3,7 +3,7 @@
 A default in prose carries a comment right behind it, which no reader sees:
 ``30 days<!-- default: clean --older-than -->``. It names an option of a command, a key
 (``checks.latency.rounds``), an entry of a target's file (``targets/cpu.toml room.installed``) or a
-constant (``targets.bench.judge:SMALLEST_RATIO``).
+constant (``targets.bench.significance:SMALLEST_RATIO``).
 """
 
 from __future__ import annotations
@@ -79,15 +79,16 @@ def mistakes_of_keys(schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield descriptions of keys that state another default than the code has."""
     for table, definition in schema["$defs"].items():
         for name, key in definition.get("properties", {}).items():
-            said = re.search(r"Default[:,] (.*)", key.get("description", ""))
-            numbers = [] if said is None else _numbers(said[1])
+            stated = re.search(r"Default[:,] (.*)", key.get("description", ""))
+            numbers = [] if stated is None else _numbers(stated[1])
             if not numbers:
                 continue
             expected = _UNSET.get(f"{table}.{name}")
             if expected is None and "default" not in key and numbers:
                 expected = _UNSET.get(f"{_shared(table)}.{name}")
             if expected is None:
-                yield f"{table}.{name} states a default that nothing compares: {said and said[1]}"
+                value = stated and stated[1]
+                yield f"{table}.{name} states a default that nothing compares: {value}"
             elif not set(map(float, expected)) <= set(numbers):
                 yield f"{table}.{name} is {expected}, not {numbers}"
 
@@ -124,10 +125,10 @@ def mistakes(pages: Sequence[Page]) -> Iterator[str]:
 def _stated(text: str) -> str | float | None:
     """Return the last value before a mark."""
     words = "|".join(_WORDS)
-    found = [*re.finditer(rf"{_VALUE.pattern}|\b({words})\b", text)]
-    if not found:
+    values = [*re.finditer(rf"{_VALUE.pattern}|\b({words})\b", text)]
+    if not values:
         return None
-    code, number, word = found[-1].groups()
+    code, number, word = values[-1].groups()
     if word:
         return float(_WORDS[word])
     return code if code else float(number.replace(",", ""))

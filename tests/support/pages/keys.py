@@ -46,9 +46,9 @@ def mistakes(pages: Sequence[Page], folder: Path) -> Iterator[str]:
         for fence in page.fences:
             if fence.language == "toml":
                 place = f"{page.path}:{fence.line}"
-                yield from (f"{place}: {said}" for said in block_mistakes(fence, folder))
+                yield from (f"{place}: {problem}" for problem in block_mistakes(fence, folder))
         for span in page.spans:
-            yield from (f"{page.path}: `{span}`: {said}" for said in _inline_mistakes(span))
+            yield from (f"{page.path}: `{span}`: {problem}" for problem in _inline_mistakes(span))
 
 
 def block_mistakes(fence: Fence, folder: Path) -> Iterator[str]:
@@ -94,8 +94,8 @@ def _in_order(base: Table, own: Table) -> Table:
     types = {name: table.get("type", name) for name, table in own.items()}
 
     def of_kind(kind: Sequence[str]) -> Table:
-        found = {name: own[name] for name, named in types.items() if named in kind}
-        return found or {name: table for name, table in base.items() if name in kind}
+        passes = {name: own[name] for name, named in types.items() if named in kind}
+        return passes or {name: table for name, table in base.items() if name in kind}
 
     others = {n: t for n, t in own.items() if types[n] not in (*_TRAINING, "merge", *_BUILDING)}
     return {**of_kind(_TRAINING), **of_kind(("merge",)), **others, **of_kind(_BUILDING)}
@@ -119,11 +119,11 @@ def _whole_data(part: Table) -> Table:
 
 
 def _merged(under: Table, over: Table) -> Table:
-    found = {**under}
+    merged = {**under}
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = _merged(found[key], value) if both else value
-    return found
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
 def _make_files(document: Table, folder: Path) -> None:
@@ -219,12 +219,12 @@ def _built() -> Table:
 def known_keys() -> Mapping[str, tuple[Draft7Validator, ...]]:
     """Return every key of any table of a config, and what its values must be there."""
     schema = _built()
-    found: dict[str, list[Draft7Validator]] = {}
+    by_key: dict[str, list[Draft7Validator]] = {}
     for table in (schema, *schema["$defs"].values()):
         for name, key in table.get("properties", {}).items():
             described = {**key, "$defs": schema["$defs"]}
-            found.setdefault(name, []).append(Draft7Validator(described))
-    return {name: tuple(validators) for name, validators in found.items()}
+            by_key.setdefault(name, []).append(Draft7Validator(described))
+    return {name: tuple(validators) for name, validators in by_key.items()}
 
 
 def _inline_mistakes(span: str) -> Iterator[str]:

@@ -26,11 +26,11 @@ def mistakes(pages: Sequence[Page]) -> Iterator[str]:
             if "://" in place or place.startswith("mailto:"):
                 continue
             path = PurePosixPath(posixpath.normpath(page.path.parent / place))
-            found = by_path.get(path if place else page.path)
-            if found is None and (anchor or not (PROJECT / path).exists()):
+            target = by_path.get(path if place else page.path)
+            if target is None and (anchor or not (PROJECT / path).exists()):
                 yield f"{page.path}: {link}: there is no such page"
-            elif found is not None and anchor and anchor not in found.anchors:
-                yield f"{page.path}: {link}: {found.path} has no such heading"
+            elif target is not None and anchor and anchor not in target.anchors:
+                yield f"{page.path}: {link}: {target.path} has no such heading"
         for span in page.spans:
             absent = (
                 _PATH.match(span)

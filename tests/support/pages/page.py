@@ -70,23 +70,25 @@ class Page:
     @cached_property
     def links(self) -> tuple[str, ...]:
         """Return where all links and images lead to."""
-        found = (
+        destinations = (
             child.attrGet("href") if child.type == "link_open" else child.attrGet("src")
             for child in _inline(self._tokens)
             if child.type in ("link_open", "image")
         )
-        return tuple(str(target) for target in found if target is not None)
+        return tuple(str(target) for target in destinations if target is not None)
 
     @cached_property
     def anchors(self) -> frozenset[str]:
         """Return what a link to a heading of this page may name, as GitHub makes it."""
-        found: list[str] = []
+        anchors_so_far: list[str] = []
         for opening, inline in zip(self._tokens, self._tokens[1:], strict=False):
             if opening.type == "heading_open":
                 text = "".join(child.content for child in inline.children or ())
                 name = _NOT_IN_ANCHORS.sub("", text.lower()).replace(" ", "-")
-                found.append(f"{name}-{found.count(name)}" if name in found else name)
-        return frozenset(found)
+                anchors_so_far.append(
+                    f"{name}-{anchors_so_far.count(name)}" if name in anchors_so_far else name
+                )
+        return frozenset(anchors_so_far)
 
     @cached_property
     def tables(self) -> tuple[tuple[tuple[str, ...], ...], ...]:

@@ -87,21 +87,21 @@ def _names(node: ast.expr, function: ast.AST, module: str) -> Iterator[str]:
 
 def mistakes(pages: Sequence[Page]) -> Iterator[str]:
     """Yield variables that are read and not told of, told of and not read, or told of twice."""
-    told: dict[str, tuple[str, ...]] = {}
+    documented: dict[str, tuple[str, ...]] = {}
     for page in pages:
         for name, row in page.table(HEAD).items():
-            if name in told:
+            if name in documented:
                 yield f"{page.path}: {name} is listed twice"
-            told[name] = row
+            documented[name] = row
     read = variables()
-    yield from (f"{name} is read, and in no table" for name in sorted(read - told.keys()))
-    for name, row in told.items():
+    yield from (f"{name} is read, and in no table" for name in sorted(read - documented.keys()))
+    for name, row in documented.items():
         if name in read:
             continue
         libraries = re.findall(r"`([^`]+)`", row[1])
         if not any(_reads(library, name) for library in libraries):
             yield f"nothing reads {name}"
-    known = read | told.keys()
+    known = read | documented.keys()
     for page in pages:
         for span in page.spans:
             name = span.partition("=")[0]
@@ -116,11 +116,11 @@ def _reads(library: str, name: str) -> bool:
     if spec is None or not spec.submodule_search_locations:
         return False
     families = [family for family in _IN_FAMILIES if name.startswith(family)]
-    wanted = families or [name]
+    names = families or [name]
     folders = map(Path, spec.submodule_search_locations)
     texts = (
         file.read_text("utf-8", errors="replace")
         for folder in folders
         for file in folder.rglob("*.py")
     )
-    return any(re.search(rf"[\"']{text}", source) for source in texts for text in wanted)
+    return any(re.search(rf"[\"']{text}", source) for source in texts for text in names)

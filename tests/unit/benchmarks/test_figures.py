@@ -17,7 +17,7 @@ from pipeline.contract.data_spec import Split
 from pipeline.contract.schema import parse_bytes
 from pipeline.statistics.intervals import CONFIDENCE as OF_INTERVALS
 from pipeline.statistics.percentiles import CONFIDENCE
-from targets.bench.judge import MEMORY_NOISE, SMALLEST_RATIO, WIDEST_RATIO
+from targets.bench.significance import MEMORY_NOISE, SMALLEST_RATIO, WIDEST_RATIO
 from targets.cli.options import PROJECT
 from targets.target import load_target, target_names
 from tests.benchmarks import pages
@@ -33,7 +33,7 @@ WRITTEN = [
 ]
 
 ORIGIN = re.compile(
-    r"LatencyRounds by `\./nox -s (?P<session>[\w-]+)(?: -- (?P<options>[^`]+))?` "
+    r"Measured by `\./nox -s (?P<session>[\w-]+)(?: -- (?P<options>[^`]+))?` "
     r"on (?P<day>20\d\d-\d\d-\d\d), on (?P<machine>[^`]+ CPUs?, \d+ GiB, \w+), "
     r"at commit (?P<commit>[0-9a-f]{7,40})(?:, with [^`]+)?\."
 )
@@ -168,7 +168,7 @@ def page(
     """Return a page with one section."""
     commit = commit or git("rev-parse", "HEAD").stdout.strip() or "0" * 40
     machine = "on AMD EPYC 7763, 2 CPUs, 24 GiB, Linux"
-    origin = f"LatencyRounds by `{command}` on {day}, {machine}, at commit {commit}."
+    origin = f"Measured by `{command}` on {day}, {machine}, at commit {commit}."
     return f"# Page\n\n<!-- part driver -->\n## Driver\n\n{origin}\n\n| what |\n"
 
 
@@ -184,7 +184,7 @@ def test_a_section_that_says_all_has_no_fault() -> None:
         (page(commit="46d4dab-dirty"), "no command, day, machine and clean commit"),
         (page(day="yesterday"), "no command, day, machine and clean commit"),
         (page().replace("2 CPUs, 24 GiB, Linux", "a laptop"), "no command, day, machine"),
-        (page().replace("LatencyRounds by", "Made by"), "no command, day, machine"),
+        (page().replace("Measured by", "Made by"), "no command, day, machine"),
         (page("./nox -s bench-drivers"), "there is no session bench-drivers that measures"),
         (page("./nox -s tests"), "there is no session tests that measures"),
         (page("./nox -s bench-driver -- --rnus 3"), "bench-driver does not know --rnus 3"),
@@ -209,7 +209,7 @@ def test_a_commit_that_is_not_in_the_history_is_found() -> None:
         ("| merge | 96 s | 1.5 GB |", ["96 s", "1.5 GB"]),
         ("Loses 0.3\n% of it, at 7,390 tokens/s.", ["0.3 %", "7,390 tokens/s"]),
         ("A token takes 143 ms ([measured](scale.md#limits)).", []),
-        ("A token takes 143 ms.\n\n[LatencyRounds](scale.md).", ["143 ms"]),
+        ("A token takes 143 ms.\n\n[Measured](scale.md).", ["143 ms"]),
         ("```toml\ntoken_ms = 5  # 5 ms\n```", []),
         (f"Sure at {100 * CONFIDENCE:g} % confidence, run 20 times, of 1,800 rows.", []),
     ],

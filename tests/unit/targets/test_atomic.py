@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from targets.atomic import folder_beside, remove_leftovers, replace_file, swap_in, whole_file
+from targets.atomic import (
+    atomic_file,
+    remove_leftovers,
+    replace_file,
+    replace_folder,
+    sibling_folder,
+)
 
 
 class Killed(BaseException):
@@ -18,7 +24,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_is_replaced_only_when_whole(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("old")
-    with pytest.raises(Killed), whole_file(file) as partial:
+    with pytest.raises(Killed), atomic_file(file) as partial:
         partial.write_text("ne")
         assert file.read_text() == "old"
         raise Killed
@@ -30,12 +36,12 @@ def test_a_file_is_replaced_only_when_whole(tmp_path: Path) -> None:
 def test_a_folder_is_replaced_only_when_whole(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     for content in ("first", "second"):
-        with folder_beside(folder) as fresh:
+        with sibling_folder(folder) as fresh:
             (fresh / "file").write_text(content)
             assert fresh.parent == folder.parent
-            swap_in(fresh, folder)
+            replace_folder(fresh, folder)
         assert ((folder / "file").read_text(), names(tmp_path)) == (content, ["folder"])
-    with pytest.raises(Killed), folder_beside(folder) as fresh:
+    with pytest.raises(Killed), sibling_folder(folder) as fresh:
         (fresh / "file").write_text("third")
         raise Killed
     assert ((folder / "file").read_text(), names(tmp_path)) == ("second", ["folder"])
@@ -45,7 +51,7 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
     folder = tmp_path / "cpu"
     left = []
     for name in ("cpu", "cuda"):
-        with folder_beside(tmp_path / name) as fresh:
+        with sibling_folder(tmp_path / name) as fresh:
             kept = fresh.rename(tmp_path / "kept")
         left.append(kept.rename(fresh))
     (tmp_path / ".cpu.lock").touch()

@@ -12,7 +12,7 @@ import pytest
 from pipeline.contract.plan import OUTPUT_DIR, Step, StepInput, object_path
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
 from targets.build import Builder, BuildOutcome
-from targets.cache import Cache, made_in
+from targets.cache import Cache, runtime_of
 from targets.config.load import load_config
 from targets.devices.device import Device
 from targets.disk import Need
@@ -132,9 +132,9 @@ class World:
     def build(self, runtime: Stand, only: RuntimeName | None = None) -> BuildOutcome:
         return self.builder(runtime, only).build(self.dist)
 
-    def made_in(self, outcome: BuildOutcome) -> set[str]:
+    def runtime_of(self, outcome: BuildOutcome) -> set[str]:
         found = [self.cache.find(planned.step.key) for planned in outcome.plan.steps]
-        return {made_in(step.result) for step in found if step is not None}
+        return {runtime_of(step.result) for step in found if step is not None}
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_they_are_made_again_where_only_containers_count(world: World) -> None:
     outcome = world.build(containers, only="docker")
     assert {"pretrain", "lora"} <= set(containers.ran)
     assert outcome.report.unconfined == ""
-    assert world.made_in(outcome) == {"docker"}
+    assert world.runtime_of(outcome) == {"docker"}
     # The same bytes stay, in the cache and in dist/.
     assert made.stat().st_ino == inode
     assert (outcome.folder / "model" / "model.bin").stat().st_ino == handed_out
@@ -177,7 +177,7 @@ def test_other_bytes_are_said_and_replace_the_first(world: World) -> None:
     said = [line for line in world.view.lines if "was not reproduced" in line]
     assert [line.partition(" ")[0] for line in said][:2] == ["pretrain", "lora"]
     assert "a virtual environment gave other bytes" in said[0]
-    assert world.made_in(outcome) == {"docker"}
+    assert world.runtime_of(outcome) == {"docker"}
     assert (world.cache.output(outcome.plan["lora"].step.key) / "model.bin").read_text() == (
         "other weights"
     )
@@ -187,7 +187,7 @@ def test_other_bytes_are_said_and_replace_the_first(world: World) -> None:
 def test_the_other_way_round_for_who_insists_on_a_virtual_environment(world: World) -> None:
     world.build(Stand("docker"))
     outcome = world.build(Stand("venv"), only="venv")
-    assert world.made_in(outcome) == {"venv"}
+    assert world.runtime_of(outcome) == {"venv"}
     assert outcome.report.unconfined == "made in a virtual environment"
 
 

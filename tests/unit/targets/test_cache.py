@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
-from targets.cache import Cache, link_tree, made_in
+from targets.cache import Cache, link_tree, runtime_of
 from targets.errors import PassFailed
 
 KEY = "ab" * 32
@@ -112,7 +112,7 @@ def test_the_same_made_in_another_runtime_leaves_the_bytes_where_they_are(tmp_pa
     finish_step(cache, runtime="docker")
     found = cache.find(KEY)
     assert found is not None
-    assert made_in(found.result) == "docker"
+    assert runtime_of(found.result) == "docker"
     assert file.stat().st_ino == inode
 
 
@@ -123,7 +123,7 @@ def test_other_bytes_made_in_another_runtime_replace_the_whole(tmp_path: Path) -
     finish_step(cache, text="other weights", runtime="docker")
     found = cache.find(KEY)
     assert found is not None
-    assert made_in(found.result) == "docker"
+    assert runtime_of(found.result) == "docker"
     assert (found.output / "model.bin").read_text() == "other weights"
     assert (tmp_path / "dist" / "model.bin").read_text() == "weights"
     assert [path.name for path in cache.objects.glob("*/*")] == [KEY]

@@ -28,7 +28,7 @@ def look(work: Path, params: dict[str, Any]) -> None:
     """Write down what the process is and may do."""
     sys.stdout.write("not an event\n")
     sys.stderr.write("library chatter\n")
-    found: dict[str, Any] = {
+    seen: dict[str, Any] = {
         "uid": os.getuid(),
         "gid": os.getgid(),
         "environment": dict(os.environ),
@@ -41,15 +41,15 @@ def look(work: Path, params: dict[str, Any]) -> None:
         try:
             probe.write_text("x")
             probe.unlink()
-            found[f"writes_{name}"] = True
+            seen[f"writes_{name}"] = True
         except OSError:
-            found[f"writes_{name}"] = False
+            seen[f"writes_{name}"] = False
     try:
         socket.create_connection(("192.0.2.1", 9), timeout=2).close()
-        found["network"] = "connected"
+        seen["network"] = "connected"
     except OSError as error:
-        found["network"] = str(error)
-    (work / "seen.json").write_text(json.dumps(found))
+        seen["network"] = str(error)
+    (work / "seen.json").write_text(json.dumps(seen))
 
 
 def wait(work: Path, _params: dict[str, Any]) -> None:

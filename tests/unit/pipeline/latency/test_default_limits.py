@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from pipeline.checks.latency import LatencyParams
-from pipeline.checks.latency import _ended as ended_verdict
+from pipeline.checks.latency import _final_verdict as ended_verdict
 from pipeline.contract.result import Verdict
 from pipeline.latency.default_limits import DefaultLimits, SizedLimit
 from pipeline.latency.rulings import Ruling
 from targets.config.load import load_config
-from targets.console.summary import print_summary
+from targets.console.print_summary import print_summary
 from targets.errors import ConfigError
-from targets.report.markdown import to_markdown
+from targets.report.report_markdown import to_markdown
 from targets.target import load_target, target_names
 from tests.support.project import Project, make_project
 from tests.support.reports import make_report
@@ -33,41 +33,41 @@ def project(tmp_path: Path) -> Project:
     return make_project(tmp_path)
 
 
-def sized(
+def with_default_limits(
     weights_bytes: int, prompt_tokens: int = 40, **params: Any
 ) -> tuple[dict[str, float | None], dict[str, str]]:
     """Return the limits of a check with ``params`` by verdict, and where they come from."""
     asked = LatencyParams.model_validate({"usual_limits": USUAL, **params})
-    found, sources = asked.sized(weights_bytes, prompt_tokens)
+    found, sources = asked.with_default_limits(weights_bytes, prompt_tokens)
     return {name: goal.at_most for name, goal in found.limits()}, dict(sources)
 
 
 def test_limits_grow_with_the_artifact_and_the_first_with_the_prompt() -> None:
-    limits, sources = sized(200 * MB)
+    limits, sources = with_default_limits(200 * MB)
     assert limits == {"first_token_ms": 100 + 0.2 * (300 + 50 * 40), "token_ms": 10 + 0.2 * 300}
     assert sources == {
         "first_token_ms": "default for 200 MB, 40 tokens",
         "token_ms": "default for 200 MB",
     }
-    longer, _ = sized(200 * MB, prompt_tokens=400)
+    longer, _ = with_default_limits(200 * MB, prompt_tokens=400)
     assert longer["token_ms"] == limits["token_ms"]
     assert longer["first_token_ms"] == 100 + 0.2 * (300 + 50 * 400)
 
 
 def test_the_smallest_model_has_the_least_limit() -> None:
-    assert sized(4, 1)[0] == {"first_token_ms": 100, "token_ms": 10}
+    assert with_default_limits(4, 1)[0] == {"first_token_ms": 100, "token_ms": 10}
 
 
 def test_a_number_of_the_config_stays_what_it_is() -> None:
-    limits, sources = sized(200 * MB, token_ms=4.5)
+    limits, sources = with_default_limits(200 * MB, token_ms=4.5)
     assert limits["token_ms"] == 4.5
     assert sources.keys() == {"first_token_ms"}
-    assert sized(200 * MB, token_ms=4.5, first_token_ms=9)[1] == {}
+    assert with_default_limits(200 * MB, token_ms=4.5, first_token_ms=9)[1] == {}
 
 
 def test_without_limits_of_the_target_there_are_none() -> None:
-    assert sized(200 * MB, target_limits=False) == ({}, {})
-    assert sized(200 * MB, target_limits=False, token_ms=3) == ({"token_ms": 3}, {})
+    assert with_default_limits(200 * MB, target_limits=False) == ({}, {})
+    assert with_default_limits(200 * MB, target_limits=False, token_ms=3) == ({"token_ms": 3}, {})
 
 
 @pytest.mark.parametrize("target", target_names())

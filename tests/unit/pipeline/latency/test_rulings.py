@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.rounds import LatencyRounds, Round
-from pipeline.latency.rulings import BaseTimes, Ruling, decide
+from pipeline.latency.rulings import BaseModelTimes, Ruling, decide
 from pipeline.latency.timing import Timings
 from pipeline.statistics.intervals import (
     geometric_interval,
@@ -39,7 +39,7 @@ def ruling(
     goal: dict[str, object], ours: LatencyRounds, baseline: LatencyRounds | None = None
 ) -> Ruling:
     found = LatencyGoal.model_validate({"metric": "first_token_ms", **goal})
-    return decide(found.name, found, ours, baseline, BaseTimes())
+    return decide(found.name, found, ours, baseline, BaseModelTimes())
 
 
 STEADY = measured(*([10.0] * 8 for _ in range(8)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pipeline.statistics.paired import compare_paired, share_interval
@@ -36,6 +37,28 @@ def test_answers_that_go_together_make_the_interval_narrower() -> None:
     # Without correlation it is the interval of two independent shares.
     low, high = share_interval(50, 100)
     assert apart.high == pytest.approx(((high - 0.5) ** 2 + (0.5 - low) ** 2) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("table", "low", "high"),
+    [
+        ((36, 12, 2, 0), 0.0569, 0.3404),  # an example of Newcombe's, whose correlation is negative
+        ((1, 1, 7, 12), -0.507, -0.026),  # airway reactivity, in Fagerland et al. 2014, table IV
+    ],
+)
+def test_published_intervals(table: tuple[int, int, int, int], low: float, high: float) -> None:
+    found = compare_paired(*answers(*table))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-4)
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    """All 95 of 100 samples in the long run, of pairs as those of two builds of one model are."""
+    random = np.random.default_rng(0)
+    shares = np.array([0.86, 0.06, 0.03, 0.05])
+    tables = random.multinomial(150, shares, size=2000)
+    found = [compare_paired(*answers(*map(int, table))) for table in tables]
+    covered = np.mean([one.low <= shares[1] - shares[2] <= one.high for one in found])
+    assert 0.94 < covered < 0.98
 
 
 def test_an_even_split_is_no_difference_and_an_uneven_one_is() -> None:

@@ -22,14 +22,14 @@ from pipeline.tuning.summary import METRIC, TuningSummary
 from pipeline.tuning.trials import Speed, Trial, Trials
 from targets.cache import Cache
 from targets.config.load import load_config
-from targets.console.summary import print_summary
+from targets.console.print_summary import print_summary
 from targets.devices.device import Device
 from targets.errors import ConfigError
 from targets.place import Place
 from targets.planner.planner import Planner
-from targets.release.make import require_repeatable
-from targets.report.markdown import to_markdown
-from targets.report.model import PassReport, Report
+from targets.release.release_builder import require_repeatable
+from targets.report.report_markdown import to_markdown
+from targets.report.report_schema import PassReport, Report
 from targets.target import load_target
 from tests.support.checkpoints import checkpoint
 from tests.support.project import Project, make_project

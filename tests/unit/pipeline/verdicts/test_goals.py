@@ -97,7 +97,7 @@ def test_a_rate_mirrors_its_time() -> None:
 )
 def test_a_goal_gets_the_samples_it_needs(metric: str, statistic: str, prompts: int) -> None:
     goals = [{"metric": metric, "statistic": statistic, "at_most": 9}]
-    assert LatencyParams.model_validate({"goals": goals}).prompts_to_time() == prompts
+    assert LatencyParams.model_validate({"goals": goals}).prompt_count() == prompts
 
 
 def test_a_latency_goal_is_of_the_p90_unless_told() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from targets.bench.html import confusions_of, to_html
-from targets.bench.markdown import to_markdown
-from targets.bench.model import Bench, Range
+from targets.bench.bench_html import confusions_of, to_html
+from targets.bench.bench_markdown import to_markdown
+from targets.bench.bench_schema import Bench, Range
+from targets.bench.formatting import change_of, headline, time_range
 from targets.bench.plots import plots_of
-from targets.bench.shown import change_of, headline, time_range
-from targets.bench.write import write_bench
+from targets.bench.write_bench import write_bench
 from targets.figures import milliseconds
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 from tests.support.compared_benches import HOSTILE, compared, hostile
@@ -198,7 +198,7 @@ def test_what_cannot_be_drawn_leaves_the_earlier_bench(
     def broken(_bench: Bench) -> str:
         raise RuntimeError
 
-    monkeypatch.setattr("targets.bench.write.to_html", broken)
+    monkeypatch.setattr("targets.bench.write_bench.to_html", broken)
     with pytest.raises(RuntimeError):
         write_bench(tmp_path, whole_bench())
     assert (folder / "bench.json").read_bytes() == before

@@ -9,8 +9,8 @@ import pytest
 from pipeline.contract.plan import DataInput, SourceInput, StepInput
 from pipeline.contract.result import StepResult
 from targets.cache import Cache
-from targets.checked.parcel import pack, unpack
 from targets.config.load import Overrides, load_config
+from targets.device_checks.parcel import pack, unpack
 from targets.errors import ConfigError, Problem
 from targets.target import load_target
 from tests.support.planning import build, make_planner, replan, to_run

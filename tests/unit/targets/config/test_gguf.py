@@ -13,7 +13,7 @@ from pipeline.training.hub import chosen_files
 from targets.cache import Cache
 from targets.config.load import Overrides, load_config
 from targets.errors import ConfigError
-from targets.planner.space import space_of
+from targets.planner.disk_space import disk_space
 from targets.target import load_target
 from tests.support.gguf_files import write_llama
 from tests.support.planning import build, make_planner, replan
@@ -49,7 +49,7 @@ def test_it_becomes_a_checkpoint_first(project: Project, cache: Cache) -> None:
     assert isinstance(model, StepInput)
     assert model.step == "import_gguf"
     assert any("went through 4 bits once (GGUF, Q4_1)" in note for note in plan.notes)
-    assert space_of(plan).unknown == ()
+    assert disk_space(plan).unknown == ()
 
 
 def test_only_its_bytes_are_in_the_key(project: Project, cache: Cache) -> None:

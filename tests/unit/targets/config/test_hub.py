@@ -13,7 +13,7 @@ import pytest
 
 from targets.config.hub import HubModel, parse_hub_model, pinned
 from targets.errors import EnvironmentUnable
-from targets.runtimes.environment import hub_environment
+from targets.runtimes.process_environment import hub_environment
 
 TOKEN = "hf_of_this_test_alone"  # noqa: S105
 COMMIT = "0123456789abcdef" * 2 + "01234567"

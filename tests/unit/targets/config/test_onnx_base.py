@@ -114,3 +114,67 @@ def test_a_check_that_asks_a_model_needs_data(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(project.config, [load_target("cpu")])
     assert [problem.key for problem in caught.value.problems] == ["checks.quality"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"custom_ops_library": "ops.so"}, "the native library 'ops.so' would be loaded"),
+        ({"ep_context_file_path": "/etc/x"}, "ep_context_file_path: this session option is not"),
+        ({"enable_profiling": "/home/me/x"}, "enable_profiling: this session option is not"),
+        ({"session.model_external_initializers_file_folder_path": "/"}, "is not one that a model"),
+        ({"log_id": ["x"]}, "log_id: list is no value"),
+        (
+            {"provider_options": [{"qnn": {"backend_path": "evil.so"}}]},
+            "qnn.backend_path: this option of an execution provider names a file",
+        ),
+    ],
+)
+@pytest.mark.parametrize("part", ["decoder", "encoder"])
+def test_native_code_runs_only_where_the_config_says_so(
+    project: Project, options: dict[str, object], said: str, part: str
+) -> None:
+    config = {"model": {"decoder": {"filename": "model.onnx"}, "encoder": {}}}
+    config["model"][part]["session_options"] = options  # type: ignore[assignment]
+    (project.folder / "built" / "genai_config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    (problem,) = caught.value.problems
+    assert problem.key == "model.onnx"
+    assert said in problem.message
+    assert "trust_remote_code" in problem.suggestion
+
+    project.edit('onnx = "built"', 'onnx = "built"\ntrust_remote_code = true')
+    load_config(project.config, [load_target("cpu")])
+
+
+def test_what_the_builder_writes_is_no_code(project: Project) -> None:
+    """As ONNX Runtime GenAI 0.18 and 0.13 write it for cpu, cuda and dml."""
+    written: list[list[object]] = [[], [{"cuda": {"enable_cuda_graph": "0"}}], [{"dml": {}}]]
+    for providers in written:
+        options = {"log_id": "onnxruntime-genai", "provider_options": providers}
+        more = {"intra_op_num_threads": 4, "session.intra_op.allow_spinning": "0"}
+        decoder = {"filename": "model.onnx", "session_options": {**options, **more}}
+        text = json.dumps({"model": {"decoder": decoder}})
+        (project.folder / "built" / "genai_config.json").write_text(text)
+        load_config(project.config, [load_target("cpu")])
+
+
+@pytest.mark.parametrize("graph", ["../model.onnx", "/model.onnx"])
+def test_a_graph_outside_the_folder(project: Project, graph: str) -> None:
+    text = json.dumps({"model": {"decoder": {"filename": graph}}})
+    (project.folder / "built" / "genai_config.json").write_text(text)
+    with pytest.raises(ConfigError, match="names a graph outside the folder"):
+        load_config(project.config, [load_target("cpu")])
+
+
+def test_a_link_out_of_the_folder(project: Project) -> None:
+    (project.folder / "built" / "weights.data").symlink_to("/etc/hostname")
+    with pytest.raises(ConfigError, match="its links lead out of it"):
+        load_config(project.config, [load_target("cpu")])
+
+
+def test_settings_that_no_reader_survives(project: Project) -> None:
+    (project.folder / "built" / "genai_config.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="names no decoder"):
+        load_config(project.config, [load_target("cpu")])

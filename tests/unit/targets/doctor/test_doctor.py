@@ -23,7 +23,7 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.select import Chooser
 from targets.target import load_target
 from targets.toolchain.venv import venv_python
-from tests.support.capabilities import lack
+from tests.support.capabilities import skip_or_fail
 
 NOWHERE = "http://127.0.0.1:9"
 """The discard port, where nothing listens."""
@@ -86,7 +86,7 @@ def test_missing_engine_leaves_the_virtual_environment(machine: Machine) -> None
 def test_full_disk_blocks_everything(machine: Machine) -> None:
     # /proc is a file system without any room, and root's.
     if not os.access("/proc", os.W_OK):
-        lack("full disk", "this user may not write where there is no room")
+        skip_or_fail("full disk", "this user may not write where there is no room")
     full = Machine(Path("/proc/quern"), machine.dist, machine.targets)
     cache, dist = host.disk(full)
     assert cache.severity == "problem"

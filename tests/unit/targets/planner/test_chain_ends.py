@@ -12,10 +12,10 @@ from pipeline.contract.plan import StepInput
 from targets.cache import Cache
 from targets.cli.commands import check, try_
 from targets.config.load import load_config
-from targets.console.summary import print_summary
+from targets.console.print_summary import print_summary
 from targets.errors import ConfigError
 from targets.planner.build_plan import BuildPlan
-from targets.report.markdown import to_markdown
+from targets.report.report_markdown import to_markdown
 from targets.report.status import overall
 from targets.target import load_target
 from tests.support.own_steps import CHECK

@@ -10,11 +10,11 @@ import pytest
 from pydantic import JsonValue
 from rich.console import Console
 
-from targets.console.summary import print_summary
+from targets.console.print_summary import print_summary
 from targets.digests import Digests
 from targets.report.dist import copy_tree, write_dist
-from targets.report.markdown import to_markdown
-from targets.report.model import Report
+from targets.report.report_markdown import to_markdown
+from targets.report.report_schema import Report
 from targets.report.status import overall
 from tests.support.reports import ACCURACY, SLOW, make_report
 

@@ -25,7 +25,7 @@ from targets.target import load_target
 from targets.toolchain import engine
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
-from tests.support.engines import answering
+from tests.support.engines import engine_answering
 from tests.support.project import make_project
 
 NOBODY = 65534
@@ -83,7 +83,7 @@ def test_an_engine_of_no_use(
     toolchain: Toolchain,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with answering(**version) as address:
+    with engine_answering(**version) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
         assert why in unusable(tmp_path / "cache", toolchain).why
 

@@ -15,12 +15,12 @@ from targets.toolchain.debian import deb
 from targets.toolchain.debian.assemble import assemble_rootfs, write_rootfs
 from targets.toolchain.debian.deb import BadPackage, read_deb
 from targets.toolchain.debian.fetch import PackagesGone, fetch
-from targets.toolchain.debian.lock import packages_in
 from targets.toolchain.debian.mirrors import mirrors, mirrors_in
+from targets.toolchain.debian.package_lock import packages_in
 from targets.toolchain.debian.packages import PackageLock, lock_file, read_lock
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP
-from tests.support.debian_packages import BASE, Made, Member, ar, special, tar
+from tests.support.debian_packages import BASE, Member, SmallPackage, ar, special, tar
 
 IMAGES = Path(__file__).parents[4] / "images" / "base"
 EPOCH = 1_000_000_000
@@ -30,7 +30,7 @@ needs_apt = pytest.mark.skipif(
 )
 
 
-def unpacked(tmp_path: Path, *made: Made) -> dict[str, tarfile.TarInfo]:
+def unpacked(tmp_path: Path, *made: SmallPackage) -> dict[str, tarfile.TarInfo]:
     rootfs = tmp_path / "rootfs.tar"
     write_rootfs([(one.locked(), one.deb()) for one in made], EPOCH, rootfs)
     with tarfile.open(rootfs) as archive:
@@ -46,7 +46,7 @@ def content(rootfs: Path, name: str) -> str:
 
 def refusal(tmp_path: Path, *members: Member) -> str:
     with pytest.raises(EnvironmentUnable) as caught:
-        unpacked(tmp_path, Made(members=(*BASE, *members)))
+        unpacked(tmp_path, SmallPackage(members=(*BASE, *members)))
     assert "thing 1:2.0-3 cannot be unpacked" in str(caught.value)
     return str(caught.value)
 
@@ -54,11 +54,13 @@ def refusal(tmp_path: Path, *members: Member) -> str:
 def test_files_of_packages_and_what_their_scripts_would_have_made(tmp_path: Path) -> None:
     users = "./usr/share/base-passwd/"
     made = [
-        Made("base", "1.0", (*BASE, (users, None), (f"{users}passwd.master", b"root:*:0:0"))),
-        Made("tool", "2.0", (("./bin/", None), ("./bin/sh", b"shell"),
+        SmallPackage("base", "1.0", (*BASE, (users, None),
+                                     (f"{users}passwd.master", b"root:*:0:0"))),
+        SmallPackage("tool", "2.0", (("./bin/", None), ("./bin/sh", b"shell"),
                              special("./bin/ash", tarfile.SYMTYPE, "sh"),
                              special("./bin/twin", tarfile.LNKTYPE, "./bin/sh"))),
-        Made("words", "3.0", (("./usr/share/doc/", None), ("./usr/share/doc/README", b"long"))),
+        SmallPackage("words", "3.0", (("./usr/share/doc/", None),
+                                      ("./usr/share/doc/README", b"long"))),
     ]  # fmt: skip
 
     found = unpacked(tmp_path, *made)
@@ -121,11 +123,11 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
 )
 def test_what_is_no_package_is_refused(parts: dict[str, bytes], why: str) -> None:
     with pytest.raises(BadPackage, match=why):
-        read_deb(Made().deb(parts))
+        read_deb(SmallPackage().deb(parts))
 
 
 def test_a_damaged_archive_is_refused() -> None:
-    whole = Made().deb()
+    whole = SmallPackage().deb()
     with pytest.raises(BadPackage, match="no ar archive"):
         read_deb(b"MZ" + whole)
     with pytest.raises(BadPackage, match="cut short"):
@@ -140,12 +142,12 @@ def test_a_package_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(deb, "_MOST_UNPACKED", 1 << 20)
     bomb = lzma.compress(bytes(2 << 20))
     with pytest.raises(BadPackage, match="unpacks to over 1 MB"):
-        read_deb(Made().deb({"data.tar.xz": bomb}))
+        read_deb(SmallPackage().deb({"data.tar.xz": bomb}))
 
 
 @needs_apt
 def test_packages_of_a_mirror_become_the_same_bytes_each_time(tmp_path: Path) -> None:
-    lock, places = mirror_with(tmp_path, Made("one"), Made("two", members=BASE[:2]))
+    lock, places = mirror_with(tmp_path, SmallPackage("one"), SmallPackage("two", members=BASE[:2]))
     folder = tmp_path / "made"
     folder.mkdir()
 
@@ -160,18 +162,18 @@ def test_packages_of_a_mirror_become_the_same_bytes_each_time(tmp_path: Path) ->
 
 @needs_apt
 def test_another_mirror_is_asked_for_what_one_lacks(tmp_path: Path) -> None:
-    lock, places = mirror_with(tmp_path, Made())
+    lock, places = mirror_with(tmp_path, SmallPackage())
     empty = tmp_path / "empty"
     empty.mkdir()
     both = {"bookworm": (f"copy:{empty}/", *places["bookworm"])}
     (found,) = fetch(lock.package, both, tmp_path)
-    assert found == (lock.package[0], Made().deb())
+    assert found == (lock.package[0], SmallPackage().deb())
 
 
 @needs_apt
 @pytest.mark.parametrize("change", [b"\0", b""], ids=["other bytes", "fewer bytes"])
 def test_a_file_that_is_not_the_locked_one_is_refused(change: bytes, tmp_path: Path) -> None:
-    lock, places = mirror_with(tmp_path, Made())
+    lock, places = mirror_with(tmp_path, SmallPackage())
     served = tmp_path / "mirror" / lock.package[0].path
     served.write_bytes(served.read_bytes()[:-1] + change)
 
@@ -184,7 +186,7 @@ def test_a_file_that_is_not_the_locked_one_is_refused(change: bytes, tmp_path: P
 
 @needs_apt
 def test_a_version_that_the_mirrors_no_longer_have_is_named(tmp_path: Path) -> None:
-    lock, places = mirror_with(tmp_path, Made("kept"), Made("gone"))
+    lock, places = mirror_with(tmp_path, SmallPackage("kept"), SmallPackage("gone"))
     (tmp_path / "mirror" / lock.package[1].path).unlink()
 
     with pytest.raises(PackagesGone, match=r"1 package.*: gone 1:2\.0-3: .* no longer") as caught:
@@ -196,7 +198,7 @@ def test_a_version_that_the_mirrors_no_longer_have_is_named(tmp_path: Path) -> N
 
 @needs_apt
 def test_a_mirror_out_of_reach_is_said(tmp_path: Path) -> None:
-    lock = PackageLock(suite="bookworm", requested=("thing",), package=(Made().locked(),))
+    lock = PackageLock(suite="bookworm", requested=("thing",), package=(SmallPackage().locked(),))
     places = {"bookworm": ("http://localhost:9/debian/",)}
     with pytest.raises(EnvironmentUnable, match="cannot be reached") as caught:
         list(fetch(lock.package, places, tmp_path))
@@ -204,7 +206,9 @@ def test_a_mirror_out_of_reach_is_said(tmp_path: Path) -> None:
     assert "apt-get update" in caught.value.hint
 
 
-def mirror_with(tmp_path: Path, *made: Made) -> tuple[PackageLock, dict[str, tuple[str, ...]]]:
+def mirror_with(
+    tmp_path: Path, *made: SmallPackage
+) -> tuple[PackageLock, dict[str, tuple[str, ...]]]:
     """Put packages on a mirror in a folder; return their lock, and the mirrors to ask."""
     packages = tuple(one.locked() for one in made)
     for one, package in zip(made, packages, strict=True):

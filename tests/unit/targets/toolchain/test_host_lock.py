@@ -106,6 +106,7 @@ def test_locks_pin_by_hash_and_agree(index: Index, project: Path) -> None:
     assert "127.0.0.1" not in text
 
 
+@pytest.mark.slow
 def test_newer_versions_are_taken_only_when_asked_for(index: Index, project: Path) -> None:
     index.add("first", "1.0")
     index.add("second", "2.0")

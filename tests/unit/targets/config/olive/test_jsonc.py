@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from targets.config.olive.jsonc import JsonError, parse
-from targets.config.olive.positions import JsonPositions, YamlPositions
-from targets.config.olive.read import read_olive
+from targets.config.olive.olive_positions import JsonPositions, YamlPositions
+from targets.config.olive.read_olive import read_olive
 from targets.errors import ConfigError
 
 TEXT = """\

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from targets.config.olive.ledger import State
-from tests.support.olive_files import document, read, refusals, state, translated
+from tests.support.olive_files import document, read_olive_file, refusals, state, translated
 
 
 def test_metrics_with_goals_become_checks() -> None:
-    checks = document(read("flat.json"))["checks"]
+    checks = document(read_olive_file("flat.json"))["checks"]
     assert checks["quality"]["goals"] == [
         {"metric": "perplexity", "max_degradation": 50},
         {"metric": "macro_f1", "at_least": 0},
@@ -23,14 +23,14 @@ def test_metrics_with_goals_become_checks() -> None:
 
 
 def test_a_goal_of_another_kind_is_refused() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     raw["evaluators"]["judge"]["metrics"][0]["sub_types"][0]["goal"]["type"] = "min-improvment"
     (reason,) = refusals(raw).values()
     assert "did you mean 'min-improvement'?" in reason
 
 
 def test_checks_of_ones_own_keep_their_parameters() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     raw["evaluators"]["judge"]["metrics"] = [
         {"name": "polite", "type": "checks/mine.py:Polite", "user_config": {"words": ["fool"]}}
     ]
@@ -39,7 +39,7 @@ def test_checks_of_ones_own_keep_their_parameters() -> None:
 
 
 def test_the_evaluator_of_the_last_pass_measures_the_artifact() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     names = list(raw["passes"])
     metric = {"name": "t", "type": "latency", "sub_types": [{"name": "max"}]}
     raw["evaluators"] |= {name: {"metrics": [metric]} for name in ("between", "whole")}
@@ -55,7 +55,7 @@ def test_the_evaluator_of_the_last_pass_measures_the_artifact() -> None:
 
 
 def test_an_average_that_is_not_computed_is_refused() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     figure = raw["evaluators"]["judge"]["metrics"][0]["sub_types"][1]
     figure["metric_config"] = {"average": "micro"}
     (key,) = refusals(raw)
@@ -65,7 +65,7 @@ def test_an_average_that_is_not_computed_is_refused() -> None:
 
 
 def test_a_direction_that_is_not_the_figures_is_refused() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     raw["evaluators"]["judge"]["metrics"][0]["sub_types"][0]["higher_is_better"] = True
     (key,) = refusals(raw)
     assert key.endswith("higher_is_better")

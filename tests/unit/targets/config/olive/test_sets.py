@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 
-from tests.support.olive_files import document, read, refusals, translated
+from tests.support.olive_files import document, read_olive_file, refusals, translated
 
 
 def test_the_oldest_form_of_data_sets_means_the_same_as_the_newest() -> None:
-    old = read("dict-data.json")
+    old = read_olive_file("dict-data.json")
     new = copy.deepcopy(old)
     new["data_configs"] = [
         {
@@ -34,7 +34,7 @@ def test_the_oldest_form_of_data_sets_means_the_same_as_the_newest() -> None:
 
 
 def test_chats_and_other_adapters() -> None:
-    made = document(read("chat.json"))
+    made = document(read_olive_file("chat.json"))
     data = made["data"]["talks"]
     assert (data["messages"], data["loss_on"], data["path"]) == ("turns", "all", "chat.jsonl")
     assert data["sequences"]["stride"] == 32
@@ -45,7 +45,7 @@ def test_chats_and_other_adapters() -> None:
 
 
 def test_functions_of_the_author_go_along() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     raw["data_configs"][0] = {
         "name": "train",
         "type": "HuggingfaceContainer",
@@ -92,14 +92,14 @@ def test_functions_of_the_author_go_along() -> None:
 
 
 def test_no_evaluation_rows_are_no_rows() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["passes"]["lora"]["config"]["eval_dataset_size"] = 0
     (data,) = document(raw)["data"].values()
     assert data["split"] == {"eval": 0, "validation": 0.0}
 
 
 def test_rows_of_a_split_and_their_number_are_both_kept() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     params = raw["data_configs"][0]["load_dataset_config"]["params"]
     for split, rows in (("train[10:]", "10:15"), ("train[:3]", "0:3"), ("train", ":5")):
         params.update(split=split, max_samples=5)
@@ -111,7 +111,7 @@ def test_rows_of_a_split_and_their_number_are_both_kept() -> None:
 
 
 def test_files_of_several_parts_need_a_split() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     params = raw["data_configs"][0]["load_dataset_config"]["params"]
     del params["split"]
     params["data_files"] = {"train": "tone.jsonl", "test": "other.jsonl"}
@@ -122,20 +122,20 @@ def test_files_of_several_parts_need_a_split() -> None:
 
 
 def test_files_inside_a_data_set_of_the_hub_are_refused() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     params = raw["data_configs"][0]["load_dataset_config"]["params"]
     params.update(data_name="someone/rows", data_files="part.jsonl")
     assert list(refusals(raw)) == ["data_configs.0.load_dataset_config.params.data_files"]
 
 
 def test_the_same_name_twice_is_refused() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["data_configs"].append(copy.deepcopy(raw["data_configs"][0]))
     assert list(refusals(raw)) == ["data_configs.1"]
 
 
 def test_rows_that_a_metric_is_measured_on_are_held_out_and_the_table_says_so() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     del raw["passes"]["lora"]["config"]["eval_dataset_size"]
     data = raw["data_configs"][0]["name"]
     metric = {"name": "p", "type": "accuracy", "data_config": data}
@@ -148,7 +148,7 @@ def test_rows_that_a_metric_is_measured_on_are_held_out_and_the_table_says_so() 
 
 
 def test_a_loader_that_is_given_a_token_is_granted_the_hub_and_keeps_no_token() -> None:
-    raw = read("dict-data.json")
+    raw = read_olive_file("dict-data.json")
     data = raw["data_configs"]["phrases-train"]
     data["user_script"] = "rows.py"
     data["components"] = {"load_dataset": {"type": "rows"}}

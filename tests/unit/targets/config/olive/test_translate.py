@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from targets.config.olive.ledger import State, leaves
-from tests.support.olive_files import FILES, document, read, refusals, state, translated
+from tests.support.olive_files import FILES, document, read_olive_file, refusals, state, translated
 
 
 @pytest.mark.parametrize("name", ["tutorial.json", "azure.json", "dict-data.json", "flat.json"])
 def test_every_key_is_in_exactly_one_state(name: str) -> None:
-    raw = read(name)
+    raw = read_olive_file(name)
     entries = [entry.path for entry in translated(raw).ledger.entries]
     assert sorted(map(str, entries)) == sorted(str(path) for path, _ in leaves(raw, ()))
 
 
 def test_keys_that_nobody_knows_are_refused_wherever_they_stand() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["input_model"]["config"]["hf_config"]["tasks"] = "x"
     raw["systems"]["local_system"]["config"]["colour"] = "x"
     raw["data_configs"][0]["load_dataset_config"]["params"]["data_fils"] = "x"
@@ -43,7 +43,7 @@ def test_keys_that_nobody_knows_are_refused_wherever_they_stand() -> None:
 
 
 def test_the_tutorial_keeps_its_numbers() -> None:
-    made = document(read("tutorial.json"))
+    made = document(read_olive_file("tutorial.json"))
     lora = made["passes"]["lora"]
     wanted = {
         "r": 64,
@@ -77,7 +77,7 @@ def test_the_tutorial_keeps_its_numbers() -> None:
 
 
 def test_what_has_no_effect_says_why() -> None:
-    found = translated(read("tutorial.json"))
+    found = translated(read_olive_file("tutorial.json"))
     lora = ("passes", "lora", "config")
     assert state(found, *lora, "double_quant")[0] is State.NO_EFFECT
     assert state(found, *lora, "training_args", "num_train_epochs") == (
@@ -91,7 +91,7 @@ def test_what_has_no_effect_says_why() -> None:
 
 
 def test_a_file_without_a_word_on_training_gets_olives_defaults() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     made = translated(raw)
     lora = made.flows[0].document["passes"]["l"]
     assert (lora["batch_size"], lora["learning_rate"], lora["scheduler"]) == (8, 2e-4, "constant")
@@ -114,7 +114,7 @@ def test_flows_become_builds_of_their_own() -> None:
 
 
 def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
-    raw = read("azure.json")
+    raw = read_olive_file("azure.json")
     made = document(raw)
     assert made["system"] == {
         "type": "azureml",
@@ -138,7 +138,7 @@ def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
 
 
 def test_secrets_are_neither_kept_nor_shown() -> None:
-    raw = read("dict-data.json")
+    raw = read_olive_file("dict-data.json")
     data = raw["data_configs"]["phrases-train"]
     data["user_script"] = "rows.py"
     data["components"] = {"load_dataset": {"type": "rows"}}
@@ -153,7 +153,7 @@ def test_secrets_are_neither_kept_nor_shown() -> None:
 
 
 def test_a_secret_is_not_in_the_message_that_refuses_it() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     config = raw["input_model"]["config"]["hf_config"]
     config["model_loading_args"] = {"token": "hf_one", "use_auth_token": "hf_two"}
     raw["passes"]["builder"].setdefault("config", {})["extra_options"] = {"hf_token": "hf_three"}
@@ -168,7 +168,7 @@ def test_a_secret_is_not_in_the_message_that_refuses_it() -> None:
 
 
 def test_a_pass_that_is_not_here_is_named_with_what_does_its_work() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["passes"]["convert"] = {"type": "OnnxConversion", "config": {"target_opset": 17}}
     raw["passes"]["mine"] = {"type": "MergeAdaptorWeights"}
     found = refusals(raw)
@@ -177,7 +177,7 @@ def test_a_pass_that_is_not_here_is_named_with_what_does_its_work() -> None:
 
 
 def test_references_to_what_is_not_defined_name_the_nearest() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["engine"]["host"] = "local_sytem"
     raw["engine"]["evaluator"] = "judge"
     raw["evaluators"] = {"judges": {"metrics": []}}
@@ -191,7 +191,7 @@ def test_references_to_what_is_not_defined_name_the_nearest() -> None:
 
 
 def test_placeholders_are_named() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["passes"]["lora"]["config"]["lora_r"] = "<lora_r>"
     params = raw["data_configs"][0]["load_dataset_config"]["params"]
     params["data_files"] = "<data_configs_data_files>"
@@ -210,7 +210,7 @@ def test_placeholders_are_named() -> None:
 
 
 def test_providers_choose_targets() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     engine = raw["engine"]
     engine["execution_providers"] = ["DmlExecutionProvider", "CUDAExecutionProvider"]
     assert document(raw)["default_targets"] == ["directml", "cuda"]
@@ -224,7 +224,7 @@ def test_providers_choose_targets() -> None:
 
 
 def test_alternatives_of_one_key_must_agree() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["passes"]["lora"]["config"]["alpha"] = 64
     assert document(raw)["passes"]["lora"]["alpha"] == 64
     raw["passes"]["lora"]["config"]["alpha"] = 16
@@ -232,7 +232,7 @@ def test_alternatives_of_one_key_must_agree() -> None:
 
 
 def searching(strategy: object, **builder: object) -> Any:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["engine"]["search_strategy"] = strategy
     raw["passes"]["builder"]["config"] |= builder
     return raw
@@ -328,13 +328,13 @@ def test_without_a_search_one_value_is_built() -> None:
 
 
 def test_passes_of_ones_own_keep_their_parameters() -> None:
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     raw["passes"]["mine"] = {"type": "steps/mine.py:Mine", "config": {"strength": 3}}
     assert document(raw)["passes"]["mine"] == {"type": "steps/mine.py:Mine", "strength": 3}
 
 
 def test_numbers_and_switches_mean_the_same_as_text() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     config = raw["passes"]["lora"]["config"]
     config["eval_dataset_size"] = "0.3"
     config["training_args"].update(bf16="false", max_steps="10")
@@ -353,7 +353,7 @@ def test_numbers_and_switches_mean_the_same_as_text() -> None:
 
 
 def test_placeholders_inside_lists_and_longer_text_are_found() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["passes"]["lora"]["config"]["target_modules"] = ["q_proj", "<MODULE>"]
     raw["data_configs"][0]["load_dataset_config"]["params"]["data_files"] = "<train>.jsonl"
     found = refusals(raw)
@@ -362,7 +362,7 @@ def test_placeholders_inside_lists_and_longer_text_are_found() -> None:
 
 
 def test_passes_of_one_type_keep_apart() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     name = raw["data_configs"][0]["name"]
     raw["passes"] = [{"type": "LoRA", "r": r, "train_data_config": name} for r in (4, 8)]
     passes = document(raw)["passes"]
@@ -370,7 +370,7 @@ def test_passes_of_one_type_keep_apart() -> None:
 
 
 def test_of_alternatives_the_first_is_taken() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     second = copy.deepcopy(raw["passes"]["lora"])
     second["config"]["r"] = 2
     raw["passes"]["lora"] = [raw["passes"]["lora"], second]
@@ -382,22 +382,22 @@ def test_of_alternatives_the_first_is_taken() -> None:
 
 def test_wrong_shapes_are_refused_where_they_stand() -> None:
     for key, value in (("passes", "lora"), ("data_configs", "x"), ("pass_flows", "lora")):
-        raw = read("tutorial.json")
+        raw = read_olive_file("tutorial.json")
         raw[key] = value
         assert key in refusals(raw), key
-    raw = read("flat.json")
+    raw = read_olive_file("flat.json")
     raw["evaluators"]["judge"]["metrics"] = "fast"
     assert refusals(raw)["evaluators.judge.metrics"].startswith("metrics must be a list")
 
 
 def test_a_hosts_name_is_checked_for_each_pass() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["passes"]["lora"]["host"] = "local_sistem"
     assert "local_system" in refusals(raw)["passes.lora.host"]
 
 
 def test_builder_options_that_leave_no_text_model_are_refused_where_they_stand() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     builder = raw["passes"]["builder"]["config"]
     builder["exclude_embeds"] = True
     builder["extra_options"] = {"exclude_lm_head": "false", "config_only": True}
@@ -408,7 +408,7 @@ def test_builder_options_that_leave_no_text_model_are_refused_where_they_stand()
 
 
 def test_a_system_that_nobody_defined_is_no_key_of_the_file() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     found = translated(raw, "local_sistem")
     (refusal,) = found.ledger.refusals
     assert "local_system" in refusal.suggestion
@@ -416,7 +416,7 @@ def test_a_system_that_nobody_defined_is_no_key_of_the_file() -> None:
 
 
 def test_an_adapter_beside_the_model_is_merged(tmp_path: Path) -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     adapter = tmp_path / "tuned"
     adapter.mkdir()
     raw["input_model"]["config"]["adapter_path"] = str(adapter)
@@ -426,7 +426,7 @@ def test_an_adapter_beside_the_model_is_merged(tmp_path: Path) -> None:
 
 
 def test_nothing_is_extracted_where_no_adapter_is_left() -> None:
-    raw = read("tutorial.json")
+    raw = read_olive_file("tutorial.json")
     raw["passes"]["extract"] = {"type": "ExtractAdapters", "config": {"save_format": "npz"}}
     assert "extract" not in document(raw)["passes"]
     treated, _ = state(translated(raw), "passes", "extract", "type")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from targets.release.differences.archives import compare_archives
-from targets.release.differences.compare import compare_files, compare_folders
+from targets.release.differences.compare_files import compare_files, compare_folders
 
 FILES = {"q/a.json": b'{"a": 1}', "q/b.md": b"text\n"}
 

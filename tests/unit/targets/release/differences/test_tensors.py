@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from targets.release.differences.compare import compare_bytes, compare_folders
+from targets.release.differences.compare_files import compare_bytes, compare_folders
 
 MODEL, DATA = "model.onnx", "model.onnx.data"
 N, K, BLOCK = 4, 64, 32

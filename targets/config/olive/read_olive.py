@@ -1,0 +1,72 @@
+"""Reads an Olive file: JSON with comments, or YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from targets.config.olive.jsonc import JsonError, parse, plain
+from targets.config.olive.olive_positions import JsonPositions, YamlPositions
+from targets.config.source_map import Positions
+from targets.errors import ConfigError, Problem
+
+_HOLE = re.compile(r"<[A-Za-z_][\w. -]*>")
+
+
+def read_olive(file: Path, text: str) -> tuple[Any, Positions]:
+    """Return the value of an Olive file and where its keys stand.
+
+    Raises ``ConfigError`` with line and column where it cannot be parsed; placeholders that were
+    left unfilled, which often are the cause, are named too.
+    """
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return _yaml(file, text), YamlPositions(text)
+    try:
+        value = parse(text)
+        _require_unicode(file, value)
+        return value, JsonPositions(text)
+    except JsonError as error:
+        message = f"not valid JSON: {error} (column {error.column})"
+        raise ConfigError([Problem(message, file, error.line), *_holes(file, text)]) from None
+
+
+def _yaml(file: Path, text: str) -> Any:
+    # Imported here, so that only YAML files wait for it.
+    import yaml
+
+    from targets.config.olive.yaml_values import JsonLoader, UnlikeJsonError
+
+    try:
+        return yaml.load(text, Loader=JsonLoader)  # noqa: S506 - a SafeLoader, and stricter
+    except (yaml.MarkedYAMLError, UnlikeJsonError) as error:
+        mark = error.problem_mark
+        place = f" (column {mark.column + 1})" if mark else ""
+        line = mark.line + 1 if mark else None
+        raise ConfigError(
+            [Problem(f"not valid YAML: {error.problem}{place}", file, line)]
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError([Problem(f"not valid YAML: {error}", file)]) from None
+
+
+def _holes(file: Path, text: str) -> list[Problem]:
+    """Return a problem for each value ``<...>`` that stands where JSON needs a value or key."""
+    problems = []
+    for number, line in enumerate(plain(text).split("\n"), start=1):
+        bare = re.sub(r'"(?:\\.|[^"\\])*"', '""', line)
+        problems += [
+            Problem(f"the placeholder {hole} was left unfilled", file, number)
+            for hole in _HOLE.findall(bare)
+        ]
+    return problems
+
+
+def _require_unicode(file: Path, value: Any) -> None:
+    """Raise ``ConfigError`` for half of a surrogate pair, which no text can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise ConfigError([Problem(f"not valid JSON: {half} is half a character", file)]) from None

@@ -1,0 +1,56 @@
+"""Checks that a local folder is an ONNX model that may be run, before any container starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.builder.session_code import session_code
+
+_CONFIG = "genai_config.json"
+
+
+def onnx_folder_problems(folder: Path, trusted: bool) -> Iterator[tuple[str, str]]:
+    """Yield (problem, remedy) if ``folder`` cannot be an ONNX Runtime GenAI model, or if it is not
+    ``trusted`` and would run code of its own."""
+    advice = f"name the folder that holds {_CONFIG}"
+    if not folder.is_dir():
+        yield f"there is no folder '{folder}'", advice
+        return
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        graph = config["model"]["decoder"]["filename"]
+    except FileNotFoundError:
+        yield f"'{folder}' holds no {_CONFIG}", advice
+        return
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        yield f"its {_CONFIG} names no decoder: {error!r}"[:200], "build the folder again"
+        return
+    yield from _file_problems(folder, graph)
+    if not trusted:
+        for problem in session_code(config):
+            yield (
+                f"its {_CONFIG}: {problem}",
+                "remove it, or set trust_remote_code = true in [model] if you trust it",
+            )
+
+
+def _file_problems(folder: Path, graph: Any) -> Iterator[tuple[str, str]]:
+    place = PurePosixPath(str(graph))
+    if place.is_absolute() or ".." in place.parts:
+        yield f"its {_CONFIG} names a graph outside the folder: {graph}", "copy it into the folder"
+    elif not (folder / place).is_file():
+        yield f"'{folder}' lacks its graph {graph}", "copy the whole folder"
+    real = folder.resolve()
+    outside = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.resolve().is_relative_to(real)
+    )
+    if outside:
+        yield (
+            f"its links lead out of it, where no container sees: {', '.join(outside)}",
+            "copy the folder with what it links to, e.g. `cp -rL`",
+        )

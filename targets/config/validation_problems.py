@@ -1,0 +1,105 @@
+"""Converts pydantic's validation errors to problems with file, line and suggestion."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.contract.suggest import did_you_mean
+from targets.config.source_map import KeyPath, SourceMap
+from targets.errors import Problem
+
+
+def validation_problems(
+    error: ValidationError,
+    model: type[BaseModel],
+    file: Path,
+    source_map: SourceMap,
+    place: Callable[[KeyPath], KeyPath] = lambda loc: loc,
+) -> Iterator[Problem]:
+    """Yield one problem per mistake; ``place`` converts a path in ``model`` to one in the file."""
+    messages_at: dict[KeyPath, dict[str, str]] = {}
+    for entry in error.errors(include_url=False):
+        loc = _as_written(model, tuple(part for part in entry["loc"] if part != "[key]"))
+        message, suggestion = entry["msg"], ""
+        if entry["type"] == "extra_forbidden":
+            message = "unknown key"
+            suggestion = did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))
+        elif entry["type"] == "missing":
+            message = "this key is required"
+        elif entry["type"] == "value_error":
+            message = str(entry["ctx"]["error"])
+        elif entry["type"] != "model_type":
+            message = f"{message}, not {entry['input']!r}"
+        messages_at.setdefault(place(loc), {})[message[:1].lower() + message[1:]] = suggestion
+    for path, messages in messages_at.items():
+        yield Problem(
+            message=" or ".join(messages),
+            file=file,
+            line=source_map.line(path),
+            key=source_map.key(path),
+            suggestion=next((text for text in messages.values() if text), ""),
+        )
+
+
+def _as_written(model: type[BaseModel], loc: KeyPath) -> KeyPath:
+    """Return ``loc`` without the names of a union's members, which pydantic adds."""
+    current: Any = model
+    written: list[str | int] = []
+    for part in loc:
+        inner = _step(current, part)
+        if isinstance(part, int) or any(_has_keys(option) for option in _options(current)):
+            written.append(part)
+            current = inner
+    return tuple(written)
+
+
+def _has_keys(option: Any) -> bool:
+    """Return whether a value of this type is a table."""
+    origin = get_origin(option)
+    return (
+        option is Any
+        or (isinstance(option, type) and issubclass(option, BaseModel))
+        or (isinstance(origin, type) and issubclass(origin, Mapping))
+    )
+
+
+def _fields_at(model: type[BaseModel], loc: KeyPath) -> tuple[str, ...]:
+    """Return the keys that the table at ``loc`` below ``model`` may have."""
+    current: Any = model
+    for part in loc:
+        current = _step(current, part)
+    table = next(_models(current), None)
+    return tuple(table.model_fields) if table else ()
+
+
+def _step(annotation: Any, part: str | int) -> Any:
+    for model in _models(annotation):
+        if isinstance(part, str) and part in model.model_fields:
+            return model.model_fields[part].annotation
+    for option in _options(annotation):
+        if isinstance(get_origin(option), type) and issubclass(get_origin(option), Mapping):
+            return get_args(option)[1]
+        if get_origin(option) in (list, tuple):
+            return get_args(option)[0]
+    return None
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    for option in _options(annotation):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            yield option
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        for option in get_args(annotation):
+            yield from _options(option)
+    elif get_origin(annotation) is Annotated:
+        yield from _options(get_args(annotation)[0])
+    else:
+        yield annotation

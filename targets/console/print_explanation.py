@@ -1,0 +1,87 @@
+"""The table of ``plan --explain``: how every key of an Olive file is translated."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from targets.config.olive.ledger import Entry, Ledger, State
+from targets.config.source_map import KeyPath
+
+_STYLES = {
+    State.HONOURED: "green",
+    State.TRANSLATED: "cyan",
+    State.NO_EFFECT: "dim",
+    State.REFUSED: "red",
+}
+
+
+def print_explanation(console: Console, ledger: Ledger) -> None:
+    """Show each key with its state, then added defaults of Olive and Quern, then the counts.
+
+    Keys are shown below their table, as in the file, because full paths would need too much width.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold", max_width=40)
+    table.add_column("what becomes of it", overflow="fold", min_width=22)
+    above: KeyPath = ()
+    for entry in ledger.entries:
+        for depth, part in enumerate(entry.path[:-1]):
+            if entry.path[: depth + 1] != above[: depth + 1]:
+                table.add_row(f"[dim]{_indented(depth, part)}[/]")
+        above = entry.path[:-1]
+        state = f"[{_STYLES[entry.state]}]{entry.state.value}[/]"
+        note = _note(entry)
+        table.add_row(
+            _indented(len(above), entry.path[-1] if entry.path else "the file"),
+            escape(entry.value),
+            f"{state}: {escape(note)}" if note else state,
+        )
+    console.print(table)
+    if ledger.defaults:
+        defaults_table = Table(
+            title="what the file leaves open",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        defaults_table.add_column("key of the Quern config", overflow="fold")
+        defaults_table.add_column("value", overflow="fold")
+        for key, value in ledger.defaults.items():
+            defaults_table.add_row(escape(key), escape(value))
+        console.print(defaults_table)
+    counts = Counter(entry.state for entry in ledger.entries)
+    console.print(
+        f"{len(ledger.entries)} keys: "
+        + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+    )
+
+
+def explanation(ledger: Ledger) -> dict[str, object]:
+    """Return the same as plain data, for ``--json``."""
+    return {
+        "keys": [
+            {
+                "key": entry.key,
+                "value": entry.value,
+                "state": entry.state.value,
+                "note": entry.note,
+                "suggestion": entry.suggestion,
+            }
+            for entry in ledger.entries
+        ],
+        "defaults": ledger.defaults,
+    }
+
+
+def _indented(depth: int, part: str | int) -> str:
+    return "  " * depth + escape(f"[{part}]" if isinstance(part, int) else part)
+
+
+def _note(entry: Entry) -> str:
+    return f"{entry.note} ({entry.suggestion})" if entry.suggestion else entry.note

@@ -1,0 +1,110 @@
+"""``checked.json``: the result of checks on the device's machine, and its merge into a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from pipeline.checks.base import USABLE
+from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import FileDigest, Verdict
+from targets.errors import ConfigError, Problem
+from targets.report.report_schema import CheckedReport, Report
+from targets.report.status import overall
+
+FILE = "checked.json"
+
+
+class CheckedResult(Frozen):
+    """The result of one run of the checks, with the digests of the checked files."""
+
+    schema_version: Literal[1] = 1
+    build: str
+    target: str
+    files: tuple[FileDigest, ...]
+    """The artifact's files, as they were when checked."""
+    where: CheckedReport
+    checks: tuple[Verdict, ...]
+    latency: dict[str, JsonValue] = Field(default_factory=dict)
+    quality: dict[str, JsonValue] = Field(default_factory=dict)
+    figures: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+def read_checked(file: Path) -> CheckedResult:
+    """Return the result in ``file``. Raises ``ConfigError`` if it is missing or invalid."""
+    try:
+        return CheckedResult.model_validate_json(file.read_bytes())
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        problem = (
+            f"is not a result of checks: {'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+        )
+    raise ConfigError([Problem(problem, file, suggestion="`nox -s check-TARGET` makes it")])
+
+
+def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> list[str]:
+    """Return the files in which the two differ; none if they are the same bytes."""
+    ours = {file.path: file.sha256 for file in built}
+    checked_digests = {file.path: file.sha256 for file in checked}
+    return sorted(
+        path
+        for path in ours.keys() | checked_digests.keys()
+        if ours.get(path) != checked_digests.get(path)
+    )
+
+
+def merge_into_report(report: Report, checked: CheckedResult, file: Path) -> Report:
+    """Return ``report`` with the result of checks on another machine.
+
+    An ``unverified`` verdict is replaced by that of the result, and a verdict that failed there
+    fails. An earlier result is replaced. Raises ``ConfigError`` if the result is for other bytes or
+    for another target.
+    """
+    differing = other_bytes(report.files, checked.files)
+    if differing or checked.target != report.target:
+        what = f"other bytes ({', '.join(differing)})" if differing else f"{checked.target}"
+        problem = f"was made for {what}, not for this {report.build} artifact of {report.target}"
+        advice = "run the checks on this artifact"
+        raise ConfigError([Problem(problem, file, suggestion=advice)])
+    by_name = {verdict.name: verdict for verdict in checked.checks}
+    built = report.checks_as_built or report.checks
+    verdicts = [
+        _better(verdict, by_name.get(verdict.name))
+        for verdict in built
+        # A verdict that replaced a check which could not run is dropped once that check ran.
+        if not (checked.where.device and _is_substitute(verdict)) or verdict.name in by_name
+    ]
+    known = {verdict.name for verdict in built}
+    verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
+    return report.model_copy(
+        update={
+            "checks": tuple(verdicts),
+            "status": overall(verdict.status for verdict in verdicts),
+            "latency": checked.latency or report.latency,
+            "quality": _quality(report, checked),
+            "figures": {**report.figures, **(checked.figures if checked.where.device else {})},
+            "checked": checked.where,
+            "checks_as_built": built,
+        }
+    )
+
+
+def _is_substitute(verdict: Verdict) -> bool:
+    """Return whether a verdict replaces all those of a check, under whatever name it has."""
+    return verdict.name.rpartition(".")[2] == USABLE
+
+
+def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:
+    if theirs is None or theirs.status == "unverified" or ours.status == "failed":
+        return ours
+    return theirs
+
+
+def _quality(report: Report, checked: CheckedResult) -> dict[str, JsonValue]:
+    """Return the figures that were measured on the device, if it was present."""
+    return checked.quality if checked.where.device and checked.quality else report.quality

@@ -1,0 +1,122 @@
+"""Estimates the disk space for the missing steps of a plan, from their parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract.errors import StepError
+from pipeline.contract.plan import SourceInput, Step
+from pipeline.contract.schema import GGUF_SUFFIX
+from pipeline.contract.space import EstimatesSpace, SpaceEstimate
+from pipeline.gguf.header import read_header
+from pipeline.gguf.size import weights_of
+from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.passes.base import BasePass
+from targets.cache import CachedStep
+from targets.config.chain import PassCall
+from targets.disk import CACHE_REMEDY, Need
+from targets.planner.build_plan import BuildPlan
+
+_LITTLE = 1_000_000
+"""Assumed size of small outputs (answers, rows, times), in bytes."""
+_LARGE = ("checkpoint", "adapter", "onnx")
+
+
+@dataclass(frozen=True)
+class Space:
+    """The disk space for all steps together, in bytes."""
+
+    kept: int
+    """Space of their outputs."""
+    most: int
+    """Largest space at any time: outputs so far, and the temporary files of the running step."""
+    artifact: int
+    """Space of the artifact; 0 if it is unknown."""
+    unknown: tuple[str, ...]
+    """Steps whose space is unknown; they are not counted."""
+
+
+def disk_space(plan: BuildPlan) -> Space:
+    """Return the space that the missing steps of ``plan`` need. Reads headers of checkpoints."""
+    sources = {mount.root: mount.source for mount in plan.mounts}
+    known: dict[str, SpaceEstimate] = {}
+    kept = most = 0
+    unknown = []
+    for planned in plan.steps:
+        call = planned.call
+        if call is None:
+            continue
+        if planned.cached is not None:
+            known[planned.step.name] = _cached(planned.cached, call.implementation)
+            continue
+        written = _written(planned.step, call, known, sources)
+        if written is None:
+            unknown.append(planned.step.name)
+            continue
+        known[planned.step.name] = written
+        most = max(most, kept + written.kept + written.temporary)
+        kept += written.kept
+    artifact = known.get(plan.artifact)
+    return Space(kept, most, artifact.kept if artifact else 0, tuple(unknown))
+
+
+def disk_needs(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
+    """Return the space for the results and for the copy of the artifact that is handed out."""
+    space = disk_space(plan)
+    return (
+        Need(cache, space.most, "results", CACHE_REMEDY),
+        Need(dist, space.artifact, "the artifact", "--dist names another folder for artifacts"),
+    )
+
+
+def _cached(cached: CachedStep, implementation: type[BasePass[Any]]) -> SpaceEstimate:
+    size = sum(file.bytes for file in cached.result.files)
+    if implementation.produces != "checkpoint":
+        return SpaceEstimate(size)
+    return _checkpoint(cached.output, size)
+
+
+def _checkpoint(folder: Path, size: int) -> SpaceEstimate:
+    try:
+        return SpaceEstimate(size, weights=Checkpoint(folder).tensors)
+    except StepError:
+        return SpaceEstimate(
+            size
+        )  # other weight files, or a folder that the pass itself will refuse
+
+
+def _written(
+    step: Step,
+    call: PassCall,
+    known: dict[str, SpaceEstimate],
+    sources: dict[str, Path],
+) -> SpaceEstimate | None:
+    """Return the estimate for a pass that must run; ``None`` if it is unknown."""
+    inputs = {}
+    for role, source in step.inputs.items():
+        if isinstance(source, SourceInput):
+            mounted = sources[source.ref.root]
+            inputs[role] = _of_the_user(mounted if mounted.is_file() else mounted / source.ref.path)
+        elif source.step in known:
+            inputs[role] = known[source.step]
+    if isinstance(call.params, EstimatesSpace):
+        return call.params.writes(inputs)
+    implementation = call.implementation
+    if implementation.produces not in _LARGE:
+        return SpaceEstimate(_LITTLE)
+    alike = [
+        role for role, kind in implementation.consumes.items() if kind == implementation.produces
+    ]
+    roles = (*alike, *implementation.sources)
+    return next((inputs[role] for role in roles if role in inputs), None)
+
+
+def _of_the_user(path: Path) -> SpaceEstimate:
+    if path.is_file():
+        size = path.stat().st_size
+        gguf = path.suffix == GGUF_SUFFIX
+        return SpaceEstimate(size, weights=weights_of(read_header(path), size) if gguf else None)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return _checkpoint(path, size) if (path / "config.json").is_file() else SpaceEstimate(size)

@@ -1,0 +1,46 @@
+"""Compares a release with its rebuild, file by file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.release import layout
+from targets.release.differences.compare_files import compare_files
+from targets.release.differences.difference import Difference
+from targets.release.sums import read_sums, write_sums
+
+
+@dataclass(frozen=True)
+class ReleaseComparison:
+    """The compared files, and the differences."""
+
+    files: tuple[str, ...]
+    """Files that were compared."""
+    differences: tuple[Difference, ...]
+
+
+def compare_releases(released: Path, rebuilt: Path) -> ReleaseComparison:
+    """Compare every file except the provenance, which describes how each of the two was made.
+
+    If the rebuild has no SBOM, it is left out of the comparison.
+    """
+    names = {path.name for folder in (released, rebuilt) for path in folder.iterdir()}
+    names -= {layout.PROVENANCE}
+    without_sbom = not (rebuilt / layout.SBOM).exists()
+    if without_sbom:
+        names -= {layout.SBOM, layout.SUMS}
+    differences = [
+        difference
+        for name in sorted(names)
+        for difference in compare_files(name, released / name, rebuilt / name)
+    ]
+    if without_sbom and _sums(released) != _sums(rebuilt):
+        differences.append(Difference(file=layout.SUMS, what="lists other digests"))
+    return ReleaseComparison(tuple(sorted(names)), tuple(differences))
+
+
+def _sums(folder: Path) -> bytes:
+    """Return ``SHA256SUMS`` without the SBOM."""
+    digests = read_sums((folder / layout.SUMS).read_bytes(), layout.SUMS)
+    return write_sums({name: digest for name, digest in digests.items() if name != layout.SBOM})

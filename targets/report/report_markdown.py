@@ -1,0 +1,27 @@
+"""``report.md``: the report for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.contract.kinds import ARTIFACT_WORDS
+from targets.report.report_schema import Report
+from targets.report.templates import markdown_environment
+from targets.report.training_rows import trainings
+from targets.report.tuning_rows import column_title, columns, headline, pinned, rows, tuning_of
+
+
+def to_markdown(report: Report) -> str:
+    """Return ``report`` as Markdown."""
+    environment = markdown_environment(Path(__file__).parent)
+    tuning = tuning_of(report)
+    return environment.get_template("report.md.j2").render(
+        report=report,
+        words=ARTIFACT_WORDS[report.artifact],
+        tuning=tuning,
+        headline=headline(tuning) if tuning else "",
+        names=[column_title(name) for name in columns(tuning)] if tuning else [],
+        trials=list(rows(tuning)) if tuning else [],
+        pinned=pinned(tuning, report.target) if tuning else "",
+        trainings=list(trainings(report)),
+    )

@@ -1,0 +1,55 @@
+"""What a log shows of a build: plain lines, folded where the CI system folds."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from pipeline.contract.events import (
+    Event,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    Warned,
+)
+from targets.console.plain_view import PlainView, folding_for
+
+EVENTS: tuple[Event, ...] = (
+    StepStarted(step="lora"),
+    StepProgress(step="lora", done=5, total=10, metrics={"loss": 1.25}),
+    StepProgress(step="lora", done=10, total=10, metrics={"loss": 0.5}),
+    StepFinished(step="lora", seconds=61.4, peak_rss_bytes=1),
+    StepStarted(step="merge"),
+    Warned(step="merge", message="mind the [gap]"),
+    StepFailed(step="merge", cause="error", message="it broke"),
+)
+
+
+def shown(environment: dict[str, str]) -> list[str]:
+    out = io.StringIO()
+    view = PlainView(Console(file=out, width=80), folding_for(environment))
+    for event in EVENTS:
+        view.event(event)
+    return out.getvalue().splitlines()
+
+
+def test_log_has_one_line_per_start_and_end_with_time_and_last_loss() -> None:
+    lines = shown({})
+    assert lines[0] == "lora ..."
+    assert lines[1].split() == ["✓", "lora", "1", "min", "01", "s", "loss", "0.5"]
+    assert lines[2:] == ["merge ...", "warning: merge: mind the [gap]", "✗ merge"]
+
+
+def test_groups_are_opened_and_closed_on_every_ci_system() -> None:
+    github = shown({"GITHUB_ACTIONS": "true"})
+    assert [line for line in github if line.startswith("::")] == [
+        "::group::lora",
+        "::endgroup::",
+        "::group::merge",
+        "::endgroup::",
+    ]
+    assert "##[group]lora" in shown({"TF_BUILD": "True"})
+    gitlab = "".join(shown({"GITLAB_CI": "true"}))
+    assert gitlab.count("section_start:") == gitlab.count("section_end:") == 2

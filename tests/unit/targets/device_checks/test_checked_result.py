@@ -1,0 +1,190 @@
+"""What a report becomes when the result of checks on another machine is taken in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.contract.kinds import StepKind
+from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
+from pipeline.contract.result import FileDigest, Status, StepResult, Verdict
+from targets.device_checks.checked_result import CheckedResult, merge_into_report, read_checked
+from targets.device_checks.parcel import FOLDER, pack, unpack
+from targets.errors import ConfigError
+from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.report.compose_report import figures_of, verdicts_of
+from targets.report.report_schema import CheckedReport, InputsReport, Report, ToolchainReport
+from targets.runtimes.runtime import Mount
+
+FILES = (FileDigest(path="model.onnx", bytes=3, sha256="a" * 64),)
+FILE = Path("checked.json")
+
+
+def verdict(name: str, status: Status) -> Verdict:
+    return Verdict(name=name, status=status)
+
+
+def report(*checks: Verdict) -> Report:
+    return Report(
+        build="tone",
+        target="cuda",
+        status="unverified",
+        quern="0",
+        inputs=InputsReport(config="", model=""),
+        toolchain=ToolchainReport(digest="", runtime="docker"),
+        passes=(),
+        checks=checks,
+        files=FILES,
+    )
+
+
+def checked(
+    *checks: Verdict, device: str = "a GPU", files: tuple[FileDigest, ...] = FILES
+) -> CheckedResult:
+    where = CheckedReport(device=device, system="", runtime="venv", toolchain="", at="")
+    return CheckedResult(build="tone", target="cuda", files=files, where=where, checks=checks)
+
+
+@pytest.mark.parametrize(
+    ("built", "found", "now"),
+    [
+        ("unverified", "passed", "passed"),
+        ("unverified", "failed", "failed"),
+        ("unverified", "unverified", "unverified"),
+        ("passed", "failed", "failed"),
+        ("failed", "passed", "failed"),
+        ("passed", "unverified", "passed"),
+    ],
+)
+def test_one_verdict(built: Status, found: Status, now: Status) -> None:
+    taken = merge_into_report(report(verdict("x", built)), checked(verdict("x", found)), FILE)
+    assert (taken.checks[0].status, taken.status) == (now, now)
+
+
+def test_what_stood_in_for_a_check_goes_and_what_was_proven_stays() -> None:
+    before = report(verdict("usable", "unverified"), verdict("checkpoint", "passed"))
+    after = merge_into_report(before, checked(verdict("logits_error", "passed")), FILE)
+    assert [item.name for item in after.checks] == ["checkpoint", "logits_error"]
+    without = merge_into_report(before, checked(verdict("logits_error", "passed"), device=""), FILE)
+    assert without.status == "unverified"
+
+
+def test_what_stood_in_for_a_check_with_a_name_of_its_own_goes_too() -> None:
+    after = merge_into_report(report(verdict("rouge.usable", "unverified")), checked(), FILE)
+    assert after.checks == ()
+
+
+def test_a_result_that_lacks_a_check_proves_nothing_of_it() -> None:
+    before = report(verdict("token_ms", "unverified"), verdict("usable", "unverified"))
+    after = merge_into_report(before, checked(), FILE)
+    assert after.status == "unverified"
+    assert [item.name for item in after.checks] == ["token_ms"]
+
+
+def test_a_second_result_replaces_the_first() -> None:
+    first = merge_into_report(
+        report(verdict("x", "unverified")), checked(verdict("x", "failed")), FILE
+    )
+    assert merge_into_report(first, checked(verdict("x", "passed")), FILE).status == "passed"
+
+
+@pytest.mark.parametrize("files", [(), (FILES[0].model_copy(update={"sha256": "b" * 64}),)])
+def test_other_bytes_are_refused(files: tuple[FileDigest, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"other bytes \(model.onnx\)"):
+        merge_into_report(report(), checked(files=files), FILE)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 2}'])
+def test_what_is_no_result_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "checked.json").write_text(text)
+    with pytest.raises(ConfigError, match="is not a result of checks"):
+        read_checked(tmp_path / "checked.json")
+
+
+def step(name: str, kind: StepKind, type_name: str, **inputs: StepInput | SourceInput) -> Step:
+    return Step(
+        name=name,
+        kind=kind,
+        type=type_name,
+        target="cuda",
+        toolchain="t",
+        key=f"{name}-key",
+        seed=0,
+        inputs=dict(inputs),
+    )
+
+
+def done(name: str, type_name: str, **more: Any) -> StepResult:
+    return StepResult(
+        name=name, type=type_name, key=f"{name}-key", seconds=0, peak_rss_bytes=0, **more
+    )
+
+
+def test_what_checks_read_travels_with_the_artifact(tmp_path: Path) -> None:
+    script, helpers = tmp_path / "metrics.py", tmp_path / "helpers"
+    script.write_text("x = 1")
+    helpers.mkdir()
+    (helpers / "helper.py").write_text("y = 2")
+    made = {name: StepInput(step=name, key=f"{name}-key") for name in ("build", "time-a", "time-b")}
+    for name in made:
+        (tmp_path / "steps" / name).mkdir(parents=True)
+        (tmp_path / "steps" / name / "timings.json").write_text(name)
+    steps = (
+        step("build", "pass", "model_builder"),
+        *(
+            step(
+                f"fast-{n}",
+                "check",
+                "latency",
+                artifact=made["build"],
+                base_timing=made[f"time-{n}"],
+            )
+            for n in "ab"
+        ),
+        step(
+            "rouge",
+            "check",
+            "script",
+            artifact=made["build"],
+            script=SourceInput(ref=PathRef(root="rouge.script", path="metrics.py"), digest="s"),
+            script_dir=SourceInput(ref=PathRef(root="rouge.script_dir"), digest="d"),
+        ),
+    )
+    plan = BuildPlan(
+        build="tone",
+        target="cuda",
+        steps=tuple(PlannedStep(one, None, "") for one in steps),
+        mounts=(Mount("rouge.script", script), Mount("rouge.script_dir", helpers)),
+        artifact="build",
+    )
+    results = {name: done(name, "x", metrics={"device": name}) for name in made}
+    pack(tmp_path / "dist", plan, results, lambda source: tmp_path / "steps" / source.step)
+    script.write_text("x = 3")
+
+    inputs = {one.name: one.inputs for one in unpack(tmp_path / "dist").steps}
+    found = {}
+    for name, roles in inputs.items():
+        for role, source in roles.items():
+            assert isinstance(source, SourceInput)
+            found[name, role] = tmp_path / "dist" / FOLDER / source.ref.path
+    assert found["rouge", "script"].read_text() == "x = 1"
+    assert (found["rouge", "script_dir"] / "helper.py").read_text() == "y = 2"
+    for name in "ab":
+        place = found[f"fast-{name}", "base_timing"]
+        assert (place / "timings.json").read_text() == f"time-{name}"
+
+
+def test_a_check_under_a_name_of_its_own_tells_its_verdicts_and_figures_apart() -> None:
+    both = [
+        done(
+            name, "script", verdicts=(verdict("same", "passed"),), evidence={"figures": {"same": n}}
+        )
+        for n, name in enumerate(("script", "rouge"))
+    ]
+    assert [item.name for item in verdicts_of(both)] == ["same", "rouge.same"]
+    assert figures_of([*both, done("graph", "graph")]) == {
+        "script": {"same": 0},
+        "rouge": {"same": 1},
+    }

@@ -1,0 +1,139 @@
+"""Reading events, and what the end of a process means."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.errors import Cause
+from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
+from targets.errors import EnvironmentUnable, PassFailed, QuernError
+from targets.runtimes.driver import Driver, driver_of, new_run_id
+from targets.runtimes.ending import Ending
+from targets.runtimes.event_reader import EventReader
+from targets.runtimes.process_environment import proxy_on_this_machine
+
+LOG = Path("run.log")
+
+
+def test_events_however_they_are_cut_and_chatter_in_the_log() -> None:
+    text = (
+        b'{"event":"started","step":"lora"}\nLoading weights: 100%\n{"event":"new kind"}\n'
+        b'{"event":"progress","step":"lora","done":1,"total":2}\n'
+        b'{"event":"failed","step":"lora","cause":"error","message":"m"}'
+    )
+    for size in (1, 7, len(text)):
+        events: list[Event] = []
+        log = io.BytesIO()
+        reader = EventReader(events.append, log)
+        for start in range(0, len(text), size):
+            reader.feed(text[start : start + size])
+        reader.close()
+
+        assert [type(event) for event in events] == [StepStarted, StepProgress, StepFailed]
+        assert log.getvalue() == b'Loading weights: 100%\n{"event":"new kind"}\n'
+        assert reader.step == "lora"
+        assert reader.failure == events[-1]
+
+
+def ending(
+    code: int, failure: StepFailed | None = None, *, oom: bool = False, log: Path = LOG
+) -> Ending:
+    return Ending(code, "lora", failure, log, out_of_memory=oom, memory_bytes=2**31)
+
+
+def test_a_good_end_is_no_error() -> None:
+    ending(0).check()
+
+
+@pytest.mark.parametrize(
+    ("cause", "error"),
+    [
+        ("disk_full", EnvironmentUnable),
+        ("network", EnvironmentUnable),
+        ("error", PassFailed),
+        ("out_of_memory", PassFailed),
+        ("bad_input", PassFailed),
+    ],
+)
+@pytest.mark.parametrize("code", [0, 1])
+def test_told_failures(
+    cause: Cause,
+    error: type[QuernError],
+    code: int,
+) -> None:
+    told = StepFailed(step="lora", cause=cause, message="what", hint="do this")
+
+    with pytest.raises(error, match=r"^lora: what$") as caught:
+        ending(code, told).check()
+
+    assert type(caught.value) is error
+    assert caught.value.hint == "do this"
+    assert caught.value.log == LOG
+
+
+def test_out_of_memory_outranks_what_the_process_could_still_say() -> None:
+    told = StepFailed(step="lora", cause="error", message="a worker died")
+
+    with pytest.raises(PassFailed, match=r"lora ran out of memory \(limit 2\.0 GiB\)") as caught:
+        ending(1, told, oom=True).check()
+
+    assert "resources.memory" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", [-signal.SIGILL, 128 + signal.SIGILL])
+def test_an_illegal_instruction_is_put_down_to_the_cpu(code: int, tmp_path: Path) -> None:
+    with pytest.raises(PassFailed, match=r"ended by SIGILL \(Illegal instruction\)") as caught:
+        ending(code, log=tmp_path / "no.log").check()
+
+    assert "this CPU lacks" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_from_outside(number: signal.Signals) -> None:
+    with pytest.raises(PassFailed, match=f"killed from outside \\({number.name}\\)"):
+        ending(128 + number).check()
+
+
+def test_crash_and_silent_exit(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text("first\n" * 50 + "last words\n")
+
+    with pytest.raises(PassFailed, match=r"lora broke: ended by SIGSEGV \(Segmentation fault\)"):
+        ending(128 + signal.SIGSEGV, log=log).check()
+    with pytest.raises(PassFailed, match="exit code 3") as caught:
+        ending(3, log=log).check()
+
+    assert caught.value.hint.endswith("last words")
+    assert caught.value.hint.count("\n") == 8
+
+
+def test_a_run_knows_whether_its_driver_lives() -> None:
+    mine = driver_of(new_run_id())
+    assert mine is not None
+    assert mine.pid == os.getpid()
+    assert not mine.gone
+    assert Driver(mine.host, mine.pid, mine.started - 60_000).gone, "a reused process id"
+    assert not Driver("elsewhere", mine.pid, 1).gone
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    assert Driver(mine.host, ended.pid, mine.started).gone
+    assert driver_of("not-a-run") is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "local"),
+    [
+        ({"HTTPS_PROXY": "http://me:pw@127.0.0.1:3128"}, True),
+        ({"https_proxy": "localhost:3128"}, True),
+        ({"HTTPS_PROXY": "http://proxy.invalid:3128", "NO_PROXY": "localhost"}, False),
+        ({}, False),
+    ],
+)
+def test_proxy_that_only_this_machine_reaches(variables: dict[str, str], local: bool) -> None:
+    assert proxy_on_this_machine(variables) is local
