@@ -12,8 +12,11 @@ from typing import Any
 
 from pipeline.contract.errors import ArtifactError, BeyondCpuError
 from pipeline.contract.step import Inputs
+from pipeline.evaluation.prefixes import common_prefix
 from pipeline.evaluation.scores import Reply
+from pipeline.onnx.continued_run import ContinuedRun, log_probabilities
 from pipeline.onnx.errors import raising_artifact_errors
+from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.reference import Reference
 
 _RUNNING = "onnxruntime_genai cannot run the model"
@@ -61,6 +64,7 @@ class Session:
             self.model: Any = onnxruntime_genai.Model(config)
             self.tokenizer: Any = onnxruntime_genai.Tokenizer(self.model)
         self.load_seconds = time.monotonic() - started
+        self.rewinds = _config(folder).rewinds
         self.end_ids = frozenset(int(token) for token in self.tokenizer.eos_token_ids)
 
     def generator(self, max_length: int, min_length: int = 0) -> Any:
@@ -159,17 +163,15 @@ def _raising_beyond_cpu(folder: Path, cpu: bool) -> Iterator[None]:
     try:
         yield
     except ArtifactError as error:
-        if cpu and _NO_KERNEL in str(error) and _provider(folder) != "cpu":
+        if cpu and _NO_KERNEL in str(error) and _config(folder).provider != "cpu":
             message = str(error)[str(error).index(_NO_KERNEL) :].splitlines()[0]
             raise BeyondCpuError(f"the CPU provider cannot run this graph: {message}") from error
         raise
 
 
-def _provider(folder: Path) -> str:
-    from pipeline.onnx.genai_config import GenAiConfig
-
+def _config(folder: Path) -> GenAiConfig:
     try:
-        return GenAiConfig(folder).provider
+        return GenAiConfig(folder)
     except ValueError as error:
         raise ArtifactError(str(error)) from error
 
@@ -179,7 +181,7 @@ def _load_libraries(folder: Path) -> None:
 
     https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
     """
-    if _provider(folder) == "cuda":
+    if _config(folder).provider == "cuda":
         import onnxruntime
 
         onnxruntime.preload_dlls()
@@ -205,87 +207,29 @@ class GenAiAnswerer:
         continuations: Sequence[Sequence[Sequence[int]]],
     ) -> list[list[list[float]]]:
         """Return the natural log-probability of each token of each continuation of each prompt."""
+        if not prompts:
+            return []
+        size = common_prefix(prompts)
+        ends = (len(one) for several in continuations for one in several)
+        max_length = max(map(len, prompts)) + max(ends, default=0) + 1
         with raising_artifact_errors(_RUNNING):
-            return [
-                self._continued(prompt, several)
-                for prompt, several in zip(prompts, continuations, strict=True)
-            ]
+            run = ContinuedRun(lambda: self.session.generator(max_length), self.session.rewinds)
+            run.after(prompts[0][:size])
+            found = []
+            for prompt, several in zip(prompts, continuations, strict=True):
+                run.back_to(size)
+                first = run.after(prompt[size:])[-1:]
+                found.append([self._logprobs(run, first, len(prompt), one) for one in several])
+            return found
 
-    def _continued(
-        self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        asked = _Asked(self.session, prompt, max(map(len, continuations), default=0))
-        return [_log_probabilities(asked.logits(one), one) for one in continuations]
-
-
-class _Asked:
-    """A prompt that the model has run, and from which it can run one continuation after another."""
-
-    def __init__(self, session: Session, prompt: Sequence[int], longest: int) -> None:
-        """Run ``prompt``. Continuations have up to ``longest`` tokens."""
-        self._session = session
-        self._prompt = prompt
-        self._max_length = len(prompt) + longest + 1
-        self._generator = self._begun()
-        self._first = _newest_logits(self._generator)[-1:]
-
-    def logits(self, continuation: Sequence[int]) -> Any:
-        """Return the logits from which each token of ``continuation`` was to be chosen.
-
-        Shape (tokens, vocabulary), float64.
-        """
+    def _logprobs(
+        self, run: ContinuedRun, first: Any, size: int, continuation: Sequence[int]
+    ) -> list[float]:
+        """Return those of ``continuation`` after the ``size`` tokens of a prompt, after which the
+        logits are ``first``."""
         import numpy as np
 
+        run.back_to(size)
         given = continuation[:-1]
-        if not given:
-            return self._first
-        rows = self._after(given)
-        if len(rows) < len(given):
-            # A pruned output layer gives the last position only: one token after the other.
-            self._back()
-            rows = np.concatenate([self._after([token]) for token in given])
-        self._back()
-        return np.concatenate((self._first, rows))
-
-    def _begun(self) -> Any:
-        import numpy as np
-
-        generator = self._session.generator(self._max_length)
-        generator.append_tokens(np.asarray(self._prompt, dtype=np.int32))
-        return generator
-
-    def _after(self, tokens: Sequence[int]) -> Any:
-        import numpy as np
-
-        self._generator.append_tokens(np.asarray(tokens, dtype=np.int32))
-        return _newest_logits(self._generator)
-
-    def _back(self) -> None:
-        """Forget what came after the prompt.
-
-        Some states cannot be taken back (windows, convolutions): then the prompt is run again.
-        """
-        try:
-            self._generator.rewind_to(len(self._prompt))
-        except RuntimeError:
-            self._generator = self._begun()
-
-
-def _newest_logits(generator: Any) -> Any:
-    """Return the logits after the tokens that ``generator`` has run last, or after the last of them
-    only. Shape (tokens, vocabulary), float64."""
-    import numpy as np
-
-    return np.array(generator.get_output("logits")[0], dtype=np.float64)
-
-
-def _log_probabilities(rows: Any, tokens: Sequence[int]) -> list[float]:
-    """Return the natural log-probability of each of ``tokens`` by the logits in its row."""
-    import numpy as np
-
-    if not tokens:
-        return []
-    highest = rows.max(axis=-1, keepdims=True)
-    totals = np.log(np.exp(rows - highest).sum(axis=-1)) + highest[:, 0]
-    chosen = rows[np.arange(len(tokens)), np.asarray(tokens)]
-    return [float(value) for value in chosen - totals]
+        rows = np.concatenate((first, run.after_each(given))) if given else first
+        return log_probabilities(rows, continuation)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pipeline.evaluation.prefixes import common_prefix
 from pipeline.evaluation.scores import Reply
 from pipeline.training.prompt_cache import CachingModel, Kept, can_continue
 
@@ -208,13 +209,6 @@ class TorchAnswerer:
     def _cut(self, ids: list[int]) -> Reply:
         end = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))
         return Reply(ids[:end], ended=end < len(ids))
-
-
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all rows begin with, leaving each at least one more."""
-    shortest = min(map(len, rows))
-    same = (len(set(column)) == 1 for column in zip(*rows, strict=False))
-    return min(next((at for at, one in enumerate(same) if not one), shortest), shortest - 1)
 
 
 def _chosen(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:

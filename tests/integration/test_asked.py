@@ -65,7 +65,8 @@ def test_a_penalty_changes_answers(found: dict[str, Any]) -> None:
 def test_an_artifact(found: dict[str, Any]) -> None:
     onnx = found["onnx"]
     assert onnx["penalty"] == 1.4
-    agree(onnx["asked"], 1e-3)
+    for how in ("asked", "nothing in common", "run again"):
+        agree(onnx[how], 1e-3)
 
 
 def test_a_cpu_computes_in_fp32_where_it_has_room(found: dict[str, Any]) -> None:

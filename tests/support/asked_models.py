@@ -166,6 +166,8 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
     return {
         "penalty": config["search"]["repetition_penalty"],
         "asked": compared(answerer, model, 6, PENALTY),
+        "nothing in common": compared(answerer, model, 0, PENALTY),
+        "run again": compared(Again(answerer.session), model, 6, PENALTY),
     }
 
 
@@ -186,6 +188,14 @@ def dtypes(scratch: Path) -> dict[str, Any]:
     answers = {"small": str(fast_dtype(small, report)), "huge": str(fast_dtype(huge, report))}
     shutil.rmtree(huge)  # whoever copied it would fill the disk
     return {**answers, "warnings": report.warnings}
+
+
+class Again(GenAiAnswerer):
+    """Asks an artifact as if its states could not be taken back."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        session.rewinds = False
 
 
 class Silent:
