@@ -58,7 +58,7 @@ class LatencyParams(Workload):
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
     (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``),
     ``tokens_per_second`` or ``prompt_tokens_per_second``; ``statistic`` is p90 if not set.
-    Percentiles must be proven at 99 % confidence by MLPerf's early-stopping rule, so as many
+    Percentiles must be proven at 99 % confidence by order statistics, so as many
     prompts are timed as that needs (662 for a p99). Relative goals compare with the base model in
     PyTorch or, with ``against = "baseline"``, with another artifact in the same rounds."""
     samples: int = Field(default=_MIN_SAMPLES, ge=_MIN_SAMPLES)
@@ -158,8 +158,9 @@ class LatencyParams(Workload):
 class Check(BaseCheck[LatencyParams]):
     """Time the artifact on this machine, with the settings in its own ``genai_config.json``.
 
-    ONNX Runtime GenAI uses one thread unless those settings say otherwise; the ``threads``
-    parameter of ``model_builder`` writes them. Without the target's device nothing is timed.
+    ONNX Runtime GenAI uses half of the cores, but at most 16, unless those settings say otherwise;
+    the ``threads`` parameter of ``model_builder`` writes them. Without the target's device nothing
+    is timed.
     """
 
     Params = LatencyParams

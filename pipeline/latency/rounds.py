@@ -25,7 +25,7 @@ class LatencyRounds(Frozen):
     rounds: tuple[Round, ...]
     threads: int | None = None
     """``intra_op_num_threads`` in its ``genai_config.json``; if it is missing, ONNX Runtime GenAI
-    uses one thread."""
+    uses half of the cores, at least one and at most 16."""
     cpus: tuple[int, ...] = ()
     """The CPUs its process was pinned to."""
 

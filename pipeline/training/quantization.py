@@ -45,9 +45,9 @@ class BaseQuantization(Frozen):
     quant_type: Literal["nf4", "fp4"]
     double_quant: bool
     skip_modules: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
+    layers: tuple[str, ...] | None = None
     """Names of the layers that training quantized: transformers decides by rules of its own what
-    ``skip_modules`` covers. Known once the base is loaded."""
+    ``skip_modules`` covers. ``None`` until the base is loaded."""
     weights_dtype: WeightsDtype = "float32"
     """Number format of the weights that were quantized."""
     loftq: Loftq | None = None
@@ -126,6 +126,12 @@ class BaseQuantization(Frozen):
     def layers_of(self, model: Any) -> tuple[str, ...]:
         """Return the layers that training quantized. Raises :class:`StepError` if ``model``, which
         is not quantized, lacks one of them."""
+        if self.layers is None:
+            raise StepError(
+                f"{BASE_QUANTIZATION_FILE} of the adapter does not say which layers were quantized",
+                "train it again: an earlier version of Quern did",
+                "bad_input",
+            )
         there = {name for name, _ in model.named_modules()}
         if lacking := [name for name in self.layers if name not in there]:
             raise StepError(

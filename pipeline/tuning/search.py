@@ -32,6 +32,7 @@ from pipeline.tuning.params import Point, TuneParams, grid
 from pipeline.tuning.sampler import next_point
 from pipeline.tuning.speed import SpeedWorkload, TimedArtifact
 from pipeline.tuning.summary import describe_choice, rejection_reason
+from pipeline.tuning.ties import best_of
 from pipeline.tuning.trials import Stage, Trial, Trials
 
 _FEW_TOKENS = 16
@@ -187,11 +188,11 @@ class Search:
 
     def _best_final(self, ranked: list[Point], session: Point) -> Chosen:
         """Return the best of the finalists: the first builds in ``ranked`` within the limits."""
-        timed = 0
+        measured: list[Trial] = []
         kept: _Kept | None = None
         best: Trial | None = None
         for point in ranked:
-            if timed >= self._params.finalists or (best is not None and self._is_late):
+            if len(measured) >= self._params.finalists or (measured and self._is_late):
                 break
             trial = self._trials.find("final", point, session)
             made: _Kept | None = None
@@ -202,11 +203,13 @@ class Search:
                     trial = self._final(made, session)
                 except _NO_CHOICE as error:
                     trial = self._failed("final", point, session, error)
-                trial = self._add(trial, started, self._params.finalists - timed - 1)
-            timed += trial.status == "measured"
-            if self._better(best, trial):
+                trial = self._add(trial, started, self._params.finalists - len(measured) - 1)
+            if trial.status == "measured":
+                measured.append(trial)
+                best = best_of(measured, self._score, self._params.tie)
+            if best is trial:
                 _remove(kept)
-                best, kept = trial, made
+                kept = made
             else:
                 _remove(made)
         if best is None:
@@ -216,7 +219,8 @@ class Search:
                 "[passes.tune.space] hold something more exact: smaller blocks, algorithm k_quant, "
                 'mixed_precision = [{ last_matmul = "int8" }]',
             )
-        if kept is None:
+        if kept is None or kept.point != best.built:
+            _remove(kept)
             kept = _Kept(best.built, *self._build(self._inputs["model"], best.built))
         best = self._retime_sessions(best, kept.artifact)
         threads, options = self._params.settings(best.session)
@@ -261,18 +265,6 @@ class Search:
             if self._score(retimed) < self._score(best):
                 best = retimed
         return best
-
-    def _better(self, best: Trial | None, trial: Trial) -> bool:
-        """Return whether ``trial`` is better than ``best``: faster, or equally fast (within
-        :attr:`TuneParams.tie`) and closer to the float model."""
-        if trial.status != "measured":
-            return False
-        if best is None:
-            return True
-        old, new, tie = self._score(best), self._score(trial), 1 + self._params.tie
-        if best.cost is not None and trial.cost is not None and old / tie <= new <= old * tie:
-            return trial.cost < best.cost
-        return new < old
 
     # Shared by both rounds.
 

@@ -99,13 +99,15 @@ def random_adapter(checkpoint: Path, name: str, folder: Path) -> None:
     """Write an adapter of the kind ``name`` with random weights."""
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    linear = [path for path, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
     adapted = get_peft_model(model, ADAPTERS[name])
     for weight in adapted.parameters():
         if weight.requires_grad:
             weight.data.normal_(0, 0.05)
     adapted.save_pretrained(folder)
     if name.startswith("qlora"):
-        QUANTIZED.save(folder)
+        layers = tuple(path for path in linear if path not in QUANTIZED.skip_modules)
+        QUANTIZED.model_copy(update={"layers": layers}).save(folder)
 
 
 def plain_merge(checkpoint: Path, adapter: Path, out: Path, dequantized: bool) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.weights.files import tensors_of
 from tests.benchmarks.pages import Row, Section, gigabytes
 from tests.benchmarks.scale.measured import Cost
 from tests.benchmarks.scale.passes import Call, run_passes
@@ -49,12 +50,22 @@ def _rows(world: World, name: str, base: Path) -> Iterator[Row]:
     with world.folder() as folder:
         adapter = folder / "adapter"
         world.must_run("plain.adapter", base, adapter)
-        (adapter / "base_quantization.json").write_text(json.dumps(_QUANTIZED))
+        record = {**_QUANTIZED, "layers": _decoder_layers(base)}
+        (adapter / "base_quantization.json").write_text(json.dumps(record))
         ran = run_passes(world, folder, [_call(base, adapter)])
         yield time_row(f"{name}, Quern, dequantized base", ran.cost)
         yield peak_row(
             f"{name}, Quern, dequantized base", ran.cost, PEAK_BYTES if limited else None
         )
+
+
+def _decoder_layers(base: Path) -> list[str]:
+    """Return the linear layers of the decoder, which QLoRA quantizes."""
+    return [
+        name.removesuffix(".weight")
+        for name, tensor in tensors_of(base).items()
+        if len(tensor.shape) == 2 and ".layers." in name
+    ]
 
 
 def _call(base: Path, adapter: Path) -> Call:
