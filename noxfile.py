@@ -103,7 +103,15 @@ def tests(session: nox.Session) -> None:
 def tests_slow(session: nox.Session) -> None:
     """Run the proofs that take minutes each: on another CPU, all of the README, killed builds."""
     python = python_with(session, "requirements-dev.lock")
-    session.run(python, "-m", "pytest", "-m", "slow and not heavy", *SIDE_BY_SIDE, *session.posargs)
+    session.run(
+        python,
+        "-m",
+        "pytest",
+        "-m",
+        "slow and not heavy and not pretrained",
+        *SIDE_BY_SIDE,
+        *session.posargs,
+    )
 
 
 @nox.session(name="tests-cuda")
@@ -119,6 +127,25 @@ def tests_families(session: nox.Session) -> None:
     python = python_with(session, "requirements-dev.lock")
     every = ("-m", "families or not families", "tests/families")
     session.run(python, "-m", "pytest", *every, *session.posargs)
+
+
+@nox.session(name="fetch-smollm")
+def fetch_smollm(session: nox.Session) -> None:
+    """Fetch the pretrained model of configs/smollm2.toml."""
+    command(session, module="tests.support.smollm")
+
+
+@nox.session(name="tests-smollm")
+def tests_smollm(session: nox.Session) -> None:
+    """Build a real, pretrained model with all checks: many minutes, so apart from other tests."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "pytest", "-m", "pretrained", *session.posargs)
+
+
+@nox.session(name="bench-smollm")
+def bench_smollm(session: nox.Session) -> None:
+    """Measure what a real, pretrained model gives."""
+    command(session, module="tests.benchmarks.smollm")
 
 
 @nox.session(name="bench-example")

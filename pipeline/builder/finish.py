@@ -28,7 +28,8 @@ def finish(
     - The tokenizer's files: see :mod:`pipeline.builder.tokenizer_files`.
     - ``genai_config.json``: answers end at the checkpoint's end tokens and at the token with which
       the chat template ends a turn. Sampling is off, so that the same prompt has the same answer,
-      unless ``search`` or the caller turns it on. ``threads`` and ``session`` are written.
+      and the repetition penalty is the checkpoint's, as for the models that it is compared with,
+      unless ``search`` or the caller has it otherwise. ``threads`` and ``session`` are written.
     """
     from onnxruntime_genai import __version__
     from packaging.version import Version
@@ -42,7 +43,8 @@ def finish(
     if end is not None:
         ends[end] = None
     model["eos_token_id"] = list(ends)
-    config["search"] |= {"do_sample": False, **search}
+    penalty = checkpoint.generation_config.get("repetition_penalty") or 1.0
+    config["search"] |= {"do_sample": False, "repetition_penalty": penalty, **search}
     set_session(config, threads, session)
     write_config(path, config)
     return tuple(ends)

@@ -18,6 +18,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 """A name that is safe as a folder name on every system."""
 
 HUB_PREFIX = "hf:"
+GGUF_SUFFIX = ".gguf"
 AZURE_PREFIX = "azureml:"
 
 _LEAST_MEMORY = 64 << 20
@@ -55,8 +56,10 @@ class ModelSource(Frozen):
     """The base model: exactly one of ``source``, ``pretrain`` and ``onnx``."""
 
     source: str | None = None
-    """A Hugging Face model at a revision (``"hf:org/name@revision"``) or a local folder, relative
-    to the config file. ``model = "..."`` is short for this."""
+    """A Hugging Face model at a revision (``"hf:org/name@revision"``), or a local folder or GGUF
+    file, relative to the config file. ``model = "..."`` is short for this."""
+    file: str | None = None
+    """The GGUF file to use of a Hugging Face model: ``"smollm2-135m-instruct-q8_0.gguf"``."""
     pretrain: dict[str, JsonValue] | None = None
     """Make a small model from text instead: parameters of the ``pretrain`` pass."""
     onnx: str | None = None

@@ -52,11 +52,13 @@ class Answerer(Protocol):
         """Return the greedy answer to each prompt, cut before the first end token."""
 
     def logprobs(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[Sequence[int]]],
+    ) -> list[list[list[float]]]:
         """Return ``log p(token | prompt, earlier tokens)`` of each token of each continuation.
 
-        ``prompts[i]`` is followed by ``continuations[i]``. Natural logarithm.
+        ``prompts[i]`` is followed by each of ``continuations[i]``. Natural logarithm.
         """
 
 
@@ -203,6 +205,7 @@ def answer(
     expected = [codec.completion_ids(example.completion, example) for example in examples]
     limit = max_new_tokens or longest_completion(codec, examples)
     answers: list[Answer] = []
+    report.progress(0, len(examples), "prompts")  # from here on, its speed tells the time left
     for start in range(0, len(examples), batch_size):
         part = slice(start, start + batch_size)
         replies = answerer.greedy(prompts[part], limit)
@@ -210,11 +213,12 @@ def answer(
             codec.answer_text(reply.ids, example)
             for reply, example in zip(replies, examples[part], strict=True)
         ]
-        logprobs = answerer.logprobs(prompts[part], expected[part])
         given_labels = [
             label_of(text, item) for text, item in zip(texts, examples[part], strict=True)
         ]
-        choices = _choices(answerer, codec, examples[part], prompts[part], given_labels)
+        logprobs, choices = _scored(
+            answerer, codec, examples[part], prompts[part], expected[part], given_labels
+        )
         answers.extend(
             Answer(
                 line=example.line,
@@ -303,36 +307,37 @@ def label_of(text: str, example: Example) -> str | None:
     return None
 
 
-def _choices(
+def _scored(
     answerer: Answerer,
     codec: TextCodec,
     examples: Sequence[Example],
     prompts: Sequence[list[int]],
+    expected: Sequence[list[int]],
     given_labels: Sequence[str | None],
-) -> list[str | None]:
-    """Return the label of each answer, else the most probable label; ``None`` without choices."""
-    chosen = list(given_labels)
-    open_ones = [
-        (index, label)
-        for index, example in enumerate(examples)
-        if chosen[index] is None
-        for label in example.choices
+) -> tuple[list[list[float]], list[str | None]]:
+    """Return the log-probabilities of the ``expected`` completions, and the label of each answer:
+    the one in ``given_labels``, else the most probable one; ``None`` without choices."""
+    open_labels = [
+        tuple(example.choices) if label is None else ()
+        for label, example in zip(given_labels, examples, strict=True)
     ]
-    if not open_ones:
-        return chosen
     continuations = [
-        codec.completion_ids(examples[index].choices[label], examples[index])
-        for index, label in open_ones
+        [ids, *(codec.completion_ids(example.choices[label], example) for label in labels)]
+        for ids, labels, example in zip(expected, open_labels, examples, strict=True)
     ]
-    logprobs = answerer.logprobs([prompts[index] for index, _ in open_ones], continuations)
-    best: dict[int, tuple[float, str]] = {}
-    for (index, label), values in zip(open_ones, logprobs, strict=True):
-        total = sum(values)
-        if index not in best or total > best[index][0]:
-            best[index] = (total, label)
-    for index, (_, label) in best.items():
-        chosen[index] = label
-    return chosen
+    scored = answerer.logprobs(prompts, continuations)
+    choices = [
+        label if label is not None else _most_probable(labels, values[1:])
+        for label, labels, values in zip(given_labels, open_labels, scored, strict=True)
+    ]
+    return [values[0] for values in scored], choices
+
+
+def _most_probable(labels: Sequence[str], logprobs: Sequence[Sequence[float]]) -> str | None:
+    """Return the label whose tokens have the highest total log-probability, the first of several;
+    ``None`` if there are no labels."""
+    totals = [sum(values) for values in logprobs]
+    return labels[totals.index(max(totals))] if totals else None
 
 
 def longest_completion(codec: TextCodec, examples: Sequence[Example]) -> int:

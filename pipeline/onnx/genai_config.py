@@ -9,6 +9,9 @@ from typing import Any
 
 from pipeline.onnx.checkpoint import as_ids
 
+_STATES = ("past_conv_names", "past_recurrent_names")
+"""Inputs with the states of convolutions and of linear attention."""
+
 
 class GenAiConfig:
     """``genai_config.json`` of a model folder."""
@@ -51,6 +54,13 @@ class GenAiConfig:
         the cores, at least one and at most 16."""
         count = self.decoder.get("session_options", {}).get("intra_op_num_threads")
         return None if count is None else int(count)
+
+    @property
+    def rewinds(self) -> bool:
+        """Return whether a generator can take back tokens: not where the model keeps a window of
+        keys and values, or states that sum up what they have seen."""
+        states = [name for name in self.decoder.get("inputs", {}) if name in _STATES]
+        return not states and "sliding_window" not in self.decoder
 
     def names(self, group: str) -> set[str]:
         """Return the names in ``inputs`` or ``outputs`` that are not one per layer."""

@@ -13,8 +13,11 @@ from typing import Any
 
 from pipeline.contract.errors import ArtifactError, BeyondCpuError
 from pipeline.contract.step import Inputs
+from pipeline.evaluation.prefixes import common_prefix
 from pipeline.evaluation.scores import Reply
+from pipeline.onnx.continued_run import ContinuedRun, log_probabilities
 from pipeline.onnx.errors import raising_artifact_errors
+from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.reference import Reference
 
 _RUNNING = "onnxruntime_genai cannot run the model"
@@ -65,10 +68,11 @@ class Session:
                 config.overlay(json.dumps({"model": {"decoder": decoder}}))
             self.model: Any = onnxruntime_genai.Model(config)
             self.tokenizer: Any = onnxruntime_genai.Tokenizer(self.model)
-            if cpu and _provider(folder) != "cpu":
+            if cpu and _config(folder).provider != "cpu":
                 # What some of its kernels lack, the CPU provider says only when they run.
                 self.generator(2).append_tokens(np.zeros(1, dtype=np.int32))
         self.load_seconds = time.monotonic() - started
+        self.rewinds = _config(folder).rewinds
         self.end_ids = frozenset(int(token) for token in self.tokenizer.eos_token_ids)
 
     def generator(self, max_length: int, min_length: int = 0) -> Any:
@@ -168,17 +172,15 @@ def _raising_beyond_cpu(folder: Path, cpu: bool) -> Iterator[None]:
         yield
     except ArtifactError as error:
         lacking = _BEYOND_CPU.search(str(error)) if cpu else None
-        if lacking is not None and _provider(folder) != "cpu":
+        if lacking is not None and _config(folder).provider != "cpu":
             why = f"the CPU provider cannot run this graph: {lacking[0]}"
             raise BeyondCpuError(why) from error
         raise
 
 
-def _provider(folder: Path) -> str:
-    from pipeline.onnx.genai_config import GenAiConfig
-
+def _config(folder: Path) -> GenAiConfig:
     try:
-        return GenAiConfig(folder).provider
+        return GenAiConfig(folder)
     except ValueError as error:
         raise ArtifactError(str(error)) from error
 
@@ -188,7 +190,7 @@ def _load_libraries(folder: Path) -> None:
 
     https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
     """
-    if _provider(folder) == "cuda":
+    if _config(folder).provider == "cuda":
         import onnxruntime
 
         onnxruntime.preload_dlls()
@@ -209,39 +211,34 @@ class GenAiAnswerer:
         return Reply(ids[:-1] if ended else ids, ended)
 
     def logprobs(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        """Return the natural log-probability of each token of each continuation."""
-        with raising_artifact_errors(_RUNNING):
-            return [
-                self._logprobs(prompt, continuation)
-                for prompt, continuation in zip(prompts, continuations, strict=True)
-            ]
-
-    def _logprobs(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
-        import numpy as np
-
-        if not continuation:
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[Sequence[int]]],
+    ) -> list[list[list[float]]]:
+        """Return the natural log-probability of each token of each continuation of each prompt."""
+        if not prompts:
             return []
-        context = [*prompt, *continuation[:-1]]
-        generator = self.session.generator(len(context) + 1)
-        generator.append_tokens(np.asarray(context, dtype=np.int32))
-        logits = np.asarray(generator.get_output("logits"), dtype=np.float64)[0]
-        if len(logits) < len(continuation):
-            # A pruned output layer gives the last position only: feed the answer token by token.
-            logits = np.stack(list(self._stepwise(prompt, continuation)))
-        rows = logits[-len(continuation) :]
-        highest = rows.max(axis=-1, keepdims=True)
-        totals = np.log(np.exp(rows - highest).sum(axis=-1)) + highest[:, 0]
-        chosen = rows[np.arange(len(continuation)), np.asarray(continuation)]
-        return [float(value) for value in chosen - totals]
+        size = common_prefix(prompts)
+        ends = (len(one) for several in continuations for one in several)
+        max_length = max(map(len, prompts)) + max(ends, default=0) + 1
+        with raising_artifact_errors(_RUNNING):
+            run = ContinuedRun(lambda: self.session.generator(max_length), self.session.rewinds)
+            run.after(prompts[0][:size])
+            found = []
+            for prompt, several in zip(prompts, continuations, strict=True):
+                run.back_to(size)
+                first = run.after(prompt[size:])[-1:]
+                found.append([self._logprobs(run, first, len(prompt), one) for one in several])
+            return found
 
-    def _stepwise(self, prompt: Sequence[int], continuation: Sequence[int]) -> Iterator[Any]:
-        """Yield the logits that predict each token of ``continuation``, shape (vocabulary,)."""
+    def _logprobs(
+        self, run: ContinuedRun, first: Any, size: int, continuation: Sequence[int]
+    ) -> list[float]:
+        """Return those of ``continuation`` after the ``size`` tokens of a prompt, after which the
+        logits are ``first``."""
         import numpy as np
 
-        generator = self.session.generator(len(prompt) + len(continuation) + 1)
-        generator.append_tokens(np.asarray(prompt, dtype=np.int32))
-        for token in continuation:
-            yield np.array(generator.get_output("logits"), dtype=np.float64)[0, -1]
-            generator.append_tokens(np.asarray([token], dtype=np.int32))
+        run.back_to(size)
+        given = continuation[:-1]
+        rows = np.concatenate((first, run.after_each(given))) if given else first
+        return log_probabilities(rows, continuation)

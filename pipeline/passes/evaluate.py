@@ -24,6 +24,8 @@ class EvaluateParams(ModelLoading):
     """Longest answer in tokens; by default a little more than the longest expected one."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts per forward pass."""
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    """As the artifact has it. Default: that of the model's ``generation_config.json``."""
 
 
 class Pass(BasePass[EvaluateParams]):
@@ -43,16 +45,21 @@ class Pass(BasePass[EvaluateParams]):
         from pipeline.evaluation.scores import answer, score
         from pipeline.training.answerer import TorchAnswerer, end_ids
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import load_model
+        from pipeline.training.loading import fast_dtype, load_model
 
         prepare(inputs.seed, inputs.threads)
         examples = parts_of(inputs).eval[: params.max_samples]
         if not examples:
             raise StepError("nothing is held out", "raise split.eval above 0", "bad_input")
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
-        model = load_model(inputs["model"], params).eval()
+        dtype = fast_dtype(inputs["model"], inputs.report)
+        model = load_model(inputs["model"], params, dtype).eval()
         answerer = TorchAnswerer(
-            model, tokenizer.pad_token_id, end_ids(model, tokenizer), params.batch_size
+            model,
+            tokenizer.pad_token_id,
+            end_ids(model, tokenizer),
+            params.batch_size,
+            params.repetition_penalty or model.generation_config.repetition_penalty or 1.0,
         )
         try:
             answers = answer(
@@ -66,4 +73,4 @@ class Pass(BasePass[EvaluateParams]):
         except PromptError as error:
             raise StepError(str(error), cause="bad_input") from error
         answers.save(out_dir)
-        return score(answers).model_dump(mode="json")
+        return {**score(answers).model_dump(mode="json"), "computed_in": str(model.dtype)}

@@ -4,75 +4,219 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from pipeline.evaluation.prefixes import common_prefix
 from pipeline.evaluation.scores import Reply
+from pipeline.training.prompt_cache import CachingModel, Kept, can_continue
+
+_CACHE_BYTES = 1 << 30
+"""Memory for keys and values of a batch."""
+_LOGITS = 1 << 26
+"""Logits that are computed at once."""
+
+
+class _Prefix(NamedTuple):
+    """What several prompts begin with."""
+
+    kept: Kept
+    length: int
+    bytes_per_token: float
+    """Size of the keys and values of one token."""
 
 
 @dataclass(frozen=True)
 class TorchAnswerer:
-    """An :class:`pipeline.evaluation.scores.Answerer` over a transformers model, in batches."""
+    """An :class:`pipeline.evaluation.scores.Answerer` over a transformers model, in batches.
+
+    What all prompts begin with is run once, each prompt once for all its continuations. A model
+    that cannot do that right (:func:`pipeline.training.prompt_cache.can_continue`) runs every row
+    by itself.
+    """
 
     model: Any
     pad_id: int
     end_ids: frozenset[int]
     batch_size: int
+    repetition_penalty: float = 1.0
+    """By which the logits of tokens in prompt and answer are divided, or multiplied below zero
+    (https://arxiv.org/abs/1909.05858)."""
 
     def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
         """Return the greedy answer to each prompt, cut before the first end token."""
-        answers: list[Reply] = []
-        for start in range(0, len(prompts), self.batch_size):
-            ids, mask = self._padded(prompts[start : start + self.batch_size], left=True)
+        prefix = self._prefix(prompts, max_new_tokens)
+        if prefix is None:
+            return self._plain_greedy(prompts, max_new_tokens)
+        found: dict[int, Reply] = {}
+        for batch in self._batches(prompts, prefix, max_new_tokens):
+            asked = [prompts[index] for index in batch]
+            rows = self._generated(asked, self._after(prefix, asked), max_new_tokens)
+            found |= dict(zip(batch, map(self._cut, rows), strict=True))
+        return [found[index] for index in range(len(prompts))]
+
+    def logprobs(
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[Sequence[int]]],
+    ) -> list[list[list[float]]]:
+        """Return the natural log-probability of each token of each continuation of each prompt."""
+        longest = max((len(one) for several in continuations for one in several), default=0)
+        prefix = self._prefix(prompts, longest)
+        if prefix is None:
+            return [
+                self._plain_logprobs(prompt, several)
+                for prompt, several in zip(prompts, continuations, strict=True)
+            ]
+        found: dict[int, list[list[float]]] = {}
+        for batch in self._batches(prompts, prefix, longest):
+            kept = self._after(prefix, [prompts[index] for index in batch])
+            several = [continuations[index] for index in batch]
+            found |= dict(zip(batch, self._continued(kept, several), strict=True))
+        return [found[index] for index in range(len(prompts))]
+
+    @property
+    def _caching(self) -> CachingModel:
+        return CachingModel(self.model, self.pad_id)
+
+    def _prefix(self, prompts: Sequence[Sequence[int]], more: int) -> _Prefix | None:
+        """Run what all ``prompts`` begin with; return ``None`` if the model cannot continue it with
+        up to ``more`` tokens after a prompt."""
+        if not prompts or not can_continue(self.model, max(map(len, prompts)) + more):
+            return None
+        nothing = self._caching.nothing()
+        length = common_prefix(prompts)
+        # Nothing in common: one token is run all the same, to see what it takes.
+        kept = self._caching.after(nothing, [0], [prompts[0][: length or 1]], left=True)
+        return _Prefix(kept if length else nothing, length, kept.bytes_per_token)
+
+    def _after(self, prefix: _Prefix, prompts: Sequence[Sequence[int]]) -> Kept:
+        rest = [prompt[prefix.length :] for prompt in prompts]
+        return self._caching.after(prefix.kept, [0] * len(rest), rest, left=True)
+
+    def _batches(
+        self, prompts: Sequence[Sequence[int]], prefix: _Prefix, more: int
+    ) -> Iterator[list[int]]:
+        """Yield numbers of prompts of similar length, as many as memory has room for."""
+        room = _CACHE_BYTES / prefix.bytes_per_token
+        batch: list[int] = []
+        for index in sorted(range(len(prompts)), key=lambda index: len(prompts[index])):
+            width = len(prompts[index]) + more
+            if batch and (len(batch) == self.batch_size or (len(batch) + 1) * width > room):
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def _generated(
+        self, prompts: Sequence[Sequence[int]], kept: Kept, max_new_tokens: int
+    ) -> list[list[int]]:
+        """Return the greedy tokens after each of ``prompts``, which ``kept`` has run."""
+        rows: list[list[int]] = [[] for _ in prompts]
+        going = list(range(len(rows)))  # the row of `rows` that each row of `kept` is
+        for done in range(1, max_new_tokens + 1):
+            asked = [[*prompts[row], *rows[row]] for row in going]
+            tokens = self._penalized(kept.logits[:, -1].float(), asked).argmax(-1).tolist()
+            for row, token in zip(going, tokens, strict=True):
+                rows[row].append(token)
+            left = [at for at, token in enumerate(tokens) if token not in self.end_ids]
+            if not left or done == max_new_tokens:
+                break
+            kept = self._caching.after(kept, left, [[tokens[at]] for at in left], left=True)
+            going = [going[at] for at in left]
+        return rows
+
+    def _penalized(self, logits: torch.Tensor, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        penalty = self.repetition_penalty
+        if penalty == 1:
+            return logits
+        logits = logits.clone()  # what a model gave in inference mode cannot be changed
+        for scores, row in zip(logits, rows, strict=True):
+            seen = torch.tensor(sorted(set(row)), device=logits.device)
+            old = scores[seen]
+            scores[seen] = torch.where(old < 0, old * penalty, old / penalty)
+        return logits
+
+    def _continued(
+        self, kept: Kept, continuations: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[list[float]]]:
+        """Return the log-probabilities of the continuations of each row of ``kept``."""
+        first = kept.logits[:, -1].float().log_softmax(-1)
+        found = [
+            [[float(first[index, one[0]])] if one else [] for one in several]
+            for index, several in enumerate(continuations)
+        ]
+        longer = [
+            (index, number)
+            for index, several in enumerate(continuations)
+            for number, one in enumerate(several)
+            if len(one) > 1
+        ]
+        widest = max((len(one) for several in continuations for one in several), default=0)
+        most = max(1, _LOGITS // (widest * first.shape[-1] or 1))
+        for start in range(0, len(longer), most):
+            some = longer[start : start + most]
+            ids = [continuations[index][number] for index, number in some]
+            rows = [index for index, _ in some]
+            made = self._caching.after(kept, rows, [one[:-1] for one in ids], left=False)
+            for (index, number), one, logits in zip(some, ids, made.logits, strict=True):
+                found[index][number] += _chosen(logits[: len(one) - 1], one[1:])
+        return found
+
+    def _plain_greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
+        """Ask prompts of the same length together, so that none is padded."""
+        found: dict[int, Reply] = {}
+        for batch in self._alike(prompts):
+            ids = torch.tensor([list(prompts[index]) for index in batch], device=self.model.device)
             with torch.inference_mode():
                 made = self.model.generate(
                     input_ids=ids,
-                    attention_mask=mask,
+                    attention_mask=torch.ones_like(ids),
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
                     num_beams=1,
+                    repetition_penalty=self.repetition_penalty,
                     pad_token_id=self.pad_id,
                     eos_token_id=sorted(self.end_ids) or None,
                 )
-            answers.extend(self._cut(row) for row in made[:, ids.shape[1] :].tolist())
-        return answers
+            rows = made[:, ids.shape[1] :].tolist()
+            found |= dict(zip(batch, map(self._cut, rows), strict=True))
+        return [found[index] for index in range(len(prompts))]
 
-    def logprobs(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    def _alike(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Yield numbers of prompts of the same length, as many as a batch may have."""
+        by_length: dict[int, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            by_length.setdefault(len(prompt), []).append(index)
+        for same in by_length.values():
+            for start in range(0, len(same), self.batch_size):
+                yield same[start : start + self.batch_size]
+
+    def _plain_logprobs(
+        self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
     ) -> list[list[float]]:
-        """Return the natural log-probability of each token of each continuation."""
-        results: list[list[float]] = []
-        for start in range(0, len(prompts), self.batch_size):
-            batch = prompts[start : start + self.batch_size]
-            afters = continuations[start : start + self.batch_size]
-            rows = [[*before, *after] for before, after in zip(batch, afters, strict=True)]
-            ids, mask = self._padded(rows, left=False)
+        found = []
+        for one in continuations:
+            ids = torch.tensor([[*prompt, *one]], device=self.model.device)
             with torch.inference_mode():
-                logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            for index, (before, after) in enumerate(zip(batch, afters, strict=True)):
-                first = len(before) - 1  # the logits at a position are of the token after it
-                chosen = logits[index, first : first + len(after)].float().log_softmax(-1)
-                targets = torch.tensor(list(after), device=chosen.device)
-                results.append(chosen.gather(1, targets[:, None])[:, 0].tolist())
-        return results
-
-    def _padded(
-        self, rows: Sequence[Sequence[int]], left: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask of shape [rows, longest], on the model's device."""
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self.pad_id)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for index, row in enumerate(rows):
-            place = slice(width - len(row), width) if left else slice(0, len(row))
-            ids[index, place] = torch.tensor(list(row))
-            mask[index, place] = 1
-        return ids.to(self.model.device), mask.to(self.model.device)
+                logits = self.model(input_ids=ids, use_cache=False).logits[0]
+            first = len(prompt) - 1  # the logits at a position are of the token after it
+            found.append(_chosen(logits[first : first + len(one)], one))
+        return found
 
     def _cut(self, ids: list[int]) -> Reply:
         end = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))
         return Reply(ids[:end], ended=end < len(ids))
+
+
+def _chosen(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+    """Return the log-probability of each of ``tokens``, by the logits of shape [tokens, vocabulary]
+    from which each was to be chosen."""
+    wanted = torch.tensor(list(tokens), device=logits.device, dtype=torch.long)
+    values: list[float] = logits.float().log_softmax(-1).gather(1, wanted[:, None])[:, 0].tolist()
+    return values
 
 
 def stream(model: Any, prompt: Sequence[int], max_new_tokens: int) -> Iterator[int]:

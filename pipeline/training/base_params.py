@@ -26,6 +26,8 @@ class FetchParams(Frozen):
     """``any`` also fetches pickled weights, which can contain code, if there are no others."""
     trust_remote_code: bool = False
     """Fetch the Python files of the repository too."""
+    file: str | None = None
+    """The only file to fetch, if the model is in one file."""
 
     def writes(self, inputs: Mapping[str, SpaceEstimate]) -> None:
         """Return ``None``: only the hub knows the size."""

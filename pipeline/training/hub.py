@@ -95,10 +95,20 @@ def fetch(params: FetchParams, report: Reporter, out_dir: Path) -> dict[str, Jso
 
 def chosen_files(names: list[str], params: FetchParams) -> list[str]:
     """Return the files of a repository that are fetched: configs, tokenizer, one kind of weights
-    at the top level, and Python files only if they are trusted.
+    at the top level, and Python files only if they are trusted. If ``params`` name a file, that one
+    alone.
 
     Raises :class:`StepError` if there are no safetensors weights and no others are allowed.
     """
+    if params.file is not None:
+        if params.file not in names:
+            alike = sorted(name for name in names if name.endswith(Path(params.file).suffix))
+            raise StepError(
+                f"{params.repo} has no file {params.file}",
+                f"it has: {', '.join(alike)}" if alike else "",
+                "bad_input",
+            )
+        return [params.file]
     top = sorted(name for name in names if "/" not in name)
     weights = [name for name in top if name.endswith(".safetensors")]
     if not weights:

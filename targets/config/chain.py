@@ -85,6 +85,8 @@ class Chain:
 
     source: PassCall | None
     """The pass that makes the base model; ``None`` for a local checkpoint."""
+    fetching: PassCall | None
+    """The pass that fetches what :attr:`source` reads; ``None`` where that is a local file."""
     passes: tuple[PassCall, ...]
     check_passes: Mapping[str, PassCall]
     """The passes that make what checks read (:data:`~pipeline.contract.roles.ROLES`), by type:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.roles import ROLES
-from pipeline.contract.schema import HUB_PREFIX, BuildConfig, StepTable
+from pipeline.contract.schema import GGUF_SUFFIX, HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
 from pipeline.run.registry import check_types, load_check, replacement_hint
 from targets.config.chain import Chain, CheckCall, Json, PassCall
@@ -23,7 +23,7 @@ from targets.target import Target
 
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
-    *("pretrain", "fetch", "import_onnx", MERGE_FOR_CHECKS),
+    *("pretrain", "fetch", "import_onnx", "import_gguf", MERGE_FOR_CHECKS),
     *(source.step for source in ROLES.values() if source.step),
 }
 
@@ -60,11 +60,15 @@ class ChainReader:
             evaluation = self._steps.pass_call(
                 "evaluate", StepTable.model_validate(config.evaluation), ("evaluation",)
             )
+        if evaluation is not None:
+            params = evaluation.params.model_copy(update=_penalty(passes))
+            evaluation = replace(evaluation, params=params)
         self._targets_overrides()
         checks = self._checks(whole)
         passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
+            fetching=self._fetching() if config.model.file is not None else None,
             passes=passes,
             check_passes=self._check_passes(passes, evaluation, checks),
             merging=merging,
@@ -94,17 +98,28 @@ class ChainReader:
         if model.onnx is not None:
             table = StepTable.model_validate({"folder": model.onnx})
             return self._steps.pass_call("import_onnx", table, ("model", "onnx"))
-        if model.source is not None and model.source.startswith(HUB_PREFIX):
-            try:
-                hub = parse_hub_model(model.source)
-            except ValueError as error:
-                self._steps.problem(str(error), ("model", "source"))
-                return None
-            # The hub is asked for a branch's commit only when everything else is valid.
-            revision = hub.revision if hub.is_pinned else "0" * 40
-            table = StepTable.model_validate({"repo": hub.repo, "revision": revision})
-            return self._steps.pass_call("fetch", table, ("model", "source"))
-        return None
+        if model.file is not None:
+            return self._steps.pass_call("import_gguf", StepTable(), ("model", "file"))
+        if model.source is not None and model.source.endswith(GGUF_SUFFIX):
+            table = StepTable.model_validate({"file": model.source})
+            return self._steps.pass_call("import_gguf", table, ("model", "source"))
+        return self._fetching()
+
+    def _fetching(self) -> PassCall | None:
+        """Return the pass that fetches the model, or the file of it, if it is on the hub."""
+        model = self._config.model
+        if model.source is None or not model.source.startswith(HUB_PREFIX):
+            return None
+        try:
+            hub = parse_hub_model(model.source)
+        except ValueError as error:
+            self._steps.problem(str(error), ("model", "source"))
+            return None
+        # The hub is asked for a branch's commit only when everything else is valid.
+        revision = hub.revision if hub.is_pinned else "0" * 40
+        values = {"repo": hub.repo, "revision": revision, "file": model.file}
+        table = StepTable.model_validate(values)
+        return self._steps.pass_call("fetch", table, ("model", "source"))
 
     def _check_passes(
         self,
@@ -144,6 +159,7 @@ class ChainReader:
             "precision": self._target.precision.float_export,
             "fuse_qkv": builders[-1].fuse_qkv,
             "extra_options": {**builders[-1].extra_options},
+            "search": _penalty(passes),
         }
         if evaluation is not None:
             values |= {key: evaluation.values[key] for key in ("max_samples", "max_new_tokens")}
@@ -242,6 +258,14 @@ class ChainReader:
                 (*place, "checks", name),
                 replacement_hint("check", name, checks),
             )
+
+
+def _penalty(passes: Sequence[PassCall]) -> Json:
+    """Return the repetition penalty that the artifact gets other than the checkpoint's, if any: all
+    models that are compared are asked alike."""
+    builders = [call.params for call in passes if isinstance(call.params, ModelBuilderParams)]
+    search = builders[-1].search if builders else {}
+    return {name: value for name, value in search.items() if name == "repetition_penalty"}
 
 
 def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:

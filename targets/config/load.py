@@ -10,11 +10,21 @@ from pydantic import JsonValue, ValidationError
 
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import PARQUET, DataSpec
-from pipeline.contract.schema import AZURE_PREFIX, HUB_PREFIX, AzureMLSystem, BuildConfig
+from pipeline.contract.errors import StepError
+from pipeline.contract.schema import (
+    AZURE_PREFIX,
+    GGUF_SUFFIX,
+    HUB_PREFIX,
+    AzureMLSystem,
+    BuildConfig,
+    ModelSource,
+)
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.check import check_rows
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
+from pipeline.gguf.header import GgufHeader, read_header
+from pipeline.gguf.support import refusals
 from pipeline.training.shapes import AdapterShape
 from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
@@ -68,6 +78,8 @@ class LoadedConfig:
     """The data set for training and evaluation."""
     model_folder: Path | None
     """Absolute path of a local base model."""
+    gguf: GgufHeader | None
+    """Header of a local GGUF file, from which the base model is made."""
 
     def path(self, relative: str) -> Path:
         """Resolve a path in the config, which is relative to the config file."""
@@ -153,7 +165,7 @@ def _chosen(
 def _with_source(model: JsonValue, source: str) -> JsonValue:
     """Return the ``[model]`` table with ``source``, which is relative to the working directory."""
     table = dict(model) if isinstance(model, dict) else {}
-    for other in ("pretrain", "onnx"):
+    for other in ("pretrain", "onnx", "file"):
         table.pop(other, None)
     if not source.startswith(HUB_PREFIX):
         source = str(Path(source).expanduser().absolute())
@@ -192,6 +204,7 @@ class _Loader:
         self._overrides = overrides
         self._whole = whole
         self.problems: list[Problem] = []
+        self._gguf: GgufHeader | None = None
         self.unreachable: list[Problem] = []
         """Problems of a model or data set in Azure ML that has no local copy."""
 
@@ -220,6 +233,7 @@ class _Loader:
             data_files=data_files,
             main_data=main_data(self._config.data),
             model_folder=model_folder,
+            gguf=self._gguf,
         )
 
     def _chains(self, targets: Sequence[Target]) -> dict[str, Chain]:
@@ -301,6 +315,7 @@ class _Loader:
         if [model.source, model.pretrain, model.onnx].count(None) != 2:
             self._problem("give exactly one of source, pretrain and onnx", ("model",))
             return None
+        self._file_of_hub(model)
         if model.onnx is not None:
             folder = resolved(self._file, model.onnx)
             for message, suggestion in onnx_folder_problems(folder, model.trust_remote_code):
@@ -311,6 +326,9 @@ class _Loader:
         if model.source.startswith(AZURE_PREFIX):
             self._in_azure(model.source, ("model", "source"), "--model PATH")
             return None
+        if model.source.endswith(GGUF_SUFFIX):
+            self._gguf_file(resolved(self._file, model.source))
+            return None
         folder = checkpoint_folder(resolved(self._file, model.source))
         for message, suggestion in model_folder_problems(folder, model.weights):
             self._problem(
@@ -319,6 +337,30 @@ class _Loader:
                 suggestion,
             )
         return folder
+
+    def _gguf_file(self, file: Path) -> None:
+        where = ("model", "source")
+        if not file.is_file():
+            self._problem(f"there is no file '{file}'", where, self._relative)
+            return
+        try:
+            self._gguf = read_header(file)
+        except StepError as error:
+            self._problem(f"'{file}' is not a model: {error}", where, error.hint)
+            return
+        for refusal in refusals(self._gguf):
+            self._problem(f"'{file}' cannot be used: {refusal.message}", where, refusal.hint)
+
+    def _file_of_hub(self, model: ModelSource) -> None:
+        if model.file is None:
+            return
+        where = ("model", "file")
+        if model.source is None or not model.source.startswith(HUB_PREFIX):
+            advice = "a local file stands in source itself"
+            self._problem("file is that of a model of the hub", where, advice)
+        elif not model.file.endswith(GGUF_SUFFIX):
+            advice = "other models are fetched as a whole"
+            self._problem(f"'{model.file}' is no GGUF file", where, advice)
 
     def _data(self) -> dict[str, tuple[Path, ...]]:
         for name in self._overrides.data.keys() - self._config.data.keys():

@@ -36,6 +36,7 @@ from targets.target import Target
 DECIDED_ELSEWHERE = {
     "execution_provider": "the target decides it",
     "held_to": "set the limits in [checks]",
+    "repetition_penalty": "set it in model_builder's search",
     "trust_remote_code": "set it in [model]",
     "weights": "set it in [model]",
     "usual_limits": "set first_token_ms and token_ms",

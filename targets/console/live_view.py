@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -27,6 +28,7 @@ from pipeline.contract.events import (
     Text,
     Warned,
 )
+from targets.console.estimate import Estimate
 from targets.figures import duration
 from targets.planner.build_plan import BuildPlan
 
@@ -70,6 +72,7 @@ class LiveView:
         self._console = console
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._estimates: dict[str, Estimate] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +91,7 @@ class LiveView:
             self._progress.stop()
             self._progress = None
             self._tasks = {}
+            self._estimates = {}
 
     def planned(self, plan: BuildPlan) -> None:
         """Show all steps of ``plan``."""
@@ -137,9 +141,12 @@ class LiveView:
                 self._progress.update(task, state="running", figures="", total=None)
                 self._progress.start_task(task)
             case StepProgress():
+                now = time.monotonic()
+                estimate = self._estimates.setdefault(event.step, Estimate(event.done, now))
                 figures = "  ".join(
                     [f"{event.done}/{event.total} {event.unit}"]
                     + [f"{name} {value:.3g}" for name, value in event.metrics.items()]
+                    + ([left] if (left := estimate.left(event, now)) else [])
                 )
                 self._progress.update(
                     task, total=event.total, completed=event.done, figures=figures

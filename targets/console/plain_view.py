@@ -18,6 +18,7 @@ from pipeline.contract.events import (
     Text,
     Warned,
 )
+from targets.console.estimate import Estimate
 from targets.figures import duration
 from targets.planner.build_plan import BuildPlan
 
@@ -74,6 +75,7 @@ class PlainView:
         self._folding = folding or folding_for(os.environ)
         self._said_at = 0.0
         self._metrics = ""
+        self._estimate: Estimate | None = None
 
     def planned(self, plan: BuildPlan) -> None:
         """Show the cached steps; the others are shown when they start."""
@@ -94,6 +96,7 @@ class PlainView:
             case StepStarted():
                 self._said_at = time.monotonic()
                 self._metrics = ""
+                self._estimate = None
                 self._line(self._folding.opening(event.step))
             case StepProgress():
                 self._progress(event)
@@ -111,10 +114,13 @@ class PlainView:
     def _progress(self, event: StepProgress) -> None:
         self._metrics = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
         now = time.monotonic()
+        self._estimate = self._estimate or Estimate(event.done, now)
         if now - self._said_at < _PROGRESS_EVERY_SECONDS:
             return
         self._said_at = now
-        self._line(f"  {event.step} {event.done}/{event.total} {event.unit}{self._metrics}")
+        left = self._estimate.left(event, now)
+        figures = f"{event.done}/{event.total} {event.unit}{self._metrics}"
+        self._line(f"  {event.step} {figures}{left and f'  {left}'}")
 
     def _close(self, step: str) -> None:
         closing = self._folding.closing(step)

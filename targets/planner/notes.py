@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.gguf.formats import PLAIN_BITS
 from targets.config.load import LoadedConfig
 
 
@@ -16,6 +17,7 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
         yield "trust_remote_code: code that comes with the model will run"
     if config.model.weights == "any":
         yield 'weights = "any": pickled weights may run code when they are loaded'
+    yield from _on_gguf(loaded)
     named = config.default_targets
     if named and target not in named:
         yield f"the config is for {', '.join(named)}; {target} was asked for"
@@ -28,6 +30,18 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
         )
     yield from _on_data(None if loaded.main_data is None else config.data[loaded.main_data])
     yield from _on_artifact(loaded, target, idle)
+
+
+def _on_gguf(loaded: LoadedConfig) -> Iterator[str]:
+    """Yield that weights from a GGUF file have been quantized before, or may have been."""
+    lost = "what that lost is not won back"
+    file = loaded.config.model.file
+    if file is not None:
+        yield f"the weights come from {file}: if they were quantized there, {lost}"
+    elif loaded.gguf is not None:
+        form = loaded.gguf.main_format
+        if form is not None and form.bits < PLAIN_BITS:
+            yield f"the weights went through {form.bits} bits once (GGUF, {form.name}): {lost}"
 
 
 def _on_data(data: DataSpec | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import Kind
 from pipeline.contract.plan import DataInput, SourceInput, Step, StepInput
 from pipeline.contract.roles import ROLES, Role, Subject
+from pipeline.passes.import_gguf import FOLDER
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
@@ -108,8 +109,10 @@ class Planner:
         local = self._files.model()
         if local is not None:
             return local
-        assert self._chain.source is not None  # noqa: S101 - the loader saw to it
-        return self._add_pass(self._chain.source.name, self._chain.source, {})
+        source, fetching = self._chain.source, self._chain.fetching
+        assert source is not None  # noqa: S101 - the loader saw to it
+        fetched = {} if fetching is None else {FOLDER: self._add_pass(fetching.name, fetching, {})}
+        return self._add_pass(source.name, source, fetched)
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
         if name in self._facts:  # already there: a pass and a check both need it

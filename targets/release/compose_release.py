@@ -33,6 +33,10 @@ from targets.report.compose_report import quern_version
 from targets.report.dist import MODEL_DIR
 from targets.target import load_target
 
+_BASE_FOLDERS = ("model", "import_onnx.folder")
+_BASE_FILE = "import_gguf.file"
+"""Names of inputs of the release that are the base model."""
+
 
 @dataclass(frozen=True)
 class BuiltTarget:
@@ -218,9 +222,13 @@ def _base(contents: ReleaseContents, outcome: BuildOutcome) -> Model:
             digest = files_digest(outcome.results[planned.step.name].files)
             facts = (("made-by", planned.step.type),)
             return Model(f"{contents.build}-base", digest=digest, licence=licence, facts=facts)
-    base = next((item for item in contents.inputs if item.name == "model"), None)
     name = outcome.report.inputs.model.rpartition("/")[2]
-    return Model(name, digest=base.digest["sha256"] if base else "", licence=licence)
+    for item in contents.inputs:
+        if item.name == _BASE_FILE:
+            return Model(name, sha256=item.digest["sha256"], licence=licence)
+        if item.name in _BASE_FOLDERS:
+            return Model(name, digest=item.digest["sha256"], licence=licence)
+    return Model(name, licence=licence)
 
 
 def _data_sets(contents: ReleaseContents, outcome: BuildOutcome) -> Iterator[DataSet]:

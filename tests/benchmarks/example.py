@@ -30,7 +30,7 @@ from tests.benchmarks import pages
 from tests.benchmarks.driver import without_results
 from tests.benchmarks.pages import Row, Section
 
-_CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
+CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
 _COLUMNS = 100
 """Width of the picture."""
 _ELSEWHERE = ("problems", "ms", "bytes")
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         "--targets", default="cpu", help=f"with commas between: {','.join(target_names())}"
     )
     parser.add_argument("--cached", action="store_true", help="take cached results: a quick look")
-    parser.add_argument("--cache", type=Path, default=_CACHE, help="as of the other commands")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="as of the other commands")
     pages.add_out(parser, pages.MEASURED)
     return parser
 
@@ -81,13 +81,15 @@ def fresh(cache: Path, scratch: Path, targets: Sequence[str]) -> Iterator[Path]:
         yield found
 
 
-def built(targets: Sequence[str], cache: Path, dist: Path) -> Mapping[str, Report]:
-    """Build; return the report of each target."""
+def built(
+    targets: Sequence[str], cache: Path, dist: Path, config: Path = DEFAULT_CONFIG
+) -> Mapping[str, Report]:
+    """Build ``config``; return the report of each target."""
     found = {}
     for target in targets:
-        options = ("--config", DEFAULT_CONFIG, "--cache", cache, "--dist", dist)
+        options = ("--config", config, "--cache", cache, "--dist", dist)
         run("build", "--target", target, *options)
-        path = dist / DEFAULT_CONFIG.stem / target / "report.json"
+        path = dist / config.stem / target / "report.json"
         found[target] = Report.model_validate_json(path.read_bytes())
     return found
 

@@ -52,6 +52,7 @@ LEAST = {
         "../quern/nox -s plan -- --target cpu --config support.toml"
     ),
     "./nox -s bench-example": "./nox -s bench-example -- --cached --out dist/measured.md",
+    "./nox -s bench-smollm": "./nox -s bench-smollm -- --cached --out dist/measured.md",
     "./nox -s bench-checks": "./nox -s bench-checks -- --runs 2 --out dist/measured.md",
     "./nox -s bench-driver": (
         './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
@@ -67,6 +68,7 @@ LEAST = {
 RUNNING = {
     "./nox -s tests",
     "./nox -s tests-cuda",
+    "./nox -s tests-smollm",
     "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",
     './nox -s tests -- -m "not engine and not slow"',
@@ -152,13 +154,25 @@ def _marks(command: str) -> list[pytest.MarkDecorator]:
     slow = session.startswith(SLOW)
     heavy = command in HEAVY or command.startswith("./nox -s check-cuda")
     engine = command.split(" -- ")[0] in ENGINE
-    return [pytest.mark.heavy] * heavy + [pytest.mark.slow] * slow + [pytest.mark.engine] * engine
+    pretrained = "smollm" in command
+    return [
+        mark
+        for mark, wanted in (
+            (pytest.mark.heavy, heavy),
+            (pytest.mark.slow, slow),
+            (pytest.mark.engine, engine),
+            (pytest.mark.pretrained, pretrained),
+        )
+        if wanted
+    ]
 
 
 def _needed(command: str) -> tuple[str, str] | None:
     """Return the command that makes what ``command`` is about, and where that lies then."""
     if "--compare" in command:
         return LEAST["./nox -s bench"], "dist/tone/bench/bench.json"
+    if "smollm2.toml" in command:
+        return "./nox -s fetch-smollm", "configs/models"
     if command.startswith("./nox -s try") or "--baseline" in command:
         return "./nox -s build-cpu", "dist/tone/cpu"
     if "--key" in command:

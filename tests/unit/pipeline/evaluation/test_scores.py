@@ -50,14 +50,17 @@ class Scripted:
         ]
 
     def logprobs(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        self.asked += len(prompts)
-        texts = ["".join(map(chr, ids[:-1])) for ids in continuations]
-        return [
-            [self.values[text] / len(ids)] * len(ids)
-            for text, ids in zip(texts, continuations, strict=True)
-        ]
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[Sequence[int]]],
+    ) -> list[list[list[float]]]:
+        assert len(prompts) == len(continuations)
+        self.asked += sum(map(len, continuations))
+        return [[self._logprobs(ids) for ids in several] for several in continuations]
+
+    def _logprobs(self, ids: Sequence[int]) -> list[float]:
+        text = "".join(map(chr, ids[:-1]))
+        return [self.values[text] / len(ids)] * len(ids)
 
 
 class Silent:
@@ -91,7 +94,7 @@ def test_a_said_label_counts_and_another_answer_goes_by_likelihood() -> None:
     answers = answer(model, Letters(), rows, report, batch_size=3)
     assert [item.choice for item in answers.answers] == ["joy", "fear", "joy", "joy"]
     assert [item.valid for item in answers.answers] == [True, True, False, False]
-    assert report.done == [3, 4]
+    assert report.done == [0, 3, 4]
     assert model.asked == 4 + 2 * 2
     scores = score(answers)
     assert (scores.metric, scores.value, scores.valid, scores.exact) == (

@@ -1,0 +1,76 @@
+"""Answers and log-probabilities are those of plain transformers, row by row and without a cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from targets.cli.options import PROJECT
+
+
+@pytest.fixture(scope="module")
+def found(
+    toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    script = PROJECT / "tests" / "support" / "asked_models.py"
+    scratch = tmp_path_factory.mktemp("asked")
+    done = subprocess.run(
+        [str(toolchain_python), str(script), str(tiny / "checkpoint"), str(scratch)],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+CONTINUES = {
+    "llama": True,
+    "within the window": True,
+    "beyond the window": False,
+    "two kinds of layers": True,
+    "convolutions": False,
+    "no positions": False,
+}
+
+
+def agree(asked: Mapping[str, Any], most: float) -> None:
+    assert asked["worst"] <= most
+    assert asked["replies"] == asked["right"]
+    assert asked["ended"] == asked["right_ended"]
+
+
+@pytest.mark.parametrize("name", CONTINUES)
+def test_a_model_in_pytorch(found: dict[str, Any], name: str) -> None:
+    model = found["torch"][name]
+    assert model.pop("continues") is CONTINUES[name]
+    assert len(model) == 4
+    for asked in model.values():
+        agree(asked, 1e-4)
+
+
+def test_a_penalty_changes_answers(found: dict[str, Any]) -> None:
+    llama = found["torch"]["llama"]
+    assert llama["6, 1.0"]["replies"] != llama["6, 1.4"]["replies"]
+
+
+def test_an_artifact(found: dict[str, Any]) -> None:
+    onnx = found["onnx"]
+    assert onnx["penalty"] == 1.4
+    for how in ("asked", "nothing in common", "run again"):
+        agree(onnx[how], 1e-3)
+
+
+def test_a_cpu_computes_in_fp32_where_it_has_room(found: dict[str, Any]) -> None:
+    dtypes = found["dtypes"]
+    assert (dtypes["small"], dtypes["huge"]) == ("torch.float32", "auto")
+    (warning,) = dtypes["warnings"]
+    assert "in fp32 it would take 8796.1 GB" in warning
