@@ -64,6 +64,22 @@ def test_the_merge_is_that_of_transformers_and_peft(
     assert float(found) < 1e-5
 
 
+def test_a_base_whose_config_names_no_format_keeps_that_of_its_file(
+    toolchain_python: Path, odd: Path, tmp_path: Path
+) -> None:
+    """Whether it is merged tensor by tensor or, as for a model with code of its own, at once."""
+    work = tmp_path / "work"
+    lora, merge = steps("undeclared")
+    whole = merge.model_copy(
+        update={"name": "whole", "key": "whole", "params": {"trust_remote_code": True}}
+    )
+    must_run(toolchain_python, work, odd, [lora, merge, whole])
+    for name, weights in (("merge", "one by one"), ("whole", "at once: ")):
+        metrics = plans.result(work, name).metrics
+        assert str(metrics["weights"]).startswith(weights)
+        assert metrics["dtype"] == "bfloat16"
+
+
 def test_a_missing_weight_is_named_before_any_training(
     toolchain_python: Path, odd: Path, tmp_path: Path
 ) -> None:
