@@ -91,6 +91,8 @@ BEGINNINGS = (
 # They build, train or measure for minutes.
 SLOW = ("bench", "release", "verify", "check", "export", "import", "build-directml", "lock")
 
+LARGE = ("--config docs/examples", "--target cpu,directml", "toolchain.tar", "dist/host")
+
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
 
 # They fetch and build the CUDA image: several GB.
@@ -152,7 +154,7 @@ def test_every_command_is_found() -> None:
 
 def _marks(command: str) -> list[pytest.MarkDecorator]:
     session = command.partition("nox -s ")[2].partition(" ")[0]
-    slow = session.startswith(SLOW) or "--config docs/examples" in command
+    slow = session.startswith(SLOW) or any(words in command for words in LARGE)
     heavy = command in HEAVY or command.startswith("./nox -s check-cuda")
     engine = command.split(" -- ")[0] in ENGINE
     pretrained = "smollm" in command
