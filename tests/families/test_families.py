@@ -42,7 +42,7 @@ def cases() -> Iterator[ParameterSet]:
             yield pytest.param(family, target, id=f"{family.name}-{target}", marks=marks)
 
 
-@pytest.mark.parametrize(("family", "target"), cases())
+@pytest.mark.parametrize(("family", "target"), list(cases()))
 def test_a_family(
     family: Family, target: str, families: Path, cache_dir: Path, runtime: WarmRuntime
 ) -> None:
