@@ -121,6 +121,14 @@ def tests_cuda(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", "-m", "heavy", *session.posargs)
 
 
+@nox.session(name="tests-families")
+def tests_families(session: nox.Session) -> None:
+    """Build a small model of every family for every target."""
+    python = python_with(session, "requirements-dev.lock")
+    every = ("-m", "families or not families", "tests/families")
+    session.run(python, "-m", "pytest", *every, *session.posargs)
+
+
 @nox.session(name="fetch-smollm")
 def fetch_smollm(session: nox.Session) -> None:
     """Fetch the pretrained model of configs/smollm2.toml."""

@@ -64,6 +64,12 @@ class PassFailed(QuernError):
     exit_code = 5
 
 
+class InputRefused(PassFailed):
+    """A step found that model, data or parameters are wrong, which the host could not see."""
+
+    exit_code = 2
+
+
 class Interrupted(QuernError):
     """The user stopped it."""
 

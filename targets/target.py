@@ -8,6 +8,7 @@ from pathlib import Path
 import tomli
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
+from pipeline.builder.supported import Supported
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.suggest import did_you_mean
 from pipeline.latency.default_limits import DefaultLimits
@@ -100,6 +101,10 @@ class Target(Frozen):
     def builder_options(self) -> frozenset[str]:
         """Return the ``extra_options`` that the locked model builder knows."""
         return frozenset(read_builder_options(IMAGES_DIR / self.image).options)
+
+    def supported_models(self) -> Supported:
+        """Return which models the locked model builder can build."""
+        return read_builder_options(IMAGES_DIR / self.image).supported
 
     def builder_params(self) -> Mapping[str, JsonValue]:
         """Return the parameters of ``model_builder`` that this target sets."""

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (
             item.get_closest_marker("alone") is not None,
-            "integration" not in item.path.parts,
+            not {"integration", "families"} & {*item.path.parts},
         )
     )
 

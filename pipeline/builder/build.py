@@ -10,7 +10,12 @@ from pydantic import JsonValue
 
 from pipeline.builder.call import BuilderCall, create
 from pipeline.builder.finish import finish
-from pipeline.builder.options import known_options, requested_options, resolve
+from pipeline.builder.options import (
+    known_options,
+    requested_options,
+    required_options,
+    resolve,
+)
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import is_embedding
@@ -45,7 +50,9 @@ def build(
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
-    options = resolve(requested_options(params), known_options())
+    known = known_options()
+    required = required_options(checkpoint.config, known)
+    options = resolve({**required, **requested_options(params)}, known)
     mode = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")

@@ -41,6 +41,7 @@ class BuilderCall:
 
         from pipeline.builder.matrices import replaced
         from pipeline.builder.readable_config import ReadableConfig
+        from pipeline.builder.smollm3 import layers_without_positions
         from pipeline.weights.arithmetic import SameBits
 
         precision, provider = self.params.precision, self.params.execution_provider
@@ -56,8 +57,13 @@ class BuilderCall:
             )
             parse = builder.parse_extra_options
             until_0_13 = "kv_items" in inspect.signature(parse).parameters
-            parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
-            with SameBits(), replaced(builder, "AutoConfig", ReadableConfig):
+            # Since 0.16 it is the options' parser that reads the config.
+            with (
+                SameBits(),
+                replaced(builder, "AutoConfig", ReadableConfig),
+                layers_without_positions(),
+            ):
+                parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
                 builder.create_model(*source, **parsed)
 
     def clear(self) -> None:
@@ -128,9 +134,13 @@ def _failure(call: BuilderCall, error: Exception) -> Exception:
     """Return the exception to raise for the builder's ``error``."""
     if isinstance(error, OSError | MemoryError | StepError):
         return error
+    hint = _odd_blocks(call.checkpoint, call.params)
+    # It raises this for a model that it does not know, or a part of one.
+    mendable = bool(hint) or isinstance(error, NotImplementedError)
     return StepError(
         f"the model builder failed: {_message(error)}",
-        hint=_odd_blocks(call.checkpoint, call.params),
+        hint,
+        "bad_input" if mendable else "error",
     )
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from pipeline.builder.params import SearchOption
 from pipeline.builder.session_options import SessionOption, SessionValue, set_session, write_config
+from pipeline.builder.tokenizer_files import make_readable
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
 from pipeline.onnx.turn_end import turn_end
 
-_PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
-"""Entries of ``tokenizer_config.json`` that depend on how and where the tokenizer was loaded."""
-
-_NEW_CLASS, _PORTABLE_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
-"""transformers 5 writes the first; transformers 4 and onnxruntime_genai 0.13 know the second."""
+_READS_DECODERS = "0.14"
+"""Version of GenAI since which SentencePiece-style BPE is known by its decoder."""
 
 
 def finish(
@@ -27,14 +25,16 @@ def finish(
 ) -> tuple[int, ...]:
     """Complete the model folder in place and return the ids that end an answer.
 
-    - ``tokenizer_config.json``: entries that depend on how it was loaded are removed, and the class
-      is one that older libraries know.
+    - The tokenizer's files: see :mod:`pipeline.builder.tokenizer_files`.
     - ``genai_config.json``: answers end at the checkpoint's end tokens and at the token with which
       the chat template ends a turn. Sampling is off, so that the same prompt has the same answer,
       and the repetition penalty is the checkpoint's, as for the models that it is compared with,
       unless ``search`` or the caller has it otherwise. ``threads`` and ``session`` are written.
     """
-    _make_portable(folder / "tokenizer_config.json")
+    from onnxruntime_genai import __version__
+    from packaging.version import Version
+
+    make_readable(folder, by_class=Version(__version__) < Version(_READS_DECODERS))
     path = folder / "genai_config.json"
     config = json.loads(path.read_text("utf-8"))
     model = config["model"]
@@ -48,12 +48,3 @@ def finish(
     set_session(config, threads, session)
     write_config(path, config)
     return tuple(ends)
-
-
-def _make_portable(path: Path) -> None:
-    config = json.loads(path.read_text("utf-8"))
-    for name in _PLACE_OR_MOOD:
-        config.pop(name, None)
-    if config.get("tokenizer_class") == _NEW_CLASS:
-        config["tokenizer_class"] = _PORTABLE_CLASS
-    write_config(path, config)

@@ -12,6 +12,7 @@ import difflib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
@@ -39,6 +40,8 @@ _SWITCHES = {
     "bf16_io": "use_cuda_bf16",
 }
 """Parameters that are off by default, and the builder's name for each."""
+
+_WINDOWED = "windowed_kv_cache"
 
 RESERVED = {
     "adapter_path": "merge the adapter first: as separate MatMuls it is slower and less exact",
@@ -107,6 +110,18 @@ def requested_options(params: ModelBuilderParams) -> dict[str, str]:
             )
         options[name] = as_text(value)
     return options
+
+
+def required_options(config: Mapping[str, Any], known: frozenset[str]) -> dict[str, str]:
+    """Return the options that a model with ``config`` needs, of those in ``known``.
+
+    The builder gives layers with a sliding window a cache as long as the window. In
+    onnxruntime_genai 0.18 that fails wherever ``max_length`` is shorter ("KV cache capacity must be
+    at least local_window_size"). With a cache of full length the same attention is computed.
+    """
+    if config.get("sliding_window") and _WINDOWED in known:
+        return {_WINDOWED: "false"}
+    return {}
 
 
 def resolve(requested: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:

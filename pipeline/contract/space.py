@@ -47,7 +47,11 @@ class Weights:
     @property
     def embedding(self) -> Mapping[str, Shape]:
         """Return the shapes (tokens, width) of the token embeddings."""
-        return {name: shape for name, shape in self.shapes.items() if is_embedding(name)}
+        return {
+            name: shape
+            for name, shape in self.shapes.items()
+            if is_embedding(name) and len(shape) == 2
+        }
 
 
 @dataclass(frozen=True)

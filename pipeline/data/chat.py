@@ -28,6 +28,12 @@ def chat_messages(value: JsonValue) -> tuple[Message, ...]:
     for number, turn in enumerate(value, start=1):
         if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
             raise ValueError(f"turn {number} must be an object with role and content")
+        others = sorted(key for key in turn if key not in ("role", "content") and turn[key])
+        if others:
+            raise ValueError(
+                f"turn {number} has {', '.join(others)}, which would not be learnt: only role and "
+                "content are; write it into the content, as the model has to say it"
+            )
         role, content = turn["role"], turn["content"]
         if not isinstance(role, str) or role not in ROLES:
             raise ValueError(f"turn {number} has role {role!r}; one of {', '.join(ROLES)}")

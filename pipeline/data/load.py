@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import NoReturn
 
@@ -121,7 +122,8 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
 
 def _separated(delimiter: str) -> Callable[[str], Iterator[Row | DataProblem]]:
     def read(text: str) -> Iterator[Row | DataProblem]:
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        # As csv asks for it: a line ends where csv says so, not also at U+2028 or a form feed.
+        reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header: list[str] | None = None
         while True:
             line = reader.line_num + 1

@@ -28,20 +28,41 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
 def load_artifact_tokenizer(folder: Path) -> Any:
     """Return the transformers tokenizer of an artifact's folder. Never runs code that lies there.
 
+    It is what ``tokenizer.json`` says: the class in the folder is the one by which ONNX Runtime
+    GenAI knows the tokenizer, and transformers would make another one of it.
     Raises :class:`ArtifactError` if it cannot be loaded.
     """
 
     def refused(message: str) -> StepError:
         return ArtifactError(f"the tokenizer cannot be loaded: {message}")
 
+    as_it_is = (folder / "tokenizer.json").is_file()
+    return _load(folder, trust_remote_code=False, refused=refused, as_it_is=as_it_is)
+
+
+def load_checkpoint_tokenizer(folder: Path) -> Any:
+    """Return the transformers tokenizer of a checkpoint as it is, to compare with an artifact's.
+
+    Never runs code that lies there. Raises :class:`StepError` if it cannot be loaded.
+    """
+
+    def refused(message: str) -> StepError:
+        return StepError(f"the checkpoint's tokenizer cannot be loaded: {message}")
+
     return _load(folder, trust_remote_code=False, refused=refused)
 
 
-def _load(folder: Path, trust_remote_code: bool, refused: Callable[[str], StepError]) -> Any:
-    from transformers import AutoTokenizer
+def _load(
+    folder: Path,
+    trust_remote_code: bool,
+    refused: Callable[[str], StepError],
+    as_it_is: bool = False,
+) -> Any:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    kind = PreTrainedTokenizerFast if as_it_is else AutoTokenizer
     try:
-        return AutoTokenizer.from_pretrained(
+        return kind.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:  # transformers raises whatever its parsers do

@@ -5,7 +5,8 @@ Each function returns a list of problems, one sentence each; an empty list if th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
@@ -21,6 +22,9 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
     for group, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
         named, real = config.names(group), {value.name for value in values}
         real -= set(model.initializers)
+        patterns = config.patterns(group)
+        named |= {name for names in patterns for name in names if name in real}
+        problems += _layers_without(group, patterns, real)
         problems += [f"{group}: the graph has no {name}" for name in sorted(named - real)]
         if group == "inputs":  # unread outputs, such as hidden states, do no harm
             problems += [f"{group}: the config names no {name}" for name in sorted(real - named)]
@@ -28,6 +32,19 @@ def config_and_graph(config: GenAiConfig, model: OnnxModel) -> list[str]:
     problems += _attention(config, model)
     problems += _positions(config, model)
     return problems
+
+
+def _layers_without(
+    group: str, patterns: Sequence[Sequence[str]], real: AbstractSet[str]
+) -> Iterator[str]:
+    """Yield a problem for each layer for which the graph has nothing, and each pattern of names of
+    which it has none."""
+    for names in patterns:
+        if real.isdisjoint(names):
+            yield f"{group}: the graph has no {names[0]}, nor for another layer"
+    for names in zip(*patterns, strict=True):
+        if real.isdisjoint(names):
+            yield f"{group}: the graph has no {' or '.join(names)}"
 
 
 def config_and_checkpoint(config: GenAiConfig, checkpoint: Checkpoint) -> list[str]:
@@ -84,10 +101,21 @@ def _vocabulary(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
                 yield f"vocab_size is {config.vocabulary}, the logits have {last}"
 
 
+def _layers_with_keys(config: GenAiConfig, model: OnnxModel) -> int:
+    """Return how many layers have a cache of keys: in hybrid models (LFM2), some have another
+    state."""
+    pattern = str(config.decoder.get("inputs", {}).get("past_key_names", ""))
+    if "%d" not in pattern:
+        return config.layers
+    real = {value.name for value in model.graph.input}
+    return sum(pattern % layer in real for layer in range(config.layers))
+
+
 def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
     layers = model.of_type(*_ATTENTION)
-    if layers and len(layers) != config.layers:
-        yield f"num_hidden_layers is {config.layers}, the graph has {len(layers)} attention layers"
+    caches = _layers_with_keys(config, model)
+    if layers and len(layers) != caches:
+        yield f"{caches} layers have a cache of keys, the graph has {len(layers)} attention layers"
     names = {"num_heads": "num_attention_heads", "kv_num_heads": "num_key_value_heads"}
     for theirs, ours in names.items():
         values = {int(facts[theirs]) for facts in map(attributes, layers) if theirs in facts}

@@ -63,8 +63,11 @@ class GenAiConfig:
         return not states and "sliding_window" not in self.decoder
 
     def names(self, group: str) -> set[str]:
-        """Return the names in ``inputs`` or ``outputs``, with patterns expanded for every layer."""
-        expanded: set[str] = set()
-        for name in self.decoder.get(group, {}).values():
-            expanded |= {name % layer for layer in range(self.layers)} if "%d" in name else {name}
-        return expanded
+        """Return the names in ``inputs`` or ``outputs`` that are not one per layer."""
+        return {name for name in self.decoder.get(group, {}).values() if "%d" not in name}
+
+    def patterns(self, group: str) -> tuple[tuple[str, ...], ...]:
+        """Return the names in ``inputs`` or ``outputs`` that are one per layer: for each pattern,
+        those of all layers. A layer has a cache of keys and values, or a state of its own kind."""
+        patterns = (name for name in self.decoder.get(group, {}).values() if "%d" in name)
+        return tuple(tuple(name % at for at in range(self.layers)) for name in patterns)

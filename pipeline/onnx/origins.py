@@ -20,6 +20,14 @@ _IN_GRAPH = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.MatMul\
 _IN_CHECKPOINT = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.weight$")
 _JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 """Projections that are stored either joined or separately, in the order of their rows."""
+_IN_BUILDER = {
+    "dense": "o_proj",
+    "out_proj": "o_proj",
+    "w1": "gate_proj",
+    "w2": "down_proj",
+    "w3": "up_proj",
+}
+"""Names of projections in checkpoints (Phi-2, LFM2), and what the builder calls them."""
 _HEAD = "lm_head"
 
 
@@ -88,7 +96,8 @@ class Origins:
             if match is None or len(shape) != 2:
                 continue
             layer = layers.setdefault(int(match["layer"]), {})
-            layer[match["projection"]] = (name, 0, shape[0])
+            rows = layer[match["projection"]] = (name, 0, shape[0])
+            layer.setdefault(_IN_BUILDER.get(match["projection"], match["projection"]), rows)
             for part, first, count in self._parts(match["projection"], shape[0]):
                 layer[part] = (name, first, count)
         return layers

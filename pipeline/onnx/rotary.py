@@ -99,24 +99,32 @@ def table_error(ours: Sequence[GraphTable], theirs: Sequence[RotaryTable]) -> tu
     ``ours`` are the graph's tables, ``theirs`` the model's. Cosines and sines are at most 1 (times
     the attention scaling). For a table that is missing or too short, the difference is infinite.
     """
+    if len({table.length for table in theirs}) < len(theirs):
+        # One for each kind of layer, in no order: each has to be there.
+        return max(min(_error(one, table) for one in ours) for table in theirs)
+    found = [(_matching(ours, theirs, table), table) for table in theirs]
+    lacking = next((table for one, table in found if one is None), None)
+    if lacking is not None:
+        return float("inf"), f"no table for texts of up to {lacking.length} tokens"
+    return max(_error(one, table) for one, table in found if one is not None)
+
+
+def _error(ours: GraphTable, theirs: RotaryTable) -> tuple[float, str]:
+    """Return the largest difference of the two tables, and where it is, in words."""
     import numpy as np
 
     worst, place = 0.0, ""
-    for table in theirs:
-        matching = _matching(ours, theirs, table)
-        if matching is None:
-            return float("inf"), f"no table for texts of up to {table.length} tokens"
-        for name in ("cos", "sin"):
-            stored = np.asarray(getattr(matching, name), np.float32)
-            if len(stored) <= table.positions[-1]:
-                return float("inf"), f"{matching.name} ends at {len(stored)} of {table.length}"
-            expected = getattr(table, name)[:, : stored.shape[1]]
-            apart = np.abs(stored[table.positions] - expected).max(axis=1)
-            apart = np.where(np.isnan(apart), np.inf, apart)
-            at = int(apart.argmax())
-            if apart[at] >= worst:
-                location = f"{name} at position {table.positions[at]} of {matching.name}"
-                worst, place = float(apart[at]), location
+    for name in ("cos", "sin"):
+        found = np.asarray(getattr(ours, name), np.float32)
+        if len(found) <= theirs.positions[-1]:
+            return float("inf"), f"{ours.name} ends at {len(found)} of {theirs.length}"
+        wanted = getattr(theirs, name)[:, : found.shape[1]]
+        apart = np.abs(found[theirs.positions] - wanted).max(axis=1)
+        apart = np.where(np.isnan(apart), np.inf, apart)
+        at = int(apart.argmax())
+        if apart[at] >= worst:
+            where = f"{name} at position {theirs.positions[at]} of {ours.name}"
+            worst, place = float(apart[at]), where
     return worst, place
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.tokenizer import load_artifact_tokenizer
+from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.samples import SAMPLES
 from pipeline.onnx.session import Session
 from pipeline.onnx.turn_end import turn_end
+
+_SHOWN = 8
+"""Ids that a message shows, from the first difference on."""
 
 
 def tokenizer_problems(
@@ -20,10 +23,11 @@ def tokenizer_problems(
     """Return the problems of the tokenizer of the artifact in ``folder``.
 
     The runtime's tokenizer, transformers' tokenizer from the same files and, if there is a
-    ``checkpoint``, the tokenizer of that are compared.
+    ``checkpoint``, the tokenizer of that are compared: by chats if there is a chat template, since
+    the model is asked in no other way, and else by plain texts.
     """
     ours = load_artifact_tokenizer(folder)
-    source = ours if checkpoint is None else load_artifact_tokenizer(checkpoint)
+    source = ours if checkpoint is None else load_checkpoint_tokenizer(checkpoint)
     problems = []
     if len(ours) > config.vocabulary:
         problems.append(f"the tokenizer has {len(ours)} tokens, the model {config.vocabulary}")
@@ -31,8 +35,8 @@ def tokenizer_problems(
         differing = set(ours.get_vocab().items()) ^ set(source.get_vocab().items())
         problems.append(f"{len(differing)} tokens are not those of the checkpoint's tokenizer")
     problems += _special(folder, config, ours, source)
-    problems += _same_ids(session, source, SAMPLES)
-    problems += _same_chat(session, source)
+    problems += (_same_chats if source.chat_template else _same_texts)(session, source)
+    problems += _same_back(session, source)
     return problems
 
 
@@ -55,35 +59,63 @@ def _special(folder: Path, config: GenAiConfig, ours: Any, source: Any) -> list[
     return problems
 
 
-def _same_ids(session: Session, source: Any, texts: Sequence[str]) -> list[str]:
+def _same_texts(session: Session, source: Any) -> list[str]:
+    """Check texts outside a chat: a model without a chat template is given nothing else.
+
+    The runtime never puts the beginning of a text (BOS) before it; that is the caller's to do.
+    """
     problems = []
-    for text in texts:
-        expected = [int(token) for token in source.encode(text)]
-        ours = [int(token) for token in session.tokenizer.encode(text)]
-        if ours != expected:
-            problems.append(f"{text!r} becomes {ours[:12]}, not {expected[:12]}")
-            continue
-        ordinary = [token for token in ours if token not in source.all_special_ids]
-        if not ordinary:
-            continue  # onnxruntime_genai 0.13 divides by zero if there is nothing to decode
-        back, expected_text = session.tokenizer.decode(ordinary), source.decode(ordinary)
-        if back != expected_text:
-            problems.append(f"{text!r} comes back as {back!r}, not {expected_text!r}")
+    for text in SAMPLES:
+        expected = [int(token) for token in source.encode(text, add_special_tokens=False)]
+        found = [int(token) for token in session.tokenizer.encode(text)]
+        problems += _different(repr(text), found, expected)
     return problems
 
 
-def _same_chat(session: Session, source: Any) -> list[str]:
-    """Check that the runtime renders the chat template as transformers does."""
-    if not source.chat_template:
+def _same_chats(session: Session, source: Any) -> list[str]:
+    """Check that the runtime makes the ids of a rendered chat that transformers makes."""
+    problems = []
+    for text in filter(None, SAMPLES):
+        messages: list[Mapping[str, str]] = [{"role": "user", "content": text}]
+        wanted = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        expected = [int(token) for token in source.encode(wanted, add_special_tokens=False)]
+        try:
+            rendered = session.tokenizer.apply_chat_template(
+                json.dumps(messages), add_generation_prompt=True
+            )
+        except Exception as error:  # the runtime's template engine raises RuntimeError and others
+            return [f"the runtime cannot apply the chat template: {error}"]
+        found = [int(token) for token in session.tokenizer.encode(rendered)]
+        if found != expected and rendered.lstrip(" ") != wanted.lstrip(" "):
+            problems.append(f"the chat template gives {rendered!r}, not {wanted!r}")
+        else:
+            problems += _different(f"the chat {wanted!r}", found, expected)
+    return problems
+
+
+def _different(what: str, found: Sequence[int], expected: Sequence[int]) -> list[str]:
+    """Return a problem that shows the first difference; none if there is no difference."""
+    if found == expected:
         return []
-    messages: list[Mapping[str, str]] = [{"role": "user", "content": "What is it?"}]
-    expected = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    try:
-        rendered = session.tokenizer.apply_chat_template(
-            json.dumps(messages), add_generation_prompt=True
-        )
-    except Exception as error:  # the runtime's template engine raises RuntimeError and others
-        return [f"the runtime cannot apply the chat template: {error}"]
-    return (
-        [] if rendered == expected else [f"the chat template gives {rendered!r}, not {expected!r}"]
-    )
+    pairs = enumerate(zip(found, expected))  # noqa: B905 - one may end before the other
+    same = min(len(found), len(expected))
+    at = next((number for number, (ours, theirs) in pairs if ours != theirs), same)
+    ours, theirs = list(found[at : at + _SHOWN]), list(expected[at : at + _SHOWN])
+    return [f"{what} becomes {ours} from token {at} on, not {theirs}"]
+
+
+def _same_back(session: Session, source: Any) -> list[str]:
+    """Check that ids become the text that transformers makes of them.
+
+    The runtime leaves the blank with which SentencePiece begins a text.
+    """
+    problems = []
+    for text in SAMPLES:
+        ids = source.encode(text, add_special_tokens=False)
+        kept = [int(token) for token in ids if token not in source.all_special_ids]
+        if not kept:
+            continue  # onnxruntime_genai 0.13 divides by zero on decoding nothing
+        back, wanted = session.tokenizer.decode(kept), source.decode(kept)
+        if back not in (wanted, f" {wanted}"):
+            problems.append(f"{text!r} comes back as {back!r}, not {wanted!r}")
+    return problems

@@ -59,10 +59,12 @@ class Pass(BasePass[FloatReferenceParams]):
         self, inputs: Inputs, params: FloatReferenceParams, out_dir: Path
     ) -> dict[str, JsonValue]:
         """Write the logits for the rows of the ``reference`` pass and, if there is held-out data,
-        the answers. If the model is too large, write nothing; the metrics then say why."""
+        the answers. If the model is too large, or the CPU provider cannot run its graph, write
+        nothing; the metrics then say why."""
         import shutil
 
         from pipeline.builder.build import build
+        from pipeline.contract.errors import BeyondCpuError
         from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.session import Session
 
@@ -78,7 +80,10 @@ class Pass(BasePass[FloatReferenceParams]):
         export.mkdir()
         try:
             build(inputs["model"], export, params, inputs.report)
-            session = Session(export, inputs.threads, cpu=True)
+            try:
+                session = Session(export, inputs.threads, cpu=True)
+            except BeyondCpuError as error:
+                return {**facts, REASON: str(error)}
             rows = _logits(inputs, session, out_dir)
             answered = _answers(inputs, params, export, session, out_dir)
             del session

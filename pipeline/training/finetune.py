@@ -1,4 +1,4 @@
-"""The fine-tuning that all adapter passes share."""
+"""The fine-tuning that all passes share which train on data."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from pipeline.contract.step import Inputs
 from pipeline.data.parts import leaked_text_count, parts_of
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
-from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
+from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
-from pipeline.training.fingerprint import save_fingerprint
-from pipeline.training.loading import load_model
-from pipeline.training.loftq import initialize
 from pipeline.training.optimizers import available_optimizer, format_arguments
-from pipeline.training.params import FinetuneParams
-from pipeline.training.quantization import BaseQuantization
+from pipeline.training.params import FinetuneParams, FullFinetuneParams
+from pipeline.training.trainee import Trainee, adapter, whole_model
 from pipeline.training.training_rows import token_count, training_rows
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
+
+AnyFinetuneParams = FinetuneParams | FullFinetuneParams
 
 DEFAULT_STEPS = 400
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 10
@@ -35,8 +34,9 @@ _LOGS = 50
 """About how many points a loss curve has."""
 
 
-def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str, JsonValue]:
-    """Train an adapter on the training part, select weights by the validation part, and write it.
+def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[str, JsonValue]:
+    """Train on the training part, select weights by the validation part, and write them: as an
+    adapter, or as a checkpoint if ``params`` are those of a full fine-tune.
 
     Raises :class:`StepError` for parameters that do not suit the model, the data or this machine.
     """
@@ -67,14 +67,8 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
         "validation", parts.validation, codec, data.validation_spec, params, inputs.report
     )
     precision = _precision(params.precision)
-    model, quantization = _base(inputs["model"], params, precision)
-    model = add_adapter(model, params)
-    _train_in_fp32(model)
-    if quantization is not None and quantization.loftq is not None:
-        # In their stored format the weights need not be copied before they are fitted.
-        original = load_model(inputs["model"], params, device="cpu")
-        quantization = initialize(model, original, quantization)
-        del original
+    trainee = _trainee(inputs, params, precision)
+    model = trainee.model
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
     if params.packing:
@@ -106,12 +100,10 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
         cost = throughput.figures()
     losses = [loss for _, loss in progress.train_curve]
     if not all(map(math.isfinite, [*losses, mean_loss])):
+        _refuse_broken_weights(model)
         raise StepError("the training loss is not a number", "lower learning_rate")
     selection.restore()
-    save_adapter(model, out_dir)
-    save_fingerprint(inputs["model"], out_dir)
-    if quantization is not None:
-        quantization.save(out_dir)
+    trainee.save(out_dir)
     return {
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 3),
@@ -124,7 +116,7 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
         "chosen_by": None if measured is None else params.chosen_by(measured),
         "stopped_early": selection.stopped_early,
         **cost,
-        "modules_to_save": list(whole_modules(model, params)),
+        **trainee.metrics,
         "trainable_parameters": sum(weight.numel() for weight in trainable(model).values()),
         "parameters": model.num_parameters(),
         "train_rows": train.used,
@@ -140,6 +132,12 @@ def finetune(inputs: Inputs, params: FinetuneParams, out_dir: Path) -> dict[str,
     }
 
 
+def _trainee(inputs: Inputs, params: AnyFinetuneParams, precision: str) -> Trainee:
+    if isinstance(params, FullFinetuneParams):
+        return whole_model(inputs["model"], params)
+    return adapter(inputs["model"], params, precision)
+
+
 def _precision(requested: str) -> str:
     import torch
 
@@ -153,44 +151,25 @@ def _precision(requested: str) -> str:
     return requested
 
 
-def _base(
-    folder: Path, params: FinetuneParams, precision: str
-) -> tuple[Any, BaseQuantization | None]:
-    """Return the frozen base, and its quantization; ``None`` if it is not quantized."""
+def _refuse_broken_weights(model: Any) -> None:
+    """Raise :class:`StepError` where weights that are not trained hold NaN or infinity."""
     import torch
 
-    # fp16 weights would underflow in training; autocast takes care of fp16 arithmetic.
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    quantization = params.base_quantization("bfloat16" if precision == "bf16" else "float32")
-    if quantization is None:
-        return load_model(folder, params, dtype), None
-    from peft import prepare_model_for_kbit_training
-
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    compute = names[params.multiplied_in(precision)]
-    model = load_model(folder, params, dtype, quantization.config(compute))
-    quantization = quantization.recorded(model)
-    quantization.require_readable(model)
-    quantization.keep_trainable(model)
-    return prepare_model_for_kbit_training(
-        model, use_gradient_checkpointing=params.gradient_checkpointing
-    ), quantization
-
-
-def _train_in_fp32(model: Any) -> None:
-    """Keep whatever is trained in fp32, also of a base in bf16 (``modules_to_save``).
-
-    In bf16, with 8 bits of mantissa, most steps of an optimizer are smaller than the distance to
-    the next number, and change nothing (Micikevicius et al., arXiv 1710.03740, section 3.1).
-    """
-    import torch
-
-    for weight in trainable(model).values():
-        weight.data = weight.data.to(torch.float32)
+    broken = [
+        name
+        for name, weight in model.named_parameters()
+        if not weight.requires_grad and not bool(torch.isfinite(weight).all())
+    ]
+    if broken:
+        raise StepError(
+            f"the model's weights hold NaN or infinity: {broken[0]}",
+            "download the checkpoint again, or name one that was saved before training diverged",
+            "bad_input",
+        )
 
 
 def _arguments(
-    params: FinetuneParams,
+    params: AnyFinetuneParams,
     precision: str,
     seed: int,
     rows: int,
@@ -263,7 +242,7 @@ def _arguments(
     )
 
 
-def _steps_per_epoch(params: FinetuneParams, rows: int) -> int:
+def _steps_per_epoch(params: AnyFinetuneParams, rows: int) -> int:
     """Return the number of optimizer steps per epoch. Raises :class:`StepError` if it is zero."""
     full, left = divmod(rows, params.batch_size)
     batches = full + (1 if left and not params.drop_last else 0)
@@ -276,7 +255,7 @@ def _steps_per_epoch(params: FinetuneParams, rows: int) -> int:
     return math.ceil(batches / params.gradient_accumulation)
 
 
-def _order(params: FinetuneParams) -> str:
+def _order(params: AnyFinetuneParams) -> str:
     """Return transformers' name for the order of the rows."""
     if params.group_by_length:
         return "group_by_length"

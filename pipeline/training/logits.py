@@ -105,17 +105,20 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
             lengths = [original, context]
     buffer = next(module.buffers(), None)
     device = model.device if buffer is None else buffer.device
+    # Gemma 3 has a table for each kind of layer.
+    named = [kind for kind in getattr(module, "layer_types", ()) if kind in rope]
+    kinds = [{"layer_type": kind} for kind in named] or [{}]
     try:
-        return tuple(_table(module, length, device) for length in lengths)
+        return tuple(_table(module, length, device, **kind) for length in lengths for kind in kinds)
     except TypeError:
         return ()
 
 
-def _table(module: Any, length: int, device: Any) -> RotaryTable:
+def _table(module: Any, length: int, device: Any, **kind: str) -> RotaryTable:
     positions = sampled_positions(length)
     with torch.inference_mode():
         ids = torch.as_tensor(positions, device=device)[None]
-        cos, sin = module(torch.ones(1, 1, 1, device=device), ids)
+        cos, sin = module(torch.ones(1, 1, 1, device=device), ids, **kind)
     # Both halves of a row are equal: each frequency rotates two elements of a head.
     half = cos.shape[-1] // 2
     cosines, sines = (part[0, :, :half].float().cpu().numpy() for part in (cos, sin))

@@ -105,7 +105,7 @@ def merged_weights(
         raise NotMergeableByLayer("transformers has other names for its tensors")
     require_fit(empty, adapter)
     config.architectures = [type(empty).__name__]
-    merged = MergedWeights(config, dtype or config.dtype or torch.float32)
+    merged = MergedWeights(config, dtype or config.dtype or _stored_dtype(stored))
     base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     layers = () if quantization is None else quantization.layers_of(empty)
     as_trained = {
@@ -124,6 +124,15 @@ def merged_weights(
         merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), compute)
     config.dtype = merged.dtype
     return merged
+
+
+def _stored_dtype(stored: Mapping[str, Deferred]) -> torch.dtype:
+    """Return the format of the first float tensor, as transformers does for a config that names
+    none (``get_state_dict_dtype`` of ``modeling_utils.py``)."""
+    import torch
+
+    dtypes = (tensor.like.dtype for tensor in stored.values())
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
 
 
 def require_finite(weight: torch.Tensor) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic import JsonValue
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.training.adapter_fit import adapter_mismatch, require_fit
+from pipeline.training.checkpoint_files import copy_other_files, remove_paths
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import check_fingerprint
 from pipeline.training.loading import load_model
@@ -31,9 +30,6 @@ from pipeline.weights.shards import write_shards
 if TYPE_CHECKING:
     from pipeline.training.merge_params import MergeParams
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
-_REWRITTEN = ("config.json", "generation_config.json")
-
 
 def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonValue]:
     """Write base plus adapter as a checkpoint; return the figures of the merge.
@@ -49,8 +45,8 @@ def merge(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[str, JsonV
         return {**_merge_at_once(inputs, params, out_dir), "weights": str(mode)}
     write_shards(weights.tensors, inputs["model"], out_dir, _progress(inputs))
     weights.config.save_pretrained(out_dir)
-    _copy_other_files(inputs["model"], out_dir)
-    _remove_paths(out_dir)
+    copy_other_files(inputs["model"], out_dir)
+    remove_paths(out_dir)
     return {**merge_metrics(weights), "weights": str(ONE_BY_ONE)}
 
 
@@ -89,8 +85,8 @@ def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[s
     for weight in merged.parameters():
         require_finite(weight)
     merged.save_pretrained(out_dir)
-    _copy_other_files(inputs["model"], out_dir)
-    _remove_paths(out_dir)
+    copy_other_files(inputs["model"], out_dir)
+    remove_paths(out_dir)
     return _metrics(merged.num_parameters(), dtype, adapted.dequantized, change)
 
 
@@ -198,19 +194,3 @@ def _relative_change(before: dict[str, Any], model: Any) -> float:
             moved += float((weight.detach() - old).double().pow(2).sum())
             total += float(old.double().pow(2).sum())
     return (moved / total) ** 0.5 if total else 0.0
-
-
-def _copy_other_files(base: Path, out_dir: Path) -> None:
-    """Copy the files that are not weights: tokenizer, chat template, licence, code."""
-    for path in sorted(base.iterdir()):
-        if not path.is_file() or path.name.startswith(".") or path.name.endswith(_WEIGHTS):
-            continue
-        if path.name not in _REWRITTEN or not (out_dir / path.name).exists():
-            shutil.copyfile(path, out_dir / path.name)
-
-
-def _remove_paths(out_dir: Path) -> None:
-    path = out_dir / "config.json"
-    settings = json.loads(path.read_text("utf-8"))
-    settings.pop("_name_or_path", None)
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")

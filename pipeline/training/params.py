@@ -261,6 +261,18 @@ class FinetuneParams(AdapterShape, TrainingLoopParams, ModelLoading):
         )
 
 
+class FullFinetuneParams(TrainingLoopParams, ModelLoading):
+    """Fine-tuning of all weights, without an adapter. Weights, gradients and the two moments of
+    Adam are in fp32: 16 bytes per weight, beside the activations."""
+
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """Smaller than that of an adapter: every weight moves."""
+
+    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
+        """Return the size of the checkpoint, which is that of the base."""
+        return inputs.get("model")
+
+
 class LoraParams(LoraShape, FinetuneParams):
     """Fine-tuning with a low-rank adapter. The defaults suit a few hundred to a few thousand short
     rows."""

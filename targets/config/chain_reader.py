@@ -158,6 +158,7 @@ class ChainReader:
             "type": "float_reference",
             "precision": self._target.precision.float_export,
             "fuse_qkv": builders[-1].fuse_qkv,
+            "extra_options": {**builders[-1].extra_options},
             "search": _penalty(passes),
         }
         if evaluation is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
+from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import PARQUET, DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.schema import (
@@ -33,6 +34,7 @@ from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import (
     adapter_problems,
+    builder_problems,
     checkpoint_folder,
     model_folder_problems,
 )
@@ -220,6 +222,7 @@ class _Loader:
         chains = self._chains(targets)
         if model_folder is not None and usable:
             self._adapters(model_folder, chains)
+            self._builders(model_folder, chains, targets)
         self._adapter(model_folder if usable else None)
         data_files = self._data()
         return LoadedConfig(
@@ -274,6 +277,15 @@ class _Loader:
         for name, shape in shapes.items():
             for key, message, suggestion in adapter_problems(folder, shape):
                 self._problem(message, ("passes", name, key), suggestion)
+
+    def _builders(
+        self, folder: Path, chains: Mapping[str, Chain], targets: Sequence[Target]
+    ) -> None:
+        for target in targets:
+            calls = chains[target.name].passes
+            if any(isinstance(call.params, ModelBuilderParams) for call in calls):
+                for message, suggestion in builder_problems(folder, target.supported_models()):
+                    self._problem(f"{target.name}: {message}", ("model", "source"), suggestion)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.builder.supported import Supported, unsupported
 from pipeline.contract.errors import StepError
 from pipeline.training.shapes import AdapterShape
 from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of
@@ -19,6 +21,14 @@ _OUTPUT_LAYER = "lm_head.weight"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 """Ends of the names that token embeddings have, of shape (tokens, width)."""
 _CHUNK = 1 << 20
+
+_OTHER_INPUTS = ("vision_config", "audio_config", "visual")
+"""Settings of a config that describe what reads images or sound."""
+_NO_LANGUAGE_MODEL = re.compile(
+    r"For(Sequence|Token|Image|Audio)Classification$|ForQuestionAnswering$|ForMaskedLM$"
+    r"|ForMultipleChoice$|ForPreTraining$|ForConditionalGeneration$|(?<!LMHead)(?<!GLM)Model$"
+)
+"""Architectures, by transformers' names, of encoders, classifiers and models without a head."""
 
 _MLFLOW = ("data/model", "model")
 """Subfolders in which MLflow's transformers flavour stores the checkpoint."""
@@ -106,6 +116,12 @@ def adapter_problems(folder: Path, shape: AdapterShape) -> Iterator[tuple[str, s
         yield key, problem, f"linear layers of this model: {', '.join(linear)}"
 
 
+def builder_problems(folder: Path, known: Supported) -> Iterator[tuple[str, str]]:
+    """Yield (problem, remedy) for each reason why a model builder that knows ``known`` cannot build
+    the model in ``folder``, which is usable, or one that was fine-tuned from it."""
+    yield from unsupported(_json_object(folder / "config.json") or {}, known)
+
+
 def _config_problems(folder: Path, config: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     if not (folder / "config.json").is_file():
         yield "it holds no config.json", "is this a Hugging Face model folder?"
@@ -119,10 +135,34 @@ def _config_problems(folder: Path, config: Mapping[str, Any] | None) -> Iterator
             f"its weights are quantized already ({method or 'quantization_config'})",
             "name the model that was quantized: Quern trains on float weights, and quantizes them",
         )
+    else:
+        yield from _kind_problems(config)
     if (folder / "adapter_config.json").is_file():
         yield (
             "it holds an adapter, which transformers would load over the weights",
             "move adapter_config.json and adapter_model.safetensors out of the folder",
+        )
+
+
+def _kind_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a problem with a model that does not go from text to its next token."""
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
+    other = next((key for key in _OTHER_INPUTS if config.get(key)), None)
+    if other is not None:
+        yield (
+            f"{architecture or config['model_type']} takes more than text: it has a {other}",
+            "name a model of text alone, such as the one that it was made from",
+        )
+    elif config.get("is_encoder_decoder"):
+        yield (
+            f"{architecture or config['model_type']} has an encoder and a decoder",
+            "name a model that has a decoder alone, such as Llama, Qwen or Phi",
+        )
+    elif _NO_LANGUAGE_MODEL.search(architecture):
+        yield (
+            f"{architecture} is no causal language model: it gives no next token",
+            "name a model whose architecture ends with ForCausalLM",
         )
 
 

@@ -80,4 +80,4 @@ def _needs_data(call: PassCall) -> bool:
 
 
 def _trains(call: PassCall) -> bool:
-    return call.implementation.uses_data and call.implementation.produces == "adapter"
+    return call.implementation.uses_data and call.implementation.trains

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.contract.events import StepFailed
 from pipeline.process.exit_codes import describe_exit, signal_of
-from targets.errors import EnvironmentUnable, PassFailed, QuernError
+from targets.errors import EnvironmentUnable, InputRefused, PassFailed, QuernError
 
 _TAIL_BYTES = 16_384
 _TAIL_LINES = 8
@@ -68,6 +68,8 @@ class Ending:
         if failure.cause == "network":
             hint = failure.hint or "check the network and the proxy, then run again"
             return EnvironmentUnable(message, hint, self.log)
+        if failure.cause == "bad_input":
+            return InputRefused(message, failure.hint, self.log)
         hint = failure.hint or (_MORE_MEMORY if failure.cause == "out_of_memory" else "")
         return PassFailed(message, hint, self.log)
 

@@ -1,6 +1,7 @@
-"""The options of a toolchain's model builder, read from its wheel when the toolchain is locked.
+"""The options of a toolchain's model builder, and the models that it can build.
 
-So the host, which has no ``onnxruntime_genai``, can check options before any work.
+Both are read from its wheel when the toolchain is locked. So the host, which has no
+``onnxruntime_genai``, can check them before any work.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
 
 from pipeline.builder.options import known_options
+from pipeline.builder.supported import Supported, read_supported
 from pipeline.contract.frozen import Frozen
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
@@ -26,11 +29,12 @@ _MODELS = "onnxruntime_genai/models/"
 
 
 class BuilderOptions(Frozen):
-    """The options of one version of the model builder."""
+    """The options of one version of the model builder, and the models that it can build."""
 
     package: str
     version: str
     options: tuple[str, ...] = Field(min_length=1)
+    supported: Supported
 
 
 def builder_pin(toolchain: Toolchain) -> Pin:
@@ -45,7 +49,7 @@ def builder_pin(toolchain: Toolchain) -> Pin:
 
 
 def read_builder_options(image_dir: Path) -> BuilderOptions:
-    """Return the options that ``nox -s lock`` has written.
+    """Return what ``nox -s lock`` has written.
 
     Raises ``EnvironmentUnable`` if there are none.
     """
@@ -57,20 +61,23 @@ def read_builder_options(image_dir: Path) -> BuilderOptions:
 
 
 def lock_builder_options(toolchain: Toolchain) -> bool:
-    """Write the options of the locked builder beside its lock; return whether they changed."""
+    """Write what the locked builder knows beside its lock; return whether it changed."""
     pin = builder_pin(toolchain)
     file = toolchain.image_dir / FILE
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
-    if before:
-        previous = BuilderOptions.model_validate_json(before)
-        if (previous.package, previous.version) == (str(pin.name), str(pin.version)):
+    with suppress(EnvironmentUnable):
+        kept = read_builder_options(toolchain.image_dir)
+        if (kept.package, kept.version) == (str(pin.name), str(pin.version)):
             return False
     with tempfile.TemporaryDirectory() as folder:
         (wheel,) = download([pin], toolchain, Path(folder))
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if name.startswith(_MODELS)]
             archive.extractall(folder, names)
-        options = tuple(sorted(known_options(Path(folder) / _MODELS)))
-    locked = BuilderOptions(package=str(pin.name), version=str(pin.version), options=options)
-    replace_file(file, json.dumps(locked.model_dump(mode="json"), indent=1) + "\n")
+        models = Path(folder) / _MODELS
+        options = tuple(sorted(known_options(models)))
+        supported = read_supported(models)
+    found = BuilderOptions(
+        package=str(pin.name), version=str(pin.version), options=options, supported=supported
+    )
+    replace_file(file, json.dumps(found.model_dump(mode="json"), indent=1) + "\n")
     return True

@@ -64,6 +64,22 @@ def test_the_merge_is_that_of_transformers_and_peft(
     assert float(found) < 1e-5
 
 
+def test_a_base_whose_config_names_no_format_keeps_that_of_its_file(
+    toolchain_python: Path, odd: Path, tmp_path: Path
+) -> None:
+    """Whether it is merged tensor by tensor or, as for a model with code of its own, at once."""
+    work = tmp_path / "work"
+    lora, merge = steps("undeclared")
+    whole = merge.model_copy(
+        update={"name": "whole", "key": "whole", "params": {"trust_remote_code": True}}
+    )
+    must_run(toolchain_python, work, odd, [lora, merge, whole])
+    for name, weights in (("merge", "one by one"), ("whole", "at once: ")):
+        metrics = plans.result(work, name).metrics
+        assert str(metrics["weights"]).startswith(weights)
+        assert metrics["dtype"] == "bfloat16"
+
+
 def test_a_missing_weight_is_named_before_any_training(
     toolchain_python: Path, odd: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +114,25 @@ def test_rotary_settings_reach_an_older_builder(
     right = np.cos(np.arange(len(table))[:, None] * frequencies)
     assert table.shape == right.shape
     assert np.abs(table - right).max() < 0.002
+
+
+def test_a_sliding_window_reaches_the_graph(
+    toolchain_python: Path, odd: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    base = material_input("windowed")
+    compared = {"artifact": output_of("model_builder"), "reference": output_of("reference")}
+    plan = [
+        step("model_builder", "pass", {"model": base}, {"precision": "fp32"}),
+        step("reference", "pass", {"model": base}, {"samples": 8}, TONES),
+        step("conversion", "check", compared),
+    ]
+    must_run(toolchain_python, work, odd, plan)
+    errors = {one.name: one.value or 0 for one in plans.result(work, "conversion").verdicts}
+    # Without the window it is 0.2.
+    assert errors["long_logits_error"] < 1e-4
+    # A text may be shorter than the window, too.
+    assert errors["logits_error"] < 1e-4
 
 
 def onnx_table(path: Path) -> np.ndarray[Any, Any]:

@@ -68,6 +68,7 @@ LEAST = {
 RUNNING = {
     "./nox -s tests",
     "./nox -s tests-cuda",
+    "./nox -s tests-families",
     "./nox -s tests-smollm",
     "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",
@@ -151,7 +152,7 @@ def test_every_command_is_found() -> None:
 
 def _marks(command: str) -> list[pytest.MarkDecorator]:
     session = command.partition("nox -s ")[2].partition(" ")[0]
-    slow = session.startswith(SLOW)
+    slow = session.startswith(SLOW) or "--config docs/examples" in command
     heavy = command in HEAVY or command.startswith("./nox -s check-cuda")
     engine = command.split(" -- ")[0] in ENGINE
     pretrained = "smollm" in command

@@ -19,7 +19,7 @@ from docker.context import ContextAPI
 
 from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.devices.cuda import CONTAINER
-from targets.errors import EnvironmentUnable, Interrupted, PassFailed
+from targets.errors import EnvironmentUnable, InputRefused, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, ProcessLimits
 from targets.toolchain.base import ensure_base, read_recipe
@@ -238,7 +238,7 @@ DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
         ("disk_full", EnvironmentUnable),
         ("network", EnvironmentUnable),
         ("error", PassFailed),
-        ("bad_input", PassFailed),
+        ("bad_input", InputRefused),
         ("out_of_memory", PassFailed),
     ],
 )

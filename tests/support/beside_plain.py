@@ -26,7 +26,12 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from pipeline.builder.build import build
-from pipeline.builder.options import known_options, requested_options, resolve
+from pipeline.builder.options import (
+    known_options,
+    requested_options,
+    required_options,
+    resolve,
+)
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.step import Inputs
 from pipeline.training.merge_params import MergeParams
@@ -71,7 +76,8 @@ class WarningRecorder:
 
 def plain_build(checkpoint: Path, out: Path, params: ModelBuilderParams) -> None:
     """Call the builder as its command line does."""
-    options = resolve(requested_options(params), known_options())
+    config, known = json.loads((checkpoint / "config.json").read_text("utf-8")), known_options()
+    options = resolve({**required_options(config, known), **requested_options(params)}, known)
     pairs = [f"{name}={value}" for name, value in options.items()]
     with tempfile.TemporaryDirectory() as cache, contextlib.redirect_stdout(io.StringIO()):
         source = (None, str(checkpoint), str(out), params.precision, params.execution_provider)
@@ -82,16 +88,27 @@ def plain_build(checkpoint: Path, out: Path, params: ModelBuilderParams) -> None
         create_model(*source, cache, **parsed)
 
 
+def spelled_out(checkpoint: Path, folder: Path) -> Path:
+    """Copy ``checkpoint`` with what the builder alone does not know: which layers have a window."""
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["layer_types"] = ["sliding_attention"] * config["num_hidden_layers"]
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
 def both_builds(checkpoint: Path, out: Path, raw_params: Mapping[str, Any]) -> dict[str, Any]:
     """Build as Quern does, plainly in the same arithmetic, and plainly."""
     params = ModelBuilderParams.model_validate(raw_params)
     report = WarningRecorder()
     (out / "ours").mkdir()
     made = build(checkpoint, out / "ours", params, report)
-    with SameBits():
-        plain_build(checkpoint, out / "plain", params)
-    if out.name in TARGETS:
-        plain_build(checkpoint, out / "untouched", params)
+    with tempfile.TemporaryDirectory() as scratch:
+        plain = spelled_out(checkpoint, Path(scratch) / "checkpoint")
+        with SameBits():
+            plain_build(plain, out / "plain", params)
+        if out.name in TARGETS:
+            plain_build(plain, out / "untouched", params)
     return {"weights": made["weights"], "warnings": report.warnings}
 
 

@@ -50,6 +50,18 @@ def make(checkpoint: Path, out: Path) -> None:
         config["rope_parameters"] = {"rope_type": "default", "rope_theta": 10_000.0, **settings}
         (other / "config.json").write_text(json.dumps(config))
 
+    # Far shorter than the long text with which exports are compared.
+    windowed = copied(checkpoint, out / "windowed")
+    config = json.loads((windowed / "config.json").read_text())
+    (windowed / "config.json").write_text(json.dumps({**config, "sliding_window": 64}))
+
+    undeclared = copied(checkpoint, out / "undeclared")
+    config = json.loads((undeclared / "config.json").read_text())
+    kept = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+    (undeclared / "config.json").write_text(json.dumps(kept))
+    halves = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+    save_file(halves, undeclared / WEIGHTS, metadata={"format": "pt"})
+
     lacking = copied(checkpoint, out / "lacking")
     some = {name: weight for name, weight in weights.items() if name != "model.norm.weight"}
     save_file(some, lacking / WEIGHTS, metadata={"format": "pt"})

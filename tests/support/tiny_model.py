@@ -75,7 +75,7 @@ def main(out: Path) -> None:
         bos_token_id=tok.bos_token_id,
         eos_token_id=tok.eos_token_id,
         pad_token_id=tok.pad_token_id,
-        sliding_window=None,
+        sliding_window=2047,  # as Phi-3-mini-4k
     )
     model = Phi3ForCausalLM(config)
     rows = [(text, label) for label, group in PHRASES.items() for text in group]

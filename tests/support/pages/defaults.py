@@ -100,7 +100,8 @@ def _numbers(text: str) -> list[float]:
 
 def _shared(table: str) -> str:
     """Return the table whose keys ``table`` has too."""
-    of_lora = dict.fromkeys(("pass-qlora", "pass-loftq", "pass-loha", "pass-lokr"), "pass-lora")
+    others = ("qlora", "loftq", "loha", "lokr", "full_finetune")
+    of_lora = dict.fromkeys((f"pass-{name}" for name in others), "pass-lora")
     return {**of_lora, "pass-tune": "pass-model_builder"}.get(table, table)
 
 

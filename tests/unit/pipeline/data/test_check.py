@@ -106,6 +106,20 @@ def test_too_few_texts() -> None:
         ([{"role": "boss", "content": "a"}, {"role": "assistant", "content": "b"}], "'boss'"),
         ([{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}], "last turn"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}], "no text"),
+        (
+            [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b", "tool_calls": [{"function": {}}]},
+            ],
+            "turn 2 has tool_calls, which would not be learnt",
+        ),
+        (
+            [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b", "reasoning_content": "c", "tool_calls": []},
+            ],
+            "turn 2 has reasoning_content, which would not be learnt",
+        ),
     ],
 )
 def test_broken_messages(messages: JsonValue, said: str) -> None:

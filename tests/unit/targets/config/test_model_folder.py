@@ -94,6 +94,29 @@ def with_an_empty_index(model: Path) -> None:
     write_index(model, {})
 
 
+def with_images(model: Path) -> None:
+    config = {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"]}
+    write_json(model / "config.json", {**config, "vision_config": {"hidden_size": 8}})
+
+
+def with_an_encoder_too(model: Path) -> None:
+    config = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}
+    write_json(model / "config.json", {**config, "is_encoder_decoder": True})
+
+
+def an_encoder(model: Path) -> None:
+    write_json(model / "config.json", {"model_type": "bert", "architectures": ["BertForMaskedLM"]})
+
+
+def a_classifier(model: Path) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}
+    write_json(model / "config.json", config)
+
+
+def without_a_head(model: Path) -> None:
+    write_json(model / "config.json", {"model_type": "llama", "architectures": ["LlamaModel"]})
+
+
 def a_config_that_is_a_list(model: Path) -> None:
     write_json(model / "config.json", [])
 
@@ -111,6 +134,14 @@ def a_config_that_is_a_list(model: Path) -> None:
         (cut_short, "model.safetensors is cut short"),
         (of_mistrals_kind_alone, "no weights that transformers loads, only consolidated"),
         (with_an_empty_index, "model.safetensors.index.json names no tensor"),
+        (
+            with_images,
+            "Gemma3ForConditionalGeneration takes more than text: it has a vision_config",
+        ),
+        (with_an_encoder_too, "T5ForConditionalGeneration has an encoder and a decoder"),
+        (an_encoder, "BertForMaskedLM is no causal language model"),
+        (a_classifier, "LlamaForSequenceClassification is no causal language model"),
+        (without_a_head, "LlamaModel is no causal language model"),
         (a_config_that_is_a_list, "its config.json is not a JSON object"),
     ],
 )
@@ -179,6 +210,24 @@ def test_layers_that_the_model_does_not_have_are_named(model: Path) -> None:
 def test_the_experts_of_a_mixture_are_not_judged_by_their_files(model: Path) -> None:
     write_json(model / "config.json", {"model_type": "mixtral", "num_local_experts": 8})
     assert not [*adapter_problems(model, LoraParams(target_modules=("gate_up_proj",)))]
+
+
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "GPT2LMHeadModel", "ChatGLMModel"])
+def test_a_causal_language_model_goes_by_several_names(model: Path, architecture: str) -> None:
+    write_json(model / "config.json", {"model_type": "llama", "architectures": [architecture]})
+    assert said(model) == []
+
+
+def test_the_plan_says_what_a_targets_builder_cannot_build(project: Project, model: Path) -> None:
+    project.edit('[model.pretrain]\ntext = "story.txt"', f'model = "{model}"')
+    config = {"model_type": "lfm2", "architectures": ["Lfm2ForCausalLM"]}
+    write_json(model / "config.json", config)
+    assert load_config(project.config, [load_target("cpu")])
+    with pytest.raises(ConfigError) as refused:
+        load_config(project.config, [load_target("cpu"), load_target("directml")])
+    (problem,) = refused.value.problems
+    assert problem.key == "model.source"
+    assert problem.message == "directml: the model builder cannot build Lfm2ForCausalLM"
 
 
 def test_the_plan_says_so_beside_the_key(project: Project, model: Path) -> None:

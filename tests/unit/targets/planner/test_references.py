@@ -66,6 +66,13 @@ def test_limits_of_checks_and_evaluation_reach_the_export(project: Project, cach
     assert params["precision"] == "fp32"
 
 
+def test_options_of_the_artifacts_builder_reach_the_export(project: Project, cache: Cache) -> None:
+    asked = "[passes.model_builder]\nextra_options = { windowed_kv_cache = true }"
+    project.edit("[passes.model_builder]", asked)
+    params = make_planner(project, cache).plan()["float_reference"].step.params
+    assert params["extra_options"] == {"windowed_kv_cache": True}
+
+
 def test_a_merge_is_judged_before_other_passes_change_it(project: Project, cache: Cache) -> None:
     (project.folder / "my_pass.py").write_text(SCALE)
     (project.folder / "helper.py").write_text("factor = 2\n")

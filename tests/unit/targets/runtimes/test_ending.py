@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.contract.errors import Cause
 from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
-from targets.errors import EnvironmentUnable, PassFailed, QuernError
+from targets.errors import EnvironmentUnable, InputRefused, PassFailed, QuernError
 from targets.runtimes.driver import Driver, driver_of, new_run_id
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
@@ -58,7 +58,7 @@ def test_a_good_end_is_no_error() -> None:
         ("network", EnvironmentUnable),
         ("error", PassFailed),
         ("out_of_memory", PassFailed),
-        ("bad_input", PassFailed),
+        ("bad_input", InputRefused),
     ],
 )
 @pytest.mark.parametrize("code", [0, 1])

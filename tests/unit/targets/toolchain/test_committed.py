@@ -81,6 +81,8 @@ def test_the_builder_options_are_those_of_the_locked_builder(name: str) -> None:
     known, pin = read_builder_options(toolchain.image_dir), builder_pin(toolchain)
     assert (known.package, known.version) == (str(pin.name), str(pin.version))
     assert ("block_size" in known.options) != ("int4_block_size" in known.options)
+    assert {"LlamaForCausalLM", "Phi3ForCausalLM"} <= {*known.supported.architectures}
+    assert {"hidden_size", "rope_theta"} <= {*known.supported.config_keys}
 
 
 def test_directml_is_built_by_the_generation_that_runs_it() -> None:

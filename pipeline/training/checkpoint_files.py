@@ -1,0 +1,27 @@
+"""What lies beside the weights of a checkpoint that Quern writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
+_REWRITTEN = ("config.json", "generation_config.json")
+
+
+def copy_other_files(base: Path, out_dir: Path) -> None:
+    """Copy the files that are not weights: tokenizer, chat template, licence, code."""
+    for path in sorted(base.iterdir()):
+        if not path.is_file() or path.name.startswith(".") or path.name.endswith(_WEIGHTS):
+            continue
+        if path.name not in _REWRITTEN or not (out_dir / path.name).exists():
+            shutil.copyfile(path, out_dir / path.name)
+
+
+def remove_paths(out_dir: Path) -> None:
+    """Remove the path of this machine that transformers writes into ``config.json``."""
+    path = out_dir / "config.json"
+    settings = json.loads(path.read_text("utf-8"))
+    settings.pop("_name_or_path", None)
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")

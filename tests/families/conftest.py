@@ -1,0 +1,48 @@
+"""What the tests of families share: their checkpoints, and warm processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.families.builds import place
+from tests.families.table import TARGETS, Family
+from tests.families.warm import WarmRuntime
+from tests.integration.conftest import cache_dir, toolchain_python
+from tests.support.plans import ROOT
+
+__all__ = ["cache_dir", "toolchain_python"]
+
+
+@pytest.fixture(scope="session")
+def runtime(cache_dir: Path) -> Iterator[WarmRuntime]:
+    """Yield the runtime of all builds, with the toolchains ready."""
+    with WarmRuntime(cache_dir) as warm:
+        for target in TARGETS:
+            warm.prepare(place(target).toolchain, print)
+        yield warm
+
+
+@pytest.fixture(scope="session")
+def families(
+    request: pytest.FixtureRequest, toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a folder with the checkpoints of the families that are tested in this run."""
+    folder = tmp_path_factory.mktemp("families")
+    calls = (getattr(item, "callspec", None) for item in request.session.items)
+    asked = (call.params.get("family") for call in calls if call is not None)
+    names = dict.fromkeys(family.name for family in asked if isinstance(family, Family))
+    made = subprocess.run(
+        [str(toolchain_python), "-m", "tests.families.make", str(folder / "checkpoints"), *names],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr[-3000:]
+    return folder

@@ -1,0 +1,94 @@
+"""A runtime like a virtual environment, whose processes are forks of one that is warm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from pipeline.contract.plan import Plan
+from targets.runtimes.ending import Ending
+from targets.runtimes.event_reader import EventReader
+from targets.runtimes.process_environment import process_environment
+from targets.runtimes.runtime import Mount, OnEvent, RunRequest
+from targets.runtimes.venv import VenvRuntime
+from targets.runtimes.workspace import workspace
+from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.venv import venv_python
+from tests.support.plans import ROOT
+
+
+class WarmRuntime(VenvRuntime):
+    """Imports the libraries of a toolchain once, not in each of the many processes of a test."""
+
+    def __init__(self, cache: Path) -> None:
+        super().__init__(cache)
+        self._folder = cache
+        self._servers: dict[str, subprocess.Popen[str]] = {}
+        self._ended = ExitStack()
+
+    def __enter__(self) -> WarmRuntime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.close()
+
+    def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
+        """Run the plan in a fork; its events are read when it has ended."""
+        roots = {mount.root: str(_root(mount)) for mount in request.mounts}
+        request.log.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            workspace(self._folder, request.plan, roots) as space,
+            request.log.open("ab", buffering=0) as log,
+        ):
+            output = space.plan.with_suffix(".events")
+            code = self._ask(toolchain, output, request.log, "pipeline", str(space.plan))
+            reader = EventReader(on_event, log)
+            reader.feed(output.read_bytes())
+            reader.close()
+        Ending(code, reader.step, reader.failure, request.log).check()
+
+    def output_of(self, toolchain: Toolchain, module: str, *arguments: str) -> str:
+        """Return what ``python -m module`` with ``arguments`` writes to standard output."""
+        with tempfile.TemporaryDirectory() as scratch:
+            output, log = Path(scratch) / "output", Path(scratch) / "log"
+            code = self._ask(toolchain, output, log, module, *arguments)
+            assert code == 0, log.read_text("utf-8")[-3000:]
+            return output.read_text("utf-8")
+
+    def _ask(self, toolchain: Toolchain, output: Path, log: Path, *arguments: str) -> int:
+        server = self._servers.get(toolchain.digest)
+        if server is None:
+            server = self._servers[toolchain.digest] = self._started(toolchain)
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps([str(output), str(log), *arguments]) + "\n")
+        server.stdin.flush()
+        return int(server.stdout.readline())
+
+    def _started(self, toolchain: Toolchain) -> subprocess.Popen[str]:
+        home = self._folder / "home"
+        home.mkdir(exist_ok=True)
+        nothing = RunRequest(Plan(build="families", steps=(), threads=1), mounts=(), log=home)
+        variables = process_environment(toolchain, nothing, home=str(home), code=str(ROOT))
+        server = subprocess.Popen(
+            [str(venv_python(toolchain, self._folder)), "-m", "tests.families.server"],
+            cwd=ROOT,
+            # Libraries read these when they are imported.
+            env={**variables, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(home / "server.log").open("w"),
+            text=True,
+        )
+        self._ended.callback(server.wait)
+        assert server.stdin is not None
+        self._ended.callback(server.stdin.close)
+        return server
+
+
+def _root(mount: Mount) -> Path:
+    source = mount.source.resolve()
+    return source if source.is_dir() else source.parent
