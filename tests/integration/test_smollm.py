@@ -27,7 +27,7 @@ def test_a_pretrained_model_keeps_what_it_learns(quern: Quern, tmp_path: Path) -
     assert report["status"] == "passed"
     assert any("4 bits once (GGUF, Q4_1)" in note for note in report["notes"])
     assert {verdict["status"] for verdict in report["checks"]} == {"passed"}
-    assert quality["base"] > 0.35  # it knows English: four tones, so chance is 0.25
+    assert quality["base"] < 0.6  # four tones: 0.25 by chance
     assert quality["tuned"] >= 0.85
     assert quality["tuned"] - quality["artifact"] <= 0.02
     assert report["size_bytes"] < 120e6
