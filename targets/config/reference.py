@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.latency.default_limits import SizedLimit
 from pipeline.run.registry import check_types, load_check, load_pass
-from pipeline.training.params import FinetuneParams
+from pipeline.training.params import FinetuneParams, TrainingLoopParams
 from pipeline.verdicts.byte_limits import ByteLimitParams
 from targets.config.json_schema import Schema, chain_passes, prose
 from targets.target import load_target, target_names
@@ -44,7 +44,11 @@ _TABLE_HEAD = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
 _SHOWN_KEYS = 4
 """Number of keys in a generated example."""
 
-_SHOWN_WHOLE: dict[type, str] = {FinetuneParams: "lora", ByteLimitParams: "size"}
+_SHOWN_WHOLE: dict[type, str] = {
+    TrainingLoopParams: "lora",
+    FinetuneParams: "lora",
+    ByteLimitParams: "size",
+}
 """For passes or checks whose parameters share a base class, the one whose table lists all keys."""
 
 _HEADER = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*$")
