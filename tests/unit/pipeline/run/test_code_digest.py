@@ -169,7 +169,7 @@ def test_what_looks_like_a_comment_in_a_string_counts() -> None:
     assert one != two
 
 
-ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq"}
+ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq", "full_finetune"}
 ASKING = {"evaluate", "float_reference", "reference", "time_base"}
 
 

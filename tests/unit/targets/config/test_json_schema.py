@@ -138,6 +138,8 @@ def test_keys_that_fine_tuning_passes_share_are_described_once(tables: dict[str,
     for key in TrainingLoopParams.model_fields:
         # One with a default of its own describes the key again.
         own = [
-            name for name in finetuning if key in vars(load_pass(name).Params)["__annotations__"]
+            name
+            for name in finetuning
+            if key in vars(load_pass(name).Params).get("__annotations__", ())
         ]
         assert rows.count(f"| `{key}` |") == 1 + len(own), key
