@@ -61,7 +61,7 @@ def build(quern: Quern, tiny: Path, folder: Path, runtime: str, granted: str) ->
 def seen(ran: CommandResult) -> set[str]:
     """Return the names of the variables that the function has seen."""
     answer = json.loads(ran.stdout)
-    assert answer["exit_code"] == 5, ran.stdout
+    assert answer["exit_code"] == 2, ran.stdout
     _, found, names = str(answer["error"]).partition("seen: ")
     assert found, ran.stdout
     return set(names.split())
