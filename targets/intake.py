@@ -27,7 +27,8 @@ _DEEPEST = 32
 _MOST_NAMES = 100_000
 """Most files in one folder."""
 
-_READ_ONLY, _FOLDER = 0o444, 0o755
+# Of a file that only its owner may write, the owner can write a copy: passes change copies.
+_FILE, _FOLDER = 0o644, 0o755
 # O_NONBLOCK: a pipe with nobody at its other end would be waited for.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -35,8 +36,8 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def take_in(step: Step, written: Path, origin: Mapping[str, str]) -> StepResult:
     """Return the result of ``step`` from the folder ``written`` that its process left.
 
-    Its output is then just what the result lists: regular files with these bytes, which nobody may
-    write and nobody else links to. ``origin`` is where it ran, as this machine knows it.
+    Its output is then just what the result lists: regular files with these bytes, which only their
+    owner may write and nobody else links to. ``origin`` is where it ran, as this machine knows it.
 
     Raises ``PassFailed`` where the folder holds anything else.
     """
@@ -81,7 +82,7 @@ def _result(step: Step, folder: int) -> StepResult:
 
 
 def _files(folder: int, within: str = "", depth: int = 0) -> Iterator[FileDigest]:
-    """Yield every file below an open folder, after making it read-only."""
+    """Yield every file below an open folder, after setting its mode."""
     if depth > _DEEPEST:
         raise _Refused(f"its output has more than {_DEEPEST} folders within each other")
     os.fchmod(folder, _FOLDER)
@@ -112,7 +113,7 @@ def _digest(path: str, file: int) -> FileDigest:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise _Refused(f"its output holds a link: {path}")
-    os.fchmod(file, _READ_ONLY)
+    os.fchmod(file, _FILE)
     with os.fdopen(file, "rb", closefd=False) as stream:
         return FileDigest(path=path, bytes=status.st_size, sha256=sha256_of_stream(stream))
 

@@ -281,4 +281,4 @@ def test_a_pass_of_ones_own_reaches_nothing_outside(
     steps = {step["name"]: step for step in report_of(dist)["passes"]}
     assert steps["reaching"]["metrics"]["seen"] == [steps["reaching"]["metrics"]["read"]]
     shipped = dist / "small" / "cpu" / "model" / "adapter_model.safetensors"
-    assert shipped.stat().st_mode & 0o7777 == 0o444
+    assert shipped.stat().st_mode & 0o7777 == 0o644

@@ -77,7 +77,7 @@ def test_what_a_step_leaves_is_kept_as_it_was_read_here(cache: Cache) -> None:
     assert found is not None
     assert found.result.origin == {"runtime": "docker"}
     assert {file.path for file in found.result.files} == {"model.bin", "deep/er/x"}
-    assert stat.S_IMODE((found.output / "model.bin").stat().st_mode) == 0o444
+    assert stat.S_IMODE((found.output / "model.bin").stat().st_mode) == 0o644
     assert stat.S_IMODE((found.output / "deep").stat().st_mode) == 0o755
 
 
