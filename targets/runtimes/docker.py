@@ -20,11 +20,12 @@ from requests.exceptions import ReadTimeout, RequestException
 
 from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
-from targets.errors import EnvironmentUnable
+from targets.errors import EnvironmentUnable, Interrupted
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.lease import watched
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -43,7 +44,8 @@ _ROOTS = "/quern"
 _CODE = "/opt/quern-pipeline"
 _PLAN = "/run/quern/plan.json"
 _CA = "/run/quern/ca.crt"
-_STOP_SECONDS = 3
+_LEASE = "/run/quern/lease"
+_STOP_SECONDS = 2
 _STOPPED = ("SIGKILL", "SIGTERM")
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
@@ -123,7 +125,7 @@ class DockerRuntime:
         ):
             driver = driver_of(container.labels[RUN_LABEL])
             if driver is not None and driver.gone:
-                _remove(container)
+                remove(self.client, str(container.id))
 
     def _run(
         self,
@@ -135,22 +137,18 @@ class DockerRuntime:
     ) -> None:
         name = f"quern-{space.run_id}"
         request.log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with request.log.open("ab", buffering=0) as log:
-                container = self.client.containers.create(image, name=name, **options)
-                reader = EventReader(on_event, log)
-                output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
-                container.start()
-                for stdout, stderr in output:
-                    if stderr:
-                        log.write(stderr)
-                    if stdout:
-                        reader.feed(stdout)
-                reader.close()
+        with self._removing(name), request.log.open("ab", buffering=0) as log:
+            container = self.client.containers.create(image, name=name, **options)
+            reader = EventReader(on_event, log)
+            output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+            container.start()
+            for stdout, stderr in output:
+                if stderr:
+                    log.write(stderr)
+                if stdout:
+                    reader.feed(stdout)
+            reader.close()
             self._ending(container, reader, request).check()
-        finally:
-            with ignoring_signals():
-                self._clean_up(name)
 
     def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
         """Wait for the end of the container and return how it ended."""
@@ -212,13 +210,38 @@ class DockerRuntime:
                 "start it and run again: it goes on from the last finished step",
             ) from error
 
-    def _clean_up(self, name: str) -> None:
-        """Stop and remove the container, if it was created and the engine still answers."""
+    @contextmanager
+    def _removing(self, name: str) -> Iterator[None]:
+        """Stop and remove the container ``name`` at the end of the block, if it was created."""
         try:
-            with request_timeout(self.client, _STOP_SECONDS + 3):
-                _remove(self.client.containers.get(name))
+            yield
+        except KeyboardInterrupt:
+            with ignoring_signals():
+                if self._removed(name, perhaps_being_made=True):
+                    raise
+            raise Interrupted(
+                f"stopped; but the Docker Engine does not answer, so that the container {name} may "
+                "still be there",
+                "the next build removes it, once the engine answers; finished steps are kept",
+            ) from None
+        except BaseException:
+            with ignoring_signals():
+                self._removed(name)
+            raise
+        else:
+            with ignoring_signals():
+                self._removed(name)
+
+    def _removed(self, name: str, perhaps_being_made: bool = False) -> bool:
+        """Stop and remove the container; return whether it is certain that there is none."""
+        try:
+            with request_timeout(self.client, _STOP_SECONDS):
+                if not remove(self.client, name) and perhaps_being_made:
+                    time.sleep(_STOP_SECONDS / 4)
+                    remove(self.client, name)
         except (DockerException, RequestException):
-            return  # never created, or the engine is gone; the next run removes orphans
+            return False  # the engine is gone; the next run removes orphans
+        return True
 
     def _options(
         self, toolchain: Toolchain, request: RunRequest, space: Workspace
@@ -228,6 +251,7 @@ class DockerRuntime:
         binds = [
             Bind(f"{_CODE}/pipeline", str(self._pipeline.resolve()), "bind", read_only=True),
             Bind(_PLAN, str(space.plan.resolve()), "bind", read_only=True),
+            Bind(_LEASE, str(space.lease.resolve()), "bind", read_only=True),
             *(_bind(mount) for mount in request.mounts),
         ]
         network = "none"
@@ -239,7 +263,7 @@ class DockerRuntime:
             environment = {**reach, **environment}
             network = "host" if proxy_on_this_machine(reach) else "bridge"
         return {
-            "command": [self._python, "-m", "pipeline", _PLAN],
+            "command": watched(self._python, _LEASE, "-m", "pipeline", _PLAN),
             "entrypoint": [],
             "environment": environment,
             "labels": {RUN_LABEL: space.run_id, "quern.target": toolchain.target},
@@ -303,15 +327,17 @@ def _bind(mount: Mount) -> Bind:
     return Bind(target, str(source), "bind", read_only=not mount.writable)
 
 
-def _remove(container: Container) -> None:
-    """Stop ``container`` if it runs, then remove it with its volumes."""
+def remove(client: DockerClient, name: str) -> bool:
+    """Kill and remove the container ``name`` with its volumes; return whether there was one.
+
+    Steps have nothing to do at their end: what is unfinished has no name yet.
+    """
     try:
-        if container.status == "running":
-            container.stop(timeout=_STOP_SECONDS)
-        container.remove(v=True, force=True)
+        client.api.remove_container(name, v=True, force=True)
     except NotFound:
-        return
+        return False
     except APIError as error:
         # Another build removes it too, this very moment.
         if error.status_code != HTTPStatus.CONFLICT:
             raise
+    return True

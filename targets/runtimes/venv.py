@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -14,6 +15,7 @@ from targets.runtimes import child_process
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.lease import watched
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -99,9 +101,9 @@ class VenvRuntime:
         log: IO[bytes],
     ) -> int:
         """Return the exit code; a negative one is a signal, as in ``subprocess``."""
-        with child_process.start(
-            [str(python), "-m", "pipeline", str(space.plan)], environment, space.home, log
-        ) as running:
+        run = [str(python), "-m", "pipeline", str(space.plan)]
+        command = run if sys.platform == "win32" else watched(run[0], str(space.lease), *run[1:])
+        with child_process.start(command, environment, space.home, log) as running:
             try:
                 child_process.read_until_end(running, reader)
                 return running.wait()

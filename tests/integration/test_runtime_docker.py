@@ -222,9 +222,11 @@ DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
     root = Path(__file__).parents[2]
     driver = subprocess.Popen([sys.executable, "-c", script], cwd=root)
     wait_for(tmp_path / "work" / "pids")
+    (left,) = containers(engine, tmp_path)
     driver.kill()
     driver.wait()
-    assert len(containers(engine, tmp_path)) == 1
+    assert engine.api.wait(left, timeout=5)["StatusCode"] == 128 + signal.SIGKILL
+    assert containers(engine, tmp_path) == [left]
 
     runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "look"}), ignore)
 
