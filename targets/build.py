@@ -247,9 +247,9 @@ class Builder:
 
 
 def container_limits(resources: Resources) -> ProcessLimits:
-    """Return the limits of the config in bytes and CPUs."""
+    """Return the limits of the config in bytes, CPUs and seconds."""
     memory = parse_bytes(resources.memory) if resources.memory is not None else None
-    return ProcessLimits(memory_bytes=memory, cpus=resources.cpus)
+    return ProcessLimits(memory, resources.cpus, resources.step_hours * 3600)
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:

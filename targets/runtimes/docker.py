@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from targets.runtimes.process_environment import (
     proxy_on_this_machine,
 )
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
+from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.engine import answers, reason, request_timeout
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
@@ -139,19 +141,22 @@ class DockerRuntime:
         request.log.parent.mkdir(parents=True, exist_ok=True)
         with self._removing(name), request.log.open("ab", buffering=0) as log:
             container = self.client.containers.create(image, name=name, **options)
-            reader = EventReader(on_event, log)
+            timer = StepTimer(request.resources.step_seconds)
+            reader = EventReader(on_event, log, timer)
             output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
             container.start()
-            for stdout, stderr in output:
-                if stderr:
-                    log.write(stderr)
-                if stdout:
-                    reader.feed(stdout)
-            reader.close()
-            self._ending(container, reader, request).check()
+            with timer.ending(partial(_kill, container)):
+                for stdout, stderr in output:
+                    if stderr:
+                        log.write(stderr)
+                    if stdout:
+                        reader.feed(stdout)
+                reader.close()
+                state = self._state(container)
+            self._ending(state, reader, timer, request).check()
 
-    def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
-        """Wait for the end of the container and return how it ended."""
+    def _state(self, container: Container) -> Mapping[str, Any]:
+        """Wait for the end of the container and return the state that it ended in."""
         while True:
             try:
                 container.wait(timeout=20)
@@ -159,9 +164,14 @@ class DockerRuntime:
             except ReadTimeout:
                 continue  # it has closed its outputs but still runs
         container.reload()
-        state = container.attrs["State"]
+        state: Mapping[str, Any] = container.attrs["State"]
+        return state
+
+    def _ending(
+        self, state: Mapping[str, Any], reader: EventReader, timer: StepTimer, request: RunRequest
+    ) -> Ending:
         code = int(state["ExitCode"])
-        if signal_of(code) in _STOPPED and not state["OOMKilled"]:
+        if signal_of(code) in _STOPPED and not state["OOMKilled"] and timer.exceeded is None:
             self._require_engine()
         if state.get("Error"):
             raise EnvironmentUnable(f"the Docker Engine says: {state['Error']}", log=request.log)
@@ -172,6 +182,7 @@ class DockerRuntime:
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
             memory_bytes=request.resources.memory_bytes or self._default_memory(),
+            time_limit=timer.exceeded,
         )
 
     def _require_engine(self) -> None:
@@ -325,6 +336,11 @@ def _bind(mount: Mount) -> Bind:
     if not source.is_dir():
         target = f"{target}/{mount.source.name}"
     return Bind(target, str(source), "bind", read_only=not mount.writable)
+
+
+def _kill(container: Container) -> None:
+    with suppress(DockerException, RequestException):
+        container.kill()
 
 
 def remove(client: DockerClient, name: str) -> bool:

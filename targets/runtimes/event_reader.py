@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pipeline.contract.events import EVENT, Event, StepFailed, StepStarted
 from targets.runtimes.runtime import OnEvent
+from targets.runtimes.step_timer import StepTimer
 
 
 class EventReader:
@@ -16,9 +17,11 @@ class EventReader:
     Remembers the running step and the reported failure, which explain the end of the process.
     """
 
-    def __init__(self, on_event: OnEvent, log: IO[bytes]) -> None:
+    def __init__(self, on_event: OnEvent, log: IO[bytes], timer: StepTimer | None = None) -> None:
+        """``timer`` is started anew with each step."""
         self._on_event = on_event
         self._log = log
+        self._timer = timer
         self._rest = b""
         self.step: str | None = None
         self.failure: StepFailed | None = None
@@ -43,6 +46,8 @@ class EventReader:
             return
         if isinstance(event, StepStarted):
             self.step = event.step
+            if self._timer is not None:
+                self._timer.restart()
         elif isinstance(event, StepFailed):
             self.failure = event
         self._on_event(event)

@@ -145,6 +145,18 @@ def test_out_of_memory_names_the_limit(
     assert "resources.memory" in caught.value.hint
 
 
+def test_an_endless_step_ends_and_is_named(
+    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+) -> None:
+    wanted = request(tmp_path, {"do": "wait"}, resources=ProcessLimits(step_seconds=3))
+
+    with pytest.raises(PassFailed, match="s was stopped: it took longer than 3") as caught:
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+    assert "resources.step_hours" in caught.value.hint
+    assert containers(engine, tmp_path) == []
+
+
 def test_limits_reach_the_container(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:

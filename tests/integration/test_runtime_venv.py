@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.errors import Interrupted, PassFailed
-from targets.runtimes.runtime import Mount
+from targets.runtimes.runtime import Mount, ProcessLimits
 from targets.runtimes.venv import VenvRuntime
 from tests.support.runtime_support import (
     CRASHES,
@@ -116,6 +116,16 @@ def test_killed_from_outside(runtime: VenvRuntime, tmp_path: Path) -> None:
 
     assert time.time() - (tmp_path / "work" / "pids").stat().st_mtime < 10
     assert "last finished step" in caught.value.hint
+    assert_all_gone(pids_in(tmp_path / "work"))
+
+
+def test_an_endless_step_ends_and_is_named(runtime: VenvRuntime, tmp_path: Path) -> None:
+    wanted = request(tmp_path, {"do": "wait"}, resources=ProcessLimits(step_seconds=3))
+
+    with pytest.raises(PassFailed, match="s was stopped: it took longer than 3") as caught:
+        runtime.run_python(PYTHON, toolchain(tmp_path), wanted, ignore)
+
+    assert "resources.step_hours" in caught.value.hint
     assert_all_gone(pids_in(tmp_path / "work"))
 
 
