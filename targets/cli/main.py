@@ -61,8 +61,10 @@ def run() -> None:
     except QuernError as error:
         failure = error
     except OSError as error:
-        # For example a full disk, a read-only folder, or a file that vanished.
-        place = f": {error.filename}" if error.filename else ""
+        # For example a full disk, a read-only folder, or a file that vanished. Where something is
+        # copied or renamed, the second name is that of what would be written.
+        file = error.filename2 or error.filename
+        place = f": {file}" if file else ""
         failure = EnvironmentUnable(f"{error.strerror or error}{place}", _os_hint(error))
     else:
         # click returns the exit code of a command that has printed its own message.
