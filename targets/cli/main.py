@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from targets.cli.echo import echo, echo_error
 from targets.cli.front_door import end_with_front_door
 from targets.cli.json_output import as_json_error, print_json
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
@@ -85,10 +86,14 @@ def _os_hint(error: OSError) -> str:
 
 
 def _show(failure: QuernError) -> None:
-    click.echo(f"{click.style('error:', fg='red')} {failure}", err=True)
-    if failure.hint:
-        click.echo(f"  → {failure.hint}", err=True)
+    if isinstance(failure, ConfigError) and failure.problems:
+        first, *others = map(str, failure.problems)
+        echo_error(first, failure.hint)
+        for problem in others:
+            echo(problem, err=True)
+    else:
+        echo_error(str(failure), failure.hint)
     if failure.log is not None:
-        click.echo(f"  log: {failure.log}", err=True)
+        echo(f"  log: {failure.log}", err=True)
     if isinstance(failure, ConfigError) and len(failure.problems) > 1:
-        click.echo(f"{len(failure.problems)} problems; nothing was run", err=True)
+        echo(f"{len(failure.problems)} problems; nothing was run", err=True)

@@ -6,7 +6,8 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from pipeline.contract.events import EVENT, Event, StepFailed, StepStarted
+from pipeline.contract.events import EVENT, Event, StepFailed, StepProgress, StepStarted, Text
+from targets.foreign_text import one_line
 from targets.runtimes.runtime import OnEvent
 from targets.runtimes.step_timer import StepTimer
 
@@ -40,7 +41,7 @@ class EventReader:
 
     def _take(self, line: bytes) -> None:
         try:
-            event: Event = EVENT.validate_json(line)
+            event = _shown(EVENT.validate_json(line))
         except ValidationError:
             self._log.write(line + b"\n")
             return
@@ -51,3 +52,14 @@ class EventReader:
         elif isinstance(event, StepFailed):
             self.failure = event
         self._on_event(event)
+
+
+def _shown(event: Event) -> Event:
+    """Return ``event`` with each text of the process as one line; what ``try`` streams has more."""
+    if isinstance(event, Text):
+        return event
+    texts = {name: one_line(value) for name, value in event if isinstance(value, str)}
+    if isinstance(event, StepProgress):
+        metrics = {one_line(name): value for name, value in event.metrics.items()}
+        return event.model_copy(update={**texts, "metrics": metrics})
+    return event.model_copy(update=texts)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from targets.cli import options
+from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.figures import size
 
@@ -46,10 +47,8 @@ def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> No
         print_json_result({"removed": [] if dry_run else removed, "found": names})
         return
     for step in unused:
-        click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
+        echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
     outcome = "would be removed" if dry_run else "removed"
-    click.echo(
-        f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}"
-    )
+    echo(f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}")
     if len(unused) < len(found):
-        click.echo(f"{len(found) - len(unused)} results stay: builds that run now use them")
+        echo(f"{len(found) - len(unused)} results stay: builds that run now use them")
