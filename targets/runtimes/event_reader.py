@@ -11,6 +11,9 @@ from targets.foreign_text import one_line
 from targets.runtimes.runtime import OnEvent
 from targets.runtimes.step_timer import StepTimer
 
+_LONGEST = 2**22
+"""Most bytes of a line that are kept until its end: no event is that long."""
+
 
 class EventReader:
     """Reads one JSON object per line; any other line goes to ``log``.
@@ -32,6 +35,9 @@ class EventReader:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(line)
+        if len(self._rest) > _LONGEST:
+            self._log.write(self._rest)
+            self._rest = b""
 
     def close(self) -> None:
         """Process the rest after the last end of line, once the process has ended."""

@@ -26,8 +26,8 @@ from targets.cli.options import PROJECT
 from targets.errors import Interrupted
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.toolchain.base import ensure_base, read_recipe
-from tests.support.capabilities import skip_or_fail
 from tests.support.command import Quern
+from tests.support.mounts import Mounts, mounts
 from tests.support.quick_builds import cached, quick_project, report_of
 from tests.support.running_builds import Running, slow_project
 from tests.support.runtime_support import (
@@ -38,6 +38,8 @@ from tests.support.runtime_support import (
     toolchain,
     wait_for,
 )
+
+__all__ = ["mounts"]
 
 SOON = 5.0
 """Seconds within which everything is stopped, whatever is signalled."""
@@ -249,15 +251,9 @@ def test_a_frozen_engine_is_not_said_to_have_stopped(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Yield a file system of 200 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        skip_or_fail("small disk", "this user may not mount one")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def small_disk(mounts: Mounts, tmp_path: Path) -> Path:
+    """Return a file system of 200 MB."""
+    return mounts.small(tmp_path / "small", "200m")
 
 
 @pytest.mark.slow

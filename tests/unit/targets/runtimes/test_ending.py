@@ -49,6 +49,19 @@ def ending(
     return Ending(code, "lora", failure, log, out_of_memory=oom, memory_bytes=2**31)
 
 
+def test_a_line_without_end_is_not_kept_in_memory(tmp_path: Path) -> None:
+    events: list[Event] = []
+    with (tmp_path / "log").open("wb") as log:
+        reader = EventReader(events.append, log)
+        for _ in range(200):
+            reader.feed(b"x" * 2**20)
+            assert len(vars(reader)["_rest"]) <= 2**23
+        reader.feed(b"\n" + StepStarted(step="s").model_dump_json().encode() + b"\n")
+        reader.close()
+    assert [event.step for event in events] == ["s"]
+    assert (tmp_path / "log").stat().st_size >= 200 * 2**20
+
+
 def test_a_good_end_is_no_error() -> None:
     ending(0).check()
 
