@@ -7,7 +7,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from pipeline.contract.events import EVENT, Event, StepFailed, StepProgress, StepStarted, Text
-from targets.foreign_text import one_line
+from targets.foreign_text import Streamed, one_line
 from targets.runtimes.runtime import OnEvent
 from targets.runtimes.step_timer import StepTimer
 
@@ -27,6 +27,7 @@ class EventReader:
         self._log = log
         self._timer = timer
         self._rest = b""
+        self._streamed = Streamed()
         self.step: str | None = None
         self.failure: StepFailed | None = None
 
@@ -47,7 +48,7 @@ class EventReader:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = _shown(EVENT.validate_json(line))
+            event = _shown(EVENT.validate_json(line), self._streamed)
         except ValidationError:
             self._log.write(line + b"\n")
             return
@@ -60,10 +61,10 @@ class EventReader:
         self._on_event(event)
 
 
-def _shown(event: Event) -> Event:
+def _shown(event: Event, streamed: Streamed) -> Event:
     """Return ``event`` with each text of the process as one line; what ``try`` streams has more."""
     if isinstance(event, Text):
-        return event
+        return event.model_copy(update={"text": streamed.piece(event.text)})
     texts = {name: one_line(value) for name, value in event if isinstance(value, str)}
     if isinstance(event, StepProgress):
         metrics = {one_line(name): value for name, value in event.metrics.items()}

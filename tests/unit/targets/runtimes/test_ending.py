@@ -19,6 +19,9 @@ from targets.runtimes.driver import driver_of, new_run_id, this_driver
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.process_environment import proxy_on_this_machine
+from tests.support.mounts import Mounts, mounts
+
+__all__ = ["mounts"]
 
 LOG = Path("run.log")
 
@@ -126,6 +129,13 @@ def test_crash_and_silent_exit(tmp_path: Path) -> None:
 
     assert caught.value.hint.endswith("last words")
     assert caught.value.hint.count("\n") == 8
+
+
+def test_silence_on_a_full_disk_is_put_down_to_the_disk(mounts: Mounts, tmp_path: Path) -> None:
+    log = mounts.small(tmp_path / "full", "64k") / "run.log"
+    log.write_text("no more could be writ")
+    with pytest.raises(EnvironmentUnable, match=f"lora broke: the disk of {log.parent} is full"):
+        ending(1, log=log).check()
 
 
 def test_a_run_knows_whether_its_driver_lives() -> None:
