@@ -8,6 +8,7 @@ In the cache folder::
     work/<run>/<n>.json                 which steps these may be, where no process can write
     unfinished/<key>/                   files with which an unfinished step can continue
     locks/                              one lock per key, and one per run
+    outlines/                           what hubs said of models that are not fetched yet
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ class Cache:
     def output(self, key: str) -> Path:
         """Return the output folder of the finished step ``key``."""
         return self.objects / object_path(key) / OUTPUT_DIR
+
+    @property
+    def outlines(self) -> Path:
+        """Return the folder of what hubs said of models that are not fetched yet."""
+        return self.root / "outlines"
 
     def unfinished(self, key: str) -> Path:
         """Return the folder with the files from which the step ``key`` can continue."""
