@@ -89,7 +89,7 @@ def test_a_build_removes_its_own_first_stage_and_not_that_of_another(
 
     before = stages()
     base = ensure_image(docker_client, small, cache_dir, print)
-    other = f'FROM {base.tag}\nLABEL quern.stage=install\n'.encode()
+    other = f"FROM {base.tag}\nLABEL quern.stage=install\n".encode()
     image, _ = docker_client.images.build(fileobj=io.BytesIO(other), rm=True)
     beside = replace(small, target="beside")
     built = ensure_image(docker_client, beside, cache_dir, print)
