@@ -45,12 +45,12 @@ def leaked_text_count(parts: Parts) -> int:
 
 
 def _examples(data: DataFiles, part: bool = False) -> list[Example]:
-    rows, problems = read_files(data.files)
-    problems = problems or check_rows(rows, data.spec, part)
+    read = read_files(data.files)
+    problems = read.problems or check_rows(read.rows, data.spec, part)
     if problems:
         listed = "\n".join(_line(data, problem) for problem in problems)
         raise StepError(f"data set {data.name}: {listed}", cause="bad_input")
-    return examples_of(rows, data.spec)
+    return examples_of(read.rows, data.spec)
 
 
 def _line(data: DataFiles, problem: DataProblem) -> str:

@@ -89,7 +89,8 @@ def test_several_files_are_told_apart(tmp_path: Path) -> None:
     first, second = tmp_path / "a.jsonl", tmp_path / "b.csv"
     first.write_text('{"text": "one"}\n{"text": "two"}\n')
     second.write_text("text\nthree\n\nfour\n")
-    found, problems = read_files([first, second])
+    read = read_files([first, second])
+    found, problems = read.rows, read.problems
     assert [(row.file, row.line, row.values["text"]) for row in found] == [
         (0, 1, "one"),
         (0, 2, "two"),
