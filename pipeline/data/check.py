@@ -115,7 +115,11 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
                 suggestion=did_you_mean("", present),
             )
         for name in fields[key]:
-            if name in present and all(_is_empty(row.values.get(name, "")) for row in rows):
+            if (
+                name in present
+                and len(rows) > 1
+                and all(_is_empty(row.values.get(name, "")) for row in rows)
+            ):
                 yield DataProblem(f"the column {name!r} is empty in every row", key=key)
             if name not in present:
                 yield DataProblem(

@@ -12,8 +12,10 @@ from pydantic import JsonValue
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.data.parts import leaked_text_count, parts_of
+from pipeline.data.room import require_room
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
+from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
 from pipeline.training.optimizers import available_optimizer, format_arguments
@@ -66,6 +68,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     validation = training_rows(
         "validation", parts.validation, codec, data.validation_spec, params, inputs.report
     )
+    held_out = require_room(parts.eval, codec, Checkpoint(inputs["model"]).context)
     precision = _precision(params.precision)
     trainee = _trainee(inputs, params, precision)
     model = trainee.model
