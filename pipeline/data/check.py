@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from pipeline.data.chat import chat_messages
 from pipeline.data.examples import Example, make_examples
 from pipeline.data.load import Row, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
+from pipeline.data.pictures import PICTURE
 from pipeline.data.problems import DataProblem, ProblemList
 from pipeline.data.select import select
 from pipeline.data.split import sample, split
@@ -23,8 +23,6 @@ from pipeline.data.tokens import token_row
 _TEMPLATES = ("system", "prompt", "completion", "template")
 _BESIDE_MESSAGES = ("tools", "functions", "documents")
 """Columns that others hand to a chat template together with the messages."""
-_PICTURE = re.compile(r"<image>|<\|image(?:_\d+)?\|>|<\|?image_pad\|?>|\[IMG\]|<image_soft_token>")
-"""What stands for a picture in a prompt: LLaVA, Phi-3 Vision and Llama, Qwen, Pixtral, Gemma."""
 
 
 def check_rows(rows: Sequence[Row], spec: DataSpec, part: bool = False) -> list[DataProblem]:
@@ -102,7 +100,7 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
         except TemplateError as error:
             yield DataProblem(str(error), key=key)
             continue
-        if picture := _PICTURE.search(text):
+        if picture := PICTURE.search(text):
             yield DataProblem(
                 f"holds {picture[0]}, which stands for a picture: the model would see none",
                 key=key,

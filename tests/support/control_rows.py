@@ -2,8 +2,8 @@
 
 Usage, by a toolchain's Python: ``python -m tests.support.control_rows CHECKPOINT CASES``; the last
 is JSON: a list of tables with the ``turns`` of a conversation or the ``raw`` prompt and answer, and
-a ``template``. ``adds`` is what the tokenizer puts around a text. Prints a JSON list with the ids of
-prompt and answer and transformers' ids of the parts, or with the reason why the row is refused.
+a ``template``. ``adds`` is what the tokenizer puts around a text. Prints a JSON list with the ids
+of prompt and answer and transformers' ids of the parts, or with the reason of a refusal.
 """
 
 from __future__ import annotations
