@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
@@ -12,6 +12,7 @@ from pipeline.data.near import Words, one_word_apart
 from pipeline.data.pictures import PICTURE
 from pipeline.data.problems import named, visible
 from pipeline.data.split import Parts, normalized
+from pipeline.statistics.percentiles import percentile
 
 PARTS = ("training", "validation", "held-out")
 
@@ -28,6 +29,31 @@ class Finding(Frozen):
         return f"{self.count} {self.message}"
 
 
+class Lengths(Frozen):
+    """Lengths of rows, prompt and answer: percentiles, and the longest."""
+
+    rows: int
+    p50: int
+    p90: int
+    p99: int
+    longest: int
+
+
+def lengths_of(parts: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
+    """Return the percentiles of the lengths of each part that has any."""
+    return {
+        name: Lengths(
+            rows=len(lengths),
+            p50=int(percentile(lengths, 0.5)),
+            p90=int(percentile(lengths, 0.9)),
+            p99=int(percentile(lengths, 0.99)),
+            longest=max(lengths),
+        )
+        for name, lengths in parts.items()
+        if lengths
+    }
+
+
 class Look(Frozen):
     """What one sees in a data set."""
 
@@ -35,6 +61,8 @@ class Look(Frozen):
     """Number of rows per part."""
     labels: dict[str, dict[str, int]]
     """Number of rows per label and part; empty if there are no labels."""
+    characters: dict[str, Lengths]
+    """Lengths per part in characters, which need no tokenizer; empty for rows of token ids."""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     """How files were read."""
@@ -69,9 +97,16 @@ def look(parts: Parts) -> Look:
     return Look(
         rows={name: len(part) for name, part in by_part.items()},
         labels={label: dict(labels[label]) for label in sorted(labels)},
+        characters=lengths_of({name: list(_characters(part)) for name, part in by_part.items()}),
         findings=tuple(finding for rule in rules for finding in rule),
         notes=parts.notes,
     )
+
+
+def _characters(examples: Iterable[Example]) -> Iterator[int]:
+    for example in examples:
+        if example.tokens is None:
+            yield sum(len(turn.content) for turn in example.prompt) + len(example.completion)
 
 
 def _found(places: Sequence[str], one: str, several: str, warns: bool = True) -> Iterator[Finding]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
-from pipeline.data.look import Look
+from pipeline.data.look import Lengths, Look
 from pipeline.data.tokenize import Codec, encode
-from pipeline.statistics.percentiles import percentile
 
 METRIC = "data"
 """Name of the training step's metric that holds a :class:`TrainedView`."""
@@ -16,16 +15,6 @@ METRIC = "data"
 _SAMPLES = 3
 _LONGEST = 600
 """Characters that are shown of a piece; of a longer one, both ends."""
-
-
-class Lengths(Frozen):
-    """Tokens of rows, prompt and answer: percentiles, and the longest."""
-
-    rows: int
-    p50: int
-    p90: int
-    p99: int
-    longest: int
 
 
 class Piece(Frozen):
@@ -47,25 +36,10 @@ class TrainedView(Frozen):
 
     look: Look
     lengths: dict[str, Lengths]
-    """Per part; empty where rows are joined and cut to sequences."""
+    """In tokens, per part; none where rows are joined and cut to sequences."""
     max_length: int
     context: int | None
     samples: tuple[Sample, ...]
-
-
-def lengths_of(parts: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
-    """Return the percentiles of the lengths of each part that has any."""
-    return {
-        name: Lengths(
-            rows=len(lengths),
-            p50=int(percentile(lengths, 0.5)),
-            p90=int(percentile(lengths, 0.9)),
-            p99=int(percentile(lengths, 0.99)),
-            longest=max(lengths),
-        )
-        for name, lengths in parts.items()
-        if lengths
-    }
 
 
 def chosen(examples: Sequence[Example]) -> list[Example]:

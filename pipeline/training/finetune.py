@@ -11,12 +11,12 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
-from pipeline.data.look import look
+from pipeline.data.look import lengths_of, look
 from pipeline.data.parts import parts_of
 from pipeline.data.room import require_room
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
-from pipeline.data.trained_view import METRIC, TrainedView, lengths_of, samples_of
+from pipeline.data.trained_view import METRIC, TrainedView, samples_of
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.data.look import Look
+from pipeline.data.look import Lengths, Look
 from pipeline.data.problems import visible
 from pipeline.data.trained_view import Sample, TrainedView
 from targets.report.data_rows import counts
@@ -30,13 +30,16 @@ def print_data(
         mark = "[yellow]warning:[/] " if finding.warns else ""
         console.print(f"{mark}{escape(str(finding))}", highlight=False)
     if view is None:
+        _print_lengths(console, "characters of a row", look.characters)
         console.print(
             "Lengths in tokens, and examples as the chat template writes them: here and in the "
             "report once a training step has run.",
             highlight=False,
         )
     else:
-        _print_lengths(console, view)
+        context = f", context {view.context}" if view.context is not None else ""
+        title = f"tokens of a row (max_length {view.max_length}{context})"
+        _print_lengths(console, title, view.lengths)
     console.print(_samples("as rendered" if view is not None else "before rendering", samples))
 
 
@@ -50,16 +53,14 @@ def _counts(name: str, look: Look) -> Table:
     return table
 
 
-def _print_lengths(console: Console, view: TrainedView) -> None:
-    context = f", context {view.context}" if view.context is not None else ""
-    table = _table(f"tokens of a row (max_length {view.max_length}{context})")
+def _print_lengths(console: Console, title: str, lengths: Mapping[str, Lengths]) -> None:
+    table = _table(title)
     table.add_column("part")
     for column in ("p50", "p90", "p99", "longest"):
         table.add_column(column, justify="right")
-    for part, lengths in view.lengths.items():
-        figures = (lengths.p50, lengths.p90, lengths.p99, lengths.longest)
-        table.add_row(part, *map(str, figures))
-    if view.lengths:
+    for part, found in lengths.items():
+        table.add_row(part, *map(str, (found.p50, found.p90, found.p99, found.longest)))
+    if lengths:
         console.print(table)
 
 

@@ -33,6 +33,8 @@ def test_rows_per_label_and_part() -> None:
         "joy": {"training": 2, "validation": 0, "held-out": 1},
     }
     assert found.findings == ()
+    lengths = found.characters["training"]
+    assert (lengths.rows, lengths.p50, lengths.longest) == (3, 4, 5)
 
 
 def test_the_same_text_with_two_labels() -> None:

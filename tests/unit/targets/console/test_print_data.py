@@ -6,8 +6,8 @@ from io import StringIO
 
 from rich.console import Console
 
-from pipeline.data.look import Finding, Look
-from pipeline.data.trained_view import Lengths, Piece, Sample, TrainedView
+from pipeline.data.look import Finding, Lengths, Look
+from pipeline.data.trained_view import Piece, Sample, TrainedView
 from targets.console.print_data import print_data
 from targets.report.report_markdown import to_markdown
 from tests.support.reports import make_report
@@ -19,6 +19,7 @@ LOOK = Look(
         "[red]joy": {"training": 20, "validation": 2, "held-out": 4},
         "fear": {"training": 10, "validation": 1, "held-out": 4},
     },
+    characters={"training": Lengths(rows=30, p50=101, p90=102, p99=103, longest=104)},
     findings=(
         Finding(message="rows repeat others: line 5, line 6", count=2, warns=False),
         Finding(message="row has its label, and no other, in its own prompt: line 9", count=1),
@@ -74,6 +75,8 @@ def test_eighty_columns_hold_everything() -> None:
 
 def test_without_a_training_step_it_says_what_is_not_known() -> None:
     text = " ".join(shown(None).split())
+    assert "characters of a row part p50 p90 p99 longest" in text
+    assert "training 101 102 103 104" in text
     assert "once a training step has run" in text
     assert "examples, before rendering" in text
 
