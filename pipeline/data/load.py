@@ -18,7 +18,7 @@ from pipeline.data.separated import (
     Record,
     csv_dialect,
     records,
-    swallows,
+    swallowing,
     tsv_dialect,
 )
 
@@ -175,10 +175,12 @@ def _separated(find_dialect: Callable[[str], Dialect]) -> Reader:
         dialect = find_dialect(text)
         yield Note(f"read with {dialect}")
         header: list[str] | None = None
+        several = False
         try:
             for record in records(text, dialect):
                 if header is not None:
-                    yield from _record(record, header, dialect)
+                    yield _record(record, header)
+                    several = several or any("\n" in cell for cell in record.cells)
                     continue
                 header = [cell.strip() for cell in record.cells]
                 twice = sorted(name for name, count in Counter(header).items() if count > 1)
@@ -188,23 +190,22 @@ def _separated(find_dialect: Callable[[str], Dialect]) -> Reader:
                     return
         except BrokenRecord as error:
             yield DataProblem(f"broken row: {error}", error.line)
+            return
+        if several and header is not None:
+            for record in swallowing(text, dialect, len(header)):
+                yield Note("a cell looks like several rows", record.line)
 
     return read
 
 
-def _record(
-    record: Record, header: Sequence[str], dialect: Dialect
-) -> Iterator[Row | DataProblem | Note]:
+def _record(record: Record, header: Sequence[str]) -> Row | DataProblem:
     if len(record.cells) != len(header):
-        yield DataProblem(
+        return DataProblem(
             f"{len(record.cells)} fields where the header has {len(header)}",
             record.line,
             suggestion="quote a field that holds the separator",
         )
-        return
-    if swallows(record.cells, dialect.delimiter):
-        yield Note("a cell looks like several rows: is a quotation mark part of it?", record.line)
-    yield Row(record.line, dict(zip(header, record.cells, strict=True)))
+    return Row(record.line, dict(zip(header, record.cells, strict=True)))
 
 
 _READERS: dict[str, Reader] = {

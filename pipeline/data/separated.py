@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from io import StringIO
 from itertools import islice
 
 _OTHER_DELIMITERS = ("\t", ";")
 """What spreadsheets separate CSV with where a comma is the decimal mark, or a table is copied."""
+_SURELY_ROWS = 3
+"""More lines than this that all look like rows are rows."""
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons"}
 
 
@@ -73,11 +76,13 @@ def tsv_dialect(text: str) -> Dialect:
         return Dialect("\t", quoted=True, why="only so its rows have as many cells as the header")
     if all(name.startswith('"') for name in _header(text, "\t", quoted=False)):
         return Dialect("\t", quoted=True, why="the names in its header are quoted")
-    joined, single = _joined(text)
-    if joined:
-        if _holds_values_of(joined, single):
+    quoted = Dialect("\t", quoted=True, why="quotation marks enclose line breaks")
+    several = [record for record in records(text, quoted) if any("\n" in c for c in record.cells)]
+    if several:
+        width = len(several[0].cells)
+        if any(swallowing(text, quoted, width)):
             return Dialect("\t", quoted=False, why="each line has as many cells as the header")
-        return Dialect("\t", quoted=True, why="quotation marks enclose line breaks")
+        return quoted
     if _doubles_quotes(text):
         return Dialect("\t", quoted=True, why="quotation marks within quoted cells are doubled")
     return Dialect("\t", quoted=False, why="no quoted cell needs its quotation marks")
@@ -104,17 +109,49 @@ def records(text: str, dialect: Dialect) -> Iterator[Record]:
             yield Record(line, cells)
 
 
-def swallows(cells: Sequence[str], delimiter: str) -> bool:
-    """Return whether one of ``cells`` looks like several rows: cut at its line breaks it has just
-    the cells that rows would have, as after a quotation mark that belongs to the text."""
-    others = len(cells) - 1
+def swallowing(text: str, dialect: Dialect, width: int) -> Iterator[Record]:
+    """Yield the records with a cell that looks like several rows of ``width`` cells, as after a
+    quotation mark that belongs to the text."""
+    shaped = [
+        record
+        for record in records(text, dialect)
+        if any("\n" in cell for cell in record.cells) and _cut(record.cells, dialect, width)
+    ]
+    if shaped:
+        single = (
+            record.cells
+            for record in records(text, dialect)
+            if len(record.cells) == width and not any("\n" in cell for cell in record.cells)
+        )
+        values = [set(column) for column in zip(*single, strict=True)]
+        for record in shaped:
+            lines = _cut(record.cells, dialect, width)
+            if len(lines) > _SURELY_ROWS or _known(lines, values):
+                yield record
+
+
+def _cut(cells: Sequence[str], dialect: Dialect, width: int) -> list[list[str]]:
+    """Return the lines of a cell, cut to cells, if there are as many as rows would have; else
+    nothing. The first line begins where the cell does, the last one ends there."""
     for at, cell in enumerate(cells):
-        if not others or "\n" not in cell:
+        if "\n" not in cell:
             continue
-        first, *middle, last = [line.count(delimiter) for line in cell.split("\n")]
-        if (first, last) == (others - at, at) and all(count == others for count in middle):
-            return True
-    return False
+        lines = [line.removesuffix("\r").split(dialect.delimiter) for line in cell.split("\n")]
+        first, *middle, last = map(len, lines)
+        if width > 1 and (first, last) == (width - at, at + 1) and {*middle} <= {width}:
+            return [[*[""] * at, *lines[0]], *lines[1:-1]]
+    return []
+
+
+def _known(lines: Sequence[Sequence[str]], values: Sequence[AbstractSet[str]]) -> bool:
+    """Return whether a cell of ``lines``, after their first column, is a value that another row has
+    there: prose with a comma looks like two cells too."""
+    return any(
+        cell in known
+        for line in lines
+        for cell, known in zip(line[1:], values[1:], strict=False)
+        if cell
+    )
 
 
 def _header(text: str, delimiter: str, quoted: bool) -> list[str]:
@@ -137,25 +174,3 @@ def _doubles_quotes(text: str) -> bool:
     plain = records(text, Dialect("\t", quoted=False, why=""))
     quoted = [cell[1:-1] for record in plain for cell in record.cells if cell.startswith('"')]
     return bool(quoted) and all('""' in cell for cell in quoted)
-
-
-def _joined(text: str) -> tuple[list[list[str]], list[list[str]]]:
-    """Return the records with a cell of several lines if read with quotes, and the others."""
-    several: list[list[str]] = []
-    single: list[list[str]] = []
-    for record in records(text, Dialect("\t", quoted=True, why="")):
-        into = several if any("\n" in cell for cell in record.cells) else single
-        into.append(record.cells)
-    return several, single
-
-
-def _holds_values_of(joined: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> bool:
-    """Return whether what follows the first tab in a cell is a value that another row has in the
-    next column."""
-    values = [set(column) for column in zip(*others, strict=True)]
-    for cells in joined:
-        for at, cell in enumerate(cells[:-1], start=1):
-            _, tab, rest = cell.partition("\n")[0].partition("\t")
-            if tab and values and rest.partition("\t")[0] in values[at]:
-                return True
-    return False

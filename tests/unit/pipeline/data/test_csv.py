@@ -96,6 +96,26 @@ def test_csv_without_a_comma_in_its_header_is_cut_where_its_header_is(
     assert "and no comma" in read.notes[0].message
 
 
+def test_prose_of_several_lines_with_commas_is_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    cells = [("text", "label"), ("Hello, world\nbye", "joy"), ("a, b\nc, d\ne", "sad")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(cells)
+    read = read_file(path)
+    assert [tuple(row.values.values()) for row in read.rows] == cells[1:]
+    assert [note.line for note in read.notes] == [None]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_many_lines_that_are_all_like_rows_are_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "rows.csv"
+    lines = ["id,text,answer", '1,"Wait,a', "2,b,c", "3,d,e", "4,f,g", '5,stop",h', "6,i,j"]
+    path.write_text(ending.join(lines), encoding="utf-8", newline="")
+    read = read_file(path)
+    assert len(read.rows) == 2
+    assert [note.line for note in read.notes] == [None, 2]
+
+
 def test_a_cell_that_swallows_rows_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(
