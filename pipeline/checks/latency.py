@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from pipeline.latency.prompts import SHORT
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.rulings import USUAL, BaseModelTimes, Ruling, decide
 from pipeline.latency.timing import FIGURES, Timings, Workload
+from pipeline.statistics.looks import next_look
 from pipeline.statistics.percentiles import BOUNDED, SHARES, samples_for
 from pipeline.verdicts.goals import require_baseline, validated_goals
 from pipeline.verdicts.verdicts import unverified
@@ -195,21 +197,32 @@ class Check(BaseCheck[LatencyParams]):
         base = _base(inputs)
         rulings = _rulings(params, measurement.measured, base)
         warned = False
-        while any(ruling.undecided for ruling in rulings) and not measurement.is_out_of_time:
+        for look in itertools.count(2):
+            open_prompts = _open_prompts(params, rulings) - measurement.left_out.keys()
+            if not open_prompts or measurement.is_out_of_time:
+                break
             if not warned:
                 open_goals = _open_goals_message(rulings)
                 inputs.report.warn(f"{open_goals}; measuring on, {params.max_seconds:g} s at most")
                 warned = True
-            measurement.run_round(_open_prompts(params, rulings))
-            inputs.report.progress(
-                int(measurement.seconds), math.ceil(params.max_seconds), "seconds"
+            measurement.run_rounds(next_look(measurement.processes), open_prompts)
+            # What is decided stays so: the next look, at a smaller chance of error, may be open.
+            rulings = tuple(
+                later if earlier.undecided else earlier
+                for earlier, later in zip(
+                    rulings, _rulings(params, measurement.measured, base, look), strict=True
+                )
             )
-            rulings = _rulings(params, measurement.measured, base)
         for length, why in measurement.left_out.items():
             inputs.report.warn(f"prompts of {length} tokens are not timed: {why}")
         verdicts = tuple(
-            _final_verdict(ruling, measurement.seconds, sources.get(ruling.verdict.name, ""))
-            for ruling in rulings
+            _final_verdict(
+                ruling,
+                measurement.seconds,
+                sources.get(name, ""),
+                measurement.left_out.get(goal.kind, ""),
+            )
+            for (name, goal), ruling in zip(params.limits(), rulings, strict=True)
         )
         latency = evidence(inputs["artifact"], measurement.measured, measurement.left_out, base)
         return Outcome(verdicts, {"latency": latency})
@@ -244,6 +257,7 @@ def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
         max_new_tokens=params.max_new_tokens,
         warmup=params.warmup,
         rounds=params.rounds,
+        per_round=-(-params.samples // params.rounds),
         seconds=params.max_seconds,
         cpus=_cpus(params),
     )
@@ -312,10 +326,13 @@ def _base(inputs: Inputs) -> BaseModelTimes:
 
 
 def _rulings(
-    params: LatencyParams, measured: Mapping[str, LatencyRounds], base: BaseModelTimes
+    params: LatencyParams,
+    measured: Mapping[str, LatencyRounds],
+    base: BaseModelTimes,
+    look: int = 1,
 ) -> tuple[Ruling, ...]:
     ours, baseline = measured["artifact"], measured.get("baseline")
-    return tuple(decide(name, goal, ours, baseline, base) for name, goal in params.limits())
+    return tuple(decide(name, goal, ours, baseline, base, look) for name, goal in params.limits())
 
 
 def _open_prompts(params: LatencyParams, rulings: tuple[Ruling, ...]) -> set[str]:
@@ -332,8 +349,11 @@ def _open_goals_message(rulings: tuple[Ruling, ...]) -> str:
     )
 
 
-def _final_verdict(ruling: Ruling, seconds: float, limit_source: str) -> Verdict:
-    """Return the final verdict; a goal that is still undecided fails.
+def _final_verdict(
+    ruling: Ruling, seconds: float, limit_source: str, left_out: str = ""
+) -> Verdict:
+    """Return the final verdict; a goal that is still undecided fails. ``left_out`` says why its
+    prompts were not timed.
 
     A default limit is unverified instead if the measured value is within it, because for a large
     model the time does not suffice for many answers to long prompts.
@@ -342,7 +362,9 @@ def _final_verdict(ruling: Ruling, seconds: float, limit_source: str) -> Verdict
     if not ruling.undecided:
         return verdict
     detail = (
-        f"{verdict.detail}, after {seconds:.0f} s; measure on a quieter machine, or raise "
+        f"{verdict.detail}: {left_out}; raise max_seconds"
+        if left_out
+        else f"{verdict.detail}, after {seconds:.0f} s; measure on a quieter machine, or raise "
         "max_seconds"
     )
     value, limit = verdict.value, verdict.limit

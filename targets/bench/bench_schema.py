@@ -60,8 +60,8 @@ class Statistics(Frozen):
     confidence is for all figures of the artifact together (Bonferroni)."""
     p90: float | None = None
     p90_bound: float | None = None
-    """Upper bound of the p90 at 99 % confidence; ``None``, like the p90 itself, if there are too
-    few samples (:mod:`pipeline.statistics.percentiles`)."""
+    """Upper bound of the p90 at 99 % confidence; ``None`` if there are too few samples or processes
+    (:mod:`pipeline.statistics.percentiles`)."""
     samples: int
     rounds: int
 
