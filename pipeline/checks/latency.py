@@ -60,20 +60,21 @@ class LatencyParams(Workload):
     """Goals of ``first_token_ms`` (one forward pass over the prompt), ``token_ms``, ``total_ms``
     (the whole answer), ``prompts_per_second`` (1,000 divided by ``first_token_ms``),
     ``tokens_per_second`` or ``prompt_tokens_per_second``; ``statistic`` is p90 if not set.
-    Percentiles must be proven at 99 % confidence by order statistics, so as many
-    prompts are timed as that needs (662 for a p99). Relative goals compare with the base model in
+    Percentiles must be proven at 99 % confidence by order statistics that know which process took
+    each sample, so as many prompts are timed as that needs (662 and more for a p99). Relative goals compare with the base model in
     PyTorch or, with ``against = "baseline"``, with another artifact in the same rounds."""
-    samples: int = Field(default=_MIN_SAMPLES, ge=_MIN_SAMPLES)
-    """How many prompts are timed; more if a goal needs more."""
+    samples: int = Field(default=96, ge=_MIN_SAMPLES)
+    """How many prompts are timed at first; more if a goal needs more. What more is needed is rather
+    asked of more processes than of each more often."""
     lengths: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Lengths in tokens of the made-up prompts that are timed too. Default: 128, 512, 1024 and
     2112 (beyond 2,048), as far as the model's context and the time allow."""
-    long_samples: int = Field(default=16, ge=1)
+    long_samples: int = Field(default=12, ge=1)
     """How many prompts of each length are timed; for a length with a goal of its own, as many as of
     the short prompts."""
-    rounds: int = Field(default=8, ge=_MIN_ROUNDS)
-    """Fresh processes over which the samples are spread. Intervals are computed from the
-    differences between them."""
+    rounds: int = Field(default=12, ge=_MIN_ROUNDS)
+    """Fresh processes over which the samples are spread at first. Intervals are computed from the
+    differences between them. As long as a goal is undecided, there are more of them."""
     cpus: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     """Numbers of the CPUs that the timed process is pinned to. Default: all CPUs of the build."""
     baseline: str | None = None

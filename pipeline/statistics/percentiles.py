@@ -15,11 +15,12 @@ estimated from survey data, Survey Methodology 24, 1998, 193-201)::
 
     n* = n / deff * (t(n - 1) / t(k - 1))^2
 
-for ``n`` samples of ``k`` processes. ``deff`` is the design effect, at least 1: how many times
-greater the variance of the share of samples over the percentile is, computed from the differences
-between processes, than it would be for independent samples. The quantiles ``t`` of Student's
-distribution, at the bound's confidence, allow for few processes. docs/measured.md has the simulated
-coverage.
+for ``n`` samples of ``k`` processes. ``deff`` is the design effect: how many times greater the
+variance of the share of samples over the percentile is, computed from the differences between
+processes, than it would be for independent samples. It is at least that of times whose logarithms
+correlate by :data:`LEAST_CORRELATION` within a process, because few processes may agree by chance.
+The quantiles ``t`` of Student's distribution, at the bound's confidence, allow for few processes.
+docs/measured.md has the simulated coverage.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ BOUNDED: tuple[Statistic, ...] = ("p90", "p95", "p99", "p999")
 """Percentiles of the tail: not reported if there are too few samples for an upper bound."""
 
 CONFIDENCE = 0.99
+
+LEAST_CORRELATION = 0.12
+"""Smallest correlation of the logarithms of a process's times that is assumed: of many builds on
+idle and busy machines, about the mean."""
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
@@ -90,8 +95,8 @@ def effective_samples(
     """Return ``n*``: how many independent samples those of ``groups`` are worth at a percentile.
 
     Each group has the samples of one process. 0 for fewer than two groups, whose difference says
-    how far samples of one process agree. If no sample exceeds the percentile as measured (there are
-    too few, or they are equal), nothing is known of that, and each group counts as one sample.
+    how far samples of one process agree. If all samples are equal, nothing is known of that, and
+    each group counts as one sample.
     """
     from scipy.stats import t
 
@@ -101,14 +106,30 @@ def effective_samples(
         return 0.0
     middle = percentile([time for group in groups for time in group], share)
     over = [sum(time > middle for time in group) for group in groups if group]
+    if not any(over):  # as for fewer than ten samples of a p90, or equal ones
+        over = [sum(time >= middle for time in group) for group in groups if group]
     rate = sum(over) / count
     design_effect = count / processes
-    if rate > 0:
+    if rate < 1:
         squares = sum((hits - rate * size) ** 2 for hits, size in zip(over, sizes, strict=True))
         variance = processes / (processes - 1) * squares / count**2
-        design_effect = max(1.0, variance / (rate * (1 - rate) / count))
+        least = 1 + (count / processes - 1) * _least_correlation_beyond(share)
+        design_effect = max(least, variance / (rate * (1 - rate) / count))
     few = float(t.ppf(confidence, count - 1) / t.ppf(confidence, processes - 1))
     return count / design_effect * few**2
+
+
+@cache
+def _least_correlation_beyond(share: float) -> float:
+    """Return how far samples of a process agree in being over the percentile ``share``, if the
+    logarithms of times are normal with the correlation :data:`LEAST_CORRELATION`: ``P(both over) -
+    p^2`` divided by ``p (1 - p)``, with ``p = 1 - share``."""
+    from scipy.stats import multivariate_normal, norm
+
+    over, both = 1 - share, [float(norm.ppf(1 - share))] * 2
+    covariance = [[1.0, LEAST_CORRELATION], [LEAST_CORRELATION, 1.0]]
+    together = float(multivariate_normal.cdf(both, cov=covariance))
+    return (together - over**2) / (over * share)
 
 
 def bound(

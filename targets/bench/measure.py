@@ -43,7 +43,7 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
 
 
 _ROUNDS = 16
-"""Twice the check's default: a bench looks for changes of a few percent."""
+"""More than the check's default: a bench looks for changes of a few percent."""
 _SHORT_PER_ROUND = 16
 """As far as time allows. Many, because a single disturbance spoils several short answers."""
 _LONG_PER_ROUND = 4

@@ -30,7 +30,7 @@ from pipeline.contract.step import Inputs
 from pipeline.training.merge_params import MergeParams
 from pipeline.training.merging import merge
 from pipeline.training.quantization import BaseQuantization
-from tests.support.asked_models import Silent
+from tests.support.silent import Silent
 
 IDS = torch.arange(24)[None] * 7 % 128
 
