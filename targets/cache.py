@@ -107,6 +107,10 @@ class Cache:
         with suppress(Timeout), self._lock(step.key).acquire(blocking=False):
             self._evict(self.objects / object_path(step.key))
 
+    def forget(self, key: str) -> None:
+        """Remove the finished step ``key``, whose lock the caller holds."""
+        self._evict(self.objects / object_path(key))
+
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
         """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""

@@ -21,9 +21,11 @@ def evidence(
     measured: Mapping[str, LatencyRounds],
     left_out: Mapping[str, str],
     base: BaseModelTimes,
+    busy: float | None = None,
 ) -> dict[str, JsonValue]:
     """Return the ``latency`` block of the report for the artifact in ``folder``: figures with their
-    intervals, and every raw sample, in milliseconds."""
+    intervals, and every raw sample, in milliseconds. ``busy`` is the share of the CPUs that other
+    work took meanwhile."""
     ours = measured["artifact"]
     short = ours.joined(SHORT)
     first, rest = percentile(short.first_token_ms, 0.5), percentile(short.token_ms, 0.5)
@@ -39,6 +41,7 @@ def evidence(
         "decode_tokens_per_second": round(1000 / rest, 2),
         "statistics": {prompt: _statistics(ours, prompt) for prompt in ours.prompts},
         "left_out": dict(left_out),
+        "busy": None if busy is None else round(busy, 3),
         **{name: each.model_dump(mode="json") for name, each in measured.items()},
     }
     if base.timings is not None and base.timings.total_ms:

@@ -11,6 +11,11 @@ import os
 import time
 from pathlib import Path
 
+from pydantic import JsonValue
+
+from pipeline.contract.result import PROVISIONAL
+from pipeline.contract.step import Reporter
+
 BUSY = 0.1
 """Share of the CPUs from which on times say more of the machine's other work."""
 
@@ -57,6 +62,15 @@ def busy_note(share: float | None) -> str:
     if share is None or share < BUSY:
         return ""
     return f"other work took {share:.0%} of the CPUs meanwhile"
+
+
+def provisional(busy: str, report: Reporter) -> dict[str, JsonValue]:
+    """Return what a step adds to its metrics or its evidence if the machine was ``busy``, and warn:
+    the next build does not take its result."""
+    if not busy:
+        return {}
+    report.warn(f"{busy}: times are longer than they need be, and the next build measures anew")
+    return {PROVISIONAL: busy}
 
 
 def _own_seconds() -> float:

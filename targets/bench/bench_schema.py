@@ -92,6 +92,8 @@ class Measurement(Frozen):
     """Samples of another artifact, measured in the same rounds."""
     baseline_of: EarlierArtifactRecord | None = None
     peak_memory_bytes: int | None = None
+    busy: float | None = None
+    """Share of the CPUs that other work took while it was measured, between 0 and 1."""
 
 
 class Unverified(Frozen):

@@ -212,6 +212,7 @@ def read_measurement(
     if not artifact.rounds:
         return None
     memory, left_out = latency.get("peak_memory_bytes"), latency.get("left_out")
+    busy = latency.get("busy")
     return Measurement(
         here=here,
         system=system,
@@ -226,6 +227,7 @@ def read_measurement(
         if isinstance(left_out, dict)
         else {},
         peak_memory_bytes=int(memory) if isinstance(memory, (int, float)) else None,
+        busy=float(busy) if isinstance(busy, (int, float)) else None,
     )
 
 
