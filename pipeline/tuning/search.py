@@ -78,7 +78,7 @@ class Search:
         self._seed = inputs.seed if seed is None else seed
         self.out_of_time = False
         """Whether :attr:`TuneParams.max_seconds` ended the search early."""
-        self.busiest: float | None = None
+        self.busiest = max((trial.busy for trial in trials if trial.busy is not None), default=None)
         """Largest share of the CPUs that other work took while something was timed."""
 
     def run(self) -> Chosen:

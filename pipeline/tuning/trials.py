@@ -12,7 +12,6 @@ from pydantic import JsonValue, ValidationError
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
-from pipeline.process.load import busy_note
 
 _FILE = "trials.jsonl"
 
@@ -133,8 +132,6 @@ def _read(file: Path) -> Iterator[Trial]:
         if not line.endswith(b"\n"):
             break
         complete_bytes += len(line)
-        # What was measured under load is measured again.
-        if not busy_note(trial.busy):
-            yield trial
+        yield trial
     if complete_bytes < len(content):
         os.truncate(file, complete_bytes)

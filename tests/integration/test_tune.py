@@ -134,13 +134,13 @@ def killed_after(bench: Bench, step: Step, trials: int) -> int:
 def test_a_killed_search_goes_on_keeps_the_limit_and_can_be_pinned(bench: Bench) -> None:
     step = tune("killed", coarse(bench), space=SPACE, search_by="tpe")
     done = killed_after(bench, step, 3)
-    before = list(Trials(bench.unfinished(step)))[:done]
+    before = [one for one in Trials(bench.unfinished(step)) if one.status != "within"]
     out, _ = bench.start(step).communicate(timeout=300)
     events = [EVENT.validate_json(line) for line in out.splitlines()]
     told = bench.told("killed")
     assert told.resumed == done
     assert any(f"{done} trials of an earlier run" in getattr(e, "message", "") for e in events)
-    assert list(told.trials[:done]) == before, "what was tried is not tried again"
+    assert list(told.trials[: len(before)]) == before, "what was tried is not tried again"
     choices = [(t.stage, str(t.built), str(t.session)) for t in told.trials]
     assert len(choices) == len(set(choices))
 

@@ -57,11 +57,8 @@ STEADY = steady()
 
 def test_a_limit_is_met_where_the_samples_prove_it() -> None:
     found = ruling({"statistic": "p90", "at_most": 11}, STEADY)
-    assert (found.verdict.status, found.undecided, found.verdict.value) == (
-        "passed",
-        False,
-        pytest.approx(10, abs=0.03),
-    )
+    assert (found.verdict.status, found.undecided) == ("passed", False)
+    assert found.verdict.value == pytest.approx(10, abs=0.03)
 
 
 def test_a_limit_is_missed_where_the_samples_prove_it() -> None:

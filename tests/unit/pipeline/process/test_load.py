@@ -29,7 +29,7 @@ def counted(path: Path, seconds: float, steal: float = 0) -> Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A clock that a test sets, and the time that this process has used."""
     now = {"time": 100.0, "own": 3.0}
-    monkeypatch.setattr(load.time, "monotonic", lambda: now["time"])
+    monkeypatch.setattr("time.monotonic", lambda: now["time"])
     monkeypatch.setattr(load, "_own_seconds", lambda: now["own"])
     return now
 
