@@ -88,7 +88,7 @@ def main() -> None:
     arguments = parser().parse_args()
     pages.require_clean(arguments.out)
     origin = pages.origin(f"./nox -s bench-coverage -- --runs {arguments.runs}")
-    few = max(1, arguments.runs // 5)
+    few = max(1, arguments.runs // 2)
     how = _HOW.format(runs=arguments.runs, few=few, most=MOST_PROCESSES)
     rows = held(arguments.runs, few)
     section = Section("coverage", "How often intervals hold", rows, how, _COLUMNS)
@@ -98,7 +98,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="nox -s bench-coverage --", description=__doc__)
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=1000)
     pages.add_out(parser, pages.MEASURED)
     return parser
 
