@@ -166,6 +166,12 @@ def bench_driver(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.driver")
 
 
+@nox.session(name="bench-coverage")
+def bench_coverage(session: nox.Session) -> None:
+    """Simulate how often the intervals of reports hold what they should."""
+    command(session, module="tests.benchmarks.coverage")
+
+
 @nox.session(name="bench-checks")
 def bench_checks(session: nox.Session) -> None:
     """Measure the checks of one build again and again: a clean one must always pass."""

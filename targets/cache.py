@@ -10,6 +10,7 @@ In the cache folder::
     scratch/<run>/                      what one driver puts together for a process
     in-use/<run>.json                   the keys that a running build reads or makes
     locks/                              one lock per key and per run, while it is held
+    outlines/                           what hubs said of models that are not fetched yet
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class Cache:
     def output(self, key: str) -> Path:
         """Return the output folder of the finished step ``key``."""
         return self.objects / object_path(key) / OUTPUT_DIR
+
+    @property
+    def outlines(self) -> Path:
+        """Return the folder of what hubs said of models that are not fetched yet."""
+        return self.root / "outlines"
 
     def unfinished(self, key: str) -> Path:
         """Return the folder with the files from which the step ``key`` can continue."""
@@ -154,6 +160,10 @@ class Cache:
                 with suppress(OSError, ValueError):
                     keys.update(json.loads(file.read_bytes()))
         return keys
+
+    def forget(self, key: str) -> None:
+        """Remove the finished step ``key``, whose lock the caller holds."""
+        self._evict(self.objects / object_path(key))
 
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
