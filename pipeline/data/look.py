@@ -10,7 +10,7 @@ from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
 from pipeline.data.near import Words, one_word_apart
 from pipeline.data.pictures import PICTURE
-from pipeline.data.problems import named, visible
+from pipeline.data.problems import named
 from pipeline.data.split import Parts, normalized
 from pipeline.statistics.percentiles import percentile
 
@@ -112,7 +112,7 @@ def _characters(examples: Iterable[Example]) -> Iterator[int]:
 def _found(places: Sequence[str], one: str, several: str, warns: bool = True) -> Iterator[Finding]:
     if places:
         said = one if len(places) == 1 else several
-        yield Finding(message=f"{said}: {visible(named(places))}", count=len(places), warns=warns)
+        yield Finding(message=f"{said}: {named(places)}", count=len(places), warns=warns)
 
 
 def _swallowed(parts: Parts) -> Iterator[Finding]:

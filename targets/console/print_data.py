@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.data.look import Lengths, Look
-from pipeline.data.problems import visible
 from pipeline.data.trained_view import Sample, TrainedView
+from targets.foreign_text import one_line
 from targets.report.data_rows import counts
 
 
@@ -49,7 +49,7 @@ def _counts(name: str, look: Look) -> Table:
     for part in look.rows:
         table.add_column(part, justify="right")
     for row in counts(look):
-        table.add_row(escape(visible(row.name)), *map(str, row.counts))
+        table.add_row(escape(one_line(row.name)), *map(str, row.counts))
     return table
 
 
@@ -71,7 +71,7 @@ def _samples(how: str, samples: Sequence[Sample]) -> Table:
     table.add_column("text", overflow="fold")
     for sample in samples:
         for number, piece in enumerate(sample.pieces):
-            text = escape(visible(piece.text))
+            text = escape(one_line(piece.text))
             table.add_row(
                 sample.place if number == 0 else "",
                 "[green]learnt[/]" if piece.learnt else "given",

@@ -211,6 +211,9 @@ class Silent:
         """Keep it."""
         self.warnings.append(message)
 
+    def note(self, message: str) -> None:
+        """Say nothing."""
+
     def text(self, text: str) -> None:
         """Say nothing."""
 

@@ -20,7 +20,6 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.data.look import look
 from pipeline.data.parts import load_parts
-from pipeline.data.problems import visible
 from pipeline.data.room import require_room
 from pipeline.data.tokenize import Codec
 from pipeline.data.trained_view import samples_of
@@ -40,6 +39,9 @@ class Listener:
     def warn(self, message: str) -> None:
         """Keep a warning."""
         self.said.append(message)
+
+    def note(self, message: str) -> None:
+        """Say nothing."""
 
     def text(self, text: str) -> None:
         """Hear a text."""
@@ -62,7 +64,8 @@ def said_of(example: dict[str, Any], tokenizer: Any, folder: Path) -> list[str]:
         for sample in samples_of(parts.train, codec):
             for piece in sample.pieces:
                 how = "learnt" if piece.learnt else "given"
-                listener.said.append(f"{sample.place} {how}: {visible(piece.text)}")
+                text = piece.text.replace("\n", "\\n")
+                listener.said.append(f"{sample.place} {how}: {text}")
     except StepError as error:
         listener.said.append(str(error))
     return listener.said
