@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -157,7 +158,8 @@ def _leaked(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:
 
 def _near(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:
     def words(example: Example) -> Words:
-        return tuple(texts[id(example)].split())
+        # The same word of many texts is kept once.
+        return tuple(map(sys.intern, texts[id(example)].split()))
 
     trained = {words(example): example for example in parts.train}
     pairs = one_word_apart(map(words, parts.eval), trained)
