@@ -161,6 +161,10 @@ class Cache:
                     keys.update(json.loads(file.read_bytes()))
         return keys
 
+    def forget(self, key: str) -> None:
+        """Remove the finished step ``key``, whose lock the caller holds."""
+        self._evict(self.objects / object_path(key))
+
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
         """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""

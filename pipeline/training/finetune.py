@@ -49,6 +49,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
 
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
     from pipeline.training.callbacks import BestWeights, Progress
+    from pipeline.training.packing_fit import require_rows_apart
     from pipeline.training.throughput import Throughput
     from pipeline.training.trainer import MeasuredTrainer
 
@@ -89,6 +90,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
     if params.packing:
+        require_rows_apart(model)
         train_set = bins_of(pack(train.rows, params.max_length))
         eval_set = bins_of(pack(validation.rows, params.max_length))
     else:

@@ -25,26 +25,7 @@ from pipeline.data.tokenize import Codec
 from pipeline.data.trained_view import samples_of
 from pipeline.passes.lora import Pass
 from pipeline.training.training_rows import training_rows
-
-
-class Listener:
-    """Keeps warnings, and hears nothing else."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Hear of progress."""
-
-    def warn(self, message: str) -> None:
-        """Keep a warning."""
-        self.said.append(message)
-
-    def note(self, message: str) -> None:
-        """Say nothing."""
-
-    def text(self, text: str) -> None:
-        """Hear a text."""
+from tests.support.silent import Silent
 
 
 def said_of(example: dict[str, Any], tokenizer: Any, folder: Path) -> list[str]:
@@ -52,11 +33,12 @@ def said_of(example: dict[str, Any], tokenizer: Any, folder: Path) -> list[str]:
     file = folder / f"rows.{example['kind']}"
     file.write_text(example["rows"], encoding="utf-8", newline="")
     spec = DataSpec.model_validate({**example["settings"], "path": "rows"})
-    listener = Listener()
+    listener = Silent()
+    said = listener.warnings
     try:
         parts = load_parts(DataFiles("tone", spec, (file,)))
         seen = look(parts)
-        listener.said += [*seen.notes, *seen.warnings]
+        said += [*seen.notes, *seen.warnings]
         codec = Codec(tokenizer)
         params = Pass.Params(**example["params"])
         training_rows("training", parts.train, codec, spec, params, listener)
@@ -65,10 +47,10 @@ def said_of(example: dict[str, Any], tokenizer: Any, folder: Path) -> list[str]:
             for piece in sample.pieces:
                 how = "learnt" if piece.learnt else "given"
                 text = piece.text.replace("\n", "\\n")
-                listener.said.append(f"{sample.place} {how}: {text}")
+                said.append(f"{sample.place} {how}: {text}")
     except StepError as error:
-        listener.said.append(str(error))
-    return listener.said
+        said.append(str(error))
+    return said
 
 
 def main() -> None:
