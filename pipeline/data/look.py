@@ -136,17 +136,24 @@ def _repeated(examples: Sequence[Example], texts: dict[int, str]) -> Iterator[Fi
 
 
 def _contradictions(examples: Sequence[Example], texts: dict[int, str]) -> Iterator[Finding]:
-    labels: dict[str, set[str]] = defaultdict(set)
+    """Find rows with the same text that have several labels; without labels, several answers may
+    be right."""
+    answers: dict[str, set[str]] = defaultdict(set)
     for example in examples:
-        if example.label is not None:
-            labels[texts[id(example)]].add(example.label)
-    places = [
-        f"{example.place} ({example.label})"
-        for example in sorted(examples, key=lambda example: texts[id(example)])
-        if len(labels.get(texts[id(example)], ())) > 1
-    ]
-    several = "rows have the text of another row with another label"
-    yield from _found(places, several, several)
+        answers[texts[id(example)]].add(_answer(example))
+    several = [example for example in examples if len(answers[texts[id(example)]]) > 1]
+    several.sort(key=lambda example: texts[id(example)])
+    labels = [f"{item.place} ({item.label})" for item in several if item.label is not None]
+    others = [item.place for item in several if item.label is None]
+    said = "rows have the text of another row with another"
+    yield from _found(labels, f"{said} label", f"{said} label")
+    yield from _found(others, f"{said} answer", f"{said} answer", warns=False)
+
+
+def _answer(example: Example) -> str:
+    if example.label is not None:
+        return example.label
+    return str(example.tokens.ids) if example.tokens is not None else example.completion
 
 
 def _leaked(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:

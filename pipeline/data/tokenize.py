@@ -129,7 +129,6 @@ class Codec:
         if not example.chat:
             ids = [*self._before_text, *self._encode(self._prompt_text(example))]
             return ids or [self._start()]
-        self._framed(example)
         return self._encode(self._prompt_text(example)) or [self._start()]
 
     def completion_ids(self, text: str, example: Example) -> list[int]:
