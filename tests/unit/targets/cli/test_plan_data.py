@@ -114,3 +114,13 @@ def test_what_a_cached_training_step_saw_is_shown(
     assert "examples, as rendered" in shown
     assert "line 5 given <|user|>\\n" in shown
     assert "characters of a row" not in shown
+
+
+def test_made_rows_are_shown_once_they_are_made(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.folder / "rows.py").write_text("def load():\n    return []\n")
+    project.edit('path = "tone.jsonl"', 'code = { script = "rows.py", load = "load" }')
+    assert "data set tone: a step makes its rows" in planned(project, monkeypatch, capsys)
+    (data,) = json.loads(planned(project, monkeypatch, capsys, "--json"))["data"]
+    assert data["unseen"] == "a step makes its rows, which are shown once it has run"
