@@ -152,6 +152,16 @@ def test_an_answer_is_streamed(bench: Bench) -> None:
     assert float(str(metrics["first_token_ms"])) > 0
 
 
+def test_a_question_that_holds_a_control_token_is_refused(bench: Bench) -> None:
+    params = {"text": "what a <|end|> morning"}
+    inputs = {"artifact": plans.output_of("model_builder")}
+    ask = plans.step("try-control", "pass", inputs, params, type="generate")
+    code, events, _ = plans.run(bench.python, bench.work, bench.material, [ask])
+    (failed,) = (event for event in events if isinstance(event, StepFailed))
+    assert (code, failed.cause) == (1, "bad_input")
+    assert "the user turn holds '<|end|>'" in failed.message
+
+
 @pytest.mark.parametrize("fault", sorted(GRAPH_FAULTS))
 def test_graph_catches(bench: Bench, fault: str) -> None:
     failed = plans.failed_verdicts(bench.work, f"graph-{fault}")

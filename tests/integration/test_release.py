@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -232,6 +233,70 @@ def test_a_version_stands_for_one_set_of_bytes(world: ReleaseWorld) -> None:
         for path in world.release.parent.iterdir()
         if path.name.startswith(".1.2.0.") and path.is_dir()
     ]
+
+
+# What the artifact answers to ids that transformers made, by the runtime's own class.
+ANSWER = """
+import json, sys
+import onnxruntime_genai as og
+from transformers import AutoTokenizer
+
+folder, question = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+chat = [{"role": "user", "content": question}]
+text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+ids = tokenizer.encode(text, add_special_tokens=False)
+model = og.Model(folder)
+params = og.GeneratorParams(model)
+params.set_search_options(max_length=len(ids) + 256)
+generator = og.Generator(model, params)
+generator.append_tokens(ids)
+while not generator.is_done():
+    generator.generate_next_token()
+answer = [int(token) for token in generator.get_sequence(0)][len(ids):]
+print(tokenizer.decode(answer, skip_special_tokens=True))
+"""
+
+
+def test_a_stranger_asks_the_model_with_the_archive_alone(
+    world: ReleaseWorld, cache_dir: Path, toolchain_python: Path, tmp_path: Path
+) -> None:
+    root = "small-1.2.0-cpu"
+    subprocess.run(["tar", "xf", world.release / f"{root}.tar"], cwd=tmp_path, check=True)
+    libraries = tmp_path / "libraries"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
+            *("--find-links", str(cache_dir / "wheels"), "--python-version", "3.11"),
+            *("--only-binary", ":all:", "--target", str(libraries)),
+            *("--requirement", str(tmp_path / root / "requirements.txt")),
+        ],
+        check=True,
+    )
+    asked = subprocess.run(
+        [bare_python(toolchain_python), "-s", f"{root}/ask.py", "phrase number 7"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(libraries)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    expected = subprocess.run(
+        [toolchain_python, "-c", ANSWER, str(tmp_path / root / "model"), "phrase number 7"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.strip() == expected.stdout.strip() != ""
+    card = (tmp_path / root / "MODEL_CARD.md").read_text()
+    assert (tmp_path / root / "ask.py").read_text() in card
+
+
+def bare_python(python: Path) -> str:
+    """Return the interpreter behind an environment, which has none of its packages."""
+    look = [str(python), "-c", "import sys; print(sys._base_executable)"]
+    return subprocess.run(look, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_signed_again_it_has_both_signatures(world: ReleaseWorld, tmp_path: Path) -> None:
