@@ -332,6 +332,8 @@ def test_the_summary_says_how_sure_the_choice_is() -> None:
     assert "other work took 40% of the CPUs" in said
     sure = margin.model_copy(update={"low": 1.01})
     assert "neither" not in to_markdown(tuned_report(told(margin=sure)))
+    tied = Margin(other={"block_size": 64}, ratio=0.99, low=0.985, high=0.995)
+    assert "no closer to the float model" in to_markdown(tuned_report(told(margin=tied)))
 
 
 def test_speed_over_several_processes_is_the_geometric_mean() -> None:
