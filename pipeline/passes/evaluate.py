@@ -38,28 +38,38 @@ class Pass(BasePass[EvaluateParams]):
 
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
+        import torch
+
         from pipeline.data.parts import parts_of
         from pipeline.data.rendering import PromptError
         from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.evaluation.scores import answer, score
-        from pipeline.training.answerer import TorchAnswerer, end_ids
+        from pipeline.evaluation.settings import PENALTY, shipped
+        from pipeline.onnx.answer_ends import answer_ends
+        from pipeline.onnx.checkpoint import Checkpoint
+        from pipeline.training.answerer import TorchAnswerer
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import fast_dtype, load_model
+        from pipeline.training.loading import load_model
+        from pipeline.training.streamed import load_fp32
 
         prepare(inputs.seed, inputs.threads)
         examples = parts_of(inputs).eval[: params.max_samples]
         if not examples:
             raise StepError("nothing is held out", "raise split.eval above 0", "bad_input")
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
-        dtype = fast_dtype(inputs["model"], inputs.report)
-        model = load_model(inputs["model"], params, dtype).eval()
+        checkpoint = Checkpoint(inputs["model"])
+        settings = shipped(checkpoint.generation_config)
+        if torch.cuda.is_available():
+            model = load_model(inputs["model"], params).eval()
+        else:
+            model = load_fp32(inputs["model"], params, inputs.report)
         answerer = TorchAnswerer(
             model,
             tokenizer.pad_token_id,
-            end_ids(model, tokenizer),
+            frozenset(answer_ends(checkpoint, tokenizer)),
             params.batch_size,
-            params.repetition_penalty or model.generation_config.repetition_penalty or 1.0,
+            params.repetition_penalty or float(settings[PENALTY]),
         )
         try:
             answers = answer(
@@ -68,7 +78,6 @@ class Pass(BasePass[EvaluateParams]):
                 examples,
                 inputs.report,
                 params.max_new_tokens,
-                params.batch_size,
             )
         except PromptError as error:
             raise StepError(str(error), cause="bad_input") from error

@@ -52,15 +52,16 @@ class Pass(BasePass[ReferenceParams]):
         from pipeline.training.determinism import prepare
         from pipeline.training.logits import (
             context_length,
-            load_fp32,
             logits_of,
             long_text,
             rotary_tables,
         )
+        from pipeline.training.streamed import is_streamed, load_fp32
+        from pipeline.weights.mode import ONE_BY_ONE
 
         prepare(inputs.seed, inputs.threads)
         texts = _texts(inputs, load_tokenizer(inputs["model"], params.trust_remote_code), params)
-        model = load_fp32(inputs["model"], params)
+        model = load_fp32(inputs["model"], params, inputs.report)
         long = long_text(texts, params.long_tokens, context_length(model))
         rows = logits_of(
             model, [*texts, *([long] if long else [])], params.positions, inputs.report
@@ -73,6 +74,7 @@ class Pass(BasePass[ReferenceParams]):
             "long_rows": sum(row.is_long for row in rows),
             "rotary_positions": sum(len(table.positions) for table in tables),
             "dtype": Checkpoint(inputs["model"]).dtype,
+            **({"weights": str(ONE_BY_ONE)} if is_streamed(model) else {}),
         }
 
 

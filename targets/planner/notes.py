@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.evaluation.settings import left_out_note, unmeasured_note
 from pipeline.gguf.formats import PLAIN_BITS
+from pipeline.onnx.checkpoint import Checkpoint
 from targets.config.load import LoadedConfig
 
 
@@ -30,6 +35,22 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
         )
     yield from _on_data(None if loaded.main_data is None else config.data[loaded.main_data])
     yield from _on_artifact(loaded, target, idle)
+    yield from filter(None, _on_settings(loaded, target))
+
+
+def _on_settings(loaded: LoadedConfig, target: str) -> Iterator[str]:
+    """Yield notes on generation settings with which no model is asked."""
+    folder = loaded.model_folder
+    builders = [
+        call.params
+        for call in loaded.chains[target].passes
+        if isinstance(call.params, ModelBuilderParams)
+    ]
+    for builder in builders:
+        yield unmeasured_note(builder.search)
+    if builders and folder is not None and loaded.gguf is None:
+        with suppress(StepError):  # a broken file is the reading step's to refuse
+            yield left_out_note(Checkpoint(folder).generation_config)
 
 
 def _on_gguf(loaded: LoadedConfig) -> Iterator[str]:

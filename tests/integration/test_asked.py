@@ -64,13 +64,14 @@ def test_a_penalty_changes_answers(found: dict[str, Any]) -> None:
 
 def test_an_artifact(found: dict[str, Any]) -> None:
     onnx = found["onnx"]
-    assert onnx["penalty"] == 1.4
+    shipped = onnx["shipped"]
+    assert (shipped["repetition_penalty"], shipped["num_beams"]) == (1.4, 1)
+    assert (shipped["do_sample"], shipped["no_repeat_ngram_size"]) == (False, 0)
     for how in ("asked", "nothing in common", "run again"):
         agree(onnx[how], 1e-3)
 
 
-def test_a_cpu_computes_in_fp32_where_it_has_room(found: dict[str, Any]) -> None:
-    dtypes = found["dtypes"]
-    assert (dtypes["small"], dtypes["huge"]) == ("torch.float32", "auto")
-    (warning,) = dtypes["warnings"]
-    assert "in fp32 it would take 8796.1 GB" in warning
+def test_a_cpu_computes_in_fp32_and_says_where_it_has_no_room(found: dict[str, Any]) -> None:
+    shortages = found["shortages"]
+    assert (shortages["small"], shortages["dtype"]) == ("", "torch.float32")
+    assert "in fp32 they take 8796.1 GB" in shortages["huge"]

@@ -21,6 +21,7 @@ from transformers import (
     BloomForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    GenerationConfig,
     Lfm2Config,
     Lfm2ForCausalLM,
     LlamaConfig,
@@ -31,10 +32,13 @@ from transformers import (
 
 from pipeline.builder.build import build
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.evaluation.scores import Reply
 from pipeline.onnx.session import GenAiAnswerer, Session
 from pipeline.training.answerer import TorchAnswerer
-from pipeline.training.loading import fast_dtype
+from pipeline.training.loading import ModelLoading
 from pipeline.training.prompt_cache import can_continue
+from pipeline.training.streamed import load_fp32, shortage_of_memory
+from tests.support.silent import Silent
 
 _SHAPE = {
     "vocab_size": 97,
@@ -99,6 +103,7 @@ def plain_logprobs(model: Any, prompt: Sequence[int], after: Sequence[int]) -> l
 def plain_greedy(model: Any, prompt: Sequence[int], penalty: float) -> list[int]:
     """Return the greedy tokens, the end token included."""
     ids = torch.tensor([list(prompt)])
+    model.generation_config = GenerationConfig()
     made = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -114,14 +119,19 @@ def plain_greedy(model: Any, prompt: Sequence[int], penalty: float) -> list[int]
 
 def compared(answerer: Any, model: Any, common: int, penalty: float) -> dict[str, Any]:
     prompts = rows(common)
-    ours = answerer.logprobs(prompts, CONTINUATIONS)
     worst = 0.0
-    for prompt, several, found in zip(prompts, CONTINUATIONS, ours, strict=True):
-        for after, values in zip(several, found, strict=True):
-            plain = plain_logprobs(model, prompt, after)
-            pairs = zip(plain, values, strict=True)
-            worst = max([worst, *(abs(one - other) for one, other in pairs)])
-    replies = answerer.greedy(prompts, MORE)
+    given: dict[int, Reply] = {}
+    for asked in answerer.ask(prompts, MORE):
+        given |= zip(asked.numbers, asked.greedy(MORE), strict=True)
+        wanted = [CONTINUATIONS[number] for number in asked.numbers]
+        for number, several, found in zip(
+            asked.numbers, wanted, asked.logprobs(wanted), strict=True
+        ):
+            for after, values in zip(several, found, strict=True):
+                plain = plain_logprobs(model, prompts[number], after)
+                pairs = zip(plain, values, strict=True)
+                worst = max([worst, *(abs(one - other) for one, other in pairs)])
+    replies = [given[number] for number in range(len(prompts))]
     right = [plain_greedy(model, prompt, penalty) for prompt in prompts]
     return {
         "worst": worst,
@@ -136,6 +146,7 @@ def in_torch() -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     for name, model in models().items():
         model.eval()
+        model.generation_config.no_repeat_ngram_size = 1  # no model is asked with it
         longest = max(map(len, rows(6))) + MORE
         about: dict[str, Any] = {"continues": can_continue(model, longest)}
         found[name] = about
@@ -152,6 +163,7 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
     shutil.copytree(checkpoint, source)
     path = source / "generation_config.json"
     settings = {**json.loads(path.read_text()), "repetition_penalty": PENALTY}
+    settings |= {"num_beams": 3, "no_repeat_ngram_size": 1}
     settings["eos_token_id"] = sorted(END)
     path.write_text(json.dumps(settings))
     artifact = scratch / "artifact"
@@ -159,20 +171,24 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
     params = ModelBuilderParams(execution_provider="cpu", precision="fp32")
     build(source, artifact, params, Silent())
     config = json.loads((artifact / "genai_config.json").read_text())
+    shipped = config["search"]
+    # What a user's `search` has beyond that is not measured.
+    config["search"] = {**shipped, "num_beams": 3, "no_repeat_ngram_size": 1, "min_length": 40}
     config["model"]["eos_token_id"] = sorted(END)
     (artifact / "genai_config.json").write_text(json.dumps(config))
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
     answerer = GenAiAnswerer(Session(artifact, 1))
     return {
-        "penalty": config["search"]["repetition_penalty"],
+        "shipped": shipped,
         "asked": compared(answerer, model, 6, PENALTY),
         "nothing in common": compared(answerer, model, 0, PENALTY),
         "run again": compared(Again(answerer.session), model, 6, PENALTY),
     }
 
 
-def dtypes(scratch: Path) -> dict[str, Any]:
-    """Return in which format models are run: one in bf16, and one that no memory has room for."""
+def shortages(scratch: Path) -> dict[str, Any]:
+    """Return what is said of models that are to run in fp32: one in bf16, and one that no memory
+    has room for."""
     small, huge = scratch / "small", scratch / "huge"
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(**_SHAPE))
@@ -184,10 +200,9 @@ def dtypes(scratch: Path) -> dict[str, Any]:
     with (huge / "model.safetensors").open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + 2 * numbers)  # a hole: it takes no room
-    report = Silent()
-    answers = {"small": str(fast_dtype(small, report)), "huge": str(fast_dtype(huge, report))}
+    said = {"small": shortage_of_memory(small), "huge": shortage_of_memory(huge)}
     shutil.rmtree(huge)  # whoever copied it would fill the disk
-    return {**answers, "warnings": report.warnings}
+    return {**said, "dtype": str(load_fp32(small, ModelLoading(), Silent()).dtype)}
 
 
 class Again(GenAiAnswerer):
@@ -198,25 +213,12 @@ class Again(GenAiAnswerer):
         session.rewinds = False
 
 
-class Silent:
-    """A reporter that says nothing and keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Say nothing."""
-
-    def warn(self, message: str) -> None:
-        """Keep it."""
-        self.warnings.append(message)
-
-    def text(self, text: str) -> None:
-        """Say nothing."""
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     checkpoint, scratch = map(Path, sys.argv[1:])
-    found = {"torch": in_torch(), "onnx": in_onnx(checkpoint, scratch), "dtypes": dtypes(scratch)}
+    found = {
+        "torch": in_torch(),
+        "onnx": in_onnx(checkpoint, scratch),
+        "shortages": shortages(scratch),
+    }
     print(json.dumps(found))  # noqa: T201 - the answer
