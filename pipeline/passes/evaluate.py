@@ -22,8 +22,9 @@ class EvaluateParams(ModelLoading):
     """Number of held-out rows, from the first one on; all by default."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens; by default a little more than the longest expected one."""
-    batch_size: int = Field(default=64, ge=1)
-    """Prompts per forward pass."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Prompts that are asked at once. Default: as many as make 4,096 tokens and fit into a gigabyte
+    of keys and values."""
     repetition_penalty: float | None = Field(default=None, gt=0)
     """As the artifact has it. Default: that of the model's ``generation_config.json``."""
 

@@ -17,8 +17,10 @@ _CACHE_BYTES = 1 << 30
 """Memory for keys and values of a batch."""
 _LOGITS = 1 << 26
 """Logits that are computed at once."""
-_FIRST = 8
-"""Prompts of the first batch, which is small so that the time of all can be told soon."""
+_TOKENS = 1 << 12
+"""Tokens of a batch, beyond what all prompts begin with."""
+_FIRST = 1 << 9
+"""Tokens of the first batch: a small one, so that the time of all can be told soon."""
 
 
 class _Prefix(NamedTuple):
@@ -42,7 +44,8 @@ class TorchAnswerer:
     model: Any
     pad_id: int
     end_ids: frozenset[int]
-    batch_size: int
+    batch_size: int | None = None
+    """Prompts of a batch at most; by default, its tokens and memory alone limit it."""
     repetition_penalty: float = 1.0
     """By which the logits of tokens in prompt and answer are divided, or multiplied below zero
     (https://arxiv.org/abs/1909.05858)."""
@@ -87,13 +90,13 @@ class TorchAnswerer:
         """Yield numbers of prompts of similar length, as many as memory has room for."""
         room = _CACHE_BYTES / prefix.bytes_per_token
         batch: list[int] = []
-        most = min(_FIRST, self.batch_size)
+        most = _FIRST
         for index in sorted(range(len(prompts)), key=lambda index: len(prompts[index])):
-            width = len(prompts[index]) + more
-            if batch and (len(batch) == most or (len(batch) + 1) * width > room):
+            width, size = len(prompts[index]) + more, len(batch) + 1
+            beyond = size * (width - prefix.length) > most or size * width > room
+            if batch and (beyond or len(batch) == self.batch_size):
                 yield batch
-                batch = []
-                most = self.batch_size
+                batch, most = [], _TOKENS
             batch.append(index)
         if batch:
             yield batch
@@ -103,9 +106,10 @@ class TorchAnswerer:
         by_length: dict[int, list[int]] = {}
         for index, prompt in enumerate(prompts):
             by_length.setdefault(len(prompt), []).append(index)
-        for same in by_length.values():
-            for start in range(0, len(same), self.batch_size):
-                yield same[start : start + self.batch_size]
+        for length, same in by_length.items():
+            size = min(self.batch_size or len(same), max(1, _TOKENS // length))
+            for start in range(0, len(same), size):
+                yield same[start : start + size]
 
 
 @dataclass(frozen=True)

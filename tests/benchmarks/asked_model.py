@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
+import tomllib
 import torch
 
 from pipeline.contract.data_spec import DataSpec
@@ -41,10 +41,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     examples = held_out(config)[:prompts]
     report = Silent()
-    if sys.argv[5:]:
-        ask = artifact(Path(sys.argv[5]), threads)
-    else:
-        ask = in_torch(checkpoint, report)
+    ask = artifact(Path(sys.argv[5]), threads) if sys.argv[5:] else in_torch(checkpoint, report)
     began = time.perf_counter(), time.process_time()
     answers: Answers = answer(*ask, examples, report)
     figures = {
@@ -70,7 +67,7 @@ def in_torch(checkpoint: Path, report: Reporter) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(checkpoint)
     model = load_fp32(checkpoint, ModelLoading(), report)
     ends = frozenset(answer_ends(Checkpoint(checkpoint), tokenizer))
-    return TorchAnswerer(model, tokenizer.pad_token_id, ends, 64), Codec(tokenizer)
+    return TorchAnswerer(model, tokenizer.pad_token_id, ends), Codec(tokenizer)
 
 
 def artifact(folder: Path, threads: int) -> tuple[Any, Any]:
