@@ -249,7 +249,8 @@ class Builder:
 def container_limits(resources: Resources) -> ProcessLimits:
     """Return the limits of the config in bytes and CPUs."""
     memory = parse_bytes(resources.memory) if resources.memory is not None else None
-    return ProcessLimits(memory_bytes=memory, cpus=resources.cpus)
+    portable = resources.arithmetic == "portable"
+    return ProcessLimits(memory_bytes=memory, cpus=resources.cpus, portable=portable)
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:

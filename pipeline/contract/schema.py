@@ -100,7 +100,8 @@ class TargetTable(Frozen):
 
 
 class Resources(Frozen):
-    """Limits for the containers. A virtual environment cannot enforce them, and says so."""
+    """What steps may use. A virtual environment cannot enforce limits of memory and CPU time, and
+    says so."""
 
     memory: Annotated[Size, AfterValidator(_is_enough)] | None = None
     """Memory without swap, e.g. ``"6g"``. Default: nine tenths of the machine's, and its swap."""
@@ -108,6 +109,10 @@ class Resources(Frozen):
     """CPU time per second, e.g. ``2``. Default: all of the machine's."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of the libraries. Default: ``cpus`` rounded down, else the machine's CPUs."""
+    arithmetic: Literal["portable", "native"] = "portable"
+    """``portable``: no instruction sets but those that every supported CPU has, so that each gives
+    the same bytes. ``native``: all that this CPU has, which can be half again as fast; its name is
+    then in the keys, and a release refuses such a config."""
 
 
 class AzureMLSystem(Frozen):

@@ -13,6 +13,7 @@ from pipeline.evaluation.settings import left_out_note, unmeasured_note
 from pipeline.gguf.formats import PLAIN_BITS
 from pipeline.onnx.checkpoint import Checkpoint
 from targets.config.load import LoadedConfig
+from targets.machine import cpu_name
 
 
 def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
@@ -26,6 +27,8 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
     named = config.default_targets
     if named and target not in named:
         yield f"the config is for {', '.join(named)}; {target} was asked for"
+    if config.resources.arithmetic == "native":
+        yield f"arithmetic = native: the bytes are those of this CPU, {cpu_name()}"
     if config.skip_checks:
         yield f"not checked, as the config has it: {', '.join(config.skip_checks)}"
     if config.system is not None:

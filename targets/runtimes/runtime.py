@@ -39,6 +39,9 @@ class ProcessLimits:
 
     memory_bytes: int | None = None
     cpus: float | None = None
+    portable: bool = True
+    """Whether it uses only the instruction sets that the toolchain allows, so that every CPU gives
+    the same bytes."""
 
 
 @dataclass(frozen=True)

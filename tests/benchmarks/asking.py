@@ -44,8 +44,9 @@ precision = "int4"
 _HOW = """\
 The held-out prompts of `configs/smollm2.toml`, asked of the model before any training: it seldom
 answers with a label, so that each prompt takes a greedy answer, and the log-probabilities of four
-labels. Seconds of the CPU count all threads. "Full speed" is without the cap of instruction sets
-that gives the same bytes on every CPU (`arithmetic = "fast"` of `[resources]`)."""
+labels. Seconds of the CPU count all threads. "Full speed" is without the cap of instruction
+sets that gives the same bytes on every CPU (`arithmetic = "native"` of
+`[resources]`)."""
 
 
 def main() -> None:

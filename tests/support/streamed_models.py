@@ -1,15 +1,17 @@
 """Runs models whose weights do not fit into the memory that is left, and the same by plain calls.
 
 Usage: ``python streamed_models.py TINY SCRATCH``, run by a toolchain's Python in the project's root
-with the checkpoint of `tiny_model.py`. Prints one JSON object.
+with the checkpoint of `tiny_model.py`. Prints one JSON object. What has little memory left is a
+process of its own (``python streamed_models.py SCRATCH``), since memory that was freed counts too.
 """
 
 from __future__ import annotations
 
 import json
 import resource
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +39,32 @@ _MORE = 4
 
 def main(tiny: Path, scratch: Path) -> None:
     """Make the model, run it by plain calls, and then with little memory left."""
-    torch.set_num_threads(1)
     model, adapter = scratch / "model", scratch / "adapter"
     weights = make(tiny, model, adapter)
     short = reference.ReferenceParams(long_tokens=0)
     texts = [row.ids for row in made(reference.Pass(), short, model, scratch)]
-    plain = by_plain_calls(model, adapter, texts)
+    np.savez(scratch / "plain.npz", **by_plain_calls(model, adapter, texts))
     asked = answers(model)
+    command = [sys.executable, __file__, str(scratch)]
+    limited = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    found = {**limited, "fp32": 4 * weights, "rows": len(texts)}
+    found["answers"] = [asked, limited["answers"]]
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def with_little_memory(scratch: Path) -> None:
+    """Run the model where its weights in fp32 do not fit."""
+    model, adapter = scratch / "model", scratch / "adapter"
     limit = data_size() + _LEFT
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     report = Silent()
     found = {
-        "fp32": 4 * weights,
         "free": available_memory(),
-        "at_once": at_once(model),
         "streamed": is_streamed(load_fp32(model, ModelLoading(), report)),
         "warnings": report.warnings,
-        "answers": [asked, answers(model)],
-        "rows": len(texts),
-        "errors": compared(plain, scratch, model, adapter),
+        "answers": answers(model),
+        "errors": compared(scratch, model, adapter),
+        "at_once": at_once(model),
     }
     sys.stdout.write(json.dumps(found) + "\n")
 
@@ -83,14 +92,12 @@ def made(step: Any, params: Any, model: Path, scratch: Path, **more: Path) -> An
     return Reference.load(out).rows if not (out / BASE_DIR).is_dir() else out
 
 
-def by_plain_calls(
-    folder: Path, adapter: Path, texts: Sequence[Sequence[int]]
-) -> dict[str, list[Any]]:
-    """Return all logits of every text: of the model, of it with the adapter beside it."""
+def by_plain_calls(folder: Path, adapter: Path, texts: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return all logits of every text: of the model, and of it with the adapter beside it."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    found = {"base": [plain_logits(base, ids) for ids in texts]}
+    found = {f"base-{at}": plain_logits(base, ids) for at, ids in enumerate(texts)}
     adapted = PeftModel.from_pretrained(base, adapter).eval()
-    return {**found, "adapted": [plain_logits(adapted, ids) for ids in texts]}
+    return found | {f"adapted-{at}": plain_logits(adapted, ids) for at, ids in enumerate(texts)}
 
 
 def plain_logits(model: Any, ids: Sequence[int]) -> Any:
@@ -115,10 +122,9 @@ def at_once(folder: Path) -> str:
     return "loaded"
 
 
-def compared(
-    plain: dict[str, list[Any]], scratch: Path, model: Path, adapter: Path
-) -> dict[str, float]:
+def compared(scratch: Path, model: Path, adapter: Path) -> dict[str, float]:
     """Return the largest difference of each reference from the plain calls."""
+    plain = np.load(scratch / "plain.npz")
     rows = made(reference.Pass(), reference.ReferenceParams(), model, scratch)
     written = scratch / "rows"
     written.mkdir()
@@ -133,16 +139,16 @@ def compared(
     )
     adapted = Reference.load(out).rows
     return {
-        "reference": distance(rows, plain["base"]),
-        "adapted": distance(adapted, plain["adapted"]),
-        "base": distance(Reference.load(out / BASE_DIR).rows, plain["base"]),
-        "change": distance(adapted, plain["base"]),
+        "reference": distance(rows, plain, "base"),
+        "adapted": distance(adapted, plain, "adapted"),
+        "base": distance(Reference.load(out / BASE_DIR).rows, plain, "base"),
+        "change": distance(adapted, plain, "base"),
     }
 
 
-def distance(rows: Sequence[Any], plain: Sequence[Any]) -> float:
-    pairs = zip(rows, plain, strict=True)
-    return max(float(np.abs(row.logits - one[-len(row.logits) :]).max()) for row, one in pairs)
+def distance(rows: Sequence[Any], plain: Mapping[str, Any], name: str) -> float:
+    pairs = [(row.logits, plain[f"{name}-{at}"]) for at, row in enumerate(rows)]
+    return max(float(np.abs(ours - all_of[-len(ours) :]).max()) for ours, all_of in pairs)
 
 
 def data_size() -> int:
@@ -154,4 +160,9 @@ def data_size() -> int:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    torch.set_num_threads(1)
+    given = list(map(Path, sys.argv[1:]))
+    if len(given) == 1:
+        with_little_memory(*given)
+    else:
+        main(*given)
