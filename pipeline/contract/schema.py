@@ -184,8 +184,8 @@ class BuildConfig(Frozen):
     """The checks and their limits. All built-in checks that apply are run, whether they are named
     here or not."""
     skip_checks: tuple[str, ...] = ()
-    """Built-in checks that are not run, e.g. because a model is too large for PyTorch. Plan and
-    report list them. If nothing reads the merged checkpoint (``merging``, ``conversion``,
+    """Built-in checks that are not run. A model that memory has no room for needs none of this: it
+    is run layer by layer. Plan and report list them. If nothing reads the merged checkpoint (``merging``, ``conversion``,
     ``quantization`` and ``quality`` do), merging and quantizing become one step, and no checkpoint
     is written."""
     targets: dict[Name, TargetTable] = Field(default_factory=dict)

@@ -71,6 +71,22 @@ def test_an_artifact(found: dict[str, Any]) -> None:
         agree(onnx[how], 1e-3)
 
 
+@pytest.mark.parametrize("kind", ["raw", "chat"])
+def test_an_artifact_gets_the_ids_of_the_runtime_and_a_difference_is_said(
+    found: dict[str, Any], kind: str
+) -> None:
+    ids = found["onnx"]["ids"]
+    composed, decomposed = ids[f"NFC, {kind}"], ids[f"NFD, {kind}"]
+    begin = ids["beginning"] if kind == "raw" else []
+    assert ids["beginning"] == [0]
+    assert composed["asked"] == composed["transformers"] == begin + composed["runtime"]
+    assert composed["problems"] == []
+    assert decomposed["transformers"] == composed["transformers"]
+    assert decomposed["asked"] == begin + decomposed["runtime"] != composed["asked"]
+    (problem,) = decomposed["problems"]
+    assert problem.startswith("the prompt of line 7 becomes ")
+
+
 def test_a_cpu_computes_in_fp32_and_says_where_it_has_no_room(found: dict[str, Any]) -> None:
     shortages = found["shortages"]
     assert (shortages["small"], shortages["dtype"]) == ("", "torch.float32")

@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,11 @@ from transformers import (
 
 from pipeline.builder.build import build
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.data.chat import Message
+from pipeline.data.examples import Example
+from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.evaluation.scores import Reply
+from pipeline.onnx.artifact_codec import ArtifactCodec, beginning_of
 from pipeline.onnx.session import GenAiAnswerer, Session
 from pipeline.training.answerer import TorchAnswerer
 from pipeline.training.loading import ModelLoading
@@ -183,7 +188,45 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
         "asked": compared(answerer, model, 6, PENALTY),
         "nothing in common": compared(answerer, model, 0, PENALTY),
         "run again": compared(Again(answerer.session), model, 6, PENALTY),
+        "ids": ids_of_prompts(artifact),
     }
+
+
+def ids_of_prompts(artifact: Path) -> dict[str, Any]:
+    """Return the ids of the same words, composed and decomposed, for an artifact whose tokenizer
+    normalizes to NFC and begins each text with a token, as Llama's does."""
+    path = artifact / "tokenizer.json"
+    said = json.loads(path.read_text())
+    said["normalizer"] = {"type": "NFC"}
+    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    said["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}},
+    }
+    path.write_text(json.dumps(said))
+    tokenizer = load_artifact_tokenizer(artifact)
+    session = Session(artifact, 1)
+    codec = ArtifactCodec(tokenizer, session)
+    found: dict[str, Any] = {"beginning": beginning_of(artifact)}
+    for form in ("NFC", "NFD"):
+        text = unicodedata.normalize(form, "what a bright morn\u00edng")
+        for chat in (False, True):
+            example = Example(7, (Message("user", text),), "joy", chat=chat)
+            plain = text
+            if chat:
+                turns = [{"role": "user", "content": text}]
+                plain = tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True
+                )
+            found[f"{form}, {'chat' if chat else 'raw'}"] = {
+                "asked": codec.prompt_ids(example),
+                "runtime": [int(token) for token in session.tokenizer.encode(plain)],
+                "transformers": tokenizer.encode(plain, add_special_tokens=not chat),
+                "problems": codec.prompt_problems([example]),
+            }
+    return found
 
 
 def shortages(scratch: Path) -> dict[str, Any]:
