@@ -23,8 +23,8 @@ class EvaluateParams(ModelLoading):
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens; by default a little more than the longest expected one."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Prompts that are asked at once. Default: as many as make 4,096 tokens and fit into a gigabyte
-    of keys and values."""
+    """Most prompts that are asked at once. Without it, a batch is as many as make 4,096 tokens, and
+    as have room for their keys and values in a gigabyte."""
     repetition_penalty: float | None = Field(default=None, gt=0)
     """As the artifact has it. Default: that of the model's ``generation_config.json``."""
 

@@ -103,8 +103,7 @@ def _asked(
 ) -> Mapping[str, Any]:
     """Return what the worker found in a process with the variables of a toolchain."""
     variables = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": os.environ.get("HOME", ""),
+        **os.environ,
         "PYTHONPATH": str(PROJECT),
         "OMP_NUM_THREADS": str(usable_cores()),
         **environment,
