@@ -50,7 +50,7 @@ class ArtifactCodec(Codec):
             for problem in different(
                 f"the prompt of {example.place}",
                 self.prompt_ids(example),
-                super().prompt_ids(example),
+                Codec.prompt_ids(self, example),
             )
         ]
 
