@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +35,11 @@ class ArtifactCodec(Codec):
 
         Raises :class:`ArtifactError` if the runtime cannot render the chat.
         """
+        trained = super().prompt_ids(example)
         if example.tokens is not None:
-            return super().prompt_ids(example)
+            return trained
         ids = runtime_ids(self._runtime, self._runtime_text(example))
-        return (ids if example.chat else [*self._beginning, *ids]) or super().prompt_ids(example)
+        return (ids if example.chat else [*self._before_text, *ids]) or trained
 
     def prompt_problems(self, examples: Sequence[Example]) -> list[str]:
         """Return a problem for each example whose prompt has other ids than those with which
@@ -53,10 +53,6 @@ class ArtifactCodec(Codec):
                 Codec.prompt_ids(self, example),
             )
         ]
-
-    @cached_property
-    def _beginning(self) -> list[int]:
-        return _beginning(lambda special: self._encode(_ANY_TEXT, special=special))
 
     def _runtime_text(self, example: Example) -> str:
         template = self.tokenizer.chat_template
@@ -73,15 +69,9 @@ def beginning_of(folder: Path) -> list[int]:
     file = folder / "tokenizer.json"
     if not file.is_file():
         return []
-    tokenizer = Tokenizer.from_file(str(file))
-    return _beginning(
-        lambda special: list(tokenizer.encode(_ANY_TEXT, add_special_tokens=special).ids)
-    )
-
-
-def _beginning(ids_of_any_text: Callable[[bool], list[int]]) -> list[int]:
-    """Return what comes before the ids of a text, given with special tokens and without."""
-    plain, ids = ids_of_any_text(False), ids_of_any_text(True)
+    encode = Tokenizer.from_file(str(file)).encode
+    plain = list(encode(_ANY_TEXT, add_special_tokens=False).ids)
+    ids = list(encode(_ANY_TEXT, add_special_tokens=True).ids)
     return ids[: next((at for at in range(len(ids)) if ids[at : at + len(plain)] == plain), 0)]
 
 

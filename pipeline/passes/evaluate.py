@@ -42,7 +42,7 @@ class Pass(BasePass[EvaluateParams]):
         import torch
 
         from pipeline.data.parts import parts_of
-        from pipeline.data.rendering import PromptError
+        from pipeline.data.room import require_room
         from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.evaluation.scores import answer, score
@@ -59,7 +59,9 @@ class Pass(BasePass[EvaluateParams]):
         if not examples:
             raise StepError("nothing is held out", "raise split.eval above 0", "bad_input")
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
+        codec = Codec(tokenizer)
         checkpoint = Checkpoint(inputs["model"])
+        require_room(examples, codec, checkpoint.context)
         settings = shipped(checkpoint.generation_config)
         if torch.cuda.is_available():
             model = load_model(inputs["model"], params).eval()
@@ -72,15 +74,6 @@ class Pass(BasePass[EvaluateParams]):
             params.batch_size,
             params.repetition_penalty or float(settings[PENALTY]),
         )
-        try:
-            answers = answer(
-                answerer,
-                Codec(tokenizer),
-                examples,
-                inputs.report,
-                params.max_new_tokens,
-            )
-        except PromptError as error:
-            raise StepError(str(error), cause="bad_input") from error
+        answers = answer(answerer, codec, examples, inputs.report, params.max_new_tokens)
         answers.save(out_dir)
         return {**score(answers).model_dump(mode="json"), "computed_in": str(model.dtype)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from pipeline.contract.errors import ArtifactError, StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
+from pipeline.data.prompt_form import has_chat_template
 from pipeline.passes.base import BasePass
 
 
@@ -99,11 +101,12 @@ def _prompt_ids(folder: Path, session: Any, params: GenerateParams) -> list[int]
     from pipeline.onnx.artifact_codec import beginning_of, chat_text, runtime_ids
 
     raw = params.prompt
-    if params.text is not None and not _has_template(folder):
+    if params.text is not None and not has_chat_template(folder):
         raw = params.text
     if raw is not None:
         return [*beginning_of(folder), *runtime_ids(session.tokenizer, raw)]
     turns = params.messages or (Turn(role="user", content=params.text or ""),)
+    _require_text(folder, turns)
     try:
         text = chat_text(session.tokenizer, [turn.model_dump() for turn in turns])
     except ArtifactError as error:
@@ -111,8 +114,19 @@ def _prompt_ids(folder: Path, session: Any, params: GenerateParams) -> list[int]
     return runtime_ids(session.tokenizer, text)
 
 
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    return bool(config.get("chat_template"))
+def _require_text(folder: Path, turns: Sequence[Turn]) -> None:
+    """Raise :class:`StepError` where the text of a turn holds a token that only the chat template
+    may write: the runtime would end the turn there."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    unknown = tokenizer["model"].get("unk_token")
+    added = (token for token in tokenizer.get("added_tokens", ()) if token["special"])
+    controls = [token["content"] for token in added if token["content"] != unknown]
+    for turn in turns:
+        held = next((token for token in controls if token in turn.content), None)
+        if held is not None:
+            raise StepError(
+                f"the {turn.role} turn holds {held!r}: for this model no text, but a token that "
+                "only the chat template may write",
+                "leave it out, or write it otherwise",
+                "bad_input",
+            )

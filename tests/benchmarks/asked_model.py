@@ -1,8 +1,8 @@
-"""Run by a toolchain's Python: asks a model the held-out prompts of a config, and prints as JSON
+"""Run by a toolchain's Python: asks a model the held-out prompts of a data set, and prints as JSON
 what that took.
 
-Usage: ``python asked_model.py CHECKPOINT CONFIG PROMPTS THREADS [ARTIFACT]``: the checkpoint in
-PyTorch, or the artifact that was built from it.
+Usage: ``python asked_model.py CHECKPOINT DATA PROMPTS THREADS [ARTIFACT]``: the checkpoint in
+PyTorch, or the artifact that was built from it. DATA is a data set of a config, as JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import tomllib
 import torch
 
 from pipeline.contract.data_spec import DataSpec
@@ -36,10 +35,10 @@ from tests.support.silent import Silent
 
 def main() -> None:
     """Ask, and print."""
-    checkpoint, config = map(Path, sys.argv[1:3])
+    checkpoint = Path(sys.argv[1])
     prompts, threads = map(int, sys.argv[3:5])
     torch.set_num_threads(threads)
-    examples = held_out(config)[:prompts]
+    examples = held_out(DataSpec.model_validate_json(sys.argv[2]))[:prompts]
     report = Silent()
     ask = artifact(Path(sys.argv[5]), threads) if sys.argv[5:] else in_torch(checkpoint, report)
     began = time.perf_counter(), time.process_time()
@@ -53,13 +52,11 @@ def main() -> None:
     sys.stdout.write(json.dumps(figures) + "\n")
 
 
-def held_out(config: Path) -> list[Example]:
-    """Return the held-out part of the only data set of ``config``."""
-    (spec,) = tomllib.loads(config.read_text())["data"].values()
-    parsed = DataSpec.model_validate(spec)
-    rows, problems = read_files([config.parent / spec["path"]])
-    assert not problems
-    return list(split(make_examples(rows, parsed), parsed.own_split).eval)
+def held_out(spec: DataSpec) -> list[Example]:
+    """Return the held-out part of a data set."""
+    read = read_files([Path(str(spec.path))])
+    assert not read.problems
+    return list(split(make_examples(read.rows, spec), spec.own_split).eval)
 
 
 def in_torch(checkpoint: Path, report: Reporter) -> tuple[Any, Any]:

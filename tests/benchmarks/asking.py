@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli
+
 from pipeline.contract.plan import OUTPUT_DIR, object_path
 from pipeline.run.registry import check_types
 from targets.cli.options import PROJECT
@@ -85,7 +87,7 @@ def _rows(cache: Path, scratch: Path, prompts: int) -> Iterator[Row]:
         ("in PyTorch, full speed", {}, ()),
         ("int4 artifact", toolchain.environment, (str(artifact),)),
     ):
-        found = _asked(python, environment, (str(checkpoint), str(CONFIG), str(prompts)), more)
+        found = _asked(python, environment, (str(checkpoint), _data(), str(prompts)), more)
         seconds = found["seconds"]
         aim = _AIM if prompts == _PROMPTS else None
         yield Row(
@@ -96,6 +98,12 @@ def _rows(cache: Path, scratch: Path, prompts: int) -> Iterator[Row]:
         )
         yield Row(f"{what}: CPU", f"{found['cpu_seconds']:.0f} s")
         yield Row(f"{what}: accuracy", percent(found["accuracy"]))
+
+
+def _data() -> str:
+    """Return the data set of the config, as JSON."""
+    (table,) = tomli.loads(CONFIG.read_text("utf-8"))["data"].values()
+    return json.dumps({**table, "path": str(CONFIG.parent / table["path"])})
 
 
 def _asked(

@@ -1,10 +1,10 @@
-"""A reporter that says nothing, for what is asked outside of a build."""
+"""A reporter of steps that says nothing."""
 
 from __future__ import annotations
 
 
 class Silent:
-    """Says nothing and keeps warnings."""
+    """A reporter that says nothing and keeps warnings."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
