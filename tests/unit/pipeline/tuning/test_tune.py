@@ -274,6 +274,15 @@ def test_a_release_refuses_what_nobody_can_make_again(project: Project) -> None:
         require_repeatable(loaded)
 
 
+def test_a_release_refuses_the_arithmetic_of_one_cpu(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    require_repeatable(load_config(project.config, [load_target("cpu")]))
+    text = project.config.read_text()
+    project.config.write_text(f'{text}\n[resources]\narithmetic = "native"\n')
+    with pytest.raises(ConfigError, match="would be those of this CPU"):
+        require_repeatable(load_config(project.config, [load_target("cpu")]))
+
+
 # What it leaves to show.
 
 
