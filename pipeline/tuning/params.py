@@ -23,7 +23,7 @@ Axes = Mapping[str, tuple[JsonValue, ...]]
 _BUILT: Mapping[str, tuple[JsonValue, ...]] = {
     "block_size": (32, 64, 128, 256),
     "symmetric": (True, False),
-    "algorithm": ("default", "k_quant"),
+    "algorithm": ("k_quant", "default"),
     "accuracy_level": (),
     "mixed_precision": (),
 }
@@ -54,7 +54,7 @@ class TuneSpace(Frozen):
         ],
         ...,
     ] = ()
-    """Default: ``default`` and ``k_quant``, unless the pass has a value. They are about equally
+    """Default: ``k_quant`` and ``default``, unless the pass has a value. They are about equally
     fast, and differ in the loss of quality. ``k_quant`` has a zero point in any case."""
     accuracy_level: tuple[Literal[1, 2, 3, 4], ...] = ()
     """Default: only the pass's own."""
@@ -221,10 +221,7 @@ class TuneParams(ModelBuilderParams):
             except ValidationError:
                 continue
             # Its blocks have a zero point either way: the bytes are the same.
-            if (
-                builder_params.algorithm.startswith("k_quant")
-                and builder_params.symmetric != self.symmetric
-            ):
+            if builder_params.rounding == "k_quant" and builder_params.symmetric != self.symmetric:
                 continue
             yield point, builder_params
 

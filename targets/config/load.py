@@ -34,6 +34,7 @@ from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import (
     adapter_problems,
+    builder_option_problems,
     builder_problems,
     checkpoint_folder,
     model_folder_problems,
@@ -283,9 +284,18 @@ class _Loader:
     ) -> None:
         for target in targets:
             calls = chains[target.name].passes
-            if any(isinstance(call.params, ModelBuilderParams) for call in calls):
+            builds = {
+                call.name: call.params
+                for call in calls
+                if isinstance(call.params, ModelBuilderParams)
+            }
+            if builds:
                 for message, suggestion in builder_problems(folder, target.supported_models()):
                     self._problem(f"{target.name}: {message}", ("model", "source"), suggestion)
+            for name, params in builds.items():
+                for key, message, suggestion in builder_option_problems(folder, params):
+                    place = ("passes", name, key)
+                    self._problem(f"{target.name}: {message}", place, suggestion)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [

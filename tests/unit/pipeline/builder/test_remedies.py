@@ -1,0 +1,39 @@
+"""What is advised if quantization has cost too much."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import tomli
+
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.remedies import remedies
+
+
+def keys(**built: Any) -> list[str]:
+    return [advice.partition(" (")[0] for advice in remedies(built)]
+
+
+def test_what_costs_least_comes_first() -> None:
+    params = ModelBuilderParams(algorithm="default", block_size=128).model_dump(mode="json")
+    assert keys(**params) == [
+        'algorithm = "k_quant"',
+        "block_size = 32",
+        'algorithm = "k_quant_last"',
+        'algorithm = "k_quant_mixed"',
+        'precision = "int8"',
+    ]
+
+
+def test_what_a_build_has_is_not_advised() -> None:
+    assert keys(precision="int4", algorithm="k_quant", block_size=32)[0].endswith('_last"')
+    assert keys(precision="int4", algorithm="k_quant_mixed") == ['precision = "int8"']
+    assert keys(precision="int8", algorithm="default") == []
+    assert keys() == []
+
+
+def test_every_key_can_be_typed() -> None:
+    for advice in remedies({"precision": "int4", "block_size": 256}):
+        ModelBuilderParams.model_validate(tomli.loads(advice.partition(" (")[0]))
+        assert re.search(r" \(.+\)$", advice)
