@@ -21,7 +21,7 @@ Array = Any
 """A NumPy array: importing this module needs no NumPy."""
 Sum = Callable[[Array], Array]
 
-_COLUMNS = 2048
+_COLUMNS = 1024
 _CACHED = 1 << 17
 """Largest number of weights that are quantized at once, so that they stay in the CPU's cache."""
 _LANES = 8
@@ -150,7 +150,8 @@ def _least_squares(x: Array, largest: int, total: Sum) -> tuple[Array, Array]:
     weights = np.abs(x)
     weights += np.sqrt(total(x * x) / x.shape[1])
     low, high = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)
-    values, work = weights * x, np.empty_like(x)
+    values, terms = weights * x, np.empty((3, *x.shape), x.dtype)
+    work = terms[0]
     sum_w, sum_x = total(weights), total(values)
 
     def round_to(top: float) -> Array:
@@ -175,10 +176,10 @@ def _least_squares(x: Array, largest: int, total: Sum) -> tuple[Array, Array]:
     best = error(scale, low)
     for step in range(_STEPS):
         round_to(-1 + _STEP * step + largest)
-        sum_q = total(np.multiply(weights, values, out=work))
-        sum_qq = total(np.multiply(work, values, out=work))
-        np.multiply(weights, values, out=work)
-        sum_xq = total(np.multiply(work, x, out=work))
+        np.multiply(weights, values, out=terms[0])
+        np.multiply(terms[0], values, out=terms[1])
+        np.multiply(terms[0], x, out=terms[2])
+        sum_q, sum_qq, sum_xq = total(terms)
         divisor = sum_w * sum_qq - sum_q**2
         a_scale = (sum_w * sum_xq - sum_x * sum_q) / divisor
         a_low = (sum_qq * sum_x - sum_q * sum_xq) / divisor
@@ -191,21 +192,21 @@ def _least_squares(x: Array, largest: int, total: Sum) -> tuple[Array, Array]:
 
 
 def _in_lanes(terms: Array) -> Array:
-    """Return sums over axis 1 in the order in which NumPy sums consecutive numbers."""
-    count = terms.shape[1]
+    """Return sums over the last axis but one in the order in which NumPy sums consecutive numbers."""
+    count = terms.shape[-2]
     if count > _PAIRWISE:
-        return _in_lanes(terms[:, : count // 2]) + _in_lanes(terms[:, count // 2 :])
-    lanes = terms[:, :_LANES].copy()
+        return _in_lanes(terms[..., : count // 2, :]) + _in_lanes(terms[..., count // 2 :, :])
+    lanes = terms[..., :_LANES, :].copy()
     for at in range(_LANES, count, _LANES):
-        lanes += terms[:, at : at + _LANES]
-    while lanes.shape[1] > 1:
-        lanes = lanes[:, 0::2] + lanes[:, 1::2]
+        lanes += terms[..., at : at + _LANES, :]
+    while lanes.shape[-2] > 1:
+        lanes = lanes[..., 0::2, :] + lanes[..., 1::2, :]
     return lanes
 
 
 def _in_turn(terms: Array) -> Array:
-    """Return sums over axis 1, one term after the other."""
-    sums = terms[:, :1].copy()
-    for at in range(1, terms.shape[1]):
-        sums += terms[:, at : at + 1]
+    """Return sums over the last axis but one, one term after the other."""
+    sums = terms[..., :1, :].copy()
+    for at in range(1, terms.shape[-2]):
+        sums += terms[..., at : at + 1, :]
     return sums

@@ -105,9 +105,10 @@ class TuneParams(ModelBuilderParams):
 
     space: TuneSpace = Field(default_factory=TuneSpace)
     """The parameters and values to try."""
-    goal: Literal["answer", "decode", "prompt"] = "answer"
+    goal: Literal["answer", "decode", "prompt", "size"] = "answer"
     """What is to be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
-    the tokens after the first (``decode``), or the first token (``prompt``)."""
+    the tokens after the first (``decode``), or the first token (``prompt``). ``size``: the smallest
+    build within the limits, whose session is then as fast as for ``answer``."""
     prompt_tokens: int = Field(default=128, ge=1)
     """Length of the made-up prompt that is timed."""
     new_tokens: int = Field(default=64, ge=2)

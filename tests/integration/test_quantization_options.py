@@ -1,7 +1,7 @@
 """Whatever the options of quantization ask for loads, and computes what the model computes.
 
-Small models with random weights, one that ties embedding and output layer and one that does not; the
-right logits are those of transformers.
+Small models with random weights, one that ties embedding and output layer and one that does not.
+The right logits are those of transformers.
 """
 
 from __future__ import annotations
