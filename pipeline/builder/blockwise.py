@@ -192,7 +192,7 @@ def _least_squares(x: Array, largest: int, total: Sum) -> tuple[Array, Array]:
 
 
 def _in_lanes(terms: Array) -> Array:
-    """Return sums over the last axis but one in the order in which NumPy sums consecutive numbers."""
+    """Return sums over the last axis but one, in NumPy's order for consecutive numbers."""
     count = terms.shape[-2]
     if count > _PAIRWISE:
         return _in_lanes(terms[..., : count // 2, :]) + _in_lanes(terms[..., count // 2 :, :])

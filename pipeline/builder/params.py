@@ -75,9 +75,9 @@ class ModelBuilderParams(Frozen):
     2 fp16, 3 bf16, 4 int8. Default: 4 on CPU, the kernel's choice elsewhere."""
     algorithm: Algorithm | None = None
     """How scales are chosen. ``default`` and ``rtn``: from the largest weight; ``k_quant``: by
-    least squares, as in llama.cpp. ``_last`` keeps the output layer in int8, ``_mixed`` the most
-    sensitive layers too, ``_linear`` the output layer and linear attention. Default: ``k_quant``
-    for int4, which keeps small models and costs 2 % more bytes; ``default`` for int8, and with
+    least squares, as in llama.cpp, which keeps small models and costs 2 % more bytes. ``_last``
+    keeps the output layer in int8, ``_mixed`` the most sensitive layers too, ``_linear`` the output
+    layer and linear attention. Default: ``k_quant`` for int4; ``default`` for int8, and with
     ``bf16_io``, which ``k_quant`` does not know."""
     mixed_precision: dict[
         Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]
@@ -109,9 +109,9 @@ class ModelBuilderParams(Frozen):
     """Inputs, outputs and activations in bf16 instead of fp16, for models that overflow in fp16.
     Only for cuda with int4."""
     threads: int | None = Field(default=None, ge=1)
-    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: 0 for a CPU, which
-    means one for each core of the machine that runs it; ONNX Runtime GenAI itself takes half of
-    them. Not written for other devices."""
+    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: ``0`` for a
+    CPU, which means one for each core of the machine that runs it, where ONNX Runtime GenAI itself
+    takes half of them; not written for other devices."""
     session: dict[SessionOption, SessionValue] = Field(default_factory=dict)
     """Further options of the session that runs the graph, by ONNX Runtime's names:
     ``{ "session.intra_op.allow_spinning" = false }``. Written into ``genai_config.json``."""
