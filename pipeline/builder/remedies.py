@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import JsonValue
 
+from pipeline.contract.result import Verdict
+
 _EXACT_BLOCKS = 32
+_LOSSES = ("accuracy_loss", "paired_test", "perplexity_increase")
+"""The verdicts on what quantization has cost."""
+
+
+def with_remedies(
+    verdicts: Iterable[Verdict], built: Mapping[str, JsonValue]
+) -> tuple[Verdict, ...]:
+    """Return ``verdicts``, a failed one on what quantization has cost with what to try.
+
+    ``built`` are the parameters of the build.
+    """
+    tries = ", ".join(remedies(built))
+    advice = f"; in [passes.model_builder], cheapest first, try {tries}"
+    return tuple(
+        verdict.model_copy(update={"detail": f"{verdict.detail}{advice}"})
+        if tries and verdict.status == "failed" and verdict.name in _LOSSES
+        else verdict
+        for verdict in verdicts
+    )
 
 
 def remedies(built: Mapping[str, JsonValue]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
-from pipeline.builder.remedies import remedies
+from pipeline.builder.remedies import with_remedies
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
@@ -113,9 +113,6 @@ class QualityParams(Frozen):
 
 _MODELS = ("base", "tuned", "artifact")
 
-_LOSSES = ("accuracy_loss", "paired_test", "perplexity_increase")
-"""The verdicts on what quantization has cost."""
-
 _PERPLEXITY_INCREASE = 0.1
 """int4, rounded to nearest in blocks of 32, increases the perplexity of a model with a few billion
 weights by a few percent."""
@@ -184,7 +181,7 @@ class Check(BaseCheck[QualityParams]):
             theirs = _float_answers(inputs, examples, answers.get("tuned"))
             if theirs is not None:
                 compared, figures = _loss_verdicts(params, answers["artifact"], theirs)
-                verdicts += _with_remedies(compared, inputs.metrics.get("artifact", {}))
+                verdicts += with_remedies(compared, inputs.metrics.get("artifact", {}))
                 block |= figures
             if inputs.absent_device:
                 verdicts = marked_as_on_cpu(verdicts)
@@ -326,23 +323,6 @@ def _loss_verdicts(
         "length_ratio": ratio,
     }
     return tuple(verdict for verdict in verdicts if verdict is not None), figures
-
-
-def _with_remedies(
-    verdicts: Sequence[Verdict], built: Mapping[str, JsonValue]
-) -> tuple[Verdict, ...]:
-    """Return ``verdicts``, a failed one on what was lost with what to try; ``built`` are the
-    parameters of the artifact."""
-    tries = list(remedies(built))
-    if not tries:
-        return tuple(verdicts)
-    advice = "in [passes.model_builder], cheapest first, try " + ", ".join(tries)
-    return tuple(
-        verdict.model_copy(update={"detail": f"{verdict.detail}; {advice}"})
-        if verdict.status == "failed" and verdict.name in _LOSSES
-        else verdict
-        for verdict in verdicts
-    )
 
 
 def _report_block(ours: Scores, scores: Mapping[str, Scores]) -> dict[str, JsonValue]:

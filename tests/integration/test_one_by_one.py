@@ -33,7 +33,7 @@ BUILDS: Mapping[str, Mapping[str, Any]] = {
     "asymmetric": {**DEFAULT, "symmetric": False, "block_size": 16},
     "rtn": {**FLOAT, "algorithm": "rtn", "block_size": 128},
     "rtn_asymmetric": {**FLOAT, "algorithm": "rtn_last", "symmetric": False},
-    "k_quant_block": {**FLOAT, "block_size": 64},
+    "k_quant_block": {**FLOAT, "block_size": 16},
     "k_quant_mixed": {"algorithm": "k_quant_mixed", "execution_provider": "cuda"},
     "mixed": {**DEFAULT, "mixed_precision": {"last_matmul": "int8", "mixed_layers": "int8"}},
     "bf16": {"execution_provider": "cuda", "bf16_io": True},
