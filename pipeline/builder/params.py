@@ -277,7 +277,9 @@ class ModelBuilderParams(Frozen):
             raise ValueError("op_types without MatMul: the linear layers are what is quantized")
         if self.bf16_io and self.rounding == "k_quant":
             raise ValueError(f"algorithm {self.algorithm} has no bf16; with bf16_io use default")
-        if self.embedding not in (None, "float") and self.execution_provider == "dml":
+        if self.bf16_io and self.embedding_bits is not None:
+            raise ValueError("embedding: with bf16_io it stays in floats; leave it out")
+        if self.embedding_bits is not None and self.execution_provider == "dml":
             raise ValueError(
                 "DirectML has no kernel for a quantized embedding; leave out embedding and Gather"
             )

@@ -43,6 +43,10 @@ def test_what_is_left_open_follows_from_precision_and_target(
             {"execution_provider": "cuda", "bf16_io": True, "algorithm": "k_quant"},
             "k_quant has no bf16",
         ),
+        (
+            {"execution_provider": "cuda", "bf16_io": True, "embedding": "int8"},
+            "with bf16_io it stays in floats",
+        ),
         ({"precision": "fp32", "embedding": "int8"}, "only int4 and int8 are quantized"),
     ],
 )
