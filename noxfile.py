@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import logging
+import os
 import re
 import shutil
 import signal
@@ -32,13 +33,18 @@ ENVIRONMENTS = PROJECT / ".nox"
 TARGETS = sorted(path.stem for path in (PROJECT / "targets").glob("*.toml"))
 COMMANDS = sorted((PROJECT / "targets" / "cli" / "commands").glob("[!_]*.py"))
 ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
-# Time for a command to stop its container after Ctrl-C, in seconds.
-STOP_TIMEOUT = 15.0
+# In seconds: when a command that goes on after Ctrl-C is told to stop, since not every Ctrl-C
+# reaches it, and how long it has to end. CI services take 10 s before they kill everything.
+TELL_TO_STOP = 0.3
+STOP_TIMEOUT = 8.0
 # Two processes share the tests: one often waits for a disk, a network or one thread. More would
 # need more memory than a laptop has. `-n 0` after `--` makes it one process.
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
-# nox would end at once and leave the command running; as after Ctrl-C, it waits, then stops it.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+# nox would end at once and leave the command running; as after Ctrl-C, it stops it and waits.
+for stopping in ("SIGINT", "SIGTERM", "SIGHUP"):
+    number = getattr(signal, stopping, None)  # Windows has no SIGHUP, and nohup ignores it
+    if number and (stopping != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN):
+        signal.signal(number, signal.default_int_handler)
 
 
 def define_command(file: Path) -> None:
@@ -160,6 +166,12 @@ def bench_driver(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.driver")
 
 
+@nox.session(name="bench-coverage")
+def bench_coverage(session: nox.Session) -> None:
+    """Simulate how often the intervals of reports hold what they should."""
+    command(session, module="tests.benchmarks.coverage")
+
+
 @nox.session(name="bench-checks")
 def bench_checks(session: nox.Session) -> None:
     """Measure the checks of one build again and again: a clean one must always pass."""
@@ -227,7 +239,8 @@ def command(
             *(python, "-I", "-m", module, *arguments, *session.posargs),
             stderr=None,  # standard output is for --json
             log=False,
-            interrupt_timeout=STOP_TIMEOUT,
+            env={"QUERN_FRONT_DOOR": str(os.getpid())},  # as targets/cli/front_door.py has it
+            interrupt_timeout=TELL_TO_STOP,
             terminate_timeout=STOP_TIMEOUT,
         )
     except nox.command.CommandFailed as failure:

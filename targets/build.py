@@ -94,6 +94,12 @@ class Builder:
         """
         self._cache.recover()
         plan = self.plan()
+        with self._cache.in_use(planned.step.key for planned in plan.steps):
+            if not all(planned.cached.folder.exists() for planned in plan.steps if planned.cached):
+                plan = self.plan()  # a result was removed at that very moment
+            return self._build(dist, plan)
+
+    def _build(self, dist: Path, plan: BuildPlan) -> BuildOutcome:
         self._view.planned(plan)
         if not self._target.device.here:
             why = self._target.device.absence
@@ -109,6 +115,9 @@ class Builder:
             # Another build may have finished some steps while this one waited.
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
+            for planned in plan.missing:
+                if planned.replaces:
+                    self._cache.forget(planned.step.key)
             with self._cache.work_folder() as work:
                 results: dict[str, StepResult] = {}
                 for segment in _segments(plan.missing):
@@ -247,9 +256,9 @@ class Builder:
 
 
 def container_limits(resources: Resources) -> ProcessLimits:
-    """Return the limits of the config in bytes and CPUs."""
+    """Return the limits of the config in bytes, CPUs and seconds."""
     memory = parse_bytes(resources.memory) if resources.memory is not None else None
-    return ProcessLimits(memory_bytes=memory, cpus=resources.cpus)
+    return ProcessLimits(memory, resources.cpus, resources.step_hours * 3600)
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:

@@ -89,12 +89,12 @@ def test_wider_weights_take_more() -> None:
     assert stored(embedding="float") > plain
 
 
-def test_tuning_takes_the_best_and_the_one_that_is_tried() -> None:
-    written = TuneParams().writes(BASE)
+def test_tuning_takes_all_finalists_since_they_are_timed_in_turns() -> None:
+    written = TuneParams(finalists=3).writes(BASE)
     assert written is not None
     coarse = ModelBuilderParams().writes(BASE)
     assert coarse is not None
-    assert (written.kept, written.temporary) == (coarse.kept, coarse.kept)
+    assert (written.kept, written.temporary) == (coarse.kept, 2 * coarse.kept)
     assert TuneParams().writes({}) is None
 
 
@@ -140,7 +140,10 @@ def test_what_is_cached_takes_no_more(project: Project, tmp_path: Path) -> None:
     assert space(project, cache) == Space(0, 0, 0, ())
 
 
-def test_a_model_of_the_hub_has_no_known_size(project: Project, tmp_path: Path) -> None:
+def test_a_model_of_the_hub_has_no_known_size(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     source = f'source = "hf:org/model@{"0" * 40}"'
     project.edit('[model.pretrain]\ntext = "story.txt"', f"[model]\n{source}")
     found = space(project, Cache(tmp_path / "cache"))

@@ -1,0 +1,1 @@
+"""Attacks: hostile input, planted faults, and what kills builds."""
