@@ -163,6 +163,12 @@ def bench_smollm(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.smollm")
 
 
+@nox.session(name="bench-asking")
+def bench_asking(session: nox.Session) -> None:
+    """Measure what asking a real, pretrained model on a CPU takes."""
+    command(session, module="tests.benchmarks.asking")
+
+
 @nox.session(name="bench-example")
 def bench_example(session: nox.Session) -> None:
     """Measure what the shipped example gives, and draw its summary."""
