@@ -16,33 +16,48 @@ from typing import IO
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _WATCHED = """
-import ctypes, os, signal, sys
+import os, sys
 lease, boot, *command = sys.argv[1:]
 try:
     with open("/proc/sys/kernel/random/boot_id") as file:
         watched = file.read().strip() == boot
 except OSError:
     watched = False
-if watched:
-    import fcntl
-    main = os.getpid()
-    if os.fork() == 0:
-        try:
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-            os.closerange(0, 3)
-            file = os.open(lease, os.O_RDONLY)
-            if os.getppid() == main:
-                fcntl.flock(file, fcntl.LOCK_SH)
-                if os.getpgid(main) == main:
-                    os.killpg(main, signal.SIGKILL)
-                os.kill(main, signal.SIGKILL)
-        finally:
-            os._exit(0)
-os.execvp(command[0], command)
+if not watched:
+    os.execvp(command[0], command)
+import _thread, ctypes, fcntl, resource, signal
+own = os.getpid()
+main = os.fork()
+if not main:
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() == own:
+            os.execvp(command[0], command)
+    finally:
+        os._exit(1)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+file = os.open(lease, os.O_RDONLY)
+for stream in range(3):
+    os.close(stream)
+def wait():
+    fcntl.flock(file, fcntl.LOCK_SH)
+    if os.getpgid(0) == own:
+        os.killpg(own, signal.SIGKILL)
+    os.kill(main, signal.SIGKILL)
+    os._exit(1)
+_thread.start_new_thread(wait, ())
+_, status = os.waitpid(main, 0)
+if os.WIFSIGNALED(status):
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.WTERMSIG(status) != signal.SIGKILL:
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+    os.kill(own, os.WTERMSIG(status))
+os._exit(os.WEXITSTATUS(status))
 """
-"""Starts what waits for the lease and ends the process and its group, then becomes ``command``.
-What waits ends with the process (PR_SET_PDEATHSIG). Locks do not cross from one kernel to another:
-in the virtual machine of an engine nothing waits."""
+"""Runs ``command``, waits for its end and ends as it did; if the lease is free before that, ends it
+with its group. ``command`` ends with this process as well (PR_SET_PDEATHSIG). Locks do not cross
+from one kernel to another: in the virtual machine of an engine nothing waits."""
 
 
 def boot_id() -> str:
