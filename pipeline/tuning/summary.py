@@ -49,7 +49,7 @@ def _percent(ratio: float) -> str:
 class TuningSummary(Frozen):
     """All trials of a search, and the choice."""
 
-    goal: Literal["answer", "decode", "prompt"]
+    goal: Literal["answer", "decode", "prompt", "size"]
     prompt_tokens: int
     new_tokens: int
     layers: int

@@ -69,7 +69,7 @@ def test_a_bare_pass_searches_over_what_moves_speed_and_loss() -> None:
     assert axes == {
         "block_size": (32, 64, 128, 256),
         "symmetric": (True, False),
-        "algorithm": ("default", "k_quant"),
+        "algorithm": ("k_quant", "default"),
     }
     assert TuneParams().session_axes(8) == {"threads": (8, 4, 1)}
     assert TuneParams().session_axes(1) == {"threads": (1,)}
@@ -155,7 +155,7 @@ def test_all_points_come_once_and_the_start_first() -> None:
 def test_builds_that_are_the_same_are_tried_once() -> None:
     points = TuneParams().built_points
     assert len(points) == 12  # k_quant has a zero point in any case: not 16
-    assert points[0] == {"block_size": 32, "symmetric": True, "algorithm": "default"}
+    assert points[0] == {"block_size": 32, "symmetric": True, "algorithm": "k_quant"}
     assert {"block_size": 64, "symmetric": False, "algorithm": "k_quant"} not in points
 
 
@@ -272,6 +272,15 @@ def test_a_release_refuses_what_nobody_can_make_again(project: Project) -> None:
     loaded = load_config(project.config, [load_target("cpu")])
     with pytest.raises(ConfigError, match="could not be made again"):
         require_repeatable(loaded)
+
+
+def test_a_release_refuses_the_arithmetic_of_one_cpu(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    require_repeatable(load_config(project.config, [load_target("cpu")]))
+    text = project.config.read_text()
+    project.config.write_text(f'{text}\n[resources]\narithmetic = "native"\n')
+    with pytest.raises(ConfigError, match="would be those of this CPU"):
+        require_repeatable(load_config(project.config, [load_target("cpu")]))
 
 
 # What it leaves to show.

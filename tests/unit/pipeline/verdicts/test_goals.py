@@ -114,6 +114,8 @@ class Silent:
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
+    def note(self, message: str) -> None: ...
+
     def text(self, text: str) -> None: ...
 
 
