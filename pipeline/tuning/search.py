@@ -499,6 +499,9 @@ class _Quiet:
         """Forward the warning."""
         self.report.warn(message)
 
+    def note(self, message: str) -> None:
+        """Say nothing."""
+
     def text(self, text: str) -> None:
         """Say nothing."""
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.schema import TargetTable
+from pipeline.evaluation.settings import left_out_note, unmeasured_note
 from pipeline.gguf.formats import PLAIN_BITS
+from pipeline.onnx.checkpoint import Checkpoint
 from targets.config.load import LoadedConfig
+from targets.machine import cpu_name
 
 
 def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
@@ -23,6 +28,8 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
     named = config.default_targets
     if named and target not in named:
         yield f"the config is for {', '.join(named)}; {target} was asked for"
+    if config.resources.arithmetic == "native":
+        yield f"arithmetic = native: the bytes are those of this CPU, {cpu_name()}"
     if config.skip_checks:
         yield f"not checked, as the config has it: {', '.join(config.skip_checks)}"
     if config.system is not None:
@@ -33,6 +40,22 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
     yield from _on_quantization(loaded, target)
     yield from _on_data(None if loaded.main_data is None else config.data[loaded.main_data])
     yield from _on_artifact(loaded, target, idle)
+    yield from filter(None, _on_settings(loaded, target))
+
+
+def _on_settings(loaded: LoadedConfig, target: str) -> Iterator[str]:
+    """Yield notes on generation settings with which no model is asked."""
+    folder = loaded.model_folder
+    builders = [
+        call.params
+        for call in loaded.chains[target].passes
+        if isinstance(call.params, ModelBuilderParams)
+    ]
+    for builder in builders:
+        yield unmeasured_note(builder.search)
+    if builders and folder is not None and loaded.gguf is None:
+        with suppress(StepError):  # a broken file is the reading step's to refuse
+            yield left_out_note(Checkpoint(folder).generation_config)
 
 
 def _on_gguf(loaded: LoadedConfig) -> Iterator[str]:
