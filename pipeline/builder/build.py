@@ -61,7 +61,7 @@ def build(
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
     _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
-    end_ids = finish(out_dir, checkpoint, params.threads, params.search, params.session)
+    end_ids = finish(out_dir, checkpoint, params.session_threads, params.search, params.session)
     requested = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
         **requested,

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
+from pipeline.builder.remedies import with_remedies
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
@@ -184,7 +185,7 @@ class Check(BaseCheck[QualityParams]):
             theirs = _float_answers(inputs, examples, answers.get("tuned"))
             if theirs is not None:
                 compared, figures = _loss_verdicts(params, answers["artifact"], theirs)
-                verdicts += compared
+                verdicts += with_remedies(compared, inputs.metrics.get("artifact", {}))
                 block |= figures
             if inputs.absent_device:
                 verdicts = marked_as_on_cpu(verdicts)

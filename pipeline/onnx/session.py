@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from pipeline.onnx.continued_run import ContinuedRun, log_probabilities
 from pipeline.onnx.errors import raising_artifact_errors
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.reference import Reference
+from pipeline.process.cpus import usable_cpus
 
 _RUNNING = "onnxruntime_genai cannot run the model"
 _LOADING = "onnxruntime_genai cannot load the model"
@@ -45,8 +47,9 @@ class Session:
         with the norms of queries and keys that ``GroupQueryAttention`` of CUDA computes.
 
         ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` keeps the setting
-        of the artifact. ``cpu`` runs it on the CPU whatever it was built for, so that the results
-        of every target can be checked on a machine without its hardware. ``profile`` is the prefix
+        of the artifact, but one thread per core (0) becomes one per CPU that this process may use,
+        if these are fewer. ``cpu`` runs it on the CPU whatever it was built for, so that results of
+        every target can be checked on a machine without its hardware. ``profile`` is the prefix
         of the path of a JSON trace of all kernels, which is complete when the session is deleted.
         """
         import numpy as np
@@ -60,6 +63,7 @@ class Session:
             if cpu:
                 config.clear_providers()
             options: dict[str, int | str] = {}
+            threads = _fewer_threads(folder) if threads is None else threads
             if threads is not None:
                 options["intra_op_num_threads"] = threads
             if profile is not None:
@@ -178,6 +182,13 @@ def _raising_beyond_cpu(folder: Path, cpu: bool) -> Iterator[None]:
             why = f"the CPU provider cannot run this graph: {lacking[0]}"
             raise BeyondCpuError(why) from error
         raise
+
+
+def _fewer_threads(folder: Path) -> int | None:
+    """Return the number of threads where the artifact says one per core and this process may not
+    use them all, which ONNX Runtime does not notice; ``None`` elsewhere."""
+    usable = usable_cpus()
+    return usable if _config(folder).threads == 0 and usable < (os.cpu_count() or 1) else None
 
 
 def _config(folder: Path) -> GenAiConfig:

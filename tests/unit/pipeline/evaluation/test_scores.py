@@ -94,6 +94,9 @@ class Silent:
     def warn(self, message: str) -> None:
         raise AssertionError(message)
 
+    def note(self, message: str) -> None:
+        raise AssertionError(message)
+
     def text(self, text: str) -> None:
         raise AssertionError(text)
 
