@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_SHOWN = 100
+"""Problems that a message lists."""
+_LONGEST = 2000
+"""Longest that one of them is shown, in characters."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -25,6 +30,10 @@ class Problem:
         return f"{head} ({self.suggestion})" if self.suggestion else head
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
 class QuernError(Exception):
     """An error with an exit code and, if there is one, a remedy."""
 
@@ -42,7 +51,10 @@ class ConfigError(QuernError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        shown = [_cut(str(problem)) for problem in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            shown.append(f"and {len(problems) - _SHOWN:,} more problems")
+        super().__init__("\n".join(shown))
         self.problems = tuple(problems)
 
 

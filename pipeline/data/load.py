@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
-from typing import NoReturn
 
 from pydantic import JsonValue
 
 from pipeline.data.problems import DataProblem, ProblemList
+from pipeline.reading.files import MB, UnreadableError, read_text
+from pipeline.reading.json_text import JsonError, JsonReader
 
 _BROKEN = "rows that cannot be read"
+_LARGEST = 2048 * MB
+"""Largest text file, in bytes: all rows are held at once."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,11 @@ def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
         unknown = f"unknown kind of data file {path.suffix!r}"
         return [], [DataProblem(unknown, suggestion=f"one of {', '.join(_READERS)}")]
     try:
-        raw = path.read_bytes()
+        text = read_text(path, _LARGEST)
     except OSError as error:
         return [], [DataProblem(f"cannot be read: {error.strerror or error}")]
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return [], [_not_utf8(raw, error)]
+    except UnreadableError as error:
+        return [], [DataProblem(str(error), error.line, suggestion="save it as UTF-8 text")]
     rows: list[Row] = []
     problems = ProblemList()
     for item in reader(text):
@@ -79,11 +81,9 @@ def _json_lines(text: str) -> Iterator[Row | DataProblem]:
         if not line.strip():
             continue
         try:
-            value = _DECODER.decode(line)
-        except json.JSONDecodeError as error:
-            yield DataProblem(f"broken JSON: {error.msg} (column {error.colno})", number)
-        except (_BadValueError, RecursionError) as error:
-            yield DataProblem(f"broken JSON: {error}", number)
+            value = _READER.value(line)
+        except JsonError as error:
+            yield DataProblem(f"broken JSON: {error} (column {error.column})", number)
         else:
             yield _row(number, value)
 
@@ -100,12 +100,9 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
         line += text.count("\n", counted, at)
         counted = at
         try:
-            value, at = _DECODER.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            yield DataProblem(f"broken JSON: {error.msg} (column {error.colno})", error.lineno)
-            return
-        except (_BadValueError, RecursionError) as error:
-            yield DataProblem(f"broken JSON: {error}", line)
+            value, at = _READER.value_at(text, at)
+        except JsonError as error:
+            yield DataProblem(f"broken JSON: {error} (column {error.column})", error.line)
             return
         yield _row(line, value)
         at = _skip(text, at)
@@ -138,7 +135,7 @@ def _separated(delimiter: str) -> Callable[[str], Iterator[Row | DataProblem]]:
                 continue
             if header is None:
                 header = [cell.strip() for cell in cells]
-                twice = sorted({name for name in header if header.count(name) > 1})
+                twice = sorted(name for name, count in Counter(header).items() if count > 1)
                 if twice or "" in header:
                     problem = "a column without a name" if "" in header else f"{twice[0]!r} twice"
                     yield DataProblem(f"the header has {problem}", line)
@@ -171,35 +168,10 @@ def _row(line: int, value: JsonValue) -> Row | DataProblem:
     return DataProblem(f"the row is {kind}, not an object", line, suggestion='{"column": "value"}')
 
 
-class _BadValueError(ValueError):
-    """JSON that Python accepts but that is ambiguous or invalid, such as duplicate keys or NaN."""
-
-
-def _pairs(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _BadValueError(f"the key {twice!r} occurs twice")
-    return values
-
-
-def _constant(name: str) -> NoReturn:
-    raise _BadValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+_READER = JsonReader(strict=True)
 
 
 def _skip(text: str, at: int) -> int:
     while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return at
-
-
-def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> DataProblem:
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return DataProblem("the file is UTF-16", suggestion="save it as UTF-8")
-    line = 1 + raw.count(b"\n", 0, error.start)
-    byte = raw[error.start]
-    return DataProblem(f"byte 0x{byte:02x} is not UTF-8", line, suggestion="save the file as UTF-8")

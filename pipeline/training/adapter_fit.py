@@ -3,7 +3,6 @@ names and shapes of their tensors. Free of any ML library."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import Shape
+from pipeline.reading.json_text import read_json
 from pipeline.weights.files import stored_in, tensors_of
 
 ADAPTER_SETTINGS = "adapter_config.json"
@@ -43,7 +43,7 @@ def adapter_settings(folder: Path) -> Mapping[str, Any]:
     Raises :class:`StepError` if there is no adapter, or one that cannot be merged.
     """
     try:
-        settings = json.loads((folder / ADAPTER_SETTINGS).read_text("utf-8"))
+        settings = read_json(folder / ADAPTER_SETTINGS)
     except FileNotFoundError:
         raise _unusable(
             f"it holds no {ADAPTER_SETTINGS}", "name the folder that PEFT saved"

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import time
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
 import requests
+import urllib3
 
 from pipeline.contract.schema import HUB_PREFIX
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 from targets.errors import EnvironmentUnable
-from targets.runtimes.process_environment import hub_token
+from targets.runtimes.process_environment import hub_endpoint, hub_is_offline, hub_token
 from targets.toolchain.credentials import scrub
 
-_ENDPOINT = "https://huggingface.co"
 _TIMEOUT_SECONDS = 15
+_LONGEST_ANSWER_SECONDS = 60
+"""A hub, or what answers in its place, could send one byte now and then for ever."""
+_CHUNK = 1 << 16
 _LARGEST_ANSWER = 1 << 26
 """Most bytes that are read of an answer: it lists the files of the repository."""
-_COMMIT = re.compile(r"^[0-9a-f]{40}$")
-_REVISION = re.compile(r"^(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}$", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REVISION = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}", re.ASCII)
 """A commit, or a branch or tag by the rules of ``git check-ref-format``, in ASCII."""
-_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class HubModel:
     @property
     def is_pinned(self) -> bool:
         """Return whether the revision is a commit, which cannot change."""
-        return bool(_COMMIT.match(self.revision))
+        return bool(_COMMIT.fullmatch(self.revision))
 
 
 RepoKind = Literal["model", "dataset"]
@@ -53,11 +57,11 @@ def parse_hub_model(source: str, kind: RepoKind = "model") -> HubModel:
     Raises ``ValueError`` with the problem of ``source``.
     """
     repo, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
-    if not _NAME.match(repo):
+    if not _NAME.fullmatch(repo):
         raise ValueError(f"'{source}' is not a {kind} of the hub; write hf:org/name@revision")
     if revision.startswith("<"):
         raise ValueError(f"fill in the revision {revision}")
-    if revision and not _REVISION.match(revision):
+    if revision and not _REVISION.fullmatch(revision):
         raise ValueError(f"{revision!r} is no commit, tag or branch")
     return HubModel(repo, revision or "main")
 
@@ -70,6 +74,12 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
     """
     if model.is_pinned:
         return model
+    if hub_is_offline():
+        raise EnvironmentUnable(
+            f"HF_HUB_OFFLINE is set, so the hub is not asked which commit '{model.revision}' of "
+            f"{model.repo} is",
+            f"name a commit (40 hexadecimal digits) after the @, or {_LOCAL[kind]}",
+        )
     try:
         commit = _commit_of(model, kind)
     except requests.HTTPError as error:
@@ -78,7 +88,7 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
             f"the hub has no {model.repo} at revision '{model.revision}' (HTTP {status})",
             f"check the name; a private or gated {kind} needs HF_TOKEN",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, urllib3.exceptions.HTTPError, ValueError, LookupError, TypeError) as error:
         raise EnvironmentUnable(
             f"cannot ask the hub which commit '{model.revision}' of {model.repo} is: "
             f"{scrub(str(error))}",
@@ -90,14 +100,26 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
 def _commit_of(model: HubModel, kind: RepoKind) -> str:
     """Ask the hub. The token goes to the host that is asked: requests leaves it behind where that
     one sends on to another."""
-    endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
-    url = f"{endpoint}/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
+    url = f"{hub_endpoint()}/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
     token = hub_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as reply:
         reply.raise_for_status()
-        body = reply.raw.read(_LARGEST_ANSWER, decode_content=True)
-    commit = json.loads(body)["sha"]
-    if not isinstance(commit, str) or not _COMMIT.match(commit):
+        commit = parse_json(decoded(_body(reply)))["sha"]
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise ValueError(f"its answer names no commit: {str(commit)[:80]!r}")
     return commit
+
+
+def _body(reply: requests.Response) -> bytes:
+    """Return the beginning of an answer, as far as anybody reads it, and no longer than anybody
+    waits for it."""
+    body = b""
+    until = time.monotonic() + _LONGEST_ANSWER_SECONDS
+    while chunk := reply.raw.read1(_CHUNK, decode_content=True):
+        body += chunk
+        if len(body) > _LARGEST_ANSWER:
+            raise ValueError(f"its answer has more than {_LARGEST_ANSWER:,} bytes")
+        if time.monotonic() > until:
+            raise ValueError(f"its answer took more than {_LONGEST_ANSWER_SECONDS} seconds")
+    return body

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipeline.contract.sha256 import sha256_of_stream
+from pipeline.reading.archives import BROKEN, open_archive
 from targets.errors import CheckFailed
 
 MTIME = 315532800
@@ -113,10 +114,10 @@ _DISTRUST = "do not use this release: no release that Quern makes looks like thi
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path, "r:") as archive:
+        with open_archive(path) as archive:
             yield archive
             _require_end(path, archive.offset)
-    except (tarfile.TarError, EOFError, UnicodeDecodeError, ValueError) as error:
+    except BROKEN as error:
         raise CheckFailed(f"{path.name} is not a complete archive: {error}", _DISTRUST) from None
 
 

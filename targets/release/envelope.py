@@ -15,6 +15,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError
 
 from pipeline.contract.sha256 import sha256_of_bytes
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 from targets.errors import CheckFailed
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -34,7 +36,7 @@ def read_envelope(content: bytes, file: Path) -> Envelope:
     Raises ``CheckFailed`` if it is damaged.
     """
     try:
-        members: dict[str, Any] = json.loads(content)
+        members: dict[str, Any] = parse_json(decoded(content))
         checksum = members.pop(_CHECKSUM)
         is_intact = checksum == _checksum(members)
         envelope = Envelope.from_dict(json.loads(json.dumps(members)))
