@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -51,13 +51,13 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     Raises ``CheckFailed`` that names the member if one is missing, unexpected, truncated or not a
     plain file, and ``ConfigError`` if a newer Quern made the bundle.
     """
-    try:
-        archive = open_archive(path)
-    except BROKEN as error:
-        raise damaged(path, f"is not a bundle: {error}") from None
-    with archive:
-        entries = _entries(path, archive)
-        manifest = _manifest(path, archive, entries)
+    with ExitStack() as opened:
+        try:
+            archive = opened.enter_context(open_archive(path))
+            entries = _entries(path, archive)
+            manifest = _manifest(path, archive, entries)
+        except BROKEN as error:
+            raise damaged(path, f"is not a bundle: {error}") from None
         _require_listed(path, manifest, entries)
         yield Bundle(path, manifest, archive)
 

@@ -48,7 +48,7 @@ def _yaml(file: Path, text: str) -> Any:
         ) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        message = f"not valid YAML: {error.reason} (U+{ord(error.character):04X})"
+        message = f"not valid YAML: {error.reason} (U+{error.character:04X})"
         raise ConfigError([Problem(message, file, line)]) from None
     except RecursionError:
         raise ConfigError([Problem("not valid YAML: nested too deeply", file)]) from None
