@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from targets.foreign_text import one_line
+
 _SHOWN = 100
 """Problems that a message lists."""
 _LONGEST = 2000
@@ -27,11 +29,8 @@ class Problem:
         if place and self.line:
             place += f":{self.line}"
         head = ": ".join(part for part in (place, self.key, self.message) if part)
-        return f"{head} ({self.suggestion})" if self.suggestion else head
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+        text = f"{head} ({self.suggestion})" if self.suggestion else head
+        return one_line(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ...")
 
 
 class QuernError(Exception):
@@ -51,11 +50,15 @@ class ConfigError(QuernError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        shown = [_cut(str(problem)) for problem in problems[:_SHOWN]]
-        if len(problems) > _SHOWN:
-            shown.append(f"and {len(problems) - _SHOWN:,} more problems")
-        super().__init__("\n".join(shown))
         self.problems = tuple(problems)
+        super().__init__("\n".join(self.shown))
+
+    @property
+    def shown(self) -> list[str]:
+        """Return a line for each problem, and one for those that are too many to read."""
+        lines = [str(problem) for problem in self.problems[:_SHOWN]]
+        more = len(self.problems) - len(lines)
+        return [*lines, f"and {more:,} more problems"] if more else lines
 
 
 class CheckFailed(QuernError):

@@ -14,6 +14,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
+from pipeline.data.prompt_form import has_chat_template
 from pipeline.passes.base import BasePass
 
 
@@ -100,7 +101,7 @@ def _question(folder: Path, session: Any, params: GenerateParams) -> str:
     """Return the text that the model continues."""
     if params.prompt is not None:
         return params.prompt
-    if params.text is not None and not _has_template(folder):
+    if params.text is not None and not has_chat_template(folder):
         return params.text
     turns = params.messages or (Turn(role="user", content=params.text or ""),)
     messages = json.dumps([turn.model_dump() for turn in turns])
@@ -109,10 +110,3 @@ def _question(folder: Path, session: Any, params: GenerateParams) -> str:
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
         raise StepError(f"the chat template refuses the messages: {error}") from error
     return rendered
-
-
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    return bool(config.get("chat_template"))

@@ -22,10 +22,12 @@ _TIMEOUT_SECONDS = 15
 _LONGEST_ANSWER_SECONDS = 60
 """A hub, or what answers in its place, could send one byte now and then for ever."""
 _CHUNK = 1 << 16
-_LARGEST_ANSWER = 1 << 26
+LARGEST_ANSWER = 1 << 26
 """Most bytes that are read of an answer: it lists the files of the repository."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}", re.ASCII)
+_TOTAL = re.compile(r"bytes 0-[0-9]+/([0-9]{1,15})")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 """A commit, or a branch or tag by the rules of ``git check-ref-format``, in ASCII."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
@@ -88,7 +90,7 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
             f"the hub has no {model.repo} at revision '{model.revision}' (HTTP {status})",
             f"check the name; a private or gated {kind} needs HF_TOKEN",
         ) from None
-    except (OSError, urllib3.exceptions.HTTPError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise EnvironmentUnable(
             f"cannot ask the hub which commit '{model.revision}' of {model.repo} is: "
             f"{scrub(str(error))}",
@@ -98,28 +100,60 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
 
 
 def _commit_of(model: HubModel, kind: RepoKind) -> str:
-    """Ask the hub. The token goes to the host that is asked: requests leaves it behind where that
-    one sends on to another."""
-    url = f"{hub_endpoint()}/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
-    token = hub_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as reply:
-        reply.raise_for_status()
-        commit = parse_json(decoded(_body(reply)))["sha"]
+    commit = parse_json(decoded(ask_hub(revision_path(model, kind)).body))["sha"]
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise ValueError(f"its answer names no commit: {str(commit)[:80]!r}")
     return commit
 
 
-def _body(reply: requests.Response) -> bytes:
-    """Return the beginning of an answer, as far as anybody reads it, and no longer than anybody
-    waits for it."""
-    body = b""
+def revision_path(model: HubModel, kind: RepoKind) -> str:
+    """Return the path under which a hub says what ``model`` is at its revision."""
+    return f"/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
+
+
+@dataclass(frozen=True)
+class HubAnswer:
+    """What a hub sent of a file."""
+
+    body: bytes
+    total: int | None
+    """Bytes of the whole file; ``None`` if the hub does not say."""
+
+
+def ask_hub(path: str, limit: int = LARGEST_ANSWER) -> HubAnswer:
+    """Return at most the first ``limit`` bytes of what the hub has under ``path``.
+
+    The token goes to the host that is asked: requests leaves it behind where that one sends on to
+    another. Raises the errors of requests.
+    """
+    if hub_is_offline():
+        raise requests.ConnectionError("HF_HUB_OFFLINE is set")
+    token = hub_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if limit < LARGEST_ANSWER:
+        headers |= {"Range": f"bytes=0-{limit - 1}", "Accept-Encoding": "identity"}
+    with requests.get(
+        hub_endpoint() + path, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True
+    ) as reply:
+        reply.raise_for_status()
+        ranged = _TOTAL.fullmatch(reply.headers.get("Content-Range", ""))
+        length = _LENGTH.fullmatch(reply.headers.get("Content-Length", ""))
+        total = ranged[1] if ranged else length[0] if length else None
+        return HubAnswer(_beginning(reply, limit), None if total is None else int(total))
+
+
+def _beginning(reply: requests.Response, limit: int) -> bytes:
+    """Return the first ``limit`` bytes of an answer, for which nobody waits for ever."""
+    body = bytearray()
     until = time.monotonic() + _LONGEST_ANSWER_SECONDS
-    while chunk := reply.raw.read1(_CHUNK, decode_content=True):
+    while len(body) < limit:
+        try:
+            chunk = reply.raw.read1(min(_CHUNK, limit - len(body)), decode_content=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(f"its answer broke off: {error}") from error
+        if not chunk:
+            break
         body += chunk
-        if len(body) > _LARGEST_ANSWER:
-            raise ValueError(f"its answer has more than {_LARGEST_ANSWER:,} bytes")
         if time.monotonic() > until:
             raise ValueError(f"its answer took more than {_LONGEST_ANSWER_SECONDS} seconds")
-    return body
+    return bytes(body)

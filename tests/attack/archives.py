@@ -54,7 +54,7 @@ def _bundle() -> bytes:
 def _tars(draw: st.DrawFn, files: Mapping[str, bytes]) -> bytes:
     """Return a tar of ``files`` with a few hostile members, or hostile contents."""
     content = {**files}
-    if content and draw(st.booleans()):
+    if draw(st.booleans()):
         name = draw(st.sampled_from(sorted(content)))
         content[name] = draw(damaged(content[name]))
     target = io.BytesIO()
