@@ -208,7 +208,7 @@ class DataSpec(Frozen):
         if self.source is None and (self.subset is not None or self.part != "train"):
             raise ValueError("subset and part go with source")
         if self.rows is not None and not _is_slice(self.rows):
-            raise ValueError(f"rows = {self.rows!r} is not a slice; write for example ':1000'")
+            raise ValueError(f"rows = {self.rows[:40]!r} is not a slice; write for example ':1000'")
         return self
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ _LARGEST = 256 * MB
 """Largest file, in bytes. The tokenizers of large vocabularies have 35 million."""
 
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 _BRACKETS = re.compile(r"[^\[\]{}]+")
 _EMPTY = re.compile(r"\[\]|\{\}")
 _LONG_NUMBER = re.compile(rf"\d{{{_MOST_DIGITS + 1}}}|\d[eE]\+?\d{{3}}")
@@ -72,7 +73,7 @@ class JsonReader:
         except json.JSONDecodeError as error:
             raise _error(error.msg, text, error.pos) from None
         except RecursionError:
-            raise _error(_TOO_DEEP, text, at) from None
+            raise _error(_TOO_DEEP, text, _too_deep_at(text, at)) from None
         except _TwiceError as error:
             raise _error(str(error), text, at, DuplicateKeyError) from None
         except _ValueError as error:
@@ -148,7 +149,7 @@ def _require_bounded(value: Any, text: str, begin: int, end: int) -> None:
     """Raise :class:`JsonError` for what the decoder takes, and those who read the value do not."""
     part = text[begin:end]
     if part.count("[") + part.count("{") > DEEPEST and _depth(part) > DEEPEST:
-        raise _error(_TOO_DEEP, text, begin)
+        raise _error(_TOO_DEEP, text, _too_deep_at(text, begin))
     if _SURROGATE.search(part):
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -166,6 +167,16 @@ def _depth(text: str) -> int:
             return depth
         brackets = _EMPTY.sub("", brackets)
     return DEEPEST + 1
+
+
+def _too_deep_at(text: str, begin: int) -> int:
+    """Return the bracket that is too deep, or ``begin`` if there is none."""
+    depth = 0
+    for match in _TOKENS.finditer(text, begin):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+        if depth > DEEPEST:
+            return match.start()
+    return begin
 
 
 def _error(message: str, text: str, at: int, kind: type[JsonError] = JsonError) -> JsonError:

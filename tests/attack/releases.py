@@ -22,7 +22,8 @@ ROOT = layout.stem(BUILD, VERSION, TARGET)
 def release_files(tar: bytes, sbom: bytes) -> Files:
     """Return a release with this archive and this SBOM."""
     archive = {layout.archive_name(BUILD, VERSION, TARGET): tar}
-    sums = "".join(f"{_sha256(raw)}  {name}\n" for name, raw in sorted(archive.items())).encode()
+    listed = sorted({**archive, layout.SBOM: sbom}.items())
+    sums = "".join(f"{_sha256(raw)}  {name}\n" for name, raw in listed).encode()
     products = {layout.SBOM: sbom, layout.SUMS: sums}
     return {**archive, **products, layout.PROVENANCE: provenance(statement(archive, products))}
 
