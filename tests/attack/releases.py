@@ -22,10 +22,10 @@ ROOT = layout.stem(BUILD, VERSION, TARGET)
 def release_files(tar: bytes, sbom: bytes) -> Files:
     """Return a release with this archive and this SBOM."""
     archive = {layout.archive_name(BUILD, VERSION, TARGET): tar}
-    listed = sorted({**archive, layout.SBOM: sbom}.items())
+    stated = provenance(statement(archive, {layout.SBOM: sbom}))
+    listed = sorted({**archive, layout.SBOM: sbom, layout.PROVENANCE: stated}.items())
     sums = "".join(f"{_sha256(raw)}  {name}\n" for name, raw in listed).encode()
-    products = {layout.SBOM: sbom, layout.SUMS: sums}
-    return {**archive, **products, layout.PROVENANCE: provenance(statement(archive, products))}
+    return {**archive, layout.SBOM: sbom, layout.SUMS: sums, layout.PROVENANCE: stated}
 
 
 def statement(archives: Files, products: Files) -> dict[str, Any]:
