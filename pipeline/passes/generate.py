@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -104,9 +105,28 @@ def _question(folder: Path, session: Any, params: GenerateParams) -> str:
     if params.text is not None and not has_chat_template(folder):
         return params.text
     turns = params.messages or (Turn(role="user", content=params.text or ""),)
+    _require_text(folder, turns)
     messages = json.dumps([turn.model_dump() for turn in turns])
     try:
         rendered: str = session.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
         raise StepError(f"the chat template refuses the messages: {error}") from error
     return rendered
+
+
+def _require_text(folder: Path, turns: Sequence[Turn]) -> None:
+    """Raise :class:`StepError` where the text of a turn holds a token that only the chat template
+    may write: the runtime would end the turn there."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    unknown = tokenizer["model"].get("unk_token")
+    added = (token for token in tokenizer.get("added_tokens", ()) if token["special"])
+    controls = [token["content"] for token in added if token["content"] != unknown]
+    for turn in turns:
+        held = next((token for token in controls if token in turn.content), None)
+        if held is not None:
+            raise StepError(
+                f"the {turn.role} turn holds {held!r}: for this model no text, but a token that "
+                "only the chat template may write",
+                "leave it out, or write it otherwise",
+                "bad_input",
+            )

@@ -47,9 +47,11 @@ class DuplicateKeyError(JsonError):
 
 class JsonReader:
     """A decoder with these bounds. A ``strict`` one also refuses a key that stands twice, and the
-    words ``NaN`` and ``Infinity``, which Python writes and JSON does not have."""
+    words ``NaN`` and ``Infinity``, which Python writes and JSON does not have. One that
+    ``takes_halves`` leaves halves of characters to its caller."""
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, strict: bool, takes_halves: bool = False) -> None:
+        self._takes_halves = takes_halves
         self._decoder = json.JSONDecoder(
             parse_int=_integer,
             parse_float=_number,
@@ -78,7 +80,9 @@ class JsonReader:
             raise _error(str(error), text, at, DuplicateKeyError) from None
         except _ValueError as error:
             raise _error(str(error), text, error.place(text, at)) from None
-        _require_bounded(value, text, at, end)
+        _require_shallow(text, at, end)
+        if not self._takes_halves:
+            _require_whole_characters(value, text, at, end)
         return value, end
 
 
@@ -145,18 +149,23 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _require_bounded(value: Any, text: str, begin: int, end: int) -> None:
+def _require_shallow(text: str, begin: int, end: int) -> None:
     """Raise :class:`JsonError` for what the decoder takes, and those who read the value do not."""
     part = text[begin:end]
     if part.count("[") + part.count("{") > DEEPEST and _depth(part) > DEEPEST:
         raise _error(_TOO_DEEP, text, _too_deep_at(text, begin))
-    if _SURROGATE.search(part):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):04x}"
-            at = text.lower().find(half, begin, end)
-            raise _error(f"{half} is half a character", text, max(at, begin)) from None
+
+
+def _require_whole_characters(value: Any, text: str, begin: int, end: int) -> None:
+    """Raise :class:`JsonError` for text that cannot be encoded."""
+    if not _SURROGATE.search(text, begin, end):
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        at = text.lower().find(half, begin, end)
+        raise _error(f"{half} is half a character", text, max(at, begin)) from None
 
 
 def _depth(text: str) -> int:

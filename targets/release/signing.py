@@ -48,7 +48,9 @@ def signer_of_file(file: Path, password: str | None) -> Signer:
     content = _read(file, _MAKE_KEY)
     try:
         secret = password.encode() if password is not None else None
-        return CryptoSigner(load_pem_private_key(content, secret))
+        signer = CryptoSigner(load_pem_private_key(content, secret))
+        signer.sign(b"")  # a key that is too short shows here, and not after hours of building
+        return signer
     except TypeError:
         problem, advice = (
             ("needs no password", "unset QUERN_SIGN_PASSWORD")

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -297,6 +298,34 @@ def bare_python(python: Path) -> str:
     """Return the interpreter behind an environment, which has none of its packages."""
     look = [str(python), "-c", "import sys; print(sys._base_executable)"]
     return subprocess.run(look, capture_output=True, text=True, check=True).stdout.strip()
+
+
+# Stops a command, as Ctrl-C does, once a file of the pattern is there.
+STOP_AT = """
+import glob, signal, subprocess, sys, time
+pattern, *command = sys.argv[1:]
+child = subprocess.Popen(command)
+while child.poll() is None and not glob.glob(pattern, recursive=True):
+    time.sleep(0.05)
+child.send_signal(signal.SIGINT)
+sys.exit(child.wait())
+"""
+
+
+@pytest.mark.slow
+def test_a_rebuild_that_was_stopped_goes_on(world: ReleaseWorld) -> None:
+    verify = ("verify", str(world.release), "--runtime", "venv")
+    left = world.first.home / "cache" / "resumable"
+    finished = str(left / "*" / "cache" / "**" / "result.json")
+    stopped = world.first.run(*verify, before=(sys.executable, "-c", STOP_AT, finished))
+    assert stopped.code == 130, stopped.stdout + stopped.stderr
+    assert "finished steps are kept" in stopped.stderr
+    kept = {path.parent.name for path in left.glob("*/cache/objects/*/*/result.json")}
+    assert kept
+    again = world.first.run(*verify)
+    assert again.code == 0, again.stdout + again.stderr
+    assert re.search(r"pretrain +cached", again.stdout)
+    assert not [*left.iterdir()]
 
 
 def test_signed_again_it_has_both_signatures(world: ReleaseWorld, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sigstore_models.intoto import Envelope as SigstoreEnvelope
 from targets.errors import CheckFailed, ConfigError
 from targets.release.envelope import PAYLOAD_TYPE, read_envelope, write_envelope
 from targets.release.signing import require_signature, sign, signer_of_file, trusted_file
+from tests.support.capabilities import program
 from tests.support.key_files import private_file, public_file
 
 FILE = Path("provenance.intoto.jsonl")
@@ -93,6 +95,20 @@ def test_what_is_no_key_is_said_with_what_to_do(tmp_path: Path) -> None:
         trusted_file(private_file(tmp_path, KEYS[0]))
     with pytest.raises(ConfigError, match="cannot be read"):
         trusted_file(tmp_path / "nowhere.pub")
+
+
+def test_a_key_that_cannot_sign_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [
+            *(program("signed release", "openssl"), "genpkey", "-algorithm", "RSA"),
+            *("-pkeyopt", "rsa_keygen_bits:512"),
+        ],
+        capture_output=True,
+        check=True,
+    )
+    (tmp_path / "short.key").write_bytes(made.stdout)
+    with pytest.raises(ConfigError, match=r"short\.key.*not a private key that can be used"):
+        signer_of_file(tmp_path / "short.key", None)
 
 
 def test_another_key_and_no_signature_are_refused(tmp_path: Path) -> None:
