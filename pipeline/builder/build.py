@@ -21,6 +21,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.space import is_embedding
 from pipeline.contract.step import Reporter
 from pipeline.contract.suggest import did_you_mean
+from pipeline.evaluation.settings import left_out_note
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
 
@@ -50,6 +51,9 @@ def build(
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
+    note = left_out_note(checkpoint.generation_config)
+    if note:
+        report.warn(note)
     known = known_options()
     required = required_options(checkpoint.config, known)
     options = resolve({**required, **requested_options(params)}, known)
@@ -57,7 +61,7 @@ def build(
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
     _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
-    end_ids = finish(out_dir, checkpoint, params.threads, params.search, params.session)
+    end_ids = finish(out_dir, checkpoint, params.session_threads, params.search, params.session)
     requested = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
         **requested,

@@ -270,9 +270,10 @@ class DockerRuntime:
         binds = [
             Bind(f"{_CODE}/pipeline", str(self._pipeline.resolve()), "bind", read_only=True),
             Bind(_PLAN, str(space.plan.resolve()), "bind", read_only=True),
-            Bind(_LEASE, str(space.lease.resolve()), "bind", read_only=True),
             *(_bind(mount) for mount in request.mounts),
         ]
+        if space.lease is not None:
+            binds.append(Bind(_LEASE, str(space.lease.resolve()), "bind", read_only=True))
         network = "none"
         if request.network:
             bundle = host_ca_bundle()
@@ -288,7 +289,9 @@ class DockerRuntime:
             binds.append(Bind(_VARIABLES, str(file.resolve()), "bind", read_only=True))
             arguments += ["--variables", _VARIABLES]
         return {
-            "command": watched(self._python, _LEASE, "-m", "pipeline", *arguments),
+            "command": watched(
+                self._python, _LEASE if space.lease else None, "-m", "pipeline", *arguments
+            ),
             "entrypoint": [],
             "environment": environment,
             "labels": {RUN_LABEL: space.run_id, "quern.target": toolchain.target},
