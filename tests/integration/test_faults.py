@@ -53,6 +53,7 @@ QUICK = """
 [checks.latency]
 lengths = []
 rounds = 3
+target_limits = false
 """
 
 # Fault -> the verdict that is meant for it.
