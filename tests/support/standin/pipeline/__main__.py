@@ -99,6 +99,9 @@ def fail(_work: Path, params: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run every step of the plan."""
+    if "--variables" in sys.argv:
+        variables = Path(sys.argv[sys.argv.index("--variables") + 1])
+        os.environ.update(json.loads(variables.read_text()))
     plan = json.loads(Path(sys.argv[1]).read_text())
     work = Path(plan["roots"]["work"])
     for step in plan["steps"]:
