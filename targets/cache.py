@@ -76,9 +76,10 @@ class Cache:
         return self.root / "unfinished" / key
 
     def find(self, key: str) -> CachedStep | None:
-        """Return the finished step ``key`` if all its files exist and match their digests.
+        """Return the finished step ``key`` if all its files exist and match their digests, and no
+        others are there.
 
-        A damaged entry (a file edited through a link in ``dist/``, a broken disk) is removed.
+        A damaged entry (a file edited or added by hand, a broken disk) is removed.
         """
         folder = self.objects / object_path(key)
         try:
@@ -228,6 +229,9 @@ class Cache:
 
     def _whole(self, step: CachedStep) -> bool:
         paths = [step.output / file.path for file in step.result.files]
+        there = {path for path in step.output.rglob("*") if not path.is_dir() or path.is_symlink()}
+        if there != {*paths}:
+            return False
         try:
             return self.digests.files(paths) == [file.sha256 for file in step.result.files]
         except FileNotFoundError:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,9 +34,12 @@ class BuilderCall:
     options: Mapping[str, str]
     weights: Mapping[str, Deferred] | None = None
     """Weights that replace those in the folder, under the same names."""
+    save: Callable[..., None] | None = None
+    """What takes the finished graph in place of ``onnx_ir.save``."""
 
     def run(self) -> None:
         """Write the model folder."""
+        import onnx_ir
         from onnxruntime_genai.models import builder
 
         from pipeline.builder.matrices import replaced
@@ -62,6 +65,7 @@ class BuilderCall:
                 SameBits(),
                 replaced(builder, "AutoConfig", ReadableConfig),
                 layers_without_positions(),
+                replaced(onnx_ir, "save", self.save or onnx_ir.save),
             ):
                 parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
                 builder.create_model(*source, **parsed)

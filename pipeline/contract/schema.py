@@ -181,8 +181,8 @@ class BuildConfig(Frozen):
     skip_checks: tuple[str, ...] = ()
     """Built-in checks that are not run, e.g. because a model is too large for PyTorch. Plan and
     report list them. If nothing reads the merged checkpoint (``merging``, ``conversion``,
-    ``quantization`` and ``quality`` do), merging and quantizing become one step, and no checkpoint
-    is written."""
+    ``quantization``, ``quality`` and ``rebuild`` do), merging and quantizing become one step, and
+    no checkpoint is written."""
     targets: dict[Name, TargetTable] = Field(default_factory=dict)
     """Parameters for single targets."""
     resources: Resources = Resources()

@@ -86,12 +86,26 @@ class Session:
         params.set_search_options(max_length=max_length, min_length=min_length, do_sample=False)
         return onnxruntime_genai.Generator(self.model, params)
 
+    def untouched_generator(self, max_length: int) -> Any:
+        """Return a fresh generator with the artifact's own search settings, for at most
+        ``max_length`` tokens, prompt included."""
+        import onnxruntime_genai
+
+        params = onnxruntime_genai.GeneratorParams(self.model)
+        params.set_search_options(max_length=max_length)
+        return onnxruntime_genai.Generator(self.model, params)
+
     def stream(
-        self, prompt: Sequence[int], max_new_tokens: int, never_end: bool = False
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        never_end: bool = False,
+        untouched: bool = False,
     ) -> Iterator[int]:
         """Yield new tokens one by one, including the end token if there is one.
 
         ``never_end`` keeps the model from ending early, so that there are ``max_new_tokens``.
+        ``untouched`` leaves the artifact's own search settings as they are.
         """
         import numpy as np
 
@@ -99,7 +113,11 @@ class Session:
             return
         longest = len(prompt) + max_new_tokens
         with raising_artifact_errors(_RUNNING):
-            generator = self.generator(longest, longest if never_end else 0)
+            generator = (
+                self.untouched_generator(longest)
+                if untouched
+                else self.generator(longest, longest if never_end else 0)
+            )
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
         while not generator.is_done():
             with raising_artifact_errors(_RUNNING):
@@ -205,6 +223,10 @@ class GenAiAnswerer:
     def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
         """Return the greedy answer to each prompt, cut before the first end token."""
         return [self._reply(list(self.session.stream(ids, max_new_tokens))) for ids in prompts]
+
+    def untouched(self, prompt: Sequence[int], max_new_tokens: int) -> Reply:
+        """Return the answer with the artifact's own search settings, cut likewise."""
+        return self._reply(list(self.session.stream(prompt, max_new_tokens, untouched=True)))
 
     def _reply(self, ids: list[int]) -> Reply:
         ended = bool(ids) and ids[-1] in self.session.end_ids

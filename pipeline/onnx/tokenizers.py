@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
 from pipeline.onnx.genai_config import GenAiConfig
-from pipeline.onnx.samples import SAMPLES
+from pipeline.onnx.samples import CONVERSATIONS, SAMPLES, Conversation
 from pipeline.onnx.session import Session
 from pipeline.onnx.turn_end import turn_end
 
@@ -46,6 +46,7 @@ def _special(folder: Path, config: GenAiConfig, ours: Any, source: Any) -> list[
         for name in ("bos_token_id", "eos_token_id", "pad_token_id")
         if getattr(ours, name) != getattr(source, name)
     ]
+    problems += _added(ours, source)
     known = set(ours.get_vocab().values())
     problems += [
         f"end token {token} is not a token" for token in config.end_ids if token not in known
@@ -57,6 +58,20 @@ def _special(folder: Path, config: GenAiConfig, ours: Any, source: Any) -> list[
             f"the chat template ends a turn with {text} ({end}), at which generation does not end"
         )
     return problems
+
+
+def _added(ours: Any, source: Any) -> Iterator[str]:
+    """Yield in what the tokens differ that are outside the vocabulary of the algorithm: one that is
+    not special any more appears in answers."""
+    for token, wanted in source.added_tokens_decoder.items():
+        found = ours.added_tokens_decoder.get(token)
+        if found is None:
+            yield f"{wanted.content} ({token}) is an ordinary token"
+            continue
+        for name in ("content", "special", "lstrip", "rstrip", "single_word"):
+            mine, theirs = getattr(found, name), getattr(wanted, name)
+            if mine != theirs:
+                yield f"{wanted.content} ({token}): {name} is {mine}, not {theirs}"
 
 
 def _same_texts(session: Session, source: Any) -> list[str]:
@@ -75,13 +90,12 @@ def _same_texts(session: Session, source: Any) -> list[str]:
 def _same_chats(session: Session, source: Any) -> list[str]:
     """Check that the runtime makes the ids of a rendered chat that transformers makes."""
     problems = []
-    for text in filter(None, SAMPLES):
-        messages: list[Mapping[str, str]] = [{"role": "user", "content": text}]
-        wanted = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    for messages, wanted in _rendered(source):
+        asks = messages[-1]["role"] == "user"
         expected = [int(token) for token in source.encode(wanted, add_special_tokens=False)]
         try:
             rendered = session.tokenizer.apply_chat_template(
-                json.dumps(messages), add_generation_prompt=True
+                json.dumps(messages), add_generation_prompt=asks
             )
         except Exception as error:  # the runtime's template engine raises RuntimeError and others
             return [f"the runtime cannot apply the chat template: {error}"]
@@ -91,6 +105,20 @@ def _same_chats(session: Session, source: Any) -> list[str]:
         else:
             problems += _different(f"the chat {wanted!r}", found, expected)
     return problems
+
+
+def _rendered(source: Any) -> Iterator[tuple[Conversation, str]]:
+    """Yield the conversations that the template takes, as transformers renders them: there are
+    models without a system turn."""
+    from jinja2 import TemplateError
+
+    for messages in CONVERSATIONS:
+        asks = messages[-1]["role"] == "user"
+        try:
+            text = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
+        except TemplateError:
+            continue
+        yield messages, text
 
 
 def _different(what: str, found: Sequence[int], expected: Sequence[int]) -> list[str]:

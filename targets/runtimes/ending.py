@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.events import StepFailed
-from pipeline.process.exit_codes import describe_exit, signal_of
-from targets.errors import EnvironmentUnable, InputRefused, PassFailed, QuernError
+from pipeline.process.exit_codes import describe_exit, has_crashed, signal_of
+from targets.errors import (
+    EnvironmentUnable,
+    InputRefused,
+    PassFailed,
+    ProcessCrashed,
+    QuernError,
+)
 
 _TAIL_BYTES = 16_384
 _TAIL_LINES = 8
@@ -58,6 +64,8 @@ class Ending:
             how += " without a word why"
         remedy = _OLD_CPU if ended_by == "SIGILL" else ""
         hint = "\n".join(text for text in (remedy, _tail(self.log)) if text)
+        if has_crashed(self.exit_code):
+            return ProcessCrashed(step, how, hint, self.log)
         return PassFailed(f"{step} broke: {how}", hint, self.log)
 
     def _reported(self, failure: StepFailed) -> QuernError:

@@ -58,7 +58,7 @@ class Threads(BasePass[ThreadsParams]):
         options = config["model"]["decoder"].setdefault("session_options", {})
         options["intra_op_num_threads"] = params.count
         file.write_text(json.dumps(config))
-        return {"threads": params.count}
+        return {"threads": params.count, "changes": ["settings"]}
 """
 
 COUNTED = """

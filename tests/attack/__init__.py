@@ -1,0 +1,1 @@
+"""Attacks on the finished product: each is refused, or found."""
