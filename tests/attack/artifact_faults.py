@@ -527,9 +527,7 @@ TOKENIZER: Mapping[str, Fault] = {
     "template_empty": _written(_TEMPLATE, b""),
     "template_is_no_template": _written(_TEMPLATE, b"{% for"),
     "template_without_ends": _template("<|end|>", ""),
-    "template_without_first_turns": _template(
-        _EACH_TURN, "{% for m in messages if loop.last or m['role'] == 'system' %}"
-    ),
+    "template_without_first_turns": _template(_EACH_TURN, "{% for m in messages[-1:] %}"),
     "template_without_prompt": _template("{{ '<|assistant|>\n' }}", ""),
     "template_without_system": _template(
         _EACH_TURN, "{% for m in messages if m['role'] != 'system' %}"
