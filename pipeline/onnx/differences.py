@@ -44,7 +44,7 @@ def file_differences(ours: Path, theirs: Path) -> list[str]:
     name = theirs.name
     if name.endswith(".json"):
         try:
-            pairs = json_differences(json.loads(mine), json.loads(wanted))
+            pairs = json_differences(_parsed(mine), _parsed(wanted))
         except (ValueError, RecursionError) as error:
             return [f"{name} cannot be read: {error}"]
         return [f"{name}: {difference}" for difference in pairs]
@@ -53,6 +53,18 @@ def file_differences(ours: Path, theirs: Path) -> list[str]:
         if line != other:
             return [f"{name}:{number}: {_short(line)}, not {_short(other)}"]
     return [f"{name} has {len(mine)} bytes, not {len(wanted)}"]
+
+
+def _parsed(content: bytes) -> Any:
+    """Return JSON. Raises ``ValueError`` also where a name stands twice: readers choose either."""
+
+    def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"{max(names, key=names.count)} stands twice")
+        return dict(pairs)
+
+    return json.loads(content, object_pairs_hook=distinct)
 
 
 def json_differences(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:

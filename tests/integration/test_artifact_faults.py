@@ -1,4 +1,7 @@
-"""Every fault of the catalogue is named by the checks that read the artifact's files alone."""
+"""Every fault of the catalogue is named by a check that reads the artifact's files alone.
+
+``test_checks.py`` has one of each kind, and ``test_faults.py`` takes some through whole builds.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ MEANT = {
     "earlier_template": "same_files",
     "trailing_bytes": "external_data",
 }
+pytestmark = pytest.mark.slow
 BY_GRAPH = ("trailing_bytes",)
 Found = Mapping[str, tuple[Verdict, ...]]
 

@@ -3,6 +3,8 @@ the build, and the same build without a fault passes."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +70,6 @@ FAULTS = {
     "rotary_from_2048": {"rotary_table", "same_weights"},
     "swapped_keys_and_values": {"layer_scales", "same_weights"},
     "swapped_letters": {"same_tokenizer", "tokenizer"},
-    "window": {"attributes", "same_graph"},
 }
 MERGES = {0: "the adapter was not merged", 2: "merged twice"}
 
@@ -141,6 +142,13 @@ def test_a_fault_fails_the_build(faulty: Faulty, fault: str) -> None:
     assert FAULTS[fault] <= faulty.failed.keys(), faulty.failed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [name for name in artifact_faults.FAULTS if name not in FAULTS])
+def test_every_fault_of_the_catalogue_fails_the_build(faulty: Faulty, fault: str) -> None:
+    ran = faulty.build(fault)
+    assert ran.code == 3, ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize("times", sorted(MERGES))
 def test_an_adapter_merged_otherwise_than_once_fails_the_build(faulty: Faulty, times: int) -> None:
     ran = faulty.build(times=times)
@@ -164,6 +172,31 @@ def test_answers_of_another_form_fail_the_build(faulty: Faulty) -> None:
     assert ran.code == 3, ran.stdout + ran.stderr
     assert faulty.failed.keys() == {"valid_json"}
     assert faulty.verdicts["pattern_matches"]["value"] == 1
+
+
+def test_a_proof_that_did_not_run_where_the_build_is_not_known_says_so(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    assert faulty.build().code == 0
+    away = Path(shutil.copytree(faulty.dist / "small" / "cpu", tmp_path / "away"))
+    data = away / "model" / "model.onnx.data"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    for file in (away / "report.json", away / "checks" / "checks.json"):
+        digests = json.loads(file.read_text())
+        (entry,) = (item for item in digests["files"] if item["path"] == data.name)
+        entry["sha256"] = hashlib.sha256(content).hexdigest()
+        file.write_text(json.dumps(digests))
+    ran = faulty.quern("check", str(away), "--runtime", "venv")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    report = json.loads((away / "report.json").read_text())
+    found = {check["name"]: check for check in report["checks"]}
+    assert report["status"] == "unverified"
+    for name in ("layer_scales", "same_weights"):
+        assert found[name]["status"] == "unverified"
+        assert "passed where it was built, not here" in found[name]["detail"]
+    assert found["loads"]["status"] == "passed"
 
 
 def test_the_report_tells_how_the_artifact_compares(faulty: Faulty) -> None:
