@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import logging
+import os
 import re
 import shutil
 import signal
@@ -32,13 +33,16 @@ ENVIRONMENTS = PROJECT / ".nox"
 TARGETS = sorted(path.stem for path in (PROJECT / "targets").glob("*.toml"))
 COMMANDS = sorted((PROJECT / "targets" / "cli" / "commands").glob("[!_]*.py"))
 ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
-# Time for a command to stop its container after Ctrl-C, in seconds.
-STOP_TIMEOUT = 15.0
+# In seconds: when a command that goes on after Ctrl-C is told to stop, since not every Ctrl-C
+# reaches it, and how long it has to end. CI services take 10 s before they kill everything.
+TELL_TO_STOP = 0.3
+STOP_TIMEOUT = 8.0
 # Two processes share the tests: one often waits for a disk, a network or one thread. More would
 # need more memory than a laptop has. `-n 0` after `--` makes it one process.
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
-# nox would end at once and leave the command running; as after Ctrl-C, it waits, then stops it.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+# nox would end at once and leave the command running; as after Ctrl-C, it stops it and waits.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
 
 
 def define_command(file: Path) -> None:
@@ -227,7 +231,8 @@ def command(
             *(python, "-I", "-m", module, *arguments, *session.posargs),
             stderr=None,  # standard output is for --json
             log=False,
-            interrupt_timeout=STOP_TIMEOUT,
+            env={"QUERN_FRONT_DOOR": str(os.getpid())},  # as targets/cli/front_door.py has it
+            interrupt_timeout=TELL_TO_STOP,
             terminate_timeout=STOP_TIMEOUT,
         )
     except nox.command.CommandFailed as failure:

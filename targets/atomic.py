@@ -56,6 +56,16 @@ def replace_folder(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def naming(written: Path) -> Iterator[None]:
+    """Name the file ``written`` in an error of the block that would name none, or what was read."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(written), None
+        raise
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed left beside ``folder``.
 
@@ -66,7 +76,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove ``folder`` with all that is in it, however deep; what cannot be removed stays."""
+    """Remove ``folder`` with all that is in it, however deep; what cannot be removed stays. It may
+    be a file as well."""
+    if not folder.is_dir() or folder.is_symlink():
+        with suppress(OSError):
+            folder.unlink()
+        return
     try:
         shutil.rmtree(folder, ignore_errors=True)
     except RecursionError:

@@ -95,6 +95,12 @@ class Builder:
         """
         self._cache.recover()
         plan = self.plan()
+        with self._cache.in_use(planned.step.key for planned in plan.steps):
+            if not all(planned.cached.folder.exists() for planned in plan.steps if planned.cached):
+                plan = self.plan()  # a result was removed at that very moment
+            return self._build(dist, plan)
+
+    def _build(self, dist: Path, plan: BuildPlan) -> BuildOutcome:
         self._view.planned(plan)
         if not self._target.device.here:
             why = self._target.device.absence
@@ -248,9 +254,9 @@ class Builder:
 
 
 def container_limits(resources: Resources) -> ProcessLimits:
-    """Return the limits of the config in bytes and CPUs."""
+    """Return the limits of the config in bytes, CPUs and seconds."""
     memory = parse_bytes(resources.memory) if resources.memory is not None else None
-    return ProcessLimits(memory_bytes=memory, cpus=resources.cpus)
+    return ProcessLimits(memory, resources.cpus, resources.step_hours * 3600)
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:

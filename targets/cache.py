@@ -7,20 +7,25 @@ In the cache folder::
     work/<run>/<n>/                     what one running process writes; its steps are moved out
     work/<run>/<n>.json                 which steps these may be, where no process can write
     unfinished/<key>/                   files with which an unfinished step can continue
-    locks/                              one lock per key, and one per run
+    scratch/<run>/                      what one driver puts together for a process
+    in-use/<run>.json                   the keys that a running build reads or makes
+    locks/                              one lock per key and per run, while it is held
+    outlines/                           what hubs said of models that are not fetched yet
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from pipeline.contract.frozen import Frozen
@@ -28,8 +33,12 @@ from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
 from pipeline.contract.result import RESULT_FILE, StepResult, read_result
 from targets.atomic import remove_tree, replace_file
 from targets.digests import Digests
+from targets.disk import may_write
 from targets.errors import PassFailed
 from targets.intake import take_in
+from targets.locks import Timeout, locked
+
+_IN_USE = "in-use"
 
 
 @dataclass(frozen=True)
@@ -71,22 +80,30 @@ class Cache:
         """Return the output folder of the finished step ``key``."""
         return self.objects / object_path(key) / OUTPUT_DIR
 
+    @property
+    def outlines(self) -> Path:
+        """Return the folder of what hubs said of models that are not fetched yet."""
+        return self.root / "outlines"
+
     def unfinished(self, key: str) -> Path:
         """Return the folder with the files from which the step ``key`` can continue."""
         return self.root / "unfinished" / key
 
     def find(self, key: str) -> CachedStep | None:
-        """Return the finished step ``key`` if all its files exist and match their digests, and no
-        others are there.
+        """Return the finished step ``key`` if its files are just those that it lists, with their
+        digests.
 
-        A damaged entry (a file edited or added by hand, a broken disk) is removed.
+        A damaged entry (a file edited through a link in ``dist/``, a folder where a file should
+        be, a broken disk) is removed.
         """
         folder = self.objects / object_path(key)
         try:
+            if not stat.S_ISREG((folder / RESULT_FILE).lstat().st_mode):
+                raise IsADirectoryError
             result = read_result(folder)
         except FileNotFoundError:
             return None
-        except ValidationError:
+        except (OSError, ValidationError):
             self._evict(folder)
             return None
         step = CachedStep(folder, result)
@@ -100,30 +117,64 @@ class Cache:
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
         """Return the finished steps that were last used before ``moment`` (seconds since the
         epoch), the longest unused first."""
-        folders = [folder for folder in self.objects.glob("*/*") if folder.stat().st_mtime < moment]
-        return tuple(map(_unused, sorted(folders, key=lambda folder: folder.stat().st_mtime)))
+        used: dict[Path, float] = {}
+        for folder in self.objects.glob("*/*"):
+            with suppress(FileNotFoundError):  # another build removes it
+                used[folder] = folder.lstat().st_mtime
+        unused = [folder for folder, time in used.items() if time < moment]
+        return tuple(map(_unused, sorted(unused, key=lambda folder: used[folder])))
 
-    def remove(self, step: UnusedStep) -> None:
-        """Remove a finished step, unless a build is remaking it at this moment."""
-        with suppress(Timeout), self._lock(step.key).acquire(blocking=False):
-            self._evict(self.objects / object_path(step.key))
+    def remove(self, step: UnusedStep) -> bool:
+        """Remove a finished step; return whether that was possible. It stays where a running build
+        reads it or makes it anew."""
+        with suppress(Timeout), self._lock(_IN_USE), self._lock(step.key, blocking=False):
+            if step.key not in self._keys_in_use():
+                self._evict(self.objects / object_path(step.key))
+                return True
+        return False
+
+    @contextmanager
+    def in_use(self, keys: Iterable[str]) -> Iterator[None]:
+        """Keep the finished steps ``keys`` from being removed by others while the block runs."""
+        if not may_write(self.root):
+            yield
+            return
+        run = uuid.uuid4().hex[:12]
+        file = self.root / _IN_USE / f"{run}.json"
+        with ExitStack() as stack:
+            with self._lock(_IN_USE):
+                file.parent.mkdir(exist_ok=True)
+                stack.enter_context(self._lock(f"run-{run}"))
+                stack.callback(file.unlink, missing_ok=True)
+                replace_file(file, json.dumps(sorted(set(keys))))
+            yield
+
+    def _keys_in_use(self) -> set[str]:
+        """Return the keys that running builds read or make."""
+        keys: set[str] = set()
+        for file in (self.root / _IN_USE).glob("*.json"):
+            try:
+                with self._lock(f"run-{file.stem}", blocking=False):
+                    file.unlink(missing_ok=True)  # its build was killed
+            except Timeout:
+                with suppress(OSError, ValueError):
+                    keys.update(json.loads(file.read_bytes()))
+        return keys
 
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
         """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""
-        announced = False
+        announced: list[str] = []
+
+        def announce(key: str) -> None:
+            if not announced:
+                announced.append(key)
+                waiting(key)
+
         with ExitStack() as stack:
             # Locks are taken in the same order by all builds, so that two cannot deadlock.
             for key in sorted(set(keys)):
-                lock = self._lock(key)
-                try:
-                    lock.acquire(blocking=False)
-                except Timeout:
-                    if not announced:
-                        waiting(key)
-                        announced = True
-                    lock.acquire()
-                stack.callback(lock.release)
+                stack.enter_context(self._lock(key, partial(announce, key)))
             yield
 
     @contextmanager
@@ -170,26 +221,24 @@ class Cache:
     @contextmanager
     def scratch_folder(self) -> Iterator[Path]:
         """Yield a fresh folder that is removed afterwards."""
-        folder = self.root / "scratch" / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-        finally:
-            remove_tree(folder)
+        run = uuid.uuid4().hex[:12]
+        folder = self.root / "scratch" / run
+        with self._lock(f"run-{run}"):
+            folder.mkdir(parents=True)
+            try:
+                yield folder
+            finally:
+                remove_tree(folder)
 
     def recover(self) -> None:
         """Keep the finished steps of runs whose driver was killed, and remove their folders."""
-        for folder in sorted((self.root / "work").glob("*")):
-            lock = self._lock(f"run-{folder.name}")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            try:
+        if not may_write(self.root):
+            return
+        left = [*(self.root / "work").glob("*"), *(self.root / "scratch").glob("*")]
+        for folder in sorted(left):
+            with suppress(Timeout), self._lock(f"run-{folder.name}", blocking=False):
                 self._keep_finished(folder)
                 remove_tree(folder)
-            finally:
-                lock.release()
 
     def _keep_finished(self, work: Path) -> None:
         """Keep the steps that were finished before a process ended otherwise than it should."""
@@ -219,8 +268,10 @@ class Cache:
                 # Equal bytes stay in place; only the result, with its origin, is replaced.
                 replace_file(destination / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
                 return result
-            self._evict(destination)
+        self._evict(destination)  # other bytes, or what is left of a result
         replace_file(written / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
+        if destination.parent.exists() and not destination.parent.is_dir():
+            destination.parent.unlink()
         destination.parent.mkdir(parents=True, exist_ok=True)
         written.rename(destination)
         for file in result.files:
@@ -228,13 +279,14 @@ class Cache:
         return result
 
     def _whole(self, step: CachedStep) -> bool:
-        paths = [step.output / file.path for file in step.result.files]
-        there = {path for path in step.output.rglob("*") if not path.is_dir() or path.is_symlink()}
-        if there != {*paths}:
-            return False
+        listed = {step.output / file.path: file.sha256 for file in step.result.files}
         try:
-            return self.digests.files(paths) == [file.sha256 for file in step.result.files]
-        except FileNotFoundError:
+            found = {path: path.lstat().st_mode for path in step.output.rglob("*")}
+            files = {path for path, mode in found.items() if not stat.S_ISDIR(mode)}
+            if files != listed.keys() or not all(stat.S_ISREG(found[path]) for path in files):
+                return False
+            return self.digests.files(listed) == list(listed.values())
+        except OSError:  # a file is gone, a folder in its place, or the disk cannot be read
             return False
 
     def _evict(self, folder: Path) -> None:
@@ -242,14 +294,14 @@ class Cache:
         doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.evicted")
         try:
             folder.rename(doomed)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         remove_tree(doomed)
 
-    def _lock(self, name: str) -> FileLock:
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock")
+    def _lock(
+        self, name: str, waiting: Callable[[], None] | None = None, *, blocking: bool = True
+    ) -> AbstractContextManager[None]:
+        return locked(self.root / "locks" / f"{name}.lock", waiting, blocking=blocking)
 
 
 class _Expected(Frozen):

@@ -9,10 +9,12 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
+from targets.atomic import remove_tree
+from targets.disk import may_write
 from targets.errors import EnvironmentUnable
 from targets.machine import usable_cores
 
@@ -78,17 +80,42 @@ class Digests:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        self._database.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with closing(sqlite3.connect(self._database, timeout=60)) as database, database:
-                database.execute(_SCHEMA)
+            with closing(self._connect()) as database, database:
                 yield database
         except sqlite3.Error as error:
+            if _is_damage(error):
+                remove_tree(self._database)
+                message = f"{self._database} was damaged, and is removed: {error}"
+                raise EnvironmentUnable(message, "run again") from error
             raise EnvironmentUnable(
                 f"cannot use {self._database}: {error}",
-                "choose a folder you may write, with space left, with --cache; a damaged database "
-                "may be deleted",
+                "choose a folder you may write, with space left, with --cache",
             ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        """Return the database; where it cannot be written, a copy that is then forgotten."""
+        if not may_write(self._database.parent):
+            return self._copy()
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return _ready(self._database)
+        except sqlite3.DatabaseError as error:
+            if not (_is_damage(error) or self._database.is_dir()):
+                raise
+            # Everything in it can be computed again.
+            remove_tree(self._database)
+            return _ready(self._database)
+
+    def _copy(self) -> sqlite3.Connection:
+        copy = _ready(":memory:")
+        address = f"{self._database.absolute().as_uri()}?mode=ro&immutable=1"
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(address, uri=True)) as database,
+        ):
+            database.backup(copy)
+        return copy
 
     @staticmethod
     def _known(database: sqlite3.Connection, stat: os.stat_result) -> str | None:
@@ -111,6 +138,22 @@ class Digests:
     def _store(database: sqlite3.Connection, stat: os.stat_result, sha256: str) -> None:
         row = (*_identity(stat), sha256)
         database.execute("INSERT OR REPLACE INTO digest VALUES (?,?,?,?,?,?)", row)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Return whether the file is no database; where it is locked, for example, or the disk is full,
+    the error is of a class derived from this one."""
+    return type(error) is sqlite3.DatabaseError
+
+
+def _ready(database: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(database, timeout=60)
+    try:
+        connection.execute(_SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _identity(stat: os.stat_result) -> tuple[int, ...]:

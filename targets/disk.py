@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
@@ -53,6 +54,11 @@ def free_at(folder: Path) -> int:
 def device_of(folder: Path) -> int:
     """Return the ID of the file system of ``folder``, which need not exist yet."""
     return _existing(folder).stat().st_dev
+
+
+def may_write(folder: Path) -> bool:
+    """Return whether something can be written below ``folder``, which need not exist yet."""
+    return os.access(_existing(folder), os.W_OK)
 
 
 def _existing(folder: Path) -> Path:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from targets.foreign_text import one_line
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -22,7 +24,7 @@ class Problem:
         if place and self.line:
             place += f":{self.line}"
         head = ": ".join(part for part in (place, self.key, self.message) if part)
-        return f"{head} ({self.suggestion})" if self.suggestion else head
+        return one_line(f"{head} ({self.suggestion})" if self.suggestion else head)
 
 
 class QuernError(Exception):

@@ -100,7 +100,7 @@ class TargetTable(Frozen):
 
 
 class Resources(Frozen):
-    """Limits for the containers. A virtual environment cannot enforce them, and says so."""
+    """Limits for what runs. A virtual environment enforces only the time, and says so."""
 
     memory: Annotated[Size, AfterValidator(_is_enough)] | None = None
     """Memory without swap, e.g. ``"6g"``. Default: nine tenths of the machine's, and its swap."""
@@ -108,6 +108,9 @@ class Resources(Frozen):
     """CPU time per second, e.g. ``2``. Default: all of the machine's."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of the libraries. Default: ``cpus`` rounded down, else the machine's CPUs."""
+    step_hours: float = Field(default=24, gt=0, le=8760)
+    """Hours that one step may take, e.g. ``0.5``: it is stopped then, so that one that never ends
+    does not hold the machine. The default is a day. A training that takes longer needs more."""
 
 
 class AzureMLSystem(Frozen):

@@ -9,6 +9,7 @@ the two for the whole package); the user's scripts are parsed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ from pathlib import Path, PurePosixPath
 from pipeline.contract.sha256 import sha256_of_bytes
 
 PACKAGE = "pipeline"
+
+_LARGEST = 2**20
+"""Most bytes of a user's Python file."""
 
 _IMPORT = re.compile(
     r"""^[ \t]*(?:
@@ -146,7 +150,7 @@ def script_code(script: Path) -> ScriptCode:
         file = waiting.pop()
         if file in files:
             continue
-        files[file] = (script.parent / file).read_bytes()
+        files[file] = _content(script.parent / file)
         package = tuple(PurePosixPath(file).parts[:-1])
         for name in _script_imports(files[file], package):
             local_files = list(_beside(script.parent, name))
@@ -154,6 +158,13 @@ def script_code(script: Path) -> ScriptCode:
             if not local_files:
                 imports.add(name)
     return ScriptCode(files, frozenset(imports))
+
+
+def _content(file: Path) -> bytes:
+    size = file.stat().st_size
+    if size > _LARGEST:
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST:,} bytes", str(file))
+    return file.read_bytes()
 
 
 def _script_imports(source: bytes, package: tuple[str, ...]) -> set[str]:

@@ -1,7 +1,7 @@
 """The user's own passes and checks: a class in a Python file, written as ``FILE.py:CLASS``.
 
-The class has the interface of the built-in ones. The host imports the file to read its parameters,
-so it must import ML libraries inside ``run``, as they do.
+The class has the interface of the built-in ones. The file is imported where its step runs, and
+nowhere else: the host reads its text.
 """
 
 from __future__ import annotations
@@ -64,10 +64,19 @@ def load_own(kind: StepKind, script: Path, name: str) -> StepClass:
     :class:`~pipeline.contract.errors.StepError` where the file cannot be imported.
     """
     module = load_script(script)
-    step_class = getattr(module, name, None)
+    return usable_class(kind, script.name, name, getattr(module, name, None), vars(module))
+
+
+def usable_class(
+    kind: StepKind, file: str, name: str, step_class: object, names: Mapping[str, object]
+) -> StepClass:
+    """Return ``step_class``, which ``file`` has as ``name``, if it can be planned and run.
+
+    ``names`` is everything that the file has. Raises :class:`OwnStepError` with all the reasons.
+    """
     if step_class is None:
-        classes = [known for known, value in vars(module).items() if _is_own(kind, value)]
-        raise OwnStepError([f"{script.name} has no class '{name}'"], did_you_mean(name, classes))
+        classes = [known for known, value in names.items() if _is_own(kind, value)]
+        raise OwnStepError([f"{file} has no class '{name}'"], did_you_mean(name, classes))
     base = _BASES[kind]
     if not (isinstance(step_class, type) and issubclass(step_class, base)):
         message = (
@@ -124,13 +133,16 @@ def _pass_problems(pass_class: type[BasePass[Any]], params: type[Frozen] | None)
         yield "asks for the network, which only built-in passes get"
 
 
-def _named_like(sources: Iterable[str], roles: tuple[str, ...]) -> Iterator[str]:
-    for name in sources:
+def _named_like(sources: object, roles: tuple[str, ...]) -> Iterator[str]:
+    for name in sources if isinstance(sources, Iterable) else ():
         if name in roles:
             yield f"has {name!r} in `sources`, which is the name of an input: rename the parameter"
 
 
-def _others(attribute: str, values: Iterable[object], known: tuple[str, ...]) -> Iterator[str]:
+def _others(attribute: str, values: object, known: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        yield f"has `{attribute}`, which is not a tuple of names"
+        return
     for value in values:
         if value not in known:
             allowed = ", ".join(known) or "none"

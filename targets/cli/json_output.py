@@ -8,6 +8,7 @@ import click
 from pydantic_core import to_json
 
 from targets.errors import ConfigError, QuernError
+from targets.foreign_text import json_escaped
 
 
 def print_json_result(result: Mapping[str, object], failure: QuernError | None = None) -> None:
@@ -23,8 +24,13 @@ def print_json_result(result: Mapping[str, object], failure: QuernError | None =
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """Print a document as JSON; NaN, which JSON does not have, becomes ``null``."""
-    click.echo(to_json(document, indent=2, inf_nan_mode="null"))
+    """Print a document as JSON."""
+    click.echo(json_text(document))
+
+
+def json_text(document: Mapping[str, object]) -> str:
+    """Return a document as JSON; NaN, which JSON does not have, becomes ``null``."""
+    return json_escaped(to_json(document, indent=2, inf_nan_mode="null").decode())
 
 
 def as_json_error(failure: QuernError) -> dict[str, object]:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import click
 
+from targets.cli.echo import echo, echo_error
+from targets.cli.front_door import end_with_front_door
 from targets.cli.json_output import as_json_error, print_json
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
+from targets.runtimes.interrupts import stoppable
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"
 
@@ -45,8 +48,10 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line and exit with the code of :mod:`targets.errors`."""
+    end_with_front_door()
     try:
-        ended = main(standalone_mode=False)
+        with stoppable():
+            ended = main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -57,8 +62,10 @@ def run() -> None:
     except QuernError as error:
         failure = error
     except OSError as error:
-        # For example a full disk, a read-only folder, or a file that vanished.
-        place = f": {error.filename}" if error.filename else ""
+        # For example a full disk, a read-only folder, or a file that vanished. Where something is
+        # copied or renamed, the second name is that of what would be written.
+        file = error.filename2 or error.filename
+        place = f": {file}" if file else ""
         failure = EnvironmentUnable(f"{error.strerror or error}{place}", _os_hint(error))
     else:
         # click returns the exit code of a command that has printed its own message.
@@ -79,10 +86,14 @@ def _os_hint(error: OSError) -> str:
 
 
 def _show(failure: QuernError) -> None:
-    click.echo(f"{click.style('error:', fg='red')} {failure}", err=True)
-    if failure.hint:
-        click.echo(f"  → {failure.hint}", err=True)
+    if isinstance(failure, ConfigError) and failure.problems:
+        first, *others = map(str, failure.problems)
+        echo_error(first, failure.hint)
+        for problem in others:
+            echo(problem, err=True)
+    else:
+        echo_error(str(failure), failure.hint)
     if failure.log is not None:
-        click.echo(f"  log: {failure.log}", err=True)
+        echo(f"  log: {failure.log}", err=True)
     if isinstance(failure, ConfigError) and len(failure.problems) > 1:
-        click.echo(f"{len(failure.problems)} problems; nothing was run", err=True)
+        echo(f"{len(failure.problems)} problems; nothing was run", err=True)

@@ -21,6 +21,7 @@ from targets.config.load import (
     load_document,
 )
 from targets.config.olive.context import LOCAL
+from targets.console.safe_console import SafeConsole
 from targets.errors import ConfigError, Problem
 from targets.place import Place, building_place, default_training_target
 from targets.runtimes.platform import Choice, platform_for
@@ -255,7 +256,7 @@ def open_cache(folder: Path | None) -> Cache:
 
 def console(as_json: bool) -> Console:
     """Return the console: standard error if standard output is for JSON, else standard output."""
-    return Console(stderr=as_json, soft_wrap=False)
+    return SafeConsole(stderr=as_json, soft_wrap=False)
 
 
 def as_typed(path: Path) -> Path:

@@ -18,9 +18,11 @@ from targets.toolchain.credentials import scrub
 
 _ENDPOINT = "https://huggingface.co"
 _TIMEOUT_SECONDS = 15
-_LARGEST_ANSWER = 1 << 26
+LARGEST_ANSWER = 1 << 26
 """Most bytes that are read of an answer: it lists the files of the repository."""
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_TOTAL = re.compile(r"bytes 0-\d+/(\d{1,15})$")
+_LENGTH = re.compile(r"(\d{1,15})$")
 _REVISION = re.compile(r"^(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}$", re.ASCII)
 """A commit, or a branch or tag by the rules of ``git check-ref-format``, in ASCII."""
 _NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
@@ -88,16 +90,43 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
 
 
 def _commit_of(model: HubModel, kind: RepoKind) -> str:
-    """Ask the hub. The token goes to the host that is asked: requests leaves it behind where that
-    one sends on to another."""
-    endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
-    url = f"{endpoint}/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
-    token = hub_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as reply:
-        reply.raise_for_status()
-        body = reply.raw.read(_LARGEST_ANSWER, decode_content=True)
-    commit = json.loads(body)["sha"]
+    commit = json.loads(ask_hub(revision_path(model, kind)).body)["sha"]
     if not isinstance(commit, str) or not _COMMIT.match(commit):
         raise ValueError(f"its answer names no commit: {str(commit)[:80]!r}")
     return commit
+
+
+def revision_path(model: HubModel, kind: RepoKind) -> str:
+    """Return the path under which a hub says what ``model`` is at its revision."""
+    return f"/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
+
+
+@dataclass(frozen=True)
+class HubAnswer:
+    """What a hub sent of a file."""
+
+    body: bytes
+    total: int | None
+    """Bytes of the whole file; ``None`` if the hub does not say."""
+
+
+def ask_hub(path: str, limit: int = LARGEST_ANSWER) -> HubAnswer:
+    """Return at most the first ``limit`` bytes of what the hub has under ``path``.
+
+    The token goes to the host that is asked: requests leaves it behind where that one sends on to
+    another. Raises the errors of requests.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
+    token = hub_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if limit < LARGEST_ANSWER:
+        headers |= {"Range": f"bytes=0-{limit - 1}", "Accept-Encoding": "identity"}
+    with requests.get(
+        endpoint + path, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True
+    ) as reply:
+        reply.raise_for_status()
+        total = _TOTAL.match(reply.headers.get("Content-Range", "")) or _LENGTH.match(
+            reply.headers.get("Content-Length", "")
+        )
+        body = reply.raw.read(limit, decode_content=True)
+        return HubAnswer(body, int(total[1]) if total else None)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.data_spec import PARQUET, DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.schema import (
@@ -25,22 +24,17 @@ from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
 from pipeline.gguf.header import GgufHeader, read_header
 from pipeline.gguf.support import refusals
-from pipeline.training.shapes import AdapterShape
 from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.chain_reader import ChainReader
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
 from targets.config.documents import Document, read_documents
 from targets.config.hub import parse_hub_model, pinned
-from targets.config.model_folder import (
-    adapter_problems,
-    builder_problems,
-    checkpoint_folder,
-    model_folder_problems,
-)
+from targets.config.model_folder import checkpoint_folder, model_folder_problems
+from targets.config.model_for_chain import model_for_chain_problems
 from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.salvage import salvage
-from targets.config.source_map import SourceMap
+from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, EnvironmentUnable, Problem
@@ -80,10 +74,19 @@ class LoadedConfig:
     """Absolute path of a local base model."""
     gguf: GgufHeader | None
     """Header of a local GGUF file, from which the base model is made."""
+    shown: Path
+    """The config file as the user named it."""
+    source_map: SourceMap
+    """Lines of the config's keys."""
 
     def path(self, relative: str) -> Path:
         """Resolve a path in the config, which is relative to the config file."""
         return resolved(self.file, relative)
+
+    def problem(self, message: str, place: KeyPath, suggestion: str = "") -> Problem:
+        """Return a problem at the key ``place`` of the config."""
+        line, key = self.source_map.line(place), self.source_map.key(place)
+        return Problem(message, self.shown, line, key, suggestion)
 
 
 def load_config(
@@ -221,8 +224,8 @@ class _Loader:
         usable = len(self.problems) == before
         chains = self._chains(targets)
         if model_folder is not None and usable:
-            self._adapters(model_folder, chains)
-            self._builders(model_folder, chains, targets)
+            for place, message, advice in model_for_chain_problems(model_folder, chains, targets):
+                self._problem(message, place, advice)
         self._adapter(model_folder if usable else None)
         data_files = self._data()
         return LoadedConfig(
@@ -234,6 +237,8 @@ class _Loader:
             main_data=main_data(self._config.data),
             model_folder=model_folder,
             gguf=self._gguf,
+            shown=self._shown,
+            source_map=self._source_map,
         )
 
     def _chains(self, targets: Sequence[Target]) -> dict[str, Chain]:
@@ -266,26 +271,6 @@ class _Loader:
         folder = resolved(self._file, model.adapter)
         for message, suggestion in adapter_folder_problems(model.adapter, folder, base):
             self._problem(message, place, suggestion)
-
-    def _adapters(self, folder: Path, chains: Mapping[str, Chain]) -> None:
-        shapes = {
-            call.name: call.params
-            for chain in chains.values()
-            for call in chain.passes
-            if isinstance(call.params, AdapterShape)
-        }
-        for name, shape in shapes.items():
-            for key, message, suggestion in adapter_problems(folder, shape):
-                self._problem(message, ("passes", name, key), suggestion)
-
-    def _builders(
-        self, folder: Path, chains: Mapping[str, Chain], targets: Sequence[Target]
-    ) -> None:
-        for target in targets:
-            calls = chains[target.name].passes
-            if any(isinstance(call.params, ModelBuilderParams) for call in calls):
-                for message, suggestion in builder_problems(folder, target.supported_models()):
-                    self._problem(f"{target.name}: {message}", ("model", "source"), suggestion)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
@@ -455,7 +440,7 @@ class _Loader:
             problem.suggestion,
         )
 
-    def _problem(self, message: str, path: tuple[str, ...], suggestion: str = "") -> None:
+    def _problem(self, message: str, path: KeyPath, suggestion: str = "") -> None:
         self.problems.append(
             Problem(
                 message,

@@ -101,9 +101,9 @@ class LiveView:
             self._console.print(f"[yellow]note:[/] {escape(note)}")
         self._progress = Progress(
             _StateColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[figures]}", style="dim"),
+            TextColumn("{task.fields[figures]}", style="dim", markup=False),
             _TimeColumn(),
             console=self._console,
         )

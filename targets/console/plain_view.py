@@ -20,6 +20,7 @@ from pipeline.contract.events import (
 )
 from targets.console.estimate import Estimate
 from targets.figures import duration
+from targets.foreign_text import harmless, one_line
 from targets.planner.build_plan import BuildPlan
 
 _PROGRESS_EVERY_SECONDS = 10.0
@@ -88,7 +89,7 @@ class PlainView:
 
     def say(self, message: str) -> None:
         """Show a line."""
-        self._line(message)
+        self._line(message.replace("\n", "\n  "))
 
     def event(self, event: Event) -> None:
         """Show an event of a step."""
@@ -97,7 +98,7 @@ class PlainView:
                 self._said_at = time.monotonic()
                 self._metrics = ""
                 self._estimate = None
-                self._line(self._folding.opening(event.step))
+                self._command(self._folding.opening(harmless(one_line(event.step))))
             case StepProgress():
                 self._progress(event)
             case StepFinished():
@@ -123,9 +124,14 @@ class PlainView:
         self._line(f"  {event.step} {figures}{left and f'  {left}'}")
 
     def _close(self, step: str) -> None:
-        closing = self._folding.closing(step)
+        closing = self._folding.closing(harmless(one_line(step)))
         if closing:
-            self._line(closing)
+            self._command(closing)
+
+    def _command(self, line: str) -> None:
+        """Write a line that the CI system shall act on, which the console would not let through."""
+        self._console.file.write(f"{line}\n")
+        self._console.file.flush()
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

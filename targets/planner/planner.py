@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,10 @@ from pipeline.passes.import_gguf import FOLDER
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
+from pipeline.training.base_params import FetchParams
 from targets.cache import Cache, runtime_of
 from targets.config.chain import CheckCall, PassCall
+from targets.config.hub_model import look_at_hub_model
 from targets.config.load import LoadedConfig
 from targets.machine import cpu_name, threads
 from targets.place import Place
@@ -96,12 +98,25 @@ class Planner:
             mounts=self._files.mounts,
             artifact=artifact,
             artifact_kind=kind,
-            notes=tuple(plan_notes(self._loaded, self._toolchains["target"].target, self._idle)),
+            notes=(
+                *plan_notes(self._loaded, self._toolchains["target"].target, self._idle),
+                *self._looked_at(),
+            ),
         )
 
     def remember(self) -> None:
         """Store the facts of this plan, so that the next one can say what changed."""
         self._history.save(self._facts)
+
+    def _looked_at(self) -> Iterator[str]:
+        """Look at a model that is still to be fetched; yield a note where that was not possible."""
+        for planned in self._steps:
+            if planned.cached is None and planned.call and planned.step.type == "fetch":
+                params = planned.call.params
+                if isinstance(params, FetchParams):
+                    note = look_at_hub_model(self._loaded, params, self._cache.outlines)
+                    if note:
+                        yield note
 
     @cached_property
     def _base(self) -> Input:

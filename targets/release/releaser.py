@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from filelock import FileLock
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signer
 
@@ -16,6 +15,7 @@ from targets.atomic import remove_leftovers, sibling_folder
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
 from targets.errors import CheckFailed, EnvironmentUnable
+from targets.locks import locked
 from targets.machine import threads
 from targets.release import layout
 from targets.release.compare_releases import compare_releases
@@ -124,7 +124,7 @@ class Releaser:
     ) -> Released:
         folder = layout.release_dir(self.dist, contents.build, contents.version)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{contents.version}.lock"):
+        with locked(folder.parent / f".{contents.version}.lock"):
             remove_leftovers(folder)
             with sibling_folder(folder) as fresh:
                 written = compose(fresh, contents, cache)

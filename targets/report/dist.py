@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
 from pydantic import ValidationError
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from targets.atomic import remove_leftovers, replace_file, replace_folder, sibling_folder
+from targets.atomic import naming, remove_leftovers, replace_file, replace_folder, sibling_folder
 from targets.cache import CachedStep
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
+from targets.locks import locked
 from targets.report.report_markdown import to_markdown
 from targets.report.report_schema import Report
 
@@ -38,7 +38,7 @@ def write_dist(
     folder = dist / report.build / report.target
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = artifact.output if isinstance(artifact, CachedStep) else artifact
-    with FileLock(folder.parent / f".{report.target}.lock"):
+    with locked(folder.parent / f".{report.target}.lock"):
         remove_leftovers(folder)
         if _is_same(folder / MODEL_DIR, source, digests):
             complete(folder)
@@ -77,7 +77,7 @@ def require_onnx(report: Report, folder: Path, doing: str) -> None:
 
 def write_checked(folder: Path, report: Report, name: str, text: str) -> None:
     """Write the result of checks into ``folder`` as the file ``name``, together with ``report``."""
-    with FileLock(folder.parent / f".{report.target}.lock"):
+    with locked(folder.parent / f".{report.target}.lock"):
         replace_file(folder / name, text)
         _write_reports(folder, report)
 
@@ -106,7 +106,9 @@ def _copy(source: Path, destination: Path) -> None:
         except (AttributeError, OSError):  # not on this system, or not between these folders
             writer.seek(writer.truncate(0))
             reader.seek(0)
-            shutil.copyfileobj(reader, writer)
+            with naming(destination):
+                shutil.copyfileobj(reader, writer)
+                writer.flush()
     shutil.copymode(source, destination)
 
 

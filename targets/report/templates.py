@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from targets import figures
+from targets.foreign_text import visible
 
 
 def markdown_environment(folder: Path) -> Environment:
@@ -31,6 +32,7 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_finalize,
         autoescape=autoescape,  # noqa: S701 - the caller says what the templates are
     )
     environment.filters.update(
@@ -46,6 +48,11 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
         middle=lambda figure: figures.middle(figure["p50"], figure["low"], figure["high"]),
     )
     return environment
+
+
+def _finalize(value: object) -> object:
+    """Return a value as a page shows it; markup is drawn by Quern itself."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _cell(text: object) -> str:

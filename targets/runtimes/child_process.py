@@ -1,7 +1,4 @@
-"""Starts the process of a run, reads its output, and ends it with all of its children.
-
-It also ends when the driver ends, by means that differ between Linux and Windows.
-"""
+"""Starts the process of a run, reads its output, and ends it with all of its children."""
 
 from __future__ import annotations
 
@@ -19,30 +16,19 @@ import psutil
 
 from targets.runtimes.event_reader import EventReader
 
-_STOP_SECONDS = 5
-
-_LAUNCH = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the driver is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-"""Asks the kernel to end the process with its driver (PR_SET_PDEATHSIG), then becomes Python."""
+_STOP_SECONDS = 2
 
 
 def start(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start ``command``, a Python interpreter with arguments, shielded from the driver's signals.
+    """Start ``command``, shielded from the driver's signals.
 
     Its standard output is a pipe, its standard error goes to ``log``.
     """
-    python = command[0]
-    launch = [python, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
     windows = sys.platform == "win32"
     return subprocess.Popen(
-        [*command] if windows else [*launch, *command],
+        [*command],
         env=environment,
         cwd=folder,
         stdin=subprocess.DEVNULL,

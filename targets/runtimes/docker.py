@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from requests.exceptions import ReadTimeout, RequestException
 
 from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
-from targets.errors import EnvironmentUnable
+from targets.errors import EnvironmentUnable, Interrupted
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.lease import watched
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -32,6 +34,7 @@ from targets.runtimes.process_environment import (
     proxy_on_this_machine,
 )
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
+from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.engine import answers, reason, request_timeout
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
@@ -43,7 +46,8 @@ _ROOTS = "/quern"
 _CODE = "/opt/quern-pipeline"
 _PLAN = "/run/quern/plan.json"
 _CA = "/run/quern/ca.crt"
-_STOP_SECONDS = 3
+_LEASE = "/run/quern/lease"
+_STOP_SECONDS = 2
 _STOPPED = ("SIGKILL", "SIGTERM")
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
@@ -123,7 +127,7 @@ class DockerRuntime:
         ):
             driver = driver_of(container.labels[RUN_LABEL])
             if driver is not None and driver.gone:
-                _remove(container)
+                remove(self.client, str(container.id))
 
     def _run(
         self,
@@ -135,25 +139,24 @@ class DockerRuntime:
     ) -> None:
         name = f"quern-{space.run_id}"
         request.log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with request.log.open("ab", buffering=0) as log:
-                container = self.client.containers.create(image, name=name, **options)
-                reader = EventReader(on_event, log)
-                output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
-                container.start()
+        with self._removing(name), request.log.open("ab", buffering=0) as log:
+            container = self.client.containers.create(image, name=name, **options)
+            timer = StepTimer(request.resources.step_seconds)
+            reader = EventReader(on_event, log, timer)
+            output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+            container.start()
+            with timer.ending(partial(_kill, container)):
                 for stdout, stderr in output:
                     if stderr:
                         log.write(stderr)
                     if stdout:
                         reader.feed(stdout)
                 reader.close()
-            self._ending(container, reader, request).check()
-        finally:
-            with ignoring_signals():
-                self._clean_up(name)
+                state = self._state(container)
+            self._ending(state, reader, timer, request).check()
 
-    def _ending(self, container: Container, reader: EventReader, request: RunRequest) -> Ending:
-        """Wait for the end of the container and return how it ended."""
+    def _state(self, container: Container) -> Mapping[str, Any]:
+        """Wait for the end of the container and return the state that it ended in."""
         while True:
             try:
                 container.wait(timeout=20)
@@ -161,9 +164,14 @@ class DockerRuntime:
             except ReadTimeout:
                 continue  # it has closed its outputs but still runs
         container.reload()
-        state = container.attrs["State"]
+        state: Mapping[str, Any] = container.attrs["State"]
+        return state
+
+    def _ending(
+        self, state: Mapping[str, Any], reader: EventReader, timer: StepTimer, request: RunRequest
+    ) -> Ending:
         code = int(state["ExitCode"])
-        if signal_of(code) in _STOPPED and not state["OOMKilled"]:
+        if signal_of(code) in _STOPPED and not state["OOMKilled"] and timer.exceeded is None:
             self._require_engine()
         if state.get("Error"):
             raise EnvironmentUnable(f"the Docker Engine says: {state['Error']}", log=request.log)
@@ -174,6 +182,7 @@ class DockerRuntime:
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
             memory_bytes=request.resources.memory_bytes or self._default_memory(),
+            time_limit=timer.exceeded,
         )
 
     def _require_engine(self) -> None:
@@ -212,13 +221,38 @@ class DockerRuntime:
                 "start it and run again: it goes on from the last finished step",
             ) from error
 
-    def _clean_up(self, name: str) -> None:
-        """Stop and remove the container, if it was created and the engine still answers."""
+    @contextmanager
+    def _removing(self, name: str) -> Iterator[None]:
+        """Stop and remove the container ``name`` at the end of the block, if it was created."""
         try:
-            with request_timeout(self.client, _STOP_SECONDS + 3):
-                _remove(self.client.containers.get(name))
+            yield
+        except KeyboardInterrupt:
+            with ignoring_signals():
+                if self._removed(name, perhaps_being_made=True):
+                    raise
+            raise Interrupted(
+                f"stopped; but the Docker Engine does not answer, so that the container {name} may "
+                "still be there",
+                "the next build removes it, once the engine answers; finished steps are kept",
+            ) from None
+        except BaseException:
+            with ignoring_signals():
+                self._removed(name)
+            raise
+        else:
+            with ignoring_signals():
+                self._removed(name)
+
+    def _removed(self, name: str, perhaps_being_made: bool = False) -> bool:
+        """Stop and remove the container; return whether it is certain that there is none."""
+        try:
+            with request_timeout(self.client, _STOP_SECONDS):
+                if not remove(self.client, name) and perhaps_being_made:
+                    time.sleep(_STOP_SECONDS / 4)
+                    remove(self.client, name)
         except (DockerException, RequestException):
-            return  # never created, or the engine is gone; the next run removes orphans
+            return False  # the engine is gone; the next run removes orphans
+        return True
 
     def _options(
         self, toolchain: Toolchain, request: RunRequest, space: Workspace
@@ -228,6 +262,7 @@ class DockerRuntime:
         binds = [
             Bind(f"{_CODE}/pipeline", str(self._pipeline.resolve()), "bind", read_only=True),
             Bind(_PLAN, str(space.plan.resolve()), "bind", read_only=True),
+            Bind(_LEASE, str(space.lease.resolve()), "bind", read_only=True),
             *(_bind(mount) for mount in request.mounts),
         ]
         network = "none"
@@ -239,7 +274,7 @@ class DockerRuntime:
             environment = {**reach, **environment}
             network = "host" if proxy_on_this_machine(reach) else "bridge"
         return {
-            "command": [self._python, "-m", "pipeline", _PLAN],
+            "command": watched(self._python, _LEASE, "-m", "pipeline", _PLAN),
             "entrypoint": [],
             "environment": environment,
             "labels": {RUN_LABEL: space.run_id, "quern.target": toolchain.target},
@@ -303,15 +338,22 @@ def _bind(mount: Mount) -> Bind:
     return Bind(target, str(source), "bind", read_only=not mount.writable)
 
 
-def _remove(container: Container) -> None:
-    """Stop ``container`` if it runs, then remove it with its volumes."""
+def _kill(container: Container) -> None:
+    with suppress(DockerException, RequestException):
+        container.kill()
+
+
+def remove(client: DockerClient, name: str) -> bool:
+    """Kill and remove the container ``name`` with its volumes; return whether there was one.
+
+    Steps have nothing to do at their end: what is unfinished has no name yet.
+    """
     try:
-        if container.status == "running":
-            container.stop(timeout=_STOP_SECONDS)
-        container.remove(v=True, force=True)
+        client.api.remove_container(name, v=True, force=True)
     except NotFound:
-        return
+        return False
     except APIError as error:
         # Another build removes it too, this very moment.
         if error.status_code != HTTPStatus.CONFLICT:
             raise
+    return True

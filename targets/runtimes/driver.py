@@ -1,7 +1,8 @@
-"""Identifies the driver process of a run by host, process ID and start time.
+"""Identifies the driver process of a run: by machine, boot, process ID and start.
 
 These are part of the run's ID, which marks its containers and folders. So those of a driver that no
-longer exists (killed, power cut) can be found and removed.
+longer exists (killed, power cut) can be found and removed. No clock is in it: one that is set
+would make a driver that runs look like another.
 """
 
 from __future__ import annotations
@@ -16,22 +17,38 @@ from pathlib import Path
 import psutil
 
 from targets.atomic import remove_tree
+from targets.runtimes.lease import boot_id
 
-_RUN_ID = re.compile(r"^(?P<host>.+)-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]{8}$")
+_RUN_ID = re.compile(
+    r"^(?P<host>.+)-b(?P<boot>[0-9a-f]*)-n(?P<space>\d+)-p(?P<pid>\d+)-s(?P<started>\d+)-[0-9a-f]{8}$"
+)
+_STARTED = 19
+"""Which of the fields behind the name in ``/proc/PID/stat`` is the start, in ticks since the boot
+(``man 5 proc``)."""
 
 
 @dataclass(frozen=True)
 class Driver:
-    """One driver process. ``started`` is its start time in milliseconds since the epoch."""
+    """One driver process."""
 
     host: str
+    boot: str
+    """Which boot of the machine it belongs to."""
+    space: int
+    """In which of the kernel's namespaces its process ID counts."""
     pid: int
     started: int
+    """When it started, by a clock of the kernel's that nobody sets."""
 
     @property
     def gone(self) -> bool:
-        """Return whether it ran on this machine and has ended. False for other machines."""
+        """Return whether it ran on this machine and has ended. False where that cannot be known:
+        for other machines, and containers beside this one."""
         if self.host != _host():
+            return False
+        if self.boot != _boot():
+            return True
+        if self.space != _space():
             return False
         try:
             return _started(self.pid) != self.started
@@ -39,10 +56,17 @@ class Driver:
             return True
 
 
+def this_driver() -> Driver:
+    """Return the driver that this process is."""
+    pid = os.getpid()
+    return Driver(_host(), _boot(), _space(), pid, _started(pid))
+
+
 def new_run_id() -> str:
     """Return an ID for a run of this process, valid in container and folder names."""
-    pid = os.getpid()
-    return f"{_host()}-{pid}-{_started(pid)}-{secrets.token_hex(4)}"
+    one = this_driver()
+    place = f"{one.host}-b{one.boot}-n{one.space}"
+    return f"{place}-p{one.pid}-s{one.started}-{secrets.token_hex(4)}"
 
 
 def driver_of(run_id: str) -> Driver | None:
@@ -50,7 +74,8 @@ def driver_of(run_id: str) -> Driver | None:
     match = _RUN_ID.match(run_id)
     if match is None:
         return None
-    return Driver(match["host"], int(match["pid"]), int(match["started"]))
+    numbers = (int(match[name]) for name in ("space", "pid", "started"))
+    return Driver(match["host"], match["boot"], *numbers)
 
 
 def remove_orphaned_folders(runs: Path) -> None:
@@ -65,5 +90,24 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "_", socket.gethostname()) or "unnamed"
 
 
+def _boot() -> str:
+    return boot_id().replace("-", "")[:12]
+
+
+def _space() -> int:
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
 def _started(pid: int) -> int:
-    return round(psutil.Process(pid).create_time() * 1000)
+    """Return when a process started. Raises ``psutil.NoSuchProcess``."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not Path("/proc/self/stat").exists():
+        return round(psutil.Process(pid).create_time() * 1000)
+    try:
+        _, _, fields = stat.read_text("utf-8", "replace").rpartition(")")
+    except OSError:
+        raise psutil.NoSuchProcess(pid) from None
+    return int(fields.split()[_STARTED])

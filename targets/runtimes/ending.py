@@ -14,6 +14,7 @@ from targets.errors import (
     ProcessCrashed,
     QuernError,
 )
+from targets.figures import duration
 
 _TAIL_BYTES = 16_384
 _TAIL_LINES = 8
@@ -22,6 +23,7 @@ _OLD_CPU = (
     "its libraries use an instruction that this CPU lacks: `nox -s doctor` says what the CPU has"
 )
 _MORE_MEMORY = "raise `resources.memory` in the build config, or choose a smaller batch or model"
+_MORE_TIME = "where it did not hang, raise `resources.step_hours` in the build config"
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,19 @@ class Ending:
     """Whether the kernel killed one of its processes for lack of memory."""
     memory_bytes: int | None = None
     """Its memory limit."""
+    time_limit: float | None = None
+    """The time in seconds that its step had, if it was ended for taking longer."""
 
     def check(self) -> None:
         """Raise ``PassFailed`` or ``EnvironmentUnable`` unless the process succeeded."""
         if self.exit_code == 0 and self.failure is None:
-            return
+            return  # also where its time ended at that very moment
         raise self._error()
 
     def _error(self) -> QuernError:
+        if self.time_limit is not None:
+            message = f"{self._step()} was stopped: it took longer than {duration(self.time_limit)}"
+            return PassFailed(message, _MORE_TIME, self.log)
         if self.out_of_memory:
             return self._no_memory()
         if self.failure is not None:

@@ -6,8 +6,10 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from pipeline.contract.events import EVENT, Event, StepFailed, StepStarted
+from pipeline.contract.events import EVENT, Event, StepFailed, StepProgress, StepStarted, Text
+from targets.foreign_text import one_line
 from targets.runtimes.runtime import OnEvent
+from targets.runtimes.step_timer import StepTimer
 
 
 class EventReader:
@@ -16,9 +18,11 @@ class EventReader:
     Remembers the running step and the reported failure, which explain the end of the process.
     """
 
-    def __init__(self, on_event: OnEvent, log: IO[bytes]) -> None:
+    def __init__(self, on_event: OnEvent, log: IO[bytes], timer: StepTimer | None = None) -> None:
+        """``timer`` is started anew with each step."""
         self._on_event = on_event
         self._log = log
+        self._timer = timer
         self._rest = b""
         self.step: str | None = None
         self.failure: StepFailed | None = None
@@ -37,12 +41,25 @@ class EventReader:
 
     def _take(self, line: bytes) -> None:
         try:
-            event: Event = EVENT.validate_json(line)
+            event = _shown(EVENT.validate_json(line))
         except ValidationError:
             self._log.write(line + b"\n")
             return
         if isinstance(event, StepStarted):
             self.step = event.step
+            if self._timer is not None:
+                self._timer.restart()
         elif isinstance(event, StepFailed):
             self.failure = event
         self._on_event(event)
+
+
+def _shown(event: Event) -> Event:
+    """Return ``event`` with each text of the process as one line; what ``try`` streams has more."""
+    if isinstance(event, Text):
+        return event
+    texts = {name: one_line(value) for name, value in event if isinstance(value, str)}
+    if isinstance(event, StepProgress):
+        metrics = {one_line(name): value for name, value in event.metrics.items()}
+        return event.model_copy(update={**texts, "metrics": metrics})
+    return event.model_copy(update=texts)

@@ -1,9 +1,10 @@
-"""Ends a run cleanly when the user stops the driver."""
+"""Ends a command cleanly when the user, or whatever started it, stops it."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,27 +15,45 @@ from targets.errors import Interrupted
 _STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+_ENDING_SECONDS = 5
+"""Time to end within. Cleaning up goes on through further signals; after that they count again."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP inside the block into ``KeyboardInterrupt``.
+
+    What stops builds often signals more than once: a terminal and the front door, or a CI service
+    that loses patience. Only the main thread of a process gets signals; elsewhere the block just
+    runs, as it does within another such block.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or isinstance(signal.getsignal(signal.SIGINT), _Once):
+        yield
+        return
+    handler = _Once()
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    for number, was in before.items():
+        # After `nohup`, the end of the terminal is not the end of the command.
+        if number == signal.SIGINT or was is not signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP inside the block into :class:`Interrupted`.
-
-    Only the main thread of a process gets signals; elsewhere the block just runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, _interrupt) for number in _STOPPING}
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "stopped; nothing half-written is left", "run again: finished steps are kept"
-        ) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Turn Ctrl-C, SIGTERM and SIGHUP inside the block into :class:`Interrupted`."""
+    with stoppable():
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped; nothing half-written is left", "run again: finished steps are kept"
+            ) from None
 
 
 @contextmanager
@@ -51,5 +70,14 @@ def ignoring_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Once:
+    """A handler that interrupts the program, and not again while it ends."""
+
+    def __init__(self) -> None:
+        self._since = float("-inf")
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._since > _ENDING_SECONDS:
+            self._since = now
+            raise KeyboardInterrupt

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from pipeline.contract.events import Event
 from pipeline.contract.plan import Plan
+from pipeline.contract.schema import Resources
 from targets.disk import Need
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -39,6 +40,8 @@ class ProcessLimits:
 
     memory_bytes: int | None = None
     cpus: float | None = None
+    step_seconds: float = Resources().step_hours * 3600
+    """Time that one of its steps may take."""
 
 
 @dataclass(frozen=True)

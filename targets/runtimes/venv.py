@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -14,12 +15,14 @@ from targets.runtimes import child_process
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.lease import watched
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
     process_environment,
 )
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
+from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from targets.toolchain.venv import ensure_venv, venv_needs, venv_python
@@ -78,15 +81,17 @@ class VenvRuntime:
             request.log.open("ab", buffering=0) as log,
         ):
             killed_before = _oom_kills()
-            reader = EventReader(on_event, log)
+            timer = StepTimer(request.resources.step_seconds)
+            reader = EventReader(on_event, log, timer)
             code = self._run(
-                python, self._environment(toolchain, request, space), space, reader, log
+                python, self._environment(toolchain, request, space), space, reader, log, timer
             )
         Ending(
             exit_code=code,
             step=reader.step,
             failure=reader.failure,
             log=request.log,
+            time_limit=timer.exceeded,
             out_of_memory=signal_of(code) == "SIGKILL" and _oom_kills() > killed_before,
         ).check()
 
@@ -97,14 +102,16 @@ class VenvRuntime:
         space: Workspace,
         reader: EventReader,
         log: IO[bytes],
+        timer: StepTimer,
     ) -> int:
         """Return the exit code; a negative one is a signal, as in ``subprocess``."""
-        with child_process.start(
-            [str(python), "-m", "pipeline", str(space.plan)], environment, space.home, log
-        ) as running:
+        run = [str(python), "-m", "pipeline", str(space.plan)]
+        command = run if sys.platform == "win32" else watched(run[0], str(space.lease), *run[1:])
+        with child_process.start(command, environment, space.home, log) as running:
             try:
-                child_process.read_until_end(running, reader)
-                return running.wait()
+                with timer.ending(running.kill):
+                    child_process.read_until_end(running, reader)
+                    return running.wait()
             finally:
                 with ignoring_signals():
                     child_process.end_all(running)

@@ -11,6 +11,7 @@ from pipeline.contract.plan import Plan
 from targets.atomic import remove_tree
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import new_run_id, remove_orphaned_folders
+from targets.runtimes.lease import held
 
 PIPELINE_DIR = Path(__file__).parents[2] / "pipeline"
 
@@ -22,6 +23,8 @@ class Workspace:
     run_id: str
     plan: Path
     home: Path
+    lease: Path
+    """What the driver holds while it lives (:mod:`targets.runtimes.lease`)."""
 
 
 @contextmanager
@@ -37,7 +40,9 @@ def workspace(cache: Path, plan: Plan, roots: Mapping[str, str]) -> Iterator[Wor
         file = folder / "plan.json"
         resolved = plan.model_copy(update={"roots": dict(roots)})
         file.write_text(resolved.model_dump_json(indent=1), encoding="utf-8")
-        yield Workspace(run_id, file, home)
+        lease = folder / "lease"
+        with held(lease):
+            yield Workspace(run_id, file, home, lease)
     except OSError as error:
         if error.filename is None or not str(error.filename).startswith(str(folder)):
             raise

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, cast
 
@@ -35,7 +38,8 @@ LOCK = "requirements.lock"
 BASE_LABEL = "quern.base"
 """Label with the identity of the base from which an image was built."""
 
-_STAGE = "quern.stage=install"
+_STAGE_LABEL = "quern.stage"
+"""Label of the first stage; the Dockerfile has it with the value ``install``."""
 _BUILD_SECONDS = 1800
 
 
@@ -179,8 +183,9 @@ def _build(
     wheels = wheelhouse.ensure(toolchain, say)
     tools = wheelhouse.ensure(installer(toolchain), say)
     tag = _tag(toolchain, base.identity)
+    stage = uuid.uuid4().hex
     context: dict[str, Path | bytes] = {
-        DOCKERFILE: _dockerfile(toolchain, base),
+        DOCKERFILE: _dockerfile(toolchain, base, stage),
         LOCK: toolchain.lock,
         COMPILER: shared / COMPILER,
         **{f"wheels/{wheel.path.name}": wheel.path for wheel in wheels},
@@ -191,7 +196,7 @@ def _build(
     try:
         _run_build(client, context, base, tag, log)
     finally:
-        _remove_first_stages(client)
+        _remove_first_stages(client, stage)
     built = client.images.get(tag)
     return Image(tag, str(built.id), base.identity)
 
@@ -202,11 +207,13 @@ def _tag(toolchain: Toolchain, base: str) -> str:
     return f"quern/{toolchain.target}:{sha256_of_bytes(inputs.encode())[:12]}"
 
 
-def _dockerfile(toolchain: Toolchain, base: BaseImage) -> bytes:
-    """Return the Dockerfile with all labels in one last step; docker-py would add one for each."""
+def _dockerfile(toolchain: Toolchain, base: BaseImage, stage: str) -> bytes:
+    """Return the Dockerfile with the first stage labelled ``stage``, and with all labels of the
+    image in one last step; docker-py would add one for each."""
     labels = {**image_labels(toolchain), BASE_LABEL: base.identity}
     text = (base_dir(toolchain) / DOCKERFILE).read_text(encoding="utf-8")
     words = " ".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
+    text = text.replace(f"{_STAGE_LABEL}=install", f"{_STAGE_LABEL}={stage}")
     return f"{text}LABEL {words}\n".encode()
 
 
@@ -249,11 +256,14 @@ def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
     )
 
 
-def _remove_first_stages(client: DockerClient) -> None:
-    """Remove the untagged image of the first stage, which has several GB."""
+def _remove_first_stages(client: DockerClient, stage: str) -> None:
+    """Remove the untagged image of the first stage ``stage``, which has several GB, and those that
+    killed builds left. A build with another cache may run beside this one: its is younger."""
+    left = datetime.now(timezone.utc) - timedelta(seconds=_BUILD_SECONDS)
     with request_timeout(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
-        for image in client.images.list(filters={"label": _STAGE, "dangling": True}):
-            try:
-                client.images.remove(str(image.id))
-            except APIError:
-                continue  # another build still uses it, and removes it when done
+        for image in client.images.list(filters={"label": _STAGE_LABEL, "dangling": True}):
+            # The engine writes nanoseconds, and only these 19 characters are always there.
+            made = datetime.fromisoformat(f"{image.attrs['Created'][:19]}+00:00")
+            if image.labels[_STAGE_LABEL] == stage or made < left:
+                with suppress(APIError):  # another build uses it, and removes it when done
+                    client.images.remove(str(image.id))

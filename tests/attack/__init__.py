@@ -1,1 +1,1 @@
-"""Attacks on the finished product: each is refused, or found."""
+"""Attacks: hostile input, planted faults, and what kills builds."""

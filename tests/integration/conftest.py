@@ -125,7 +125,28 @@ def no_network() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def world(cache_dir: Path, toolchain_python: Path) -> Iterator[ReleaseWorld]:
+def cpu_image(docker_client: docker.DockerClient, quern: Quern) -> None:  # noqa: ARG001 - or skip
+    """Make the cpu image, so that those who have caches of their own find it in the engine."""
+    _make_image(quern, "cpu")
+
+
+@pytest.fixture(scope="session")
+def directml_image(docker_client: docker.DockerClient, quern: Quern) -> None:  # noqa: ARG001 - or skip
+    """Make the directml image, as :func:`cpu_image`."""
+    _make_image(quern, "directml")
+
+
+def _make_image(quern: Quern, target: str) -> None:
+    ran = quern("images", "--target", target, "--runtime", "docker")
+    assert ran.code == 0, ran.stderr
+
+
+@pytest.fixture(scope="session")
+def world(
+    cpu_image: None,  # noqa: ARG001 - it is there before they build
+    cache_dir: Path,
+    toolchain_python: Path,
+) -> Iterator[ReleaseWorld]:
     """Yield two people who released the same, each for themselves."""
     # Other users must be able to reach it, unlike the folders of pytest.
     folder = Path(tempfile.mkdtemp(prefix="quern-release-"))

@@ -31,8 +31,8 @@ def leftover(docker_client: docker.DockerClient) -> Iterator[Container]:
     nothing = io.BytesIO()
     tarfile.open(fileobj=nothing, mode="w").close()
     docker_client.api.import_image_from_data(nothing.getvalue(), *IMAGE.split(":"))
-    host, _pid, _started, token = new_run_id().rsplit("-", 3)
-    labels = {RUN_LABEL: f"{host}-1-1-{token}"}
+    place, _pid, _started, token = new_run_id().rsplit("-", 3)
+    labels = {RUN_LABEL: f"{place}-p1-s1-{token}"}
     container = docker_client.containers.create(IMAGE, ["/nothing"], labels=labels)
     yield container
     container.remove(force=True)

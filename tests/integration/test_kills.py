@@ -128,4 +128,4 @@ def test_no_moment_leaves_a_broken_result(quern: Quern, resumable: Quern, tmp_pa
     assert json.loads((dist / "small/cpu/report.json").read_text())["status"] == "passed"
     assert assert_whole(resumable.cache) > 10
     assert list((resumable.cache / "work").iterdir()) == []
-    assert {path.name for path in (dist / "small").iterdir()} == {"cpu", ".cpu.lock"}
+    assert {path.name for path in (dist / "small").iterdir()} == {"cpu"}

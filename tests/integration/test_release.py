@@ -301,6 +301,7 @@ def model_in(archive: Path) -> dict[str, str]:
     return {member.path: member.sha256 for member in members if "/model/" in member.path}
 
 
+@pytest.mark.usefixtures("directml_image")
 def test_what_failed_or_is_unverified_is_not_released(world: ReleaseWorld) -> None:
     config = world.first.work / "small.toml"
     text = config.read_text()

@@ -145,6 +145,18 @@ def test_out_of_memory_names_the_limit(
     assert "resources.memory" in caught.value.hint
 
 
+def test_an_endless_step_ends_and_is_named(
+    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+) -> None:
+    wanted = request(tmp_path, {"do": "wait"}, resources=ProcessLimits(step_seconds=3))
+
+    with pytest.raises(PassFailed, match="s was stopped: it took longer than 3") as caught:
+        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+
+    assert "resources.step_hours" in caught.value.hint
+    assert containers(engine, tmp_path) == []
+
+
 def test_limits_reach_the_container(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
@@ -222,9 +234,11 @@ DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
     root = Path(__file__).parents[2]
     driver = subprocess.Popen([sys.executable, "-c", script], cwd=root)
     wait_for(tmp_path / "work" / "pids")
+    (left,) = containers(engine, tmp_path)
     driver.kill()
     driver.wait()
-    assert len(containers(engine, tmp_path)) == 1
+    assert engine.api.wait(left, timeout=5)["StatusCode"] == 128 + signal.SIGKILL
+    assert containers(engine, tmp_path) == [left]
 
     runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "look"}), ignore)
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.contract.events import Event, StepFinished, StepStarted
 from targets.errors import Interrupted, PassFailed
-from targets.runtimes.runtime import Mount
+from targets.runtimes.runtime import Mount, ProcessLimits
 from targets.runtimes.venv import VenvRuntime
 from tests.support.runtime_support import (
     CRASHES,
@@ -119,6 +119,16 @@ def test_killed_from_outside(runtime: VenvRuntime, tmp_path: Path) -> None:
     assert_all_gone(pids_in(tmp_path / "work"))
 
 
+def test_an_endless_step_ends_and_is_named(runtime: VenvRuntime, tmp_path: Path) -> None:
+    wanted = request(tmp_path, {"do": "wait"}, resources=ProcessLimits(step_seconds=3))
+
+    with pytest.raises(PassFailed, match="s was stopped: it took longer than 3") as caught:
+        runtime.run_python(PYTHON, toolchain(tmp_path), wanted, ignore)
+
+    assert "resources.step_hours" in caught.value.hint
+    assert_all_gone(pids_in(tmp_path / "work"))
+
+
 def test_killed_driver_takes_its_process_along(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
@@ -134,8 +144,7 @@ VenvRuntime(tmp / "cache", STANDIN).run_python(
     driver.kill()
     driver.wait()
 
-    assert_all_gone(pids_in(tmp_path / "work")[:1])
-    psutil.Process(pids_in(tmp_path / "work")[1]).kill()
+    assert_all_gone(pids_in(tmp_path / "work"))
 
 
 def test_silent_exit_shows_the_last_words(runtime: VenvRuntime, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -77,6 +78,26 @@ def test_an_image_that_is_gone_is_loaded_and_is_the_same(
     assert not Wheelhouse(cache / "wheels").missing(small)
     ensure_venv(small, cache, print)
     subprocess.run([venv_python(small, cache), "-c", f"import {SMALL}"], check=True)
+
+
+def test_a_build_removes_its_own_first_stage_and_not_that_of_another(
+    small: Toolchain, docker_client: DockerClient, cache_dir: Path
+) -> None:
+    def stages() -> set[str]:
+        images = docker_client.images.list(filters={"label": "quern.stage", "dangling": True})
+        return {image.labels["quern.stage"] for image in images}
+
+    before = stages()
+    base = ensure_image(docker_client, small, cache_dir, print)
+    other = f"FROM {base.tag}\nLABEL quern.stage=install\n".encode()
+    image, _ = docker_client.images.build(fileobj=io.BytesIO(other), rm=True)
+    beside = replace(small, target="beside")
+    built = ensure_image(docker_client, beside, cache_dir, print)
+    try:
+        assert stages() - before == {"install"}
+    finally:
+        docker_client.images.remove(built.tag)
+        docker_client.images.remove(str(image.id))
 
 
 def test_an_engine_that_has_another_image_than_it_was_given_is_seen(

@@ -1,8 +1,9 @@
-"""A small hub on this machine: one data set at one commit, as far as the client asks about it."""
+"""A small hub on this machine: one repository at one commit, as far as a client asks about it."""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 import zlib
 from collections.abc import Iterator
@@ -16,22 +17,31 @@ TOKEN = "hub-token-of-the-test"  # noqa: S105 - of this stand-in alone
 
 
 @contextmanager
-def hub(repo: str, files: dict[str, bytes]) -> Iterator[str]:
-    """Serve the data set ``repo`` with ``files`` to whoever brings :data:`TOKEN`; yield the
-    endpoint."""
-    api = f"/api/datasets/{repo}"
+def hub(
+    repo: str,
+    files: dict[str, bytes],
+    kind: str = "dataset",
+    sent: list[int] | None = None,
+    listing: bytes | None = None,
+) -> Iterator[str]:
+    """Serve the data set or model ``repo`` with ``files`` to whoever brings :data:`TOKEN`; yield
+    the endpoint. The lengths of all answers are added to ``sent``; ``listing`` is sent in place of
+    the list of files."""
+    api = f"/api/{kind}s/{repo}"
     entries = [
         {"type": "file", "path": name, "size": len(content), "oid": "f" * 40}
         for name, content in files.items()
     ]
-    info = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+    siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+    info = {"id": repo, "sha": COMMIT, "siblings": siblings}
     answers: dict[str, Any] = {
         f"{api}/revision/main": info,
         f"{api}/revision/{COMMIT}": info,
         f"{api}/tree/{COMMIT}": entries,
         f"{api}/paths-info/{COMMIT}": entries,
     }
-    contents = {f"/datasets/{repo}/resolve/{COMMIT}/{name}": raw for name, raw in files.items()}
+    at = f"/datasets/{repo}" if kind == "dataset" else f"/{repo}"
+    contents = {f"{at}/resolve/{COMMIT}/{name}": raw for name, raw in files.items()}
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -40,7 +50,16 @@ def hub(repo: str, files: dict[str, bytes]) -> Iterator[str]:
             allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}"
             known = path in answers or path in contents
             body = contents.get(path) or json.dumps(answers.get(path, {})).encode()
-            self.send_response(200 if known and allowed else 404 if allowed else 401)
+            if listing is not None and "/revision/" in path:
+                body = listing
+            span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+            part = 206 if span and known and allowed else 200
+            self.send_response(part if known and allowed else 404 if allowed else 401)
+            if span and part == 206:
+                begin, last = int(span[1]), int(span[2] or len(body))
+                total, body = len(body), body[begin : last + 1]
+                end = begin + len(body) - 1
+                self.send_header("Content-Range", f"bytes {begin}-{end}/{total}")
             self.send_header("Content-Length", str(len(body)))
             self.send_header("X-Repo-Commit", COMMIT)
             if not known:
@@ -49,6 +68,8 @@ def hub(repo: str, files: dict[str, bytes]) -> Iterator[str]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
+                if sent is not None:
+                    sent.append(len(body))
 
         do_GET = do_HEAD = do_POST = answer  # noqa: N815 - http.server's names
 
@@ -56,7 +77,7 @@ def hub(repo: str, files: dict[str, bytes]) -> Iterator[str]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

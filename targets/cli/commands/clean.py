@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from targets.cli import options
+from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.figures import size
 
@@ -30,25 +31,24 @@ _DAY_SECONDS = 24 * 60 * 60
 def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> None:
     """Remove results that no build has used lately, and what killed builds left.
 
-    Artifacts in dist/ stay complete. A build that needs a removed result makes it again. Wheels,
-    environments and images stay.
+    Artifacts in dist/ stay complete, and results that a running build uses stay. A build that needs
+    a removed result makes it again. Wheels, environments and images stay.
     """
     store = options.open_cache(cache)
     if not dry_run:
         store.recover()
     before = time.time() - days * _DAY_SECONDS
-    unused = store.unused_since(before)
+    found = store.unused_since(before)
+    unused = [step for step in found if dry_run or store.remove(step)]
     freed = sum(step.freed for step in unused)
-    if not dry_run:
-        for step in unused:
-            store.remove(step)
     if as_json:
-        names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in unused]
-        print_json_result({"removed": [] if dry_run else names, "found": names})
+        names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in found]
+        removed = [name for name, step in zip(names, found, strict=True) if step in unused]
+        print_json_result({"removed": [] if dry_run else removed, "found": names})
         return
     for step in unused:
-        click.echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
+        echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
     outcome = "would be removed" if dry_run else "removed"
-    click.echo(
-        f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}"
-    )
+    echo(f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}")
+    if len(unused) < len(found):
+        echo(f"{len(found) - len(unused)} results stay: builds that run now use them")

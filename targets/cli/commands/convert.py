@@ -8,6 +8,7 @@ import click
 
 from targets.atomic import replace_file
 from targets.cli import options
+from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.config.documents import Document, read_documents
 from targets.config.write_toml import to_toml
@@ -64,8 +65,8 @@ def command(
         print_json_result({"written": written, **explanation(first.ledger)})
         return
     for place in places:
-        click.echo(f"wrote {options.as_typed(place)}")
-    click.echo("`nox -s plan -- --config FILE --explain` says what became of each key")
+        echo(f"wrote {options.as_typed(place)}")
+    echo("`nox -s plan -- --config FILE --explain` says what became of each key")
 
 
 def _places(file: Path, output: Path | None, documents: tuple[Document, ...]) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from targets.cli import options
+from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.target import ALL, IMAGES_DIR, Target, load_targets
@@ -43,9 +44,9 @@ def command(targets: tuple[str, ...], base: bool, keep: bool, as_json: bool) -> 
     for file, changes in changed:
         locks[file] = changes
         if not as_json:
-            click.echo(f"{file}: {f'{len(changes)} changed' if changes else 'unchanged'}")
+            echo(f"{file}: {f'{len(changes)} changed' if changes else 'unchanged'}")
             for change in changes:
-                click.echo(f"  {change}")
+                echo(f"  {change}")
     if as_json:
         print_json_result({"locks": locks})
 
@@ -66,7 +67,7 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
             lock_kernel_table(toolchain, target.execution_provider)
         except EnvironmentUnable as unable:
             # The old table can still be used: the check reports its version.
-            click.echo(f"warning: {unable} ({unable.hint})", err=True)
+            echo(f"warning: {unable} ({unable.hint})", err=True)
 
 
 def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
@@ -81,7 +82,7 @@ def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
         try:
             yield name, lock_packages(bootstrap, platform, folder, upgrade)
         except EnvironmentUnable as unable:
-            click.echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
+            echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
 
 
 def _toolchains(targets: Iterable[Target]) -> Iterator[Toolchain]:

@@ -9,6 +9,7 @@ import click
 
 from targets.atomic import replace_file
 from targets.cli import options
+from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.config.json_schema import build_schema
 from targets.config.reference import ReferencePage
@@ -39,7 +40,7 @@ def command(check: bool, as_json: bool) -> None:
     if as_json:
         print_json_result({"written": shown})
     else:
-        click.echo(f"written: {', '.join(shown)}" if shown else "up to date")
+        echo(f"written: {', '.join(shown)}" if shown else "up to date")
 
 
 def generate(project: Path) -> dict[Path, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import time
@@ -10,49 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
+from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.result import RESULT_FILE
 from targets.cache import Cache, link_tree, runtime_of
 from targets.errors import PassFailed
+from tests.support.cached_steps import KEY, a_step, finish_step, write_step
 
-KEY = "ab" * 32
 OTHER = multiprocessing.get_context("spawn")
 """Processes of their own: a fork of one with threads, as pytest-xdist's are, may hang."""
-
-
-def a_step(key: str = KEY) -> Step:
-    return Step(
-        name="lora", kind="check", type="lora", target="cpu", toolchain="t", key=key, seed=0
-    )
-
-
-def write_step(folder: Path, key: str = KEY, text: str = "weights", failed: bool = False) -> None:
-    """Leave a finished step in the folder of a process, as the chain does."""
-    output = folder / key / OUTPUT_DIR
-    output.mkdir(parents=True)
-    (output / "model.bin").write_text(text)
-    sha256 = hashlib.sha256(text.encode()).hexdigest()
-    verdicts = (Verdict(name="x", status="failed"),) if failed else ()
-    result = StepResult(
-        name="lora",
-        type="lora",
-        key=key,
-        seconds=1,
-        peak_rss_bytes=1,
-        verdicts=verdicts,
-        files=(FileDigest(path="model.bin", bytes=len(text), sha256=sha256),),
-    )
-    (folder / key / RESULT_FILE).write_text(result.model_dump_json())
-
-
-def finish_step(
-    cache: Cache, text: str = "weights", failed: bool = False, runtime: str = "venv"
-) -> None:
-    """Have a process run the one step."""
-    with cache.work_folder() as work:
-        folder = cache.begin(work, [a_step()], {"runtime": runtime})
-        write_step(folder, text=text, failed=failed)
-        cache.finish(folder)
 
 
 def test_finished_step_is_found_and_partial_one_is_not(tmp_path: Path) -> None:

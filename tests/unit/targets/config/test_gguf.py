@@ -73,7 +73,10 @@ def test_what_cannot_be_read_is_refused_with_its_line(project: Project) -> None:
     assert "there is no file" in problems(project)[0]
 
 
-def test_one_of_the_hub_is_fetched_and_then_read(project: Project, cache: Cache) -> None:
+def test_one_of_the_hub_is_fetched_and_then_read(
+    project: Project, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     project.edit('"tiny.gguf"', f'"hf:org/name@{COMMIT}"\nfile = "small-Q4_K_M.gguf"')
     plan = make_planner(project, cache).plan()
     fetch, read = plan["fetch"].step, plan["import_gguf"].step

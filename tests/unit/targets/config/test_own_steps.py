@@ -169,15 +169,8 @@ def test_what_it_uses_of_pipeline_is_in_its_digest(project: Project, tmp_path: P
             "type",
             "'bye' in `so",
         ),
+        ("my_pass.py", "    consumes", "    sources = 3\n    consumes", "type", "not a tuple"),
         ("my_pass.py", "    consumes", "    network = True\n    consumes", "type", "the network"),
-        ("helper.py", "factor", "import torch\nfactor", "type", "import them inside `run`"),
-        (
-            "helper.py",
-            "factor",
-            "raise SystemExit\nfactor",
-            "type",
-            "cannot be imported: SystemExit",
-        ),
         ("my_pass.py", "class Scale(", "class Scale(]", "type", "SyntaxError"),
     ],
 )
@@ -252,16 +245,6 @@ def test_a_built_in_step_is_not_replaced_by_its_name(project: Project) -> None:
     project.edit("[checks.polite]", "[checks.quality]")
     with pytest.raises(ConfigError, match="'quality' is a built-in check"):
         load_config(project.config, [load_target("cpu")])
-
-
-def test_what_a_file_prints_is_not_in_the_output(
-    project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    edit(project.folder / "helper.py", "factor", "print('chatter')\nfactor")
-    load_config(project.config, [load_target("cpu")])
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "chatter" in said.err
 
 
 def test_one_targets_parameters_are_laid_over(project: Project, cache: Cache) -> None:
@@ -341,14 +324,16 @@ class Say(BasePass[Params]):
 """
 
 
-def run_own(tmp_path: Path, returned: str = "{}") -> tuple[subprocess.CompletedProcess[str], Path]:
+def run_own(
+    tmp_path: Path, returned: str = "{}", helper: str = ""
+) -> tuple[subprocess.CompletedProcess[str], Path]:
     """Run two passes whose helpers have the same names, as the container's process does."""
     steps = []
     for name in ("one", "two"):
         folder = tmp_path / "code" / name
         folder.mkdir(parents=True)
         (folder / "pipeline.py").write_text(TWO.replace("RETURNED", returned))
-        (folder / "helper.py").write_text(f"said = '{name}'\n")
+        (folder / "helper.py").write_text(f"said = '{name}'\n{helper}\n")
         (folder / "late.py").write_text(f"word = ' late {name} '\n")
         steps.append(
             Step(
@@ -386,6 +371,20 @@ def test_a_pass_that_returns_no_figures_is_told(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "'pipeline.py:Say' returned NoneType from run, not dict" in ran.stdout
     assert not (work / "one").exists()
+
+
+@pytest.mark.parametrize(
+    ("helper", "said"),
+    [("import no_such", "No module named 'no_such'"), ("raise SystemExit", "SystemExit")],
+)
+def test_a_file_that_cannot_be_imported_is_told_where_it_runs(
+    tmp_path: Path, helper: str, said: str
+) -> None:
+    ran, _ = run_own(tmp_path, helper=helper)
+    assert ran.returncode == 1
+    assert "pipeline.py cannot be imported" in ran.stdout
+    assert said in ran.stdout
+    assert '"cause":"bad_input"' in ran.stdout
 
 
 def _made(step: Step) -> list[Any]:

@@ -126,7 +126,10 @@ def test_what_is_cached_takes_no_more(project: Project, tmp_path: Path) -> None:
     assert space(project, cache) == Space(0, 0, 0, ())
 
 
-def test_a_model_of_the_hub_has_no_known_size(project: Project, tmp_path: Path) -> None:
+def test_a_model_of_the_hub_has_no_known_size(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     source = f'source = "hf:org/model@{"0" * 40}"'
     project.edit('[model.pretrain]\ntext = "story.txt"', f"[model]\n{source}")
     found = space(project, Cache(tmp_path / "cache"))

@@ -50,7 +50,7 @@ def test_dist_is_a_copy_and_replaced_whole(tmp_path: Path) -> None:
     write_dist(tmp_path / "dist", make_report(ACCURACY, SLOW), second, digests, nothing_more)
     assert (folder / "model" / "model.onnx").read_text() == "another graph"
     assert json.loads((folder / "report.json").read_text())["status"] == "failed"
-    assert {path.name for path in folder.parent.iterdir()} == {"cpu", ".cpu.lock"}
+    assert {path.name for path in folder.parent.iterdir()} == {"cpu"}
 
 
 def test_unchanged_artifact_keeps_its_files(tmp_path: Path) -> None:

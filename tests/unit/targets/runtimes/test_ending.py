@@ -6,14 +6,16 @@ import io
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.contract.errors import Cause
 from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
 from targets.errors import EnvironmentUnable, InputRefused, PassFailed, ProcessCrashed, QuernError
-from targets.runtimes.driver import Driver, driver_of, new_run_id
+from targets.runtimes.driver import driver_of, new_run_id, this_driver
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.process_environment import proxy_on_this_machine
@@ -125,14 +127,24 @@ def test_crash_and_silent_exit(tmp_path: Path) -> None:
 def test_a_run_knows_whether_its_driver_lives() -> None:
     mine = driver_of(new_run_id())
     assert mine is not None
+    assert mine == this_driver()
     assert mine.pid == os.getpid()
     assert not mine.gone
-    assert Driver(mine.host, mine.pid, mine.started - 60_000).gone, "a reused process id"
-    assert not Driver("elsewhere", mine.pid, 1).gone
+    assert replace(mine, started=mine.started - 6000).gone, "a reused process id"
+    assert replace(mine, boot="0123456789ab").gone, "the machine has started again"
+    assert not replace(mine, host="elsewhere", started=1).gone
+    assert not replace(mine, space=mine.space + 1, started=1).gone, "another container's process"
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
-    assert Driver(mine.host, ended.pid, mine.started).gone
+    assert replace(mine, pid=ended.pid).gone
     assert driver_of("not-a-run") is None
+
+
+def test_a_clock_that_steps_changes_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, created = this_driver(), psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + 5)
+    assert this_driver() == mine
+    assert not mine.gone
 
 
 @pytest.mark.parametrize(

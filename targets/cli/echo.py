@@ -1,0 +1,21 @@
+"""Shows plain lines, and never obeys what stands in them."""
+
+from __future__ import annotations
+
+import click
+
+from targets.foreign_text import harmless
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Show ``text`` on standard output, or on standard error."""
+    click.echo(harmless(text), err=err)
+
+
+def echo_error(message: str, hint: str) -> None:
+    """Show an error and what to do about it. Lines after the first are indented: they may not be
+    taken for lines of Quern's own."""
+    shown = harmless(message).replace("\n", "\n  ")
+    click.echo(f"{click.style('error:', fg='red')} {shown}", err=True)
+    if hint:
+        echo(f"  → {hint}".replace("\n", "\n    "), err=True)

@@ -1,0 +1,69 @@
+"""What ends the processes of a run together with their driver, however that ends.
+
+The driver holds a lock on a file, its lease, and the kernel gives it back when the driver is gone:
+killed, crashed or out of memory, and whatever the engine does at that moment. A small process
+beside the steps waits for that lock.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_WATCHED = """
+import ctypes, os, signal, sys
+lease, boot, *command = sys.argv[1:]
+try:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        watched = file.read().strip() == boot
+except OSError:
+    watched = False
+if watched:
+    import fcntl
+    main = os.getpid()
+    if os.fork() == 0:
+        try:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+            os.closerange(0, 3)
+            file = os.open(lease, os.O_RDONLY)
+            if os.getppid() == main:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                if os.getpgid(main) == main:
+                    os.killpg(main, signal.SIGKILL)
+                os.kill(main, signal.SIGKILL)
+        finally:
+            os._exit(0)
+os.execvp(command[0], command)
+"""
+"""Starts what waits for the lease and ends the process and its group, then becomes ``command``.
+What waits ends with the process (PR_SET_PDEATHSIG). Locks do not cross from one kernel to another:
+in the virtual machine of an engine nothing waits."""
+
+
+def boot_id() -> str:
+    """Return what tells this run of this machine's kernel from all others; empty if it has none."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def watched(python: str, lease: str, *arguments: str) -> list[str]:
+    """Return the command that runs ``python`` with ``arguments`` until the holder of ``lease``, a
+    path in the process, is gone."""
+    return [python, "-I", "-S", "-c", _WATCHED, lease, boot_id(), python, *arguments]
+
+
+@contextmanager
+def held(lease: Path) -> Iterator[None]:
+    """Hold ``lease``, a file that is made, while the block runs."""
+    with lease.open("xb") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,209 @@
+"""A cache that is damaged in every way that a disk, a user or a killed process can leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.plan import OUTPUT_DIR, object_path
+from pipeline.contract.result import RESULT_FILE
+from targets.cache import Cache
+from targets.report.dist import copy_tree
+from tests.support.cached_steps import KEY, finish_step
+from tests.support.capabilities import skip_or_fail
+
+Damage = Callable[[Path], None]
+"""Does something to a file or folder."""
+
+
+def nothing_there(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def a_folder(path: Path) -> None:
+    nothing_there(path)
+    (path / "inner").mkdir(parents=True)
+    (path / "inner" / "file").write_text("x")
+
+
+def a_file(path: Path) -> None:
+    nothing_there(path)
+    path.write_text("x")
+
+
+def an_empty_file(path: Path) -> None:
+    nothing_there(path)
+    path.touch()
+
+
+def garbage(path: Path) -> None:
+    nothing_there(path)
+    path.write_bytes(bytes(range(256)) * 64)
+
+
+def a_link_to_nothing(path: Path) -> None:
+    nothing_there(path)
+    path.symlink_to("/nowhere")
+
+
+def a_link_to_itself(path: Path) -> None:
+    nothing_there(path)
+    path.symlink_to(path.name)
+
+
+def a_pipe(path: Path) -> None:
+    nothing_there(path)
+    os.mkfifo(path)
+
+
+def half(path: Path) -> None:
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def one_more(path: Path) -> None:
+    (path / "more.txt").write_text("x")
+
+
+ENTRY = object_path(KEY)
+DAMAGES: list[tuple[str, Damage]] = [
+    *(
+        (f"objects/{ENTRY}/{OUTPUT_DIR}/model.bin", damage)
+        for damage in (
+            *(nothing_there, a_folder, an_empty_file, garbage, half),
+            *(a_link_to_nothing, a_link_to_itself, a_pipe),
+        )
+    ),
+    *(
+        (f"objects/{ENTRY}/{RESULT_FILE}", damage)
+        for damage in (
+            nothing_there,
+            a_folder,
+            an_empty_file,
+            garbage,
+            half,
+            a_link_to_itself,
+            a_pipe,
+        )
+    ),
+    *(
+        (f"objects/{ENTRY}/{OUTPUT_DIR}", damage)
+        for damage in (nothing_there, a_file, a_link_to_nothing, one_more)
+    ),
+    *((f"objects/{ENTRY}", damage) for damage in (nothing_there, a_file, a_link_to_nothing)),
+    *((f"objects/{KEY[:2]}", damage) for damage in (nothing_there, a_file)),
+    ("objects", nothing_there),
+    *(("digests.sqlite", damage) for damage in (nothing_there, a_folder, an_empty_file, garbage)),
+    *(("digests.sqlite", damage) for damage in (half,)),
+    ("locks", nothing_there),
+    ("work", nothing_there),
+]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    """Return a cache with one finished step."""
+    cache = Cache(tmp_path / "cache")
+    finish_step(cache)
+    assert cache.find(KEY) is not None
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("place", "damage"),
+    [pytest.param(*one, id=f"{one[1].__name__} as {one[0]}") for one in DAMAGES],
+)
+def test_a_damaged_cache_mends_itself(cache: Cache, place: str, damage: Damage) -> None:
+    """What is damaged is made again, what is not is used: never an error that stays."""
+    damage(cache.root / place)
+
+    cache.recover()
+    found = cache.find(KEY)
+    if found is not None:
+        assert (found.output / "model.bin").read_bytes() == b"weights"
+        assert [path.name for path in found.output.iterdir()] == ["model.bin"]
+    finish_step(cache)
+
+    again = cache.find(KEY)
+    assert again is not None
+    assert (again.output / "model.bin").read_bytes() == b"weights"
+    assert [path.name for path in cache.objects.glob("*/*")] == [KEY]
+    for left in ("locks", "work", "in-use", "scratch"):
+        assert list((cache.root / left).glob("*")) == []
+
+
+def test_two_drivers_leave_no_lock(cache: Cache) -> None:
+    waited: list[str] = []
+    other = Cache(cache.root)
+    with cache.locked([KEY, "cd" * 32], waited.append), other.work_folder():
+        assert len(list((cache.root / "locks").iterdir())) == 3
+    assert list((cache.root / "locks").iterdir()) == []
+    assert waited == []
+
+
+def test_what_a_running_build_uses_is_not_cleaned(cache: Cache) -> None:
+    later = 2**40
+    with cache.in_use([KEY]):
+        (unused,) = cache.unused_since(later)
+        assert not Cache(cache.root).remove(unused)
+        assert cache.find(KEY) is not None
+    assert list((cache.root / "in-use").iterdir()) == []
+    assert Cache(cache.root).remove(unused)
+    assert cache.find(KEY) is None
+
+
+def test_what_a_killed_build_used_is_cleaned(cache: Cache) -> None:
+    """Its note stays, and the kernel has given its lock back."""
+    (cache.root / "in-use").mkdir()
+    (cache.root / "in-use" / "0123456789ab.json").write_text(json.dumps([KEY]))
+    (unused,) = cache.unused_since(2**40)
+    assert cache.remove(unused)
+    assert list((cache.root / "in-use").iterdir()) == []
+
+
+@pytest.fixture
+def mounted() -> Iterator[Callable[..., Path]]:
+    """Yield a function that mounts a folder, or a small file system; they go afterwards."""
+    mounts: list[Path] = []
+
+    def mount(place: Path, *options: str) -> Path:
+        place.mkdir(exist_ok=True)
+        ran = subprocess.run(["mount", *options, str(place)], capture_output=True, check=False)
+        if ran.returncode:
+            skip_or_fail("mount", "this user may not mount anything")
+        mounts.append(place)
+        return place
+
+    yield mount
+    for place in reversed(mounts):
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_cache_that_cannot_be_written_is_read(
+    cache: Cache, mounted: Callable[..., Path], tmp_path: Path
+) -> None:
+    place = mounted(tmp_path / "read-only", "--bind", str(cache.root))
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
+    only_read = Cache(place)
+    only_read.recover()
+    with only_read.in_use([KEY]):
+        found = only_read.find(KEY)
+    assert found is not None
+    assert only_read.digests.tree(found.output) == cache.digests.tree(cache.output(KEY))
+
+
+def test_a_full_disk_is_named_by_what_would_be_written(
+    cache: Cache, mounted: Callable[..., Path], tmp_path: Path
+) -> None:
+    (cache.output(KEY) / "large.bin").write_bytes(bytes(2**21))
+    full = mounted(tmp_path / "dist", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        copy_tree(cache.output(KEY), full / "model")
+    assert refused.value.filename == str(full / "model" / "large.bin")
