@@ -42,6 +42,7 @@ class BuilderCall:
         import onnx_ir
         from onnxruntime_genai.models import builder
 
+        from pipeline.builder.gemma2 import windows_in_every_second_layer
         from pipeline.builder.matrices import replaced
         from pipeline.builder.readable_config import ReadableConfig
         from pipeline.builder.smollm3 import layers_without_positions
@@ -65,6 +66,7 @@ class BuilderCall:
                 SameBits(),
                 replaced(builder, "AutoConfig", ReadableConfig),
                 layers_without_positions(),
+                windows_in_every_second_layer(),
                 replaced(onnx_ir, "save", self.save or onnx_ir.save),
             ):
                 parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
