@@ -41,8 +41,10 @@ STOP_TIMEOUT = 8.0
 # need more memory than a laptop has. `-n 0` after `--` makes it one process.
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
 # nox would end at once and leave the command running; as after Ctrl-C, it stops it and waits.
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, signal.default_int_handler)
+for stopping in ("SIGINT", "SIGTERM", "SIGHUP"):
+    number = getattr(signal, stopping, None)  # Windows has no SIGHUP, and nohup ignores it
+    if number and (stopping != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN):
+        signal.signal(number, signal.default_int_handler)
 
 
 def define_command(file: Path) -> None:
@@ -162,6 +164,12 @@ def bench_example(session: nox.Session) -> None:
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")
+
+
+@nox.session(name="bench-coverage")
+def bench_coverage(session: nox.Session) -> None:
+    """Simulate how often the intervals of reports hold what they should."""
+    command(session, module="tests.benchmarks.coverage")
 
 
 @nox.session(name="bench-checks")

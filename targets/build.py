@@ -116,6 +116,9 @@ class Builder:
             # Another build may have finished some steps while this one waited.
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
+            for planned in plan.missing:
+                if planned.replaces:
+                    self._cache.forget(planned.step.key)
             with self._cache.work_folder() as work:
                 results: dict[str, StepResult] = {}
                 for segment in _segments(plan.missing):

@@ -8,6 +8,7 @@ In the cache folder::
     work/<run>/<n>.json                 which steps these may be, where no process can write
     unfinished/<key>/                   files with which an unfinished step can continue
     scratch/<run>/                      what one driver puts together for a process
+    resumable/<name>/                   a rebuild that the user stopped, for a week
     in-use/<run>.json                   the keys that a running build reads or makes
     locks/                              one lock per key and per run, while it is held
     outlines/                           what hubs said of models that are not fetched yet
@@ -19,6 +20,7 @@ import json
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -34,11 +36,13 @@ from pipeline.contract.result import RESULT_FILE, StepResult, read_result
 from targets.atomic import remove_tree, replace_file
 from targets.digests import Digests
 from targets.disk import may_write
-from targets.errors import PassFailed
+from targets.errors import Interrupted, PassFailed
 from targets.intake import take_in
 from targets.locks import Timeout, locked
 
 _IN_USE = "in-use"
+_RESUMABLE = "resumable"
+_RESUMABLE_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,10 @@ class Cache:
                     keys.update(json.loads(file.read_bytes()))
         return keys
 
+    def forget(self, key: str) -> None:
+        """Remove the finished step ``key``, whose lock the caller holds."""
+        self._evict(self.objects / object_path(key))
+
     @contextmanager
     def locked(self, keys: Iterable[str], waiting: Callable[[str], None]) -> Iterator[None]:
         """Hold the locks of ``keys``; ``waiting`` is called once if another build holds one."""
@@ -230,15 +238,45 @@ class Cache:
             finally:
                 remove_tree(folder)
 
+    @contextmanager
+    def resumable_folder(self, name: str) -> Iterator[Path]:
+        """Yield the folder ``name``, which is removed afterwards unless the user stopped it: then
+        the next one goes on with what is in it. While another process has it, yield a fresh one."""
+        folder = self.root / _RESUMABLE / name
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._lock(f"{_RESUMABLE}-{name}", blocking=False))
+            except Timeout:
+                yield stack.enter_context(self.scratch_folder())
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                yield folder
+            except Interrupted:
+                raise
+            except BaseException:
+                remove_tree(folder)
+                raise
+            remove_tree(folder)
+
     def recover(self) -> None:
         """Keep the finished steps of runs whose driver was killed, and remove their folders."""
         if not may_write(self.root):
             return
         left = [*(self.root / "work").glob("*"), *(self.root / "scratch").glob("*")]
+        self._remove_resumable(time.time() - _RESUMABLE_SECONDS)
         for folder in sorted(left):
             with suppress(Timeout), self._lock(f"run-{folder.name}", blocking=False):
                 self._keep_finished(folder)
                 remove_tree(folder)
+
+    def _remove_resumable(self, before: float) -> None:
+        """Remove the folders with which nobody went on since ``before`` (seconds of the epoch)."""
+        for folder in (self.root / _RESUMABLE).glob("*"):
+            lock = self._lock(f"{_RESUMABLE}-{folder.name}", blocking=False)
+            with suppress(Timeout, OSError), lock:
+                if folder.stat().st_mtime < before:
+                    remove_tree(folder)
 
     def _keep_finished(self, work: Path) -> None:
         """Keep the steps that were finished before a process ended otherwise than it should."""

@@ -22,6 +22,9 @@ _ACTED_UPON = re.compile(
 # https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands
 _COMMAND = re.compile(r"^([ \t]*):(?=:)|#(?=#(?:vso)?\[)", re.MULTILINE)
 
+_LONGEST = 256
+"""Longest beginning of a line that is kept to see what becomes of it."""
+
 
 def visible(text: str) -> str:
     """Return ``text`` with an escape such as ``\\x1b`` for each character that would act."""
@@ -36,6 +39,27 @@ def one_line(text: str) -> str:
 def harmless(text: str) -> str:
     """Return ``text`` visible, and without anything that a CI service takes for a command."""
     return _COMMAND.sub(lambda command: f"{command[1] or ''}{_hex(command[0][-1])}", visible(text))
+
+
+class Streamed:
+    """Makes text harmless that comes in pieces, which may only be a command together."""
+
+    def __init__(self) -> None:
+        self._before = ""
+
+    def piece(self, text: str) -> str:
+        """Return the next piece, harmless after all that came before it."""
+        before, whole = self._before, self._before + text
+        known = {command.start() for command in _COMMAND.finditer(before)}
+        starts = {command.start() for command in _COMMAND.finditer(whole)} - known
+        if text and any(start < len(before) for start in starts):
+            shown = _hex(text[0]) + harmless(f"-{text[1:]}")[1:]
+        else:
+            shown = harmless(text) if not before else harmless(f"-{text}")[1:]
+        line = whole.rpartition("\n")[2]
+        # Of a long line only its end can become one.
+        self._before = line if len(line) < _LONGEST else f"-{line[-8:]}"
+        return shown
 
 
 def json_escaped(document: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.contract.result import StepResult
+from pipeline.data.prompt_form import prompt_form
 from pipeline.data.template import Template
 from targets.cache import Cache
 from targets.errors import ConfigError, Problem
@@ -25,17 +26,15 @@ def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:
     conversations, ``text`` is the user's message. Raises ``ConfigError`` for a prompt with several
     fields.
     """
-    if spec is None or spec.messages is not None:
+    form = prompt_form(spec)
+    if form.template is None:
         return {"text": text}
-    template = spec.template or spec.prompt or ""
-    if spec.template is not None and spec.completion is not None:
-        template = template.removesuffix(spec.completion)
-    filled = _fill(Template(template), text)
-    if spec.template is not None or not spec.chat:
+    filled = _fill(form.template, text)
+    if not form.chat:
         return {"prompt": filled}
-    if spec.system is None:
+    if form.system is None:
         return {"text": filled}
-    system: JsonValue = {"role": "system", "content": spec.system}
+    system: JsonValue = {"role": "system", "content": form.system}
     return {"messages": [system, {"role": "user", "content": filled}]}
 
 

@@ -15,6 +15,11 @@ RESULT_FILE = "result.json"
 """Written last into every finished step's folder: a :class:`StepResult`."""
 
 
+PROVISIONAL = "provisional"
+"""Name under which a pass (in its metrics) or a check (in its evidence) says why no other build may
+take its result, such as times that were measured on a busy machine."""
+
+
 class Verdict(Frozen):
     """One measured figure and its limit."""
 
@@ -55,6 +60,12 @@ class StepResult(Frozen):
     """Versions of the libraries that are installed where the step ran."""
     origin: dict[str, str] = Field(default_factory=dict)
     """Runtime and image in which the step ran (:attr:`pipeline.contract.plan.Plan.origin`)."""
+
+    @property
+    def provisional(self) -> str:
+        """Return why no other build may take this result; empty if each may."""
+        why = self.metrics.get(PROVISIONAL, self.evidence.get(PROVISIONAL))
+        return why if isinstance(why, str) else ""
 
 
 def read_result(folder: Path) -> StepResult:

@@ -13,6 +13,7 @@ from pipeline.data.chat import chat_messages
 from pipeline.data.examples import Example, make_examples
 from pipeline.data.load import Row, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
+from pipeline.data.pictures import PICTURE
 from pipeline.data.problems import DataProblem, ProblemList
 from pipeline.data.select import select
 from pipeline.data.split import sample, split
@@ -20,6 +21,8 @@ from pipeline.data.template import Template, TemplateError
 from pipeline.data.tokens import token_row
 
 _TEMPLATES = ("system", "prompt", "completion", "template")
+_BESIDE_MESSAGES = ("tools", "functions", "documents")
+"""Columns that others hand to a chat template together with the messages."""
 
 
 def check_rows(rows: Sequence[Row], spec: DataSpec, part: bool = False) -> list[DataProblem]:
@@ -97,6 +100,12 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
         except TemplateError as error:
             yield DataProblem(str(error), key=key)
             continue
+        if picture := PICTURE.search(text):
+            yield DataProblem(
+                f"holds {picture[0]}, which stands for a picture: the model would see none",
+                key=key,
+                suggestion="leave it out; only text is read",
+            )
         if key in ("prompt", "completion", "template") and not fields[key]:
             yield DataProblem(
                 "uses no column: every row would read the same",
@@ -104,6 +113,12 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
                 suggestion=did_you_mean("", present),
             )
         for name in fields[key]:
+            if (
+                name in present
+                and len(rows) > 1
+                and all(_is_empty(row.values.get(name, "")) for row in rows)
+            ):
+                yield DataProblem(f"the column {name!r} is empty in every row", key=key)
             if name not in present:
                 yield DataProblem(
                     f"no row has the column {name!r}",
@@ -149,6 +164,11 @@ def _row_problems(
     try:
         if spec.messages is not None and spec.messages in row.values:
             chat_messages(row.values[spec.messages])
+            beside = [name for name in _BESIDE_MESSAGES if row.values.get(name)]
+            if beside:
+                raise ValueError(
+                    f"the column {beside[0]!r} would not be shown to the model: only messages are"
+                )
         if spec.tokens and "input_ids" in row.values:
             token_row(row.values, spec.loss_on == "all")
         if spec.pair_format is not None:
@@ -166,5 +186,9 @@ def _value_problems(row: Row, name: str, value: JsonValue) -> Iterator[tuple[str
             "rows whose column is not text",
             DataProblem(f"the column {name!r} holds {kind}, not text", row.line),
         )
-    elif not text_of(value).strip():
+    elif _is_empty(value):
         yield "rows with an empty column", DataProblem(f"the column {name!r} is empty", row.line)
+
+
+def _is_empty(value: JsonValue) -> bool:
+    return not isinstance(value, (list, dict)) and not text_of(value).strip()

@@ -41,6 +41,14 @@ class Example:
     tokens: Tokens | None = None
     """The row, if it consists of token ids; then ``prompt`` and ``completion`` are empty."""
 
+    given: tuple[str, ...] = ()
+    """If this is no chat and has a prompt: what the row's columns gave to prompt and answer."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The texts of the prompt that are no format of the config's."""
+        return tuple(turn.content for turn in self.prompt) if self.chat else self.given
+
     @property
     def text(self) -> str:
         """The text by which rows count as the same question: the prompt, else the completion."""
@@ -80,6 +88,7 @@ def _maker(rows: Sequence[Row], spec: DataSpec) -> Callable[[Row], Example]:
         column = spec.messages
         return lambda row: _from_messages(row, column, spec.label, labels)
     render = _renderer(spec)
+    columns = _columns(spec)
 
     def make(row: Row) -> Example:
         values = {name: text_of(value) for name, value in row.values.items()}
@@ -90,9 +99,22 @@ def _maker(rows: Sequence[Row], spec: DataSpec) -> Callable[[Row], Example]:
             choices = {name: render({**values, spec.label: name})[1] for name in labels}
         if len(set(choices.values())) < len(choices):
             choices = {}  # the answer does not depend on the label: nothing to choose between
-        return Example(row.line, prompt, completion, spec.is_chat, label, choices)
+        given = (
+            tuple(values.get(name, "") for name in columns) if prompt and not spec.is_chat else ()
+        )
+        return Example(row.line, prompt, completion, spec.is_chat, label, choices, given=given)
 
     return make
+
+
+def _columns(spec: DataSpec) -> tuple[str, ...]:
+    """Return the columns of which prompt and answer are made."""
+    if spec.pair_format is not None:
+        layout = PAIR_LAYOUTS[spec.pair_format]
+        return (*layout.columns, *layout.optional)
+    texts = (spec.system, spec.prompt, spec.completion, spec.template)
+    fields = (Template(text).fields for text in texts if text is not None)
+    return tuple(dict.fromkeys(name for names in fields for name in names))
 
 
 def label_set(rows: Sequence[Row], spec: DataSpec) -> tuple[str, ...]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import StringIO
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
 from pydantic import JsonValue
 
 from pipeline.data.problems import DataProblem, ProblemList
+from pipeline.data.separated import (
+    BrokenRecord,
+    Dialect,
+    Record,
+    csv_dialect,
+    records,
+    swallowing,
+    tsv_dialect,
+)
 
 _BROKEN = "rows that cannot be read"
 
@@ -27,19 +35,46 @@ class Row:
     """Number of the file, counted from 0."""
 
 
-def read_files(paths: Sequence[Path]) -> tuple[list[Row], list[DataProblem]]:
-    """Read the rows of all files, one after the other (see :func:`read_rows`)."""
-    rows: list[Row] = []
-    problems: list[DataProblem] = []
+@dataclass(frozen=True)
+class Note:
+    """What one should know of how a file was read, or of the row in one of its lines."""
+
+    message: str
+    line: int | None = None
+    file: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The rows of files, a problem for every row that cannot be read, and notes."""
+
+    rows: list[Row] = field(default_factory=list)
+    problems: list[DataProblem] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+
+Reader = Callable[[str], Iterator[Row | DataProblem | Note]]
+
+
+def read_files(paths: Sequence[Path]) -> Reading:
+    """Read the rows of all files, one after the other (see :func:`read_file`)."""
+    read = Reading()
     for number, path in enumerate(paths):
-        file_rows, wrong = read_rows(path)
-        rows += (replace(row, file=number) for row in file_rows) if number else file_rows
-        problems += (replace(problem, file=number) for problem in wrong)
-    return rows, problems
+        one = read_file(path)
+        read.rows.extend((replace(row, file=number) for row in one.rows) if number else one.rows)
+        read.problems.extend(replace(problem, file=number) for problem in one.problems)
+        read.notes.extend(replace(note, file=number) for note in one.notes)
+    return read
 
 
 def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
-    """Return all rows of ``path``, and a problem for every row that cannot be read.
+    """Return all rows of ``path``, and its problems (see :func:`read_file`)."""
+    read = read_file(path)
+    return read.rows, read.problems
+
+
+def read_file(path: Path) -> Reading:
+    """Read all rows of ``path``.
 
     The suffix determines the format. The text is UTF-8, with or without a byte order mark; blank
     lines are skipped, but count as lines.
@@ -47,23 +82,28 @@ def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         unknown = f"unknown kind of data file {path.suffix!r}"
-        return [], [DataProblem(unknown, suggestion=f"one of {', '.join(_READERS)}")]
+        known = f"one of {', '.join(_READERS)}"
+        return Reading(problems=[DataProblem(unknown, suggestion=known)])
     try:
         raw = path.read_bytes()
     except OSError as error:
-        return [], [DataProblem(f"cannot be read: {error.strerror or error}")]
+        return Reading(problems=[DataProblem(f"cannot be read: {error.strerror or error}")])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return [], [_not_utf8(raw, error)]
+        return Reading(problems=[_not_utf8(raw, error)])
     rows: list[Row] = []
+    notes: list[Note] = []
     problems = ProblemList()
     for item in reader(text):
-        if isinstance(item, Row):
-            rows.append(item)
-        else:
-            problems.add(_BROKEN, item)
-    return rows, problems.all()
+        match item:
+            case Row():
+                rows.append(item)
+            case Note():
+                notes.append(item)
+            case DataProblem():
+                problems.add(_BROKEN, item)
+    return Reading(rows, problems.all(), notes)
 
 
 def text_of(value: JsonValue) -> str:
@@ -71,6 +111,16 @@ def text_of(value: JsonValue) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def half_character(text: str) -> str:
+    """Return the first half of a character outside the basic plane that stands alone in ``text``
+    (a surrogate, which UTF-8 cannot encode), as JSON writes it; empty if there is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(text[error.start]):04x}"
+    return ""
 
 
 def _json_lines(text: str) -> Iterator[Row | DataProblem]:
@@ -85,7 +135,7 @@ def _json_lines(text: str) -> Iterator[Row | DataProblem]:
         except (_BadValueError, RecursionError) as error:
             yield DataProblem(f"broken JSON: {error}", number)
         else:
-            yield _row(number, value)
+            yield _row(number, value, escapes="\\u" in line)
 
 
 def _json(text: str) -> Iterator[Row | DataProblem]:
@@ -94,7 +144,7 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
     if not text.startswith("[", at):
         yield from _json_lines(text)
         return
-    line, counted = 1, 0
+    line, counted, escapes = 1, 0, "\\u" in text
     at = _skip(text, at + 1)
     while not text.startswith("]", at):
         line += text.count("\n", counted, at)
@@ -107,7 +157,7 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
         except (_BadValueError, RecursionError) as error:
             yield DataProblem(f"broken JSON: {error}", line)
             return
-        yield _row(line, value)
+        yield _row(line, value, escapes)
         at = _skip(text, at)
         if text.startswith(",", at):
             at = _skip(text, at + 1)
@@ -120,52 +170,60 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
         yield DataProblem("text after the end of the array", 1 + text.count("\n", 0, end))
 
 
-def _separated(delimiter: str) -> Callable[[str], Iterator[Row | DataProblem]]:
-    def read(text: str) -> Iterator[Row | DataProblem]:
-        # As csv asks for it: a line ends where csv says so, not also at U+2028 or a form feed.
-        reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _separated(find_dialect: Callable[[str], Dialect]) -> Reader:
+    def read(text: str) -> Iterator[Row | DataProblem | Note]:
+        dialect = find_dialect(text)
+        yield Note(f"read with {dialect}")
         header: list[str] | None = None
-        while True:
-            line = reader.line_num + 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                yield DataProblem(f"broken row: {error}", line)
-                return
-            if cells is None:
-                return
-            if not any(cell.strip() for cell in cells):
-                continue
-            if header is None:
-                header = [cell.strip() for cell in cells]
-                twice = sorted({name for name in header if header.count(name) > 1})
+        several = False
+        try:
+            for record in records(text, dialect):
+                if header is not None:
+                    yield _record(record, header)
+                    several = several or any("\n" in cell for cell in record.cells)
+                    continue
+                header = [cell.strip() for cell in record.cells]
+                twice = sorted(name for name, count in Counter(header).items() if count > 1)
                 if twice or "" in header:
                     problem = "a column without a name" if "" in header else f"{twice[0]!r} twice"
-                    yield DataProblem(f"the header has {problem}", line)
+                    yield DataProblem(f"the header has {problem}", record.line)
                     return
-            elif len(cells) != len(header):
-                yield DataProblem(
-                    f"{len(cells)} fields where the header has {len(header)}",
-                    line,
-                    suggestion="quote a field that holds the separator",
-                )
-            else:
-                yield Row(line, dict(zip(header, cells, strict=True)))
+        except BrokenRecord as error:
+            yield DataProblem(f"broken row: {error}", error.line)
+            return
+        if several and header is not None:
+            for record in swallowing(text, dialect, len(header)):
+                yield Note("a cell looks like several rows", record.line)
 
     return read
 
 
-_READERS: dict[str, Callable[[str], Iterator[Row | DataProblem]]] = {
+def _record(record: Record, header: Sequence[str]) -> Row | DataProblem:
+    if len(record.cells) != len(header):
+        return DataProblem(
+            f"{len(record.cells)} fields where the header has {len(header)}",
+            record.line,
+            suggestion="quote a field that holds the separator",
+        )
+    return Row(record.line, dict(zip(header, record.cells, strict=True)))
+
+
+_READERS: dict[str, Reader] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
+    ".csv": _separated(csv_dialect),
+    ".tsv": _separated(tsv_dialect),
 }
 
 
-def _row(line: int, value: JsonValue) -> Row | DataProblem:
+def _row(line: int, value: JsonValue, escapes: bool) -> Row | DataProblem:
+    """Return a row. Only where JSON ``escapes`` characters can they be halves."""
     if isinstance(value, dict):
+        for name, column in value.items() if escapes else ():
+            if half := half_character(json.dumps([name, column], ensure_ascii=False)):
+                problem = f"the column {name!r} holds {half}, half of a character"
+                return DataProblem(problem, line, suggestion="remove it: no tokenizer takes it")
         return Row(line, value)
     kind = {list: "an array", str: "text", type(None): "null"}.get(type(value), "a number")
     return DataProblem(f"the row is {kind}, not an object", line, suggestion='{"column": "value"}')

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from pipeline.contract.data_files import DataFiles
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.data.check import check_rows, examples_of
 from pipeline.data.examples import Example
-from pipeline.data.load import read_files
+from pipeline.data.load import Note, read_files
 from pipeline.data.problems import DataProblem
-from pipeline.data.split import Parts, normalized, split
+from pipeline.data.split import Parts, split
 
 
 def parts_of(inputs: Inputs) -> Parts:
@@ -22,35 +25,50 @@ def parts_of(inputs: Inputs) -> Parts:
 def load_parts(data: DataFiles) -> Parts:
     """Return the parts of ``data``. Raises :class:`StepError` with a list of problems."""
     spec = data.spec
+    main = _read(data)
+    held_out_data = None if data.held_out is None else _read(data.held_out, part=True)
+    validation_data = None if data.validation is None else _read(data.validation, part=True)
     try:
-        parts = split(_examples(data), spec.own_split)
+        parts = split(main.examples, spec.own_split)
     except ValueError as error:
         raise StepError(f"data set {data.name}: {error}", cause="bad_input") from error
-    held_out = parts.eval if data.held_out is None else _examples(data.held_out, part=True)
+    held_out = parts.eval if held_out_data is None else held_out_data.examples
     validation = parts.validation
-    if data.validation is not None:
-        validation = _examples(data.validation, part=True)
+    if validation_data is not None:
+        validation = validation_data.examples
     elif spec.split.validation == "eval":
         validation = held_out
-    return Parts(parts.train, validation, held_out)
+    notes = [
+        (read.files[note.file].name, note)
+        for read in (main, held_out_data, validation_data)
+        if read is not None
+        for note in read.notes
+    ]
+    return Parts(
+        parts.train,
+        validation,
+        held_out,
+        notes=tuple(f"{name}: {note.message}" for name, note in notes if note.line is None),
+        swallowed=tuple(f"{name}:{note.line}" for name, note in notes if note.line is not None),
+    )
 
 
-def leaked_text_count(parts: Parts) -> int:
-    """Return the number of held-out rows whose text is in the training part too.
+@dataclass(frozen=True)
+class _Read:
+    """The examples of a data set, and how its files were read."""
 
-    It is zero if both are parts of one split.
-    """
-    trained = {normalized(example.text) for example in parts.train}
-    return sum(normalized(example.text) in trained for example in parts.eval)
+    examples: list[Example]
+    notes: list[Note]
+    files: tuple[Path, ...]
 
 
-def _examples(data: DataFiles, part: bool = False) -> list[Example]:
-    rows, problems = read_files(data.files)
-    problems = problems or check_rows(rows, data.spec, part)
+def _read(data: DataFiles, part: bool = False) -> _Read:
+    read = read_files(data.files)
+    problems = read.problems or check_rows(read.rows, data.spec, part)
     if problems:
         listed = "\n".join(_line(data, problem) for problem in problems)
         raise StepError(f"data set {data.name}: {listed}", cause="bad_input")
-    return examples_of(rows, data.spec)
+    return _Read(examples_of(read.rows, data.spec), read.notes, data.files)
 
 
 def _line(data: DataFiles, problem: DataProblem) -> str:

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 LISTED_PER_KIND = 20
 """How many problems of one kind are listed; the rest are counted."""
+
+
+_NAMED = 8
+"""How many places a sentence names."""
+
+
+def named(places: Sequence[str]) -> str:
+    """Return the first of ``places`` in words, and how many more there are: ``line 1, line 5``."""
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    return ", ".join(places[:_NAMED]) + more
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with line breaks and other signs that are not seen written out."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from pipeline.contract.errors import StepError
+
 ANY_ANSWER = "quern-answer"
 """An answer that no template writes by itself: all around it is the template's."""
 
@@ -15,8 +17,11 @@ _CODES = "aAbBdHIjmMpSUwWxXyYcZ"
 """Format codes of C89's ``strftime``."""
 
 
-class PromptError(ValueError):
+class PromptError(StepError):
     """The tokenizer cannot make a prompt, or an answer, of an example."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, "bad_input")
 
 
 @dataclass(frozen=True)

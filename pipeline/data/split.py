@@ -20,6 +20,10 @@ class Parts:
     train: list[Example]
     validation: list[Example]
     eval: list[Example]
+    notes: tuple[str, ...] = ()
+    """How files were read."""
+    swallowed: tuple[str, ...] = ()
+    """Places of rows with a cell that looks like several rows."""
 
     @property
     def held_out_or_train(self) -> list[Example]:

@@ -37,6 +37,11 @@ class Template:
         """The column names used, each once, in order."""
         return tuple(dict.fromkeys(name for _, name in self._parts if name is not None))
 
+    @property
+    def parts(self) -> tuple[tuple[str, str | None], ...]:
+        """The pieces of text, each with the column that follows it; ``None`` if none does."""
+        return tuple(self._parts)
+
     def render(self, values: Mapping[str, str]) -> str:
         """Return the text with its fields filled in. Raises ``KeyError`` for a missing column."""
         return "".join(

@@ -5,11 +5,17 @@ Imports no ML library itself; it works on a loaded tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal, Protocol
 
 from pipeline.data.examples import Example
+from pipeline.data.frame import Frame, find_frame, stand_ins
+from pipeline.data.problems import named
 from pipeline.data.rendering import (
     ANY_ANSWER,
     PromptError,
@@ -20,6 +26,7 @@ from pipeline.data.rendering import (
 from pipeline.data.tokens import IGNORED, Tokens
 from pipeline.process.deadline import time_limit
 
+_ANY_TEXT = "0"
 _RENDERING_SECONDS = 10
 """A chat template takes milliseconds for a conversation; one that never ends is stopped."""
 
@@ -30,6 +37,7 @@ class Tokenizer(Protocol):
     chat_template: str | None
     bos_token_id: int | None
     eos_token_id: int | None
+    unk_token_id: int | None
     all_special_ids: list[int]
     added_tokens_decoder: Mapping[int, object]
 
@@ -61,6 +69,12 @@ class Tokenized:
     """Number of rows that lost tokens; a completion loses none unless the config asks for it."""
     left_out: int
     """Number of rows in no sequence."""
+    too_long: tuple[str, ...] = ()
+    """Places of rows that were left out because of their length."""
+    long_answers: tuple[str, ...] = ()
+    """Places of rows whose answer alone is too long, so that it cannot be learnt as a whole."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each row before anything was cut, if each row is a sequence."""
 
 
 class Codec:
@@ -76,17 +90,24 @@ class Codec:
         self.tokenizer = tokenizer
         # Phi-3's <|end|> is an added token that transformers 5 does not count as special.
         self._special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        self._controls = _controls(tokenizer)
+        self._control = re.compile("|".join(map(re.escape, self._controls)) or r"(?!)")
+        self._frames: dict[tuple[str | None, tuple[str, ...]], Frame] = {}
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the ids of the prompt, up to where the model begins to answer.
 
-        Raises :class:`PromptError` if the chat template is missing or rejects the messages.
+        Raises :class:`PromptError` if the chat template is missing or rejects the messages, if it
+        leaves one of them out, and if a text of the row holds a token that only the template may
+        write.
         """
         if example.tokens is not None:
             return list(example.tokens.ids[: example.tokens.answer.start])
+        self.require_text([example])
         if not example.chat:
-            ids = self._encode(self._prompt_text(example), special=True)
+            ids = [*self._before_text, *self._encode(self._prompt_text(example))]
             return ids or [self._start()]
+        self._frame(example)
         return self._encode(self._prompt_text(example)) or [self._start()]
 
     def completion_ids(self, text: str, example: Example) -> list[int]:
@@ -101,7 +122,7 @@ class Codec:
             return list(example.tokens.ids[example.tokens.answer])
         before = self._prompt_text(example)
         if not example.chat:
-            return [*self._ids_after(before, text, special=True), self._end_of_sequence()]
+            return [*self._ids_after(before, text), self._end_of_sequence()]
         rendered = self._rendered(example, text)
         return [*self._ids_after(before, rendered.generated), *self._ending(rendered.tail)]
 
@@ -113,6 +134,65 @@ class Codec:
             return text
         before_answer = self.decode(self._encode(self._rendered(example, ANY_ANSWER).before_answer))
         return text.removeprefix(before_answer) if before_answer else text
+
+    def pieces(self, row: Tokens) -> list[tuple[str, bool]]:
+        """Return the text of ``row`` in pieces, special tokens included, each with whether it is
+        learnt."""
+        learnt = [label != IGNORED for label in row.labels]
+        runs = groupby(zip(row.ids, learnt, strict=True), key=itemgetter(1))
+        return [
+            (
+                self.tokenizer.decode([token for token, _ in run], skip_special_tokens=False),
+                is_learnt,
+            )
+            for is_learnt, run in runs
+        ]
+
+    def require_text(self, examples: Sequence[Example]) -> None:
+        """Raise :class:`PromptError`, with all rows, where texts of rows hold tokens that only the
+        template may write: a turn would end in the middle of a text.
+
+        In an answer these are the tokens around turns; others, such as those that call a tool, are
+        for the model to say. A text to continue may hold any: it is the user's own format.
+        """
+        found = [
+            f"{example.place} holds {token!r}"
+            for example in examples
+            if (token := self.control_in(example))
+        ]
+        if found:
+            raise PromptError(
+                f"{named(found)}: for this model no text, but a token that only the chat template "
+                "may write",
+                "take it out of the row, or write it otherwise",
+            )
+
+    def control_in(self, example: Example) -> str:
+        """Return the first token in a text of ``example`` that must not be there; empty if none."""
+        if example.tokens is not None:
+            return ""
+        for text in example.asked:
+            for token in self._controls_of(text):
+                return token
+        if not example.chat:
+            return ""
+        found = self._controls_of(example.completion)
+        return next((token for token in found if token in self._around_turns(example)), "")
+
+    def raw_control(self, example: Example) -> str:
+        """Return the first control token of a text to continue, which holds what it may; empty if
+        there is none, and for other rows."""
+        whole = not example.chat and not example.prompt and example.tokens is None
+        return next(self._controls_of(example.completion), "") if whole else ""
+
+    def plain_mark_in(self, example: Example) -> str:
+        """Return the first mark of turns in a text of ``example`` that is ordinary text, so that a
+        model cannot tell it from the template's; empty if there is none."""
+        if not example.chat:
+            return ""
+        marks = self._frame(example).marks(tuple(self._controls))
+        texts = (*example.asked, example.completion)
+        return next((mark for mark in sorted(marks) if any(mark in one for one in texts)), "")
 
     def plain_ids(self, example: Example) -> tuple[list[int], list[int]]:
         """Return the ids of prompt and completion of a raw example, without any special token."""
@@ -129,6 +209,43 @@ class Codec:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids`` without special tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def _controls_of(self, text: str) -> Iterator[str]:
+        """Yield the control tokens that the tokenizer finds in ``text``."""
+        found = self._control.findall(text)
+        ids = self._encode(text) if found else []
+        yield from (token for token in found if self._controls[token] in ids)
+
+    def _around_turns(self, example: Example) -> frozenset[str]:
+        """Return the control tokens that stand around turns."""
+        ends = {self.tokenizer.eos_token_id, self.tokenizer.bos_token_id}
+        around = "".join(self._frame(example).pieces)
+        return frozenset(
+            text for text, token in self._controls.items() if text in around or token in ends
+        )
+
+    def _frame(self, example: Example) -> Frame:
+        """Return the frame of conversations like ``example``.
+
+        Raises :class:`PromptError` where the template leaves out a turn.
+        """
+        roles = (example.chat_template, tuple(turn.role for turn in example.prompt))
+        if roles not in self._frames:
+            like = replace(example, prompt=stand_ins(example.prompt))
+            frame = find_frame(like.prompt, self._render(like, None), example.place)
+            tail = self._render(like, ANY_ANSWER).rpartition(ANY_ANSWER)[2]
+            self._frames[roles] = Frame((*frame.pieces, tail))
+        return self._frames[roles]
+
+    @cached_property
+    def _before_text(self) -> list[int]:
+        """The ids that the tokenizer puts before a text that is no chat. What some put after it, an
+        end of the sequence, would stand in the middle of prompt and answer."""
+        plain = self._encode(_ANY_TEXT)
+        whole = list(self.tokenizer.encode(_ANY_TEXT, add_special_tokens=True))
+        starts = range(len(whole) - len(plain) + 1)
+        begin = next((at for at in starts if whole[at : at + len(plain)] == plain), 0)
+        return whole[:begin]
 
     def _prompt_text(self, example: Example) -> str:
         if example.chat:
@@ -161,10 +278,10 @@ class Codec:
             example.place,
         )
 
-    def _ids_after(self, before: str, text: str, special: bool = False) -> list[int]:
+    def _ids_after(self, before: str, text: str) -> list[int]:
         """Return the ids of ``text`` where it follows ``before``."""
-        prompt = self._encode(before, special=special)
-        ids = self._encode(before + text, special=special)
+        prompt = self._encode(before)
+        ids = self._encode(before + text)
         return ids[len(prompt) :] if ids[: len(prompt)] == prompt else self._encode(text)
 
     def _ending(self, tail: str) -> list[int]:
@@ -189,8 +306,23 @@ class Codec:
             raise PromptError("the tokenizer has no token to begin a text with")
         return self.tokenizer.eos_token_id
 
-    def _encode(self, text: str, special: bool = False) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=special))
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _controls(tokenizer: Tokenizer) -> dict[str, int]:
+    """Return the texts that the tokenizer reads as control tokens, longest first, and their ids.
+
+    ``<unk>`` is none: it only says that something was left out. Neither are tokens that were added
+    for what texts hold, such as those of several blanks.
+    """
+    found = {
+        str(token): number
+        for number, token in tokenizer.added_tokens_decoder.items()
+        if number != tokenizer.unk_token_id
+        and (getattr(token, "special", False) or number in tokenizer.all_special_ids)
+    }
+    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
 def tokenize(
@@ -206,22 +338,36 @@ def tokenize(
     long is left out) or raises ``ValueError`` with its line (``error``).
     """
     rows: list[Tokens] = []
-    shortened = left_out = 0
+    lengths: list[int] = []
+    too_long_rows: list[str] = []
+    long_answers: list[str] = []
+    shortened = 0
     for example in examples:
         row, prompt = encode(example, codec)
+        lengths.append(len(row.ids))
         over = len(row.ids) - max_length
         if over > 0:
             if too_long == "error":
                 raise ValueError(
                     f"{example.place} has {len(row.ids)} tokens, max_length is {max_length}"
                 )
+            if len(row.ids) - prompt > max_length:
+                long_answers.append(example.place)
             if too_long == "drop" or over >= prompt:
-                left_out += 1
+                too_long_rows.append(example.place)
                 continue
             shortened += 1
             row = Tokens(row.ids[over:], row.labels[over:])
         rows.append(row)
-    return Tokenized(rows, len(rows), shortened, left_out)
+    return Tokenized(
+        rows,
+        len(rows),
+        shortened,
+        len(too_long_rows),
+        tuple(too_long_rows),
+        tuple(long_answers),
+        tuple(lengths),
+    )
 
 
 def encode(example: Example, codec: Codec) -> tuple[Tokens, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pipeline.latency.prompts import SHORT
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.rulings import USUAL, BaseModelTimes
-from pipeline.latency.timing import FIGURES, Figure, Timings, summary
+from pipeline.latency.timing import FIGURES, Figure, summary
 from pipeline.statistics.intervals import Interval, geometric_interval
 from pipeline.statistics.percentiles import SHARES, bound, percentile
 
@@ -21,9 +21,11 @@ def evidence(
     measured: Mapping[str, LatencyRounds],
     left_out: Mapping[str, str],
     base: BaseModelTimes,
+    busy: float | None = None,
 ) -> dict[str, JsonValue]:
     """Return the ``latency`` block of the report for the artifact in ``folder``: figures with their
-    intervals, and every raw sample, in milliseconds."""
+    intervals, and every raw sample, in milliseconds. ``busy`` is the share of the CPUs that other
+    work took meanwhile."""
     ours = measured["artifact"]
     short = ours.joined(SHORT)
     first, rest = percentile(short.first_token_ms, 0.5), percentile(short.token_ms, 0.5)
@@ -39,6 +41,7 @@ def evidence(
         "decode_tokens_per_second": round(1000 / rest, 2),
         "statistics": {prompt: _statistics(ours, prompt) for prompt in ours.prompts},
         "left_out": dict(left_out),
+        "busy": None if busy is None else round(busy, 3),
         **{name: each.model_dump(mode="json") for name, each in measured.items()},
     }
     if base.timings is not None and base.timings.total_ms:
@@ -58,7 +61,8 @@ def _statistics(measured: LatencyRounds, prompt: str) -> dict[str, JsonValue]:
     statistics: dict[str, JsonValue] = {}
     for name, figure in FIGURES.items():
         middle = geometric_interval(measured.per_round(prompt, figure, "p50"))
-        statistics[name] = {**every[name], **_interval(middle), **_bounds(figure, samples)}
+        times = measured.by_process(prompt, figure)
+        statistics[name] = {**every[name], **_interval(middle), **_bounds(figure, times)}
     return statistics
 
 
@@ -74,10 +78,9 @@ def _interval(interval: Interval) -> dict[str, JsonValue]:
     }
 
 
-def _bounds(figure: Figure, samples: Timings) -> dict[str, JsonValue]:
-    times = figure.samples(samples)
+def _bounds(figure: Figure, times: Sequence[Sequence[float]]) -> dict[str, JsonValue]:
     sure = bound(times, SHARES[USUAL])
     return {
         "p90_bound": None if sure is None else round(figure.of_time(sure), 4),
-        "samples": len(times),
+        "samples": sum(map(len, times)),
     }

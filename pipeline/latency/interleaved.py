@@ -8,6 +8,7 @@ and so widens the interval.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -48,8 +49,12 @@ class MeasurementConditions:
     warmup: int
     """Short prompts each process answers before the clock starts."""
     rounds: int
-    """Number of rounds over which the wanted samples are spread; later rounds have the same size.
-    """
+    """Smallest number of rounds over which the wanted samples are spread; later rounds have the
+    same size."""
+    per_round: int
+    """Answers of one process to each kind of prompt from which on rather more processes are started
+    than more answers taken of each, as far as half of the time allows: processes differ more than
+    the answers of one."""
     seconds: float
     """Time after which measuring stops with the samples taken so far."""
     cpus: tuple[int, ...] = ()
@@ -72,6 +77,7 @@ class InterleavedMeasurement:
         self._began = time.monotonic()
         self._rounds: dict[str, list[Round]] = defaultdict(list)
         self._planned: dict[str, int] = {}
+        self._planned_rounds = conditions.rounds
         self.left_out: dict[str, str] = {}
         """Lengths that were not measured, and why."""
 
@@ -79,6 +85,11 @@ class InterleavedMeasurement:
     def seconds(self) -> float:
         """Return the seconds since the measurement began."""
         return time.monotonic() - self._began
+
+    @property
+    def processes(self) -> int:
+        """Return the number of processes of each candidate that have answered so far."""
+        return len(self._rounds[self._candidates[0].name])
 
     @property
     def is_out_of_time(self) -> bool:
@@ -100,15 +111,21 @@ class InterleavedMeasurement:
     def run_planned_rounds(self) -> None:
         """Take the wanted samples, as far as time allows, but at least one round."""
         self._schedule()
-        for number in range(self._conditions.rounds):
-            self.run_round()
-            self._report.progress(number + 1, self._conditions.rounds, "rounds")
+        for number in range(self._planned_rounds):
+            self._run_round()
+            self._report.progress(number + 1, self._planned_rounds, "rounds")
             if self.is_out_of_time:
                 return
 
-    def run_round(self, only: Collection[str] | None = None) -> None:
-        """Measure one more round, of the kinds of prompts in ``only``."""
-        number = len(self._rounds[self._candidates[0].name])
+    def run_rounds(self, until: int, only: Collection[str]) -> None:
+        """Measure further rounds, of the kinds of prompts in ``only``, until there are ``until``
+        processes or the time is up."""
+        while self.processes < until and not self.is_out_of_time:
+            self._run_round(only)
+            self._report.progress(int(self.seconds), math.ceil(self._conditions.seconds), "seconds")
+
+    def _run_round(self, only: Collection[str] | None = None) -> None:
+        number = self.processes
         turns = {
             kind.name: self._prompts_in_round(kind, number)
             for kind in self._kinds
@@ -146,12 +163,12 @@ class InterleavedMeasurement:
         )
 
     def _prompts_in_round(self, kind: PromptSet, number: int) -> int:
-        """Return the number of prompts of ``kind`` in the round ``number``."""
-        remaining = self._planned[kind.name]
-        rounds = self._conditions.rounds
-        if remaining >= rounds:
-            return -(-remaining // rounds)
-        return 1 if number < remaining else 0
+        """Return the number of prompts of ``kind`` in the round ``number``. If there are fewer than
+        rounds, the first rounds have one each; a round that was not planned always has."""
+        planned, rounds = self._planned[kind.name], self._planned_rounds
+        if number < rounds and planned < rounds:
+            return 1 if number < planned else 0
+        return -(-planned // rounds)
 
     def _selected(self, turns: Mapping[str, int]) -> list[PromptSet]:
         return [kind for kind in self._kinds if turns.get(kind.name)]
@@ -173,12 +190,15 @@ class InterleavedMeasurement:
         lengths = [kind for kind in self._kinds if kind.name != SHORT]
         (short,) = (kind for kind in self._kinds if kind.name == SHORT)
         for_lengths = self._conditions.seconds * _SHARE_OF_LENGTHS
+        started = time.monotonic()
         with MeasuredProcess(self._settings(self._candidates[0])) as process:
+            starting = time.monotonic() - started
             process.ask(short.prompts[0], self._conditions.max_new_tokens)
             seconds = self._probe(process, short)
+            self._planned_rounds = self._rounds_for(seconds, starting)
             time_left = self._conditions.seconds - (for_lengths if lengths else 0)
             affordable = int(time_left / (seconds * len(self._candidates)))
-            least = min(short.samples, self._conditions.rounds)
+            least = min(short.samples, self._planned_rounds)
             self._planned = {SHORT: max(least, min(short.samples, affordable))}
             per_token = 0.0
             for kind in lengths:
@@ -196,6 +216,14 @@ class InterleavedMeasurement:
                     self.left_out[kind.name] = (
                         f"one answer takes about {seconds:.0f} s, of {share:.0f} s for this length"
                     )
+
+    def _rounds_for(self, answer: float, starting: float) -> int:
+        """Return the number of rounds for the kind of which most samples are wanted, given the
+        seconds of one answer and of starting a process."""
+        fewest, per_round = self._conditions.rounds, self._conditions.per_round
+        samples = max(kind.samples for kind in self._kinds)
+        seconds = self._conditions.seconds / (2 * len(self._candidates)) - samples * answer
+        return max(fewest, min(-(-samples // per_round), int(seconds / starting)))
 
     def _probe(self, process: MeasuredProcess, kind: PromptSet) -> float:
         """Return the time of one answer in seconds."""

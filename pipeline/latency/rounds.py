@@ -38,6 +38,13 @@ class LatencyRounds(Frozen):
         """Return the samples of all rounds for one kind of prompt."""
         return joined(each.timings[prompt] for each in self.rounds if prompt in each.timings)
 
+    def by_process(self, prompt: str, figure: Figure) -> tuple[tuple[float, ...], ...]:
+        """Return the times that a figure is computed from, of each process that has any."""
+        times = (
+            figure.samples(each.timings[prompt]) for each in self.rounds if prompt in each.timings
+        )
+        return tuple(one for one in times if one)
+
     def per_round(self, prompt: str, figure: Figure, statistic: Statistic) -> tuple[float, ...]:
         """Return a statistic of a figure for each round that has samples of this kind."""
         return tuple(

@@ -3,13 +3,14 @@
 A percentile has an upper and a lower confidence bound (:mod:`pipeline.statistics.percentiles`). The
 goal is met if the upper bound of the time keeps the limit, missed if the lower bound does not, and
 undecided otherwise. Averages, and ratios to a baseline, have a Student's t interval over rounds:
-the goal is undecided if the limit lies inside it. All are at :data:`CONFIDENCE`. ``min`` and
-``max`` are compared as measured; a limit relative to the base model is computed from its figure as
-measured.
+the goal is undecided if the limit lies inside it. All hold at :data:`CONFIDENCE` over all looks at
+the growing samples together (:mod:`pipeline.statistics.looks`). ``min`` and ``max`` are compared as
+measured; a limit relative to the base model is computed from its figure as measured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,13 +19,15 @@ from pipeline.latency.goals import LatencyGoal
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES, Figure, Timings
 from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
+from pipeline.statistics.looks import confidence_of_look
 from pipeline.statistics.percentiles import (
     CONFIDENCE,
     SHARES,
     Statistic,
-    allowed_over,
     bound,
+    effective_samples,
     lower_bound,
+    percentile,
 )
 from pipeline.verdicts.verdicts import limit_verdict, unverified
 
@@ -58,18 +61,21 @@ def decide(
     ours: LatencyRounds,
     baseline: LatencyRounds | None,
     base: BaseModelTimes,
+    look: int = 1,
 ) -> Ruling:
     """Return the ruling on ``goal``, with a verdict called ``name``.
 
     ``ours`` are the samples of the artifact, ``baseline`` those of another artifact, measured in
-    the same rounds. The verdict is unverified if the goal is relative to a base model that was not
-    timed, and undecided if no prompt of the goal's kind was timed.
+    the same rounds. ``look`` counts the times that the growing samples are looked at, from 1; who
+    looks again keeps what was decided before. The verdict is unverified if the goal is relative to
+    a base model that was not timed, and undecided if no prompt of the goal's kind was timed.
     """
     figure, statistic = FIGURES[goal.metric], goal.statistic or USUAL
+    confidence = confidence_of_look(look, CONFIDENCE)
     if goal.kind not in ours.prompts:
         return _open(name, goal, figure, f"no prompt of {goal.kind} tokens was timed")
     if goal.of_baseline and baseline is not None:
-        return _against_baseline(name, goal, figure, statistic, ours, baseline)
+        return _against_baseline(name, goal, figure, statistic, ours, baseline, confidence)
     base_value = base.value(figure, statistic) if goal.of_base else None
     if goal.is_relative and base_value is None:
         return Ruling(unverified(name, "the base model was not timed"))
@@ -77,10 +83,10 @@ def decide(
     base_note = (
         f"; the base model ran in PyTorch on {base.device}" if base_value is not None else ""
     )
-    limited = _Figure(name, figure, statistic, relation, limit, base_note)
+    limited = _Figure(name, figure, statistic, relation, limit, base_note, confidence)
     # "At most" for a time, or "at least" for a rate: confidence bounds of the percentile decide.
     if statistic in SHARES and (relation == ">=") == figure.per_second:
-        return limited.percentile(ours.joined(goal.kind))
+        return limited.percentile(ours.by_process(goal.kind, figure))
     if statistic == "avg":
         return limited.average(ours.per_round(goal.kind, figure, "avg"))
     samples = ours.joined(goal.kind)
@@ -90,7 +96,8 @@ def decide(
 
 @dataclass(frozen=True)
 class _Figure:
-    """One statistic of a figure and its limit; ``beside`` is added to every detail."""
+    """One statistic of a figure and its limit; ``beside`` is added to every detail. Bounds are at
+    ``confidence``, that of the current look."""
 
     name: str
     figure: Figure
@@ -98,6 +105,7 @@ class _Figure:
     relation: Literal["<=", ">="]
     limit: float
     beside: str
+    confidence: float
 
     def verdict(self, value: float, detail: str) -> Verdict:
         """Return the verdict of comparing ``value`` with the limit."""
@@ -108,36 +116,37 @@ class _Figure:
         """Return whether ``value`` is within the limit."""
         return value <= self.limit if self.relation == "<=" else value >= self.limit
 
-    def percentile(self, timings: Timings) -> Ruling:
-        """Decide by the confidence bounds of the percentile."""
+    def percentile(self, processes: Sequence[Sequence[float]]) -> Ruling:
+        """Decide by the confidence bounds of the percentile of the times of all processes."""
         share = SHARES[self.statistic]
-        times = self.figure.samples(timings)
-        at_most = bound(times, share)
-        at_least = lower_bound(times, share)
-        middle = self.figure.value(timings, "p50")
-        read = self.figure.value(timings, self.statistic)
+        times = [time for process in processes for time in process]
+        at_most = bound(processes, share, self.confidence)
+        at_least = lower_bound(processes, share, self.confidence)
+        middle = self.figure.of_time(percentile(times, SHARES["p50"]))
+        read = self.figure.of_time(percentile(times, share))
         shown = f"p50 {middle:.4g}, {self.statistic} {read:.4g}"
+        effective = effective_samples(processes, share, self.confidence)
+        samples = (
+            f"{len(times)} samples of {len(processes)} processes, "
+            f"worth {effective:.0f} independent ones"
+        )
         if at_most is not None and self.is_within(self.figure.of_time(at_most)):
-            over = allowed_over(len(times), share)
-            sure = (
-                f"{self.statistic} at {CONFIDENCE:.0%} confidence ({over} of {len(times)} samples "
-                f"may be over); {shown}"
-            )
+            sure = f"{self.statistic} at {CONFIDENCE:.0%} confidence by {samples}; {shown}"
             return Ruling(self.verdict(self.figure.of_time(at_most), sure))
         if at_least is not None and not self.is_within(self.figure.of_time(at_least)):
-            sure = f"missed at {CONFIDENCE:.0%} confidence by {len(times)} samples; {shown}"
+            sure = f"missed at {CONFIDENCE:.0%} confidence by {samples}; {shown}"
             return Ruling(self.verdict(read, sure))
         return self.undecided(
             read,
-            f"{len(times)} samples are too few for a {self.statistic}"
+            f"{samples}, are too few for a {self.statistic}"
             if at_most is None
             else f"the {self.statistic} lies between {_shown(self.figure, at_least)} and "
-            f"{_shown(self.figure, at_most)} {self.figure.unit} by {len(times)} samples",
+            f"{_shown(self.figure, at_most)} {self.figure.unit} by {samples}",
         )
 
     def average(self, rounds: tuple[float, ...]) -> Ruling:
         """Decide by the t interval of the mean of the averages of the rounds."""
-        mean = mean_interval(rounds, CONFIDENCE)
+        mean = mean_interval(rounds, self.confidence)
         if self.is_within(mean.low) == self.is_within(mean.high):
             return Ruling(self.verdict(mean.value, f"{_interval(mean)} over {len(rounds)} rounds"))
         return self.undecided(mean.value, f"the average is {_interval(mean)}")
@@ -154,6 +163,7 @@ def _against_baseline(
     statistic: Statistic,
     ours: LatencyRounds,
     baseline: LatencyRounds,
+    confidence: float,
 ) -> Ruling:
     """Decide by the ratio to a baseline that was measured in the same rounds.
 
@@ -163,7 +173,7 @@ def _against_baseline(
     """
     our_rounds = ours.per_round(goal.kind, figure, statistic)
     baseline_rounds = baseline.per_round(goal.kind, figure, statistic)
-    ratio = ratio_interval(our_rounds, baseline_rounds, CONFIDENCE)
+    ratio = ratio_interval(our_rounds, baseline_rounds, confidence)
     middle = mean_interval(baseline_rounds).value
     relation, limit = goal.limit(figure.per_second, middle)
     sides = [side * middle for side in (ratio.low, ratio.high)]

@@ -67,6 +67,14 @@ class Checkpoint:
         return count(self.linear.values())
 
     @property
+    def context(self) -> int | None:
+        """Return the most tokens that the model takes; ``None`` if the config does not state it."""
+        text = self.config.get("text_config")
+        both = (self.config, text if isinstance(text, Mapping) else {})
+        lengths = (config.get("max_position_embeddings") for config in both)
+        return next((int(length) for length in lengths if length), None)
+
+    @property
     def dtype(self) -> str:
         """Return the number format of the weights according to the config; empty if not stated."""
         return str(self.config.get("dtype") or self.config.get("torch_dtype") or "")

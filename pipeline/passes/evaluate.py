@@ -39,10 +39,11 @@ class Pass(BasePass[EvaluateParams]):
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
         from pipeline.data.parts import parts_of
-        from pipeline.data.rendering import PromptError
+        from pipeline.data.room import require_room
         from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.evaluation.scores import answer, score
+        from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.training.answerer import TorchAnswerer, end_ids
         from pipeline.training.determinism import prepare
         from pipeline.training.loading import fast_dtype, load_model
@@ -52,6 +53,8 @@ class Pass(BasePass[EvaluateParams]):
         if not examples:
             raise StepError("nothing is held out", "raise split.eval above 0", "bad_input")
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
+        codec = Codec(tokenizer)
+        require_room(examples, codec, Checkpoint(inputs["model"]).context)
         dtype = fast_dtype(inputs["model"], inputs.report)
         model = load_model(inputs["model"], params, dtype).eval()
         answerer = TorchAnswerer(
@@ -61,16 +64,8 @@ class Pass(BasePass[EvaluateParams]):
             params.batch_size,
             params.repetition_penalty or model.generation_config.repetition_penalty or 1.0,
         )
-        try:
-            answers = answer(
-                answerer,
-                Codec(tokenizer),
-                examples,
-                inputs.report,
-                params.max_new_tokens,
-                params.batch_size,
-            )
-        except PromptError as error:
-            raise StepError(str(error), cause="bad_input") from error
+        answers = answer(
+            answerer, codec, examples, inputs.report, params.max_new_tokens, params.batch_size
+        )
         answers.save(out_dir)
         return {**score(answers).model_dump(mode="json"), "computed_in": str(model.dtype)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
+from pipeline.data.prompt_form import has_chat_template
 from pipeline.passes.base import BasePass
 
 
@@ -100,9 +102,10 @@ def _question(folder: Path, session: Any, params: GenerateParams) -> str:
     """Return the text that the model continues."""
     if params.prompt is not None:
         return params.prompt
-    if params.text is not None and not _has_template(folder):
+    if params.text is not None and not has_chat_template(folder):
         return params.text
     turns = params.messages or (Turn(role="user", content=params.text or ""),)
+    _require_text(folder, turns)
     messages = json.dumps([turn.model_dump() for turn in turns])
     try:
         rendered: str = session.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
@@ -111,8 +114,19 @@ def _question(folder: Path, session: Any, params: GenerateParams) -> str:
     return rendered
 
 
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    return bool(config.get("chat_template"))
+def _require_text(folder: Path, turns: Sequence[Turn]) -> None:
+    """Raise :class:`StepError` where the text of a turn holds a token that only the chat template
+    may write: the runtime would end the turn there."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    unknown = tokenizer["model"].get("unk_token")
+    added = (token for token in tokenizer.get("added_tokens", ()) if token["special"])
+    controls = [token["content"] for token in added if token["content"] != unknown]
+    for turn in turns:
+        held = next((token for token in controls if token in turn.content), None)
+        if held is not None:
+            raise StepError(
+                f"the {turn.role} turn holds {held!r}: for this model no text, but a token that "
+                "only the chat template may write",
+                "leave it out, or write it otherwise",
+                "bad_input",
+            )

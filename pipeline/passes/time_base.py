@@ -13,6 +13,7 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
 from pipeline.latency.timing import Timings, Workload, measure, prompt_ids, summary
 from pipeline.passes.base import BasePass
+from pipeline.process.load import LoadWatch, busy_note, provisional
 from pipeline.training.loading import ModelLoading
 
 _WEIGHTS = (("*.safetensors",), ("*.bin", "*.pt", "*.pth"))
@@ -55,6 +56,7 @@ class Pass(BasePass[TimeBaseParams]):
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
         prompts = prompt_ids(inputs, params, tokenizer, params.samples)
         model = load_model(inputs["model"], params).eval()
+        watch = LoadWatch()
         timings = measure(
             partial(stream, model),
             prompts,
@@ -63,6 +65,7 @@ class Pass(BasePass[TimeBaseParams]):
             params.max_seconds,
             inputs.report,
         )
+        busy = busy_note(watch.share_of_others())
         timings.save(out_dir)
         return {
             **metrics,
@@ -70,6 +73,7 @@ class Pass(BasePass[TimeBaseParams]):
             "dtype": str(model.dtype).removeprefix("torch."),
             "prompts": len(timings.total_ms),
             **summary(timings),
+            **provisional(busy, inputs.report),
         }
 
 

@@ -56,6 +56,7 @@ def _tuned(
 ) -> tuple[dict[str, JsonValue], TuningSummary]:
     import shutil
 
+    from pipeline.process.load import busy_note, provisional
     from pipeline.tuning.search import Search
     from pipeline.tuning.summary import TuningSummary
     from pipeline.tuning.trials import Trials
@@ -72,7 +73,8 @@ def _tuned(
     for file in chosen.folder.iterdir():
         file.rename(out_dir / file.name)
     shutil.rmtree(work)
-    every = tuple(trials)
+    every = tuple(trial for trial in trials if trial.status != "within")
+    busy = busy_note(search.busiest)
     summary = TuningSummary(
         goal=params.goal,
         prompt_tokens=params.prompt_tokens,
@@ -84,8 +86,10 @@ def _tuned(
         seconds=round(trials.seconds, 1),
         out_of_time=search.out_of_time,
         resumed=trials.resumed,
+        margin=chosen.margin,
+        busy=busy,
     )
-    return chosen.metrics, summary
+    return {**chosen.metrics, **provisional(busy, inputs.report)}, summary
 
 
 def _untuned(

@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
         except BrokenPipeError:
             raise
         except Exception as error:
-            print(secrets.redact(traceback.format_exc()), file=sys.stderr, flush=True)  # noqa: T201
+            with suppress(OSError):  # where the log lies, the disk may be full
+                print(secrets.redact(traceback.format_exc()), file=sys.stderr, flush=True)  # noqa: T201
             event = failure(step.name, error, store.work)
             message, hint = secrets.redact(event.message), secrets.redact(event.hint)
             write(event.model_copy(update={"message": message, "hint": hint}))

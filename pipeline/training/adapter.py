@@ -95,11 +95,30 @@ def check_modules(model: Any, shape: AdapterShape, targets: Modules) -> None:
             # How PEFT reads the keys of its patterns.
             if not any(re.match(rf"(.*\.)?({part})$", name) for name in names):
                 raise StepError(f"{key}: there is no {part}", available, "bad_input")
+    _require_reloadable(model, targets)
     count = model.config.num_hidden_layers
     beyond = [number for number in shape.layers or () if not 0 <= number < count]
     if beyond:
         has = f"this model has 0 to {count - 1}"
         raise StepError(f"layers: there is no layer {beyond[0]}", has, "bad_input")
+
+
+def _require_reloadable(model: Any, targets: Modules) -> None:
+    """Raise :class:`StepError` for an output embedding that shares the weight of an input embedding
+    with another name than PEFT knows: it would train both, and load one."""
+    tied = _tied(model) - {"embed_tokens"}
+    asked = sorted(tied & set(targets if isinstance(targets, tuple) else ()))
+    if len(tied) == 2 and asked and asked != [_name_of(model, model.get_input_embeddings())]:
+        raise StepError(
+            f"target_modules: {', '.join(asked)} shares its weight with another layer of this "
+            "model, and PEFT would load only a part of its adapter",
+            "leave it out",
+            "bad_input",
+        )
+
+
+def _name_of(model: Any, module: Any) -> str:
+    return next(name for name, one in model.named_modules() if one is module).rsplit(".", 1)[-1]
 
 
 def _as_peft_has_it(names: Modules) -> list[str] | str | None:

@@ -24,6 +24,9 @@ _PREFIX = "base_model.model."
 MERGEABLE = ("LORA", "LOHA", "LOKR")
 """PEFT's names of the kinds of adapters that are merged here."""
 
+_TRANSPOSED = ("gpt2", "openai-gpt")
+"""Model types whose blocks have transformers' ``Conv1D``, with matrices stored as [in, out]."""
+
 _ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
 """Name of a tensor that PEFT saves for a layer with an adapter."""
 
@@ -85,7 +88,8 @@ def adapter_layers(folder: Path) -> AdapterLayers:
 
 
 def misfits(layers: AdapterLayers, shapes: Mapping[str, Shape]) -> Iterator[str]:
-    """Yield how the adapter's ``layers`` differ from a model whose parameters have ``shapes``."""
+    """Yield how the adapter's ``layers`` differ from a model whose parameters have ``shapes``, with
+    matrices as [out, in]."""
     for layer, parts in layers.items():
         own, whole = shapes.get(f"{layer}.weight"), parts.get("weight")
         if own is None:
@@ -106,7 +110,15 @@ def stored_misfits(adapter: Path, base: Path) -> Iterator[str]:
     stored = {name: tensor.shape for name, tensor in tensors_of(base).items()}
     if not stored or any(".experts." in name for name in stored):
         return
-    layers = adapter_layers(adapter)
+    config = _config(base)
+    # What shares its tensor with another layer is not stored.
+    layers = {
+        layer: parts
+        for layer, parts in adapter_layers(adapter).items()
+        if not (config.get("tie_word_embeddings") and "." not in layer)
+    }
+    if config.get("model_type") in _TRANSPOSED:
+        stored = {name: shape[::-1] if ".h." in name else shape for name, shape in stored.items()}
     # A checkpoint may have been saved without its outer module: `layers.0`, not `model.layers.0`.
     inner = {f"{layer}.weight": f"{layer.partition('.')[2]}.weight" for layer in layers}
     shapes = {name: stored.get(name, stored.get(short)) for name, short in inner.items()}
@@ -115,9 +127,35 @@ def stored_misfits(adapter: Path, base: Path) -> Iterator[str]:
 
 def require_fit(model: Any, adapter: Path) -> None:
     """Raise :class:`StepError` if the adapter's layers or shapes are not those of the model."""
-    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    # Also those that share a tensor with another layer.
+    weights = model.named_parameters(remove_duplicate=False)
+    shapes = {name: tuple(weight.shape) for name, weight in weights}
+    for name, module in model.named_modules():
+        if type(module).__name__ == "Conv1D":
+            shapes[f"{name}.weight"] = shapes[f"{name}.weight"][::-1]
     for misfit in misfits(adapter_layers(adapter), shapes):
         raise adapter_mismatch(misfit)
+
+
+def require_loaded(adapted: Any, adapter: Path) -> None:
+    """Raise :class:`StepError` if PEFT left out layers of the adapter when it loaded it, as it does
+    without an error: the ``PeftModel`` would be another than was trained."""
+    parts = dict(adapted.get_base_model().named_modules())
+    for layer, tensors in adapter_layers(adapter).items():
+        if "weight" not in tensors and not hasattr(parts.get(layer), "base_layer"):
+            raise StepError(
+                f"PEFT leaves {layer} of the adapter out when it loads it",
+                "leave the embeddings out of target_modules",
+                "bad_input",
+            )
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _unusable(message: str, hint: str = "") -> StepError:

@@ -28,7 +28,7 @@ CHAT_TEMPLATE = (
 
 def read_paragraphs(path: Path) -> list[str]:
     """Return the paragraphs of a text file, or of all ``.txt`` files below a folder, in order of
-    their names. Raises :class:`StepError` if there is none."""
+    their names. Raises :class:`StepError` if there is none, or one holds a control token."""
     files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
     paragraphs: list[str] = []
     for file in files:
@@ -40,6 +40,15 @@ def read_paragraphs(path: Path) -> list[str]:
         paragraphs.extend(part for part in parts if part)
     if not paragraphs:
         raise StepError("there is no text to learn from", cause="bad_input")
+    for number, paragraph in enumerate(paragraphs, start=1):
+        for token in (END_OF_TEXT, END_OF_TURN, *ROLE_TOKENS):
+            if token in paragraph:
+                raise StepError(
+                    f"paragraph {number} holds {token}, which would be no text, but a token that "
+                    f"ends or begins a turn: {paragraph[:80]!r}",
+                    "take it out, or write it otherwise",
+                    "bad_input",
+                )
     return paragraphs
 
 

@@ -11,9 +11,13 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
-from pipeline.data.parts import leaked_text_count, parts_of
+from pipeline.data.look import lengths_of, look
+from pipeline.data.parts import parts_of
+from pipeline.data.room import require_room
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
+from pipeline.data.trained_view import METRIC, TrainedView, samples_of
+from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
 from pipeline.training.optimizers import available_optimizer, format_arguments
@@ -45,6 +49,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
 
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
     from pipeline.training.callbacks import BestWeights, Progress
+    from pipeline.training.packing_fit import require_rows_apart
     from pipeline.training.throughput import Throughput
     from pipeline.training.trainer import MeasuredTrainer
 
@@ -58,13 +63,24 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     spec = data.spec
     if problems := params.problems_with(spec):
         raise StepError("; ".join(problems), cause="bad_input")
-    if leaked := leaked_text_count(parts):
-        inputs.report.warn(f"{leaked} of {len(parts.eval)} held-out rows are trained on too")
+    seen = look(parts)
+    for warning in seen.warnings:
+        inputs.report.warn(warning)
     tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
     codec = Codec(tokenizer)
     train = training_rows("training", parts.train, codec, spec, params, inputs.report)
     validation = training_rows(
         "validation", parts.validation, codec, data.validation_spec, params, inputs.report
+    )
+    context = Checkpoint(inputs["model"]).context
+    held_out = require_room(parts.eval, codec, context)
+    lengths = {"training": train.lengths, "validation": validation.lengths, "held-out": held_out}
+    view = TrainedView(
+        look=seen,
+        lengths=lengths_of({name: lengths[name] for name in seen.rows}),
+        max_length=params.max_length,
+        context=context,
+        samples=samples_of(parts.train, codec),
     )
     precision = _precision(params.precision)
     trainee = _trainee(inputs, params, precision)
@@ -72,6 +88,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
     if params.packing:
+        require_rows_apart(model)
         train_set = bins_of(pack(train.rows, params.max_length))
         eval_set = bins_of(pack(validation.rows, params.max_length))
     else:
@@ -129,6 +146,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
         "left_out_rows": train.left_out + validation.left_out,
         "precision": precision,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        METRIC: view.model_dump(mode="json"),
     }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract.errors import StepError
 from pipeline.training.adapter_fit import adapter_mismatch, require_fit
 from pipeline.training.loading import require_all_weights
-from pipeline.training.quantization import BaseQuantization
+from pipeline.training.quantization import BaseQuantization, is_transposed
 from pipeline.weights.deferred import Deferred, computed
 
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ def merged_weights(
     base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     layers = () if quantization is None else quantization.layers_of(empty)
     as_trained = {
-        f"{layer}.weight": _weights_in_training(quantization, layer, base) for layer in layers
+        f"{layer}.weight": _weights_in_training(
+            quantization, layer, base, is_transposed(empty.get_submodule(layer))
+        )
+        for layer in layers
     }
     base |= {name: Deferred.of(base[name].like, weight) for name, weight in as_trained.items()}
     merged.dequantized = len(as_trained)
@@ -146,12 +149,15 @@ def require_finite(weight: torch.Tensor) -> None:
 
 
 def _weights_in_training(
-    quantization: BaseQuantization | None, layer: str, base: Mapping[str, Deferred]
+    quantization: BaseQuantization | None,
+    layer: str,
+    base: Mapping[str, Deferred],
+    transposed: bool,
 ) -> Callable[[], torch.Tensor]:
     """Return a function that computes the weights of ``layer`` as training used them."""
     assert quantization is not None  # noqa: S101 - else there is no such layer
     weight = base[f"{layer}.weight"]
-    return lambda: quantization.as_trained_on(layer, weight.computed())
+    return lambda: quantization.as_trained_on(layer, weight.computed(), transposed)
 
 
 def _adapted(model: Any, adapter: Path) -> Any:

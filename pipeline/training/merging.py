@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
-from pipeline.training.adapter_fit import adapter_mismatch, require_fit
+from pipeline.training import tied_embeddings
+from pipeline.training.adapter_fit import adapter_mismatch, require_fit, require_loaded
 from pipeline.training.checkpoint_files import copy_other_files, remove_paths
 from pipeline.training.determinism import prepare
 from pipeline.training.fingerprint import check_fingerprint
@@ -77,8 +78,11 @@ def _merge_at_once(inputs: Inputs, params: MergeParams, out_dir: Path) -> dict[s
     base = load_base(inputs["model"], inputs["adapter"], params)
     before = {name: weight.detach().clone() for name, weight in base.model.named_parameters()}
     adapted = adapt(base, inputs["adapter"])
+    parted = tied_embeddings.part(adapted.model)
     with SameBits():
         merged = adapted.model.merge_and_unload(safe_merge=True)
+    if parted:
+        tied_embeddings.join(merged)
     change = _relative_change(before, merged)
     dtype = _dtype(params) or base.dtype
     merged = merged.to(dtype)
@@ -182,6 +186,7 @@ def adapt(base: AdapterBase, adapter: Path) -> Adapted:
         model = PeftModel.from_pretrained(base.model, adapter, is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
         raise adapter_mismatch(error) from error
+    require_loaded(model, adapter)
     return Adapted(model, rounded)
 
 

@@ -120,7 +120,7 @@ class BaseQuantization(Frozen):
         names = self.layers_of(model)
         for name in names:
             module = model.get_submodule(name)
-            module.weight.data = self.as_trained_on(name, module.weight.data)
+            module.weight.data = self.as_trained_on(name, module.weight.data, is_transposed(module))
         return len(names)
 
     def layers_of(self, model: Any) -> tuple[str, ...]:
@@ -140,11 +140,16 @@ class BaseQuantization(Frozen):
             )
         return self.layers
 
-    def as_trained_on(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+    def as_trained_on(
+        self, name: str, weight: torch.Tensor, transposed: bool = False
+    ) -> torch.Tensor:
         """Return the dequantized weights of the layer ``name``: those that training used.
 
-        ``weight`` has the shape [out, in]; the result has its shape and number format.
+        ``weight`` has the shape [out, in], or [in, out] if it is ``transposed``; the result has its
+        shape and number format.
         """
+        if transposed:
+            return self.as_trained_on(name, weight.T).T.contiguous()
         return self.requantized(self._quantized_of(name, weight)).to(weight.dtype)
 
     def as_quantized(self, weight: torch.Tensor) -> torch.Tensor:
@@ -208,6 +213,12 @@ class BaseQuantization(Frozen):
         return quantization_target(
             original, self.loftq.ranks[name], self.loftq.iterations, self.requantized
         )
+
+
+def is_transposed(module: Any) -> bool:
+    """Return whether a layer keeps its matrix as [in, out], as transformers' ``Conv1D`` does, which
+    it turns before it quantizes it."""
+    return type(module).__name__ == "Conv1D"
 
 
 def _scales_again(scales: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from pipeline.contract.data_spec import DataSpec, Sequences
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
 from pipeline.data.examples import Example
-from pipeline.data.rendering import PromptError
+from pipeline.data.problems import named
 from pipeline.data.sequences import make_sequences
 from pipeline.data.tokenize import Codec, Tokenized, tokenize
 from pipeline.training.params import TrainingLoopParams
@@ -26,12 +26,11 @@ def training_rows(
 
     Raises :class:`StepError` if there are examples and none of them can be used.
     """
-    try:
-        if spec.sequences is not None:
-            return _sequences(part, examples, codec, spec.sequences, report)
-        return _single(part, examples, codec, params, report)
-    except PromptError as error:
-        raise StepError(str(error), cause="bad_input") from error
+    codec.require_text(examples)
+    _warn_of_marks(part, examples, codec, report)
+    if spec.sequences is not None:
+        return _sequences(part, examples, codec, spec.sequences, report)
+    return _single(part, examples, codec, params, report)
 
 
 def token_count(rows: Tokenized) -> int:
@@ -73,8 +72,6 @@ def _single(
 ) -> Tokenized:
     try:
         sequences = tokenize(examples, codec, params.max_length, params.too_long)
-    except PromptError:
-        raise
     except ValueError as error:
         raise StepError(
             str(error), 'raise max_length, or set too_long = "drop" or "cut"', "bad_input"
@@ -82,7 +79,13 @@ def _single(
     if sequences.left_out:
         report.warn(
             f"{sequences.left_out} of {len(examples)} {part} rows are longer than max_length "
-            f"({params.max_length} tokens) and are left out"
+            f"({params.max_length} tokens) and are left out: {named(sequences.too_long)}"
+        )
+    if sequences.long_answers:
+        report.warn(
+            f"{len(sequences.long_answers)} of {len(examples)} {part} rows have an answer that "
+            f"alone is longer than max_length ({params.max_length} tokens): "
+            f"{named(sequences.long_answers)}"
         )
     if sequences.shortened:
         report.warn(
@@ -96,3 +99,28 @@ def _single(
             "bad_input",
         )
     return sequences
+
+
+def _warn_of_marks(part: str, examples: Sequence[Example], codec: Codec, report: Reporter) -> None:
+    """Warn of texts that hold what begins or ends a turn, as ordinary text or in a text that is
+    learnt as it stands."""
+    marked = [
+        f"{example.place} ({mark})"
+        for example in examples
+        if (mark := codec.plain_mark_in(example))
+    ]
+    if marked:
+        report.warn(
+            f"{len(marked)} of {len(examples)} {part} rows hold what the chat template writes "
+            f"around turns, and the model cannot tell the two apart: {named(marked)}"
+        )
+    controls = [
+        f"{example.place} ({token})"
+        for example in examples
+        if (token := codec.raw_control(example))
+    ]
+    if controls:
+        report.warn(
+            f"{len(controls)} of {len(examples)} {part} rows are texts with tokens that begin or "
+            f"end turns, which are learnt as such: {named(controls)}"
+        )

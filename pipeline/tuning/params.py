@@ -128,8 +128,9 @@ class TuneParams(ModelBuilderParams):
     """Size of the weights from which on a model is large: bytes, or text such as ``"1g"``."""
     finalists: int = Field(default=3, ge=1)
     """How many of the fastest builds within the limits are built whole and timed."""
-    rounds: int = Field(default=3, ge=1)
-    """Fresh processes in which a finalist is timed; other trials use one each."""
+    rounds: int = Field(default=5, ge=1)
+    """Fresh processes in which each finalist is timed, in turns with the others; other trials use
+    one each."""
     tie: float = Field(default=0.02, ge=0, lt=1)
     """By which share a finalist may be slower than the fastest and still count as equally fast. Of
     equally fast ones, the one closest to the float model is chosen."""
@@ -203,11 +204,11 @@ class TuneParams(ModelBuilderParams):
         return tuple(point for point, _ in self._choices())
 
     def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
-        """Return the size of the largest choice, with the best one so far beside it. Trials with a
+        """Return the size of the largest choice, with the other finalists beside it. Trials with a
         cut model need less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
         sizes_known = [size.kept for size in sizes if size is not None]
-        return SpaceEstimate(max(sizes_known), temporary=max(sizes_known)) if sizes_known else None
+        return _finalists(max(sizes_known), self.finalists) if sizes_known else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all parameters with which the builder may be called."""
@@ -245,6 +246,10 @@ def grid(axes: Axes) -> Iterator[Point]:
     """Yield every point, the start first."""
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
+
+
+def _finalists(size: int, count: int) -> SpaceEstimate:
+    return SpaceEstimate(size, temporary=size * max(count - 1, 1))
 
 
 def _usual(cores: int) -> tuple[int, ...]:

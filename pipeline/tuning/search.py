@@ -2,7 +2,8 @@
 
 1. Session settings (threads and session options) are timed on a single build.
 2. Builds are timed with the best of these settings. A large model is cut to a few layers for both.
-3. The fastest builds are made of the whole model, compared with the limits of the config and timed.
+3. The fastest builds are made of the whole model, compared with the limits of the config, and timed
+   in turns: what slows the machine down for a while slows all of them down.
 
 Settings and builds are searched one after the other because they hardly depend on each other: the
 number of threads that is best for one build is best for all.
@@ -26,14 +27,16 @@ from pipeline.contract.step import Inputs, Reporter
 from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.latency.timing import synthetic_prompt
 from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.process.load import LoadWatch
+from pipeline.statistics.intervals import ratio_interval
 from pipeline.tuning.cut import can_cut, cut
 from pipeline.tuning.limits import judge
 from pipeline.tuning.params import Point, TuneParams, grid
 from pipeline.tuning.sampler import next_point
 from pipeline.tuning.speed import SpeedWorkload, TimedArtifact
-from pipeline.tuning.summary import describe_choice, rejection_reason
+from pipeline.tuning.summary import Margin, describe_choice, rejection_reason
 from pipeline.tuning.ties import best_of
-from pipeline.tuning.trials import Stage, Trial, Trials
+from pipeline.tuning.trials import Speed, Stage, Trial, Trials
 
 _FEW_TOKENS = 16
 """Tokens of an answer in the first two stages."""
@@ -52,6 +55,8 @@ class Chosen:
     metrics: dict[str, JsonValue]
     """Metrics of its build: the options that the model builder was given."""
     trial: Trial
+    margin: Margin | None
+    """How much slower the next best choice is; ``None`` if there was only one."""
 
 
 class Search:
@@ -68,10 +73,13 @@ class Search:
         self._source = inputs["model"]
         self._prompt: list[int] = []
         self._done = len(list(trials))
+        self._builds = 0
         seed = params.sampler_seed
         self._seed = inputs.seed if seed is None else seed
         self.out_of_time = False
         """Whether :attr:`TuneParams.max_seconds` ended the search early."""
+        self.busiest = max((trial.busy for trial in trials if trial.busy is not None), default=None)
+        """Largest share of the CPUs that other work took while something was timed."""
 
     def run(self) -> Chosen:
         """Return the best choice. Raises :class:`StepError` if none is within the limits."""
@@ -188,89 +196,172 @@ class Search:
 
     def _best_final(self, ranked: list[Point], session: Point) -> Chosen:
         """Return the best of the finalists: the first builds in ``ranked`` within the limits."""
-        measured: list[Trial] = []
-        kept: _Kept | None = None
-        best: Trial | None = None
+        finalists: list[_Finalist] = []
         for point in ranked:
-            if len(measured) >= self._params.finalists or (measured and self._is_late):
+            if len(finalists) >= self._params.finalists or (finalists and self._is_late):
                 break
-            trial = self._trials.find("final", point, session)
-            made: _Kept | None = None
-            if trial is None:
-                started = time.monotonic()
-                try:
-                    made = _Kept(point, *self._build(self._inputs["model"], point))
-                    trial = self._final(made, session)
-                except _NO_CHOICE as error:
-                    trial = self._failed("final", point, session, error)
-                trial = self._add(trial, started, self._params.finalists - len(measured) - 1)
-            if trial.status == "measured":
-                measured.append(trial)
-                best = best_of(measured, self._score, self._params.tie)
-            if best is trial:
-                _remove(kept)
-                kept = made
-            else:
-                _remove(made)
-        if best is None:
+            finalist = self._finalist(point, session, len(finalists))
+            if finalist is not None:
+                finalists.append(finalist)
+        if not finalists:
             raise StepError(
                 f"no build that was tried keeps the limits of the config:\n{self._excluded()}",
                 hint="raise the limits in [checks.quantization] or [checks.quality], or let "
                 "[passes.tune.space] hold something more exact: smaller blocks, algorithm k_quant, "
                 'mixed_precision = [{ last_matmul = "int8" }]',
             )
-        if kept is None or kept.point != best.built:
-            _remove(kept)
-            kept = _Kept(best.built, *self._build(self._inputs["model"], best.built))
-        best = self._retime_sessions(best, kept.artifact)
+        measured = self._finals(finalists, session)
+        best = best_of(measured, self._score, self._params.tie)
+        chosen = next(one for one in finalists if one.point == best.built)
+        for finalist in finalists:
+            if finalist is not chosen:
+                finalist.remove()
+        artifact, metrics = self._made(chosen)
+        others = [trial for trial in measured if trial is not best]
+        margin = self._margin(best, min(others, key=self._score)) if others else None
+        best, margin = self._best_session_of(best, margin, chosen)
         threads, options = self._params.settings(best.session)
-        kept.artifact.configure(threads, options)
-        metrics = {**kept.metrics, "threads": threads, "session": _plain(options)}
-        return Chosen(kept.artifact.folder, metrics, best)
+        artifact.configure(threads, options)
+        metrics = {**metrics, "threads": threads, "session": _plain(options)}
+        return Chosen(artifact.folder, metrics, best, margin)
 
-    def _final(self, made: _Kept, session: Point) -> Trial:
-        """Compare a build of the whole model with the limits, and time it if it is within them."""
-        threads, options = self._params.settings(session)
-        made.artifact.configure(threads, options)
-        folder, size_now = made.artifact.folder, made.artifact.bytes
-        judgement = judge(self._quiet_inputs, self._params.held_to, folder, made.metrics)
-        if judgement.missed:
-            return Trial(
-                stage="final",
-                layers=self._whole,
-                built=made.point,
-                session=session,
-                status="beyond",
-                cost=judgement.cost,
-                verdicts=judgement.missed,
-                bytes=size_now,
-            )
-        trial = self._timed("final", made.point, session, made.artifact)
-        return trial.model_copy(update={"cost": judgement.cost})
+    def _finalist(self, point: Point, session: Point, found: int) -> _Finalist | None:
+        """Build the whole model and compare it with the limits; ``None`` if it is not within them.
 
-    def _retime_sessions(self, best: Trial, artifact: TimedArtifact) -> Trial:
-        """Return the best trial of the chosen build with other session settings: those that are
-        fastest with a few layers are not always fastest with all."""
-        trials = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
-        for trial in trials[:_SESSIONS_AGAIN]:
-            if trial.session == best.session:
-                continue
-            if self._is_late:
-                break
-            retimed = self._trials.find("final", best.built, trial.session)
-            if retimed is None:
-                started = time.monotonic()
-                retimed = self._timed("final", best.built, trial.session, artifact)
-                retimed = self._add(retimed.model_copy(update={"cost": best.cost}), started, 0)
-            if self._score(retimed) < self._score(best):
-                best = retimed
-        return best
+        What an earlier run has found out is not done again.
+        """
+        trial = self._trials.find("final", point, session)
+        finalist = _Finalist(point)
+        if trial is None:
+            started = time.monotonic()
+            try:
+                self._made(finalist)
+                trial = self._judged(finalist, session)
+            except _NO_CHOICE as error:
+                trial = self._failed("final", point, session, error)
+            trial = self._add(trial, started, self._params.finalists - found - 1)
+        if trial.status not in ("within", "measured"):
+            finalist.remove()
+            return None
+        finalist.cost = trial.cost
+        return finalist
+
+    def _judged(self, finalist: _Finalist, session: Point) -> Trial:
+        """Compare a build of the whole model with the limits."""
+        artifact, metrics = self._made(finalist)
+        artifact.configure(*self._params.settings(session))
+        judgement = judge(self._quiet_inputs, self._params.held_to, artifact.folder, metrics)
+        return Trial(
+            stage="final",
+            layers=self._whole,
+            built=finalist.point,
+            session=session,
+            status="beyond" if judgement.missed else "within",
+            cost=judgement.cost,
+            verdicts=judgement.missed,
+            bytes=artifact.bytes,
+        )
+
+    def _finals(self, finalists: list[_Finalist], session: Point) -> list[Trial]:
+        """Return the trials of the finalists that could be timed, from an earlier run or now.
+
+        Raises :class:`StepError` if there are none.
+        """
+        earlier = [self._trials.find("final", one.point, session) for one in finalists]
+        measured = [trial for trial in earlier if trial is not None and trial.rounds]
+        if len(measured) < len(finalists):
+            trials = self._in_turns([(finalist, session) for finalist in finalists])
+            measured = [trial for trial in trials if trial.status == "measured"]
+        if not measured:
+            raise StepError(f"no build of the whole model works:\n{self._excluded()}")
+        return measured
+
+    def _in_turns(self, choices: Sequence[tuple[_Finalist, Point]], known: int = 0) -> list[Trial]:
+        """Time ``choices`` in fresh processes that take turns; return and add their trials, without
+        adding the first ``known``."""
+        started, watch = time.monotonic(), LoadWatch()
+        rounds: list[list[Speed]] = [[] for _ in choices]
+        errors: dict[int, Exception] = {}
+        for number in range(self._params.rounds):
+            # The order alternates, so that being second affects each choice equally.
+            for at in range(len(choices))[:: 1 if number % 2 == 0 else -1]:
+                if at in errors:
+                    continue
+                finalist, session = choices[at]
+                try:
+                    artifact, _ = self._made(finalist)
+                    artifact.configure(*self._params.settings(session))
+                    rounds[at].append(artifact.time(self._workload(artifact, whole=True)))
+                except _NO_CHOICE as error:
+                    errors[at] = error
+        busy = self._noticed(watch)
+        seconds = (time.monotonic() - started) / len(choices)
+        trials = []
+        for at, (finalist, session) in enumerate(choices):
+            if at in errors:
+                trial = self._failed("final", finalist.point, session, errors[at])
+            else:
+                artifact, _ = self._made(finalist)
+                trial = Trial(
+                    stage="final",
+                    layers=self._whole,
+                    built=finalist.point,
+                    session=session,
+                    status="measured",
+                    speed=Speed.mean_of(rounds[at]),
+                    rounds=tuple(rounds[at]),
+                    busy=busy,
+                    cost=finalist.cost,
+                    bytes=artifact.bytes,
+                )
+            trials.append(trial if at < known else self._add(trial, time.monotonic() - seconds, 0))
+        return trials
+
+    def _best_session_of(
+        self, best: Trial, margin: Margin | None, chosen: _Finalist
+    ) -> tuple[Trial, Margin | None]:
+        """Return the trial of the chosen build with the best settings of the session, and how sure
+        they are: those that are fastest with a few layers are not always fastest with all.
+
+        Others are taken only if they are surely faster.
+        """
+        ranked = sorted(filter(_was_timed, self._trials.of("session")), key=self._score)
+        others = [trial.session for trial in ranked[:_SESSIONS_AGAIN]]
+        others = [session for session in others if session != best.session]
+        if not others or self._is_late:
+            return best, margin
+        now, *rivals = self._in_turns(
+            [(chosen, best.session), *((chosen, session) for session in others)], known=1
+        )
+        measured = [trial for trial in rivals if trial.status == "measured"]
+        if now.status != "measured" or not measured:
+            return best, margin
+        rival = min(measured, key=self._score)
+        gained = self._margin(rival, now)
+        if gained.low is not None and gained.low > 1:
+            return rival, gained
+        return best, margin or self._margin(now, rival)
+
+    def _margin(self, best: Trial, other: Trial) -> Margin:
+        """Return how much slower ``other`` is, from the turns of both."""
+        theirs, ours = ([self._time_of(speed) for speed in trial.rounds] for trial in (other, best))
+        ratio = ratio_interval(theirs, ours)
+        known = len(best.rounds) > 1
+        values = {**other.built, **other.session}
+        chosen = {**best.built, **best.session}
+        return Margin(
+            other={name: value for name, value in values.items() if chosen.get(name) != value},
+            ratio=ratio.value,
+            low=ratio.low if known else None,
+            high=ratio.high if known else None,
+        )
 
     # Shared by both rounds.
 
     def _build(self, model: Path, point: Point) -> tuple[TimedArtifact, dict[str, JsonValue]]:
         """Build a choice into a folder of its own."""
-        folder = self._work / f"made-{self._done}"
+        folder = self._work / f"made-{self._builds}"
+        self._builds += 1
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
@@ -280,25 +371,41 @@ class Search:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
+    def _made(self, finalist: _Finalist) -> tuple[TimedArtifact, dict[str, JsonValue]]:
+        """Return a build of the whole model, which is made at the first call."""
+        if finalist.made is None:
+            finalist.made = self._build(self._inputs["model"], finalist.point)
+        return finalist.made
+
     def _timed(self, stage: Stage, built: Point, session: Point, artifact: TimedArtifact) -> Trial:
-        threads, options = self._params.settings(session)
-        artifact.configure(threads, options)
-        is_final = stage == "final"
-        new_tokens = self._params.new_tokens
-        work = SpeedWorkload(
-            prompt=self._synthetic_prompt(artifact.folder),
-            new_tokens=new_tokens if is_final else min(new_tokens, _FEW_TOKENS),
-            processes=self._params.rounds if is_final else 1,
-        )
+        artifact.configure(*self._params.settings(session))
+        watch = LoadWatch()
+        speed = artifact.time(self._workload(artifact, whole=False))
         return Trial(
             stage=stage,
-            layers=self._whole if is_final else self._layers,
+            layers=self._layers,
             built=built,
             session=session,
             status="measured",
-            speed=artifact.time(work),
+            speed=speed,
+            busy=self._noticed(watch),
             bytes=artifact.bytes,
         )
+
+    def _workload(self, artifact: TimedArtifact, whole: bool) -> SpeedWorkload:
+        new_tokens = self._params.new_tokens
+        return SpeedWorkload(
+            prompt=self._synthetic_prompt(artifact.folder),
+            new_tokens=new_tokens if whole else min(new_tokens, _FEW_TOKENS),
+        )
+
+    def _noticed(self, watch: LoadWatch) -> float | None:
+        """Return the share of the CPUs that other work took, and remember the largest."""
+        share = watch.share_of_others()
+        if share is not None:
+            share = round(share, 3)
+            self.busiest = max(share, self.busiest or 0.0)
+        return share
 
     def _failed(self, stage: Stage, built: Point, session: Point, error: Exception) -> Trial:
         hint = getattr(error, "hint", "")
@@ -326,8 +433,10 @@ class Search:
 
     def _score(self, trial: Trial) -> float:
         """Return the time to minimize, in milliseconds: that of :attr:`TuneParams.goal`."""
-        speed = trial.speed
-        assert speed is not None  # noqa: S101 - only what was timed is compared
+        assert trial.speed is not None  # noqa: S101 - only what was timed is compared
+        return self._time_of(trial.speed)
+
+    def _time_of(self, speed: Speed) -> float:
         match self._params.goal:
             case "decode":
                 return speed.token_ms
@@ -344,6 +453,7 @@ class Search:
         return "\n".join(
             f"- {describe_choice(trial.built) or 'as given'}: {rejection_reason(trial)}"
             for trial in self._trials.of("final")
+            if trial.status in ("beyond", "failed")
         )
 
     @property
@@ -358,13 +468,19 @@ class Search:
         return self._prompt
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """A build of the whole model that is still on disk."""
+@dataclass
+class _Finalist:
+    """A choice within the limits, and its build of the whole model once there is one on disk."""
 
     point: Point
-    artifact: TimedArtifact
-    metrics: dict[str, JsonValue]
+    made: tuple[TimedArtifact, dict[str, JsonValue]] | None = None
+    cost: float | None = None
+
+    def remove(self) -> None:
+        """Remove the build."""
+        if self.made is not None:
+            shutil.rmtree(self.made[0].folder)
+            self.made = None
 
 
 @dataclass(frozen=True)
@@ -382,11 +498,6 @@ class _Quiet:
 
     def text(self, text: str) -> None:
         """Say nothing."""
-
-
-def _remove(kept: _Kept | None) -> None:
-    if kept is not None:
-        shutil.rmtree(kept.artifact.folder)
 
 
 def _was_timed(trial: Trial) -> bool:

@@ -24,10 +24,8 @@ class SpeedWorkload:
 
     prompt: Sequence[int]
     new_tokens: int
-    processes: int
-    """Number of fresh processes, each of which answers a few times after warming up."""
-
     answers: int = 3
+    """Answers of each process, after it has warmed up."""
 
 
 class TimedArtifact:
@@ -49,20 +47,19 @@ class TimedArtifact:
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
     def time(self, work: SpeedWorkload) -> Speed:
-        """Return how fast it answers with its current configuration.
+        """Return how fast a fresh process answers with its current configuration.
 
         Raises :class:`pipeline.contract.errors.ArtifactError` if it cannot be loaded or run.
         """
         first: list[float] = []
         token_times: list[float] = []
         settings = WorkerSettings(folder=str(self.folder), cpus=_cpus())
-        for _ in range(work.processes):
-            with MeasuredProcess(settings) as process:
-                process.ask(work.prompt, _WARM_TOKENS)
-                for _ in range(work.answers):
-                    spans = process.ask(work.prompt, work.new_tokens).spans_ms
-                    first.append(spans[0])
-                    token_times.append(median(spans[1:]))
+        with MeasuredProcess(settings) as process:
+            process.ask(work.prompt, _WARM_TOKENS)
+            for _ in range(work.answers):
+                spans = process.ask(work.prompt, work.new_tokens).spans_ms
+                first.append(spans[0])
+                token_times.append(median(spans[1:]))
         # The fastest answer counts: other load on the machine can only slow an answer down.
         prompt, token = min(first), min(token_times)
         return Speed(

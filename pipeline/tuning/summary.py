@@ -15,6 +15,32 @@ METRIC = "tuning"
 """Name of the metric of a ``tune`` pass that holds a :class:`TuningSummary`."""
 
 
+class Margin(Frozen):
+    """How much slower the next best choice is, measured in turns."""
+
+    other: dict[str, JsonValue]
+    """Its values, where they differ from those of the choice."""
+    ratio: float
+    """Its time divided by that of the choice: the geometric mean over the turns."""
+    low: float | None
+    """Lower end of the 95 % interval of :attr:`ratio`; ``None`` after a single turn."""
+    high: float | None
+
+    def __str__(self) -> str:
+        other = describe_choice(self.other) or "the next"
+        if self.low is None or self.high is None:
+            return f"{_percent(self.ratio)} against {other}; a single turn says not how sure"
+        sure = "" if self.low > 1 else ", so that neither is surely faster"
+        return (
+            f"{other} takes {_percent(self.ratio)} ({_percent(self.low)} to "
+            f"{_percent(self.high)}){sure}"
+        )
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
 class TuningSummary(Frozen):
     """All trials of a search, and the choice."""
 
@@ -33,6 +59,11 @@ class TuningSummary(Frozen):
     """Whether ``max_seconds`` ended the search early."""
     resumed: int = 0
     """Number of trials from an earlier, interrupted run."""
+    margin: Margin | None = None
+    """How sure the choice is; ``None`` if there was only one."""
+    busy: str = ""
+    """Why another run may choose otherwise: other work took much of the CPUs; empty if it did not.
+    """
     not_tuned: str = ""
     """Why nothing was measured; empty if something was."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Literal
 
 from pydantic import JsonValue, ValidationError
@@ -18,8 +19,9 @@ Stage = Literal["session", "build", "final"]
 
 
 class Speed(Frozen):
-    """The speed of one artifact: the fastest first token, and the median time per further token of
-    the answer in which that median was smallest."""
+    """The speed of one artifact in one process: the fastest first token, and the median time per
+    further token of the answer in which that median was smallest. Of several processes, the
+    geometric mean of each figure."""
 
     prompt_ms: float
     """Time from passing the prompt to the first token."""
@@ -29,6 +31,16 @@ class Speed(Frozen):
     """Time of the whole answer."""
     prompt_tokens_per_second: float
     tokens_per_second: float
+
+    @classmethod
+    def mean_of(cls, speeds: Sequence[Speed]) -> Speed:
+        """Return the geometric mean of each figure of ``speeds``, of which there must be one."""
+        return cls.model_validate(
+            {
+                name: geometric_mean([getattr(speed, name) for speed in speeds])
+                for name in cls.model_fields
+            }
+        )
 
 
 class Trial(Frozen):
@@ -43,9 +55,14 @@ class Trial(Frozen):
     """Values of the parameters of the builder that are searched over."""
     session: dict[str, JsonValue]
     """Values of threads and session options that are searched over."""
-    status: Literal["measured", "beyond", "failed"]
-    """``beyond``: outside of the limits, and so not timed."""
+    status: Literal["measured", "within", "beyond", "failed"]
+    """``within`` and ``beyond``: inside and outside of the limits; the former is timed later, in
+    turns with the other finalists."""
     speed: Speed | None = None
+    rounds: tuple[Speed, ...] = ()
+    """The speed in each of the processes that took turns with those of the other finalists."""
+    busy: float | None = None
+    """Share of the CPUs that other work took while it was timed."""
     cost: float | None = None
     """Mean KL divergence from the float model in nats, if it was measured."""
     verdicts: tuple[Verdict, ...] = ()
@@ -77,10 +94,10 @@ class Trials:
     def find(
         self, stage: Stage, built: dict[str, JsonValue], session: dict[str, JsonValue]
     ) -> Trial | None:
-        """Return the trial of a choice; ``None`` if there is none."""
+        """Return the latest trial of a choice; ``None`` if there is none."""
         same = (
             trial
-            for trial in self._found
+            for trial in reversed(self._found)
             if (trial.stage, trial.built, trial.session) == (stage, built, session)
         )
         return next(same, None)

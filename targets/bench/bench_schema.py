@@ -60,8 +60,8 @@ class Statistics(Frozen):
     confidence is for all figures of the artifact together (Bonferroni)."""
     p90: float | None = None
     p90_bound: float | None = None
-    """Upper bound of the p90 at 99 % confidence; ``None``, like the p90 itself, if there are too
-    few samples (:mod:`pipeline.statistics.percentiles`)."""
+    """Upper bound of the p90 at 99 % confidence; ``None`` if there are too few samples or processes
+    (:mod:`pipeline.statistics.percentiles`)."""
     samples: int
     rounds: int
 
@@ -92,6 +92,8 @@ class Measurement(Frozen):
     """Samples of another artifact, measured in the same rounds."""
     baseline_of: EarlierArtifactRecord | None = None
     peak_memory_bytes: int | None = None
+    busy: float | None = None
+    """Share of the CPUs that other work took while it was measured, between 0 and 1."""
 
 
 class Unverified(Frozen):

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.process.load import busy_note
 from targets.bench.bench_schema import (
     BenchArtifact,
     Measurement,
@@ -70,8 +71,15 @@ def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
                 if verdict.status == "unverified"
             ),
         ),
-        notes=report.notes,
+        notes=(*report.notes, *_busy_notes(measurements)),
     )
+
+
+def _busy_notes(measurements: Iterable[Measurement]) -> Iterator[str]:
+    for one in measurements:
+        if busy := busy_note(one.busy):
+            where = "here" if one.here else one.system
+            yield f"latency, {where}: {busy}, so that times are longer than they need be"
 
 
 def not_timed(report: Report) -> Timed:

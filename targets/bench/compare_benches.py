@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from pipeline.contract.result import FileDigest
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES
+from pipeline.process.load import busy_note
 from pipeline.statistics.intervals import Interval, ratio_interval, welch_interval
 from targets.bench import significance
 from targets.bench.baseline import EarlierArtifact
@@ -176,11 +177,18 @@ def _unpaired_changes(
                 continue
             change, p_value = welch_interval(new, old), significance.unpaired_p_value(new, old)
             draft = _time(target, prompt, name, old, new, change, p_value, "recorded", smallest)
-            if same_machine:
-                yield draft
+            if why := _incomparable(then, now, same_machine):
+                yield _Draft(draft.movement, _constant(Judgement("unsure", why)))
             else:
-                other = Judgement("unsure", "measured on different machines")
-                yield _Draft(draft.movement, _constant(other))
+                yield draft
+
+
+def _incomparable(then: Measurement, now: Measurement, same_machine: bool) -> str:
+    """Return why times that were not measured in turn cannot be compared; empty if they can."""
+    if not same_machine:
+        return "measured on different machines"
+    busy = busy_note(now.busy) or busy_note(then.busy)
+    return f"{busy}, in one of the two benches" if busy else ""
 
 
 def _time(

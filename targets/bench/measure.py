@@ -43,7 +43,7 @@ _NO_LIMITS: Mapping[str, JsonValue] = {
 
 
 _ROUNDS = 16
-"""Twice the check's default: a bench looks for changes of a few percent."""
+"""More than the check's default: a bench looks for changes of a few percent."""
 _SHORT_PER_ROUND = 16
 """As far as time allows. Many, because a single disturbance spoils several short answers."""
 _LONG_PER_ROUND = 4
@@ -212,6 +212,7 @@ def read_measurement(
     if not artifact.rounds:
         return None
     memory, left_out = latency.get("peak_memory_bytes"), latency.get("left_out")
+    busy = latency.get("busy")
     return Measurement(
         here=here,
         system=system,
@@ -226,6 +227,7 @@ def read_measurement(
         if isinstance(left_out, dict)
         else {},
         peak_memory_bytes=int(memory) if isinstance(memory, (int, float)) else None,
+        busy=float(busy) if isinstance(busy, (int, float)) else None,
     )
 
 

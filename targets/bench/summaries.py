@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES
 from pipeline.statistics.intervals import CONFIDENCE, Interval, geometric_interval
-from pipeline.statistics.percentiles import SHARES, bound
+from pipeline.statistics.percentiles import SHARES, allowed_over, bound
 from targets.bench.bench_schema import Range, Statistics
 
 SHOWN = ("first_token_ms", "token_ms")
@@ -35,13 +35,13 @@ def statistics_of(measured: LatencyRounds, prompt: str, name: str) -> Statistics
         return None
     timings = measured.joined(prompt)
     times = figure.samples(timings)
-    sure = bound(times, SHARES["p90"])
+    sure = bound(measured.by_process(prompt, figure), SHARES["p90"])
     # All figures that are shown of an artifact are right together (Bonferroni).
     shown = len(SHOWN) * len(measured.prompts)
     confidence = 1 - (1 - CONFIDENCE) / shown
     return Statistics(
         p50=as_range(geometric_interval(middles, confidence)),
-        p90=None if sure is None else figure.value(timings, "p90"),
+        p90=figure.value(timings, "p90") if allowed_over(len(times), SHARES["p90"]) else None,
         p90_bound=None if sure is None else figure.of_time(sure),
         samples=len(times),
         rounds=len(middles),

@@ -409,9 +409,10 @@ class _Loader:
         """Check the rows that the host can read; others are checked by the step that makes them."""
         if any(path.suffix.lower() == PARQUET for path in files) or not files:
             return
-        rows, row_problems = read_files(files)
+        read = read_files(files)
+        row_problems = read.problems
         if not spec.is_made:
-            row_problems = row_problems or check_rows(rows, spec, part)
+            row_problems = row_problems or check_rows(read.rows, spec, part)
         self.problems += (
             self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )

@@ -22,6 +22,9 @@ class PlannedStep:
     """The pass that it runs; ``None`` for a check."""
     set_aside: CachedStep | None = None
     """A cached result that is not used, because another runtime made it."""
+    replaces: bool = False
+    """Whether a cached result is not used because it is provisional, or was made from one that is;
+    it is removed before the step runs."""
 
 
 @dataclass(frozen=True)

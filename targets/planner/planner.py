@@ -17,7 +17,7 @@ from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
 from pipeline.training.base_params import FetchParams
-from targets.cache import Cache, runtime_of
+from targets.cache import Cache, CachedStep, runtime_of
 from targets.config.chain import CheckCall, PassCall
 from targets.config.hub_model import look_at_hub_model
 from targets.config.load import LoadedConfig
@@ -318,6 +318,8 @@ class Planner:
         if self._only not in (None, maker) and maker and not step.network:
             reason = f"made in {PLACES[maker]}"
             planned = PlannedStep(step, None, reason, call, set_aside=cached)
+        elif cached and (why := self._provisional(step, cached)):
+            planned = PlannedStep(step, None, why, call, replaces=True)
         else:
             reason = (
                 "cached" if cached else self._history.reason(step.name, facts, _producers(step))
@@ -326,6 +328,15 @@ class Planner:
         self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
+
+    def _provisional(self, step: Step, cached: CachedStep) -> str:
+        """Return why a cached result is made anew: it is provisional, or was made from one that is
+        and that may come out otherwise now. Empty if it may be taken."""
+        if cached.result.provisional:
+            return f"made anew: {cached.result.provisional}"
+        replaced = {planned.step.name for planned in self._steps if planned.replaces}
+        read = sorted(replaced & set(_producers(step).values()))
+        return f"{read[0]} is made anew" if read else ""
 
     def _data_input(self, name: str) -> DataInput:
         """Return the data set ``name`` with its parts, and plan the steps that make rows."""

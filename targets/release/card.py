@@ -32,9 +32,14 @@ class MadeFrom:
 
 
 def model_card(
-    report: ReleasedReport, card: Card, target: Target, made_from: Sequence[MadeFrom]
+    report: ReleasedReport,
+    card: Card,
+    target: Target,
+    made_from: Sequence[MadeFrom],
+    asking: str,
 ) -> bytes:
-    """Return the card of one target's artifact."""
+    """Return the card of one target's artifact. ``asking`` is the program that asks it; empty if
+    there is none."""
     environment = markdown_environment(Path(__file__).parent)
     environment.filters["limits"] = _limits
     text = environment.get_template(_TEMPLATE).render(
@@ -43,6 +48,7 @@ def model_card(
         words=ARTIFACT_WORDS[report.artifact],
         platform_words=target.description,
         made_from=made_from,
+        asking=asking,
         unverified=report.unverified,
         gaps=list(_gaps(report, card)),
         front=yaml.safe_dump(_front(report, card), sort_keys=True, allow_unicode=True),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 from targets.release import layout
 from targets.release.differences.compare_files import compare_files
 from targets.release.differences.difference import Difference
-from targets.release.sums import read_sums, write_sums
+from targets.release.sums import read_sums
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,20 @@ def compare_releases(released: Path, rebuilt: Path) -> ReleaseComparison:
     If the rebuild has no SBOM, it is left out of the comparison.
     """
     names = {path.name for folder in (released, rebuilt) for path in folder.iterdir()}
-    names -= {layout.PROVENANCE}
-    without_sbom = not (rebuilt / layout.SBOM).exists()
-    if without_sbom:
-        names -= {layout.SBOM, layout.SUMS}
+    names -= {layout.PROVENANCE, layout.SUMS}
+    if not (rebuilt / layout.SBOM).exists():
+        names -= {layout.SBOM}
     differences = [
         difference
         for name in sorted(names)
         for difference in compare_files(name, released / name, rebuilt / name)
     ]
-    if without_sbom and _sums(released) != _sums(rebuilt):
+    if _sums(released, names) != _sums(rebuilt, names):
         differences.append(Difference(file=layout.SUMS, what="lists other digests"))
-    return ReleaseComparison(tuple(sorted(names)), tuple(differences))
+    return ReleaseComparison(tuple(sorted({*names, layout.SUMS})), tuple(differences))
 
 
-def _sums(folder: Path) -> bytes:
-    """Return ``SHA256SUMS`` without the SBOM."""
+def _sums(folder: Path, names: AbstractSet[str]) -> dict[str, str]:
+    """Return the digests that ``SHA256SUMS`` lists of ``names``."""
     digests = read_sums((folder / layout.SUMS).read_bytes(), layout.SUMS)
-    return write_sums({name: digest for name, digest in digests.items() if name != layout.SBOM})
+    return {name: digest for name, digest in digests.items() if name in names}

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.contract.plan import DataInput, SourceInput
 from pipeline.contract.schema import HUB_PREFIX
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
+from pipeline.data.prompt_form import has_chat_template
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
@@ -16,6 +17,7 @@ from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.place import Place
 from targets.release import layout
 from targets.release.archive import write_archive
+from targets.release.asking import ask_script, run_requirements
 from targets.release.card import MadeFrom, model_card
 from targets.release.inputs import CONFIG, SOURCE, files_digest, trains
 from targets.release.released_report import (
@@ -146,17 +148,31 @@ def _target_files(
 ) -> dict[str, Path | bytes]:
     folder = built.outcome.folder
     model = folder / MODEL_DIR
+    target = load_target(built.name)
+    asking = _asking(contents, report, model)
     card = model_card(
-        report, contents.loaded.config.card, load_target(built.name), list(_made_from(contents))
+        report, contents.loaded.config.card, target, list(_made_from(contents)), asking.decode()
     )
     files: dict[str, Path | bytes] = {
         f"{layout.MODEL}/{file.path}": model / file.path for file in report.files
     }
     files[layout.REPORT] = (report.model_dump_json(indent=2) + "\n").encode()
     files[layout.CARD] = card
+    if report.artifact == "onnx":
+        files[layout.ASK] = asking
+        files[layout.REQUIREMENTS] = run_requirements(target)
     if report.checked is not None:
         files[CHECKED_FILE] = folder / CHECKED_FILE
     return files
+
+
+def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> bytes:
+    """Return the program that asks an ONNX model; empty for other artifacts."""
+    if report.artifact != "onnx":
+        return b""
+    loaded = contents.loaded
+    spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
+    return ask_script(spec, has_chat_template(model))
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:

@@ -1,50 +1,44 @@
 """``provenance.intoto.jsonl``: one DSSE envelope on one line, signed or not.
 
-https://github.com/secure-systems-lab/dsse/blob/master/envelope.md. An additional member,
-``sha256``, is the digest of all others, so that damage is detected without a signature too. Readers
-of DSSE ignore unknown members.
+https://github.com/secure-systems-lab/dsse/blob/master/envelope.md. It is written with the members
+of the standard alone, and read as the standard has it: however the JSON is laid out, with any
+number of signatures, with or without the names of their keys.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError
+from securesystemslib.signer import Signature
 
-from pipeline.contract.sha256 import sha256_of_bytes
 from targets.errors import CheckFailed
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
-_CHECKSUM = "sha256"
-
 
 def write_envelope(envelope: Envelope) -> bytes:
     """Return the envelope as one line, including the newline."""
-    members = envelope.to_dict()
-    return _line({**members, _CHECKSUM: _checksum(members)})
+    return (json.dumps(envelope.to_dict(), sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
 def read_envelope(content: bytes, file: Path) -> Envelope:
-    """Return the envelope in ``content``; ``file`` is only for messages.
+    """Return the envelope in ``content``, its signatures by their number; ``file`` is only for
+    messages.
 
-    Raises ``CheckFailed`` if it is damaged.
+    Raises ``CheckFailed`` if it is none.
     """
     try:
-        members: dict[str, Any] = json.loads(content)
-        checksum = members.pop(_CHECKSUM)
-        is_intact = checksum == _checksum(members)
-        envelope = Envelope.from_dict(json.loads(json.dumps(members)))
-        if (
-            is_intact
-            and write_envelope(envelope) == content
-            and envelope.payload_type == PAYLOAD_TYPE
-        ):
+        members = json.loads(content)
+        signatures = members.pop("signatures")
+        envelope = Envelope.from_dict({**members, "signatures": []})
+        for signature in signatures:
+            add_signature(envelope, _signature(signature))
+        if envelope.payload_type == PAYLOAD_TYPE:
             return envelope
-    except (ValueError, KeyError, TypeError, AttributeError, FormatError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError):
         pass
     raise CheckFailed(
         f"{file} is not as it was written",
@@ -52,9 +46,15 @@ def read_envelope(content: bytes, file: Path) -> Envelope:
     )
 
 
-def _checksum(members: dict[str, Any]) -> str:
-    return sha256_of_bytes(_line(members))
+def add_signature(envelope: Envelope, signature: Signature) -> None:
+    """Add a signature. Several may name the same key, or none, so they are held by number."""
+    envelope.signatures[str(len(envelope.signatures))] = signature
 
 
-def _line(members: dict[str, Any]) -> bytes:
-    return (json.dumps(members, sort_keys=True, separators=(",", ":")) + "\n").encode()
+def _signature(members: dict[str, object]) -> Signature:
+    """Return one signature; the name of its key is optional in the standard."""
+    one = {"keyid": "", **members}
+    (read,) = Envelope.from_dict(
+        {"payload": "", "payloadType": PAYLOAD_TYPE, "signatures": [one]}
+    ).signatures.values()
+    return read

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,12 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue
+from securesystemslib.dsse import Envelope
 
 from pipeline.contract.result import StepResult
-from pipeline.contract.sha256 import sha256_of_file
+from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
+from targets.atomic import atomic_file
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents
+from targets.release.envelope import write_envelope
 from targets.release.inputs import CONFIG
 from targets.release.statement import (
     BUILD_TYPE,
@@ -32,11 +37,12 @@ from targets.release.statement import (
     StatementBuilder,
     StatementMachine,
 )
+from targets.release.sums import read_sums, write_sums
 from targets.report.compose_report import quern_version
 from targets.report.report_schema import Report
 
-MEASURED = "measured"
-"""Name of the annotation for values that differ from run to run."""
+MEASURED = "measured/"
+"""Beginning of the names of byproducts that differ from run to run."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +128,23 @@ def statement(
                     started_on=_time(times.started), finished_on=_time(times.finished)
                 ),
                 byproducts=(
-                    *(_file(folder / name) for name in (layout.SBOM, layout.SUMS)),
+                    _file(folder / layout.SBOM),
                     *(_measured(built) for built in contents.built),
                 ),
             ),
         ),
     )
+
+
+def write_provenance(folder: Path, envelope: Envelope) -> None:
+    """Write ``envelope`` into ``folder``, and its digest into ``SHA256SUMS`` there."""
+    content = write_envelope(envelope)
+    sums = folder / layout.SUMS
+    digests = read_sums(sums.read_bytes(), str(sums))
+    listed = write_sums({**digests, layout.PROVENANCE: sha256_of_bytes(content)})
+    for file, text in ((folder / layout.PROVENANCE, content), (sums, listed)):
+        with atomic_file(file) as partial:
+            partial.write_bytes(text)
 
 
 def without_times(statement: Statement) -> dict[str, JsonValue]:
@@ -136,7 +153,8 @@ def without_times(statement: Statement) -> dict[str, JsonValue]:
     details = content["predicate"]["runDetails"]
     del details["metadata"]
     for product in details["byproducts"]:
-        product["annotations"].pop(MEASURED, None)
+        if product["name"].startswith(MEASURED):
+            product["content"] = ""
     return dict(content)
 
 
@@ -152,20 +170,20 @@ def _measured(built: BuiltTarget) -> ResourceDescriptor:
     """Return the times and figures of one target, which differ in every rebuild."""
     report = built.outcome.report
     timed = {step.name for step in built.plans.timed}
+    figures: dict[str, JsonValue] = {
+        "checks": [
+            verdict.model_dump(mode="json")
+            for name in timed
+            for verdict in built.outcome.results[name].verdicts
+        ],
+        "latency": _latency(report),
+        "memory": report.figures.get("memory"),
+        "steps": list(_steps(built.outcome.results.values())),
+    }
     return ResourceDescriptor(
-        name=f"{MEASURED}/{built.name}",
-        annotations={
-            MEASURED: {
-                "checks": [
-                    verdict.model_dump(mode="json")
-                    for name in timed
-                    for verdict in built.outcome.results[name].verdicts
-                ],
-                "latency": _latency(report),
-                "memory": report.figures.get("memory"),
-                "steps": list(_steps(built.outcome.results.values())),
-            }
-        },
+        name=f"{MEASURED}{built.name}",
+        content=base64.b64encode(json.dumps(figures, sort_keys=True).encode()).decode(),
+        media_type="application/json",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ def read_release(folder: Path, trusted: Trusted | None = None) -> ReadRelease:
     of its problems.
     """
     file = folder / layout.PROVENANCE
+    _fail([*_other_than_files(folder)])
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -90,7 +92,7 @@ def read_release(folder: Path, trusted: Trusted | None = None) -> ReadRelease:
     if trusted is not None:
         require_signature(envelope, trusted, file)
     statement = parse_statement(envelope.payload, file)
-    problems = [*_file_problems(folder, statement)]
+    problems = [*_file_problems(folder, statement, signed=trusted is not None)]
     _fail(problems)
     reports = tuple(_reports(folder, statement))
     problems += _sbom_problems(folder, statement)
@@ -106,26 +108,45 @@ def _fail(problems: list[str]) -> None:
         )
 
 
-def _file_problems(folder: Path, statement: Statement) -> Iterator[str]:
-    """Yield a problem for each file that does not match the provenance and ``SHA256SUMS``."""
+def _other_than_files(folder: Path) -> Iterator[str]:
+    """Yield a problem for each entry that is no plain file: a link, a folder, a pipe."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return  # said where its first file is read
+    for entry in entries:
+        if not entry.is_file(follow_symlinks=False):
+            kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no file"
+            yield f"{entry.path} is {kind}: a release has files alone"
+
+
+def _file_problems(folder: Path, statement: Statement, signed: bool) -> Iterator[str]:
+    """Yield a problem for each file that does not match the provenance and ``SHA256SUMS``.
+
+    ``signed`` says that the provenance has the signature that was asked for. It may have got
+    another one since, and then is not the file that ``SHA256SUMS`` lists.
+    """
     stated = {item.name: item.digest.get("sha256", "") for item in statement.subject}
     products = statement.predicate.run_details.byproducts
     stated |= {item.name: item.digest.get("sha256", "") for item in products if item.digest}
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    for name in sorted(files - stated.keys() - {layout.PROVENANCE}):
+    actual = {path.name: sha256_of_file(path) for path in folder.iterdir()}
+    own = {layout.PROVENANCE, layout.SUMS}
+    for name in sorted(actual.keys() - stated.keys() - own):
         yield f"{folder / name} belongs to no release"
-    for name in sorted(stated.keys() - files):
+    for name in sorted((stated.keys() | own) - actual.keys()):
         yield f"{folder / name} is missing"
-    for name in sorted(stated.keys() & files):
-        if sha256_of_file(folder / name) != stated[name]:
+    for name in sorted(stated.keys() & actual.keys()):
+        if actual[name] != stated[name]:
             yield f"{folder / name} is not the file that {layout.PROVENANCE} is about"
-    if layout.SUMS in files:
-        listed = read_sums((folder / layout.SUMS).read_bytes(), str(folder / layout.SUMS))
-        for name in sorted(listed.keys() ^ (stated.keys() - {layout.SUMS})):
-            yield f"{folder / layout.SUMS}: {name} is listed by one of it and the provenance only"
-        for name in sorted(listed.keys() & files):
-            if listed[name] != sha256_of_file(folder / name):
-                yield f"{folder / name} is not the file that {layout.SUMS} lists"
+    if layout.SUMS not in actual:
+        return
+    listed = read_sums((folder / layout.SUMS).read_bytes(), str(folder / layout.SUMS))
+    for name in sorted(listed.keys() ^ {*stated, layout.PROVENANCE}):
+        yield f"{folder / layout.SUMS}: {name} is listed by one of it and the provenance only"
+    for name in sorted(listed.keys() & actual.keys()):
+        if listed[name] != actual[name] and not (signed and name == layout.PROVENANCE):
+            also = ", or was signed again: verify it with the key" * (name == layout.PROVENANCE)
+            yield f"{folder / name} is not the file that {layout.SUMS} lists{also}"
 
 
 def _reports(folder: Path, statement: Statement) -> Iterator[ReleasedReport]:

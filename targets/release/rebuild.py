@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from targets.atomic import remove_tree
 from targets.cache import Cache, CachedStep
 from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.devices.device import Device
@@ -80,8 +81,10 @@ class Rebuilder:
         """Rebuild the release below ``scratch`` and return its folder.
 
         With ``trained_outputs`` nothing is trained again. Of the user's cache, only toolchains and
-        downloads are used.
+        downloads are used. What a rebuild that was stopped left of steps below ``scratch`` is.
         """
+        for made in ("dist", "release"):
+            remove_tree(scratch / made)
         clean = Cache(scratch / "cache")
         maker = replace(self.maker, results=clean)
         plans = [plans.whole for plans in maker.plans()]

@@ -20,15 +20,22 @@ from targets.machine import threads
 from targets.release import layout
 from targets.release.compare_releases import compare_releases
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents, compose
-from targets.release.envelope import PAYLOAD_TYPE, write_envelope
+from targets.release.envelope import PAYLOAD_TYPE
 from targets.release.inputs import QUERN, SOURCE, dependencies, produced_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
-from targets.release.provenance import BuildEnvironment, BuildTimes, ReleaseRequest, statement
+from targets.release.provenance import (
+    BuildEnvironment,
+    BuildTimes,
+    ReleaseRequest,
+    statement,
+    write_provenance,
+)
 from targets.release.read_release import ReadRelease, read_release
 from targets.release.release_builder import ReleaseBuilder, require_releasable, require_repeatable
 from targets.release.seed import copy_downloads, seed_results
-from targets.release.signing import sign
+from targets.release.signing import is_signed_by, sign
 from targets.release.source import Source, require_clean, source_of
+from targets.release.statement import Statement
 from targets.release.toolchains import contents_of
 from targets.target import TARGETS_DIR
 
@@ -128,40 +135,44 @@ class Releaser:
             remove_leftovers(folder)
             with sibling_folder(folder) as fresh:
                 written = compose(fresh, contents, cache)
-                envelope = self._envelope(fresh, contents, written, options, started)
-                (fresh / layout.PROVENANCE).write_bytes(write_envelope(envelope))
-                made = read_release(fresh)
+                stated = self._statement(fresh, contents, written, options, started)
+                envelope = Envelope(stated.to_json(), PAYLOAD_TYPE, {})
                 new = not folder.exists()
-                if not new:
-                    _require_same(folder, fresh)
+                if new and options.signer is not None:
+                    sign(envelope, options.signer)
+                write_provenance(fresh, envelope)
+                made = read_release(fresh)
                 if new:
                     fresh.rename(folder)
-                elif (
-                    not envelope.signatures.keys()
-                    <= read_release(folder).envelope.signatures.keys()
-                ):
-                    (fresh / layout.PROVENANCE).replace(folder / layout.PROVENANCE)
-                return Released(replace(made, folder=folder), new)
+                    return Released(replace(made, folder=folder), new)
+                _require_same(folder, fresh)
+            if options.signer is not None:
+                _sign_again(folder, options.signer)
+            return Released(read_release(folder), new)
 
-    def _envelope(
+    def _statement(
         self,
         folder: Path,
         contents: ReleaseContents,
         written: ComposedFiles,
         options: ReleaseOptions,
         started: datetime,
-    ) -> Envelope:
+    ) -> Statement:
         environment = BuildEnvironment(
             runtime=self.maker.runtime,
             host=self.maker.training_place.toolchain.target,
             threads=threads(self.maker.loaded.config.resources),
         )
         times = BuildTimes(started, datetime.now(timezone.utc))
-        stated = statement(folder, contents, written, options.request, environment, times)
-        envelope = Envelope(stated.to_json(), PAYLOAD_TYPE, {})
-        if options.signer is not None:
-            sign(envelope, options.signer)
-        return envelope
+        return statement(folder, contents, written, options.request, environment, times)
+
+
+def _sign_again(folder: Path, signer: Signer) -> None:
+    """Add a signature to those of the release in ``folder``, unless it has one of this signer."""
+    envelope = read_release(folder).envelope
+    if not is_signed_by(envelope, signer.public_key):
+        sign(envelope, signer)
+        write_provenance(folder, envelope)
 
 
 def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Source]:

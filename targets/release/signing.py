@@ -28,6 +28,7 @@ from securesystemslib.signer import (
 )
 
 from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, Problem
+from targets.release.envelope import add_signature
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _MAKE_KEY = "make one with `openssl genpkey -algorithm ed25519 -out release.key`"
@@ -47,7 +48,9 @@ def signer_of_file(file: Path, password: str | None) -> Signer:
     content = _read(file, _MAKE_KEY)
     try:
         secret = password.encode() if password is not None else None
-        return CryptoSigner(load_pem_private_key(content, secret))
+        signer = CryptoSigner(load_pem_private_key(content, secret))
+        signer.sign(b"")  # a key that is too short shows here, and not after hours of building
+        return signer
     except TypeError:
         problem, advice = (
             ("needs no password", "unset QUERN_SIGN_PASSWORD")
@@ -87,7 +90,7 @@ def sign(envelope: Envelope, signer: Signer) -> None:
         # sigstore returns base64, but an envelope holds hexadecimal digits.
         value = base64.b64decode(signature.signature).hex()
         signature = Signature(signature.keyid, value, signature.unrecognized_fields)
-    envelope.signatures[signature.keyid] = signature
+    add_signature(envelope, signature)
 
 
 def trusted_file(file: Path, now: datetime | None = None) -> Trusted:
@@ -124,23 +127,36 @@ def trusted_identity(identity: str, issuer: str) -> Trusted:
 
 
 def require_signature(envelope: Envelope, trusted: Trusted, file: Path) -> None:
-    """Raise ``CheckFailed`` unless ``envelope`` has a valid signature of ``trusted``."""
+    """Raise ``CheckFailed`` unless ``envelope`` has a valid signature of ``trusted``.
+
+    The name of a signature's key is a hint at most: the key is tried on every one
+    (https://github.com/secure-systems-lab/dsse/blob/master/protocol.md).
+    """
     if not envelope.signatures:
         raise CheckFailed(f"{file} is not signed", "verify it without a key, or do not use it")
-    signature = envelope.signatures.get(trusted.key.keyid)
-    if signature is None:
-        keys = ", ".join(keyid[:12] for keyid in envelope.signatures)
-        raise CheckFailed(
-            f"{file} is not signed by {trusted.described} ({trusted.key.keyid[:12]}), but by "
-            f"{keys}",
-            "take the key from who released it, not from where the release lies",
-        )
-    try:
-        trusted.key.verify_signature(signature, envelope.pae())
-    except SignatureError as error:
-        raise CheckFailed(
-            f"{file}: the signature of {trusted.described} is wrong: {error}"
-        ) from None
+    if is_signed_by(envelope, trusted.key):
+        return
+    names = [signature.keyid for signature in envelope.signatures.values()]
+    if trusted.key.keyid in names:
+        raise CheckFailed(f"{file}: the signature of {trusted.described} is wrong")
+    others = ", ".join(name[:12] or "a key without a name" for name in names)
+    raise CheckFailed(
+        f"{file} is not signed by {trusted.described} ({trusted.key.keyid[:12]}), but by {others}",
+        "take the key from who released it, not from where the release lies",
+    )
+
+
+def is_signed_by(envelope: Envelope, key: Key) -> bool:
+    """Return whether ``envelope`` has a valid signature of ``key``."""
+    for one in envelope.signatures.values():
+        # The library asks for the name of the key, which the standard leaves open.
+        signature = Signature(key.keyid, one.signature, one.unrecognized_fields)
+        try:
+            key.verify_signature(signature, envelope.pae())
+        except SignatureError:
+            continue
+        return True
+    return False
 
 
 def _read(file: Path, advice: str) -> bytes:

@@ -34,11 +34,18 @@ class _Camel(Frozen):
 
 
 class ResourceDescriptor(_Camel):
-    """A file, a folder or a commit, with its digests."""
+    """A file, a folder or a commit, with its digests; or what it holds.
+
+    https://github.com/in-toto/attestation/blob/main/spec/v1/resource_descriptor.md: one of ``uri``,
+    ``digest`` and ``content`` is there.
+    """
 
     name: str = ""
     uri: str = ""
     digest: dict[str, str] = Field(default_factory=dict)
+    content: str = ""
+    """Bytes in base64."""
+    media_type: str = ""
     annotations: dict[str, JsonValue] = Field(default_factory=dict)
 
 

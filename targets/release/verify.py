@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import sibling_folder
 from targets.machine import cpu_name
 from targets.release import layout
@@ -71,6 +72,8 @@ class Rebuild:
     def verify(self, release: ReadRelease, signer: str = "") -> Verified:
         """Rebuild ``release`` in an empty cache, without network, and compare every file.
 
+        A rebuild of the same release that was stopped goes on.
+
         Raises ``ConfigError`` if the inputs on this machine differ from those of the release, and
         the errors of a build.
         """
@@ -86,7 +89,9 @@ class Rebuild:
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
         given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
-        with maker.cache.scratch_folder() as scratch:
+        asked = [release.envelope.payload, maker.runtime.encode(), b"given" if given else b""]
+        name = sha256_of_bytes(b"\n".join(asked))[:32]
+        with maker.cache.resumable_folder(name) as scratch:
             folder = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
             if self.keep is not None:

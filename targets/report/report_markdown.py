@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.data.problems import visible
+from targets.report.data_rows import counts, trained_views
 from targets.report.report_schema import Report
 from targets.report.templates import markdown_environment
 from targets.report.training_rows import trainings
@@ -24,4 +26,7 @@ def to_markdown(report: Report) -> str:
         trials=list(rows(tuning)) if tuning else [],
         pinned=pinned(tuning, report.target) if tuning else "",
         trainings=list(trainings(report)),
+        seen=list(trained_views(report)),
+        counts=counts,
+        visible=visible,
     )

@@ -25,6 +25,14 @@ def html_environment(folder: Path) -> Environment:
     return _environment(folder, autoescape=True)
 
 
+def python_environment(folder: Path) -> Environment:
+    """Return the environment of the Python templates in ``folder``.
+
+    Text from outside must be written as a literal of Python, by ``repr``.
+    """
+    return _environment(folder, autoescape=False)
+
+
 def _environment(folder: Path, autoescape: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(folder),

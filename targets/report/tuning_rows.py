@@ -72,6 +72,8 @@ def headline(summary: TuningSummary) -> str:
     trial = summary.trials[summary.chosen]
     assert trial.speed is not None  # noqa: S101 - it was chosen for that
     timeout_note = "; max_seconds were over before all was tried" if summary.out_of_time else ""
+    margin = f"; {summary.margin}" if summary.margin else ""
+    busy = f"; {summary.busy}" if summary.busy else ""
     choice = (
         ", ".join(filter(None, (describe_choice(trial.built), describe_choice(trial.session))))
         or _AS_GIVEN
@@ -79,7 +81,7 @@ def headline(summary: TuningSummary) -> str:
     return (
         f"{choice}: tokens {rate(trial.speed.tokens_per_second)}, "
         f"prompt {rate(trial.speed.prompt_tokens_per_second)} "
-        f"({len(summary.trials)} trials in {duration(summary.seconds)}{timeout_note})"
+        f"({len(summary.trials)} trials in {duration(summary.seconds)}{timeout_note}){margin}{busy}"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.contract.events import StepFailed
 from pipeline.process.exit_codes import describe_exit, has_crashed, signal_of
+from targets.disk import free_at
 from targets.errors import (
     EnvironmentUnable,
     InputRefused,
@@ -23,6 +24,9 @@ _OLD_CPU = (
     "its libraries use an instruction that this CPU lacks: `nox -s doctor` says what the CPU has"
 )
 _MORE_MEMORY = "raise `resources.memory` in the build config, or choose a smaller batch or model"
+_MORE_DISK = "free some space, or move the cache with `--cache`"
+_ALMOST_FULL = 2**20
+"""Free bytes below which a process that ended without a word could not write one."""
 _MORE_TIME = "where it did not hang, raise `resources.step_hours` in the build config"
 
 
@@ -66,6 +70,9 @@ class Ending:
                 "run again: it goes on from the last finished step",
                 self.log,
             )
+        if free_at(self.log.parent) < _ALMOST_FULL:
+            message = f"{step} broke: the disk of {self.log.parent} is full"
+            return EnvironmentUnable(message, _MORE_DISK, self.log)
         how = describe_exit(self.exit_code)
         if not ended_by:
             how += " without a word why"
@@ -78,7 +85,7 @@ class Ending:
     def _reported(self, failure: StepFailed) -> QuernError:
         message = f"{failure.step}: {failure.message}"
         if failure.cause == "disk_full":
-            hint = failure.hint or "free some space, or move the cache with `--cache`"
+            hint = failure.hint or _MORE_DISK
             return EnvironmentUnable(message, hint, self.log)
         if failure.cause == "network":
             hint = failure.hint or "check the network and the proxy, then run again"

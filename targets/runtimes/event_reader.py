@@ -7,9 +7,12 @@ from typing import IO
 from pydantic import ValidationError
 
 from pipeline.contract.events import EVENT, Event, StepFailed, StepProgress, StepStarted, Text
-from targets.foreign_text import one_line
+from targets.foreign_text import Streamed, one_line
 from targets.runtimes.runtime import OnEvent
 from targets.runtimes.step_timer import StepTimer
+
+_LONGEST = 2**22
+"""Most bytes of a line that are kept until its end: no event is that long."""
 
 
 class EventReader:
@@ -24,6 +27,7 @@ class EventReader:
         self._log = log
         self._timer = timer
         self._rest = b""
+        self._streamed = Streamed()
         self.step: str | None = None
         self.failure: StepFailed | None = None
 
@@ -32,6 +36,9 @@ class EventReader:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(line)
+        if len(self._rest) > _LONGEST:
+            self._log.write(self._rest)
+            self._rest = b""
 
     def close(self) -> None:
         """Process the rest after the last end of line, once the process has ended."""
@@ -41,7 +48,7 @@ class EventReader:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = _shown(EVENT.validate_json(line))
+            event = _shown(EVENT.validate_json(line), self._streamed)
         except ValidationError:
             self._log.write(line + b"\n")
             return
@@ -54,10 +61,10 @@ class EventReader:
         self._on_event(event)
 
 
-def _shown(event: Event) -> Event:
+def _shown(event: Event, streamed: Streamed) -> Event:
     """Return ``event`` with each text of the process as one line; what ``try`` streams has more."""
     if isinstance(event, Text):
-        return event
+        return event.model_copy(update={"text": streamed.piece(event.text)})
     texts = {name: one_line(value) for name, value in event if isinstance(value, str)}
     if isinstance(event, StepProgress):
         metrics = {one_line(name): value for name, value in event.metrics.items()}

@@ -146,17 +146,17 @@ def base_sources(client: DockerClient, recipe: BaseRecipe) -> tuple[BaseSource, 
 def makers(recipe: BaseRecipe, platform: str) -> tuple[str, ...]:
     """Return which of ``MAKERS`` can make the base on this machine, best first. Fetches nothing.
 
-    mmdebstrap uses the newest packages, and only for this machine's platform. The other uses those
-    of the platform's lock, from the mirrors that this machine's apt is configured to use.
+    The packages of the platform's lock come first, from the mirrors that this machine's apt is
+    configured to use. mmdebstrap takes the newest, and only for this machine's platform.
     """
     usable = []
-    if not missing_tools() and platform == this_machine():
-        usable.append(MMDEBSTRAP)
     suite, lock = recipe.bootstrap.suite, recipe.locks.get(platform)
     if lock is not None and lock.fits(suite, recipe.bootstrap.packages):
         places = mirrors(suite)
         if all(package.release in places for package in lock.package):
             usable.append(DEBIAN_PACKAGES)
+    if not missing_tools() and platform == this_machine():
+        usable.append(MMDEBSTRAP)
     return tuple(usable)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.process.exit_codes import describe_exit
 from targets.errors import EnvironmentUnable
 from targets.toolchain.credentials import scrub
+
+_LIBC = ctypes.CDLL(None if sys.platform != "win32" else "kernel32")
+_PR_SET_PDEATHSIG = 1
 
 DISK_FULL = "No space left on device"
 
@@ -50,6 +56,7 @@ def run_tool(
             text=True,
             errors="replace",
             check=False,
+            preexec_fn=_end_with_driver if sys.platform == "linux" else None,
         )
     except OSError as error:
         raise EnvironmentUnable(f"cannot start {tool}: {error.strerror}") from error
@@ -66,6 +73,11 @@ def run_tool(
             f"{tool} broke: {describe_exit(process.returncode)}", output.strip(), log
         )
     raise ToolFailed(tool, process.returncode, output)
+
+
+def _end_with_driver() -> None:
+    """Ask the kernel to end this process with the one that starts it."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def output_of(*command: str) -> str:

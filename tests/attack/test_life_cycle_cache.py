@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,9 @@ from pipeline.contract.result import RESULT_FILE
 from targets.cache import Cache
 from targets.report.dist import copy_tree
 from tests.support.cached_steps import KEY, finish_step
-from tests.support.capabilities import skip_or_fail
+from tests.support.mounts import Mounts, mounts
+
+__all__ = ["mounts"]
 
 Damage = Callable[[Path], None]
 """Does something to a file or folder."""
@@ -168,30 +169,10 @@ def test_what_a_killed_build_used_is_cleaned(cache: Cache) -> None:
     assert list((cache.root / "in-use").iterdir()) == []
 
 
-@pytest.fixture
-def mounted() -> Iterator[Callable[..., Path]]:
-    """Yield a function that mounts a folder, or a small file system; they go afterwards."""
-    mounts: list[Path] = []
-
-    def mount(place: Path, *options: str) -> Path:
-        place.mkdir(exist_ok=True)
-        ran = subprocess.run(["mount", *options, str(place)], capture_output=True, check=False)
-        if ran.returncode:
-            skip_or_fail("mount", "this user may not mount anything")
-        mounts.append(place)
-        return place
-
-    yield mount
-    for place in reversed(mounts):
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_cache_that_cannot_be_written_is_read(
-    cache: Cache, mounted: Callable[..., Path], tmp_path: Path
+    cache: Cache, mounts: Mounts, tmp_path: Path
 ) -> None:
-    place = mounted(tmp_path / "read-only", "--bind", str(cache.root))
-    subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
-    only_read = Cache(place)
+    only_read = Cache(mounts.read_only(cache.root, tmp_path / "read-only"))
     only_read.recover()
     with only_read.in_use([KEY]):
         found = only_read.find(KEY)
@@ -200,10 +181,10 @@ def test_a_cache_that_cannot_be_written_is_read(
 
 
 def test_a_full_disk_is_named_by_what_would_be_written(
-    cache: Cache, mounted: Callable[..., Path], tmp_path: Path
+    cache: Cache, mounts: Mounts, tmp_path: Path
 ) -> None:
     (cache.output(KEY) / "large.bin").write_bytes(bytes(2**21))
-    full = mounted(tmp_path / "dist", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
+    full = mounts.small(tmp_path / "dist", "1m")
     with pytest.raises(OSError, match="No space left on device") as refused:
         copy_tree(cache.output(KEY), full / "model")
     assert refused.value.filename == str(full / "model" / "large.bin")

@@ -53,6 +53,7 @@ max_degenerate = 0.5
 [checks.latency]
 lengths = []
 rounds = 3
+target_limits = false
 
 [resources]
 cpus = 1

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from targets.runtimes.driver import Driver, driver_of
 from tests.support.command import Quern
 from tests.support.project import Project
 from tests.support.quick_builds import cached, quick_project, report_of
+from tests.support.running_builds import Running, slow_project
 
 
 @pytest.fixture
@@ -92,41 +92,6 @@ def test_unknown_target_is_named(quern: Quern) -> None:
     ran = quern("build", "--target", "cpuu")
     assert ran.code == 2
     assert "did you mean 'cpu'?" in ran.stderr
-
-
-def slow_project(folder: Path, seed: int) -> Project:
-    """Return a project whose fine-tuning, its last pass, lasts until it is stopped."""
-    project = quick_project(folder, seed)
-    project.edit("[passes.merge]\n\n[passes.model_builder]\n", "")
-    project.edit("max_steps = 8", "max_steps = 100000\nkeep = 'last'")
-    return project
-
-
-class Running:
-    """A build in the background whose output can be waited for."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-
-    def wait_for(self, text: str, seconds: float = 300) -> None:
-        deadline = time.monotonic() + seconds
-        while not any(text in line for line in self.lines):
-            assert self.process.poll() is None, "".join(self.lines)
-            assert time.monotonic() < deadline, "".join(self.lines)
-            time.sleep(0.1)
-
-    def finish(self, seconds: float) -> int:
-        code = self.process.wait(timeout=seconds)
-        self._reader.join()
-        return code
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def bench(
     for name in sorted(OTHER_GRAPHS):
         bench.disguise(name)
     spoiled = [*GRAPH_FAULTS, *(f"{name}-as-int4" for name in sorted(OTHER_GRAPHS))]
-    quick: dict[str, Any] = {"lengths": [], "rounds": 4}
+    quick: dict[str, Any] = {"lengths": [], "rounds": 12}
     limits = {"first_token_ms": 1000.0, "token_ms": 100.0, **quick}
     steps = [
         *(check("graph", name) for name in ("model_builder", *sorted(OTHER_GRAPHS), *spoiled)),
@@ -184,6 +184,16 @@ def test_an_answer_is_streamed(bench: Bench) -> None:
     assert float(str(metrics["first_token_ms"])) > 0
 
 
+def test_a_question_that_holds_a_control_token_is_refused(bench: Bench) -> None:
+    params = {"text": "what a <|end|> morning"}
+    inputs = {"artifact": plans.output_of("model_builder")}
+    ask = plans.step("try-control", "pass", inputs, params, type="generate")
+    code, events, _ = plans.run(bench.python, bench.work, bench.material, [ask])
+    (failed,) = (event for event in events if isinstance(event, StepFailed))
+    assert (code, failed.cause) == (1, "bad_input")
+    assert "the user turn holds '<|end|>'" in failed.message
+
+
 @pytest.mark.parametrize("fault", sorted(GRAPH_FAULTS))
 def test_graph_catches(bench: Bench, fault: str) -> None:
     failed = plans.failed_verdicts(bench.work, f"graph-{fault}")
@@ -232,5 +242,5 @@ def test_latency_catches_a_missed_limit_and_keeps_raw_samples(bench: Bench) -> N
     latency = plans.result(bench.work, "latency-int8").evidence["latency"]
     assert isinstance(latency, dict)
     short = LatencyRounds.model_validate(latency["artifact"]).joined("short")
-    assert len(short.first_token_ms) == 64
-    assert len(short.token_ms) == 64 * 15
+    assert len(short.first_token_ms) == 96
+    assert len(short.token_ms) == 96 * 15

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.capabilities import skip_or_fail
 from tests.support.command import Quern
+from tests.support.mounts import Mounts, mounts
 from tests.support.quick_builds import quick_project
+
+__all__ = ["mounts"]
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """Yield a file system of 20 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        skip_or_fail("small disk", "this user may not mount one")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def small(mounts: Mounts, tmp_path: Path) -> Path:
+    """Return a file system of 20 MB."""
+    return mounts.small(tmp_path / "small", "20m")
 
 
 def test_results_that_do_not_fit_are_seen_before_any_work(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,24 @@ def test_speed_counts_what_was_trained_on(work: Path) -> None:
         learnt = found["learnt_tokens_per_second"] / found["tokens_per_second"]
         assert learnt == pytest.approx(1 - rows / tokens, rel=0.01)
     assert 0 <= figures(work, "packed")["padding"] < figures(work, "padded")["padding"] < 1
+
+
+@pytest.fixture(scope="module")
+def tried(toolchain_python: Path) -> dict[str, Any]:
+    """Try small models of several kinds, by plain calls and by the pass's own."""
+    command = [str(toolchain_python), "-m", "tests.support.packings"]
+    done = subprocess.run(command, cwd=plans.ROOT, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
+def test_models_that_read_positions_may_be_packed(tried: dict[str, Any], kind: str) -> None:
+    assert tried[kind]["leak"] < 1e-4
+    assert not tried[kind]["refused"]
+
+
+@pytest.mark.parametrize("kind", ["gpt_oss", "granitemoehybrid", "lfm2", "bloom", "opt"])
+def test_models_whose_rows_mix_are_refused(tried: dict[str, Any], kind: str) -> None:
+    """Convolutions, recurrences, ALiBi and learned positions, and masks of their own."""
+    assert tried[kind]["leak"] > 0.01
+    assert "packing mixes rows" in tried[kind]["refused"]

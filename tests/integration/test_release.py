@@ -6,15 +6,20 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.json_format import Parse, ParseDict
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.resource_descriptor_pb2 import ResourceDescriptor as DescriptorMessage
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
@@ -22,7 +27,10 @@ from targets.release import layout
 from targets.release.archive import read_members
 from targets.release.envelope import read_envelope
 from targets.release.provenance import without_times
+from targets.release.read_release import read_release
+from targets.release.signing import trusted_file
 from targets.release.statement import parse_statement
+from tests.support.key_files import private_file, public_file
 from tests.support.release_world import (
     VERSION,
     ReleaseWorld,
@@ -50,7 +58,8 @@ def test_two_people_release_the_same_bytes(world: ReleaseWorld) -> None:
             "small-1.2.0-cpu.tar",
         }
     )
-    for name in ours.keys() - {"provenance.intoto.jsonl"}:
+    told = {"provenance.intoto.jsonl", "SHA256SUMS"}  # of when and where, and its digest
+    for name in ours.keys() - told:
         assert ours[name] == theirs[name], name
     statements = [
         without_times(parse_statement(read_envelope(files[name], Path(name)).payload, Path(name)))
@@ -84,7 +93,7 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     sums = (world.release / "SHA256SUMS").read_text().splitlines()
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=world.release, check=False)
     assert done.returncode == 0
-    assert len(sums) == 3
+    assert len(sums) == 4
     with tarfile.open(world.release / "small-1.2.0-cpu.tar") as archive:
         names = archive.getnames()
         card = archive.extractfile("small-1.2.0-cpu/MODEL_CARD.md")
@@ -111,6 +120,8 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
 def test_an_independent_library_reads_the_provenance(world: ReleaseWorld) -> None:
     content = statement_in(world.release)
     Statement.copy_from_pb(Parse(json.dumps(content), StatementMessage())).validate()
+    for product in content["predicate"]["runDetails"]["byproducts"]:
+        ResourceDescriptor.copy_from_pb(ParseDict(product, DescriptorMessage())).validate()
     predicate = ParseDict(content["predicate"], Provenance())
     assert predicate.build_definition.build_type == "urn:quern:release:v1"
     assert predicate.run_details.metadata.started_on.seconds > 0
@@ -223,6 +234,119 @@ def test_a_version_stands_for_one_set_of_bytes(world: ReleaseWorld) -> None:
         for path in world.release.parent.iterdir()
         if path.name.startswith(".1.2.0.") and path.is_dir()
     ]
+
+
+# What the artifact answers to ids that transformers made, by the runtime's own class.
+ANSWER = """
+import json, sys
+import onnxruntime_genai as og
+from transformers import AutoTokenizer
+
+folder, question = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+chat = [{"role": "user", "content": question}]
+text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+ids = tokenizer.encode(text, add_special_tokens=False)
+model = og.Model(folder)
+params = og.GeneratorParams(model)
+params.set_search_options(max_length=len(ids) + 256)
+generator = og.Generator(model, params)
+generator.append_tokens(ids)
+while not generator.is_done():
+    generator.generate_next_token()
+answer = [int(token) for token in generator.get_sequence(0)][len(ids):]
+print(tokenizer.decode(answer, skip_special_tokens=True))
+"""
+
+
+def test_a_stranger_asks_the_model_with_the_archive_alone(
+    world: ReleaseWorld, cache_dir: Path, toolchain_python: Path, tmp_path: Path
+) -> None:
+    root = "small-1.2.0-cpu"
+    subprocess.run(["tar", "xf", world.release / f"{root}.tar"], cwd=tmp_path, check=True)
+    libraries = tmp_path / "libraries"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
+            *("--find-links", str(cache_dir / "wheels"), "--python-version", "3.11"),
+            *("--only-binary", ":all:", "--target", str(libraries)),
+            *("--requirement", str(tmp_path / root / "requirements.txt")),
+        ],
+        check=True,
+    )
+    asked = subprocess.run(
+        [bare_python(toolchain_python), "-s", f"{root}/ask.py", "phrase number 7"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(libraries)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    expected = subprocess.run(
+        [toolchain_python, "-c", ANSWER, str(tmp_path / root / "model"), "phrase number 7"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.strip() == expected.stdout.strip() != ""
+    card = (tmp_path / root / "MODEL_CARD.md").read_text()
+    assert (tmp_path / root / "ask.py").read_text() in card
+
+
+def bare_python(python: Path) -> str:
+    """Return the interpreter behind an environment, which has none of its packages."""
+    look = [str(python), "-c", "import sys; print(sys._base_executable)"]
+    return subprocess.run(look, capture_output=True, text=True, check=True).stdout.strip()
+
+
+# Stops a command, as Ctrl-C does, once a file of the pattern is there.
+STOP_AT = """
+import glob, signal, subprocess, sys, time
+pattern, *command = sys.argv[1:]
+child = subprocess.Popen(command)
+while child.poll() is None and not glob.glob(pattern, recursive=True):
+    time.sleep(0.05)
+child.send_signal(signal.SIGINT)
+sys.exit(child.wait())
+"""
+
+
+@pytest.mark.slow
+def test_a_rebuild_that_was_stopped_goes_on(world: ReleaseWorld) -> None:
+    verify = ("verify", str(world.release), "--runtime", "venv")
+    left = world.first.home / "cache" / "resumable"
+    finished = str(left / "*" / "cache" / "**" / "result.json")
+    stopped = world.first.run(*verify, before=(sys.executable, "-c", STOP_AT, finished))
+    assert stopped.code == 130, stopped.stdout + stopped.stderr
+    assert "finished steps are kept" in stopped.stderr
+    kept = {path.parent.name for path in left.glob("*/cache/objects/*/*/result.json")}
+    assert kept
+    again = world.first.run(*verify)
+    assert again.code == 0, again.stdout + again.stderr
+    assert re.search(r"pretrain +cached", again.stdout)
+    assert not [*left.iterdir()]
+
+
+def test_signed_again_it_has_both_signatures(world: ReleaseWorld, tmp_path: Path) -> None:
+    before = files_in(world.release)
+    other = Ed25519PrivateKey.generate()
+    try:
+        again = world.first.run(*release_arguments(private_file(tmp_path, other)), "--json")
+        assert again.code == 0, again.stderr
+        for public in (world.public, public_file(tmp_path, other)):
+            read_release(world.release, trusted_file(public))
+        after = files_in(world.release)
+        assert {name for name in after if after[name] != before[name]} == {
+            "SHA256SUMS",
+            "provenance.intoto.jsonl",
+        }
+        payloads = [json.loads(files["provenance.intoto.jsonl"]) for files in (before, after)]
+        assert payloads[0]["payload"] == payloads[1]["payload"]
+        read_release(world.release)
+    finally:
+        for name, content in before.items():
+            (world.release / name).write_bytes(content)
 
 
 def cached_step(world: ReleaseWorld, name: str) -> Path:

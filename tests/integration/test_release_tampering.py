@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner
 
 from targets.errors import CheckFailed, ConfigError
 from targets.release.read_release import read_release
 from targets.release.signing import trusted_file
+from tests.support.key_files import public_file
 from tests.support.release_world import (
     VERSION,
     ReleaseWorld,
@@ -35,6 +41,7 @@ def copy(world: ReleaseWorld, tmp_path: Path) -> Path:
 
 def test_a_flipped_bit_in_any_file_is_seen(world: ReleaseWorld, copy: Path) -> None:
     chance = random.Random(0)  # noqa: S311 - not for secrets
+    statement = read_release(copy).statement
     for name, whole in files_in(copy).items():
         places = {0, len(whole) // 2, len(whole) - 1, *chance.choices(range(len(whole)), k=20)}
         for offset in places:
@@ -42,9 +49,15 @@ def test_a_flipped_bit_in_any_file_is_seen(world: ReleaseWorld, copy: Path) -> N
             content[offset] ^= 1 << chance.randrange(8)
             (copy / name).write_bytes(content)
             with pytest.raises(CheckFailed):
-                read_release(copy, trusted_file(world.public))
-            with pytest.raises(CheckFailed):
                 read_release(copy)
+            try:
+                found = read_release(copy, trusted_file(world.public))
+            except CheckFailed:
+                continue
+            # What is signed is as it was: the flip is in the name of the key, or in the digest of
+            # the provenance, for which its signature stands.
+            assert name in ("provenance.intoto.jsonl", "SHA256SUMS")
+            assert found.statement == statement
         (copy / name).write_bytes(whole)
     read_release(copy, trusted_file(world.public))
 
@@ -72,6 +85,68 @@ def test_missing_and_strange_files_are_named(copy: Path, name: str) -> None:
         CheckFailed, match=rf"other-{name} belongs to no release\n.*{name} is missing"
     ):
         read_release(copy)
+
+
+def a_link(release: Path) -> None:
+    (release / "more").symlink_to("/etc/passwd")
+
+
+def an_archive_elsewhere(release: Path) -> None:
+    archive = release / "small-1.2.0-cpu.tar"
+    archive.rename(release.parent / archive.name)
+    archive.symlink_to(release.parent / archive.name)
+
+
+def an_empty_folder(release: Path) -> None:
+    (release / "more").mkdir()
+
+
+def a_pipe(release: Path) -> None:
+    os.mkfifo(release / "more")
+
+
+def a_provenance_that_is_a_pipe(release: Path) -> None:
+    (release / "provenance.intoto.jsonl").unlink()
+    os.mkfifo(release / "provenance.intoto.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (a_link, "a link"),
+        (an_archive_elsewhere, "a link"),
+        (an_empty_folder, "a folder"),
+        (a_pipe, "no file"),
+        (a_provenance_that_is_a_pipe, "no file"),
+    ],
+)
+def test_a_release_has_files_alone(
+    world: ReleaseWorld, copy: Path, change: Callable[[Path], None], kind: str
+) -> None:
+    change(copy)
+    with pytest.raises(CheckFailed, match=f"is {kind}: a release has files alone"):
+        read_release(copy, trusted_file(world.public))
+
+
+def test_another_signature_is_added_and_each_key_verifies_it(
+    world: ReleaseWorld, copy: Path, tmp_path: Path
+) -> None:
+    """By the library of in-toto, with and without the name of the key, however it is laid out."""
+    file = copy / "provenance.intoto.jsonl"
+    key = Ed25519PrivateKey.generate()
+    envelope = Envelope.from_dict(json.loads(file.read_text()))
+    envelope.sign(CryptoSigner(key))
+    members = envelope.to_dict()
+    members["signatures"][1]["keyid"] = ""
+    for content in (members, {**members, "signatures": members["signatures"][::-1]}):
+        file.write_text(json.dumps(content, indent=2))
+        for public in (world.public, public_file(tmp_path, key, "other.pub")):
+            assert len(read_release(copy, trusted_file(public)).envelope.signatures) == 2
+        with pytest.raises(CheckFailed, match="or was signed again: verify it with the key"):
+            read_release(copy)
+    del members["signatures"][1]["keyid"]
+    file.write_text(json.dumps(members))
+    read_release(copy, trusted_file(public_file(tmp_path, key, "other.pub")))
 
 
 def test_swapped_archives_are_seen_even_when_resealed(copy: Path) -> None:

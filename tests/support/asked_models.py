@@ -35,6 +35,7 @@ from pipeline.onnx.session import GenAiAnswerer, Session
 from pipeline.training.answerer import TorchAnswerer
 from pipeline.training.loading import fast_dtype
 from pipeline.training.prompt_cache import can_continue
+from tests.support.silent import Silent
 
 _SHAPE = {
     "vocab_size": 97,
@@ -196,23 +197,6 @@ class Again(GenAiAnswerer):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         session.rewinds = False
-
-
-class Silent:
-    """A reporter that says nothing and keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Say nothing."""
-
-    def warn(self, message: str) -> None:
-        """Keep it."""
-        self.warnings.append(message)
-
-    def text(self, text: str) -> None:
-        """Say nothing."""
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def forge(release: Path, root: str, changes: Mapping[str, Callable[[bytes], byte
 
 
 def reseal(release: Path, **changes: Any) -> None:
-    """Write SHA256SUMS and an unsigned provenance that fit what is in the folder now."""
+    """Write an unsigned provenance and SHA256SUMS that fit what is in the folder now."""
     statement = statement_in(release)
     listed = read_sums((release / "SHA256SUMS").read_bytes(), "SHA256SUMS")
     digests = {
@@ -156,8 +156,6 @@ def reseal(release: Path, **changes: Any) -> None:
         for name in listed
         if (release / name).exists()
     }
-    (release / "SHA256SUMS").write_bytes(write_sums(digests))
-    digests["SHA256SUMS"] = hashlib.sha256((release / "SHA256SUMS").read_bytes()).hexdigest()
     for item in (*statement["subject"], *statement["predicate"]["runDetails"]["byproducts"]):
         if "digest" in item:
             item["digest"] = {"sha256": digests[item["name"]]}
@@ -165,3 +163,5 @@ def reseal(release: Path, **changes: Any) -> None:
     payload = json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()
     line = write_envelope(Envelope(payload, PAYLOAD_TYPE, {}))
     (release / "provenance.intoto.jsonl").write_bytes(line)
+    digests["provenance.intoto.jsonl"] = hashlib.sha256(line).hexdigest()
+    (release / "SHA256SUMS").write_bytes(write_sums(digests))

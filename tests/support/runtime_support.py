@@ -107,6 +107,8 @@ class EngineProxy:
 
     def __init__(self, address: Path, engine: str) -> None:
         self._engine = engine
+        self._moving = threading.Event()
+        self._moving.set()
         self._ends: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(address))
@@ -120,6 +122,10 @@ class EngineProxy:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
+    def freeze(self) -> None:
+        """Let nothing through any more, and keep every connection."""
+        self._moving.clear()
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -128,11 +134,12 @@ class EngineProxy:
                 outer.connect(self._engine)
                 self._ends += [inner, outer]
                 for source, sink in ((inner, outer), (outer, inner)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._moving.wait()
+                sink.sendall(data)
+            self._moving.wait()
+            sink.shutdown(socket.SHUT_WR)

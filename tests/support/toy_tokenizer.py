@@ -14,6 +14,7 @@ class ToyTokenizer:
         self.chat_template = chat_template
         self.bos_token_id: int | None = BOS
         self.eos_token_id: int | None = EOS
+        self.unk_token_id: int | None = None
         self.all_special_ids = [BOS, EOS]
         self.added_tokens_decoder: Mapping[int, object] = {TURN: "turn"}
 

@@ -12,18 +12,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.data.look import Look, look
+from pipeline.data.trained_view import Sample, TrainedView
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
 from targets.config.documents import read_documents
+from targets.config.load import LoadedConfig
 from targets.config.olive.ledger import Ledger
+from targets.console.print_data import print_data
 from targets.console.print_explanation import explanation, print_explanation
 from targets.disk import free_at
 from targets.figures import duration, size
 from targets.place import places_by_name
 from targets.planner.build_plan import BuildPlan
+from targets.planner.data_parts import data_parts
 from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
+from targets.report.data_rows import plain_samples, trained_view
 from targets.runtimes.platform import Choice
 from targets.runtimes.select import Chooser, Decision
 
@@ -50,10 +56,15 @@ def command(
     requests = options.load_requests(choices)
     store = options.open_cache(cache)
     plans = list(_planned(requests, store))
+    seen = list(_seen(plans))
     if as_json:
         keys = _ledger(choices) if explain else None
         print_json_result(
-            {"plans": [_as_data(plan) for plan in plans], **(explanation(keys) if keys else {})}
+            {
+                "plans": [_as_data(plan) for plan in plans],
+                "data": [_data_as_data(data) for data in seen],
+                **(explanation(keys) if keys else {}),
+            }
         )
         return
     for planned in plans:
@@ -66,14 +77,35 @@ def command(
                 f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
             )
             console.print(_room(disk_space(plan), store.root), soft_wrap=True)
+    for data in seen:
+        print_data(console, data.name, data.look, data.view, data.samples)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is seen in the data set of a build, and in a cached training step with it."""
+
+    build: str
+    name: str
+    look: Look
+    view: TrainedView | None
+    samples: tuple[Sample, ...]
 
 
 @dataclass(frozen=True)
 class _Planned:
     """A plan, and where its missing steps would run; ``None`` if there are none."""
 
+    loaded: LoadedConfig
     plan: BuildPlan
     place: Decision | None
+
+    @property
+    def trained(self) -> TrainedView | None:
+        """Return what a cached training step showed of its rows."""
+        cached = (planned.cached for planned in self.plan.steps)
+        views = (trained_view(step.result.metrics) for step in cached if step is not None)
+        return next((view for view in views if view is not None), None)
 
 
 def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Planned]:
@@ -83,11 +115,37 @@ def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Pla
             plan = Planner(request.loaded, store, place, request.training_place).plan()
             names = {planned.step.target for planned in plan.missing}
             if not names:
-                yield _Planned(plan, None)
+                yield _Planned(request.loaded, plan, None)
                 continue
             chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
             used = places_by_name(names, (request.training_place, place)).values()
-            yield _Planned(plan, chooser.decide([place.toolchain for place in used]))
+            yield _Planned(
+                request.loaded, plan, chooser.decide([place.toolchain for place in used])
+            )
+
+
+def _seen(plans: Iterable[_Planned]) -> Iterator[_Seen]:
+    """Look at the data set of each build, whose targets have the same."""
+    by_build: dict[str, list[_Planned]] = {}
+    for planned in plans:
+        by_build.setdefault(planned.plan.build, []).append(planned)
+    for build, some in by_build.items():
+        parts = next(filter(None, (data_parts(one.loaded, one.plan) for one in some)), None)
+        if parts is None:
+            continue
+        view = next(filter(None, (one.trained for one in some)), None)
+        samples = plain_samples(parts.train or parts.eval) if view is None else view.samples
+        yield _Seen(build, some[0].loaded.main_data or "", look(parts), view, samples)
+
+
+def _data_as_data(data: _Seen) -> dict[str, object]:
+    return {
+        "build": data.build,
+        "name": data.name,
+        **data.look.model_dump(),
+        "lengths": None if data.view is None else data.view.lengths,
+        "samples": data.samples,
+    }
 
 
 def _ledger(choices: options.BuildChoices) -> Ledger | None:

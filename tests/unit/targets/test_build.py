@@ -21,7 +21,10 @@ from targets.planner.build_plan import BuildPlan
 from targets.runtimes.runtime import OnEvent, RunRequest, RuntimeName
 from targets.target import load_target
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
+from tests.support.mounts import Mounts, mounts
 from tests.support.project import make_project
+
+__all__ = ["mounts"]
 
 OWN = """
 from pipeline.contract.frozen import Frozen
@@ -240,3 +243,49 @@ def test_what_it_plants_for_other_steps_is_not_taken(with_own_pass: World) -> No
     for step in steps:
         assert (with_own_pass.cache.output(step.key) / "model.bin").read_text() == "weights"
     assert (outcome.folder / "model" / "model.bin").read_text() == "weights"
+
+
+# A cache that others clean, or nobody can write.
+
+
+@dataclass
+class Cleaned(Stand):
+    """A runtime beside whose every process somebody cleans the whole cache."""
+
+    cache: Path = Path()
+    kept: set[str] = field(default_factory=set)
+
+    def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
+        super().run(toolchain, request, on_event)
+        other = Cache(self.cache)
+        self.kept |= {step.key for step in other.unused_since(2**40) if not other.remove(step)}
+
+
+def test_what_a_running_build_reads_is_not_cleaned(world: World) -> None:
+    world.build(Stand("venv"))
+    project = world.loaded.file
+    project.write_text(project.read_text().replace("r = 8", "r = 4"))
+    changed = World.__new__(World)
+    changed.__dict__ = {**vars(world), "loaded": load_config(project, [load_target("cpu")])}
+    cleaning = Cleaned("venv", cache=world.cache.root)
+    outcome = changed.build(cleaning)
+    assert outcome.plan["pretrain"].cached is not None
+    assert "lora" in cleaning.ran
+    keys = {planned.step.key for planned in outcome.plan.steps if planned.cached}
+    assert keys <= cleaning.kept
+    assert (outcome.folder / "model" / "model.bin").read_text() == "weights"
+    before = {step.name for step in Cache(world.cache.root).unused_since(2**40)}
+    assert all(map(world.cache.remove, Cache(world.cache.root).unused_since(2**40))), before
+
+
+def test_a_cache_that_nobody_can_write_serves_what_it_has(
+    world: World, mounts: Mounts, tmp_path: Path
+) -> None:
+    first = world.build(Stand("venv"))
+    world.cache = Cache(mounts.read_only(world.cache.root, tmp_path / "read-only"))
+    world.dist = tmp_path / "elsewhere"
+    idle = Stand("venv")
+    outcome = world.build(idle)
+    assert idle.ran == []
+    assert outcome.report.files == first.report.files
+    assert (world.dist / "small" / "cpu" / "model" / "model.bin").read_text() == "weights"

@@ -16,7 +16,7 @@ from targets.cli.main import run
 from targets.console.plain_view import Folding, PlainView
 from targets.console.safe_console import SafeConsole
 from targets.errors import Problem
-from targets.foreign_text import harmless, one_line, visible
+from targets.foreign_text import Streamed, harmless, one_line, visible
 from targets.runtimes.event_reader import EventReader
 from tests.support.project import Project, make_project
 
@@ -100,6 +100,27 @@ def test_a_process_cannot_write_lines_of_its_own(text: str) -> None:
         assert acted_upon(f"-{line.removeprefix(start)}") == []
     assert reader.failure is not None
     assert "\n" not in reader.failure.message
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("text", [*HOSTILE[:-1], "::error::x", "a" * 300 + " ##[error]", "\n" * 9])
+def test_what_comes_in_pieces_is_no_command_together(text: str, size: int) -> None:
+    out = io.StringIO()
+    view = PlainView(SafeConsole(file=out, width=200))
+    reader = EventReader(view.event, io.BytesIO())
+    text = text.replace("\ud800", "")
+    for start in range(0, len(text), size):
+        piece = Text(step="try", text=text[start : start + size])
+        reader.feed(f"{piece.model_dump_json()}\n".encode())
+    assert acted_upon(out.getvalue()) == []
+    plain = re.sub(r"[^a-z ]", "", text)
+    assert len(out.getvalue()) >= len(plain)
+
+
+def test_other_text_in_pieces_stays_as_it_is() -> None:
+    streamed = Streamed()
+    text = "std::vector is a:b, # ## [x]\n  : no\n" * 9
+    assert "".join(streamed.piece(sign) for sign in text) == text
 
 
 def test_what_is_streamed_is_shown_and_not_obeyed() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_too_few_texts() -> None:
             ],
             "turn 2 has reasoning_content, which would not be learnt",
         ),
+        (
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}],
+            "turn 2 has weight 0, but it is learnt",
+        ),
+        (
+            [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b", "weight": 1},
+                {"role": "user", "content": "c"},
+                {"role": "assistant", "content": "d", "weight": 1},
+            ],
+            "turn 2 has weight 1, but it is not learnt: only the last is",
+        ),
+        (
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "n": False}],
+            "turn 2 has n, which would not be learnt",
+        ),
     ],
 )
 def test_broken_messages(messages: JsonValue, said: str) -> None:
@@ -131,6 +149,41 @@ def test_broken_messages(messages: JsonValue, said: str) -> None:
     line, message, _ = only(rows, DataSpec(path="x", messages="chat"))
     assert line == 7
     assert said in message
+
+
+def test_weights_that_say_what_is_learnt_are_taken() -> None:
+    chat: JsonValue = [
+        {"role": "user", "content": "a", "name": None},
+        {"role": "assistant", "content": "b", "weight": 0},
+        {"role": "user", "content": "c", "train": False},
+        {"role": "assistant", "content": "d", "weight": 1, "train": True, "tool_calls": []},
+    ]
+    (example,) = make_examples(rows_of({"chat": chat}), DataSpec(path="x", messages="chat"))
+    assert example.completion == "d"
+
+
+def test_what_stands_beside_messages_is_not_dropped() -> None:
+    chat: JsonValue = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    rows = rows_of({"chat": chat, "tools": [{"name": "f"}]}, {"chat": chat, "tools": []})
+    spec = DataSpec(path="x", messages="chat", split=Split(eval=0, validation=0))
+    line, message, _ = only(rows, spec)
+    assert (line, message) == (
+        1,
+        "the column 'tools' would not be shown to the model: only messages are",
+    )
+
+
+def test_a_column_that_is_empty_everywhere_is_one_problem() -> None:
+    rows = [replace(row, values={**row.values, "hint": " "}) for row in good_rows()]
+    (problem,) = check_rows(rows, tone_spec(prompt="{phrase} {hint}"))
+    assert (problem.key, problem.message) == ("prompt", "the column 'hint' is empty in every row")
+
+
+@pytest.mark.parametrize("mark", ["<image>", "<|image_1|>", "<|image_pad|>", "[IMG]"])
+def test_a_picture_that_the_model_would_not_see(mark: str) -> None:
+    (problem,) = check_rows(good_rows(), tone_spec(prompt=f"{mark}\n{{phrase}}"))
+    assert (problem.key, mark in problem.message) == ("prompt", True)
+    assert check_rows(good_rows(), tone_spec(prompt="<img>{phrase}")) == []
 
 
 def test_messages_become_examples() -> None:

@@ -121,3 +121,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_values_as_text(value: str | float | None, text: str) -> None:
     assert text_of(value) == text
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_half_a_character_is_named(tmp_path: Path, name: str) -> None:
+    # json.loads makes a lone surrogate of it, which str.encode refuses: hand-computed lines.
+    halves = [r'{"a": "x\ud83dy"}', r'{"a": ["\ude00"]}', r'{"a": "\ud83d\ude00", "b": "\u00e9"}']
+    text = "\n".join(halves) if name == "a.jsonl" else "[" + ",\n".join(halves) + "]"
+    rows, problems = read_rows(write(tmp_path, name, text))
+    assert [dict(row.values) for row in rows] == [{"a": "\U0001f600", "b": "é"}]
+    assert [(problem.line, problem.message) for problem in problems] == [
+        (1, r"the column 'a' holds \ud83d, half of a character"),
+        (2, r"the column 'a' holds \ude00, half of a character"),
+    ]

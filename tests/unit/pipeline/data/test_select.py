@@ -13,7 +13,8 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.data.check import check_rows, examples_of
 from pipeline.data.load import Row, read_files
-from pipeline.data.parts import leaked_text_count, load_parts
+from pipeline.data.look import look
+from pipeline.data.parts import load_parts
 from pipeline.data.select import bounds, select
 
 
@@ -89,7 +90,8 @@ def test_several_files_are_told_apart(tmp_path: Path) -> None:
     first, second = tmp_path / "a.jsonl", tmp_path / "b.csv"
     first.write_text('{"text": "one"}\n{"text": "two"}\n')
     second.write_text("text\nthree\n\nfour\n")
-    found, problems = read_files([first, second])
+    read = read_files([first, second])
+    found, problems = read.rows, read.problems
     assert [(row.file, row.line, row.values["text"]) for row in found] == [
         (0, 1, "one"),
         (0, 2, "two"),
@@ -127,7 +129,8 @@ def test_other_data_sets_are_parts(tmp_path: Path) -> None:
     main = data(tmp_path, "main", "abcx", held_out="test", validation_data="dev")
     parts = load_parts(replace(main, held_out=held_out, validation=validation))
     assert [len(part) for part in (parts.train, parts.validation, parts.eval)] == [4, 1, 2]
-    assert leaked_text_count(parts) == 1
+    assert look(parts).warnings == ("1 of 2 held-out rows are trained on too: line 2",)
+    assert look(parts).rows == {"training": 4, "validation": 1, "held-out": 2}
     main = data(tmp_path, "main", "abc", held_out="test", split={"validation": "eval"})
     parts = load_parts(replace(main, held_out=held_out))
     assert [item.text for item in parts.validation] == ["x", "y"]

@@ -21,7 +21,6 @@ from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.consistency import search_settings
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.passes.generate import GenerateParams
-from pipeline.statistics.percentiles import allowed_over, bound, percentile
 from pipeline.verdicts.verdicts import limit_verdict, problem_verdict
 from tests.support.checkpoints import checkpoint
 
@@ -99,26 +98,6 @@ def test_broken_weights_are_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(StepError, match=r"model\.safetensors"):
         _ = Checkpoint(tmp_path).shapes
-
-
-@pytest.mark.parametrize(
-    ("count", "share", "over"),
-    [(43, 0.9, None), (44, 0.9, 0), (63, 0.9, 0), (64, 0.9, 1), (661, 0.99, 0), (662, 0.99, 1)],
-)
-def test_early_stopping_is_mlperfs(count: int, share: float, over: int | None) -> None:
-    assert allowed_over(count, share) == over
-
-
-def test_bound_leaves_out_the_allowed_ones() -> None:
-    assert bound(list(range(64)), 0.9) == 62
-    assert bound(list(range(43)), 0.9) is None
-    assert allowed_over(100_000, 0.9) is not None
-
-
-def test_percentile_is_the_nearest_rank() -> None:
-    assert percentile([3, 1, 2, 4], 0.5) == 2
-    assert percentile([3, 1, 2, 4], 1.0) == 4
-    assert percentile([5], 0.9) == 5
 
 
 def test_repetition() -> None:

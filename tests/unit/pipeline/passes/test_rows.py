@@ -183,3 +183,5 @@ def test_values_as_json() -> None:
     for value in (b"x", object(), {1, 2}, float("inf")):
         with pytest.raises(ValueError, match="which"):
             jsonable(value)
+    with pytest.raises(ValueError, match=r"\\ud83d, half of a character"):
+        jsonable({"text": "\ud83d"})

@@ -15,10 +15,11 @@ from pipeline.builder.session_options import set_session
 from pipeline.contract.plan import Step
 from pipeline.contract.result import Verdict
 from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.process.load import busy_note
 from pipeline.tuning.cut import can_cut
 from pipeline.tuning.params import TuneParams, grid
 from pipeline.tuning.sampler import next_point
-from pipeline.tuning.summary import METRIC, TuningSummary
+from pipeline.tuning.summary import METRIC, Margin, TuningSummary
 from pipeline.tuning.trials import Speed, Trial, Trials
 from targets.cache import Cache
 from targets.config.load import load_config
@@ -322,6 +323,21 @@ def test_the_summary_shows_the_table_on_the_screen() -> None:
     assert re.search(r"✗\s+all 32\s+256", text)
     assert "max_seconds were over before all was tried" in text
     assert "[targets.cpu.passes.model_builder]" in text
+
+
+def test_the_summary_says_how_sure_the_choice_is() -> None:
+    margin = Margin(other={"block_size": 64}, ratio=1.031, low=0.99, high=1.074)
+    said = to_markdown(tuned_report(told(margin=margin, busy=busy_note(0.4))))
+    assert "block_size 64 takes +3.1 % (-1.0 % to +7.4 %), so that neither is surely faster" in said
+    assert "other work took 40% of the CPUs" in said
+    sure = margin.model_copy(update={"low": 1.01})
+    assert "neither" not in to_markdown(tuned_report(told(margin=sure)))
+
+
+def test_speed_over_several_processes_is_the_geometric_mean() -> None:
+    slow = FAST.model_copy(update={"token_ms": 80})
+    assert Speed.mean_of([FAST, slow]).token_ms == pytest.approx(40)
+    assert Speed.mean_of([FAST, slow]).prompt_ms == pytest.approx(100)
 
 
 def test_without_a_device_the_report_says_that_nothing_was_tuned() -> None:

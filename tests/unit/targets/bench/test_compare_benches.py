@@ -118,6 +118,13 @@ def test_times_of_different_machines_are_not_compared() -> None:
     assert words(found) == {"unsure": 10}
 
 
+def test_times_of_a_busy_machine_are_not_compared_with_recorded_ones() -> None:
+    ours = measurement(measured(1, slower=2.0), busy=0.4)
+    found = compared(bench(target(measurements=[ours])), alone(2))
+    assert words(found) == {"unsure": 10}
+    assert "other work took 40% of the CPUs" in found.movements[0].why
+
+
 def test_a_target_without_latency_is_unsure_and_its_size_is_compared() -> None:
     found = compared(bench(target()), bench())
     assert found.targets[0].word == "unsure"

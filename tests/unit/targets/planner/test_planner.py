@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract.plan import SourceInput, StepInput, object_path
-from pipeline.contract.result import RESULT_FILE
+from pipeline.contract.result import PROVISIONAL, RESULT_FILE, read_result
 from targets.cache import Cache
 from targets.target import load_target
 from tests.support.planning import build, make_planner, replan, to_run
@@ -38,6 +38,24 @@ def test_results_of_another_runtime_are_set_aside_where_only_one_counts(
     plan = make_planner(project, cache, only="venv").plan()
     assert to_run(plan)["model_builder"] == "made in containers"
     assert not {"lora", "merge"} & to_run(plan).keys()
+
+
+def test_a_provisional_result_is_made_anew_with_all_that_was_made_of_it(
+    project: Project, cache: Cache
+) -> None:
+    plan = build(project, cache)
+    folder = cache.objects / object_path(plan["model_builder"].step.key)
+    result = read_result(folder)
+    busy = result.model_copy(update={"metrics": {PROVISIONAL: "the machine was busy"}})
+    (folder / RESULT_FILE).write_text(busy.model_dump_json())
+    again = make_planner(project, cache).plan()
+    assert again["model_builder"].reason == "made anew: the machine was busy"
+    assert again["graph"].reason == "model_builder is made anew"
+    assert all(planned.replaces for planned in again.missing)
+    assert not {"pretrain", "lora", "merge", "reference"} & to_run(again).keys()
+    for planned in again.missing:
+        cache.forget(planned.step.key)
+        assert cache.find(planned.step.key) is None
 
 
 def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cache) -> None:

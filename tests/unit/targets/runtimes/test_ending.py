@@ -19,6 +19,9 @@ from targets.runtimes.driver import driver_of, new_run_id, this_driver
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.process_environment import proxy_on_this_machine
+from tests.support.mounts import Mounts, mounts
+
+__all__ = ["mounts"]
 
 LOG = Path("run.log")
 
@@ -47,6 +50,19 @@ def ending(
     code: int, failure: StepFailed | None = None, *, oom: bool = False, log: Path = LOG
 ) -> Ending:
     return Ending(code, "lora", failure, log, out_of_memory=oom, memory_bytes=2**31)
+
+
+def test_a_line_without_end_is_not_kept_in_memory(tmp_path: Path) -> None:
+    events: list[Event] = []
+    with (tmp_path / "log").open("wb") as log:
+        reader = EventReader(events.append, log)
+        for _ in range(200):
+            reader.feed(b"x" * 2**20)
+            assert len(vars(reader)["_rest"]) <= 2**23
+        reader.feed(b"\n" + StepStarted(step="s").model_dump_json().encode() + b"\n")
+        reader.close()
+    assert [event.step for event in events] == ["s"]
+    assert (tmp_path / "log").stat().st_size >= 200 * 2**20
 
 
 def test_a_good_end_is_no_error() -> None:
@@ -122,6 +138,13 @@ def test_crash_and_silent_exit(tmp_path: Path) -> None:
 
     assert caught.value.hint.endswith("last words")
     assert caught.value.hint.count("\n") == 8
+
+
+def test_silence_on_a_full_disk_is_put_down_to_the_disk(mounts: Mounts, tmp_path: Path) -> None:
+    log = mounts.small(tmp_path / "full", "64k") / "run.log"
+    log.write_text("no more could be writ")
+    with pytest.raises(EnvironmentUnable, match=f"lora broke: the disk of {log.parent} is full"):
+        ending(1, log=log).check()
 
 
 def test_a_run_knows_whether_its_driver_lives() -> None:

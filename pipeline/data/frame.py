@@ -1,0 +1,51 @@
+"""What a chat template writes around the turns of a conversation: its frame.
+
+A frame is found with stand-ins for the turns, which no template writes by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.data.chat import Message
+from pipeline.data.rendering import PromptError
+
+_SIGNS = re.compile(r"[\[\]<>|#]")
+"""Signs that make a word of a template a mark: ``[INST]``, ``<|user|>``, ``### Response:``."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around the turns of conversations with the same roles."""
+
+    pieces: tuple[str, ...]
+    """The template's texts before, between and after the turns."""
+
+    def marks(self, controls: Sequence[str]) -> frozenset[str]:
+        """Return the marks of turns that are ordinary text, and not among the tokens
+        ``controls``: in the text of a user they cannot be told from the template's."""
+        cut = re.compile("|".join(map(re.escape, controls)) or r"(?!)")
+        words = {word.strip() for piece in self.pieces for word in cut.split(piece)}
+        return frozenset(word for word in words if _SIGNS.search(word))
+
+
+def stand_ins(turns: Sequence[Message]) -> tuple[Message, ...]:
+    """Return ``turns`` with a stand-in for each text."""
+    return tuple(Message(turn.role, f"quern-turn-{at}.") for at, turn in enumerate(turns))
+
+
+def find_frame(turns: Sequence[Message], rendered: str, place: str) -> Frame:
+    """Return the frame of stand-ins ``turns`` in the text that a template made of them.
+
+    Raises :class:`PromptError`, naming ``place``, where the template leaves out a turn.
+    """
+    for turn in turns:
+        if turn.content not in rendered:
+            raise PromptError(
+                f"the chat template leaves out the {turn.role} turn of {place}: the model would "
+                "not see it",
+                "write its text into another turn, or give a chat_template that has it",
+            )
+    return Frame(tuple(re.split("|".join(re.escape(turn.content) for turn in turns), rendered)))

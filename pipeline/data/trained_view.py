@@ -1,0 +1,71 @@
+"""What a training step shows of its rows: what was found, lengths in tokens, rendered examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.contract.frozen import Frozen
+from pipeline.data.examples import Example
+from pipeline.data.look import Lengths, Look
+from pipeline.data.tokenize import Codec, encode
+
+METRIC = "data"
+"""Name of the training step's metric that holds a :class:`TrainedView`."""
+
+_SAMPLES = 3
+_LONGEST = 600
+"""Characters that are shown of a piece; of a longer one, both ends."""
+
+
+class Piece(Frozen):
+    """A part of a rendered row."""
+
+    text: str
+    learnt: bool
+
+
+class Sample(Frozen):
+    """A row as the model is trained on it, special tokens included."""
+
+    place: str
+    pieces: tuple[Piece, ...]
+
+
+class TrainedView(Frozen):
+    """What a person should see of the rows that a model is trained on."""
+
+    look: Look
+    lengths: dict[str, Lengths]
+    """In tokens, per part; none where rows are joined and cut to sequences."""
+    max_length: int
+    context: int | None
+    samples: tuple[Sample, ...]
+
+
+def chosen(examples: Sequence[Example]) -> list[Example]:
+    """Return the examples to show: the first of up to three labels, else the first three."""
+    by_label = {example.label: example for example in reversed(examples)}
+    first = [example for example in examples if by_label[example.label] is example][:_SAMPLES]
+    rest = [example for example in examples[: 2 * _SAMPLES] if example not in first]
+    return sorted((first + rest)[:_SAMPLES], key=lambda example: (example.file, example.line))
+
+
+def samples_of(examples: Sequence[Example], codec: Codec) -> tuple[Sample, ...]:
+    """Return some examples as they are rendered, with what is learnt of each."""
+    return tuple(
+        Sample(
+            place=example.place,
+            pieces=tuple(
+                Piece(text=_short(text), learnt=learnt)
+                for text, learnt in codec.pieces(encode(example, codec)[0])
+            ),
+        )
+        for example in chosen(examples)
+    )
+
+
+def _short(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} […{len(text) - 2 * half} more…] {text[-half:]}"

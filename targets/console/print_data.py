@@ -1,0 +1,84 @@
+"""The data set on the terminal: what a person should look at before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.data.look import Lengths, Look
+from pipeline.data.problems import visible
+from pipeline.data.trained_view import Sample, TrainedView
+from targets.report.data_rows import counts
+
+
+def print_data(
+    console: Console, name: str, look: Look, view: TrainedView | None, samples: Sequence[Sample]
+) -> None:
+    """Show rows per label and part, lengths, what was found, and examples.
+
+    ``view`` is what an earlier training step showed of the same rows; without it, ``samples`` are
+    not rendered, and nothing is known of tokens.
+    """
+    console.print(_counts(name, look))
+    for note in look.notes:
+        console.print(f"{escape(note)}", highlight=False)
+    for finding in look.findings:
+        mark = "[yellow]warning:[/] " if finding.warns else ""
+        console.print(f"{mark}{escape(str(finding))}", highlight=False)
+    if view is None:
+        _print_lengths(console, "characters of a row", look.characters)
+        console.print(
+            "Lengths in tokens, and examples as the chat template writes them: here and in the "
+            "report once a training step has run.",
+            highlight=False,
+        )
+    else:
+        context = f", context {view.context}" if view.context is not None else ""
+        title = f"tokens of a row (max_length {view.max_length}{context})"
+        _print_lengths(console, title, view.lengths)
+    console.print(_samples("as rendered" if view is not None else "before rendering", samples))
+
+
+def _counts(name: str, look: Look) -> Table:
+    table = _table(f"data set {name}: rows")
+    table.add_column("label" if look.labels else "", overflow="fold")
+    for part in look.rows:
+        table.add_column(part, justify="right")
+    for row in counts(look):
+        table.add_row(escape(visible(row.name)), *map(str, row.counts))
+    return table
+
+
+def _print_lengths(console: Console, title: str, lengths: Mapping[str, Lengths]) -> None:
+    table = _table(title)
+    table.add_column("part")
+    for column in ("p50", "p90", "p99", "longest"):
+        table.add_column(column, justify="right")
+    for part, found in lengths.items():
+        table.add_row(part, *map(str, (found.p50, found.p90, found.p99, found.longest)))
+    if lengths:
+        console.print(table)
+
+
+def _samples(how: str, samples: Sequence[Sample]) -> Table:
+    table = _table(f"examples, {how}")
+    table.add_column("row")
+    table.add_column("")
+    table.add_column("text", overflow="fold")
+    for sample in samples:
+        for number, piece in enumerate(sample.pieces):
+            text = escape(visible(piece.text))
+            table.add_row(
+                sample.place if number == 0 else "",
+                "[green]learnt[/]" if piece.learnt else "given",
+                f"[green]{text}[/]" if piece.learnt else text,
+            )
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -1,0 +1,50 @@
+"""Adapters of embeddings in one tensor, and of GPT-2's layers, are merged as they were trained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.plans import ROOT
+
+ROUNDING = 1e-4
+"""Of fp32, as a multiple of the spread of the logits."""
+FAR = 1.0
+
+
+@pytest.fixture(scope="module")
+def found(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Merge all in one process."""
+    folder = str(tmp_path_factory.mktemp("merges"))
+    command = [str(toolchain_python), "-m", "tests.support.merges", folder]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("case", "tied"),
+    [
+        ("tied embedding", True),
+        ("tied head", True),
+        ("head alone", False),
+        ("embedding alone", False),
+        ("embedding of GPT-2", False),
+        ("Conv1D", True),
+        ("Conv1D in 4 bits", True),
+    ],
+)
+def test_the_merged_model_answers_as_peft_does(
+    found: dict[str, Any], case: str, tied: bool
+) -> None:
+    """PEFT itself adds a change of both embeddings to their one tensor twice."""
+    assert found[case]["merged"] < ROUNDING
+    assert found[case]["base"] > FAR
+    assert found[case]["tied"] is tied
+
+
+def test_what_peft_loads_in_part_is_refused(found: dict[str, Any]) -> None:
+    assert "PEFT leaves lm_head of the adapter out" in found["head of GPT-2"]["refused"]

@@ -1,0 +1,46 @@
+"""Builds in the background, to be stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from tests.support.project import Project
+from tests.support.quick_builds import quick_project
+
+
+def slow_project(folder: Path, seed: int) -> Project:
+    """Return a project whose fine-tuning, its last pass, lasts until it is stopped."""
+    project = quick_project(folder, seed)
+    project.edit("[passes.merge]\n\n[passes.model_builder]\n", "")
+    project.edit("max_steps = 8", "max_steps = 100000\nkeep = 'last'")
+    return project
+
+
+class Running:
+    """A build in the background whose output can be waited for."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def wait_for(self, text: str, seconds: float = 300) -> None:
+        deadline = time.monotonic() + seconds
+        while not any(text in line for line in self.lines):
+            assert self.process.poll() is None, "".join(self.lines)
+            assert time.monotonic() < deadline, "".join(self.lines)
+            time.sleep(0.1)
+
+    def finish(self, seconds: float) -> int:
+        code = self.process.wait(timeout=seconds)
+        self._reader.join()
+        return code

@@ -1,0 +1,86 @@
+"""The program that asks a released model: it puts the question as the model was taught."""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.contract.data_spec import DataSpec
+from targets.release.asking import ask_script, run_requirements
+from targets.target import load_target
+
+COMMON = {"path": "tones.jsonl", "completion": "{tone}"}
+
+
+def put(script: bytes, *given: str) -> dict[str, Any]:
+    """Run the part of a script that puts the question; return its variables."""
+    body = ast.parse(script).body
+    chosen: list[ast.stmt] = []
+    for statement in body:
+        wanted = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        if wanted and statement.targets[0].id in ("FIELDS", "given", "text", "messages"):  # type: ignore[attr-defined]
+            chosen.append(statement)
+    names: dict[str, Any] = {"sys": type("sys", (), {"argv": ["ask.py", *given]})}
+    exec(compile(ast.Module(chosen, []), "ask.py", "exec"), names)  # noqa: S102 - our own script
+    return names
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "message"),
+    [
+        ({"prompt": "{phrase}"}, ["so glad"], "so glad"),
+        ({"prompt": "Tone of «{phrase}»?\n\"'\\"}, ["so {x}"], "Tone of «so {x}»?\n\"'\\"),
+        ({"prompt": "{{{a b}}} {ü} {a b}"}, ["1", "{ü}"], "{1} {ü} 1"),
+    ],
+)
+def test_the_prompt_is_filled_in(keys: dict[str, str], given: list[str], message: str) -> None:
+    spec = DataSpec.model_validate({**COMMON, **keys})
+    found = put(ask_script(spec, has_template=True), *given)
+    assert found["messages"] == [{"role": "user", "content": message}]
+    json.dumps(found["messages"])
+
+
+def test_a_system_message_comes_first() -> None:
+    spec = DataSpec.model_validate({**COMMON, "prompt": "{phrase}", "system": 'Say "tone".'})
+    found = put(ask_script(spec, has_template=True), "so glad")
+    assert found["messages"] == [
+        {"role": "system", "content": 'Say "tone".'},
+        {"role": "user", "content": "so glad"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "has_template", "text"),
+    [
+        ({"prompt": "Tone of {phrase}:", "chat": False}, True, "Tone of so glad:"),
+        ({"prompt": "Tone of {phrase}:"}, False, "Tone of so glad:"),
+    ],
+)
+def test_text_that_is_continued_is_no_message(
+    keys: dict[str, Any], has_template: bool, text: str
+) -> None:
+    spec = DataSpec.model_validate({**COMMON, **keys})
+    script = ask_script(spec, has_template)
+    assert put(script, "so glad")["text"] == text
+    assert b"apply_chat_template" not in script
+
+
+def test_without_a_data_set_it_is_the_users_message() -> None:
+    found = put(ask_script(None, has_template=True), "hello")
+    assert found["messages"] == [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("cpu", ["numpy", "onnxruntime", "onnxruntime-genai"]),
+        ("directml", ["numpy", "onnxruntime-directml", "onnxruntime-genai-directml"]),
+        ("cuda", ["numpy", "onnxruntime-genai-cuda", "onnxruntime-gpu"]),
+    ],
+)
+def test_what_runs_it_is_pinned(target: str, names: list[str]) -> None:
+    lines = run_requirements(load_target(target)).decode().splitlines()
+    assert [line.partition("==")[0] for line in lines] == names
