@@ -57,6 +57,7 @@ class Threads(BasePass[ThreadsParams]):
         config = json.loads(file.read_text())
         options = config["model"]["decoder"].setdefault("session_options", {})
         options["intra_op_num_threads"] = params.count
+        config["search"]["top_k"] = 7
         file.write_text(json.dumps(config))
         return {"threads": params.count, "changes": ["settings"]}
 """
