@@ -40,11 +40,20 @@ STOP_TIMEOUT = 8.0
 # Two processes share the tests: one often waits for a disk, a network or one thread. More would
 # need more memory than a laptop has. `-n 0` after `--` makes it one process.
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
-# nox would end at once and leave the command running; as after Ctrl-C, it stops it and waits.
-for stopping in ("SIGINT", "SIGTERM", "SIGHUP"):
-    number = getattr(signal, stopping, None)  # Windows has no SIGHUP, and nohup ignores it
-    if number and (stopping != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN):
-        signal.signal(number, signal.default_int_handler)
+STOPPING = [signal.SIGINT, signal.SIGTERM]
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as by nohup
+    STOPPING.append(signal.SIGHUP)
+
+
+def stop(_number: int, _frame: object) -> None:
+    """Have nox stop what runs, as after Ctrl-C, and wait for it: further signals change nothing."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+for number in STOPPING:
+    signal.signal(number, stop)
 
 
 def define_command(file: Path) -> None:
@@ -152,6 +161,12 @@ def tests_smollm(session: nox.Session) -> None:
 def bench_smollm(session: nox.Session) -> None:
     """Measure what a real, pretrained model gives."""
     command(session, module="tests.benchmarks.smollm")
+
+
+@nox.session(name="bench-asking")
+def bench_asking(session: nox.Session) -> None:
+    """Measure what asking a real, pretrained model on a CPU takes."""
+    command(session, module="tests.benchmarks.asking")
 
 
 @nox.session(name="bench-example")

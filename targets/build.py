@@ -259,7 +259,12 @@ class Builder:
 def container_limits(resources: Resources) -> ProcessLimits:
     """Return the limits of the config in bytes, CPUs and seconds."""
     memory = parse_bytes(resources.memory) if resources.memory is not None else None
-    return ProcessLimits(memory, resources.cpus, resources.step_hours * 3600)
+    return ProcessLimits(
+        memory,
+        resources.cpus,
+        resources.step_hours * 3600,
+        portable=resources.arithmetic == "portable",
+    )
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:

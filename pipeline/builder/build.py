@@ -21,6 +21,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.space import is_embedding
 from pipeline.contract.step import Reporter
 from pipeline.contract.suggest import did_you_mean
+from pipeline.evaluation.settings import left_out_note
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
 from pipeline.weights.mode import WeightsMode
@@ -51,6 +52,9 @@ def build(
     """
     checkpoint = Checkpoint(model)
     check_shapes(checkpoint)
+    note = left_out_note(checkpoint.generation_config)
+    if note:
+        report.warn(note)
     known = known_options()
     required = required_options(checkpoint.config, known)
     options = resolve({**required, **requested_options(params)}, known)
@@ -72,7 +76,9 @@ def build_with(call: BuilderCall, report: Reporter) -> tuple[WeightsMode, tuple[
     if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
         raise StepError("the model builder wrote no model.onnx or no genai_config.json")
     _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
-    return mode, finish(out_dir, call.checkpoint, params.threads, params.search, params.session)
+    return mode, finish(
+        out_dir, call.checkpoint, params.session_threads, params.search, params.session
+    )
 
 
 def check_shapes(checkpoint: Checkpoint) -> None:

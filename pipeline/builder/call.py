@@ -42,8 +42,10 @@ class BuilderCall:
         import onnx_ir
         from onnxruntime_genai.models import builder
 
+        from pipeline.builder.embedding import mended_embedding
         from pipeline.builder.gemma2 import windows_in_every_second_layer
         from pipeline.builder.matrices import replaced
+        from pipeline.builder.output_layer import output_layer_as_asked
         from pipeline.builder.readable_config import ReadableConfig
         from pipeline.builder.smollm3 import layers_without_positions
         from pipeline.weights.arithmetic import SameBits
@@ -67,6 +69,8 @@ class BuilderCall:
                 replaced(builder, "AutoConfig", ReadableConfig),
                 layers_without_positions(),
                 windows_in_every_second_layer(),
+                output_layer_as_asked(),
+                mended_embedding(self.params.embedding_bits, self.params.block_size),
                 replaced(onnx_ir, "save", self.save or onnx_ir.save),
             ):
                 parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
@@ -157,9 +161,7 @@ def _message(error: BaseException) -> str:
 def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
     """Return a hint if k_quant, or rtn with zero points, crashes on a matrix ("cannot reshape
     array"): it packs two zero points into a byte even across the end of a row of blocks."""
-    if not params.algorithm.startswith("k_quant") and (
-        params.symmetric or not params.algorithm.startswith("rtn")
-    ):
+    if not params.has_zero_points or params.rounding == "default":
         return ""
     odd = [
         f"{name} ({shape[1]} inputs)"
@@ -169,6 +171,7 @@ def _odd_blocks(checkpoint: Checkpoint, params: ModelBuilderParams) -> str:
     if not odd:
         return ""
     return (
-        f"{params.algorithm} needs an even number of blocks of {params.block_size} per row, which "
-        f"{odd[0]} has not; use another block_size, or algorithm default"
+        f"with all weights at once, {params.algorithm} needs an even number of blocks of "
+        f"{params.block_size} per row, which {odd[0]} has not; use another block_size, or "
+        "algorithm default"
     )

@@ -2,8 +2,9 @@
 
 The builder's quantizer first runs on a graph whose matrices [k, n] are cut to one column. Columns
 are quantized independently of each other, so this decides everything but the values: nodes, names,
-types and shapes. Then the widths are restored, and the same quantizer does each matrix when the
-file is written.
+types and shapes. Then the widths are restored, and each matrix is quantized when the file is
+written: by the kernel that the quantizer calls, or for ``rtn`` and ``k_quant``, which it has in
+Python only, by :mod:`pipeline.builder.blockwise`.
 
 A weight is stored as an integer ``q`` that stands for ``(q - zero_point) * scale``, with one scale
 and zero point per ``block_size`` weights of a column: the operator ``MatMulNBits``
@@ -25,8 +26,15 @@ import onnx_ir as ir
 from onnx_ir.tensor_adapters import TorchTensor
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+from pipeline.builder.blockwise import Blockwise
 from pipeline.weights.deferred import computed
 
+_BLOCKWISE = ("RTN", "k_quant")
+"""The quantizer's names of the algorithms that :mod:`pipeline.builder.blockwise` has."""
+_ZERO_POINTS = 3
+"""Number of the input of ``MatMulNBits`` that holds the zero points."""
+_QUANTIZES = ("to_nbits", "to_int4")
+"""The builder's method that quantizes its graph: since onnxruntime_genai 0.14, and before."""
 _COLUMNS = 1024
 """Columns quantized at once: few enough to stay in the processor's cache."""
 
@@ -48,6 +56,11 @@ def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
         setattr(owner, name, former)
 
 
+def quantizing_method(base: Any) -> str:
+    """Return the name of the method of ``base``, the builder's module, that quantizes its graph."""
+    return next(name for name in _QUANTIZES if hasattr(base.Model, name))
+
+
 def materialized(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     """Return ``tensor`` with its values computed, if they were deferred."""
     while isinstance(tensor, ir.LazyTensor):
@@ -66,6 +79,8 @@ class _Matrix:
     """The quantizer that turned the node into a ``MatMulNBits``; ``None`` if none did."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments with which ``quantizer`` was made, without the model."""
+    product: ir.Node | None = None
+    """The node of the quantized graph, if it is a ``MatMulNBits``."""
 
     @property
     def columns(self) -> int:
@@ -79,10 +94,24 @@ class _Matrix:
     def quantized(self) -> list[ir.TensorProtocol]:
         """Return the packed weights, the scales and, if there are any, the zero points."""
         assert self.quantizer is not None  # noqa: S101 - it is asked for what was quantized
-        default = self.quantizer.algo_config.algorithm == "DEFAULT"
-        if default and self.weight.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
-            return self._quantized_by_kernel()
+        if self.weight.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
+            algorithm = self.quantizer.algo_config.algorithm
+            if algorithm == "DEFAULT":
+                return self._quantized_by_kernel()
+            if algorithm in _BLOCKWISE:
+                return self._quantized_blockwise(algorithm)
         return self._quantized_alone()
+
+    def _quantized_blockwise(self, algorithm: str) -> list[ir.TensorProtocol]:
+        assert self.product is not None  # noqa: S101
+        asked = self.product.attributes
+        method = Blockwise(
+            bits=asked["bits"].as_int(),
+            block_size=asked["block_size"].as_int(),
+            least_squares=algorithm == "k_quant",
+            zero_points=len(self.product.inputs) > _ZERO_POINTS,
+        )
+        return [ir.tensor(piece) for piece in method.quantize(materialized(self.weight).raw)]
 
     def _quantized_by_kernel(self) -> list[ir.TensorProtocol]:
         """Quantize by the kernel that ``quantize_matmul`` calls, without its copies in protobuf."""
@@ -164,6 +193,7 @@ class LazyMatrices:
             ):
                 continue
             node.attributes["N"] = ir.AttrInt64("N", matrix.columns)
+            matrix.product = node
             result = _Result(matrix, self)
             self.total += 1
             for at, value in enumerate(node.inputs[1:]):

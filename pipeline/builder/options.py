@@ -41,6 +41,9 @@ _SWITCHES = {
 }
 """Parameters that are off by default, and the builder's name for each."""
 
+_NO_QUANTIZED_ROWS = ("dml",)
+"""Providers without a kernel that looks up quantized rows, as a shared embedding needs."""
+
 _WINDOWED = "windowed_kv_cache"
 
 RESERVED = {
@@ -82,8 +85,8 @@ def requested_options(params: ModelBuilderParams) -> dict[str, str]:
     if params.precision in ("int4", "int8"):
         options["block_size"] = as_text(params.block_size)
         options["is_symmetric"] = as_text(params.symmetric)
-        options["algo_config"] = params.algorithm
-        options["op_types_to_quantize"] = "/".join(params.op_types)
+        options["algo_config"] = params.algorithm or "default"
+        options["op_types_to_quantize"] = "MatMul"
         if params.accuracy_level is not None:
             options["accuracy_level"] = as_text(params.accuracy_level)
         if params.nodes_to_exclude:
@@ -92,8 +95,11 @@ def requested_options(params: ModelBuilderParams) -> dict[str, str]:
             options["matmul_mixed_precision"] = ",".join(
                 f"{group}:{width}" for group, width in sorted(params.mixed_precision.items())
             )
-    if params.shared_embeddings is not None:
-        options["shared_embeddings"] = as_text(params.shared_embeddings)
+    shared = params.shared_embeddings
+    if shared is None and params.is_quantized and params.execution_provider in _NO_QUANTIZED_ROWS:
+        shared = False
+    if shared is not None:
+        options["shared_embeddings"] = as_text(shared)
     for name, option in _SWITCHES.items():
         if getattr(params, name):
             options[option] = "true"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
@@ -12,6 +12,9 @@ from typing_extensions import Self
 from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.space import FORMATS, SpaceEstimate, Weights, count
+
+SMALLEST_BLOCK = 16
+"""Smallest number of weights that can share a scale."""
 
 _QUANTIZED = ("int4", "int8")
 _BITS = {"int4": 4, "int8": 8}
@@ -24,9 +27,15 @@ _ONLY_QUANTIZED = (
     "algorithm",
     "mixed_precision",
     "op_types",
+    "embedding",
     "nodes_to_exclude",
 )
 
+
+Algorithm = Literal[
+    "default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed", "k_quant_linear"
+]
+"""The builder's names of the ways to choose scales."""
 
 SearchOption = Literal[
     "do_sample",
@@ -64,18 +73,23 @@ class ModelBuilderParams(Frozen):
     accuracy_level: Literal[1, 2, 3, 4] | None = None
     """Least precise number format allowed for the activations in a quantized product: 1 fp32,
     2 fp16, 3 bf16, 4 int8. Default: 4 on CPU, the kernel's choice elsewhere."""
-    algorithm: Literal[
-        "default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed", "k_quant_linear"
-    ] = "default"
-    """How scales are chosen. ``rtn``: round to nearest; ``k_quant``: least squares, as in
-    llama.cpp. ``_last`` keeps the output layer in int8, ``_mixed`` the most sensitive layers too,
-    ``_linear`` the output layer and linear attention."""
+    algorithm: Algorithm | None = None
+    """How scales are chosen. ``default`` and ``rtn``: from the largest weight; ``k_quant``: by
+    least squares, as in llama.cpp, which keeps small models and costs 2 % more bytes. ``_last``
+    keeps the output layer in int8, ``_mixed`` the most sensitive layers too, ``_linear`` the output
+    layer and linear attention. Default: ``k_quant`` for int4; ``default`` for int8, and with
+    ``bf16_io``, which ``k_quant`` does not know."""
     mixed_precision: dict[
         Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]
     ] = Field(default_factory=dict)
     """Groups of matrices with a width of their own, e.g. ``{ last_matmul = "int8" }``."""
     op_types: tuple[Literal["MatMul", "Gather"], ...] = ("MatMul",)
-    """What is quantized: ``MatMul`` means the linear layers, ``Gather`` the embedding."""
+    """What is quantized: ``MatMul`` means the linear layers, ``Gather`` the embedding, as
+    ``embedding = "int4"`` does."""
+    embedding: Literal["float", "int8", "int4"] | None = None
+    """Width of an embedding that shares no weights with the output layer. Default: ``int8`` on a
+    CPU if the linear layers are quantized, a quarter of the bytes at an error of half a percent;
+    elsewhere ``float``. Not for DirectML, which has no kernel for another."""
     nodes_to_exclude: tuple[str, ...] = ()
     """Names of nodes that stay in floating point, e.g. ``/lm_head/MatMul``. Each must exist."""
     shared_embeddings: bool | None = None
@@ -95,8 +109,9 @@ class ModelBuilderParams(Frozen):
     """Inputs, outputs and activations in bf16 instead of fp16, for models that overflow in fp16.
     Only for cuda with int4."""
     threads: int | None = Field(default=None, ge=1)
-    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: not written, which
-    leaves it to ONNX Runtime GenAI."""
+    """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: ``0`` for a
+    CPU, which means one for each core of the machine that runs it, where ONNX Runtime GenAI itself
+    takes half of them; not written for other devices."""
     session: dict[SessionOption, SessionValue] = Field(default_factory=dict)
     """Further options of the session that runs the graph, by ONNX Runtime's names:
     ``{ "session.intra_op.allow_spinning" = false }``. Written into ``genai_config.json``."""
@@ -111,6 +126,24 @@ class ModelBuilderParams(Frozen):
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all options with which the builder may be called for these parameters."""
         yield self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose(cls, table: Any) -> Any:
+        """Fill in what follows from the precision and the target."""
+        if not isinstance(table, dict):
+            return table
+        precision = table.get("precision", cls.model_fields["precision"].default)
+        if precision not in _QUANTIZED:
+            return table
+        exact = precision == "int8" or table.get("bf16_io")
+        on_cpu = table.get("execution_provider", "cpu") == "cpu"
+        wide = "int8" if on_cpu else "float"
+        chosen = {
+            "algorithm": "default" if exact else "k_quant",
+            "embedding": "int4" if "Gather" in (table.get("op_types") or ()) else wide,
+        }
+        return {**table, **{key: value for key, value in chosen.items() if table.get(key) is None}}
 
     @field_validator("session")
     @classmethod
@@ -127,6 +160,38 @@ class ModelBuilderParams(Frozen):
     def is_quantized(self) -> bool:
         """Return whether the weights are quantized."""
         return self.precision in _QUANTIZED
+
+    @property
+    def session_threads(self) -> int | None:
+        """Return what is written as ``intra_op_num_threads``; ``None`` for nothing."""
+        return 0 if self.threads is None and self.execution_provider == "cpu" else self.threads
+
+    @property
+    def rounding(self) -> str:
+        """Return how scales are chosen, whatever is kept in int8: ``default``, ``rtn`` or
+        ``k_quant``."""
+        algorithm = self.algorithm or "default"
+        return next(name for name in ("default", "rtn", "k_quant") if algorithm.startswith(name))
+
+    @property
+    def has_zero_points(self) -> bool:
+        """Return whether each block has a zero point: always with ``k_quant``."""
+        return not self.symmetric or self.rounding == "k_quant"
+
+    @property
+    def embedding_bits(self) -> int | None:
+        """Return the width of an embedding that shares no weights; ``None`` for floats."""
+        return _BITS.get(self.embedding or "")
+
+    @property
+    def shares_embedding(self) -> bool:
+        """Return whether the embedding of a model that ties it reads the output layer's weights:
+        those of an int4 model, unless DirectML, which cannot look them up, or a parameter is
+        against it."""
+        head = any("lm_head" in name for name in self.nodes_to_exclude)
+        usual = self.execution_provider != "dml" and not head
+        wanted = usual if self.shared_embeddings is None else self.shared_embeddings
+        return self.precision == "int4" and wanted
 
     def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the model folder: weights, graph and the files beside them."""
@@ -146,11 +211,10 @@ class ModelBuilderParams(Frozen):
         plain = number * (others + weights.rotary)
         if not self.is_quantized:
             return plain + number * (count(linear.values()) + count(embedding.values()))
-        if "Gather" in self.op_types:
-            linear |= {f"{name} (embedding)": shape for name, shape in embedding.items()}
-        else:
-            plain += number * count(embedding.values())
-        return plain + round(sum(self._quantized(name, *shape) for name, shape in linear.items()))
+        quantized = sum(self._quantized(name, *shape) for name, shape in linear.items())
+        if not (weights.tied and self.shares_embedding):
+            quantized += sum(self._rows(*shape) for shape in embedding.values())
+        return plain + round(quantized)
 
     @property
     def _number(self) -> int:
@@ -161,14 +225,23 @@ class ModelBuilderParams(Frozen):
 
     def _quantized(self, name: str, rows: int, columns: int) -> float:
         """Return the size in bytes of a matrix: its weights, and one scale per block."""
+        return self._blocks(rows, columns, self._bits(name), self.has_zero_points)
+
+    def _rows(self, rows: int, columns: int) -> float:
+        """Return the size in bytes of an embedding of its own."""
+        bits = self.embedding_bits
+        if bits is None:
+            return self._number * rows * columns
+        return self._blocks(rows, columns, bits, bits == _BITS["int4"])
+
+    def _blocks(self, rows: int, columns: int, bits: float, zero_points: bool) -> float:
         blocks = rows * math.ceil(columns / self.block_size)
-        bits = self._bits(name)
-        zeros = 0 if self.symmetric else blocks * bits / 8
+        zeros = blocks * bits / 8 if zero_points else 0
         return blocks * self.block_size * bits / 8 + blocks * self._number + zeros
 
     def _bits(self, name: str) -> float:
         last = "lm_head" in name or "(tied)" in name
-        wide = self.algorithm.endswith(("_last", "_mixed", "_linear"))
+        wide = (self.algorithm or "").endswith(("_last", "_mixed", "_linear"))
         if last and (wide or self.mixed_precision.get("last_matmul") == "int8"):
             return 8
         mixed = self.algorithm == "k_quant_mixed" or "mixed_layers" in self.mixed_precision
@@ -199,6 +272,16 @@ class ModelBuilderParams(Frozen):
             enabled = [name for name in ("cuda_graph", "bf16_io") if getattr(self, name)]
             raise ValueError(
                 f"{', '.join(enabled)}: only the cuda target has it; set it below [targets.cuda]"
+            )
+        if "MatMul" not in self.op_types:
+            raise ValueError("op_types without MatMul: the linear layers are what is quantized")
+        if self.bf16_io and self.rounding == "k_quant":
+            raise ValueError(f"algorithm {self.algorithm} has no bf16; with bf16_io use default")
+        if self.bf16_io and self.embedding_bits is not None:
+            raise ValueError("embedding: with bf16_io it stays in floats; leave it out")
+        if self.embedding_bits is not None and self.execution_provider == "dml":
+            raise ValueError(
+                "DirectML has no kernel for a quantized embedding; leave out embedding and Gather"
             )
         if self.bf16_io and self.precision not in _QUANTIZED:
             raise ValueError(f"bf16_io: precision {self.precision} decides the type of the inputs")

@@ -26,12 +26,11 @@ from pipeline.builder.matrices import (
     Progress,
     lazy,
     materialized,
+    quantizing_method,
     replaced,
 )
 from pipeline.weights.deferred import Deferred
 
-_QUANTIZES = ("to_nbits", "to_int4")
-"""The builder's method that quantizes its graph: since onnxruntime_genai 0.14, and before."""
 _IN_FLIGHT = 256 << 20
 """Limit of the bytes of finished tensors that wait to be written."""
 _PIECES = 3
@@ -57,7 +56,7 @@ def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[No
 
     base = sys.modules["builders.base"]
     works = LazyMatrices(threading.Semaphore(torch.get_num_threads()), progress)
-    quantizes = next(name for name in _QUANTIZES if hasattr(base.Model, name))
+    quantizes = quantizing_method(base)
     with (
         replaced(base, "AutoModelForCausalLM", _DeferredModel(tensors)),
         replaced(base.Model, "save_model", _deferring(base.Model.save_model)),

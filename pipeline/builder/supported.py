@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.builder.params import SMALLEST_BLOCK, ModelBuilderParams
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.suggest import did_you_mean
 
@@ -75,6 +76,25 @@ def unsupported(config: Mapping[str, Any], known: Supported) -> Iterator[tuple[s
         yield (
             f"the model builder cannot make rotary positions of the kind '{kind}'",
             "use a model with others, or remove rope_scaling for texts within the original context",
+        )
+
+
+def option_problems(
+    config: Mapping[str, Any], params: ModelBuilderParams
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, problem, remedy) for each parameter that does not fit a model with ``config``."""
+    if params.shared_embeddings and config.get("tie_word_embeddings") is False:
+        yield (
+            "shared_embeddings",
+            "the model has an embedding and an output layer of its own: they cannot be stored once",
+            "leave it out",
+        )
+    width = config.get("hidden_size")
+    if params.embedding_bits and isinstance(width, int) and width % SMALLEST_BLOCK:
+        yield (
+            "embedding",
+            f"the embedding has {width} columns, which are not blocks of {SMALLEST_BLOCK}",
+            'set embedding = "float"',
         )
 
 

@@ -16,8 +16,10 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
+from pipeline.data.examples import Example
+from pipeline.data.tokenize import Codec
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
-from pipeline.evaluation.scores import Answers
+from pipeline.evaluation.scores import Answers, Reply, greedy
 from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu, unverified
 
 _ON_PROVIDER = "generates_on_provider"
@@ -105,13 +107,13 @@ class Check(BaseCheck[GenerationParams]):
     def run(self, inputs: Inputs, params: GenerationParams) -> Outcome:
         """Generate answers and compare with the limits. Raises :class:`StepError` without data."""
         from pipeline.data.parts import parts_of
-        from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_artifact_tokenizer
+        from pipeline.onnx.artifact_codec import ArtifactCodec
         from pipeline.onnx.session import GenAiAnswerer, Session
 
         examples = parts_of(inputs).eval[: params.samples]
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
-        codec = Codec(load_artifact_tokenizer(inputs["artifact"]))
+        codec = ArtifactCodec(load_artifact_tokenizer(inputs["artifact"]), session)
         tuned = None
         if params.as_tuned:
             tuned = Answers.load(inputs["tuned_answers"])
@@ -123,41 +125,42 @@ class Check(BaseCheck[GenerationParams]):
         else:
             longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
             limit = params.max_new_tokens or 2 * longest + _MORE_TOKENS
+        answers, replies = {}, {}
         answerer = GenAiAnswerer(session)
-        answers, replies = [], []
-        for done, example in enumerate(examples, start=1):
-            (reply,) = answerer.greedy([codec.prompt_ids(example)], limit)
-            replies.append(reply)
-            text = codec.answer_text(reply.ids, example)
-            broken = is_broken(text, example.completion, reply.ended)
-            answers.append(
-                _Answer(
-                    example.place,
-                    example.line,
-                    text,
-                    len(reply.ids),
-                    reply.ended,
-                    repetition(reply.ids),
-                    broken,
-                )
-            )
-            inputs.report.progress(done, len(examples), "prompts")
-        asked = [codec.prompt_ids(example) for example in examples[:_AS_IT_IS]]
-        own = [answerer.untouched(ids, limit).ids for ids in asked]
+        prompts = [codec.prompt_ids(example) for example in examples]
+        for number, reply in greedy(answerer, prompts, limit):
+            replies[number] = reply.ids
+            answers[number] = _answer(codec, examples[number], reply)
+            inputs.report.progress(len(answers), len(examples), "prompts")
         labelled = all(example.choices for example in examples)
         limits = _limits(params, 1.0 if labelled else _LEAST_ENDED, tuned)
-        outcome = _outcome(answers, limits, limit)
-        same = _own_settings(inputs, [reply.ids for reply in replies], own)
+        rows = [answers[number] for number in range(len(examples))]
+        outcome = _outcome(rows, limits, limit)
+        own = [answerer.untouched(ids, limit).ids for ids in prompts[:_AS_IT_IS]]
+        same = _own_settings(inputs, [replies[number] for number in range(len(own))], own)
         outcome = Outcome((*outcome.verdicts, *same), outcome.evidence)
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)
             return Outcome((*marked_as_on_cpu(outcome.verdicts), waiting), outcome.evidence)
         # An empty answer still has one token: the end token.
-        answered = sum(item.tokens > 0 or item.ended for item in answers) / len(answers)
+        answered = sum(item.tokens > 0 or item.ended for item in rows) / len(rows)
         on_provider = limit_verdict(
             _ON_PROVIDER, answered, ">=", 1.0, detail="prompts that got a token"
         )
         return Outcome((*outcome.verdicts, on_provider), outcome.evidence)
+
+
+def _answer(codec: Codec, example: Example, reply: Reply) -> _Answer:
+    text = codec.answer_text(reply.ids, example)
+    return _Answer(
+        example.place,
+        example.line,
+        text,
+        len(reply.ids),
+        reply.ended,
+        repetition(reply.ids),
+        is_broken(text, example.completion, reply.ended),
+    )
 
 
 @dataclass(frozen=True)

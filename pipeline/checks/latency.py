@@ -163,9 +163,9 @@ class LatencyParams(Workload):
 class Check(BaseCheck[LatencyParams]):
     """Time the artifact on this machine, with the settings in its own ``genai_config.json``.
 
-    ONNX Runtime GenAI uses half of the cores, but at most 16, unless those settings say otherwise;
-    the ``threads`` parameter of ``model_builder`` writes them. Without the target's device nothing
-    is timed.
+    An artifact for a CPU asks for one thread per core unless ``threads`` of ``model_builder`` says
+    otherwise; where those settings say nothing, ONNX Runtime GenAI uses half of the cores, but at
+    most 16. Without the target's device nothing is timed.
     """
 
     Params = LatencyParams

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
+from pipeline.builder.remedies import with_remedies
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
@@ -161,15 +162,19 @@ class Check(BaseCheck[QualityParams]):
             for name in ("base", "tuned")
             if f"{name}_answers" in inputs.paths
         }
+        verdicts: tuple[Verdict, ...] = ()
         if "artifact" in inputs.paths:
-            answers["artifact"] = _artifact_answers(inputs, examples, answers.get("tuned"))
+            answers["artifact"], same_ids = _artifact_answers(
+                inputs, examples, answers.get("tuned")
+            )
+            verdicts += (same_ids,)
         judged_one = "artifact" if "artifact" in answers else "tuned"
         if judged_one not in answers:
             raise StepError("the quality check has neither an artifact nor the tuned answers")
         scores = {name: score(of_model) for name, of_model in answers.items()}
         ours = scores[judged_one]
         forms = {name: _well_formed_share(params, of_model) for name, of_model in answers.items()}
-        verdicts = (
+        verdicts += (
             *_absolute(params, ours, forms[judged_one]),
             *_goals(params, ours, scores.get("base")),
         )
@@ -180,7 +185,7 @@ class Check(BaseCheck[QualityParams]):
             theirs = _float_answers(inputs, examples, answers.get("tuned"))
             if theirs is not None:
                 compared, figures = _loss_verdicts(params, answers["artifact"], theirs)
-                verdicts += compared
+                verdicts += with_remedies(compared, inputs.metrics.get("artifact", {}))
                 block |= figures
             if inputs.absent_device:
                 verdicts = marked_as_on_cpu(verdicts)
@@ -190,17 +195,21 @@ class Check(BaseCheck[QualityParams]):
 
 def _artifact_answers(
     inputs: Inputs, examples: Sequence[Example], tuned: Answers | None
-) -> Answers:
-    """Return the artifact's answers, with the same token limit as the merged model's."""
-    from pipeline.data.tokenize import Codec
+) -> tuple[Answers, Verdict]:
+    """Return the artifact's answers, with the same token limit as the merged model's, and whether
+    the runtime's tokenizer asks it what the others were asked."""
     from pipeline.data.tokenizer import load_artifact_tokenizer
+    from pipeline.onnx.artifact_codec import ArtifactCodec
     from pipeline.onnx.session import GenAiAnswerer, Session
+    from pipeline.verdicts.verdicts import problem_verdict
 
     folder = inputs["artifact"]
     session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
-    codec = Codec(load_artifact_tokenizer(folder))
+    codec = ArtifactCodec(load_artifact_tokenizer(folder), session)
     limit = None if tuned is None else tuned.max_new_tokens
-    return answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
+    answers = answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
+    fine = f"{len(examples)} prompts have the ids that the model was tuned and measured with"
+    return answers, problem_verdict("prompt_ids", codec.prompt_problems(examples), fine)
 
 
 class _FloatAnswers(NamedTuple):

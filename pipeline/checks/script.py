@@ -184,42 +184,45 @@ class Model:
         """Return the greedy answer to a conversation of messages with ``role`` and ``content``."""
         from pipeline.data.chat import Message
         from pipeline.data.examples import Example
-        from pipeline.data.tokenize import Codec
+        from pipeline.evaluation.scores import greedy
+        from pipeline.onnx.artifact_codec import ArtifactCodec
         from pipeline.onnx.session import GenAiAnswerer
 
         turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-        codec = Codec(self.tokenizer)
+        codec = ArtifactCodec(self.tokenizer, self._session)
         chat = bool(self.tokenizer.chat_template)
         example = Example(1, turns, "", chat=chat)
         prompt = codec.prompt_ids(example)
-        (reply,) = GenAiAnswerer(self._session).greedy([prompt], self._max_new_tokens)
+        answerer = GenAiAnswerer(self._session)
+        ((_, reply),) = greedy(answerer, [prompt], self._max_new_tokens)
         return codec.answer_text(reply.ids, example)
 
 
 def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.data.parts import parts_of
-    from pipeline.data.tokenize import Codec
     from pipeline.data.tokenizer import load_artifact_tokenizer
-    from pipeline.evaluation.scores import longest_completion
+    from pipeline.evaluation.scores import greedy, longest_completion
+    from pipeline.onnx.artifact_codec import ArtifactCodec
     from pipeline.onnx.session import GenAiAnswerer, Session
 
     examples = parts_of(inputs).eval[: params.samples]
     if not examples:
         raise StepError("nothing is held out that the artifact could be asked", cause="bad_input")
     folder = inputs["artifact"]
-    codec = Codec(load_artifact_tokenizer(folder))
-    answerer = GenAiAnswerer(Session(folder, inputs.threads, cpu=bool(inputs.absent_device)))
+    session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
+    codec = ArtifactCodec(load_artifact_tokenizer(folder), session)
     limit = params.max_new_tokens or longest_completion(codec, examples)
-    answers: list[Any] = []
-    for example in examples:
-        (reply,) = answerer.greedy([codec.prompt_ids(example)], limit)
-        text: Any = codec.answer_text(reply.ids, example)
+    answers: dict[int, Any] = {}
+    prompts = [codec.prompt_ids(example) for example in examples]
+    for number, reply in greedy(GenAiAnswerer(session), prompts, limit):
+        text: Any = codec.answer_text(reply.ids, examples[number])
         if params.post_process is not None:
             text = script.call(params.post_process, text)
-        answers.append(text)
+        answers[number] = text
         inputs.report.progress(len(answers), len(examples), "prompts")
     expected = [example.completion for example in examples]
-    return script.call(str(params.metric), answers, expected, **params.params)
+    given = [answers[number] for number in range(len(examples))]
+    return script.call(str(params.metric), given, expected, **params.params)
 
 
 def _evaluate(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:

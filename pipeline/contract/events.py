@@ -55,6 +55,14 @@ class Warned(Frozen):
     message: str
 
 
+class Noted(Frozen):
+    """A fact of a step's work that asks for nothing."""
+
+    event: Literal["note"] = "note"
+    step: str
+    message: str
+
+
 class Text(Frozen):
     """A piece of generated text, streamed by ``try``."""
 
@@ -64,7 +72,7 @@ class Text(Frozen):
 
 
 Event = Annotated[
-    StepStarted | StepProgress | StepFinished | StepFailed | Warned | Text,
+    StepStarted | StepProgress | StepFinished | StepFailed | Warned | Noted | Text,
     Field(discriminator="event"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -100,7 +100,7 @@ class TargetTable(Frozen):
 
 
 class Resources(Frozen):
-    """Limits for what runs. A virtual environment enforces only the time, and says so."""
+    """What steps may use. A virtual environment enforces only the time, and says so."""
 
     memory: Annotated[Size, AfterValidator(_is_enough)] | None = None
     """Memory without swap, e.g. ``"6g"``. Default: nine tenths of the machine's, and its swap."""
@@ -111,6 +111,10 @@ class Resources(Frozen):
     step_hours: float = Field(default=24, gt=0, le=8760)
     """Hours that one step may take, e.g. ``0.5``: it is stopped then, so that one that never ends
     does not hold the machine. The default is a day. A training that takes longer needs more."""
+    arithmetic: Literal["portable", "native"] = "portable"
+    """``portable``: no instruction sets but those that every supported CPU has, so that each gives
+    the same bytes. ``native``: all that this CPU has, which can be half again as fast; its name is
+    then in the keys, and a release refuses such a config."""
 
 
 class AzureMLSystem(Frozen):
@@ -182,10 +186,10 @@ class BuildConfig(Frozen):
     """The checks and their limits. All built-in checks that apply are run, whether they are named
     here or not."""
     skip_checks: tuple[str, ...] = ()
-    """Built-in checks that are not run, e.g. because a model is too large for PyTorch. Plan and
-    report list them. If nothing reads the merged checkpoint (``merging``, ``conversion``,
-    ``quantization``, ``quality`` and ``rebuild`` do), merging and quantizing become one step, and
-    no checkpoint is written."""
+    """Built-in checks that are not run. A model that memory has no room for needs none of this: it
+    is run layer by layer. Plan and report list them. If nothing reads the merged checkpoint
+    (``merging``, ``conversion``, ``quantization``, ``quality`` and ``rebuild`` do), merging and
+    quantizing become one step, and no checkpoint is written."""
     targets: dict[Name, TargetTable] = Field(default_factory=dict)
     """Parameters for single targets."""
     resources: Resources = Resources()

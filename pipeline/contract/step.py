@@ -22,6 +22,9 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """Report something that the user should know and that does not stop the build."""
 
+    def note(self, message: str) -> None:
+        """Report a fact of the work that asks for nothing."""
+
     def text(self, text: str) -> None:
         """Stream a piece of generated text."""
 

@@ -48,6 +48,8 @@ def chat_messages(value: JsonValue) -> tuple[Message, ...]:
         role, content = turn["role"], turn["content"]
         if not isinstance(role, str) or role not in ROLES:
             raise ValueError(f"turn {number} has role {role!r}; one of {', '.join(ROLES)}")
+        if isinstance(content, list):
+            raise ValueError(f"turn {number} has its content in parts; only text is read: join it")
         if not isinstance(content, str) or not content.strip():
             raise ValueError(f"turn {number} has no text")
         turns.append(Message(role, content))

@@ -45,11 +45,6 @@ class Example:
     """If this is no chat and has a prompt: what the row's columns gave to prompt and answer."""
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The texts of the prompt that are no format of the config's."""
-        return tuple(turn.content for turn in self.prompt) if self.chat else self.given
-
-    @property
     def text(self) -> str:
         """The text by which rows count as the same question: the prompt, else the completion."""
         if self.tokens is not None:

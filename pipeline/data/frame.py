@@ -21,13 +21,20 @@ class Frame:
     """What stands around the turns of conversations with the same roles."""
 
     pieces: tuple[str, ...]
-    """The template's texts before, between and after the turns."""
+    """The template's texts before, between and after the turns of a prompt."""
+    tail: str
+    """What the template writes after an answer."""
 
-    def marks(self, controls: Sequence[str]) -> frozenset[str]:
-        """Return the marks of turns that are ordinary text, and not among the tokens
-        ``controls``: in the text of a user they cannot be told from the template's."""
-        cut = re.compile("|".join(map(re.escape, controls)) or r"(?!)")
-        words = {word.strip() for piece in self.pieces for word in cut.split(piece)}
+    @property
+    def around(self) -> str:
+        """All that the template writes."""
+        return "\n".join((*self.pieces, self.tail))
+
+    def marks(self, token: re.Pattern[str]) -> frozenset[str]:
+        """Return the marks of turns that are ordinary text, and no ``token``: in the text of a user
+        they cannot be told from the template's."""
+        parts = (*self.pieces, self.tail)
+        words = {word.strip() for part in parts for word in token.split(part)}
         return frozenset(word for word in words if _SIGNS.search(word))
 
 
@@ -36,16 +43,18 @@ def stand_ins(turns: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(Message(turn.role, f"quern-turn-{at}.") for at, turn in enumerate(turns))
 
 
-def find_frame(turns: Sequence[Message], rendered: str, place: str) -> Frame:
-    """Return the frame of stand-ins ``turns`` in the text that a template made of them.
+def find_frame(turns: Sequence[Message], prompt: str, tail: str, place: str) -> Frame:
+    """Return the frame of stand-ins ``turns`` in the ``prompt`` that a template made of them, with
+    the ``tail`` that it writes after an answer.
 
     Raises :class:`PromptError`, naming ``place``, where the template leaves out a turn.
     """
     for turn in turns:
-        if turn.content not in rendered:
+        if turn.content not in prompt:
             raise PromptError(
                 f"the chat template leaves out the {turn.role} turn of {place}: the model would "
                 "not see it",
                 "write its text into another turn, or give a chat_template that has it",
             )
-    return Frame(tuple(re.split("|".join(re.escape(turn.content) for turn in turns), rendered)))
+    texts = "|".join(re.escape(turn.content) for turn in turns)
+    return Frame(tuple(re.split(texts or r"(?!)", prompt)), tail)

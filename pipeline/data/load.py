@@ -193,7 +193,9 @@ def _separated(find_dialect: Callable[[str], Dialect]) -> Reader:
             return
         if several and header is not None:
             for record in swallowing(text, dialect, len(header)):
-                yield Note("a cell looks like several rows", record.line)
+                yield Note(
+                    "a cell looks like several rows: is a quotation mark part of it?", record.line
+                )
 
     return read
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -10,7 +11,7 @@ from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
 from pipeline.data.near import Words, one_word_apart
 from pipeline.data.pictures import PICTURE
-from pipeline.data.problems import named, visible
+from pipeline.data.problems import named
 from pipeline.data.split import Parts, normalized
 from pipeline.statistics.percentiles import percentile
 
@@ -112,7 +113,7 @@ def _characters(examples: Iterable[Example]) -> Iterator[int]:
 def _found(places: Sequence[str], one: str, several: str, warns: bool = True) -> Iterator[Finding]:
     if places:
         said = one if len(places) == 1 else several
-        yield Finding(message=f"{said}: {visible(named(places))}", count=len(places), warns=warns)
+        yield Finding(message=f"{said}: {named(places)}", count=len(places), warns=warns)
 
 
 def _swallowed(parts: Parts) -> Iterator[Finding]:
@@ -135,17 +136,24 @@ def _repeated(examples: Sequence[Example], texts: dict[int, str]) -> Iterator[Fi
 
 
 def _contradictions(examples: Sequence[Example], texts: dict[int, str]) -> Iterator[Finding]:
-    labels: dict[str, set[str]] = defaultdict(set)
+    """Find rows with the same text that have several labels; without labels, several answers may
+    be right."""
+    answers: dict[str, set[str]] = defaultdict(set)
     for example in examples:
-        if example.label is not None:
-            labels[texts[id(example)]].add(example.label)
-    places = [
-        f"{example.place} ({example.label})"
-        for example in sorted(examples, key=lambda example: texts[id(example)])
-        if len(labels.get(texts[id(example)], ())) > 1
-    ]
-    several = "rows have the text of another row with another label"
-    yield from _found(places, several, several)
+        answers[texts[id(example)]].add(_answer(example))
+    several = [example for example in examples if len(answers[texts[id(example)]]) > 1]
+    several.sort(key=lambda example: texts[id(example)])
+    labels = [f"{item.place} ({item.label})" for item in several if item.label is not None]
+    others = [item.place for item in several if item.label is None]
+    said = "rows have the text of another row with another"
+    yield from _found(labels, f"{said} label", f"{said} label")
+    yield from _found(others, f"{said} answer", f"{said} answer", warns=False)
+
+
+def _answer(example: Example) -> str:
+    if example.label is not None:
+        return example.label
+    return str(example.tokens.ids) if example.tokens is not None else example.completion
 
 
 def _leaked(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:
@@ -157,7 +165,8 @@ def _leaked(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:
 
 def _near(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:
     def words(example: Example) -> Words:
-        return tuple(texts[id(example)].split())
+        # The same word of many texts is kept once.
+        return tuple(map(sys.intern, texts[id(example)].split()))
 
     trained = {words(example): example for example in parts.train}
     pairs = one_word_apart(map(words, parts.eval), trained)

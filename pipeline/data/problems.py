@@ -20,14 +20,6 @@ def named(places: Sequence[str]) -> str:
     return ", ".join(places[:_NAMED]) + more
 
 
-def visible(text: str) -> str:
-    """Return ``text`` with line breaks and other signs that are not seen written out."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in text
-    )
-
-
 @dataclass(frozen=True)
 class DataProblem:
     """One mistake: in ``line`` of the data file, or in ``key`` of the settings of the data set."""

@@ -63,6 +63,11 @@ def find_answer(prompt: str, any_answer: str, conversation: str, place: str) -> 
     return RenderedAnswer(before_answer if answer.startswith(before_answer) else "", answer, tail)
 
 
+def reads_clock(template: str) -> bool:
+    """Return whether the chat template ``template`` writes the current time."""
+    return _CLOCK in template
+
+
 def with_fixed_date(template: str, day: date) -> str:
     """Return the chat template ``template`` with ``day`` as its current time, at midnight.
 
@@ -70,7 +75,7 @@ def with_fixed_date(template: str, day: date) -> str:
     template can only hold plain data there. The line break after it is one that ``trim_blocks``
     removes, so all that follows is as before.
     """
-    if _CLOCK not in template:
+    if not reads_clock(template):
         return template
     formatted = "".join(f"|replace('%{code}', '{day.strftime(f'%{code}')}')" for code in _CODES)
     macro = f"{{% macro {_CLOCK}(format) %}}{{{{ format{formatted} }}}}{{% endmacro %}}"

@@ -5,16 +5,17 @@ Imports no ML library itself; it works on a loaded tokenizer.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Literal, Protocol
 
+from pipeline.data.chat import Message
+from pipeline.data.controls import any_of, control_tokens
 from pipeline.data.examples import Example
-from pipeline.data.frame import Frame, find_frame, stand_ins
+from pipeline.data.frame import find_frame, stand_ins
 from pipeline.data.problems import named
 from pipeline.data.rendering import (
     ANY_ANSWER,
@@ -77,6 +78,21 @@ class Tokenized:
     """Tokens of each row before anything was cut, if each row is a sequence."""
 
 
+@dataclass(frozen=True)
+class _Framed:
+    """What a chat template's frame means for the texts of turns."""
+
+    asked: frozenset[str]
+    """Tokens that no question may hold."""
+    answered: frozenset[str]
+    """Tokens that no answer may hold."""
+    marks: Sequence[str]
+    """What the template writes around turns as ordinary text."""
+
+    def banned(self, in_answer: bool) -> frozenset[str]:
+        return self.answered if in_answer else self.asked
+
+
 class Codec:
     """Converts text to token ids and back, the same way for training and every evaluation.
 
@@ -90,9 +106,15 @@ class Codec:
         self.tokenizer = tokenizer
         # Phi-3's <|end|> is an added token that transformers 5 does not count as special.
         self._special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-        self._controls = _controls(tokenizer)
-        self._control = re.compile("|".join(map(re.escape, self._controls)) or r"(?!)")
-        self._frames: dict[tuple[str | None, tuple[str, ...]], Frame] = {}
+        ends = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+        self._controls = control_tokens(
+            tokenizer.added_tokens_decoder,
+            tokenizer.all_special_ids,
+            tokenizer.unk_token_id,
+            {token for token in ends if token is not None},
+        )
+        self._banned_in_text = self._controls.in_question(None)
+        self._frames: dict[tuple[str | None, tuple[str, ...]], _Framed] = {}
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the ids of the prompt, up to where the model begins to answer.
@@ -107,7 +129,6 @@ class Codec:
         if not example.chat:
             ids = [*self._before_text, *self._encode(self._prompt_text(example))]
             return ids or [self._start()]
-        self._frame(example)
         return self._encode(self._prompt_text(example)) or [self._start()]
 
     def completion_ids(self, text: str, example: Example) -> list[int]:
@@ -169,30 +190,30 @@ class Codec:
 
     def control_in(self, example: Example) -> str:
         """Return the first token in a text of ``example`` that must not be there; empty if none."""
-        if example.tokens is not None:
+        if example.tokens is not None or not (example.chat or example.given):
             return ""
-        for text in example.asked:
-            for token in self._controls_of(text):
-                return token
         if not example.chat:
-            return ""
-        found = self._controls_of(example.completion)
-        return next((token for token in found if token in self._around_turns(example)), "")
+            held = (self._held(text, self._banned_in_text) for text in example.given)
+            return next(chain.from_iterable(held), "")
+        framed = self._framed(example)
+        turns = (*example.prompt, Message("assistant", example.completion))
+        held = (self._held(turn.content, framed.banned(turn.role == "assistant")) for turn in turns)
+        return next(chain.from_iterable(held), "")
 
     def raw_control(self, example: Example) -> str:
         """Return the first control token of a text to continue, which holds what it may; empty if
         there is none, and for other rows."""
         whole = not example.chat and not example.prompt and example.tokens is None
-        return next(self._controls_of(example.completion), "") if whole else ""
+        return next(self._held(example.completion, self._banned_in_text), "") if whole else ""
 
     def plain_mark_in(self, example: Example) -> str:
         """Return the first mark of turns in a text of ``example`` that is ordinary text, so that a
         model cannot tell it from the template's; empty if there is none."""
         if not example.chat:
             return ""
-        marks = self._frame(example).marks(tuple(self._controls))
-        texts = (*example.asked, example.completion)
-        return next((mark for mark in sorted(marks) if any(mark in one for one in texts)), "")
+        marks = self._framed(example).marks
+        texts = (*(turn.content for turn in example.prompt), example.completion)
+        return next((mark for mark in marks if any(mark in one for one in texts)), "")
 
     def plain_ids(self, example: Example) -> tuple[list[int], list[int]]:
         """Return the ids of prompt and completion of a raw example, without any special token."""
@@ -210,31 +231,25 @@ class Codec:
         """Return the text of ``ids`` without special tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
-    def _controls_of(self, text: str) -> Iterator[str]:
-        """Yield the control tokens that the tokenizer finds in ``text``."""
-        found = self._control.findall(text)
-        ids = self._encode(text) if found else []
-        yield from (token for token in found if self._controls[token] in ids)
+    def _held(self, text: str, tokens: frozenset[str]) -> Iterator[str]:
+        return self._controls.held(text, tokens, self._encode)
 
-    def _around_turns(self, example: Example) -> frozenset[str]:
-        """Return the control tokens that stand around turns."""
-        ends = {self.tokenizer.eos_token_id, self.tokenizer.bos_token_id}
-        around = "".join(self._frame(example).pieces)
-        return frozenset(
-            text for text, token in self._controls.items() if text in around or token in ends
-        )
-
-    def _frame(self, example: Example) -> Frame:
-        """Return the frame of conversations like ``example``.
+    def _framed(self, example: Example) -> _Framed:
+        """Return what holds for conversations like ``example``.
 
         Raises :class:`PromptError` where the template leaves out a turn.
         """
         roles = (example.chat_template, tuple(turn.role for turn in example.prompt))
         if roles not in self._frames:
             like = replace(example, prompt=stand_ins(example.prompt))
-            frame = find_frame(like.prompt, self._render(like, None), example.place)
-            tail = self._render(like, ANY_ANSWER).rpartition(ANY_ANSWER)[2]
-            self._frames[roles] = Frame((*frame.pieces, tail))
+            prompt, whole = self._render(like, None), self._render(like, ANY_ANSWER)
+            tail = whole.rpartition(ANY_ANSWER)[2]
+            frame = find_frame(like.prompt, prompt, tail, example.place)
+            self._frames[roles] = _Framed(
+                self._controls.in_question(frame),
+                self._controls.in_answer(frame),
+                sorted(frame.marks(any_of(self._controls.added))),
+            )
         return self._frames[roles]
 
     @cached_property
@@ -308,21 +323,6 @@ class Codec:
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-
-def _controls(tokenizer: Tokenizer) -> dict[str, int]:
-    """Return the texts that the tokenizer reads as control tokens, longest first, and their ids.
-
-    ``<unk>`` is none: it only says that something was left out. Neither are tokens that were added
-    for what texts hold, such as those of several blanks.
-    """
-    found = {
-        str(token): number
-        for number, token in tokenizer.added_tokens_decoder.items()
-        if number != tokenizer.unk_token_id
-        and (getattr(token, "special", False) or number in tokenizer.all_special_ids)
-    }
-    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
 def tokenize(

@@ -41,6 +41,16 @@ class TrainedView(Frozen):
     context: int | None
     samples: tuple[Sample, ...]
 
+    @property
+    def words(self) -> str:
+        """Return the lengths in one sentence; empty if there are none."""
+        found = "; ".join(
+            f"{name} p50 {of.p50}, p90 {of.p90}, p99 {of.p99}, longest {of.longest}"
+            for name, of in self.lengths.items()
+        )
+        context = f", context {self.context}" if self.context is not None else ""
+        return f"tokens of a row: {found}; max_length {self.max_length}{context}" if found else ""
+
 
 def chosen(examples: Sequence[Example]) -> list[Example]:
     """Return the examples to show: the first of up to three labels, else the first three."""

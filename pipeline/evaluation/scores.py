@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -44,21 +45,32 @@ class Reply(NamedTuple):
     """Whether the model ended it itself, within the token limit."""
 
 
-class Answerer(Protocol):
-    """A model that generates answers. Input and output are token ids; an implementation may process
-    prompts in batches or one by one."""
+class AskedPrompts(Protocol):
+    """Some prompts that a model has read: it can answer each, and continue it, without reading it
+    again. Input and output are token ids."""
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Return which of all prompts these are, counted from 0."""
+
+    def greedy(self, max_new_tokens: int) -> list[Reply]:
         """Return the greedy answer to each prompt, cut before the first end token."""
 
-    def logprobs(
-        self,
-        prompts: Sequence[Sequence[int]],
-        continuations: Sequence[Sequence[Sequence[int]]],
-    ) -> list[list[list[float]]]:
+    def logprobs(self, continuations: Sequence[Sequence[Sequence[int]]]) -> list[list[list[float]]]:
         """Return ``log p(token | prompt, earlier tokens)`` of each token of each continuation.
 
-        ``prompts[i]`` is followed by each of ``continuations[i]``. Natural logarithm.
+        The prompt ``numbers[i]`` is followed by each of ``continuations[i]``. Natural logarithm.
+        """
+
+
+class Answerer(Protocol):
+    """A model that answers prompts, each given as token ids."""
+
+    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[AskedPrompts]:
+        """Read ``prompts``, one batch after the other, in any order.
+
+        Answers and continuations have up to ``longest`` tokens. Each batch is to be used before the
+        next one is asked for.
         """
 
 
@@ -195,64 +207,35 @@ def answer(
     examples: Sequence[Example],
     report: Reporter,
     max_new_tokens: int | None = None,
-    batch_size: int = 32,
 ) -> Answers:
     """Return the answers of ``answerer`` to all examples.
 
     ``max_new_tokens`` defaults to :func:`longest_completion`.
     """
     prompts = [codec.prompt_ids(example) for example in examples]
-    expected = [codec.completion_ids(example.completion, example) for example in examples]
-    limit = max_new_tokens or longest_completion(codec, examples)
-    answers: list[Answer] = []
+    longest = longest_completion(codec, examples)
+    limit = max_new_tokens or longest
+    answers: dict[int, Answer] = {}
     report.progress(0, len(examples), "prompts")  # from here on, its speed tells the time left
-    for start in range(0, len(examples), batch_size):
-        part = slice(start, start + batch_size)
-        replies = answerer.greedy(prompts[part], limit)
-        texts = [
-            codec.answer_text(reply.ids, example)
-            for reply, example in zip(replies, examples[part], strict=True)
-        ]
-        given_labels = [
-            label_of(text, item) for text, item in zip(texts, examples[part], strict=True)
-        ]
-        logprobs, choices = _scored(
-            answerer, codec, examples[part], prompts[part], expected[part], given_labels
-        )
-        answers.extend(
-            Answer(
-                line=example.line,
-                file=example.file,
-                expected=example.completion or codec.decode(ids),
-                label=example.label,
-                greedy=text,
-                choice=choice,
-                valid=name is not None,
-                ended=reply.ended,
-                length=len(reply.ids),
-                repetition=repetition(reply.ids),
-                logprob=sum(values),
-                tokens=len(values),
-            )
-            for example, ids, reply, text, name, choice, values in zip(
-                examples[part],
-                expected[part],
-                replies,
-                texts,
-                given_labels,
-                choices,
-                logprobs,
-                strict=True,
-            )
-        )
+    for asked in answerer.ask(prompts, max(limit, longest)):
+        some = [examples[number] for number in asked.numbers]
+        answers |= zip(asked.numbers, _answered(asked, codec, some, limit), strict=True)
         report.progress(len(answers), len(examples), "prompts")
     labels = sorted({name for example in examples for name in example.choices})
     return Answers(
         labels=tuple(labels),
         choices=all(example.choices for example in examples),
-        answers=tuple(answers),
+        answers=tuple(answers[number] for number in range(len(examples))),
         max_new_tokens=limit,
     )
+
+
+def greedy(
+    answerer: Answerer, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> Iterator[tuple[int, Reply]]:
+    """Yield the number of each prompt, in any order, and the greedy answer to it."""
+    for asked in answerer.ask(prompts, max_new_tokens):
+        yield from zip(asked.numbers, asked.greedy(max_new_tokens), strict=True)
 
 
 def score(answers: Answers) -> Scores:
@@ -307,37 +290,62 @@ def label_of(text: str, example: Example) -> str | None:
     return None
 
 
-def _scored(
-    answerer: Answerer,
-    codec: TextCodec,
-    examples: Sequence[Example],
-    prompts: Sequence[list[int]],
-    expected: Sequence[list[int]],
-    given_labels: Sequence[str | None],
-) -> tuple[list[list[float]], list[str | None]]:
-    """Return the log-probabilities of the ``expected`` completions, and the label of each answer:
-    the one in ``given_labels``, else the most probable one; ``None`` without choices."""
-    open_labels = [
-        tuple(example.choices) if label is None else ()
-        for label, example in zip(given_labels, examples, strict=True)
+def _answered(
+    asked: AskedPrompts, codec: TextCodec, examples: Sequence[Example], limit: int
+) -> Iterator[Answer]:
+    """Yield the answer to each of ``examples``, whose prompts were ``asked``."""
+    replies = asked.greedy(limit)
+    texts = [
+        codec.answer_text(reply.ids, example)
+        for reply, example in zip(replies, examples, strict=True)
     ]
-    continuations = [
-        [ids, *(codec.completion_ids(example.choices[label], example) for label in labels)]
-        for ids, labels, example in zip(expected, open_labels, examples, strict=True)
+    given = [label_of(text, example) for text, example in zip(texts, examples, strict=True)]
+    wanted = [
+        _Wanted.of(example, codec, label) for example, label in zip(examples, given, strict=True)
     ]
-    scored = answerer.logprobs(prompts, continuations)
-    choices = [
-        label if label is not None else _most_probable(labels, values[1:])
-        for label, labels, values in zip(given_labels, open_labels, scored, strict=True)
-    ]
-    return [values[0] for values in scored], choices
+    scored = asked.logprobs([one.continuations for one in wanted])
+    for example, reply, text, label, one, values in zip(
+        examples, replies, texts, given, wanted, scored, strict=True
+    ):
+        expected = values[0]
+        yield Answer(
+            line=example.line,
+            file=example.file,
+            expected=example.completion or codec.decode(one.continuations[0]),
+            label=example.label,
+            greedy=text,
+            choice=one.most_probable(values) if label is None else label,
+            valid=label is not None,
+            ended=reply.ended,
+            length=len(reply.ids),
+            repetition=repetition(reply.ids),
+            logprob=sum(expected),
+            tokens=len(expected),
+        )
 
 
-def _most_probable(labels: Sequence[str], logprobs: Sequence[Sequence[float]]) -> str | None:
-    """Return the label whose tokens have the highest total log-probability, the first of several;
-    ``None`` if there are no labels."""
-    totals = [sum(values) for values in logprobs]
-    return labels[totals.index(max(totals))] if totals else None
+@dataclass(frozen=True)
+class _Wanted:
+    """The continuations of one prompt whose log-probabilities are wanted, each once."""
+
+    continuations: list[list[int]]
+    """The expected completion comes first."""
+    labels: Mapping[str, int]
+    """Which of them each label is; empty where the greedy answer is a label already."""
+
+    @classmethod
+    def of(cls, example: Example, codec: TextCodec, label: str | None) -> _Wanted:
+        """Return those for ``example``, whose greedy answer is ``label``, or none."""
+        expected = codec.completion_ids(example.completion, example)
+        choices = example.choices if label is None else {}
+        ids = {name: codec.completion_ids(text, example) for name, text in choices.items()}
+        every = [expected, *(one for one in ids.values() if one != expected)]
+        return cls(every, {name: every.index(one) for name, one in ids.items()})
+
+    def most_probable(self, logprobs: Sequence[Sequence[float]]) -> str | None:
+        """Return the label whose tokens have the highest total log-probability, the first of
+        several; ``None`` without labels."""
+        return max(self.labels, key=lambda name: sum(logprobs[self.labels[name]]), default=None)
 
 
 def longest_completion(codec: TextCodec, examples: Sequence[Example]) -> int:

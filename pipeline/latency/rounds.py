@@ -24,7 +24,7 @@ class LatencyRounds(Frozen):
 
     rounds: tuple[Round, ...]
     threads: int | None = None
-    """``intra_op_num_threads`` in its ``genai_config.json``; if it is missing, ONNX Runtime GenAI
+    """``intra_op_num_threads`` in its ``genai_config.json``: 0 is one per core; without it GenAI
     uses half of the cores, at least one and at most 16."""
     cpus: tuple[int, ...] = ()
     """The CPUs its process was pinned to."""

@@ -17,18 +17,18 @@ from pipeline.latency.protocol import AnswerTimes, Failed, Loaded, Question, Rep
 from pipeline.latency.timing import token_intervals_ms
 from pipeline.process.causes import out_of_memory
 from pipeline.process.measure import peak_rss_bytes
+from pipeline.process.parent import end_with_parent
 from pipeline.process.signals import exit_promptly_on_signal
 from pipeline.process.streams import reserve_stdout
-
-_PR_SET_PDEATHSIG = 1
-"""https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
 
 
 def main() -> int:
     """Load the model, answer every question on standard input, and return the exit code."""
     settings = WorkerSettings.model_validate_json(sys.argv[1])
     exit_promptly_on_signal()
-    _end_with_parent()
+    # While another process is measured this one is suspended, and would not notice the end of its
+    # input when the measuring process ends.
+    end_with_parent(os.getppid(), signal.SIGKILL)
     if settings.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings.cpus)
     with reserve_stdout() as stream:
@@ -40,15 +40,6 @@ def main() -> int:
                 raise
             _say(stream, failed)
     return 0
-
-
-def _end_with_parent() -> None:
-    """Let the kernel end this process when the measuring process ends. While another process is
-    measured this one is suspended, and would not notice the end of its input."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _serve(settings: WorkerSettings, stream: IO[str]) -> None:

@@ -13,6 +13,9 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.space import Shape, Weights, count
 from pipeline.weights.files import tensors_of, weight_files
 
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len")
+"""What families call the longest text: most of them; GPT-2; MPT."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -71,7 +74,7 @@ class Checkpoint:
         """Return the most tokens that the model takes; ``None`` if the config does not state it."""
         text = self.config.get("text_config")
         both = (self.config, text if isinstance(text, Mapping) else {})
-        lengths = (config.get("max_position_embeddings") for config in both)
+        lengths = (config.get(name) for config in both for name in _CONTEXT)
         return next((int(length) for length in lengths if length), None)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 
@@ -40,6 +40,17 @@ class ContinuedRun:
         self._generator.append_tokens(np.asarray(tokens, dtype=np.int32))
         self._tokens += tokens
         return np.array(self._generator.get_output("logits")[0], dtype=np.float64)
+
+    def greedy(self, most: int, ends: Container[int]) -> list[int]:
+        """Return up to ``most`` greedy tokens, the last of which may be one of ``ends``."""
+        made: list[int] = []
+        while len(made) < most and not self._generator.is_done():
+            self._generator.generate_next_token()
+            made.append(int(self._generator.get_next_tokens()[0]))
+            if made[-1] in ends:
+                break
+        self._tokens += made
+        return made
 
     def after_each(self, tokens: Sequence[int]) -> Any:
         """Run ``tokens``; return the logits after each."""

@@ -50,8 +50,8 @@ class GenAiConfig:
 
     @property
     def threads(self) -> int | None:
-        """Return ``intra_op_num_threads``; ``None`` if not set: then the runtime takes half of
-        the cores, at least one and at most 16."""
+        """Return ``intra_op_num_threads``: 0 is one per core; ``None`` if not set, and then the
+        runtime takes half of the cores, at least one and at most 16."""
         count = self.decoder.get("session_options", {}).get("intra_op_num_threads")
         return None if count is None else int(count)
 

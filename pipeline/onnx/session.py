@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,13 @@ from typing import Any
 from pipeline.contract.errors import ArtifactError, BeyondCpuError
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.prefixes import common_prefix
-from pipeline.evaluation.scores import Reply
+from pipeline.evaluation.scores import AskedPrompts, Reply
+from pipeline.evaluation.settings import GREEDY
 from pipeline.onnx.continued_run import ContinuedRun, log_probabilities
 from pipeline.onnx.errors import raising_artifact_errors
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.reference import Reference
+from pipeline.process.cpus import usable_cpus
 
 _RUNNING = "onnxruntime_genai cannot run the model"
 _LOADING = "onnxruntime_genai cannot load the model"
@@ -44,8 +47,9 @@ class Session:
         with the norms of queries and keys that ``GroupQueryAttention`` of CUDA computes.
 
         ``threads`` replaces ``intra_op_num_threads`` for this session; ``None`` keeps the setting
-        of the artifact. ``cpu`` runs it on the CPU whatever it was built for, so that the results
-        of every target can be checked on a machine without its hardware. ``profile`` is the prefix
+        of the artifact, but one thread per core (0) becomes one per CPU that this process may use,
+        if these are fewer. ``cpu`` runs it on the CPU whatever it was built for, so that results of
+        every target can be checked on a machine without its hardware. ``profile`` is the prefix
         of the path of a JSON trace of all kernels, which is complete when the session is deleted.
         """
         import numpy as np
@@ -59,6 +63,7 @@ class Session:
             if cpu:
                 config.clear_providers()
             options: dict[str, int | str] = {}
+            threads = _fewer_threads(folder) if threads is None else threads
             if threads is not None:
                 options["intra_op_num_threads"] = threads
             if profile is not None:
@@ -83,7 +88,8 @@ class Session:
         import onnxruntime_genai
 
         params = onnxruntime_genai.GeneratorParams(self.model)
-        params.set_search_options(max_length=max_length, min_length=min_length, do_sample=False)
+        options = {**GREEDY, "max_length": max_length, "min_length": min_length}
+        params.set_search_options(**options)
         return onnxruntime_genai.Generator(self.model, params)
 
     def untouched_generator(self, max_length: int) -> Any:
@@ -196,6 +202,13 @@ def _raising_beyond_cpu(folder: Path, cpu: bool) -> Iterator[None]:
         raise
 
 
+def _fewer_threads(folder: Path) -> int | None:
+    """Return the number of threads where the artifact says one per core and this process may not
+    use them all, which ONNX Runtime does not notice; ``None`` elsewhere."""
+    usable = usable_cpus()
+    return usable if _config(folder).threads == 0 and usable < (os.cpu_count() or 1) else None
+
+
 def _config(folder: Path) -> GenAiConfig:
     try:
         return GenAiConfig(folder)
@@ -220,47 +233,64 @@ class GenAiAnswerer:
 
     session: Session
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
-        """Return the greedy answer to each prompt, cut before the first end token."""
-        return [self._reply(list(self.session.stream(ids, max_new_tokens))) for ids in prompts]
-
     def untouched(self, prompt: Sequence[int], max_new_tokens: int) -> Reply:
-        """Return the answer with the artifact's own search settings, cut likewise."""
-        return self._reply(list(self.session.stream(prompt, max_new_tokens, untouched=True)))
-
-    def _reply(self, ids: list[int]) -> Reply:
+        """Return the answer with the artifact's own search settings, cut before the end token."""
+        ids = list(self.session.stream(prompt, max_new_tokens, untouched=True))
         ended = bool(ids) and ids[-1] in self.session.end_ids
         return Reply(ids[:-1] if ended else ids, ended)
 
-    def logprobs(
-        self,
-        prompts: Sequence[Sequence[int]],
-        continuations: Sequence[Sequence[Sequence[int]]],
-    ) -> list[list[list[float]]]:
-        """Return the natural log-probability of each token of each continuation of each prompt."""
+    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[AskedPrompts]:
+        """Read ``prompts`` one by one; what all begin with is run once."""
         if not prompts:
-            return []
+            return
         size = common_prefix(prompts)
-        ends = (len(one) for several in continuations for one in several)
-        max_length = max(map(len, prompts)) + max(ends, default=0) + 1
+        max_length = max(map(len, prompts)) + longest + 1
         with raising_artifact_errors(_RUNNING):
             run = ContinuedRun(lambda: self.session.generator(max_length), self.session.rewinds)
             run.after(prompts[0][:size])
-            found = []
-            for prompt, several in zip(prompts, continuations, strict=True):
+        for number, prompt in enumerate(prompts):
+            with raising_artifact_errors(_RUNNING):
                 run.back_to(size)
-                first = run.after(prompt[size:])[-1:]
-                found.append([self._logprobs(run, first, len(prompt), one) for one in several])
-            return found
+                last = run.after(prompt[size:])[-1:]
+            yield _AskedPrompt(self.session, run, number, len(prompt), last)
 
-    def _logprobs(
-        self, run: ContinuedRun, first: Any, size: int, continuation: Sequence[int]
-    ) -> list[float]:
-        """Return those of ``continuation`` after the ``size`` tokens of a prompt, after which the
-        logits are ``first``."""
+
+@dataclass(frozen=True)
+class _AskedPrompt:
+    """One prompt that an artifact has run."""
+
+    session: Session
+    run: ContinuedRun
+    number: int
+    size: int
+    """Number of tokens of the prompt."""
+    last: Any
+    """Logits after its last token, of shape (1, vocabulary)."""
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        return (self.number,)
+
+    def greedy(self, max_new_tokens: int) -> list[Reply]:
+        """Return the greedy answer, cut before the end token."""
+        with raising_artifact_errors(_RUNNING):
+            self.run.back_to(self.size)
+            ids = self.run.greedy(max_new_tokens, self.session.end_ids)
+        ended = bool(ids) and ids[-1] in self.session.end_ids
+        return [Reply(ids[:-1] if ended else ids, ended)]
+
+    def logprobs(self, continuations: Sequence[Sequence[Sequence[int]]]) -> list[list[list[float]]]:
+        """Return the natural log-probability of each token of each continuation."""
+        (several,) = continuations
+        with raising_artifact_errors(_RUNNING):
+            return [[self._logprobs(one) for one in several]]
+
+    def _logprobs(self, continuation: Sequence[int]) -> list[float]:
         import numpy as np
 
-        run.back_to(size)
         given = continuation[:-1]
-        rows = np.concatenate((first, run.after_each(given))) if given else first
+        if not given:
+            return log_probabilities(self.last, continuation)
+        self.run.back_to(self.size)
+        rows = np.concatenate((self.last, self.run.after_each(given)))
         return log_probabilities(rows, continuation)

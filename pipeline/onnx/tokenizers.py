@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract.errors import ArtifactError
 from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
+from pipeline.onnx.answer_ends import turn_end
+from pipeline.onnx.artifact_codec import chat_text, different, runtime_ids
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.samples import CONVERSATIONS, SAMPLES, Conversation
 from pipeline.onnx.session import Session
-from pipeline.onnx.turn_end import turn_end
-
-_SHOWN = 8
-"""Ids that a message shows, from the first difference on."""
 
 
 def tokenizer_problems(
@@ -34,13 +32,13 @@ def tokenizer_problems(
     if ours.get_vocab() != source.get_vocab():
         differing = set(ours.get_vocab().items()) ^ set(source.get_vocab().items())
         problems.append(f"{len(differing)} tokens are not those of the checkpoint's tokenizer")
-    problems += _special(folder, config, ours, source)
+    problems += _special(config, ours, source)
     problems += (_same_chats if source.chat_template else _same_texts)(session, source)
     problems += _same_back(session, source)
     return problems
 
 
-def _special(folder: Path, config: GenAiConfig, ours: Any, source: Any) -> list[str]:
+def _special(config: GenAiConfig, ours: Any, source: Any) -> list[str]:
     problems = [
         f"{name} is {getattr(ours, name)}, the checkpoint has {getattr(source, name)}"
         for name in ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -51,7 +49,7 @@ def _special(folder: Path, config: GenAiConfig, ours: Any, source: Any) -> list[
     problems += [
         f"end token {token} is not a token" for token in config.end_ids if token not in known
     ]
-    end = turn_end(folder)
+    end = turn_end(ours)
     if end is not None and end not in config.end_ids:
         text = ours.convert_ids_to_tokens(end)
         problems.append(
@@ -82,8 +80,8 @@ def _same_texts(session: Session, source: Any) -> list[str]:
     problems = []
     for text in SAMPLES:
         expected = [int(token) for token in source.encode(text, add_special_tokens=False)]
-        found = [int(token) for token in session.tokenizer.encode(text)]
-        problems += _different(repr(text), found, expected)
+        found = runtime_ids(session.tokenizer, text)
+        problems += different(repr(text), found, expected)
     return problems
 
 
@@ -94,16 +92,14 @@ def _same_chats(session: Session, source: Any) -> list[str]:
         asks = messages[-1]["role"] == "user"
         expected = [int(token) for token in source.encode(wanted, add_special_tokens=False)]
         try:
-            rendered = session.tokenizer.apply_chat_template(
-                json.dumps(messages), add_generation_prompt=asks
-            )
-        except Exception as error:  # the runtime's template engine raises RuntimeError and others
-            return [f"the runtime cannot apply the chat template: {error}"]
-        found = [int(token) for token in session.tokenizer.encode(rendered)]
+            rendered = chat_text(session.tokenizer, messages, asks)
+        except ArtifactError as error:
+            return [str(error)]
+        found = runtime_ids(session.tokenizer, rendered)
         if found != expected and rendered.lstrip(" ") != wanted.lstrip(" "):
             problems.append(f"the chat template gives {rendered!r}, not {wanted!r}")
         else:
-            problems += _different(f"the chat {wanted!r}", found, expected)
+            problems += different(f"the chat {wanted!r}", found, expected)
     return problems
 
 
@@ -119,17 +115,6 @@ def _rendered(source: Any) -> Iterator[tuple[Conversation, str]]:
         except TemplateError:
             continue
         yield messages, text
-
-
-def _different(what: str, found: Sequence[int], expected: Sequence[int]) -> list[str]:
-    """Return a problem that shows the first difference; none if there is no difference."""
-    if found == expected:
-        return []
-    pairs = enumerate(zip(found, expected))  # noqa: B905 - one may end before the other
-    same = min(len(found), len(expected))
-    at = next((number for number, (ours, theirs) in pairs if ours != theirs), same)
-    ours, theirs = list(found[at : at + _SHOWN]), list(expected[at : at + _SHOWN])
-    return [f"{what} becomes {ours} from token {at} on, not {theirs}"]
 
 
 def _same_back(session: Session, source: Any) -> list[str]:

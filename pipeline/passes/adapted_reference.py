@@ -46,15 +46,14 @@ class Pass(BasePass[AdaptedReferenceParams]):
         from pipeline.onnx.reference import BASE_DIR, Reference
         from pipeline.training.determinism import prepare
         from pipeline.training.logits import logits_of
-        from pipeline.training.merging import adapt, load_base
+        from pipeline.training.merging import load_adapted
 
         prepare(inputs.seed, inputs.threads)
         rows = [row for row in Reference.load(inputs["reference"]).rows if not row.is_long]
         rows = rows[: params.samples]
         texts = [row.ids for row in rows]
         positions = max((len(row.logits) for row in rows), default=1)
-        base = load_base(inputs["model"], inputs["adapter"], params)
-        model = adapt(base, inputs["adapter"]).model.eval()
+        model = load_adapted(inputs, params)
         Reference(logits_of(model, texts, positions, inputs.report)).save(out_dir)
         (out_dir / BASE_DIR).mkdir()
         with model.disable_adapter():

@@ -22,8 +22,9 @@ class EvaluateParams(ModelLoading):
     """Number of held-out rows, from the first one on; all by default."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens; by default a little more than the longest expected one."""
-    batch_size: int = Field(default=64, ge=1)
-    """Prompts per forward pass."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Most prompts that are asked at once. Without it, a batch is as many as make 4,096 tokens, and
+    as have room for their keys and values in a gigabyte."""
     repetition_penalty: float | None = Field(default=None, gt=0)
     """As the artifact has it. Default: that of the model's ``generation_config.json``."""
 
@@ -38,15 +39,20 @@ class Pass(BasePass[EvaluateParams]):
 
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
+        import torch
+
         from pipeline.data.parts import parts_of
         from pipeline.data.room import require_room
         from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.evaluation.scores import answer, score
+        from pipeline.evaluation.settings import PENALTY, shipped
+        from pipeline.onnx.answer_ends import answer_ends
         from pipeline.onnx.checkpoint import Checkpoint
-        from pipeline.training.answerer import TorchAnswerer, end_ids
+        from pipeline.training.answerer import TorchAnswerer
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import fast_dtype, load_model
+        from pipeline.training.loading import load_model
+        from pipeline.training.streamed import load_fp32
 
         prepare(inputs.seed, inputs.threads)
         examples = parts_of(inputs).eval[: params.max_samples]
@@ -54,18 +60,20 @@ class Pass(BasePass[EvaluateParams]):
             raise StepError("nothing is held out", "raise split.eval above 0", "bad_input")
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
         codec = Codec(tokenizer)
-        require_room(examples, codec, Checkpoint(inputs["model"]).context)
-        dtype = fast_dtype(inputs["model"], inputs.report)
-        model = load_model(inputs["model"], params, dtype).eval()
+        checkpoint = Checkpoint(inputs["model"])
+        require_room(examples, codec, checkpoint.context)
+        settings = shipped(checkpoint.generation_config)
+        if torch.cuda.is_available():
+            model = load_model(inputs["model"], params).eval()
+        else:
+            model = load_fp32(inputs["model"], params, inputs.report)
         answerer = TorchAnswerer(
             model,
             tokenizer.pad_token_id,
-            end_ids(model, tokenizer),
+            frozenset(answer_ends(checkpoint, tokenizer)),
             params.batch_size,
-            params.repetition_penalty or model.generation_config.repetition_penalty or 1.0,
+            params.repetition_penalty or float(settings[PENALTY]),
         )
-        answers = answer(
-            answerer, codec, examples, inputs.report, params.max_new_tokens, params.batch_size
-        )
+        answers = answer(answerer, codec, examples, inputs.report, params.max_new_tokens)
         answers.save(out_dir)
         return {**score(answers).model_dump(mode="json"), "computed_in": str(model.dtype)}

@@ -108,15 +108,15 @@ def _answers(
     inputs: Inputs, params: FloatReferenceParams, export: Path, session: Session, out_dir: Path
 ) -> int:
     from pipeline.data.parts import parts_of
-    from pipeline.data.tokenize import Codec
     from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.evaluation.scores import answer
+    from pipeline.onnx.artifact_codec import ArtifactCodec
     from pipeline.onnx.session import GenAiAnswerer
 
     examples = parts_of(inputs).eval[: params.max_samples] if inputs.data is not None else []
     if not examples:
         return 0
-    codec = Codec(load_artifact_tokenizer(export))
+    codec = ArtifactCodec(load_artifact_tokenizer(export), session)
     answerer = GenAiAnswerer(session)
     answers = answer(answerer, codec, examples, inputs.report, params.max_new_tokens)
     answers.save(out_dir)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue, model_validator
 from typing_extensions import Self
 
-from pipeline.contract.errors import StepError
+from pipeline.contract.errors import ArtifactError, StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
@@ -69,9 +69,7 @@ class Pass(BasePass[GenerateParams]):
             context = GenAiConfig(folder).context
         except ValueError as error:
             raise StepError(str(error)) from error
-        prompt = [
-            int(token) for token in session.tokenizer.encode(_question(folder, session, params))
-        ]
+        prompt = _prompt_ids(folder, session, params)
         room = context - len(prompt)
         if not prompt or room < 1:
             raise StepError(
@@ -98,20 +96,22 @@ class Pass(BasePass[GenerateParams]):
         }
 
 
-def _question(folder: Path, session: Any, params: GenerateParams) -> str:
-    """Return the text that the model continues."""
-    if params.prompt is not None:
-        return params.prompt
+def _prompt_ids(folder: Path, session: Any, params: GenerateParams) -> list[int]:
+    """Return the ids of the text that the model continues."""
+    from pipeline.onnx.artifact_codec import beginning_of, chat_text, runtime_ids
+
+    raw = params.prompt
     if params.text is not None and not has_chat_template(folder):
-        return params.text
+        raw = params.text
+    if raw is not None:
+        return [*beginning_of(folder), *runtime_ids(session.tokenizer, raw)]
     turns = params.messages or (Turn(role="user", content=params.text or ""),)
     _require_text(folder, turns)
-    messages = json.dumps([turn.model_dump() for turn in turns])
     try:
-        rendered: str = session.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-    except Exception as error:  # the runtime's template engine raises RuntimeError and others
+        text = chat_text(session.tokenizer, [turn.model_dump() for turn in turns])
+    except ArtifactError as error:
         raise StepError(f"the chat template refuses the messages: {error}") from error
-    return rendered
+    return runtime_ids(session.tokenizer, text)
 
 
 def _require_text(folder: Path, turns: Sequence[Turn]) -> None:

@@ -25,7 +25,8 @@ class ReferenceParams(ModelLoading):
     """Number of logits per row at most: those of the last tokens of prompt and answer."""
     long_tokens: int = Field(default=2112, ge=0)
     """Length of an additional row that is made of the others, to test positions beyond 2,048. There
-    is none if this is not more than 2,048, or if the context is too short."""
+    is none if this is not more than 2,048, if the context is too short, or if memory has no room
+    for the model in fp32."""
 
     def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the logits: fp32, one per token of the vocabulary."""
@@ -52,16 +53,19 @@ class Pass(BasePass[ReferenceParams]):
         from pipeline.training.determinism import prepare
         from pipeline.training.logits import (
             context_length,
-            load_fp32,
             logits_of,
             long_text,
             rotary_tables,
         )
+        from pipeline.training.streamed import is_streamed, load_fp32
+        from pipeline.weights.mode import ONE_BY_ONE
 
         prepare(inputs.seed, inputs.threads)
         texts = _texts(inputs, load_tokenizer(inputs["model"], params.trust_remote_code), params)
-        model = load_fp32(inputs["model"], params)
-        long = long_text(texts, params.long_tokens, context_length(model))
+        model = load_fp32(inputs["model"], params, inputs.report)
+        # Past 2,048 tokens, a model that memory has no room for takes many minutes.
+        length = 0 if is_streamed(model) else params.long_tokens
+        long = long_text(texts, length, context_length(model))
         rows = logits_of(
             model, [*texts, *([long] if long else [])], params.positions, inputs.report
         )
@@ -73,6 +77,7 @@ class Pass(BasePass[ReferenceParams]):
             "long_rows": sum(row.is_long for row in rows),
             "rotary_positions": sum(len(table.positions) for table in tables),
             "dtype": Checkpoint(inputs["model"]).dtype,
+            **({"weights": str(ONE_BY_ONE)} if is_streamed(model) else {}),
         }
 
 

@@ -18,10 +18,10 @@ from pipeline.contract.data_spec import PARQUET
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
-from pipeline.contract.step import Inputs
+from pipeline.contract.step import Inputs, Reporter
 from pipeline.data.hub import FETCHED_FILE, first_line
 from pipeline.data.jsonable import jsonable
-from pipeline.data.load import read_rows
+from pipeline.data.load import read_file
 from pipeline.passes.base import BasePass
 from pipeline.scripts.importable import importable
 from pipeline.scripts.load import find_object, load_script
@@ -93,7 +93,8 @@ def _loaded(inputs: Inputs, params: RowsParams, module: ModuleType | None) -> An
         return _fetched(inputs[FETCHED])
     if module is not None and params.load is not None:
         return _call(find_object(module, params.load), (), params.load_params, "code.load_params")
-    return [row for number in range(params.files) for row in _of_file(inputs[FILE.format(number)])]
+    paths = [inputs[FILE.format(number)] for number in range(params.files)]
+    return [row for path in paths for row in _of_file(path, inputs.report)]
 
 
 def _fetched(folder: Path) -> Any:
@@ -104,15 +105,20 @@ def _fetched(folder: Path) -> Any:
     return datasets.Dataset.from_parquet(str(folder / FETCHED_FILE), cache_dir=tempfile.mkdtemp())
 
 
-def _of_file(path: Path) -> Iterator[Mapping[str, Any]]:
+def _of_file(path: Path, report: Reporter) -> Iterator[Mapping[str, Any]]:
     if path.suffix.lower() == PARQUET:
         yield from _of_parquet(path)
         return
-    rows, problems = read_rows(path)
-    if problems:
-        listed = "; ".join(f"line {item.line}: {item.message}" for item in problems)
+    read = read_file(path)
+    if read.problems:
+        listed = "; ".join(f"line {item.line}: {item.message}" for item in read.problems)
         raise StepError(f"{path.name}: {listed}", cause="bad_input")
-    yield from (row.values for row in rows)
+    for note in read.notes:
+        if note.line is None:
+            report.note(f"{path.name}: {note.message}")
+        else:
+            report.warn(f"{path.name}:{note.line}: {note.message}")
+    yield from (row.values for row in read.rows)
 
 
 def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import IO
 
-from pipeline.contract.events import Event, StepProgress, Text, Warned
+from pipeline.contract.events import Event, Noted, StepProgress, Text, Warned
 
 PACE = 0.2
 """Shortest time in seconds between two progress events; the one of the last unit is always sent."""
@@ -47,6 +47,10 @@ class StepReporter:
     def warn(self, message: str) -> None:
         """Write a warning event."""
         self._write(Warned(step=self._step, message=message))
+
+    def note(self, message: str) -> None:
+        """Write a note event."""
+        self._write(Noted(step=self._step, message=message))
 
     def text(self, text: str) -> None:
         """Write a piece of generated text."""

@@ -118,7 +118,8 @@ def _require_reloadable(model: Any, targets: Modules) -> None:
 
 
 def _name_of(model: Any, module: Any) -> str:
-    return next(name for name, one in model.named_modules() if one is module).rsplit(".", 1)[-1]
+    path: str = next(name for name, one in model.named_modules() if one is module)
+    return path.rpartition(".")[2]
 
 
 def _as_peft_has_it(names: Modules) -> list[str] | str | None:

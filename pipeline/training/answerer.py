@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 
 from pipeline.evaluation.prefixes import common_prefix
-from pipeline.evaluation.scores import Reply
+from pipeline.evaluation.scores import AskedPrompts, Reply
 from pipeline.training.prompt_cache import CachingModel, Kept, can_continue
 
 _CACHE_BYTES = 1 << 30
 """Memory for keys and values of a batch."""
 _LOGITS = 1 << 26
 """Logits that are computed at once."""
+_TOKENS = 1 << 12
+"""Tokens of a batch, beyond what all prompts begin with."""
+_FIRST = 1 << 9
+"""Tokens of the first batch: a small one, so that the time of all can be told soon."""
 
 
 class _Prefix(NamedTuple):
@@ -31,69 +36,53 @@ class _Prefix(NamedTuple):
 class TorchAnswerer:
     """An :class:`pipeline.evaluation.scores.Answerer` over a transformers model, in batches.
 
-    What all prompts begin with is run once, each prompt once for all its continuations. A model
-    that cannot do that right (:func:`pipeline.training.prompt_cache.can_continue`) runs every row
-    by itself.
+    What all prompts begin with is run once, and each prompt once for its answer and all its
+    continuations. A model that cannot do that right
+    (:func:`pipeline.training.prompt_cache.can_continue`) runs every row by itself.
     """
 
     model: Any
     pad_id: int
     end_ids: frozenset[int]
-    batch_size: int
+    batch_size: int | None = None
+    """Prompts of a batch at most; by default, its tokens and memory alone limit it."""
     repetition_penalty: float = 1.0
     """By which the logits of tokens in prompt and answer are divided, or multiplied below zero
     (https://arxiv.org/abs/1909.05858)."""
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
-        """Return the greedy answer to each prompt, cut before the first end token."""
-        prefix = self._prefix(prompts, max_new_tokens)
-        if prefix is None:
-            return self._plain_greedy(prompts, max_new_tokens)
-        found: dict[int, Reply] = {}
-        for batch in self._batches(prompts, prefix, max_new_tokens):
-            asked = [prompts[index] for index in batch]
-            rows = self._generated(asked, self._after(prefix, asked), max_new_tokens)
-            found |= dict(zip(batch, map(self._cut, rows), strict=True))
-        return [found[index] for index in range(len(prompts))]
-
-    def logprobs(
-        self,
-        prompts: Sequence[Sequence[int]],
-        continuations: Sequence[Sequence[Sequence[int]]],
-    ) -> list[list[list[float]]]:
-        """Return the natural log-probability of each token of each continuation of each prompt."""
-        longest = max((len(one) for several in continuations for one in several), default=0)
+    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[AskedPrompts]:
+        """Read ``prompts``, those of similar length together."""
         prefix = self._prefix(prompts, longest)
         if prefix is None:
-            return [
-                self._plain_logprobs(prompt, several)
-                for prompt, several in zip(prompts, continuations, strict=True)
-            ]
-        found: dict[int, list[list[float]]] = {}
+            for alike in self._alike(prompts):
+                yield _PlainPrompts(self, alike, [prompts[number] for number in alike])
+            return
         for batch in self._batches(prompts, prefix, longest):
-            kept = self._after(prefix, [prompts[index] for index in batch])
-            several = [continuations[index] for index in batch]
-            found |= dict(zip(batch, self._continued(kept, several), strict=True))
-        return [found[index] for index in range(len(prompts))]
+            asked = [prompts[number] for number in batch]
+            rest = [prompt[prefix.length :] for prompt in asked]
+            kept = self.caching.after(prefix.kept, [0] * len(rest), rest, left=True)
+            yield _KeptPrompts(self, batch, asked, kept)
 
-    @property
-    def _caching(self) -> CachingModel:
+    @cached_property
+    def caching(self) -> CachingModel:
+        """The model, as one that keeps what it has run."""
         return CachingModel(self.model, self.pad_id)
+
+    def cut(self, ids: list[int]) -> Reply:
+        """Return the reply that ends before the first end token of ``ids``."""
+        end = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))
+        return Reply(ids[:end], ended=end < len(ids))
 
     def _prefix(self, prompts: Sequence[Sequence[int]], more: int) -> _Prefix | None:
         """Run what all ``prompts`` begin with; return ``None`` if the model cannot continue it with
         up to ``more`` tokens after a prompt."""
         if not prompts or not can_continue(self.model, max(map(len, prompts)) + more):
             return None
-        nothing = self._caching.nothing()
+        nothing = self.caching.nothing()
         length = common_prefix(prompts)
         # Nothing in common: one token is run all the same, to see what it takes.
-        kept = self._caching.after(nothing, [0], [prompts[0][: length or 1]], left=True)
+        kept = self.caching.after(nothing, [0], [prompts[0][: length or 1]], left=True)
         return _Prefix(kept if length else nothing, length, kept.bytes_per_token)
-
-    def _after(self, prefix: _Prefix, prompts: Sequence[Sequence[int]]) -> Kept:
-        rest = [prompt[prefix.length :] for prompt in prompts]
-        return self._caching.after(prefix.kept, [0] * len(rest), rest, left=True)
 
     def _batches(
         self, prompts: Sequence[Sequence[int]], prefix: _Prefix, more: int
@@ -101,49 +90,57 @@ class TorchAnswerer:
         """Yield numbers of prompts of similar length, as many as memory has room for."""
         room = _CACHE_BYTES / prefix.bytes_per_token
         batch: list[int] = []
+        most = _FIRST
         for index in sorted(range(len(prompts)), key=lambda index: len(prompts[index])):
-            width = len(prompts[index]) + more
-            if batch and (len(batch) == self.batch_size or (len(batch) + 1) * width > room):
+            width, size = len(prompts[index]) + more, len(batch) + 1
+            beyond = size * (width - prefix.length) > most or size * width > room
+            if batch and (beyond or len(batch) == self.batch_size):
                 yield batch
-                batch = []
+                batch, most = [], _TOKENS
             batch.append(index)
         if batch:
             yield batch
 
-    def _generated(
-        self, prompts: Sequence[Sequence[int]], kept: Kept, max_new_tokens: int
-    ) -> list[list[int]]:
-        """Return the greedy tokens after each of ``prompts``, which ``kept`` has run."""
-        rows: list[list[int]] = [[] for _ in prompts]
+    def _alike(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Yield numbers of prompts of the same length, as many as a batch may have."""
+        by_length: dict[int, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            by_length.setdefault(len(prompt), []).append(index)
+        for length, same in by_length.items():
+            size = min(self.batch_size or len(same), max(1, _TOKENS // length))
+            for start in range(0, len(same), size):
+                yield same[start : start + size]
+
+
+@dataclass(frozen=True)
+class _KeptPrompts:
+    """Prompts whose keys and values are kept."""
+
+    answerer: TorchAnswerer
+    numbers: Sequence[int]
+    prompts: Sequence[Sequence[int]]
+    kept: Kept
+
+    def greedy(self, max_new_tokens: int) -> list[Reply]:
+        """Return the greedy answer to each prompt, cut before the first end token."""
+        caching, kept = self.answerer.caching, self.kept
+        rows: list[list[int]] = [[] for _ in self.prompts]
         going = list(range(len(rows)))  # the row of `rows` that each row of `kept` is
         for done in range(1, max_new_tokens + 1):
-            asked = [[*prompts[row], *rows[row]] for row in going]
+            asked = [[*self.prompts[row], *rows[row]] for row in going]
             tokens = self._penalized(kept.logits[:, -1].float(), asked).argmax(-1).tolist()
             for row, token in zip(going, tokens, strict=True):
                 rows[row].append(token)
-            left = [at for at, token in enumerate(tokens) if token not in self.end_ids]
+            left = [at for at, token in enumerate(tokens) if token not in self.answerer.end_ids]
             if not left or done == max_new_tokens:
                 break
-            kept = self._caching.after(kept, left, [[tokens[at]] for at in left], left=True)
+            kept = caching.after(kept, left, [[tokens[at]] for at in left], left=True)
             going = [going[at] for at in left]
-        return rows
+        return list(map(self.answerer.cut, rows))
 
-    def _penalized(self, logits: torch.Tensor, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        penalty = self.repetition_penalty
-        if penalty == 1:
-            return logits
-        logits = logits.clone()  # what a model gave in inference mode cannot be changed
-        for scores, row in zip(logits, rows, strict=True):
-            seen = torch.tensor(sorted(set(row)), device=logits.device)
-            old = scores[seen]
-            scores[seen] = torch.where(old < 0, old * penalty, old / penalty)
-        return logits
-
-    def _continued(
-        self, kept: Kept, continuations: Sequence[Sequence[Sequence[int]]]
-    ) -> list[list[list[float]]]:
-        """Return the log-probabilities of the continuations of each row of ``kept``."""
-        first = kept.logits[:, -1].float().log_softmax(-1)
+    def logprobs(self, continuations: Sequence[Sequence[Sequence[int]]]) -> list[list[list[float]]]:
+        """Return the natural log-probability of each token of each continuation."""
+        first = self.kept.logits[:, -1].float().log_softmax(-1)
         found = [
             [[float(first[index, one[0]])] if one else [] for one in several]
             for index, several in enumerate(continuations)
@@ -160,55 +157,65 @@ class TorchAnswerer:
             some = longer[start : start + most]
             ids = [continuations[index][number] for index, number in some]
             rows = [index for index, _ in some]
-            made = self._caching.after(kept, rows, [one[:-1] for one in ids], left=False)
+            made = self.answerer.caching.after(
+                self.kept, rows, [one[:-1] for one in ids], left=False
+            )
             for (index, number), one, logits in zip(some, ids, made.logits, strict=True):
                 found[index][number] += _chosen(logits[: len(one) - 1], one[1:])
         return found
 
-    def _plain_greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
-        """Ask prompts of the same length together, so that none is padded."""
-        found: dict[int, Reply] = {}
-        for batch in self._alike(prompts):
-            ids = torch.tensor([list(prompts[index]) for index in batch], device=self.model.device)
-            with torch.inference_mode():
-                made = self.model.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    num_beams=1,
-                    repetition_penalty=self.repetition_penalty,
-                    pad_token_id=self.pad_id,
-                    eos_token_id=sorted(self.end_ids) or None,
-                )
-            rows = made[:, ids.shape[1] :].tolist()
-            found |= dict(zip(batch, map(self._cut, rows), strict=True))
-        return [found[index] for index in range(len(prompts))]
+    def _penalized(self, logits: torch.Tensor, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        penalty = self.answerer.repetition_penalty
+        if penalty == 1:
+            return logits
+        logits = logits.clone()  # what a model gave in inference mode cannot be changed
+        for scores, row in zip(logits, rows, strict=True):
+            seen = torch.tensor(sorted(set(row)), device=logits.device)
+            old = scores[seen]
+            scores[seen] = torch.where(old < 0, old * penalty, old / penalty)
+        return logits
 
-    def _alike(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Yield numbers of prompts of the same length, as many as a batch may have."""
-        by_length: dict[int, list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            by_length.setdefault(len(prompt), []).append(index)
-        for same in by_length.values():
-            for start in range(0, len(same), self.batch_size):
-                yield same[start : start + self.batch_size]
 
-    def _plain_logprobs(
-        self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        found = []
-        for one in continuations:
-            ids = torch.tensor([[*prompt, *one]], device=self.model.device)
-            with torch.inference_mode():
-                logits = self.model(input_ids=ids, use_cache=False).logits[0]
-            first = len(prompt) - 1  # the logits at a position are of the token after it
-            found.append(_chosen(logits[first : first + len(one)], one))
-        return found
+@dataclass(frozen=True)
+class _PlainPrompts:
+    """Prompts of the same length, so that none is padded, of which nothing is kept."""
 
-    def _cut(self, ids: list[int]) -> Reply:
-        end = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))
-        return Reply(ids[:end], ended=end < len(ids))
+    answerer: TorchAnswerer
+    numbers: Sequence[int]
+    prompts: Sequence[Sequence[int]]
+
+    def greedy(self, max_new_tokens: int) -> list[Reply]:
+        """Return the greedy answer to each prompt, cut before the first end token."""
+        from transformers import GenerationConfig
+
+        model, ends = self.answerer.model, self.answerer.end_ids
+        ids = torch.tensor([list(prompt) for prompt in self.prompts], device=model.device)
+        # The model's own would add what the checkpoint has beyond these.
+        model.generation_config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            repetition_penalty=self.answerer.repetition_penalty,
+            pad_token_id=self.answerer.pad_id,
+            eos_token_id=sorted(ends) or None,
+        )
+        with torch.inference_mode():
+            made = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids))
+        return list(map(self.answerer.cut, made[:, ids.shape[1] :].tolist()))
+
+    def logprobs(self, continuations: Sequence[Sequence[Sequence[int]]]) -> list[list[list[float]]]:
+        """Return the natural log-probability of each token of each continuation."""
+        return [
+            [self._logprobs(prompt, one) for one in several]
+            for prompt, several in zip(self.prompts, continuations, strict=True)
+        ]
+
+    def _logprobs(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        model = self.answerer.model
+        ids = torch.tensor([[*prompt, *continuation]], device=model.device)
+        with torch.inference_mode():
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+        first = len(prompt) - 1  # the logits at a position are of the token after it
+        return _chosen(logits[first : first + len(continuation)], continuation)
 
 
 def _chosen(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
@@ -230,10 +237,3 @@ def stream(model: Any, prompt: Sequence[int], max_new_tokens: int) -> Iterator[i
         token = int(out.logits[0, -1].argmax())  # waits for the device
         ids = torch.tensor([[token]], device=model.device)
         yield token
-
-
-def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the ids of all tokens that end an answer, of generation config and tokenizer."""
-    configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured, tokenizer.eos_token_id]
-    return frozenset(token for token in listed if token is not None)

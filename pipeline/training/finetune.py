@@ -82,6 +82,8 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
         context=context,
         samples=samples_of(parts.train, codec),
     )
+    if view.words:
+        inputs.report.note(view.words)
     precision = _precision(params.precision)
     trainee = _trainee(inputs, params, precision)
     model = trainee.model

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.space import FORMATS, count
-from pipeline.contract.step import Reporter
-from pipeline.process.memory import available_memory
-from pipeline.weights.files import tensors_of, weight_files
+from pipeline.weights.files import weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -80,28 +77,6 @@ def load_model(
         raise StepError(f"the model cannot be loaded: {error}", hint, "bad_input") from error
     require_all_weights(info["missing_keys"])
     return model
-
-
-def fast_dtype(folder: Path, report: Reporter) -> torch.dtype | str:
-    """Return the format to run the model of ``folder`` in: on a GPU as it is stored, on a CPU fp32.
-
-    bf16 products take a CPU several times as long, most of all with its instruction sets capped.
-    Where memory has no room for fp32, it is as stored all the same, and a warning says so.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        return "auto"
-    stored = tensors_of(folder).values()
-    needed = FORMATS["fp32"] * count(tensor.shape for tensor in stored)
-    room = available_memory()
-    if room is not None and needed > room:
-        report.warn(
-            f"the model is run as it is stored, which is slow on a CPU: in fp32 it would take "
-            f"{needed / 1e9:.1f} GB, and {room / 1e9:.1f} GB are free"
-        )
-        return "auto"
-    return torch.float32
 
 
 def require_all_weights(missing: Collection[str]) -> None:

@@ -6,50 +6,82 @@ Computing in bf16 would cause larger errors than those of a correct conversion.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from pipeline.contract.step import Reporter
 from pipeline.onnx.reference import LONG, ReferenceRow
 from pipeline.onnx.rotary import RotaryTable, every_position, sampled_positions
-from pipeline.training.loading import load_model
 
-if TYPE_CHECKING:
-    from pipeline.training.loading import ModelLoading
-
-_ROOM = 1.2
-"""Memory needed to run a model, as a multiple of its weights."""
-
-
-def load_fp32(folder: Path, loading: ModelLoading) -> Any:
-    """Return the model of a checkpoint folder in fp32, on the GPU if it has room for that."""
-    device = None
-    if torch.cuda.is_available():
-        stored = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-        # Most weights are stored in 16 bits, so fp32 needs twice the memory.
-        device = "cuda" if torch.cuda.mem_get_info()[0] > 2 * stored * _ROOM else "cpu"
-    return load_model(folder, loading, dtype=torch.float32, device=device).eval()
+_AT_ONCE = 1 << 12
+"""Tokens that are run at once."""
+_LOGITS = 1 << 27
+"""Logits that are kept of them."""
 
 
 def logits_of(
     model: Any, texts: Sequence[Sequence[int]], positions: int, report: Reporter
 ) -> tuple[ReferenceRow, ...]:
-    """Return, for every text, the logits after each of its last ``positions`` tokens, in fp32."""
+    """Return, for every text, the logits after each of its last ``positions`` tokens, in fp32.
+
+    Texts of similar length are run together, since a streamed model reads all its weights each
+    time. Padding follows a text, where no token can see it.
+    """
+    rows: dict[int, ReferenceRow] = {}
+    report.progress(0, len(texts), "rows")
+    for batch in _batches(texts, positions, int(getattr(model.config, "vocab_size", 0) or 1)):
+        rows |= zip(
+            batch, _rows(model, [texts[number] for number in batch], positions), strict=True
+        )
+        report.progress(len(rows), len(texts), "rows")
+    return tuple(rows[number] for number in range(len(texts)))
+
+
+def _batches(
+    texts: Sequence[Sequence[int]], positions: int, vocabulary: int
+) -> Iterator[list[int]]:
+    """Yield numbers of texts of similar length, as many as can be run at once."""
+    batch: list[int] = []
+    kept: set[int] = set()
+    for number in sorted(range(len(texts)), key=lambda number: len(texts[number])):
+        more = kept | set(_last(texts[number], positions))
+        tokens = (len(batch) + 1) * len(texts[number])
+        if batch and (tokens > _AT_ONCE or (len(batch) + 1) * len(more) * vocabulary > _LOGITS):
+            yield batch
+            batch, more = [], set(_last(texts[number], positions))
+        batch.append(number)
+        kept = more
+    if batch:
+        yield batch
+
+
+def _last(ids: Sequence[int], positions: int) -> range:
+    return range(max(len(ids) - positions, 0), len(ids))
+
+
+def _rows(model: Any, texts: Sequence[Sequence[int]], positions: int) -> Iterator[ReferenceRow]:
+    """Yield what :func:`logits_of` returns for ``texts``, which are run together."""
+    ids = torch.zeros((len(texts), max(map(len, texts))), dtype=torch.long)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = torch.tensor(list(text))
     # Only these logits: all those of a long text would need more memory than the model.
-    cuts = "logits_to_keep" in inspect.signature(model.forward).parameters
-    rows = []
-    for done, ids in enumerate(texts, start=1):
-        last = min(positions, len(ids))
-        with torch.inference_mode():
-            input_ids = torch.tensor([list(ids)], device=model.device)
-            options = {"logits_to_keep": last} if cuts else {}
-            logits = model(input_ids=input_ids, use_cache=False, **options).logits[0]
-        rows.append(ReferenceRow(tuple(ids), logits[-last:].float().cpu().numpy()))
-        report.progress(done, len(texts), "rows")
-    return tuple(rows)
+    wanted = sorted({place for text in texts for place in _last(text, positions)})
+    cuts = "logits_to_keep" in inspect.signature(_of_transformers(model).forward).parameters
+    options = {"logits_to_keep": torch.tensor(wanted, device=model.device)} if cuts else {}
+    with torch.inference_mode():
+        every = model(input_ids=ids.to(model.device), use_cache=False, **options).logits
+    places = {place: number for number, place in enumerate(wanted)} if cuts else None
+    for text, logits in zip(texts, every, strict=True):
+        chosen = [place if places is None else places[place] for place in _last(text, positions)]
+        yield ReferenceRow(tuple(text), logits[chosen].float().cpu().numpy())
+
+
+def _of_transformers(model: Any) -> Any:
+    """Return the model of transformers' within one of PEFT's."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def context_length(model: Any) -> int:

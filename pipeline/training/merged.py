@@ -6,15 +6,15 @@ PEFT merges layer by layer, in a model whose weights are deferred tensors too.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import StepError
 from pipeline.training.adapter_fit import adapter_mismatch, require_fit
-from pipeline.training.loading import require_all_weights
 from pipeline.training.quantization import BaseQuantization, is_transposed
+from pipeline.training.streamed import deferred_model, empty_model
 from pipeline.weights.deferred import Deferred, computed
 
 if TYPE_CHECKING:
@@ -92,20 +92,50 @@ def merged_weights(
     Raises :class:`NotMergeableByLayer`, and :class:`StepError` if the adapter was made for another
     model.
     """
+    adapted = adapted_model(folder, adapter, quantization)
+    config, stored = adapted.config, adapted.stored
+    merged = MergedWeights(config, dtype or config.dtype or _stored_dtype(stored))
+    merged.dequantized = len(adapted.as_trained)
+    for name, tensor in stored.items():
+        merge = _merge(adapted.model, name, stored=name not in adapted.as_trained)
+        compute = merged.merged_tensor(name, tensor, merge)
+        merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), compute)
+    config.dtype = merged.dtype
+    return merged
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A base with an adapter beside it, whose weights are deferred."""
+
+    model: Any
+    """The ``PeftModel``, in fp32."""
+    config: Any
+    """The transformers config of the base."""
+    stored: Mapping[str, Deferred]
+    """The tensors of the base by their names in its files, as they are stored."""
+    as_trained: Collection[str]
+    """Those that are quantized and dequantized."""
+
+
+def adapted_model(
+    folder: Path, adapter: Path, quantization: BaseQuantization | None
+) -> AdaptedModel:
+    """Return the base in ``folder``, quantized and dequantized by ``quantization`` if there is one,
+    with ``adapter``. Raises as :func:`merged_weights` does.
+    """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     from pipeline.weights.stored import stored_tensors
 
     stored = stored_tensors(folder)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config)
+    empty = empty_model(config)
     if not stored or not stored.keys() <= empty.state_dict().keys():
         raise NotMergeableByLayer("transformers has other names for its tensors")
     require_fit(empty, adapter)
     config.architectures = [type(empty).__name__]
-    merged = MergedWeights(config, dtype or config.dtype or _stored_dtype(stored))
     base = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     layers = () if quantization is None else quantization.layers_of(empty)
     as_trained = {
@@ -115,18 +145,8 @@ def merged_weights(
         for layer in layers
     }
     base |= {name: Deferred.of(base[name].like, weight) for name, weight in as_trained.items()}
-    merged.dequantized = len(as_trained)
-    model, info = type(empty).from_pretrained(
-        None, config=config, state_dict=dict(base), dtype=torch.float32, output_loading_info=True
-    )
-    require_all_weights(info["missing_keys"])
-    adapted = _adapted(model, adapter)
-    for name, tensor in stored.items():
-        merge = _merge(adapted, name, stored=name not in as_trained)
-        compute = merged.merged_tensor(name, tensor, merge)
-        merged.tensors[name] = Deferred.of(tensor.like.to(merged.dtype), compute)
-    config.dtype = merged.dtype
-    return merged
+    model = deferred_model(config, base)
+    return AdaptedModel(_adapted(model, adapter), config, stored, as_trained.keys())
 
 
 def _stored_dtype(stored: Mapping[str, Deferred]) -> torch.dtype:

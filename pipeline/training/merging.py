@@ -20,11 +20,13 @@ from pipeline.training.loading import load_model
 from pipeline.training.merged import (
     MergedWeights,
     NotMergeableByLayer,
+    adapted_model,
     merged_weights,
     require_finite,
 )
 from pipeline.training.quantization import BaseQuantization
-from pipeline.weights.files import weight_files
+from pipeline.training.streamed import shortage_of_memory, streamed, why_not_streamed
+from pipeline.weights.deferred import NotDeferrable
 from pipeline.weights.mode import ONE_BY_ONE, WeightsMode
 from pipeline.weights.shards import write_shards
 
@@ -60,11 +62,37 @@ def merged_one_by_one(inputs: Inputs, params: MergeParams) -> MergedWeights:
     prepare(inputs.seed, inputs.threads)
     folder, adapter = inputs["model"], inputs["adapter"]
     quantization = _quantization(folder, adapter, params)
-    if params.trust_remote_code:
-        raise NotMergeableByLayer("trust_remote_code: the model's own code loads them")
-    if not weight_files(folder):
-        raise NotMergeableByLayer("they are pickled")
+    _require_deferrable(folder, params)
     return merged_weights(folder, adapter, quantization, _dtype(params))
+
+
+def load_adapted(inputs: Inputs, params: MergeParams) -> Any:
+    """Return the ``PeftModel`` of base and adapter, not merged, in fp32 and ready to be run:
+    streamed where memory has no room for all weights. Raises as :func:`load_base` does."""
+    shortage = shortage_of_memory(inputs["model"])
+    if shortage:
+        try:
+            return _adapt_streamed(inputs["model"], inputs["adapter"], params).eval()
+        except (NotMergeableByLayer, NotDeferrable) as reason:
+            inputs.report.warn(f"{WeightsMode(str(reason)).warning}; {shortage}")
+    base = load_base(inputs["model"], inputs["adapter"], params)
+    return adapt(base, inputs["adapter"]).model.eval()
+
+
+def _adapt_streamed(folder: Path, adapter: Path, params: MergeParams) -> Any:
+    """Return the ``PeftModel`` of base and adapter, not merged, whose layers compute their weights
+    as they run. Raises as :func:`merged_one_by_one` does."""
+    quantization = _quantization(folder, adapter, params)
+    _require_deferrable(folder, params)
+    model = adapted_model(folder, adapter, quantization).model
+    streamed(model.base_model.model)
+    return model
+
+
+def _require_deferrable(folder: Path, params: MergeParams) -> None:
+    reason = why_not_streamed(folder, params)
+    if reason:
+        raise NotMergeableByLayer(reason)
 
 
 def merge_metrics(weights: MergedWeights) -> dict[str, JsonValue]:

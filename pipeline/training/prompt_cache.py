@@ -66,7 +66,8 @@ class CachingModel:
         chosen = torch.tensor(list(rows), device=device)
         whole = torch.cat((kept.mask[chosen], mask.to(device)), dim=1)
         cache = _copied(kept.cache)
-        cache.batch_select_indices(chosen)
+        if list(rows) != list(range(len(kept.mask))):
+            cache.batch_select_indices(chosen)
         with torch.inference_mode():
             made = self.model(
                 input_ids=tokens.to(device),

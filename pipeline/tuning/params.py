@@ -23,7 +23,7 @@ Axes = Mapping[str, tuple[JsonValue, ...]]
 _BUILT: Mapping[str, tuple[JsonValue, ...]] = {
     "block_size": (32, 64, 128, 256),
     "symmetric": (True, False),
-    "algorithm": ("default", "k_quant"),
+    "algorithm": ("k_quant", "default"),
     "accuracy_level": (),
     "mixed_precision": (),
 }
@@ -54,7 +54,7 @@ class TuneSpace(Frozen):
         ],
         ...,
     ] = ()
-    """Default: ``default`` and ``k_quant``, unless the pass has a value. They are about equally
+    """Default: ``k_quant`` and ``default``, unless the pass has a value. They are about equally
     fast, and differ in the loss of quality. ``k_quant`` has a zero point in any case."""
     accuracy_level: tuple[Literal[1, 2, 3, 4], ...] = ()
     """Default: only the pass's own."""
@@ -105,9 +105,10 @@ class TuneParams(ModelBuilderParams):
 
     space: TuneSpace = Field(default_factory=TuneSpace)
     """The parameters and values to try."""
-    goal: Literal["answer", "decode", "prompt"] = "answer"
+    goal: Literal["answer", "decode", "prompt", "size"] = "answer"
     """What is to be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
-    the tokens after the first (``decode``), or the first token (``prompt``)."""
+    the tokens after the first (``decode``), or the first token (``prompt``). ``size``: the smallest
+    build within the limits, whose session is then as fast as for ``answer``."""
     prompt_tokens: int = Field(default=128, ge=1)
     """Length of the made-up prompt that is timed."""
     new_tokens: int = Field(default=64, ge=2)
@@ -222,10 +223,7 @@ class TuneParams(ModelBuilderParams):
             except ValidationError:
                 continue
             # Its blocks have a zero point either way: the bytes are the same.
-            if (
-                builder_params.algorithm.startswith("k_quant")
-                and builder_params.symmetric != self.symmetric
-            ):
+            if builder_params.rounding == "k_quant" and builder_params.symmetric != self.symmetric:
                 continue
             yield point, builder_params
 

@@ -432,8 +432,11 @@ class Search:
         return late
 
     def _score(self, trial: Trial) -> float:
-        """Return the time to minimize, in milliseconds: that of :attr:`TuneParams.goal`."""
+        """Return what to minimize, as :attr:`TuneParams.goal` says: milliseconds, or of builds the
+        bytes."""
         assert trial.speed is not None  # noqa: S101 - only what was timed is compared
+        if self._params.goal == "size" and trial.stage != "session" and trial.bytes is not None:
+            return float(trial.bytes)
         return self._time_of(trial.speed)
 
     def _time_of(self, speed: Speed) -> float:
@@ -442,7 +445,7 @@ class Search:
                 return speed.token_ms
             case "prompt":
                 return speed.prompt_ms
-            case "answer":
+            case _:
                 # Trials of the first round answer with fewer tokens.
                 return speed.prompt_ms + (self._params.new_tokens - 1) * speed.token_ms
 
@@ -495,6 +498,9 @@ class _Quiet:
     def warn(self, message: str) -> None:
         """Forward the warning."""
         self.report.warn(message)
+
+    def note(self, message: str) -> None:
+        """Say nothing."""
 
     def text(self, text: str) -> None:
         """Say nothing."""

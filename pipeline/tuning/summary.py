@@ -30,7 +30,12 @@ class Margin(Frozen):
         other = describe_choice(self.other) or "the next"
         if self.low is None or self.high is None:
             return f"{_percent(self.ratio)} against {other}; a single turn says not how sure"
-        sure = "" if self.low > 1 else ", so that neither is surely faster"
+        if self.low > 1:
+            sure = ""
+        elif self.high < 1:
+            sure = ": as good as equally fast, and no closer to the float model"
+        else:
+            sure = ", so that neither is surely faster"
         return (
             f"{other} takes {_percent(self.ratio)} ({_percent(self.low)} to "
             f"{_percent(self.high)}){sure}"
@@ -44,7 +49,7 @@ def _percent(ratio: float) -> str:
 class TuningSummary(Frozen):
     """All trials of a search, and the choice."""
 
-    goal: Literal["answer", "decode", "prompt"]
+    goal: Literal["answer", "decode", "prompt", "size"]
     prompt_tokens: int
     new_tokens: int
     layers: int

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
+
+from pipeline.process.parent import end_with_parent
 
 FRONT_DOOR = "QUERN_FRONT_DOOR"
 """Variable with the process ID of the front door; a command called by itself has none."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 def end_with_front_door() -> None:
@@ -19,8 +17,6 @@ def end_with_front_door() -> None:
     Only Linux can tell.
     """
     parent = os.environ.pop(FRONT_DOOR, "")
-    if not (parent and sys.platform == "linux"):
+    if not parent.isdecimal():
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-    if str(os.getppid()) != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+    end_with_parent(int(parent), signal.SIGTERM)

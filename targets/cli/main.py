@@ -10,10 +10,8 @@ from pathlib import Path
 import click
 
 from targets.cli.echo import echo, echo_error
-from targets.cli.front_door import end_with_front_door
 from targets.cli.json_output import as_json_error, print_json
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
-from targets.runtimes.interrupts import stoppable
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"
 
@@ -48,10 +46,8 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line and exit with the code of :mod:`targets.errors`."""
-    end_with_front_door()
     try:
-        with stoppable():
-            ended = main(standalone_mode=False)
+        ended = main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

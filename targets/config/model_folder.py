@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.builder.supported import Supported, unsupported
+from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.supported import Supported, option_problems, unsupported
 from pipeline.contract.errors import StepError
 from pipeline.training.shapes import AdapterShape
 from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of
@@ -120,6 +121,14 @@ def builder_problems(folder: Path, known: Supported) -> Iterator[tuple[str, str]
     """Yield (problem, remedy) for each reason why a model builder that knows ``known`` cannot build
     the model in ``folder``, which is usable, or one that was fine-tuned from it."""
     yield from unsupported(_json_object(folder / "config.json") or {}, known)
+
+
+def builder_option_problems(
+    folder: Path, params: ModelBuilderParams
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, problem, remedy) for each of ``params`` that does not fit the model in
+    ``folder``, which is usable."""
+    yield from option_problems(_json_object(folder / "config.json") or {}, params)
 
 
 def _config_problems(folder: Path, config: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,9 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import StepKind
 from pipeline.run.code_digest import script_code
 from pipeline.run.own_steps import OwnStepError, OwnType, StepClass, usable_class
-from targets.config.declarations import NOT_DECLARED, Declarations, NotDeclared
+from targets.config.declarations import Declarations
+from targets.config.declared_classes import NOT_DECLARED
+from targets.config.declared_values import NotDeclared
 
 _AS_TEXT = "planning reads the file and does not run it: write a constant"
 

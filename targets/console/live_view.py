@@ -21,6 +21,7 @@ from typing_extensions import Self
 
 from pipeline.contract.events import (
     Event,
+    Noted,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -130,8 +131,9 @@ class LiveView:
         if isinstance(event, Text):
             self._console.print(event.text, end="", markup=False, highlight=False)
             return
-        if isinstance(event, Warned):
-            self.say(f"warning: {event.step}: {event.message}")
+        if isinstance(event, (Warned, Noted)):
+            kind = "warning" if isinstance(event, Warned) else "note"
+            self.say(f"{kind}: {event.step}: {event.message}")
             return
         if self._progress is None or event.step not in self._tasks:
             return

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.contract.events import (
     Event,
+    Noted,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -109,6 +110,8 @@ class PlainView:
                 self._line(f"✗ {event.step}")
             case Warned():
                 self._line(f"warning: {event.step}: {event.message}")
+            case Noted():
+                self._line(f"note: {event.step}: {event.message}")
             case Text():
                 self._console.print(event.text, end="", markup=False, highlight=False)
 

@@ -10,20 +10,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.data.look import Lengths, Look
-from pipeline.data.problems import visible
-from pipeline.data.trained_view import Sample, TrainedView
+from pipeline.data.trained_view import Sample
+from targets.foreign_text import one_line
 from targets.report.data_rows import counts
+from targets.report.seen_data import SeenData
 
 
-def print_data(
-    console: Console, name: str, look: Look, view: TrainedView | None, samples: Sequence[Sample]
-) -> None:
+def print_data(console: Console, data: SeenData) -> None:
     """Show rows per label and part, lengths, what was found, and examples.
 
-    ``view`` is what an earlier training step showed of the same rows; without it, ``samples`` are
-    not rendered, and nothing is known of tokens.
+    Without what an earlier training step showed, examples are not rendered, and nothing is known of
+    tokens.
     """
-    console.print(_counts(name, look))
+    look, view = data.look, data.view
+    if look is None:
+        console.print(f"data set {escape(data.name)}: {escape(data.unseen)}", highlight=False)
+        return
+    console.print(_counts(data.name, look))
     for note in look.notes:
         console.print(f"{escape(note)}", highlight=False)
     for finding in look.findings:
@@ -40,7 +43,7 @@ def print_data(
         context = f", context {view.context}" if view.context is not None else ""
         title = f"tokens of a row (max_length {view.max_length}{context})"
         _print_lengths(console, title, view.lengths)
-    console.print(_samples("as rendered" if view is not None else "before rendering", samples))
+    console.print(_samples("as rendered" if view is not None else "before rendering", data.samples))
 
 
 def _counts(name: str, look: Look) -> Table:
@@ -49,7 +52,7 @@ def _counts(name: str, look: Look) -> Table:
     for part in look.rows:
         table.add_column(part, justify="right")
     for row in counts(look):
-        table.add_row(escape(visible(row.name)), *map(str, row.counts))
+        table.add_row(escape(one_line(row.name)), *map(str, row.counts))
     return table
 
 
@@ -71,7 +74,7 @@ def _samples(how: str, samples: Sequence[Sample]) -> Table:
     table.add_column("text", overflow="fold")
     for sample in samples:
         for number, piece in enumerate(sample.pieces):
-            text = escape(visible(piece.text))
+            text = escape(one_line(piece.text))
             table.add_row(
                 sample.place if number == 0 else "",
                 "[green]learnt[/]" if piece.learnt else "given",

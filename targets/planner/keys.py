@@ -30,11 +30,13 @@ def facts_of(
     seed: int,
     device: bool | None = None,
     machine: str = "",
+    cpu: str = "",
 ) -> Facts:
     """Return everything that a step's result depends on, as plain JSON.
 
     ``device`` says whether the target's device is present, for steps that use it. ``machine``
-    describes the machine, for steps whose choice depends on its speed.
+    describes the machine, for steps whose choice depends on its speed. ``cpu`` names the CPU where
+    the bytes depend on it.
     """
     return {
         "version": _KEY_VERSION,
@@ -50,6 +52,7 @@ def facts_of(
         "seed": seed,
         **({} if device is None else {"device": device}),
         **({"machine": machine} if machine else {}),
+        **({"cpu": cpu} if cpu else {}),
     }
 
 

@@ -310,6 +310,7 @@ class Planner:
             seed=step.seed,
             device=device,
             machine=machine,
+            cpu=cpu_name() if self._loaded.config.resources.arithmetic == "native" else "",
         )
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)

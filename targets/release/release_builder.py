@@ -68,8 +68,20 @@ class ReleaseBuilder:
 
 
 def require_repeatable(loaded: LoadedConfig) -> None:
-    """Raise ``ConfigError`` for a pass whose output depends on measured times, because it could not
-    be reproduced."""
+    """Raise ``ConfigError`` for what could not be reproduced: a pass whose output depends on
+    measured times, or the arithmetic of one kind of CPU."""
+    if loaded.config.resources.arithmetic != "portable":
+        raise ConfigError(
+            [
+                Problem(
+                    "the bytes would be those of this CPU, so a release could not be made again "
+                    "on another one",
+                    loaded.file,
+                    key="resources.arithmetic",
+                    suggestion='set it to "portable", the default',
+                )
+            ]
+        )
     measuring = {
         call.name
         for chain in loaded.chains.values()

@@ -105,4 +105,5 @@ def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:
         seed=loaded.config.seed,
         trust_remote_code=model.trust_remote_code,
         weights=model.weights,
+        arithmetic=loaded.config.resources.arithmetic,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from pipeline.data.problems import visible
+from targets.foreign_text import one_line
 from targets.report.data_rows import counts, trained_views
 from targets.report.report_schema import Report
 from targets.report.templates import markdown_environment
@@ -28,5 +28,5 @@ def to_markdown(report: Report) -> str:
         trainings=list(trainings(report)),
         seen=list(trained_views(report)),
         counts=counts,
-        visible=visible,
+        one_line=one_line,
     )

@@ -53,6 +53,8 @@ class InputsReport(Frozen):
     seed: int = 0
     trust_remote_code: bool = False
     weights: str = "safetensors"
+    arithmetic: str = "portable"
+    """``native`` if the bytes are those of one kind of CPU."""
 
 
 class CheckedReport(Frozen):

@@ -262,9 +262,10 @@ class DockerRuntime:
         binds = [
             Bind(f"{_CODE}/pipeline", str(self._pipeline.resolve()), "bind", read_only=True),
             Bind(_PLAN, str(space.plan.resolve()), "bind", read_only=True),
-            Bind(_LEASE, str(space.lease.resolve()), "bind", read_only=True),
             *(_bind(mount) for mount in request.mounts),
         ]
+        if space.lease is not None:
+            binds.append(Bind(_LEASE, str(space.lease.resolve()), "bind", read_only=True))
         network = "none"
         if request.network:
             bundle = host_ca_bundle()
@@ -274,7 +275,9 @@ class DockerRuntime:
             environment = {**reach, **environment}
             network = "host" if proxy_on_this_machine(reach) else "bridge"
         return {
-            "command": watched(self._python, _LEASE, "-m", "pipeline", _PLAN),
+            "command": watched(
+                self._python, _LEASE if space.lease else None, "-m", "pipeline", _PLAN
+            ),
             "entrypoint": [],
             "environment": environment,
             "labels": {RUN_LABEL: space.run_id, "quern.target": toolchain.target},

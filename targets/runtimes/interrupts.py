@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from targets.errors import Interrupted
 
@@ -19,24 +20,27 @@ _ENDING_SECONDS = 5
 """Time to end within. Cleaning up goes on through further signals; after that they count again."""
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP inside the block into ``KeyboardInterrupt``.
+def heed_first_signal() -> None:
+    """Have Ctrl-C, SIGTERM or SIGHUP raise ``KeyboardInterrupt`` in this process, to its very end.
 
     What stops builds often signals more than once: a terminal and the front door, or a CI service
-    that loses patience. Only the main thread of a process gets signals; elsewhere the block just
-    runs, as it does within another such block.
+    that loses patience. Only the first signal counts; the others come while the process ends.
+    """
+    if threading.current_thread() is threading.main_thread():
+        _install(_Once())
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Do so while the block runs, where that is not so anyway.
+
+    Only the main thread of a process gets signals; elsewhere the block just runs.
     """
     on_main = threading.current_thread() is threading.main_thread()
     if not on_main or isinstance(signal.getsignal(signal.SIGINT), _Once):
         yield
         return
-    handler = _Once()
-    before = {number: signal.getsignal(number) for number in _STOPPING}
-    for number, was in before.items():
-        # After `nohup`, the end of the terminal is not the end of the command.
-        if number == signal.SIGINT or was is not signal.SIG_IGN:
-            signal.signal(number, handler)
+    before = _install(_Once())
     try:
         yield
     finally:
@@ -68,6 +72,16 @@ def ignoring_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _install(handler: _Once) -> Mapping[signal.Signals, Any]:
+    """Install ``handler``; return what was there."""
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    for number, was in before.items():
+        # After `nohup`, the end of the terminal is not the end of the command.
+        if number == signal.SIGINT or was is not signal.SIG_IGN:
+            signal.signal(number, handler)
+    return before
 
 
 class _Once:

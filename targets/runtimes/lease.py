@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -52,18 +53,34 @@ def boot_id() -> str:
         return ""
 
 
-def watched(python: str, lease: str, *arguments: str) -> list[str]:
+def watched(python: str, lease: str | None, *arguments: str) -> list[str]:
     """Return the command that runs ``python`` with ``arguments`` until the holder of ``lease``, a
-    path in the process, is gone."""
-    return [python, "-I", "-S", "-c", _WATCHED, lease, boot_id(), python, *arguments]
+    path in the process, is gone. Without a lease nobody watches."""
+    command = [python, *arguments]
+    return (
+        command
+        if lease is None
+        else [python, "-I", "-S", "-c", _WATCHED, lease, boot_id(), *command]
+    )
 
 
 @contextmanager
-def held(lease: Path) -> Iterator[None]:
-    """Hold ``lease``, a file that is made, while the block runs."""
-    with lease.open("xb") as file:
-        if sys.platform != "win32":
-            import fcntl
+def held(lease: Path) -> Iterator[bool]:
+    """Hold ``lease``, a file that is made, while the block runs; yield whether that is possible.
 
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    Some file systems of other machines have no locks, and Windows has others.
+    """
+    with lease.open("xb") as file:
+        yield _lock(file)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

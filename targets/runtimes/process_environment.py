@@ -37,7 +37,7 @@ def process_environment(
         "PYTHONUNBUFFERED": "1",
         "PYTHONNOUSERSITE": "1",
         **_windows_needs(home),
-        **toolchain.environment,
+        **(toolchain.environment if request.resources.portable else {}),
         **request.environment,
     }
 

@@ -42,6 +42,9 @@ class ProcessLimits:
     cpus: float | None = None
     step_seconds: float = Resources().step_hours * 3600
     """Time that one of its steps may take."""
+    portable: bool = True
+    """Whether it uses only the instruction sets that the toolchain allows, so that every CPU gives
+    the same bytes."""
 
 
 @dataclass(frozen=True)

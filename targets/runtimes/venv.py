@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -105,8 +104,8 @@ class VenvRuntime:
         timer: StepTimer,
     ) -> int:
         """Return the exit code; a negative one is a signal, as in ``subprocess``."""
-        run = [str(python), "-m", "pipeline", str(space.plan)]
-        command = run if sys.platform == "win32" else watched(run[0], str(space.lease), *run[1:])
+        lease = str(space.lease) if space.lease else None
+        command = watched(str(python), lease, "-m", "pipeline", str(space.plan))
         with child_process.start(command, environment, space.home, log) as running:
             try:
                 with timer.ending(running.kill):

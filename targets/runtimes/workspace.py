@@ -23,8 +23,8 @@ class Workspace:
     run_id: str
     plan: Path
     home: Path
-    lease: Path
-    """What the driver holds while it lives (:mod:`targets.runtimes.lease`)."""
+    lease: Path | None
+    """What the driver holds while it lives (:mod:`targets.runtimes.lease`), if it can."""
 
 
 @contextmanager
@@ -41,8 +41,8 @@ def workspace(cache: Path, plan: Plan, roots: Mapping[str, str]) -> Iterator[Wor
         resolved = plan.model_copy(update={"roots": dict(roots)})
         file.write_text(resolved.model_dump_json(indent=1), encoding="utf-8")
         lease = folder / "lease"
-        with held(lease):
-            yield Workspace(run_id, file, home, lease)
+        with held(lease) as holds:
+            yield Workspace(run_id, file, home, lease if holds else None)
     except OSError as error:
         if error.filename is None or not str(error.filename).startswith(str(folder)):
             raise

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline.process.exit_codes import describe_exit
+from pipeline.process.parent import end_with_parent
 from targets.errors import EnvironmentUnable
 from targets.toolchain.credentials import scrub
-
-_LIBC = ctypes.CDLL(None if sys.platform != "win32" else "kernel32")
-_PR_SET_PDEATHSIG = 1
 
 DISK_FULL = "No space left on device"
 
@@ -56,7 +55,9 @@ def run_tool(
             text=True,
             errors="replace",
             check=False,
-            preexec_fn=_end_with_driver if sys.platform == "linux" else None,
+            preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGKILL)
+            if sys.platform == "linux"
+            else None,
         )
     except OSError as error:
         raise EnvironmentUnable(f"cannot start {tool}: {error.strerror}") from error
@@ -73,11 +74,6 @@ def run_tool(
             f"{tool} broke: {describe_exit(process.returncode)}", output.strip(), log
         )
     raise ToolFailed(tool, process.returncode, output)
-
-
-def _end_with_driver() -> None:
-    """Ask the kernel to end this process with the one that starts it."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def output_of(*command: str) -> str:

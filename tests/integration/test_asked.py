@@ -64,13 +64,30 @@ def test_a_penalty_changes_answers(found: dict[str, Any]) -> None:
 
 def test_an_artifact(found: dict[str, Any]) -> None:
     onnx = found["onnx"]
-    assert onnx["penalty"] == 1.4
+    shipped = onnx["shipped"]
+    assert (shipped["repetition_penalty"], shipped["num_beams"]) == (1.4, 1)
+    assert (shipped["do_sample"], shipped["no_repeat_ngram_size"]) == (False, 0)
     for how in ("asked", "nothing in common", "run again"):
         agree(onnx[how], 1e-3)
 
 
-def test_a_cpu_computes_in_fp32_where_it_has_room(found: dict[str, Any]) -> None:
-    dtypes = found["dtypes"]
-    assert (dtypes["small"], dtypes["huge"]) == ("torch.float32", "auto")
-    (warning,) = dtypes["warnings"]
-    assert "in fp32 it would take 8796.1 GB" in warning
+@pytest.mark.parametrize("kind", ["raw", "chat"])
+def test_an_artifact_gets_the_ids_of_the_runtime_and_a_difference_is_said(
+    found: dict[str, Any], kind: str
+) -> None:
+    ids = found["onnx"]["ids"]
+    composed, decomposed = ids[f"NFC, {kind}"], ids[f"NFD, {kind}"]
+    begin = ids["beginning"] if kind == "raw" else []
+    assert ids["beginning"] == [0]
+    assert composed["asked"] == composed["transformers"] == begin + composed["runtime"]
+    assert composed["problems"] == []
+    assert decomposed["transformers"] == composed["transformers"]
+    assert decomposed["asked"] == begin + decomposed["runtime"] != composed["asked"]
+    (problem,) = decomposed["problems"]
+    assert problem.startswith("the prompt of line 7 becomes ")
+
+
+def test_a_cpu_computes_in_fp32_and_says_where_it_has_no_room(found: dict[str, Any]) -> None:
+    shortages = found["shortages"]
+    assert (shortages["small"], shortages["dtype"]) == ("", "torch.float32")
+    assert "in fp32 they take 8796.1 GB" in shortages["huge"]

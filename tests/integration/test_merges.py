@@ -48,3 +48,4 @@ def test_the_merged_model_answers_as_peft_does(
 
 def test_what_peft_loads_in_part_is_refused(found: dict[str, Any]) -> None:
     assert "PEFT leaves lm_head of the adapter out" in found["head of GPT-2"]["refused"]
+    assert "PEFT would load only a part of its adapter" in found["trained"]

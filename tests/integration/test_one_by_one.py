@@ -22,24 +22,28 @@ from pipeline.contract.plan import StepInput
 from tests.support import plans
 from tests.support.same_models import assert_same_model, facts
 
+# The builder itself leaves the embedding in floats.
+FLOAT = {"embedding": "float"}
+DEFAULT = {**FLOAT, "algorithm": "default"}
 BUILDS: Mapping[str, Mapping[str, Any]] = {
-    "cpu": {},
+    "cpu": FLOAT,
     "cuda": {"execution_provider": "cuda"},
     "directml": {"execution_provider": "dml"},
-    "asymmetric": {"symmetric": False, "block_size": 16},
-    "rtn": {"algorithm": "rtn", "block_size": 128},
-    "k_quant": {"algorithm": "k_quant"},
+    "default": DEFAULT,
+    "asymmetric": {**DEFAULT, "symmetric": False, "block_size": 16},
+    "rtn": {**FLOAT, "algorithm": "rtn", "block_size": 128},
+    "rtn_asymmetric": {**FLOAT, "algorithm": "rtn_last", "symmetric": False},
+    "k_quant_block": {**FLOAT, "block_size": 16},
     "k_quant_mixed": {"algorithm": "k_quant_mixed", "execution_provider": "cuda"},
-    "mixed": {"mixed_precision": {"last_matmul": "int8", "mixed_layers": "int8"}},
+    "mixed": {**DEFAULT, "mixed_precision": {"last_matmul": "int8", "mixed_layers": "int8"}},
     "bf16": {"execution_provider": "cuda", "bf16_io": True},
-    "excluded": {"nodes_to_exclude": ["/lm_head/MatMul"]},
-    "int8": {"precision": "int8"},
+    "excluded": {**FLOAT, "nodes_to_exclude": ["/lm_head/MatMul"]},
+    "int8": {**FLOAT, "precision": "int8"},
     "fp32": {"precision": "fp32"},
     "fp16": {"precision": "fp16", "execution_provider": "cuda"},
 }
 AT_ONCE: Mapping[str, Mapping[str, Any]] = {
-    "gather": {"op_types": ["MatMul", "Gather"]},
-    "qdq": {"extra_options": {"use_qdq": True}},
+    "qdq": {**DEFAULT, "extra_options": {"use_qdq": True}},
 }
 """What cannot be quantized column by column."""
 MERGES: Mapping[str, Mapping[str, Any]] = {

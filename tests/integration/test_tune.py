@@ -102,7 +102,9 @@ def coarse(bench: Bench) -> float:
     found: dict[int, list[Any]] = {16: [], 256: []}
     builds = [(size, symmetric) for size in found for symmetric in (True, False)]
     for size, symmetric in builds:
-        name, params = f"{size}-{symmetric}", {"block_size": size, "symmetric": symmetric}
+        name = f"{size}-{symmetric}"
+        params: dict[str, Any] = {"block_size": size, "symmetric": symmetric}
+        params["algorithm"] = "default"
         judged = {**INPUTS, "artifact": plans.output_of(name)}
         steps += [
             plans.step(name, "pass", MODEL, params, type="model_builder"),
@@ -128,6 +130,15 @@ def killed_after(bench: Bench, step: Step, trials: int) -> int:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     return len(list(Trials(bench.unfinished(step))))
+
+
+def test_the_smallest_build_within_the_limits_can_be_asked_for(bench: Bench) -> None:
+    space = {"block_size": [16, 256], "symmetric": [True], "algorithm": ["default"], "threads": [1]}
+    process = bench.start(tune("smallest", 9.0, space=space, goal="size", finalists=1))
+    assert process.wait(timeout=120) == 0
+    told = bench.told("smallest")
+    assert told.chosen is not None
+    assert told.trials[told.chosen].built == {"block_size": 256}
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from transformers import (
     BloomForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    GenerationConfig,
     Lfm2Config,
     Lfm2ForCausalLM,
     LlamaConfig,
@@ -31,10 +33,16 @@ from transformers import (
 
 from pipeline.builder.build import build
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.data.chat import Message
+from pipeline.data.examples import Example
+from pipeline.data.tokenizer import load_artifact_tokenizer
+from pipeline.evaluation.scores import Reply
+from pipeline.onnx.artifact_codec import ArtifactCodec, beginning_of
 from pipeline.onnx.session import GenAiAnswerer, Session
 from pipeline.training.answerer import TorchAnswerer
-from pipeline.training.loading import fast_dtype
+from pipeline.training.loading import ModelLoading
 from pipeline.training.prompt_cache import can_continue
+from pipeline.training.streamed import load_fp32, shortage_of_memory
 from tests.support.silent import Silent
 
 _SHAPE = {
@@ -100,6 +108,7 @@ def plain_logprobs(model: Any, prompt: Sequence[int], after: Sequence[int]) -> l
 def plain_greedy(model: Any, prompt: Sequence[int], penalty: float) -> list[int]:
     """Return the greedy tokens, the end token included."""
     ids = torch.tensor([list(prompt)])
+    model.generation_config = GenerationConfig()
     made = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -115,14 +124,19 @@ def plain_greedy(model: Any, prompt: Sequence[int], penalty: float) -> list[int]
 
 def compared(answerer: Any, model: Any, common: int, penalty: float) -> dict[str, Any]:
     prompts = rows(common)
-    ours = answerer.logprobs(prompts, CONTINUATIONS)
     worst = 0.0
-    for prompt, several, found in zip(prompts, CONTINUATIONS, ours, strict=True):
-        for after, values in zip(several, found, strict=True):
-            plain = plain_logprobs(model, prompt, after)
-            pairs = zip(plain, values, strict=True)
-            worst = max([worst, *(abs(one - other) for one, other in pairs)])
-    replies = answerer.greedy(prompts, MORE)
+    given: dict[int, Reply] = {}
+    for asked in answerer.ask(prompts, MORE):
+        given |= zip(asked.numbers, asked.greedy(MORE), strict=True)
+        wanted = [CONTINUATIONS[number] for number in asked.numbers]
+        for number, several, found in zip(
+            asked.numbers, wanted, asked.logprobs(wanted), strict=True
+        ):
+            for after, values in zip(several, found, strict=True):
+                plain = plain_logprobs(model, prompts[number], after)
+                pairs = zip(plain, values, strict=True)
+                worst = max([worst, *(abs(one - other) for one, other in pairs)])
+    replies = [given[number] for number in range(len(prompts))]
     right = [plain_greedy(model, prompt, penalty) for prompt in prompts]
     return {
         "worst": worst,
@@ -137,6 +151,7 @@ def in_torch() -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     for name, model in models().items():
         model.eval()
+        model.generation_config.no_repeat_ngram_size = 1  # no model is asked with it
         longest = max(map(len, rows(6))) + MORE
         about: dict[str, Any] = {"continues": can_continue(model, longest)}
         found[name] = about
@@ -153,6 +168,7 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
     shutil.copytree(checkpoint, source)
     path = source / "generation_config.json"
     settings = {**json.loads(path.read_text()), "repetition_penalty": PENALTY}
+    settings |= {"num_beams": 3, "no_repeat_ngram_size": 1}
     settings["eos_token_id"] = sorted(END)
     path.write_text(json.dumps(settings))
     artifact = scratch / "artifact"
@@ -160,20 +176,62 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
     params = ModelBuilderParams(execution_provider="cpu", precision="fp32")
     build(source, artifact, params, Silent())
     config = json.loads((artifact / "genai_config.json").read_text())
+    shipped = config["search"]
+    # What a user's `search` has beyond that is not measured.
+    config["search"] = {**shipped, "num_beams": 3, "no_repeat_ngram_size": 1, "min_length": 40}
     config["model"]["eos_token_id"] = sorted(END)
     (artifact / "genai_config.json").write_text(json.dumps(config))
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
     answerer = GenAiAnswerer(Session(artifact, 1))
     return {
-        "penalty": config["search"]["repetition_penalty"],
+        "shipped": shipped,
         "asked": compared(answerer, model, 6, PENALTY),
         "nothing in common": compared(answerer, model, 0, PENALTY),
         "run again": compared(Again(answerer.session), model, 6, PENALTY),
+        "ids": ids_of_prompts(artifact),
     }
 
 
-def dtypes(scratch: Path) -> dict[str, Any]:
-    """Return in which format models are run: one in bf16, and one that no memory has room for."""
+def ids_of_prompts(artifact: Path) -> dict[str, Any]:
+    """Return the ids of the same words, composed and decomposed, for an artifact whose tokenizer
+    normalizes to NFC and begins each text with a token, as Llama's does."""
+    path = artifact / "tokenizer.json"
+    said = json.loads(path.read_text())
+    said["normalizer"] = {"type": "NFC"}
+    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    said["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}},
+    }
+    path.write_text(json.dumps(said))
+    tokenizer = load_artifact_tokenizer(artifact)
+    session = Session(artifact, 1)
+    codec = ArtifactCodec(tokenizer, session)
+    found: dict[str, Any] = {"beginning": beginning_of(artifact)}
+    for form in ("NFC", "NFD"):
+        text = unicodedata.normalize(form, "what a bright morn\u00edng")
+        for chat in (False, True):
+            example = Example(7, (Message("user", text),), "joy", chat=chat)
+            plain = text
+            if chat:
+                turns = [{"role": "user", "content": text}]
+                plain = tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True
+                )
+            found[f"{form}, {'chat' if chat else 'raw'}"] = {
+                "asked": codec.prompt_ids(example),
+                "runtime": [int(token) for token in session.tokenizer.encode(plain)],
+                "transformers": tokenizer.encode(plain, add_special_tokens=not chat),
+                "problems": codec.prompt_problems([example]),
+            }
+    return found
+
+
+def shortages(scratch: Path) -> dict[str, Any]:
+    """Return what is said of models that are to run in fp32: one in bf16, and one that no memory
+    has room for."""
     small, huge = scratch / "small", scratch / "huge"
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(**_SHAPE))
@@ -185,10 +243,9 @@ def dtypes(scratch: Path) -> dict[str, Any]:
     with (huge / "model.safetensors").open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + 2 * numbers)  # a hole: it takes no room
-    report = Silent()
-    answers = {"small": str(fast_dtype(small, report)), "huge": str(fast_dtype(huge, report))}
+    said = {"small": shortage_of_memory(small), "huge": shortage_of_memory(huge)}
     shutil.rmtree(huge)  # whoever copied it would fill the disk
-    return {**answers, "warnings": report.warnings}
+    return {**said, "dtype": str(load_fp32(small, ModelLoading(), Silent()).dtype)}
 
 
 class Again(GenAiAnswerer):
@@ -202,5 +259,9 @@ class Again(GenAiAnswerer):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     checkpoint, scratch = map(Path, sys.argv[1:])
-    found = {"torch": in_torch(), "onnx": in_onnx(checkpoint, scratch), "dtypes": dtypes(scratch)}
+    found = {
+        "torch": in_torch(),
+        "onnx": in_onnx(checkpoint, scratch),
+        "shortages": shortages(scratch),
+    }
     print(json.dumps(found))  # noqa: T201 - the answer

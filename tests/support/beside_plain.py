@@ -70,6 +70,9 @@ class WarningRecorder:
         """Record the warning."""
         self.warnings.append(message)
 
+    def note(self, message: str) -> None:
+        """Ignore it."""
+
     def text(self, text: str) -> None:
         """Ignore it."""
 

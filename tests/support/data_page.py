@@ -20,29 +20,12 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.data.look import look
 from pipeline.data.parts import load_parts
-from pipeline.data.problems import visible
 from pipeline.data.room import require_room
 from pipeline.data.tokenize import Codec
 from pipeline.data.trained_view import samples_of
 from pipeline.passes.lora import Pass
 from pipeline.training.training_rows import training_rows
-
-
-class Listener:
-    """Keeps warnings, and hears nothing else."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
-        """Hear of progress."""
-
-    def warn(self, message: str) -> None:
-        """Keep a warning."""
-        self.said.append(message)
-
-    def text(self, text: str) -> None:
-        """Hear a text."""
+from tests.support.silent import Silent
 
 
 def said_of(example: dict[str, Any], tokenizer: Any, folder: Path) -> list[str]:
@@ -50,11 +33,12 @@ def said_of(example: dict[str, Any], tokenizer: Any, folder: Path) -> list[str]:
     file = folder / f"rows.{example['kind']}"
     file.write_text(example["rows"], encoding="utf-8", newline="")
     spec = DataSpec.model_validate({**example["settings"], "path": "rows"})
-    listener = Listener()
+    listener = Silent()
+    said = listener.warnings
     try:
         parts = load_parts(DataFiles("tone", spec, (file,)))
         seen = look(parts)
-        listener.said += [*seen.notes, *seen.warnings]
+        said += [*seen.notes, *seen.warnings]
         codec = Codec(tokenizer)
         params = Pass.Params(**example["params"])
         training_rows("training", parts.train, codec, spec, params, listener)
@@ -62,10 +46,11 @@ def said_of(example: dict[str, Any], tokenizer: Any, folder: Path) -> list[str]:
         for sample in samples_of(parts.train, codec):
             for piece in sample.pieces:
                 how = "learnt" if piece.learnt else "given"
-                listener.said.append(f"{sample.place} {how}: {visible(piece.text)}")
+                text = piece.text.replace("\n", "\\n")
+                said.append(f"{sample.place} {how}: {text}")
     except StepError as error:
-        listener.said.append(str(error))
-    return listener.said
+        said.append(str(error))
+    return said
 
 
 def main() -> None:

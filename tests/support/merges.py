@@ -27,9 +27,11 @@ from transformers import (
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
+from pipeline.training.adapter import add_adapter
 from pipeline.training.merge_params import MergeParams
 from pipeline.training.merging import merge
 from pipeline.training.quantization import BaseQuantization
+from pipeline.training.shapes import LoraShape
 from tests.support.silent import Silent
 
 IDS = torch.arange(24)[None] * 7 % 128
@@ -124,9 +126,18 @@ def far(case: Case, folder: Path) -> dict[str, Any]:
     }
 
 
+def refusal_to_train() -> str:
+    """Return why the head of GPT-2 gets no adapter."""
+    try:
+        add_adapter(base(gpt2=True), LoraShape(target_modules=("lm_head",), modules_to_save=()))
+    except StepError as error:
+        return str(error)
+    return ""
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    found = {}
+    found: dict[str, Any] = {"trained": refusal_to_train()}
     for number, case in enumerate(CASES):
         place = Path(sys.argv[1]) / str(number)
         place.mkdir(parents=True)

@@ -16,5 +16,8 @@ class Silent:
         """Keep it."""
         self.warnings.append(message)
 
+    def note(self, message: str) -> None:
+        """Say nothing."""
+
     def text(self, text: str) -> None:
         """Say nothing."""

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.data.look import Look, look
-from pipeline.data.trained_view import Sample, TrainedView
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
@@ -26,10 +24,9 @@ from targets.disk import free_at
 from targets.figures import duration, size
 from targets.place import places_by_name
 from targets.planner.build_plan import BuildPlan
-from targets.planner.data_parts import data_parts
 from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
-from targets.report.data_rows import plain_samples, trained_view
+from targets.report.seen_data import SeenData, seen_data
 from targets.runtimes.platform import Choice
 from targets.runtimes.select import Chooser, Decision
 
@@ -78,18 +75,7 @@ def command(
             )
             console.print(_room(disk_space(plan), store.root), soft_wrap=True)
     for data in seen:
-        print_data(console, data.name, data.look, data.view, data.samples)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What is seen in the data set of a build, and in a cached training step with it."""
-
-    build: str
-    name: str
-    look: Look
-    view: TrainedView | None
-    samples: tuple[Sample, ...]
+        print_data(console, data)
 
 
 @dataclass(frozen=True)
@@ -99,13 +85,6 @@ class _Planned:
     loaded: LoadedConfig
     plan: BuildPlan
     place: Decision | None
-
-    @property
-    def trained(self) -> TrainedView | None:
-        """Return what a cached training step showed of its rows."""
-        cached = (planned.cached for planned in self.plan.steps)
-        views = (trained_view(step.result.metrics) for step in cached if step is not None)
-        return next((view for view in views if view is not None), None)
 
 
 def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Planned]:
@@ -124,25 +103,22 @@ def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Pla
             )
 
 
-def _seen(plans: Iterable[_Planned]) -> Iterator[_Seen]:
+def _seen(plans: Iterable[_Planned]) -> Iterator[SeenData]:
     """Look at the data set of each build, whose targets have the same."""
-    by_build: dict[str, list[_Planned]] = {}
+    builds: dict[str, list[_Planned]] = {}
     for planned in plans:
-        by_build.setdefault(planned.plan.build, []).append(planned)
-    for build, some in by_build.items():
-        parts = next(filter(None, (data_parts(one.loaded, one.plan) for one in some)), None)
-        if parts is None:
-            continue
-        view = next(filter(None, (one.trained for one in some)), None)
-        samples = plain_samples(parts.train or parts.eval) if view is None else view.samples
-        yield _Seen(build, some[0].loaded.main_data or "", look(parts), view, samples)
+        builds.setdefault(planned.plan.build, []).append(planned)
+    for some in builds.values():
+        data = seen_data(some[0].loaded, [planned.plan for planned in some])
+        if data is not None:
+            yield data
 
 
-def _data_as_data(data: _Seen) -> dict[str, object]:
+def _data_as_data(data: SeenData) -> dict[str, object]:
     return {
         "build": data.build,
         "name": data.name,
-        **data.look.model_dump(),
+        **(data.look.model_dump() if data.look is not None else {"unseen": data.unseen}),
         "lengths": None if data.view is None else data.view.lengths,
         "samples": data.samples,
     }

@@ -165,7 +165,7 @@ def _param(node: Node | None, path: KeyPath, draft: Draft, used: bool) -> None:
             "write one value, or a search_strategy in a chain that ends with ModelBuilder",
         )
     elif isinstance(node.raw, str) and node.raw.upper() in _DEFAULT_WORDS:
-        node.no_effect("the builder's default")
+        node.no_effect("the default")
     elif path[-1] == "accuracy_level" and str(node.raw) == "0":
         node.no_effect("0: the builder's own choice")
     elif not used:

@@ -28,6 +28,7 @@ from tests.benchmarks.scale import (
     limits,
     merge,
     one_step,
+    proofs,
     speed,
     training,
     whole,
@@ -41,6 +42,7 @@ PARTS: Mapping[str, Callable[[World], Section]] = {
     "training": training.measure,
     "speed": speed.measure,
     "chain": chain.measure,
+    "proofs": proofs.measure,
     "whole": whole.measure,
     "limits": limits.measure,
 }

@@ -122,6 +122,13 @@ def test_too_few_texts() -> None:
             "turn 2 has reasoning_content, which would not be learnt",
         ),
         (
+            [
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}]},
+                {"role": "assistant", "content": "b"},
+            ],
+            "turn 1 has its content in parts; only text is read",
+        ),
+        (
             [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}],
             "turn 2 has weight 0, but it is learnt",
         ),

@@ -44,6 +44,18 @@ def test_the_same_text_with_two_labels() -> None:
     )
 
 
+def test_without_labels_several_answers_are_a_figure() -> None:
+    part = [
+        Example(line, (Message("user", text),), answer)
+        for line, (text, answer) in enumerate((("a", "x"), ("b", "x"), ("A", "y")), 1)
+    ]
+    found = seen(part)
+    assert found.warnings == ()
+    assert [str(finding) for finding in found.findings] == [
+        "2 rows have the text of another row with another answer: line 1, line 3"
+    ]
+
+
 def test_rows_that_repeat_others_are_a_figure() -> None:
     found = seen(rows(("a", "joy"), ("A ", "joy"), ("b", "joy"), ("a", "joy")))
     assert [str(finding) for finding in found.findings] == ["2 rows repeat others: line 2, line 4"]

@@ -74,3 +74,17 @@ def test_what_ends_a_text_by_itself_does_not_end_a_prompt() -> None:
     codec = Codec(Ending())
     assert codec.prompt_ids(raw(1, "10 11", "20")) == [1, 10, 11]
     assert codec.completion_ids("20", raw(1, "10 11", "20")) == [20, EOS]
+
+
+def test_added_tokens_of_the_frame_are_control_though_they_are_not_special() -> None:
+    # As DeepSeek's marks of users are: added, and not special. 80 stands before each turn.
+    tokenizer = ToyTokenizer("80")
+    tokenizer.added_tokens_decoder = {TURN: str(TURN), 80: "80", 90: "90"}
+    codec = Codec(tokenizer)
+    codec.require_text([chat(1, "10 90")])
+    with pytest.raises(StepError, match="line 2 holds '80', line 3 holds '3'"):
+        codec.require_text([chat(1, "10"), chat(2, "10 80"), chat(3, "3")])
+    answer = Example(4, (Message("user", "10"),), "90 80")
+    codec.require_text([answer])  # 80 begins a turn, and does not end one
+    with pytest.raises(StepError, match="line 4 holds '3'"):
+        codec.require_text([Example(4, (Message("user", "10"),), "20 3")])

@@ -1,7 +1,10 @@
 """Scores are what the answers say, for any model behind the interface."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -34,33 +37,48 @@ class Letters:
         return self.decode(ids)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Prompts that :class:`Scripted` was asked."""
+
+    model: Scripted
+    numbers: Sequence[int]
+    prompts: Sequence[Sequence[int]]
+
+    def greedy(self, max_new_tokens: int) -> list[Reply]:
+        said = [self.model.says["".join(map(chr, prompt))] for prompt in self.prompts]
+        return [
+            Reply([ord(sign) for sign in text][:max_new_tokens], len(text) < max_new_tokens)
+            for text in said
+        ]
+
+    def logprobs(self, continuations: Sequence[Sequence[Sequence[int]]]) -> list[list[list[float]]]:
+        assert len(self.prompts) == len(continuations)
+        self.model.asked += sum(map(len, continuations))
+        return [[self._logprobs(ids) for ids in several] for several in continuations]
+
+    def _logprobs(self, ids: Sequence[int]) -> list[float]:
+        text = "".join(map(chr, ids[:-1]))
+        return [self.model.values[text] / len(ids)] * len(ids)
+
+
 class Scripted:
-    """Says a fixed text per prompt, and gives each continuation a fixed log-probability."""
+    """Says a fixed text per prompt, and gives each continuation a fixed log-probability.
+
+    It reads three prompts at a time, the last ones first.
+    """
 
     def __init__(self, says: dict[str, str], logprobs: dict[str, float]) -> None:
         self.says = says
         self.values = logprobs
         self.asked = 0
 
-    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Reply]:
-        said = [self.says["".join(map(chr, prompt))] for prompt in prompts]
-        return [
-            Reply([ord(sign) for sign in text][:max_new_tokens], len(text) < max_new_tokens)
-            for text in said
-        ]
-
-    def logprobs(
-        self,
-        prompts: Sequence[Sequence[int]],
-        continuations: Sequence[Sequence[Sequence[int]]],
-    ) -> list[list[list[float]]]:
-        assert len(prompts) == len(continuations)
-        self.asked += sum(map(len, continuations))
-        return [[self._logprobs(ids) for ids in several] for several in continuations]
-
-    def _logprobs(self, ids: Sequence[int]) -> list[float]:
-        text = "".join(map(chr, ids[:-1]))
-        return [self.values[text] / len(ids)] * len(ids)
+    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[Batch]:
+        assert longest > max(map(len, self.values))
+        numbers = list(range(len(prompts)))[::-1]
+        for start in range(0, len(prompts), 3):
+            some = numbers[start : start + 3]
+            yield Batch(self, some, [prompts[number] for number in some])
 
 
 class Silent:
@@ -74,6 +92,9 @@ class Silent:
         assert done <= total
 
     def warn(self, message: str) -> None:
+        raise AssertionError(message)
+
+    def note(self, message: str) -> None:
         raise AssertionError(message)
 
     def text(self, text: str) -> None:
@@ -91,11 +112,11 @@ def test_a_said_label_counts_and_another_answer_goes_by_likelihood() -> None:
     )
     report = Silent()
     rows = [example("a", "joy"), example("b", "fear"), example("c", "joy"), example("d", "fear")]
-    answers = answer(model, Letters(), rows, report, batch_size=3)
+    answers = answer(model, Letters(), rows, report)
     assert [item.choice for item in answers.answers] == ["joy", "fear", "joy", "joy"]
     assert [item.valid for item in answers.answers] == [True, True, False, False]
     assert report.done == [0, 3, 4]
-    assert model.asked == 4 + 2 * 2
+    assert model.asked == 4 + 2  # the other label of those that said none
     scores = score(answers)
     assert (scores.metric, scores.value, scores.valid, scores.exact) == (
         "accuracy",

@@ -13,13 +13,17 @@ from pipeline.process.load import LoadWatch, busy_note, provisional
 from tests.support.silent import Silent
 
 TICKS = os.sysconf("SC_CLK_TCK")
-CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+
+
+def cpus() -> list[int]:
+    """Return the CPUs of this process: tests that run side by side share the machine's."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
 
 def counted(path: Path, seconds: float, steal: float = 0) -> Path:
     """Write what each of this process's CPUs has worked, and a CPU that it may not use."""
     used = f"{round(seconds * TICKS)} 0 0 9999 7 0 0 {round(steal * TICKS)} 0 0"
-    rows = [f"cpu{number} {used}" for number in CPUS]
+    rows = [f"cpu{number} {used}" for number in cpus()]
     rows.append("cpu4095 99999999 0 0 0 0 0 0 0 0 0")
     path.write_text("\n".join(["cpu 1 2 3 4 5 6 7 8 9 10", *rows, "intr 5", ""]), "ascii")
     return path
@@ -39,7 +43,7 @@ def test_what_others_use_is_what_was_used_less_ones_own(
 ) -> None:
     watch = LoadWatch(counted(tmp_path / "stat", 50))
     clock["time"] += 10
-    clock["own"] += 2 * len(CPUS)
+    clock["own"] += 2 * len(cpus())
     counted(tmp_path / "stat", 56)  # six seconds of ten on each, of which two are one's own
     assert watch.share_of_others() == pytest.approx(0.4)
 
@@ -54,7 +58,7 @@ def test_what_a_hypervisor_takes_counts(tmp_path: Path, clock: dict[str, float])
 def test_ones_own_work_is_no_load(tmp_path: Path, clock: dict[str, float]) -> None:
     watch = LoadWatch(counted(tmp_path / "stat", 50))
     clock["time"] += 10
-    clock["own"] += 10 * len(CPUS)
+    clock["own"] += 10 * len(cpus())
     counted(tmp_path / "stat", 60)
     assert watch.share_of_others() == 0
 

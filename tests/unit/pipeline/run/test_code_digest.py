@@ -178,7 +178,7 @@ ASKING = {"evaluate", "float_reference", "reference", "time_base"}
     [
         # What plans, reads configs, keeps results and reports: nothing is made again.
         ("contract/plan.py", set()),
-        ("contract/result.py", {"tune"}),
+        ("contract/result.py", {"time_base", "tune"}),
         ("contract/events.py", set()),
         ("contract/schema.py", {"tune"}),
         ("run/chain.py", set()),
@@ -192,10 +192,10 @@ ASKING = {"evaluate", "float_reference", "reference", "time_base"}
         ("verdicts/verdicts.py", {"tune"}),
         # Data: what trains on rows, and what asks about them.
         ("data/split.py", ALL_OF_TRAINING | ASKING | {"tune"}),
-        ("data/tokenize.py", ALL_OF_TRAINING | ASKING | {"tune"}),
+        ("data/tokenize.py", ALL_OF_TRAINING | ASKING | {"generate", "tune"}),
         ("data/sequences.py", ALL_OF_TRAINING),
         ("data/hub.py", {"fetch_rows", "rows"}),
-        ("contract/data_spec.py", ALL_OF_TRAINING | ASKING | {"rows", "tune"}),
+        ("contract/data_spec.py", ALL_OF_TRAINING | ASKING | {"generate", "rows", "tune"}),
         # The parts of a build.
         ("training/finetune.py", ALL_OF_TRAINING),
         ("training/pretraining.py", {"pretrain"}),

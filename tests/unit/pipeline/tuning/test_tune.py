@@ -69,7 +69,7 @@ def test_a_bare_pass_searches_over_what_moves_speed_and_loss() -> None:
     assert axes == {
         "block_size": (32, 64, 128, 256),
         "symmetric": (True, False),
-        "algorithm": ("default", "k_quant"),
+        "algorithm": ("k_quant", "default"),
     }
     assert TuneParams().session_axes(8) == {"threads": (8, 4, 1)}
     assert TuneParams().session_axes(1) == {"threads": (1,)}
@@ -155,7 +155,7 @@ def test_all_points_come_once_and_the_start_first() -> None:
 def test_builds_that_are_the_same_are_tried_once() -> None:
     points = TuneParams().built_points
     assert len(points) == 12  # k_quant has a zero point in any case: not 16
-    assert points[0] == {"block_size": 32, "symmetric": True, "algorithm": "default"}
+    assert points[0] == {"block_size": 32, "symmetric": True, "algorithm": "k_quant"}
     assert {"block_size": 64, "symmetric": False, "algorithm": "k_quant"} not in points
 
 
@@ -274,6 +274,15 @@ def test_a_release_refuses_what_nobody_can_make_again(project: Project) -> None:
         require_repeatable(loaded)
 
 
+def test_a_release_refuses_the_arithmetic_of_one_cpu(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    require_repeatable(load_config(project.config, [load_target("cpu")]))
+    text = project.config.read_text()
+    project.config.write_text(f'{text}\n[resources]\narithmetic = "native"\n')
+    with pytest.raises(ConfigError, match="would be those of this CPU"):
+        require_repeatable(load_config(project.config, [load_target("cpu")]))
+
+
 # What it leaves to show.
 
 
@@ -332,6 +341,8 @@ def test_the_summary_says_how_sure_the_choice_is() -> None:
     assert "other work took 40% of the CPUs" in said
     sure = margin.model_copy(update={"low": 1.01})
     assert "neither" not in to_markdown(tuned_report(told(margin=sure)))
+    tied = Margin(other={"block_size": 64}, ratio=0.99, low=0.985, high=0.995)
+    assert "no closer to the float model" in to_markdown(tuned_report(told(margin=tied)))
 
 
 def test_speed_over_several_processes_is_the_geometric_mean() -> None:

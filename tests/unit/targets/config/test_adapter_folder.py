@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract.plan import SourceInput, StepInput
+from pipeline.training.adapter_fit import stored_misfits
 from targets.cache import Cache
 from targets.config.load import load_config
 from targets.errors import ConfigError
@@ -155,6 +156,28 @@ def test_what_cannot_be_merged_is_refused_in_the_plan(
     ((key, message),) = problems(project)
     assert key == "model.adapter"
     assert said in message
+
+
+def test_the_head_of_a_tied_model_is_no_layer_of_the_file(project: Project) -> None:
+    base, adapter = project.folder / "base", project.folder / "tuned"
+    tensors(adapter, 3, 4, "lm_head")
+    assert "there is no layer lm_head" in problems(project)[0][1]
+    config = {"model_type": "llama", "tie_word_embeddings": True}
+    (base / "config.json").write_text(json.dumps(config))
+    load_config(project.config, [load_target("cpu")])
+
+
+def test_layers_of_gpt_2_lie_the_other_way_round(project: Project) -> None:
+    base, adapter = project.folder / "base", project.folder / "tuned"
+    layer = "transformer.h.0.attn.c_attn"
+    weights = {"transformer.wte.weight": zeros(3, 4), f"{layer}.weight": zeros(4, 12)}
+    write_safetensors(base / "model.safetensors", weights)
+    tensors(adapter, 12, 4, layer)
+    # That the builder knows no GPT-2 is said elsewhere.
+    (base / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    assert not list(stored_misfits(adapter, base))
+    tensors(adapter, 4, 12, layer)
+    assert list(stored_misfits(adapter, base)) == [f"{layer} has another size"]
 
 
 def test_all_that_is_wrong_with_it_is_said_at_once(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,64 @@ def test_nothing_of_the_file_runs(
     except ValidationError:
         pass
     assert not (tmp_path / "ran").exists()
+
+
+HOOKS = {
+    "a hook for classes below": (
+        "class Above(BasePass):\n    __init_subclass__ = called\n"
+        "class Below(Above): ...\nclass Params(Base): ...\n"
+    ),
+    "a hook of pydantic": (
+        "class Kind:\n    __get_pydantic_core_schema__ = called\n"
+        "    __get_validators__ = called\n"
+        "class Params(Base):\n    x: Kind = 1\n"
+    ),
+    "a generator of names": (
+        "class Params(Base):\n    model_config = dict(alias_generator=called)\n    x: int = 1\n"
+    ),
+    "an argument of a class": "class Params(Base, alias_generator=called):\n    x: int = 1\n",
+    "a function as default": "class Params(Base):\n    x: object = called\n",
+    "a factory of Quern's": (
+        "class Params(Base):\n    x: object = Field(default_factory=called)\n"
+    ),
+    "a function behind others": (
+        "class Params(Base):\n    x: object = Field(default=[{'x': (called,)}])\n"
+    ),
+    "the kind of an enum": (
+        "class Mode(Called, enum.Enum):\n    a = 'x'\nclass Params(Base):\n    x: Mode = Mode.a\n"
+    ),
+    "a hook of an enum": (
+        "class Mode(enum.Enum):\n    _missing_ = called\n    a = 'x'\n"
+        "class Params(Base):\n    x: Mode = 'y'\n"
+    ),
+    "an index": "class Params(Base):\n    x: table['y'] = 1\n",
+}
+
+
+@pytest.mark.parametrize("where", HOOKS)
+def test_nothing_of_quern_is_called_for_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Its functions are in reach by import, and would be a way to run something."""
+    calls: list[object] = []
+
+    class Called(str):
+        def __new__(cls, *given: object) -> Called:
+            calls.append(given)
+            return super().__new__(cls)
+
+    def called(*given: object) -> str:
+        calls.append(given)
+        return "x"
+
+    for name, value in {"called": called, "Called": Called, "table": {}}.items():
+        monkeypatch.setattr("pipeline.contract.suggest." + name, value, raising=False)
+    head = HEAD + "from pipeline.contract.suggest import called, Called, table\n"
+    with suppress(StepError, ValidationError):
+        params = read(written(tmp_path, head + HOOKS[where] + STEP)).Params
+        params.model_validate({}).model_dump(mode="json")
+        params.model_validate({"x": "x"}).model_dump(mode="json")
+    assert calls == []
 
 
 def test_what_is_computed_is_left_to_the_toolchain(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pipeline.contract.events import (
     Event,
+    Noted,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -23,6 +24,7 @@ EVENTS: tuple[Event, ...] = (
     StepFinished(step="lora", seconds=61.4, peak_rss_bytes=1),
     StepStarted(step="merge"),
     Warned(step="merge", message="mind the [gap]"),
+    Noted(step="merge", message="tokens [of] a row"),
     StepFailed(step="merge", cause="error", message="it broke"),
 )
 
@@ -39,7 +41,12 @@ def test_log_has_one_line_per_start_and_end_with_time_and_last_loss() -> None:
     lines = shown({})
     assert lines[0] == "lora ..."
     assert lines[1].split() == ["✓", "lora", "1", "min", "01", "s", "loss", "0.5"]
-    assert lines[2:] == ["merge ...", "warning: merge: mind the [gap]", "✗ merge"]
+    assert lines[2:] == [
+        "merge ...",
+        "warning: merge: mind the [gap]",
+        "note: merge: tokens [of] a row",
+        "✗ merge",
+    ]
 
 
 def test_groups_are_opened_and_closed_on_every_ci_system() -> None:

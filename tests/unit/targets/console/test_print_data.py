@@ -10,6 +10,7 @@ from pipeline.data.look import Finding, Lengths, Look
 from pipeline.data.trained_view import Piece, Sample, TrainedView
 from targets.console.print_data import print_data
 from targets.report.report_markdown import to_markdown
+from targets.report.seen_data import SeenData
 from tests.support.reports import make_report
 
 LONG = "word " * 40 + "end"
@@ -47,7 +48,7 @@ VIEW = TrainedView(
 def shown(view: TrainedView | None) -> str:
     stream = StringIO()
     console = Console(file=stream, width=80, force_terminal=False)
-    print_data(console, "tone", LOOK, view, SAMPLES)
+    print_data(console, SeenData("small", "tone", LOOK, view=view, samples=SAMPLES))
     return stream.getvalue()
 
 
@@ -79,6 +80,13 @@ def test_without_a_training_step_it_says_what_is_not_known() -> None:
     assert "training 101 102 103 104" in text
     assert "once a training step has run" in text
     assert "examples, before rendering" in text
+
+
+def test_rows_that_cannot_be_seen() -> None:
+    stream = StringIO()
+    unseen = SeenData("small", "to[n]e", None, "a step makes its rows")
+    print_data(Console(file=stream, width=80), unseen)
+    assert stream.getvalue() == "data set to[n]e: a step makes its rows\n"
 
 
 def test_the_report_has_it_too() -> None:

@@ -47,13 +47,20 @@ def space(project: Project, cache: Cache) -> Space:
     return disk_space(make_planner(project, cache).plan())
 
 
+PLAIN = {"algorithm": "default", "embedding": "float"}
+
+
 # Of real builds, and of the model builder itself.
 @pytest.mark.parametrize(
     ("params", "gigabytes"),
     [
-        ({}, 2.72),
-        ({"execution_provider": "cuda"}, 2.29),
-        ({"block_size": 128}, 2.37),
+        (PLAIN, 2.72),
+        ({**PLAIN, "execution_provider": "cuda"}, 2.29),
+        ({**PLAIN, "block_size": 128}, 2.37),
+        # 3.72 billion weights have half a byte of zero point per 32, and the 98.5 million of the
+        # embedding take 1.125 bytes in place of 4.
+        ({}, 2.72 + 0.058 - 0.283),
+        ({"execution_provider": "cuda"}, 2.29 + 0.058),
         ({"precision": "fp32"}, 15.28),
         ({"precision": "fp16", "execution_provider": "cuda"}, 7.64),
     ],
@@ -71,27 +78,34 @@ def test_wider_weights_take_more() -> None:
     plain = stored()
     wide = stored(precision="int8")
     for options in (
-        {"symmetric": False},
-        {"algorithm": "rtn_last"},
+        {"algorithm": "k_quant_last"},
         {"algorithm": "k_quant_mixed"},
     ):
         assert plain < stored(**options) < wide
-    assert stored(op_types=["MatMul", "Gather"]) < plain
+    without = stored(algorithm="default")
+    assert without < stored(algorithm="default", symmetric=False) == plain
+    assert without < stored(algorithm="rtn_last") < wide
+    assert stored(op_types=["MatMul", "Gather"]) == stored(embedding="int4") < plain
+    assert stored(embedding="float") > plain
 
 
 def test_tuning_takes_all_finalists_since_they_are_timed_in_turns() -> None:
     written = TuneParams(finalists=3).writes(BASE)
     assert written is not None
-    coarse = ModelBuilderParams(symmetric=False).writes(BASE)
+    coarse = ModelBuilderParams().writes(BASE)
     assert coarse is not None
     assert (written.kept, written.temporary) == (coarse.kept, 2 * coarse.kept)
     assert TuneParams().writes({}) is None
 
 
-def test_an_output_layer_that_is_the_embedding_is_stored_for_itself() -> None:
+def test_an_output_layer_that_is_the_embedding_is_stored_once_in_int4() -> None:
     shapes = {name: shape for name, shape in SHAPES.items() if "lm_head" not in name}
     tied = Weights(shapes, tied=True, bytes=7_444_000_000, rotary=MINI.rotary)
-    assert ModelBuilderParams().stored(tied) == ModelBuilderParams().stored(MINI)
+    rows = round(TOKENS * WIDTH * 1.125)  # a byte, and four bytes of scale per 32
+    assert ModelBuilderParams().stored(tied) == ModelBuilderParams().stored(MINI) - rows
+    for apart in ({"precision": "int8"}, {"shared_embeddings": False}):
+        params = ModelBuilderParams.model_validate(apart)
+        assert params.stored(tied) == params.stored(MINI)
 
 
 def test_an_adapter_and_a_merge() -> None:

@@ -11,6 +11,7 @@ import pytest
 from pipeline.contract.plan import SourceInput, StepInput, object_path
 from pipeline.contract.result import PROVISIONAL, RESULT_FILE, read_result
 from targets.cache import Cache
+from targets.machine import cpu_name
 from targets.target import load_target
 from tests.support.planning import build, make_planner, replan, to_run
 from tests.support.project import Project, make_project
@@ -242,3 +243,36 @@ def test_the_base_is_timed_only_to_compare_with_it(project: Project, cache: Cach
     assert plan["time-base-latency"].step.inputs == {
         "model": StepInput(step="pretrain", key=plan["pretrain"].step.key)
     }
+
+
+def test_the_cpus_own_arithmetic_is_in_every_key_and_said(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    text = project.config.read_text()
+    project.config.write_text(f'{text}\n[resources]\narithmetic = "native"\n')
+    plan = make_planner(project, cache).plan()
+    assert len(plan.missing) == len(plan.steps)
+    assert to_run(plan)["lora"].startswith(f"arithmetic: portable → {cpu_name()}")
+    assert f"arithmetic = native: the bytes are those of this CPU, {cpu_name()}" in plan.notes
+    project.config.write_text(text)
+    assert replan(project, cache) == {}
+
+
+def test_settings_of_a_checkpoint_with_which_none_is_asked_are_said(
+    project: Project, cache: Cache
+) -> None:
+    folder = project.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "phi3"}))
+    (folder / "tokenizer.json").write_text("{}")
+    write_safetensors(folder / "model.safetensors", {"weights": [[1.0]]})
+    settings = {"num_beams": 4, "min_new_tokens": 3, "top_k": 5, "repetition_penalty": 1.1}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    project.edit('[model.pretrain]\ntext = "story.txt"', 'model = "model"')
+    notes = "\n".join(make_planner(project, cache).plan().notes)
+    assert "generation_config: num_beams = 4, min_new_tokens = 3: no model is asked" in notes
+    assert "measured without" not in notes
+    text = project.config.read_text()
+    search = "[passes.model_builder]\nsearch = { num_beams = 2, max_length = 64 }"
+    project.config.write_text(text.replace("[passes.model_builder]", search))
+    notes = "\n".join(make_planner(project, cache).plan().notes)
+    assert "the artifact is shipped with num_beams = 2, and measured without" in notes

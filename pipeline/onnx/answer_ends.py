@@ -1,15 +1,30 @@
-"""The token with which a chat template ends a turn."""
+"""The tokens that end an answer: the same for base, tuned model and artifact."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from pipeline.contract.errors import ArtifactError
 from pipeline.data.rendering import ANY_ANSWER
-from pipeline.data.tokenizer import load_artifact_tokenizer
+from pipeline.onnx.checkpoint import Checkpoint, as_ids
 
 
-def turn_end(folder: Path) -> int | None:
+def answer_ends(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
+    """Return the ids that end an answer of the model in ``checkpoint``.
+
+    They are those that its config and its generation config name, the end of a text of its
+    ``tokenizer``, and the token with which its chat template ends a turn.
+    """
+    found = [
+        *as_ids(checkpoint.config.get("eos_token_id")),
+        *checkpoint.end_ids,
+        *as_ids(tokenizer.eos_token_id),
+        *as_ids(turn_end(tokenizer)),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def turn_end(tokenizer: Any) -> int | None:
     """Return the special token that follows an answer in the chat template, if there is one.
 
     For Phi-3 it is ``<|end|>``, which ``config.json`` does not name as an end token. Raises
@@ -17,7 +32,6 @@ def turn_end(folder: Path) -> int | None:
     """
     from jinja2 import TemplateError
 
-    tokenizer = load_artifact_tokenizer(folder)
     if not tokenizer.chat_template:
         return None
     question = [{"role": "user", "content": "Is it?"}]

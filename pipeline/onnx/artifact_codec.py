@@ -1,0 +1,103 @@
+"""Asks an artifact as a program does that uses ONNX Runtime GenAI: with the runtime's tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract.errors import ArtifactError
+from pipeline.data.examples import Example
+from pipeline.data.rendering import reads_clock
+from pipeline.data.tokenize import Codec
+from pipeline.onnx.session import Session
+
+_ANY_TEXT = "a"
+_SHOWN = 8
+"""Ids that a message shows, from the first difference on."""
+
+
+class ArtifactCodec(Codec):
+    """The :class:`Codec` of an artifact, whose prompts are what the runtime makes of them.
+
+    The runtime renders a chat with the artifact's own template. It adds no beginning of a text
+    (BOS) by itself, so that a raw prompt gets the one that the model was trained with. Answers are
+    expected as transformers encodes them, since they are what the model learnt to say.
+    """
+
+    def __init__(self, tokenizer: Any, session: Session) -> None:
+        super().__init__(tokenizer)
+        self._runtime = session.tokenizer
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """Return the ids of the prompt, up to where the model begins to answer.
+
+        Raises :class:`ArtifactError` if the runtime cannot render the chat.
+        """
+        trained = super().prompt_ids(example)
+        if example.tokens is not None:
+            return trained
+        ids = runtime_ids(self._runtime, self._runtime_text(example))
+        return (ids if example.chat else [*self._before_text, *ids]) or trained
+
+    def prompt_problems(self, examples: Sequence[Example]) -> list[str]:
+        """Return a problem for each example whose prompt has other ids than those with which
+        transformers asks the model, and on which it was trained."""
+        return [
+            problem
+            for example in examples
+            for problem in different(
+                f"the prompt of {example.place}",
+                self.prompt_ids(example),
+                Codec.prompt_ids(self, example),
+            )
+        ]
+
+    def _runtime_text(self, example: Example) -> str:
+        template = self.tokenizer.chat_template
+        if not example.chat or example.chat_template or not template or reads_clock(template):
+            return self._prompt_text(example)
+        turns = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
+        return chat_text(self._runtime, turns)
+
+
+def beginning_of(folder: Path) -> list[int]:
+    """Return the ids with which transformers begins every text for the artifact in ``folder``."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return []
+    encode = Tokenizer.from_file(str(file)).encode
+    plain = list(encode(_ANY_TEXT, add_special_tokens=False).ids)
+    ids = list(encode(_ANY_TEXT, add_special_tokens=True).ids)
+    return ids[: next((at for at in range(len(ids)) if ids[at : at + len(plain)] == plain), 0)]
+
+
+def runtime_ids(runtime: Any, text: str) -> list[int]:
+    """Return the ids that the tokenizer ``runtime`` of ONNX Runtime GenAI makes of ``text``."""
+    return [int(token) for token in runtime.encode(text)]
+
+
+def chat_text(runtime: Any, messages: Sequence[Mapping[str, str]], asks: bool = True) -> str:
+    """Return what ONNX Runtime GenAI's chat template makes of ``messages``, up to where the model
+    begins to answer if the conversation ``asks`` for that. Raises :class:`ArtifactError`."""
+    try:
+        rendered: str = runtime.apply_chat_template(
+            json.dumps(list(messages)), add_generation_prompt=asks
+        )
+    except Exception as error:  # the runtime's template engine raises RuntimeError and others
+        raise ArtifactError(f"the runtime cannot apply the chat template: {error}") from error
+    return rendered
+
+
+def different(what: str, found: Sequence[int], expected: Sequence[int]) -> list[str]:
+    """Return a problem that shows the first difference; none if there is no difference."""
+    if found == expected:
+        return []
+    pairs = enumerate(zip(found, expected))  # noqa: B905 - one may end before the other
+    same = min(len(found), len(expected))
+    at = next((number for number, (ours, theirs) in pairs if ours != theirs), same)
+    ours, theirs = list(found[at : at + _SHOWN]), list(expected[at : at + _SHOWN])
+    return [f"{what} becomes {ours} from token {at} on, not {theirs}"]

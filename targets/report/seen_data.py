@@ -1,0 +1,81 @@
+"""What is seen in the data set of a plan, and in a cached training step with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.contract.data_files import ROWS_FILE, DataFiles
+from pipeline.contract.errors import StepError
+from pipeline.data.look import Look, look
+from pipeline.data.parts import load_parts
+from pipeline.data.trained_view import Sample, TrainedView
+from targets.config.data import rows_step
+from targets.config.load import LoadedConfig
+from targets.planner.build_plan import BuildPlan
+from targets.report.data_rows import plain_samples, trained_view
+
+
+@dataclass(frozen=True)
+class SeenData:
+    """What is seen in the data set of a build."""
+
+    build: str
+    name: str
+    look: Look | None
+    """``None`` where the rows cannot be seen."""
+    unseen: str = ""
+    """Why they cannot."""
+    view: TrainedView | None = None
+    """What a cached training step showed of the same rows."""
+    samples: tuple[Sample, ...] = ()
+
+
+def seen_data(loaded: LoadedConfig, plans: Sequence[BuildPlan]) -> SeenData | None:
+    """Look at the main data set of ``plans``, those of one build; ``None`` if there is none."""
+    if loaded.main_data is None:
+        return None
+    name = loaded.main_data
+    view = next(filter(None, map(_view, plans)), None)
+    files = next(filter(None, (_files(loaded, plan, name) for plan in plans)), None)
+    if files is None:
+        unseen = "a step makes its rows, which are shown once it has run"
+        return SeenData(plans[0].build, name, None, unseen)
+    try:
+        parts = load_parts(files)
+    except StepError as error:  # of made rows: the host has checked all others
+        return SeenData(plans[0].build, name, None, str(error))
+    samples = plain_samples(parts.train or parts.eval) if view is None else view.samples
+    return SeenData(plans[0].build, name, look(parts), view=view, samples=samples)
+
+
+def _view(plan: BuildPlan) -> TrainedView | None:
+    cached = (planned.cached for planned in plan.steps)
+    views = (trained_view(step.result.metrics) for step in cached if step is not None)
+    return next((view for view in views if view is not None), None)
+
+
+def _files(loaded: LoadedConfig, plan: BuildPlan, name: str) -> DataFiles | None:
+    spec = loaded.config.data[name]
+    paths = loaded.data_files[name]
+    if spec.is_made:
+        steps = {planned.step.name: planned for planned in plan.steps}
+        maker = steps.get(rows_step(name))
+        if maker is None or maker.cached is None:
+            return None
+        paths = (maker.cached.output / ROWS_FILE,)
+    parts: dict[str, DataFiles] = {}
+    for role, other in (("held_out", spec.held_out), ("validation", spec.validation_data)):
+        if other is not None:
+            files = _files(loaded, plan, other)
+            if files is None:
+                return None
+            parts[role] = files
+    return DataFiles(
+        name,
+        spec,
+        paths,
+        made=spec.is_made,
+        held_out=parts.get("held_out"),
+        validation=parts.get("validation"),
+    )
