@@ -151,42 +151,43 @@ def _save(folder: Path, model: Any) -> None:
     (folder / _GRAPH).write_bytes(model.SerializeToString())
 
 
-def _tensor(model: Any, ending: str) -> Any:
-    return next(tensor for tensor in model.graph.initializer if tensor.name.endswith(ending))
+def _tensor(model: Any, part: str) -> Any:
+    """Return the first tensor with that in its name: how names end depends on the algorithm."""
+    return next(tensor for tensor in model.graph.initializer if part in tensor.name)
 
 
 def _entry(tensor: Any, key: str) -> Any:
     return next(item for item in tensor.external_data if item.key == key)
 
 
-def _values(folder: Path, ending: str) -> Any:
-    """Return the first tensor whose name ends like that, mapped for writing."""
+def _values(folder: Path, part: str) -> Any:
+    """Return the first tensor with that in its name, mapped for writing."""
     import numpy as np
     import onnx
 
-    tensor = _tensor(_graph(folder), ending)
+    tensor = _tensor(_graph(folder), part)
     place = {entry.key: entry.value for entry in tensor.external_data}
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     file = folder / place["location"]
     return np.memmap(file, dtype, "r+", int(place.get("offset", 0)), tuple(tensor.dims))
 
 
-def _weights(ending: str, change: Callable[[Any], object]) -> Fault:
-    """Return what changes the first tensor whose name ends like that, in place."""
+def _weights(part: str, change: Callable[[Any], object]) -> Fault:
+    """Return what changes the first tensor with that in its name, in place."""
 
     def plant(folder: Path) -> None:
-        values = _values(folder, ending)
+        values = _values(folder, part)
         change(values)
         values.flush()
 
     return plant
 
 
-def _times(ending: str, factor: float) -> Fault:
+def _times(part: str, factor: float) -> Fault:
     def change(values: Any) -> None:
         values[...] = values * factor
 
-    return _weights(ending, change)
+    return _weights(part, change)
 
 
 def _noise(values: Any, rows: Any = slice(None)) -> None:
@@ -212,7 +213,7 @@ def _zero_point_of_a_column(values: Any) -> None:
 def _zero_points(folder: Path) -> None:
     """Move every weight of every matrix as a zero point that is one too large does."""
     for tensor in _graph(folder).graph.initializer:
-        if tensor.name.endswith("weight_Q4"):
+        if "weight_Q4" in tensor.name:
             values = _values(folder, tensor.name)
             values[...] = _shifted(values, (-1, -1))
             values.flush()
@@ -224,7 +225,7 @@ def _dithered(folder: Path) -> None:
 
     chance = np.random.default_rng(0)
     for tensor in _graph(folder).graph.initializer:
-        if tensor.name.endswith("weight_Q4"):
+        if "weight_Q4" in tensor.name:
             values = _values(folder, tensor.name)
             by = chance.choice([-1, 1], (2, *values.shape))
             values[...] = _shifted(values, by)
@@ -264,7 +265,7 @@ def _swapped_halves(values: Any) -> None:
 def _swapped_keys_and_values(folder: Path) -> None:
     config = json.loads((folder / _SETTINGS).read_text("utf-8"))["model"]["decoder"]
     size = config["num_key_value_heads"] * config["head_size"]
-    for name in ("weight_Q4", "weight_scales"):
+    for name in ("weight_Q4", "weight_scale"):
         rows = _values(folder, f"layers.0.attn.qkv_proj.MatMul.{name}")
         keys = rows[-2 * size : -size].copy()
         rows[-2 * size : -size] = rows[-size:]
@@ -273,7 +274,7 @@ def _swapped_keys_and_values(folder: Path) -> None:
 
 
 def _swapped_layers(folder: Path) -> None:
-    for name in ("weight_Q4", "weight_scales"):
+    for name in ("weight_Q4", "weight_scale"):
         parts = [_values(folder, f"layers.{layer}.attn.o_proj.MatMul.{name}") for layer in (0, 1)]
         first = parts[0].copy()
         parts[0][...], parts[1][...] = parts[1], first
@@ -284,7 +285,7 @@ def _swapped_layers(folder: Path) -> None:
 def _no_end(folder: Path) -> None:
     """Never let the output layer give the tokens that end an answer."""
     config = json.loads((folder / _SETTINGS).read_text("utf-8"))
-    scales = _values(folder, "lm_head.MatMul.weight_scales")
+    scales = _values(folder, "lm_head.MatMul.weight_scale")
     for token in config["model"]["eos_token_id"]:
         scales[token] = 0
     scales.flush()
@@ -366,7 +367,7 @@ def _no_kernel(folder: Path) -> None:
 def _head_on_first_layer(folder: Path) -> None:
     """Do what the builder does by itself to a model whose layer has the vocabulary's size."""
     model = _graph(folder)
-    first = next(node for node in model.graph.node if node.name.endswith("gate_proj/MatMul_Q4"))
+    first = next(node for node in model.graph.node if "gate_proj/MatMul" in node.name)
     head = next(node for node in model.graph.node if node.name.startswith("/lm_head/"))
     head.input[0] = first.input[0]
     _save(folder, model)
@@ -411,14 +412,14 @@ def _other_operators(folder: Path) -> None:
 def _offset_beyond(folder: Path) -> None:
     model = _graph(folder)
     size = (folder / _DATA).stat().st_size
-    _entry(_tensor(model, "weight_scales"), "offset").value = str(size + 4096)
+    _entry(_tensor(model, "weight_scale"), "offset").value = str(size + 4096)
     _save(folder, model)
 
 
 def _overlap(folder: Path) -> None:
     model = _graph(folder)
     first, second, *_ = (
-        tensor for tensor in model.graph.initializer if tensor.name.endswith("layernorm.weight")
+        tensor for tensor in model.graph.initializer if "layernorm.weight" in tensor.name
     )
     _entry(second, "offset").value = _entry(first, "offset").value
     _save(folder, model)
@@ -426,7 +427,7 @@ def _overlap(folder: Path) -> None:
 
 def _outside(folder: Path) -> None:
     model = _graph(folder)
-    _entry(_tensor(model, "weight_scales"), "location").value = f"../{_DATA}"
+    _entry(_tensor(model, "weight_scale"), "location").value = f"../{_DATA}"
     _save(folder, model)
 
 
@@ -554,17 +555,17 @@ WEIGHTS: Mapping[str, Fault] = {
     "embedding_row": _weights("embed_tokens.weight", _one_row),
     "final_norm": _times("final_norm_layernorm.weight", 1.01),
     "infinite_norm": _infinite_norm,
-    "layer_a_little_larger": _times(f"{_DOWN}.weight_scales", 1.01),
-    "layer_larger": _times(f"{_DOWN}.weight_scales", 1.25),
+    "layer_a_little_larger": _times(f"{_DOWN}.weight_scale", 1.01),
+    "layer_larger": _times(f"{_DOWN}.weight_scale", 1.25),
     "never_ends": _no_end,
     "norm_larger": _times(_NORM, 1.3),
     "norm_zero": _weights(_NORM, _nothing),
-    "not_a_number": _weights("qkv_proj.MatMul.weight_scales", _not_a_number),
+    "not_a_number": _weights("qkv_proj.MatMul.weight_scale", _not_a_number),
     "one_weight": _weights(f"{_DOWN}.weight_Q4", _one_weight),
     "rare_rows": _weights(f"{_HEAD}.weight_Q4", _rare_rows),
     "rotary_between_samples": _weights("cos_cache", _between_samples),
     "rotary_from_2048": _from_2048,
-    "scales_zero": _weights(f"{_DOWN}.weight_scales", _nothing),
+    "scales_zero": _weights(f"{_DOWN}.weight_scale", _nothing),
     "scrambled": _weights(f"{_HEAD}.weight_Q4", _noise),
     "swapped_keys_and_values": _swapped_keys_and_values,
     "swapped_layers": _swapped_layers,
