@@ -129,6 +129,12 @@ def tests_slow(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def attack(session: nox.Session) -> None:
+    """Attack Quern with hostile input of every kind, for as long as `--minutes` says."""
+    command(session, module="tests.attack", lock_file="requirements-dev.lock")
+
+
 @nox.session(name="tests-cuda")
 def tests_cuda(session: nox.Session) -> None:
     """Build the CUDA image and artifacts in it: several GB, so apart from the other tests."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import shutil
 import sys
@@ -32,10 +33,15 @@ def main() -> int:
     """Run the plan named on the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m pipeline", description="Run a plan.")
     parser.add_argument("plan", type=Path, help="JSON file of a pipeline.contract.plan.Plan")
+    parser.add_argument(
+        "--variables", type=Path, help="JSON file of variables to add to the environment"
+    )
     arguments = parser.parse_args()
     exit_promptly_on_signal()
     gc.set_threshold(_OBJECTS)
     try:
+        if arguments.variables is not None:
+            os.environ.update(json.loads(arguments.variables.read_text("utf-8")))
         plan = Plan.model_validate_json(arguments.plan.read_text("utf-8"))
         work = Path(plan.roots[WORK_ROOT])
     except (OSError, ValidationError) as error:

@@ -1,10 +1,12 @@
 """``python -m targets COMMAND``: what every nox session calls."""
 
-from targets.cli.front_door import end_with_front_door
-from targets.cli.main import run
-from targets.runtimes.interrupts import heed_first_signal
+from targets.runtimes.interrupts import heeding_first_signal
 
 if __name__ == "__main__":
-    heed_first_signal()
-    end_with_front_door()
-    run()
+    with heeding_first_signal():
+        # Most of the time before a command begins goes into these imports.
+        from targets.cli.front_door import end_with_front_door
+        from targets.cli.main import run
+
+        end_with_front_door()
+        run()

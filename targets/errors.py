@@ -8,6 +8,11 @@ from pathlib import Path
 
 from targets.foreign_text import one_line
 
+_SHOWN = 100
+"""Problems that a message lists."""
+_LONGEST = 2000
+"""Longest that one of them is shown, in characters."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -24,7 +29,8 @@ class Problem:
         if place and self.line:
             place += f":{self.line}"
         head = ": ".join(part for part in (place, self.key, self.message) if part)
-        return one_line(f"{head} ({self.suggestion})" if self.suggestion else head)
+        text = f"{head} ({self.suggestion})" if self.suggestion else head
+        return one_line(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ...")
 
 
 class QuernError(Exception):
@@ -44,8 +50,15 @@ class ConfigError(QuernError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+        super().__init__("\n".join(self.shown))
+
+    @property
+    def shown(self) -> list[str]:
+        """Return a line for each problem, and one for those that are too many to read."""
+        lines = [str(problem) for problem in self.problems[:_SHOWN]]
+        more = len(self.problems) - len(lines)
+        return [*lines, f"and {more:,} more problems"] if more else lines
 
 
 class CheckFailed(QuernError):

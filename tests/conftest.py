@@ -85,7 +85,7 @@ def cpus_of_this_process(config: pytest.Config) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped, and why."""
+    """Say in one line what was skipped, and why; and what was attacked, with which seed."""
     skipped = terminalreporter.stats.get("skipped", [])
     whys = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     if whys:
@@ -94,6 +94,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             for why, count in whys.most_common()
         ]
         terminalreporter.write_line(f"skipped: {'; '.join(groups)}")
+    for ended in ("passed", "failed"):
+        for report in terminalreporter.stats.get(ended, []):
+            told = [text for name, text in report.user_properties if name == "attack"]
+            if told:
+                terminalreporter.write_line(f"attacked: {told[-1]}")
 
 
 def shared_folder(config: pytest.Config) -> Path | None:

@@ -13,7 +13,10 @@ from pipeline.contract.frozen import Frozen
 
 PARQUET = ".parquet"
 
-_SLICE = re.compile(r"^(\d+%?)?:(\d+%?)?$")
+_SLICE = re.compile(r"([0-9]{1,15}%?)?:([0-9]{1,15}%?)?")
+
+MOST_LABELS = 1000
+"""Classes that rows may have: the answer for each is rendered for every row."""
 
 
 class Split(Frozen):
@@ -180,7 +183,7 @@ class DataSpec(Frozen):
     """Which tokens carry loss: the answer's, or those of the whole text, which the answer ends."""
     label: str | None = None
     """Column that holds the class; enables accuracy."""
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = Field(default=None, max_length=MOST_LABELS)
     """The allowed classes; a row with any other is an error."""
     max_samples: int | None = Field(default=None, gt=0)
     """Use only this many rows, drawn by the seed of the split."""
@@ -205,7 +208,7 @@ class DataSpec(Frozen):
         if self.source is None and (self.subset is not None or self.part != "train"):
             raise ValueError("subset and part go with source")
         if self.rows is not None and not _is_slice(self.rows):
-            raise ValueError(f"rows = {self.rows!r} is not a slice; write for example ':1000'")
+            raise ValueError(f"rows = {self.rows[:40]!r} is not a slice; write for example ':1000'")
         return self
 
     @model_validator(mode="after")
@@ -314,4 +317,4 @@ class DataSpec(Frozen):
 
 
 def _is_slice(text: str) -> bool:
-    return text != ":" and _SLICE.match(text) is not None
+    return text != ":" and _SLICE.fullmatch(text) is not None

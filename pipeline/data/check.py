@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pydantic import JsonValue
 
-from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.data_spec import MOST_LABELS, DataSpec
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import chat_messages
 from pipeline.data.examples import Example, make_examples
@@ -129,6 +129,12 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
         if name not in present:
             yield DataProblem(
                 f"no row has the column {name!r}", key=key, suggestion=did_you_mean(name, present)
+            )
+    if spec.label is not None and spec.labels is None:
+        classes = len({text_of(row.values.get(spec.label)) for row in rows})
+        if classes > MOST_LABELS:
+            yield DataProblem(
+                f"has {classes:,} classes; at most {MOST_LABELS:,} can be", key="label"
             )
     answer = fields.get("completion", ())
     if spec.label in answer and spec.prompt is not None and spec.label in fields.get("prompt", ()):

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
 
 from pydantic import JsonValue
 
@@ -21,8 +20,12 @@ from pipeline.data.separated import (
     swallowing,
     tsv_dialect,
 )
+from pipeline.reading.files import MB, UnreadableError, read_text
+from pipeline.reading.json_text import JsonError, JsonReader
 
 _BROKEN = "rows that cannot be read"
+_LARGEST = 2048 * MB
+"""Largest text file, in bytes: all rows are held at once."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,12 @@ def read_file(path: Path) -> Reading:
         known = f"one of {', '.join(_READERS)}"
         return Reading(problems=[DataProblem(unknown, suggestion=known)])
     try:
-        raw = path.read_bytes()
+        text = read_text(path, _LARGEST)
     except OSError as error:
         return Reading(problems=[DataProblem(f"cannot be read: {error.strerror or error}")])
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return Reading(problems=[_not_utf8(raw, error)])
+    except UnreadableError as error:
+        advice = "save it as UTF-8 text"
+        return Reading(problems=[DataProblem(str(error), error.line, suggestion=advice)])
     rows: list[Row] = []
     notes: list[Note] = []
     problems = ProblemList()
@@ -129,11 +131,9 @@ def _json_lines(text: str) -> Iterator[Row | DataProblem]:
         if not line.strip():
             continue
         try:
-            value = _DECODER.decode(line)
-        except json.JSONDecodeError as error:
-            yield DataProblem(f"broken JSON: {error.msg} (column {error.colno})", number)
-        except (_BadValueError, RecursionError) as error:
-            yield DataProblem(f"broken JSON: {error}", number)
+            value = _READER.value(line)
+        except JsonError as error:
+            yield DataProblem(f"broken JSON: {error} (column {error.column})", number)
         else:
             yield _row(number, value, escapes="\\u" in line)
 
@@ -150,12 +150,9 @@ def _json(text: str) -> Iterator[Row | DataProblem]:
         line += text.count("\n", counted, at)
         counted = at
         try:
-            value, at = _DECODER.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            yield DataProblem(f"broken JSON: {error.msg} (column {error.colno})", error.lineno)
-            return
-        except (_BadValueError, RecursionError) as error:
-            yield DataProblem(f"broken JSON: {error}", line)
+            value, at = _READER.value_at(text, at)
+        except JsonError as error:
+            yield DataProblem(f"broken JSON: {error} (column {error.column})", error.line)
             return
         yield _row(line, value, escapes)
         at = _skip(text, at)
@@ -231,35 +228,11 @@ def _row(line: int, value: JsonValue, escapes: bool) -> Row | DataProblem:
     return DataProblem(f"the row is {kind}, not an object", line, suggestion='{"column": "value"}')
 
 
-class _BadValueError(ValueError):
-    """JSON that Python accepts but that is ambiguous or invalid, such as duplicate keys or NaN."""
-
-
-def _pairs(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _BadValueError(f"the key {twice!r} occurs twice")
-    return values
-
-
-def _constant(name: str) -> NoReturn:
-    raise _BadValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+_READER = JsonReader(strict=True, takes_halves=True)
+"""Halves of characters are found column by column."""
 
 
 def _skip(text: str, at: int) -> int:
     while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return at
-
-
-def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> DataProblem:
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return DataProblem("the file is UTF-16", suggestion="save it as UTF-8")
-    line = 1 + raw.count(b"\n", 0, error.start)
-    byte = raw[error.start]
-    return DataProblem(f"byte 0x{byte:02x} is not UTF-8", line, suggestion="save the file as UTF-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import Shape, Weights, count
+from pipeline.reading.json_text import read_json
 from pipeline.weights.files import tensors_of, weight_files
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len")
@@ -100,7 +100,7 @@ class Checkpoint:
 
     def _json(self, name: str) -> Mapping[str, Any]:
         try:
-            value = json.loads((self.folder / name).read_text("utf-8"))
+            value = read_json(self.folder / name)
         except (OSError, ValueError) as error:
             raise StepError(f"the model's {name} cannot be read: {error}") from error
         if not isinstance(value, dict):

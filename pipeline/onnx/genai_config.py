@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.onnx.checkpoint import as_ids
+from pipeline.reading.json_text import read_json
 
 _STATES = ("past_conv_names", "past_recurrent_names")
 """Inputs with the states of convolutions and of linear attention."""
@@ -19,9 +19,7 @@ class GenAiConfig:
     def __init__(self, folder: Path) -> None:
         """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads."""
         try:
-            self.raw: Mapping[str, Any] = json.loads(
-                (folder / "genai_config.json").read_text("utf-8")
-            )
+            self.raw: Mapping[str, Any] = read_json(folder / "genai_config.json")
             self.model: Mapping[str, Any] = self.raw["model"]
             self.decoder: Mapping[str, Any] = self.model["decoder"]
             self.layers = int(self.decoder["num_hidden_layers"])

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from pipeline.onnx.session import Session
 
 
+_COPIES = 2.5
+"""Memory that a float export needs to be run, as a multiple of its weights: ONNX Runtime maps them,
+and packs copies for the CPU."""
+
+
 class FloatReferenceParams(ModelBuilderParams):
     """How the export is built, and how many prompts it answers."""
 
@@ -59,14 +64,15 @@ class Pass(BasePass[FloatReferenceParams]):
         self, inputs: Inputs, params: FloatReferenceParams, out_dir: Path
     ) -> dict[str, JsonValue]:
         """Write the logits for the rows of the ``reference`` pass and, if there is held-out data,
-        the answers. If the model is too large, or the CPU provider cannot run its graph, write
-        nothing; the metrics then say why."""
+        the answers. If the model is too large, also for the memory that is free, or the CPU
+        provider cannot run its graph, write nothing; the metrics then say why."""
         import shutil
 
         from pipeline.builder.build import build
         from pipeline.contract.errors import BeyondCpuError
         from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.session import Session
+        from pipeline.process.memory import available_memory
 
         size = FORMATS["fp32"] * Checkpoint(inputs["model"]).weights
         facts: dict[str, JsonValue] = {"precision": params.precision, "fp32_bytes": size}
@@ -75,6 +81,13 @@ class Pass(BasePass[FloatReferenceParams]):
                 **facts,
                 REASON: f"a float export has {size / 1e9:.1f} GB of fp32 weights, more than "
                 f"max_export of {params.max_export / 1e9:.1f} GB",
+            }
+        room = available_memory()
+        if room is not None and _COPIES * size > room:
+            return {
+                **facts,
+                REASON: f"a float export has {size / 1e9:.1f} GB of fp32 weights, and "
+                f"{room / 1e9:.1f} GB of memory are free",
             }
         export = out_dir / "export"
         export.mkdir()

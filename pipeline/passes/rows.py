@@ -129,7 +129,7 @@ def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         with ParquetFile(path) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         message = f"{path.name} is not a Parquet file that can be read: {first_line(error)}"
         raise StepError(message, cause="bad_input") from error
 

@@ -62,11 +62,8 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environ["DO_NOT_TRACK"] = "1"
     environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    for name in _OFFLINE:
-        if network:
-            environ.pop(name, None)
-        else:
-            environ[name] = "1"
+    if not network:
+        environ.update(dict.fromkeys(_OFFLINE, "1"))
 
 
 def take_secrets() -> Secrets:

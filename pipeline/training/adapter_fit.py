@@ -3,7 +3,6 @@ names and shapes of their tensors. Free of any ML library."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import Shape
+from pipeline.reading.json_text import read_json
 from pipeline.weights.files import stored_in, tensors_of
 
 ADAPTER_SETTINGS = "adapter_config.json"
@@ -46,7 +46,7 @@ def adapter_settings(folder: Path) -> Mapping[str, Any]:
     Raises :class:`StepError` if there is no adapter, or one that cannot be merged.
     """
     try:
-        settings = json.loads((folder / ADAPTER_SETTINGS).read_text("utf-8"))
+        settings = read_json(folder / ADAPTER_SETTINGS)
     except FileNotFoundError:
         raise _unusable(
             f"it holds no {ADAPTER_SETTINGS}", "name the folder that PEFT saved"
@@ -152,7 +152,7 @@ def require_loaded(adapted: Any, adapter: Path) -> None:
 
 def _config(folder: Path) -> Mapping[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

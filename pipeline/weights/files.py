@@ -10,6 +10,7 @@ library.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,11 +18,15 @@ from typing import Any
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.space import Shape
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json, read_json
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Says which file a tensor lies in, where there are several."""
 
+_MOST = 1 << 63
+"""More than any size or offset can be."""
 MAX_HEADER = 100_000_000
 """Limit that the safetensors format sets for its JSON header, in bytes."""
 
@@ -54,7 +59,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     outside = [name for name in names if PurePosixPath(name).name != name]
     if outside:
         raise _broken(f"{INDEX_FILE} names files outside the folder: {', '.join(outside)}")
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [name for name in names if not _is_file(folder / name)]
     if missing:
         raise _broken(f"weight shards are missing: {', '.join(missing)}", "copy the whole folder")
     return tuple(folder / name for name in names)
@@ -77,7 +82,7 @@ def tensors_of(folder: Path) -> Mapping[str, StoredTensor]:
 
 def _weight_map(index: Path) -> Mapping[str, str]:
     try:
-        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        weight_map = read_json(index)["weight_map"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(f"{INDEX_FILE} cannot be read: {error!r}", "copy the whole folder") from error
     if not isinstance(weight_map, dict) or not weight_map:
@@ -99,14 +104,16 @@ def stored_in(file: Path) -> Mapping[str, StoredTensor]:
         if not 0 < length <= MAX_HEADER:
             raise _broken(f"{file.name} is not a safetensors file")
         try:
-            header = json.loads(stream.read(length))
-            tensors = {
-                name: _tensor(file, entry, 8 + length)
-                for name, entry in header.items()
-                if name != "__metadata__"
-            }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _broken(f"the header of {file.name} cannot be read: {error!r}") from error
+            header = parse_json(decoded(stream.read(length)))
+        except ValueError as error:
+            raise _broken(f"the header of {file.name} cannot be read: {error}") from error
+    if not isinstance(header, dict):
+        raise _broken(f"the header of {file.name} is not an object")
+    tensors = {
+        name: _tensor(file, name, entry, 8 + length)
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
     size = file.stat().st_size
     needed = max((tensor.end for tensor in tensors.values()), default=0)
     if size < needed:
@@ -116,10 +123,19 @@ def stored_in(file: Path) -> Mapping[str, StoredTensor]:
     return tensors
 
 
-def _tensor(file: Path, entry: Mapping[str, Any], data: int) -> StoredTensor:
-    begin, end = entry["data_offsets"]
-    shape = tuple(int(size) for size in entry["shape"])
-    return StoredTensor(file, str(entry["dtype"]), shape, data + int(begin), data + int(end))
+def _tensor(file: Path, name: str, entry: Any, data: int) -> StoredTensor:
+    match entry:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end]}:
+            numbers = (*shape, begin, end)
+            sizes = all(type(number) is int and 0 <= number < _MOST for number in numbers)
+            if sizes and begin <= end:
+                return StoredTensor(file, dtype, tuple(shape), data + begin, data + end)
+    shown = json.dumps(entry)[:80]
+    raise _broken(f"the header of {file.name} cannot be read: it describes {name} as {shown}")
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for names that are too long
 
 
 def _broken(message: str, hint: str = "") -> StepError:

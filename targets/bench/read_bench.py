@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.latency.rounds import LatencyRounds
+from pipeline.reading.files import MB, UnreadableError, read_text
+from pipeline.reading.json_text import JsonError, parse_json
 from targets.bench.bench_schema import SCHEMA_VERSION, Bench
 from targets.errors import ConfigError, Problem
 
 FILE = "bench.json"
 
+_LARGEST = 256 * MB
+"""Largest file, in bytes."""
 _SHOWN = 10
 """Largest number of mistakes listed; a file of another kind has hundreds."""
 _SERIES = ("prompt_tokens", "first_token_ms", "token_ms", "total_ms")
@@ -36,16 +39,17 @@ def read_bench(path: Path) -> Bench:
 def _parsed(file: Path) -> Bench:
     advice = "give the bench.json of an earlier bench"
     try:
-        text = file.read_text(encoding="utf-8")
-        table = json.loads(text)
+        text = read_text(file, _LARGEST)
+        table = parse_json(text)
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
         raise ConfigError([Problem(problem, file, suggestion=advice)]) from None
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON: {error.msg}"
-        raise ConfigError([Problem(problem, file, error.lineno, suggestion=advice)]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Problem("is not UTF-8 text", file, suggestion=advice)]) from None
+    except JsonError as error:
+        problem = f"is not JSON: {error}"
+        raise ConfigError([Problem(problem, file, error.line, suggestion=advice)]) from None
+    except UnreadableError as error:
+        problem = f"cannot be read: {error}"
+        raise ConfigError([Problem(problem, file, error.line, suggestion=advice)]) from None
     version = table.get("schema_version") if isinstance(table, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
         problem = "is not a bench: it has no schema_version"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import sys
 from pathlib import Path
 
@@ -46,6 +47,10 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line and exit with the code of :mod:`targets.errors`."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a file that is not UTF-8 gets what it can show, and escapes for the rest.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         ended = main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -83,7 +88,7 @@ def _os_hint(error: OSError) -> str:
 
 def _show(failure: QuernError) -> None:
     if isinstance(failure, ConfigError) and failure.problems:
-        first, *others = map(str, failure.problems)
+        first, *others = failure.shown
         echo_error(first, failure.hint)
         for problem in others:
             echo(problem, err=True)

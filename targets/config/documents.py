@@ -5,13 +5,16 @@ A TOML file is one document. An Olive file is translated into one for each flow 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from targets.config.source_map import SourceMap, dotted
+from pipeline.reading.files import UnreadableError, read_text
+from targets.config.bounds import LARGEST, beyond
+from targets.config.source_map import Positions, SourceMap, dotted
 from targets.config.toml_positions import TomlPositions
 from targets.errors import ConfigError, Problem
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 _OLIVE = (".json", ".jsonc", ".yaml", ".yml")
 """Suffixes of Olive files; Quern's own configs have others."""
+
+_LEVELS = re.compile(r"[\[{.]")
+_LONG_NUMBER = re.compile(r"[0-9_]{4300}")
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,11 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
     if file.suffix.lower() in _OLIVE:
         return _olive(file, text, system)
     table = _toml(file, text)
+    positions = TomlPositions(text)
+    _require_bounded(file, table, positions)
     if isinstance(table.get("model"), str):
         table["model"] = {"source": table["model"]}
-    return (Document(table, SourceMap(TomlPositions(text))),)
+    return (Document(table, SourceMap(positions)),)
 
 
 def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
@@ -55,6 +63,7 @@ def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
     from targets.config.olive.translate import translate
 
     raw, positions = read_olive(file, text)
+    _require_bounded(file, raw, positions)
     translation = translate(raw, file, Context(file.parent), system)
     problems = tuple(
         Problem(
@@ -76,11 +85,13 @@ def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file, LARGEST)
     except FileNotFoundError:
         raise ConfigError([Problem("there is no such config file", file)]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(f"cannot be read as UTF-8 text: {error}", file)]) from None
+    except UnreadableError as error:
+        raise ConfigError([Problem(f"cannot be read: {error}", file, error.line)]) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError([Problem(f"cannot be read: {error}", file)]) from None
 
 
 def _toml(file: Path, text: str) -> dict[str, Any]:
@@ -88,3 +99,20 @@ def _toml(file: Path, text: str) -> dict[str, Any]:
         return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         raise ConfigError([Problem(f"not valid TOML: {error.msg}", file, error.lineno)]) from None
+    # tomli has no line for what only Python refuses.
+    except RecursionError as error:
+        lines = text.split("\n")
+        deepest = max(range(len(lines)), key=lambda at: len(_LEVELS.findall(lines[at])))
+        raise ConfigError([Problem(f"not valid TOML: {error}", file, deepest + 1)]) from None
+    except ValueError:
+        found = _LONG_NUMBER.search(text)
+        line = None if found is None else 1 + text.count("\n", 0, found.start())
+        raise ConfigError([Problem("not valid TOML: a number is too large", file, line)]) from None
+
+
+def _require_bounded(file: Path, document: Any, positions: Positions) -> None:
+    """Raise :class:`ConfigError` for a document that is beyond a bound."""
+    found = beyond(document)
+    if found is not None:
+        path, problem = found
+        raise ConfigError([Problem(problem, file, positions.line(path), dotted(path))])

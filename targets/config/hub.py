@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import time
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
 import requests
+import urllib3
 
 from pipeline.contract.schema import HUB_PREFIX
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 from targets.errors import EnvironmentUnable
-from targets.runtimes.process_environment import hub_token
+from targets.runtimes.process_environment import hub_endpoint, hub_is_offline, hub_token
 from targets.toolchain.credentials import scrub
 
-_ENDPOINT = "https://huggingface.co"
 _TIMEOUT_SECONDS = 15
+_LONGEST_ANSWER_SECONDS = 60
+"""A hub, or what answers in its place, could send one byte now and then for ever."""
+_CHUNK = 1 << 16
 LARGEST_ANSWER = 1 << 26
 """Most bytes that are read of an answer: it lists the files of the repository."""
-_COMMIT = re.compile(r"^[0-9a-f]{40}$")
-_TOTAL = re.compile(r"bytes 0-\d+/(\d{1,15})$")
-_LENGTH = re.compile(r"(\d{1,15})$")
-_REVISION = re.compile(r"^(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}$", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REVISION = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}", re.ASCII)
+_TOTAL = re.compile(r"bytes 0-[0-9]+/([0-9]{1,15})")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 """A commit, or a branch or tag by the rules of ``git check-ref-format``, in ASCII."""
-_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class HubModel:
     @property
     def is_pinned(self) -> bool:
         """Return whether the revision is a commit, which cannot change."""
-        return bool(_COMMIT.match(self.revision))
+        return bool(_COMMIT.fullmatch(self.revision))
 
 
 RepoKind = Literal["model", "dataset"]
@@ -55,11 +59,11 @@ def parse_hub_model(source: str, kind: RepoKind = "model") -> HubModel:
     Raises ``ValueError`` with the problem of ``source``.
     """
     repo, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
-    if not _NAME.match(repo):
+    if not _NAME.fullmatch(repo):
         raise ValueError(f"'{source}' is not a {kind} of the hub; write hf:org/name@revision")
     if revision.startswith("<"):
         raise ValueError(f"fill in the revision {revision}")
-    if revision and not _REVISION.match(revision):
+    if revision and not _REVISION.fullmatch(revision):
         raise ValueError(f"{revision!r} is no commit, tag or branch")
     return HubModel(repo, revision or "main")
 
@@ -72,6 +76,12 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
     """
     if model.is_pinned:
         return model
+    if hub_is_offline():
+        raise EnvironmentUnable(
+            f"HF_HUB_OFFLINE is set, so the hub is not asked which commit '{model.revision}' of "
+            f"{model.repo} is",
+            f"name a commit (40 hexadecimal digits) after the @, or {_LOCAL[kind]}",
+        )
     try:
         commit = _commit_of(model, kind)
     except requests.HTTPError as error:
@@ -80,7 +90,7 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
             f"the hub has no {model.repo} at revision '{model.revision}' (HTTP {status})",
             f"check the name; a private or gated {kind} needs HF_TOKEN",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise EnvironmentUnable(
             f"cannot ask the hub which commit '{model.revision}' of {model.repo} is: "
             f"{scrub(str(error))}",
@@ -90,8 +100,8 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
 
 
 def _commit_of(model: HubModel, kind: RepoKind) -> str:
-    commit = json.loads(ask_hub(revision_path(model, kind)).body)["sha"]
-    if not isinstance(commit, str) or not _COMMIT.match(commit):
+    commit = parse_json(decoded(ask_hub(revision_path(model, kind)).body))["sha"]
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise ValueError(f"its answer names no commit: {str(commit)[:80]!r}")
     return commit
 
@@ -116,17 +126,34 @@ def ask_hub(path: str, limit: int = LARGEST_ANSWER) -> HubAnswer:
     The token goes to the host that is asked: requests leaves it behind where that one sends on to
     another. Raises the errors of requests.
     """
-    endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
+    if hub_is_offline():
+        raise requests.ConnectionError("HF_HUB_OFFLINE is set")
     token = hub_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if limit < LARGEST_ANSWER:
         headers |= {"Range": f"bytes=0-{limit - 1}", "Accept-Encoding": "identity"}
     with requests.get(
-        endpoint + path, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True
+        hub_endpoint() + path, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True
     ) as reply:
         reply.raise_for_status()
-        total = _TOTAL.match(reply.headers.get("Content-Range", "")) or _LENGTH.match(
-            reply.headers.get("Content-Length", "")
-        )
-        body = reply.raw.read(limit, decode_content=True)
-        return HubAnswer(body, int(total[1]) if total else None)
+        ranged = _TOTAL.fullmatch(reply.headers.get("Content-Range", ""))
+        length = _LENGTH.fullmatch(reply.headers.get("Content-Length", ""))
+        total = ranged[1] if ranged else length[0] if length else None
+        return HubAnswer(_beginning(reply, limit), None if total is None else int(total))
+
+
+def _beginning(reply: requests.Response, limit: int) -> bytes:
+    """Return the first ``limit`` bytes of an answer, for which nobody waits for ever."""
+    body = bytearray()
+    until = time.monotonic() + _LONGEST_ANSWER_SECONDS
+    while len(body) < limit:
+        try:
+            chunk = reply.raw.read1(min(_CHUNK, limit - len(body)), decode_content=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(f"its answer broke off: {error}") from error
+        if not chunk:
+            break
+        body += chunk
+        if time.monotonic() > until:
+            raise ValueError(f"its answer took more than {_LONGEST_ANSWER_SECONDS} seconds")
+    return bytes(body)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 from pipeline.training.base_params import FetchParams
 from pipeline.training.hub import chosen_files
 from pipeline.weights.files import INDEX_FILE, MAX_HEADER, weight_files
@@ -37,7 +38,7 @@ def write_outline(params: FetchParams, folder: Path) -> None:
     ``TypeError`` for an answer that is none.
     """
     model = HubModel(params.repo, params.revision)
-    siblings = json.loads(ask_hub(revision_path(model, "model")).body)["siblings"]
+    siblings = parse_json(decoded(ask_hub(revision_path(model, "model")).body))["siblings"]
     names = [str(item["rfilename"]) for item in siblings]
     chosen = chosen_files([name for name in names if _PLAIN_NAME.match(name)], params)
     if params.file is not None:

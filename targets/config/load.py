@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
 from pipeline.gguf.header import GgufHeader, read_header
 from pipeline.gguf.support import refusals
+from pipeline.reading.files import UnreadableError
+from pipeline.reading.parquet_file import require_parquet
 from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.chain_reader import ChainReader
@@ -33,6 +35,7 @@ from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import checkpoint_folder, model_folder_problems
 from targets.config.model_for_chain import model_for_chain_problems
 from targets.config.onnx_folder import onnx_folder_problems
+from targets.config.paths import expanded, is_file, is_there, resolved
 from targets.config.salvage import salvage
 from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import validation_problems
@@ -49,11 +52,6 @@ class Overrides:
     model: str | None = None
     local: bool = False
     """Run on this machine, even if the config was written for another system."""
-
-
-def resolved(file: Path, path: str) -> Path:
-    """Return a path of the config ``file``: relative to its folder, with ``~`` for the home."""
-    return (file.parent / Path(path).expanduser()).absolute()
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ def _with_source(model: JsonValue, source: str) -> JsonValue:
     for other in ("pretrain", "onnx", "file"):
         table.pop(other, None)
     if not source.startswith(HUB_PREFIX):
-        source = str(Path(source).expanduser().absolute())
+        source = str(expanded(source).absolute())
     return {**table, "source": source}
 
 
@@ -269,8 +267,7 @@ class _Loader:
             self._problem("an ONNX model takes no adapter", place, "merge it into its checkpoint")
             return
         folder = resolved(self._file, model.adapter)
-        for message, suggestion in adapter_folder_problems(model.adapter, folder, base):
-            self._problem(message, place, suggestion)
+        self._folder_problems(adapter_folder_problems(model.adapter, folder, base), place)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [
@@ -288,7 +285,7 @@ class _Loader:
         for prefix, call in calls:
             for key in call.implementation.sources:
                 path = call.values[key]
-                if path is not None and not resolved(self._file, str(path)).exists():
+                if path is not None and not is_there(resolved(self._file, str(path))):
                     self._problem(f"there is no '{path}'", (*prefix, key), self._relative)
 
     @property
@@ -303,8 +300,8 @@ class _Loader:
         self._file_of_hub(model)
         if model.onnx is not None:
             folder = resolved(self._file, model.onnx)
-            for message, suggestion in onnx_folder_problems(folder, model.trust_remote_code):
-                self._problem(message, ("model", "onnx"), suggestion)
+            problems = onnx_folder_problems(folder, model.trust_remote_code)
+            self._folder_problems(problems, ("model", "onnx"))
             return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
             return None
@@ -315,21 +312,32 @@ class _Loader:
             self._gguf_file(resolved(self._file, model.source))
             return None
         folder = checkpoint_folder(resolved(self._file, model.source))
-        for message, suggestion in model_folder_problems(folder, model.weights):
-            self._problem(
-                message if str(folder) in message else f"'{folder}' is not a model: {message}",
-                ("model", "source"),
-                suggestion,
-            )
+        problems = (
+            (message if str(folder) in message else f"'{folder}' is not a model: {message}", advice)
+            for message, advice in model_folder_problems(folder, model.weights)
+        )
+        self._folder_problems(problems, ("model", "source"))
         return folder
+
+    def _folder_problems(self, found: Iterable[tuple[str, str]], place: tuple[str, ...]) -> None:
+        """Note what is wrong with a folder, or that it cannot be looked at."""
+        try:
+            for message, suggestion in found:
+                self._problem(message, place, suggestion)
+        except OSError as error:
+            what = f"{error.filename}: " if error.filename else ""
+            self._problem(f"cannot be read: {what}{error.strerror or error}", place)
 
     def _gguf_file(self, file: Path) -> None:
         where = ("model", "source")
-        if not file.is_file():
+        if not is_file(file):
             self._problem(f"there is no file '{file}'", where, self._relative)
             return
         try:
             self._gguf = read_header(file)
+        except OSError as error:
+            self._problem(f"'{file}' cannot be read: {error.strerror or error}", where)
+            return
         except StepError as error:
             self._problem(f"'{file}' is not a model: {error}", where, error.hint)
             return
@@ -374,7 +382,7 @@ class _Loader:
                 self._in_azure(file, ("data", name, "path"), f"--data {name}=PATH")
                 continue
             path = resolved(self._file, file)
-            if path.is_file():
+            if is_file(path):
                 files.append(path)
             else:
                 key = ("data", name, "path")
@@ -397,7 +405,7 @@ class _Loader:
         """Check that script and folder exist, and that the name on the hub is valid."""
         for key in ("script", "script_dir"):
             path = getattr(spec.code, key, None)
-            if path is not None and not resolved(self._file, path).exists():
+            if path is not None and not is_there(resolved(self._file, path)):
                 self._problem(f"there is no '{path}'", ("data", name, "code", key), self._relative)
         if spec.source is not None:
             try:
@@ -407,7 +415,13 @@ class _Loader:
 
     def _rows(self, name: str, spec: DataSpec, files: tuple[Path, ...], part: bool) -> None:
         """Check the rows that the host can read; others are checked by the step that makes them."""
-        if any(path.suffix.lower() == PARQUET for path in files) or not files:
+        parquet = [path for path in files if path.suffix.lower() == PARQUET]
+        for path in parquet:
+            try:
+                require_parquet(path)
+            except (OSError, UnreadableError) as error:
+                self.problems.append(Problem(str(error), path, key=f"data.{name}"))
+        if parquet or not files:
             return
         read = read_files(files)
         row_problems = read.problems

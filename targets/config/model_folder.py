@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.builder.supported import Supported, option_problems, unsupported
 from pipeline.contract.errors import StepError
+from pipeline.reading.json_text import read_json
 from pipeline.training.shapes import AdapterShape
 from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of
 
@@ -30,6 +31,20 @@ _NO_LANGUAGE_MODEL = re.compile(
     r"|ForMultipleChoice$|ForPreTraining$|ForConditionalGeneration$|(?<!LMHead)(?<!GLM)Model$"
 )
 """Architectures, by transformers' names, of encoders, classifiers and models without a head."""
+
+_NUMBERS = (
+    "head_dim",
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "vocab_size",
+)
+_TABLES = ("rope_parameters", "rope_scaling")
+_MOST = 1 << 40
+"""More than any model has of anything."""
 
 _MLFLOW = ("data/model", "model")
 """Subfolders in which MLflow's transformers flavour stores the checkpoint."""
@@ -146,11 +161,28 @@ def _config_problems(folder: Path, config: Mapping[str, Any] | None) -> Iterator
         )
     else:
         yield from _kind_problems(config)
+        yield from _value_problems(config)
     if (folder / "adapter_config.json").is_file():
         yield (
             "it holds an adapter, which transformers would load over the weights",
             "move adapter_config.json and adapter_model.safetensors out of the folder",
         )
+
+
+def _value_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a problem for each setting that is not of the kind that all who read it expect."""
+    for name in (*_NUMBERS, *_TABLES):
+        value = config.get(name)
+        if value is None:
+            continue
+        fits = isinstance(value, dict) if name in _TABLES else _is_size(value)
+        if not fits:
+            kind = "an object" if name in _TABLES else "a whole number above 0"
+            yield f"its config.json says {name} = {json.dumps(value)[:80]}, not {kind}", ""
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST
 
 
 def _kind_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -249,9 +281,9 @@ def _token_ids(tokenizer: Mapping[str, Any]) -> Mapping[str, int]:
     """Return the ids of the tokens that were added to a vocabulary."""
     added = tokenizer.get("added_tokens")
     return {
-        str(token["content"]): int(token["id"])
+        str(token["content"]): token["id"]
         for token in (added if isinstance(added, list) else ())
-        if isinstance(token, dict) and {"content", "id"} <= token.keys()
+        if isinstance(token, dict) and "content" in token and isinstance(token.get("id"), int)
     }
 
 
@@ -284,7 +316,7 @@ def _links_out_of(folder: Path, within: Path) -> list[Path]:
 def _json_object(path: Path) -> Mapping[str, Any] | None:
     """Return the JSON object in ``path``; ``None`` where there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

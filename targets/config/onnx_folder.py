@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.builder.session_code import session_code
+from pipeline.reading.json_text import read_json
 
 _CONFIG = "genai_config.json"
 
@@ -20,12 +20,12 @@ def onnx_folder_problems(folder: Path, trusted: bool) -> Iterator[tuple[str, str
         yield f"there is no folder '{folder}'", advice
         return
     try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / _CONFIG)
         graph = config["model"]["decoder"]["filename"]
     except FileNotFoundError:
         yield f"'{folder}' holds no {_CONFIG}", advice
         return
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         yield f"its {_CONFIG} names no decoder: {error!r}"[:200], "build the folder again"
         return
     yield from _file_problems(folder, graph)

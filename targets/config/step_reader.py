@@ -26,6 +26,7 @@ from pipeline.run.registry import (
 )
 from targets.config.chain import Json, PassCall
 from targets.config.data import main_data
+from targets.config.paths import expanded, is_file
 from targets.config.read_own_step import read_own
 from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import validation_problems
@@ -115,8 +116,8 @@ class StepReader:
             self.problem(f"'{name}' is a built-in {kind}", path, "give yours another name")
             return None
         folder = self._file.parent.absolute()
-        script = folder / Path(own.file).expanduser()
-        if not script.is_file():
+        script = folder / expanded(own.file)
+        if not is_file(script):
             self.problem(f"there is no file '{own.file}'", place, f"paths are relative to {folder}")
             return None
         try:

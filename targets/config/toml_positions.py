@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import tomli
 
 from targets.config.source_map import KeyPath
 
@@ -55,7 +56,9 @@ class _Lines:
 
     def table(self, node: Node) -> None:
         """Record a table header and the keys below it."""
-        header = next(child for child in node.children if child.type in _KEYS)
+        header = _key(node)
+        if header is None:
+            return
         path: KeyPath = tuple(_names(header))
         if node.type == "table_array_element":
             index = self._counts.get(path, 0)
@@ -69,7 +72,9 @@ class _Lines:
 
     def pair(self, node: Node, parent: KeyPath) -> None:
         """Record a key and the keys in its value."""
-        key = next(child for child in node.children if child.type in _KEYS)
+        key = _key(node)
+        if key is None:
+            return
         path = (*parent, *_names(key))
         self._note(path, key)
         self._value(node.children[-1], path)
@@ -90,11 +95,19 @@ class _Lines:
             self.found.setdefault(path[:length], node.start_point[0] + 1)
 
 
+def _key(node: Node) -> Node | None:
+    """Return the key of a table or pair; ``None`` where this parser does not see one: it is older
+    than TOML 1.1."""
+    return next((child for child in node.children if child.type in _KEYS), None)
+
+
 def _names(key: Node) -> Iterator[str]:
     if key.type == "dotted_key":
         for child in key.named_children:
             yield from _names(child)
         return
     text = (key.text or b"").decode()
-    # For all reasonable keys, TOML escapes are those of a Python literal.
-    yield str(ast.literal_eval(text)) if key.type == "quoted_key" else text
+    try:
+        yield next(iter(tomli.loads(f"{text} = 0"))) if key.type == "quoted_key" else text
+    except tomli.TOMLDecodeError:
+        yield text

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from pipeline.checks.base import USABLE
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import FileDigest, Verdict
+from pipeline.reading.files import UnreadableError
+from pipeline.reading.model_file import read_model
 from targets.errors import ConfigError, Problem
 from targets.report.report_schema import CheckedReport, Report
 from targets.report.status import overall
@@ -36,14 +38,11 @@ class CheckedResult(Frozen):
 def read_checked(file: Path) -> CheckedResult:
     """Return the result in ``file``. Raises ``ConfigError`` if it is missing or invalid."""
     try:
-        return CheckedResult.model_validate_json(file.read_bytes())
+        return read_model(file, CheckedResult)
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
-    except ValidationError as error:
-        mistake = error.errors()[0]
-        problem = (
-            f"is not a result of checks: {'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
-        )
+    except UnreadableError as error:
+        problem = f"is not a result of checks: {error}"
     raise ConfigError([Problem(problem, file, suggestion="`nox -s check-TARGET` makes it")])
 
 

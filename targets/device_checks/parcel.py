@@ -15,13 +15,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipeline.contract.data_files import ROWS_FILE
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, StepResult
 from pipeline.contract.roles import ROLES
+from pipeline.reading.files import UnreadableError
+from pipeline.reading.model_file import read_model
 from targets.atomic import remove_leftovers, replace_folder, sibling_folder
 from targets.cache import link_tree
 from targets.errors import ConfigError, Problem
@@ -82,10 +82,10 @@ def unpack(folder: Path) -> Parcel:
     """Return the checks of the artifact in ``folder``. Raises ``ConfigError`` if it has none."""
     file = folder / FOLDER / _FILE
     try:
-        return Parcel.model_validate_json(file.read_bytes())
+        return read_model(file, Parcel)
     except FileNotFoundError:
         problem, advice = "is not there", "give the folder that a build made, as dist/tone/cuda"
-    except (ValidationError, OSError) as error:
+    except (UnreadableError, OSError) as error:
         problem, advice = f"cannot be read: {error}", "build the artifact again"
     raise ConfigError([Problem(problem, file, suggestion=advice)])
 

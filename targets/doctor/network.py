@@ -10,17 +10,20 @@ from collections.abc import Iterator
 import requests
 
 from targets.doctor.finding import Finding, Machine
+from targets.runtimes.process_environment import hub_endpoint, hub_is_offline
 from targets.toolchain.credentials import scrub
 
-_HUB = "https://huggingface.co"
 _ANSWER_SECONDS = 3
 
 
 def hub(_machine: Machine) -> Iterator[Finding]:
     """Examine the hub at ``HF_ENDPOINT``, which only models of the hub need."""
-    endpoint = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
+    endpoint = hub_endpoint()
     shown = scrub(endpoint)
-    details = {"endpoint": shown, "token": "HF_TOKEN" in os.environ}
+    details = {"endpoint": shown, "token": bool(os.environ.get("HF_TOKEN", "").strip())}
+    if hub_is_offline():
+        yield Finding("ok", "hub", "is not asked: HF_HUB_OFFLINE is set", details=details)
+        return
     try:
         answer = requests.get(f"{endpoint}/api/models?limit=1", timeout=_ANSWER_SECONDS)
         answer.raise_for_status()

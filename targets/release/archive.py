@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipeline.contract.sha256 import sha256_of_stream
+from pipeline.reading.archives import BROKEN, open_archive
 from targets.errors import CheckFailed
 
 MTIME = 315532800
@@ -56,17 +57,19 @@ def read_members(path: Path) -> tuple[ArchiveMember, ...]:
     Raises ``CheckFailed`` if it cannot be read, or if a member is not a plain file below the
     archive's own folder.
     """
-    return tuple(
-        ArchiveMember(info.name, info.size, sha256_of_stream(stream))
-        for info, stream in _streams(path)
-    )
+    with _complete(path):
+        return tuple(
+            ArchiveMember(info.name, info.size, sha256_of_stream(stream))
+            for info, stream in _streams(path)
+        )
 
 
 def read_file(path: Path, name: str) -> bytes:
     """Return the content of one file of an archive. Raises ``CheckFailed`` if it is missing."""
-    for info, stream in _streams(path):
-        if info.name == name:
-            return stream.read()
+    with _complete(path):
+        for info, stream in _streams(path):
+            if info.name == name:
+                return stream.read()
     raise CheckFailed(f"{path.name} holds no {name}")
 
 
@@ -96,7 +99,7 @@ def path_problem(path: str) -> str:
 
 def _streams(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     seen: set[str] = set()
-    with _opened(path) as archive:
+    with open_archive(path) as archive:
         for info in archive:
             problem = _problem(info, seen)
             if problem:
@@ -105,18 +108,18 @@ def _streams(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
             stream = archive.extractfile(info)
             assert stream is not None  # noqa: S101 - a plain file has contents
             yield info, stream
+        _require_end(path, archive.offset)
 
 
 _DISTRUST = "do not use this release: no release that Quern makes looks like this"
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+def _complete(path: Path) -> Iterator[None]:
+    """Raise ``CheckFailed`` where the archive cannot be read, or not to the end of a file in it."""
     try:
-        with tarfile.open(path, "r:") as archive:
-            yield archive
-            _require_end(path, archive.offset)
-    except (tarfile.TarError, EOFError, UnicodeDecodeError, ValueError) as error:
+        yield
+    except BROKEN as error:
         raise CheckFailed(f"{path.name} is not a complete archive: {error}", _DISTRUST) from None
 
 

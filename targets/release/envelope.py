@@ -14,6 +14,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError
 from securesystemslib.signer import Signature
 
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 from targets.errors import CheckFailed
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -31,7 +33,7 @@ def read_envelope(content: bytes, file: Path) -> Envelope:
     Raises ``CheckFailed`` if it is none.
     """
     try:
-        members = json.loads(content)
+        members = parse_json(decoded(content))
         signatures = members.pop("signatures")
         envelope = Envelope.from_dict({**members, "signatures": []})
         for signature in signatures:

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipeline.contract.plan import OUTPUT_DIR, Step
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
 from pipeline.contract.sha256 import sha256_of_file
+from pipeline.reading.files import UnreadableError
+from pipeline.reading.model_file import read_model
 from pipeline.run.registry import load_pass
 from targets.cache import Cache, CachedStep
 from targets.errors import CheckFailed, ConfigError, Problem
@@ -81,12 +81,11 @@ def _given(source: Path, steps: Iterable[Step], scratch: Path) -> Iterator[_Give
     extract(archive, scratch)
     root = scratch / archive.stem
     try:
-        index = Trained.model_validate_json((root / INDEX).read_bytes())
+        index = read_model(root / INDEX, Trained)
     except OSError:
         raise CheckFailed(f"{archive} holds no {INDEX}") from None
-    except ValidationError as error:
-        why = error.errors()[0]["msg"]
-        raise CheckFailed(f"{archive}: {INDEX} cannot be used: {why}") from None
+    except UnreadableError as error:
+        raise CheckFailed(f"{archive}: {INDEX} cannot be used: {error}") from None
     by_key = {step.key: step for step in index.steps}
     missing = sorted(step.name for step in required if step.key not in by_key)
     if missing:

@@ -15,6 +15,8 @@ from pydantic.alias_generators import to_camel
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.schema import Name
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 from targets.errors import CheckFailed, ConfigError, Problem
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -176,6 +178,6 @@ def _require_known(build_type: str, file: Path) -> None:
 def _build_type(content: bytes) -> str:
     """Return the build type of a statement that does not match this schema."""
     try:
-        return str(json.loads(content)["predicate"]["buildDefinition"]["buildType"])
+        return str(parse_json(decoded(content))["predicate"]["buildDefinition"]["buildType"])
     except (ValueError, LookupError, TypeError):
         return BUILD_TYPE  # any mistake means that its form is wrong

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.reading.files import UnreadableError
+from pipeline.reading.model_file import read_model
 from targets.atomic import naming, remove_leftovers, replace_file, replace_folder, sibling_folder
 from targets.cache import CachedStep
 from targets.digests import Digests
@@ -60,8 +60,8 @@ def read_report(folder: Path) -> Report:
     """Return the report in ``folder``. Raises ``ConfigError`` if there is none."""
     file = folder / REPORT_FILE
     try:
-        return Report.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
+        return read_model(file, Report)
+    except (OSError, UnreadableError) as error:
         advice = "give the folder that a build made, as dist/tone/cuda"
         problem = f"cannot be read: {error}"
         raise ConfigError([Problem(problem, file, suggestion=advice)]) from None

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -47,6 +48,7 @@ _CODE = "/opt/quern-pipeline"
 _PLAN = "/run/quern/plan.json"
 _CA = "/run/quern/ca.crt"
 _LEASE = "/run/quern/lease"
+_VARIABLES = "/run/quern/variables.json"
 _STOP_SECONDS = 2
 _STOPPED = ("SIGKILL", "SIGTERM")
 _PIDS = 4096
@@ -258,7 +260,13 @@ class DockerRuntime:
         self, toolchain: Toolchain, request: RunRequest, space: Workspace
     ) -> dict[str, Any]:
         """Return the arguments of ``containers.create`` for one run."""
-        environment = process_environment(toolchain, request, home="/tmp", code=_CODE)  # noqa: S108 - a private tmpfs
+        environment = process_environment(
+            toolchain,
+            replace(request, environment={}),
+            home="/tmp",  # noqa: S108 - a private tmpfs
+            code=_CODE,
+        )
+        secret = dict(request.environment)
         binds = [
             Bind(f"{_CODE}/pipeline", str(self._pipeline.resolve()), "bind", read_only=True),
             Bind(_PLAN, str(space.plan.resolve()), "bind", read_only=True),
@@ -272,11 +280,17 @@ class DockerRuntime:
             if bundle is not None:
                 binds.append(Bind(_CA, str(bundle), "bind", read_only=True))
             reach = network_environment(_CA if bundle is not None else None)
-            environment = {**reach, **environment}
+            secret = {**reach, **secret}
             network = "host" if proxy_on_this_machine(reach) else "bridge"
+        arguments = [_PLAN]
+        if secret:
+            # Not as the container's own variables, which everybody who asks the engine can read.
+            file = space.secret_variables(secret)
+            binds.append(Bind(_VARIABLES, str(file.resolve()), "bind", read_only=True))
+            arguments += ["--variables", _VARIABLES]
         return {
             "command": watched(
-                self._python, _LEASE if space.lease else None, "-m", "pipeline", _PLAN
+                self._python, _LEASE if space.lease else None, "-m", "pipeline", *arguments
             ),
             "entrypoint": [],
             "environment": environment,

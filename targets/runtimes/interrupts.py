@@ -20,14 +20,23 @@ _ENDING_SECONDS = 5
 """Time to end within. Cleaning up goes on through further signals; after that they count again."""
 
 
-def heed_first_signal() -> None:
-    """Have Ctrl-C, SIGTERM or SIGHUP raise ``KeyboardInterrupt`` in this process, to its very end.
+@contextmanager
+def heeding_first_signal() -> Iterator[None]:
+    """Have Ctrl-C, SIGTERM or SIGHUP raise ``KeyboardInterrupt`` in the block, which is all that
+    this process does.
 
     What stops builds often signals more than once: a terminal and the front door, or a CI service
     that loses patience. Only the first signal counts; the others come while the process ends.
     """
-    if threading.current_thread() is threading.main_thread():
-        _install(_Once())
+    _install(_Once())
+    try:
+        yield
+    except KeyboardInterrupt:  # while modules are imported, or at the very end
+        raise SystemExit(Interrupted.exit_code) from None
+    finally:
+        # Python gives the signals their default action when it ends, unless they are ignored.
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

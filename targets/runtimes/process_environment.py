@@ -15,7 +15,16 @@ from targets.runtimes.runtime import RunRequest
 from targets.toolchain.toolchain import Toolchain
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
+_HUB = (
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HF_HUB_DOWNLOAD_TIMEOUT",
+    "HF_HUB_ETAG_TIMEOUT",
+)
+_HUB_ADDRESS = "https://huggingface.co"
+_TRUE = ("1", "on", "true", "yes")
+"""Values that huggingface_hub takes for true."""
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -83,6 +92,16 @@ def hub_token() -> str:
             "set it to the token alone",
         )
     return token
+
+
+def hub_endpoint() -> str:
+    """Return the address of the hub: ``HF_ENDPOINT``, where that is more than blanks."""
+    return (os.environ.get("HF_ENDPOINT", "").strip() or _HUB_ADDRESS).rstrip("/")
+
+
+def hub_is_offline() -> bool:
+    """Return whether the user wants no hub to be asked (``HF_HUB_OFFLINE``)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in _TRUE
 
 
 def host_ca_bundle() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ class Workspace:
     home: Path
     lease: Path | None
     """What the driver holds while it lives (:mod:`targets.runtimes.lease`), if it can."""
+
+    def secret_variables(self, variables: Mapping[str, str]) -> Path:
+        """Return a file with ``variables``, which only this user can read and which goes with the
+        folder."""
+        file = self.plan.with_name("variables.json")
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(variables), encoding="utf-8")
+        return file
 
 
 @contextmanager

@@ -6,6 +6,7 @@ A bundle for another machine or checkout raises ``ConfigError``, a wrong content
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -36,7 +37,10 @@ def require_fit(
         problem = f"is for {manifest.platform}, and this machine builds on {platform}"
         advice = "export one on a machine of that platform"
         raise ConfigError([Problem(problem, bundle.path, suggestion=advice)])
-    toolchains = tuple(toolchain_of(bundled.target) for bundled in manifest.toolchains)
+    try:
+        toolchains = tuple(toolchain_of(bundled.target) for bundled in manifest.toolchains)
+    except ConfigError as error:
+        raise ConfigError([replace(one, file=bundle.path) for one in error.problems]) from None
     problems = [
         Problem(f"was made with another {difference} than this checkout's", bundle.path,
                 suggestion=_ADVICE)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,6 +12,9 @@ from typing import IO
 from pydantic import ValidationError
 
 from pipeline.contract.sha256 import sha256_of_chunks
+from pipeline.reading.archives import BROKEN, open_archive
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.transfer.bundle import IMAGES, MANIFEST, SCHEMA_VERSION, Manifest, Member
 
@@ -49,13 +51,13 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     Raises ``CheckFailed`` that names the member if one is missing, unexpected, truncated or not a
     plain file, and ``ConfigError`` if a newer Quern made the bundle.
     """
-    try:
-        archive = tarfile.open(path, "r:")  # noqa: SIM115 - closed below
-    except tarfile.TarError as error:
-        raise damaged(path, f"is not a bundle: {error}") from None
-    with archive:
-        entries = _entries(path, archive)
-        manifest = _manifest(path, archive, entries)
+    with ExitStack() as opened:
+        try:
+            archive = opened.enter_context(open_archive(path))
+            entries = _entries(path, archive)
+            manifest = _manifest(path, archive, entries)
+        except BROKEN as error:
+            raise damaged(path, f"is not a bundle: {error}") from None
         _require_listed(path, manifest, entries)
         yield Bundle(path, manifest, archive)
 
@@ -65,7 +67,7 @@ def require_whole(bundle: Bundle) -> None:
     for member in bundle.manifest.members:
         try:
             digest = sha256_of_chunks(bundle.chunks(member.name))
-        except tarfile.TarError as error:
+        except BROKEN as error:
             raise damaged(bundle.path, f"{member.name}: {error}") from None
         if digest != member.sha256:
             raise damaged(
@@ -89,7 +91,7 @@ def _entries(path: Path, archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]
             if entry.name in entries:
                 raise damaged(path, f"{entry.name} is in it twice")
             entries[entry.name] = entry
-    except tarfile.TarError as error:
+    except BROKEN as error:
         last = next(reversed(entries), "its first member")
         raise damaged(path, f"is cut off or broken at {last}: {error}") from None
     if next(iter(entries), None) != MANIFEST:
@@ -105,7 +107,7 @@ def _manifest(
     if file is None or entry.size > _LARGEST_MANIFEST:
         raise damaged(path, f"{MANIFEST} has {entry.size} bytes")
     try:
-        table = json.loads(file.read())
+        table = parse_json(decoded(file.read()))
     except ValueError as error:
         raise damaged(path, f"{MANIFEST} is not JSON: {error}") from None
     version = table.get("schema_version") if isinstance(table, dict) else None

@@ -7,13 +7,15 @@ Old engines write the image specification's v1.2 layout, newer ones an OCI layou
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
 from pipeline.contract.sha256 import sha256_of_bytes
+from pipeline.reading.archives import BROKEN
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
 
 _LARGEST = 16 << 20
 """Limit of a JSON file in such an archive, in bytes; real ones have some thousand."""
@@ -46,7 +48,7 @@ def read_saved(file: IO[bytes]) -> SavedImage:
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             return _only_image(archive)
-    except (tarfile.TarError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (*BROKEN, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, NotOneImage):
             raise
         raise NotOneImage(f"no archive of `docker save`: {error}") from None
@@ -54,16 +56,16 @@ def read_saved(file: IO[bytes]) -> SavedImage:
 
 def _only_image(archive: tarfile.TarFile) -> SavedImage:
     names = archive.getnames()
-    images = json.loads(_content(archive, "manifest.json"))
+    images = _json(_content(archive, "manifest.json"))
     if len(images) != 1:
         raise NotOneImage(f"holds {len(images)} images")
     named = images[0].get("RepoTags") or []
     if "index.json" in names:
-        named += _names_in_index(json.loads(_content(archive, "index.json")))
+        named += _names_in_index(_json(_content(archive, "index.json")))
     if named or "repositories" in names:
         raise NotOneImage(f"the image brings names of its own: {', '.join(map(str, named))}")
     content = _content(archive, images[0]["Config"])
-    config = json.loads(content)
+    config = _json(content)
     return SavedImage(
         sha256_of_bytes(content),
         dict(config["config"].get("Labels") or {}),
@@ -78,6 +80,10 @@ def _names_in_index(index: Any) -> list[str]:
         for key, value in (entry.get("annotations") or {}).items()
         if key in _NAME_ANNOTATIONS
     ]
+
+
+def _json(content: bytes) -> Any:
+    return parse_json(decoded(content))
 
 
 def _content(archive: tarfile.TarFile, name: str) -> bytes:

@@ -57,6 +57,7 @@ QUICK = """
 [checks.latency]
 lengths = []
 rounds = 3
+target_limits = false
 """
 
 # Fault -> the verdicts that are meant for it.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from targets.config.olive.node import Fields
+from targets.config.paths import expanded, is_there
 
 OWN = re.compile(r".+\.py:\w+$")
 """Type of the author's own pass or check: ``path/to/file.py:ClassName``."""
@@ -31,10 +32,10 @@ class Context:
         Olive reads paths relative to where it is run: usually the folder of the file, or the one
         above it. So the folder comes first, then the working directory.
         """
-        place = Path(below) / Path(text).expanduser()
-        if (self.folder / place).exists():
+        place = Path(below) / expanded(text)
+        if is_there(self.folder / place):
             return place.as_posix()
-        if place.exists():
+        if is_there(place):
             return Path(os.path.relpath(place.absolute(), self.folder.absolute())).as_posix()
         return None
 

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
-_STRING = r'"(?:[^"\\\n]|\\.)*"'
-_COMMENTS = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?\*/|^[ \t]*\#[^\n]*", re.DOTALL | re.MULTILINE)
+from pipeline.reading.json_text import DuplicateKeyError, JsonError, parse_json
+
+_STRING = r'"(?:[^"\\\n]|\\.)*"?'
+_COMMENTS = re.compile(
+    rf"({_STRING})|//[^\n]*|/\*.*?(?:\*/|\Z)|^[ \t]*\#[^\n]*", re.DOTALL | re.MULTILINE
+)
 _COMMAS = re.compile(rf"({_STRING})|,(?=\s*[}}\]])")
-# Two passes: one expression for both would try comments after each comma in every way.
-
-
-class JsonError(ValueError):
-    """The text is not JSON; ``line`` and ``column`` count from 1."""
-
-    def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(message)
-        self.line = line
-        self.column = column
+# Two passes: one expression for both would try comments after each comma in every way. What is
+# never closed ends with its line or the file; else each character of it would be a new beginning.
 
 
 def plain(text: str) -> str:
@@ -40,37 +35,10 @@ def parse(text: str) -> Any:
     """Return the value of ``text``. Raises :class:`JsonError`; a key given twice is an error."""
     blanked = plain(text)
     try:
-        return json.loads(blanked, object_pairs_hook=_unique, parse_constant=_constant)
-    except json.JSONDecodeError as error:
-        raise JsonError(error.msg, error.lineno, error.colno) from None
-    except _Twice:
+        return parse_json(blanked, strict=True)
+    except DuplicateKeyError:
         key, line, column = _duplicate(blanked)
         raise JsonError(f"the key '{key}' stands twice in one object", line, column) from None
-    except _Constant as error:
-        at = blanked.find(str(error))
-        line, column = blanked.count("\n", 0, at) + 1, at - blanked.rfind("\n", 0, at)
-        raise JsonError(f"{error} is not JSON", line, column) from None
-    except RecursionError:
-        raise JsonError("nested too deeply", 1, 1) from None
-
-
-class _Twice(ValueError):
-    pass
-
-
-class _Constant(ValueError):
-    pass
-
-
-def _constant(name: str) -> Any:
-    raise _Constant(name)
-
-
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise _Twice
-    return table
 
 
 def _duplicate(text: str) -> tuple[str, int, int]:
@@ -80,8 +48,8 @@ def _duplicate(text: str) -> tuple[str, int, int]:
 
     waiting = [Parser(Language(tree_sitter_json.language())).parse(text.encode()).root_node]
     while waiting:
-        node = waiting.pop(0)
-        waiting[:0] = node.named_children
+        node = waiting.pop()
+        waiting += reversed(node.named_children)
         seen: set[str] = set()
         for pair in node.named_children if node.type == "object" else ():
             key = pair.child_by_field_name("key")

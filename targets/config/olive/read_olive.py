@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from targets.config.olive.jsonc import JsonError, parse, plain
+from pipeline.reading.json_text import JsonError
+from targets.config.olive.jsonc import parse, plain
 from targets.config.olive.olive_positions import JsonPositions, YamlPositions
 from targets.config.source_map import Positions
 from targets.errors import ConfigError, Problem
 
+_STRING = re.compile(r'"(?:\\.|[^"\\])*"?')
 _HOLE = re.compile(r"<[A-Za-z_][\w. -]*>")
 
 
@@ -24,9 +25,7 @@ def read_olive(file: Path, text: str) -> tuple[Any, Positions]:
     if file.suffix.lower() in (".yaml", ".yml"):
         return _yaml(file, text), YamlPositions(text)
     try:
-        value = parse(text)
-        _require_unicode(file, value)
-        return value, JsonPositions(text)
+        return parse(text), JsonPositions(text)
     except JsonError as error:
         message = f"not valid JSON: {error} (column {error.column})"
         raise ConfigError([Problem(message, file, error.line), *_holes(file, text)]) from None
@@ -47,26 +46,21 @@ def _yaml(file: Path, text: str) -> Any:
         raise ConfigError(
             [Problem(f"not valid YAML: {error.problem}{place}", file, line)]
         ) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError([Problem(f"not valid YAML: {error}", file)]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"not valid YAML: {error.reason} (U+{error.character:04X})"
+        raise ConfigError([Problem(message, file, line)]) from None
+    except RecursionError:
+        raise ConfigError([Problem("not valid YAML: nested too deeply", file)]) from None
 
 
 def _holes(file: Path, text: str) -> list[Problem]:
     """Return a problem for each value ``<...>`` that stands where JSON needs a value or key."""
     problems = []
     for number, line in enumerate(plain(text).split("\n"), start=1):
-        bare = re.sub(r'"(?:\\.|[^"\\])*"', '""', line)
+        bare = _STRING.sub('""', line)
         problems += [
             Problem(f"the placeholder {hole} was left unfilled", file, number)
             for hole in _HOLE.findall(bare)
         ]
     return problems
-
-
-def _require_unicode(file: Path, value: Any) -> None:
-    """Raise ``ConfigError`` for half of a surrogate pair, which no text can hold."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise ConfigError([Problem(f"not valid JSON: {half} is half a character", file)]) from None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.reading.json_text import parse_json
 from targets.release.differences.difference import Difference, Pair, Unreadable
 from targets.release.differences.formatting import relative, share, short, sides
 
@@ -25,11 +26,9 @@ def differences(pair: Pair) -> Iterator[Difference]:
 def parsed(text: str, side: str) -> Any:
     """Return the value of a JSON text. Raises ``Unreadable`` where it is none."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise Unreadable(side, f"as JSON: {error}") from None
-    except RecursionError:
-        raise Unreadable(side, "as JSON: it is nested too deeply") from None
 
 
 def value_differences(

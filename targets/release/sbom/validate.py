@@ -10,6 +10,9 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from jsonschema.exceptions import ValidationError, best_match
 
+from pipeline.reading.files import decoded
+from pipeline.reading.json_text import parse_json
+
 _LONGEST = 300
 
 
@@ -20,8 +23,8 @@ def sbom_problems(text: bytes | str) -> list[str]:
     express: references are unique and exist.
     """
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(text if isinstance(text, str) else decoded(text))
+    except ValueError as error:
         return [f"$: this is not JSON ({error})"]
     if not isinstance(document, dict):
         return ["$: this is not a JSON object"]

@@ -278,7 +278,7 @@ def test_a_file_in_place_of_code_that_loads_keeps_its_columns(
 
 
 def test_parquet_goes_through_a_step(project: Project, cache: Cache) -> None:
-    (project.folder / "tone.parquet").write_bytes(b"PAR1")
+    (project.folder / "tone.parquet").write_bytes(b"PAR1\0\1\0\0\0PAR1")
     project.edit('"tone.jsonl"', '["tone.jsonl", "tone.parquet"]')
     step = make_planner(project, cache).plan()["rows-tone"].step
     assert [role for role in step.inputs if role.startswith("file")] == ["file-0", "file-1"]

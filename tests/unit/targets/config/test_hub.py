@@ -151,3 +151,29 @@ def test_no_secret_is_in_a_message(hub: Server, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(EnvironmentUnable) as unreachable:
         pinned(HubModel("org/name", "main"))
     assert "password" not in str(unreachable.value)
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_empty_variables_are_as_if_they_were_not_set(
+    hub: Server, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", value)
+    assert pinned(parse_hub_model("hf:org/name")).revision == COMMIT
+    assert [token for _, token in hub.asked] == [None]
+    monkeypatch.setenv("HF_ENDPOINT", value)
+    # The hub of the whole world then, by a proxy that this test has.
+    monkeypatch.setenv("HTTPS_PROXY", hub.address)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(EnvironmentUnable, match=r"huggingface\.co"):
+        pinned(parse_hub_model("hf:org/name"))
+
+
+def test_offline_asks_nobody(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(EnvironmentUnable, match="HF_HUB_OFFLINE is set") as refused:
+        pinned(parse_hub_model("hf:org/name"))
+    assert "name a commit" in refused.value.hint
+    assert pinned(parse_hub_model(f"hf:org/name@{COMMIT}")).revision == COMMIT
+    assert not hub.asked
+    assert hub_environment()["HF_HUB_OFFLINE"] == "1"

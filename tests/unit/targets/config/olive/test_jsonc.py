@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from targets.config.olive.jsonc import JsonError, parse
+from pipeline.reading.json_text import JsonError
+from targets.config.olive.jsonc import parse
 from targets.config.olive.olive_positions import JsonPositions, YamlPositions
 from targets.config.olive.read_olive import read_olive
 from targets.errors import ConfigError
