@@ -20,6 +20,7 @@ from pipeline.contract.schema import Resources, parse_bytes
 from targets.atomic import replace_file
 from targets.cache import Cache, runtime_of
 from targets.config.load import LoadedConfig
+from targets.crashed_checks import run_plan
 from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.device_checks.checked_result import merge_into_report, read_checked
 from targets.device_checks.parcel import pack
@@ -183,7 +184,7 @@ class Builder:
                 resources=container_limits(resources),
                 environment=hub_environment() if first.hub else {},
             )
-            runtime.run(place.toolchain, request, self._view.event)
+            run_plan(runtime, place.toolchain, request, folder, self._view.event)
         return self._cache.finish(folder)
 
     def _unfinished(self, segment: Iterable[PlannedStep]) -> Iterator[Mount]:

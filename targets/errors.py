@@ -79,6 +79,15 @@ class PassFailed(QuernError):
     exit_code = 5
 
 
+class ProcessCrashed(PassFailed):
+    """The process of a step ended by a signal of its own making, such as an illegal access."""
+
+    def __init__(self, step: str, how: str, hint: str = "", log: Path | None = None) -> None:
+        super().__init__(f"{step} broke: {how}", hint, log)
+        self.step = step
+        self.how = how
+
+
 class InputRefused(PassFailed):
     """A step found that model, data or parameters are wrong, which the host could not see."""
 

@@ -10,6 +10,7 @@ from pipeline.contract.plan import Plan, Step
 from pipeline.contract.result import StepResult
 from pipeline.contract.schema import Resources
 from targets.cache import Cache
+from targets.crashed_checks import run_plan
 from targets.intake import take_in
 from targets.machine import threads
 from targets.place import Place
@@ -44,5 +45,5 @@ def run_uncached(
     )
     with cache.scratch_folder() as work:
         mounts = (Mount("work", work, writable=True), *request.mounts)
-        runtime.run(place.toolchain, replace(request, mounts=mounts), on_event)
+        run_plan(runtime, place.toolchain, replace(request, mounts=mounts), work, on_event)
         return tuple(take_in(step, work / step.key, {}) for step in request.plan.steps)

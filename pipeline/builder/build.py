@@ -24,6 +24,7 @@ from pipeline.contract.suggest import did_you_mean
 from pipeline.evaluation.settings import left_out_note
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
+from pipeline.weights.mode import WeightsMode
 
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
@@ -57,11 +58,7 @@ def build(
     known = known_options()
     required = required_options(checkpoint.config, known)
     options = resolve({**required, **requested_options(params)}, known)
-    mode = create(BuilderCall(checkpoint, out_dir, params, options, weights), report)
-    if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
-        raise StepError("the model builder wrote no model.onnx or no genai_config.json")
-    _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
-    end_ids = finish(out_dir, checkpoint, params.session_threads, params.search, params.session)
+    mode, end_ids = build_with(BuilderCall(checkpoint, out_dir, params, options, weights), report)
     requested = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
         **requested,
@@ -70,6 +67,18 @@ def build(
         "eos_token_ids": list(end_ids),
         "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
     }
+
+
+def build_with(call: BuilderCall, report: Reporter) -> tuple[WeightsMode, tuple[int, ...]]:
+    """Run the builder and complete its folder; return how the weights were processed, and the ids
+    that end an answer. Raises what :func:`build` does."""
+    mode, out_dir, params = create(call, report), call.out_dir, call.params
+    if not (out_dir / "model.onnx").is_file() or not (out_dir / "genai_config.json").is_file():
+        raise StepError("the model builder wrote no model.onnx or no genai_config.json")
+    _check_excluded(out_dir / "model.onnx", params.nodes_to_exclude)
+    return mode, finish(
+        out_dir, call.checkpoint, params.session_threads, params.search, params.session
+    )
 
 
 def check_shapes(checkpoint: Checkpoint) -> None:

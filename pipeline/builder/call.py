@@ -7,7 +7,7 @@ import functools
 import inspect
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +34,16 @@ class BuilderCall:
     options: Mapping[str, str]
     weights: Mapping[str, Deferred] | None = None
     """Weights that replace those in the folder, under the same names."""
+    save: Callable[..., None] | None = None
+    """What takes the finished graph in place of ``onnx_ir.save``."""
 
     def run(self) -> None:
         """Write the model folder."""
+        import onnx_ir
         from onnxruntime_genai.models import builder
 
         from pipeline.builder.embedding import mended_embedding
+        from pipeline.builder.gemma2 import windows_in_every_second_layer
         from pipeline.builder.matrices import replaced
         from pipeline.builder.output_layer import output_layer_as_asked
         from pipeline.builder.readable_config import ReadableConfig
@@ -64,8 +68,10 @@ class BuilderCall:
                 SameBits(),
                 replaced(builder, "AutoConfig", ReadableConfig),
                 layers_without_positions(),
+                windows_in_every_second_layer(),
                 output_layer_as_asked(),
                 mended_embedding(self.params.embedding_bits, self.params.block_size),
+                replaced(onnx_ir, "save", self.save or onnx_ir.save),
             ):
                 parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)
                 builder.create_model(*source, **parsed)

@@ -165,7 +165,7 @@ class LazyMatrices:
             originals = {name: value.const_value for name, value in graph.initializers.items()}
             columns = {matrix.weight.name: matrix.column() for matrix in matrices.values()}
             for name, value in graph.initializers.items():
-                value.const_value = columns.get(name) or _placeholder(originals[name])
+                value.const_value = columns.get(name) or placeholder(originals[name])
             with replaced(base, "MatMulNBitsQuantizer", _recording_quantizer(matrices)):
                 model = plain(builder)
             self._widen(model.graph, matrices, originals)
@@ -270,7 +270,7 @@ def _recording_quantizer(matrices: Mapping[str, _Matrix]) -> Callable[..., MatMu
     return RecordingQuantizer
 
 
-def _placeholder(tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+def placeholder(tensor: ir.TensorProtocol) -> ir.ExternalTensor:
     """Return a placeholder with the type and shape of ``tensor``, without values."""
     return ir.ExternalTensor(
         "nowhere", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=str(tensor.name)

@@ -93,9 +93,12 @@ class _DeferredModel:
 
 def _save_side_by_side(model: ir.Model, path: str, **options: Any) -> None:
     """Write ``model`` as ``onnx_ir.save`` does, several tensors at a time."""
-    # The pieces of one matrix wait for each other.
-    workers = _PIECES * torch.get_num_threads()
-    _save(model, path, max_workers=workers, max_in_flight_bytes=_IN_FLIGHT, **options)
+    _save(model, path, max_workers=workers(), max_in_flight_bytes=_IN_FLIGHT, **options)
+
+
+def workers() -> int:
+    """Return how many tensors are computed at a time: pieces of one matrix wait for each other."""
+    return _PIECES * int(torch.get_num_threads())
 
 
 def _deferring(save_model: Callable[..., None]) -> Callable[..., None]:

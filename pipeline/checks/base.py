@@ -17,6 +17,7 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
+from pipeline.data.rendering import PromptError
 
 P = TypeVar("P", bound=Frozen)
 
@@ -79,14 +80,15 @@ class BaseCheck(ABC, Generic[P]):
     def judge(self, inputs: Inputs, params: P) -> Outcome:
         """Return the outcome of :meth:`run`, or one that says that the artifact cannot be used.
 
-        An artifact that raises :class:`ArtifactError` fails the check. One that only its device can
-        run (:class:`BeyondCpuError`) is unverified.
+        An artifact that raises :class:`ArtifactError` fails the check, and so does one whose
+        tokenizer cannot make a prompt of a row. One that only its device can run
+        (:class:`BeyondCpuError`) is unverified.
         """
         try:
             return self.run(inputs, params)
         except BeyondCpuError as error:
             return Outcome((Verdict(name=USABLE, status="unverified", detail=str(error)),))
-        except ArtifactError as error:
+        except (ArtifactError, PromptError) as error:
             return Outcome((Verdict(name=USABLE, status="failed", detail=str(error)),))
 
     @abstractmethod

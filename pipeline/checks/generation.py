@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -13,6 +13,7 @@ from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
+from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example
@@ -22,6 +23,8 @@ from pipeline.evaluation.scores import Answers, Reply, greedy
 from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu, unverified
 
 _ON_PROVIDER = "generates_on_provider"
+_AS_IT_IS = 8
+"""How many prompts are also answered with the artifact's own search settings."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -80,7 +83,8 @@ class _Answer:
 
 
 class Check(BaseCheck[GenerationParams]):
-    """Let the artifact answer held-out prompts freely, well past the length of a good answer.
+    """Let the artifact answer held-out prompts freely, well past the length of a good answer. Some
+    are answered once more with the artifact's own search settings, which its users get.
 
     Without the target's device it answers through the CPU provider, and the behaviour on the device
     remains unverified.
@@ -121,15 +125,20 @@ class Check(BaseCheck[GenerationParams]):
         else:
             longest = max(len(codec.completion_ids(item.completion, item)) for item in examples)
             limit = params.max_new_tokens or 2 * longest + _MORE_TOKENS
-        answers = {}
+        answers, replies = {}, {}
+        answerer = GenAiAnswerer(session)
         prompts = [codec.prompt_ids(example) for example in examples]
-        for number, reply in greedy(GenAiAnswerer(session), prompts, limit):
+        for number, reply in greedy(answerer, prompts, limit):
+            replies[number] = reply.ids
             answers[number] = _answer(codec, examples[number], reply)
             inputs.report.progress(len(answers), len(examples), "prompts")
         labelled = all(example.choices for example in examples)
         limits = _limits(params, 1.0 if labelled else _LEAST_ENDED, tuned)
         rows = [answers[number] for number in range(len(examples))]
         outcome = _outcome(rows, limits, limit)
+        own = [answerer.untouched(ids, limit).ids for ids in prompts[:_AS_IT_IS]]
+        same = _own_settings(inputs, [replies[number] for number in range(len(own))], own)
+        outcome = Outcome((*outcome.verdicts, *same), outcome.evidence)
         if inputs.absent_device:
             waiting = unverified(_ON_PROVIDER, inputs.absent_device)
             return Outcome((*marked_as_on_cpu(outcome.verdicts), waiting), outcome.evidence)
@@ -251,6 +260,28 @@ def _outcome(answers: Sequence[_Answer], limits: _Limits, budget: int) -> Outcom
         for item in answers
     ]
     return Outcome(verdicts, {"answers": rows})
+
+
+def _own_settings(
+    inputs: Inputs, greedy: Sequence[Sequence[int]], own: Sequence[Sequence[int]]
+) -> tuple[Verdict, ...]:
+    """Return the verdict on answers with the artifact's own search settings: they are those of the
+    greedy search, unless another search was asked for, of which nothing can be said."""
+    from pipeline.onnx.genai_config import GenAiConfig
+
+    recorded = inputs.metrics.get("artifact", {})
+    asked = recorded.get("search", GenAiConfig(inputs["artifact"]).raw.get("search"))
+    if isinstance(asked, dict) and _is_other_search(asked):
+        return ()
+    same = sum(list(ours) == list(theirs) for ours, theirs in zip(own, greedy, strict=False))
+    detail = f"{same} of {len(own)} are those of the greedy search"
+    return (limit_verdict("own_settings", same / len(own), ">=", 1.0, detail=detail),)
+
+
+def _is_other_search(search: Mapping[str, Any]) -> bool:
+    """Return whether answers with these settings may be others than those of the greedy search."""
+    beams, shortest = search.get("num_beams", 1), search.get("min_length", 0)
+    return bool(search.get("do_sample")) or beams != 1 or shortest != 0
 
 
 def _of(answer: _Answer | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
@@ -15,6 +16,7 @@ from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 
+_NO_MODEL = "transformers cannot make the model of the config: {}"
 _WIDTHS = {"int4": 4, "int8": 8}
 _MIXING = {"rtn_last", "k_quant_last", "k_quant_mixed", "k_quant_linear"}
 
@@ -104,6 +106,7 @@ class _Examination:
                 ),
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
             )
+            self._attributes(checkpoint.folder)
         self._rotary()
         self._loading(is_complete and sound)
         widths: dict[str, JsonValue] = {}
@@ -151,6 +154,23 @@ class _Examination:
         if verdict is not None:
             self._verdicts.append(verdict)
 
+    def _attributes(self, checkpoint: Path) -> None:
+        """Compare attributes of attention and norms with what the checkpoint's config gives."""
+        from pipeline.onnx.attributes import attribute_problems
+        from pipeline.training.architecture import architecture_of
+        from pipeline.verdicts.verdicts import unverified
+
+        try:
+            wanted = architecture_of(checkpoint)
+        except Exception as error:  # whatever transformers' code for a model raises
+            self._verdicts.append(unverified("attributes", _NO_MODEL.format(error)))
+            return
+        self._judge(
+            "attributes",
+            lambda: attribute_problems(self._model, wanted),
+            "scales, caps and windows of attention, epsilons of norms",
+        )
+
     def _rotary(self) -> None:
         """Compare the tables of rotary positions with those that the checkpoint's config gives."""
         from pipeline.training.logits import rotary_tables_of_config
@@ -161,8 +181,7 @@ class _Examination:
         try:
             tables = rotary_tables_of_config(self._checkpoint.folder)
         except Exception as error:  # whatever transformers' code for a model raises
-            why = f"transformers cannot make the model of the config: {error}"
-            self._verdicts.append(unverified("rotary_table", why))
+            self._verdicts.append(unverified("rotary_table", _NO_MODEL.format(error)))
             return
         self._verdicts.append(rotary_verdict(self._model, tables, self._params.max_rotary_error))
 

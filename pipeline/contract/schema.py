@@ -188,8 +188,8 @@ class BuildConfig(Frozen):
     skip_checks: tuple[str, ...] = ()
     """Built-in checks that are not run. A model that memory has no room for needs none of this: it
     is run layer by layer. Plan and report list them. If nothing reads the merged checkpoint
-    (``merging``, ``conversion``, ``quantization`` and ``quality`` do), merging and quantizing
-    become one step, and no checkpoint is written."""
+    (``merging``, ``conversion``, ``quantization``, ``quality`` and ``rebuild`` do), merging and
+    quantizing become one step, and no checkpoint is written."""
     targets: dict[Name, TargetTable] = Field(default_factory=dict)
     """Parameters for single targets."""
     resources: Resources = Resources()

@@ -23,7 +23,7 @@ from pipeline.latency.protocol import (
     Reply,
     WorkerSettings,
 )
-from pipeline.process.exit_codes import describe_exit, signal_of
+from pipeline.process.exit_codes import describe_exit, has_crashed, signal_of
 
 _END_SECONDS = 20
 
@@ -122,7 +122,9 @@ class MeasuredProcess:
                 "out_of_memory",
             )
         died = f"the process that answers with it died: {describe_exit(code)}"
-        return StepError(died) if ended_by else ArtifactError(died)
+        if ended_by and not has_crashed(code):
+            return StepError(died)
+        return ArtifactError(died)
 
     def _end(self) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for

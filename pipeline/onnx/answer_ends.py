@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.contract.errors import ArtifactError
 from pipeline.data.rendering import ANY_ANSWER
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
 
@@ -26,15 +27,20 @@ def answer_ends(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
 def turn_end(tokenizer: Any) -> int | None:
     """Return the special token that follows an answer in the chat template, if there is one.
 
-    For Phi-3 it is ``<|end|>``, which ``config.json`` does not name as an end token.
+    For Phi-3 it is ``<|end|>``, which ``config.json`` does not name as an end token. Raises
+    :class:`ArtifactError` for a template that cannot be rendered.
     """
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         return None
     question = [{"role": "user", "content": "Is it?"}]
     answered = [*question, {"role": "assistant", "content": ANY_ANSWER}]
-    _, separator, tail = tokenizer.apply_chat_template(answered, tokenize=False).rpartition(
-        ANY_ANSWER
-    )
+    try:
+        rendered = tokenizer.apply_chat_template(answered, tokenize=False)
+    except TemplateError as error:
+        raise ArtifactError(f"the chat template cannot be rendered: {error}") from error
+    _, separator, tail = rendered.rpartition(ANY_ANSWER)
     if not separator:
         return None
     tail_ids = tokenizer.encode(tail, add_special_tokens=False)

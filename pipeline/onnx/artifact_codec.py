@@ -80,12 +80,12 @@ def runtime_ids(runtime: Any, text: str) -> list[int]:
     return [int(token) for token in runtime.encode(text)]
 
 
-def chat_text(runtime: Any, messages: Sequence[Mapping[str, str]]) -> str:
+def chat_text(runtime: Any, messages: Sequence[Mapping[str, str]], asks: bool = True) -> str:
     """Return what ONNX Runtime GenAI's chat template makes of ``messages``, up to where the model
-    begins to answer. Raises :class:`ArtifactError`."""
+    begins to answer if the conversation ``asks`` for that. Raises :class:`ArtifactError`."""
     try:
         rendered: str = runtime.apply_chat_template(
-            json.dumps(list(messages)), add_generation_prompt=True
+            json.dumps(list(messages)), add_generation_prompt=asks
         )
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
         raise ArtifactError(f"the runtime cannot apply the chat template: {error}") from error

@@ -89,6 +89,24 @@ class OnnxModel:
         file = self.path.parent / outside.location
         return np.memmap(file, dtype, "r", outside.offset, tuple(tensor.dims) or (1,))
 
+    def bytes_of(self, name: str) -> Any:
+        """Return the bytes of an initializer as a numpy array, mapped like those of :meth:`values`.
+
+        Raises ``ValueError`` or ``OSError`` if they are missing.
+        """
+        import numpy as np
+        import onnx
+
+        tensor = self.initializers[name]
+        outside = external(tensor)
+        if outside is None:
+            return np.frombuffer(onnx.numpy_helper.to_array(tensor).tobytes(), np.uint8)
+        size = byte_size(tensor)
+        if not size:
+            return np.empty(0, np.uint8)
+        file = self.path.parent / outside.location
+        return np.memmap(file, np.uint8, "r", outside.offset, (size,))
+
 
 def subgraphs(graph: Any) -> Iterator[Any]:
     """Yield ``graph`` and every graph inside its nodes' attributes."""

@@ -57,6 +57,13 @@ def sampled_positions(length: int) -> Any:
     return np.unique(every[every < length])
 
 
+def every_position(length: int) -> Any:
+    """Return all positions of a table with ``length`` rows."""
+    import numpy as np
+
+    return np.arange(length)
+
+
 def graph_tables(model: OnnxModel) -> list[GraphTable]:
     """Return the tables that the attention layers of ``model`` read, without duplicates."""
     names: dict[tuple[str, str], None] = {}

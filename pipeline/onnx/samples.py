@@ -1,4 +1,10 @@
-"""Texts with which tokenizers and models are tested."""
+"""Texts and conversations with which tokenizers, templates and models are tested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+Conversation = Sequence[Mapping[str, str]]
 
 SAMPLES = (
     "Hello, world!",
@@ -10,3 +16,26 @@ SAMPLES = (
     "",
 )
 """Texts that most wrong tokenizers split differently."""
+
+
+def _said(*turns: str) -> Conversation:
+    """Return a conversation of ``role: text``."""
+    parts = (turn.partition(": ") for turn in turns)
+    return [{"role": role, "content": text} for role, _, text in parts]
+
+
+_ASKED = "user: Is it far?"
+_TOLD = "assistant: No, two miles."
+_ASKED_AGAIN = "user: And back?"
+_SYSTEM = "system: You answer in one sentence."
+
+CONVERSATIONS: tuple[Conversation, ...] = (
+    *(_said(f"user: {text}") for text in SAMPLES),
+    _said(_SYSTEM, _ASKED),
+    _said(_ASKED, _TOLD, _ASKED_AGAIN),
+    _said(_SYSTEM, _ASKED, _TOLD, _ASKED_AGAIN),
+    _said("user: He said \"{{ x }} {% y %}\" \\n & <b>'left'</b>."),
+    _said(_ASKED, _TOLD),
+)
+"""One turn and several, with and without a system turn, empty and unusual text. The last one ends
+with an answer."""

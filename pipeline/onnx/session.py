@@ -92,12 +92,26 @@ class Session:
         params.set_search_options(**options)
         return onnxruntime_genai.Generator(self.model, params)
 
+    def untouched_generator(self, max_length: int) -> Any:
+        """Return a fresh generator with the artifact's own search settings, for at most
+        ``max_length`` tokens, prompt included."""
+        import onnxruntime_genai
+
+        params = onnxruntime_genai.GeneratorParams(self.model)
+        params.set_search_options(max_length=max_length)
+        return onnxruntime_genai.Generator(self.model, params)
+
     def stream(
-        self, prompt: Sequence[int], max_new_tokens: int, never_end: bool = False
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        never_end: bool = False,
+        untouched: bool = False,
     ) -> Iterator[int]:
         """Yield new tokens one by one, including the end token if there is one.
 
         ``never_end`` keeps the model from ending early, so that there are ``max_new_tokens``.
+        ``untouched`` leaves the artifact's own search settings as they are.
         """
         import numpy as np
 
@@ -105,7 +119,11 @@ class Session:
             return
         longest = len(prompt) + max_new_tokens
         with raising_artifact_errors(_RUNNING):
-            generator = self.generator(longest, longest if never_end else 0)
+            generator = (
+                self.untouched_generator(longest)
+                if untouched
+                else self.generator(longest, longest if never_end else 0)
+            )
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
         while not generator.is_done():
             with raising_artifact_errors(_RUNNING):
@@ -214,6 +232,12 @@ class GenAiAnswerer:
     """The :class:`pipeline.evaluation.scores.Answerer` of an artifact."""
 
     session: Session
+
+    def untouched(self, prompt: Sequence[int], max_new_tokens: int) -> Reply:
+        """Return the answer with the artifact's own search settings, cut before the end token."""
+        ids = list(self.session.stream(prompt, max_new_tokens, untouched=True))
+        ended = bool(ids) and ids[-1] in self.session.end_ids
+        return Reply(ids[:-1] if ended else ids, ended)
 
     def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[AskedPrompts]:
         """Read ``prompts`` one by one; what all begin with is run once."""

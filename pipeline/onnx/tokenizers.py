@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tok
 from pipeline.onnx.answer_ends import turn_end
 from pipeline.onnx.artifact_codec import chat_text, different, runtime_ids
 from pipeline.onnx.genai_config import GenAiConfig
-from pipeline.onnx.samples import SAMPLES
+from pipeline.onnx.samples import CONVERSATIONS, SAMPLES, Conversation
 from pipeline.onnx.session import Session
 
 
@@ -44,6 +44,7 @@ def _special(config: GenAiConfig, ours: Any, source: Any) -> list[str]:
         for name in ("bos_token_id", "eos_token_id", "pad_token_id")
         if getattr(ours, name) != getattr(source, name)
     ]
+    problems += _added(ours, source)
     known = set(ours.get_vocab().values())
     problems += [
         f"end token {token} is not a token" for token in config.end_ids if token not in known
@@ -55,6 +56,20 @@ def _special(config: GenAiConfig, ours: Any, source: Any) -> list[str]:
             f"the chat template ends a turn with {text} ({end}), at which generation does not end"
         )
     return problems
+
+
+def _added(ours: Any, source: Any) -> Iterator[str]:
+    """Yield in what the tokens differ that are outside the vocabulary of the algorithm: one that is
+    not special any more appears in answers."""
+    for token, wanted in source.added_tokens_decoder.items():
+        found = ours.added_tokens_decoder.get(token)
+        if found is None:
+            yield f"{wanted.content} ({token}) is an ordinary token"
+            continue
+        for name in ("content", "special", "lstrip", "rstrip", "single_word"):
+            mine, theirs = getattr(found, name), getattr(wanted, name)
+            if mine != theirs:
+                yield f"{wanted.content} ({token}): {name} is {mine}, not {theirs}"
 
 
 def _same_texts(session: Session, source: Any) -> list[str]:
@@ -73,12 +88,11 @@ def _same_texts(session: Session, source: Any) -> list[str]:
 def _same_chats(session: Session, source: Any) -> list[str]:
     """Check that the runtime makes the ids of a rendered chat that transformers makes."""
     problems = []
-    for text in filter(None, SAMPLES):
-        messages: list[Mapping[str, str]] = [{"role": "user", "content": text}]
-        wanted = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    for messages, wanted in _rendered(source):
+        asks = messages[-1]["role"] == "user"
         expected = [int(token) for token in source.encode(wanted, add_special_tokens=False)]
         try:
-            rendered = chat_text(session.tokenizer, messages)
+            rendered = chat_text(session.tokenizer, messages, asks)
         except ArtifactError as error:
             return [str(error)]
         found = runtime_ids(session.tokenizer, rendered)
@@ -87,6 +101,20 @@ def _same_chats(session: Session, source: Any) -> list[str]:
         else:
             problems += different(f"the chat {wanted!r}", found, expected)
     return problems
+
+
+def _rendered(source: Any) -> Iterator[tuple[Conversation, str]]:
+    """Yield the conversations that the template takes, as transformers renders them: there are
+    models without a system turn."""
+    from jinja2 import TemplateError
+
+    for messages in CONVERSATIONS:
+        asks = messages[-1]["role"] == "user"
+        try:
+            text = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
+        except TemplateError:
+            continue
+        yield messages, text
 
 
 def _same_back(session: Session, source: Any) -> list[str]:

@@ -7,6 +7,9 @@ import signal
 SIGNALLED = 128
 """A process that a signal ended has this exit code plus the signal's number, as in shells."""
 
+_CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"})
+"""Signals that end a process for what it did itself. ``SIGILL`` is the CPU's fault."""
+
 
 def signal_of(code: int) -> str:
     """Return the name of the signal that ended the process; empty if none did.
@@ -16,6 +19,11 @@ def signal_of(code: int) -> str:
     """
     number = _signal(code)
     return number.name if number is not None else ""
+
+
+def has_crashed(code: int) -> bool:
+    """Return whether the process ended by a signal for what it did itself."""
+    return signal_of(code) in _CRASHES
 
 
 def describe_exit(code: int) -> str:

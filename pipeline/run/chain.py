@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.contract.changes import CHANGES
 from pipeline.contract.data_files import ROWS_FILE, DataFiles
 from pipeline.contract.errors import StepError
 from pipeline.contract.events import StepFinished, StepStarted
@@ -110,9 +111,9 @@ def _perform(
     if isinstance(runnable, BasePass):
         metrics = runnable.run(inputs, params, out_dir)
         _require(step, metrics, dict)
-        return bare.model_copy(
-            update={"metrics": {**_inherited_metrics(runnable, inputs), **metrics}}
-        )
+        inherited = _inherited_metrics(runnable, inputs)
+        metrics = {**inherited, **metrics, **_all_changes(inherited, metrics)}
+        return bare.model_copy(update={"metrics": metrics})
     outcome = runnable.judge(inputs, params)
     _require(step, outcome, Outcome)
     return bare.model_copy(update={"verdicts": outcome.verdicts, "evidence": outcome.evidence})
@@ -127,6 +128,15 @@ def _inherited_metrics(onnx_pass: BasePass[Any], inputs: Inputs) -> dict[str, Js
         role for role, kind in onnx_pass.consumes.items() if kind == onnx_pass.produces == "onnx"
     ]
     return {name: value for role in roles for name, value in inputs.metrics[role].items()}
+
+
+def _all_changes(
+    inherited: Mapping[str, JsonValue], own: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Return the figure with what this pass and those before it change, if they say so."""
+    lists = [metrics[CHANGES] for metrics in (inherited, own) if CHANGES in metrics]
+    parts = [part for parts in lists if isinstance(parts, list) for part in parts]
+    return {CHANGES: parts} if lists else {}
 
 
 def _require(step: Step, returned: object, expected: type) -> None:

@@ -6,7 +6,7 @@ Computing in bf16 would cause larger errors than those of a correct conversion.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from pipeline.contract.step import Reporter
 from pipeline.onnx.reference import LONG, ReferenceRow
-from pipeline.onnx.rotary import RotaryTable, sampled_positions
+from pipeline.onnx.rotary import RotaryTable, every_position, sampled_positions
 
 _AT_ONCE = 1 << 12
 """Tokens that are run at once."""
@@ -101,8 +101,21 @@ def long_text(texts: Sequence[Sequence[int]], tokens: int, context: int) -> list
 
 
 def rotary_tables_of_config(folder: Path) -> tuple[RotaryTable, ...]:
-    """Return what :func:`rotary_tables` does for the checkpoint in ``folder``, from its config
-    alone: no weight is read, and no code of the model's own runs.
+    """Return every row of what :func:`rotary_tables` returns some rows of, for the checkpoint in
+    ``folder``. Raises what :func:`model_of_config` does.
+    """
+    model = model_of_config(folder)
+    for name, part in model.named_modules():
+        if name.split(".")[-1] == "rotary_emb":
+            owner = model.get_submodule(name.rpartition(".")[0])
+            owner.rotary_emb = type(part)(config=model.config)
+            break
+    return rotary_tables(model, every_position)
+
+
+def model_of_config(folder: Path) -> Any:
+    """Return the model of the checkpoint in ``folder`` from its config alone, on the meta device:
+    no weight is read, and no code of the model's own runs.
 
     Raises ``ValueError`` if transformers has no such model, and what its code raises otherwise.
     """
@@ -110,18 +123,15 @@ def rotary_tables_of_config(folder: Path) -> tuple[RotaryTable, ...]:
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    for name, part in model.named_modules():
-        if name.split(".")[-1] == "rotary_emb":
-            owner = model.get_submodule(name.rpartition(".")[0])
-            owner.rotary_emb = type(part)(config=model.config)
-            break
-    return rotary_tables(model)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
-def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
+def rotary_tables(
+    model: Any, positions_of: Callable[[int], Any] = sampled_positions
+) -> tuple[RotaryTable, ...]:
     """Return the model's tables of rotary positions; none if it has no rotary embedding of the
-    usual form, ``rotary_emb(x, position_ids)``, which returns cosines and sines."""
+    usual form, ``rotary_emb(x, position_ids)``, which returns cosines and sines. ``positions_of``
+    says which rows of a table of some length."""
     module = next(
         (part for name, part in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None
     )
@@ -141,13 +151,16 @@ def rotary_tables(model: Any) -> tuple[RotaryTable, ...]:
     named = [kind for kind in getattr(module, "layer_types", ()) if kind in rope]
     kinds = [{"layer_type": kind} for kind in named] or [{}]
     try:
-        return tuple(_table(module, length, device, **kind) for length in lengths for kind in kinds)
+        return tuple(
+            _table(module, length, positions_of(length), device, **kind)
+            for length in lengths
+            for kind in kinds
+        )
     except TypeError:
         return ()
 
 
-def _table(module: Any, length: int, device: Any, **kind: str) -> RotaryTable:
-    positions = sampled_positions(length)
+def _table(module: Any, length: int, positions: Any, device: Any, **kind: str) -> RotaryTable:
     with torch.inference_mode():
         ids = torch.as_tensor(positions, device=device)[None]
         cos, sin = module(torch.ones(1, 1, 1, device=device), ids, **kind)

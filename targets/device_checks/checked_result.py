@@ -57,12 +57,15 @@ def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> l
     )
 
 
-def merge_into_report(report: Report, checked: CheckedResult, file: Path) -> Report:
+def merge_into_report(
+    report: Report, checked: CheckedResult, file: Path, believed: bool = True
+) -> Report:
     """Return ``report`` with the result of checks on another machine.
 
     An ``unverified`` verdict is replaced by that of the result, and a verdict that failed there
-    fails. An earlier result is replaced. Raises ``ConfigError`` if the result is for other bytes or
-    for another target.
+    fails. An earlier result is replaced. ``believed`` says that this machine knows that the files
+    are those of the build; where it does not, what the build proved and the result did not is
+    unverified. Raises ``ConfigError`` if the result is for other bytes or for another target.
     """
     differing = other_bytes(report.files, checked.files)
     if differing or checked.target != report.target:
@@ -73,7 +76,7 @@ def merge_into_report(report: Report, checked: CheckedResult, file: Path) -> Rep
     by_name = {verdict.name: verdict for verdict in checked.checks}
     built = report.checks_as_built or report.checks
     verdicts = [
-        _better(verdict, by_name.get(verdict.name))
+        _better(verdict, by_name.get(verdict.name), believed)
         for verdict in built
         # A verdict that replaced a check which could not run is dropped once that check ran.
         if not (checked.where.device and _is_substitute(verdict)) or verdict.name in by_name
@@ -98,10 +101,15 @@ def _is_substitute(verdict: Verdict) -> bool:
     return verdict.name.rpartition(".")[2] == USABLE
 
 
-def _better(ours: Verdict, theirs: Verdict | None) -> Verdict:
-    if theirs is None or theirs.status == "unverified" or ours.status == "failed":
+def _better(ours: Verdict, theirs: Verdict | None, believed: bool) -> Verdict:
+    if theirs is not None and theirs.status != "unverified" and ours.status != "failed":
+        return theirs
+    if believed or ours.status != "passed":
         return ours
-    return theirs
+    why = theirs.detail if theirs is not None else "its check did not run here"
+    return Verdict(
+        name=ours.name, status="unverified", detail=f"passed where it was built, not here: {why}"
+    )
 
 
 def _quality(report: Report, checked: CheckedResult) -> dict[str, JsonValue]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pipeline.contract.plan import Step
+from pipeline.contract.plan import SourceInput, Step
 from pipeline.contract.result import FileDigest, StepResult
 from targets.cache import Cache
 from targets.device_checks.checked_result import CheckedResult, other_bytes
@@ -20,6 +21,8 @@ from targets.report.report_schema import CheckedReport
 from targets.run_steps import run_uncached
 from targets.runtimes.runtime import Mount, Runtime, StartRuntime
 from targets.view import View
+
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 def artifact_files(folder: Path, cache: Cache) -> tuple[FileDigest, ...]:
@@ -45,6 +48,19 @@ def require_built_bytes(folder: Path, parcel: Parcel, files: tuple[FileDigest, .
             f"{folder / MODEL_DIR} is not what was built: {', '.join(differing)}",
             "copy the folder again, or build the artifact again",
         )
+
+
+def is_of_a_build_here(parcel: Parcel, files: tuple[FileDigest, ...], cache: Cache) -> bool:
+    """Return whether ``files`` are what a build on this machine made, by the cache's word and not
+    by that of the folder they lie in."""
+    keys = {
+        source.digest
+        for step in parcel.steps
+        if isinstance(source := step.inputs.get("artifact"), SourceInput)
+    }
+    # The folder's word decides which entry of the cache is looked at, so it must be nothing else.
+    made = [cache.find(key) for key in keys if _KEY.fullmatch(key)]
+    return any(step is not None and not other_bytes(step.result.files, files) for step in made)
 
 
 def run_checks(

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.events import StepFailed
-from pipeline.process.exit_codes import describe_exit, signal_of
+from pipeline.process.exit_codes import describe_exit, has_crashed, signal_of
 from targets.disk import free_at
-from targets.errors import EnvironmentUnable, InputRefused, PassFailed, QuernError
+from targets.errors import (
+    EnvironmentUnable,
+    InputRefused,
+    PassFailed,
+    ProcessCrashed,
+    QuernError,
+)
 from targets.figures import duration
 
 _TAIL_BYTES = 16_384
@@ -72,6 +78,8 @@ class Ending:
             how += " without a word why"
         remedy = _OLD_CPU if ended_by == "SIGILL" else ""
         hint = "\n".join(text for text in (remedy, _tail(self.log)) if text)
+        if has_crashed(self.exit_code):
+            return ProcessCrashed(step, how, hint, self.log)
         return PassFailed(f"{step} broke: {how}", hint, self.log)
 
     def _reported(self, failure: StepFailed) -> QuernError:

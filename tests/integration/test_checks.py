@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,32 +13,54 @@ import pytest
 from pipeline.contract.events import StepFailed, Text
 from pipeline.contract.plan import SourceInput, Step, StepInput
 from pipeline.latency.rounds import LatencyRounds
+from tests.attack.planting import plant
 from tests.support import plans
 
 # Fault -> the verdicts of the graph check of which one at least must fail.
 GRAPH_FAULTS = {
     "broken_graph": {"graph_readable"},
-    "chat_template": {"tokenizer"},
+    "context_larger": {"genai_config"},
+    "data_gone": {"external_data"},
+    "data_truncated": {"external_data"},
+    "end_of_turn_gone": {"tokenizer"},
+    "end_of_turn_not_special": {"tokenizer"},
     "head_on_first_layer": {"graph_structure"},
+    "head_size": {"genai_config"},
     "infinite_norm": {"finite_weights"},
-    "missing_data": {"external_data"},
-    "nan_scale": {"finite_weights"},
-    "no_end": {"genai_config"},
-    "no_turn_end": {"tokenizer"},
+    "input_renamed": {"genai_config"},
+    "layers": {"genai_config"},
+    "no_ends": {"genai_config"},
+    "not_a_number": {"finite_weights"},
     "offset_beyond": {"external_data"},
     "outside": {"external_data"},
     "overlap": {"external_data"},
-    "renamed_input": {"genai_config"},
-    "swapped_tokenizer": {"tokenizer"},
+    "rotary_between_samples": {"rotary_table"},
+    "scales_zero": {"finite_weights"},
+    "softcap": {"attributes"},
+    "swapped_letters": {"tokenizer"},
+    "system_token_gone": {"tokenizer"},
+    "template_is_no_template": {"tokenizer"},
+    "template_without_ends": {"tokenizer"},
+    "template_without_first_turns": {"tokenizer"},
+    "template_without_system": {"tokenizer"},
     "trailing_bytes": {"external_data"},
-    "truncated_data": {"external_data"},
     "unordered": {"graph_structure"},
-    "wrong_context": {"genai_config"},
-    "wrong_head_size": {"genai_config"},
-    "wrong_k": {"packing"},
-    "wrong_layers": {"genai_config"},
-    "wrong_vocabulary": {"genai_config"},
-    "zero_scales": {"finite_weights"},
+    "vocabulary_size": {"genai_config"},
+    "wider": {"packing"},
+    "window_a_little_smaller": {"attributes"},
+}
+# Fault -> the verdict of the rebuild check: one of each kind, and of each that nothing else sees.
+REBUILD_FAULTS = {
+    "another_begin": "same_settings",
+    "key_beside": "same_files",
+    "normalizer": "same_tokenizer",
+    "norm_larger": "same_weights",
+    "one_weight": "same_weights",
+    "rare_rows": "same_weights",
+    "sampling": "same_settings",
+    "softcap": "same_graph",
+    "template_without_system": "same_tokenizer",
+    "zero_point_of_a_column": "same_weights",
 }
 OTHER_GRAPHS = {"int8", "fp32"}
 
@@ -54,18 +75,23 @@ class Bench:
 
     def spoil(self, names: Sequence[str]) -> None:
         """Copy the good artifact under every name and plant the fault of that name into it."""
-        for name in names:
-            shutil.copytree(self.work / "model_builder", self.work / name)
-        script = plans.HERE / "faults.py"
-        subprocess.run([str(self.python), str(script), str(self.work), *names], check=True)
+        plant(self.python, self.work, "model_builder", *names)
+
+    def disguise(self, name: str) -> None:
+        """Put the graph of another build where the good artifact's is."""
+        place = self.work / f"{name}-as-int4"
+        shutil.copytree(self.work / "model_builder", place)
+        for file in ("model.onnx", "model.onnx.data"):
+            shutil.copy(self.work / name / "output" / file, place / "output")
 
 
-def graph_check(artifact: str) -> Step:
+def check(kind: str, artifact: str) -> Step:
+    """Return a check that reads the artifact and the checkpoint."""
     inputs: dict[str, StepInput | SourceInput] = {
         "artifact": plans.output_of(artifact),
         "model": plans.CHECKPOINT,
     }
-    return plans.step(f"graph-{artifact}", "check", inputs, type="graph")
+    return plans.step(f"{kind}-{artifact}", "check", inputs, type=kind)
 
 
 def data_check(kind: str, artifact: str, **params: Any) -> Step:
@@ -92,16 +118,21 @@ def bench(
         ),
     ]
     plans.must_run(bench.python, bench.work, material, builds)
+    bench.spoil(sorted({*GRAPH_FAULTS, *REBUILD_FAULTS, "scrambled", "shortest_answer"}))
+    for name in sorted(OTHER_GRAPHS):
+        bench.disguise(name)
     spoiled = [*GRAPH_FAULTS, *(f"{name}-as-int4" for name in sorted(OTHER_GRAPHS))]
-    bench.spoil([*spoiled, "scrambled_weights"])
     quick: dict[str, Any] = {"lengths": [], "rounds": 12}
     limits = {"first_token_ms": 1000.0, "token_ms": 100.0, **quick}
     steps = [
-        *(graph_check(name) for name in ("model_builder", *sorted(OTHER_GRAPHS), *spoiled)),
+        *(check("graph", name) for name in ("model_builder", *sorted(OTHER_GRAPHS), *spoiled)),
+        *(check("rebuild", name) for name in ("model_builder", *sorted(OTHER_GRAPHS))),
+        *(check("rebuild", name) for name in REBUILD_FAULTS),
         data_check("generation", "model_builder"),
-        data_check("generation", "no_turn_end"),
+        data_check("generation", "end_of_turn_gone"),
+        data_check("generation", "shortest_answer"),
         data_check("quality", "model_builder", min_accuracy=0.9),
-        data_check("quality", "scrambled_weights", min_accuracy=0.9),
+        data_check("quality", "scrambled", min_accuracy=0.9),
         data_check("latency", "model_builder", **limits),
         data_check("latency", "int8", first_token_ms=1e-4, token_ms=1e-4, **quick),
     ]
@@ -109,16 +140,17 @@ def bench(
     return bench
 
 
-@pytest.mark.parametrize("check", ["graph", "generation", "quality", "latency"])
-def test_a_good_artifact_passes(bench: Bench, check: str) -> None:
-    verdicts = plans.result(bench.work, f"{check}-model_builder").verdicts
+@pytest.mark.parametrize("kind", ["graph", "generation", "quality", "latency", "rebuild"])
+def test_a_good_artifact_passes(bench: Bench, kind: str) -> None:
+    verdicts = plans.result(bench.work, f"{kind}-model_builder").verdicts
     assert len(verdicts) >= 2
     assert all(verdict.status == "passed" for verdict in verdicts), verdicts
 
 
 @pytest.mark.parametrize("precision", sorted(OTHER_GRAPHS))
 def test_other_precisions_pass_as_what_they_are(bench: Bench, precision: str) -> None:
-    assert not plans.failed_verdicts(bench.work, f"graph-{precision}")
+    for kind in ("graph", "rebuild"):
+        assert not plans.failed_verdicts(bench.work, f"{kind}-{precision}")
 
 
 def test_a_second_build_has_the_same_bytes_and_knows_no_path(bench: Bench) -> None:
@@ -176,11 +208,23 @@ def test_graph_catches_another_precision(bench: Bench, precision: str) -> None:
 
 
 def test_generation_catches_an_answer_that_never_ends(bench: Bench) -> None:
-    assert "answers_end" in plans.failed_verdicts(bench.work, "generation-no_turn_end")
+    assert "answers_end" in plans.failed_verdicts(bench.work, "generation-end_of_turn_gone")
+
+
+@pytest.mark.parametrize("fault", REBUILD_FAULTS)
+def test_rebuild_names(bench: Bench, fault: str) -> None:
+    failed = plans.failed_verdicts(bench.work, f"rebuild-{fault}")
+    assert failed.keys() == {REBUILD_FAULTS[fault]}
+    assert all(verdict.detail for verdict in failed.values())
+
+
+def test_generation_asks_with_the_artifacts_own_settings(bench: Bench) -> None:
+    failed = plans.failed_verdicts(bench.work, "generation-shortest_answer")
+    assert failed.keys() == {"own_settings"}
 
 
 def test_quality_catches_scrambled_weights(bench: Bench) -> None:
-    failed = plans.failed_verdicts(bench.work, "quality-scrambled_weights")
+    failed = plans.failed_verdicts(bench.work, "quality-scrambled")
     assert {"accuracy", "accuracy_loss", "valid_answers"} <= set(failed)
 
 

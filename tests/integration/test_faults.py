@@ -3,6 +3,8 @@ the build, and the same build without a fault passes."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.attack import artifact_faults
 from tests.support import plans
 from tests.support.command import CommandResult, Quern
 from tests.support.quick_builds import report_of
@@ -43,9 +46,10 @@ times = {times}
 {builder}
 
 [passes.planted]
-type = "planted.py:Plant"
-fault = "{fault}"
+{planted}
 """
+
+FLOAT = "an fp16 graph"
 
 # What takes long and is meant for no fault: left out where one is planted.
 UNTIMED = 'skip_checks = ["latency", "memory"]'
@@ -56,16 +60,17 @@ rounds = 3
 target_limits = false
 """
 
-# Fault -> the verdict that is meant for it.
+# Fault -> the verdicts that are meant for it.
 FAULTS = {
-    "no_end": "answers_end",
-    "other_end": "answers_end",
-    "other_tokenizer": "tokenizer",
-    "really_fp16": "quantized_share",
-    "scaled_layer": "layer_scales",
-    "swapped_kv": "layer_scales",
-    "truncated_data": "external_data",
-    "wrong_rope": "rotary_table",
+    "beams": {"same_settings", "usable"},
+    "data_truncated": {"external_data", "same_weights"},
+    "end_is_the_beginning": {"answers_end", "same_settings"},
+    FLOAT: {"quantized_share", "same_graph"},
+    "layer_larger": {"layer_scales", "same_weights"},
+    "never_ends": {"answers_end", "same_weights"},
+    "rotary_from_2048": {"rotary_table", "same_weights"},
+    "swapped_keys_and_values": {"layer_scales", "same_weights"},
+    "swapped_letters": {"same_tokenizer", "tokenizer"},
 }
 MERGES = {0: "the adapter was not merged", 2: "merged twice"}
 
@@ -85,7 +90,10 @@ class Faulty:
         config = self.folder / "small.toml"
         clean = not fault and times == 1
         skipped = "" if clean else UNTIMED
-        text = CONFIG.format(fault=fault, times=times, builder=builder, skipped=skipped)
+        planted = 'type = "planted.py:FloatInstead"'
+        if fault != FLOAT:
+            planted = f'type = "artifact_faults.py:Plant"\nfault = "{fault}"'
+        text = CONFIG.format(planted=planted, times=times, builder=builder, skipped=skipped)
         config.write_text(text + (QUICK if clean else "") + checks)
         arguments = ("--config", str(config), "--dist", str(self.dist))
         return self.quern("build", *arguments, "--runtime", "venv")
@@ -105,6 +113,7 @@ class Faulty:
 @pytest.fixture(scope="module")
 def faulty(quern: Quern, material: Path) -> Faulty:
     shutil.copy(plans.HERE / "planted.py", material)
+    shutil.copy(artifact_faults.__file__, material)
     return Faulty(quern, material, material / "dist")
 
 
@@ -117,7 +126,13 @@ def test_a_clean_build_passes(faulty: Faulty, builder: str) -> None:
     assert ran.code == 0, ran.stdout + ran.stderr
     verdicts = faulty.verdicts
     assert {status["status"] for status in verdicts.values()} == {"passed"}, verdicts
-    meant = {*FAULTS.values(), "merge_error", "merge_share", "long_logits_error", "mean_kl"}
+    meant = {
+        *set().union(*FAULTS.values()) - {"usable"},
+        "merge_error",
+        "merge_share",
+        "long_logits_error",
+        "mean_kl",
+    }
     assert meant - verdicts.keys() <= ({"quantized_share"} if "fp32" in builder else set())
 
 
@@ -125,7 +140,14 @@ def test_a_clean_build_passes(faulty: Faulty, builder: str) -> None:
 def test_a_fault_fails_the_build(faulty: Faulty, fault: str) -> None:
     ran = faulty.build(fault)
     assert ran.code == 3, ran.stdout + ran.stderr
-    assert FAULTS[fault] in faulty.failed, faulty.failed
+    assert FAULTS[fault] <= faulty.failed.keys(), faulty.failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [name for name in artifact_faults.FAULTS if name not in FAULTS])
+def test_every_fault_of_the_catalogue_fails_the_build(faulty: Faulty, fault: str) -> None:
+    ran = faulty.build(fault)
+    assert ran.code == 3, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("times", sorted(MERGES))
@@ -151,6 +173,31 @@ def test_answers_of_another_form_fail_the_build(faulty: Faulty) -> None:
     assert ran.code == 3, ran.stdout + ran.stderr
     assert faulty.failed.keys() == {"valid_json"}
     assert faulty.verdicts["pattern_matches"]["value"] == 1
+
+
+def test_a_proof_that_did_not_run_where_the_build_is_not_known_says_so(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    assert faulty.build().code == 0
+    away = Path(shutil.copytree(faulty.dist / "small" / "cpu", tmp_path / "away"))
+    data = away / "model" / "model.onnx.data"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    for file in (away / "report.json", away / "checks" / "checks.json"):
+        digests = json.loads(file.read_text())
+        (entry,) = (item for item in digests["files"] if item["path"] == data.name)
+        entry["sha256"] = hashlib.sha256(content).hexdigest()
+        file.write_text(json.dumps(digests))
+    ran = faulty.quern("check", str(away), "--runtime", "venv")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    report = json.loads((away / "report.json").read_text())
+    found = {check["name"]: check for check in report["checks"]}
+    assert report["status"] == "unverified"
+    for name in ("layer_scales", "same_weights"):
+        assert found[name]["status"] == "unverified"
+        assert "passed where it was built, not here" in found[name]["detail"]
+    assert found["loads"]["status"] == "passed"
 
 
 def test_the_report_tells_how_the_artifact_compares(faulty: Faulty) -> None:

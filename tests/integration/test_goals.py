@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import Verdict
 from pipeline.latency.rounds import LatencyRounds
+from tests.attack.planting import plant
 from tests.support import plans
 
 Inputs = Mapping[str, StepInput | SourceInput]
@@ -26,7 +26,7 @@ TIMED = {**ARTIFACT, "base_timing": plans.output_of("time_base")}
 WEIGHED = {**ARTIFACT, "base_timing": plans.output_of("weigh")}
 SHORT = {**ARTIFACT, "tuned_answers": plans.output_of("short")}
 UNENDING = {
-    "artifact": plans.output_of("no_turn_end"),
+    "artifact": plans.output_of("end_of_turn_gone"),
     "tuned_answers": plans.output_of("evaluate"),
 }
 SCRIPT = {
@@ -142,9 +142,7 @@ def bench(
     (material / "helpers" / "late.py").write_text("TRUE = True\n")
     work = tmp_path_factory.mktemp("goals") / "work"
     plans.must_run(toolchain_python, work, material, BUILDS)
-    shutil.copytree(work / "model_builder", work / "no_turn_end")
-    faults = [str(toolchain_python), str(plans.HERE / "faults.py"), str(work), "no_turn_end"]
-    subprocess.run(faults, check=True)
+    plant(toolchain_python, work, "model_builder", "end_of_turn_gone")
     plans.must_run(toolchain_python, work, material, CHECKS)
     return work, material
 

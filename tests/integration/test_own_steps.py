@@ -57,8 +57,9 @@ class Threads(BasePass[ThreadsParams]):
         config = json.loads(file.read_text())
         options = config["model"]["decoder"].setdefault("session_options", {})
         options["intra_op_num_threads"] = params.count
+        config["search"]["top_k"] = 7
         file.write_text(json.dumps(config))
-        return {"threads": params.count}
+        return {"threads": params.count, "changes": ["settings"]}
 """
 
 COUNTED = """
@@ -122,6 +123,9 @@ def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     assert steps["threads"]["metrics"]["precision"] == "int4"
     assert status(report)["polite.rude_answers"] == "passed"
     assert status(report)["quantized_share"] == "passed"
+    # What the pass says that it changes is not held against it, and the rest is as it was built.
+    assert status(report)["same_settings"] == "unverified"
+    assert status(report)["same_weights"] == status(report)["same_tokenizer"] == "passed"
     config = json.loads((dist / "small" / "cpu" / "model" / "genai_config.json").read_text())
     assert config["model"]["decoder"]["session_options"]["intra_op_num_threads"] == 2
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 
 from pipeline.contract.plan import Step, StepInput
 from pipeline.contract.result import Verdict
+from tests.attack.planting import plant
 from tests.support import plans
 
 ABSENT = "there is no such device in this test"
@@ -41,10 +40,8 @@ def work(toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPa
         ),
     ]
     plans.must_run(toolchain_python, work, material, builds)
-    for fault, name in (("no_kernel", "dml"), ("scrambled_weights", "cuda")):
-        shutil.copytree(work / name, work / fault)
-        faults = [str(toolchain_python), str(plans.HERE / "faults.py"), str(work), fault]
-        subprocess.run(faults, check=True)
+    for fault, name in (("no_kernel", "dml"), ("scrambled", "cuda")):
+        plant(toolchain_python, work, name, fault)
     quick: dict[str, Any] = {"lengths": [], "rounds": 3}
     limits = {"first_token_ms": 1000.0, "token_ms": 100.0, **quick}
     checks = [
@@ -65,8 +62,8 @@ def work(toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPa
         judged("conversion", "options"),
         judged("quantization", "options"),
         judged("generation", "options", data=plans.TONES),
-        judged("quantization", "scrambled_weights"),
-        judged("conversion", "scrambled_weights"),
+        judged("quantization", "scrambled"),
+        judged("conversion", "scrambled"),
         # The toolchain has no CUDA: where the plan says that the device is here, that is a failure.
         judged("provider", "cuda", absent="", name="pretended"),
     ]
@@ -157,14 +154,14 @@ def test_a_node_without_a_kernel_is_found(work: Path) -> None:
 
 
 def test_scrambled_weights_are_caught(work: Path) -> None:
-    failed = plans.failed_verdicts(work, "quantization-scrambled_weights")
+    failed = plans.failed_verdicts(work, "quantization-scrambled")
     assert {"mean_kl", "top1_agreement", "layer_scales"} <= failed.keys()
     assert "lm_head" in failed["layer_scales"].detail
     assert "layer 0" not in failed["layer_scales"].detail
 
 
 def test_without_a_float_export_the_artifact_is_held_against_the_merged_model(work: Path) -> None:
-    failed = plans.failed_verdicts(work, "conversion-scrambled_weights")
+    failed = plans.failed_verdicts(work, "conversion-scrambled")
     assert "conversion and quantization together" in failed["logits_error"].detail
 
 

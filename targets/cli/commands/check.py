@@ -13,15 +13,20 @@ from targets.cli.json_output import print_json_result
 from targets.cli.running import runtime_starter, show_view
 from targets.device_checks.checked_result import (
     FILE,
-    CheckedResult,
     merge_into_report,
     read_checked,
 )
 from targets.device_checks.parcel import unpack
-from targets.device_checks.run_checks import artifact_files, require_built_bytes, run_checks
+from targets.device_checks.run_checks import (
+    artifact_files,
+    is_of_a_build_here,
+    require_built_bytes,
+    run_checks,
+)
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.place import Place, place_of, require_devices
 from targets.report.dist import read_report, require_onnx, write_checked
+from targets.report.report_schema import Report
 from targets.runtimes.platform import Choice, platform_for
 from targets.target import Target, load_target
 from targets.toolchain.platforms import this_machine
@@ -76,7 +81,10 @@ def command(
             start = runtime_starter(runtime, store.root, view)
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
-    _finish(folder, checked, file, console, time.monotonic() - started, as_json)
+    believed = result is not None or is_of_a_build_here(parcel, checked.files, store)
+    report = merge_into_report(read_report(folder), checked, file, believed)
+    write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
+    _show(folder, report, console, time.monotonic() - started, as_json)
 
 
 def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
@@ -92,18 +100,9 @@ def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
     return place_of(target, platform_for(runtime)), runtime
 
 
-def _finish(
-    folder: Path,
-    checked: CheckedResult,
-    file: Path,
-    console: Console,
-    seconds: float,
-    as_json: bool,
-) -> None:
+def _show(folder: Path, report: Report, console: Console, seconds: float, as_json: bool) -> None:
     from targets.console.print_summary import print_summary
 
-    report = merge_into_report(read_report(folder), checked, file)
-    write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
     failure = None
     if report.status == "failed":
         failure = CheckFailed(f"a check failed for {report.target}", f"{folder / FILE} says which")

@@ -49,6 +49,17 @@ def test_steps_whose_process_ended_before_them_are_named(tmp_path: Path) -> None
             cache.finish(folder)
 
 
+@pytest.mark.parametrize("name", ["libcustom.so", "folder/id_rsa"])
+def test_what_lies_in_an_output_without_being_of_it_is_damage(tmp_path: Path, name: str) -> None:
+    cache = Cache(tmp_path)
+    finish_step(cache)
+    stray = cache.output(KEY) / name
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_text("not the step's")
+    assert cache.find(KEY) is None
+    assert not cache.output(KEY).exists()
+
+
 def test_a_process_sees_the_steps_that_it_reads_and_no_others(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     with cache.work_folder() as work:

@@ -13,7 +13,7 @@ from tests.support.planned_steps import inputs, names
 from tests.support.planning import make_planner
 from tests.support.project import Project, make_project
 
-READERS = ("merging", "conversion", "quantization", "quality")
+READERS = ("merging", "conversion", "quantization", "quality", "rebuild")
 
 
 @pytest.fixture

@@ -63,6 +63,21 @@ def test_one_verdict(built: Status, found: Status, now: Status) -> None:
     assert (taken.checks[0].status, taken.status) == (now, now)
 
 
+@pytest.mark.parametrize("found", ["unverified", None])
+def test_what_did_not_run_where_the_build_is_not_known_says_so(found: Status | None) -> None:
+    there = (
+        () if found is None else (verdict("x", found).model_copy(update={"detail": "no model"}),)
+    )
+    built = report(verdict("x", "passed"), verdict("y", "passed"))
+    away = merge_into_report(built, checked(*there, verdict("y", "passed")), FILE, believed=False)
+    assert (away.status, away.checks[1].status) == ("unverified", "passed")
+    why = "its check did not run here" if found is None else "no model"
+    assert away.checks[0].detail == f"passed where it was built, not here: {why}"
+    # Where it was built, what was proven then is proven.
+    home = merge_into_report(away, checked(*there, verdict("y", "passed")), FILE)
+    assert home.status == "passed"
+
+
 def test_what_stood_in_for_a_check_goes_and_what_was_proven_stays() -> None:
     before = report(verdict("usable", "unverified"), verdict("checkpoint", "passed"))
     after = merge_into_report(before, checked(verdict("logits_error", "passed")), FILE)

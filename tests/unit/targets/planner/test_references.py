@@ -130,7 +130,7 @@ class Needy(BaseCheck[Params]):
 def test_a_role_is_made_for_whatever_check_needs_it(project: Project, cache: Cache) -> None:
     (project.folder / "needy.py").write_text(NEEDY)
     text = project.config.read_text()
-    skipped = 'skip_checks = ["merging", "conversion", "quantization", "quality"]\n'
+    skipped = 'skip_checks = ["merging", "conversion", "quantization", "quality", "rebuild"]\n'
     project.config.write_text(f'{skipped}{text}\n[checks.needy]\ntype = "needy.py:Needy"\n')
     plan = make_planner(project, cache).plan()
     assert "adapted_reference" not in names(plan)

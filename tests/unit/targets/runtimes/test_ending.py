@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.contract.errors import Cause
 from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
-from targets.errors import EnvironmentUnable, InputRefused, PassFailed, QuernError
+from targets.errors import EnvironmentUnable, InputRefused, PassFailed, ProcessCrashed, QuernError
 from targets.runtimes.driver import driver_of, new_run_id, this_driver
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
@@ -116,6 +116,15 @@ def test_an_illegal_instruction_is_put_down_to_the_cpu(code: int, tmp_path: Path
 def test_killed_from_outside(number: signal.Signals) -> None:
     with pytest.raises(PassFailed, match=f"killed from outside \\({number.name}\\)"):
         ending(128 + number).check()
+
+
+@pytest.mark.parametrize("name", ["SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"])
+def test_a_crash_is_one_whatever_the_signal(name: str) -> None:
+    for code in (-signal.Signals[name], 128 + signal.Signals[name]):
+        with pytest.raises(ProcessCrashed, match=f"lora broke: ended by {name}") as caught:
+            ending(code).check()
+        assert caught.value.step == "lora"
+        assert caught.value.exit_code == 5
 
 
 def test_crash_and_silent_exit(tmp_path: Path) -> None:
