@@ -18,7 +18,7 @@ def test_every_surface_is_listed_with_its_count_and_its_ends() -> None:
         for surface in SURFACES
     ]
     assert "\n".join(rows) in TEXT
-    assert f"within {SECONDS} seconds" in TEXT
+    assert f"within `{SECONDS} s`" in TEXT
 
 
 def test_every_test_that_is_named_is_there() -> None:

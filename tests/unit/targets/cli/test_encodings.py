@@ -36,4 +36,4 @@ def test_what_cannot_be_shown_is_escaped(tmp_path: Path, encoding: str) -> None:
     (project.folder / "Ω-märchen.txt").write_text("Once upon a time.\n" * 20)
     shown = plan(project, tmp_path / "cache", encoding)
     assert shown.returncode == 0, shown.stderr
-    assert b"19 of 19 to run" in shown.stdout
+    assert b"20 of 20 to run" in shown.stdout

@@ -40,7 +40,7 @@ def test_right_config_loads(project: Project) -> None:
     assert chain.passes[2].values["execution_provider"] == "cpu"
     assert {call.name for call in chain.checks} == {
         *("graph", "provider", "generation", "quality", "latency", "memory", "size"),
-        *("conversion", "merging", "quantization"),
+        *("conversion", "merging", "quantization", "rebuild"),
     }
 
 

@@ -49,7 +49,9 @@ def test_it_is_checked_as_it_is(project: Project, cache: Cache) -> None:
     for name in checks:
         assert plan[name].step.inputs.keys() == {"artifact"}
     (note,) = plan.notes
-    assert note.endswith("these checks do not apply to it: conversion, merging, quantization")
+    assert note.endswith(
+        "these checks do not apply to it: conversion, merging, quantization, rebuild"
+    )
 
 
 def test_a_changed_file_of_it_is_checked_again(project: Project, cache: Cache) -> None:
@@ -70,7 +72,7 @@ def test_a_pass_of_ones_own_may_change_it(project: Project, cache: Cache) -> Non
     (source,) = plan["threads"].step.inputs.values()
     assert isinstance(source, StepInput)
     assert source.step == "import_onnx"
-    assert steps(plan).isdisjoint({"conversion", "merging", "quantization"})
+    assert steps(plan).isdisjoint({"conversion", "merging", "quantization", "rebuild"})
 
 
 @pytest.mark.parametrize(

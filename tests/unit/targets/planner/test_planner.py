@@ -74,6 +74,7 @@ def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cach
         "conversion",
         "merging",
         "quantization",
+        "rebuild",
         "provider",
         "reference",
         "float_reference",
