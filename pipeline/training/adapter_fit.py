@@ -27,6 +27,9 @@ MERGEABLE = ("LORA", "LOHA", "LOKR")
 _TRANSPOSED = ("gpt2", "openai-gpt")
 """Model types whose blocks have transformers' ``Conv1D``, with matrices stored as [in, out]."""
 
+_FACTORS = ("lora_A", "lora_B", "hada_w", "lokr_w")
+"""Beginnings of the names of the matrices whose products are an update."""
+
 _ADAPTER_TENSOR = re.compile(r"(?P<layer>.+)\.(?P<tensor>(lora|hada|lokr)_.+)")
 """Name of a tensor that PEFT saves for a layer with an adapter."""
 
@@ -95,6 +98,10 @@ def misfits(layers: AdapterLayers, shapes: Mapping[str, Shape]) -> Iterator[str]
         if own is None:
             if whole is None:  # a layer that was trained as a whole may be tied to another
                 yield f"there is no layer {layer}"
+            continue
+        factors = [shape for name, shape in parts.items() if name.startswith(_FACTORS)]
+        if not whole and any(len(shape) != 2 for shape in factors):
+            yield f"the factors of {layer} are no matrices"
             continue
         rows, columns = (whole[0], whole[-1]) if whole else _size(parts)
         if (rows or own[0], columns or own[-1]) != (own[0], own[-1]):

@@ -111,6 +111,16 @@ def test_olive_files(project: Project, text: str, line: int, column: int | None)
     refused(config, f"olive.json:{line}" if line else "olive.json", f"not valid JSON{where}")
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "3", "null"])
+def test_olive_files_that_say_nothing(project: Project, text: str) -> None:
+    for name in ("olive.json", "olive.yaml"):
+        config = project.folder / name
+        config.write_text(text)
+        ended = plan(config)
+        assert ended.code == 2
+        assert f"{config}" in ended.said
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

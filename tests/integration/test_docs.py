@@ -67,6 +67,7 @@ LEAST = {
 # These tests run inside the first four, and `.ci/run` runs the others just before.
 RUNNING = {
     "./nox -s tests",
+    "./nox -s attack",
     "./nox -s tests-cuda",
     "./nox -s tests-families",
     "./nox -s tests-smollm",

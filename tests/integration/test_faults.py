@@ -62,7 +62,7 @@ target_limits = false
 
 # Fault -> the verdicts that are meant for it.
 FAULTS = {
-    "beams": {"same_settings", "usable"},
+    "beams": {"same_settings"},  # the runtime may crash, which fails `usable` as well
     "data_truncated": {"external_data", "same_weights"},
     "end_is_the_beginning": {"answers_end", "same_settings"},
     FLOAT: {"quantized_share", "same_graph"},

@@ -323,9 +323,9 @@ def _unread(
         if ledger.has(path):
             continue
         node = Node(value, path, ledger)
-        if path[0] == "passes" and not any(path[: len(place)] == place for place in used):
+        if path[:1] == ("passes",) and not any(path[: len(place)] == place for place in used):
             node.no_effect("no flow has this pass")
-        elif path[0] == "evaluators" and path[:2] not in measuring:
+        elif path[:1] == ("evaluators",) and path[:2] not in measuring:
             node.no_effect("nothing in this file uses this evaluator")
         elif value in ({}, []):
             node.no_effect("it is empty")

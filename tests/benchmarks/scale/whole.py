@@ -16,7 +16,7 @@ from tests.benchmarks.scale.world import World, report_in
 
 CACHED_SECONDS = 1.0
 MEMORY = "6g"
-SKIPPED = ("merging", "conversion", "quantization", "quality")
+SKIPPED = ("merging", "conversion", "quantization", "quality", "rebuild")
 """The checks that need the model in PyTorch, in fp32, as docs/how-to.md names them."""
 AGAIN = 3
 _EVERY = 0.5

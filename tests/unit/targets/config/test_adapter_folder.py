@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,14 @@ def of_another_layer(adapter: Path) -> None:
     tensors(adapter, 6, 4, "model.layers.1.self_attn.q_proj")
 
 
+def a_factor_that_is_a_vector(adapter: Path) -> None:
+    name = f"base_model.model.{LAYER}"
+    part = {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}
+    header = json.dumps({f"{name}.lora_A.weight": part}).encode()
+    content = struct.pack("<Q", len(header)) + header + bytes(32)
+    (adapter / "adapter_model.safetensors").write_bytes(content)
+
+
 def embedding_of_another_size(adapter: Path) -> None:
     name = "base_model.model.model.embed_tokens.weight"
     write_safetensors(adapter / "adapter_model.safetensors", {name: zeros(5, 4)})
@@ -144,6 +153,7 @@ def linked(adapter: Path) -> None:
         (cut_short, "adapter_model.safetensors is cut short"),
         (of_another_width, f"made for another model: {LAYER} has another size"),
         (of_another_layer, "there is no layer model.layers.1.self_attn.q_proj"),
+        (a_factor_that_is_a_vector, f"the factors of {LAYER} are no matrices"),
         (embedding_of_another_size, "model.embed_tokens has another size"),
         (not_there, "there is no folder 'tuned'"),
         (linked, "its links lead out of it"),
