@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -17,9 +19,13 @@ def sha256_of_bytes(content: bytes) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, read now. Raises ``OSError``."""
+    """Return the SHA-256 of a file's bytes, read now. Raises ``OSError``.
+
+    As many are read as its size says: the kernel's own files have none, and some make whoever reads
+    them wait.
+    """
     with path.open("rb") as stream:
-        return sha256_of_stream(stream)
+        return sha256_of_chunks(_chunks(stream, os.fstat(stream.fileno()).st_size))
 
 
 def sha256_of_stream(stream: IO[bytes]) -> str:
@@ -35,6 +41,7 @@ def sha256_of_chunks(chunks: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(_CHUNK):
+def _chunks(stream: IO[bytes], most: float = math.inf) -> Iterator[bytes]:
+    while most > 0 and (chunk := stream.read(int(min(_CHUNK, most)))):
         yield chunk
+        most -= len(chunk)
