@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +16,7 @@ from targets.runtimes.workspace import workspace
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.venv import venv_python
 from tests.support.plans import ROOT
+from tests.support.warm_process import WarmProcess
 
 
 class WarmRuntime(VenvRuntime):
@@ -26,7 +25,7 @@ class WarmRuntime(VenvRuntime):
     def __init__(self, cache: Path) -> None:
         super().__init__(cache)
         self._folder = cache
-        self._servers: dict[str, subprocess.Popen[str]] = {}
+        self._processes: dict[str, WarmProcess] = {}
         self._ended = ExitStack()
 
     def __enter__(self) -> WarmRuntime:
@@ -59,34 +58,20 @@ class WarmRuntime(VenvRuntime):
             return output.read_text("utf-8")
 
     def _ask(self, toolchain: Toolchain, output: Path, log: Path, *arguments: str) -> int:
-        server = self._servers.get(toolchain.digest)
-        if server is None:
-            server = self._servers[toolchain.digest] = self._started(toolchain)
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps([str(output), str(log), *arguments]) + "\n")
-        server.stdin.flush()
-        return int(server.stdout.readline())
+        process = self._processes.get(toolchain.digest)
+        if process is None:
+            process = self._processes[toolchain.digest] = self._started(toolchain)
+        module, *rest = arguments
+        return process.run(module, rest, output, log)
 
-    def _started(self, toolchain: Toolchain) -> subprocess.Popen[str]:
+    def _started(self, toolchain: Toolchain) -> WarmProcess:
         home = self._folder / "home"
         home.mkdir(exist_ok=True)
         nothing = RunRequest(Plan(build="families", steps=(), threads=1), mounts=(), log=home)
         variables = process_environment(toolchain, nothing, home=str(home), code=str(ROOT))
-        server = subprocess.Popen(
-            [str(venv_python(toolchain, self._folder)), "-m", "tests.families.server"],
-            cwd=ROOT,
-            # Libraries read these when they are imported.
-            env={**variables, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(home / "server.log").open("w"),
-            text=True,
-        )
-        self._ended.callback(server.wait)
-        assert server.stdin is not None
-        self._ended.callback(server.stdin.close)
-        return server
+        process = WarmProcess(venv_python(toolchain, self._folder), variables, threads=1)
+        self._ended.callback(process.close)
+        return process
 
 
 def _root(mount: Mount) -> Path:

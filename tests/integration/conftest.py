@@ -21,8 +21,8 @@ from tests.conftest import shared_folder
 from tests.support.browser import Browser
 from tests.support.capabilities import program, skip_or_fail
 from tests.support.command import Quern
-from tests.support.plans import HERE
 from tests.support.release_world import ReleaseWorld, make_release_world
+from tests.support.warm_process import warm_output
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +64,7 @@ def directml_python(cache_dir: Path) -> Path:
 def tiny(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder that `tiny_model.py` writes, made once."""
     folder = tmp_path_factory.mktemp("tiny")
-    script = HERE / "tiny_model.py"
-    subprocess.run([str(toolchain_python), str(script), str(folder)], check=True)
+    warm_output(toolchain_python, "tests.support.tiny_model", folder)
     return folder
 
 

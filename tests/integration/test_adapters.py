@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipeline.contract.events import Event, StepFailed, Warned
 from pipeline.contract.plan import SourceInput, Step, StepInput
 from tests.support import plans
 from tests.support.distances import OTHER, SAME, measure_distances
+from tests.support.warm_process import warm_code
 
 ITERATIONS = 3
 FEW = {"max_steps": 4, "batch_size": 8, "eval_batch_size": 8, "r": 8, "alpha": 4}
@@ -175,7 +175,7 @@ def test_an_adapter_of_another_size_is_refused(trained: Trained, name: str) -> N
             "c = t.AutoConfig.from_pretrained(sys.argv[1], intermediate_size=320)\n"
             "t.AutoModelForCausalLM.from_config(c).save_pretrained(sys.argv[1])"
         )
-        subprocess.run([str(trained.python), "-c", script, str(wider)], check=True)
+        warm_code(trained.python, script, wider)
     elsewhere = trained.work / f"{name}-elsewhere"
     shutil.copytree(trained.work / name, elsewhere)
     (elsewhere / "output" / "base_fingerprint.json").unlink()  # an adapter made elsewhere has none
@@ -208,10 +208,9 @@ def test_layers_that_are_not_there_are_named(trained: Trained) -> None:
         "    try:\n        add_adapter(model, LokrParams.model_validate(own))\n"
         "    except StepError as error:\n        print('refused', error.cause, error)"
     )
-    base = str(trained.material / "checkpoint")
-    command = [str(trained.python), "-c", script, base, json.dumps(list(cases.values()))]
-    done = subprocess.run(command, cwd=plans.ROOT, check=True, capture_output=True, text=True)
-    said = [line for line in done.stdout.splitlines() if line.startswith("refused")]
+    base = trained.material / "checkpoint"
+    done = warm_code(trained.python, script, base, json.dumps(list(cases.values())))
+    said = [line for line in done.splitlines() if line.startswith("refused")]
     assert said == [f"refused bad_input {case}" for case in cases]
 
 
@@ -233,6 +232,5 @@ quantization.require_readable(model)
 
 
 def test_a_layer_that_bitsandbytes_misreads_is_not_trained(toolchain_python: Path) -> None:
-    command = [str(toolchain_python), "-c", MISREAD]
-    done = subprocess.run(command, cwd=plans.ROOT, check=True, capture_output=True, text=True)
-    assert "no multiple of 64: down_proj put ['down_proj'] into skip_modules" in done.stdout
+    said = warm_code(toolchain_python, MISREAD)
+    assert "no multiple of 64: down_proj put ['down_proj'] into skip_modules" in said

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from targets.cli.options import PROJECT
+from tests.support.warm_process import warm_output
 
 
 @pytest.fixture(scope="module")
 def found(
     toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    script = PROJECT / "tests" / "support" / "asked_models.py"
     scratch = tmp_path_factory.mktemp("asked")
-    done = subprocess.run(
-        [str(toolchain_python), str(script), str(tiny / "checkpoint"), str(scratch)],
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    places = (tiny / "checkpoint", scratch)
+    said = warm_output(toolchain_python, "tests.support.asked_models", *places)
+    result: dict[str, Any] = json.loads(said.splitlines()[-1])
     return result
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from pipeline.contract.events import StepFailed
 from tests.support import plans
+from tests.support.warm_process import warm_output
 
 TURN = "{{ '<|' + m['role'] + '|>\n' }}"
 TEMPLATES = {
@@ -58,20 +57,11 @@ def rows(toolchain_python: Path, tiny: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each template."""
     templates = {**TEMPLATES, "opened": OPENED, "moving": MOVING}
     thoughts = [CHATS[0][0], {"role": "assistant", "content": "<think>so</think>fear"}]
-    done = subprocess.run(
-        [
-            *(str(toolchain_python), "-m", "tests.support.chat_rows", str(tiny / "checkpoint")),
-            json.dumps(list(templates.values())),
-            json.dumps([*CHATS, thoughts]),
-        ],
-        cwd=plans.ROOT,
-        env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+    said = warm_output(
+        *(toolchain_python, "tests.support.chat_rows", tiny / "checkpoint"),
+        *(json.dumps(list(templates.values())), json.dumps([*CHATS, thoughts])),
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return dict(zip(templates, json.loads(done.stdout), strict=True))
+    return dict(zip(templates, json.loads(said), strict=True))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

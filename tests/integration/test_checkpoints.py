@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import Step
 from tests.support import plans
-from tests.support.plans import HERE, TONES, material_input, must_run, output_of, step
+from tests.support.plans import TONES, material_input, must_run, output_of, step
+from tests.support.warm_process import warm_output
 
 LORA = {"max_steps": 3, "r": 4, "alpha": 8, "learning_rate": 0.01, "keep": "last"}
 
@@ -27,14 +27,7 @@ def odd(toolchain_python: Path, material: Path) -> Path:
 
 
 def run_script(python: Path, *arguments: str | Path) -> str:
-    done = subprocess.run(
-        [str(python), str(HERE / "odd_checkpoints.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return warm_output(python, "tests.support.odd_checkpoints", *arguments)
 
 
 def steps(model: str) -> list[Step]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import plans
+from tests.support.warm_process import warm_output
 
 MISTRAL = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
@@ -39,19 +37,9 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def found(toolchain_python: Path, tiny: Path) -> dict[str, dict[str, Any]]:
     """Return what becomes of each case."""
-    done = subprocess.run(
-        [
-            *(str(toolchain_python), "-m", "tests.support.control_rows"),
-            *(str(tiny / "checkpoint"), json.dumps(list(CASES.values()))),
-        ],
-        cwd=plans.ROOT,
-        env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return dict(zip(CASES, json.loads(done.stdout), strict=True))
+    cases = json.dumps(list(CASES.values()))
+    said = warm_output(toolchain_python, "tests.support.control_rows", tiny / "checkpoint", cases)
+    return dict(zip(CASES, json.loads(said), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tomli
 
-from targets.cli.options import PROJECT
-from tests.support import plans
 from tests.support.pages.page import Fence, read_pages
+from tests.support.warm_process import warm_output
 
 NOTHING_HELD_OUT = {"eval": 0, "validation": 0}
 _KINDS = ("csv", "tsv", "jsonl", "json")
@@ -54,21 +51,13 @@ def test_what_the_page_shows_is_what_is_said(
 ) -> None:
     shown = list(examples())
     assert len(shown) > 12
-    done = subprocess.run(
-        [
-            *(str(toolchain_python), "-m", "tests.support.data_page", str(tiny / "checkpoint")),
-            *(json.dumps([example for example, _ in shown]), str(tmp_path)),
-        ],
-        cwd=plans.ROOT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = warm_output(
+        *(toolchain_python, "tests.support.data_page", tiny / "checkpoint"),
+        *(json.dumps([example for example, _ in shown]), tmp_path),
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     missing = [
         f"{line}\n  not in: {said}"
-        for (_, lines), said in zip(shown, json.loads(done.stdout), strict=True)
+        for (_, lines), said in zip(shown, json.loads(done), strict=True)
         for line in lines
         if not any(line.rstrip() in one for one in said)
     ]

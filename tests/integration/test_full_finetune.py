@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from pipeline.contract.data_spec import Split
 from pipeline.contract.plan import SourceInput, StepInput
 from tests.support import plans
+from tests.support.warm_process import warm_code
 
 Inputs = dict[str, StepInput | SourceInput]
 BASE: Inputs = {"model": plans.CHECKPOINT}
@@ -89,13 +89,7 @@ def test_one_step_is_that_of_gradient_descent(
     toolchain_python: Path, material: Path, work: Path
 ) -> None:
     places = [material / "checkpoint", work / "step" / "output", material / "tones.jsonl"]
-    done = subprocess.run(
-        [str(toolchain_python), "-W", "ignore", "-c", PLAIN, *map(str, places)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    moved, wrong = map(float, done.stdout.split())
+    moved, wrong = map(float, warm_code(toolchain_python, PLAIN, *places).split())
     assert moved > 1e-3
     assert wrong < 1e-6
 

@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.gguf.support import ARCHITECTURES
-from targets.cli.options import PROJECT
 from tests.support.gguf_files import TOKENS
+from tests.support.warm_process import warm_output
 
 
 def run(python: Path, script: str, folder: Path) -> dict[str, Any]:
     """Run a script of `tests/support/` in the toolchain, and return the JSON that it prints."""
-    done = subprocess.run(
-        [str(python), str(PROJECT / "tests" / "support" / script), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    said = warm_output(python, f"tests.support.{script}", folder)
+    result: dict[str, Any] = json.loads(said.splitlines()[-1])
     return result
 
 
 @pytest.fixture(scope="module")
 def found(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run(toolchain_python, "gguf_values.py", tmp_path_factory.mktemp("values"))
+    return run(toolchain_python, "gguf_values", tmp_path_factory.mktemp("values"))
 
 
 @pytest.fixture(scope="module")
 def families(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run(toolchain_python, "gguf_families.py", tmp_path_factory.mktemp("families"))
+    return run(toolchain_python, "gguf_families", tmp_path_factory.mktemp("families"))
 
 
 def test_weights_are_the_numbers_that_the_blocks_stand_for(found: dict[str, Any]) -> None:

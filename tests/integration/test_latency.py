@@ -20,9 +20,10 @@ from pipeline.contract.result import Verdict
 from pipeline.latency.rounds import LatencyRounds
 from targets.target import load_target
 from tests.support import plans
+from tests.support.warm_process import warm_output
 
 WORK: dict[str, Any] = {"pinned": True, "max_new_tokens": 16, "max_seconds": 120}
-BURDEN = 50_000_000
+BURDEN = 12_000_000
 """Numbers of which each token has the hyperbolic tangents taken: tens of milliseconds anywhere."""
 QUICK: dict[str, Any] = {**WORK, "lengths": [], "rounds": 6}
 PROVING: dict[str, Any] = {**QUICK, "rounds": 12}
@@ -82,8 +83,7 @@ def bench(
         shutil.copytree(made, material / name)
     slower = [str(toolchain_python), str(plans.HERE / "slower.py")]
     subprocess.run([*slower, str(material / "slow"), "10", str(cpu())], check=True)
-    burden = [str(toolchain_python), str(plans.HERE / "burden.py")]
-    subprocess.run([*burden, str(material / "burdened"), str(BURDEN)], check=True)
+    warm_output(toolchain_python, "tests.support.burden", material / "burdened", str(BURDEN))
     (material / "large" / "padding").write_bytes(bytes(10**6))
     (material / "broken" / "model.onnx").write_bytes(b"not a graph")
     return Bench(toolchain_python, work, material)
@@ -197,7 +197,7 @@ def test_limits_are_for_the_weights_that_a_token_reads(bench: Bench) -> None:
 
 def test_the_limits_of_the_target_catch_a_fault(bench: Bench) -> None:
     usual = load_target("cpu").limits.model_dump(mode="json")
-    few = {**QUICK, "max_new_tokens": 4}
+    few = {**QUICK, "samples": 64, "max_new_tokens": 2}
     found = bench.verdicts(check("burdened", "latency", "burdened", **few, usual_limits=usual))
     assert found["token_ms"].status == "failed"
     assert not found["token_ms"].detail.startswith("undecided"), found["token_ms"].detail

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.plans import ROOT
+from tests.support.warm_process import warm_output
 
 ROUNDING = 1e-4
 """Of fp32, as a multiple of the spread of the logits."""
@@ -19,10 +18,8 @@ FAR = 1.0
 @pytest.fixture(scope="module")
 def found(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Merge all in one process."""
-    folder = str(tmp_path_factory.mktemp("merges"))
-    command = [str(toolchain_python), "-m", "tests.support.merges", folder]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    said = warm_output(toolchain_python, "tests.support.merges", tmp_path_factory.mktemp("merges"))
+    return dict(json.loads(said.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(

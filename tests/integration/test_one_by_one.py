@@ -6,9 +6,7 @@ The tiny model of `tiny_model.py`, built and merged as Quern does and by plain l
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from safetensors.numpy import load_file
 from pipeline.contract.plan import StepInput
 from tests.support import plans
 from tests.support.same_models import assert_same_model, facts
+from tests.support.warm_process import warm_output
 
 # The builder itself leaves the embedding in floats.
 FLOAT = {"embedding": "float"}
@@ -66,30 +65,10 @@ ROTARY = {"cos_cache", "sin_cache"}
 def beside(toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder with everything made both ways."""
     folder = tmp_path_factory.mktemp("beside")
-    run_beside(
-        [str(toolchain_python), "tests/support/beside_plain.py", str(tiny / "checkpoint")],
-        folder,
-        {"builds": {**BUILDS, **AT_ONCE}, "merges": MERGES},
-    )
+    cases = {"builds": {**BUILDS, **AT_ONCE}, "merges": MERGES}
+    places = (tiny / "checkpoint", folder)
+    warm_output(toolchain_python, "tests.support.beside_plain", *places, json.dumps(cases))
     return folder
-
-
-def run_beside(command: list[str], folder: Path, cases: Mapping[str, Any]) -> None:
-    """Run `beside_plain.py`, which must work."""
-    run_script([*command, str(folder), json.dumps(cases)])
-
-
-def run_script(command: list[str]) -> None:
-    done = subprocess.run(
-        command,
-        cwd=plans.ROOT,
-        env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def tensors(folder: Path) -> dict[str, bytes]:
@@ -125,8 +104,8 @@ def test_what_cannot_be_done_one_by_one_is_done_at_once_and_said(beside: Path, n
 def test_only_what_cannot_be_put_off_is_done_at_once(
     toolchain_python: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    command = [str(toolchain_python), "tests/support/streaming_faults.py"]
-    run_script([*command, str(tiny / "checkpoint"), str(tmp_path)])
+    places = (tiny / "checkpoint", tmp_path)
+    warm_output(toolchain_python, "tests.support.streaming_faults", *places)
     found = json.loads((tmp_path / "found.json").read_text())
     for name, said in (("our_own", "a mistake of our own"), ("no_fit", "cannot be made of this")):
         error = found[name]["error"]
@@ -183,11 +162,4 @@ def test_merged_and_built_in_one_step_is_the_same_as_in_two(
 
 
 def test_a_layer_read_for_two_parts_at_once_is_merged_once(toolchain_python: Path) -> None:
-    done = subprocess.run(
-        [str(toolchain_python), "-m", "tests.support.merge_together"],
-        cwd=plans.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "0 differ\n", done.stderr
+    assert warm_output(toolchain_python, "tests.support.merge_together") == "0 differ\n"

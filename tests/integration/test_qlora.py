@@ -13,6 +13,7 @@ from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import SourceInput, StepInput
 from tests.support import plans
 from tests.support.distances import OTHER, SAME, measure_distances
+from tests.support.warm_process import warm_code
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,7 @@ def test_what_training_skipped_is_merged_as_it_was_trained(trained: Trained) -> 
         trained.work / "qlora-part" / "output",
         trained.work / "merge-part" / "output",
     ]
-    done = subprocess.run(
-        [str(trained.python), "-W", "ignore", "-c", SKIPPED, *map(str, folders)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    quantized, distance = done.stdout.split()
+    quantized, distance = warm_code(trained.python, SKIPPED, *folders).split()
     assert int(quantized) == 4
     assert plans.result(trained.work, "merge-part").metrics["dequantized_layers"] == 4
     assert float(distance) <= SAME

@@ -7,8 +7,6 @@ The right logits are those of transformers.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import plans
+from tests.support.warm_process import warm_output
 
 Cases = Mapping[str, Mapping[str, Any]]
 
@@ -92,17 +90,8 @@ def found(python: Path, checkpoint: Path, out: Path, cases: Cases) -> Mapping[st
         for name, params in cases.items()
         for tied in (True, False)
     }
-    script = "tests/support/quantization_options.py"
-    done = subprocess.run(
-        [str(python), script, str(checkpoint), str(out), json.dumps(both)],
-        cwd=plans.ROOT,
-        env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=3000,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    script = "tests.support.quantization_options"
+    warm_output(python, script, checkpoint, out, json.dumps(both))
     read: Mapping[str, Any] = json.loads((out / "found.json").read_text())
     assert read.keys() == both.keys()
     return read

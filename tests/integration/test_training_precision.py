@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from pipeline.contract.data_spec import Split
 from pipeline.contract.plan import SourceInput, StepInput
 from tests.support import plans
+from tests.support.warm_process import warm_code
 
 BASE: dict[str, StepInput | SourceInput] = {"model": plans.CHECKPOINT}
 # Answers of different lengths, so that batches differ in their number of tokens.
@@ -71,11 +71,8 @@ def test_the_validation_loss_is_that_of_all_tokens(work: Path) -> None:
 def test_what_is_trained_whole_is_trained_in_fp32(
     toolchain_python: Path, material: Path, work: Path
 ) -> None:
-    folders = [str(material / "checkpoint"), str(work / "bf16" / "output")]
-    done = subprocess.run(
-        [str(toolchain_python), "-c", KEPT, *folders], capture_output=True, text=True, check=True
-    )
-    dtype, moved, most = done.stdout.split()
+    folders = (material / "checkpoint", work / "bf16" / "output")
+    dtype, moved, most = warm_code(toolchain_python, KEPT, *folders).split()
     assert dtype == "torch.float32"
     assert int(moved) > 10
     assert 1e-6 < float(most) < 5e-5  # two steps of at most 1e-5, which bf16 could not hold

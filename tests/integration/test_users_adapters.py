@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import SourceInput, Step, StepInput
 from tests.support import plans
-from tests.support.plans import CHECKPOINT, HERE, material_input, must_run, output_of, step
+from tests.support.plans import CHECKPOINT, material_input, must_run, output_of, step
+from tests.support.warm_process import warm_output
 
 Inputs = Mapping[str, StepInput | SourceInput]
 KINDS = ("lora", "rslora", "patterns", "dora", "whole", "loha", "lokr")
@@ -22,9 +22,8 @@ KINDS = ("lora", "rslora", "patterns", "dora", "whole", "loha", "lokr")
 @pytest.fixture(scope="module")
 def adapters(toolchain_python: Path, material: Path) -> Path:
     """Return the material with adapters of the tiny model in ``adapters/``."""
-    script = HERE / "users_adapters.py"
-    arguments = [str(material / "checkpoint"), str(material / "adapters")]
-    subprocess.run([str(toolchain_python), str(script), *arguments], check=True)
+    places = (material / "checkpoint", material / "adapters")
+    warm_output(toolchain_python, "tests.support.users_adapters", *places)
     return material
 
 
@@ -51,7 +50,7 @@ def merged(
 def distances(toolchain_python: Path, adapters: Path, merged: Path) -> Mapping[str, float]:
     """Return by how much a weight of each merge differs at most from PEFT's."""
     triples = [
-        str(path)
+        path
         for kind in KINDS
         for path in (
             adapters / "checkpoint",
@@ -59,14 +58,8 @@ def distances(toolchain_python: Path, adapters: Path, merged: Path) -> Mapping[s
             merged / f"merge-{kind}" / "output",
         )
     ]
-    script = str(HERE / "odd_checkpoints.py")
-    done = subprocess.run(
-        [str(toolchain_python), script, "distance", *triples],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return dict(zip(KINDS, map(float, done.stdout.split()), strict=True))
+    said = warm_output(toolchain_python, "tests.support.odd_checkpoints", "distance", *triples)
+    return dict(zip(KINDS, map(float, said.split()), strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,6 +14,7 @@ from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import DataInput, PathRef, Plan, SourceInput, Step, StepInput
 from pipeline.contract.result import StepResult, Verdict
 from pipeline.process.exit_codes import describe_exit
+from tests.support.warm_process import THREADS, warm_process
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -65,13 +66,14 @@ def run(
     material: Path,
     steps: Sequence[Step],
     *,
-    threads: int = 2,
+    threads: int = THREADS,
     through: Sequence[str] = (),
     umask: int = -1,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[int, list[Event], str]:
     """Run a plan; return exit code, events and what went to standard error. No signal may end it.
 
+    Its process has the libraries already, unless it is to be another one:
     ``through`` is a command that starts the interpreter; ``environment`` goes on top of this
     process's, whose ``umask`` -1 leaves.
     """
@@ -80,19 +82,24 @@ def run(
     plan = Plan(build="test", steps=tuple(steps), roots=roots, threads=threads)
     path = work.parent / f"{work.name}-{steps[0].name}-plan.json"
     path.write_text(plan.model_dump_json(), "utf-8")
-    done = subprocess.run(
-        [*through, str(python), "-m", "pipeline", str(path)],
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        umask=umask,
-        check=False,
-    )
-    assert done.returncode >= 0, f"{describe_exit(done.returncode)}\n{done.stderr[-3000:]}"
-    events = [EVENT.validate_json(line) for line in done.stdout.splitlines()]
-    return done.returncode, events, done.stderr
+    if through or umask != -1 or environment or threads != THREADS:
+        done = subprocess.run(
+            [*through, str(python), "-m", "pipeline", str(path)],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            umask=umask,
+            check=False,
+        )
+        code, output, log = done.returncode, done.stdout, done.stderr
+    else:
+        said, logged = path.with_suffix(".events"), path.with_suffix(".log")
+        code = warm_process(python).run("pipeline", [str(path)], said, logged, os.environ)
+        output, log = said.read_text("utf-8"), logged.read_text("utf-8")
+    assert code >= 0, f"{describe_exit(code)}\n{log[-3000:]}"
+    return code, [EVENT.validate_json(line) for line in output.splitlines()], log
 
 
 def must_run(python: Path, work: Path, material: Path, steps: Sequence[Step], **how: Any) -> None:
