@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadGroupScheduling
 
+_RELEASES = "test_release"
+"""How the names of the files begin that share the costly fixture of releases."""
+
 
 @pytest.fixture(autouse=True)
 def no_leftovers_of_the_users_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,15 +28,23 @@ def no_leftovers_of_the_users_own_settings(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process is left with it in the end; then come those
-    that run alone, in one process, so that the others never wait for their turn."""
+    """Put the tests into an order in which no process waits for another one.
+
+    One makes the toolchains; unit tests need none, and are run meanwhile. Then comes what needs no
+    image, and what does: first the releases, which take longest. Those that run alone are the last,
+    in one process.
+    """
     for item in items:
         if item.get_closest_marker("alone"):
             item.add_marker(pytest.mark.xdist_group("alone"))
+    with_images = {item.path for item in items if item.get_closest_marker("engine")}
     items.sort(
         key=lambda item: (
             item.get_closest_marker("alone") is not None,
-            not {"integration", "families"} & {*item.path.parts},
+            item.get_closest_marker("first") is None,
+            bool({"integration", "families"} & {*item.path.parts}),
+            item.path in with_images,
+            not item.path.name.startswith(_RELEASES),
         )
     )
 
@@ -48,7 +59,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGro
             file, _, test = nodeid.partition("::")
             if test.endswith("@alone"):
                 return "alone"
-            return "release" if Path(file).name.startswith("test_release") else file
+            return _RELEASES if Path(file).name.startswith(_RELEASES) else file
 
     return ByFixture(config, log)
 

@@ -61,6 +61,9 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
     environ["TOKENIZERS_PARALLELISM"] = "false"
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environ["DO_NOT_TRACK"] = "1"
+    # bitsandbytes asks for PyTorch's compiler when it is imported, which takes a second. Containers
+    # have no C compiler for it, and what it made elsewhere would round otherwise.
+    environ["TORCHDYNAMO_DISABLE"] = "1"
     environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     if not network:
         environ.update(dict.fromkeys(_OFFLINE, "1"))

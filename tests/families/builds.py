@@ -6,17 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.contract.events import Event
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache
 from targets.config.load import load_config
 from targets.devices.device import Device
 from targets.place import Place, place_of
-from targets.planner.build_plan import BuildPlan
 from targets.runtimes.runtime import Runtime
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
 from tests.families.table import Family
+from tests.support.warm_builds import SilentView
 
 CONFIG = """\
 name = {name}
@@ -60,19 +59,6 @@ cpus = 1
 """
 
 
-class Silent:
-    """A view that shows nothing."""
-
-    def planned(self, plan: BuildPlan) -> None:
-        """Pass over it."""
-
-    def say(self, message: str) -> None:
-        """Pass over it."""
-
-    def event(self, event: Event) -> None:
-        """Pass over it."""
-
-
 def write_config(family: Family, checkpoints: Path) -> Path:
     """Write the config of a build of ``family``; return its file."""
     file = checkpoints / f"{family.name}.toml"
@@ -108,6 +94,6 @@ def build_family(
     """
     loaded = load_config(write_config(family, folder / "checkpoints"), [load_target(target)])
     builder = Builder(
-        loaded, Cache(cache), place(target), place("cpu"), lambda _: runtime, Silent()
+        loaded, Cache(cache), place(target), place("cpu"), lambda _: runtime, SilentView()
     )
     return builder.build(folder / "dist")

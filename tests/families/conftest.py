@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.families.builds import place
 from tests.families.table import TARGETS, Family
-from tests.families.warm import WarmRuntime
-from tests.integration.conftest import cache_dir, toolchain_python
+from tests.integration.conftest import cache_dir, toolchain_python, warm_runtime
 from tests.support.plans import ROOT
+from tests.support.warm_runtime import WarmRuntime
 
-__all__ = ["cache_dir", "toolchain_python"]
+__all__ = ["cache_dir", "toolchain_python", "warm_runtime"]
 
 
 @pytest.fixture(scope="session")
-def runtime(cache_dir: Path) -> Iterator[WarmRuntime]:
-    """Yield the runtime of all builds, with the toolchains ready."""
-    with WarmRuntime(cache_dir) as warm:
-        for target in TARGETS:
-            warm.prepare(place(target).toolchain, print)
-        yield warm
+def runtime(warm_runtime: WarmRuntime) -> WarmRuntime:
+    """Return the runtime of all builds, with the toolchains ready."""
+    for target in TARGETS:
+        warm_runtime.prepare(place(target).toolchain, print)
+    return warm_runtime
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from targets.build import BuildOutcome
 from targets.errors import ConfigError
 from tests.families.builds import build_family, place
 from tests.families.table import FAMILIES, TARGETS, Family
-from tests.families.warm import WarmRuntime
+from tests.support.warm_runtime import WarmRuntime
 
 USUAL = {
     "Phi-3-mini-4k": ("cpu",),

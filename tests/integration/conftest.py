@@ -23,6 +23,7 @@ from tests.support.capabilities import program, skip_or_fail
 from tests.support.command import Quern
 from tests.support.release_world import ReleaseWorld, make_release_world
 from tests.support.warm_process import warm_output
+from tests.support.warm_runtime import WarmRuntime
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +67,13 @@ def tiny(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("tiny")
     warm_output(toolchain_python, "tests.support.tiny_model", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm_runtime(cache_dir: Path) -> Iterator[WarmRuntime]:
+    """Yield a virtual environment whose processes have the libraries already."""
+    with WarmRuntime(cache_dir) as warm:
+        yield warm
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,10 @@ import pytest
 
 from tests.attack import artifact_faults
 from tests.support import plans
-from tests.support.command import CommandResult, Quern
+from tests.support.command import Quern
 from tests.support.quick_builds import report_of
+from tests.support.warm_builds import warm_build
+from tests.support.warm_runtime import WarmRuntime
 
 CONFIG = """\
 name = "small"
@@ -80,13 +82,12 @@ class Faulty:
     """A project whose passes can plant faults; its base has learnt its data by heart."""
 
     quern: Quern
+    runtime: WarmRuntime
     folder: Path
     dist: Path
 
-    def build(
-        self, fault: str = "", times: int = 1, builder: str = "", checks: str = ""
-    ) -> CommandResult:
-        """Build with a fault, or with the adapter merged so many times."""
+    def build(self, fault: str = "", times: int = 1, builder: str = "", checks: str = "") -> int:
+        """Build with a fault, or the adapter merged so many times; return the exit code."""
         config = self.folder / "small.toml"
         clean = not fault and times == 1
         skipped = "" if clean else UNTIMED
@@ -95,8 +96,7 @@ class Faulty:
             planted = f'type = "artifact_faults.py:Plant"\nfault = "{fault}"'
         text = CONFIG.format(planted=planted, times=times, builder=builder, skipped=skipped)
         config.write_text(text + (QUICK if clean else "") + checks)
-        arguments = ("--config", str(config), "--dist", str(self.dist))
-        return self.quern("build", *arguments, "--runtime", "venv")
+        return warm_build(config, self.dist, self.quern.cache, self.runtime)
 
     @property
     def verdicts(self) -> dict[str, dict[str, Any]]:
@@ -111,10 +111,10 @@ class Faulty:
 
 
 @pytest.fixture(scope="module")
-def faulty(quern: Quern, material: Path) -> Faulty:
+def faulty(quern: Quern, warm_runtime: WarmRuntime, material: Path) -> Faulty:
     shutil.copy(plans.HERE / "planted.py", material)
     shutil.copy(artifact_faults.__file__, material)
-    return Faulty(quern, material, material / "dist")
+    return Faulty(quern, warm_runtime, material, material / "dist")
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,7 @@ def faulty(quern: Quern, material: Path) -> Faulty:
     ["", "block_size = 128", "symmetric = false", 'precision = "int8"', 'precision = "fp32"'],
 )
 def test_a_clean_build_passes(faulty: Faulty, builder: str) -> None:
-    ran = faulty.build(builder=builder)
-    assert ran.code == 0, ran.stdout + ran.stderr
+    assert faulty.build(builder=builder) == 0, faulty.failed
     verdicts = faulty.verdicts
     assert {status["status"] for status in verdicts.values()} == {"passed"}, verdicts
     meant = {
@@ -138,29 +137,25 @@ def test_a_clean_build_passes(faulty: Faulty, builder: str) -> None:
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_a_fault_fails_the_build(faulty: Faulty, fault: str) -> None:
-    ran = faulty.build(fault)
-    assert ran.code == 3, ran.stdout + ran.stderr
+    assert faulty.build(fault) == 3, faulty.failed
     assert FAULTS[fault] <= faulty.failed.keys(), faulty.failed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [name for name in artifact_faults.FAULTS if name not in FAULTS])
 def test_every_fault_of_the_catalogue_fails_the_build(faulty: Faulty, fault: str) -> None:
-    ran = faulty.build(fault)
-    assert ran.code == 3, ran.stdout + ran.stderr
+    assert faulty.build(fault) == 3, faulty.failed
 
 
 @pytest.mark.parametrize("times", sorted(MERGES))
 def test_an_adapter_merged_otherwise_than_once_fails_the_build(faulty: Faulty, times: int) -> None:
-    ran = faulty.build(times=times)
-    assert ran.code == 3, ran.stdout + ran.stderr
+    assert faulty.build(times=times) == 3, faulty.failed
     assert {"merge_error", "merge_share"} <= faulty.failed.keys()
     assert MERGES[times] in faulty.failed["merge_error"]
 
 
 def test_a_model_too_large_to_export_is_held_against_pytorch(faulty: Faulty) -> None:
-    ran = faulty.build(checks="\n[checks.quantization]\nmax_export = 0\n")
-    assert ran.code == 0, ran.stdout + ran.stderr
+    assert faulty.build(checks="\n[checks.quantization]\nmax_export = 0\n") == 0, faulty.failed
     for name in ("logits_error", "mean_kl"):
         assert "more than max_export of 0.0 GB" in faulty.verdicts[name]["detail"]
     assert "together" in faulty.verdicts["logits_error"]["detail"]
@@ -169,8 +164,7 @@ def test_a_model_too_large_to_export_is_held_against_pytorch(faulty: Faulty) -> 
 
 def test_answers_of_another_form_fail_the_build(faulty: Faulty) -> None:
     form = "required_keys = ['tone']\nanswer_pattern = 'joy|fear|sadness'\n"
-    ran = faulty.build(checks=f"\n[checks.quality]\n{form}")
-    assert ran.code == 3, ran.stdout + ran.stderr
+    assert faulty.build(checks=f"\n[checks.quality]\n{form}") == 3, faulty.failed
     assert faulty.failed.keys() == {"valid_json"}
     assert faulty.verdicts["pattern_matches"]["value"] == 1
 
@@ -178,7 +172,7 @@ def test_answers_of_another_form_fail_the_build(faulty: Faulty) -> None:
 def test_a_proof_that_did_not_run_where_the_build_is_not_known_says_so(
     faulty: Faulty, tmp_path: Path
 ) -> None:
-    assert faulty.build().code == 0
+    assert faulty.build() == 0
     away = Path(shutil.copytree(faulty.dist / "small" / "cpu", tmp_path / "away"))
     data = away / "model" / "model.onnx.data"
     content = bytearray(data.read_bytes())
@@ -201,7 +195,7 @@ def test_a_proof_that_did_not_run_where_the_build_is_not_known_says_so(
 
 
 def test_the_report_tells_how_the_artifact_compares(faulty: Faulty) -> None:
-    assert faulty.build().code == 0
+    assert faulty.build() == 0
     report = report_of(faulty.dist)
     quality = report["quality"]
     assert quality["against"] == "float export"

@@ -17,6 +17,6 @@ def measure_distances(
     python: Path, material: Path, adapter: Path, over: str, *models: Path
 ) -> dict[Path, float]:
     """Return how far each of ``models`` is, as ``loss_distances.py`` measures it."""
-    places = (material / "checkpoint", adapter, material / "tones.jsonl", over, *models)
-    said = warm_output(python, "tests.support.loss_distances", *places)
+    base, data = material / "checkpoint", material / "tones.jsonl"
+    said = warm_output(python, "tests.support.loss_distances", base, adapter, data, over, *models)
     return {Path(model): far for model, far in json.loads(said.splitlines()[-1]).items()}

@@ -28,6 +28,7 @@ class WarmProcess:
             **environment,
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
+            "TORCHDYNAMO_DISABLE": "1",
             **dict.fromkeys(counts, str(threads)),
         }
         self._process = subprocess.Popen(
