@@ -56,7 +56,7 @@ def test_a_file_that_is_no_more_is_no_shell_script(tmp_path: Path) -> None:
 def test_only_a_command_of_quern_itself_ends_with_its_front_door(
     monkeypatch: pytest.MonkeyPatch, module: str, named: bool
 ) -> None:
-    """A benchmark's builds are children of the benchmark: the front door is none of their parents."""
+    """What a benchmark builds has the benchmark as parent, not the front door."""
     monkeypatch.setattr(noxfile_module := noxfile(), "python_with", lambda *_: "python")
     session = MagicMock(invoked_from=str(Path.cwd()), posargs=[])
     noxfile_module.command(session, module=module)
