@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.builder.params import ModelBuilderParams
-from pipeline.builder.supported import Supported, option_problems, unsupported
+from pipeline.builder.supported import Supported, option_problems, shape_problems, unsupported
 from pipeline.contract.errors import StepError
+from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.reading.json_text import read_json
 from pipeline.training.shapes import AdapterShape
-from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of
+from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of, weight_files
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _NEEDS_SENTENCEPIECE = "tokenizer.model"
@@ -136,6 +137,8 @@ def builder_problems(folder: Path, known: Supported) -> Iterator[tuple[str, str]
     """Yield (problem, remedy) for each reason why a model builder that knows ``known`` cannot build
     the model in ``folder``, which is usable, or one that was fine-tuned from it."""
     yield from unsupported(_json_object(folder / "config.json") or {}, known)
+    if weight_files(folder):
+        yield from shape_problems(Checkpoint(folder))
 
 
 def builder_option_problems(
