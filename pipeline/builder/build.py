@@ -29,6 +29,7 @@ from pipeline.weights.mode import WeightsMode
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
 
+
 def build(
     model: Path,
     out_dir: Path,

@@ -253,9 +253,7 @@ def test_the_plan_says_what_a_targets_builder_cannot_build(project: Project, mod
 def test_the_plan_says_what_a_builder_would_build_wrongly(project: Project, model: Path) -> None:
     project.edit('[model.pretrain]\ntext = "story.txt"', f'model = "{model}"')
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 3}
-    write_json(
-        model / "config.json", {**config, "hidden_size": 48, "num_attention_heads": 2}
-    )
+    write_json(model / "config.json", {**config, "hidden_size": 48, "num_attention_heads": 2})
     tensors = {
         "model.embed_tokens.weight": EMBEDDING,
         "model.layers.0.mlp.up_proj.weight": OTHER,
