@@ -107,6 +107,6 @@ def require_finite_weights(folder: Path) -> None:
         if not bool(torch.isfinite(weight.computed()).all()):
             raise StepError(
                 f"the model's weights hold NaN or infinity: {name}",
-                "download the checkpoint again, or name one that was saved before training diverged",
+                "download it again, or name one that was saved before training diverged",
                 "bad_input",
             )
