@@ -101,7 +101,7 @@ def test_the_token_stays_with_the_hub_where_contents_lie_on_another_host(
 ) -> None:
     name, params, files = FETCHES[kind]
     asked = {"repo": "org/name", "revision": hub_stand_in.COMMIT, **params}
-    fetch = plans.step(name, "pass", {}, asked)
+    fetch = plans.step(name, "pass", {}, asked).model_copy(update={"network": True, "hub": True})
     tokens: list[str | None] = []
     with (
         hub_stand_in.store(files, tokens) as elsewhere,
@@ -111,7 +111,6 @@ def test_the_token_stays_with_the_hub_where_contents_lie_on_another_host(
             "HF_TOKEN": hub_stand_in.TOKEN,
             "HF_ENDPOINT": endpoint,
             "HF_HOME": str(tmp_path / "home"),
-            "HF_HUB_OFFLINE": "0",
         }
         code, _, log = plans.run(
             toolchain_python, tmp_path / "work", tmp_path, [fetch], environment=environment
