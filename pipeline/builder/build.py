@@ -17,8 +17,8 @@ from pipeline.builder.options import (
     resolve,
 )
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.supported import shape_problems
 from pipeline.contract.errors import StepError
-from pipeline.contract.space import is_embedding
 from pipeline.contract.step import Reporter
 from pipeline.contract.suggest import did_you_mean
 from pipeline.evaluation.settings import left_out_note
@@ -28,9 +28,6 @@ from pipeline.weights.mode import WeightsMode
 
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
-
-_HEAD_SIZE_MULTIPLE = 16
-"""Head sizes must be a multiple of this for rotary positions in ``GroupQueryAttention``."""
 
 
 def build(
@@ -83,24 +80,8 @@ def build_with(call: BuilderCall, report: Reporter) -> tuple[WeightsMode, tuple[
 
 def check_shapes(checkpoint: Checkpoint) -> None:
     """Raise :class:`StepError` for a model that the builder would silently build wrongly."""
-    vocabulary = checkpoint.config.get("vocab_size")
-    for name, shape in checkpoint.linear.items():
-        if shape[0] == vocabulary and "lm_head" not in name and not is_embedding(name):
-            # The builder takes every linear layer with that many outputs for the output layer
-            # (`has_lm_head` in builders/base.py) and ends the graph after the first one.
-            raise StepError(
-                f"{name} has as many outputs as the vocabulary has tokens ({vocabulary}); the "
-                "model builder would take it for the output layer and build a broken model",
-                hint="pad the vocabulary or change the layer's size",
-                cause="bad_input",
-            )
-    size = checkpoint.head_size
-    if size is not None and size % _HEAD_SIZE_MULTIPLE:
-        raise StepError(
-            f"the model's attention heads have size {size}; ONNX Runtime's attention needs a "
-            f"multiple of {_HEAD_SIZE_MULTIPLE}",
-            cause="bad_input",
-        )
+    for problem, remedy in shape_problems(checkpoint):
+        raise StepError(problem, remedy, "bad_input")
 
 
 def _check_excluded(path: Path, names: tuple[str, ...]) -> None:

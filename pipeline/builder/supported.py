@@ -13,7 +13,9 @@ from typing import Any
 
 from pipeline.builder.params import SMALLEST_BLOCK, ModelBuilderParams
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.space import is_embedding
 from pipeline.contract.suggest import did_you_mean
+from pipeline.onnx.checkpoint import Checkpoint
 
 _CONFIG = "config"
 """Name of the variable that holds a model's config throughout the builder."""
@@ -33,6 +35,8 @@ _ROTARY_NEEDS = {"longrope": "short_factor", "llama3": "low_freq_factor", "yarn"
 """Kinds of rotary positions, and what a builder looks for that has the right formula: that of
 GenAI 0.13 for YaRN takes the inverse of the frequencies."""
 _ROTARY = frozenset({"default", "linear", *_ROTARY_NEEDS})
+_HEAD_SIZE_MULTIPLE = 16
+"""Head sizes must be a multiple of this for rotary positions in ``GroupQueryAttention``."""
 
 
 class Supported(Frozen):
@@ -76,6 +80,28 @@ def unsupported(config: Mapping[str, Any], known: Supported) -> Iterator[tuple[s
         yield (
             f"the model builder cannot make rotary positions of the kind '{kind}'",
             "use a model with others, or remove rope_scaling for texts within the original context",
+        )
+
+
+def shape_problems(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """Yield (problem, remedy) for each size with which the builder makes a broken model, without a
+    word."""
+    vocabulary = checkpoint.config.get("vocab_size")
+    for name, shape in checkpoint.linear.items():
+        if shape[0] == vocabulary and "lm_head" not in name and not is_embedding(name):
+            # The builder takes every linear layer with that many outputs for the output layer
+            # (`has_lm_head` in builders/base.py) and ends the graph after the first one.
+            yield (
+                f"{name} has as many outputs as the vocabulary has tokens ({vocabulary}); the "
+                "model builder would take it for the output layer and build a broken model",
+                "pad the vocabulary or change the layer's size",
+            )
+    size = checkpoint.head_size
+    if size is not None and size % _HEAD_SIZE_MULTIPLE:
+        yield (
+            f"the model's attention heads have size {size}; ONNX Runtime's attention needs a "
+            f"multiple of {_HEAD_SIZE_MULTIPLE}",
+            "use a model with other heads",
         )
 
 

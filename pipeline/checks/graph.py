@@ -102,6 +102,7 @@ class _Examination:
                 "checkpoint",
                 lambda: (
                     consistency.config_and_checkpoint(config, checkpoint)
+                    + consistency.answers_of_checkpoint(config, checkpoint, self._search_asked())
                     + quantized.weight_count_problems(layers, checkpoint.linear_weights)
                 ),
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
@@ -153,6 +154,11 @@ class _Examination:
         )
         if verdict is not None:
             self._verdicts.append(verdict)
+
+    def _search_asked(self) -> Mapping[str, JsonValue]:
+        """Return the search options that the pass was asked to write."""
+        search = self._asked.get("search")
+        return search if isinstance(search, dict) else {}
 
     def _attributes(self, checkpoint: Path) -> None:
         """Compare attributes of attention and norms with what the checkpoint's config gives."""

@@ -66,6 +66,12 @@ class QualityParams(Frozen):
     max_perplexity_increase: float | None = Field(default=None, ge=0)
     """By which share the perplexity of the expected answers may exceed the float model's.
     Default: 0.1 for data without labels, no limit for data with labels."""
+    max_tuning_loss: float = Field(default=0.1, ge=0, le=1)
+    """How much accuracy (share of exactly right answers if the data has no labels) the tuned model
+    may lose against its base: a fine-tune that ruins the model fails."""
+    max_tuning_perplexity_increase: float = Field(default=1.0, ge=0)
+    """By which share the perplexity of the expected answers may exceed the base model's after
+    fine-tuning. Only for data without labels."""
     min_length_ratio: float = Field(default=0.5, ge=0)
     """Smallest mean length of the artifact's answers, in tokens, as a share of the float model's.
     """
@@ -178,6 +184,8 @@ class Check(BaseCheck[QualityParams]):
             *_absolute(params, ours, forms[judged_one]),
             *_goals(params, ours, scores.get("base")),
         )
+        if "base" in answers and "tuned" in answers:
+            verdicts += _tuning_verdicts(params, answers["tuned"], answers["base"])
         block = _report_block(ours, scores)
         if any(forms.values()):
             block["well_formed"] = {name: dict(shares) for name, shares in forms.items()}
@@ -283,6 +291,27 @@ def _value(scores: Scores, metric: str) -> float | None:
         return scores.value if scores.metric == "accuracy" else None
     value: float | None = getattr(scores, "exact" if metric == "exact_match" else metric)
     return value
+
+
+def _tuning_verdicts(params: QualityParams, tuned: Answers, base: Answers) -> tuple[Verdict, ...]:
+    """Return the verdicts on what fine-tuning did to the answers that it was for."""
+    test = compare_paired(tuned.right, base.right)
+    before, after = score(base), score(tuned)
+    # Shares of whole answers, so a rounding error must not decide at the limit.
+    loss = round(before.value - after.value, 9)
+    detail = (
+        f"{before.value:.3f} of the base model, {after.value:.3f} of the tuned one: {test.won} won "
+        f"and {test.lost} lost of {test.items}, p {test.p_value:.2g} (McNemar)"
+    )
+    if loss > params.max_tuning_loss:
+        detail += "; look at the loss in the report: learning_rate and steps decide it"
+    verdicts = [limit_verdict("tuning_loss", loss, "<=", params.max_tuning_loss, detail=detail)]
+    if not tuned.choices:
+        growth = after.perplexity / before.perplexity - 1
+        limit = params.max_tuning_perplexity_increase
+        detail = f"{before.perplexity:.4f} of the base model, {after.perplexity:.4f} of the tuned"
+        verdicts.append(limit_verdict("tuning_perplexity", growth, "<=", limit, detail=detail))
+    return tuple(verdicts)
 
 
 def _loss_verdicts(

@@ -5,10 +5,12 @@ Each function returns a list of problems, one sentence each; an empty list if th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from pipeline.evaluation.settings import shipped
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.graph import OnnxModel, attributes, dimensions
@@ -74,6 +76,20 @@ def config_and_checkpoint(config: GenAiConfig, checkpoint: Checkpoint) -> list[s
     if missing:
         problems.append(f"eos_token_id lacks {missing}, at which the checkpoint ends")
     return problems
+
+
+def answers_of_checkpoint(
+    config: GenAiConfig, checkpoint: Checkpoint, asked: Mapping[str, Any]
+) -> list[str]:
+    """Check that answers are chosen as those of the checkpoint are, except for what the pass was
+    ``asked`` to write otherwise."""
+    found = config.raw.get("search", {})
+    return [
+        f"search.{name} is {json.dumps(found.get(name))}, the checkpoint is asked with "
+        f"{json.dumps(value)}"
+        for name, value in {**shipped(checkpoint.generation_config), **asked}.items()
+        if found.get(name) != value
+    ]
 
 
 def search_settings(config: GenAiConfig) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import IO
@@ -40,9 +41,9 @@ class StepReporter:
         if done < total and now < self._next:
             return
         self._next = now + PACE
-        self._write(
-            StepProgress(step=self._step, done=done, total=total, unit=unit, metrics=metrics)
-        )
+        # JSON has no NaN.
+        shown = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self._write(StepProgress(step=self._step, done=done, total=total, unit=unit, metrics=shown))
 
     def warn(self, message: str) -> None:
         """Write a warning event."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -11,7 +12,8 @@ from pipeline.training.adapter import trainable
 
 
 class Progress(TrainerCallback):
-    """Reports steps and keeps the curves of training and validation loss."""
+    """Reports steps, keeps the curves of training and validation loss, and stops a training whose
+    loss is not a number: it stays one."""
 
     def __init__(self, report: Reporter) -> None:
         self.report = report
@@ -23,7 +25,7 @@ class Progress(TrainerCallback):
         self,
         args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
@@ -33,6 +35,7 @@ class Progress(TrainerCallback):
             loss = float(logs["loss"])
             self.train_curve.append((state.global_step, round(loss, 6)))
             self._newest["loss"] = loss
+            control.should_training_stop |= not isfinite(loss)
         if "eval_loss" in logs:
             loss = float(logs["eval_loss"])
             self.validation_curve.append((state.global_step, round(loss, 6)))

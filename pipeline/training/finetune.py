@@ -20,6 +20,7 @@ from pipeline.data.trained_view import METRIC, TrainedView, samples_of
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
+from pipeline.training.loading import require_finite_weights
 from pipeline.training.optimizers import available_optimizer, format_arguments
 from pipeline.training.params import FinetuneParams, FullFinetuneParams
 from pipeline.training.trainee import Trainee, adapter, whole_model
@@ -85,6 +86,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     if view.words:
         inputs.report.note(view.words)
     precision = _precision(params.precision)
+    require_finite_weights(inputs["model"])
     trainee = _trainee(inputs, params, precision)
     model = trainee.model
     if params.gradient_checkpointing:
@@ -119,8 +121,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
         cost = throughput.figures()
     losses = [loss for _, loss in progress.train_curve]
     if not all(map(math.isfinite, [*losses, mean_loss])):
-        _refuse_broken_weights(model)
-        raise StepError("the training loss is not a number", "lower learning_rate")
+        raise StepError("the training loss is not a number", "lower learning_rate", "bad_input")
     selection.restore()
     trainee.save(out_dir)
     return {
@@ -169,23 +170,6 @@ def _precision(requested: str) -> str:
     if requested == "fp16" and not gpu:
         raise StepError("fp16 training needs a GPU", "use bf16 or fp32", "bad_input")
     return requested
-
-
-def _refuse_broken_weights(model: Any) -> None:
-    """Raise :class:`StepError` where weights that are not trained hold NaN or infinity."""
-    import torch
-
-    broken = [
-        name
-        for name, weight in model.named_parameters()
-        if not weight.requires_grad and not bool(torch.isfinite(weight).all())
-    ]
-    if broken:
-        raise StepError(
-            f"the model's weights hold NaN or infinity: {broken[0]}",
-            "download the checkpoint again, or name one that was saved before training diverged",
-            "bad_input",
-        )
 
 
 def _arguments(

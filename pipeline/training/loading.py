@@ -92,3 +92,21 @@ def require_all_weights(missing: Collection[str]) -> None:
             "copy the whole checkpoint, and use the config that belongs to it",
             "bad_input",
         )
+
+
+def require_finite_weights(folder: Path) -> None:
+    """Raise :class:`StepError` where weights in the files of ``folder`` are NaN or infinite.
+
+    One after the other is read, so that this takes the time of reading them and no room.
+    """
+    import torch
+
+    from pipeline.weights.stored import stored_tensors
+
+    for name, weight in stored_tensors(folder).items():
+        if not bool(torch.isfinite(weight.computed()).all()):
+            raise StepError(
+                f"the model's weights hold NaN or infinity: {name}",
+                "download it again, or name one that was saved before training diverged",
+                "bad_input",
+            )

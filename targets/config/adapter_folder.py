@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.contract.errors import StepError
 from pipeline.contract.schema import AZURE_PREFIX, HUB_PREFIX
 from pipeline.training.adapter_fit import adapter_layers, adapter_settings, stored_misfits
+from targets.config.model_folder import links_out_of
 
 
 def adapter_folder_problems(
@@ -25,12 +26,7 @@ def adapter_folder_problems(
     if not folder.is_dir():
         yield f"there is no folder '{source}'", f"paths are relative to {folder.parent}"
         return
-    outside = sorted(
-        path.name
-        for path in folder.iterdir()
-        if not path.resolve().is_relative_to(folder.resolve())
-    )
-    if outside:
+    if outside := links_out_of(folder):
         yield (
             f"its links lead out of it, where no container sees: {', '.join(outside)}",
             "copy the folder with what it links to, e.g. `cp -rL`",

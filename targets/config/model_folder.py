@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.builder.params import ModelBuilderParams
-from pipeline.builder.supported import Supported, option_problems, unsupported
+from pipeline.builder.supported import Supported, option_problems, shape_problems, unsupported
 from pipeline.contract.errors import StepError
+from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.reading.json_text import read_json
 from pipeline.training.shapes import AdapterShape
-from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of
+from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of, weight_files
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _NEEDS_SENTENCEPIECE = "tokenizer.model"
@@ -65,9 +66,16 @@ def folder_with_links(folder: Path) -> Path:
     ``snapshots/REVISION`` are links to ``blobs``
     (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). Any other is ``folder``.
     """
-    repository = folder.parent.parent
-    in_cache = folder.parent.name == "snapshots" and (repository / "blobs").is_dir()
-    return repository if in_cache and _links_out_of(folder, folder) else folder
+    for above in folder.parents:
+        if above.name == "snapshots" and (above.parent / "blobs").is_dir():
+            return above.parent if _links_out_of(folder, folder) else folder
+    return folder
+
+
+def links_out_of(folder: Path) -> list[str]:
+    """Return the names of the links of ``folder`` that lead out of what is mounted of it."""
+    outside = _links_out_of(folder, folder_with_links(folder))
+    return sorted(path.relative_to(folder).as_posix() for path in outside)
 
 
 def model_folder_problems(
@@ -90,7 +98,7 @@ def model_folder_problems(
             "copy the folder with what it links to, e.g. `cp -rL`",
         )
         return
-    if outside := sorted(path.name for path in _links_out_of(folder, folder_with_links(folder))):
+    if outside := links_out_of(folder):
         yield (
             f"its links lead out of it, where no container sees: {', '.join(outside)}",
             "copy the folder with what it links to, e.g. `cp -rL`",
@@ -136,6 +144,8 @@ def builder_problems(folder: Path, known: Supported) -> Iterator[tuple[str, str]
     """Yield (problem, remedy) for each reason why a model builder that knows ``known`` cannot build
     the model in ``folder``, which is usable, or one that was fine-tuned from it."""
     yield from unsupported(_json_object(folder / "config.json") or {}, known)
+    if weight_files(folder):
+        yield from shape_problems(Checkpoint(folder))
 
 
 def builder_option_problems(
@@ -310,7 +320,7 @@ def _same_bytes(one: StoredTensor, other: StoredTensor) -> bool:
 def _links_out_of(folder: Path, within: Path) -> list[Path]:
     """Return the links of ``folder`` that lead out of the folder ``within``."""
     real = within.resolve()
-    return [path for path in folder.iterdir() if not path.resolve().is_relative_to(real)]
+    return [path for path in folder.rglob("*") if not path.resolve().is_relative_to(real)]
 
 
 def _json_object(path: Path) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.builder.session_code import session_code
 from pipeline.reading.json_text import read_json
+from targets.config.model_folder import links_out_of
 
 _CONFIG = "genai_config.json"
 
@@ -43,13 +44,7 @@ def _file_problems(folder: Path, graph: Any) -> Iterator[tuple[str, str]]:
         yield f"its {_CONFIG} names a graph outside the folder: {graph}", "copy it into the folder"
     elif not (folder / place).is_file():
         yield f"'{folder}' lacks its graph {graph}", "copy the whole folder"
-    real = folder.resolve()
-    outside = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if not path.resolve().is_relative_to(real)
-    )
-    if outside:
+    if outside := links_out_of(folder):
         yield (
             f"its links lead out of it, where no container sees: {', '.join(outside)}",
             "copy the folder with what it links to, e.g. `cp -rL`",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pipeline.contract.plan import PathRef, SourceInput
 from pipeline.run.code_digest import CodeDigests
 from targets.cache import Cache
@@ -31,11 +33,7 @@ class UserFiles:
         folder = self._loaded.model_folder
         if folder is None:
             return None
-        mounted = folder_with_links(folder)
-        self._mounts["model"] = Mount("model", mounted)
-        path = "" if mounted == folder else folder.relative_to(mounted).as_posix()
-        digest = self._cache.digests.tree(folder)
-        return SourceInput(ref=PathRef(root="model", path=path), digest=digest)
+        return self._folder("model", folder)
 
     def data(self, name: str) -> tuple[SourceInput, ...]:
         """Return the files of the data set ``name``."""
@@ -58,10 +56,12 @@ class UserFiles:
                 continue
             path = self._loaded.path(str(call.values[param]))
             root = f"{name}.{param}"
+            if path.is_dir():
+                sources[param] = self._folder(root, path)
+                continue
             self._mounts[root] = Mount(root, path)
             sources[param] = SourceInput(
-                ref=PathRef(root=root, path="" if path.is_dir() else path.name),
-                digest=self._cache.digests.tree(path),
+                ref=PathRef(root=root, path=path.name), digest=self._cache.digests.tree(path)
             )
         return sources
 
@@ -73,3 +73,12 @@ class UserFiles:
         root = f"code@{name}"  # no name of a pass or a data set holds an @
         self._mounts[root] = Mount(root, folder)
         return SourceInput(ref=PathRef(root=root), digest=digest)
+
+    def _folder(self, root: str, folder: Path) -> SourceInput:
+        """Return a folder, which is mounted with what its links lead to."""
+        mounted = folder_with_links(folder)
+        self._mounts[root] = Mount(root, mounted)
+        path = "" if mounted == folder else folder.relative_to(mounted).as_posix()
+        return SourceInput(
+            ref=PathRef(root=root, path=path), digest=self._cache.digests.tree(folder)
+        )

@@ -254,6 +254,18 @@ def _from_2048(folder: Path) -> None:
         _weights(name, _again_from_2048)(folder)
 
 
+def _other_base(folder: Path) -> None:
+    """Turn positions by other frequencies, as of another ``rope_theta``."""
+    import numpy as np
+
+    cos, sin = (_values(folder, name) for name in ("cos_cache", "sin_cache"))
+    frequencies = np.arctan2(sin[1].astype(np.float64), cos[1].astype(np.float64)) ** 1.2
+    angles = np.arange(len(cos))[:, None] * frequencies
+    cos[...], sin[...] = np.cos(angles), np.sin(angles)
+    for table in (cos, sin):
+        table.flush()
+
+
 def _swapped_halves(values: Any) -> None:
     """Swap the two halves of the rows: gate and up projections are stored like that."""
     half = len(values) // 2
@@ -565,6 +577,7 @@ WEIGHTS: Mapping[str, Fault] = {
     "rare_rows": _weights(f"{_HEAD}.weight_Q4", _rare_rows),
     "rotary_between_samples": _weights("cos_cache", _between_samples),
     "rotary_from_2048": _from_2048,
+    "rotary_of_another_base": _other_base,
     "scales_zero": _weights(f"{_DOWN}.weight_scale", _nothing),
     "scrambled": _weights(f"{_HEAD}.weight_Q4", _noise),
     "swapped_keys_and_values": _swapped_keys_and_values,

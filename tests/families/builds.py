@@ -44,6 +44,7 @@ keep = "last"
 [checks.quality]
 min_valid = 0.5
 max_accuracy_loss = 0.5
+max_tuning_loss = 1
 
 [checks.generation]
 min_ended = 0.5

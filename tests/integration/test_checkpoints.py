@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from pipeline.contract.events import StepFailed
+from pipeline.contract.events import StepFailed, StepProgress
 from pipeline.contract.plan import Step
 from tests.support import plans
 from tests.support.plans import TONES, material_input, must_run, output_of, step
@@ -73,14 +73,31 @@ def test_a_base_whose_config_names_no_format_keeps_that_of_its_file(
         assert metrics["dtype"] == "bfloat16"
 
 
-def test_a_missing_weight_is_named_before_any_training(
-    toolchain_python: Path, odd: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("lacking", "model.norm.weight"), ("broken", "model.layers.1.mlp.down_proj.weight")],
+)
+def test_a_weight_that_is_missing_or_no_number_is_named_before_any_training(
+    toolchain_python: Path, odd: Path, tmp_path: Path, model: str, name: str
 ) -> None:
-    code, events, _ = plans.run(toolchain_python, tmp_path / "work", odd, steps("lacking"))
+    code, events, _ = plans.run(toolchain_python, tmp_path / "work", odd, steps(model))
     (failed,) = (event for event in events if isinstance(event, StepFailed))
     assert code == 1
     assert (failed.step, failed.cause) == ("lora", "bad_input")
-    assert "model.norm.weight" in failed.message
+    assert name in failed.message
+    assert not [event for event in events if isinstance(event, StepProgress)]
+
+
+def test_a_training_whose_loss_is_no_number_ends_at_once(
+    toolchain_python: Path, odd: Path, tmp_path: Path
+) -> None:
+    wild = {**LORA, "learning_rate": 1e30, "max_steps": 300, "logging_steps": 1}
+    lora = step("lora", "pass", {"model": material_input("checkpoint")}, wild, TONES)
+    code, events, _ = plans.run(toolchain_python, tmp_path / "work", odd, [lora])
+    (failed,) = (event for event in events if isinstance(event, StepFailed))
+    assert (code, failed.cause) == (1, "bad_input")
+    assert "the training loss is not a number" in failed.message
+    assert len([event for event in events if isinstance(event, StepProgress)]) < 9
 
 
 @pytest.mark.parametrize("model", ["theta", "partial"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.gguf.formats import FORMATS
 from pipeline.gguf.support import ARCHITECTURES
 from tests.support.gguf_files import TOKENS
 from tests.support.warm_process import warm_output
@@ -72,3 +73,12 @@ def test_each_architecture_is_the_model_that_was_written(
 @pytest.mark.parametrize("name", ["llama", "phi3", "unspaced"])
 def test_a_vocabulary_with_scores_joins_the_best_first(families: dict[str, Any], name: str) -> None:
     assert families[name]["ids"] == families[name]["joined"]
+
+
+def test_blocks_of_every_format_are_the_numbers_that_gguf_makes_of_them(
+    families: dict[str, Any],
+) -> None:
+    found = families["blocks"]
+    assert found["formats"] == sorted(form.name for form in FORMATS.values())
+    assert found["unequal"] == []
+    assert found["otherwise"] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import hub_stand_in
+from tests.support import hub_stand_in, plans
 from tests.support.command import CommandResult, Quern
 
 CONFIG = """\
@@ -87,3 +87,35 @@ def test_a_function_sees_the_token_where_the_config_grants_it(
 ) -> None:
     names = seen(build(quern, tiny, tmp_path, "venv", "network = true\nhub = true\n"))
     assert {"HF_TOKEN", "HF_ENDPOINT"} <= names
+
+
+FETCHES = {
+    "model": ("fetch", {"file": "small.gguf"}, {"small.gguf": b"GGUF" * 1000}),
+    "dataset": ("fetch_rows", {}, {"train.jsonl": ROWS}),
+}
+
+
+@pytest.mark.parametrize("kind", FETCHES)
+def test_the_token_stays_with_the_hub_where_contents_lie_on_another_host(
+    toolchain_python: Path, tmp_path: Path, kind: str
+) -> None:
+    name, params, files = FETCHES[kind]
+    asked = {"repo": "org/name", "revision": hub_stand_in.COMMIT, **params}
+    fetch = plans.step(name, "pass", {}, asked).model_copy(update={"network": True, "hub": True})
+    tokens: list[str | None] = []
+    with (
+        hub_stand_in.store(files, tokens) as elsewhere,
+        hub_stand_in.hub("org/name", files, kind, elsewhere=elsewhere) as endpoint,
+    ):
+        environment = {
+            "HF_TOKEN": hub_stand_in.TOKEN,
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(tmp_path / "home"),
+        }
+        code, _, log = plans.run(
+            toolchain_python, tmp_path / "work", tmp_path, [fetch], environment=environment
+        )
+    assert code == 0, log[-3000:]
+    assert len(tokens) >= 1
+    assert set(tokens) == {None}
+    assert [*(tmp_path / "work" / name / "output").iterdir()]

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -31,6 +32,7 @@ from transformers import (
 )
 
 from pipeline.gguf.checkpoint import write_checkpoint
+from pipeline.gguf.formats import FORMATS
 from tests.support.gguf_files import F32, LLAMA, Tensor, Value, gguf
 
 _COMMON = {
@@ -125,7 +127,13 @@ def neighbours(weight: np.ndarray, heads: int) -> np.ndarray:
     return weight[order]
 
 
-def file_of(name: str, model: Any, tokenizer: Mapping[str, Value]) -> bytes:
+def file_of(
+    name: str,
+    model: Any,
+    tokenizer: Mapping[str, Value],
+    blocks: Mapping[str, Tensor] | None = None,
+) -> bytes:
+    """Return a file of ``model``; ``blocks`` stand in it for weights of the same names."""
     config = model.config
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     metadata: dict[str, Value] = {
@@ -153,7 +161,54 @@ def file_of(name: str, model: Any, tokenizer: Mapping[str, Value]) -> bytes:
             weight = neighbours(weight, config.num_key_value_heads)
         content = np.ascontiguousarray(weight, dtype=np.float32).tobytes()
         tensors[named(key)] = Tensor(tuple(reversed(weight.shape)), F32, content)
-    return gguf({**tokenizer, **metadata}, tensors)
+    return gguf({**tokenizer, **metadata}, {**tensors, **(blocks or {})})
+
+
+def in_blocks(folder: Path) -> dict[str, Any]:
+    """Return in what a model whose matrices are random blocks of every format differs from what
+    ``gguf`` makes of each, and from what transformers' reader makes of the file."""
+    config = Qwen2Config(
+        vocab_size=len(BYTE_LEVEL["tokenizer.ggml.tokens"]),  # type: ignore[arg-type]
+        hidden_size=256,
+        intermediate_size=256,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=0,
+    )
+    model = Qwen2ForCausalLM(config)
+    chance = np.random.default_rng(0)
+    numbers = cycle(sorted(FORMATS))
+    blocks, right, names = {}, {}, set()
+    for key, weight in model.state_dict().items():
+        if weight.dim() != 2:
+            continue
+        kind = GGMLQuantizationType(next(numbers))
+        held, size = GGML_QUANT_SIZES[kind]
+        rows, columns = weight.shape
+        content = chance.integers(0, 256, (rows, columns // held * size), dtype=np.uint8)
+        blocks[named(key)] = Tensor((columns, rows), int(kind), content.tobytes())
+        plain = {"F32": np.float32, "F16": np.float16}.get(kind.name)
+        right[key] = content.view(plain) if plain is not None else dequantize(content, kind)
+        names.add(kind.name)
+    out = folder / "blocks"
+    out.mkdir()
+    (folder / "blocks.gguf").write_bytes(file_of("qwen2", model, BYTE_LEVEL, blocks))
+    write_checkpoint(folder / "blocks.gguf", out)
+    made = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    read = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file="blocks.gguf", dtype=torch.float32
+    ).state_dict()
+    return {
+        "formats": sorted(names),
+        "unequal": [k for k, w in right.items() if not _same(w, made[k].float().numpy())],
+        "otherwise": [k for k, w in read.items() if not _same(w.numpy(), made[k].float().numpy())],
+    }
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether all numbers are equal; random blocks have scales that are none."""
+    return np.array_equal(one.astype(np.float32), other, equal_nan=True)
 
 
 def joined(text: str, space: str) -> list[int]:
@@ -199,7 +254,7 @@ def main(folder: Path) -> dict[str, Any]:
             space = "▁" if tokenizer is SCORED else ""
             found[title]["ids"] = [encode(text, add_special_tokens=False) for text in _TEXTS]
             found[title]["joined"] = [joined(text, space) for text in _TEXTS]
-    return found
+    return {**found, "blocks": in_blocks(folder)}
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ def hub(
     kind: str = "dataset",
     sent: list[int] | None = None,
     listing: bytes | None = None,
+    elsewhere: str = "",
 ) -> Iterator[str]:
     """Serve the data set or model ``repo`` with ``files`` to whoever brings :data:`TOKEN`; yield
     the endpoint. The lengths of all answers are added to ``sent``; ``listing`` is sent in place of
-    the list of files."""
+    the list of files. Contents are those of the :func:`store` at ``elsewhere``, if that is given:
+    as large files of the real hub, they are not sent but pointed to."""
     api = f"/api/{kind}s/{repo}"
     entries = [
         {"type": "file", "path": name, "size": len(content), "oid": "f" * 40}
@@ -52,6 +54,15 @@ def hub(
             body = contents.get(path) or json.dumps(answers.get(path, {})).encode()
             if listing is not None and "/revision/" in path:
                 body = listing
+            if elsewhere and path in contents and allowed:
+                self.send_response(302)
+                self.send_header("Location", elsewhere + path)
+                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("X-Linked-ETag", f'"{zlib.crc32(path.encode())}"')
+                self.send_header("X-Linked-Size", str(len(contents[path])))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
             part = 206 if span and known and allowed else 200
             self.send_response(part if known and allowed else 404 if allowed else 401)
@@ -76,10 +87,41 @@ def hub(
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with _serving("127.0.0.1", Handler) as address:
+        yield address
+
+
+@contextmanager
+def store(files: dict[str, bytes], tokens: list[str | None]) -> Iterator[str]:
+    """Serve ``files``, by the ends of their addresses, to whoever asks; yield the address, which is
+    that of another host than :func:`hub`'s. What each asks with is added to ``tokens``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            tokens.append(self.headers.get("Authorization"))
+            body = files[urlsplit(self.path).path.rpartition("/")[2]]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", f'"{zlib.crc32(body)}"')
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_HEAD = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with _serving("localhost", Handler) as address:
+        yield address
+
+
+@contextmanager
+def _serving(name: str, handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer((name, 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{name}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

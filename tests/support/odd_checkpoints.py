@@ -66,6 +66,11 @@ def make(checkpoint: Path, out: Path) -> None:
     some = {name: weight for name, weight in weights.items() if name != "model.norm.weight"}
     save_file(some, lacking / WEIGHTS, metadata={"format": "pt"})
 
+    broken = copied(checkpoint, out / "broken")
+    some = {name: weight.clone() for name, weight in weights.items()}
+    some["model.layers.1.mlp.down_proj.weight"][5, 7] = float("nan")
+    save_file(some, broken / WEIGHTS, metadata={"format": "pt"})
+
 
 def copied(checkpoint: Path, folder: Path) -> Path:
     """Return a copy of ``checkpoint``."""

@@ -24,10 +24,12 @@ def copied(source: Path, folder: Path) -> None:
 class JoinParams(Frozen):
     times: int = 1
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    stale: bool = False
 
 
 class Join(BasePass[JoinParams]):
-    """Merge an adapter any number of times."""
+    """Merge an adapter any number of times; ``stale`` takes a matrix from elsewhere, as of a file
+    that the checkpoint's index does not name."""
 
     Params = JoinParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "adapter": "adapter"}
@@ -54,7 +56,19 @@ class Join(BasePass[JoinParams]):
             base = made
         for folder in [adapter, *out_dir.glob("merged-*")]:
             shutil.rmtree(folder)
+        if params.stale:
+            make_stale(out_dir)
         return {}
+
+
+def make_stale(checkpoint: Path) -> None:
+    """Put another matrix where one of the checkpoint's is."""
+    from safetensors.torch import load_file, save_file
+
+    file = checkpoint / "model.safetensors"
+    weights = load_file(file)
+    name = "model.layers.1.mlp.down_proj.weight"
+    save_file({**weights, name: weights[name].roll(1, 0)}, file, metadata={"format": "pt"})
 
 
 class FloatInstead(BasePass[Frozen]):

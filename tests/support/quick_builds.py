@@ -13,6 +13,7 @@ QUICK = """
 [checks.quality]
 min_valid = 0
 max_accuracy_loss = 1
+max_tuning_loss = 1
 
 [checks.generation]
 min_ended = 0

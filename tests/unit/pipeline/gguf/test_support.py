@@ -55,6 +55,15 @@ def test_it_is_refused(what: str, tmp_path: Path) -> None:
     assert message in only
 
 
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "mistral3", "phi2", "gpt_oss", ""])
+def test_an_architecture_of_which_the_reader_leaves_out_some_is_named(
+    name: str, tmp_path: Path
+) -> None:
+    header = read_header(write_llama(tmp_path / "m.gguf", {"general.architecture": name}))
+    (only,) = said(header)
+    assert only == f"its architecture is '{name}'; llama, phi3, qwen2, qwen3 can be read"
+
+
 def test_harmless_entries_are_not_refused(tmp_path: Path) -> None:
     harmless: Mapping[str, Value | None] = {
         "llama.rope.scaling.type": "none",

@@ -18,7 +18,7 @@ from pipeline.checks.quality import QualityParams
 from pipeline.contract.errors import StepError
 from pipeline.evaluation.fluency import repetition
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.onnx.consistency import search_settings
+from pipeline.onnx.consistency import answers_of_checkpoint, search_settings
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.passes.generate import GenerateParams
 from pipeline.verdicts.verdicts import limit_verdict, problem_verdict
@@ -142,6 +142,22 @@ def test_config_names_are_filled_in_per_layer(tmp_path: Path) -> None:
     assert config.names("inputs") == {"input_ids"}
     assert config.patterns("inputs") == (("past.0.key", "past.1.key"),)
     assert not search_settings(config)
+
+
+def test_answers_are_chosen_as_the_checkpoints(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path, {})
+    (tmp_path / "generation_config.json").write_text('{"repetition_penalty": 1.1}', "utf-8")
+    config = genai_config(tmp_path)
+    greedy = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "min_length": 0}
+    right = {**greedy, "no_repeat_ngram_size": 0, "repetition_penalty": 1.1}
+    config.raw["search"].update(right)
+    assert answers_of_checkpoint(config, source, {}) == []
+    config.raw["search"]["repetition_penalty"] = 1.0
+    (problem,) = answers_of_checkpoint(config, source, {})
+    assert problem == "search.repetition_penalty is 1.0, the checkpoint is asked with 1.1"
+    assert answers_of_checkpoint(config, source, {"repetition_penalty": 1.0}) == []
+    config.raw["search"].pop("do_sample")
+    assert len(answers_of_checkpoint(config, source, {"repetition_penalty": 1.0})) == 1
 
 
 @pytest.mark.parametrize(

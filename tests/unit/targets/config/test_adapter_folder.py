@@ -168,6 +168,29 @@ def test_what_cannot_be_merged_is_refused_in_the_plan(
     assert said in message
 
 
+def test_a_snapshot_of_the_hubs_cache_is_mounted_with_what_it_links_to(
+    project: Project, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models--org--name"
+    blobs, snapshot = repository / "blobs", repository / "snapshots" / "0123"
+    (project.folder / "tuned").rename(blobs_of(repository))
+    snapshot.mkdir(parents=True)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+    project.edit('adapter = "tuned"', f'adapter = "{snapshot}"')
+    plan = make_planner(project, Cache(tmp_path / "cache")).plan()
+    taken = plan["import_adapter"].step.inputs["folder"]
+    assert isinstance(taken, SourceInput)
+    (mount,) = (mount for mount in plan.mounts if mount.root == taken.ref.root)
+    assert (mount.source, taken.ref.path) == (repository, "snapshots/0123")
+
+
+def blobs_of(repository: Path) -> Path:
+    """Return the place for the files of a repository in the hub's cache."""
+    repository.mkdir()
+    return repository / "blobs"
+
+
 def test_the_head_of_a_tied_model_is_no_layer_of_the_file(project: Project) -> None:
     base, adapter = project.folder / "base", project.folder / "tuned"
     tensors(adapter, 3, 4, "lm_head")

@@ -62,9 +62,12 @@ def a_token_as_table(model: Path) -> None:
     write_json(model / "tokenizer_config.json", {"pad_token": {"content": "<pad>"}})
 
 
-def quantized(model: Path) -> None:
-    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}
-    write_json(model / "config.json", config)
+def quantized(by: str | None) -> Callable[[Path], None]:
+    def fault(model: Path) -> None:
+        how = {"bits": 4} if by is None else {"quant_method": by, "bits": 4}
+        write_json(model / "config.json", {"model_type": "llama", "quantization_config": how})
+
+    return fault
 
 
 def with_an_adapter(model: Path) -> None:
@@ -92,6 +95,17 @@ def of_mistrals_kind_alone(model: Path) -> None:
 def with_an_empty_index(model: Path) -> None:
     (model / "model.safetensors").unlink()
     write_index(model, {})
+
+
+def with_an_index_of_nothing(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors.index.json").write_text("{}", "utf-8")
+
+
+def with_pictures_in_its_text_config(model: Path) -> None:
+    # As Qwen2.5-VL is on the hub.
+    config = {"model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"]}
+    write_json(model / "config.json", {**config, "vision_config": {"depth": 2}, "text_config": {}})
 
 
 def with_images(model: Path) -> None:
@@ -127,17 +141,23 @@ def a_config_that_is_a_list(model: Path) -> None:
         (tied, "but model.safetensors holds another lm_head.weight"),
         (another_token, "its pad_token '<pad>' has the id 3, but the model has 3 tokens"),
         (a_token_as_table, "its pad_token '<pad>' has the id 3, but the model has 3 tokens"),
-        (quantized, "its weights are quantized already (gptq)"),
+        (quantized("gptq"), "its weights are quantized already (gptq)"),
+        (quantized("awq"), "its weights are quantized already (awq)"),
+        (quantized("fp8"), "its weights are quantized already (fp8)"),
+        (quantized("bitsandbytes"), "its weights are quantized already (bitsandbytes)"),
+        (quantized(None), "its weights are quantized already (quantization_config)"),
         (with_an_adapter, "it holds an adapter"),
         (sentencepiece_alone, "as tokenizer.model alone"),
         (linked_to_nothing, "its links lead nowhere: model.safetensors"),
         (cut_short, "model.safetensors is cut short"),
         (of_mistrals_kind_alone, "no weights that transformers loads, only consolidated"),
         (with_an_empty_index, "model.safetensors.index.json names no tensor"),
+        (with_an_index_of_nothing, "model.safetensors.index.json"),
         (
             with_images,
             "Gemma3ForConditionalGeneration takes more than text: it has a vision_config",
         ),
+        (with_pictures_in_its_text_config, "takes more than text: it has a vision_config"),
         (with_an_encoder_too, "T5ForConditionalGeneration has an encoder and a decoder"),
         (an_encoder, "BertForMaskedLM is no causal language model"),
         (a_classifier, "LlamaForSequenceClassification is no causal language model"),
@@ -228,6 +248,24 @@ def test_the_plan_says_what_a_targets_builder_cannot_build(project: Project, mod
     (problem,) = refused.value.problems
     assert problem.key == "model.source"
     assert problem.message == "directml: the model builder cannot build Lfm2ForCausalLM"
+
+
+def test_the_plan_says_what_a_builder_would_build_wrongly(project: Project, model: Path) -> None:
+    project.edit('[model.pretrain]\ntext = "story.txt"', f'model = "{model}"')
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 3}
+    write_json(model / "config.json", {**config, "hidden_size": 48, "num_attention_heads": 2})
+    tensors = {
+        "model.embed_tokens.weight": EMBEDDING,
+        "model.layers.0.mlp.up_proj.weight": OTHER,
+        "lm_head.weight": OTHER,
+    }
+    write_safetensors(model / "model.safetensors", tensors)
+    with pytest.raises(ConfigError) as refused:
+        load_config(project.config, [load_target("cpu")])
+    wide, heads = refused.value.problems
+    assert {wide.key, heads.key} == {"model.source"}
+    assert "up_proj.weight has as many outputs as the vocabulary has tokens (3)" in wide.message
+    assert "attention heads have size 24" in heads.message
 
 
 def test_the_plan_says_so_beside_the_key(project: Project, model: Path) -> None:

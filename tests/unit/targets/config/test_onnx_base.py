@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.plan import StepInput
+from pipeline.contract.plan import SourceInput, StepInput
 from targets.cache import Cache
 from targets.config.load import Overrides, load_config
 from targets.errors import ConfigError
@@ -174,6 +174,23 @@ def test_a_link_out_of_the_folder(project: Project) -> None:
     (project.folder / "built" / "weights.data").symlink_to("/etc/hostname")
     with pytest.raises(ConfigError, match="its links lead out of it"):
         load_config(project.config, [load_target("cpu")])
+
+
+def test_a_folder_of_a_snapshot_of_the_hubs_cache(
+    project: Project, cache: Cache, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models--org--name"
+    folder = repository / "snapshots" / "0123" / "cpu" / "int4"
+    folder.mkdir(parents=True)
+    (project.folder / "built").rename(repository / "blobs")
+    for file in (repository / "blobs").iterdir():
+        (folder / file.name).symlink_to(f"../../../../blobs/{file.name}")
+    project.edit('onnx = "built"', f'onnx = "{folder}"')
+    plan = make_planner(project, cache).plan()
+    taken = plan["import_onnx"].step.inputs["folder"]
+    assert isinstance(taken, SourceInput)
+    (mount,) = (mount for mount in plan.mounts if mount.root == taken.ref.root)
+    assert (mount.source, taken.ref.path) == (repository, "snapshots/0123/cpu/int4")
 
 
 def test_settings_that_no_reader_survives(project: Project) -> None:
