@@ -27,6 +27,7 @@ def training_rows(
     Raises :class:`StepError` if there are examples and none of them can be used.
     """
     codec.require_text(examples)
+    codec.require_read(examples)
     _warn_of_marks(part, examples, codec, report)
     if spec.sequences is not None:
         return _sequences(part, examples, codec, spec.sequences, report)
@@ -113,6 +114,14 @@ def _warn_of_marks(part: str, examples: Sequence[Example], codec: Codec, report:
         report.warn(
             f"{len(marked)} of {len(examples)} {part} rows hold what the chat template writes "
             f"around turns, and the model cannot tell the two apart: {named(marked)}"
+        )
+    left_out = [
+        f"{example.place} ({item.path})" for example in examples for item in codec.unread(example)
+    ]
+    if left_out:
+        report.warn(
+            f"the chat template leaves out of earlier turns what it would write of a last one, as "
+            f"it will when the model is asked: {named(left_out)} of {len(examples)} {part} rows"
         )
     controls = [
         f"{example.place} ({token})"

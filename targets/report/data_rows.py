@@ -58,8 +58,11 @@ def plain_samples(examples: Iterable[Example]) -> tuple[Sample, ...]:
         Sample(
             place=example.place,
             pieces=(
-                *(Piece(text=turn.content, learnt=example.learn_all) for turn in example.prompt),
-                Piece(text=example.completion, learnt=True),
+                *(
+                    Piece(text=turn.words, learnt=turn.learnt or example.learn_all)
+                    for turn in example.prompt
+                ),
+                Piece(text=example.answer.words, learnt=True),
             ),
         )
         for example in chosen(list(examples))
