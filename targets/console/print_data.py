@@ -34,16 +34,22 @@ def print_data(console: Console, data: SeenData) -> None:
         console.print(f"{mark}{escape(str(finding))}", highlight=False)
     if view is None:
         _print_lengths(console, "characters of a row", look.characters)
-        console.print(
-            "Lengths in tokens, and examples as the chat template writes them: here and in the "
-            "report once a training step has run.",
-            highlight=False,
-        )
+        console.print(escape(_not_rendered(data)), highlight=False)
     else:
         context = f", context {view.context}" if view.context is not None else ""
-        title = f"tokens of a row (max_length {view.max_length}{context})"
+        some = f"; one row of {view.every} was counted" if view.every > 1 else ""
+        title = f"tokens of a row (max_length {view.max_length}{context}{some})"
         _print_lengths(console, title, view.lengths)
     console.print(_samples("as rendered" if view is not None else "before rendering", data.samples))
+
+
+def _not_rendered(data: SeenData) -> str:
+    if data.refused:
+        return f"error: training would refuse these rows: {data.refused}"
+    return (
+        "Lengths in tokens, and examples as the chat template writes them, are not known yet: "
+        f"{data.unknown or 'nothing renders these rows'}."
+    )
 
 
 def _counts(name: str, look: Look) -> Table:
