@@ -73,7 +73,9 @@ LEARNT: dict[str, tuple[str, list[dict[str, Any]], list[str]]] = {
     "an answer of Mistral's": ("MISTRAL", [QUESTION, CALLS, RESULT, said("It rains.")], []),
     "a name": ("NAMED", [NAMED, said("Rain.")], []),
 }
-NO_TOOLS = {"a call of DeepSeek's": ("DEEPSEEK", [QUESTION, TEXT_CALL], [])}
+NO_TOOLS: dict[str, tuple[str, list[dict[str, Any]], list[str]]] = {
+    "a call of DeepSeek's": ("DEEPSEEK", [QUESTION, TEXT_CALL], [])
+}
 WEIGHED = {
     "all": [QUESTION, said("Rain.", weight=1), AGAIN, said("Sun.", weight=1)],
     "the last, as ever": [QUESTION, said("Rain."), AGAIN, said("Sun.")],

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -197,13 +198,14 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
 def ids_of_tools(artifact: Path) -> dict[str, Any]:
     """Return the ids of a question with tools, an earlier call and its result, in each way in which
     families write these, and those of transformers."""
-    call = {"name": "clock", "arguments": {"city": "Oslo"}}
+    call: JsonValue = {"name": "clock", "arguments": {"city": "Oslo"}}
     turns = (
         Message("user", "what time"),
         Message("assistant", "", {"tool_calls": [{"id": "abcdefghi", "function": call}]}),
         Message("tool", "noon", {"tool_call_id": "abcdefghi"}),
     )
-    tools = ({"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}},)
+    tool: JsonValue = {"name": "clock", "parameters": {"type": "object"}}
+    tools: tuple[JsonValue, ...] = ({"type": "function", "function": tool},)
     example = Example(7, turns, "joy", tools=tools)
     found = {}
     for name in ("QWEN3", "LLAMA3", "MISTRAL"):
