@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.data.look import Look
 from targets.cache import Cache
@@ -21,6 +19,7 @@ from targets.config.load import LoadedConfig
 from targets.config.olive.ledger import Ledger
 from targets.console.print_data import print_data
 from targets.console.print_explanation import explanation, print_explanation
+from targets.console.whole_table import WholeTable
 from targets.disk import free_at
 from targets.figures import duration, size
 from targets.place import Place, places_by_name
@@ -73,7 +72,7 @@ def command(
         plan = planned.plan
         for note in plan.notes:
             console.print(f"[yellow]note:[/] {escape(note)}")
-        console.print(_table(plan))
+        console.print(table_of(plan))
         if planned.place is not None:
             console.print(
                 f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
@@ -152,18 +151,16 @@ def _explain(console: Console, choices: options.BuildChoices) -> None:
         print_explanation(console, ledger)
 
 
-def _table(plan: BuildPlan) -> Table:
-    table = Table(
-        title=f"{plan.build} for {plan.target}: {len(plan.missing)} of {len(plan.steps)} to run",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
+def table_of(plan: BuildPlan) -> WholeTable:
+    """Return the steps of a plan, each with the reason why it must run."""
+    table = WholeTable(
+        f"{plan.build} for {plan.target}: {len(plan.missing)} of {len(plan.steps)} to run"
     )
     for column in ("step", "type", "runs", "why", "key"):
-        table.add_column(column, overflow="fold")
+        table.column(column)
     for planned in plan.steps:
         cached = planned.cached
-        table.add_row(
+        table.row(
             planned.step.name,
             planned.step.type,
             "[cyan]cached[/]" if cached else f"[bold]yes[/] ({planned.step.target})",

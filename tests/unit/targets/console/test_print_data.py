@@ -132,7 +132,7 @@ def test_the_page_of_the_report_has_it_too() -> None:
         "<h2>Data of lora</h2>",
         '<th scope="row">all</th><td class="n">30</td><td class="n">3</td><td class="n">8</td>',
         '<th scope="row">[red]joy</th><td class="n">20</td>',
-        "max_length 1024, the model’s context 4096",
+        "max_length 1024, the model\u2019s context 4096",
         '<td class="n">41</td><td class="n">57</td><td class="n">912</td><td class="n">2345</td>',
         '<span class="word unsure">warning</span> 1 row has its label',
         "<li>2 rows repeat others",
