@@ -27,7 +27,7 @@ def print_explanation(console: Console, ledger: Ledger) -> None:
     table = WholeTable()
     table.column("key", wrap=False)
     table.column("value", widest=40)
-    table.column("what becomes of it", narrowest=22)
+    table.column("what becomes of it")
     above: KeyPath = ()
     for entry in ledger.entries:
         for depth, part in enumerate(entry.path[:-1]):

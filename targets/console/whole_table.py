@@ -37,7 +37,6 @@ class WholeTable(Table):
         title: str,
         justify: Literal["left", "right"] = "left",
         wrap: bool = True,
-        narrowest: int | None = None,
         widest: int | None = None,
     ) -> None:
         """Add a column."""
@@ -46,7 +45,6 @@ class WholeTable(Table):
             justify=justify,
             no_wrap=not wrap,
             overflow="fold",
-            min_width=narrowest,
             max_width=widest,
         )
 
@@ -74,8 +72,7 @@ class WholeTable(Table):
         between = 1 + sum(self.padding[at] for at in (1, 3))
         spaces = 1 + between * len(self.columns)
         return spaces + sum(
-            max(_narrowest(_texts(column), not column.no_wrap), column.min_width or 1)
-            for column in self.columns
+            _narrowest(_texts(column), not column.no_wrap) for column in self.columns
         )
 
     def _lists(self) -> Iterator[Text]:
