@@ -100,7 +100,8 @@ def copy_tree(source: Path, destination: Path) -> None:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    """Copy bytes and mode; by `copy_file_range(2)`, which XFS and Btrfs do without copying."""
+    """Copy bytes, not the mode: that is as the caller's umask has it. By `copy_file_range(2)`,
+    which XFS and Btrfs do without copying."""
     with source.open("rb") as reader, destination.open("wb") as writer:
         try:
             while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
@@ -111,7 +112,6 @@ def _copy(source: Path, destination: Path) -> None:
             with naming(destination):
                 shutil.copyfileobj(reader, writer)
                 writer.flush()
-    shutil.copymode(source, destination)
 
 
 def _is_same(model: Path, source: Path, digests: Digests) -> bool:
