@@ -20,7 +20,8 @@ from pipeline.run.registry import step_module
 from pipeline.training.params import FinetuneParams, FullFinetuneParams
 from targets.cache import Cache
 from targets.crashed_checks import run_plan
-from targets.errors import InputRefused, QuernError
+from targets.disk import may_write
+from targets.errors import InputRefused, Interrupted, QuernError
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.keys import facts_of, key_of
@@ -67,11 +68,15 @@ def rendered_rows(
     params = training.call.params if training.call else None
     if isinstance(params, (FinetuneParams, FullFinetuneParams)) and params.trust_remote_code:
         return RenderedRows(unknown="the model brings code of its own, which no plan runs")
+    if not may_write(cache.root):
+        return RenderedRows(unknown="the cache cannot be written")
     runtime = chooser.ready(place.toolchain)
     if runtime is None:
         return RenderedRows(unknown="the toolchain has to be made first")
     try:
         _run(plan, step, place, runtime, cache)
+    except Interrupted:
+        raise
     except InputRefused as refused:
         return RenderedRows(refused=str(refused))
     except QuernError as error:
