@@ -255,12 +255,14 @@ def command(
     python = python_with(session, lock_file)
     if Path.cwd() != Path(session.invoked_from):
         session.chdir(session.invoked_from)
+    # As targets/cli/front_door.py has it; the children of other modules have another parent.
+    door = {"QUERN_FRONT_DOOR": str(os.getpid())} if module == "targets" else {}
     try:
         session.run(
             *(python, "-I", "-m", module, *arguments, *session.posargs),
             stderr=None,  # standard output is for --json
             log=False,
-            env={"QUERN_FRONT_DOOR": str(os.getpid())},  # as targets/cli/front_door.py has it
+            env=door,
             interrupt_timeout=TELL_TO_STOP,
             terminate_timeout=STOP_TIMEOUT,
         )

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from html import escape
 from pathlib import Path
@@ -101,8 +101,11 @@ def run(*arguments: str | Path) -> None:
         sys.exit(done.returncode)
 
 
-def rows(reports: Iterable[Report]) -> Iterator[Row]:
-    """Yield what there is to say of each target's build; of what they share, once."""
+def rows(reports: Iterable[Report], elsewhere: Collection[str] = _ELSEWHERE) -> Iterator[Row]:
+    """Yield what there is to say of each target's build; of what they share, once.
+
+    Verdicts in the units ``elsewhere`` are left to other sections.
+    """
     shared: set[str] = set()
     for report in reports:
         quality: Mapping[str, Any] = report.quality or {}
@@ -111,7 +114,7 @@ def rows(reports: Iterable[Report]) -> Iterator[Row]:
             for words, name in _MODELS.items():
                 yield Row(f"accuracy of the {words} model", percent(quality.get(name)))
         for verdict in report.checks:
-            if verdict.unit not in _ELSEWHERE:
+            if verdict.unit not in elsewhere:
                 met = None if verdict.status == "unverified" else verdict.status == "passed"
                 limit = verdict_limit(verdict)
                 yield Row(f"{of}`{verdict.name}`", verdict_value(verdict), limit, met)

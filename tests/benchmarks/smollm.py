@@ -87,7 +87,8 @@ def _rows(report: Report) -> Iterator[Row]:
     quality: Mapping[str, Any] = report.quality or {}
     yield Row("accuracy of the int4 artifact", percent(quality.get("artifact")))
     yield Row("held-out prompts", str(quality.get("samples")))
-    yield from rows([report])
+    yield Row("all steps", duration(sum(step.seconds for step in report.passes)))
+    yield from rows([report], elsewhere=("problems",))
 
 
 def _ways(names: Sequence[str], cache: Path, scratch: Path) -> Iterator[str]:
@@ -99,10 +100,15 @@ def _ways(names: Sequence[str], cache: Path, scratch: Path) -> Iterator[str]:
         lost = next(one.value for one in report.checks if one.name == "accuracy_loss")
         step = next(one for one in report.passes if one.name == "model_builder")
         yield (
-            f"| {f'`{WAYS[name]}`' if WAYS[name] else 'as shipped'} "
+            f"| {_shown(WAYS[name])} "
             f"| {percent(quality.get('artifact'))} | {100 * (lost or 0):.1f} "
             f"| {size(report.size_bytes)} | {duration(step.seconds)} |"
         )
+
+
+def _shown(way: str) -> str:
+    """Return the lines of ``way`` as a page has them."""
+    return ", ".join(f"`{line}`" for line in way.split(", ") if line) or "as shipped"
 
 
 def _built_one_way(plain: str, way: str, cache: Path, folder: Path) -> Report:

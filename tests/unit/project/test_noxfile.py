@@ -50,6 +50,19 @@ def test_a_file_that_is_no_more_is_no_shell_script(tmp_path: Path) -> None:
     assert not noxfile().is_shell_script(tmp_path / "removed")
 
 
+@pytest.mark.parametrize(
+    ("module", "named"), [("targets", True), ("tests.benchmarks.smollm", False)]
+)
+def test_only_a_command_of_quern_itself_ends_with_its_front_door(
+    monkeypatch: pytest.MonkeyPatch, module: str, named: bool
+) -> None:
+    """What a benchmark builds has the benchmark as parent, not the front door."""
+    monkeypatch.setattr(noxfile_module := noxfile(), "python_with", lambda *_: "python")
+    session = MagicMock(invoked_from=str(Path.cwd()), posargs=[])
+    noxfile_module.command(session, module=module)
+    assert ("QUERN_FRONT_DOOR" in session.run.call_args.kwargs["env"]) is named
+
+
 @pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="history tests: this is no clone")
 def test_the_script_of_the_ci_is_linted() -> None:
     assert ".ci/run" in noxfile().shell_scripts(MagicMock())
