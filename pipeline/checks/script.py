@@ -181,14 +181,23 @@ class Model:
         return self.ask([{"role": "user", "content": text}])
 
     def ask(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Return the greedy answer to a conversation of messages with ``role`` and ``content``."""
+        """Return the greedy answer to a conversation of messages with ``role`` and ``content``, and
+        other keys that the chat template writes."""
         from pipeline.data.chat import Message
         from pipeline.data.examples import Example
         from pipeline.evaluation.scores import greedy
         from pipeline.onnx.artifact_codec import ArtifactCodec
         from pipeline.onnx.session import GenAiAnswerer
 
-        turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+        named = ("role", "content")
+        turns = tuple(
+            Message(
+                turn["role"],
+                turn["content"],
+                {key: value for key, value in turn.items() if key not in named},
+            )
+            for turn in messages
+        )
         codec = ArtifactCodec(self.tokenizer, self._session)
         chat = bool(self.tokenizer.chat_template)
         example = Example(1, turns, "", chat=chat)

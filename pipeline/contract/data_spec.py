@@ -166,7 +166,8 @@ class DataSpec(Frozen):
     """Raw text with ``{column}`` fields in place of a chat: ``"Text: {phrase}\\nTone: {tone}"``.
     With ``completion`` too, which must be its end, that end is the answer."""
     messages: str | None = None
-    """Column that holds a list of chat messages (``role``, ``content``)."""
+    """Column that holds a list of chat messages: ``role``, ``content``, and what else the chat
+    template writes. A column ``tools`` beside it goes to the template too."""
     pair_format: PairFormat | None = None
     """A known layout of question and answer: ``alpaca`` (instruction, input, output), ``chip2``
     (``<human>:`` and ``<bot>:`` in the column text), ``self_instruct`` (prompt, completion)."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from pipeline.data.load import text_of
+from pipeline.reading.json_text import JsonError, JsonReader
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "developer", "user", "assistant", "tool")
+ANSWERING = "assistant"
 
 _WEIGHTS = ("weight", "train")
 """Keys that say whether a turn is learnt: OpenAI's, and that of other trainers."""
-_NOTHING: tuple[JsonValue, ...] = (None, "", [], {})
+_READER = JsonReader(strict=True)
 
 
 @dataclass(frozen=True)
@@ -22,46 +25,120 @@ class Message:
 
     role: str
     content: str
+    others: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Other keys, as given, for templates that read them: ``tool_calls``, ``reasoning_content``."""
+    learnt: bool = False
+    """Whether the turn is learnt although another one is the answer."""
+
+    @property
+    def for_template(self) -> dict[str, JsonValue]:
+        """Return the turn as chat templates read it: without keys that are null, as transformers
+        gives it to them."""
+        turn = {"role": self.role, "content": self.content, **self.others}
+        return {key: value for key, value in turn.items() if value is not None}
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return all texts of the turn that a template may write."""
+        return (self.content, *texts_in(dict(self.others)))
+
+    @property
+    def words(self) -> str:
+        """Return the turn for people: its content, and its other keys as JSON."""
+        shown = {key: value for key, value in self.others.items() if value is not None}
+        parts = (self.content, json.dumps(shown, ensure_ascii=False) if shown else "")
+        return "\n".join(filter(None, parts))
+
+
+def texts_in(value: JsonValue) -> Iterator[str]:
+    """Yield all texts of ``value``, the names of its keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts_in(item)
 
 
 def chat_messages(value: JsonValue) -> tuple[Message, ...]:
     """Return the messages of a column, ``{"role": ..., "content": ...}``; the last is the answer.
 
-    ``weight`` and ``train`` may say just that: 1 for the last turn, 0 for those before it.
+    ``weight`` and ``train``, 0 or 1, say which of the assistant's turns are learnt; of those that
+    say nothing it is the last of the conversation. What follows the last one that is learnt has no
+    part in it and is left out. Other keys are kept for the chat template, but for those that are
+    null, as in tables where another row has such a key.
 
     Raises ``ValueError`` with the problem.
     """
     if not isinstance(value, list) or len(value) < 2:
         raise ValueError("messages must be a list of at least a user and an assistant turn")
-    turns = []
-    for number, turn in enumerate(value, start=1):
-        if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
-            raise ValueError(f"turn {number} must be an object with role and content")
-        known = ("role", "content", *_WEIGHTS)
-        others = sorted(key for key in turn if key not in known and turn[key] not in _NOTHING)
-        if others:
-            raise ValueError(
-                f"turn {number} has {', '.join(others)}, which would not be learnt: only role and "
-                "content are; write it into the content, as the model has to say it"
-            )
-        _require_weight(turn, number, learnt=number == len(value))
-        role, content = turn["role"], turn["content"]
-        if not isinstance(role, str) or role not in ROLES:
-            raise ValueError(f"turn {number} has role {role!r}; one of {', '.join(ROLES)}")
-        if isinstance(content, list):
-            raise ValueError(f"turn {number} has its content in parts; only text is read: join it")
-        if not isinstance(content, str) or not content.strip():
-            raise ValueError(f"turn {number} has no text")
-        turns.append(Message(role, content))
-    if turns[-1].role != "assistant":
+    turns = [
+        _message(turn, number, last=number == len(value))
+        for number, turn in enumerate(value, start=1)
+    ]
+    if turns[-1].role != ANSWERING and not any(turn.learnt for turn in turns):
         raise ValueError("the last turn must be the assistant's: it is what the model learns")
+    while turns and not turns[-1].learnt:
+        turns.pop()
+    if not turns:
+        raise ValueError("no turn is learnt: give one of the assistant's the weight 1")
+    if len(turns) == 1:
+        raise ValueError("turn 1 is learnt, but nothing stands before it that it could answer")
     return tuple(turns)
 
 
-def _require_weight(turn: Mapping[str, JsonValue], number: int, learnt: bool) -> None:
-    """Raise ``ValueError`` where a turn is to be learnt otherwise than it is: the last one is."""
-    for key in _WEIGHTS:
-        weight = turn.get(key)
-        if weight is not None and weight != int(learnt):
-            wanted = "is learnt, and no other" if learnt else "is not learnt: only the last is"
-            raise ValueError(f"turn {number} has {key} {text_of(weight)}, but it {wanted}")
+def tools_of(value: JsonValue) -> tuple[JsonValue, ...]:
+    """Return the tools of a row, a list of JSON schemas or the JSON text of one; ``()`` if there
+    are none. Raises ``ValueError`` with the problem."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = _READER.value(value)
+        except JsonError as error:
+            raise ValueError(f"the column 'tools' is text, but no JSON: {error}") from None
+    if value in (None, "", [], {}):
+        return ()
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        raise ValueError("the column 'tools' must be a list of objects, one for each tool")
+    return tuple(value)
+
+
+def _message(turn: JsonValue, number: int, last: bool) -> Message:
+    if not isinstance(turn, dict) or "role" not in turn:
+        raise ValueError(f"turn {number} must be an object with role and content")
+    role, content = turn["role"], turn.get("content")
+    if not isinstance(role, str) or role not in ROLES:
+        raise ValueError(f"turn {number} has role {role!r}; one of {', '.join(ROLES)}")
+    if isinstance(content, list):
+        raise ValueError(f"turn {number} has its content in parts; only text is read: join it")
+    others: dict[str, JsonValue] = {
+        key: value
+        for key, value in turn.items()
+        if key not in ("role", "content", *_WEIGHTS) and value is not None
+    }
+    says_more = role == ANSWERING and any(value not in ("", [], {}) for value in others.values())
+    if content is None and says_more:
+        # Some templates write the calls of tools only where there is no content, not even "".
+        content, others = "", {**others, "content": None}
+    if not isinstance(content, str) or not (content.strip() or says_more):
+        raise ValueError(f"turn {number} has no text")
+    return Message(role, content, others, _is_learnt(turn, number, last))
+
+
+def _is_learnt(turn: Mapping[str, JsonValue], number: int, last: bool) -> bool:
+    """Return whether a turn is learnt. Raises ``ValueError`` where it says what cannot be."""
+    answers = turn["role"] == ANSWERING
+    said = {key: turn[key] for key in _WEIGHTS if turn.get(key) is not None}
+    for key, weight in said.items():
+        if weight not in (0, 1):
+            raise ValueError(f"turn {number} has {key} {text_of(weight)}; it can be 0 or 1")
+        if weight and not answers:
+            raise ValueError(
+                f"turn {number} has {key} {text_of(weight)}, but only turns of the assistant are "
+                "learnt"
+            )
+    if len(set(map(bool, said.values()))) > 1:
+        raise ValueError(f"turn {number} has weight and train, which contradict each other")
+    return bool(next(iter(said.values()))) if said else last and answers

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from pipeline.contract.data_spec import MOST_LABELS, DataSpec
 from pipeline.contract.suggest import did_you_mean
-from pipeline.data.chat import chat_messages
-from pipeline.data.examples import Example, make_examples
+from pipeline.data.chat import chat_messages, tools_of
+from pipeline.data.examples import TOOLS, Example, make_examples
 from pipeline.data.load import Row, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
 from pipeline.data.pictures import PICTURE
@@ -21,8 +21,8 @@ from pipeline.data.template import Template, TemplateError
 from pipeline.data.tokens import token_row
 
 _TEMPLATES = ("system", "prompt", "completion", "template")
-_BESIDE_MESSAGES = ("tools", "functions", "documents")
-"""Columns that others hand to a chat template together with the messages."""
+_BESIDE_MESSAGES = ("functions", "documents", "parallel_tool_calls", "chat_template_kwargs")
+"""Columns that others hand to a chat template together with the messages and ``tools``."""
 
 
 def check_rows(rows: Sequence[Row], spec: DataSpec, part: bool = False) -> list[DataProblem]:
@@ -170,10 +170,12 @@ def _row_problems(
     try:
         if spec.messages is not None and spec.messages in row.values:
             chat_messages(row.values[spec.messages])
+            tools_of(row.values.get(TOOLS))
             beside = [name for name in _BESIDE_MESSAGES if row.values.get(name)]
             if beside:
                 raise ValueError(
-                    f"the column {beside[0]!r} would not be shown to the model: only messages are"
+                    f"the column {beside[0]!r} would not be shown to the model: only messages and "
+                    "tools are"
                 )
         if spec.tokens and "input_ids" in row.values:
             token_row(row.values, spec.loss_on == "all")

@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
+from pydantic import JsonValue
+
 from pipeline.contract.data_spec import CHAT_DATE, DataSpec
-from pipeline.data.chat import Message, chat_messages
+from pipeline.data.chat import ANSWERING, Message, chat_messages, tools_of
 from pipeline.data.load import Row, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
 from pipeline.data.template import Template
 from pipeline.data.tokens import Tokens, token_row
+
+TOOLS = "tools"
+"""Column beside chat messages with what the model may call, as others name it too."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,10 @@ class Example:
 
     given: tuple[str, ...] = ()
     """If this is no chat and has a prompt: what the row's columns gave to prompt and answer."""
+    answer_others: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Other keys of the answer's turn (see :class:`Message`)."""
+    tools: tuple[JsonValue, ...] = ()
+    """What the model may call, for templates that show it."""
 
     @property
     def text(self) -> str:
@@ -51,6 +60,11 @@ class Example:
             begin = self.tokens.answer.start
             return " ".join(map(str, self.tokens.ids[: begin if begin > 1 else None]))
         return "\n".join(turn.content for turn in self.prompt) or self.completion
+
+    @property
+    def answer(self) -> Message:
+        """The turn that is learnt."""
+        return Message(ANSWERING, self.completion, self.answer_others, learnt=True)
 
     @property
     def place(self) -> str:
@@ -125,10 +139,19 @@ def _from_messages(
     row: Row, column: str, label_column: str | None, labels: Sequence[str]
 ) -> Example:
     turns = chat_messages(row.values[column])
-    answer = turns[-1].content
+    answer, others = turns[-1].content, turns[-1].others
     label = None if label_column is None else text_of(row.values[label_column])
-    choices = {name: name for name in labels} if answer == label else {}
-    return Example(row.line, turns[:-1], answer, label=label, choices=choices)
+    # Thoughts before a label would stand before every choice.
+    choices = {name: name for name in labels} if answer == label and not others else {}
+    return Example(
+        row.line,
+        turns[:-1],
+        answer,
+        label=label,
+        choices=choices,
+        answer_others=others,
+        tools=tools_of(row.values.get(TOOLS)),
+    )
 
 
 def _from_tokens(row: Row, spec: DataSpec) -> Example:

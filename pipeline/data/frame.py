@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.data.chat import Message
 from pipeline.data.rendering import PromptError
@@ -38,9 +38,15 @@ class Frame:
         return frozenset(word for word in words if _SIGNS.search(word))
 
 
-def stand_ins(turns: Sequence[Message]) -> tuple[Message, ...]:
-    """Return ``turns`` with a stand-in for each text."""
-    return tuple(Message(turn.role, f"quern-turn-{at}.") for at, turn in enumerate(turns))
+def stand_ins(turns: Sequence[Message], plain: bool) -> tuple[Message, ...]:
+    """Return ``turns`` with a stand-in for each content. If ``plain``, they have nothing else;
+    otherwise those without content stay without it."""
+    return tuple(
+        Message(turn.role, f"quern-turn-{at}.")
+        if plain
+        else replace(turn, content=turn.content and f"quern-turn-{at}.")
+        for at, turn in enumerate(turns)
+    )
 
 
 def find_frame(turns: Sequence[Message], prompt: str, tail: str, place: str) -> Frame:
@@ -56,5 +62,5 @@ def find_frame(turns: Sequence[Message], prompt: str, tail: str, place: str) -> 
                 "not see it",
                 "write its text into another turn, or give a chat_template that has it",
             )
-    texts = "|".join(re.escape(turn.content) for turn in turns)
+    texts = "|".join(re.escape(turn.content) for turn in turns if turn.content)
     return Frame(tuple(re.split(texts or r"(?!)", prompt)), tail)

@@ -107,7 +107,7 @@ def look(parts: Parts) -> Look:
 def _characters(examples: Iterable[Example]) -> Iterator[int]:
     for example in examples:
         if example.tokens is None:
-            yield sum(len(turn.content) for turn in example.prompt) + len(example.completion)
+            yield sum(len(turn.words) for turn in (*example.prompt, example.answer))
 
 
 def _found(places: Sequence[str], one: str, several: str, warns: bool = True) -> Iterator[Finding]:
@@ -128,7 +128,7 @@ def _repeated(examples: Sequence[Example], texts: dict[int, str]) -> Iterator[Fi
     seen: set[tuple[str, str]] = set()
     places = []
     for example in examples:
-        row = texts[id(example)], example.completion
+        row = texts[id(example)], _answer(example)
         if row in seen:
             places.append(example.place)
         seen.add(row)
@@ -153,7 +153,7 @@ def _contradictions(examples: Sequence[Example], texts: dict[int, str]) -> Itera
 def _answer(example: Example) -> str:
     if example.label is not None:
         return example.label
-    return str(example.tokens.ids) if example.tokens is not None else example.completion
+    return str(example.tokens.ids) if example.tokens is not None else example.answer.words
 
 
 def _leaked(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ def require_room(examples: Sequence[Example], codec: Codec, context: int | None)
     be asked them, which nobody should learn after the training.
     """
     codec.require_text(examples)
+    codec.require_read(examples)
     lengths = tuple(len(encode(example, codec)[0].ids) for example in examples)
     if context is not None:
         long = [

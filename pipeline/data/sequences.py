@@ -12,7 +12,7 @@ from random import Random
 
 from pipeline.contract.data_spec import Sequences
 from pipeline.data.examples import Example
-from pipeline.data.tokenize import Codec, Tokenized, joined
+from pipeline.data.tokenize import Codec, Tokenized
 from pipeline.data.tokens import IGNORED, Tokens
 
 Drawn = tuple[Tokens, set[int]]
@@ -111,10 +111,12 @@ class _Rows:
                     ([*begin, *prompt], completion) if prompt else ([], [*begin, *completion])
                 )
                 completion = [*completion, *end]
+        labels = self._codec.prompt_labels(example, prompt)[: self._spec.prompt_length]
         trimmed = prompt[: self._spec.prompt_length], completion[: self._spec.completion_length]
         if [len(part) for part in trimmed] != [len(prompt), len(completion)]:
             self.cut.add(index)
-        return joined(*trimmed, example)
+        prompt, completion = trimmed
+        return Tokens((*prompt, *completion), (*labels, *completion))
 
     def _special(self, name: str) -> list[int]:
         token = getattr(self._codec.tokenizer, name)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, groupby
+from itertools import chain, groupby, takewhile
 from operator import itemgetter
 from typing import Literal, Protocol
 
-from pipeline.data.chat import Message
+from pydantic import JsonValue
+
+from pipeline.data.chat import ANSWERING, Message, texts_in
 from pipeline.data.controls import any_of, control_tokens
 from pipeline.data.examples import Example
-from pipeline.data.frame import find_frame, stand_ins
+from pipeline.data.frame import Frame, find_frame, stand_ins
 from pipeline.data.problems import named
 from pipeline.data.rendering import (
     ANY_ANSWER,
@@ -25,9 +27,11 @@ from pipeline.data.rendering import (
     with_fixed_date,
 )
 from pipeline.data.tokens import IGNORED, Tokens
+from pipeline.data.unread import Unread, shape_of, unread
 from pipeline.process.deadline import time_limit
 
 _ANY_TEXT = "0"
+_ANY_TURN = Message(ANSWERING, ANY_ANSWER)
 _RENDERING_SECONDS = 10
 """A chat template takes milliseconds for a conversation; one that never ends is stopped."""
 
@@ -50,8 +54,9 @@ class Tokenizer(Protocol):
 
     def apply_chat_template(
         self,
-        conversation: list[dict[str, str]],
+        conversation: list[dict[str, JsonValue]],
         *,
+        tools: list[JsonValue] | None,
         chat_template: str | None,
         add_generation_prompt: bool,
         tokenize: bool,
@@ -114,7 +119,8 @@ class Codec:
             {token for token in ends if token is not None},
         )
         self._banned_in_text = self._controls.in_question(None)
-        self._frames: dict[tuple[str | None, tuple[str, ...]], _Framed] = {}
+        self._frames: dict[object, _Framed] = {}
+        self._unread: dict[object, tuple[Unread, ...]] = {}
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the ids of the prompt, up to where the model begins to answer.
@@ -126,6 +132,7 @@ class Codec:
         if example.tokens is not None:
             return list(example.tokens.ids[: example.tokens.answer.start])
         self.require_text([example])
+        self.require_read([example])
         if not example.chat:
             ids = [*self._before_text, *self._encode(self._prompt_text(example))]
             return ids or [self._start()]
@@ -153,7 +160,9 @@ class Codec:
         text = self.decode(ids)
         if example.tokens is not None or not example.chat:
             return text
-        before_answer = self.decode(self._encode(self._rendered(example, ANY_ANSWER).before_answer))
+        any_answer = self._render(example, _ANY_TURN)
+        block = find_answer(self._prompt_text(example), any_answer, any_answer, example.place)
+        before_answer = self.decode(self._encode(block.before_answer))
         return text.removeprefix(before_answer) if before_answer else text
 
     def pieces(self, row: Tokens) -> list[tuple[str, bool]]:
@@ -188,6 +197,42 @@ class Codec:
                 "take it out of the row, or write it otherwise",
             )
 
+    def require_read(self, examples: Sequence[Example]) -> None:
+        """Raise :class:`PromptError`, with all rows, where turns or tools hold what the chat
+        template does not write."""
+        found = [
+            f"{example.place} ({item.path})"
+            for example in examples
+            for item in self.unread(example)
+            if not item.only_here
+        ]
+        if found:
+            raise PromptError(
+                f"the chat template does not write all of a conversation: {named(found)}: the "
+                "model would not see it",
+                "take it out of the row, write it into a content, or give a chat_template that "
+                "writes it",
+            )
+
+    def unread(self, example: Example) -> tuple[Unread, ...]:
+        """Return what turns and tools hold beside their texts and the template does not write."""
+        turns = (*example.prompt, example.answer)
+        if not example.chat or not (example.tools or any(turn.others for turn in turns)):
+            return ()
+        shapes = tuple((turn.role, shape_of(dict(turn.others))) for turn in turns)
+        like = (example.chat_template, shapes, shape_of(list(example.tools)))
+        if like not in self._unread:
+            self._unread[like] = tuple(
+                unread(
+                    turns,
+                    example.tools,
+                    lambda turns, tools: self._conversation(
+                        replace(example, tools=tuple(tools)), turns
+                    ),
+                )
+            )
+        return self._unread[like]
+
     def control_in(self, example: Example) -> str:
         """Return the first token in a text of ``example`` that must not be there; empty if none."""
         if example.tokens is not None or not (example.chat or example.given):
@@ -196,9 +241,13 @@ class Codec:
             held = (self._held(text, self._banned_in_text) for text in example.given)
             return next(chain.from_iterable(held), "")
         framed = self._framed(example)
-        turns = (*example.prompt, Message("assistant", example.completion))
-        held = (self._held(turn.content, framed.banned(turn.role == "assistant")) for turn in turns)
-        return next(chain.from_iterable(held), "")
+        held = (
+            self._held(text, framed.banned(turn.role == ANSWERING))
+            for turn in (*example.prompt, example.answer)
+            for text in turn.texts
+        )
+        in_tools = (self._held(text, framed.asked) for text in texts_in(list(example.tools)))
+        return next(chain.from_iterable((*held, *in_tools)), "")
 
     def raw_control(self, example: Example) -> str:
         """Return the first control token of a text to continue, which holds what it may; empty if
@@ -212,7 +261,7 @@ class Codec:
         if not example.chat:
             return ""
         marks = self._framed(example).marks
-        texts = (*(turn.content for turn in example.prompt), example.completion)
+        texts = [text for turn in (*example.prompt, example.answer) for text in turn.texts]
         return next((mark for mark in marks if any(mark in one for one in texts)), "")
 
     def plain_ids(self, example: Example) -> tuple[list[int], list[int]]:
@@ -239,18 +288,27 @@ class Codec:
 
         Raises :class:`PromptError` where the template leaves out a turn.
         """
-        roles = (example.chat_template, tuple(turn.role for turn in example.prompt))
-        if roles not in self._frames:
-            like = replace(example, prompt=stand_ins(example.prompt))
-            prompt, whole = self._render(like, None), self._render(like, ANY_ANSWER)
-            tail = whole.rpartition(ANY_ANSWER)[2]
-            frame = find_frame(like.prompt, prompt, tail, example.place)
-            self._frames[roles] = _Framed(
+        like = (example.chat_template, *((turn.role, bool(turn.others)) for turn in example.prompt))
+        if like not in self._frames:
+            try:
+                frame = self._frame(example, plain=True)
+            except PromptError:
+                # Some take a tool's turn only after a call, or with the number of one.
+                if not any(turn.others for turn in example.prompt):
+                    raise
+                frame = self._frame(example, plain=False)
+            self._frames[like] = _Framed(
                 self._controls.in_question(frame),
                 self._controls.in_answer(frame),
                 sorted(frame.marks(any_of(self._controls.added))),
             )
-        return self._frames[roles]
+        return self._frames[like]
+
+    def _frame(self, example: Example, plain: bool) -> Frame:
+        turns = stand_ins(example.prompt, plain)
+        like = replace(example, prompt=turns, tools=() if plain else example.tools)
+        tail = self._render(like, _ANY_TURN).rpartition(ANY_ANSWER)[2]
+        return find_frame(turns, self._render(like, None), tail, example.place)
 
     @cached_property
     def _before_text(self) -> list[int]:
@@ -267,19 +325,22 @@ class Codec:
             return self._render(example, None)
         return "".join(turn.content for turn in example.prompt)
 
-    def _render(self, example: Example, answer: str | None) -> str:
+    def _render(self, example: Example, answer: Message | None) -> str:
+        """Return the conversation up to where the model begins to answer, or with ``answer``."""
+        turns = example.prompt if answer is None else (*example.prompt, answer)
+        return self._conversation(example, turns, asks=answer is None)
+
+    def _conversation(self, example: Example, turns: Sequence[Message], asks: bool = False) -> str:
         template = example.chat_template or self.tokenizer.chat_template
         if not template:
             raise PromptError("the tokenizer has no chat template; set chat = false for raw text")
-        turns = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
-        if answer is not None:
-            turns.append({"role": "assistant", "content": answer})
         try:
             with time_limit(_RENDERING_SECONDS):
                 return self.tokenizer.apply_chat_template(
-                    turns,
+                    [turn.for_template for turn in turns],
+                    tools=list(example.tools) or None,
                     chat_template=with_fixed_date(template, example.chat_date),
-                    add_generation_prompt=answer is None,
+                    add_generation_prompt=asks,
                     tokenize=False,
                 )
         except Exception as error:  # whatever a template's own Jinja code raises
@@ -288,10 +349,47 @@ class Codec:
     def _rendered(self, example: Example, answer: str) -> RenderedAnswer:
         return find_answer(
             self._prompt_text(example),
-            self._render(example, ANY_ANSWER),
-            self._render(example, answer),
+            self._render(example, _ANY_TURN),
+            self._render(example, replace(example.answer, content=answer)),
             example.place,
         )
+
+    def prompt_labels(self, example: Example, ids: Sequence[int]) -> list[int]:
+        """Return the labels of a prompt's ``ids``: all for ``learn_all``, else the earlier turns
+        that are learnt too, each up to the token that ends it."""
+        if example.learn_all:
+            return list(ids)
+        labels = [IGNORED] * len(ids)
+        if not any(turn.learnt for turn in example.prompt):
+            return labels
+        text = self._prompt_text(example)
+        for at, turn in enumerate(example.prompt):
+            if turn.learnt:
+                before = replace(
+                    example,
+                    prompt=example.prompt[:at],
+                    completion=turn.content,
+                    answer_others=turn.others,
+                )
+                with_any = replace(
+                    example, prompt=(*example.prompt[:at], _ANY_TURN, *example.prompt[at + 1 :])
+                )
+                found = find_answer(
+                    self._prompt_text(before), self._prompt_text(with_any), text, example.place
+                )
+                begin = len(text) - len(found.tail) - len(found.generated)
+                first = self._shared(text[:begin], ids)
+                last = self._shared(text[: len(text) - len(found.tail)], ids)
+                ending = self._ending(self._rendered(before, turn.content).tail)
+                if list(ids[last : last + len(ending)]) == ending:
+                    last += len(ending)
+                labels[first:last] = ids[first:last]
+        return labels
+
+    def _shared(self, text: str, ids: Sequence[int]) -> int:
+        """Return how many of ``ids`` the tokens of ``text`` are, which may end within a token."""
+        pairs = zip(self._encode(text), ids, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def _ids_after(self, before: str, text: str) -> list[int]:
         """Return the ids of ``text`` where it follows ``before``."""
@@ -375,13 +473,9 @@ def encode(example: Example, codec: Codec) -> tuple[Tokens, int]:
     if example.tokens is not None:
         return example.tokens, example.tokens.answer.start
     prompt = codec.prompt_ids(example)
-    return joined(prompt, codec.completion_ids(example.completion, example), example), len(prompt)
-
-
-def joined(prompt: Sequence[int], completion: Sequence[int], example: Example) -> Tokens:
-    """Return prompt and completion as one row; the prompt carries loss only for ``learn_all``."""
-    before = prompt if example.learn_all else [IGNORED] * len(prompt)
-    return Tokens((*prompt, *completion), (*before, *completion))
+    completion = codec.completion_ids(example.completion, example)
+    labels = codec.prompt_labels(example, prompt)
+    return Tokens((*prompt, *completion), (*labels, *completion)), len(prompt)
 
 
 def pack(rows: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:

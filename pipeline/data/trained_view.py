@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue, ValidationError
 
 from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
@@ -40,6 +42,8 @@ class TrainedView(Frozen):
     max_length: int
     context: int | None
     samples: tuple[Sample, ...]
+    every: int = 1
+    """Of how many rows one was counted; with 1, all of them."""
 
     @property
     def words(self) -> str:
@@ -50,6 +54,14 @@ class TrainedView(Frozen):
         )
         context = f", context {self.context}" if self.context is not None else ""
         return f"tokens of a row: {found}; max_length {self.max_length}{context}" if found else ""
+
+
+def trained_view(metrics: Mapping[str, JsonValue]) -> TrainedView | None:
+    """Return what a training step showed of its rows; ``None`` for other steps."""
+    try:
+        return TrainedView.model_validate(metrics[METRIC]) if METRIC in metrics else None
+    except ValidationError:  # another step's metric of that name
+        return None
 
 
 def chosen(examples: Sequence[Example]) -> list[Example]:

@@ -311,7 +311,7 @@ def _answered(
         yield Answer(
             line=example.line,
             file=example.file,
-            expected=example.completion or codec.decode(one.continuations[0]),
+            expected=_expected(one.continuations[0], codec, example),
             label=example.label,
             greedy=text,
             choice=one.most_probable(values) if label is None else label,
@@ -322,6 +322,13 @@ def _answered(
             logprob=sum(expected),
             tokens=len(expected),
         )
+
+
+def _expected(ids: Sequence[int], codec: TextCodec, example: Example) -> str:
+    """Return the expected answer, whose tokens are ``ids``, as a model's answer is read."""
+    if example.completion and not example.answer_others:
+        return example.completion
+    return codec.answer_text(ids, example)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from pipeline.contract.errors import ArtifactError
 from pipeline.data.examples import Example
 from pipeline.data.rendering import reads_clock
@@ -58,8 +60,8 @@ class ArtifactCodec(Codec):
         template = self.tokenizer.chat_template
         if not example.chat or example.chat_template or not template or reads_clock(template):
             return self._prompt_text(example)
-        turns = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
-        return chat_text(self._runtime, turns)
+        turns = [turn.for_template for turn in example.prompt]
+        return chat_text(self._runtime, turns, tools=example.tools)
 
 
 def beginning_of(folder: Path) -> list[int]:
@@ -80,12 +82,21 @@ def runtime_ids(runtime: Any, text: str) -> list[int]:
     return [int(token) for token in runtime.encode(text)]
 
 
-def chat_text(runtime: Any, messages: Sequence[Mapping[str, str]], asks: bool = True) -> str:
-    """Return what ONNX Runtime GenAI's chat template makes of ``messages``, up to where the model
-    begins to answer if the conversation ``asks`` for that. Raises :class:`ArtifactError`."""
+def chat_text(
+    runtime: Any,
+    messages: Sequence[Mapping[str, JsonValue]],
+    asks: bool = True,
+    tools: Sequence[JsonValue] = (),
+) -> str:
+    """Return what ONNX Runtime GenAI's chat template makes of ``messages`` and ``tools``, up to
+    where the model begins to answer if the conversation ``asks`` for that.
+
+    Raises :class:`ArtifactError`.
+    """
+    shown = {"tools": json.dumps(list(tools))} if tools else {}
     try:
         rendered: str = runtime.apply_chat_template(
-            json.dumps(list(messages)), add_generation_prompt=asks
+            json.dumps(list(messages)), add_generation_prompt=asks, **shown
         )
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
         raise ArtifactError(f"the runtime cannot apply the chat template: {error}") from error

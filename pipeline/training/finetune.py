@@ -11,20 +11,17 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
-from pipeline.data.look import lengths_of, look
-from pipeline.data.parts import parts_of
-from pipeline.data.room import require_room
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
-from pipeline.data.trained_view import METRIC, TrainedView, samples_of
-from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.data.trained_view import METRIC
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
 from pipeline.training.loading import require_finite_weights
 from pipeline.training.optimizers import available_optimizer, format_arguments
 from pipeline.training.params import FinetuneParams, FullFinetuneParams
+from pipeline.training.prepared_rows import prepare_rows
 from pipeline.training.trainee import Trainee, adapter, whole_model
-from pipeline.training.training_rows import token_count, training_rows
+from pipeline.training.training_rows import token_count
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -57,32 +54,13 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     seed = inputs.seed if params.seed is None else params.seed
     prepare(seed, inputs.threads)
     throughput = Throughput()
-    parts = parts_of(inputs)
-    data = inputs.data
-    if data is None or not parts.train:
-        raise StepError("there is no row to train on", "lower split.eval", "bad_input")
-    spec = data.spec
+    if inputs.data is None:
+        raise StepError("this step needs a data set", "add a [data.<name>] section", "bad_input")
+    spec = inputs.data.spec
     if problems := params.problems_with(spec):
         raise StepError("; ".join(problems), cause="bad_input")
-    seen = look(parts)
-    for warning in seen.warnings:
-        inputs.report.warn(warning)
     tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
-    codec = Codec(tokenizer)
-    train = training_rows("training", parts.train, codec, spec, params, inputs.report)
-    validation = training_rows(
-        "validation", parts.validation, codec, data.validation_spec, params, inputs.report
-    )
-    context = Checkpoint(inputs["model"]).context
-    held_out = require_room(parts.eval, codec, context)
-    lengths = {"training": train.lengths, "validation": validation.lengths, "held-out": held_out}
-    view = TrainedView(
-        look=seen,
-        lengths=lengths_of({name: lengths[name] for name in seen.rows}),
-        max_length=params.max_length,
-        context=context,
-        samples=samples_of(parts.train, codec),
-    )
+    train, validation, view = prepare_rows(inputs, Codec(tokenizer), params)
     if view.words:
         inputs.report.note(view.words)
     precision = _precision(params.precision)

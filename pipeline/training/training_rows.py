@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, Protocol
 
 from pipeline.contract.data_spec import DataSpec, Sequences
 from pipeline.contract.errors import StepError
@@ -11,7 +12,18 @@ from pipeline.data.examples import Example
 from pipeline.data.problems import named
 from pipeline.data.sequences import make_sequences
 from pipeline.data.tokenize import Codec, Tokenized, tokenize
-from pipeline.training.params import TrainingLoopParams
+
+
+class RowLimits(Protocol):
+    """How long a row may be, and what becomes of a longer one."""
+
+    @property
+    def max_length(self) -> int:
+        """Return the most tokens of a row."""
+
+    @property
+    def too_long(self) -> Literal["drop", "cut", "error"]:
+        """Return what becomes of a longer one (see :func:`pipeline.data.tokenize.tokenize`)."""
 
 
 def training_rows(
@@ -19,7 +31,7 @@ def training_rows(
     examples: Sequence[Example],
     codec: Codec,
     spec: DataSpec,
-    params: TrainingLoopParams,
+    params: RowLimits,
     report: Reporter,
 ) -> Tokenized:
     """Return ``examples`` as sequences; warns about those that were cut or left out.
@@ -27,6 +39,7 @@ def training_rows(
     Raises :class:`StepError` if there are examples and none of them can be used.
     """
     codec.require_text(examples)
+    codec.require_read(examples)
     _warn_of_marks(part, examples, codec, report)
     if spec.sequences is not None:
         return _sequences(part, examples, codec, spec.sequences, report)
@@ -67,7 +80,7 @@ def _single(
     part: str,
     examples: Sequence[Example],
     codec: Codec,
-    params: TrainingLoopParams,
+    params: RowLimits,
     report: Reporter,
 ) -> Tokenized:
     try:
@@ -113,6 +126,17 @@ def _warn_of_marks(part: str, examples: Sequence[Example], codec: Codec, report:
         report.warn(
             f"{len(marked)} of {len(examples)} {part} rows hold what the chat template writes "
             f"around turns, and the model cannot tell the two apart: {named(marked)}"
+        )
+    left_out = [
+        f"{example.place} ({items[0].path})"
+        for example in examples
+        if (items := codec.unread(example))
+    ]
+    if left_out:
+        report.warn(
+            f"{len(left_out)} of {len(examples)} {part} rows have what the chat template writes of "
+            "a last turn and leaves out of earlier ones, as it will where the model is asked: "
+            f"{named(left_out)}"
         )
     controls = [
         f"{example.place} ({token})"

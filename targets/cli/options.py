@@ -256,7 +256,7 @@ def open_cache(folder: Path | None) -> Cache:
 
 def console(as_json: bool) -> Console:
     """Return the console: standard error if standard output is for JSON, else standard output."""
-    return SafeConsole(stderr=as_json, soft_wrap=False)
+    return SafeConsole(stderr=as_json, soft_wrap=False, emoji=False)
 
 
 def as_typed(path: Path) -> Path:

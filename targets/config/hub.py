@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import requests
 import urllib3
+from requests.auth import AuthBase
 
 from pipeline.contract.schema import HUB_PREFIX
 from pipeline.reading.files import decoded
@@ -111,6 +112,18 @@ def revision_path(model: HubModel, kind: RepoKind) -> str:
     return f"/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
 
 
+class _Bearer(AuthBase):
+    """Sends the token. As a mere header it would give way to a ``.netrc``."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token to ``request``."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
 @dataclass(frozen=True)
 class HubAnswer:
     """What a hub sent of a file."""
@@ -129,11 +142,13 @@ def ask_hub(path: str, limit: int = LARGEST_ANSWER) -> HubAnswer:
     if hub_is_offline():
         raise requests.ConnectionError("HF_HUB_OFFLINE is set")
     token = hub_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    if limit < LARGEST_ANSWER:
-        headers |= {"Range": f"bytes=0-{limit - 1}", "Accept-Encoding": "identity"}
+    some = {"Range": f"bytes=0-{limit - 1}", "Accept-Encoding": "identity"}
     with requests.get(
-        hub_endpoint() + path, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True
+        hub_endpoint() + path,
+        headers=some if limit < LARGEST_ANSWER else {},
+        auth=_Bearer(token) if token else None,
+        timeout=_TIMEOUT_SECONDS,
+        stream=True,
     ) as reply:
         reply.raise_for_status()
         ranged = _TOTAL.fullmatch(reply.headers.get("Content-Range", ""))

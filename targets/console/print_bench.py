@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from targets.bench import formatting
 from targets.bench.bench_schema import Bench, Comparison, TargetBench
+from targets.console.whole_table import WholeTable
 from targets.figures import rate, size
 
 _STYLES = {
@@ -38,14 +38,14 @@ def print_bench(console: Console, bench: Bench, page: Path) -> None:
     console.print(f"page  {escape(str(page))}", highlight=False, soft_wrap=True)
 
 
-def _sides(bench: Bench) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="in brackets: 95 % intervals")
-    table.add_column("", no_wrap=True)
+def _sides(bench: Bench) -> WholeTable:
+    table = WholeTable(caption=Text("in brackets: 95 % intervals"))
+    table.column("", wrap=False)
     for target in bench.targets:
-        table.add_column(target.target, justify="right")
+        table.column(target.target, justify="right")
     rows = [dict(_figures(target)) for target in bench.targets]
     for name in rows[0]:
-        table.add_row(name, *(row[name] for row in rows))
+        table.row(name, *(row[name] for row in rows))
     return table
 
 
@@ -65,25 +65,19 @@ def _figures(target: TargetBench) -> Iterator[tuple[str, str]]:
 
 
 def _print_comparison(console: Console, comparison: Comparison) -> None:
-    table = Table(
-        title=escape(f"against {comparison.old}"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = WholeTable(f"against {comparison.old}", padding=(0, 1, 0, 0))
     several = len(comparison.targets) > 1
     if several:
-        table.add_column("target", no_wrap=True)
-    table.add_column("figure")
+        table.column("target", wrap=False)
+    table.column("figure")
     for column in ("then", "now", "change, 95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+        table.column(column, justify="right", wrap=False)
+    table.column("", wrap=False)
     for one in comparison.movements:
         sides = (formatting.value_of(one, value) for value in (one.old, one.new))
         change = escape(formatting.change_of(one))
         named = (one.target,) if several else ()
-        table.add_row(*named, escape(one.what), *sides, change, _styled(one.word))
+        table.row(*named, escape(one.what), *sides, change, _styled(one.word))
     console.print(table)
     for note in comparison.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)

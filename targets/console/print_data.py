@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.data.look import Lengths, Look
 from pipeline.data.trained_view import Sample
+from targets.console.whole_table import WholeTable
 from targets.foreign_text import one_line
 from targets.report.data_rows import counts
 from targets.report.seen_data import SeenData
@@ -34,54 +33,56 @@ def print_data(console: Console, data: SeenData) -> None:
         console.print(f"{mark}{escape(str(finding))}", highlight=False)
     if view is None:
         _print_lengths(console, "characters of a row", look.characters)
-        console.print(
-            "Lengths in tokens, and examples as the chat template writes them: here and in the "
-            "report once a training step has run.",
-            highlight=False,
-        )
+        console.print(escape(_not_rendered(data)), highlight=False)
     else:
         context = f", context {view.context}" if view.context is not None else ""
-        title = f"tokens of a row (max_length {view.max_length}{context})"
+        some = f"; one row of {view.every} was counted" if view.every > 1 else ""
+        title = f"tokens of a row (max_length {view.max_length}{context}{some})"
         _print_lengths(console, title, view.lengths)
     console.print(_samples("as rendered" if view is not None else "before rendering", data.samples))
 
 
-def _counts(name: str, look: Look) -> Table:
-    table = _table(f"data set {name}: rows")
-    table.add_column("label" if look.labels else "", overflow="fold")
+def _not_rendered(data: SeenData) -> str:
+    if data.refused:
+        return f"error: training would refuse these rows: {data.refused}"
+    return (
+        "Lengths in tokens, and examples as the chat template writes them, are not known yet: "
+        f"{data.unknown or 'nothing renders these rows'}."
+    )
+
+
+def _counts(name: str, look: Look) -> WholeTable:
+    table = WholeTable(f"data set {name}: rows")
+    table.column("label" if look.labels else "")
     for part in look.rows:
-        table.add_column(part, justify="right")
+        table.column(part, justify="right", wrap=False)
     for row in counts(look):
-        table.add_row(escape(one_line(row.name)), *map(str, row.counts))
+        table.row(escape(one_line(row.name)), *map(str, row.counts))
     return table
 
 
 def _print_lengths(console: Console, title: str, lengths: Mapping[str, Lengths]) -> None:
-    table = _table(title)
-    table.add_column("part")
+    table = WholeTable(title)
+    table.column("part", wrap=False)
     for column in ("p50", "p90", "p99", "longest"):
-        table.add_column(column, justify="right")
+        table.column(column, justify="right", wrap=False)
     for part, found in lengths.items():
-        table.add_row(part, *map(str, (found.p50, found.p90, found.p99, found.longest)))
+        table.row(part, *map(str, (found.p50, found.p90, found.p99, found.longest)))
     if lengths:
         console.print(table)
 
 
-def _samples(how: str, samples: Sequence[Sample]) -> Table:
-    table = _table(f"examples, {how}")
-    table.add_column("row")
-    table.add_column("")
-    table.add_column("text", overflow="fold")
+def _samples(how: str, samples: Sequence[Sample]) -> WholeTable:
+    table = WholeTable(f"examples, {how}")
+    table.column("row", wrap=False)
+    table.column("", wrap=False)
+    table.column("text")
     for sample in samples:
         for number, piece in enumerate(sample.pieces):
             text = escape(one_line(piece.text))
-            table.add_row(
+            table.row(
                 sample.place if number == 0 else "",
                 "[green]learnt[/]" if piece.learnt else "given",
                 f"[green]{text}[/]" if piece.learnt else text,
             )
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from targets.config.olive.ledger import Entry, Ledger, State
 from targets.config.source_map import KeyPath
+from targets.console.whole_table import WholeTable
 
 _STYLES = {
     State.HONOURED: "green",
@@ -25,35 +24,30 @@ def print_explanation(console: Console, ledger: Ledger) -> None:
 
     Keys are shown below their table, as in the file, because full paths would need too much width.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("key", no_wrap=True)
-    table.add_column("value", overflow="fold", max_width=40)
-    table.add_column("what becomes of it", overflow="fold", min_width=22)
+    table = WholeTable()
+    table.column("key", wrap=False)
+    table.column("value", widest=40)
+    table.column("what becomes of it")
     above: KeyPath = ()
     for entry in ledger.entries:
         for depth, part in enumerate(entry.path[:-1]):
             if entry.path[: depth + 1] != above[: depth + 1]:
-                table.add_row(f"[dim]{_indented(depth, part)}[/]")
+                table.row(f"[dim]{_indented(depth, part)}[/]")
         above = entry.path[:-1]
         state = f"[{_STYLES[entry.state]}]{entry.state.value}[/]"
         note = _note(entry)
-        table.add_row(
+        table.row(
             _indented(len(above), entry.path[-1] if entry.path else "the file"),
             escape(entry.value),
             f"{state}: {escape(note)}" if note else state,
         )
     console.print(table)
     if ledger.defaults:
-        defaults_table = Table(
-            title="what the file leaves open",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
-        defaults_table.add_column("key of the Quern config", overflow="fold")
-        defaults_table.add_column("value", overflow="fold")
+        defaults_table = WholeTable("what the file leaves open")
+        defaults_table.column("key of the Quern config")
+        defaults_table.column("value")
         for key, value in ledger.defaults.items():
-            defaults_table.add_row(escape(key), escape(value))
+            defaults_table.row(escape(key), escape(value))
         console.print(defaults_table)
     counts = Counter(entry.state for entry in ledger.entries)
     console.print(

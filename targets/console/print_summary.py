@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.result import Verdict
 from targets.console.print_tuning import print_tuning
+from targets.console.whole_table import WholeTable
 from targets.figures import percent, rate, size, verdict_limit, verdict_value, verdict_words
 from targets.report.report_schema import Report
 from targets.report.training_rows import trainings
@@ -42,17 +41,17 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
     )
 
 
-def _table(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    table.add_column("check", no_wrap=True)
-    table.add_column("measured", justify="right", no_wrap=True)
-    table.add_column("limit", justify="right", no_wrap=True)
-    table.add_column("")
+def _table(report: Report) -> WholeTable:
+    table = WholeTable()
+    table.column("", wrap=False)
+    table.column("check", wrap=False)
+    table.column("measured", justify="right", wrap=False)
+    table.column("limit", justify="right", wrap=False)
+    table.column("")
     proofs = [verdict for verdict in report.checks if _is_proof(verdict)]
     for verdict in report.checks:
         if verdict not in proofs:
-            table.add_row(*_row(verdict))
+            table.row(*_row(verdict))
     return table
 
 

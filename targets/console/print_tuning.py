@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from targets.console.whole_table import WholeTable
 from targets.report.report_schema import Report
 from targets.report.tuning_rows import (
     TrialRow,
@@ -43,18 +42,18 @@ def print_tuning(console: Console, report: Report) -> None:
     console.print(escape(pinned(summary, report.target)), highlight=False, soft_wrap=True)
 
 
-def _table(titles: list[str], shown: list[TrialRow]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("")
-    table.add_column("layers", no_wrap=True)
+def _table(titles: list[str], shown: list[TrialRow]) -> WholeTable:
+    table = WholeTable(collapse_padding=True)
+    table.column("", wrap=False)
+    table.column("layers", wrap=False)
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.column(title)
     for title in ("prompt", "tokens", "KL"):
-        table.add_column(title, justify="right", no_wrap=True)
+        table.column(title, justify="right", wrap=False)
     for row in shown:
         mark, style = ("✓", "bold green") if row.chosen else ("", "")
         if row.out:
             mark, style = "✗", "yellow"
         cells = (mark, row.layers, *row.choice, row.prompt, row.decode, row.cost)
-        table.add_row(*map(escape, cells), style=style)
+        table.row(*map(escape, cells), style=style)
     return table

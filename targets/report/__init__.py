@@ -1,1 +1,1 @@
-"""The report of a build: ``report.json`` for programs, ``report.md`` for people."""
+"""The report of a build: JSON for programs, HTML and Markdown for people."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-from pydantic import JsonValue, ValidationError
 
 from pipeline.data.examples import Example
 from pipeline.data.look import Look
-from pipeline.data.trained_view import METRIC, Piece, Sample, TrainedView, chosen
+from pipeline.data.trained_view import Piece, Sample, TrainedView, chosen, trained_view
 from targets.report.report_schema import Report
 
 _LABELS = 20
@@ -22,14 +20,6 @@ class CountRow:
 
     name: str
     counts: tuple[int, ...]
-
-
-def trained_view(metrics: Mapping[str, JsonValue]) -> TrainedView | None:
-    """Return what a training step showed of its rows; ``None`` for other steps."""
-    try:
-        return TrainedView.model_validate(metrics[METRIC]) if METRIC in metrics else None
-    except ValidationError:  # another step's metric of that name
-        return None
 
 
 def trained_views(report: Report) -> Iterator[tuple[str, TrainedView]]:
@@ -58,8 +48,11 @@ def plain_samples(examples: Iterable[Example]) -> tuple[Sample, ...]:
         Sample(
             place=example.place,
             pieces=(
-                *(Piece(text=turn.content, learnt=example.learn_all) for turn in example.prompt),
-                Piece(text=example.completion, learnt=True),
+                *(
+                    Piece(text=turn.words, learnt=turn.learnt or example.learn_all)
+                    for turn in example.prompt
+                ),
+                Piece(text=example.answer.words, learnt=True),
             ),
         )
         for example in chosen(list(examples))

@@ -15,12 +15,14 @@ from targets.cache import CachedStep
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
 from targets.locks import locked
+from targets.report.report_html import to_html
 from targets.report.report_markdown import to_markdown
 from targets.report.report_schema import Report
 
 MODEL_DIR = "model"
 REPORT_FILE = "report.json"
 MARKDOWN_FILE = "report.md"
+HTML_FILE = "report.html"
 
 
 def write_dist(
@@ -98,7 +100,8 @@ def copy_tree(source: Path, destination: Path) -> None:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    """Copy bytes and mode; by `copy_file_range(2)`, which XFS and Btrfs do without copying."""
+    """Copy bytes, not the mode: that is as the caller's umask has it. By `copy_file_range(2)`,
+    which XFS and Btrfs do without copying."""
     with source.open("rb") as reader, destination.open("wb") as writer:
         try:
             while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
@@ -109,7 +112,6 @@ def _copy(source: Path, destination: Path) -> None:
             with naming(destination):
                 shutil.copyfileobj(reader, writer)
                 writer.flush()
-    shutil.copymode(source, destination)
 
 
 def _is_same(model: Path, source: Path, digests: Digests) -> bool:
@@ -125,3 +127,4 @@ def _is_same(model: Path, source: Path, digests: Digests) -> bool:
 def _write_reports(folder: Path, report: Report) -> None:
     replace_file(folder / REPORT_FILE, report.model_dump_json(indent=2) + "\n")
     replace_file(folder / MARKDOWN_FILE, to_markdown(report))
+    replace_file(folder / HTML_FILE, to_html(report))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.foreign_text import one_line
 from targets.report.data_rows import counts, trained_views
 from targets.report.report_schema import Report
-from targets.report.templates import markdown_environment
+from targets.report.templates import TEMPLATES, markdown_environment
 from targets.report.training_rows import trainings
 from targets.report.tuning_rows import column_title, columns, headline, pinned, rows, tuning_of
 
 
 def to_markdown(report: Report) -> str:
     """Return ``report`` as Markdown."""
-    environment = markdown_environment(Path(__file__).parent)
+    environment = markdown_environment(TEMPLATES)
     tuning = tuning_of(report)
     return environment.get_template("report.md.j2").render(
         report=report,

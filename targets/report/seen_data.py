@@ -1,8 +1,8 @@
-"""What is seen in the data set of a plan, and in a cached training step with it."""
+"""What is seen in the data set of a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.contract.data_files import ROWS_FILE, DataFiles
@@ -13,7 +13,8 @@ from pipeline.data.trained_view import Sample, TrainedView
 from targets.config.data import rows_step
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan
-from targets.report.data_rows import plain_samples, trained_view
+from targets.rendered_rows import RenderedRows
+from targets.report.data_rows import plain_samples
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,26 @@ class SeenData:
     unseen: str = ""
     """Why they cannot."""
     view: TrainedView | None = None
-    """What a cached training step showed of the same rows."""
+    """What a training step shows of the same rows."""
+    unknown: str = ""
+    """Why that is not known."""
+    refused: str = ""
+    """Why a training step would refuse the rows."""
     samples: tuple[Sample, ...] = ()
 
 
-def seen_data(loaded: LoadedConfig, plans: Sequence[BuildPlan]) -> SeenData | None:
-    """Look at the main data set of ``plans``, those of one build; ``None`` if there is none."""
+def seen_data(
+    loaded: LoadedConfig,
+    plans: Sequence[BuildPlan],
+    render: Callable[[Look], RenderedRows],
+) -> SeenData | None:
+    """Look at the main data set of ``plans``, those of one build; ``None`` if there is none.
+
+    ``render`` says what a training step shows of rows that can be seen.
+    """
     if loaded.main_data is None:
         return None
     name = loaded.main_data
-    view = next(filter(None, map(_view, plans)), None)
     files = next(filter(None, (_files(loaded, plan, name) for plan in plans)), None)
     if files is None:
         unseen = "a step makes its rows, which are shown once it has run"
@@ -45,14 +56,18 @@ def seen_data(loaded: LoadedConfig, plans: Sequence[BuildPlan]) -> SeenData | No
         parts = load_parts(files)
     except StepError as error:  # of made rows: the host has checked all others
         return SeenData(plans[0].build, name, None, str(error))
-    samples = plain_samples(parts.train or parts.eval) if view is None else view.samples
-    return SeenData(plans[0].build, name, look(parts), view=view, samples=samples)
-
-
-def _view(plan: BuildPlan) -> TrainedView | None:
-    cached = (planned.cached for planned in plan.steps)
-    views = (trained_view(step.result.metrics) for step in cached if step is not None)
-    return next((view for view in views if view is not None), None)
+    seen = look(parts)
+    rendered = render(seen)
+    view = rendered.view
+    return SeenData(
+        plans[0].build,
+        name,
+        seen,
+        view=view,
+        unknown=rendered.unknown,
+        refused=rendered.refused,
+        samples=plain_samples(parts.train or parts.eval) if view is None else view.samples,
+    )
 
 
 def _files(loaded: LoadedConfig, plan: BuildPlan, name: str) -> DataFiles | None:

@@ -9,6 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from targets import figures
 from targets.foreign_text import visible
 
+TEMPLATES = Path(__file__).parent
+"""The templates of reports, and the style of all pages."""
+
 
 def markdown_environment(folder: Path) -> Environment:
     """Return the environment of the Markdown templates in ``folder``.
@@ -35,7 +38,7 @@ def python_environment(folder: Path) -> Environment:
 
 def _environment(folder: Path, autoescape: bool) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

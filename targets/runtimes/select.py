@@ -97,6 +97,23 @@ class Chooser:
 
         return VenvRuntime(self._cache)
 
+    def ready(self, toolchain: Toolchain) -> Runtime | None:
+        """Return the runtime of ``toolchain``'s steps; ``None`` if something would have to be
+        fetched or made for it first."""
+        decision = self.decide([toolchain])
+        runtime: Runtime
+        if decision.runtime == "docker":
+            from targets.runtimes.docker import DockerRuntime
+
+            runtime = DockerRuntime(self.containers().client, self._cache)
+        elif decision.runtime == "venv":
+            from targets.runtimes.venv import VenvRuntime
+
+            runtime = VenvRuntime(self._cache)
+        else:
+            return None
+        return None if runtime.needs(toolchain) else runtime
+
     def containers(self) -> Containers:
         """Return the engine, connecting once. Raises ``EnvironmentUnable`` if none can be used."""
         from targets.runtimes.containers import Containers

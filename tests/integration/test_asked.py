@@ -78,6 +78,15 @@ def test_an_artifact_gets_the_ids_of_the_runtime_and_a_difference_is_said(
     assert problem.startswith("the prompt of line 7 becomes ")
 
 
+@pytest.mark.parametrize("family", ["QWEN3", "LLAMA3", "MISTRAL"])
+def test_an_artifact_sees_tools_and_calls_as_transformers_renders_them(
+    found: dict[str, Any], family: str
+) -> None:
+    ids = found["onnx"]["tools"][family]
+    assert ids["problems"] == []
+    assert ids["asked"] == ids["transformers"]
+
+
 def test_a_cpu_computes_in_fp32_and_says_where_it_has_no_room(found: dict[str, Any]) -> None:
     shortages = found["shortages"]
     assert (shortages["small"], shortages["dtype"]) == ("", "torch.float32")

@@ -54,6 +54,12 @@ def test_build_rebuild_edit_and_limit(
     owners = {path.stat().st_uid for path in dist.rglob("*")}
     assert owners == {os.getuid()}
     assert str(project.folder) not in first.stdout
+    places = [str(place).encode() for place in (tmp_path, quern.cache, PROJECT)]
+    assert not [
+        path
+        for path in dist.rglob("*")
+        if path.is_file() and any(place in path.read_bytes() for place in places)
+    ]
 
     again = quern("build", *arguments, environment={"DOCKER_HOST": "unix:///nowhere"})
     assert again.code == 0, again.stderr

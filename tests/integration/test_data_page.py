@@ -37,7 +37,7 @@ def examples() -> Iterator[tuple[dict[str, Any], list[str]]]:
             chosen = settings or usual
             example |= {"kind": fence.language, "rows": fence.text}
             example |= {"settings": chosen["data"]["tone"]}
-            if "messages" in fence.text:
+            if "messages" in fence.text and not settings:
                 example |= {"settings": {"messages": "messages", "split": NOTHING_HELD_OUT}}
             example |= {"params": chosen.get("passes", {}).get("lora", {})}
             example.setdefault("context", None)

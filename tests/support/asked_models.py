@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -43,6 +44,7 @@ from pipeline.training.answerer import TorchAnswerer
 from pipeline.training.loading import ModelLoading
 from pipeline.training.prompt_cache import can_continue
 from pipeline.training.streamed import load_fp32, shortage_of_memory
+from tests.support import tool_templates
 from tests.support.silent import Silent
 
 _SHAPE = {
@@ -188,8 +190,39 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
         "asked": compared(answerer, model, 6, PENALTY),
         "nothing in common": compared(answerer, model, 0, PENALTY),
         "run again": compared(Again(answerer.session), model, 6, PENALTY),
+        "tools": ids_of_tools(artifact),
         "ids": ids_of_prompts(artifact),
     }
+
+
+def ids_of_tools(artifact: Path) -> dict[str, Any]:
+    """Return the ids of a question with tools, an earlier call and its result, in each way in which
+    families write these, and those of transformers."""
+    call: JsonValue = {"name": "clock", "arguments": {"city": "Oslo"}}
+    turns = (
+        Message("user", "what time"),
+        Message("assistant", "", {"tool_calls": [{"id": "abcdefghi", "function": call}]}),
+        Message("tool", "noon", {"tool_call_id": "abcdefghi"}),
+    )
+    tool: JsonValue = {"name": "clock", "parameters": {"type": "object"}}
+    tools: tuple[JsonValue, ...] = ({"type": "function", "function": tool},)
+    example = Example(7, turns, "joy", tools=tools)
+    found = {}
+    for name in ("QWEN3", "LLAMA3", "MISTRAL"):
+        (artifact / "chat_template.jinja").write_text(getattr(tool_templates, name))
+        tokenizer = load_artifact_tokenizer(artifact)
+        codec = ArtifactCodec(tokenizer, Session(artifact, 1))
+        found[name] = {
+            "asked": codec.prompt_ids(example),
+            "transformers": tokenizer.apply_chat_template(
+                [turn.for_template for turn in turns],
+                tools=list(tools),
+                add_generation_prompt=True,
+                return_dict=False,
+            ),
+            "problems": codec.prompt_problems([example]),
+        }
+    return found
 
 
 def ids_of_prompts(artifact: Path) -> dict[str, Any]:

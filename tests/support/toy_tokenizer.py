@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import JsonValue
+
 BOS, EOS, TURN = 1, 2, 3
 
 
@@ -29,14 +31,16 @@ class ToyTokenizer:
 
     def apply_chat_template(
         self,
-        conversation: list[dict[str, str]],
+        conversation: list[dict[str, JsonValue]],
         *,
+        tools: list[JsonValue] | None,
         chat_template: str | None,
         add_generation_prompt: bool,
         tokenize: bool,
     ) -> str:
         """Return each turn after the template's number and before the end of a turn."""
         assert not tokenize
+        assert tools is None
         mark = chat_template or self.chat_template
         text = "".join(f"{mark} {turn['content']} {TURN} " for turn in conversation)
         return text + (f"{mark} " if add_generation_prompt else "")

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from targets.cli import options
 from targets.cli.json_output import print_json_result
+from targets.console.whole_table import WholeTable
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
@@ -40,7 +39,7 @@ def command(targets: tuple[str, ...], cache: Path | None, dist: Path, as_json: b
     if as_json:
         print_json_result({"runtimes": usable, "builds": decisions, "findings": findings}, failure)
         return
-    _show(options.console(as_json), findings, usable, decisions)
+    show(options.console(as_json), findings, usable, decisions)
     if failure is not None:
         raise click.exceptions.Exit(failure.exit_code)
 
@@ -51,21 +50,22 @@ def _decisions(machine: Machine) -> dict[str, Decision]:
     return {one.target: machine.chooser.decide([one]) for one in toolchains}
 
 
-def _show(
+def show(
     console: Console,
     findings: tuple[Finding, ...],
     usable: tuple[str, ...],
     decisions: Mapping[str, Decision],
 ) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-    table.add_column(width=1)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    """Show what was found, and where builds run."""
+    table = WholeTable(show_header=False)
+    table.column("", wrap=False)
+    table.column("", wrap=False)
+    table.column("")
     for finding in findings:
         text = escape(finding.message)
         if finding.remedy:
             text += f"\n[dim]→ {escape(finding.remedy)}[/]"
-        table.add_row(_MARKS[finding.severity], finding.check, text)
+        table.row(_MARKS[finding.severity], escape(finding.check), text)
     console.print(table)
     if not usable:
         console.print("[red]No build can run on this machine.[/] The lines marked ✗ and ! say why.")

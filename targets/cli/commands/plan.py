@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from pipeline.data.look import Look
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
@@ -20,12 +19,14 @@ from targets.config.load import LoadedConfig
 from targets.config.olive.ledger import Ledger
 from targets.console.print_data import print_data
 from targets.console.print_explanation import explanation, print_explanation
+from targets.console.whole_table import WholeTable
 from targets.disk import free_at
 from targets.figures import duration, size
-from targets.place import places_by_name
+from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan
 from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
+from targets.rendered_rows import RenderedRows, rendered_rows
 from targets.report.seen_data import SeenData, seen_data
 from targets.runtimes.platform import Choice
 from targets.runtimes.select import Chooser, Decision
@@ -46,20 +47,23 @@ def command(
     explain: bool,
     as_json: bool,
 ) -> None:
-    """Print the steps of each target: cached, or the reason why they must run. Runs nothing."""
+    """Print the steps of each target: cached, or the reason why they must run.
+
+    Runs none of them. To show rows as a model would see them, its tokenizer reads them in the
+    toolchain, if that is there.
+    """
     console = options.console(as_json)
     if explain and not as_json:
         _explain(console, choices)
     requests = options.load_requests(choices)
     store = options.open_cache(cache)
     plans = list(_planned(requests, store))
-    seen = list(_seen(plans))
     if as_json:
         keys = _ledger(choices) if explain else None
         print_json_result(
             {
                 "plans": [_as_data(plan) for plan in plans],
-                "data": [_data_as_data(data) for data in seen],
+                "data": [_data_as_data(data) for data in _seen(plans, store)],
                 **(explanation(keys) if keys else {}),
             }
         )
@@ -68,13 +72,13 @@ def command(
         plan = planned.plan
         for note in plan.notes:
             console.print(f"[yellow]note:[/] {escape(note)}")
-        console.print(_table(plan))
+        console.print(table_of(plan))
         if planned.place is not None:
             console.print(
                 f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
             )
             console.print(_room(disk_space(plan), store.root), soft_wrap=True)
-    for data in seen:
+    for data in _seen(plans, store):
         print_data(console, data)
 
 
@@ -85,31 +89,35 @@ class _Planned:
     loaded: LoadedConfig
     plan: BuildPlan
     place: Decision | None
+    training_place: Place
+    chooser: Chooser
 
 
 def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Planned]:
     choosers: dict[Choice, Chooser] = {}
     for request in requests:
+        chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
+        training = request.training_place
         for place in request.places:
-            plan = Planner(request.loaded, store, place, request.training_place).plan()
+            plan = Planner(request.loaded, store, place, training).plan()
             names = {planned.step.target for planned in plan.missing}
-            if not names:
-                yield _Planned(request.loaded, plan, None)
-                continue
-            chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
-            used = places_by_name(names, (request.training_place, place)).values()
-            yield _Planned(
-                request.loaded, plan, chooser.decide([place.toolchain for place in used])
-            )
+            used = places_by_name(names, (training, place)).values()
+            decision = chooser.decide([place.toolchain for place in used]) if used else None
+            yield _Planned(request.loaded, plan, decision, training, chooser)
 
 
-def _seen(plans: Iterable[_Planned]) -> Iterator[SeenData]:
+def _seen(plans: Iterable[_Planned], store: Cache) -> Iterator[SeenData]:
     """Look at the data set of each build, whose targets have the same."""
     builds: dict[str, list[_Planned]] = {}
     for planned in plans:
         builds.setdefault(planned.plan.build, []).append(planned)
     for some in builds.values():
-        data = seen_data(some[0].loaded, [planned.plan for planned in some])
+        first = some[0]
+
+        def render(look: Look, first: _Planned = first) -> RenderedRows:
+            return rendered_rows(first.plan, look, first.training_place, first.chooser, store)
+
+        data = seen_data(first.loaded, [planned.plan for planned in some], render)
         if data is not None:
             yield data
 
@@ -120,6 +128,11 @@ def _data_as_data(data: SeenData) -> dict[str, object]:
         "name": data.name,
         **(data.look.model_dump() if data.look is not None else {"unseen": data.unseen}),
         "lengths": None if data.view is None else data.view.lengths,
+        "max_length": None if data.view is None else data.view.max_length,
+        "context": None if data.view is None else data.view.context,
+        "every": None if data.view is None else data.view.every,
+        "unknown": data.unknown,
+        "refused": data.refused,
         "samples": data.samples,
     }
 
@@ -138,18 +151,16 @@ def _explain(console: Console, choices: options.BuildChoices) -> None:
         print_explanation(console, ledger)
 
 
-def _table(plan: BuildPlan) -> Table:
-    table = Table(
-        title=f"{plan.build} for {plan.target}: {len(plan.missing)} of {len(plan.steps)} to run",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
+def table_of(plan: BuildPlan) -> WholeTable:
+    """Return the steps of a plan, each with the reason why it must run."""
+    table = WholeTable(
+        f"{plan.build} for {plan.target}: {len(plan.missing)} of {len(plan.steps)} to run"
     )
     for column in ("step", "type", "runs", "why", "key"):
-        table.add_column(column, overflow="fold")
+        table.column(column)
     for planned in plan.steps:
         cached = planned.cached
-        table.add_row(
+        table.row(
             planned.step.name,
             planned.step.type,
             "[cyan]cached[/]" if cached else f"[bold]yes[/] ({planned.step.target})",

@@ -111,7 +111,7 @@ def _whole_data(part: Table) -> Table:
         joined = str(spec.get("sequences", {}).get("strategy", "")).startswith("join")
         whole = {"loss_on": "all"} if joined else {}
         if not ({"path", "source"} & spec.keys() or spec.get("code", {}).get("load")):
-            whole["path"] = "tone.jsonl"
+            whole["path"] = "chats.jsonl" if "messages" in spec else "tone.jsonl"
         if not any(way in spec for way in ways):
             whole |= {"prompt": "{phrase}", "completion": "{tone}"}
         data[name] = {**whole, **spec}
@@ -142,18 +142,13 @@ def _make_files(document: Table, folder: Path) -> None:
         rows = folder / str(spec.get("path", "tone.jsonl"))
         columns = set(re.findall(r"\{(\w+)\}", json.dumps(spec))) | {spec.get("label")} - {None}
         if spec.get("messages"):
-            turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-            made: Table = {spec["messages"]: turns}
-        else:
-            labels = spec.get("labels") or ["a", "b"]
-            made = dict.fromkeys(sorted(columns), labels[0])
-        if rows.suffix == ".csv":
-            made = {key: json.dumps(value) for key, value in made.items()}
+            columns = {spec["messages"]}
         if not rows.exists() and rows.suffix == ".jsonl":
             labels = spec.get("labels") or ["a", "b"]
             lines = (
                 json.dumps(
-                    {key: f"{key} {number}" for key in made} | {spec.get("label", "_"): label}
+                    {key: _cell(key, number, spec) for key in columns}
+                    | {spec.get("label", "_"): label}
                 )
                 for number in range(40)
                 for label in labels
@@ -167,6 +162,14 @@ def _make_files(document: Table, folder: Path) -> None:
     for check in document.get("checks", {}).values():
         if isinstance(check, dict) and "baseline" in check:
             _make_artifact(folder / check["baseline"])
+
+
+def _cell(column: str, number: int, spec: Table) -> object:
+    """Return what a row has in a column."""
+    if column != spec.get("messages"):
+        return f"{column} {number}"
+    question = {"role": "user", "content": f"question {number}"}
+    return [question, {"role": "assistant", "content": "answer"}]
 
 
 def _local_models(model: object) -> Iterator[str]:

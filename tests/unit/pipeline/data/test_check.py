@@ -1,5 +1,6 @@
 """Data that does not fit its settings is found, with line and suggestion."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -107,19 +108,10 @@ def test_too_few_texts() -> None:
         ([{"role": "boss", "content": "a"}, {"role": "assistant", "content": "b"}], "'boss'"),
         ([{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}], "last turn"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}], "no text"),
+        ([{"role": "user", "name": "n"}, {"role": "assistant", "content": "b"}], "turn 1 has no"),
         (
-            [
-                {"role": "user", "content": "a"},
-                {"role": "assistant", "content": "b", "tool_calls": [{"function": {}}]},
-            ],
-            "turn 2 has tool_calls, which would not be learnt",
-        ),
-        (
-            [
-                {"role": "user", "content": "a"},
-                {"role": "assistant", "content": "b", "reasoning_content": "c", "tool_calls": []},
-            ],
-            "turn 2 has reasoning_content, which would not be learnt",
+            [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": []}],
+            "turn 2 has no text",
         ),
         (
             [
@@ -130,20 +122,29 @@ def test_too_few_texts() -> None:
         ),
         (
             [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}],
-            "turn 2 has weight 0, but it is learnt",
+            "no turn is learnt: give one of the assistant's the weight 1",
+        ),
+        (
+            [{"role": "user", "content": "a", "weight": 1}, {"role": "assistant", "content": "b"}],
+            "turn 1 has weight 1, but only turns of the assistant are learnt",
+        ),
+        (
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 2}],
+            "turn 2 has weight 2; it can be 0 or 1",
         ),
         (
             [
                 {"role": "user", "content": "a"},
-                {"role": "assistant", "content": "b", "weight": 1},
-                {"role": "user", "content": "c"},
-                {"role": "assistant", "content": "d", "weight": 1},
+                {"role": "assistant", "content": "b", "weight": 1, "train": False},
             ],
-            "turn 2 has weight 1, but it is not learnt: only the last is",
+            "turn 2 has weight and train, which contradict each other",
         ),
         (
-            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "n": False}],
-            "turn 2 has n, which would not be learnt",
+            [
+                {"role": "assistant", "content": "a", "weight": 1},
+                {"role": "user", "content": "b"},
+            ],
+            "turn 1 is learnt, but nothing stands before it",
         ),
     ],
 )
@@ -158,26 +159,51 @@ def test_broken_messages(messages: JsonValue, said: str) -> None:
     assert said in message
 
 
-def test_weights_that_say_what_is_learnt_are_taken() -> None:
+def test_weights_say_which_turns_are_learnt() -> None:
     chat: JsonValue = [
         {"role": "user", "content": "a", "name": None},
-        {"role": "assistant", "content": "b", "weight": 0},
+        {"role": "assistant", "content": "b", "weight": 1},
         {"role": "user", "content": "c", "train": False},
         {"role": "assistant", "content": "d", "weight": 1, "train": True, "tool_calls": []},
+        {"role": "user", "content": "e"},
+        {"role": "assistant", "content": "f", "weight": 0},
     ]
     (example,) = make_examples(rows_of({"chat": chat}), DataSpec(path="x", messages="chat"))
+    assert [turn.learnt for turn in example.prompt] == [False, True, False]
     assert example.completion == "d"
+    # What is null is as if it were not there; what is empty is given to the template.
+    assert (example.prompt[0].others, example.answer_others) == ({}, {"tool_calls": []})
 
 
-def test_what_stands_beside_messages_is_not_dropped() -> None:
+TOOLS: list[JsonValue] = [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize("column", [TOOLS, json.dumps(TOOLS)])
+def test_tools_beside_messages_are_kept(column: JsonValue) -> None:
     chat: JsonValue = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    rows = rows_of({"chat": chat, "tools": [{"name": "f"}]}, {"chat": chat, "tools": []})
     spec = DataSpec(path="x", messages="chat", split=Split(eval=0, validation=0))
-    line, message, _ = only(rows, spec)
-    assert (line, message) == (
-        1,
-        "the column 'tools' would not be shown to the model: only messages are",
-    )
+    rows = rows_of({"chat": chat, "tools": column}, {"chat": chat, "tools": []}, {"chat": chat})
+    assert check_rows(rows, spec) == []
+    assert [list(example.tools) for example in make_examples(rows, spec)] == [TOOLS, [], []]
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ({"documents": [{"text": "a"}]}, "the column 'documents' would not be shown to the model"),
+        ({"parallel_tool_calls": True}, "the column 'parallel_tool_calls' would not be shown"),
+        ({"tools": ["clock"]}, "the column 'tools' must be a list of objects"),
+        ({"tools": "[{]"}, "the column 'tools' is text, but no JSON"),
+    ],
+)
+def test_what_stands_beside_messages_is_not_dropped(
+    beside: dict[str, JsonValue], said: str
+) -> None:
+    chat: JsonValue = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    spec = DataSpec(path="x", messages="chat", split=Split(eval=0, validation=0))
+    line, message, _ = only(rows_of({"chat": chat, **beside}, {"chat": chat}), spec)
+    assert line == 1
+    assert said in message
 
 
 def test_a_column_that_is_empty_everywhere_is_one_problem() -> None:

@@ -41,6 +41,18 @@ def test_rows_are_those_of_pythons_csv(
     assert len(rows) == len(CELLS)
 
 
+def test_twenty_five_rows_are_not_read_as_forty(tmp_path: Path) -> None:
+    texts = [f"row {n}{ODD[n % len(ODD)] if n < 15 else ' '}end" for n in range(25)]
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *((text, "joy") for text in texts)])
+    assert len(path.read_text("utf-8").splitlines()) == 41  # what was counted once
+    rows, problems = read_rows(path)
+    assert (len(rows), problems) == (25, [])
+    assert [row.values["text"] for row in rows] == texts
+    assert [row.line for row in rows] == list(range(2, 27))
+
+
 def test_the_line_of_a_broken_row_is_that_of_an_editor(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\na\u2028b,1\nc,2,3\n", encoding="utf-8", newline="")

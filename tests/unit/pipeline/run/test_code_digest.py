@@ -170,6 +170,7 @@ def test_what_looks_like_a_comment_in_a_string_counts() -> None:
 
 
 ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq", "full_finetune"}
+PREPARING = ALL_OF_TRAINING | {"render_rows"}
 ASKING = {"evaluate", "float_reference", "reference", "time_base"}
 
 
@@ -191,11 +192,11 @@ ASKING = {"evaluate", "float_reference", "reference", "time_base"}
         ("checks/graph.py", set()),
         ("verdicts/verdicts.py", {"tune"}),
         # Data: what trains on rows, and what asks about them.
-        ("data/split.py", ALL_OF_TRAINING | ASKING | {"tune"}),
-        ("data/tokenize.py", ALL_OF_TRAINING | ASKING | {"generate", "tune"}),
-        ("data/sequences.py", ALL_OF_TRAINING),
+        ("data/split.py", PREPARING | ASKING | {"tune"}),
+        ("data/tokenize.py", PREPARING | ASKING | {"generate", "tune"}),
+        ("data/sequences.py", PREPARING),
         ("data/hub.py", {"fetch_rows", "rows"}),
-        ("contract/data_spec.py", ALL_OF_TRAINING | ASKING | {"generate", "rows", "tune"}),
+        ("contract/data_spec.py", PREPARING | ASKING | {"generate", "rows", "tune"}),
         # The parts of a build.
         ("training/finetune.py", ALL_OF_TRAINING),
         ("training/pretraining.py", {"pretrain"}),

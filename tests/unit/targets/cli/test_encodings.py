@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,34 @@ def test_what_cannot_be_shown_is_escaped(tmp_path: Path, encoding: str) -> None:
     shown = plan(project, tmp_path / "cache", encoding)
     assert shown.returncode == 0, shown.stderr
     assert b"20 of 20 to run" in shown.stdout
+
+
+SUMMARY = """
+from pathlib import Path
+
+from targets.cli import main
+from targets.cli.options import console
+from targets.console.print_summary import print_summary
+from tests.support.reports import ACCURACY, SLOW, make_report
+
+main.main = lambda **_: print_summary(
+    console(False), make_report(ACCURACY, SLOW), Path("dist/Ω"), 1.0
+)
+main.run()
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_the_marks_after_a_build_end_no_command(tmp_path: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SUMMARY],
+        cwd=PROJECT,
+        env=Quern(tmp_path).environment({"PYTHONIOENCODING": encoding}),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.decode(encoding)
+    for mark, text in (("✓", "accuracy"), ("✗", "token_ms"), ("Ω", "model")):
+        shown = mark.encode(encoding, errors="backslashreplace").decode(encoding)
+        assert any(shown in line and text in line for line in said.splitlines()), (mark, said)

@@ -76,6 +76,7 @@ def test_what_a_person_should_look_at(
         "1 row repeats another: line 83",
         "1 of 83 rows has its label, and no other, in its own prompt: line 82 (joy)",
         "characters of a row part p50 p90 p99 longest",
+        "are not known yet: the step pretrain has to run first.",
         "examples, before rendering",
         "learnt",
     ):

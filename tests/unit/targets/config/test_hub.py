@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ import pytest
 from targets.config.hub import HubModel, parse_hub_model, pinned
 from targets.errors import EnvironmentUnable
 from targets.runtimes.process_environment import hub_environment
+from tests.support.capabilities import program
 
 TOKEN = "hf_of_this_test_alone"  # noqa: S105
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -36,7 +41,7 @@ class Server:
         return f"http://{self.name}:{self.port}"
 
 
-def serve(server: Server) -> Iterator[Server]:
+def serve(server: Server, secured: ssl.SSLContext | None = None) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.asked.append((self.path, self.headers.get("Authorization")))
@@ -51,6 +56,8 @@ def serve(server: Server) -> Iterator[Server]:
             """Say nothing."""
 
     listening = ThreadingHTTPServer((server.name, 0), Handler)
+    if secured is not None:
+        listening.socket = secured.wrap_socket(listening.socket, server_side=True)
     server.port = listening.server_port
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     yield server
@@ -167,6 +174,80 @@ def test_empty_variables_are_as_if_they_were_not_set(
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(EnvironmentUnable, match=r"huggingface\.co"):
         pinned(parse_hub_model("hf:org/name"))
+
+
+@pytest.mark.parametrize(
+    ("value", "offline"),
+    [
+        *((value, True) for value in ("1", "yes", "ON", "TRUE")),
+        *((value, False) for value in ("0", "", "no")),
+    ],
+)
+def test_what_counts_as_offline_is_what_counts_for_hugging_face(
+    hub: Server, monkeypatch: pytest.MonkeyPatch, value: str, offline: bool
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    with pytest.raises(EnvironmentUnable, match="is set") if offline else nullcontext():
+        pinned(parse_hub_model("hf:org/name"))
+    assert bool(hub.asked) is not offline
+
+
+def test_a_proxy_is_asked_and_its_password_is_told_nobody(
+    hub: Server, other: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    proxy = other.address.replace("//", "//me:secret-of-the-proxy@")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    assert pinned(parse_hub_model("hf:org/name")).revision == COMMIT
+    assert [path for path, _ in other.asked] == [
+        "http://hub.invalid/api/models/org/name/revision/main"
+    ]
+    gone = "http://me:secret-of-the-proxy@127.0.0.1:9"
+    monkeypatch.setenv("HTTP_PROXY", gone)
+    monkeypatch.setenv("http_proxy", gone)
+    with pytest.raises(EnvironmentUnable) as refused:
+        pinned(parse_hub_model("hf:org/name"))
+    assert "secret-of-the-proxy" not in str(refused.value)
+    assert hub.asked == []
+
+
+def test_a_netrc_does_not_take_the_place_of_the_token(
+    hub: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password of-netrc\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert pinned(parse_hub_model("hf:org/name")).revision == COMMIT
+    assert [token for _, token in hub.asked] == [f"Bearer {TOKEN}"]
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_private_authority_is_trusted_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *(program("certificate", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
+            *("-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    for server in serve(Server("127.0.0.1", json.dumps({"sha": COMMIT}).encode()), context):
+        monkeypatch.setenv("HF_ENDPOINT", server.address.replace("http:", "https:"))
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(EnvironmentUnable, match=r"(?i)certificate"):
+            pinned(parse_hub_model("hf:org/name"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert pinned(parse_hub_model("hf:org/name")).revision == COMMIT
+        assert server.asked[-1][1] == f"Bearer {TOKEN}"
 
 
 def test_offline_asks_nobody(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ from rich.console import Console
 from pipeline.data.look import Finding, Lengths, Look
 from pipeline.data.trained_view import Piece, Sample, TrainedView
 from targets.console.print_data import print_data
+from targets.report.report_html import to_html
 from targets.report.report_markdown import to_markdown
+from targets.report.report_schema import Report
 from targets.report.seen_data import SeenData
-from tests.support.reports import make_report
+from tests.support.reports import ACCURACY, SLOW, make_report
 
 LONG = "word " * 40 + "end"
 LOOK = Look(
@@ -48,7 +50,10 @@ VIEW = TrainedView(
 def shown(view: TrainedView | None) -> str:
     stream = StringIO()
     console = Console(file=stream, width=80, force_terminal=False)
-    print_data(console, SeenData("small", "tone", LOOK, view=view, samples=SAMPLES))
+    unknown = "" if view else "the step pretrain has to run first"
+    print_data(
+        console, SeenData("small", "tone", LOOK, view=view, unknown=unknown, samples=SAMPLES)
+    )
     return stream.getvalue()
 
 
@@ -78,8 +83,21 @@ def test_without_a_training_step_it_says_what_is_not_known() -> None:
     text = " ".join(shown(None).split())
     assert "characters of a row part p50 p90 p99 longest" in text
     assert "training 101 102 103 104" in text
-    assert "once a training step has run" in text
+    assert "are not known yet: the step pretrain has to run first." in text
     assert "examples, before rendering" in text
+
+
+def test_rows_that_a_training_would_refuse() -> None:
+    stream = StringIO()
+    refused = SeenData("small", "tone", LOOK, refused="line 7 holds '<[end]>'", samples=SAMPLES)
+    print_data(Console(file=stream, width=80), refused)
+    text = " ".join(stream.getvalue().split())
+    assert "error: training would refuse these rows: line 7 holds '<[end]>'" in text
+
+
+def test_of_many_rows_it_says_how_many_were_counted() -> None:
+    text = " ".join(shown(VIEW.model_copy(update={"every": 4})).split())
+    assert "(max_length 1024, context 4096; one row of 4 was counted)" in text
 
 
 def test_rows_that_cannot_be_seen() -> None:
@@ -90,12 +108,7 @@ def test_rows_that_cannot_be_seen() -> None:
 
 
 def test_the_report_has_it_too() -> None:
-    report = make_report()
-    (step,) = report.passes
-    metrics = {"data": VIEW.model_dump(mode="json")}
-    text = to_markdown(
-        report.model_copy(update={"passes": (step.model_copy(update={"metrics": metrics}),)})
-    )
+    text = to_markdown(with_view(VIEW))
     for expected in (
         "## Data of lora\n",
         "| label | training | validation | held-out |\n",
@@ -111,3 +124,38 @@ def test_the_report_has_it_too() -> None:
     ):
         assert expected in text, expected
     assert "## Data" not in to_markdown(make_report())
+
+
+def test_the_page_of_the_report_has_it_too() -> None:
+    text = to_html(with_view(VIEW))
+    for expected in (
+        "<h2>Data of lora</h2>",
+        '<th scope="row">all</th><td class="n">30</td><td class="n">3</td><td class="n">8</td>',
+        '<th scope="row">[red]joy</th><td class="n">20</td>',
+        "max_length 1024, the model\u2019s context 4096",
+        '<td class="n">41</td><td class="n">57</td><td class="n">912</td><td class="n">2345</td>',
+        '<span class="word unsure">warning</span> 1 row has its label',
+        "<li>2 rows repeat others",
+        "&lt;|assistant|&gt;\n<mark>[red]joy\\x1b[2J&lt;|end|&gt;</mark></pre>",
+    ):
+        assert expected in text, expected
+    assert "default-src 'none'" in text
+    assert "Data of" not in to_html(make_report())
+
+
+def test_the_page_of_the_report_runs_nothing_of_a_row() -> None:
+    piece = Piece(text="</pre><script>alert(1)</script><img src=x>", learnt=True)
+    (sample,) = SAMPLES
+    view = VIEW.model_copy(update={"samples": (sample.model_copy(update={"pieces": (piece,)}),)})
+    text = to_html(with_view(view))
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def with_view(view: TrainedView) -> Report:
+    """Return a report whose training showed ``view``."""
+    report = make_report(ACCURACY, SLOW)
+    (step,) = report.passes
+    metrics = {"data": view.model_dump(mode="json")}
+    return report.model_copy(update={"passes": (step.model_copy(update={"metrics": metrics}),)})

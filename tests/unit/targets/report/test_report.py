@@ -53,6 +53,22 @@ def test_dist_is_a_copy_and_replaced_whole(tmp_path: Path) -> None:
     assert {path.name for path in folder.parent.iterdir()} == {"cpu"}
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_who_may_read_dist_is_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    made = make_artifact(tmp_path / "made")
+    (made / "model.onnx").chmod(mode)
+    before = os.umask(umask)
+    try:
+        digests = Digests(tmp_path / "digests.sqlite")
+        write_dist(tmp_path / "dist", make_report(ACCURACY), made, digests, nothing_more)
+    finally:
+        os.umask(before)
+    found = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "dist").rglob("*")}
+    assert len(found) > 4
+    assert found == {p: (0o777 if p.is_dir() else 0o666) & ~umask for p in found}
+
+
 def test_unchanged_artifact_keeps_its_files(tmp_path: Path) -> None:
     digests = Digests(tmp_path / "digests.sqlite")
     artifact = make_artifact(tmp_path / "artifact")

@@ -1,0 +1,103 @@
+"""A table of which no width loses a character: where it has no room, rows are shown as lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
+
+_READABLE = 12
+"""Narrowest column in which words may be cut, in cells."""
+
+
+class WholeTable(Table):
+    """A table of text cells, in Rich's markup.
+
+    Columns that should not ``wrap`` keep their width, and the others are folded. Where that leaves
+    no room for the others, each row becomes a list of its cells, with their titles.
+    """
+
+    def __init__(self, title: str = "", show_header: bool = True, **options: Any) -> None:
+        super().__init__(
+            title=Text(title) if title else None,
+            title_justify="left",
+            show_header=show_header,
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            **options,
+        )
+
+    def column(
+        self,
+        title: str,
+        justify: Literal["left", "right"] = "left",
+        wrap: bool = True,
+        widest: int | None = None,
+    ) -> None:
+        """Add a column."""
+        self.add_column(
+            Text(title),
+            justify=justify,
+            no_wrap=not wrap,
+            overflow="fold",
+            max_width=widest,
+        )
+
+    def row(self, *cells: str, style: str = "") -> None:
+        """Add a row. Cells are markup; nothing in them stands for an emoji."""
+        whole = (*cells, *[""] * (len(self.columns) - len(cells)))
+        self.add_row(*(Text.from_markup(cell, emoji=False) for cell in whole), style=style)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table, or its rows as lists."""
+        if self._narrowest <= options.max_width:
+            yield from super().__rich_console__(console, options)
+        else:
+            yield from self._lists()
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """Return the widths between which the table can be shown."""
+        if self._narrowest <= options.max_width:
+            return super().__rich_measure__(console, options)
+        return Measurement(1, options.max_width)
+
+    @property
+    def _narrowest(self) -> int:
+        """The width below which cells would lose characters or be hard to read."""
+        between = 1 + sum(self.padding[at] for at in (1, 3))
+        spaces = 1 + between * len(self.columns)
+        return spaces + sum(
+            _narrowest(_texts(column), not column.no_wrap) for column in self.columns
+        )
+
+    def _lists(self) -> Iterator[Text]:
+        if isinstance(self.title, Text):
+            yield Text(self.title.plain, style="table.title")
+        titles, *rows = zip(*map(_texts, self.columns), strict=True)
+        for cells in rows:
+            for title, cell in zip(titles, cells, strict=True):
+                if cell.plain.strip():
+                    yield Text(f"{title.plain}: " if title.plain else "").append_text(cell)
+            yield Text()
+        if isinstance(self.caption, Text):
+            yield self.caption
+
+
+def _texts(column: Column) -> list[Text]:
+    """Return the title and the cells of a column, which :class:`WholeTable` made."""
+    return [text for text in (column.header, *column.cells) if isinstance(text, Text)]
+
+
+def _narrowest(texts: list[Text], wraps: bool) -> int:
+    """Return how narrow a column of ``texts`` can be."""
+    lines = [line for text in texts for line in text.split() if line.plain]
+    longest = max((line.cell_len for line in lines), default=1)
+    if not wraps:
+        return longest
+    words = (Text(word).cell_len for line in lines for word in line.plain.split())
+    return min(max(words, default=1), _READABLE)
