@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _RELEASES = "test_release"
 """How the names of the files begin that share the costly fixture of releases."""
+_COSTLY = {"integration", "families"}
+"""Folders of tests that need a toolchain."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         key=lambda item: (
             item.get_closest_marker("alone") is not None,
             item.get_closest_marker("first") is None,
-            bool({"integration", "families"} & {*item.path.parts}),
-            item.path in with_images,
-            not item.path.name.startswith(_RELEASES),
+            bool(_COSTLY & {*item.path.parts}),
+            item.path in with_images or _is_of_releases(item.path),
+            not _is_of_releases(item.path),
         )
     )
 
@@ -59,9 +61,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGro
             file, _, test = nodeid.partition("::")
             if test.endswith("@alone"):
                 return "alone"
-            return _RELEASES if Path(file).name.startswith(_RELEASES) else file
+            return _RELEASES if _is_of_releases(Path(file)) else file
 
     return ByFixture(config, log)
+
+
+def _is_of_releases(file: Path) -> bool:
+    return file.parent.name == "integration" and file.name.startswith(_RELEASES)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -185,7 +185,7 @@ def test_the_limits_of_the_target_hold_where_a_config_gives_none(bench: Bench) -
 def test_limits_are_for_the_weights_that_a_token_reads(bench: Bench) -> None:
     rule = {"at_least": 1000, "per_gb": 1e9}  # a millisecond for each byte
     usual = {"first_token_ms": rule, "token_ms": rule}
-    few = {**QUICK, "max_new_tokens": 4}
+    few = {**QUICK, "samples": 64, "max_new_tokens": 2}
     found = bench.verdicts(check("read", "latency", "good/model", **few, usual_limits=usual))
     read = (found["token_ms"].limit or 0) - 1000
     model = bench.material / "good" / "model"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
 from pipeline.data.chat import Message
@@ -60,6 +62,19 @@ def test_rows_that_repeat_others_are_a_figure() -> None:
     found = seen(rows(("a", "joy"), ("A ", "joy"), ("b", "joy"), ("a", "joy")))
     assert [str(finding) for finding in found.findings] == ["2 rows repeat others: line 2, line 4"]
     assert found.warnings == ()
+
+
+def test_answers_that_call_other_tools_are_other_answers() -> None:
+    def calls(line: int, name: str) -> Example:
+        others: dict[str, JsonValue] = {"tool_calls": [{"function": {"name": name}}]}
+        return Example(line, (Message("user", "now"),), "", answer_others=others)
+
+    found = seen([calls(1, "clock"), calls(2, "calendar"), calls(3, "clock")])
+    assert [str(finding) for finding in found.findings] == [
+        "1 row repeats another: line 3",
+        "3 rows have the text of another row with another answer: line 1, line 2, line 3",
+    ]
+    assert found.characters["training"].longest > len("now")
 
 
 def test_held_out_rows_one_word_from_a_training_row() -> None:
