@@ -9,6 +9,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.schema import AZURE_PREFIX, HUB_PREFIX
 from pipeline.training.adapter_fit import adapter_layers, adapter_settings, stored_misfits
 from targets.config.model_folder import links_out_of
+from targets.config.paths import is_folder
 
 
 def adapter_folder_problems(
@@ -23,7 +24,7 @@ def adapter_folder_problems(
         advice = f"fetch it first: `hf download {repo} --local-dir adapter`"
         yield "an adapter is a local folder", advice if source.startswith(HUB_PREFIX) else ""
         return
-    if not folder.is_dir():
+    if not is_folder(folder):
         yield f"there is no folder '{source}'", f"paths are relative to {folder.parent}"
         return
     if outside := links_out_of(folder):

@@ -15,6 +15,7 @@ from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.reading.json_text import read_json
 from pipeline.training.shapes import AdapterShape
 from pipeline.weights.files import INDEX_FILE, SINGLE_FILE, StoredTensor, tensors_of, weight_files
+from targets.config.paths import is_file, is_folder, is_there
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _NEEDS_SENTENCEPIECE = "tokenizer.model"
@@ -53,7 +54,7 @@ _MLFLOW = ("data/model", "model")
 
 def checkpoint_folder(folder: Path) -> Path:
     """Return the folder of the checkpoint: ``folder``, or a subfolder if it is an MLflow model."""
-    if (folder / "MLmodel").is_file() and not (folder / "config.json").is_file():
+    if is_file(folder / "MLmodel") and not (folder / "config.json").is_file():
         inside = (folder / place for place in _MLFLOW)
         return next((place for place in inside if (place / "config.json").is_file()), folder)
     return folder
@@ -82,13 +83,13 @@ def model_folder_problems(
     folder: Path, weights: Literal["safetensors", "any"]
 ) -> Iterator[tuple[str, str]]:
     """Yield (problem, remedy) for every reason why ``folder`` is not a usable model."""
-    if not folder.exists():
+    if not is_there(folder):
         yield (
             f"there is no '{folder}'",
             "a local model is a folder; a hub model is 'hf:org/name@rev'",
         )
         return
-    if not folder.is_dir():
+    if not is_folder(folder):
         yield f"'{folder}' is not a folder", "name the folder that holds config.json"
         return
     dangling = sorted(path.name for path in folder.iterdir() if not path.exists())

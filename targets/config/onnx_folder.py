@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.builder.session_code import session_code
 from pipeline.reading.json_text import read_json
 from targets.config.model_folder import links_out_of
+from targets.config.paths import is_folder
 
 _CONFIG = "genai_config.json"
 
@@ -17,7 +18,7 @@ def onnx_folder_problems(folder: Path, trusted: bool) -> Iterator[tuple[str, str
     """Yield (problem, remedy) if ``folder`` cannot be an ONNX Runtime GenAI model, or if it is not
     ``trusted`` and would run code of its own."""
     advice = f"name the folder that holds {_CONFIG}"
-    if not folder.is_dir():
+    if not is_folder(folder):
         yield f"there is no folder '{folder}'", advice
         return
     try:

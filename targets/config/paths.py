@@ -22,6 +22,11 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for long names
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether ``path`` is a folder that can be seen."""
+    return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
 def is_there(path: Path) -> bool:
     """Return whether ``path`` is a regular file or a folder that can be seen."""
-    return is_file(path) or os.path.isdir(path)  # noqa: PTH112 - as above
+    return is_file(path) or is_folder(path)
