@@ -26,7 +26,7 @@ from tests.support.running_builds import Running, slow_project
 
 @pytest.fixture
 def project(tmp_path: Path, runtime: str) -> Project:
-    # Results are shared between runtimes and tests; a seed that none before has makes it run the chain.
+    # Results are shared between runtimes and tests: seeds that none before has run all steps.
     return quick_project(tmp_path / "project", seed=1 if runtime == "docker" else 22)
 
 
