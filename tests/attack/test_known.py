@@ -52,6 +52,10 @@ def refused(config: Path, place: str, message: str) -> None:
         (_MODEL, '[model]\nsource = "hf:a/b@a branch"\n', 4, "no commit, tag or branch"),
         (_MODEL, '[model]\nsource = "hf:a/b@main\\n"\n', 4, "no commit, tag or branch"),
         (_MODEL, '[model]\nsource = "~nobody-of-this-name/x"\n', 4, "there is no"),
+        (_MODEL, f'[model]\nsource = "{"9" * 5000}"\n', 4, "there is no"),
+        (_MODEL, f'[model]\nsource = "{"9" * 5000}/x.gguf"\n', 4, "there is no file"),
+        (_MODEL, f'[model]\nsource = "m"\nadapter = "{"9" * 5000}"\n', 5, "there is no folder"),
+        (_MODEL, f'[model]\nonnx = "{"9" * 5000}"\n', 4, "there is no folder"),
         ("[passes.lora]\n", "[passes.lora]\n\x80", 14, "is not UTF-8"),
     ],
 )  # fmt: skip
