@@ -23,10 +23,10 @@ seed = 2
 skip_checks = {skipped}
 
 [model]
-source = "checkpoint"
+source = "{source}"
 
 [data.tones]
-path = "tones.jsonl"
+path = "{rows}"
 prompt = "{{phrase}}"
 completion = "{{tone}}"
 label = "tone"
@@ -84,16 +84,60 @@ def project(material: Path) -> Path:
     return material
 
 
+@pytest.fixture(scope="module")
+def composing(project: Path) -> None:
+    """Add a model whose tokenizer composes letters and accents, which the runtime's does not, and
+    rows in which they are apart."""
+    folder = Path(shutil.copytree(project / "checkpoint", project / "composing"))
+    file = folder / "tokenizer.json"
+    said = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({**said, "normalizer": {"type": "NFC"}}), "utf-8")
+    rows = [json.loads(line) for line in (project / "tones.jsonl").read_text("utf-8").splitlines()]
+    apart = [{**row, "phrase": row["phrase"].replace("a", "a\u0301")} for row in rows]
+    text = "".join(json.dumps(row) + "\n" for row in apart)
+    (project / "apart.jsonl").write_text(text, "utf-8")
+
+
 @pytest.mark.usefixtures("toolchain_python", "directml_python")
 @pytest.mark.parametrize(
     "kind", [*PROOFS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
 )
 def test_a_proof_finds_a_fault_of_its_kind_alone(quern: Quern, project: Path, kind: str) -> None:
     proof = {**PROOFS, **MORE}[kind]
+    assert proof.verdict in failed_with(quern, project, proof)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("toolchain_python", "composing")
+def test_prompts_that_the_runtime_reads_otherwise_are_found_alone(
+    quern: Quern, project: Path
+) -> None:
+    """Without a fault: it is the runtime that composes nothing."""
+    proof = Proof("quality", "prompt_ids")
+    failed = failed_with(quern, project, proof, stale=False, source="composing", rows="apart.jsonl")
+    assert "the prompt of line" in failed["prompt_ids"]
+
+
+def failed_with(
+    quern: Quern,
+    project: Path,
+    proof: Proof,
+    stale: bool | None = None,
+    source: str = "checkpoint",
+    rows: str = "tones.jsonl",
+) -> dict[str, str]:
+    """Return what failed in a build that skips all but one check, and why.
+
+    The merged checkpoint is ``stale`` by default where no fault is planted into the artifact.
+    """
     skipped = [name for name in check_types() if name != proof.check]
     config = project / "alone.toml"
     text = CONFIG.format(
-        skipped=json.dumps(skipped), stale=json.dumps(not proof.fault), fault=proof.fault
+        skipped=json.dumps(skipped),
+        stale=json.dumps(not proof.fault if stale is None else stale),
+        fault=proof.fault,
+        source=source,
+        rows=rows,
     )
     config.write_text(text, "utf-8")
     dist = project / "dist"
@@ -103,5 +147,5 @@ def test_a_proof_finds_a_fault_of_its_kind_alone(quern: Quern, project: Path, ki
     )
     assert ran.code == 3, ran.stdout + ran.stderr
     report = json.loads((dist / "alone" / proof.target / "report.json").read_text("utf-8"))
-    failed = {found["name"] for found in report["checks"] if found["status"] == "failed"}
-    assert proof.verdict in failed
+    found = report["checks"]
+    return {item["name"]: item["detail"] for item in found if item["status"] == "failed"}
