@@ -128,7 +128,8 @@ def origin(world: World, part: str) -> str:
     if world.thorough:
         command += " --thorough"
     pins = {str(pin.name): str(pin) for pin in read_lock(world.toolchain().lock)}
-    return pages.origin(command, ", ".join(pins[name] for name in VERSIONS))
+    load = f"a load of {os.getloadavg()[0]:.1f} on the machine when it began"
+    return pages.origin(command, ", ".join([*(pins[name] for name in VERSIONS), load]))
 
 
 if __name__ == "__main__":

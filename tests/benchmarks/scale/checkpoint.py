@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from math import prod
+from math import prod, sqrt
 from pathlib import Path
 
 import torch
@@ -33,7 +33,9 @@ TEXT = Path(__file__).parents[3] / "configs" / "base"
 _ITEM_BYTES = 2
 _ALIGNMENT = 8
 _SPREAD = 0.02
-"""Standard deviation of matrices, and of norms around 1."""
+"""Standard deviation of most matrices, and of norms around 1."""
+_ADDED = ("o_proj.weight", "down_proj.weight")
+"""What these matrices give is added to the residual stream."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -58,7 +60,7 @@ def write_checkpoint(out: Path, layers: int = LAYERS) -> None:
         eos_token_id=[config.eos_token_id, config.eos_token_id + 1],
         pad_token_id=config.pad_token_id,
     ).save_pretrained(out)
-    write_weights(out, shapes_of(config))
+    write_weights(out, shapes_of(config), config.num_hidden_layers)
 
 
 def phi3_mini(layers: int) -> Phi3Config:
@@ -108,15 +110,22 @@ def shapes_of(config: Phi3Config) -> Shapes:
     return {name: tuple(weight.shape) for name, weight in model.named_parameters()}
 
 
-def write_weights(out: Path, shapes: Shapes) -> None:
-    """Write random bf16 weights of those shapes as safetensors shards with their index."""
+def write_weights(out: Path, shapes: Shapes, layers: int) -> None:
+    """Write random bf16 weights of those shapes as safetensors shards with their index.
+
+    As in GPT-2 (section 2.3 of
+    https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf),
+    what is added to the residual stream gets smaller with the number of additions, and embeddings
+    are as PyTorch makes them: layers refine what a token is, as those of a trained model do. Else
+    each layer multiplies the error of the one before.
+    """
     generator = torch.Generator().manual_seed(SEED)
     shards = list(shards_of(shapes))
     places = {}
     for number, shard in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         places.update(dict.fromkeys(shard, file))
-        write_shard(out / file, shard, generator)
+        write_shard(out / file, shard, generator, layers)
     total = sum(map(size_of, shapes.values()))
     index = {"metadata": {"total_size": total}, "weight_map": places}
     rewrite(out / "model.safetensors.index.json", index)
@@ -133,7 +142,7 @@ def shards_of(shapes: Shapes) -> Iterator[Shapes]:
     yield shard
 
 
-def write_shard(path: Path, shapes: Shapes, generator: torch.Generator) -> None:
+def write_shard(path: Path, shapes: Shapes, generator: torch.Generator, layers: int) -> None:
     """Write one file in the form of https://github.com/huggingface/safetensors#format: the length
     of the header in 8 bytes, the header as JSON, the tensors."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -145,11 +154,17 @@ def write_shard(path: Path, shapes: Shapes, generator: torch.Generator) -> None:
     text += b" " * (-len(text) % _ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for shape in shapes.values():
+        for name, shape in shapes.items():
             mean = 1.0 if len(shape) == 1 else 0.0
             weight = torch.empty(shape, dtype=torch.bfloat16)
-            weight.normal_(mean, _SPREAD, generator=generator)
+            weight.normal_(mean, _spread_of(name, layers), generator=generator)
             file.write(memoryview(weight.view(torch.uint8).numpy()).cast("B"))
+
+
+def _spread_of(name: str, layers: int) -> float:
+    if name.endswith("embed_tokens.weight"):
+        return 1.0
+    return _SPREAD / sqrt(2 * layers) if name.endswith(_ADDED) else _SPREAD
 
 
 def rewrite(path: Path, content: Mapping[str, object]) -> None:
