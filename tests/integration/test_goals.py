@@ -211,7 +211,11 @@ def test_quality(bench: Bench) -> None:
 
 
 def test_quality_of_a_chain_that_ends_in_pytorch(bench: Bench) -> None:
-    assert statuses(bench, "tuned") == {"accuracy": "passed", "valid_answers": "passed"}
+    assert statuses(bench, "tuned") == {
+        "accuracy": "passed",
+        "valid_answers": "passed",
+        "tuning_loss": "passed",
+    }
     quality: Any = plans.result(bench[0], "tuned").evidence["quality"]
     assert (quality["artifact"], quality["tuned"]) == (None, 1.0)
 

@@ -28,6 +28,7 @@ from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
     EngineProxy,
+    heeded,
     in_background,
     request,
     signal_self_when,
@@ -206,14 +207,15 @@ def test_interrupt_stops_and_removes_the_container(
 ) -> None:
     wanted = request(tmp_path, {"do": "wait"})
     pids = tmp_path / "work" / "pids"
-    handler = signal.getsignal(number)
 
-    with in_background(signal_self_when(pids, number)), pytest.raises(Interrupted):
-        runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+    with heeded(number):
+        handler = signal.getsignal(number)
+        with in_background(signal_self_when(pids, number)), pytest.raises(Interrupted):
+            runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
+        assert signal.getsignal(number) == handler
 
     assert time.time() - pids.stat().st_mtime < 10
     assert containers(engine, tmp_path) == []
-    assert signal.getsignal(number) == handler
 
 
 @pytest.mark.alone

@@ -20,6 +20,7 @@ from targets.runtimes.venv import VenvRuntime
 from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
+    heeded,
     in_background,
     request,
     signal_self_when,
@@ -82,14 +83,8 @@ def test_interrupt_ends_the_whole_group(
 ) -> None:
     pids = tmp_path / "work" / "pids"
 
-    # Tests that were started by nohup have been told to ignore SIGHUP, and that is heeded.
-    before = signal.signal(number, signal.default_int_handler)
-    try:
-        with in_background(signal_self_when(pids, number)), pytest.raises(Interrupted):
-            waiting = request(tmp_path, {"do": "wait"})
-            runtime.run_python(PYTHON, toolchain(tmp_path), waiting, ignore)
-    finally:
-        signal.signal(number, before)
+    with heeded(number), in_background(signal_self_when(pids, number)), pytest.raises(Interrupted):
+        runtime.run_python(PYTHON, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), ignore)
 
     assert time.time() - pids.stat().st_mtime < 10
     assert_all_gone(pids_in(tmp_path / "work"))

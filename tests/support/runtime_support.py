@@ -91,6 +91,16 @@ def in_background(work: Callable[[], object]) -> Iterator[None]:
         assert not failures, failures
 
 
+@contextmanager
+def heeded(number: signal.Signals) -> Iterator[None]:
+    """Have ``number`` heeded: tests that nohup has started are to ignore SIGHUP."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def signal_self_when(path: Path, number: signal.Signals) -> Callable[[], None]:
     """Return work that sends this process ``number`` once ``path`` has content."""
 
