@@ -193,7 +193,9 @@ def test_the_memory_that_is_enough_is_the_measured_one(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (PROJECT / "docs" / "scale.md").read_text("utf-8")
-    steps = re.findall(r"^\| its step `\w+` \| [\d.]+ s, ([\d.]+) GB", page, re.MULTILINE)
+    # Not of the proofs: what exceeds their 4 GB of memory is pages of mapped files.
+    (whole,) = re.findall(r"<!-- part whole -->(.*?)(?:<!-- part|\Z)", page, re.DOTALL)
+    steps = re.findall(r"^\| its step `\w+` \| [\d.]+ s, ([\d.]+) GB", whole, re.MULTILINE)
     assert len(steps) > 2
     peak = max(map(float, steps))
     assert peak <= host.MEMORY_ENOUGH / 1e9 < peak + 0.5
