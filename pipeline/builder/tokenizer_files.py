@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.builder.session_options import write_config
+from pipeline.contract.errors import StepError
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
 """Entries of ``tokenizer_config.json`` that depend on how and where the tokenizer was loaded."""
@@ -28,8 +29,11 @@ _SENTENCEPIECE_CLASS = "LlamaTokenizer"
 _SPACE = "▁"
 _TEMPLATE_FILE = "chat_template.jinja"
 
-_INDENT = re.compile(r"^[ \t]+(?=\{[%#](?!\+))", re.MULTILINE)
-_BREAK = re.compile(r"(?<![+-])([%#]\})\n(\n?)")
+_BEGINNINGS, _ENDS = ("variable_begin", "block_begin"), ("variable_end", "block_end")
+_LEFT_OUT = ("comment_begin", "comment", "comment_end", "raw_begin", "raw_end")
+"""Kinds of the tokens of Jinja's lexer."""
+_UNSAFE = re.compile(r"^[\s{}%#]|[\s{}%#]$|\{[{%#]")
+_ESCAPES = str.maketrans({"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
 def make_readable(folder: Path, by_class: bool) -> None:
@@ -58,10 +62,40 @@ def make_readable(folder: Path, by_class: bool) -> None:
 
 def with_trimmed_blocks(template: str) -> str:
     """Return a template that renders the same with ``trim_blocks`` and ``lstrip_blocks`` as without
-    them, namely as ``template`` does with them."""
-    return _BREAK.sub(
-        lambda found: found[1] + ("{{ '\\n' }}" if found[2] else ""), _INDENT.sub("", template)
-    )
+    them, namely as ``template`` does with them.
+
+    Jinja's own lexer says which text is left between blocks. Text whose ends a template engine may
+    take for something else is written as a string; comments are left out.
+
+    Raises ``StepError`` for a template that is none.
+    """
+    from jinja2 import Environment, TemplateSyntaxError
+
+    lexer = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True).lexer
+    try:
+        tokens = [*lexer.tokeniter(template, None)]
+    except TemplateSyntaxError as error:
+        why = f"line {error.lineno} of the chat template: {error.message}"
+        raise StepError(why, "mend the model's chat_template", "bad_input") from None
+    written: list[str] = []
+    for _, kind, value in tokens:
+        if kind == "data":
+            written.append(_literal(value))
+        elif kind in _BEGINNINGS:
+            written.append(f"{value[:2]} ")  # a blank, since "{{-" would take white space with it
+        elif kind in _ENDS:
+            written.append(value.strip("+-\n\t ")[-2:])
+        elif kind not in _LEFT_OUT:
+            written.append(value)
+    return "".join(written)
+
+
+def _literal(text: str) -> str:
+    """Return what renders as ``text`` wherever it stands."""
+    if not _UNSAFE.search(text):
+        return text
+    escaped = text.translate(_ESCAPES)
+    return f"{{{{ '{escaped}' }}}}"
 
 
 def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:

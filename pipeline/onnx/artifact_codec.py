@@ -46,20 +46,36 @@ class ArtifactCodec(Codec):
     def prompt_problems(self, examples: Sequence[Example]) -> list[str]:
         """Return a problem for each example whose prompt has other ids than those with which
         transformers asks the model, and on which it was trained."""
-        return [
-            problem
-            for example in examples
-            for problem in different(
-                f"the prompt of {example.place}",
-                self.prompt_ids(example),
-                Codec.prompt_ids(self, example),
+        return [problem for example in examples for problem in self._problems(example)]
+
+    def _problems(self, example: Example) -> list[str]:
+        asked = f"the prompt of {example.place}"
+        expected = Codec.prompt_ids(self, example)
+        problems = different(asked, self.prompt_ids(example), expected)
+        if self._has_own_template(example) and reads_clock(self.tokenizer.chat_template):
+            # Asked and trained with a fixed date, which the runtime cannot be told: the two are
+            # compared with today's.
+            today = self.tokenizer.apply_chat_template(
+                [turn.for_template for turn in example.prompt],
+                tools=list(example.tools) or None,
+                add_generation_prompt=True,
+                tokenize=False,
             )
-        ]
+            found = runtime_ids(self._runtime, self._rendered_by_runtime(example))
+            problems += different(f"{asked}, written today,", found, self.text_ids(today))
+        return problems
+
+    def _has_own_template(self, example: Example) -> bool:
+        """Return whether the runtime renders the prompt of ``example``: a chat, with the template
+        of the artifact."""
+        return bool(example.chat and not example.chat_template and self.tokenizer.chat_template)
 
     def _runtime_text(self, example: Example) -> str:
-        template = self.tokenizer.chat_template
-        if not example.chat or example.chat_template or not template or reads_clock(template):
+        if not self._has_own_template(example) or reads_clock(self.tokenizer.chat_template):
             return self._prompt_text(example)
+        return self._rendered_by_runtime(example)
+
+    def _rendered_by_runtime(self, example: Example) -> str:
         turns = [turn.for_template for turn in example.prompt]
         return chat_text(self._runtime, turns, tools=example.tools)
 

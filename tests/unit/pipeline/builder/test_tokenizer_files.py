@@ -8,6 +8,7 @@ import jinja2
 import pytest
 
 from pipeline.builder.tokenizer_files import with_trimmed_blocks
+from pipeline.contract.errors import StepError
 from tests.families.table import FAMILIES
 
 CHAT = {
@@ -29,6 +30,13 @@ TEMPLATES = {
     "kept": "a\n  {%+ if messages +%}\nyes{% endif +%}\nend",
     "stripped": "a \n {%- if messages -%}\n\n yes {%- endif -%} \n\n end",
     "within a line": "a {% if messages %} yes {% endif %} end",
+    "a comment that strips": "{% if messages %}a{% endif %}\n\n  {#- note -#}  \nb {#- c #}",
+    "an expression that strips": "{% if messages %}\n\n{%- endif %}\n\n{{- bos_token -}}\n b",
+    "a minus": "{{ -1 }} {{--1}} {{- 1 -}} {{ 1 -}}\n",
+    "text that looks like a block": "{ {{- 1 }}{{- '{{' }} {% raw %} {{ x }} {% endraw %} }%} #}",
+    "quotes and backslashes": "{% if messages %} it's \\n a \\ \t{% endif %}\r\n\"",
+    "a string with a block's end": "{% if messages %} {{ '%}\n\n' ~ \"}}\" }} {% endif %}",
+    "a call over lines": "{{-\n  messages\n  | length\n-}}\n",
     "at the end": "{% if messages %}yes{% endif %}\n",
     **{family.title: family.template for family in FAMILIES if family.template},
 }
@@ -37,6 +45,11 @@ TEMPLATES = {
 def rendered(template: str, **how: Any) -> str:
     environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"], **how)  # noqa: S701
     return environment.from_string(template).render(CHAT, add_generation_prompt=True)
+
+
+def test_what_is_no_template_is_named_by_its_line() -> None:
+    with pytest.raises(StepError, match="line 3 of the chat template: unexpected '\\)'"):
+        with_trimmed_blocks("a\n{% if x %}\n{{ x) }}{% endif %}")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
