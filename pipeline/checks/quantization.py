@@ -27,13 +27,19 @@ class _Limits:
 
 _FLOAT = _Limits(0.01, 0.05, 0.95, 0.01, 0.02)
 _BY_BITS: Mapping[int, _Limits] = {
-    4: _Limits(0.25, 2.5, 0.5, 0.03, 0.25),
+    4: _Limits(0.75, 3.75, 0.5, 0.03, 0.25),
     8: _Limits(0.01, 0.1, 0.9, 0.005, 0.02),
     16: _FLOAT,
     32: _FLOAT,
 }
-"""By bits per weight: a few times what correct graphs showed at worst. In 201 int4 builds of all
-families (``tests/families``) that was 0.053 (the median 0.001), 0.52, 0.62, 0.009 and 0.12."""
+"""By bits per weight: about twice what healthy builds showed at worst, or more.
+
+Real models say most about predictions: SmolLM2-135M in int4 as shipped has 0.22 nats, 1.68 nats and
+an agreement of 0.82; by the builder's own algorithm 0.26, 1.73 and 0.77; in blocks of 128 0.35,
+1.87 and 0.77; in int8 0.005, 0.045 and 0.95. Small models of all families (``bench-checks``) stay
+below 0.06 nats and say most about matrices: 0.009 and 0.12 at worst. A fault of a single layer can
+hide in that, so that no limit finds it: ``rebuild`` and ``graph`` do, which need none. A model that
+is spoilt is far beyond."""
 
 
 class QuantizationParams(Frozen):
@@ -41,10 +47,10 @@ class QuantizationParams(Frozen):
 
     max_mean_kl: float | None = Field(default=None, gt=0)
     """Largest divergence ``KL(float || artifact)`` of the next token, as the mean over positions,
-    in nats. Default: 0.25 for int4, 0.01 for int8. Also the limit for a text of more than 2,048
+    in nats. Default: 0.75 for int4, 0.01 for int8. Also the limit for a text of more than 2,048
     tokens."""
     max_p99_kl: float | None = Field(default=None, gt=0)
-    """The same for its 99th percentile. Default: 2.5 for int4, 0.1 for int8."""
+    """The same for its 99th percentile. Default: 3.75 for int4, 0.1 for int8."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
     """Smallest share of positions that must have the float model's first choice. Default: 0.5 for
     int4, 0.9 for int8: a first choice with a small margin changes easily."""
