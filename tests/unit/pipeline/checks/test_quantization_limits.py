@@ -39,6 +39,17 @@ SUBTLE = {
     "rotary_of_another_base": (0.2494, 1.641, 0.8047, 0.4102),
     "layer_larger": (0.2231, 1.471, 0.8203, 0.4118),
 }
+# The divergence for the long text: of the first two ways, and of faults in a small model, which has
+# 0.002 without one.
+LONG_HEALTHY = (0.0717, 0.1264)
+LONG_SPOILT = {
+    "embedding_smaller": 0.687,
+    "epsilon": 1.104,
+    "gate": 0.561,
+    "no_positions": 0.492,
+    "attention_scale": 0.997,
+    "zero_points": 0.306,
+}
 # By how much the figures of a healthy build may grow for another model.
 ROOM = 1.8
 
@@ -75,6 +86,11 @@ def test_a_spoilt_model_misses_all_of_them(fault: str) -> None:
 @pytest.mark.parametrize("fault", HARMED)
 def test_a_model_that_is_harmed_misses_the_nearest(fault: str) -> None:
     assert missed(HARMED[fault], 4) == {"mean_kl", "p99_kl"}
+
+
+def test_the_limit_for_a_long_text_stands_between_too() -> None:
+    limit = quantization._BY_BITS[4].long_mean_kl
+    assert max(LONG_HEALTHY) * ROOM < limit < min(LONG_SPOILT.values())
 
 
 @pytest.mark.parametrize("fault", SUBTLE)
