@@ -66,6 +66,12 @@ class Runs:
         """Return in how many no check failed."""
         return sum(report.status != "failed" for report in self.reports)
 
+    @property
+    def same(self) -> int:
+        """Return how many artifacts are the same as another one: none, or nothing was tried."""
+        artifacts = {report.files for report in self.reports}
+        return len(self.reports) - len(artifacts)
+
     def row(self, commit: str) -> str:
         """Return the family's line of the table."""
         layers = [layer for report in self.reports for layer in _layers(report)]
@@ -106,8 +112,7 @@ def measure(arguments: argparse.Namespace) -> int:
     def rows() -> Iterator[str]:
         yield from kept.values()
         for found in built(list(asked.values()), runs, arguments.cache.absolute()):
-            if found.passed < runs:
-                failures.extend(failed_checks(found))
+            failures.extend(faults(found))
             yield found.row(pages.commit())
 
     section = Section(_PART, "Healthy builds of every family", rows(), _HOW, _COLUMNS)
@@ -126,8 +131,10 @@ def chosen(names: str, known: Collection[str]) -> dict[str, Family]:
     return {NAMED[name].title: NAMED[name] for name in names.split(",")}
 
 
-def failed_checks(found: Runs) -> Iterator[str]:
-    """Yield what failed in which build."""
+def faults(found: Runs) -> Iterator[str]:
+    """Yield what failed in which build, and whether some of them were one."""
+    if found.same:
+        yield f"{found.family.title}: {found.same} artifacts are the same as another one"
     for seed, report in enumerate(found.reports):
         for verdict in report.checks:
             if verdict.status == "failed":
