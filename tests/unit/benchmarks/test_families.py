@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.result import FileDigest, Status, Verdict
 from targets.report.report_schema import Report
 from tests.benchmarks import pages
 from tests.benchmarks.families import ALL, REST, Runs, chosen, faults
@@ -17,7 +17,7 @@ PHI = NAMED["phi-2"]
 
 def build(mean_kl: float, agreement: float, scale: float, weights: str) -> Report:
     """Return the report of a build: it passes with a divergence of at most 0.75."""
-    status = "passed" if mean_kl <= 0.75 else "failed"
+    status: Status = "passed" if mean_kl <= 0.75 else "failed"
     verdicts = (
         Verdict(name="mean_kl", status=status, value=mean_kl, detail="too far"),
         Verdict(name="top1_agreement", status="passed", value=agreement),
