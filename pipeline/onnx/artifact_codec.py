@@ -52,12 +52,14 @@ class ArtifactCodec(Codec):
         asked = f"the prompt of {example.place}"
         expected = Codec.prompt_ids(self, example)
         problems = different(asked, self.prompt_ids(example), expected)
-        if self._has_own_template(example) and reads_clock(self.tokenizer.chat_template):
+        template = self._own_template(example)
+        if template and reads_clock(template):
             # Asked and trained with a fixed date, which the runtime cannot be told: the two are
             # compared with today's.
-            today = self.tokenizer.apply_chat_template(
+            today: Any = self.tokenizer.apply_chat_template(
                 [turn.for_template for turn in example.prompt],
                 tools=list(example.tools) or None,
+                chat_template=template,
                 add_generation_prompt=True,
                 tokenize=False,
             )
@@ -65,13 +67,13 @@ class ArtifactCodec(Codec):
             problems += different(f"{asked}, written today,", found, self.text_ids(today))
         return problems
 
-    def _has_own_template(self, example: Example) -> bool:
-        """Return whether the runtime renders the prompt of ``example``: a chat, with the template
-        of the artifact."""
-        return bool(example.chat and not example.chat_template and self.tokenizer.chat_template)
+    def _own_template(self, example: Example) -> str | None:
+        """Return the artifact's template if the runtime renders the prompt of ``example`` by it."""
+        return self.tokenizer.chat_template if example.chat and not example.chat_template else None
 
     def _runtime_text(self, example: Example) -> str:
-        if not self._has_own_template(example) or reads_clock(self.tokenizer.chat_template):
+        template = self._own_template(example)
+        if not template or reads_clock(template):
             return self._prompt_text(example)
         return self._rendered_by_runtime(example)
 
