@@ -2,8 +2,7 @@
 
 ONNX Runtime GenAI's tokenizer (onnxruntime-extensions) reads the same files as transformers, but:
 
-- A template's blocks keep the white space around them, which transformers removes (Jinja's
-  ``trim_blocks`` and ``lstrip_blocks``).
+- Chat templates mean something else to it: see :mod:`pipeline.builder.portable_template`.
 - For SentencePiece-style BPE it puts ``▁`` before a text and after each special token if the
   decoder has a step ``Strip``, and nowhere if it has none (``LoadSpmModelParams``).
 - Until 0.13 it knows such BPE by the class ``LlamaTokenizer`` alone.
@@ -12,10 +11,10 @@ ONNX Runtime GenAI's tokenizer (onnxruntime-extensions) reads the same files as 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from pipeline.builder.portable_template import portable
 from pipeline.builder.session_options import write_config
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
@@ -27,9 +26,6 @@ _SENTENCEPIECE_CLASS = "LlamaTokenizer"
 
 _SPACE = "▁"
 _TEMPLATE_FILE = "chat_template.jinja"
-
-_INDENT = re.compile(r"^[ \t]+(?=\{[%#](?!\+))", re.MULTILINE)
-_BREAK = re.compile(r"(?<![+-])([%#]\})\n(\n?)")
 
 
 def make_readable(folder: Path, by_class: bool) -> None:
@@ -50,18 +46,10 @@ def make_readable(folder: Path, by_class: bool) -> None:
     template_file = folder / _TEMPLATE_FILE
     if not template_file.is_file():
         return
-    template = with_trimmed_blocks(template_file.read_text("utf-8"))
+    template = portable(template_file.read_text("utf-8"))
     template_file.write_text(template, "utf-8", newline="\n")
     if _is_sentencepiece(content) and _strips(content):
         _place_spaces(folder, content, template)
-
-
-def with_trimmed_blocks(template: str) -> str:
-    """Return a template that renders the same with ``trim_blocks`` and ``lstrip_blocks`` as without
-    them, namely as ``template`` does with them."""
-    return _BREAK.sub(
-        lambda found: found[1] + ("{{ '\\n' }}" if found[2] else ""), _INDENT.sub("", template)
-    )
 
 
 def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
