@@ -45,10 +45,12 @@ def plain_template(template: str) -> str:
         if kind == "data":
             written.append(_literal(text))
         elif kind in _BEGINNINGS:
-            written.append(f"{text[:2]} ")  # a blank, since "{{-" would take white space with it
+            written.append(text[:2])
             expression.clear()
         elif kind in _ENDS:
-            written += _rewritten(_with_condition(expression))
+            inner = "".join(_rewritten(_with_condition(expression)))
+            # "{{-1" would take white space with it.
+            written.append(inner if inner[:1].isspace() else f" {inner}")
             written.append(text.strip("+-\n\t ")[-2:])
         elif kind not in _LEFT_OUT:
             expression.append(_Token(kind, text))

@@ -2,7 +2,7 @@
 
 ONNX Runtime GenAI's tokenizer (onnxruntime-extensions) reads the same files as transformers, but:
 
-- Its engine of chat templates is another one (:mod:`pipeline.builder.plain_template`).
+- Chat templates mean something else to it: see :mod:`pipeline.builder.portable_template`.
 - For SentencePiece-style BPE it puts ``▁`` before a text and after each special token if the
   decoder has a step ``Strip``, and nowhere if it has none (``LoadSpmModelParams``).
 - Until 0.13 it knows such BPE by the class ``LlamaTokenizer`` alone.
@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.builder.plain_template import plain_template
+from pipeline.builder.portable_template import portable
 from pipeline.builder.session_options import write_config
 from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
 
@@ -61,7 +61,7 @@ def make_readable(folder: Path, checkpoint: Path, by_class: bool) -> None:
     template_file = folder / _TEMPLATE_FILE
     if not template_file.is_file():
         return
-    template = plain_template(template_file.read_text("utf-8"))
+    template = portable(template_file.read_text("utf-8"))
     template_file.write_text(template, "utf-8", newline="\n")
     if _is_sentencepiece(content) and _strips(content):
         _place_spaces(folder, content, template)

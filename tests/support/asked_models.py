@@ -34,6 +34,7 @@ from transformers import (
 
 from pipeline.builder.build import build
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.portable_template import portable
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
 from pipeline.data.tokenizer import load_artifact_tokenizer
@@ -204,12 +205,17 @@ def ids_of_tools(artifact: Path) -> dict[str, Any]:
         Message("assistant", "", {"tool_calls": [{"id": "abcdefghi", "function": call}]}),
         Message("tool", "noon", {"tool_call_id": "abcdefghi"}),
     )
-    tool: JsonValue = {"name": "clock", "parameters": {"type": "object"}}
-    tools: tuple[JsonValue, ...] = ({"type": "function", "function": tool},)
+    place: JsonValue = {"type": "object", "properties": {"city": {"type": "string"}}}
+    taken: dict[str, JsonValue] = {"clock": place, "stop": {}, "list": {"required": []}}
+    tools: tuple[JsonValue, ...] = tuple(
+        {"type": "function", "function": {"name": name, "parameters": parameters}}
+        for name, parameters in taken.items()
+    )
     example = Example(7, turns, "joy", tools=tools)
     found = {}
     for name in ("QWEN3", "LLAMA3", "MISTRAL"):
-        (artifact / "chat_template.jinja").write_text(getattr(tool_templates, name))
+        template = getattr(tool_templates, name)
+        (artifact / "chat_template.jinja").write_text(portable(template))
         tokenizer = load_artifact_tokenizer(artifact)
         codec = ArtifactCodec(tokenizer, Session(artifact, 1))
         found[name] = {
@@ -217,6 +223,7 @@ def ids_of_tools(artifact: Path) -> dict[str, Any]:
             "transformers": tokenizer.apply_chat_template(
                 [turn.for_template for turn in turns],
                 tools=list(tools),
+                chat_template=template,
                 add_generation_prompt=True,
                 return_dict=False,
             ),
