@@ -3,8 +3,9 @@
 Usage: ``python -m tests.tokenizers.ask SOURCE ARTIFACT TEXTS [MODEL WHEELS]`` prints JSON: for each
 of the texts, and for each conversation made of them, what differs. It does without Quern's own
 code: the plain calls of the libraries, and the tokenizer as it was published, whose file the
-library ``tokenizers`` reads. transformers 5 makes another one of some of them by their class. ``MODEL`` is the same
-tokenizer as a SentencePiece model, which the library in the folder ``WHEELS`` reads.
+library ``tokenizers`` reads. transformers 5 makes another one of some of them by their class.
+``MODEL`` is the same tokenizer as a SentencePiece model, which the library in the folder ``WHEELS``
+reads.
 """
 
 from __future__ import annotations

@@ -35,6 +35,11 @@ WITH_TOOLS = {
     "a condition": "{{ (tools if tools else []) | list | tojson(indent=1) }} {{ tools | length }}",
     "white space first": "  \n  {% if tools %}{{ tools | tojson(indent=3) }}{% endif %}",
     "trimmed": "\n {%- for t in tools -%} a {{- t | tojson(indent=4) -}} \n b{%- endfor %}\n",
+    "replaced": "{{ tools[0]['function'].name.replace('n', 'N').strip() }}"
+    "{{ 'a-b' | upper | replace('-', ', ') }}"
+    "{% if messages[0]['content'].replace('Is', '(').replace('it', ')') == '  ( )?\\n' %}y{% endif %}",
+    "ascii": "{{ tools | tojson(ensure_ascii=False) }}"
+    "{{ tools|tojson( ensure_ascii = false, indent=2) }}",
     "by a name": "{% set n = 4 %}{{ tools | tojson(indent=n) }}",
 }
 
@@ -44,7 +49,9 @@ def rendered(template: str, **how: Any) -> str:
         extensions=["jinja2.ext.loopcontrols"], **how
     )
     # As transformers has it: neither sorted nor made safe for HTML.
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, indent=indent)
+    environment.filters["tojson"] = lambda value, ensure_ascii=False, indent=None: json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent
+    )
     return environment.from_string(template).render(CHAT, tools=TOOLS, add_generation_prompt=True)
 
 
