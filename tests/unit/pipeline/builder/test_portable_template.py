@@ -37,7 +37,8 @@ WITH_TOOLS = {
     "trimmed": "\n {%- for t in tools -%} a {{- t | tojson(indent=4) -}} \n b{%- endfor %}\n",
     "replaced": "{{ tools[0]['function'].name.replace('n', 'N').strip() }}"
     "{{ 'a-b' | upper | replace('-', ', ') }}"
-    "{% if messages[0]['content'].replace('Is', '(').replace('it', ')') == '  ( )?\\n' %}y{% endif %}",
+    "{% if messages[0]['content'].replace('Is', '(').replace('it', ')') == '  ( )?\\n' %}y"
+    "{% endif %}",
     "ascii": "{{ tools | tojson(ensure_ascii=False) }}"
     "{{ tools|tojson( ensure_ascii = false, indent=2) }}",
     "by a name": "{% set n = 4 %}{{ tools | tojson(indent=n) }}",
