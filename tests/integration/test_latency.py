@@ -83,8 +83,8 @@ def bench(
         shutil.copytree(made, material / name)
     slower = [str(toolchain_python), str(plans.HERE / "slower.py")]
     subprocess.run([*slower, str(material / "slow"), "10", str(cpu())], check=True)
-    burdened = [material / "burdened", str(BURDEN_MS), str(cpu())]
-    warm_output(toolchain_python, "tests.support.burden", *burdened)
+    burden = (str(material / "burdened"), str(BURDEN_MS), str(cpu()))
+    warm_output(toolchain_python, "tests.support.burden", *burden)
     (material / "large" / "padding").write_bytes(bytes(10**6))
     (material / "broken" / "model.onnx").write_bytes(b"not a graph")
     return Bench(toolchain_python, work, material)
@@ -201,7 +201,7 @@ def test_the_limits_of_the_target_catch_a_fault(bench: Bench) -> None:
     assert usual["token_ms"]["at_least"] * 2 == BURDEN_MS
     few = {**QUICK, "samples": 64, "max_new_tokens": 2}
     # The first token is slower by as much, which is near its limit: left to that, it takes minutes.
-    limits = {"usual_limits": usual, "first_token_ms": 10_000}
+    limits: dict[str, Any] = {"usual_limits": usual, "first_token_ms": 10_000}
     found = bench.verdicts(check("burdened", "latency", "burdened", **few, **limits))
     assert found["token_ms"].limit_source.startswith("default for ")
     assert found["token_ms"].status == "failed"
