@@ -5,7 +5,7 @@ ONNX Runtime GenAI's tokenizer (onnxruntime-extensions) reads the same files as 
 - Chat templates mean something else to it: see :mod:`pipeline.builder.portable_template`.
 - For SentencePiece-style BPE it puts ``▁`` before a text and after each special token if the
   decoder has a step ``Strip``, and nowhere if it has none (``LoadSpmModelParams``).
-- Until 0.13 it knows such BPE by the class ``LlamaTokenizer`` alone.
+- Of all classes only ``GemmaTokenizer`` joins tokens of such BPE across blanks, as it must be.
 - It writes an added token as it is listed, so that Gemma's runs of blanks come out as ``▁▁``.
 """
 
@@ -24,18 +24,15 @@ _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path
 
 _NEW_CLASS, _PORTABLE_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """transformers 5 writes the first; transformers 4 and onnxruntime_genai 0.13 know the second."""
-_SENTENCEPIECE_CLASS = "LlamaTokenizer"
+_SENTENCEPIECE_CLASS = "GemmaTokenizer"
 
 _SPACE = "▁"
 _TEMPLATE_FILE = "chat_template.jinja"
 
 
-def make_readable(folder: Path, checkpoint: Path, by_class: bool) -> None:
+def make_readable(folder: Path, checkpoint: Path) -> None:
     """Rewrite the tokenizer's files in ``folder``, which the builder made of those in
-    ``checkpoint``, for the runtime.
-
-    ``by_class`` says that the runtime knows SentencePiece-style BPE by its class.
-    """
+    ``checkpoint``, for the runtime."""
     tokenizer_file, config_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
     config = json.loads(config_file.read_text("utf-8"))
     if (checkpoint / "tokenizer.json").is_file():
@@ -49,8 +46,7 @@ def make_readable(folder: Path, checkpoint: Path, by_class: bool) -> None:
         config["tokenizer_class"] = _PORTABLE_CLASS
     content = json.loads(tokenizer_file.read_text("utf-8")) if tokenizer_file.is_file() else {}
     if _is_sentencepiece(content):
-        if by_class:
-            config["tokenizer_class"] = _SENTENCEPIECE_CLASS
+        config["tokenizer_class"] = _SENTENCEPIECE_CLASS
         blanks = _blanks(content)
         if blanks:
             content["added_tokens"] = [

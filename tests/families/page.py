@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from tests.families.table import FAMILIES, TARGETS, Family
 from tests.support.plans import ROOT
+from tests.tokenizers.packages import NPM
 
 PAGE = ROOT / "docs" / "models.md"
+_WIDTH = 100
 
 _HEAD = """\
 # Models
@@ -29,6 +32,13 @@ from its sources when a toolchain is locked (`builder_options.json`): a newer bu
 is refused.
 
 """
+_TOKENIZERS = """\
+The tokenizers of these checkpoints are small ones of the same kind. Published ones, fetched by
+their hash, are taken through a build by `./nox -s tests-tokenizers`: {names}. The runtime makes of texts
+in many scripts, and of conversations with and without a system turn, the ids that transformers and
+the published file make of them. It differs in one way, which the check `prompt_ids` finds in the
+rows of a build: where a tokenizer joins letters and accents first (NFC: Qwen), it does not.
+"""
 _TAIL = """\
 
 Refused for every target: models of images or sound, encoders, models with an encoder and a decoder,
@@ -44,7 +54,9 @@ def page() -> str:
         *(_line(family) for family in FAMILIES),
     ]
     notes = "".join(f"- {note}\n" for note in _notes())
-    return f"{_HEAD}{chr(10).join(lines)}\n\n{notes}{_TAIL}"
+    names = ", ".join(tokenizer.title for tokenizer in NPM)
+    tokenizers = textwrap.fill(_TOKENIZERS.format(names=names), _WIDTH, break_on_hyphens=False)
+    return f"{_HEAD}{chr(10).join(lines)}\n\n{notes}\n{tokenizers}\n{_TAIL}"
 
 
 def _line(family: Family) -> str:

@@ -88,17 +88,18 @@ def fetched(cache_dir: Path) -> Path:
     return cache_dir / "tokenizers"
 
 
-def build(config: Path, dist: Path, cache: Path, runtime: WarmRuntime) -> BuildOutcome:
-    loaded = load_config(config, [load_target("cpu")])
-    here = place("cpu")
-    builder = Builder(loaded, Cache(cache), here, here, lambda _: runtime, SilentView())
-    return builder.build(dist)
+def build(config: Path, target: str, dist: Path, cache: Path, runtime: WarmRuntime) -> BuildOutcome:
+    loaded = load_config(config, [load_target(target)])
+    places = place(target), place("cpu")
+    return Builder(loaded, Cache(cache), *places, lambda _: runtime, SilentView()).build(dist)
 
 
 @pytest.mark.fetched
+@pytest.mark.parametrize("target", ["cpu", "directml"])
 @pytest.mark.parametrize("tokenizer", NPM, ids=lambda each: each.name)
 def test_the_runtime_reads_texts_as_transformers_does(
     tokenizer: NpmTokenizer,
+    target: str,
     fetched: Path,
     cache_dir: Path,
     toolchain_python: Path,
@@ -133,7 +134,7 @@ def test_the_runtime_reads_texts_as_transformers_does(
             chat=json.dumps(has_template),
         )
     )
-    outcome = build(tmp_path / "config.toml", tmp_path / "dist", cache_dir, runtime)
+    outcome = build(tmp_path / "config.toml", target, tmp_path / "dist", cache_dir, runtime)
     verdicts = {verdict.name: verdict for verdict in outcome.report.checks}
     failed = {name: each.detail for name, each in verdicts.items() if each.status == "failed"}
     assert failed == {}
@@ -143,7 +144,7 @@ def test_the_runtime_reads_texts_as_transformers_does(
         wheels = fetch_wheels(fetched)
         same_as = (str(wheels / MISTRAL), str(wheels))
     asked = runtime.output_of(
-        place("cpu").toolchain,
+        place(target).toolchain,
         "tests.tokenizers.ask",
         str(tmp_path / "model"),
         str(outcome.folder / "model"),
