@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.families.table import FAMILIES, TARGETS, Family
 from tests.support.plans import ROOT
-from tests.tokenizers.packages import NPM
+from tests.tokenizers.packages import NAMED, NPM, UNFIT
 
 PAGE = ROOT / "docs" / "models.md"
 _WIDTH = 100
@@ -34,10 +34,12 @@ is refused.
 """
 _TOKENIZERS = """\
 The tokenizers of these checkpoints are small ones of the same kind. Published ones, fetched by
-their hash, are taken through a build by `./nox -s tests-tokenizers`: {names}. The runtime makes of texts
-in many scripts, and of conversations with and without a system turn, the ids that transformers and
-the published file make of them. It differs in one way, which the check `prompt_ids` finds in the
-rows of a build: where a tokenizer joins letters and accents first (NFC: Qwen), it does not.
+their hash, are taken through builds for cpu and directml by `./nox -s tests-tokenizers`: {names}.
+The runtime makes of texts in many scripts, and of conversations with and without a system turn, the
+ids that transformers and the published file make of them. It differs in two ways, and then a build
+ends with a failed check (`tokenizer`, `prompt_ids`): where a tokenizer joins letters and accents
+first (NFC: Qwen) and a prompt has them apart, and for {wrong}, whose rules to split a text the
+locked runtime does not follow.
 """
 _TAIL = """\
 
@@ -55,7 +57,9 @@ def page() -> str:
     ]
     notes = "".join(f"- {note}\n" for note in _notes())
     names = ", ".join(tokenizer.title for tokenizer in NPM)
-    tokenizers = textwrap.fill(_TOKENIZERS.format(names=names), _WIDTH, break_on_hyphens=False)
+    wrong = ", ".join(f"{NAMED[name].title} on {target}" for name, target in UNFIT)
+    text = _TOKENIZERS.format(names=names, wrong=wrong)
+    tokenizers = textwrap.fill(text, _WIDTH, break_on_hyphens=False)
     return f"{_HEAD}{chr(10).join(lines)}\n\n{notes}\n{tokenizers}\n{_TAIL}"
 
 

@@ -105,6 +105,10 @@ NPM = (
     ),
 )
 
+NAMED = {tokenizer.name: tokenizer for tokenizer in NPM}
+UNFIT = {("deepseek_v3", "directml")}
+"""Tokenizers that the locked runtime of a target reads otherwise, so that a build must fail."""
+
 MISTRAL = "mistral_common/data/tokenizer.model.v1"
 """SentencePiece model of Mistral 7B v0.1 in mistral-common's wheel."""
 SAME_AS_MISTRAL = "llama2"
