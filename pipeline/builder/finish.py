@@ -29,7 +29,7 @@ def finish(
       (:mod:`pipeline.evaluation.settings`) as those of the models that it is compared with, unless
       ``search`` has it otherwise. ``threads`` and ``session`` are written.
     """
-    make_readable(folder, checkpoint.folder)
+    make_readable(folder)
     path = folder / "genai_config.json"
     config = json.loads(path.read_text("utf-8"))
     model = config["model"]

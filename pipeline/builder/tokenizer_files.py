@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.builder.portable_template import portable
 from pipeline.builder.session_options import write_config
-from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
+from pipeline.data.tokenizer import load_artifact_tokenizer
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
 """Entries of ``tokenizer_config.json`` that depend on how and where the tokenizer was loaded."""
@@ -30,16 +30,10 @@ _SPACE = "▁"
 _TEMPLATE_FILE = "chat_template.jinja"
 
 
-def make_readable(folder: Path, checkpoint: Path) -> None:
-    """Rewrite the tokenizer's files in ``folder``, which the builder made of those in
-    ``checkpoint``, for the runtime."""
+def make_readable(folder: Path) -> None:
+    """Rewrite the tokenizer's files in ``folder`` for the runtime."""
     tokenizer_file, config_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
     config = json.loads(config_file.read_text("utf-8"))
-    if (checkpoint / "tokenizer.json").is_file():
-        # The builder has saved what transformers makes of it by its class, which may be another.
-        load_checkpoint_tokenizer(checkpoint).save_pretrained(folder)
-        own_class = config.get("tokenizer_class")
-        config = {**json.loads(config_file.read_text("utf-8")), "tokenizer_class": own_class}
     for name in _PLACE_OR_MOOD:
         config.pop(name, None)
     if config.get("tokenizer_class") == _NEW_CLASS:

@@ -36,10 +36,10 @@ _TOKENIZERS = """\
 The tokenizers of these checkpoints are small ones of the same kind. Published ones, fetched by
 their hash, are taken through builds for cpu and directml by `./nox -s tests-tokenizers`: {names}.
 The runtime makes of texts in many scripts, and of conversations with and without a system turn, the
-ids that transformers and the published file make of them. It differs in two ways, and then a build
-ends with a failed check (`tokenizer`, `prompt_ids`): where a tokenizer joins letters and accents
-first (NFC: Qwen) and a prompt has them apart, and for {wrong}, whose rules to split a text the
-locked runtime does not follow.
+ids that transformers makes of them. It differs in three ways, and then a build ends with a failed
+check (`tokenizer`, `prompt_ids`): where a tokenizer joins letters and accents first (NFC: Qwen) and
+a prompt has them apart; where a raw prompt begins with blanks (Mistral 7B, Yi); and for {wrong},
+whose rules to split a text the locked runtime does not follow.
 """
 _TAIL = """\
 

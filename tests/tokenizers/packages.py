@@ -106,6 +106,9 @@ NPM = (
 )
 
 NAMED = {tokenizer.name: tokenizer for tokenizer in NPM}
+PREFIXED = ("llama2", "yi")
+"""Tokenizers with which transformers puts a blank before a text that does not begin with one, and
+the runtime before every text: in a prompt that begins with blanks, ``prompt_ids`` must find it."""
 UNFIT = {("deepseek_v3", "directml")}
 """Tokenizers that the locked runtime of a target reads otherwise, so that a build must fail."""
 
