@@ -26,7 +26,7 @@ class _Limits:
 _FLOAT = _Limits(0.02, 0.2, 0.95)
 """Several times the errors of correct fp32 and fp16 graphs: 0.001, 0.011 and full agreement."""
 _BY_BITS: Mapping[int, _Limits] = {
-    4: _Limits(0.9, 20.0, 0.5),
+    4: _Limits(0.5, 20.0, 0.5),
     8: _Limits(0.1, 2.0, 0.9),
     16: _FLOAT,
     32: _FLOAT,

@@ -1,4 +1,5 @@
-"""The limits of quantization stand between healthy builds of a real model and spoilt ones.
+"""The limits of quantization stand between builds of a real model that keep its answers, and those
+that lose some or are spoilt.
 
 Measured on the fine-tuned SmolLM2-135M of ``configs/smollm2.toml``, by 256 positions: mean and 99th
 percentile of the divergence from the float export, agreement on the first choice, and relative
@@ -11,14 +12,17 @@ import pytest
 
 from pipeline.checks import conversion, quantization
 
-# Ways of bench-smollm.
+# Ways of bench-smollm that lose less than a point of accuracy.
 HEALTHY = {
     "as shipped": (0.2207, 1.682, 0.8203, 0.4044),
-    'algorithm = "default"': (0.2593, 1.730, 0.7734, 0.4079),
     "symmetric = false": (0.2297, 1.483, 0.8086, 0.4017),
-    "block_size = 128": (0.3479, 1.865, 0.7734, 0.4877),
     'algorithm = "k_quant_last"': (0.1710, 1.201, 0.8242, 0.3538),
     'algorithm = "k_quant_mixed"': (0.1349, 0.914, 0.8281, 0.2993),
+}
+# They lose 4.4 and 5.0 points.
+LOSING = {
+    'algorithm = "default"': (0.2593, 1.730, 0.7734, 0.4079),
+    "block_size = 128": (0.3479, 1.865, 0.7734, 0.4877),
 }
 HEALTHY_INT8 = (0.0051, 0.0445, 0.9492, 0.0410)
 HARMED = {"epsilon": (0.8364, 3.965, 0.5391, 0.5334)}
@@ -30,12 +34,15 @@ SPOILT = {
     "swapped_layers": (9.235, 17.97, 0.0078, 1.135),
     "norm_zero": (5.075, 13.09, 0.1914, 0.9895),
 }
-# These change the model about as much as another way to quantize does: no limit can tell.
-SUBTLE = {
+# These change the model about as much as quantizing otherwise does.
+SMALL = {
     "attention_scale": (0.3740, 2.671, 0.7891, 0.4580),
     "norm_larger": (0.2768, 1.911, 0.7891, 0.4254),
     "softcap": (0.2595, 1.717, 0.8242, 0.4123),
     "no_positions": (0.2579, 1.892, 0.7773, 0.4160),
+}
+# And these as much as the best way does: no limit can tell.
+SUBTLE = {
     "rotary_of_another_base": (0.2494, 1.641, 0.8047, 0.4102),
     "layer_larger": (0.2231, 1.471, 0.8203, 0.4118),
 }
@@ -50,32 +57,35 @@ LONG_SPOILT = {
     "attention_scale": 0.997,
     "zero_points": 0.306,
 }
-# By how much the figures of a healthy build may grow for another model.
-ROOM = 1.8
 
 Figures = tuple[float, float, float, float]
 
 
-def missed(figures: Figures, bits: int, room: float = 1.0) -> set[str]:
-    """Return the limits that figures miss, if each were so much nearer."""
+def missed(figures: Figures, bits: int) -> set[str]:
+    """Return the limits that figures miss."""
     limits, combined = quantization._BY_BITS[bits], conversion._BY_BITS[bits]
     mean, p99, agreement, error = figures
     found = {
-        "mean_kl": mean * room > limits.mean_kl,
-        "p99_kl": p99 * room > limits.p99_kl,
-        "top1_agreement": 1 - (1 - agreement) * room < limits.agreement,
-        "logits_error": error * room > combined.error,
+        "mean_kl": mean > limits.mean_kl,
+        "p99_kl": p99 > limits.p99_kl,
+        "top1_agreement": agreement < limits.agreement,
+        "logits_error": error > combined.error,
     }
     return {name for name, is_missed in found.items() if is_missed}
 
 
 @pytest.mark.parametrize("way", HEALTHY)
-def test_a_healthy_build_stays_away_from_the_limits(way: str) -> None:
-    assert not missed(HEALTHY[way], 4, ROOM)
+def test_what_keeps_the_answers_keeps_the_limits(way: str) -> None:
+    assert not missed(HEALTHY[way], 4)
 
 
 def test_one_in_int8_does_too() -> None:
-    assert not missed(HEALTHY_INT8, 8, ROOM)
+    assert not missed(HEALTHY_INT8, 8)
+
+
+@pytest.mark.parametrize("what", [*LOSING, *SMALL])
+def test_what_loses_answers_misses_the_nearest(what: str) -> None:
+    assert "mean_kl" in missed({**LOSING, **SMALL}[what], 4)
 
 
 @pytest.mark.parametrize("fault", SPOILT)
@@ -85,19 +95,14 @@ def test_a_spoilt_model_misses_all_of_them(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", HARMED)
 def test_a_model_that_is_harmed_misses_the_nearest(fault: str) -> None:
-    assert missed(HARMED[fault], 4) == {"mean_kl", "p99_kl"}
+    assert missed(HARMED[fault], 4) >= {"mean_kl", "p99_kl"}
 
 
 def test_the_limit_for_a_long_text_stands_between_too() -> None:
-    limit = quantization._BY_BITS[4].long_mean_kl
-    assert max(LONG_HEALTHY) * ROOM < limit < min(LONG_SPOILT.values())
+    assert max(LONG_HEALTHY) < quantization._BY_BITS[4].mean_kl < min(LONG_SPOILT.values())
 
 
 @pytest.mark.parametrize("fault", SUBTLE)
 def test_a_subtle_fault_is_left_to_exact_checks(fault: str) -> None:
     """``tests/integration/test_artifact_faults.py`` shows that those find it."""
-    worst = [max(figures[number] for figures in HEALTHY.values()) for number in (0, 1, 3)]
-    mean, p99, _, error = SUBTLE[fault]
-    assert mean < 1.5 * worst[0]
-    assert p99 < 1.5 * worst[1]
-    assert error < 1.5 * worst[2]
+    assert not missed(SUBTLE[fault], 4)
