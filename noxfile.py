@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nox
@@ -52,8 +53,21 @@ def stop(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+    """Stop nevertheless where that was called in a callback that cannot raise; a hook of `sys`."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+        return
+    for number in STOPPING:
+        signal.signal(number, stop)
+    main = threading.main_thread().ident
+    threading.Timer(0.05, signal.pthread_kill, [main, signal.SIGINT]).start()
+
+
 for number in STOPPING:
     signal.signal(number, stop)
+if hasattr(signal, "pthread_kill"):  # not on Windows
+    sys.unraisablehook = swallowed
 
 
 def define_command(file: Path) -> None:
