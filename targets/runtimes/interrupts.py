@@ -123,8 +123,8 @@ class _Once:
             self._lose_patience()
 
     def swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Interrupt again where that happened in a callback that cannot raise, such as those of weak
-        references: Python lets the program go on. A hook of :mod:`sys`."""
+        """Interrupt again where that happened in a callback that cannot raise, such as those of
+        weak references: Python lets the program go on. A hook of :mod:`sys`."""
         if unraisable.exc_type is not KeyboardInterrupt:
             sys.__unraisablehook__(unraisable)
             return

@@ -24,3 +24,12 @@ MOMENTS = ("starting", "planned", "first ...", "✓ first", "second ...", "third
 DOORS = ("nox", "python")
 RUNTIMES = (pytest.param("docker", marks=pytest.mark.engine), "venv")
 ENGINE_MOMENTS = MOMENTS[1:]
+ACTIVE_MOMENTS = MOMENTS[2:]
+STEP_MOMENTS = tuple(moment for moment in MOMENTS if moment.endswith("..."))
+CLOCK_STEPS = (5, -5, 3600, -86_400, 400 * 86_400)
+"""Seconds by which the wall clock steps."""
+MEETINGS: Mapping[str, signal.Signals | None] = {
+    "both go on": None,
+    "the first is stopped": signal.SIGINT,
+    "the first is killed": signal.SIGKILL,
+}

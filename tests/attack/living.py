@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import docker
 import psutil
 import pytest
 
 from tests.support.command import Quern
-from tests.support.gated_builds import GatedBuild, gated_project
+from tests.support.gated_builds import GatedBuild, Surroundings, gated_project
 from tests.support.quick_builds import cached, report_of
 
 SOON = 5.0
@@ -71,17 +70,28 @@ class Builds:
         runtime: str,
         door: str = "python",
         dist: Path | None = None,
-        environment: Mapping[str, str] | None = None,
+        config: Path | None = None,
+        around: Surroundings = Surroundings(),  # noqa: B008 - immutable
     ) -> GatedBuild:
-        """Start a build."""
-        where = ("--config", str(self.project.config), "--dist", str(dist or self.dist))
-        build = GatedBuild(self._quern, door, (*where, "--runtime", runtime), environment)
+        """Start a build of the project, or of another one."""
+        where = ("--config", str(config or self.project.config), "--dist", str(dist or self.dist))
+        arguments = (*where, "--runtime", runtime)
+        build = GatedBuild(self._quern, door, arguments, around)
         self._started.append(build)
         return build
 
-    def command(self, *arguments: str) -> Any:
-        """Run another command in the same cache."""
-        return self._quern(*arguments)
+    def clean(self) -> None:
+        """Have everything cleaned away that no build uses."""
+        ran = self._quern("clean", "--older-than", "0")
+        assert ran.code == 0, ran.stderr
+
+    def complete_all(self, *started: GatedBuild) -> None:
+        """Let every step of the builds go, whosever it is, until all have ended."""
+        while any(build.process.poll() is None for build in started):
+            for folder in self.cache.glob("work/*/*/scratch.partial"):
+                with suppress(OSError):  # its process has just ended
+                    (folder / "go").touch()
+            time.sleep(0.05)
 
     def expect_next(self, finished: Sequence[str], runtime: str) -> None:
         """Build it to its end: ``finished`` need not run again, and nothing is left of anything."""

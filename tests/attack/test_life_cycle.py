@@ -7,7 +7,6 @@ none says what is not so. What is tried, and how often, is in ``life_cycle.py``.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
@@ -51,7 +50,9 @@ def attack(builds: Builds, end: str, door: str, runtime: str, moment: str) -> No
     ("end", "door", "runtime", "moment"),
     [
         ("cancel of a CI service", "nox", "venv", "first ..."),
-        pytest.param("cancel of a CI service", "nox", "docker", "first ...", marks=pytest.mark.engine),
+        pytest.param(
+            "cancel of a CI service", "nox", "docker", "first ...", marks=pytest.mark.engine
+        ),
         ("killed outright", "nox", "venv", "second ..."),
         pytest.param("killed outright", "python", "docker", "second ...", marks=pytest.mark.engine),
     ],

@@ -19,7 +19,7 @@ from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.base import ensure_base, read_recipe
 from tests.attack.life_cycle import ENGINE_MOMENTS
 from tests.attack.living import Builds, Stopwatch, builds, gone, left_in, running
-from tests.support.gated_builds import GatedBuild
+from tests.support.gated_builds import GatedBuild, Surroundings
 from tests.support.runtime_support import (
     STANDIN,
     EngineProxy,
@@ -43,7 +43,8 @@ class Door:
     def __init__(self, address: Path) -> None:
         host = str(os.environ.get("DOCKER_HOST") or ContextAPI.get_current_context().Host)
         self.proxy = EngineProxy(address, urlsplit(host).path)
-        self.environment = {"DOCKER_HOST": f"unix://{address}"}
+        self.address = f"unix://{address}"
+        self.around = Surroundings({"DOCKER_HOST": self.address})
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
 
 def reached(builds: Builds, door: Door, moment: str) -> tuple[GatedBuild, list[str], list[str]]:
     """Return a build at that moment, the steps that it has finished, and its containers."""
-    build = builds.start("docker", environment=door.environment)
+    build = builds.start("docker", around=door.around)
     if moment == "planned":
         build.wait_for("small for cpu")
     else:
@@ -127,9 +128,7 @@ def test_an_engine_that_stands_still_keeps_nobody(builds: Builds, door: Door) ->
         an_engine_that_stops_for_a_while,
     ],
 )
-def test_an_engine_at_any_moment(
-    builds: Builds, door: Door, attack: object, moment: str
-) -> None:
+def test_an_engine_at_any_moment(builds: Builds, door: Door, attack: object, moment: str) -> None:
     assert callable(attack)
     attack(builds, door, moment)
 
@@ -139,7 +138,7 @@ def test_a_frozen_engine_is_not_said_to_have_stopped(
 ) -> None:
     image = ensure_base(docker_client, read_recipe(BASE), tmp_path / "base", print).image
     frozen = DockerRuntime(
-        docker.DockerClient(door.environment["DOCKER_HOST"]),
+        docker.DockerClient(door.address),
         tmp_path / "cache",
         STANDIN,
         python="python3",

@@ -1,8 +1,8 @@
 """Builds whose steps do nothing but wait for what a test has them do, at any moment of a build.
 
-A step looks into the folder for temporary files of its process, which lies in the cache on the host,
-for the file ``go``: what stands in it is what the step does. So one plan serves every attack, and
-nothing is trained.
+A step looks into the folder for temporary files of its process, which lies in the cache, for the
+file ``go``: what stands in it is what the step does. So one plan serves every attack, and nothing
+is trained.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def wait(folder):
     act = gate.read_text()
     held = []
     while act == "hoard":
-        held.append(bytearray(1 << 24))
-        for page in range(0, 1 << 24, 4096):
-            held[-1][page] = 1
+        held.append(bytearray(b"x") * (1 << 24))
     if act == "fill":
         with (folder / "filler").open("wb") as file:
             while True:
@@ -142,6 +140,14 @@ class Sent(NamedTuple):
     number: signal.Signals
 
 
+class Surroundings(NamedTuple):
+    """What a command sees otherwise than the tests do."""
+
+    environment: Mapping[str, str] = {}
+    before: Sequence[str] = ()
+    """The command that it stands behind."""
+
+
 class GatedBuild(Running):
     """A build of that project in the background, through one of the front doors."""
 
@@ -150,18 +156,19 @@ class GatedBuild(Running):
         quern: Quern,
         door: str,
         arguments: Sequence[str],
-        environment: Mapping[str, str] | None = None,
+        around: Surroundings = Surroundings(),  # noqa: B008 - immutable
     ) -> None:
         """``door`` is ``nox`` or ``python``."""
         self.cache = quern.cache
+        through_python = quern.command("build", *arguments)
         through_nox = (sys.executable, str(PROJECT / "nox"), "-s", "build-cpu", "--", *arguments)
         # Lines that no CI system folds: tests wait for them.
         plain = {"PYTHONUNBUFFERED": "1", "GITHUB_ACTIONS": "", "GITLAB_CI": "", "TF_BUILD": ""}
         super().__init__(
             subprocess.Popen(
-                through_nox if door == "nox" else quern.command("build", *arguments),
+                [*around.before, *(through_nox if door == "nox" else through_python)],
                 cwd=PROJECT,
-                env={**quern.environment(environment), **plain},
+                env={**quern.environment(around.environment), **plain},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -184,9 +191,7 @@ class GatedBuild(Running):
         """Return the IDs of its containers."""
         client = docker.from_env()
         marks = {f"-p{process.pid}-" for process in self.started()}
-        found = client.containers.list(
-            all=True, filters={"label": RUN_LABEL}, ignore_removed=True
-        )
+        found = client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True)
         return [
             str(one.id) for one in found if any(mark in one.labels[RUN_LABEL] for mark in marks)
         ]
