@@ -46,16 +46,20 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_I
     STOPPING.append(signal.SIGHUP)
 
 
+class Signalled(KeyboardInterrupt):
+    """As in targets/runtimes/interrupts.py, which says why it is no plain KeyboardInterrupt."""
+
+
 def stop(_number: int, _frame: object) -> None:
     """Have nox stop what runs, as after Ctrl-C, and wait for it: further signals change nothing."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    raise Signalled
 
 
 def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
     """Stop nevertheless where that was called in a callback that cannot raise; a hook of `sys`."""
-    if unraisable.exc_type is not KeyboardInterrupt:
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
     for number in STOPPING:

@@ -105,6 +105,15 @@ def _install(handler: _Once) -> Mapping[signal.Signals, Any]:
     return before
 
 
+class Signalled(KeyboardInterrupt):
+    """A signal that stops the program.
+
+    No plain ``KeyboardInterrupt``: where one passes through text that is run as code, as what makes
+    data classes is, Python in the end kills itself by SIGINT, even if it was caught
+    (``run_eval_code_obj`` in https://github.com/python/cpython/blob/3.11/Python/pythonrun.c).
+    """
+
+
 class _Once:
     """A handler that interrupts the program, and not again while it ends."""
 
@@ -125,7 +134,7 @@ class _Once:
     def swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Interrupt again where that happened in a callback that cannot raise, such as those of
         weak references: Python lets the program go on. A hook of :mod:`sys`."""
-        if unraisable.exc_type is not KeyboardInterrupt:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             sys.__unraisablehook__(unraisable)
             return
         self._since = None
@@ -142,7 +151,7 @@ def _signal_main_thread() -> None:
 
 
 def _interrupt() -> NoReturn:
-    raise KeyboardInterrupt
+    raise Signalled
 
 
 def _end_at_once() -> NoReturn:

@@ -20,35 +20,34 @@ SOON = 5.0
 KILLED = 10.0
 """Seconds after which a CI service kills everything."""
 STOPPED = "stopped; nothing half-written is left"
-_PRESSURE = Path("/proc/pressure/cpu")
+_PRESSURE = [Path("/proc/pressure") / name for name in ("cpu", "io")]
 """https://docs.kernel.org/accounting/psi.html"""
 _TEMPORARY = ("work", "runs", "scratch", "in-use", "locks")
 
 
 class Stopwatch:
-    """Measures, from its creation, the time in which every process of the machine that could run
-    did run: what others take from a build is not its own."""
+    """Measures, from its creation, the time in which no process of the machine waited for a CPU or
+    a disk: what others take from a build is not its own."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._waited = _waited_for_a_cpu()
+        self._waited = _waited()
 
     def until(self, done: Callable[[], bool], what: str) -> None:
         """Return when ``done``; fail when that takes longer than :data:`SOON`."""
         while not done():
             took = time.monotonic() - self._began
-            waited = _waited_for_a_cpu() - self._waited
-            assert took - waited < SOON, f"{what}, after {took:.1f} s"
-            assert took < KILLED, f"{what}, after {took:.1f} s"
+            waited = _waited() - self._waited
+            late = f"{what} after {took:.1f} s, {waited:.1f} s of them waited for others"
+            assert took - waited < SOON, late
+            assert took < KILLED, late
             time.sleep(0.05)
 
 
-def _waited_for_a_cpu() -> float:
-    """Return the seconds in which some process of the machine could not run, since it started."""
-    if not _PRESSURE.exists():
-        return 0
-    some = _PRESSURE.read_text().splitlines()[0]
-    return int(some.rpartition("total=")[2]) / 1e6
+def _waited() -> float:
+    """Return for how many seconds some process of the machine has waited since that started."""
+    firsts = [one.read_text().splitlines()[0] for one in _PRESSURE if one.exists()]
+    return sum(int(line.rpartition("total=")[2]) for line in firsts) / 1e6
 
 
 class Builds:
@@ -93,9 +92,14 @@ class Builds:
                     (folder / "go").touch()
             time.sleep(0.05)
 
-    def expect_next(self, finished: Sequence[str], runtime: str) -> None:
+    def expect_next(
+        self,
+        finished: Sequence[str],
+        runtime: str,
+        around: Surroundings = Surroundings(),  # noqa: B008 - immutable
+    ) -> None:
         """Build it to its end: ``finished`` need not run again, and nothing is left of anything."""
-        build = self.start(runtime)
+        build = self.start(runtime, around=around)
         code = build.complete()
         assert code == 0, build.said
         report = report_of(self.dist)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import docker
+import psutil
 import pytest
 from docker.context import ContextAPI
 
@@ -17,9 +18,10 @@ from targets.cli.options import PROJECT
 from targets.errors import Interrupted
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.base import ensure_base, read_recipe
-from tests.attack.life_cycle import ENGINE_MOMENTS
+from tests.attack.life_cycle import ENGINE_MOMENTS, STEP_MOMENTS
 from tests.attack.living import Builds, Stopwatch, builds, gone, left_in, running
 from tests.support.gated_builds import GatedBuild, Surroundings
+from tests.support.own_engine import OwnEngine, own_engine
 from tests.support.runtime_support import (
     STANDIN,
     EngineProxy,
@@ -76,7 +78,7 @@ def an_engine_that_goes_away(builds: Builds, door: Door, moment: str) -> None:
     watch.until(lambda: running(containers) == [], "containers go on")
     assert build.finish(5) == 4, build.said
     assert "Traceback" not in build.said
-    assert "the Docker Engine" in build.said
+    assert "Docker Engine" in build.said
     left = left_in(builds.cache)
     assert left == [], left
     builds.expect_next(finished, "docker")
@@ -131,6 +133,52 @@ def test_an_engine_that_stands_still_keeps_nobody(builds: Builds, door: Door) ->
 def test_an_engine_at_any_moment(builds: Builds, door: Door, attack: object, moment: str) -> None:
     assert callable(attack)
     attack(builds, door, moment)
+
+
+@pytest.fixture(scope="module")
+def engine(docker_client: docker.DockerClient, toolchain_python: Path) -> Iterator[OwnEngine]:
+    """Yield an engine that may be killed; the usual one gives it its base image."""
+    assert docker_client.ping()
+    with own_engine(toolchain_python) as own:
+        yield own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", STEP_MOMENTS)
+@pytest.mark.parametrize("fate", ["killed", "frozen", "frozen for a while"])
+def test_a_real_engine_at_any_step(
+    builds: Builds, engine: OwnEngine, fate: str, moment: str
+) -> None:
+    build = builds.start("docker", around=engine.around)
+    build.reach(moment)
+    finished = [step for step in ("first", "second") if f"✓ {step}" in build.said]
+    (container,) = build.containers(engine.client)
+    inside = psutil.Process(engine.client.api.inspect_container(container)["State"]["Pid"])
+    processes = build.started()
+    try:
+        engine.kill() if fate == "killed" else engine.freeze()
+        if fate == "frozen for a while":
+            time.sleep(3)
+            engine.thaw()
+            assert build.complete() == 0, build.said
+            return
+        watch = Stopwatch()
+        if fate == "frozen":
+            build.process.send_signal(signal.SIGINT)
+        watch.until(lambda: gone(processes), "processes are left")
+        watch.until(lambda: gone([inside]), "the container goes on")
+        assert build.finish(5) == (4 if fate == "killed" else 130), build.said
+        assert "Traceback" not in build.said
+        assert ("Docker Engine stopped" if fate == "killed" else UNKNOWN) in build.said
+    finally:
+        if fate == "killed":
+            engine.start()
+        else:
+            engine.thaw()
+    left = left_in(builds.cache)
+    assert left == [], left
+    builds.expect_next(finished, "docker", engine.around)
+    assert engine.client.containers.list(all=True) == []
 
 
 def test_a_frozen_engine_is_not_said_to_have_stopped(

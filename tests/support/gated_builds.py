@@ -187,9 +187,9 @@ class GatedBuild(Running):
         own = psutil.Process(self.process.pid)
         return [own, *own.children(recursive=True)]
 
-    def containers(self) -> list[str]:
-        """Return the IDs of its containers."""
-        client = docker.from_env()
+    def containers(self, client: docker.DockerClient | None = None) -> list[str]:
+        """Return the IDs of its containers in the usual engine, or in another one."""
+        client = client or docker.from_env()
         marks = {f"-p{process.pid}-" for process in self.started()}
         found = client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True)
         return [

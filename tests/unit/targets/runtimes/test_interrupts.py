@@ -62,6 +62,11 @@ wait()
     assert (code, said) == (130, "")
 
 
+def test_a_signal_in_text_that_is_run_as_code_keeps_the_exit_code() -> None:
+    """As that with which data classes are made."""
+    assert run("exec('stop(); wait()')") == (130, "")
+
+
 def test_other_errors_in_callbacks_are_shown() -> None:
     code, said = run(
         """
