@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.attack.life_cycle import DOORS, ENDS, MOMENTS, OUTRIGHT, RUNTIMES
+from tests.attack.life_cycle import DOORS, ENDS, MOMENTS, OUTRIGHT, QUICK_ENDS, RUNTIMES
 from tests.attack.living import STOPPED, Builds, Stopwatch, builds, gone, left_in, running
 
 __all__ = ["builds"]
@@ -49,12 +49,8 @@ def attack(builds: Builds, end: str, door: str, runtime: str, moment: str) -> No
 @pytest.mark.parametrize(
     ("end", "door", "runtime", "moment"),
     [
-        ("cancel of a CI service", "nox", "venv", "first ..."),
-        pytest.param(
-            "cancel of a CI service", "nox", "docker", "first ...", marks=pytest.mark.engine
-        ),
-        ("killed outright", "nox", "venv", "second ..."),
-        pytest.param("killed outright", "python", "docker", "second ...", marks=pytest.mark.engine),
+        pytest.param(*quick, marks=[pytest.mark.engine] if "docker" in quick else [])
+        for quick in QUICK_ENDS
     ],
 )
 def test_nothing_is_left(builds: Builds, end: str, door: str, runtime: str, moment: str) -> None:

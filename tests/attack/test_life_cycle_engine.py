@@ -18,7 +18,7 @@ from targets.cli.options import PROJECT
 from targets.errors import Interrupted
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.base import ensure_base, read_recipe
-from tests.attack.life_cycle import ENGINE_MOMENTS, STEP_MOMENTS
+from tests.attack.life_cycle import FATES, PLANNED_MOMENTS, STEP_MOMENTS
 from tests.attack.living import Builds, Stopwatch, builds, gone, left_in, running
 from tests.support.gated_builds import GatedBuild, Surroundings
 from tests.support.own_engine import OwnEngine, own_engine
@@ -120,19 +120,20 @@ def test_an_engine_that_stands_still_keeps_nobody(builds: Builds, door: Door) ->
     an_engine_that_stands_still(builds, door, "second ...")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ENGINE_MOMENTS)
-@pytest.mark.parametrize(
-    "attack",
-    [
-        an_engine_that_goes_away,
-        an_engine_that_stands_still,
-        an_engine_that_stops_for_a_while,
-    ],
+ATTACKS = dict(
+    zip(
+        FATES,
+        (an_engine_that_goes_away, an_engine_that_stands_still, an_engine_that_stops_for_a_while),
+        strict=True,
+    )
 )
-def test_an_engine_at_any_moment(builds: Builds, door: Door, attack: object, moment: str) -> None:
-    assert callable(attack)
-    attack(builds, door, moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", PLANNED_MOMENTS)
+@pytest.mark.parametrize("fate", FATES)
+def test_an_engine_at_any_moment(builds: Builds, door: Door, fate: str, moment: str) -> None:
+    ATTACKS[fate](builds, door, moment)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +146,11 @@ def engine(docker_client: docker.DockerClient, toolchain_python: Path) -> Iterat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", STEP_MOMENTS)
-@pytest.mark.parametrize("fate", ["killed", "frozen", "frozen for a while"])
+@pytest.mark.parametrize("fate", FATES)
 def test_a_real_engine_at_any_step(
     builds: Builds, engine: OwnEngine, fate: str, moment: str
 ) -> None:
+    killed = fate == "goes away"
     build = builds.start("docker", around=engine.around)
     build.reach(moment)
     finished = [step for step in ("first", "second") if f"✓ {step}" in build.said]
@@ -156,22 +158,22 @@ def test_a_real_engine_at_any_step(
     inside = psutil.Process(engine.client.api.inspect_container(container)["State"]["Pid"])
     processes = build.started()
     try:
-        engine.kill() if fate == "killed" else engine.freeze()
-        if fate == "frozen for a while":
+        engine.kill() if killed else engine.freeze()
+        if fate == "stops for a while":
             time.sleep(3)
             engine.thaw()
             assert build.complete() == 0, build.said
             return
         watch = Stopwatch()
-        if fate == "frozen":
+        if not killed:
             build.process.send_signal(signal.SIGINT)
         watch.until(lambda: gone(processes), "processes are left")
         watch.until(lambda: gone([inside]), "the container goes on")
-        assert build.finish(5) == (4 if fate == "killed" else 130), build.said
+        assert build.finish(5) == (4 if killed else 130), build.said
         assert "Traceback" not in build.said
-        assert ("Docker Engine stopped" if fate == "killed" else UNKNOWN) in build.said
+        assert ("Docker Engine stopped" if killed else UNKNOWN) in build.said
     finally:
-        if fate == "killed":
+        if killed:
             engine.start()
         else:
             engine.thaw()

@@ -14,7 +14,7 @@ from tests.attack.life_cycle import (
     ACTIVE_MOMENTS,
     CLOCK_STEPS,
     MEETINGS,
-    MOMENTS,
+    PLANNED_MOMENTS,
     RUNTIMES,
     STEP_MOMENTS,
 )
@@ -227,7 +227,7 @@ def test_a_build_goes_on_from_where_one_was_killed(builds: Builds, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS[1:])
+@pytest.mark.parametrize("moment", PLANNED_MOMENTS)
 @pytest.mark.parametrize("meeting", MEETINGS)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_two_builds_at_once(

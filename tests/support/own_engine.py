@@ -1,4 +1,4 @@
-"""A Docker Engine of a test's own, which may be killed and frozen, with an image for gated builds."""
+"""A Docker Engine of a test's own, to be killed and frozen, with an image for gated builds."""
 
 from __future__ import annotations
 
