@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -14,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import docker
-import psutil
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
@@ -39,6 +39,7 @@ class OwnEngine:
             skip("container", "this user may not start an engine")
         self._folder = folder
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
         self.address = f"unix://{folder}/socket"
         self.around = Surroundings({"DOCKER_HOST": self.address})
 
@@ -48,23 +49,30 @@ class OwnEngine:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        if self._containerd is None:
+            # Apart from it, as distributions have it: it lives on when the engine is killed.
+            (self._folder / "config.toml").write_text('disabled_plugins = ["cri"]\n')
+            options = {"config": "config.toml", "root": "c-root", "state": "c", "address": "c.sock"}
+            places = [f"--{name}={self._folder / place}" for name, place in options.items()]
+            self._containerd = self._run("containerd", *places)
         places = [f"--{name}={self._folder / name}" for name in ("data-root", "exec-root")]
         alone = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
-        with (self._folder / "log").open("ab") as log:
-            self._daemon = subprocess.Popen(
-                [
-                    *(program("container", "dockerd"), *places, *alone),
-                    *(f"--pidfile={self._folder / 'pid'}", "--host", self.address),
-                ],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        beside = [f"--containerd={self._folder / 'c.sock'}", f"--pidfile={self._folder / 'pid'}"]
+        self._daemon = self._run("dockerd", *places, *alone, *beside, "--host", self.address)
         deadline = time.monotonic() + 60
         while not self._answers():
             assert self._daemon.poll() is None, (self._folder / "log").read_text()[-2000:]
             assert time.monotonic() < deadline, "dockerd did not start"
             time.sleep(0.1)
+
+    def _run(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [program("container", name), *arguments],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def _answers(self) -> bool:
         try:
@@ -81,36 +89,25 @@ class OwnEngine:
     def freeze(self) -> None:
         """Let it do nothing any more."""
         for process in self._processes():
-            process.suspend()
+            process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
         for process in self._processes():
-            process.resume()
+            process.send_signal(signal.SIGCONT)
 
-    def _processes(self) -> list[psutil.Process]:
-        """Return the engine and the ``containerd`` that it started, perhaps in an earlier life."""
-        return [
-            process
-            for process in psutil.process_iter()
-            if process.name() in ("dockerd", "containerd")
-            and str(self._folder) in " ".join(process.cmdline())
-        ]
+    def _processes(self) -> list[subprocess.Popen[bytes]]:
+        return [one for one in (self._daemon, self._containerd) if one is not None]
 
     def stop(self) -> None:
         """End it with all of its containers."""
-        if self._daemon is None:
-            return
         self.thaw()
-        if self._daemon.poll() is not None:
-            self.start()
-        for container in self.client.containers.list(all=True):
-            container.remove(force=True)
-        self._daemon.terminate()
-        self._daemon.wait(30)
+        if self._answers():
+            for container in self.client.containers.list(all=True):
+                container.remove(force=True)
         for process in self._processes():
             process.terminate()
-            process.wait(10)
+            process.wait(30)
         for mounted in (self._folder / "data-root", self._folder / "exec-root/netns/default"):
             subprocess.run(["umount", "--lazy", str(mounted)], check=False, capture_output=True)
 
