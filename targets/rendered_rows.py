@@ -41,8 +41,8 @@ class RenderedRows:
     view: TrainedView | None = None
     unknown: str = ""
     """Why it is not known yet."""
-    refused: str = ""
-    """Why the training step would refuse the rows."""
+    refused: InputRefused | None = None
+    """The error with which the training step would refuse the rows."""
 
 
 def rendered_rows(
@@ -78,7 +78,7 @@ def rendered_rows(
     except Interrupted:
         raise
     except InputRefused as refused:
-        return RenderedRows(refused=str(refused))
+        return RenderedRows(refused=refused)
     except QuernError as error:
         return RenderedRows(unknown=str(error))
     found = cache.find(step.key)
@@ -98,7 +98,7 @@ def _step(training: PlannedStep, look: Look, place: Place) -> Step:
         name: like.params[name] for name in ("max_length", "too_long") if name in like.params
     }
     step = Step(
-        name=_TYPE,
+        name=like.name,  # as which its errors are known
         kind="pass",
         type=_TYPE,
         target=place.toolchain.target,

@@ -2,41 +2,36 @@
 
 ONNX Runtime GenAI's tokenizer (onnxruntime-extensions) reads the same files as transformers, but:
 
-- A template's blocks keep the white space around them, which transformers removes (Jinja's
-  ``trim_blocks`` and ``lstrip_blocks``).
+- Chat templates mean something else to it: see :mod:`pipeline.builder.portable_template`.
 - For SentencePiece-style BPE it puts ``▁`` before a text and after each special token if the
   decoder has a step ``Strip``, and nowhere if it has none (``LoadSpmModelParams``).
-- Until 0.13 it knows such BPE by the class ``LlamaTokenizer`` alone.
+- Of all classes only ``GemmaTokenizer`` joins tokens of such BPE across blanks, as it must be.
+- It writes an added token as it is listed, so that Gemma's runs of blanks come out as ``▁▁``.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from pipeline.builder.portable_template import portable
 from pipeline.builder.session_options import write_config
+from pipeline.data.tokenizer import load_artifact_tokenizer
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
 """Entries of ``tokenizer_config.json`` that depend on how and where the tokenizer was loaded."""
 
 _NEW_CLASS, _PORTABLE_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """transformers 5 writes the first; transformers 4 and onnxruntime_genai 0.13 know the second."""
-_SENTENCEPIECE_CLASS = "LlamaTokenizer"
+_SENTENCEPIECE_CLASS = "GemmaTokenizer"
 
 _SPACE = "▁"
 _TEMPLATE_FILE = "chat_template.jinja"
 
-_INDENT = re.compile(r"^[ \t]+(?=\{[%#](?!\+))", re.MULTILINE)
-_BREAK = re.compile(r"(?<![+-])([%#]\})\n(\n?)")
 
-
-def make_readable(folder: Path, by_class: bool) -> None:
-    """Rewrite the tokenizer's files in ``folder`` for the runtime.
-
-    ``by_class`` says that the runtime knows SentencePiece-style BPE by its class.
-    """
+def make_readable(folder: Path) -> None:
+    """Rewrite the tokenizer's files in ``folder`` for the runtime."""
     tokenizer_file, config_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
     config = json.loads(config_file.read_text("utf-8"))
     for name in _PLACE_OR_MOOD:
@@ -44,30 +39,26 @@ def make_readable(folder: Path, by_class: bool) -> None:
     if config.get("tokenizer_class") == _NEW_CLASS:
         config["tokenizer_class"] = _PORTABLE_CLASS
     content = json.loads(tokenizer_file.read_text("utf-8")) if tokenizer_file.is_file() else {}
-    if by_class and _is_sentencepiece(content):
+    if _is_sentencepiece(content):
         config["tokenizer_class"] = _SENTENCEPIECE_CLASS
+        blanks = _blanks(content)
+        if blanks:
+            content["added_tokens"] = [
+                token for token in content["added_tokens"] if token["content"] not in blanks
+            ]
+            _write_tokenizer(folder, content)
     write_config(config_file, config)
     template_file = folder / _TEMPLATE_FILE
     if not template_file.is_file():
         return
-    template = with_trimmed_blocks(template_file.read_text("utf-8"))
+    template = portable(template_file.read_text("utf-8"))
     template_file.write_text(template, "utf-8", newline="\n")
     if _is_sentencepiece(content) and _strips(content):
         _place_spaces(folder, content, template)
 
 
-def with_trimmed_blocks(template: str) -> str:
-    """Return a template that renders the same with ``trim_blocks`` and ``lstrip_blocks`` as without
-    them, namely as ``template`` does with them."""
-    return _BREAK.sub(
-        lambda found: found[1] + ("{{ '\\n' }}" if found[2] else ""), _INDENT.sub("", template)
-    )
-
-
 def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
     """Have the runtime put ``▁`` into a rendered chat where transformers puts it, if it can."""
-    from pipeline.data.tokenizer import load_artifact_tokenizer
-
     tokenizer = load_artifact_tokenizer(folder)
     if _spaced(tokenizer, f"{tokenizer.all_special_tokens[0]}a", 1):
         return  # as the runtime does
@@ -76,8 +67,7 @@ def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
         {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": "first", "split": False},
         *(step for step in content["decoder"]["decoders"] if step["type"] != "Strip"),
     ]
-    text = json.dumps(content, ensure_ascii=False, indent=2)
-    (folder / "tokenizer.json").write_text(text, "utf-8", newline="\n")
+    _write_tokenizer(folder, content)
     question = [{"role": "user", "content": "a"}]
     chat = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
     if _spaced(tokenizer, chat, 0):
@@ -90,6 +80,24 @@ def _spaced(tokenizer: Any, text: str, position: int) -> bool:
     """Return whether the token at ``position`` of ``text`` begins with ``▁``."""
     ids = tokenizer.encode(text, add_special_tokens=False)[position : position + 1]
     return any(token.startswith(_SPACE) for token in tokenizer.convert_ids_to_tokens(ids))
+
+
+def _write_tokenizer(folder: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    (folder / "tokenizer.json").write_text(text, "utf-8", newline="\n")
+
+
+def _blanks(content: dict[str, Any]) -> set[str]:
+    """Return the added tokens that are runs of blanks and that the model has without that: they
+    need not be added, since in a text they are blanks until it is split."""
+    vocabulary = content["model"].get("vocab", {})
+    return {
+        token["content"]
+        for token in content.get("added_tokens", ())
+        if not token["content"].strip(_SPACE)
+        and not token["normalized"]
+        and vocabulary.get(token["content"]) == token["id"]
+    }
 
 
 def _is_sentencepiece(content: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
-from pipeline.data.rendering import PromptError
+from pipeline.data.refusals import PromptError
 
 P = TypeVar("P", bound=Frozen)
 

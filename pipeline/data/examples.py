@@ -37,6 +37,8 @@ class Example:
     """Completion text per label; empty where the data set has no classes."""
     file: int = 0
     """Number of the file with that line, counted from 0."""
+    named_place: str = ""
+    """The location of the row, if its file's name is known: ``rows.jsonl:3``."""
     chat_template: str | None = None
     """A chat template to use instead of the tokenizer's own."""
     chat_date: date = CHAT_DATE
@@ -69,7 +71,8 @@ class Example:
     @property
     def place(self) -> str:
         """The location of the row, for messages."""
-        return f"line {self.line}" + (f" of file {self.file + 1}" if self.file else "")
+        line = f"line {self.line}" + (f" of file {self.file + 1}" if self.file else "")
+        return self.named_place or line
 
 
 def make_examples(rows: Sequence[Row], spec: DataSpec) -> list[Example]:

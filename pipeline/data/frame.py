@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.data.chat import Message
-from pipeline.data.rendering import PromptError
+from pipeline.data.refusals import PromptError
 
 _SIGNS = re.compile(r"[\[\]<>|#]")
 """Signs that make a word of a template a mark: ``[INST]``, ``<|user|>``, ``### Response:``."""
@@ -58,9 +58,9 @@ def find_frame(turns: Sequence[Message], prompt: str, tail: str, place: str) -> 
     for turn in turns:
         if turn.content not in prompt:
             raise PromptError(
-                f"the chat template leaves out the {turn.role} turn of {place}: the model would "
-                "not see it",
+                f"the chat template leaves out the {turn.role} turn: the model would not see it",
                 "write its text into another turn, or give a chat_template that has it",
+                place,
             )
     texts = "|".join(re.escape(turn.content) for turn in turns if turn.content)
     return Frame(tuple(re.split(texts or r"(?!)", prompt)), tail)

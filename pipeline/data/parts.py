@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.contract.data_files import DataFiles
@@ -68,7 +68,11 @@ def _read(data: DataFiles, part: bool = False) -> _Read:
     if problems:
         listed = "\n".join(_line(data, problem) for problem in problems)
         raise StepError(f"data set {data.name}: {listed}", cause="bad_input")
-    return _Read(examples_of(read.rows, data.spec), read.notes, data.files)
+    examples = [
+        replace(example, named_place=_place(data, example.file, example.line))
+        for example in examples_of(read.rows, data.spec)
+    ]
+    return _Read(examples, read.notes, data.files)
 
 
 def _line(data: DataFiles, problem: DataProblem) -> str:
@@ -77,6 +81,12 @@ def _line(data: DataFiles, problem: DataProblem) -> str:
         message += f" ({problem.suggestion})"
     if problem.line is None:
         return message
+    return f"{_place(data, problem.file, problem.line)}: {message}"
+
+
+def _place(data: DataFiles, file: int, line: int) -> str:
     if data.made:
-        return f"row {problem.line}: {message}"
-    return f"{data.files[problem.file].name}:{problem.line}: {message}"
+        return f"row {line} of {data.name}"
+    name = data.files[file].name
+    alike = sum(other.name == name for other in data.files) > 1
+    return f"{name}:{line}" + (f" (file {file + 1})" if alike else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from pipeline.contract.errors import StepError
+from pipeline.data.refusals import PromptError
 
 ANY_ANSWER = "quern-answer"
 """An answer that no template writes by itself: all around it is the template's."""
@@ -15,13 +15,6 @@ _CLOCK = "strftime_now"
 """Function of transformers' chat templates that formats the current time."""
 _CODES = "aAbBdHIjmMpSUwWxXyYcZ"
 """Format codes of C89's ``strftime``."""
-
-
-class PromptError(StepError):
-    """The tokenizer cannot make a prompt, or an answer, of an example."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint, "bad_input")
 
 
 @dataclass(frozen=True)
@@ -55,8 +48,9 @@ def find_answer(prompt: str, any_answer: str, conversation: str, place: str) -> 
         or conversation[end:] != tail
     ):
         raise PromptError(
-            f"the chat template renders {place} otherwise because of its answer; give the text "
-            "as the model has to say it, or another chat_template"
+            "the chat template renders the conversation otherwise because of its answer",
+            "give the text as the model has to say it, or another chat_template",
+            place,
         )
     before_answer = any_answer[begin : len(before)]
     answer = conversation[begin:end]

@@ -5,7 +5,7 @@ Imports no ML library itself; it works on a loaded tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, groupby, takewhile
@@ -18,10 +18,9 @@ from pipeline.data.chat import ANSWERING, Message, texts_in
 from pipeline.data.controls import any_of, control_tokens
 from pipeline.data.examples import Example
 from pipeline.data.frame import Frame, find_frame, stand_ins
-from pipeline.data.problems import named
+from pipeline.data.refusals import PromptError, Refusals
 from pipeline.data.rendering import (
     ANY_ANSWER,
-    PromptError,
     RenderedAnswer,
     find_answer,
     with_fixed_date,
@@ -131,8 +130,9 @@ class Codec:
         """
         if example.tokens is not None:
             return list(example.tokens.ids[: example.tokens.answer.start])
-        self.require_text([example])
-        self.require_read([example])
+        refused = Refusals()
+        refused.add(self.problems(example))
+        refused.require_none()
         if not example.chat:
             ids = [*self._before_text, *self._encode(self._prompt_text(example))]
             return ids or [self._start()]
@@ -178,40 +178,34 @@ class Codec:
             for is_learnt, run in runs
         ]
 
-    def require_text(self, examples: Sequence[Example]) -> None:
-        """Raise :class:`PromptError`, with all rows, where texts of rows hold tokens that only the
-        template may write: a turn would end in the middle of a text.
+    def problems(self, example: Example) -> Iterator[PromptError]:
+        """Yield what is wrong with the texts of a row.
 
+        That is a token that only the template may write: a turn would end in the middle of a text.
         In an answer these are the tokens around turns; others, such as those that call a tool, are
-        for the model to say. A text to continue may hold any: it is the user's own format.
+        for the model to say. A text to continue may hold any: it is the user's own format. And it
+        is what turns or tools hold and the template does not write.
         """
-        found = [
-            f"{example.place} holds {token!r}"
-            for example in examples
-            if (token := self.control_in(example))
-        ]
-        if found:
-            raise PromptError(
-                f"{named(found)}: for this model no text, but a token that only the chat template "
-                "may write",
+        try:
+            token = self.control_in(example)
+            unread = [item for item in self.unread(example) if not item.only_here]
+        except PromptError as error:
+            yield error
+            return
+        if token:
+            yield PromptError(
+                "for this model no text, but a token that only the chat template may write",
                 "take it out of the row, or write it otherwise",
+                example.place,
+                f"holds {token!r}",
             )
-
-    def require_read(self, examples: Sequence[Example]) -> None:
-        """Raise :class:`PromptError`, with all rows, where turns or tools hold what the chat
-        template does not write."""
-        found = [
-            f"{example.place} ({item.path})"
-            for example in examples
-            for item in self.unread(example)
-            if not item.only_here
-        ]
-        if found:
-            raise PromptError(
-                f"the chat template does not write all of a conversation: {named(found)}: the "
-                "model would not see it",
+        for item in unread:
+            yield PromptError(
+                "the chat template does not write it: the model would not see it",
                 "take it out of the row, write it into a content, or give a chat_template that "
                 "writes it",
+                example.place,
+                f"({item.path})",
             )
 
     def unread(self, example: Example) -> tuple[Unread, ...]:
@@ -344,7 +338,9 @@ class Codec:
                     tokenize=False,
                 )
         except Exception as error:  # whatever a template's own Jinja code raises
-            raise PromptError(f"the chat template refuses {example.place}: {error}") from error
+            raise PromptError(
+                f"the chat template refuses it: {error}", place=example.place
+            ) from error
 
     def _rendered(self, example: Example, answer: str) -> RenderedAnswer:
         return find_answer(
@@ -433,22 +429,21 @@ def tokenize(
 
     Only completions carry loss, unless the example says otherwise. A row that is too long is left
     out (``drop``), loses the beginning of its prompt (``cut``; a row whose completion alone is too
-    long is left out) or raises ``ValueError`` with its line (``error``).
+    long is left out) or is refused (``error``). Raises :class:`StepError` with all that is refused.
     """
     rows: list[Tokens] = []
     lengths: list[int] = []
     too_long_rows: list[str] = []
     long_answers: list[str] = []
     shortened = 0
-    for example in examples:
-        row, prompt = encode(example, codec)
+    refused = Refusals()
+    for example, row, prompt in encoded(examples, codec, refused):
         lengths.append(len(row.ids))
         over = len(row.ids) - max_length
         if over > 0:
             if too_long == "error":
-                raise ValueError(
-                    f"{example.place} has {len(row.ids)} tokens, max_length is {max_length}"
-                )
+                refused.add([_longer(example, len(row.ids), max_length)])
+                continue
             if len(row.ids) - prompt > max_length:
                 long_answers.append(example.place)
             if too_long == "drop" or over >= prompt:
@@ -457,6 +452,7 @@ def tokenize(
             shortened += 1
             row = Tokens(row.ids[over:], row.labels[over:])
         rows.append(row)
+    refused.require_none()
     return Tokenized(
         rows,
         len(rows),
@@ -465,6 +461,39 @@ def tokenize(
         tuple(too_long_rows),
         tuple(long_answers),
         tuple(lengths),
+    )
+
+
+def encoded(
+    examples: Iterable[Example], codec: Codec, refused: Refusals
+) -> Iterator[tuple[Example, Tokens, int]]:
+    """Yield each of ``examples`` with what :func:`encode` returns, but for those that are
+    ``refused``."""
+    for example in examples:
+        if refused.add(codec.problems(example)):
+            continue
+        try:
+            row, prompt = encode(example, codec)
+        except PromptError as error:
+            refused.add([error])
+        else:
+            yield example, row, prompt
+
+
+def require_usable(examples: Sequence[Example], codec: Codec) -> None:
+    """Raise :class:`StepError` with all problems of the texts of ``examples``."""
+    refused = Refusals()
+    for example in examples:
+        refused.add(codec.problems(example))
+    refused.require_none()
+
+
+def _longer(example: Example, length: int, max_length: int) -> PromptError:
+    return PromptError(
+        f"longer than max_length ({max_length} tokens)",
+        'raise max_length, or set too_long = "drop" or "cut"',
+        example.place,
+        f"({length} tokens)",
     )
 
 

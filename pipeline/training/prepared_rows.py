@@ -8,6 +8,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.data.look import lengths_of, look
 from pipeline.data.parts import parts_of
+from pipeline.data.refusals import Refusals
 from pipeline.data.room import require_room
 from pipeline.data.split import Parts
 from pipeline.data.tokenize import Codec, Tokenized
@@ -27,7 +28,7 @@ class PreparedRows(NamedTuple):
 def prepare_rows(inputs: Inputs, codec: Codec, limits: RowLimits, every: int = 1) -> PreparedRows:
     """Encode the rows of all parts, of each only one of ``every`` so many; warn of what is odd.
 
-    Raises :class:`StepError` for what the model could not be trained on or asked.
+    Raises :class:`StepError` with all that the model could not be trained on or asked.
     """
     parts = parts_of(inputs)
     data = inputs.data
@@ -37,12 +38,17 @@ def prepare_rows(inputs: Inputs, codec: Codec, limits: RowLimits, every: int = 1
     for warning in seen.warnings:
         inputs.report.warn(warning)
     some = Parts(parts.train[::every], parts.validation[::every], parts.eval[::every])
-    train = training_rows("training", some.train, codec, data.spec, limits, inputs.report)
-    validation = training_rows(
-        "validation", some.validation, codec, data.validation_spec, limits, inputs.report
-    )
     context = Checkpoint(inputs["model"]).context
-    held_out = require_room(some.eval, codec, context)
+    refused = Refusals()
+    with refused.collected():
+        train = training_rows("training", some.train, codec, data.spec, limits, inputs.report)
+    with refused.collected():
+        validation = training_rows(
+            "validation", some.validation, codec, data.validation_spec, limits, inputs.report
+        )
+    with refused.collected():
+        held_out = require_room(some.eval, codec, context)
+    refused.require_none()
     lengths = {"training": train.lengths, "validation": validation.lengths, "held-out": held_out}
     view = TrainedView(
         look=seen,

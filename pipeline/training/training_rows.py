@@ -11,7 +11,7 @@ from pipeline.contract.step import Reporter
 from pipeline.data.examples import Example
 from pipeline.data.problems import named
 from pipeline.data.sequences import make_sequences
-from pipeline.data.tokenize import Codec, Tokenized, tokenize
+from pipeline.data.tokenize import Codec, Tokenized, require_usable, tokenize
 
 
 class RowLimits(Protocol):
@@ -36,14 +36,16 @@ def training_rows(
 ) -> Tokenized:
     """Return ``examples`` as sequences; warns about those that were cut or left out.
 
-    Raises :class:`StepError` if there are examples and none of them can be used.
+    Raises :class:`StepError` with all rows that are refused, and if there are examples and none of
+    them can be used.
     """
-    codec.require_text(examples)
-    codec.require_read(examples)
-    _warn_of_marks(part, examples, codec, report)
     if spec.sequences is not None:
-        return _sequences(part, examples, codec, spec.sequences, report)
-    return _single(part, examples, codec, params, report)
+        require_usable(examples, codec)
+        rows = _sequences(part, examples, codec, spec.sequences, report)
+    else:
+        rows = _single(part, examples, codec, params, report)
+    _warn_of_marks(part, examples, codec, report)
+    return rows
 
 
 def token_count(rows: Tokenized) -> int:
@@ -83,12 +85,7 @@ def _single(
     params: RowLimits,
     report: Reporter,
 ) -> Tokenized:
-    try:
-        sequences = tokenize(examples, codec, params.max_length, params.too_long)
-    except ValueError as error:
-        raise StepError(
-            str(error), 'raise max_length, or set too_long = "drop" or "cut"', "bad_input"
-        ) from error
+    sequences = tokenize(examples, codec, params.max_length, params.too_long)
     if sequences.left_out:
         report.warn(
             f"{sequences.left_out} of {len(examples)} {part} rows are longer than max_length "

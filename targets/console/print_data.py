@@ -43,11 +43,9 @@ def print_data(console: Console, data: SeenData) -> None:
 
 
 def _not_rendered(data: SeenData) -> str:
-    if data.refused:
-        return f"error: training would refuse these rows: {data.refused}"
-    return (
-        "Lengths in tokens, and examples as the chat template writes them, are not known yet: "
-        f"{data.unknown or 'nothing renders these rows'}."
+    unknown = data.unknown or "nothing renders these rows"
+    return "Lengths in tokens, and examples as the chat template writes them, are not known" + (
+        ": training would refuse these rows." if data.refused else f" yet: {unknown}."
     )
 
 

@@ -12,6 +12,7 @@ from pipeline.data.parts import load_parts
 from pipeline.data.trained_view import Sample, TrainedView
 from targets.config.data import rows_step
 from targets.config.load import LoadedConfig
+from targets.errors import InputRefused
 from targets.planner.build_plan import BuildPlan
 from targets.rendered_rows import RenderedRows
 from targets.report.data_rows import plain_samples
@@ -31,8 +32,8 @@ class SeenData:
     """What a training step shows of the same rows."""
     unknown: str = ""
     """Why that is not known."""
-    refused: str = ""
-    """Why a training step would refuse the rows."""
+    refused: InputRefused | None = None
+    """The error with which a training step would refuse the rows."""
     samples: tuple[Sample, ...] = ()
 
 
@@ -55,7 +56,8 @@ def seen_data(
     try:
         parts = load_parts(files)
     except StepError as error:  # of made rows: the host has checked all others
-        return SeenData(plans[0].build, name, None, str(error))
+        refused = InputRefused(str(error), error.hint)
+        return SeenData(plans[0].build, name, None, str(error), refused=refused)
     seen = look(parts)
     rendered = render(seen)
     view = rendered.view

@@ -62,7 +62,7 @@ def test_a_row_whose_text_holds_a_control_token_is_named(
 def test_a_system_text_that_the_template_leaves_out_is_refused(
     found: dict[str, dict[str, Any]],
 ) -> None:
-    assert "leaves out the system turn of line 7" in found["no system"]["refused"]
+    assert "line 7: the chat template leaves out the system turn" in found["no system"]["refused"]
 
 
 def test_text_that_only_looks_like_a_control_token_is_text(

@@ -55,9 +55,12 @@ def config(tmp_path: Path, tiny: Path) -> Path:
     return path
 
 
-def planned(quern: Quern, config: Path, runtime: str = "venv") -> dict[str, Any]:
-    ran = quern("plan", "--config", str(config), "--target", "cpu", "--runtime", runtime, "--json")
-    assert ran.code == 0, ran.stderr
+HERE = ("--target", "cpu", "--runtime", "venv")
+
+
+def planned(quern: Quern, config: Path, code: int = 0) -> dict[str, Any]:
+    ran = quern("plan", "--config", str(config), *HERE, "--json")
+    assert ran.code == code, ran.stderr
     document = json.loads(ran.stdout)
     assert not any(step["cached"] for step in document["plans"][0]["steps"])
     (data,) = document["data"]
@@ -98,15 +101,44 @@ def test_lengths_are_transformers_and_are_counted_once(
     assert log.stat().st_mtime_ns == before
 
 
-def test_rows_that_training_would_refuse_are_named(quern: Quern, config: Path) -> None:
-    rows = config.with_name("train.jsonl")
-    rows.write_text(rows.read_text() + '{"phrase": "a <|end|> b", "tone": "joy"}\n')
-    data = planned(quern, config)
+@pytest.fixture
+def refused(config: Path) -> Path:
+    """Add rows to both parts that are refused, each for another reason."""
+    with config.with_name("train.jsonl").open("a") as lines:
+        lines.write('{"phrase": "a <|end|> b", "tone": "joy"}\n')
+    with config.with_name("later.jsonl").open("a") as lines:
+        lines.write('{"phrase": "a <|user|> b", "tone": "joy"}\n')
+        lines.write(json.dumps({"phrase": "too long " * 4000, "tone": "fear"}) + "\n")
+    config.write_text(CONFIG.replace("max_length = 64", 'max_length = 24\ntoo_long = "error"'))
+    return config
+
+
+def test_rows_that_training_would_refuse_end_a_plan_with_all_of_them(
+    quern: Quern, refused: Path
+) -> None:
+    data = planned(quern, refused, code=2)
     assert data["lengths"] is None
-    assert "line 41 holds '<|end|>': for this model no text" in data["refused"]
     assert len(data["samples"]) == 3
-    shown = quern("plan", "--config", str(config), "--target", "cpu", "--runtime", "venv").stdout
-    assert "error: training would refuse these rows: " in shown
+    first, second, third = sorted(data["refused"].removeprefix("lora: ").split("\n"))
+    assert first.startswith("1 of 11 held-out rows are longer than the model's context of 4096 ")
+    assert "later.jsonl:11 (" in first
+    assert second == (
+        "train.jsonl:41 holds '<|end|>', later.jsonl:10 holds '<|user|>': for this model no text, "
+        "but a token that only the chat template may write"
+    )
+    assert third.startswith("train.jsonl:") and third.endswith("longer than max_length (24 tokens)")
+
+
+@pytest.mark.slow
+def test_a_plan_ends_as_the_build_would(quern: Quern, refused: Path) -> None:
+    ends = [
+        quern(command, "--config", str(refused), *HERE, "--dist", str(refused.parent / "dist"))
+        for command in ("plan", "build")
+    ]
+    assert [end.code for end in ends] == [2, 2]
+    shown, built = (end.stderr.partition("error: ")[2].partition("  log: ")[0] for end in ends)
+    assert "take it out of the row" in shown
+    assert shown == built
 
 
 def test_what_is_not_there_is_not_made(tmp_path: Path, config: Path) -> None:

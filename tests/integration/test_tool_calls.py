@@ -107,7 +107,7 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]], str]] = {
     "what a template refuses": (
         "LLAMA3",
         [QUESTION, said(None, tool_calls=[call(), call()])],
-        "the chat template refuses line 7: one call at once",
+        "line 7: the chat template refuses it: one call at once",
     ),
     "a token in thoughts": (
         "QWEN3",
@@ -122,7 +122,7 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]], str]] = {
     "a turn that nobody writes": (
         "NAMELESS",
         [QUESTION, CALLS, RESULT, said("Rain.")],
-        "leaves out the tool turn of line 7",
+        "line 7: the chat template leaves out the tool turn",
     ),
 }
 TOOLS_REFUSED = {

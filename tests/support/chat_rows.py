@@ -20,7 +20,7 @@ from transformers.utils import chat_template_utils
 
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.data.rendering import PromptError
+from pipeline.data.refusals import PromptError
 from pipeline.data.tokenize import Codec
 
 

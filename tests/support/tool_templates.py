@@ -66,7 +66,7 @@ LLAMA3 = (
     {%- else %}
         {{- '<|' + m.role + '|>\n' }}
         {%- if m.role == 'user' and tools and loop.index0 == 0 %}
-            {%- for tool in tools %}{{- (tool | tojson(indent=4)) + '\n\n' }}{%- endfor %}
+            {%- for t in tools %}{{- t | tojson(indent=4) }}{{- '\n\n' }}{%- endfor %}
         {%- endif %}
         {{- m.content | trim + '<|end|>\n' }}
     {%- endif %}

@@ -21,9 +21,10 @@ from targets.console.print_data import print_data
 from targets.console.print_explanation import explanation, print_explanation
 from targets.console.whole_table import WholeTable
 from targets.disk import free_at
+from targets.errors import InputRefused
 from targets.figures import duration, size
 from targets.place import Place, places_by_name
-from targets.planner.build_plan import BuildPlan
+from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
 from targets.rendered_rows import RenderedRows, rendered_rows
@@ -50,7 +51,7 @@ def command(
     """Print the steps of each target: cached, or the reason why they must run.
 
     Runs none of them. To show rows as a model would see them, its tokenizer reads them in the
-    toolchain, if that is there.
+    toolchain, if that is there. Rows that training would refuse are an error.
     """
     console = options.console(as_json)
     if explain and not as_json:
@@ -60,12 +61,14 @@ def command(
     plans = list(_planned(requests, store))
     if as_json:
         keys = _ledger(choices) if explain else None
+        seen = list(_seen(plans, store))
         print_json_result(
             {
                 "plans": [_as_data(plan) for plan in plans],
-                "data": [_data_as_data(data) for data in _seen(plans, store)],
+                "data": [_data_as_data(data) for data in seen],
                 **(explanation(keys) if keys else {}),
-            }
+            },
+            _refused(seen),
         )
         return
     for planned in plans:
@@ -78,8 +81,13 @@ def command(
                 f"Steps run {escape(str(planned.place))}.", highlight=False, soft_wrap=True
             )
             console.print(_room(disk_space(plan), store.root), soft_wrap=True)
+    seen = []
     for data in _seen(plans, store):
         print_data(console, data)
+        seen.append(data)
+    refused = _refused(seen)
+    if refused is not None:
+        raise refused
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,15 @@ def _seen(plans: Iterable[_Planned], store: Cache) -> Iterator[SeenData]:
             yield data
 
 
+def _refused(seen: Iterable[SeenData]) -> InputRefused | None:
+    """Return the error with which builds would end at their rows; ``None`` if none would."""
+    errors = [data.refused for data in seen if data.refused is not None]
+    if len(errors) < 2:
+        return next(iter(errors), None)
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    return InputRefused("\n".join(dict.fromkeys(map(str, errors))), "\n".join(hints))
+
+
 def _data_as_data(data: SeenData) -> dict[str, object]:
     return {
         "build": data.build,
@@ -132,7 +149,7 @@ def _data_as_data(data: SeenData) -> dict[str, object]:
         "context": None if data.view is None else data.view.context,
         "every": None if data.view is None else data.view.every,
         "unknown": data.unknown,
-        "refused": data.refused,
+        "refused": "" if data.refused is None else str(data.refused),
         "samples": data.samples,
     }
 
@@ -163,11 +180,17 @@ def table_of(plan: BuildPlan) -> WholeTable:
         table.row(
             planned.step.name,
             planned.step.type,
-            "[cyan]cached[/]" if cached else f"[bold]yes[/] ({planned.step.target})",
+            _runs(planned, plan),
             f"took {duration(cached.result.seconds)}" if cached else escape(planned.reason),
             planned.step.key[:12],
         )
     return table
+
+
+def _runs(planned: PlannedStep, plan: BuildPlan) -> str:
+    if planned.cached is not None:
+        return "[cyan]cached[/]"
+    return f"[bold]yes[/] ({planned.step.target})" if planned in plan.missing else "no"
 
 
 def _room(space: Space, cache: Path) -> str:

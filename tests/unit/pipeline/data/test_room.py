@@ -8,7 +8,7 @@ from pipeline.contract.errors import StepError
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
 from pipeline.data.room import require_room
-from pipeline.data.tokenize import Codec, tokenize
+from pipeline.data.tokenize import Codec, require_usable, tokenize
 from tests.support.toy_tokenizer import EOS, TURN, ToyTokenizer
 
 
@@ -56,11 +56,11 @@ def test_all_rows_with_a_control_token_are_named_at_once() -> None:
     codec = marked()
     rows = [chat(1, "10 3 11"), chat(2, "13 30"), *(chat(line, "3") for line in range(3, 14))]
     with pytest.raises(StepError) as error:
-        codec.require_text(rows)
+        require_usable(rows, codec)
     said = str(error.value)
     assert said.startswith("line 1 holds '3', line 3 holds '3', ")
     assert "line 9 holds '3' and 4 more: for this model no text" in said
-    codec.require_text(rows[1:2])
+    require_usable(rows[1:2], codec)
     with pytest.raises(StepError, match="line 1 holds '3'"):
         codec.prompt_ids(rows[0])
 
@@ -81,10 +81,10 @@ def test_added_tokens_of_the_frame_are_control_though_they_are_not_special() -> 
     tokenizer = ToyTokenizer("80")
     tokenizer.added_tokens_decoder = {TURN: str(TURN), 80: "80", 90: "90"}
     codec = Codec(tokenizer)
-    codec.require_text([chat(1, "10 90")])
+    require_usable([chat(1, "10 90")], codec)
     with pytest.raises(StepError, match="line 2 holds '80', line 3 holds '3'"):
-        codec.require_text([chat(1, "10"), chat(2, "10 80"), chat(3, "3")])
+        require_usable([chat(1, "10"), chat(2, "10 80"), chat(3, "3")], codec)
     answer = Example(4, (Message("user", "10"),), "90 80")
-    codec.require_text([answer])  # 80 begins a turn, and does not end one
+    require_usable([answer], codec)  # 80 begins a turn, and does not end one
     with pytest.raises(StepError, match="line 4 holds '3'"):
-        codec.require_text([Example(4, (Message("user", "10"),), "20 3")])
+        require_usable([Example(4, (Message("user", "10"),), "20 3")], codec)

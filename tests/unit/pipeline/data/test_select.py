@@ -101,7 +101,7 @@ def test_several_files_are_told_apart(tmp_path: Path) -> None:
     assert problems == []
     parts = load_parts(DataFiles("d", spec(), (first, second)))
     places = {item.place for item in (*parts.train, *parts.validation, *parts.eval)}
-    assert places == {"line 1", "line 2", "line 2 of file 2", "line 4 of file 2"}
+    assert places == {"a.jsonl:1", "a.jsonl:2", "b.csv:2", "b.csv:4"}
     second.write_text("text\nthree,four\n")
     with pytest.raises(StepError, match=r"data set d: b\.csv:2: 2 fields"):
         load_parts(DataFiles("d", spec(), (first, second)))
@@ -110,7 +110,7 @@ def test_several_files_are_told_apart(tmp_path: Path) -> None:
 def test_made_rows_are_named_by_number_and_column(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"text": "one"}\n{"text": [1]}\n')
-    with pytest.raises(StepError, match="row 2: the column 'text' holds an array") as error:
+    with pytest.raises(StepError, match="row 2 of d: the column 'text' holds an array") as error:
         load_parts(DataFiles("d", spec(), (file,), made=True))
     assert error.value.cause == "bad_input"
 
@@ -129,7 +129,7 @@ def test_other_data_sets_are_parts(tmp_path: Path) -> None:
     main = data(tmp_path, "main", "abcx", held_out="test", validation_data="dev")
     parts = load_parts(replace(main, held_out=held_out, validation=validation))
     assert [len(part) for part in (parts.train, parts.validation, parts.eval)] == [4, 1, 2]
-    assert look(parts).warnings == ("1 of 2 held-out rows are trained on too: line 2",)
+    assert look(parts).warnings == ("1 of 2 held-out rows are trained on too: test.csv:2",)
     assert look(parts).rows == {"training": 4, "validation": 1, "held-out": 2}
     main = data(tmp_path, "main", "abc", held_out="test", split={"validation": "eval"})
     parts = load_parts(replace(main, held_out=held_out))

@@ -72,9 +72,10 @@ def test_what_a_person_should_look_at(
     shown = " ".join(text.replace("─", "").split())
     for expected in (
         "data set tone: rows label training validation held-out all",
-        "2 rows have the text of another row with another label: line 2 (sadness), line 81 (fear)",
-        "1 row repeats another: line 83",
-        "1 of 83 rows has its label, and no other, in its own prompt: line 82 (joy)",
+        "2 rows have the text of another row with another label: tone.jsonl:2 (sadness), "
+        "tone.jsonl:81 (fear)",
+        "1 row repeats another: tone.jsonl:83",
+        "1 of 83 rows has its label, and no other, in its own prompt: tone.jsonl:82 (joy)",
         "characters of a row part p50 p90 p99 longest",
         "are not known yet: the step pretrain has to run first.",
         "examples, before rendering",

@@ -9,6 +9,7 @@ from rich.console import Console
 from pipeline.data.look import Finding, Lengths, Look
 from pipeline.data.trained_view import Piece, Sample, TrainedView
 from targets.console.print_data import print_data
+from targets.errors import InputRefused
 from targets.report.report_html import to_html
 from targets.report.report_markdown import to_markdown
 from targets.report.report_schema import Report
@@ -89,10 +90,11 @@ def test_without_a_training_step_it_says_what_is_not_known() -> None:
 
 def test_rows_that_a_training_would_refuse() -> None:
     stream = StringIO()
-    refused = SeenData("small", "tone", LOOK, refused="line 7 holds '<[end]>'", samples=SAMPLES)
-    print_data(Console(file=stream, width=80), refused)
+    refused = InputRefused("lora: line 7 holds '<[end]>'")
+    seen = SeenData("small", "tone", LOOK, refused=refused, samples=SAMPLES)
+    print_data(Console(file=stream, width=80), seen)
     text = " ".join(stream.getvalue().split())
-    assert "error: training would refuse these rows: line 7 holds '<[end]>'" in text
+    assert "are not known: training would refuse these rows." in text
 
 
 def test_of_many_rows_it_says_how_many_were_counted() -> None:
