@@ -26,6 +26,9 @@ _STARTED = 19
 """Which of the fields behind the name in ``/proc/PID/stat`` is the start, in ticks since the boot
 (``man 5 proc``)."""
 
+_ENDED = ("Z", "X")
+"""States of a process that has ended, though the one that started it has not asked how."""
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -115,4 +118,7 @@ def _started(pid: int) -> int:
         _, _, fields = stat.read_text("utf-8", "replace").rpartition(")")
     except OSError:
         raise psutil.NoSuchProcess(pid) from None
-    return int(fields.split()[_STARTED])
+    state, *_ = values = fields.split()
+    if state in _ENDED:
+        raise psutil.NoSuchProcess(pid)
+    return int(values[_STARTED])

@@ -160,9 +160,25 @@ def test_a_run_knows_whether_its_driver_lives() -> None:
     assert replace(mine, boot="0123456789ab").gone, "the machine has started again"
     assert not replace(mine, host="elsewhere", started=1).gone
     assert not replace(mine, space="1_1", started=1).gone, "another container's process"
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
+    with subprocess.Popen(["true"], stdout=subprocess.PIPE) as ended:
+        assert ended.communicate()
     assert replace(mine, pid=ended.pid).gone
+
+
+def test_a_driver_that_has_ended_is_gone_before_anybody_asks_how() -> None:
+    """In a container without an init, nobody ever does."""
+    tell = "from targets.runtimes.driver import new_run_id; print(new_run_id())"
+    command = [sys.executable, "-c", tell]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as ended:
+        assert ended.stdout is not None
+        driver = driver_of(ended.stdout.read().strip())
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        assert driver is not None
+        assert driver.gone
+
+
+def test_no_driver_is_one_of_another_form() -> None:
     assert driver_of("not-a-run") is None
 
 
