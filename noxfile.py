@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nox
@@ -45,15 +46,32 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_I
     STOPPING.append(signal.SIGHUP)
 
 
+class Signalled(KeyboardInterrupt):
+    """As in targets/runtimes/interrupts.py, which says why it is no plain KeyboardInterrupt."""
+
+
 def stop(_number: int, _frame: object) -> None:
     """Have nox stop what runs, as after Ctrl-C, and wait for it: further signals change nothing."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    raise Signalled
+
+
+def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+    """Stop nevertheless where that was called in a callback that cannot raise; a hook of `sys`."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    for number in STOPPING:
+        signal.signal(number, stop)
+    main = threading.main_thread().ident
+    threading.Timer(0.05, signal.pthread_kill, [main, signal.SIGINT]).start()
 
 
 for number in STOPPING:
     signal.signal(number, stop)
+if hasattr(signal, "pthread_kill"):  # not on Windows
+    sys.unraisablehook = swallowed
 
 
 def define_command(file: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 _MARK = 8
 """Number of random hexadecimal digits in the names of temporary folders."""
+_OLD, _PARTIAL = ".old", ".partial"
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     If the block raises, ``path`` is as it was.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
         yield partial
         partial.replace(path)
@@ -49,7 +50,7 @@ def sibling_folder(folder: Path) -> Iterator[Path]:
 
 def replace_folder(fresh: Path, folder: Path) -> None:
     """Put ``fresh``, which lies beside it, in place of ``folder``."""
-    old = _beside(folder)
+    old = _beside(folder, _OLD)
     with suppress(FileNotFoundError):
         folder.rename(old)
     fresh.rename(folder)
@@ -67,12 +68,29 @@ def naming(written: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed left beside ``folder``.
+    """Remove what processes that were killed left in and beside ``folder``. One that was being
+    replaced at that moment gets its name back.
 
     The caller holds a lock, so that none of it is still being written.
     """
-    for left in folder.parent.glob(f".{folder.name}.{'?' * _MARK}"):
+    marked = f".{folder.name}.{'?' * _MARK}"
+    for old in folder.parent.glob(marked + _OLD):
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+    for left in folder.parent.glob(marked):
         shutil.rmtree(left)
+    remove_partial_files(folder)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove files in ``folder`` that processes wrote when they were killed.
+
+    The caller holds a lock, so that none of it is still being written.
+    """
+    for left in folder.glob(f".*{_PARTIAL}"):
+        left.unlink(missing_ok=True)
 
 
 def remove_tree(folder: Path) -> None:
@@ -100,5 +118,5 @@ def _flatten(folder: Path) -> None:
             place.rmdir()
 
 
-def _beside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:_MARK]}")
+def _beside(folder: Path, kind: str = "") -> Path:
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:_MARK]}{kind}")

@@ -113,7 +113,8 @@ class Builder:
         keys = [planned.step.key for planned in plan.missing]
         with self._cache.locked(keys, self._say_waiting):
             planner = self._planner()
-            # Another build may have finished some steps while this one waited.
+            # Another build may have finished steps while this one waited, or been killed then.
+            self._cache.recover()
             plan = planner.plan()
             self._log_file(plan).unlink(missing_ok=True)
             for planned in plan.missing:

@@ -33,7 +33,7 @@ from pydantic import ValidationError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
 from pipeline.contract.result import RESULT_FILE, StepResult, read_result
-from targets.atomic import remove_tree, replace_file
+from targets.atomic import remove_partial_files, remove_tree, replace_file
 from targets.digests import Digests
 from targets.disk import may_write
 from targets.errors import Interrupted, PassFailed
@@ -43,6 +43,7 @@ from targets.locks import Timeout, locked
 _IN_USE = "in-use"
 _RESUMABLE = "resumable"
 _RESUMABLE_SECONDS = 7 * 24 * 3600
+_EVICTED = ".evicted"
 
 
 @dataclass(frozen=True)
@@ -154,15 +155,20 @@ class Cache:
             yield
 
     def _keys_in_use(self) -> set[str]:
-        """Return the keys that running builds read or make."""
+        """Return the keys that running builds read or make. Notes of killed ones are removed, with
+        the locks that they had."""
         keys: set[str] = set()
         for file in (self.root / _IN_USE).glob("*.json"):
+            noted = _noted(file)
             try:
                 with self._lock(f"run-{file.stem}", blocking=False):
-                    file.unlink(missing_ok=True)  # its build was killed
+                    file.unlink(missing_ok=True)
             except Timeout:
-                with suppress(OSError, ValueError):
-                    keys.update(json.loads(file.read_bytes()))
+                keys |= noted
+                continue
+            for key in sorted(noted):
+                with suppress(Timeout), self._lock(key, blocking=False):
+                    pass  # its file goes with it
         return keys
 
     def forget(self, key: str) -> None:
@@ -260,11 +266,17 @@ class Cache:
             remove_tree(folder)
 
     def recover(self) -> None:
-        """Keep the finished steps of runs whose driver was killed, and remove their folders."""
+        """Keep the finished steps of runs whose driver was killed, and remove what else they left:
+        folders, notes and locks."""
         if not may_write(self.root):
             return
-        left = [*(self.root / "work").glob("*"), *(self.root / "scratch").glob("*")]
         self._remove_resumable(time.time() - _RESUMABLE_SECONDS)
+        with self._lock(_IN_USE):
+            remove_partial_files(self.root / _IN_USE)
+            self._keys_in_use()
+        for doomed in self.objects.glob(f"*/*{_EVICTED}"):
+            remove_tree(doomed)
+        left = [*(self.root / "work").glob("*"), *(self.root / "scratch").glob("*")]
         for folder in sorted(left):
             with suppress(Timeout), self._lock(f"run-{folder.name}", blocking=False):
                 self._keep_finished(folder)
@@ -329,7 +341,7 @@ class Cache:
 
     def _evict(self, folder: Path) -> None:
         # Renamed first, so that another build sees the entry whole or not at all.
-        doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.evicted")
+        doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{_EVICTED}")
         try:
             folder.rename(doomed)
         except (FileNotFoundError, NotADirectoryError):
@@ -352,6 +364,14 @@ class _Expected(Frozen):
 def runtime_of(result: StepResult) -> str:
     """Return the runtime that made ``result``; empty if it came from elsewhere."""
     return result.origin.get("runtime", "")
+
+
+def _noted(file: Path) -> set[str]:
+    """Return the keys in the note of a build; none if it is not whole."""
+    try:
+        return set(json.loads(file.read_bytes()))
+    except (OSError, ValueError):
+        return set()
 
 
 def _unused(folder: Path) -> UnusedStep:

@@ -20,11 +20,14 @@ from targets.atomic import remove_tree
 from targets.runtimes.lease import boot_id
 
 _RUN_ID = re.compile(
-    r"^(?P<host>.+)-b(?P<boot>[0-9a-f]*)-n(?P<space>\d+)-p(?P<pid>\d+)-s(?P<started>\d+)-[0-9a-f]{8}$"
+    r"^(?P<host>.+)-b(?P<boot>[0-9a-f]*)-n(?P<space>\d+_\d+)-p(?P<pid>\d+)-s(?P<started>\d+)-[0-9a-f]{8}$"
 )
 _STARTED = 19
 """Which of the fields behind the name in ``/proc/PID/stat`` is the start, in ticks since the boot
 (``man 5 proc``)."""
+
+_ENDED = ("Z", "X")
+"""States of a process that has ended, though the one that started it has not asked how."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Driver:
     host: str
     boot: str
     """Which boot of the machine it belongs to."""
-    space: int
-    """In which of the kernel's namespaces its process ID counts."""
+    space: str
+    """In which of the kernel's namespaces its process ID counts, and in which its start."""
     pid: int
     started: int
     """When it started, by a clock of the kernel's that nobody sets."""
@@ -74,8 +77,9 @@ def driver_of(run_id: str) -> Driver | None:
     match = _RUN_ID.match(run_id)
     if match is None:
         return None
-    numbers = (int(match[name]) for name in ("space", "pid", "started"))
-    return Driver(match["host"], match["boot"], *numbers)
+    return Driver(
+        match["host"], match["boot"], match["space"], int(match["pid"]), int(match["started"])
+    )
 
 
 def remove_orphaned_folders(runs: Path) -> None:
@@ -94,9 +98,13 @@ def _boot() -> str:
     return boot_id().replace("-", "")[:12]
 
 
-def _space() -> int:
+def _space() -> str:
+    return f"{_namespace('pid')}_{_namespace('time')}"
+
+
+def _namespace(kind: str) -> int:
     try:
-        return Path("/proc/self/ns/pid").stat().st_ino
+        return Path(f"/proc/self/ns/{kind}").stat().st_ino
     except OSError:
         return 0
 
@@ -110,4 +118,7 @@ def _started(pid: int) -> int:
         _, _, fields = stat.read_text("utf-8", "replace").rpartition(")")
     except OSError:
         raise psutil.NoSuchProcess(pid) from None
-    return int(fields.split()[_STARTED])
+    state, *_ = values = fields.split()
+    if state in _ENDED:
+        raise psutil.NoSuchProcess(pid)
+    return int(values[_STARTED])

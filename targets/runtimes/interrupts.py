@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from targets.errors import Interrupted
 
@@ -18,6 +21,12 @@ _STOPPING = tuple(
 )
 _ENDING_SECONDS = 5
 """Time to end within. Cleaning up goes on through further signals; after that they count again."""
+_SWALLOWED_SECONDS = 0.05
+_AT_ONCE = b"""
+error: stopped at once
+  \xe2\x86\x92 the next build removes what is left; finished steps are kept
+"""
+"""Written past all streams of Python, one of which may be what hangs."""
 
 
 @contextmanager
@@ -26,10 +35,13 @@ def heeding_first_signal() -> Iterator[None]:
     this process does.
 
     What stops builds often signals more than once: a terminal and the front door, or a CI service
-    that loses patience. Only the first signal counts; the others come while the process ends.
+    that loses patience. Only the first signal counts; the others come while the process ends. Where
+    that takes too long, the next one ends it at once, with the same exit code.
     """
-    _install(_Once())
+    once = _Once(_end_at_once)
     try:
+        _install(once)
+        sys.unraisablehook = once.swallowed
         yield
     except KeyboardInterrupt:  # while modules are imported, or at the very end
         raise SystemExit(Interrupted.exit_code) from None
@@ -49,7 +61,7 @@ def stoppable() -> Iterator[None]:
     if not on_main or isinstance(signal.getsignal(signal.SIGINT), _Once):
         yield
         return
-    before = _install(_Once())
+    before = _install(_Once(_interrupt))
     try:
         yield
     finally:
@@ -93,14 +105,57 @@ def _install(handler: _Once) -> Mapping[signal.Signals, Any]:
     return before
 
 
+class Signalled(KeyboardInterrupt):
+    """A signal that stops the program.
+
+    No plain ``KeyboardInterrupt``: where one passes through text that is run as code, as what makes
+    data classes is, Python in the end kills itself by SIGINT, even if it was caught
+    (``run_eval_code_obj`` in https://github.com/python/cpython/blob/3.11/Python/pythonrun.c).
+    """
+
+
 class _Once:
     """A handler that interrupts the program, and not again while it ends."""
 
-    def __init__(self) -> None:
-        self._since = float("-inf")
+    def __init__(self, lose_patience: Callable[[], NoReturn]) -> None:
+        """``lose_patience`` is what a signal does after :data:`_ENDING_SECONDS`."""
+        self._since: float | None = None
+        self._lose_patience = lose_patience
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            _interrupt()
         if now - self._since > _ENDING_SECONDS:
             self._since = now
-            raise KeyboardInterrupt
+            self._lose_patience()
+
+    def swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Interrupt again where that happened in a callback that cannot raise, such as those of
+        weak references: Python lets the program go on. A hook of :mod:`sys`."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(unraisable)
+            return
+        self._since = None
+        again = threading.Timer(_SWALLOWED_SECONDS, _signal_main_thread)
+        again.daemon = True
+        again.start()
+
+
+def _signal_main_thread() -> None:
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+    else:  # also out of a call that blocks
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def _interrupt() -> NoReturn:
+    raise Signalled
+
+
+def _end_at_once() -> NoReturn:
+    """End this process. What it started ends with it, and the next build cleans up."""
+    with suppress(OSError):
+        os.write(2, _AT_ONCE)
+    os._exit(Interrupted.exit_code)

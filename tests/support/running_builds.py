@@ -34,11 +34,21 @@ class Running:
             self.lines.append(line)
 
     def wait_for(self, text: str, seconds: float = 300) -> None:
+        self.wait_for_any(text, seconds=seconds)
+
+    def wait_for_any(self, *texts: str, seconds: float = 300) -> None:
+        """Return when a line holds one of ``texts``."""
         deadline = time.monotonic() + seconds
-        while not any(text in line for line in self.lines):
-            assert self.process.poll() is None, "".join(self.lines)
+
+        def said() -> bool:
+            return any(text in line for text in texts for line in self.lines)
+
+        while not said():
+            if self.process.poll() is not None:
+                self._reader.join()
+                assert said(), "".join(self.lines)
             assert time.monotonic() < deadline, "".join(self.lines)
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     def finish(self, seconds: float) -> int:
         code = self.process.wait(timeout=seconds)

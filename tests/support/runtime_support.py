@@ -136,6 +136,10 @@ class EngineProxy:
         """Let nothing through any more, and keep every connection."""
         self._moving.clear()
 
+    def thaw(self) -> None:
+        """Go on, with all that came meanwhile."""
+        self._moving.set()
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:

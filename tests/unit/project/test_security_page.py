@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from collections import Counter
 
 from targets.cli.options import PROJECT
 from tests.attack.artifact_faults import FAULTS, FILES, GRAPH, SETTINGS, TOKENIZER, WEIGHTS
 from tests.attack.inside import SECONDS
+from tests.attack.life_cycle import LIFE_CYCLE
 from tests.attack.surfaces import SURFACES
 
 TEXT = (PROJECT / "docs" / "security.md").read_text("utf-8")
@@ -20,6 +24,26 @@ def test_every_surface_is_listed_with_its_count_and_its_ends() -> None:
     ]
     assert "\n".join(rows) in TEXT
     assert f"within `{SECONDS} s`" in TEXT
+
+
+def test_all_that_builds_live_through_is_listed_with_its_counts() -> None:
+    rows = "\n".join(tried.row() for tried in LIFE_CYCLE)
+    assert rows in TEXT
+
+
+def test_the_counts_of_the_table_are_those_of_the_tests() -> None:
+    files = sorted({tried.by for tried in LIFE_CYCLE})
+    collect = ["pytest", "--collect-only", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    for marker in ("slow", "not slow"):
+        command = [sys.executable, "-m", *collect, "-m", marker, *files]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        found = Counter(line.partition("::")[0] for line in done.stdout.splitlines())
+        for file in files:
+            rows = [tried for tried in LIFE_CYCLE if tried.by == file]
+            if marker == "slow":
+                assert found[file] == sum(tried.slow for tried in rows)
+            else:
+                assert found[file] >= sum(tried.always for tried in rows)
 
 
 def test_every_fault_of_the_catalogue_is_counted() -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import pytest
 
 from pipeline.contract.errors import Cause
 from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
+from targets.cli.options import PROJECT
 from targets.errors import EnvironmentUnable, InputRefused, PassFailed, ProcessCrashed, QuernError
 from targets.runtimes.driver import driver_of, new_run_id, this_driver
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.process_environment import proxy_on_this_machine
+from tests.support.capabilities import program, skip
 from tests.support.mounts import Mounts, mounts
 
 __all__ = ["mounts"]
@@ -156,10 +159,26 @@ def test_a_run_knows_whether_its_driver_lives() -> None:
     assert replace(mine, started=mine.started - 6000).gone, "a reused process id"
     assert replace(mine, boot="0123456789ab").gone, "the machine has started again"
     assert not replace(mine, host="elsewhere", started=1).gone
-    assert not replace(mine, space=mine.space + 1, started=1).gone, "another container's process"
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
+    assert not replace(mine, space="1_1", started=1).gone, "another container's process"
+    with subprocess.Popen(["true"], stdout=subprocess.PIPE) as ended:
+        assert ended.communicate()
     assert replace(mine, pid=ended.pid).gone
+
+
+def test_a_driver_that_has_ended_is_gone_before_anybody_asks_how() -> None:
+    """In a container without an init, nobody ever does."""
+    tell = "from targets.runtimes.driver import new_run_id; print(new_run_id())"
+    command = [sys.executable, "-c", tell]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as ended:
+        assert ended.stdout is not None
+        driver = driver_of(ended.stdout.read().strip())
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        assert driver is not None
+        assert driver.gone
+
+
+def test_no_driver_is_one_of_another_form() -> None:
     assert driver_of("not-a-run") is None
 
 
@@ -168,6 +187,20 @@ def test_a_clock_that_steps_changes_no_driver(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + 5)
     assert this_driver() == mine
     assert not mine.gone
+
+
+def test_nothing_is_said_of_a_driver_whose_start_counts_by_another_clock() -> None:
+    """In another namespace for time, the same process has started at another one."""
+    look = (
+        "import sys; from targets.runtimes.driver import driver_of; "
+        "print(driver_of(sys.argv[1]).gone)"
+    )
+    elsewhere = [program("clock", "unshare"), "--time", "--boottime", "1000", "--fork"]
+    command = [*elsewhere, sys.executable, "-c", look, new_run_id()]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        skip("clock", done.stderr.strip())
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize(

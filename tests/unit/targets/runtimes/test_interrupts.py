@@ -1,0 +1,120 @@
+"""Signals to a command, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from targets.cli.options import PROJECT
+
+Run = Callable[[str], tuple[int, str]]
+
+COMMAND = """
+import os, signal, sys, time, weakref
+from targets.runtimes import interrupts
+
+def stop():
+    os.kill(os.getpid(), signal.SIGINT)
+
+def wait():
+    time.sleep(10)
+    sys.exit("nobody stopped it")
+
+with interrupts.heeding_first_signal():
+    {body}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Return what does ``body`` as a command: its exit code, and what it said of errors."""
+
+    def ran(body: str) -> tuple[int, str]:
+        code = COMMAND.format(body=body.strip().replace("\n", "\n    "))
+        (tmp_path / "command.py").write_text(code)
+        # As commands are started: Python makes the exit code otherwise for a file.
+        done = subprocess.run(
+            [sys.executable, "-m", "command"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    return ran
+
+
+def test_the_first_signal_interrupts_and_the_others_do_not(run: Run) -> None:
+    code, said = run(
+        """
+try:
+    stop()
+    wait()
+finally:
+    stop()
+    print("tidied up", file=sys.stderr)
+"""
+    )
+    assert (code, said) == (130, "tidied up\n")
+
+
+def test_a_signal_that_python_swallows_in_a_callback_counts(run: Run) -> None:
+    """As those that it calls while it imports modules."""
+    code, said = run(
+        """
+class Lock:
+    pass
+
+lock = Lock()
+kept = weakref.ref(lock, lambda _: stop())
+del lock
+wait()
+"""
+    )
+    assert (code, said) == (130, "")
+
+
+def test_a_signal_in_text_that_is_run_as_code_keeps_the_exit_code(run: Run) -> None:
+    """As that with which data classes are made."""
+    assert run("exec('stop(); wait()')") == (130, "")
+
+
+def test_other_errors_in_callbacks_are_shown(run: Run) -> None:
+    code, said = run(
+        """
+class Lock:
+    def __del__(self):
+        raise ValueError("of a callback")
+
+Lock()
+"""
+    )
+    assert code == 0
+    assert "ValueError: of a callback" in said
+
+
+def test_where_tidying_up_takes_too_long_the_next_signal_ends_it_at_once(run: Run) -> None:
+    code, said = run(
+        """
+interrupts._ENDING_SECONDS = 0
+try:
+    stop()
+    wait()
+finally:
+    stop()
+    wait()
+"""
+    )
+    assert code == 130
+    assert said.splitlines() == [
+        "",
+        "error: stopped at once",
+        "  → the next build removes what is left; finished steps are kept",
+    ]
