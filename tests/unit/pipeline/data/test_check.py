@@ -102,7 +102,7 @@ def test_too_few_texts() -> None:
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        ("text", "must be a list"),
+        ("text", "messages are text, but no JSON"),
         ([{"role": "user", "content": "a"}], "must be a list"),
         ([{"role": "user"}, {"role": "assistant", "content": "b"}], "turn 1"),
         ([{"role": "boss", "content": "a"}, {"role": "assistant", "content": "b"}], "'boss'"),
