@@ -5,7 +5,7 @@ The template engine of ONNX Runtime GenAI (a C++ port of Jinja's language) diffe
 - Blocks keep the white space around them, which transformers removes (Jinja's ``trim_blocks`` and
   ``lstrip_blocks``).
 - Tools are given to most templates in another form, without their parameters' schema. A template
-  that holds the words ``tool.function`` gets them as they are. Until 0.13 none does.
+  that holds the words ``tool.function`` gets them as they are. With 0.13 none does.
 - ``tojson(indent=4)`` writes an empty object or array over three lines.
 """
 
@@ -18,6 +18,8 @@ from typing import NamedTuple
 _INDENT = re.compile(r"^[ \t]+(?=\{[%#](?!\+))", re.MULTILINE)
 _BREAK = re.compile(r"(?<![+-])([%#]\})\n(\n?)")
 
+GIVES_TOOLS = "0.18"
+"""Version of GenAI with which a template can ask for tools as they are; with 0.13 it cannot."""
 _TOOLS = re.compile(r"\btools\b")
 _AS_GIVEN = "{# tool.function #}"
 _MACRO = "quern_json"
