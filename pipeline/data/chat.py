@@ -83,14 +83,16 @@ def chat_messages(value: JsonValue) -> tuple[Message, ...]:
 
 
 def tools_of(value: JsonValue) -> tuple[JsonValue, ...]:
-    """Return the tools of a row, a list of JSON schemas or the JSON text of one; ``()`` if there
-    are none. Raises ``ValueError`` with the problem."""
+    """Return the tools of a row, a list of JSON schemas, or the JSON text of it or of each; ``()``
+    if there are none. Raises ``ValueError`` with the problem."""
     value = _from_json(value, "the column 'tools' is")
     if value in (None, "", [], {}):
         return ()
-    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise ValueError("the column 'tools' must be a list of objects, one for each tool")
-    return tuple(value)
+    if isinstance(value, list):
+        tools = tuple(_from_json(tool, "a tool is") for tool in value)
+        if all(isinstance(tool, dict) for tool in tools):
+            return tools
+    raise ValueError("the column 'tools' must be a list of objects, one for each tool")
 
 
 def _from_json(value: JsonValue, what: str) -> JsonValue:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from pipeline.data.pairs import PAIR_LAYOUTS
 from pipeline.data.pictures import PICTURE
 from pipeline.data.problems import DataProblem, ProblemList
 from pipeline.data.select import select
-from pipeline.data.split import sample, split
+from pipeline.data.split import as_seen, sample, split
 from pipeline.data.template import Template, TemplateError
 from pipeline.data.tokens import token_row
 
@@ -167,16 +166,16 @@ def _label_problems(rows: Sequence[Row], spec: DataSpec, column: str) -> Iterato
     """Yield labels that nobody could tell apart: no answer would be counted as the right one."""
     alike: dict[str, dict[str, int | None]] = defaultdict(dict)
     for label in spec.labels or ():
-        alike[unicodedata.normalize("NFC", label).strip()].setdefault(label, None)
+        alike[as_seen(label)].setdefault(label, None)
     for row in rows if spec.labels is None else ():
         label = text_of(row.values.get(column))
-        alike[unicodedata.normalize("NFC", label).strip()].setdefault(label, row.line)
+        alike[as_seen(label)].setdefault(label, row.line)
     for labels in alike.values():
         if len(labels) > 1:
             (first, _), (other, line), *_ = labels.items()
             yield DataProblem(
-                f"the labels {first!r} and {other!r} differ only in white space around them or in "
-                "the form of their characters",
+                f"the labels {first!r} and {other!r} differ only in white space or in what nobody "
+                "sees of their characters",
                 line,
                 key="" if line else "labels",
                 suggestion="write the same label in the same way",

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
-from pipeline.data.chat import chat_messages
+from pipeline.data.chat import chat_messages, tools_of
 from pipeline.data.check import check_rows
 from pipeline.data.load import Row, read_file
 from pipeline.data.look import look
@@ -186,7 +186,11 @@ def test_what_nobody_can_see_is_empty(blank: str) -> None:
 def test_labels_that_nobody_can_tell_apart_are_refused_and_others_that_look_alike_named(
     tmp_path: Path,
 ) -> None:
-    for one, other in (("joy", "joy "), ("caf\u00e9", "cafe\u0301")):
+    for one, other in (
+        ("joy", "joy "),
+        ("caf\u00e9", "cafe\u0301"),
+        ("no\u00a0joy", "no jo\u00ady"),
+    ):
         labelled = [{"text": "a", "label": one}, {"text": "b", "label": other}]
         (problem,) = refused(labelled, **LABELLED)
         assert problem.startswith(f"2: the labels {one!r} and {other!r} differ only in white space")
@@ -215,3 +219,22 @@ def test_text_that_was_read_in_a_wrong_encoding_is_named(tmp_path: Path) -> None
 
 
 LACKED = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+
+
+def test_texts_that_look_the_same_are_in_the_same_part(tmp_path: Path) -> None:
+    texts = ["what a day", "what\u00a0a day\u200b", "wh\u00adat a day", "fine", "bad", "more"]
+    file = tmp_path / "rows.jsonl"
+    file.write_text(lines(*({"prompt": text, "completion": "x"} for text in texts)))
+    for seed in range(8):
+        split = {"eval_count": 2, "validation": 0, "seed": seed}
+        spec = DataSpec.model_validate({"path": "x", **PAIRS, "split": split})
+        parts = load_parts(DataFiles("x", spec, (file,)))
+        held = {example.line for example in parts.eval}
+        assert len(held & {1, 2, 3}) in (0, 3) and held
+
+
+def test_tools_may_each_be_json_text() -> None:
+    tools = [{"name": "clock", "parameters": {}}, {"name": "stop"}]
+    assert tools_of([json.dumps(tool) for tool in tools]) == tuple(tools)
+    with pytest.raises(ValueError, match="a tool is text, but no JSON"):
+        tools_of(["clock"])
