@@ -150,6 +150,13 @@ def tests_families(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", *every, *session.posargs)
 
 
+@nox.session(name="tests-tokenizers")
+def tests_tokenizers(session: nox.Session) -> None:
+    """Fetch tokenizers that people use, and hold the runtime against transformers on them."""
+    python = python_with(session, "requirements-dev.lock")
+    session.run(python, "-m", "pytest", "-m", "fetched", "tests/tokenizers", *session.posargs)
+
+
 @nox.session(name="fetch-smollm")
 def fetch_smollm(session: nox.Session) -> None:
     """Fetch the pretrained model of configs/smollm2.toml."""

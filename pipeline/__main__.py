@@ -62,6 +62,8 @@ def main() -> int:
             worked = run_plan(plan, EventWriter(stream), secrets)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+    # Python collects garbage when it ends, and would look through all that the libraries made.
+    gc.freeze()
     return 0 if worked else 1
 
 

@@ -120,15 +120,16 @@ class Builder:
                 if planned.replaces:
                     self._cache.forget(planned.step.key)
             with self._cache.work_folder() as work:
-                results: dict[str, StepResult] = {}
+                made: dict[str, StepResult] = {}
                 for segment in _segments(plan.missing):
                     record = records[segment[0].step.target]
-                    ran = self._run(runtime, record, plan, segment, work)
-                    for planned, result in zip(segment, ran, strict=True):
-                        results[planned.step.name] = result
+                    made |= {
+                        result.key: result
+                        for result in self._run(runtime, record, plan, segment, work)
+                    }
             planner.remember()
-            self._compare(plan, results)
-            return self._finish(dist, plan, results)
+            self._compare(plan, made)
+            return self._finish(dist, plan, made)
 
     def _needs(self, runtime: Runtime, plan: BuildPlan, dist: Path) -> Iterator[Need]:
         """Yield the disk space that the build needs, in the order in which it is used."""
@@ -195,13 +196,13 @@ class Builder:
                 folder.mkdir(parents=True, exist_ok=True)
                 yield Mount(unfinished_root(step.key), folder, writable=True)
 
-    def _compare(self, plan: BuildPlan, results: Mapping[str, StepResult]) -> None:
+    def _compare(self, plan: BuildPlan, made: Mapping[str, StepResult]) -> None:
         """Show a message if a rebuilt model differs from the result that was set aside."""
         for planned in plan.missing:
             before, call = planned.set_aside, planned.call
             if before is None or call is None or call.implementation.produces not in ARTIFACT_WORDS:
                 continue
-            if before.result.files != results[planned.step.name].files:
+            if before.result.files != made[planned.step.key].files:
                 self._view.say(
                     f"{planned.step.name} was not reproduced: {PLACES[runtime_of(before.result)]} "
                     "gave other bytes, which these replace in the cache"
@@ -216,14 +217,16 @@ class Builder:
         self,
         dist: Path,
         plan: BuildPlan,
-        fresh: dict[str, StepResult],
+        made: Mapping[str, StepResult],
     ) -> BuildOutcome:
-        cached = {
-            planned.step.name: planned.cached.result
+        """Write the outputs; ``made`` are the results of the steps that ran, by key."""
+        results = {
+            planned.step.name: (
+                planned.cached.result if planned.cached is not None else made[planned.step.key]
+                # A result does not depend on its step's name: it may be of one with another.
+            ).model_copy(update={"name": planned.step.name})
             for planned in plan.steps
-            if planned.cached is not None
         }
-        results = {**cached, **fresh}
         report = compose(self._loaded, plan, results)
         brought = dist / plan.build / plan.target / CHECKED_FILE
         if brought.is_file():

@@ -35,7 +35,9 @@ def finish(
     from onnxruntime_genai import __version__
     from packaging.version import Version
 
-    make_readable(folder, by_class=Version(__version__) < Version(_READS_DECODERS))
+    make_readable(
+        folder, checkpoint.folder, by_class=Version(__version__) < Version(_READS_DECODERS)
+    )
     path = folder / "genai_config.json"
     config = json.loads(path.read_text("utf-8"))
     model = config["model"]

@@ -2,11 +2,12 @@
 
 The template engine of ONNX Runtime GenAI (a C++ port of Jinja's language) differs in what it does:
 
-- Blocks keep the white space around them, which transformers removes (Jinja's ``trim_blocks`` and
-  ``lstrip_blocks``).
+- It knows a part of the language only: see :mod:`pipeline.builder.plain_template`.
 - Tools are given to most templates in another form, without their parameters' schema. A template
   that holds the words ``tool.function`` gets them as they are. With 0.13 none does.
-- ``tojson(indent=4)`` writes an empty object or array over three lines.
+- ``tojson(indent=4)`` writes an empty object or array over three lines, and there is no
+  ``ensure_ascii``, which is false by default in transformers as well.
+- Nothing replaces a part of a text: SmolLM3's template takes ``/think`` out of a system turn.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_INDENT = re.compile(r"^[ \t]+(?=\{[%#](?!\+))", re.MULTILINE)
-_BREAK = re.compile(r"(?<![+-])([%#]\})\n(\n?)")
+from pipeline.builder.plain_template import plain_template
 
 GIVES_TOOLS = "0.18"
 """Version of GenAI with which a template can ask for tools as they are; with 0.13 it cannot."""
@@ -42,28 +42,22 @@ _JSON = (
 )
 _FILTER = ("|", "tojson", "(", "indent", "=", None, ")")
 """The tokens of the filter, with a number."""
+_ASCII = re.compile(r"tojson\s*\(\s*ensure_ascii\s*=\s*[Ff]alse\s*(?:,\s*([^()]*))?\)")
+_OLD_AND_NEW = 2
+_KEYWORDS = ("if", "elif", "else", "in", "and", "or", "not", "is", "set", "for")
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
-_KEEPS_NEXT_BREAK = "{{ '' }}"
-"""After a block, a line break would be removed that the template begins with."""
 
 
 def portable(template: str) -> str:
     """Return a template that the runtime renders as transformers renders ``template``, and that
-    transformers renders as before."""
-    trimmed = with_trimmed_blocks(template)
-    indented = _with_json_macro(trimmed)
-    head = _AS_GIVEN if _TOOLS.search(trimmed) else ""
-    if indented != trimmed:
-        head += _JSON
-    return f"{head}{_KEEPS_NEXT_BREAK}{indented}" if head else trimmed
+    transformers renders as before.
 
-
-def with_trimmed_blocks(template: str) -> str:
-    """Return a template that renders the same with ``trim_blocks`` and ``lstrip_blocks`` as without
-    them, namely as ``template`` does with them."""
-    return _BREAK.sub(
-        lambda found: found[1] + ("{{ '\\n' }}" if found[2] else ""), _INDENT.sub("", template)
-    )
+    Raises ``StepError`` for a template that is none.
+    """
+    plain = _ASCII.sub(_without_ascii, _with_splits(plain_template(template)))
+    indented = _with_json_macro(plain)
+    head = _AS_GIVEN if _TOOLS.search(plain) else ""
+    return head + (indented if indented == plain else _JSON + indented)
 
 
 class _Token(NamedTuple):
@@ -88,6 +82,44 @@ def _with_json_macro(template: str) -> str:
             call = f"{_MACRO}({template[value.begin : tokens[at - 1].end]}, {indent})"
             return _with_json_macro(f"{head}{call}{tail}")
     return template
+
+
+def _without_ascii(found: re.Match[str]) -> str:
+    return f"tojson({found[1]})" if found[1] else "tojson"
+
+
+def _with_splits(template: str) -> str:
+    """Return ``template`` with ``x.split(a) | join(b)`` for each ``x.replace(a, b)`` or
+    ``x | replace(a, b)``."""
+    tokens = _tokens(template)
+    for at in range(len(tokens) - 2):
+        texts = [token.text for token in tokens[at : at + 3]]
+        if texts not in ([".", "replace", "("], ["|", "replace", "("]):
+            continue
+        value, (parts, end) = _operand(tokens, at), _arguments(tokens, at + 2)
+        if value is None or len(parts) != _OLD_AND_NEW:
+            continue
+        old, new = (template[part[0].begin : part[-1].end] for part in parts)
+        text = template[value.begin : tokens[at - 1].end]
+        made = f"(({text}).split({old})|join({new}))"
+        return _with_splits(f"{template[: value.begin]}{made}{template[tokens[end].end :]}")
+    return template
+
+
+def _arguments(tokens: Sequence[_Token], opening: int) -> tuple[list[list[_Token]], int]:
+    """Return the arguments of the call whose bracket is at ``opening``, and where it is closed."""
+    arguments: list[list[_Token]] = [[]]
+    depth = 0
+    for at in range(opening + 1, len(tokens)):
+        text = tokens[at].text
+        if text in _BRACKETS and not depth:
+            return [argument for argument in arguments if argument], at
+        depth += (text in _BRACKETS.values()) - (text in _BRACKETS)
+        if text == "," and not depth:
+            arguments.append([])
+        else:
+            arguments[-1].append(tokens[at])
+    return [], opening
 
 
 def _tokens(template: str) -> list[_Token]:
@@ -129,7 +161,7 @@ def _operand(tokens: Sequence[_Token], end: int) -> _Token | None:
     while at >= 0:
         if tokens[at].text in _BRACKETS:
             at = _opening(tokens, at)
-            if at > 0 and (tokens[at - 1].kind == "name" or tokens[at - 1].text in _BRACKETS):
+            if at > 0 and (_is_named(tokens[at - 1]) or tokens[at - 1].text in _BRACKETS):
                 at -= 1  # a call, or an item
                 continue
         elif tokens[at].kind not in ("name", "string", "integer", "float"):
@@ -139,6 +171,10 @@ def _operand(tokens: Sequence[_Token], end: int) -> _Token | None:
         else:
             return tokens[at] if at >= 0 else None
     return None
+
+
+def _is_named(token: _Token) -> bool:
+    return token.kind == "name" and token.text not in _KEYWORDS
 
 
 def _opening(tokens: Sequence[_Token], at: int) -> int:

@@ -6,6 +6,7 @@ ONNX Runtime GenAI's tokenizer (onnxruntime-extensions) reads the same files as 
 - For SentencePiece-style BPE it puts ``▁`` before a text and after each special token if the
   decoder has a step ``Strip``, and nowhere if it has none (``LoadSpmModelParams``).
 - Until 0.13 it knows such BPE by the class ``LlamaTokenizer`` alone.
+- It writes an added token as it is listed, so that Gemma's runs of blanks come out as ``▁▁``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from pipeline.builder.portable_template import portable
 from pipeline.builder.session_options import write_config
+from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
 """Entries of ``tokenizer_config.json`` that depend on how and where the tokenizer was loaded."""
@@ -28,20 +30,33 @@ _SPACE = "▁"
 _TEMPLATE_FILE = "chat_template.jinja"
 
 
-def make_readable(folder: Path, by_class: bool) -> None:
-    """Rewrite the tokenizer's files in ``folder`` for the runtime.
+def make_readable(folder: Path, checkpoint: Path, by_class: bool) -> None:
+    """Rewrite the tokenizer's files in ``folder``, which the builder made of those in
+    ``checkpoint``, for the runtime.
 
     ``by_class`` says that the runtime knows SentencePiece-style BPE by its class.
     """
     tokenizer_file, config_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
     config = json.loads(config_file.read_text("utf-8"))
+    if (checkpoint / "tokenizer.json").is_file():
+        # The builder has saved what transformers makes of it by its class, which may be another.
+        load_checkpoint_tokenizer(checkpoint).save_pretrained(folder)
+        own_class = config.get("tokenizer_class")
+        config = {**json.loads(config_file.read_text("utf-8")), "tokenizer_class": own_class}
     for name in _PLACE_OR_MOOD:
         config.pop(name, None)
     if config.get("tokenizer_class") == _NEW_CLASS:
         config["tokenizer_class"] = _PORTABLE_CLASS
     content = json.loads(tokenizer_file.read_text("utf-8")) if tokenizer_file.is_file() else {}
-    if by_class and _is_sentencepiece(content):
-        config["tokenizer_class"] = _SENTENCEPIECE_CLASS
+    if _is_sentencepiece(content):
+        if by_class:
+            config["tokenizer_class"] = _SENTENCEPIECE_CLASS
+        blanks = _blanks(content)
+        if blanks:
+            content["added_tokens"] = [
+                token for token in content["added_tokens"] if token["content"] not in blanks
+            ]
+            _write_tokenizer(folder, content)
     write_config(config_file, config)
     template_file = folder / _TEMPLATE_FILE
     if not template_file.is_file():
@@ -54,8 +69,6 @@ def make_readable(folder: Path, by_class: bool) -> None:
 
 def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
     """Have the runtime put ``▁`` into a rendered chat where transformers puts it, if it can."""
-    from pipeline.data.tokenizer import load_artifact_tokenizer
-
     tokenizer = load_artifact_tokenizer(folder)
     if _spaced(tokenizer, f"{tokenizer.all_special_tokens[0]}a", 1):
         return  # as the runtime does
@@ -64,8 +77,7 @@ def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
         {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": "first", "split": False},
         *(step for step in content["decoder"]["decoders"] if step["type"] != "Strip"),
     ]
-    text = json.dumps(content, ensure_ascii=False, indent=2)
-    (folder / "tokenizer.json").write_text(text, "utf-8", newline="\n")
+    _write_tokenizer(folder, content)
     question = [{"role": "user", "content": "a"}]
     chat = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
     if _spaced(tokenizer, chat, 0):
@@ -78,6 +90,24 @@ def _spaced(tokenizer: Any, text: str, position: int) -> bool:
     """Return whether the token at ``position`` of ``text`` begins with ``▁``."""
     ids = tokenizer.encode(text, add_special_tokens=False)[position : position + 1]
     return any(token.startswith(_SPACE) for token in tokenizer.convert_ids_to_tokens(ids))
+
+
+def _write_tokenizer(folder: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    (folder / "tokenizer.json").write_text(text, "utf-8", newline="\n")
+
+
+def _blanks(content: dict[str, Any]) -> set[str]:
+    """Return the added tokens that are runs of blanks and that the model has without that: they
+    need not be added, since in a text they are blanks until it is split."""
+    vocabulary = content["model"].get("vocab", {})
+    return {
+        token["content"]
+        for token in content.get("added_tokens", ())
+        if not token["content"].strip(_SPACE)
+        and not token["normalized"]
+        and vocabulary.get(token["content"]) == token["id"]
+    }
 
 
 def _is_sentencepiece(content: dict[str, Any]) -> bool:

@@ -33,33 +33,62 @@ class ArtifactCodec(Codec):
         self._runtime = session.tokenizer
 
     def prompt_ids(self, example: Example) -> list[int]:
-        """Return the ids of the prompt, up to where the model begins to answer.
+        """Return the ids of the prompt, up to where the model begins to answer: those with which it
+        was trained where the runtime cannot render the chat, which is a problem of its own."""
+        try:
+            return self._runtime_prompt(example)
+        except ArtifactError:
+            return super().prompt_ids(example)
 
-        Raises :class:`ArtifactError` if the runtime cannot render the chat.
-        """
+    def prompt_problems(self, examples: Sequence[Example]) -> list[str]:
+        """Return a problem for each example whose prompt has other ids than those with which
+        transformers asks the model, and on which it was trained."""
+        problems: list[str] = []
+        for example in examples:
+            try:
+                problems += self._problems(example)
+            except ArtifactError as error:
+                problems.append(f"the prompt of {example.place}: {error}")
+        return problems
+
+    def _problems(self, example: Example) -> list[str]:
+        asked = f"the prompt of {example.place}"
+        expected = Codec.prompt_ids(self, example)
+        problems = different(asked, self._runtime_prompt(example), expected)
+        template = self._own_template(example)
+        if template and reads_clock(template):
+            # Asked and trained with a fixed date, which the runtime cannot be told: the two are
+            # compared with today's.
+            today: Any = self.tokenizer.apply_chat_template(
+                [turn.for_template for turn in example.prompt],
+                tools=list(example.tools) or None,
+                chat_template=template,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+            found = runtime_ids(self._runtime, self._rendered_by_runtime(example))
+            problems += different(f"{asked}, written today,", found, self.text_ids(today))
+        return problems
+
+    def _runtime_prompt(self, example: Example) -> list[int]:
+        """Return the ids of the prompt; raise :class:`ArtifactError` if the runtime makes none."""
         trained = super().prompt_ids(example)
         if example.tokens is not None:
             return trained
         ids = runtime_ids(self._runtime, self._runtime_text(example))
         return (ids if example.chat else [*self._before_text, *ids]) or trained
 
-    def prompt_problems(self, examples: Sequence[Example]) -> list[str]:
-        """Return a problem for each example whose prompt has other ids than those with which
-        transformers asks the model, and on which it was trained."""
-        return [
-            problem
-            for example in examples
-            for problem in different(
-                f"the prompt of {example.place}",
-                self.prompt_ids(example),
-                Codec.prompt_ids(self, example),
-            )
-        ]
+    def _own_template(self, example: Example) -> str | None:
+        """Return the artifact's template if the runtime renders the prompt of ``example`` by it."""
+        return self.tokenizer.chat_template if example.chat and not example.chat_template else None
 
     def _runtime_text(self, example: Example) -> str:
-        template = self.tokenizer.chat_template
-        if not example.chat or example.chat_template or not template or reads_clock(template):
+        template = self._own_template(example)
+        if not template or reads_clock(template):
             return self._prompt_text(example)
+        return self._rendered_by_runtime(example)
+
+    def _rendered_by_runtime(self, example: Example) -> str:
         turns = [turn.for_template for turn in example.prompt]
         return chat_text(self._runtime, turns, tools=example.tools)
 
@@ -99,7 +128,8 @@ def chat_text(
             json.dumps(list(messages)), add_generation_prompt=asks, **shown
         )
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
-        raise ArtifactError(f"the runtime cannot apply the chat template: {error}") from error
+        why = str(error).splitlines()[0]  # the whole template follows, line by line
+        raise ArtifactError(f"the runtime cannot apply the chat template: {why}") from error
     return rendered
 
 

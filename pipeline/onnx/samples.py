@@ -34,8 +34,9 @@ CONVERSATIONS: tuple[Conversation, ...] = (
     _said(_SYSTEM, _ASKED),
     _said(_ASKED, _TOLD, _ASKED_AGAIN),
     _said(_SYSTEM, _ASKED, _TOLD, _ASKED_AGAIN),
+    _said(_ASKED, "assistant: <think>\nIt is not.\n</think>\n\nNo.", _ASKED_AGAIN),
     _said("user: He said \"{{ x }} {% y %}\" \\n & <b>'left'</b>."),
     _said(_ASKED, _TOLD),
 )
-"""One turn and several, with and without a system turn, empty and unusual text. The last one ends
-with an answer."""
+"""One turn and several, with and without a system turn, an earlier thought, empty and unusual text.
+The last one ends with an answer."""

@@ -108,15 +108,16 @@ class LiveView:
             _TimeColumn(),
             console=self._console,
         )
+        missing = {planned.step.name for planned in plan.missing}
         for planned in plan.steps:
-            cached = planned.cached is not None
+            runs = planned.step.name in missing
             self._tasks[planned.step.name] = self._progress.add_task(
                 planned.step.name,
                 start=False,
                 total=1,
-                completed=1 if cached else 0,
-                state="cached" if cached else "waiting",
-                figures="" if cached else planned.reason,
+                completed=0 if runs else 1,
+                state="waiting" if runs else "cached",
+                figures="" if planned.cached is not None else planned.reason,
                 seconds=None,
             )
         self._progress.start()

@@ -84,9 +84,10 @@ class PlainView:
         self._line(f"{plan.build} for {plan.target}")
         for note in plan.notes:
             self._line(f"note: {note}")
+        missing = {planned.step.name for planned in plan.missing}
         for planned in plan.steps:
-            if planned.cached is not None:
-                self._line(f"✓ {planned.step.name:<20} cached")
+            if planned.step.name not in missing:
+                self._line(f"✓ {planned.step.name:<20} {planned.reason}")
 
     def say(self, message: str) -> None:
         """Show a line."""

@@ -44,8 +44,11 @@ class BuildPlan:
 
     @property
     def missing(self) -> tuple[PlannedStep, ...]:
-        """Return the steps that must run."""
-        return tuple(planned for planned in self.steps if planned.cached is None)
+        """Return the steps that must run: of those with the same key, which have the same result,
+        the first."""
+        missing = [planned for planned in self.steps if planned.cached is None]
+        first = {planned.step.key: planned for planned in reversed(missing)}
+        return tuple(planned for planned in missing if first[planned.step.key] is planned)
 
     def __getitem__(self, name: str) -> PlannedStep:
         return next(planned for planned in self.steps if planned.step.name == name)

@@ -42,6 +42,7 @@ def disk_space(plan: BuildPlan) -> Space:
     """Return the space that the missing steps of ``plan`` need. Reads headers of checkpoints."""
     sources = {mount.root: mount.source for mount in plan.mounts}
     known: dict[str, SpaceEstimate] = {}
+    missing = {planned.step.name for planned in plan.missing}
     kept = most = 0
     unknown = []
     for planned in plan.steps:
@@ -52,6 +53,9 @@ def disk_space(plan: BuildPlan) -> Space:
             known[planned.step.name] = _cached(planned.cached, call.implementation)
             continue
         written = _written(planned.step, call, known, sources)
+        if planned.step.name not in missing and written is not None:
+            known[planned.step.name] = written  # it is there once already
+            continue
         if written is None:
             unknown.append(planned.step.name)
             continue

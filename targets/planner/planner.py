@@ -323,9 +323,13 @@ class Planner:
         elif cached and (why := self._provisional(step, cached)):
             planned = PlannedStep(step, None, why, call, replaces=True)
         else:
-            reason = (
-                "cached" if cached else self._history.reason(step.name, facts, _producers(step))
-            )
+            same = next((other.step for other in self._steps if other.step.key == step.key), None)
+            if cached:
+                reason = "cached"
+            elif same:
+                reason = f"the same as {same.name}, so it runs once"
+            else:
+                reason = self._history.reason(step.name, facts, _producers(step))
             planned = PlannedStep(step, cached, reason, call)
         self._steps.append(planned)
         self._facts[step.name] = facts

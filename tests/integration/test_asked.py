@@ -53,6 +53,11 @@ def test_a_penalty_changes_answers(found: dict[str, Any]) -> None:
     assert llama["6, 1.0"]["replies"] != llama["6, 1.4"]["replies"]
 
 
+def test_a_template_is_rendered_by_the_runtime_as_by_transformers(found: dict[str, Any]) -> None:
+    for name, (runtime, transformers) in found["onnx"]["templates"].items():
+        assert runtime == transformers, name
+
+
 def test_an_artifact(found: dict[str, Any]) -> None:
     onnx = found["onnx"]
     shipped = onnx["shipped"]

@@ -227,3 +227,31 @@ def test_two_builds_of_the_same_thing_work_once(running: Any, tmp_path: Path) ->
     waited = [build for build in (first, second) if "waiting" in "".join(build.lines)]
     assert len(waited) == 1
     assert "lora ..." not in "".join(waited[0].lines)
+
+
+def test_steps_that_are_the_same_run_once(quern: Quern, tmp_path: Path) -> None:
+    """A model that is only quantized is its own tuned model, and a check may be there twice."""
+    project = quick_project(tmp_path / "project", seed=31)
+    project.edit("[passes.lora]\nr = 8\nmax_steps = 8\n\n[passes.merge]\n\n", "")
+    project.edit(
+        "[checks.generation]",
+        '[checks.again]\ntype = "generation"\nmin_ended = 0\n'
+        "max_degenerate = 1\nmax_broken = 1\n\n[checks.generation]",
+    )
+    dist = tmp_path / "dist"
+    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", "venv")
+    ran = quern("build", *arguments)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert "✓ evaluate-tuned       the same as evaluate-base, so it runs once" in ran.stdout
+    report = report_of(dist)
+    assert report["quality"]["base"] == report["quality"]["tuned"]
+    names = {check["name"] for check in report["checks"]}
+    assert {"answers_end", "again.answers_end"} <= names
+    assert all(check["status"] == "passed" for check in report["checks"])
+
+    # Its result is that of another name from then on.
+    project.edit("[checks.again]", "[checks.more]")
+    renamed = quern("build", *arguments)
+    assert renamed.code == 0, renamed.stderr
+    assert all(cached(report_of(dist)).values())
+    assert "more.answers_end" in {check["name"] for check in report_of(dist)["checks"]}

@@ -70,6 +70,7 @@ RUNNING = {
     "./nox -s attack",
     "./nox -s tests-cuda",
     "./nox -s tests-families",
+    "./nox -s tests-tokenizers",
     "./nox -s tests-smollm",
     "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",

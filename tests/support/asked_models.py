@@ -46,6 +46,7 @@ from pipeline.training.loading import ModelLoading
 from pipeline.training.prompt_cache import can_continue
 from pipeline.training.streamed import load_fp32, shortage_of_memory
 from tests.support import tool_templates
+from tests.support.runtime_templates import CHAT, TEMPLATES
 from tests.support.silent import Silent
 
 _SHAPE = {
@@ -192,6 +193,7 @@ def in_onnx(checkpoint: Path, scratch: Path) -> dict[str, Any]:
         "nothing in common": compared(answerer, model, 0, PENALTY),
         "run again": compared(Again(answerer.session), model, 6, PENALTY),
         "tools": ids_of_tools(artifact),
+        "templates": rendered_templates(artifact),
         "ids": ids_of_prompts(artifact),
     }
 
@@ -206,9 +208,10 @@ def ids_of_tools(artifact: Path) -> dict[str, Any]:
         Message("tool", "noon", {"tool_call_id": "abcdefghi"}),
     )
     place: JsonValue = {"type": "object", "properties": {"city": {"type": "string"}}}
+    taken: dict[str, JsonValue] = {"clock": place, "stop": {}, "list": {"required": []}}
     tools: tuple[JsonValue, ...] = tuple(
         {"type": "function", "function": {"name": name, "parameters": parameters}}
-        for name, parameters in (("clock", place), ("stop", {}), ("list", {"required": []}))
+        for name, parameters in taken.items()
     )
     example = Example(7, turns, "joy", tools=tools)
     found = {}
@@ -229,6 +232,23 @@ def ids_of_tools(artifact: Path) -> dict[str, Any]:
             "problems": codec.prompt_problems([example]),
         }
     return found
+
+
+def rendered_templates(artifact: Path) -> dict[str, list[str]]:
+    """Return each template as the runtime renders what is written of it, and as transformers
+    renders the original."""
+    tokenizer, runtime = load_artifact_tokenizer(artifact), Session(artifact, 1).tokenizer
+    return {
+        name: [
+            runtime.apply_chat_template(
+                json.dumps(CHAT), template_str=portable(template), add_generation_prompt=True
+            ),
+            tokenizer.apply_chat_template(
+                CHAT, chat_template=template, add_generation_prompt=True, tokenize=False
+            ),
+        ]
+        for name, template in TEMPLATES.items()
+    }
 
 
 def ids_of_prompts(artifact: Path) -> dict[str, Any]:

