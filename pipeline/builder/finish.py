@@ -14,9 +14,6 @@ from pipeline.evaluation.settings import shipped
 from pipeline.onnx.answer_ends import answer_ends
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
 
-_READS_DECODERS = "0.14"
-"""Version of GenAI since which SentencePiece-style BPE is known by its decoder."""
-
 
 def finish(
     folder: Path,
@@ -32,12 +29,7 @@ def finish(
       (:mod:`pipeline.evaluation.settings`) as those of the models that it is compared with, unless
       ``search`` has it otherwise. ``threads`` and ``session`` are written.
     """
-    from onnxruntime_genai import __version__
-    from packaging.version import Version
-
-    make_readable(
-        folder, checkpoint.folder, by_class=Version(__version__) < Version(_READS_DECODERS)
-    )
+    make_readable(folder)
     path = folder / "genai_config.json"
     config = json.loads(path.read_text("utf-8"))
     model = config["model"]

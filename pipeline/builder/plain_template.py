@@ -5,6 +5,7 @@ ONNX Runtime GenAI has a template engine of its own (onnxruntime-extensions, fro
 - Its blocks keep the white space around them, which transformers removes (Jinja's ``trim_blocks``
   and ``lstrip_blocks``).
 - ``'a' in text`` is false whatever the text is: Qwen 3's template looks for ``</think>`` so.
+- ``is undefined`` is unknown until 0.13.
 - ``selectattr`` and ``rejectattr`` do not know whether an attribute is defined: Mistral Nemo's
   template loops over the turns without ``tool_calls`` so.
 """
@@ -81,7 +82,7 @@ def _rewritten(expression: Sequence[_Token]) -> Iterator[str]:
     """Yield the text of ``expression`` in words that the runtime's engine knows."""
     at = 0
     while at < len(expression):
-        found = _contained(expression, at)
+        found = _contained(expression, at) or _undefined(expression, at)
         if found is None:
             yield expression[at].text
             at += 1
@@ -106,6 +107,18 @@ def _contained(expression: Sequence[_Token], at: int) -> tuple[str, int] | None:
     part, whole = expression[at].text, "".join(token.text for token in expression[begin:end])
     inside = f"({whole}.split({part})|length > 1 if {whole} is string else {part} in {whole})"
     return (f"(not {inside})" if negated else inside), end
+
+
+def _undefined(expression: Sequence[_Token], at: int) -> tuple[str, int] | None:
+    """Return what ``is undefined`` becomes, and where it ends; ``None`` if it is not at ``at``."""
+    if not _is(expression, at, "is"):
+        return None
+    following = _next(expression, at)
+    negated = _is(expression, following, "not")
+    place = _next(expression, following) if negated else following
+    if not _is(expression, place, "undefined"):
+        return None
+    return "is defined" if negated else "is not defined", place + 1
 
 
 def _with_condition(expression: list[_Token]) -> list[_Token]:

@@ -5,7 +5,7 @@ ONNX Runtime GenAI's tokenizer (onnxruntime-extensions) reads the same files as 
 - Chat templates mean something else to it: see :mod:`pipeline.builder.portable_template`.
 - For SentencePiece-style BPE it puts ``▁`` before a text and after each special token if the
   decoder has a step ``Strip``, and nowhere if it has none (``LoadSpmModelParams``).
-- Until 0.13 it knows such BPE by the class ``LlamaTokenizer`` alone.
+- Of all classes only ``GemmaTokenizer`` joins tokens of such BPE across blanks, as it must be.
 - It writes an added token as it is listed, so that Gemma's runs of blanks come out as ``▁▁``.
 """
 
@@ -17,40 +17,30 @@ from typing import Any
 
 from pipeline.builder.portable_template import portable
 from pipeline.builder.session_options import write_config
-from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
+from pipeline.data.tokenizer import load_artifact_tokenizer
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
 """Entries of ``tokenizer_config.json`` that depend on how and where the tokenizer was loaded."""
 
 _NEW_CLASS, _PORTABLE_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """transformers 5 writes the first; transformers 4 and onnxruntime_genai 0.13 know the second."""
-_SENTENCEPIECE_CLASS = "LlamaTokenizer"
+_SENTENCEPIECE_CLASS = "GemmaTokenizer"
 
 _SPACE = "▁"
 _TEMPLATE_FILE = "chat_template.jinja"
 
 
-def make_readable(folder: Path, checkpoint: Path, by_class: bool) -> None:
-    """Rewrite the tokenizer's files in ``folder``, which the builder made of those in
-    ``checkpoint``, for the runtime.
-
-    ``by_class`` says that the runtime knows SentencePiece-style BPE by its class.
-    """
+def make_readable(folder: Path) -> None:
+    """Rewrite the tokenizer's files in ``folder`` for the runtime."""
     tokenizer_file, config_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
     config = json.loads(config_file.read_text("utf-8"))
-    if (checkpoint / "tokenizer.json").is_file():
-        # The builder has saved what transformers makes of it by its class, which may be another.
-        load_checkpoint_tokenizer(checkpoint).save_pretrained(folder)
-        own_class = config.get("tokenizer_class")
-        config = {**json.loads(config_file.read_text("utf-8")), "tokenizer_class": own_class}
     for name in _PLACE_OR_MOOD:
         config.pop(name, None)
     if config.get("tokenizer_class") == _NEW_CLASS:
         config["tokenizer_class"] = _PORTABLE_CLASS
     content = json.loads(tokenizer_file.read_text("utf-8")) if tokenizer_file.is_file() else {}
     if _is_sentencepiece(content):
-        if by_class:
-            config["tokenizer_class"] = _SENTENCEPIECE_CLASS
+        config["tokenizer_class"] = _SENTENCEPIECE_CLASS
         blanks = _blanks(content)
         if blanks:
             content["added_tokens"] = [

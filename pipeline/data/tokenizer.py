@@ -1,10 +1,4 @@
-"""Loads the tokenizer of a model folder, never from a hub.
-
-It is what ``tokenizer.json`` says, if there is one: that is what the model was trained with, and
-what runtimes read. transformers 5 makes another one for some classes: its ``LlamaTokenizer`` begins
-a text with ``▁`` where Yi's file does not, and keeps blanks at the beginning where Llama 2's file
-puts one before them.
-"""
+"""Loads the tokenizer of a model folder, never from a hub."""
 
 from __future__ import annotations
 
@@ -34,18 +28,20 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
 def load_artifact_tokenizer(folder: Path) -> Any:
     """Return the transformers tokenizer of an artifact's folder. Never runs code that lies there.
 
+    It is what ``tokenizer.json`` says: the class in the folder is the one by which ONNX Runtime
+    GenAI knows the tokenizer, and transformers would make another one of it.
     Raises :class:`ArtifactError` if it cannot be loaded.
     """
 
     def refused(message: str) -> StepError:
         return ArtifactError(f"the tokenizer cannot be loaded: {message}")
 
-    return _load(folder, trust_remote_code=False, refused=refused)
+    as_it_is = (folder / "tokenizer.json").is_file()
+    return _load(folder, trust_remote_code=False, refused=refused, as_it_is=as_it_is)
 
 
 def load_checkpoint_tokenizer(folder: Path) -> Any:
-    """Return the transformers tokenizer of a checkpoint without a padding token of ours, to compare
-    with an artifact's.
+    """Return the transformers tokenizer of a checkpoint as it is, to compare with an artifact's.
 
     Never runs code that lies there. Raises :class:`StepError` if it cannot be loaded.
     """
@@ -56,10 +52,14 @@ def load_checkpoint_tokenizer(folder: Path) -> Any:
     return _load(folder, trust_remote_code=False, refused=refused)
 
 
-def _load(folder: Path, trust_remote_code: bool, refused: Callable[[str], StepError]) -> Any:
+def _load(
+    folder: Path,
+    trust_remote_code: bool,
+    refused: Callable[[str], StepError],
+    as_it_is: bool = False,
+) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    as_it_is = (folder / "tokenizer.json").is_file() and not trust_remote_code
     kind = PreTrainedTokenizerFast if as_it_is else AutoTokenizer
     try:
         return kind.from_pretrained(

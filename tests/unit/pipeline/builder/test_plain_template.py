@@ -40,6 +40,8 @@ TEMPLATES = {
     "a part of a text": "{% if 'Is' in messages[0].content and 'x' not in messages[0]['role'] %}y"
     "{% endif %}{% if messages[0].content.strip().split('?')[0] in ['Is it'] %}z{% endif %}",
     "a key, and a member": "{{ 'role' in messages[0] }}{{ 'no' in messages[0] }}{{ 'a' in ['a'] }}",
+    "undefined": "{{ x is undefined }}{{ x is not undefined }}{% if bos_token is not undefined "
+    "and y is  undefined %}z{% endif %}",
     "turns without calls": "{% for m in messages | rejectattr('role', 'equalto', 'user') "
     "| selectattr('tool_calls', 'undefined') %}{{ loop.index }}{{ m.role }}{% endfor %}",
     "turns with calls": '{%- for m in messages|rejectattr("x", "undefined")%}{{ m }}{% endfor %}',
