@@ -11,6 +11,7 @@ import ast
 import difflib
 import importlib.util
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ RESERVED = {
 """Options that cannot be set in ``extra_options``, and why."""
 
 
+@cache
 def known_options(builder: Path | None = None) -> frozenset[str]:
     """Return the option names that the builder in folder ``builder`` looks up.
 

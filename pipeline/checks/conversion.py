@@ -26,13 +26,14 @@ class _Limits:
 _FLOAT = _Limits(0.02, 0.2, 0.95)
 """Several times the errors of correct fp32 and fp16 graphs: 0.001, 0.011 and full agreement."""
 _BY_BITS: Mapping[int, _Limits] = {
-    4: _Limits(0.5, 20.0, 0.5),
+    4: _Limits(0.9, 20.0, 0.5),
     8: _Limits(0.1, 2.0, 0.9),
     16: _FLOAT,
     32: _FLOAT,
 }
 """By bits per weight. The limits for quantized weights are used if there is no unquantized export,
-so that the errors of conversion and quantization cannot be separated."""
+so that the errors of conversion and quantization cannot be separated. Healthy builds of
+SmolLM2-135M in int4 have an error of 0.3 to 0.49, in int8 0.04; logits that are all zero, 1."""
 
 
 class ConversionParams(Frozen):

@@ -19,21 +19,28 @@ from pipeline.contract.step import Inputs
 @dataclass(frozen=True)
 class _Limits:
     mean_kl: float
+    long_mean_kl: float
     p99_kl: float
     agreement: float
     scale_error: float
     weight_error: float
 
 
-_FLOAT = _Limits(0.01, 0.05, 0.95, 0.01, 0.02)
+_FLOAT = _Limits(0.01, 0.01, 0.05, 0.95, 0.01, 0.02)
 _BY_BITS: Mapping[int, _Limits] = {
-    4: _Limits(0.25, 2.5, 0.5, 0.03, 0.25),
-    8: _Limits(0.01, 0.1, 0.9, 0.005, 0.02),
+    4: _Limits(0.75, 0.25, 3.75, 0.5, 0.03, 0.25),
+    8: _Limits(0.01, 0.01, 0.1, 0.9, 0.005, 0.02),
     16: _FLOAT,
     32: _FLOAT,
 }
-"""By bits per weight: a few times what correct graphs showed at worst. In 201 int4 builds of all
-families (``tests/families``) that was 0.053 (the median 0.001), 0.52, 0.62, 0.009 and 0.12."""
+"""By bits per weight: about twice what healthy builds showed at worst, or more.
+
+Real models say most about predictions: SmolLM2-135M in int4 as shipped has 0.22 nats, 0.07 for the
+long text, 1.68 nats and an agreement of 0.82; by the builder's own algorithm 0.26, 0.13, 1.73 and
+0.77; in blocks of 128 a mean of 0.35; in int8 0.005, and 0.045 and 0.95. Small models of all
+families (``bench-checks``) stay below 0.06 nats and say most about matrices: 0.009 and 0.12 at
+worst. A fault of a single layer can hide in that, so that no limit finds it: ``rebuild`` and
+``graph`` do, which need none. A model that is spoilt is far beyond."""
 
 
 class QuantizationParams(Frozen):
@@ -41,10 +48,10 @@ class QuantizationParams(Frozen):
 
     max_mean_kl: float | None = Field(default=None, gt=0)
     """Largest divergence ``KL(float || artifact)`` of the next token, as the mean over positions,
-    in nats. Default: 0.25 for int4, 0.01 for int8. Also the limit for a text of more than 2,048
-    tokens."""
+    in nats. Also the limit for a text of more than 2,048 tokens. Default: 0.75 for int4, and 0.25
+    for such a text, which is easier to go on with; 0.01 for int8."""
     max_p99_kl: float | None = Field(default=None, gt=0)
-    """The same for its 99th percentile. Default: 2.5 for int4, 0.1 for int8."""
+    """The same for its 99th percentile. Default: 3.75 for int4, 0.1 for int8."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
     """Smallest share of positions that must have the float model's first choice. Default: 0.5 for
     int4, 0.9 for int8: a first choice with a small margin changes easily."""
@@ -136,7 +143,8 @@ def _predictions(
     if long is not None:
         figures["long"] = long.figures()
         detail = f"against {whose}; a text of more than 2,048 tokens, {long.positions} positions"
-        verdicts.append(limit_verdict("long_mean_kl", long.mean_kl, "<=", mean_kl, "nats", detail))
+        limit = params.max_mean_kl or limits.long_mean_kl
+        verdicts.append(limit_verdict("long_mean_kl", long.mean_kl, "<=", limit, "nats", detail))
     return tuple(verdicts), figures
 
 

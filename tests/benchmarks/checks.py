@@ -3,6 +3,8 @@
 Builds a config once and then measures the checks of that artifact again and again, training and
 building nothing. Writes the section of ``docs/measured.md`` that says, per verdict, how often it
 passed, and the least, middle and greatest figure. Ends with 1 if any of them did not pass.
+
+With ``--families`` it is about other builds: :mod:`tests.benchmarks.families`.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from platformdirs import user_cache_path
 
 from pipeline.contract.plan import object_path
 from targets.cli.options import DEFAULT_CONFIG
-from tests.benchmarks import pages
+from tests.benchmarks import families, pages
 from tests.benchmarks.pages import Section
+from tests.families.table import NAMED
 
 _CACHE = Path(os.environ.get("QUERN_CACHE") or user_cache_path("quern"))
 _COLUMNS = ("verdict", "passed", "min", "median", "max", "limit", "unit")
@@ -40,6 +43,8 @@ _FAILED_CHECK = 3  # as targets/errors.py has it
 def main() -> int:
     """Measure, write the section, and return the exit code."""
     arguments = parser().parse_args()
+    if arguments.families:
+        return families.measure(arguments)
     pages.require_clean(arguments.out)
     options = f"--config {arguments.config} " if arguments.config != DEFAULT_CONFIG else ""
     origin = pages.origin(
@@ -69,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="as of the other commands")
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument(
+        "--families",
+        help="instead of a config, healthy builds of small models: "
+        f"{families.ALL}, {families.REST} (those without a line on the page), or names with "
+        f"commas between: {','.join(NAMED)}",
+    )
     pages.add_out(parser, pages.MEASURED)
     return parser
 

@@ -127,11 +127,19 @@ def write(path: Path, section: Section, origin: str) -> None:
     """Put ``section`` into the page at ``path`` in place of the one before."""
     page = path.read_text("utf-8") if path.exists() else _INTRODUCTIONS.get(path.name, "")
     text = _text(section, origin)
-    old = re.compile(rf"{re.escape(_mark(section.part))}.*?(?=\n<!-- part |\Z)", re.DOTALL)
+    old = _section(section.part)
     known = old.search(page) is not None
     page = old.sub(lambda _: text, page) if known else f"{page.rstrip()}\n\n{text}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{page.strip()}\n", "utf-8")
+
+
+def rows_of(path: Path, part: str) -> list[str]:
+    """Return the lines of the table of a section of the page at ``path``, without its head."""
+    page = path.read_text("utf-8") if path.exists() else ""
+    found = _section(part).search(page)
+    lines = found[0].splitlines() if found else []
+    return [line for line in lines if line.startswith("| ")][2:]
 
 
 def gigabytes(size: float) -> str:
@@ -147,6 +155,10 @@ def say(text: str) -> None:
 
 def _mark(part: str) -> str:
     return f"<!-- part {part} -->"
+
+
+def _section(part: str) -> re.Pattern[str]:
+    return re.compile(rf"{re.escape(_mark(part))}.*?(?=\n<!-- part |\Z)", re.DOTALL)
 
 
 def _text(section: Section, origin: str) -> str:

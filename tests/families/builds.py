@@ -19,6 +19,8 @@ from tests.support.warm_builds import SilentView
 
 CONFIG = """\
 name = {name}
+seed = {seed}
+{skipped}
 
 [model]
 source = {source}
@@ -50,28 +52,32 @@ max_tuning_loss = 1
 min_ended = 0.5
 max_degenerate = 0.5
 
+[resources]
+cpus = 1
+"""
+TIMED = """
 [checks.latency]
 lengths = []
 rounds = 3
 target_limits = false
-
-[resources]
-cpus = 1
 """
 
 
-def write_config(family: Family, checkpoints: Path) -> Path:
-    """Write the config of a build of ``family``; return its file."""
+def write_config(family: Family, checkpoints: Path, seed: int = 0, timed: bool = True) -> Path:
+    """Write the config of a build of ``family``; return its file.
+
+    Unless ``timed``, it leaves out the checks that are about the machine: time and memory.
+    """
     file = checkpoints / f"{family.name}.toml"
-    file.write_text(
-        CONFIG.format(
-            name=json.dumps(family.name),
-            source=json.dumps(str(checkpoints / family.name)),
-            data=json.dumps(str(checkpoints / "tones.jsonl")),
-            chat=json.dumps(bool(family.template)),
-        ),
-        "utf-8",
+    text = CONFIG.format(
+        name=json.dumps(family.name),
+        seed=seed,
+        skipped="" if timed else 'skip_checks = ["latency", "memory"]',
+        source=json.dumps(str(checkpoints / family.name)),
+        data=json.dumps(str(checkpoints / "tones.jsonl")),
+        chat=json.dumps(bool(family.template)),
     )
+    file.write_text(text + (TIMED if timed else ""), "utf-8")
     return file
 
 
@@ -87,13 +93,20 @@ def place(target: str) -> Place:
 
 
 def build_family(
-    family: Family, target: str, folder: Path, cache: Path, runtime: Runtime
+    family: Family,
+    target: str,
+    folder: Path,
+    cache: Path,
+    runtime: Runtime,
+    seed: int = 0,
+    timed: bool = True,
 ) -> BuildOutcome:
     """Build the checkpoint of ``family`` below ``folder`` for ``target``.
 
     Raises what :func:`targets.config.load.load_config` and :meth:`Builder.build` raise.
     """
-    loaded = load_config(write_config(family, folder / "checkpoints"), [load_target(target)])
+    config = write_config(family, folder / "checkpoints", seed, timed)
+    loaded = load_config(config, [load_target(target)])
     builder = Builder(
         loaded, Cache(cache), place(target), place("cpu"), lambda _: runtime, SilentView()
     )

@@ -1,13 +1,14 @@
 """Makes small checkpoints of the families, each of which knows its data set by heart.
 
 Run by a toolchain's Python in the project's root: ``python -m tests.families.make OUT NAME...``
-writes a folder ``OUT/NAME`` for each, and ``OUT/tones.jsonl``.
+writes a folder ``OUT/NAME`` for each, and ``OUT/tones.jsonl``. With ``--seeds N`` it writes
+``OUT/0/checkpoints`` and so on like that, each with other weights.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,8 @@ def _finished(family: Family, made: Tokenizer) -> Tokenizer:
     return made
 
 
-def make(family: Family, folder: Path) -> None:
-    """Write the checkpoint of ``family``."""
+def make(family: Family, folder: Path, seed: int = 0) -> None:
+    """Write the checkpoint of ``family`` whose weights begin with ``seed``."""
     folder.mkdir(parents=True)
     made = tokenizer(family)
     made.save(str(folder / "tokenizer.json"))
@@ -141,7 +142,7 @@ def make(family: Family, folder: Path) -> None:
     _write(folder / "config.json", config)
     if family.template_file:
         (folder / "chat_template.jinja").write_text(family.template, "utf-8")
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     # Not the attention with kernels: its gradients differ from run to run.
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     _train(model.float(), AutoTokenizer.from_pretrained(folder), family)
@@ -197,15 +198,29 @@ def _write(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def main(out: Path, names: list[str]) -> None:
+def main() -> None:
     """Make the named families."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--seeds", type=int)
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.seeds is None:
+        write(arguments.out, arguments.names)
+    else:
+        for seed in range(arguments.seeds):
+            write(arguments.out / str(seed) / "checkpoints", arguments.names, seed)
+
+
+def write(out: Path, names: list[str], seed: int = 0) -> None:
+    """Write the checkpoints of the named families, and their data."""
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
-        make(NAMED[name], out / name)
+        make(NAMED[name], out / name, seed)
     lines = [json.dumps({"phrase": text, "tone": label}) for text, label in ROWS]
     (out / "tones.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main()

@@ -19,9 +19,11 @@ _ROOT = Path(__file__).resolve().parents[2]
 class WarmProcess:
     """A process that has imported a toolchain's libraries, and runs modules in forks of itself."""
 
-    def __init__(self, python: Path, environment: Mapping[str, str], threads: int) -> None:
+    def __init__(
+        self, python: Path, environment: Mapping[str, str], threads: int, packages: Sequence[str]
+    ) -> None:
         """Start it; libraries read ``environment`` and the number of threads when they are
-        imported."""
+        imported. It also imports the modules of our own ``packages``, which then may not change."""
         counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         self._threads = threads
         self._environment = {
@@ -32,7 +34,7 @@ class WarmProcess:
             **dict.fromkeys(counts, str(threads)),
         }
         self._process = subprocess.Popen(
-            [str(python), "-m", "tests.support.warm_server"],
+            [str(python), "-m", "tests.support.warm_server", *packages],
             cwd=_ROOT,
             env=self._environment,
             stdin=subprocess.PIPE,
@@ -79,7 +81,7 @@ class WarmProcess:
 @cache
 def warm_process(python: Path) -> WarmProcess:
     """Return the one of this interpreter; it ends with this process."""
-    return WarmProcess(python, os.environ, THREADS)
+    return WarmProcess(python, os.environ, THREADS, ())
 
 
 def warm_output(python: Path, module: str, *arguments: str | Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from tests.support.warm_process import WarmProcess
 class WarmRuntime(VenvRuntime):
     """Imports the libraries of a toolchain once, not in each of the many processes of a test."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, packages: Sequence[str] = ()) -> None:
+        """``packages`` of our own that its processes have as well: nobody may change them then."""
         super().__init__(cache)
+        self._packages = packages
         self._folder = cache
         self._processes: dict[str, WarmProcess] = {}
         self._ended = ExitStack()
@@ -69,7 +72,7 @@ class WarmRuntime(VenvRuntime):
         home.mkdir(exist_ok=True)
         nothing = RunRequest(Plan(build="families", steps=(), threads=1), mounts=(), log=home)
         variables = process_environment(toolchain, nothing, home=str(home), code=str(ROOT))
-        process = WarmProcess(venv_python(toolchain, self._folder), variables, threads=1)
+        process = WarmProcess(venv_python(toolchain, self._folder), variables, 1, self._packages)
         self._ended.callback(process.close)
         return process
 

@@ -63,7 +63,10 @@ _UNSET: dict[str, tuple[Any, ...]] = {
     "check-latency.max_regression_percent": (latency._REGRESSION_PERCENT,),
     "check-merging.max_merge_error": tuple(merging._ROUNDING.values()),
     "check-quality.max_perplexity_increase": (quality._PERPLEXITY_INCREASE,),
-    "check-quantization.max_mean_kl": (_NARROW.mean_kl, _WIDE.mean_kl),
+    "check-quantization.max_mean_kl": (
+        *(_NARROW.mean_kl, _NARROW.long_mean_kl),
+        _WIDE.mean_kl,
+    ),
     "check-quantization.max_p99_kl": (_NARROW.p99_kl, _WIDE.p99_kl),
     "check-quantization.min_top1_agreement": (_NARROW.agreement, _WIDE.agreement),
     "check-quantization.max_scale_error": (_NARROW.scale_error, _WIDE.scale_error),

@@ -50,7 +50,7 @@ def test_defaults_that_descriptions_of_keys_state_are_the_codes() -> None:
 def test_a_wrong_default_in_a_description_is_found() -> None:
     schema = build_schema()
     key = schema["$defs"]["check-quantization"]["properties"]["max_mean_kl"]
-    key["description"] = key["description"].replace("0.25 for int4", "0.6 for int4")
+    key["description"] = key["description"].replace("0.75 for int4", "0.6 for int4")
     (said,) = defaults.mistakes_of_keys(schema)
     assert "max_mean_kl" in said
 

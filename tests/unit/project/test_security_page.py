@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from targets.cli.options import PROJECT
+from tests.attack.artifact_faults import FAULTS, FILES, GRAPH, SETTINGS, TOKENIZER, WEIGHTS
 from tests.attack.inside import SECONDS
 from tests.attack.surfaces import SURFACES
 
@@ -19,6 +20,12 @@ def test_every_surface_is_listed_with_its_count_and_its_ends() -> None:
     ]
     assert "\n".join(rows) in TEXT
     assert f"within `{SECONDS} s`" in TEXT
+
+
+def test_every_fault_of_the_catalogue_is_counted() -> None:
+    table = TEXT.partition("| faults of |")[2].partition("\n\n")[0]
+    counts = [int(count) for count in re.findall(r"^\| [\w, ]+ \| (\d+) \| all \|", table, re.M)]
+    assert counts == [*map(len, (SETTINGS, TOKENIZER, WEIGHTS, GRAPH, FILES, FAULTS))]
 
 
 def test_every_test_that_is_named_is_there() -> None:

@@ -1,0 +1,59 @@
+"""What the benchmark of healthy builds says of a family, and which families it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.contract.result import FileDigest, Status, Verdict
+from targets.report.report_schema import Report
+from tests.benchmarks import pages
+from tests.benchmarks.families import ALL, REST, Runs, chosen, faults
+from tests.benchmarks.pages import Section
+from tests.families.table import FAMILIES, NAMED
+from tests.support.reports import make_report
+
+PHI = NAMED["phi-2"]
+
+
+def build(mean_kl: float, agreement: float, scale: float, weights: str) -> Report:
+    """Return the report of a build: it passes with a divergence of at most 0.75."""
+    status: Status = "passed" if mean_kl <= 0.75 else "failed"
+    verdicts = (
+        Verdict(name="mean_kl", status=status, value=mean_kl, detail="too far"),
+        Verdict(name="top1_agreement", status="passed", value=agreement),
+        Verdict(name="nodes_without_kernel", status="unverified"),
+    )
+    figures = {"layers": {"layer 0 o_proj": {"bits": 4, "scale": scale, "error": 0.09}}}
+    files = (FileDigest(path="model.onnx.data", bytes=1, sha256=weights),)
+    return make_report(*verdicts).model_copy(
+        update={"figures": {"quantization": figures}, "files": files}
+    )
+
+
+def test_a_line_has_the_worst_of_all_builds() -> None:
+    runs = Runs(PHI, [build(0.02, 0.9, 0.99, "a"), build(0.8, 0.95, 1.005, "b")], 12.4)
+    assert runs.row("c0ffee") == (
+        "| Phi-2 | 1 of 2 | 0.8 | – | – | 0.9 | 1.0 % | 9.0 % | `nodes_without_kernel` | 12 s "
+        "| c0ffee |"
+    )
+    assert list(faults(runs)) == ["Phi-2, build 1: mean_kl 0.8 too far"]
+
+
+def test_builds_that_are_one_and_the_same_are_a_fault() -> None:
+    runs = Runs(PHI, [build(0.02, 0.9, 1, weights) for weights in "aab"], 0)
+    assert list(faults(runs)) == ["Phi-2: 1 artifacts are the same as another one"]
+
+
+def test_it_goes_on_with_the_families_that_the_page_lacks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    head = Section("families", "Builds", [Runs(PHI, [build(0.02, 0.9, 1, "a")], 1).row("c")])
+    pages.write(page, head, "Measured.")
+    pages.write(page, Section("other", "Other", ["| x | 1 | – |  |"]), "Measured.")
+    (line,) = pages.rows_of(page, "families")
+    assert line.startswith("| Phi-2 | 1 of 1 |")
+    every, rest = chosen(ALL, ()), chosen(REST, [PHI.title])
+    assert every.keys() - rest.keys() == {"Phi-2"}
+    refused = {family.title for family in FAMILIES if family.result("cpu").word == "refused"}
+    assert refused
+    assert not refused & every.keys()
+    assert chosen("phi-2,lfm2", [PHI.title]).keys() == {"Phi-2", "LFM2"}
