@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sqlite3
 import time
@@ -12,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
+from pipeline.contract.sha256 import dir_hash, sha256_of_file
 from targets.atomic import remove_tree
 from targets.disk import may_write
 from targets.errors import EnvironmentUnable
@@ -63,7 +62,7 @@ class Digests:
             self._store(database, path.stat(), sha256)
 
     def tree(self, path: Path) -> str:
-        """Return a digest of a file, or of a folder: the names and bytes of all its files.
+        """Return the SHA-256 of a file, or the ``dirHash`` of a folder: of all its files.
 
         Python's bytecode files are left out. Raises ``FileNotFoundError``.
         """
@@ -71,12 +70,9 @@ class Digests:
             raise FileNotFoundError(errno.ENOENT, "there is no such file or folder", str(path))
         if path.is_file():
             return self.file(path)
-        files = sorted(
-            file for file in path.rglob("*") if file.is_file() and _COMPILED not in file.parts
-        )
-        names = [file.relative_to(path).as_posix() for file in files]
-        pairs = list(zip(names, self.files(files), strict=True))
-        return sha256_of_bytes(json.dumps(pairs).encode())
+        files = [file for file in path.rglob("*") if file.is_file() and _COMPILED not in file.parts]
+        names = (file.relative_to(path).as_posix() for file in files)
+        return dir_hash(zip(names, self.files(files), strict=True))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

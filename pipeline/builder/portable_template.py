@@ -4,7 +4,7 @@ The template engine of ONNX Runtime GenAI (a C++ port of Jinja's language) diffe
 
 - It knows a part of the language only: see :mod:`pipeline.builder.plain_template`.
 - Tools are given to most templates in another form, without their parameters' schema. A template
-  that holds the words ``tool.function`` gets them as they are. Until 0.13 none does.
+  that holds the words ``tool.function`` gets them as they are. With 0.13 none does.
 - ``tojson(indent=4)`` writes an empty object or array over three lines, and there is no
   ``ensure_ascii``, which is false by default in transformers as well.
 - Nothing replaces a part of a text: SmolLM3's template takes ``/think`` out of a system turn.
@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from pipeline.builder.plain_template import plain_template
 
+GIVES_TOOLS = "0.18"
+"""Version of GenAI with which a template can ask for tools as they are; with 0.13 it cannot."""
 _TOOLS = re.compile(r"\btools\b")
 _AS_GIVEN = "{# tool.function #}"
 _MACRO = "quern_json"

@@ -22,8 +22,9 @@ MOST_LABELS = 1000
 class Split(Frozen):
     """Which share of the distinct texts is held out, and how rows are assigned.
 
-    Rows whose prompt text is equal (after Unicode NFKC, case folding and white-space folding)
-    always land in the same part, so that no held-out text was seen in training.
+    Rows whose prompt text is equal (after Unicode NFKC, case folding and white-space folding, and
+    without what nobody sees) always land in the same part, so that no held-out text was seen in
+    training.
     """
 
     eval: float = Field(default=0.3, ge=0, le=1)

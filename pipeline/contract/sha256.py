@@ -41,6 +41,24 @@ def sha256_of_chunks(chunks: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
+def dir_hash(files: Iterable[tuple[str, str]]) -> str:
+    """Return one digest of the paths and SHA-256 of all files of a folder: in-toto's ``dirHash``.
+
+    https://github.com/in-toto/attestation/blob/main/spec/v1/digest_set.md: the SHA-256 of what
+    ``sha256sum`` says of the files, sorted by their paths.
+    """
+    by_path = sorted((os.fsencode(path), sha256) for path, sha256 in files)
+    return sha256_of_chunks(_listed(path, sha256) for path, sha256 in by_path)
+
+
+def _listed(path: bytes, sha256: str) -> bytes:
+    """Return the line of ``sha256sum`` for a file."""
+    if not any(sign in path for sign in (b"\\", b"\n", b"\r")):
+        return b"%b  %b\n" % (sha256.encode(), path)
+    escaped = path.replace(b"\\", rb"\\").replace(b"\n", rb"\n").replace(b"\r", rb"\r")
+    return b"\\%b  %b\n" % (sha256.encode(), escaped)
+
+
 def _chunks(stream: IO[bytes], most: float = math.inf) -> Iterator[bytes]:
     while most > 0 and (chunk := stream.read(int(min(_CHUNK, most)))):
         yield chunk

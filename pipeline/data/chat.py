@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from pipeline.data.load import text_of
+from pipeline.data.load import is_blank, text_of, texts_in
 from pipeline.reading.json_text import JsonError, JsonReader
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -16,6 +16,8 @@ ANSWERING = "assistant"
 
 _WEIGHTS = ("weight", "train")
 """Keys that say whether a turn is learnt: OpenAI's, and that of other trainers."""
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "observation": "tool"}
+"""Roles of turns with the keys ``from`` and ``value``, where they have other names there."""
 _READER = JsonReader(strict=True)
 
 
@@ -50,21 +52,10 @@ class Message:
         return "\n".join(filter(None, parts))
 
 
-def texts_in(value: JsonValue) -> Iterator[str]:
-    """Yield all texts of ``value``, the names of its keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from texts_in(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from texts_in(item)
-
-
 def chat_messages(value: JsonValue) -> tuple[Message, ...]:
     """Return the messages of a column, ``{"role": ..., "content": ...}``; the last is the answer.
+    They may be the JSON text of such a list, as in CSV, and have ShareGPT's keys, ``from`` and
+    ``value``.
 
     ``weight`` and ``train``, 0 or 1, say which of the assistant's turns are learnt; of those that
     say nothing it is the last of the conversation. What follows the last one that is learnt has no
@@ -73,6 +64,7 @@ def chat_messages(value: JsonValue) -> tuple[Message, ...]:
 
     Raises ``ValueError`` with the problem.
     """
+    value = _from_json(value, "messages are")
     if not isinstance(value, list) or len(value) < 2:
         raise ValueError("messages must be a list of at least a user and an assistant turn")
     turns = [
@@ -91,21 +83,41 @@ def chat_messages(value: JsonValue) -> tuple[Message, ...]:
 
 
 def tools_of(value: JsonValue) -> tuple[JsonValue, ...]:
-    """Return the tools of a row, a list of JSON schemas or the JSON text of one; ``()`` if there
-    are none. Raises ``ValueError`` with the problem."""
-    if isinstance(value, str) and value.strip():
-        try:
-            value = _READER.value(value)
-        except JsonError as error:
-            raise ValueError(f"the column 'tools' is text, but no JSON: {error}") from None
+    """Return the tools of a row, a list of JSON schemas, or the JSON text of it or of each; ``()``
+    if there are none. Raises ``ValueError`` with the problem."""
+    value = _from_json(value, "the column 'tools' is")
     if value in (None, "", [], {}):
         return ()
-    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise ValueError("the column 'tools' must be a list of objects, one for each tool")
-    return tuple(value)
+    if isinstance(value, list):
+        tools = tuple(_from_json(tool, "a tool is") for tool in value)
+        if all(isinstance(tool, dict) for tool in tools):
+            return tools
+    raise ValueError("the column 'tools' must be a list of objects, one for each tool")
+
+
+def _from_json(value: JsonValue, what: str) -> JsonValue:
+    """Return the value of a JSON text, and any other as it is."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    try:
+        parsed: JsonValue = _READER.value(value)
+    except JsonError as error:
+        raise ValueError(f"{what} text, but no JSON: {error}") from None
+    return parsed
+
+
+def _with_roles(turn: JsonValue) -> JsonValue:
+    """Return a turn of ShareGPT's layout with the keys and roles of the others."""
+    if not isinstance(turn, dict) or "from" not in turn or "role" in turn or "content" in turn:
+        return turn
+    others = {key: value for key, value in turn.items() if key not in ("from", "value")}
+    role = turn["from"]
+    name = _SHAREGPT_ROLES.get(role, role) if isinstance(role, str) else role
+    return {"role": name, "content": turn.get("value"), **others}
 
 
 def _message(turn: JsonValue, number: int, last: bool) -> Message:
+    turn = _with_roles(turn)
     if not isinstance(turn, dict) or "role" not in turn:
         raise ValueError(f"turn {number} must be an object with role and content")
     role, content = turn["role"], turn.get("content")
@@ -122,7 +134,7 @@ def _message(turn: JsonValue, number: int, last: bool) -> Message:
     if content is None and says_more:
         # Some templates write the calls of tools only where there is no content, not even "".
         content, others = "", {**others, "content": None}
-    if not isinstance(content, str) or not (content.strip() or says_more):
+    if not isinstance(content, str) or (is_blank(content) and not says_more):
         raise ValueError(f"turn {number} has no text")
     return Message(role, content, others, _is_learnt(turn, number, last))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,18 +12,23 @@ from pipeline.contract.data_spec import MOST_LABELS, DataSpec
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import chat_messages, tools_of
 from pipeline.data.examples import TOOLS, Example, make_examples
-from pipeline.data.load import Row, text_of
+from pipeline.data.load import Row, is_blank, text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
 from pipeline.data.pictures import PICTURE
 from pipeline.data.problems import DataProblem, ProblemList
 from pipeline.data.select import select
-from pipeline.data.split import sample, split
+from pipeline.data.split import as_seen, sample, split
 from pipeline.data.template import Template, TemplateError
 from pipeline.data.tokens import token_row
 
 _TEMPLATES = ("system", "prompt", "completion", "template")
-_BESIDE_MESSAGES = ("functions", "documents", "parallel_tool_calls", "chat_template_kwargs")
+_BESIDE_MESSAGES = (
+    *("functions", "documents", "parallel_tool_calls", "chat_template_kwargs"),
+    *("system", "images", "videos", "audios"),
+)
 """Columns that others hand to a chat template together with the messages and ``tools``."""
+_BESIDE_PAIRS = ("system", "history", "tools", "images", "videos", "audios")
+"""Columns that others show to a model together with a known layout of question and answer."""
 
 
 def check_rows(rows: Sequence[Row], spec: DataSpec, part: bool = False) -> list[DataProblem]:
@@ -72,6 +78,19 @@ def columns_of(spec: DataSpec) -> dict[str, str]:
     for name, key in _named_columns(spec):
         columns.setdefault(name, key)
     return columns
+
+
+def unread_columns(rows: Sequence[Row], spec: DataSpec) -> tuple[str, ...]:
+    """Return the columns that no setting names, in the order in which they occur."""
+    read = {*columns_of(spec), *spec.where}
+    if spec.messages is not None:
+        read.add(TOOLS)
+    if spec.pair_format is not None:
+        read.update(PAIR_LAYOUTS[spec.pair_format].optional)
+    if spec.tokens:
+        read.update(("labels", "attention_mask"))
+    present = dict.fromkeys(name for row in rows for name in row.values)
+    return tuple(name for name in present if name not in read)
 
 
 def _named_columns(spec: DataSpec) -> Iterator[tuple[str, str]]:
@@ -136,9 +155,31 @@ def _spec_problems(rows: Sequence[Row], spec: DataSpec) -> Iterator[DataProblem]
             yield DataProblem(
                 f"has {classes:,} classes; at most {MOST_LABELS:,} can be", key="label"
             )
+    if spec.label is not None:
+        yield from _label_problems(rows, spec, spec.label)
     answer = fields.get("completion", ())
     if spec.label in answer and spec.prompt is not None and spec.label in fields.get("prompt", ()):
         yield DataProblem(f"shows the model the answer: it holds {{{spec.label}}}", key="prompt")
+
+
+def _label_problems(rows: Sequence[Row], spec: DataSpec, column: str) -> Iterator[DataProblem]:
+    """Yield labels that nobody could tell apart: no answer would be counted as the right one."""
+    alike: dict[str, dict[str, int | None]] = defaultdict(dict)
+    for label in spec.labels or ():
+        alike[as_seen(label)].setdefault(label, None)
+    for row in rows if spec.labels is None else ():
+        label = text_of(row.values.get(column))
+        alike[as_seen(label)].setdefault(label, row.line)
+    for labels in alike.values():
+        if len(labels) > 1:
+            (first, _), (other, line), *_ = labels.items()
+            yield DataProblem(
+                f"the labels {first!r} and {other!r} differ only in white space or in what nobody "
+                "sees of their characters",
+                line,
+                key="" if line else "labels",
+                suggestion="write the same label in the same way",
+            )
 
 
 def _row_problems(
@@ -171,20 +212,29 @@ def _row_problems(
         if spec.messages is not None and spec.messages in row.values:
             chat_messages(row.values[spec.messages])
             tools_of(row.values.get(TOOLS))
-            beside = [name for name in _BESIDE_MESSAGES if row.values.get(name)]
-            if beside:
-                raise ValueError(
-                    f"the column {beside[0]!r} would not be shown to the model: only messages and "
-                    "tools are"
-                )
+            _require_none(row, _BESIDE_MESSAGES, "messages and tools")
         if spec.tokens and "input_ids" in row.values:
             token_row(row.values, spec.loss_on == "all")
         if spec.pair_format is not None:
             layout = PAIR_LAYOUTS[spec.pair_format]
+            shown = (*layout.columns, *layout.optional)
+            _require_none(row, sorted({*_BESIDE_PAIRS} - {*columns}), ", ".join(shown))
             if all(text_of(row.values.get(name)).strip() for name in layout.columns):
                 layout.read({name: text_of(value) for name, value in row.values.items()})
     except ValueError as error:
         yield "rows with broken messages, pairs or tokens", DataProblem(str(error), row.line)
+
+
+def _require_none(row: Row, names: Sequence[str], shown: str) -> None:
+    """Raise ``ValueError`` where the row has values in some of the columns ``names``."""
+    held = [
+        repr(name)
+        for name in names
+        if (value := row.values.get(name)) and not (isinstance(value, str) and is_blank(value))
+    ]
+    if held:
+        columns = f"column {held[0]}" if len(held) == 1 else f"columns {', '.join(held)}"
+        raise ValueError(f"the {columns} would not be shown to the model: only {shown} are")
 
 
 def _value_problems(row: Row, name: str, value: JsonValue) -> Iterator[tuple[str, DataProblem]]:
@@ -199,4 +249,4 @@ def _value_problems(row: Row, name: str, value: JsonValue) -> Iterator[tuple[str
 
 
 def _is_empty(value: JsonValue) -> bool:
-    return not isinstance(value, (list, dict)) and not text_of(value).strip()
+    return not isinstance(value, (list, dict)) and is_blank(text_of(value))

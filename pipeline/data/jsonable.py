@@ -11,17 +11,17 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
-from pipeline.data.load import half_character
+from pipeline.data.load import no_text
 
 
 def jsonable(value: Any) -> JsonValue:
     """Return ``value`` as a JSON value.
 
     Arrays and tensors become lists, dates ISO 8601 text, NaN becomes null. Raises ``ValueError``
-    with the type of any other value, such as bytes or an image, and for half a character.
+    with the type of any other value, such as bytes or an image, and for what :func:`no_text` finds.
     """
-    if isinstance(value, str) and (half := half_character(value)):
-        raise ValueError(f"{half}, half of a character")
+    if isinstance(value, str) and (found := no_text(value)):
+        raise ValueError(found)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

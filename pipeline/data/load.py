@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,10 @@ from pipeline.data.separated import (
 from pipeline.reading.files import MB, UnreadableError, read_text
 from pipeline.reading.json_text import JsonError, JsonReader
 
+_POINTER = "version https://git-lfs.github.com/spec/"
+_MARK = "\ufeff"
+_JOINED = "a byte order mark stands within the file, as where files were joined"
+_TAKE_OUT = "join files without their marks and headers, or list them in path"
 _BROKEN = "rows that cannot be read"
 _LARGEST = 2048 * MB
 """Largest text file, in bytes: all rows are held at once."""
@@ -85,15 +90,18 @@ def read_file(path: Path) -> Reading:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         unknown = f"unknown kind of data file {path.suffix!r}"
-        known = f"one of {', '.join(_READERS)}"
+        known = f"one of {', '.join(_READERS)}, unpacked"
         return Reading(problems=[DataProblem(unknown, suggestion=known)])
     try:
         text = read_text(path, _LARGEST)
     except OSError as error:
         return Reading(problems=[DataProblem(f"cannot be read: {error.strerror or error}")])
     except UnreadableError as error:
-        advice = "save it as UTF-8 text"
+        advice = "save it as UTF-8 text" if error.line or "UTF-16" in str(error) else ""
         return Reading(problems=[DataProblem(str(error), error.line, suggestion=advice)])
+    if text.startswith(_POINTER):
+        advice = "fetch the file itself: git lfs pull"
+        return Reading(problems=[DataProblem("is a pointer of Git LFS", suggestion=advice)])
     rows: list[Row] = []
     notes: list[Note] = []
     problems = ProblemList()
@@ -108,6 +116,25 @@ def read_file(path: Path) -> Reading:
     return Reading(rows, problems.all(), notes)
 
 
+def texts_in(value: JsonValue) -> Iterator[str]:
+    """Yield all texts of ``value``, the names of its keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts_in(item)
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nobody would see anything of ``text``: white space, and characters without
+    width such as U+200B."""
+    return all(sign.isspace() or unicodedata.category(sign) == "Cf" for sign in text)
+
+
 def text_of(value: JsonValue) -> str:
     """Return a column's value as text for templates: numbers and booleans as in JSON."""
     if isinstance(value, str):
@@ -115,14 +142,17 @@ def text_of(value: JsonValue) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def half_character(text: str) -> str:
-    """Return the first half of a character outside the basic plane that stands alone in ``text``
-    (a surrogate, which UTF-8 cannot encode), as JSON writes it; empty if there is none."""
+def no_text(text: str) -> str:
+    """Return what of ``text`` no model is given, in words; empty if there is nothing of the kind.
+
+    That is half of a character outside the basic plane (a surrogate, which UTF-8 cannot encode),
+    and the character NUL, at which the runtime takes a text to end.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return f"\\u{ord(text[error.start]):04x}"
-    return ""
+        return f"\\u{ord(text[error.start]):04x}, half of a character"
+    return r"\u0000, which ends a text in the runtime" if "\0" in text else ""
 
 
 def _json_lines(text: str) -> Iterator[Row | DataProblem]:
@@ -130,10 +160,17 @@ def _json_lines(text: str) -> Iterator[Row | DataProblem]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        if line.startswith(_MARK):
+            yield DataProblem(_JOINED, number, suggestion=_TAKE_OUT)
+            continue
         try:
             value = _READER.value(line)
         except JsonError as error:
-            yield DataProblem(f"broken JSON: {error} (column {error.column})", number)
+            problem = f"broken JSON: {error} (column {error.column})"
+            advice = "a row is an object on one line"
+            if number == 1 and line.lstrip().startswith("["):
+                advice = "a file with an array of rows is named .json"
+            yield DataProblem(problem, number, suggestion=advice)
         else:
             yield _row(number, value, escapes="\\u" in line)
 
@@ -183,7 +220,10 @@ def _separated(find_dialect: Callable[[str], Dialect]) -> Reader:
                 twice = sorted(name for name, count in Counter(header).items() if count > 1)
                 if twice or "" in header:
                     problem = "a column without a name" if "" in header else f"{twice[0]!r} twice"
-                    yield DataProblem(f"the header has {problem}", record.line)
+                    advice = "name each column, or take it out (of pandas: to_csv(index=False))"
+                    if len(header) < 3 and header[0].lower().startswith("sep="):
+                        advice = "take out this line, which only Excel reads"
+                    yield DataProblem(f"the header has {problem}", record.line, suggestion=advice)
                     return
         except BrokenRecord as error:
             yield DataProblem(f"broken row: {error}", error.line)
@@ -198,6 +238,14 @@ def _separated(find_dialect: Callable[[str], Dialect]) -> Reader:
 
 
 def _record(record: Record, header: Sequence[str]) -> Row | DataProblem:
+    if record.cells[0].startswith(_MARK):
+        return DataProblem(_JOINED, record.line, suggestion=_TAKE_OUT)
+    if len(header) > 1 and [cell.strip() for cell in record.cells] == header:
+        return DataProblem("the header stands here again", record.line, suggestion=_TAKE_OUT)
+    for name, cell in zip(header, record.cells, strict=False):
+        if found := no_text(cell):
+            problem = f"the column {name!r} holds {found}"
+            return DataProblem(problem, record.line, suggestion="is the file UTF-16, or damaged?")
     if len(record.cells) != len(header):
         return DataProblem(
             f"{len(record.cells)} fields where the header has {len(header)}",
@@ -217,12 +265,12 @@ _READERS: dict[str, Reader] = {
 
 
 def _row(line: int, value: JsonValue, escapes: bool) -> Row | DataProblem:
-    """Return a row. Only where JSON ``escapes`` characters can they be halves."""
+    """Return a row. Only where JSON ``escapes`` characters can they be no text."""
     if isinstance(value, dict):
         for name, column in value.items() if escapes else ():
-            if half := half_character(json.dumps([name, column], ensure_ascii=False)):
-                problem = f"the column {name!r} holds {half}, half of a character"
-                return DataProblem(problem, line, suggestion="remove it: no tokenizer takes it")
+            if found := next(filter(None, map(no_text, texts_in([name, column]))), ""):
+                problem = f"the column {name!r} holds {found}"
+                return DataProblem(problem, line, suggestion="remove it: no model is given it")
         return Row(line, value)
     kind = {list: "an array", str: "text", type(None): "null"}.get(type(value), "a number")
     return DataProblem(f"the row is {kind}, not an object", line, suggestion='{"column": "value"}')

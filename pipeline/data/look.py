@@ -15,6 +15,12 @@ from pipeline.data.problems import named
 from pipeline.data.split import Parts, normalized
 from pipeline.statistics.percentiles import percentile
 
+_CONTINUED = "".join(
+    re.escape(bytes([byte]).decode("cp1252", "replace")) for byte in range(0x80, 0xC0)
+).replace("\ufffd", r"\x80-\x9f")
+"""The bytes that continue a character of UTF-8, as Windows-1252 or Latin-1 has them."""
+_DAMAGED = re.compile(f"\ufffd|Ã[{_CONTINUED}]|Â[\xa0-\xbf]|â[\u20ac\u201a\u201e][{_CONTINUED}]")
+"""What stands for a character that could not be read, and UTF-8 that was read as Windows-1252."""
 PARTS = ("training", "validation", "held-out")
 
 
@@ -92,8 +98,10 @@ def look(parts: Parts) -> Look:
         _contradictions(examples, texts),
         _leaked(parts, texts),
         _near(parts, texts),
+        _alike(labels),
         _answered(examples, texts),
         _pictures(examples),
+        _damaged(examples),
     )
     return Look(
         rows={name: len(part) for name, part in by_part.items()},
@@ -182,6 +190,19 @@ def _near(parts: Parts, texts: dict[int, str]) -> Iterator[Finding]:
     )
 
 
+def _alike(labels: Iterable[str]) -> Iterator[Finding]:
+    """Find labels that may be one and the same: ``Joy`` and ``joy``, ``1`` and ``1.0``."""
+    alike: dict[object, list[str]] = defaultdict(list)
+    for label in labels:
+        try:
+            alike[float(label)].append(label)
+        except ValueError:
+            alike[normalized(label)].append(label)
+    pairs = [" and ".join(map(repr, sorted(some))) for some in alike.values() if len(some) > 1]
+    said = "differ only in case or in how they are written, and count as others"
+    yield from _found(pairs, f"group of labels {said}", f"groups of labels {said}")
+
+
 def _answered(examples: Sequence[Example], texts: dict[int, str]) -> Iterator[Finding]:
     labels = {example.label for example in examples}
     patterns = {label: _whole_word(label or "") for label in labels}
@@ -216,6 +237,17 @@ def _pictures(examples: Sequence[Example]) -> Iterator[Finding]:
         "row holds what stands for a picture, which the model does not see",
         "rows hold what stands for a picture, which the model does not see",
     )
+
+
+def _damaged(examples: Sequence[Example]) -> Iterator[Finding]:
+    """Find texts that were read in a wrong encoding before they were saved."""
+    places = [
+        f"{example.place} ({mark[0]})"
+        for example in examples
+        if (mark := _DAMAGED.search("\n".join(t.words for t in (*example.prompt, example.answer))))
+    ]
+    said = "what is left of a character that was read in a wrong encoding"
+    yield from _found(places, f"row holds {said}", f"rows hold {said}")
 
 
 def _whole_word(label: str) -> re.Pattern[str] | None:

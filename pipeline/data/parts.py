@@ -8,10 +8,10 @@ from pathlib import Path
 from pipeline.contract.data_files import DataFiles
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
-from pipeline.data.check import check_rows, examples_of
+from pipeline.data.check import check_rows, examples_of, unread_columns
 from pipeline.data.examples import Example
 from pipeline.data.load import Note, read_files
-from pipeline.data.problems import DataProblem
+from pipeline.data.problems import DataProblem, named
 from pipeline.data.split import Parts, split
 
 
@@ -48,7 +48,10 @@ def load_parts(data: DataFiles) -> Parts:
         parts.train,
         validation,
         held_out,
-        notes=tuple(f"{name}: {note.message}" for name, note in notes if note.line is None),
+        notes=(
+            *(f"{name}: {note.message}" for name, note in notes if note.line is None),
+            *main.unread,
+        ),
         swallowed=tuple(f"{name}:{note.line}" for name, note in notes if note.line is not None),
     )
 
@@ -60,6 +63,8 @@ class _Read:
     examples: list[Example]
     notes: list[Note]
     files: tuple[Path, ...]
+    unread: tuple[str, ...]
+    """A note on columns that are not read."""
 
 
 def _read(data: DataFiles, part: bool = False) -> _Read:
@@ -72,7 +77,9 @@ def _read(data: DataFiles, part: bool = False) -> _Read:
         replace(example, named_place=_place(data, example.file, example.line))
         for example in examples_of(read.rows, data.spec)
     ]
-    return _Read(examples, read.notes, data.files)
+    unread = unread_columns(read.rows, data.spec)
+    notes = [f"columns that no setting names, so that they are not read: {named(unread)}"]
+    return _Read(examples, read.notes, data.files, tuple(notes if unread else ()))
 
 
 def _line(data: DataFiles, problem: DataProblem) -> str:
@@ -81,7 +88,8 @@ def _line(data: DataFiles, problem: DataProblem) -> str:
         message += f" ({problem.suggestion})"
     if problem.line is None:
         return message
-    return f"{_place(data, problem.file, problem.line)}: {message}"
+    place = f"row {problem.line}" if data.made else _place(data, problem.file, problem.line)
+    return f"{place}: {message}"
 
 
 def _place(data: DataFiles, file: int, line: int) -> str:

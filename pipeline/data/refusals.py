@@ -23,7 +23,7 @@ class PromptError(StepError):
 
 
 class RowsRefused(PromptError):
-    """Several things are wrong with rows: a line for each, with the rows that have it."""
+    """Several things are wrong with rows: each is said once, with the rows that have it."""
 
     def __init__(self, errors: Iterable[StepError]) -> None:
         self.errors = tuple(errors)
@@ -38,7 +38,7 @@ class RowsRefused(PromptError):
             for reason, some in rows.items()
         )
         hints = dict.fromkeys(error.hint for error in self.errors if error.hint)
-        super().__init__("\n".join(lines), "\n".join(hints))
+        super().__init__("; ".join(lines), "; ".join(hints))  # what a process says is one line
 
 
 class Refusals:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import islice
+
+# A cell may hold a whole book; the size of files is limited where they are read.
+csv.field_size_limit(2**31 - 1)
 
 _OTHER_DELIMITERS = ("\t", ";")
 """What spreadsheets separate CSV with where a comma is the decimal mark, or a table is copied."""
@@ -24,10 +27,13 @@ class Dialect:
     quoted: bool
     """Whether ``"`` encloses cells, as CSV has it; else it is a character like any other."""
     why: str
+    skips_blanks: bool = False
+    """Whether blanks after a delimiter belong to it."""
 
     def __str__(self) -> str:
+        between = f"{_NAMES[self.delimiter]} and blanks" if self.skips_blanks else ""
         quotes = "quotes as in CSV" if self.quoted else "quotes are text"
-        return f"cells between {_NAMES[self.delimiter]}, {quotes}: {self.why}"
+        return f"cells between {between or _NAMES[self.delimiter]}, {quotes}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,20 @@ class BrokenRecord(ValueError):
 
 def csv_dialect(text: str) -> Dialect:
     """Return the dialect of a CSV file: with commas, unless the header has none of them but tabs or
-    semicolons."""
+    semicolons. If its header has blanks after all of them, so have its rows."""
+    dialect = Dialect(",", quoted=True, why="a .csv file")
     header = _header(text, ",", quoted=True)
     if len(header) == 1:
         for delimiter in _OTHER_DELIMITERS:
-            if len(_header(text, delimiter, quoted=True)) > 1:
+            others = _header(text, delimiter, quoted=True)
+            if len(others) > 1:
                 why = f"the header has {_NAMES[delimiter]} and no comma"
-                return Dialect(delimiter, quoted=True, why=why)
-    return Dialect(",", quoted=True, why="a .csv file")
+                dialect, header = Dialect(delimiter, quoted=True, why=why), others
+                break
+    if len(header) > 1 and all(name.startswith(" ") for name in header[1:]):
+        why = f"{dialect.why} whose header has blanks after {_NAMES[dialect.delimiter]}"
+        return replace(dialect, why=why, skips_blanks=True)
+    return dialect
 
 
 def tsv_dialect(text: str) -> Dialect:
@@ -95,6 +107,7 @@ def records(text: str, dialect: Dialect) -> Iterator[Record]:
         StringIO(text, newline=""),
         delimiter=dialect.delimiter,
         quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+        skipinitialspace=dialect.skips_blanks,
         strict=True,
     )
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 
 from pipeline.contract.data_spec import Split
 from pipeline.data.examples import Example
+
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Soft hyphens, characters without width, and marks of direction."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,18 @@ class Parts:
         return self.eval or self.train
 
 
+def as_seen(text: str) -> str:
+    """Return ``text`` after NFC and white-space folding, and without characters that nobody sees:
+    the same for all texts that look the same."""
+    seen = text if text.isascii() else unicodedata.normalize("NFC", _UNSEEN.sub("", text))
+    return " ".join(seen.split())
+
+
 def normalized(text: str) -> str:
-    """Return ``text`` after NFKC, case folding and white-space folding, by which texts are
-    compared."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return ``text`` after NFKC, case folding and white-space folding, and without characters that
+    nobody sees, by which texts are compared."""
+    seen = text if text.isascii() else _UNSEEN.sub("", text)
+    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
 
 
 def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:

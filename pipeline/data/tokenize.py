@@ -14,10 +14,11 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-from pipeline.data.chat import ANSWERING, Message, texts_in
+from pipeline.data.chat import ANSWERING, Message
 from pipeline.data.controls import any_of, control_tokens
 from pipeline.data.examples import Example
 from pipeline.data.frame import Frame, find_frame, stand_ins
+from pipeline.data.load import texts_in
 from pipeline.data.refusals import PromptError, Refusals
 from pipeline.data.rendering import (
     ANY_ANSWER,

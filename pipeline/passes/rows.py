@@ -78,8 +78,9 @@ def make_rows(inputs: Inputs, params: RowsParams, out_dir: Path) -> dict[str, Js
     columns: dict[str, None] = {}
     count = 0
     with (out_dir / ROWS_FILE).open("w", encoding="utf-8", newline="\n") as file:
+        of_arrow = FETCHED in inputs.paths or params.pre_process is not None
         for count, row in enumerate(_each(rows), start=1):
-            values = _values(row, count)
+            values = _values(_fields_given(row) if of_arrow else row, count)
             columns.update(dict.fromkeys(values))
             file.write(json.dumps(values, ensure_ascii=False) + "\n")
     if not count:
@@ -105,6 +106,18 @@ def _fetched(folder: Path) -> Any:
     return datasets.Dataset.from_parquet(str(folder / FETCHED_FILE), cache_dir=tempfile.mkdtemp())
 
 
+def _fields_given(row: Any) -> Any:
+    """Return a row of Arrow's without fields that are null within its values: Arrow gives each
+    value the fields of all rows, so that a call of one tool has the arguments of others."""
+
+    def given(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: given(item) for name, item in value.items() if item is not None}
+        return [given(item) for item in value] if isinstance(value, list) else value
+
+    return {name: given(of) for name, of in row.items()} if isinstance(row, Mapping) else row
+
+
 def _of_file(path: Path, report: Reporter) -> Iterator[Mapping[str, Any]]:
     if path.suffix.lower() == PARQUET:
         yield from _of_parquet(path)
@@ -128,7 +141,7 @@ def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with ParquetFile(path) as file:
             for batch in file.iter_batches():
-                yield from batch.to_pylist()
+                yield from map(_fields_given, batch.to_pylist())
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         message = f"{path.name} is not a Parquet file that can be read: {first_line(error)}"
         raise StepError(message, cause="bad_input") from error

@@ -12,6 +12,14 @@ from pathlib import Path
 
 MB = 1 << 20
 
+_NO_TEXT = {
+    b"\x1f\x8b": "packed with gzip",
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    b"PK\x03\x04": "a ZIP archive, or a workbook of Excel",
+    b"PAR1": "a Parquet file",
+}
+"""How files begin that somebody may have named like a text."""
+
 
 class UnreadableError(ValueError):
     """A file does not hold what it should. The message is for its author."""
@@ -49,6 +57,9 @@ def read_text(file: Path, most: int) -> str:
 
 def decoded(content: bytes) -> str:
     """Return UTF-8 ``content`` as text. Raises :class:`UnreadableError`."""
+    for begin, kind in _NO_TEXT.items():
+        if content.startswith(begin):
+            raise UnreadableError(f"the file is {kind}, not text")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

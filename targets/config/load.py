@@ -19,7 +19,9 @@ from pipeline.contract.schema import (
     ModelSource,
 )
 from pipeline.contract.suggest import did_you_mean
+from pipeline.data.chat import tools_of
 from pipeline.data.check import check_rows
+from pipeline.data.examples import TOOLS
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
 from pipeline.gguf.header import GgufHeader, read_header
@@ -68,6 +70,8 @@ class LoadedConfig:
     """Absolute paths of the files per data set; none if its rows come from a hub or from code."""
     main_data: str | None
     """The data set for training and evaluation."""
+    shows_tools: bool
+    """Whether the model's chat template is given tools, as far as the host can read the rows."""
     model_folder: Path | None
     """Absolute path of a local base model."""
     gguf: GgufHeader | None
@@ -206,6 +210,7 @@ class _Loader:
         self._whole = whole
         self.problems: list[Problem] = []
         self._gguf: GgufHeader | None = None
+        self._shows_tools = False
         self.unreachable: list[Problem] = []
         """Problems of a model or data set in Azure ML that has no local copy."""
 
@@ -233,6 +238,7 @@ class _Loader:
             targets=tuple(target.name for target in targets),
             data_files=data_files,
             main_data=main_data(self._config.data),
+            shows_tools=self._shows_tools,
             model_folder=model_folder,
             gguf=self._gguf,
             shown=self._shown,
@@ -427,6 +433,8 @@ class _Loader:
         row_problems = read.problems
         if not spec.is_made:
             row_problems = row_problems or check_rows(read.rows, spec, part)
+        if not row_problems and spec.messages is not None and spec.chat_template is None:
+            self._shows_tools |= any(tools_of(row.values.get(TOOLS)) for row in read.rows)
         self.problems += (
             self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )

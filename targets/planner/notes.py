@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from packaging.version import Version
+
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.portable_template import GIVES_TOOLS
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import ARTIFACT_WORDS
@@ -15,6 +18,8 @@ from pipeline.gguf.formats import PLAIN_BITS
 from pipeline.onnx.checkpoint import Checkpoint
 from targets.config.load import LoadedConfig
 from targets.machine import cpu_name
+from targets.toolchain.builder_options import builder_pin
+from targets.toolchain.toolchain import Toolchain
 
 
 def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterator[str]:
@@ -41,6 +46,19 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
     yield from _on_data(None if loaded.main_data is None else config.data[loaded.main_data])
     yield from _on_artifact(loaded, target, idle)
     yield from filter(None, _on_settings(loaded, target))
+
+
+def note_on_tools(loaded: LoadedConfig, toolchain: Toolchain) -> Iterator[str]:
+    """Yield a note where the runtime of ``toolchain`` shows a model other tools than transformers,
+    and the model is asked with some."""
+    if loaded.shows_tools and loaded.chains[toolchain.target].artifact_kind == "onnx":
+        pin = builder_pin(toolchain)
+        if pin.version < Version(GIVES_TOOLS):
+            yield (
+                f"rows have tools, which {pin.name} {pin.version} gives to the chat template in "
+                "another form than transformers does: the check quality will fail for their "
+                "prompts, unless the data set has a chat_template"
+            )
 
 
 def _on_settings(loaded: LoadedConfig, target: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
-from targets.planner.notes import plan_notes
+from targets.planner.notes import note_on_tools, plan_notes
 from targets.planner.row_steps import fetch_call, rows_call
 from targets.planner.user_files import UserFiles
 from targets.runtimes.runtime import PLACES, RuntimeName
@@ -100,6 +100,7 @@ class Planner:
             artifact_kind=kind,
             notes=(
                 *plan_notes(self._loaded, self._toolchains["target"].target, self._idle),
+                *note_on_tools(self._loaded, self._toolchains["target"]),
                 *self._looked_at(),
             ),
         )

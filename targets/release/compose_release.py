@@ -19,7 +19,7 @@ from targets.release import layout
 from targets.release.archive import write_archive
 from targets.release.asking import ask_script, run_requirements
 from targets.release.card import MadeFrom, model_card
-from targets.release.inputs import CONFIG, SOURCE, files_digest, trains
+from targets.release.inputs import CONFIG, FOLDER, SOURCE, files_digest, trains
 from targets.release.released_report import (
     Plans,
     ReleasedReport,
@@ -243,7 +243,7 @@ def _base(contents: ReleaseContents, outcome: BuildOutcome) -> Model:
         if item.name == _BASE_FILE:
             return Model(name, sha256=item.digest["sha256"], licence=licence)
         if item.name in _BASE_FOLDERS:
-            return Model(name, digest=item.digest["sha256"], licence=licence)
+            return Model(name, digest=item.digest[FOLDER], licence=licence)
     return Model(name, licence=licence)
 
 

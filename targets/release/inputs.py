@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from pipeline.contract.plan import SourceInput, Step
 from pipeline.contract.result import FileDigest
 from pipeline.contract.schema import HUB_PREFIX
-from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
+from pipeline.contract.sha256 import dir_hash, sha256_of_file
 from pipeline.run.registry import load_pass
 from targets.build import BuildOutcome
 from targets.config.load import LoadedConfig
@@ -24,10 +25,11 @@ SOURCE = "source"
 QUERN = "quern"
 CONFIG = "config"
 
+FOLDER = "dirHash"
+"""in-toto's name of a digest of all files of a folder."""
+
 MADE = ("trained/", "fetched/", "base-image/")
 """Prefixes of the names of inputs that are known only after a build."""
-
-_TREE = "the names and bytes of all files, as targets/digests.py has it"
 
 
 def dependencies(
@@ -74,8 +76,8 @@ def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescri
                 seen.add(step.key)
                 yield ResourceDescriptor(
                     name=f"{word}/{step.name}",
-                    digest={"sha256": files_digest(outcome.results[step.name].files)},
-                    annotations={"step": step.key, "digestOf": _TREE},
+                    digest={FOLDER: files_digest(outcome.results[step.name].files)},
+                    annotations={"step": step.key},
                 )
         base = outcome.report.toolchain.base_image
         if base and base not in seen:
@@ -84,8 +86,9 @@ def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescri
             made_here = reference.partition(":")[0] in MAKERS
             yield ResourceDescriptor(
                 name=f"base-image/{outcome.report.target}",
-                uri=f"urn:quern:{reference}" if made_here else reference,
+                uri="" if made_here else reference,
                 digest={"sha256": digest},
+                annotations={"made": reference} if made_here else {},
             )
 
 
@@ -100,9 +103,8 @@ def downloads(step: Step) -> bool:
 
 
 def files_digest(files: Iterable[FileDigest]) -> str:
-    """Return one digest of the names and contents of ``files``, like that of their folder."""
-    pairs = sorted([file.path, file.sha256] for file in files)
-    return sha256_of_bytes(json.dumps(pairs).encode())
+    """Return the ``dirHash`` of ``files``, like that of their folder."""
+    return dir_hash((file.path, file.sha256) for file in files)
 
 
 def _word(step: Step) -> str:
@@ -131,11 +133,13 @@ def _files_of_user(plans: Sequence[BuildPlan], source: Source) -> Iterator[Resou
                 continue
             seen.add(root)
             folder = mounts[root].is_dir()
-            annotations = {"path": _path(mounts[root], source)} if "@" not in root else {}
+            annotations: dict[str, JsonValue] = {}
+            if "@" not in root:
+                annotations["path"] = _path(mounts[root], source)
             yield ResourceDescriptor(
                 name=root,
-                digest={"sha256": item_read.digest},
-                annotations={**annotations, **({"digestOf": _TREE} if folder else {})},
+                digest={FOLDER if folder else "sha256": item_read.digest},
+                annotations=annotations,
             )
 
 

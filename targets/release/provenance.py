@@ -105,6 +105,7 @@ def statement(
                 internal_parameters=InternalParameters(
                     runtime=environment.runtime,
                     host=environment.host,
+                    python={report.target: report.toolchain.python for report in written.reports},
                     threads=environment.threads,
                     absent_devices={
                         built.name: built.place.device.absence

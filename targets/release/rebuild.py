@@ -14,7 +14,7 @@ from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.release import layout
 from targets.release.archive import read_file
 from targets.release.compose_release import BuiltTarget, ReleaseContents, compose
-from targets.release.inputs import MADE, QUERN, SOURCE, dependencies, files_digest
+from targets.release.inputs import FOLDER, MADE, QUERN, SOURCE, dependencies, files_digest
 from targets.release.read_release import ReadRelease
 from targets.release.release_builder import ReleaseBuilder
 from targets.release.sbom.contents import ToolchainContents
@@ -186,7 +186,7 @@ def _require_as_recorded(
     downloaded: Mapping[str, CachedStep], recorded: Iterable[ResourceDescriptor]
 ) -> None:
     """Raise ``ConfigError`` if downloads differ from the inputs of the release."""
-    known = {item.annotations.get("step"): item.digest.get("sha256") for item in recorded}
+    known = {item.annotations.get("step"): item.digest.get(FOLDER) for item in recorded}
     other = [
         Problem(
             f"what {download.result.name} fetched is not what the release was made from",

@@ -21,12 +21,14 @@ from targets.errors import CheckFailed, ConfigError, Problem
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
-SCHEMA = 1
+SCHEMA = 2
 """Version of the schema; increased when an older Quern could no longer verify a release."""
 
-_BUILD_TYPE = "urn:quern:release:v"
+# A name space of URN has to be registered; that of UUIDs is, and needs no domain of anybody's.
+_QUERN = "urn:uuid:5b0f6c1e-8f0a-4d57-9c36-2f1f2a6e7d14"
+_BUILD_TYPE = f"{_QUERN}#release-v"
 BUILD_TYPE = f"{_BUILD_TYPE}{SCHEMA}"
-BUILDER = "urn:quern:driver"
+BUILDER = f"{_QUERN}#driver"
 
 
 class _Camel(Frozen):
@@ -81,6 +83,8 @@ class InternalParameters(_Camel):
     runtime: Literal["docker", "venv"]
     host: Name
     """The host target, which trains."""
+    python: dict[str, str]
+    """Version of the Python that ran the steps, per target."""
     threads: int = Field(ge=1)
     absent_devices: dict[str, str]
     """Why the device of a target was absent, per target."""

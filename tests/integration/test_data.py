@@ -85,10 +85,13 @@ def material(toolchain_python: Path, material: Path) -> Path:
         "import sys, pyarrow as pa, pyarrow.parquet as pq\n"
         "table = pa.table({'prompt': ['a', 'b', 'c'], 'completion': ['x', 'y', None]})\n"
         "pq.write_table(table, sys.argv[1])\n"
+        "calls = [[{'name': 'clock', 'arguments': {'city': 'Oslo'}}], [{'name': 'stop',"
+        " 'arguments': {'now': True}, 'then': None}]]\n"
+        "pq.write_table(pa.table({'prompt': ['a', None], 'calls': calls}), sys.argv[3])\n"
         "images = pa.table({'prompt': ['a'], 'image': [b'GIF']})\n"
         "pq.write_table(images, sys.argv[2])\n"
     )
-    files = [str(material / "pairs.parquet"), str(material / "images.parquet")]
+    files = [str(material / f"{name}.parquet") for name in ("pairs", "images", "calls")]
     subprocess.run([str(toolchain_python), "-c", write, *files], check=True)
     (material / "more.csv").write_text("prompt,completion\nd,z\n")
     return material
@@ -171,6 +174,25 @@ def test_parquet_and_its_bad_row(toolchain_python: Path, material: Path, tmp_pat
     (failed,) = [event for event in events if isinstance(event, StepFailed)]
     assert (failed.step, failed.cause) == ("evaluate", "bad_input")
     assert "row 3: the column 'completion' is empty" in failed.message
+
+
+def test_values_have_no_fields_but_their_own(
+    toolchain_python: Path, material: Path, tmp_path: Path
+) -> None:
+    """Arrow gives each call the arguments of all."""
+    calls = {FILE.format(0): of_material("calls.parquet")}
+    (material / "same.py").write_text("def same(rows):\n    return rows\n")
+    code: dict[str, StepInput | SourceInput] = {"script": of_material("same.py")}
+    steps = [
+        rows_step("read", {**calls}, files=1),
+        rows_step("passed", {**calls, **code}, files=1, script="same.py", pre_process="same"),
+    ]
+    plans.must_run(toolchain_python, tmp_path / "work", material, steps)
+    for name in ("read", "passed"):
+        assert rows_of(tmp_path / "work", name) == [
+            {"prompt": "a", "calls": [{"name": "clock", "arguments": {"city": "Oslo"}}]},
+            {"prompt": None, "calls": [{"name": "stop", "arguments": {"now": True}}]},
+        ]
 
 
 @pytest.mark.parametrize(

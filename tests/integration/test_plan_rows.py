@@ -119,7 +119,7 @@ def test_rows_that_training_would_refuse_end_a_plan_with_all_of_them(
     data = planned(quern, refused, code=2)
     assert data["lengths"] is None
     assert len(data["samples"]) == 3
-    first, second, third = sorted(data["refused"].removeprefix("lora: ").split("\n"))
+    first, third, second = sorted(data["refused"].removeprefix("lora: ").split("; "))
     assert first.startswith("1 of 11 held-out rows are longer than the model's context of 4096 ")
     assert "later.jsonl:11 (" in first
     assert second == (

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -115,6 +116,9 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     assert inputs["source"]["annotations"] == {"dirty": False}
     assert definition["internalParameters"]["runtime"] == "docker"
     assert definition["internalParameters"]["machine"]["cpu"]
+    assert definition["internalParameters"]["python"] == {"cpu": "3.11"}
+    assert not any("urn:" in item.get("uri", "") for item in inputs.values())
+    assert inputs["trained/lora"]["digest"].keys() == {"dirHash"}
 
 
 def test_an_independent_library_reads_the_provenance(world: ReleaseWorld) -> None:
@@ -123,7 +127,11 @@ def test_an_independent_library_reads_the_provenance(world: ReleaseWorld) -> Non
     for product in content["predicate"]["runDetails"]["byproducts"]:
         ResourceDescriptor.copy_from_pb(ParseDict(product, DescriptorMessage())).validate()
     predicate = ParseDict(content["predicate"], Provenance())
-    assert predicate.build_definition.build_type == "urn:quern:release:v1"
+    # https://www.iana.org/assignments/urn-namespaces: "uuid" is registered.
+    kind, name = predicate.build_definition.build_type.rpartition(":")[::2]
+    assert (kind, name.partition("#")[2]) == ("urn:uuid", "release-v2")
+    UUID(name.partition("#")[0])
+    assert predicate.run_details.builder.id.startswith("urn:uuid:")
     assert predicate.run_details.metadata.started_on.seconds > 0
     assert len(predicate.build_definition.resolved_dependencies) == 9
 
@@ -413,6 +421,8 @@ def test_released_in_a_virtual_environment_because_it_was_asked_for(world: Relea
     other = world.first.work / "other" / "small" / "release" / VERSION
     definition = statement_in(other)["predicate"]["buildDefinition"]
     assert definition["internalParameters"]["runtime"] == "venv"
+    # Here no base image says which patch it was.
+    assert re.fullmatch(r"3\.11\.\d+", definition["internalParameters"]["python"]["cpu"])
     # Only containers have a base image to name; the model is the same.
     ours, theirs = (model_in(release / "small-1.2.0-cpu.tar") for release in (world.release, other))
     assert ours == theirs

@@ -20,6 +20,7 @@ from securesystemslib.signer import CryptoSigner
 from targets.errors import CheckFailed, ConfigError
 from targets.release.read_release import read_release
 from targets.release.signing import trusted_file
+from targets.release.statement import BUILD_TYPE
 from tests.support.key_files import public_file
 from tests.support.release_world import (
     VERSION,
@@ -218,9 +219,9 @@ def test_an_archive_that_climbs_out_is_refused_though_all_digests_fit(
 
 
 def test_a_release_of_a_newer_quern_is_not_judged(world: ReleaseWorld, copy: Path) -> None:
-    reseal(copy, buildType="urn:quern:release:v2", futureField=1)
+    reseal(copy, buildType=BUILD_TYPE.replace("v2", "v3"), futureField=1)
     with pytest.raises(
-        ConfigError, match=r"made by a newer Quern \(release schema 2; this one knows 1\)"
+        ConfigError, match=r"made by a newer Quern \(release schema 3; this one knows 2\)"
     ):
         read_release(copy)
     ran = world.first.run("verify", str(copy), "--quick")

@@ -136,7 +136,7 @@ def _refused(seen: Iterable[SeenData]) -> InputRefused | None:
     if len(errors) < 2:
         return next(iter(errors), None)
     hints = dict.fromkeys(error.hint for error in errors if error.hint)
-    return InputRefused("\n".join(dict.fromkeys(map(str, errors))), "\n".join(hints))
+    return InputRefused("; ".join(dict.fromkeys(map(str, errors))), "; ".join(hints))
 
 
 def _data_as_data(data: SeenData) -> dict[str, object]:

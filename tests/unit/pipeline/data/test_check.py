@@ -102,7 +102,7 @@ def test_too_few_texts() -> None:
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        ("text", "must be a list"),
+        ("text", "messages are text, but no JSON"),
         ([{"role": "user", "content": "a"}], "must be a list"),
         ([{"role": "user"}, {"role": "assistant", "content": "b"}], "turn 1"),
         ([{"role": "boss", "content": "a"}, {"role": "assistant", "content": "b"}], "'boss'"),
@@ -192,7 +192,8 @@ def test_tools_beside_messages_are_kept(column: JsonValue) -> None:
     [
         ({"documents": [{"text": "a"}]}, "the column 'documents' would not be shown to the model"),
         ({"parallel_tool_calls": True}, "the column 'parallel_tool_calls' would not be shown"),
-        ({"tools": ["clock"]}, "the column 'tools' must be a list of objects"),
+        ({"tools": ["clock"]}, "a tool is text, but no JSON"),
+        ({"tools": [7]}, "the column 'tools' must be a list of objects"),
         ({"tools": "[{]"}, "the column 'tools' is text, but no JSON"),
     ],
 )

@@ -110,7 +110,7 @@ def test_several_files_are_told_apart(tmp_path: Path) -> None:
 def test_made_rows_are_named_by_number_and_column(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"text": "one"}\n{"text": [1]}\n')
-    with pytest.raises(StepError, match="row 2 of d: the column 'text' holds an array") as error:
+    with pytest.raises(StepError, match="row 2: the column 'text' holds an array") as error:
         load_parts(DataFiles("d", spec(), (file,), made=True))
     assert error.value.cause == "bad_input"
 
