@@ -38,9 +38,9 @@ ENVIRONMENT_UNABLE = 4  # as targets/errors.py has it
 # reaches it, and how long it has to end. CI services take 10 s before they kill everything.
 TELL_TO_STOP = 0.3
 STOP_TIMEOUT = 8.0
-# Two processes share the tests: one often waits for a disk, a network or one thread. More would
-# need more memory than a laptop has. `-n 0` after `--` makes it one process.
-SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
+# Three processes share the tests: one often waits for a disk, a network or one thread. `-n 0` after
+# `--` makes it one process.
+SIDE_BY_SIDE = ("--numprocesses=3", "--dist=loadgroup", "--no-loadscope-reorder")
 STOPPING = [signal.SIGINT, signal.SIGTERM]
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as by nohup
     STOPPING.append(signal.SIGHUP)

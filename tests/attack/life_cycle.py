@@ -65,7 +65,7 @@ class Tried:
 _ENDS, _ENGINE, _MACHINE, _CACHE = (
     f"tests/attack/test_life_cycle{name}.py" for name in ("", "_engine", "_machine", "_cache")
 )
-_STOPPED = "everything is stopped within 5 s, nothing is left, finished steps are kept"
+_STOPPED = "everything is stopped within five seconds, nothing is left, finished steps are kept"
 _HOLDS = {
     "killed outright": "steps end with it, and the next build removes what it left",
     "goes away": "exit code 4; the container ends by itself",
@@ -119,7 +119,7 @@ LIFE_CYCLE: tuple[Tried, ...] = (
         _MACHINE,
     ),
     Tried(
-        "a wall clock that steps, by 5 s to 400 days, while another build begins and `clean` runs",
+        "a wall clock that steps, by up to 400 days, while another build begins and `clean` runs",
         0,
         len(RUNTIMES) * len(CLOCK_STEPS),
         "both builds end well",
