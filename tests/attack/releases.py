@@ -51,6 +51,7 @@ def statement(archives: Files, products: Files) -> dict[str, Any]:
                     "runtime": "venv",
                     "host": TARGET,
                     "threads": 1,
+                    "python": {TARGET: "3.11"},
                     "absentDevices": {},
                     "unverified": {},
                     "machine": {"cpu": "a CPU", "cores": 1, "system": "Linux"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -34,9 +35,12 @@ def test_all_that_builds_live_through_is_listed_with_its_counts() -> None:
 def test_the_counts_of_the_table_are_those_of_the_tests() -> None:
     files = sorted({tried.by for tried in LIFE_CYCLE})
     collect = ["pytest", "--collect-only", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    own = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     for marker in ("slow", "not slow"):
         command = [sys.executable, "-m", *collect, "-m", marker, *files]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=PROJECT, env=own, capture_output=True, text=True, check=True
+        )
         found = Counter(line.partition("::")[0] for line in done.stdout.splitlines())
         for file in files:
             rows = [tried for tried in LIFE_CYCLE if tried.by == file]
