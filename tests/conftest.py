@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _RELEASES = "test_release"
 """How the names of the files begin that share the costly fixture of releases."""
+_COMMANDS = "test_docs.py"
 _COSTLY = {"integration", "families"}
 """Folders of tests that need a toolchain."""
 
@@ -33,8 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests into an order in which no process waits for another one.
 
     One makes the toolchains; unit tests need none, and are run meanwhile. Then comes what needs no
-    image, and what does: first the releases, which take longest. Those that run alone are the last,
-    in one process.
+    image, and what does: first the releases and the commands of pages, which take longest. Those
+    that run alone are the last, in one process.
     """
     for item in items:
         if item.get_closest_marker("alone"):
@@ -47,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             bool(_COSTLY & {*item.path.parts}),
             item.path in with_images or _is_of_releases(item.path),
             not _is_of_releases(item.path),
+            item.path.name != _COMMANDS,
         )
     )
 
@@ -90,12 +92,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @contextmanager
 def cpus_of_this_process(config: pytest.Config) -> Iterator[None]:
-    """Keep to this process's share of the CPUs, if there is one for each process."""
+    """Keep to this process's share of the CPUs; more processes than CPUs share one each."""
     worker = vars(config)["workerinput"]
     cpus = sorted(os.sched_getaffinity(0))
-    share = cpus[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]
+    first = int(worker["workerid"].removeprefix("gw")) % len(cpus)
     try:
-        os.sched_setaffinity(0, share or cpus)
+        os.sched_setaffinity(0, cpus[first :: worker["workercount"]])
         yield
     finally:
         os.sched_setaffinity(0, cpus)

@@ -22,6 +22,10 @@ class PromptError(StepError):
         super().__init__(f"{self.row}: {reason}" if self.row else reason, hint, "bad_input")
 
 
+class TemplateEndless(PromptError):
+    """The chat template takes too long for a row: the next one would take as long."""
+
+
 class RowsRefused(PromptError):
     """Several things are wrong with rows: each is said once, with the rows that have it."""
 
@@ -48,10 +52,15 @@ class Refusals:
         self._errors: list[StepError] = []
 
     def add(self, errors: Iterable[StepError]) -> bool:
-        """Keep ``errors``; return whether there is any."""
+        """Keep ``errors``; return whether there is any.
+
+        Raises :class:`RowsRefused` at once with a :class:`TemplateEndless` among them.
+        """
         before = len(self._errors)
         for error in errors:
             self._errors += error.errors if isinstance(error, RowsRefused) else (error,)
+            if isinstance(self._errors[-1], TemplateEndless):
+                self.require_none()
         return len(self._errors) > before
 
     @contextmanager

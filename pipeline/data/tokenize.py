@@ -19,7 +19,7 @@ from pipeline.data.controls import any_of, control_tokens
 from pipeline.data.examples import Example
 from pipeline.data.frame import Frame, find_frame, stand_ins
 from pipeline.data.load import texts_in
-from pipeline.data.refusals import PromptError, Refusals
+from pipeline.data.refusals import PromptError, Refusals, TemplateEndless
 from pipeline.data.rendering import (
     ANY_ANSWER,
     RenderedAnswer,
@@ -338,6 +338,9 @@ class Codec:
                     add_generation_prompt=asks,
                     tokenize=False,
                 )
+        except TimeoutError as error:
+            why = f"the chat template does not end: {error}"
+            raise TemplateEndless(why, place=example.place) from error
         except Exception as error:  # whatever a template's own Jinja code raises
             raise PromptError(
                 f"the chat template refuses it: {error}", place=example.place

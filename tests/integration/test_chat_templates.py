@@ -111,5 +111,4 @@ def test_a_template_that_never_ends_is_stopped(
     code, events, _ = plans.run(toolchain_python, tmp_path / "work", tiny, [lora])
     (failed,) = (event for event in events if isinstance(event, StepFailed))
     assert (code, failed.cause) == (1, "bad_input")
-    assert "the chat template refuses" in failed.message
-    assert "it takes longer than 10 s" in failed.message
+    assert failed.message.count("the chat template does not end: it takes longer than 10 s") == 1
