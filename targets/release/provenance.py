@@ -105,7 +105,10 @@ def statement(
                 internal_parameters=InternalParameters(
                     runtime=environment.runtime,
                     host=environment.host,
-                    python={report.target: report.toolchain.python for report in written.reports},
+                    python={
+                        built.name: built.outcome.report.toolchain.python
+                        for built in contents.built
+                    },
                     threads=environment.threads,
                     absent_devices={
                         built.name: built.place.device.absence

@@ -58,7 +58,9 @@ class OwnEngine:
         places = [f"--{name}={self._folder / name}" for name in ("data-root", "exec-root")]
         alone = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
         beside = [f"--containerd={self._folder / 'c.sock'}", f"--pidfile={self._folder / 'pid'}"]
-        self._daemon = self._run("dockerd", *places, *alone, *beside, "--host", self.address)
+        # In a network of its own: there it does not remove the bridge of the machine's engine.
+        engine = ("unshare", "--net", program("container", "dockerd"))
+        self._daemon = self._run(*engine, *places, *alone, *beside, "--host", self.address)
         deadline = time.monotonic() + 60
         while not self._answers():
             assert self._daemon.poll() is None, (self._folder / "log").read_text()[-2000:]
