@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _RELEASES = "test_release"
 """How the names of the files begin that share the costly fixture of releases."""
 _COMMANDS = "test_docs.py"
+_TURNS = itertools.count()
 _COSTLY = {"integration", "families"}
 """Folders of tests that need a toolchain."""
 
@@ -92,10 +94,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @contextmanager
 def cpus_of_this_process(config: pytest.Config) -> Iterator[None]:
-    """Keep to this process's share of the CPUs; more processes than CPUs share one each."""
+    """Keep to this process's share of the CPUs. Processes beyond their number have one CPU each,
+    with every test another one."""
     worker = vars(config)["workerinput"]
     cpus = sorted(os.sched_getaffinity(0))
-    first = int(worker["workerid"].removeprefix("gw")) % len(cpus)
+    first = int(worker["workerid"].removeprefix("gw"))
+    if first >= len(cpus):
+        first = next(_TURNS) % len(cpus)
     try:
         os.sched_setaffinity(0, cpus[first :: worker["workercount"]])
         yield
