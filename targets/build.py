@@ -24,7 +24,7 @@ from targets.crashed_checks import run_plan
 from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.device_checks.checked_result import merge_into_report, read_checked
 from targets.device_checks.parcel import pack
-from targets.disk import Need, require_room
+from targets.disk import Need, may_write, require_room
 from targets.errors import ConfigError
 from targets.machine import cpu_name, threads
 from targets.place import Place, places_by_name
@@ -34,6 +34,7 @@ from targets.planner.planner import Planner
 from targets.report.compose_report import compose
 from targets.report.dist import write_dist
 from targets.report.report_schema import Report
+from targets.runtimes.killed_runs import remove_killed_runs
 from targets.runtimes.process_environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
@@ -93,6 +94,8 @@ class Builder:
         Raises ``PassFailed``, ``EnvironmentUnable`` or ``Interrupted``; finished steps are kept.
         A missed limit does not raise: it is in the report.
         """
+        if may_write(self._cache.root):
+            remove_killed_runs(self._cache.root)
         self._cache.recover()
         plan = self.plan()
         with self._cache.in_use(planned.step.key for planned in plan.steps):

@@ -43,6 +43,8 @@ from targets.locks import Timeout, locked
 _IN_USE = "in-use"
 _RESUMABLE = "resumable"
 _RESUMABLE_SECONDS = 7 * 24 * 3600
+_OUTLINE_SECONDS = 3600
+"""In which what a hub said is read, since it was asked for."""
 _EVICTED = ".evicted"
 
 
@@ -281,6 +283,15 @@ class Cache:
             with suppress(Timeout), self._lock(f"run-{folder.name}", blocking=False):
                 self._keep_finished(folder)
                 remove_tree(folder)
+
+    def remove_outlines(self, before: float) -> None:
+        """Remove what hubs said of models that nobody asked for since ``before`` (seconds of the
+        epoch), nor just now: somebody may read it."""
+        before = min(before, time.time() - _OUTLINE_SECONDS)
+        for folder in self.outlines.glob("*"):
+            with suppress(OSError):  # another command removes it
+                if folder.stat().st_mtime < before:
+                    remove_tree(folder)
 
     def _remove_resumable(self, before: float) -> None:
         """Remove the folders with which nobody went on since ``before`` (seconds of the epoch)."""

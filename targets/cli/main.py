@@ -58,8 +58,9 @@ def run() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         failure: QuernError = ConfigError([Problem(error.format_message())])
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         failure = Interrupted("interrupted")
+        failure.__cause__ = error  # kept, or it would come again (targets/runtimes/interrupts.py)
     except QuernError as error:
         failure = error
     except OSError as error:

@@ -53,6 +53,9 @@ class _Module(Module):
         self._package = PurePosixPath(file).parts[:-1]
         try:
             self._tree = ast.parse(text)
+            for node in ast.walk(self._tree):
+                if isinstance(node, ast.Constant) and isinstance(node.value, int):
+                    str(node.value)  # Python bounds the digits of decimal numbers alone
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             message = f"{file} cannot be read: {type(error).__name__}: {error}"
             raise StepError(message, cause="bad_input") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +35,10 @@ def look_at_hub_model(loaded: LoadedConfig, fetching: FetchParams, outlines: Pat
     asked = hashlib.sha256(fetching.model_dump_json().encode()).hexdigest()
     folder = outlines / asked[:32]
     try:
-        if not folder.is_dir():
+        if folder.is_dir():
+            with suppress(OSError):  # a read-only cache of another user
+                os.utime(folder)
+        else:
             with sibling_folder(folder) as fresh:
                 write_outline(fetching, fresh)
                 # Another build may have been quicker.

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from securesystemslib.dsse import Envelope
 
 from pipeline.contract.sha256 import sha256_of_file
+from pipeline.reading.files import MB
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.release import layout
 from targets.release.archive import read_file, read_members
@@ -28,6 +29,9 @@ from targets.release.statement import (
 )
 from targets.release.sums import read_sums
 from targets.release.trained import INDEX
+
+_LARGEST = 64 * MB
+"""Most bytes of provenance, list of digests, or SBOM."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def read_release(folder: Path, trusted: Trusted | None = None) -> ReadRelease:
     of its problems.
     """
     file = folder / layout.PROVENANCE
-    _fail([*_other_than_files(folder)])
+    _fail([*_other_than_files(folder), *_too_large(folder)])
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -118,6 +122,14 @@ def _other_than_files(folder: Path) -> Iterator[str]:
         if not entry.is_file(follow_symlinks=False):
             kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no file"
             yield f"{entry.path} is {kind}: a release has files alone"
+
+
+def _too_large(folder: Path) -> Iterator[str]:
+    """Yield a problem for each file that is read whole, and has more bytes than it can need."""
+    for file in (folder / name for name in (layout.PROVENANCE, layout.SUMS, layout.SBOM)):
+        size = file.stat().st_size if file.is_file() else 0
+        if size > _LARGEST:
+            yield f"{file} has {size:,} bytes; at most {_LARGEST:,} are read"
 
 
 def _file_problems(folder: Path, statement: Statement, signed: bool) -> Iterator[str]:

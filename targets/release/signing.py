@@ -31,6 +31,8 @@ from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, Problem
 from targets.release.envelope import add_signature
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_LARGEST = 1 << 20
+"""Most bytes of a file with a key or a certificate."""
 _MAKE_KEY = "make one with `openssl genpkey -algorithm ed25519 -out release.key`"
 _MAKE_PUBLIC = "make it with `openssl pkey -in release.key -pubout -out release.pub`"
 
@@ -161,10 +163,15 @@ def is_signed_by(envelope: Envelope, key: Key) -> bool:
 
 def _read(file: Path, advice: str) -> bytes:
     try:
-        return file.read_bytes()
+        with file.open("rb") as stream:  # which may be a pipe, from a program that knows the key
+            content = stream.read(_LARGEST + 1)
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
         raise ConfigError([Problem(problem, file, suggestion=advice)]) from None
+    if len(content) > _LARGEST:
+        problem = f"is no key: it has more than {_LARGEST:,} bytes"
+        raise ConfigError([Problem(problem, file, suggestion=advice)])
+    return content
 
 
 def _sigstore_key(identity: str, issuer: str) -> SigstoreKey:

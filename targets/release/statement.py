@@ -17,6 +17,7 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.schema import Name
 from pipeline.reading.files import decoded
 from pipeline.reading.json_text import parse_json
+from pipeline.reading.whole_numbers import whole_number
 from targets.errors import CheckFailed, ConfigError, Problem
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -164,8 +165,9 @@ def parse_statement(content: bytes, file: Path) -> Statement:
 
 
 def _require_known(build_type: str, file: Path) -> None:
-    number = build_type.removeprefix(_BUILD_TYPE)
-    if number.isdigit() and number != build_type and int(number) > SCHEMA:
+    _, mark, rest = build_type.partition(_BUILD_TYPE)
+    number = whole_number(rest) if mark else None
+    if number is not None and number > SCHEMA:
         raise ConfigError(
             [
                 Problem(

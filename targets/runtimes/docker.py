@@ -26,7 +26,7 @@ from targets.errors import EnvironmentUnable, Interrupted
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
-from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
 from targets.runtimes.process_environment import (
     host_ca_bundle,
@@ -116,20 +116,11 @@ class DockerRuntime:
     ) -> None:
         """Run the plan in a container of ``image``."""
         with interruptible(), self._engine_errors():
-            self.remove_orphans()
+            remove_orphans(self.client)
             roots = {mount.root: f"{_ROOTS}/{mount.root}" for mount in request.mounts}
             with workspace(self._cache, request.plan, roots) as space:
                 options = self._options(toolchain, request, space)
                 self._run(image, options, space, request, on_event)
-
-    def remove_orphans(self) -> None:
-        """Remove the containers of drivers that were killed before they could clean up."""
-        for container in self.client.containers.list(
-            all=True, filters={"label": RUN_LABEL}, ignore_removed=True
-        ):
-            driver = driver_of(container.labels[RUN_LABEL])
-            if driver is not None and driver.gone:
-                remove(self.client, str(container.id))
 
     def _run(
         self,
@@ -229,7 +220,7 @@ class DockerRuntime:
         try:
             yield
         except KeyboardInterrupt:
-            with ignoring_signals():
+            with deferring_signals():
                 if self._removed(name, perhaps_being_made=True):
                     raise
             raise Interrupted(
@@ -238,11 +229,11 @@ class DockerRuntime:
                 "the next build removes it, once the engine answers; finished steps are kept",
             ) from None
         except BaseException:
-            with ignoring_signals():
+            with deferring_signals():
                 self._removed(name)
             raise
         else:
-            with ignoring_signals():
+            with deferring_signals():
                 self._removed(name)
 
     def _removed(self, name: str, perhaps_being_made: bool = False) -> bool:
@@ -358,6 +349,19 @@ def _bind(mount: Mount) -> Bind:
 def _kill(container: Container) -> None:
     with suppress(DockerException, RequestException):
         container.kill()
+
+
+def remove_orphans(client: DockerClient) -> None:
+    """Remove the containers of drivers that were killed before they could clean up.
+
+    Raises the errors of the engine.
+    """
+    for container in client.containers.list(
+        all=True, filters={"label": RUN_LABEL}, ignore_removed=True
+    ):
+        driver = driver_of(container.labels[RUN_LABEL])
+        if driver is not None and driver.gone:
+            remove(client, str(container.id))
 
 
 def remove(client: DockerClient, name: str) -> bool:

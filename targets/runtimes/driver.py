@@ -82,12 +82,16 @@ def driver_of(run_id: str) -> Driver | None:
     )
 
 
+def orphaned_folders(runs: Path) -> tuple[Path, ...]:
+    """Return the run folders below ``runs`` whose driver no longer exists."""
+    drivers = {folder: driver_of(folder.name) for folder in runs.glob("*")}
+    return tuple(folder for folder, driver in drivers.items() if driver and driver.gone)
+
+
 def remove_orphaned_folders(runs: Path) -> None:
-    """Remove the run folders below ``runs`` whose driver no longer exists."""
-    for folder in runs.glob("*"):
-        driver = driver_of(folder.name)
-        if driver is not None and driver.gone:
-            remove_tree(folder)
+    """Remove those folders."""
+    for folder in orphaned_folders(runs):
+        remove_tree(folder)
 
 
 def _host() -> str:

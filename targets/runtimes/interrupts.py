@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -41,11 +42,17 @@ def heeding_first_signal() -> Iterator[None]:
     once = _Once(_end_at_once)
     try:
         _install(once)
-        sys.unraisablehook = once.swallowed
+        sys.unraisablehook = _say_unless_interrupt
         yield
     except KeyboardInterrupt:  # while modules are imported, or at the very end
         raise SystemExit(Interrupted.exit_code) from None
+    except Exception:
+        # Libraries make errors of their own of it: pydantic does, while it makes a class.
+        if once.signalled:
+            raise SystemExit(Interrupted.exit_code) from None
+        raise
     finally:
+        once.heard()
         # Python gives the signals their default action when it ends, unless they are ignored.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
@@ -61,10 +68,12 @@ def stoppable() -> Iterator[None]:
     if not on_main or isinstance(signal.getsignal(signal.SIGINT), _Once):
         yield
         return
-    before = _install(_Once(_interrupt))
+    once = _Once(_interrupt)
+    before = _install(once)
     try:
         yield
     finally:
+        once.heard()
         for number, was in before.items():
             signal.signal(number, was)
 
@@ -82,17 +91,24 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def ignoring_signals() -> Iterator[None]:
-    """Ignore those signals inside the block, so that cleaning up is not interrupted."""
+def deferring_signals() -> Iterator[None]:
+    """Hold those signals back inside the block, so that cleaning up is not interrupted. The first
+    of them comes at its end: it may be the only one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _STOPPING}
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: came.append(number))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _install(handler: _Once) -> Mapping[signal.Signals, Any]:
@@ -119,28 +135,51 @@ class _Once:
 
     def __init__(self, lose_patience: Callable[[], NoReturn]) -> None:
         """``lose_patience`` is what a signal does after :data:`_ENDING_SECONDS`."""
+        self.signalled = False
         self._since: float | None = None
         self._lose_patience = lose_patience
+        self._raised: weakref.ref[Signalled] | None = None
+
+    def heard(self) -> None:
+        """Take note that the program has ended for it."""
+        self._raised = None
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-            _interrupt()
+            self._interrupt()
         if now - self._since > _ENDING_SECONDS:
             self._since = now
             self._lose_patience()
 
-    def swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Interrupt again where that happened in a callback that cannot raise, such as those of
-        weak references: Python lets the program go on. A hook of :mod:`sys`."""
-        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-            sys.__unraisablehook__(unraisable)
+    def _interrupt(self) -> NoReturn:
+        self.signalled = True
+        signalled = Signalled()
+        self._raised = weakref.ref(signalled, self._swallowed)
+        try:
+            raise signalled
+        finally:
+            del signalled  # its traceback has this frame
+
+    def _swallowed(self, raised: weakref.ref[Signalled]) -> None:
+        """Interrupt again: nobody has the exception any more, and the program goes on.
+
+        Python drops those in callbacks that cannot raise, such as those of weak references, and in
+        comparisons of keys; libraries in C and Rust where they ask whether something is there.
+        """
+        if raised is not self._raised:
             return
         self._since = None
         again = threading.Timer(_SWALLOWED_SECONDS, _signal_main_thread)
         again.daemon = True
         again.start()
+
+
+def _say_unless_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
+    """Show an exception that cannot be raised, but for those that come again; a hook of `sys`."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 def _signal_main_thread() -> None:

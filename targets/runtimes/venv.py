@@ -13,7 +13,7 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes import child_process
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
-from targets.runtimes.interrupts import ignoring_signals, interruptible
+from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
 from targets.runtimes.process_environment import (
     host_ca_bundle,
@@ -112,7 +112,7 @@ class VenvRuntime:
                     child_process.read_until_end(running, reader)
                     return running.wait()
             finally:
-                with ignoring_signals():
+                with deferring_signals():
                     child_process.end_all(running)
 
     def _environment(

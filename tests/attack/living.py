@@ -106,7 +106,7 @@ class Builds:
         assert report["status"] == "passed"
         known = cached(report)
         assert all(known[step] for step in finished), known
-        left = [*left_in(self.cache), *_containers_of(self.cache)]
+        left = [*left_in(self.cache), *containers_of(self.cache)]
         assert left == [], left
 
     def kill_all(self) -> None:
@@ -151,7 +151,7 @@ def left_in(cache: Path) -> list[Path]:
     return [*temporary, *cache.glob("objects/*/*.partial"), *cache.glob("objects/*/*.evicted")]
 
 
-def _containers_of(cache: Path) -> list[str]:
+def containers_of(cache: Path) -> list[str]:
     """Return the IDs of the containers that have a folder of ``cache`` mounted."""
     try:
         client = docker.from_env()

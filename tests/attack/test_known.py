@@ -83,6 +83,22 @@ def test_a_config_of_200_000_keys(project: Project) -> None:
     refused(project.config, "small.toml", "bytes; at most 524,288 are read")
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 50_000])
+def test_steps_of_ones_own_with_numbers_of_thousands_of_digits(
+    project: Project, number: str
+) -> None:
+    (project.folder / "step.py").write_text(
+        "from pipeline.contract.frozen import Frozen\n"
+        "from pipeline.passes.base import BasePass\n"
+        f"class Params(Frozen):\n    a: int = {number}\n"
+        "class Own(BasePass[Params]):\n    Params = Params\n    consumes = {'artifact': 'onnx'}\n"
+        "    produces = 'onnx'\n    runs_on = 'target'\n"
+        "    def run(self, inputs, params, out_dir):\n        return {}\n"
+    )
+    project.config.write_text(CONFIG + '\n[passes.own]\ntype = "step.py:Own"\n')
+    refused(project.config, "small.toml:21", "step.py cannot be read: .*Exceeds the limit")
+
+
 @pytest.mark.parametrize("device", ["/dev/zero", "/proc/kmsg", "pipe"])
 @pytest.mark.parametrize("name", ["small.toml", "tone.jsonl", "story.txt"])
 def test_files_that_are_none(project: Project, name: str, device: str) -> None:
@@ -245,3 +261,44 @@ def test_a_release_cut_short_whose_digests_fit(tmp_path: Path, size: int) -> Non
     ended = quern("verify", str(tmp_path), "--quick")
     assert ended.code == 3
     assert f"{ROOT}.tar is not a complete archive" in ended.said
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "²", "٣"])
+def test_a_release_of_no_schema(tmp_path: Path, number: str) -> None:
+    from targets.release import layout
+    from tests.attack.releases import provenance, release_files, statement
+    from tests.attack.surface import write_files
+
+    content = statement({}, {})
+    build = content["predicate"]["buildDefinition"]
+    build["buildType"] = f"{build['buildType'].rstrip('0123456789')}{number}"
+    write_files(tmp_path, {**release_files(b"", b"{}"), layout.PROVENANCE: provenance(content)})
+    ended = quern("verify", str(tmp_path), "--quick")
+    assert ended.code == 3
+    assert "is not a build of Quern's" in ended.said
+
+
+@pytest.mark.parametrize("name", ["provenance.intoto.jsonl", "SHA256SUMS", "sbom.cdx.json"])
+def test_a_release_with_a_file_larger_than_memory(tmp_path: Path, name: str) -> None:
+    from tests.attack.releases import release_files
+    from tests.attack.surface import write_files
+
+    write_files(tmp_path, release_files(b"", b"{}"))
+    with (tmp_path / name).open("r+b") as file:
+        file.truncate(1 << 31)  # a hole: it takes no space
+    ended = quern("verify", str(tmp_path), "--quick")
+    assert ended.code == 3
+    assert f"{tmp_path / name} has 2,147,483,648 bytes" in ended.said
+
+
+def test_a_key_that_never_ends(tmp_path: Path) -> None:
+    ended = quern("verify", str(tmp_path), "--quick", "--key", "/dev/zero")
+    assert ended.code == 2
+    assert "/dev/zero: is no key: it has more than 1,048,576 bytes" in ended.said
+
+
+@pytest.mark.parametrize("lengths", ["9" * 5000, "²", "٣", "0", "1,,2", "-1"])
+def test_lengths_that_are_none(project: Project, lengths: str) -> None:
+    ended = quern("bench", "--config", str(project.config), "--lengths", lengths)
+    assert ended.code == 2
+    assert "Invalid value for '--lengths'" in ended.said

@@ -11,7 +11,16 @@ import time
 import pytest
 
 from tests.attack.life_cycle import DOORS, ENDS, MOMENTS, OUTRIGHT, QUICK_ENDS, RUNTIMES
-from tests.attack.living import STOPPED, Builds, Stopwatch, builds, gone, left_in, running
+from tests.attack.living import (
+    STOPPED,
+    Builds,
+    Stopwatch,
+    builds,
+    containers_of,
+    gone,
+    left_in,
+    running,
+)
 
 __all__ = ["builds"]
 
@@ -67,3 +76,17 @@ def test_nothing_is_left_at_any_moment(
     builds: Builds, end: str, door: str, runtime: str, moment: str
 ) -> None:
     attack(builds, end, door, runtime, moment)
+
+
+@pytest.mark.engine
+def test_what_a_killed_build_left_goes_without_a_step_in_a_container(builds: Builds) -> None:
+    build = builds.start("docker")
+    build.reach("first ...")
+    (container,) = build.containers()
+    build.send(ENDS["killed outright"])
+    build.finish(5)
+    Stopwatch().until(lambda: running([container]) == [], "the container goes on")
+    assert containers_of(builds.cache) != []
+    builds.clean()
+    left = [*containers_of(builds.cache), *left_in(builds.cache)]
+    assert left == [], left

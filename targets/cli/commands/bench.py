@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from pipeline.reading.whole_numbers import whole_number
 from targets.bench.bench_schema import Bench
 from targets.bench.measure import BenchWorkload
 from targets.bench.read_bench import read_bench
@@ -27,10 +28,10 @@ def _lengths(
 ) -> tuple[int, ...] | None:
     if value is None:
         return None
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdigit() and int(part) for part in parts):
+    lengths = [whole_number(part.strip()) for part in value.split(",")]
+    if not all(lengths):
         raise click.BadParameter(f"'{value}' is not a list of lengths such as 128,512")
-    return tuple(int(part) for part in parts)
+    return tuple(length for length in lengths if length)
 
 
 @click.command("bench", short_help="Measure artifacts side by side, and what changed.")

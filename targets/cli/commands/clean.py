@@ -11,6 +11,7 @@ from targets.cli import options
 from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.figures import size
+from targets.runtimes.killed_runs import remove_killed_runs
 
 _DAY_SECONDS = 24 * 60 * 60
 
@@ -29,15 +30,18 @@ _DAY_SECONDS = 24 * 60 * 60
 @options.cache_option
 @options.json_option
 def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> None:
-    """Remove results that no build has used lately, and what killed builds left.
+    """Remove results that no build has used lately, what hubs said of models, and what killed
+    builds left.
 
     Artifacts in dist/ stay complete, and results that a running build uses stay. A build that needs
     a removed result makes it again. Wheels, environments and images stay.
     """
     store = options.open_cache(cache)
-    if not dry_run:
-        store.recover()
     before = time.time() - days * _DAY_SECONDS
+    if not dry_run:
+        remove_killed_runs(store.root)
+        store.recover()
+        store.remove_outlines(before)
     found = store.unused_since(before)
     unused = [step for step in found if dry_run or store.remove(step)]
     freed = sum(step.freed for step in unused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.builder.options import RESERVED
+from pipeline.reading.whole_numbers import whole_number
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.search import DEFAULTS, SEARCHED
@@ -180,12 +181,9 @@ def _param(node: Node | None, path: KeyPath, draft: Draft, used: bool) -> None:
             value = node.flag()
             if value is None:
                 return
-        if (
-            path[-1] in ("block_size", "accuracy_level")
-            and isinstance(value, str)
-            and value.isdigit()
-        ):
-            value = int(value)
+        if path[-1] in ("block_size", "accuracy_level") and isinstance(value, str):
+            number = whole_number(value)
+            value = value if number is None else number
         draft.set(path, value, node)
 
 

@@ -7,7 +7,7 @@ import re
 from targets.config.olive.data_draft import DataDraft
 from targets.config.olive.node import Node
 
-_COUNTED = re.compile(r"(\d*):(\d*)")
+_COUNTED = re.compile(r"([0-9]{0,18}):([0-9]{0,18})")
 
 
 def first_rows(limit: Node, out: DataDraft) -> None:

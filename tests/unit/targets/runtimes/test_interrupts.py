@@ -65,6 +65,20 @@ finally:
     assert (code, said) == (130, "tidied up\n")
 
 
+def test_a_signal_while_something_is_tidied_up_comes_afterwards(run: Run) -> None:
+    """It may be the only one: a build must not go on with its next step."""
+    code, said = run(
+        """
+with interrupts.interruptible():
+    with interrupts.deferring_signals():
+        stop()
+        print("tidied up", file=sys.stderr)
+    wait()
+"""
+    )
+    assert (code, said) == (130, "tidied up\n")
+
+
 def test_a_signal_that_python_swallows_in_a_callback_counts(run: Run) -> None:
     """As those that it calls while it imports modules."""
     code, said = run(
@@ -75,6 +89,41 @@ class Lock:
 lock = Lock()
 kept = weakref.ref(lock, lambda _: stop())
 del lock
+wait()
+"""
+    )
+    assert (code, said) == (130, "")
+
+
+def test_a_signal_that_a_library_drops_counts(run: Run) -> None:
+    """As those do that ask whether something is there, and take any error for no."""
+    code, said = run(
+        """
+try:
+    stop()
+except BaseException:
+    pass
+wait()
+"""
+    )
+    assert (code, said) == (130, "")
+
+
+def test_a_signal_of_which_a_library_makes_an_error_of_its_own_counts(run: Run) -> None:
+    """As pydantic does, of one that comes while it makes a class."""
+    code, said = run(
+        """
+import pydantic
+
+class Late:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        class Choice(str):
+            def __hash__(self):
+                stop()
+        return {"type": "literal", "expected": [Choice("a")]}
+
+pydantic.TypeAdapter(Late)
 wait()
 """
     )
