@@ -56,7 +56,8 @@ def file_differences(ours: Path, theirs: Path) -> list[str]:
 
 
 def _parsed(content: bytes) -> Any:
-    """Return JSON. Raises ``ValueError`` also where a name stands twice: readers choose either."""
+    """Return JSON. Raises ``ValueError`` also where a name stands twice, since readers choose
+    either, and for other encodings than UTF-8 without a mark: runtimes read nothing else."""
 
     def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
@@ -64,7 +65,7 @@ def _parsed(content: bytes) -> Any:
             raise ValueError(f"{max(names, key=names.count)} stands twice")
         return dict(pairs)
 
-    return json.loads(content, object_pairs_hook=distinct)
+    return json.loads(content.decode("utf-8"), object_pairs_hook=distinct)
 
 
 def json_differences(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
@@ -83,7 +84,7 @@ def json_differences(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
             yield f"{place} has {len(ours)} entries, not {len(theirs)}"
         for number, (one, other) in enumerate(zip(ours, theirs, strict=False)):
             yield from json_differences(one, other, f"{place}[{number}]")
-    elif type(ours) is not type(theirs) or ours != theirs:
+    elif type(ours) is not type(theirs) or _text(ours) != _text(theirs):  # 1 == 1.0 == true
         yield f"{place} is {_short(ours)}, not {_short(theirs)}"
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 _LOOK_UPS = ("Gather", "GatherBlockQuantized")
+_PLACE = ("location", "offset", "length", "checksum")
+"""What says where bytes lie. Others, such as ``prepacked_0``, have the runtime read other bytes."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,15 @@ def attributes(node: Any) -> dict[str, Any]:
 def external(tensor: Any) -> External | None:
     """Return the location of a tensor's bytes, or ``None`` if they are in the model file itself.
 
-    Raises ``ValueError`` for entries that are not numbers.
+    Raises ``ValueError`` for entries that are not numbers, stand twice, or say something else.
     """
     import onnx
 
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return None
     entries = {entry.key: entry.value for entry in tensor.external_data}
+    if len(entries) < len(tensor.external_data) or not entries.keys() <= set(_PLACE):
+        raise ValueError(f"it has the entries {[entry.key for entry in tensor.external_data]}")
     length = entries.get("length")
     return External(
         location=entries.get("location", ""),

@@ -123,6 +123,15 @@ def _location_problem(folder: Path, location: str) -> str | None:
     return None
 
 
+def _is_empty(file: Path, begin: int, end: int) -> bool:
+    """Return whether these bytes are zeros, as writers leave between tensors."""
+    if begin == end:
+        return True
+    with file.open("rb") as stream:
+        stream.seek(begin)
+        return not any(stream.read(end - begin))
+
+
 def _file_problems(file: Path, pieces: list[tuple[External, str]]) -> list[str]:
     size = file.stat().st_size
     problems = []
@@ -136,7 +145,7 @@ def _file_problems(file: Path, pieces: list[tuple[External, str]]) -> list[str]:
             continue
         if place.offset < end:
             problems.append(f"{name} overlaps {before} in {file.name}")
-        elif place.offset - end > _ALIGNMENT:
+        elif place.offset - end > _ALIGNMENT or not _is_empty(file, end, place.offset):
             problems.append(f"{place.offset - end} unexplained bytes before {name} in {file.name}")
         if place.end > end:
             end, before = place.end, name

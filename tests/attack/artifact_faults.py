@@ -457,6 +457,110 @@ def _trailing_bytes(folder: Path) -> None:
         file.write(b"\0" * 10)
 
 
+def _recoded(file: str, encoding: str) -> Fault:
+    """Return what writes the same text in another encoding."""
+
+    def plant(folder: Path) -> None:
+        text = (folder / file).read_text("utf-8")
+        (folder / file).write_bytes(text.encode(encoding))
+
+    return plant
+
+
+def _stands_twice(file: str, name: str, value: str) -> Fault:
+    """Return what says something else of a name before it is said right: readers choose either."""
+
+    def plant(folder: Path) -> None:
+        text = (folder / file).read_text("utf-8")
+        assert f'"{name}"' in text
+        (folder / file).write_text(text.replace(f'"{name}"', f'"{name}": {value}, "{name}"', 1))
+
+    return plant
+
+
+def _another_place(key: str, value: str) -> Fault:
+    """Return what adds an entry to where the bytes of a matrix lie."""
+
+    def plant(folder: Path) -> None:
+        model = _graph(folder)
+        tensor = _tensor(model, f"{_DOWN}.weight_Q4")
+        tensor.external_data.add(key=key, value=value)
+        _save(folder, model)
+
+    return plant
+
+
+def _moved(folder: Path) -> None:
+    """Move a norm to the end of the data, and leave what was there where nothing reads it."""
+    model = _graph(folder)
+    tensor = _tensor(model, _NORM)
+    values = _values(folder, _NORM).tobytes()
+    _entry(tensor, "offset").value = str((folder / _DATA).stat().st_size)
+    with (folder / _DATA).open("ab") as file:
+        file.write(values)
+    _save(folder, model)
+
+
+def _twice_in_the_graph(folder: Path) -> None:
+    """Put another norm of the same name before the right one: readers choose either."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    model = _graph(folder)
+    tensors = list(model.graph.initializer)
+    name = _tensor(model, _NORM).name
+    other = numpy_helper.from_array(np.zeros(list(_tensor(model, _NORM).dims), np.float32), name)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([other, *tensors])
+    _save(folder, model)
+
+
+def _as_an_input(folder: Path) -> None:
+    """Let the caller give a norm: then its weights are only a default."""
+    import onnx
+
+    model = _graph(folder)
+    tensor = _tensor(model, _NORM)
+    value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+    model.graph.input.append(value)
+    _save(folder, model)
+
+
+def _another_output(folder: Path) -> None:
+    import onnx
+
+    model = _graph(folder)
+    node = next(node for node in model.graph.node if "layernorm" in node.name.lower())
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(node.output[0]))
+    _save(folder, model)
+
+
+def _other_size(folder: Path) -> None:
+    """Let the graph take one token at a time."""
+    model = _graph(folder)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim:
+        dim.dim_value = 1
+    _save(folder, model)
+
+
+def _noted(folder: Path) -> None:
+    model = _graph(folder)
+    model.metadata_props.add(key="author", value="somebody else")
+    _save(folder, model)
+
+
+def _function(folder: Path) -> None:
+    """Give an operator another meaning by a function of the model's own."""
+    import onnx
+
+    model = _graph(folder)
+    node = onnx.helper.make_node("Tanh", ["x"], ["y"])
+    model.functions.append(
+        onnx.helper.make_function("", "Sigmoid", ["x"], ["y"], [node], list(model.opset_import))
+    )
+    _save(folder, model)
+
+
 def _gone(file: str) -> Fault:
     return lambda folder: (folder / file).unlink()
 
@@ -479,6 +583,13 @@ _DOWN = "layers.1.mlp.down_proj.MatMul"
 _HEAD = "lm_head.MatMul"
 
 SETTINGS: Mapping[str, Fault] = {
+    "a_number_for_a_switch": _search(do_sample=0),
+    "a_switch_for_an_end": _json(
+        _SETTINGS,
+        lambda config: config["model"].update(
+            eos_token_id=[bool(one) if one < 2 else one for one in config["model"]["eos_token_id"]]
+        ),
+    ),
     "another_begin": _json(_SETTINGS, _another_begin),
     "another_end": _json(_SETTINGS, _another_end),
     "another_padding": _json(_SETTINGS, _another_padding),
@@ -509,6 +620,9 @@ SETTINGS: Mapping[str, Fault] = {
     "returned_sequences": _search(num_return_sequences=2),
     "sampling": _search(do_sample=True, temperature=1.5, top_k=50),
     "settings_are_no_json": _cut(_SETTINGS, lambda size: size // 2),
+    "settings_begin_with_a_mark": _recoded(_SETTINGS, "utf-8-sig"),
+    "settings_in_utf16": _recoded(_SETTINGS, "utf-16"),
+    "settings_twice": _stands_twice(_SETTINGS, "do_sample", "true"),
     "shared_buffer": _json(
         _SETTINGS,
         lambda config: config["search"].update(
@@ -522,6 +636,18 @@ SETTINGS: Mapping[str, Fault] = {
     "without_repeats": _search(no_repeat_ngram_size=1),
 }
 TOKENIZER: Mapping[str, Fault] = {
+    "another_decoder": _json(_TOKENIZER, lambda content: content.update(decoder={"type": "Fuse"})),
+    "another_post_processor": _json(
+        _TOKENIZER,
+        lambda content: content.update(
+            post_processor={
+                "type": "ByteLevel",
+                "add_prefix_space": True,
+                "trim_offsets": True,
+                "use_regex": True,
+            }
+        ),
+    ),
     "begin_added": _json(_TOKENS, lambda tokens: tokens.update(add_bos_token=True)),
     "begin_named_otherwise": _json(
         _TOKENS, lambda tokens: tokens.update({"bos_token": "<|user|>"})
@@ -535,6 +661,9 @@ TOKENIZER: Mapping[str, Fault] = {
     "merge_gone": _json(_TOKENIZER, _last_merge_gone),
     "normalizer": _json(_TOKENIZER, lambda content: content.update(normalizer={"type": "NFKC"})),
     "padding_named_otherwise": _json(_TOKENS, lambda tokens: tokens.update({"pad_token": "<s>"})),
+    "spaces_after_a_token_gone": _json(
+        _TOKENIZER, lambda content: content["added_tokens"][-1].update(rstrip=True)
+    ),
     "swapped_letters": _json(_TOKENIZER, _swap),
     "system_token_gone": _json(_TOKENIZER, _dropped("<|system|>")),
     "template_empty": _written(_TEMPLATE, b""),
@@ -548,7 +677,9 @@ TOKENIZER: Mapping[str, Fault] = {
     "tokenizer_class": _json(
         _TOKENS, lambda tokens: tokens.update(tokenizer_class="LlamaTokenizer")
     ),
+    "tokenizer_in_utf16": _recoded(_TOKENIZER, "utf-16"),
     "tokenizer_is_no_json": _cut(_TOKENIZER, lambda size: size // 2),
+    "token_twice": _stands_twice(_TOKENIZER, "vocab", "{}"),
     "truncated": _json(
         _TOKENIZER,
         lambda content: content.update(
@@ -588,18 +719,24 @@ WEIGHTS: Mapping[str, Fault] = {
 }
 GRAPH: Mapping[str, Fault] = {
     "accuracy_level": _attribute(_PACKED, "accuracy_level", 1),
+    "another_output": _another_output,
+    "another_size": _other_size,
+    "as_an_input": _as_an_input,
     "attention_scale": _attribute(_ATTENTION, "scale", 0.5),
     "broken_graph": _cut(_GRAPH, lambda size: size // 2),
     "epsilon": _attribute("SkipSimplifiedLayerNormalization", "epsilon", 1e-2),
+    "function": _function,
     "gate": _nodes("Sigmoid", _retyped("Tanh")),
     "head_on_first_layer": _head_on_first_layer,
     "interleaved": _attribute(_ATTENTION, "rotary_interleaved", 1),
     "more_of_a_node": _more_of_a_node,
     "no_kernel": _no_kernel,
     "no_positions": _attribute(_ATTENTION, "do_rotary", 0),
+    "noted": _noted,
     "operator_set": _other_operators,
     "residual": _other_residual,
     "softcap": _attribute(_ATTENTION, "softcap", 2.0),
+    "twice_in_the_graph": _twice_in_the_graph,
     "unordered": _unordered,
     "wider": _nodes(_PACKED, _wider),
     "window": _attribute(_ATTENTION, "local_window_size", 5),
@@ -610,10 +747,13 @@ FILES: Mapping[str, Fault] = {
     "data_truncated": _cut(_DATA, lambda size: size - 1000),
     "key_beside": _written("id_rsa", b"a key"),
     "library_beside": _written("libcustom.so", b"\x7fELF"),
+    "moved": _moved,
     "offset_beyond": _offset_beyond,
+    "offset_twice": _another_place("offset", "0"),
     "other_graph_beside": _written("model_fp32.onnx", b"x"),
     "outside": _outside,
     "overlap": _overlap,
+    "prepacked": _another_place("prepacked_0", "MatMulNBits+0|0;64;0"),
     "template_gone": _gone(_TEMPLATE),
     "tokenizer_gone": _gone(_TOKENIZER),
     "tokenizer_settings_gone": _gone(_TOKENS),

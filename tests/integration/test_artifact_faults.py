@@ -24,13 +24,16 @@ MEANT = {
     **dict.fromkeys(artifact_faults.WEIGHTS, "same_weights"),
     **dict.fromkeys(artifact_faults.GRAPH, "same_graph"),
     **dict.fromkeys(artifact_faults.FILES, "same_files"),
-    **dict.fromkeys(("broken_graph", "settings_are_no_json"), "graph_readable"),
+    **dict.fromkeys(
+        ("broken_graph", "settings_are_no_json", "settings_in_utf16"), "graph_readable"
+    ),
     **dict.fromkeys(("data_truncated", "offset_beyond", "outside", "overlap"), "same_weights"),
+    **dict.fromkeys(("offset_twice", "prepacked"), "same_weights"),
+    **dict.fromkeys(("moved", "trailing_bytes"), "external_data"),
     "earlier_template": "same_files",
-    "trailing_bytes": "external_data",
 }
 pytestmark = pytest.mark.slow
-BY_GRAPH = ("trailing_bytes",)
+BY_GRAPH = ("moved", "trailing_bytes")
 Found = Mapping[str, tuple[Verdict, ...]]
 
 
