@@ -117,7 +117,8 @@ def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]
         yield Finding(
             "warning",
             "old images",
-            f"{len(tags)} superseded, up to {gigabytes(size)}",
+            f"{len(tags)} superseded, unless another checkout of Quern uses them, "
+            f"up to {gigabytes(size)}",
             f"docker rmi {' '.join(tags)}",
             {"count": len(tags), "bytes": size},
         )

@@ -125,7 +125,7 @@ def removal_is_wanted() -> bool:
     found = images()
     if not found:
         return True
-    said = f"--cold removes all {len(found)} images quern/* of this engine"
+    said = f"--cold removes all {len(found)} images quern/* of this engine, for every checkout"
     if not sys.stdin.isatty():
         print(f"error: {said}\n  → add --yes", file=sys.stderr)  # noqa: T201
         return False
