@@ -256,11 +256,11 @@ def pre_commit(session: nox.Session) -> None:
 def shell_scripts(session: nox.Session) -> list[str]:
     """Return the files that git does not ignore and whose first line names a shell."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = {"encoding": "utf-8", "errors": "surrogateescape"}  # a name may be any bytes
-    listed = subprocess.run(listing, cwd=PROJECT, capture_output=True, **names)
+    listed = subprocess.run(listing, cwd=PROJECT, capture_output=True)
     if listed.returncode:
-        session.error(f"git must say which files there are: {listed.stderr.strip()}")
-    return [file for file in listed.stdout.split("\0") if is_shell_script(PROJECT / file)]
+        session.error(f"git must say which files there are: {os.fsdecode(listed.stderr).strip()}")
+    names = os.fsdecode(listed.stdout).split("\0")  # any bytes may be a name
+    return [file for file in names if is_shell_script(PROJECT / file)]
 
 
 def is_shell_script(file: Path) -> bool:
