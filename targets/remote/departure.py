@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.contract.result import FileDigest, StepResult
 from targets.remote.record import blob_path
-from targets.remote.store import PART, Store
+from targets.remote.store import PART, RemoteFailed, Store
 
 LONGEST_BUILD = timedelta(days=7)
 """How long bytes stay that no record names yet: a build may still be on its way to it."""
@@ -46,15 +46,35 @@ class Departure:
             if age < LONGEST_BUILD / 2:  # an older one might be cleaned away at this moment
                 return
         digest = hashlib.sha256()
-        self._store.write(path, self._parts(source, file.bytes, digest.update), file.bytes)
+        gone: list[OSError] = []
+        try:
+            self._store.write(
+                path, self._parts(source, file.bytes, digest.update, gone), file.bytes
+            )
+        except RemoteFailed:
+            if gone:
+                raise Changed(file.path) from None
+            raise
         if digest.hexdigest() != file.sha256:
             self._store.remove(path)
             raise Changed(file.path)
 
-    def _parts(self, source: Path, size: int, update: Callable[[bytes], None]) -> Iterator[bytes]:
-        with source.open("rb") as stream:
-            while size >= 0 and (part := stream.read(min(PART, size + 1))):
-                size -= len(part)
-                update(part)
-                self._moved()
-                yield part
+    def _parts(
+        self,
+        source: Path,
+        size: int,
+        update: Callable[[bytes], None],
+        gone: list[OSError],
+    ) -> Iterator[bytes]:
+        """Yield the bytes of a file, no more than ``size`` and one. An error of this disk, which
+        the store's library would take for its own, is added to ``gone``."""
+        try:
+            with source.open("rb") as stream:
+                while size >= 0 and (part := stream.read(min(PART, size + 1))):
+                    size -= len(part)
+                    update(part)
+                    self._moved()
+                    yield part
+        except OSError as error:
+            gone.append(error)
+            raise
