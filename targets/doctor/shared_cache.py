@@ -1,4 +1,4 @@
-"""Examines the shared cache of a config: whether it answers, what one may do there, how fast it is."""
+"""Examines the shared cache of a config: reach, rights and speed."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Arrival:
         digest = hashlib.sha256()
         with partial.open("ab+") as here:
             here.seek(0)
-            while known := here.read(PART):
+            while here.tell() <= file.bytes and (known := here.read(PART)):
                 digest.update(known)
             while here.tell() < file.bytes:
                 wanted = min(PART, file.bytes - here.tell())

@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import os
+import resource
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from pipeline.contract.plan import Step
 from pipeline.contract.schema import SharedCacheTable
 from targets.build import BuildOutcome
 from targets.errors import ConfigError, EnvironmentUnable
+from targets.remote.clean import find_room, remove
 from targets.remote.shared_cache import SIGN_KEY, SharedCache
+from targets.remote.store import Store
 from tests.support.key_files import private_file, public_file
 from tests.support.stand_builds import Stand, World
 
@@ -300,16 +304,16 @@ def test_only_what_a_trusted_key_signed_is_used(
 def test_a_full_disk_ends_the_build_with_what_to_do_and_the_next_one_goes_on(
     member: Make,
 ) -> None:
-    made = member("one", push=True).build()
+    member("one", push=True).build(Stand("venv", "w" * (3 << 20)))
     two = member("two")
-    (file,) = made.report.files
-    key = made.plan[made.plan.artifact].step.key
-    parts = two.world.cache.incoming(key).with_name(f"{key}.parts")
-    parts.mkdir(parents=True)
-    partial = parts / f"{file.sha256}.partial"
-    partial.symlink_to("/dev/full")
-    with pytest.raises(EnvironmentUnable, match="cannot be taken from the shared cache: No space"):
-        two.build()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, hard))  # no file may become larger
+    try:
+        with pytest.raises(EnvironmentUnable, match="cannot be taken from the shared cache") as no:
+            two.build()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "clean" in no.value.hint
     two.build()
     assert two.ran == []
 
@@ -329,13 +333,36 @@ def test_no_rights_are_said_once_with_what_to_do(member: Make, remote: Path) -> 
 def test_bytes_that_have_arrived_do_not_come_again(member: Make, remote: Path) -> None:
     made = member("one", push=True).build(Stand("venv", "w" * (20 << 20)))
     two = member("two")
-    key = made.plan[made.plan.artifact].step.key
     (file,) = made.report.files
-    parts = two.world.cache.incoming(key).with_name(f"{key}.parts")
-    parts.mkdir(parents=True)
-    # What a killed build left of it. If the rest of what lies there was asked for, it would show.
-    (parts / f"{file.sha256}.partial").write_bytes(b"w" * (19 << 20))
+    # What a killed build left of it. If that was asked for again, it would show.
+    for planned in made.plan.steps:
+        parts = two.world.cache.incoming(f"{planned.step.key}.parts")
+        parts.mkdir(parents=True)
+        (parts / f"{file.sha256}.partial").write_bytes(b"w" * (19 << 20))
     place = blobs(remote)[file.sha256]
     place.write_bytes(b"x" * (19 << 20) + b"w" * (1 << 20))
     two.build(Stand("venv", "w" * (20 << 20)))
     assert two.ran == []
+
+
+def test_old_results_go_and_then_the_bytes_that_no_result_names(member: Make, remote: Path) -> None:
+    made = member("one", push=True).build()
+    (named,) = blobs(remote)
+    unnamed = remote / "blobs" / "ab" / ("ab" * 32)
+    unnamed.parent.mkdir(exist_ok=True)
+    unnamed.write_text("left by a killed build")
+    store = Store(f"file://{remote}")
+    now = datetime.now(timezone.utc)
+    month = now - timedelta(days=30)
+    assert not find_room(store, month).results + find_room(store, month).blobs  # too young
+    long_ago = (now - timedelta(days=60)).timestamp()
+    for path in (unnamed, blobs(remote)[named]):
+        os.utime(path, (long_ago, long_ago))
+    assert [Path(stored.path).name for stored in find_room(store, month).blobs] == [unnamed.name]
+    for path in records(remote).values():
+        os.utime(path, (long_ago, long_ago))
+    room = find_room(store, month)
+    assert len(room.results) == len({planned.step.key for planned in made.plan.steps})
+    remove(store, room)
+    assert not records(remote)
+    assert not blobs(remote)
