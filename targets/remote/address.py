@@ -79,11 +79,16 @@ def open_store(address: str) -> ObjectStore:
 
 
 def _client() -> ClientConfig:
-    endpoints = ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    endpoints = (
+        os.environ.get("AZURE_STORAGE_ENDPOINT"),
+        os.environ.get("AZURE_ENDPOINT"),
+        os.environ.get("AWS_ENDPOINT_URL"),
+        os.environ.get("AWS_ENDPOINT"),
+    )
     return {
         "timeout": timedelta(seconds=_REQUEST_SECONDS),
         "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-        "allow_http": any(os.environ.get(name, "").startswith("http://") for name in endpoints),
+        "allow_http": any((endpoint or "").startswith("http://") for endpoint in endpoints),
     }
 
 
