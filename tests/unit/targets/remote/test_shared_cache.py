@@ -366,3 +366,25 @@ def test_old_results_go_and_then_the_bytes_that_no_result_names(member: Make, re
     remove(store, room)
     assert not records(remote)
     assert not blobs(remote)
+
+
+@pytest.mark.parametrize("address", ["az://account/container/team", "s3://bucket/team"])
+def test_it_cannot_be_reached_and_its_keys_are_nowhere(
+    member: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    planted = base64.b64encode(b"a planted key of a cloud").decode()
+    for name in ("AZURE_STORAGE_ACCOUNT_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.setenv(name, planted)
+    for name in ("AZURE_STORAGE_ENDPOINT", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/nobody")
+    one = member("one")
+    one.table = SharedCacheTable(remote=address, push=True)
+    outcome = one.build()
+    assert one.ran
+    assert len(one.warnings) == 1
+    assert f"{address} cannot be used" in one.warnings[0]
+    told = [*one.world.view.lines, outcome.report.model_dump_json(), str(outcome.plan)]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(planted.encode() in text for text in [*map(str.encode, told), *written])
+    with pytest.raises(ValueError, match="credentials never stand here"):
+        SharedCacheTable(remote=f"az://account/container?sig={planted}")
