@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
 
+from pipeline.contract.events import Event, StepFinished
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.plan import (
     Plan,
@@ -31,6 +32,8 @@ from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.disk_space import disk_needs
 from targets.planner.planner import Planner
+from targets.planner.shared_steps import needed_outputs, travels
+from targets.remote.shared_cache import SharedCache
 from targets.report.compose_report import compose
 from targets.report.dist import write_dist
 from targets.report.report_schema import Report
@@ -39,6 +42,7 @@ from targets.runtimes.process_environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
     Mount,
+    OnEvent,
     ProcessLimits,
     RunRequest,
     Runtime,
@@ -71,8 +75,10 @@ class Builder:
         runtime: StartRuntime,
         view: View,
         only: RuntimeName | None = None,
+        shared: SharedCache | None = None,
     ) -> None:
-        """``only`` is the runtime whose results are used from ``cache``; ``None`` means any."""
+        """``only`` is the runtime whose results are used from ``cache``; ``None`` means any.
+        ``shared`` gives what ``cache`` lacks, and gets what is made here."""
         self._loaded = loaded
         self._cache = cache
         self._target = target
@@ -80,13 +86,17 @@ class Builder:
         self._runtime = runtime
         self._view = view
         self._only = only
+        self._shared = shared
 
     def plan(self) -> BuildPlan:
         """Return the plan of this build."""
         return self._planner().plan()
 
     def _planner(self) -> Planner:
-        return Planner(self._loaded, self._cache, self._target, self._training_place, self._only)
+        return Planner(
+            *(self._loaded, self._cache, self._target, self._training_place),
+            *(self._only, self._shared),
+        )
 
     def build(self, dist: Path) -> BuildOutcome:
         """Run what is not cached and write ``dist/<build>/<target>``.
@@ -99,12 +109,24 @@ class Builder:
         self._cache.recover()
         plan = self.plan()
         with self._cache.in_use(planned.step.key for planned in plan.steps):
-            if not all(planned.cached.folder.exists() for planned in plan.steps if planned.cached):
+            if not all(_is_here(planned) for planned in plan.steps):
                 plan = self.plan()  # a result was removed at that very moment
-            return self._build(dist, plan)
+            return self._build(dist, self._with_outputs(plan))
+
+    def _with_outputs(self, plan: BuildPlan) -> BuildPlan:
+        """Return ``plan`` when the outputs that it reads have come from the shared cache. A step
+        that could not be brought is run."""
+        while self._shared is not None and (wanted := needed_outputs(plan)):
+            for planned in wanted:
+                self._shared.bring(planned.step)
+            plan = self.plan()
+        return plan
 
     def _build(self, dist: Path, plan: BuildPlan) -> BuildOutcome:
         self._view.planned(plan)
+        for planned in plan.steps:
+            if planned.cached is not None and not planned.cached.elsewhere:
+                self._push(plan, planned)
         if not self._target.device.here:
             why = self._target.device.absence
             self._view.say(f"{plan.target}: built, and not verified on its device: {why}")
@@ -118,7 +140,7 @@ class Builder:
             planner = self._planner()
             # Another build may have finished steps while this one waited, or been killed then.
             self._cache.recover()
-            plan = planner.plan()
+            plan = self._with_outputs(planner.plan())
             self._log_file(plan).unlink(missing_ok=True)
             for planned in plan.missing:
                 if planned.replaces:
@@ -189,8 +211,36 @@ class Builder:
                 resources=container_limits(resources),
                 environment=hub_environment() if first.hub else {},
             )
-            run_plan(runtime, place.toolchain, request, folder, self._view.event)
-        return self._cache.finish(folder)
+            on_event = self._pushing(plan, segment, folder, origin)
+            run_plan(runtime, place.toolchain, request, folder, on_event)
+        results = self._cache.finish(folder)
+        for planned in segment:
+            self._push(plan, planned)
+        return results
+
+    def _push(self, plan: BuildPlan, planned: PlannedStep) -> None:
+        if self._shared is not None:
+            going = travels(planned, plan, self._shared.checkpoints)
+            self._shared.push_kept(planned.step, going)
+
+    def _pushing(
+        self, plan: BuildPlan, segment: list[PlannedStep], folder: Path, origin: dict[str, str]
+    ) -> OnEvent:
+        """Return what shows the events of ``segment`` and brings each step that has finished to the
+        shared cache, while the next ones run."""
+        shared = self._shared
+        if shared is None:
+            return self._view.event
+        by_name = {planned.step.name: planned for planned in segment}
+
+        def on_event(event: Event) -> None:
+            self._view.event(event)
+            if isinstance(event, StepFinished) and (planned := by_name.get(event.step)):
+                going = travels(planned, plan, shared.checkpoints)
+                place = folder / planned.step.key
+                shared.push_written(planned.step, place, origin, going)
+
+        return on_event
 
     def _unfinished(self, segment: Iterable[PlannedStep]) -> Iterator[Mount]:
         """Yield the folders in which steps keep files that survive a failed or killed run."""
@@ -261,6 +311,12 @@ class Builder:
 
     def _say_waiting(self, _key: str) -> None:
         self._view.say("another build works on the same steps; waiting for it to finish")
+
+
+def _is_here(planned: PlannedStep) -> bool:
+    """Return whether a cached result is where the plan has it."""
+    cached = planned.cached
+    return cached is None or cached.elsewhere or cached.folder.exists()
 
 
 def container_limits(resources: Resources) -> ProcessLimits:

@@ -12,6 +12,8 @@ In the cache folder::
     in-use/<run>.json                   the keys that a running build reads or makes
     locks/                              one lock per key and per run, while it is held
     outlines/                           what hubs said of models that are not fetched yet
+    incoming/<key>/                     what a shared cache has sent so far of a step
+    shared/<remote>/                    what is known of a shared cache (see targets.remote)
 """
 
 from __future__ import annotations
@@ -50,10 +52,12 @@ _EVICTED = ".evicted"
 
 @dataclass(frozen=True)
 class CachedStep:
-    """A finished step in the cache."""
+    """A finished step in the cache, or in a shared one."""
 
     folder: Path
     result: StepResult
+    elsewhere: bool = False
+    """Whether its output is in the shared cache, and not here."""
 
     @property
     def output(self) -> Path:
@@ -120,6 +124,17 @@ class Cache:
         with suppress(OSError):  # a read-only cache of another user
             os.utime(folder)
         return step
+
+    def incoming(self, key: str) -> Path:
+        """Return the folder in which the step ``key`` arrives from a shared cache."""
+        return self.root / "incoming" / key
+
+    def receive(self, step: Step, origin: Mapping[str, str]) -> StepResult:
+        """Keep the step that has arrived in :meth:`incoming`, and whose lock the caller holds.
+
+        Raises ``PassFailed`` where it is not what a step leaves.
+        """
+        return self._keep(step, self.root / "incoming", origin)
 
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
         """Return the finished steps that were last used before ``moment`` (seconds since the

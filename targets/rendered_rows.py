@@ -60,8 +60,11 @@ def rendered_rows(
     made = {planned.step.name: planned.cached for planned in plan.steps}
     step = _step(training, look, place)
     for name in _steps_read(step):
-        if made.get(name) is None:
+        before_it = made.get(name)
+        if before_it is None:
             return RenderedRows(unknown=f"the step {name} has to run first")
+        if before_it.elsewhere:
+            return RenderedRows(unknown=f"{name} has to come from the shared cache first")
     before = cache.find(step.key)
     if before is not None:
         return RenderedRows(trained_view(before.result.metrics))

@@ -117,6 +117,40 @@ class Resources(Frozen):
     then in the keys, and a release refuses such a config."""
 
 
+_REMOTE = re.compile(
+    r"""(az://[a-z0-9]+/[\w$.-]+ | s3://[\w.-]+ | gs://[\w.-]+ | file://) (/[^?\#@\s\\]*)?""",
+    re.VERBOSE | re.ASCII,
+)
+
+
+def _is_remote(text: str) -> str:
+    if not _REMOTE.fullmatch(text) or text in ("file://", "file:///") or "/../" in f"{text}/":
+        raise ValueError(
+            "write az://ACCOUNT/CONTAINER/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+            "file:///FOLDER; credentials never stand here, they come from the environment"
+        )
+    return text.rstrip("/")
+
+
+class SharedCacheTable(Frozen):
+    """A cache that a team shares: a build takes from it what is not in the cache of its own machine
+    ([how](how-to.md#share-a-cache-in-a-team)). Credentials are those of the environment: the
+    variables of Azure, AWS or Google, a managed identity, an AWS profile, ``az login``."""
+
+    remote: Annotated[str, AfterValidator(_is_remote)]
+    """Where it lies: ``az://ACCOUNT/CONTAINER/PREFIX``, ``s3://BUCKET/PREFIX``,
+    ``gs://BUCKET/PREFIX`` or ``file:///FOLDER``."""
+    push: bool = False
+    """Bring to it what is made here. With ``trust``, only a build with a key to sign with does:
+    ``QUERN_CACHE_SIGN_KEY`` names its file."""
+    trust: tuple[str, ...] = ()
+    """Public keys or certificates, relative to the config file. Results that none of them signed
+    are not used. Without any, whoever can write to the cache decides what builds take from it."""
+    checkpoints: bool = False
+    """Also bring to it the checkpoints that were merged or converted, and what a hub gave. Without
+    them, a build that needs one makes or fetches it again; trained weights are always brought."""
+
+
 class AzureMLSystem(Frozen):
     """A compute of Azure Machine Learning. Quern cannot reach it yet: a build says so, and
     ``--system local`` runs the same chain on this machine."""
@@ -194,5 +228,7 @@ class BuildConfig(Frozen):
     """Parameters for single targets."""
     resources: Resources = Resources()
     """Limits for the containers."""
+    cache: SharedCacheTable | None = None
+    """The cache that is shared with others. Default: none."""
     card: Card = Card()
     """The model card of a release."""

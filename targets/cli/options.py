@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import click
 from platformdirs import user_cache_path
+from pydantic import ValidationError
 from rich.console import Console
 
+from pipeline.contract.schema import SharedCacheTable
 from targets.cache import Cache
 from targets.config.documents import read_documents
 from targets.config.load import (
@@ -21,6 +23,7 @@ from targets.config.load import (
     load_document,
 )
 from targets.config.olive.context import LOCAL
+from targets.config.validation_problems import validation_problems
 from targets.console.safe_console import SafeConsole
 from targets.errors import ConfigError, Problem
 from targets.place import Place, building_place, default_training_target
@@ -92,6 +95,16 @@ def system_option(command: Command) -> Command:
     )(command)
 
 
+def config_option(command: Command) -> Command:
+    """Add ``--config``."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_CONFIG,
+        help="Build config (default: the shipped tone.toml).",
+    )(command)
+
+
 def config_options(command: Command) -> Command:
     """Add the options that choose what is built."""
     for option in (
@@ -103,12 +116,7 @@ def config_options(command: Command) -> Command:
             callback=pairs,
             help="A data file in place of the config's. Repeatable.",
         ),
-        click.option(
-            "--config",
-            type=click.Path(path_type=Path),
-            default=DEFAULT_CONFIG,
-            help="Build config (default: the shipped tone.toml).",
-        ),
+        config_option,
         click.option(
             "--host",
             metavar="NAME",
@@ -239,6 +247,25 @@ def _request(loaded: LoadedConfig, choices: BuildChoices) -> Request:
     places = tuple(building_place(load_target(name), platform) for name in loaded.targets)
     training_target = choices.host or loaded.config.host or default_training_target(platform)
     return Request(loaded, places, building_place(load_target(training_target), platform), runtime)
+
+
+def shared_cache_table(config: Path) -> SharedCacheTable | None:
+    """Return the table ``[cache]`` of ``config``, whatever else stands there; ``None`` without it.
+
+    Raises ``ConfigError`` if it is wrong.
+    """
+    file = as_typed(config)
+    document = next(iter(read_documents(file)))
+    table = document.table.get("cache")
+    if table is None:
+        return None
+    try:
+        return SharedCacheTable.model_validate(table)
+    except ValidationError as error:
+        found = validation_problems(
+            error, SharedCacheTable, file, document.source_map, lambda place: ("cache", *place)
+        )
+        raise ConfigError(tuple(found)) from None
 
 
 def require_system(requests: Iterable[Request]) -> None:

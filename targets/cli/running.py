@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from rich.console import Console
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache
 from targets.cli.options import Request
-from targets.errors import CheckFailed
+from targets.errors import CheckFailed, Interrupted
 from targets.place import Place
+from targets.remote.shared_cache import SharedCache
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import Runtime, StartRuntime
 from targets.runtimes.select import Chooser
@@ -36,11 +37,36 @@ def build_all(
     request: Request, store: Cache, dist: Path, start: StartRuntime, view: View
 ) -> Iterator[Built]:
     """Build the request for each of its targets, in turn."""
-    for place in request.places:
-        started = time.monotonic()
-        builder = Builder(request.loaded, store, place, request.training_place, start, view)
-        outcome = builder.build(dist)
-        yield Built(place, outcome, time.monotonic() - started)
+    with _finishing(shared_cache(request, store, view.say)) as shared:
+        for place in request.places:
+            started = time.monotonic()
+            builder = Builder(
+                *(request.loaded, store, place, request.training_place, start, view), shared=shared
+            )
+            outcome = builder.build(dist)
+            yield Built(place, outcome, time.monotonic() - started)
+
+
+def shared_cache(request: Request, store: Cache, say: Callable[[str], None]) -> SharedCache | None:
+    """Return the cache that the config of ``request`` shares with others, if it does."""
+    loaded = request.loaded
+    table = loaded.config.cache
+    if table is None:
+        return None
+    return SharedCache(table, map(loaded.path, table.trust), store, say)
+
+
+@contextmanager
+def _finishing(shared: SharedCache | None) -> Iterator[SharedCache | None]:
+    """Let what is on its way to ``shared`` arrive when the block ends, unless the user stops it."""
+    try:
+        yield shared
+    except Exception as error:
+        if shared is not None and not isinstance(error, Interrupted):
+            shared.finish()
+        raise
+    if shared is not None:
+        shared.finish()
 
 
 def failure_of(built: list[Built]) -> CheckFailed | None:

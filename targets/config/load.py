@@ -230,6 +230,7 @@ class _Loader:
             for place, message, advice in model_for_chain_problems(model_folder, chains, targets):
                 self._problem(message, place, advice)
         self._adapter(model_folder if usable else None)
+        self._trusted_keys()
         data_files = self._data()
         return LoadedConfig(
             file=self._file,
@@ -274,6 +275,11 @@ class _Loader:
             return
         folder = resolved(self._file, model.adapter)
         self._folder_problems(adapter_folder_problems(model.adapter, folder, base), place)
+
+    def _trusted_keys(self) -> None:
+        for at, key in enumerate(self._config.cache.trust if self._config.cache else ()):
+            if not is_file(resolved(self._file, key)):
+                self._problem(f"there is no '{key}'", ("cache", "trust", at), self._relative)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [

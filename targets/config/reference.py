@@ -100,6 +100,7 @@ class ReferencePage:
             "## `[targets.NAME]`", "TargetTable", r"targets\.[^.]+\.passes\..+"
         )
         yield from self._section("## `[resources]`", "Resources", r"resources")
+        yield from self._section("## `[cache]`", "SharedCacheTable", r"cache")
         yield from self._section("## `[card]`", "Card", r"card")
         yield from self._section("## `[system]`", "AzureMLSystem", r"system")
 

@@ -117,7 +117,7 @@ class LiveView:
                 total=1,
                 completed=0 if runs else 1,
                 state="waiting" if runs else "cached",
-                figures="" if planned.cached is not None else planned.reason,
+                figures="" if planned.reason == "cached" else planned.reason,
                 seconds=None,
             )
         self._progress.start()

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from pipeline.contract.schema import SharedCacheTable
 from targets.errors import EnvironmentUnable
 from targets.place import Place, place_of
 from targets.runtimes.runtime import RuntimeName
@@ -40,6 +41,8 @@ class Machine:
     cache: Path
     dist: Path
     targets: tuple[Target, ...]
+    shared_cache: SharedCacheTable | None = None
+    """The shared cache of the config, if it has one."""
 
     @cached_property
     def chooser(self) -> Chooser:

@@ -77,7 +77,7 @@ def disk_needs(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
 
 def _cached(cached: CachedStep, implementation: type[BasePass[Any]]) -> SpaceEstimate:
     size = sum(file.bytes for file in cached.result.files)
-    if implementation.produces != "checkpoint":
+    if implementation.produces != "checkpoint" or cached.elsewhere:
         return SpaceEstimate(size)
     return _checkpoint(cached.output, size)
 

@@ -28,7 +28,9 @@ from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.notes import note_on_tools, plan_notes
 from targets.planner.row_steps import fetch_call, rows_call
+from targets.planner.shared_steps import with_shared
 from targets.planner.user_files import UserFiles
+from targets.remote.shared_cache import SharedCache
 from targets.runtimes.runtime import PLACES, RuntimeName
 
 Input = StepInput | SourceInput
@@ -47,13 +49,16 @@ class Planner:
         target: Place,
         training_place: Place,
         only: RuntimeName | None = None,
+        shared: SharedCache | None = None,
     ) -> None:
-        """``only`` is the runtime whose cached results are used; ``None`` means any."""
+        """``only`` is the runtime whose cached results are used; ``None`` means any. ``shared`` is
+        asked for what the cache lacks."""
         self._loaded = loaded
         self._cache = cache
         self._toolchains = {"target": target.toolchain, "host": training_place.toolchain}
         self._device = target.device
         self._only = only
+        self._shared = shared
         name = target.toolchain.target
         self._chain = loaded.chains[name]
         self._code = CodeDigests()
@@ -90,6 +95,8 @@ class Planner:
         self._add_checks(
             base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge
         )
+        if self._shared is not None:
+            self._steps = with_shared(self._steps, artifact, self._cache, self._shared)
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,

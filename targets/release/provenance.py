@@ -19,7 +19,6 @@ from targets.atomic import atomic_file
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents
-from targets.release.envelope import write_envelope
 from targets.release.inputs import CONFIG
 from targets.release.statement import (
     BUILD_TYPE,
@@ -40,6 +39,7 @@ from targets.release.statement import (
 from targets.release.sums import read_sums, write_sums
 from targets.report.compose_report import quern_version
 from targets.report.report_schema import Report
+from targets.signatures.envelope import write_envelope
 
 MEASURED = "measured/"
 """Beginning of the names of byproducts that differ from run to run."""

@@ -16,10 +16,8 @@ from pipeline.reading.files import MB
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.release import layout
 from targets.release.archive import read_file, read_members
-from targets.release.envelope import read_envelope
 from targets.release.released_report import ReleasedReport
 from targets.release.sbom.validate import sbom_problems
-from targets.release.signing import Trusted, require_signature
 from targets.release.statement import (
     ExternalParameters,
     InternalParameters,
@@ -29,6 +27,8 @@ from targets.release.statement import (
 )
 from targets.release.sums import read_sums
 from targets.release.trained import INDEX
+from targets.signatures.envelope import read_envelope
+from targets.signatures.signing import Trusted, require_signature
 
 _LARGEST = 64 * MB
 """Most bytes of provenance, list of digests, or SBOM."""

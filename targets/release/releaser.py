@@ -20,7 +20,6 @@ from targets.machine import threads
 from targets.release import layout
 from targets.release.compare_releases import compare_releases
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents, compose
-from targets.release.envelope import PAYLOAD_TYPE
 from targets.release.inputs import QUERN, SOURCE, dependencies, produced_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
 from targets.release.provenance import (
@@ -33,10 +32,11 @@ from targets.release.provenance import (
 from targets.release.read_release import ReadRelease, read_release
 from targets.release.release_builder import ReleaseBuilder, require_releasable, require_repeatable
 from targets.release.seed import copy_downloads, seed_results
-from targets.release.signing import is_signed_by, sign
 from targets.release.source import Source, require_clean, source_of
 from targets.release.statement import Statement
 from targets.release.toolchains import contents_of
+from targets.signatures.envelope import PAYLOAD_TYPE
+from targets.signatures.signing import is_signed_by, sign
 from targets.target import TARGETS_DIR
 
 _MOST_SHOWN = 10

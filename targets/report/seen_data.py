@@ -78,7 +78,7 @@ def _files(loaded: LoadedConfig, plan: BuildPlan, name: str) -> DataFiles | None
     if spec.is_made:
         steps = {planned.step.name: planned for planned in plan.steps}
         maker = steps.get(rows_step(name))
-        if maker is None or maker.cached is None:
+        if maker is None or maker.cached is None or maker.cached.elsewhere:
             return None
         paths = (maker.cached.output / ROWS_FILE,)
     parts: dict[str, DataFiles] = {}

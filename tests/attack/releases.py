@@ -10,8 +10,8 @@ from typing import Any
 from securesystemslib.dsse import Envelope
 
 from targets.release import layout
-from targets.release.envelope import PAYLOAD_TYPE, write_envelope
 from targets.release.statement import BUILD_TYPE, BUILDER, PREDICATE_TYPE, STATEMENT_TYPE
+from targets.signatures.envelope import PAYLOAD_TYPE, write_envelope
 from tests.attack.surface import Files
 
 BUILD, VERSION, TARGET = "small", "1.0.0", "cpu"

@@ -26,11 +26,11 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
 from targets.release import layout
 from targets.release.archive import read_members
-from targets.release.envelope import read_envelope
 from targets.release.provenance import without_times
 from targets.release.read_release import read_release
-from targets.release.signing import trusted_file
 from targets.release.statement import parse_statement
+from targets.signatures.envelope import read_envelope
+from targets.signatures.signing import trusted_file
 from tests.support.key_files import private_file, public_file
 from tests.support.release_world import (
     VERSION,

@@ -19,8 +19,8 @@ from securesystemslib.signer import CryptoSigner
 
 from targets.errors import CheckFailed, ConfigError
 from targets.release.read_release import read_release
-from targets.release.signing import trusted_file
 from targets.release.statement import BUILD_TYPE
+from targets.signatures.signing import trusted_file
 from tests.support.key_files import public_file
 from tests.support.release_world import (
     VERSION,

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.dsse import Envelope
 
 from targets.release.archive import write_archive
-from targets.release.envelope import PAYLOAD_TYPE, write_envelope
 from targets.release.sums import read_sums, write_sums
+from targets.signatures.envelope import PAYLOAD_TYPE, write_envelope
 from tests.support.capabilities import program, skip_or_fail
 from tests.support.clones import OtherUser, commit_all, project_repository
 from tests.support.key_files import private_file, public_file

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import click
 
+from pipeline.contract.schema import SharedCacheTable
 from targets.cli import options
 from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
+from targets.errors import EnvironmentUnable
 from targets.figures import size
+from targets.remote.store import RemoteFailed, Store
 from targets.runtimes.killed_runs import remove_killed_runs
 
 _DAY_SECONDS = 24 * 60 * 60
@@ -26,16 +30,30 @@ _DAY_SECONDS = 24 * 60 * 60
     metavar="DAYS",
     help="Remove what no build and no plan has used for this many days.",
 )
+@click.option(
+    "--remote",
+    is_flag=True,
+    help="Make room in the shared cache of the config: remove what was brought so long ago.",
+)
+@options.config_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @options.cache_option
 @options.json_option
-def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> None:
+def command(
+    days: float, remote: bool, config: Path, dry_run: bool, cache: Path | None, as_json: bool
+) -> None:
     """Remove results that no build has used lately, what hubs said of models, and what killed
     builds left.
 
     Artifacts in dist/ stay complete, and results that a running build uses stay. A build that needs
     a removed result makes it again. Wheels, environments and images stay.
+
+    In a shared cache, bytes that no result names any more stay for a week: a build may be on its
+    way to name them.
     """
+    if remote:
+        _clean_shared(options.shared_cache_table(config), days, dry_run, as_json)
+        return
     store = options.open_cache(cache)
     before = time.time() - days * _DAY_SECONDS
     if not dry_run:
@@ -56,3 +74,28 @@ def command(days: float, dry_run: bool, cache: Path | None, as_json: bool) -> No
     echo(f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}")
     if len(unused) < len(found):
         echo(f"{len(found) - len(unused)} results stay: builds that run now use them")
+
+
+def _clean_shared(
+    table: SharedCacheTable | None, days: float, dry_run: bool, as_json: bool
+) -> None:
+    from targets.remote.clean import find_room, remove
+
+    if table is None:
+        raise click.UsageError("the config has no [cache]: name one that has with --config")
+    store = Store(table.remote)
+    try:
+        room = find_room(store, datetime.now(timezone.utc) - timedelta(days=days))
+        if not dry_run:
+            remove(store, room)
+    except RemoteFailed as failed:
+        raise EnvironmentUnable(str(failed), failed.advice) from None
+    if as_json:
+        paths = [stored.path for stored in (*room.results, *room.blobs)]
+        print_json_result({"removed": [] if dry_run else paths, "found": paths})
+        return
+    outcome = "would be removed" if dry_run else "removed"
+    echo(
+        f"{len(room.results)} results and {len(room.blobs)} files {outcome} from {table.remote}: "
+        f"{size(room.freed)}"
+    )

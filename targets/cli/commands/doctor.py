@@ -23,15 +23,19 @@ _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗
 
 @click.command("doctor", short_help="Check whether this machine can build, with remedies.")
 @options.target_option("Default: all, since it only looks.")
+@options.config_option
 @options.place_options
 @options.json_option
-def command(targets: tuple[str, ...], cache: Path | None, dist: Path, as_json: bool) -> None:
-    """Check engine, disk, memory, Python, CPU, GPU, wheels and hub access. Changes nothing.
+def command(
+    targets: tuple[str, ...], config: Path, cache: Path | None, dist: Path, as_json: bool
+) -> None:
+    """Check engine, disk, memory, Python, CPU, GPU, wheels, hub and shared cache. Changes nothing.
 
     Ends with 0 if a build can run in a container or in a virtual environment, else with 4.
     """
     chosen = load_targets(targets or (ALL,))
-    machine = Machine(options.open_cache(cache).root, dist.absolute(), chosen)
+    shared = options.shared_cache_table(config)
+    machine = Machine(options.open_cache(cache).root, dist.absolute(), chosen, shared)
     findings = examine(machine)
     usable = usable_runtimes(findings)
     failure = None if usable else EnvironmentUnable("no build can run on this machine")

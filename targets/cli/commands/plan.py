@@ -14,6 +14,7 @@ from pipeline.data.look import Look
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
+from targets.cli.running import shared_cache
 from targets.config.documents import read_documents
 from targets.config.load import LoadedConfig
 from targets.config.olive.ledger import Ledger
@@ -58,7 +59,7 @@ def command(
         _explain(console, choices)
     requests = options.load_requests(choices)
     store = options.open_cache(cache)
-    plans = list(_planned(requests, store))
+    plans = list(_planned(requests, store, console))
     if as_json:
         keys = _ledger(choices) if explain else None
         seen = list(_seen(plans, store))
@@ -101,13 +102,19 @@ class _Planned:
     chooser: Chooser
 
 
-def _planned(requests: Iterable[options.Request], store: Cache) -> Iterator[_Planned]:
+def _planned(
+    requests: Iterable[options.Request], store: Cache, console: Console
+) -> Iterator[_Planned]:
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     choosers: dict[Choice, Chooser] = {}
     for request in requests:
         chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
         training = request.training_place
+        shared = shared_cache(request, store, say)
         for place in request.places:
-            plan = Planner(request.loaded, store, place, training).plan()
+            plan = Planner(request.loaded, store, place, training, shared=shared).plan()
             names = {planned.step.target for planned in plan.missing}
             used = places_by_name(names, (training, place)).values()
             decision = chooser.decide([place.toolchain for place in used]) if used else None
@@ -189,7 +196,7 @@ def table_of(plan: BuildPlan) -> WholeTable:
 
 def _runs(planned: PlannedStep, plan: BuildPlan) -> str:
     if planned.cached is not None:
-        return "[cyan]cached[/]"
+        return f"[cyan]{escape(planned.reason)}[/]"
     return f"[bold]yes[/] ({planned.step.target})" if planned in plan.missing else "no"
 
 

@@ -119,7 +119,7 @@ def _signer(key: Path | None, identity: str | None, issuer: str | None) -> Signe
 
     Asked for before any work, because a key can be missing or its password wrong.
     """
-    from targets.release.signing import signer_of_file, sigstore_signer
+    from targets.signatures.signing import signer_of_file, sigstore_signer
 
     options.require_identity(identity, issuer, key, "--sign-key")
     if key is not None:

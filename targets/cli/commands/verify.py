@@ -15,9 +15,9 @@ from targets.errors import CheckFailed, ConfigError, Problem
 
 if TYPE_CHECKING:
     from targets.release.read_release import ReadRelease
-    from targets.release.signing import Trusted
     from targets.release.verify import Verified
     from targets.runtimes.platform import Choice
+    from targets.signatures.signing import Trusted
 
 
 REQUIREMENTS = "requirements-release.lock"
@@ -120,7 +120,7 @@ def command(
 
 
 def _trusted(key: Path | None, identity: str | None, issuer: str | None) -> Trusted | None:
-    from targets.release.signing import trusted_file, trusted_identity
+    from targets.signatures.signing import trusted_file, trusted_identity
 
     options.require_identity(identity, issuer, key, "--key")
     if key is not None:

@@ -28,7 +28,7 @@ from securesystemslib.signer import (
 )
 
 from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, Problem
-from targets.release.envelope import add_signature
+from targets.signatures.envelope import add_signature
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _LARGEST = 1 << 20

@@ -21,8 +21,8 @@ from securesystemslib.dsse import Envelope
 from sigstore_models.intoto import Envelope as SigstoreEnvelope
 
 from targets.errors import CheckFailed, ConfigError
-from targets.release.envelope import PAYLOAD_TYPE, read_envelope, write_envelope
-from targets.release.signing import require_signature, sign, signer_of_file, trusted_file
+from targets.signatures.envelope import PAYLOAD_TYPE, read_envelope, write_envelope
+from targets.signatures.signing import require_signature, sign, signer_of_file, trusted_file
 from tests.support.capabilities import program
 from tests.support.key_files import private_file, public_file
 

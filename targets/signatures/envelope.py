@@ -1,4 +1,4 @@
-"""``provenance.intoto.jsonl``: one DSSE envelope on one line, signed or not.
+"""DSSE envelopes: of a release's ``provenance.intoto.jsonl``, and of results in a shared cache.
 
 https://github.com/secure-systems-lab/dsse/blob/master/envelope.md. It is written with the members
 of the standard alone, and read as the standard has it: however the JSON is laid out, with any
@@ -32,20 +32,26 @@ def read_envelope(content: bytes, file: Path) -> Envelope:
 
     Raises ``CheckFailed`` if it is none.
     """
+    envelope = parse_envelope(content, PAYLOAD_TYPE)
+    if envelope is not None:
+        return envelope
+    raise CheckFailed(
+        f"{file} is not as it was written",
+        "copy the release again; if it is no accident, trust nothing of it",
+    )
+
+
+def parse_envelope(content: bytes, payload_type: str) -> Envelope | None:
+    """Return the envelope in ``content``; ``None`` if it is none of a ``payload_type``."""
     try:
         members = parse_json(decoded(content))
         signatures = members.pop("signatures")
         envelope = Envelope.from_dict({**members, "signatures": []})
         for signature in signatures:
             add_signature(envelope, _signature(signature))
-        if envelope.payload_type == PAYLOAD_TYPE:
-            return envelope
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError):
-        pass
-    raise CheckFailed(
-        f"{file} is not as it was written",
-        "copy the release again; if it is no accident, trust nothing of it",
-    )
+        return None
+    return envelope if envelope.payload_type == payload_type else None
 
 
 def add_signature(envelope: Envelope, signature: Signature) -> None:

@@ -1,0 +1,60 @@
+"""Makes room in a shared cache: first results go, then bytes that no result names."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import PurePosixPath
+
+from targets.remote.departure import LONGEST_BUILD
+from targets.remote.record import BLOBS, LARGEST, RESULTS
+from targets.remote.store import Store, Stored
+
+
+@dataclass(frozen=True)
+class Room:
+    """What goes: old results, the bytes that no other result names, and the size of all of it."""
+
+    results: tuple[Stored, ...]
+    blobs: tuple[Stored, ...]
+
+    @property
+    def freed(self) -> int:
+        """Return the bytes that are freed."""
+        return sum(stored.size for stored in (*self.results, *self.blobs))
+
+
+def find_room(store: Store, before: datetime) -> Room:
+    """Return the results that were brought before ``before``, and the bytes that then no result
+    names and that no build can be on its way to name."""
+    results = list(store.list(RESULTS))
+    old = tuple(stored for stored in results if stored.modified < before)
+    named = {sha256 for stored in results if stored not in old for sha256 in _named(store, stored)}
+    settled = datetime.now(timezone.utc) - LONGEST_BUILD
+    unnamed = (
+        stored
+        for stored in store.list(BLOBS)
+        if PurePosixPath(stored.path).name not in named and stored.modified < settled
+    )
+    return Room(old, tuple(unnamed))
+
+
+def remove(store: Store, room: Room) -> None:
+    """Remove what ``room`` lists: a result before the bytes that it names."""
+    for stored in (*room.results, *room.blobs):
+        store.remove(stored.path)
+
+
+def _named(store: Store, stored: Stored) -> Iterator[str]:
+    """Yield the digests that a record names, whoever signed it; none if it is damaged."""
+    found = store.read(stored.path, LARGEST)
+    if found is None:
+        return
+    try:
+        record = json.loads(base64.b64decode(json.loads(found[0])["payload"]))
+        yield from [str(file["sha256"]) for file in record["result"]["files"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return

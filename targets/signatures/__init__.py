@@ -1,0 +1,1 @@
+"""Signatures of files: made with a key file or an identity, held in DSSE envelopes."""

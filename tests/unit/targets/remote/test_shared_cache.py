@@ -1,0 +1,390 @@
+"""Builds of one team, each with a cache of its own and a shared one in a folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import resource
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from pipeline.contract.plan import Step
+from pipeline.contract.schema import SharedCacheTable
+from targets.build import BuildOutcome
+from targets.errors import ConfigError, EnvironmentUnable
+from targets.remote.clean import find_room, remove
+from targets.remote.shared_cache import SIGN_KEY, SharedCache
+from targets.remote.store import Store
+from tests.support.key_files import private_file, public_file
+from tests.support.stand_builds import Stand, World
+
+
+class Member:
+    """One of a team: a clone of the project, a cache and a view of the shared cache."""
+
+    def __init__(self, folder: Path, remote: Path, **table: Any) -> None:
+        self.world = World(folder)
+        self.trust = [Path(key) for key in table.get("trust", ())]
+        self.table = SharedCacheTable(remote=f"file://{remote}", **table)
+        self.ran: list[str] = []
+
+    def shared(self) -> SharedCache:
+        return SharedCache(self.table, self.trust, self.world.cache, self.world.view.say)
+
+    def build(self, stand: Stand | None = None) -> BuildOutcome:
+        stand = stand or Stand("venv")
+        shared = self.shared()
+        outcome = self.world.builder(stand, shared=shared).build(self.world.dist)
+        shared.finish()
+        self.ran = stand.ran
+        return outcome
+
+    @property
+    def warnings(self) -> list[str]:
+        return [line for line in self.world.view.lines if line.startswith("warning")]
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Path:
+    folder = tmp_path / "share"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def member(tmp_path: Path, remote: Path) -> Callable[..., Member]:
+    def make(name: str, **table: Any) -> Member:
+        return Member(tmp_path / name, remote, **table)
+
+    return make
+
+
+Make = Callable[..., Member]
+
+
+def blobs(remote: Path) -> dict[str, Path]:
+    return {path.name: path for path in (remote / "blobs").rglob("*") if path.is_file()}
+
+
+def records(remote: Path) -> dict[str, Path]:
+    return {path.stem: path for path in (remote / "results").rglob("*.json")}
+
+
+def artifact(outcome: BuildOutcome) -> str:
+    return (outcome.folder / "model" / "model.bin").read_text()
+
+
+def test_a_second_clone_gets_all_steps_and_the_artifact(member: Make, remote: Path) -> None:
+    first = member("one", push=True)
+    made = first.build()
+    assert first.ran
+    assert not first.warnings
+    # What lies there are the bytes of the outputs, under their SHA-256.
+    for name, path in blobs(remote).items():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == name
+    assert set(records(remote)) == {planned.step.key for planned in made.plan.steps}
+
+    second = member("two")
+    got = second.build()
+    assert second.ran == []
+    assert {step.reason for step in got.report.passes} == {"cached (shared)"}
+    assert artifact(got) == artifact(made) == "weights"
+    assert [step.key for step in got.report.passes] == [step.key for step in made.report.passes]
+    assert not second.warnings
+
+
+def test_everything_here_asks_nothing_of_it(member: Make, remote: Path) -> None:
+    pushing, reading = member("one", push=True), member("two")
+    pushing.build()
+    reading.build()
+    remote.rename(remote.with_name("gone"))  # whoever asked now would be warned
+    for again in (pushing, reading):
+        again.build()
+        assert again.ran == []
+        assert not again.warnings
+
+
+def test_who_does_not_push_brings_nothing(member: Make, remote: Path) -> None:
+    member("one").build()
+    assert not list(remote.iterdir())
+
+
+def test_what_was_made_before_it_was_shared_is_brought(member: Make) -> None:
+    one = member("one")
+    one.build()
+    one.table = one.table.model_copy(update={"push": True})
+    one.build()
+    assert one.ran == []
+    two = member("two")
+    two.build()
+    assert two.ran == []
+
+
+def test_a_step_is_there_before_the_next_one_ends(member: Make, remote: Path) -> None:
+    """A build that is killed then has lost one step only."""
+
+    class Watched(Stand):
+        def after(self, step: Step) -> None:
+            for _ in range(200):
+                if step.key in records(remote):
+                    seen.append(step.name)
+                    return
+                threading.Event().wait(0.05)
+
+    seen: list[str] = []
+    member("one", push=True).build(stand := Watched("venv"))
+    assert seen == stand.ran
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
+def test_a_damaged_blob_is_named_refused_and_replaced(
+    member: Make, remote: Path, damage: str
+) -> None:
+    made = member("one", push=True).build()
+    (blob,) = {file.sha256 for file in made.report.files}
+    place = blobs(remote)[blob]
+    if damage == "flipped":
+        place.write_bytes(b"W" + place.read_bytes()[1:])
+    elif damage == "truncated":
+        place.write_bytes(place.read_bytes()[:-1])
+    else:
+        place.unlink()
+    reading = member("two")
+    got = reading.build()
+    assert artifact(got) == "weights"
+    assert reading.ran
+    assert blob[:12] in reading.warnings[0]
+    words = {"flipped": "damaged", "truncated": "truncated", "gone": "not in the shared cache"}
+    assert words[damage] in reading.warnings[0]
+    assert "model.bin" in reading.warnings[0]
+
+    member("three", push=True).build()
+    assert hashlib.sha256(place.read_bytes()).hexdigest() == blob
+    last = member("four")
+    last.build()
+    assert last.ran == []
+
+
+def test_two_writers_at_once_are_both_right(member: Make) -> None:
+    members = [member("one", push=True), member("two", push=True)]
+    outcomes: dict[int, BuildOutcome] = {}
+    # Their bytes differ: a training is not the same on each CPU.
+    stands = [Stand("venv", "of one"), Stand("venv", "of two")]
+
+    def build(number: int) -> None:
+        outcomes[number] = members[number].build(stands[number])
+
+    threads = [threading.Thread(target=build, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    third = member("three")
+    assert artifact(third.build()) in {artifact(outcome) for outcome in outcomes.values()}
+    assert third.ran == []
+    assert not third.warnings
+
+
+def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what an unsigned record says."""
+    envelope = json.loads(file.read_bytes())
+    record = json.loads(base64.b64decode(envelope["payload"]))
+    change(record)
+    envelope["payload"] = base64.b64encode(json.dumps(record).encode()).decode()
+    file.write_text(json.dumps(envelope))
+
+
+def with_path(path: str) -> Callable[[dict[str, Any]], None]:
+    return lambda record: record["result"]["files"][0].update(path=path)
+
+
+LIES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a path outside": with_path("../../../escaped"),
+    "an absolute path": with_path("/tmp/escaped"),  # noqa: S108
+    "a deep path": with_path("/".join("a" * 40)),
+    "a name that is no text": with_path("a\nb"),
+    "the result of another step": lambda record: record["result"].update(key="ef" * 32),
+    "the type of another step": lambda record: record["result"].update(type="other"),
+    "a digest that is none": lambda record: record["result"]["files"][0].update(sha256="../../x"),
+    "a negative size": lambda record: record["result"]["files"][0].update(bytes=-1),
+    "more bytes than a disk has": lambda record: record["result"]["files"][0].update(bytes=10**18),
+    "a failed check": lambda record: record["result"].update(
+        verdicts=[{"name": "x", "status": "failed"}]
+    ),
+    "a new version": lambda record: record.update(schema_version=2),
+    "a file twice": lambda record: record["result"]["files"].append(record["result"]["files"][0]),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_nothing_that_a_record_says_is_believed(
+    member: Make, remote: Path, lie: str, tmp_path: Path
+) -> None:
+    made = member("one", push=True).build()
+    key = made.plan[made.plan.artifact].step.key
+    rewrite(records(remote)[key], LIES[lie])
+    two = member("two")
+    if lie == "more bytes than a disk has":
+        with pytest.raises(EnvironmentUnable, match="room"):
+            two.build()
+        return
+    assert artifact(two.build()) == "weights"
+    assert made.plan.artifact in two.ran
+    assert two.warnings
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_a_record_that_is_noise_is_not_used(member: Make, remote: Path) -> None:
+    member("one", push=True).build()
+    for file in records(remote).values():
+        file.write_bytes(b"\x00\xff not JSON")
+    two = member("two", push=True)
+    two.build()
+    assert two.ran
+    assert all("damaged" in line for line in two.warnings)
+    three = member("three")  # and the second one mended it
+    three.build()
+    assert three.ran == []
+
+
+# Trust.
+
+
+def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    key = Ed25519PrivateKey.generate()
+    (folder / name).mkdir()
+    return private_file(folder / name, key), public_file(folder, key, f"{name}.pub")
+
+
+def test_only_what_a_trusted_key_signed_is_used(
+    member: Make, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = key_pair(tmp_path, "team")
+    other, _ = key_pair(tmp_path, "other")
+    trust = (str(public),)
+    member("one", push=True).build()  # unsigned
+    two = member("two", trust=trust, push=True)
+    two.build()
+    assert two.ran
+    assert all("is not signed by the key team.pub" in line for line in two.warnings)
+    assert two.warnings
+    before = {key: path.read_bytes() for key, path in records(remote).items()}
+
+    monkeypatch.setenv(SIGN_KEY, str(private))
+    member("three", trust=trust, push=True).build()  # replaces what nobody may use
+    after = {key: path.read_bytes() for key, path in records(remote).items()}
+    assert all(after[key] != before[key] for key in after)
+    four = member("four", trust=trust)
+    four.build()
+    assert four.ran == []
+    assert not four.warnings
+
+    key = next(iter(after))
+    records(remote)[key].write_bytes(after[key].replace(b'"sig":"', b'"sig":"00'))
+    five = member("five", trust=trust)
+    five.build()
+    assert any("signed by somebody else" in line for line in five.warnings)
+
+    monkeypatch.setenv(SIGN_KEY, str(other))
+    with pytest.raises(ConfigError, match="none of the keys that the config trusts"):
+        member("six", trust=trust, push=True).build()
+
+
+# The disk here, and a shared cache that cannot be used.
+
+
+def test_a_full_disk_ends_the_build_with_what_to_do_and_the_next_one_goes_on(
+    member: Make,
+) -> None:
+    member("one", push=True).build(Stand("venv", "w" * (3 << 20)))
+    two = member("two")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, hard))  # no file may become larger
+    try:
+        with pytest.raises(EnvironmentUnable, match="cannot be taken from the shared cache") as no:
+            two.build()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "clean" in no.value.hint
+    two.build()
+    assert two.ran == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_rights_are_said_once_with_what_to_do(member: Make, remote: Path) -> None:
+    remote.chmod(0o500)
+    one = member("one", push=True)
+    try:
+        one.build()
+    finally:
+        remote.chmod(0o700)
+    assert len(one.warnings) == 1
+    assert "let whoever builds read it, and to push write it" in one.warnings[0]
+
+
+def test_bytes_that_have_arrived_do_not_come_again(member: Make, remote: Path) -> None:
+    made = member("one", push=True).build(Stand("venv", "w" * (20 << 20)))
+    two = member("two")
+    (file,) = made.report.files
+    # What a killed build left of it. If that was asked for again, it would show.
+    for planned in made.plan.steps:
+        parts = two.world.cache.incoming(f"{planned.step.key}.parts")
+        parts.mkdir(parents=True)
+        (parts / f"{file.sha256}.partial").write_bytes(b"w" * (19 << 20))
+    place = blobs(remote)[file.sha256]
+    place.write_bytes(b"x" * (19 << 20) + b"w" * (1 << 20))
+    two.build(Stand("venv", "w" * (20 << 20)))
+    assert two.ran == []
+
+
+def test_old_results_go_and_then_the_bytes_that_no_result_names(member: Make, remote: Path) -> None:
+    made = member("one", push=True).build()
+    (named,) = blobs(remote)
+    unnamed = remote / "blobs" / "ab" / ("ab" * 32)
+    unnamed.parent.mkdir(exist_ok=True)
+    unnamed.write_text("left by a killed build")
+    store = Store(f"file://{remote}")
+    now = datetime.now(timezone.utc)
+    month = now - timedelta(days=30)
+    assert not find_room(store, month).results + find_room(store, month).blobs  # too young
+    long_ago = (now - timedelta(days=60)).timestamp()
+    for path in (unnamed, blobs(remote)[named]):
+        os.utime(path, (long_ago, long_ago))
+    assert [Path(stored.path).name for stored in find_room(store, month).blobs] == [unnamed.name]
+    for path in records(remote).values():
+        os.utime(path, (long_ago, long_ago))
+    room = find_room(store, month)
+    assert len(room.results) == len({planned.step.key for planned in made.plan.steps})
+    remove(store, room)
+    assert not records(remote)
+    assert not blobs(remote)
+
+
+@pytest.mark.parametrize("address", ["az://account/container/team", "s3://bucket/team"])
+def test_it_cannot_be_reached_and_its_keys_are_nowhere(
+    member: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    planted = base64.b64encode(b"a planted key of a cloud").decode()
+    for name in ("AZURE_STORAGE_ACCOUNT_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.setenv(name, planted)
+    for name in ("AZURE_STORAGE_ENDPOINT", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/nobody")
+    one = member("one")
+    one.table = SharedCacheTable(remote=address, push=True)
+    outcome = one.build()
+    assert one.ran
+    assert len(one.warnings) == 1
+    assert f"{address} cannot be used" in one.warnings[0]
+    told = [*one.world.view.lines, outcome.report.model_dump_json(), str(outcome.plan)]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(planted.encode() in text for text in [*map(str.encode, told), *written])
+    with pytest.raises(ValueError, match="credentials never stand here"):
+        SharedCacheTable(remote=f"az://account/container?sig={planted}")
