@@ -9,7 +9,6 @@ from pathlib import Path
 from pipeline.contract.plan import DataInput, SourceInput
 from pipeline.contract.schema import HUB_PREFIX
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
-from pipeline.data.prompt_form import has_chat_template
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
@@ -17,7 +16,7 @@ from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.place import Place
 from targets.release import layout
 from targets.release.archive import write_archive
-from targets.release.asking import ask_script, run_requirements
+from targets.release.asking import Asking, asking, run_requirements
 from targets.release.card import MadeFrom, model_card
 from targets.release.inputs import CONFIG, FOLDER, SOURCE, files_digest, trains
 from targets.release.released_report import (
@@ -149,30 +148,35 @@ def _target_files(
     folder = built.outcome.folder
     model = folder / MODEL_DIR
     target = load_target(built.name)
-    asking = _asking(contents, report, model)
+    asked = _asking(contents, report, model)
     card = model_card(
-        report, contents.loaded.config.card, target, list(_made_from(contents)), asking.decode()
+        report,
+        contents.loaded.config.card,
+        target,
+        list(_made_from(contents)),
+        asked,
+        layout.stem(contents.build, contents.version, built.name),
     )
     files: dict[str, Path | bytes] = {
         f"{layout.MODEL}/{file.path}": model / file.path for file in report.files
     }
     files[layout.REPORT] = (report.model_dump_json(indent=2) + "\n").encode()
     files[layout.CARD] = card
-    if report.artifact == "onnx":
-        files[layout.ASK] = asking
+    if asked is not None:
+        files[layout.ASK] = asked.script
         files[layout.REQUIREMENTS] = run_requirements(target)
     if report.checked is not None:
         files[CHECKED_FILE] = folder / CHECKED_FILE
     return files
 
 
-def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> bytes:
-    """Return the program that asks an ONNX model; empty for other artifacts."""
+def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> Asking | None:
+    """Return how an ONNX model is asked; ``None`` for other artifacts."""
     if report.artifact != "onnx":
-        return b""
+        return None
     loaded = contents.loaded
     spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
-    return ask_script(spec, has_chat_template(model))
+    return asking(spec, model)
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:

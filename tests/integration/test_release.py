@@ -97,7 +97,7 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     assert len(sums) == 4
     with tarfile.open(world.release / "small-1.2.0-cpu.tar") as archive:
         names = archive.getnames()
-        card = archive.extractfile("small-1.2.0-cpu/MODEL_CARD.md")
+        card = archive.extractfile("small-1.2.0-cpu/README.md")
         assert card is not None
         text = card.read().decode()
     assert "small-1.2.0-cpu/model/model.onnx" in names
@@ -191,7 +191,7 @@ def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
             "model/tokenizer.json": lambda text: text.replace(b"<|end|>", b"<|ent|>", 1),
             "model/chat_template.jinja": flipped,
             "report.json": lambda text: text.replace(b'"base": 0.25', b'"base": 0.05'),
-            "MODEL_CARD.md": lambda text: text.replace(b"license: mit", b"license: gpl"),
+            "README.md": lambda text: text.replace(b"license: mit", b"license: gpl"),
         },
     )
     quick = world.first.run("verify", str(released), "--quick")
@@ -203,7 +203,7 @@ def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
     assert "1 of" in shown and "values differs" in shown  # the tensor, and by how much
     for place in (
         *("genai_config.json", "search.top_k", "search.top_q", "tokenizer.json", "<|ent|>"),
-        *("chat_template.jinja", "report.json", "quality.base", "0.05", "MODEL_CARD.md"),
+        *("chat_template.jinja", "report.json", "quality.base", "0.05", "README.md"),
     ):
         assert place in shown, place
     assert "the rebuild has other bytes in" in ran.stderr
@@ -298,7 +298,7 @@ def test_a_stranger_asks_the_model_with_the_archive_alone(
         check=True,
     )
     assert asked.stdout.strip() == expected.stdout.strip() != ""
-    card = (tmp_path / root / "MODEL_CARD.md").read_text()
+    card = (tmp_path / root / "README.md").read_text()
     assert (tmp_path / root / "ask.py").read_text() in card
 
 
@@ -459,7 +459,7 @@ def test_what_failed_or_is_unverified_is_not_released(world: ReleaseWorld) -> No
     assert definition["externalParameters"]["allowUnverified"] is True
     assert definition["internalParameters"]["unverified"]["directml"]
     with tarfile.open(released / "small-2.0.0-directml.tar") as archive:
-        card = archive.extractfile("small-2.0.0-directml/MODEL_CARD.md")
+        card = archive.extractfile("small-2.0.0-directml/README.md")
         assert card is not None
         assert "unverified: latency: DirectML runs on Windows only" in card.read().decode()
     ran = world.first.run("verify", str(released), "--from-adapter")
