@@ -10,7 +10,7 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.data.prompt_form import PromptForm, has_chat_template, prompt_form
 from targets.report.templates import python_environment
 from targets.target import Target
-from targets.toolchain.requirements import read_lock
+from targets.toolchain.requirements import Pin, read_lock
 
 _RUNTIME = ("onnxruntime", "numpy")
 """Beginnings of the names of the wheels that are enough to run an artifact."""
@@ -74,18 +74,17 @@ def ask_script(spec: DataSpec | None, has_template: bool) -> bytes:
 
 
 def run_requirements(target: Target) -> bytes:
-    """Return ``requirements.txt``: a lock of the wheels that are enough to run an artifact of
-    ``target``, with the hashes of their files."""
+    """Return ``requirements.txt``: a lock of :func:`run_pins`, with the hashes of their files."""
+    return "".join(f"{pin.requirement()}\n" for pin in run_pins(target)).encode()
+
+
+def run_pins(target: Target) -> list[Pin]:
+    """Return the locked wheels that are enough to run an artifact of ``target``."""
     runs_on = [name for name in target.platforms if not target.platforms[name].builds]
     platform = runs_on[0] if runs_on else next(iter(target.platforms))
     pins = read_lock(target.toolchain(platform).lock)
-    chosen = sorted((pin for pin in pins if runs_artifact(pin.name)), key=lambda pin: pin.name)
-    return "".join(f"{pin.requirement()}\n" for pin in chosen).encode()
-
-
-def runs_artifact(wheel: str) -> bool:
-    """Return whether an artifact needs the wheel of this name to run."""
-    return wheel.startswith(_RUNTIME)
+    chosen = (pin for pin in pins if pin.name.startswith(_RUNTIME))
+    return sorted(chosen, key=lambda pin: pin.name)
 
 
 def _fields(form: PromptForm) -> list[str]:

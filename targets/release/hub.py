@@ -20,7 +20,7 @@ _LIBRARIES: dict[Kind, str] = {
     "checkpoint": "transformers",
     "adapter": "peft",
 }
-_TASK = "text-generation"
+TASK = "text-generation"
 
 _SAME_NAME = frozenset(
     {
@@ -89,7 +89,7 @@ def hub_metadata(card: Card, artifact: Kind, model: str) -> dict[str, JsonValue]
     entries: dict[str, JsonValue] = {
         **_licence(card.license),
         "library_name": _LIBRARIES[artifact],
-        "pipeline_tag": _TASK,
+        "pipeline_tag": TASK,
     }
     if model.startswith(HUB_PREFIX):
         entries["base_model"] = model.removeprefix(HUB_PREFIX).partition("@")[0]

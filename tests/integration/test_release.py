@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+from datetime import datetime, timezone
 from pathlib import Path
 from uuid import UUID
 
@@ -113,7 +114,9 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     }
     data = hashlib.sha256((world.first.work / "tone.jsonl").read_bytes()).hexdigest()
     assert inputs["data.tone.0"]["digest"] == {"sha256": data}
-    assert inputs["source"]["annotations"] == {"dirty": False}
+    shown = ["git", "-C", str(world.first.work), "log", "-1", "--format=%ct"]
+    committed = datetime.fromtimestamp(int(subprocess.check_output(shown)), timezone.utc)
+    assert inputs["source"]["annotations"] == {"dirty": False, "committed": committed.isoformat()}
     assert definition["internalParameters"]["runtime"] == "docker"
     assert definition["internalParameters"]["machine"]["cpu"]
     assert definition["internalParameters"]["python"] == {"cpu": "3.11"}
@@ -267,39 +270,69 @@ print(tokenizer.decode(answer, skip_special_tokens=True))
 """
 
 
-def test_a_stranger_asks_the_model_with_the_archive_alone(
+def test_a_stranger_asks_the_model_in_three_commands(
     world: ReleaseWorld, cache_dir: Path, toolchain_python: Path, tmp_path: Path
 ) -> None:
+    """With the archive alone, in an empty folder, as its README says."""
     root = "small-1.2.0-cpu"
-    subprocess.run(["tar", "xf", world.release / f"{root}.tar"], cwd=tmp_path, check=True)
-    libraries = tmp_path / "libraries"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
-            *("--find-links", str(cache_dir / "wheels"), "--python-version", "3.11"),
-            *("--only-binary", ":all:", "--target", str(libraries)),
-            *("--requirement", str(tmp_path / root / "requirements.txt")),
-        ],
-        check=True,
-    )
-    asked = subprocess.run(
-        [bare_python(toolchain_python), "-s", f"{root}/ask.py", "phrase number 7"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(libraries)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert asked.returncode == 0, asked.stderr
+    environment = tmp_path / "python"
+    made = [bare_python(toolchain_python), "-m", "venv", str(environment)]
+    subprocess.run(made, check=True, capture_output=True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shutil.copy(world.release / f"{root}.tar", empty)
+    with tarfile.open(empty / f"{root}.tar") as archive:
+        stream = archive.extractfile(f"{root}/README.md")
+        assert stream is not None
+        readme = stream.read().decode()
+    blocks = dict(re.findall(r"^(?:```|````)(\w+)\n(.*?)^(?:```|````)$", readme, re.M | re.S))
+    commands = [line.removeprefix("$ ") for line in blocks["console"].splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        asked = subprocess.run(
+            command.replace("PHRASE", "'phrase number 7'"),
+            shell=True,
+            cwd=empty,
+            env={
+                "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
+                "PIP_NO_INDEX": "1",
+                "PIP_FIND_LINKS": str(cache_dir / "wheels"),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert asked.returncode == 0, asked.stderr
     expected = subprocess.run(
-        [toolchain_python, "-c", ANSWER, str(tmp_path / root / "model"), "phrase number 7"],
+        [toolchain_python, "-c", ANSWER, str(empty / root / "model"), "phrase number 7"],
         capture_output=True,
         text=True,
         check=True,
     )
     assert asked.stdout.strip() == expected.stdout.strip() != ""
-    card = (tmp_path / root / "README.md").read_text()
-    assert (tmp_path / root / "ask.py").read_text() in card
+    assert blocks["text"] == "{phrase}\n"
+    template = (empty / root / "model" / "chat_template.jinja").read_text()
+    assert blocks["jinja"].strip() == template.strip()
+    assert blocks["python"] == (empty / root / "ask.py").read_text()
+
+
+def test_the_hubs_own_library_reads_the_front_matter(
+    world: ReleaseWorld, toolchain_python: Path, tmp_path: Path
+) -> None:
+    """The extracted folder is what can be uploaded: a hub shows its README.md."""
+    archive = world.release / "small-1.2.0-cpu.tar"
+    subprocess.run(["tar", "xf", archive], cwd=tmp_path, check=True)
+    read = "import json, sys; from huggingface_hub import ModelCard; "
+    read += "print(json.dumps(ModelCard.load(sys.argv[1]).data.to_dict()))"
+    readme = tmp_path / "small-1.2.0-cpu" / "README.md"
+    found = subprocess.check_output([toolchain_python, "-c", read, readme])
+    assert json.loads(found) == {
+        "library_name": "onnxruntime-genai",
+        "license": "mit",
+        "model_name": "small 1.2.0",
+        "pipeline_tag": "text-generation",
+        "tags": ["quern", "cpu", "onnx"],
+    }
 
 
 def bare_python(python: Path) -> str:
