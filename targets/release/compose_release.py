@@ -261,7 +261,7 @@ def _committed(contents: ReleaseContents) -> datetime | None:
     """Return the time of the commit of the config: the same in every rebuild."""
     (source,) = (item for item in contents.inputs if item.name == SOURCE)
     stated = source.annotations.get(COMMITTED)
-    return None if stated is None else datetime.fromisoformat(str(stated))
+    return None if stated is None else datetime.fromisoformat(str(stated).replace("Z", "+00:00"))
 
 
 def _facts(contents: ReleaseContents, built: BuiltTarget, report: ReleasedReport) -> ModelFacts:

@@ -17,7 +17,7 @@ from targets.config.load import LoadedConfig
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan
 from targets.release.source import Source
-from targets.release.statement import ResourceDescriptor
+from targets.release.statement import ResourceDescriptor, time_text
 from targets.target import IMAGES_DIR
 from targets.toolchain.rootfs import MAKERS
 
@@ -119,7 +119,7 @@ def _word(step: Step) -> str:
 def _commit(name: str, source: Source) -> ResourceDescriptor:
     annotations: dict[str, JsonValue] = {"dirty": source.dirty}
     if source.time is not None:
-        annotations[COMMITTED] = source.time.isoformat()
+        annotations[COMMITTED] = time_text(source.time)
     return ResourceDescriptor(
         name=name,
         uri=f"git+{source.remote}" if source.remote else "",

@@ -8,6 +8,7 @@
         sbom.cdx.json                    CycloneDX
         SHA256SUMS                       of the files above
         provenance.intoto.jsonl          in-toto statement with SLSA provenance
+        rebuilt.intoto.jsonl             the same of those who made it again, if somebody did
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from targets.errors import ConfigError, Problem
 FOLDER = "release"
 SBOM = "sbom.cdx.json"
 PROVENANCE = "provenance.intoto.jsonl"
+REBUILT = "rebuilt.intoto.jsonl"
 SUMS = "SHA256SUMS"
 REPORT = "report.json"
 CARD = "README.md"

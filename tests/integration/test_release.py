@@ -24,6 +24,8 @@ from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.resource_descriptor_pb2 import ResourceDescriptor as DescriptorMessage
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
 
 from targets.release import layout
 from targets.release.archive import read_members
@@ -116,7 +118,8 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     assert inputs["data.tone.0"]["digest"] == {"sha256": data}
     shown = ["git", "-C", str(world.first.work), "log", "-1", "--format=%ct"]
     committed = datetime.fromtimestamp(int(subprocess.check_output(shown)), timezone.utc)
-    assert inputs["source"]["annotations"] == {"dirty": False, "committed": committed.isoformat()}
+    stated = inputs["source"]["annotations"]
+    assert stated == {"dirty": False, "committed": f"{committed:%Y-%m-%dT%H:%M:%SZ}"}
     assert definition["internalParameters"]["runtime"] == "docker"
     assert definition["internalParameters"]["machine"]["cpu"]
     assert definition["internalParameters"]["python"] == {"cpu": "3.11"}
@@ -155,15 +158,39 @@ def test_verified_by_rebuilding_it_without_network(
     assert found["left_out"] == {}
 
 
-def test_rebuilt_from_the_adapter_in_another_runtime(world: ReleaseWorld) -> None:
+def test_rebuilt_from_the_adapter_in_another_runtime_and_said_with_a_signature(
+    world: ReleaseWorld, tmp_path: Path
+) -> None:
+    release = Path(shutil.copytree(world.release, tmp_path / VERSION))
+    other = Ed25519PrivateKey.generate()
+    private, public = private_file(tmp_path, other), public_file(tmp_path, other, "theirs.pub")
     ran = world.first.run(
-        *("verify", str(world.release), "--from-adapter", "--runtime", "venv", "--json")
+        *("verify", str(release), "--from-adapter", "--runtime", "venv", "--json"),
+        *("--sign-key", str(private)),
     )
     assert ran.code == 0, ran.stdout + ran.stderr
     found = json.loads(ran.stdout)
     assert found["same"] is True
     assert found["trained_again"] is False
     assert found["left_out"].keys() == {"sbom.cdx.json"}
+    assert found["attested"] is True
+    before = files_in(world.release)
+    after = files_in(release)
+    said = after.pop("rebuilt.intoto.jsonl")
+    assert after == before
+    # Read by the library of in-toto, and verified by that of DSSE.
+    members = json.loads(said)
+    Envelope.from_dict(members).verify([SSlibKey.from_crypto(other.public_key())], 1)
+    statement = json.loads(base64.b64decode(members["payload"]))
+    Statement.copy_from_pb(Parse(json.dumps(statement), StatementMessage())).validate()
+    assert statement["subject"] == statement_in(world.release)["subject"]
+    keys = ("--key", str(world.public), "--rebuilt-by", str(public))
+    told = world.first.run("verify", str(release), *keys)
+    assert told.code == 0, told.stdout + told.stderr
+    assert (
+        "built twice, by the key release.pub and by the key theirs.pub, who took from it what was "
+        "trained"
+    ) in told.stdout
 
 
 def test_other_inputs_are_named_before_anything_runs(world: ReleaseWorld) -> None:
