@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from targets.console.print_release import UNSIGNED
+from targets.release import layout
 from targets.release.differences.print_differences import print_differences
 from targets.release.verify import Verified
 from targets.runtimes.runtime import PLACES
@@ -25,7 +26,8 @@ def print_verified(console: Console, verified: Verified) -> None:
         print_differences(console, verified.comparison.differences)
         return
     release = verified.release
-    word = "verified by rebuilding it" if verified.rebuilt else "in order; not rebuilt"
+    by_others = "in order, and rebuilt by somebody else" if verified.rebuilder else ""
+    word = "verified by rebuilding it" if verified.rebuilt else by_others or "in order; not rebuilt"
     console.print(f"[green bold]{release.build} {release.version}[/] is {word}", highlight=False)
 
 
@@ -41,6 +43,8 @@ def verified_data(verified: Verified) -> dict[str, object]:
         "compared": verified.comparison.files,
         "left_out": dict(verified.left_out),
         "differences": verified.comparison.differences,
+        "rebuilt_by": verified.rebuilder or None,
+        "attested": verified.attested,
     }
 
 
@@ -55,6 +59,11 @@ def _proofs(verified: Verified) -> Iterator[str]:
             f"rebuilt from its inputs, {trained}: the same bytes in all of "
             f"{', '.join(verified.comparison.files)}"
         )
+    if verified.rebuilder:
+        trained = ", who took from it what was trained" if verified.rebuilder_was_given else ""
+        yield f"built twice, by {verified.signer} and by {verified.rebuilder}{trained}"
+    if verified.attested:
+        yield f"{layout.REBUILT} in it says so, with your signature"
 
 
 def _open(verified: Verified) -> Iterator[str]:

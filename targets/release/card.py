@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md``: the description of an artifact for its users.
+"""``README.md`` of an archive: the model card, which describes an artifact to its users.
 
 The front matter is that of model hubs
 (https://huggingface.co/docs/hub/model-cards#model-card-metadata).
@@ -14,7 +14,9 @@ import yaml
 from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from pipeline.contract.schema import HUB_PREFIX, Card
+from pipeline.contract.schema import Card
+from targets.release.asking import Asking
+from targets.release.hub import hub_metadata
 from targets.release.released_report import ReleasedReport
 from targets.report.templates import markdown_environment
 from targets.target import Target
@@ -36,10 +38,11 @@ def model_card(
     card: Card,
     target: Target,
     made_from: Sequence[MadeFrom],
-    asking: str,
+    asking: Asking | None,
+    root: str,
 ) -> bytes:
-    """Return the card of one target's artifact. ``asking`` is the program that asks it; empty if
-    there is none."""
+    """Return the card of one target's artifact. ``asking`` is ``None`` if it cannot be asked by
+    ONNX Runtime; ``root`` is the name of its archive without the suffix."""
     environment = markdown_environment(Path(__file__).parent)
     environment.filters["limits"] = _limits
     text = environment.get_template(_TEMPLATE).render(
@@ -49,6 +52,7 @@ def model_card(
         platform_words=target.description,
         made_from=made_from,
         asking=asking,
+        root=root,
         unverified=report.unverified,
         gaps=list(_gaps(report, card)),
         front=yaml.safe_dump(_front(report, card), sort_keys=True, allow_unicode=True),
@@ -71,16 +75,11 @@ def _gaps(report: ReleasedReport, card: Card) -> Iterator[str]:
 
 
 def _front(report: ReleasedReport, card: Card) -> dict[str, JsonValue]:
-    front: dict[str, JsonValue] = {
-        "license": card.license.lower() if card.license else "unknown",
+    return {
+        **hub_metadata(card, report.artifact, report.inputs.model),
         "tags": ["quern", report.target, report.artifact],
         "model_name": f"{report.build} {report.version}",
     }
-    if report.artifact == "onnx":
-        front["library_name"] = "onnxruntime-genai"
-    if report.inputs.model.startswith(HUB_PREFIX):
-        front["base_model"] = report.inputs.model.removeprefix(HUB_PREFIX).partition("@")[0]
-    return front
 
 
 def _limits(params: Mapping[str, JsonValue]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pipeline.contract.plan import DataInput, SourceInput
 from pipeline.contract.schema import HUB_PREFIX
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
-from pipeline.data.prompt_form import has_chat_template
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
@@ -17,16 +17,26 @@ from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.place import Place
 from targets.release import layout
 from targets.release.archive import write_archive
-from targets.release.asking import ask_script, run_requirements
+from targets.release.asking import Asking, asking, run_pins, run_requirements
 from targets.release.card import MadeFrom, model_card
-from targets.release.inputs import CONFIG, FOLDER, SOURCE, files_digest, trains
+from targets.release.hub import TASK
+from targets.release.inputs import COMMITTED, CONFIG, FOLDER, SOURCE, files_digest, trains
 from targets.release.released_report import (
     Plans,
     ReleasedReport,
     ReleasedToolchain,
     released_report,
 )
-from targets.release.sbom.contents import Artifact, DataSet, Model, Release, ToolchainContents
+from targets.release.sbom.contents import (
+    Artifact,
+    DataSet,
+    Metric,
+    Model,
+    ModelFacts,
+    PythonPackage,
+    Release,
+    ToolchainContents,
+)
 from targets.release.sbom.write_sbom import write_sbom
 from targets.release.statement import ResourceDescriptor
 from targets.release.sums import write_sums
@@ -35,6 +45,9 @@ from targets.report.compose_report import quern_version
 from targets.report.dist import MODEL_DIR
 from targets.target import load_target
 
+_QUANTIZES = "model_builder"
+_QUANTIZATION = ("precision", "algorithm", "block_size", "symmetric")
+"""Parameters of that pass which say how the weights are stored."""
 _BASE_FOLDERS = ("model", "import_onnx.folder")
 _BASE_FILE = "import_gguf.file"
 """Names of inputs of the release that are the base model."""
@@ -149,30 +162,35 @@ def _target_files(
     folder = built.outcome.folder
     model = folder / MODEL_DIR
     target = load_target(built.name)
-    asking = _asking(contents, report, model)
+    asked = _asking(contents, report, model)
     card = model_card(
-        report, contents.loaded.config.card, target, list(_made_from(contents)), asking.decode()
+        report,
+        contents.loaded.config.card,
+        target,
+        list(_made_from(contents)),
+        asked,
+        layout.stem(contents.build, contents.version, built.name),
     )
     files: dict[str, Path | bytes] = {
         f"{layout.MODEL}/{file.path}": model / file.path for file in report.files
     }
     files[layout.REPORT] = (report.model_dump_json(indent=2) + "\n").encode()
     files[layout.CARD] = card
-    if report.artifact == "onnx":
-        files[layout.ASK] = asking
+    if asked is not None:
+        files[layout.ASK] = asked.script
         files[layout.REQUIREMENTS] = run_requirements(target)
     if report.checked is not None:
         files[CHECKED_FILE] = folder / CHECKED_FILE
     return files
 
 
-def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> bytes:
-    """Return the program that asks an ONNX model; empty for other artifacts."""
+def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> Asking | None:
+    """Return how an ONNX model is asked; ``None`` for other artifacts."""
     if report.artifact != "onnx":
-        return b""
+        return None
     loaded = contents.loaded
     spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
-    return ask_script(spec, has_chat_template(model))
+    return asking(spec, model)
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:
@@ -194,6 +212,7 @@ def _sbom(
     by_name = {archive.name: archive for archive in archives}
     adapter = by_name.get(layout.archive_name(contents.build, contents.version, layout.ADAPTER))
     card = contents.loaded.config.card
+    supplier = ", ".join(card.authors)
     artifacts = []
     for built, report in zip(contents.built, reports, strict=True):
         archive = by_name[layout.archive_name(contents.build, contents.version, built.name)]
@@ -205,12 +224,14 @@ def _sbom(
                     version=contents.version,
                     sha256=sha256_of_file(archive),
                     licence=card.license or "",
+                    supplier=supplier,
                     facts=(
                         ("target", built.name),
                         ("file", archive.name),
                         ("status", report.status),
                     ),
                 ),
+                facts=_facts(contents, built, report),
                 toolchains=tuple(contents.toolchains[name] for name in used),
                 base=_base(contents, built.outcome),
                 adapter=None
@@ -219,12 +240,73 @@ def _sbom(
                     name=f"{contents.build}-{layout.ADAPTER}",
                     version=contents.version,
                     sha256=sha256_of_file(adapter),
+                    supplier=supplier,
                     facts=(("file", adapter.name),),
                 ),
                 data=tuple(_data_sets(contents, built.outcome)),
+                runs_on=tuple(_runs_on(contents, built, report)),
             )
         )
-    return Release(contents.build, contents.version, quern_version(), tuple(artifacts))
+    return Release(
+        contents.build,
+        contents.version,
+        quern_version(),
+        tuple(artifacts),
+        supplier=supplier,
+        time=_committed(contents),
+    )
+
+
+def _committed(contents: ReleaseContents) -> datetime | None:
+    """Return the time of the commit of the config: the same in every rebuild."""
+    (source,) = (item for item in contents.inputs if item.name == SOURCE)
+    stated = source.annotations.get(COMMITTED)
+    return None if stated is None else datetime.fromisoformat(str(stated).replace("Z", "+00:00"))
+
+
+def _facts(contents: ReleaseContents, built: BuiltTarget, report: ReleasedReport) -> ModelFacts:
+    card = contents.loaded.config.card
+    quality = report.quality
+    builders = (
+        planned.step.params
+        for planned in built.plans.repeatable.steps
+        if planned.step.type == _QUANTIZES
+    )
+    params = next(builders, {})
+    return ModelFacts(
+        task=TASK,
+        metrics=tuple(
+            Metric(str(quality["metric"]), value, of)
+            for of in ("base", "tuned", "artifact")
+            if isinstance(value := quality.get(of), float)
+        ),
+        quantization=tuple(
+            (name, str(params[name]))
+            for name in _QUANTIZATION
+            if params.get(name) not in (None, "")
+        ),
+        intended_use=card.intended_use or "",
+        limitations=card.limitations or "",
+    )
+
+
+def _runs_on(
+    contents: ReleaseContents, built: BuiltTarget, report: ReleasedReport
+) -> Iterator[PythonPackage]:
+    """Yield the wheels of ``requirements.txt``, described by the toolchain if it has them."""
+    if report.artifact != "onnx":
+        return
+    known = {
+        wheel.sha256: wheel
+        for toolchain in contents.toolchains.values()
+        for wheel in toolchain.wheels
+    }
+    for pin in run_pins(load_target(built.name)):
+        described = next((known[digest] for digest in pin.sha256 if digest in known), None)
+        digest = next(iter(pin.sha256)) if len(pin.sha256) == 1 else ""
+        yield described or PythonPackage(
+            pin.name, str(pin.version), "", digest, index=pin.pytorch_index or ""
+        )
 
 
 def _base(contents: ReleaseContents, outcome: BuildOutcome) -> Model:

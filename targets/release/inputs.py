@@ -17,13 +17,16 @@ from targets.config.load import LoadedConfig
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan
 from targets.release.source import Source
-from targets.release.statement import ResourceDescriptor
+from targets.release.statement import ResourceDescriptor, time_text
 from targets.target import IMAGES_DIR
 from targets.toolchain.rootfs import MAKERS
 
 SOURCE = "source"
 QUERN = "quern"
 CONFIG = "config"
+
+COMMITTED = "committed"
+"""Annotation with the time of a commit."""
 
 FOLDER = "dirHash"
 """in-toto's name of a digest of all files of a folder."""
@@ -114,11 +117,14 @@ def _word(step: Step) -> str:
 
 
 def _commit(name: str, source: Source) -> ResourceDescriptor:
+    annotations: dict[str, JsonValue] = {"dirty": source.dirty}
+    if source.time is not None:
+        annotations[COMMITTED] = time_text(source.time)
     return ResourceDescriptor(
         name=name,
         uri=f"git+{source.remote}" if source.remote else "",
         digest={"gitCommit": source.commit} if source.commit else {},
-        annotations={"dirty": source.dirty},
+        annotations=annotations,
     )
 
 

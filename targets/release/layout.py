@@ -3,11 +3,12 @@
 ::
 
     dist/<build>/release/<version>/
-        <build>-<version>-<target>.tar   model/, report.json, MODEL_CARD.md, SHA256SUMS; per target
+        <build>-<version>-<target>.tar   model/, report.json, README.md, SHA256SUMS; per target
         <build>-<version>-adapter.tar    the trained outputs, for rebuilding on another machine
         sbom.cdx.json                    CycloneDX
         SHA256SUMS                       of the files above
         provenance.intoto.jsonl          in-toto statement with SLSA provenance
+        rebuilt.intoto.jsonl             the same of those who made it again, if somebody did
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from targets.errors import ConfigError, Problem
 FOLDER = "release"
 SBOM = "sbom.cdx.json"
 PROVENANCE = "provenance.intoto.jsonl"
+REBUILT = "rebuilt.intoto.jsonl"
 SUMS = "SHA256SUMS"
 REPORT = "report.json"
-CARD = "MODEL_CARD.md"
+CARD = "README.md"
+"""Name of the model card, by which model hubs show it."""
 ASK = "ask.py"
 """Name of the program that asks the model."""
 REQUIREMENTS = "requirements.txt"

@@ -35,6 +35,7 @@ from targets.release.statement import (
     Statement,
     StatementBuilder,
     StatementMachine,
+    time_text,
 )
 from targets.release.sums import read_sums, write_sums
 from targets.report.compose_report import quern_version
@@ -129,7 +130,7 @@ def statement(
             run_details=RunDetails(
                 builder=StatementBuilder(id=BUILDER, version={"quern": quern_version()}),
                 metadata=Metadata(
-                    started_on=_time(times.started), finished_on=_time(times.finished)
+                    started_on=time_text(times.started), finished_on=time_text(times.finished)
                 ),
                 byproducts=(
                     _file(folder / layout.SBOM),
@@ -164,10 +165,6 @@ def without_times(statement: Statement) -> dict[str, JsonValue]:
 
 def _file(path: Path) -> ResourceDescriptor:
     return ResourceDescriptor(name=path.name, digest={"sha256": sha256_of_file(path)})
-
-
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _measured(built: BuiltTarget) -> ResourceDescriptor:

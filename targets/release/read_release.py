@@ -16,6 +16,7 @@ from pipeline.reading.files import MB
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.release import layout
 from targets.release.archive import read_file, read_members
+from targets.release.rebuilt import Rebuilt, read_rebuilt
 from targets.release.released_report import ReleasedReport
 from targets.release.sbom.validate import sbom_problems
 from targets.release.statement import (
@@ -42,6 +43,8 @@ class ReadRelease:
     statement: Statement
     envelope: Envelope
     reports: tuple[ReleasedReport, ...]
+    rebuilt: tuple[Rebuilt, ...] = ()
+    """What others say who made it again."""
 
     @property
     def external_parameters(self) -> ExternalParameters:
@@ -101,7 +104,8 @@ def read_release(folder: Path, trusted: Trusted | None = None) -> ReadRelease:
     reports = tuple(_reports(folder, statement))
     problems += _sbom_problems(folder, statement)
     _fail(problems)
-    return ReadRelease(folder, statement, envelope, reports)
+    rebuilt = read_rebuilt(folder, statement)
+    return ReadRelease(folder, statement, envelope, reports, rebuilt)
 
 
 def _fail(problems: list[str]) -> None:
@@ -143,7 +147,7 @@ def _file_problems(folder: Path, statement: Statement, signed: bool) -> Iterator
     stated |= {item.name: item.digest.get("sha256", "") for item in products if item.digest}
     actual = {path.name: sha256_of_file(path) for path in folder.iterdir()}
     own = {layout.PROVENANCE, layout.SUMS}
-    for name in sorted(actual.keys() - stated.keys() - own):
+    for name in sorted(actual.keys() - stated.keys() - own - {layout.REBUILT}):
         yield f"{folder / name} belongs to no release"
     for name in sorted((stated.keys() | own) - actual.keys()):
         yield f"{folder / name} is missing"

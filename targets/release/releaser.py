@@ -20,6 +20,7 @@ from targets.machine import threads
 from targets.release import layout
 from targets.release.compare_releases import compare_releases
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents, compose
+from targets.release.hub import require_licences
 from targets.release.inputs import QUERN, SOURCE, dependencies, produced_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
 from targets.release.provenance import (
@@ -77,6 +78,7 @@ class Releaser:
         """
         started = datetime.now(timezone.utc)
         require_repeatable(self.maker.loaded)
+        require_licences(self.maker.loaded)
         sources = sources_of(self.maker.loaded, (self.dist,))
         if not options.request.allow_dirty:
             require_clean(sources.values())

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +28,8 @@ class Source:
     """Files that are changed or untracked."""
     remote: str = ""
     """URL of the repository, without credentials; empty if other machines cannot reach it."""
+    time: datetime | None = None
+    """Time of the commit, in UTC."""
 
     @property
     def dirty(self) -> bool:
@@ -51,7 +54,9 @@ def source_of(folder: Path, outputs: Iterable[Path] = ()) -> Source:
     left_out = [f":(exclude){path.as_posix()}" for path in inside]
     listing = _git(root, "status", "--porcelain", "-z", "--no-renames", "--", ".", *left_out)
     changed = tuple(sorted(entry[3:] for entry in listing.split("\0") if entry))
-    return Source(root, commit, changed, _remote(root))
+    seconds = int(_git(root, "show", "--no-patch", "--format=%ct", commit))
+    time = datetime.fromtimestamp(seconds, timezone.utc)
+    return Source(root, commit, changed, _remote(root), time)
 
 
 def require_clean(sources: Iterable[Source]) -> None:

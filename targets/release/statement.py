@@ -7,6 +7,7 @@ https://slsa.dev/spec/v1.0/provenance
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,6 +31,8 @@ _QUERN = "urn:uuid:5b0f6c1e-8f0a-4d57-9c36-2f1f2a6e7d14"
 _BUILD_TYPE = f"{_QUERN}#release-v"
 BUILD_TYPE = f"{_BUILD_TYPE}{SCHEMA}"
 BUILDER = f"{_QUERN}#driver"
+REBUILDER = f"{_QUERN}#rebuilder"
+"""Who made a release again, to prove it."""
 
 
 class _Camel(Frozen):
@@ -145,6 +148,11 @@ class Statement(Frozen):
         """Return it as one line of canonical JSON."""
         content = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def time_text(moment: datetime) -> str:
+    """Return ``moment``, which is in UTC, as RFC 3339 has it."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def parse_statement(content: bytes, file: Path) -> Statement:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
+
+from securesystemslib.signer import Signer
 
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import sibling_folder
@@ -15,6 +18,7 @@ from targets.release.compare_releases import ReleaseComparison, compare_releases
 from targets.release.compose_release import BuiltTarget
 from targets.release.read_release import ReadRelease
 from targets.release.rebuild import Rebuilder, as_released
+from targets.release.rebuilt import add_rebuilt, rebuilt_statement
 from targets.release.release_builder import ReleaseBuilder
 from targets.release.releaser import sources_of
 from targets.release.sbom.contents import ToolchainContents
@@ -36,6 +40,12 @@ class Verified:
     """Files that were not compared, with the reason."""
     kept: Path | None = None
     """Where the rebuilt release lies, if it was kept."""
+    rebuilder: str = ""
+    """Who else made it again, as the signature says that was verified; empty if none was."""
+    rebuilder_was_given: bool = False
+    """Whether they took from the release what was trained."""
+    attested: bool = False
+    """Whether this rebuild was signed and added to the release."""
 
     @property
     def differs(self) -> bool:
@@ -68,6 +78,8 @@ class Rebuild:
     from_adapter: bool = False
     keep: Path | None = None
     """Where the rebuilt release is kept."""
+    signer: Signer | None = None
+    """Who says in the release that it was rebuilt, if all is the same."""
 
     def verify(self, release: ReadRelease, signer: str = "") -> Verified:
         """Rebuild ``release`` in an empty cache, without network, and compare every file.
@@ -77,6 +89,7 @@ class Rebuild:
         Raises ``ConfigError`` if the inputs on this machine differ from those of the release, and
         the errors of a build.
         """
+        started = datetime.now(timezone.utc)
         maker = as_released(release, self.maker)
         same_runtime = self._same_runtime(release)
 
@@ -98,6 +111,11 @@ class Rebuild:
                 with sibling_folder(self.keep) as fresh:
                     shutil.copytree(folder, fresh, dirs_exist_ok=True)
                     fresh.rename(self.keep)
+        attested = self.signer is not None and not comparison.differences
+        if self.signer is not None and attested:
+            now = datetime.now(timezone.utc)
+            stated = rebuilt_statement(release.statement, maker.runtime, given, started, now)
+            add_rebuilt(release.folder, stated, self.signer)
         runtime = release.internal_parameters.runtime
         reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
         return Verified(
@@ -108,6 +126,7 @@ class Rebuild:
             comparison=comparison,
             left_out={} if same_runtime else {layout.SBOM: reason},
             kept=self.keep,
+            attested=attested,
         )
 
     def _same_runtime(self, release: ReadRelease) -> bool:

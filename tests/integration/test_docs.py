@@ -116,6 +116,14 @@ SIGNED = (
     f"{KEY} && openssl pkey -in ../release.key -pubout -out ../release.pub && "
     "./nox -s release -- --version 1.2.0 --sign-key ../release.key"
 )
+REBUILDER = (
+    f"{SIGNED} && openssl genpkey -algorithm ed25519 -out ../rebuilder.key && "
+    "openssl pkey -in ../rebuilder.key -pubout -out ../rebuilder.pub"
+)
+REBUILT = (
+    f"{REBUILDER} && "
+    "./nox -s verify -- dist/tone/release/1.2.0 --from-adapter --sign-key ../rebuilder.key"
+)
 
 # It changes what is installed, so it comes last.
 LAST = "./nox -s lock"
@@ -191,6 +199,10 @@ def _needed(command: str) -> tuple[str, str] | None:
         return "./nox -s fetch-smollm", "configs/models"
     if command.startswith("./nox -s try") or "--baseline" in command:
         return "./nox -s build-cpu", "dist/tone/cpu"
+    if "--rebuilt-by" in command:
+        return REBUILT, "dist/tone/release/1.2.0/rebuilt.intoto.jsonl"
+    if "../rebuilder.key" in command and "genpkey" not in command:
+        return REBUILDER, "../rebuilder.pub"
     if "--key" in command:
         return SIGNED, "../release.pub"
     if command.startswith("./nox -s verify"):

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+from datetime import datetime, timezone
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.resource_descriptor_pb2 import ResourceDescriptor as DescriptorMessage
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
 
 from targets.release import layout
 from targets.release.archive import read_members
@@ -97,7 +100,7 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     assert len(sums) == 4
     with tarfile.open(world.release / "small-1.2.0-cpu.tar") as archive:
         names = archive.getnames()
-        card = archive.extractfile("small-1.2.0-cpu/MODEL_CARD.md")
+        card = archive.extractfile("small-1.2.0-cpu/README.md")
         assert card is not None
         text = card.read().decode()
     assert "small-1.2.0-cpu/model/model.onnx" in names
@@ -113,7 +116,10 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     }
     data = hashlib.sha256((world.first.work / "tone.jsonl").read_bytes()).hexdigest()
     assert inputs["data.tone.0"]["digest"] == {"sha256": data}
-    assert inputs["source"]["annotations"] == {"dirty": False}
+    shown = ["git", "-C", str(world.first.work), "log", "-1", "--format=%ct"]
+    committed = datetime.fromtimestamp(int(subprocess.check_output(shown)), timezone.utc)
+    stated = inputs["source"]["annotations"]
+    assert stated == {"dirty": False, "committed": f"{committed:%Y-%m-%dT%H:%M:%SZ}"}
     assert definition["internalParameters"]["runtime"] == "docker"
     assert definition["internalParameters"]["machine"]["cpu"]
     assert definition["internalParameters"]["python"] == {"cpu": "3.11"}
@@ -152,15 +158,39 @@ def test_verified_by_rebuilding_it_without_network(
     assert found["left_out"] == {}
 
 
-def test_rebuilt_from_the_adapter_in_another_runtime(world: ReleaseWorld) -> None:
+def test_rebuilt_from_the_adapter_in_another_runtime_and_said_with_a_signature(
+    world: ReleaseWorld, tmp_path: Path
+) -> None:
+    release = Path(shutil.copytree(world.release, tmp_path / VERSION))
+    other = Ed25519PrivateKey.generate()
+    private, public = private_file(tmp_path, other), public_file(tmp_path, other, "theirs.pub")
     ran = world.first.run(
-        *("verify", str(world.release), "--from-adapter", "--runtime", "venv", "--json")
+        *("verify", str(release), "--from-adapter", "--runtime", "venv", "--json"),
+        *("--sign-key", str(private)),
     )
     assert ran.code == 0, ran.stdout + ran.stderr
     found = json.loads(ran.stdout)
     assert found["same"] is True
     assert found["trained_again"] is False
     assert found["left_out"].keys() == {"sbom.cdx.json"}
+    assert found["attested"] is True
+    before = files_in(world.release)
+    after = files_in(release)
+    said = after.pop("rebuilt.intoto.jsonl")
+    assert after == before
+    # Read by the library of in-toto, and verified by that of DSSE.
+    members = json.loads(said)
+    Envelope.from_dict(members).verify([SSlibKey.from_crypto(other.public_key())], 1)
+    statement = json.loads(base64.b64decode(members["payload"]))
+    Statement.copy_from_pb(Parse(json.dumps(statement), StatementMessage())).validate()
+    assert statement["subject"] == statement_in(world.release)["subject"]
+    keys = ("--key", str(world.public), "--rebuilt-by", str(public))
+    told = world.first.run("verify", str(release), *keys)
+    assert told.code == 0, told.stdout + told.stderr
+    assert (
+        "built twice, by the key release.pub and by the key theirs.pub, who took from it what was "
+        "trained"
+    ) in told.stdout
 
 
 def test_other_inputs_are_named_before_anything_runs(world: ReleaseWorld) -> None:
@@ -191,7 +221,7 @@ def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
             "model/tokenizer.json": lambda text: text.replace(b"<|end|>", b"<|ent|>", 1),
             "model/chat_template.jinja": flipped,
             "report.json": lambda text: text.replace(b'"base": 0.25', b'"base": 0.05'),
-            "MODEL_CARD.md": lambda text: text.replace(b"license: mit", b"license: gpl"),
+            "README.md": lambda text: text.replace(b"license: mit", b"license: gpl"),
         },
     )
     quick = world.first.run("verify", str(released), "--quick")
@@ -203,7 +233,7 @@ def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
     assert "1 of" in shown and "values differs" in shown  # the tensor, and by how much
     for place in (
         *("genai_config.json", "search.top_k", "search.top_q", "tokenizer.json", "<|ent|>"),
-        *("chat_template.jinja", "report.json", "quality.base", "0.05", "MODEL_CARD.md"),
+        *("chat_template.jinja", "report.json", "quality.base", "0.05", "README.md"),
     ):
         assert place in shown, place
     assert "the rebuild has other bytes in" in ran.stderr
@@ -267,39 +297,69 @@ print(tokenizer.decode(answer, skip_special_tokens=True))
 """
 
 
-def test_a_stranger_asks_the_model_with_the_archive_alone(
+def test_a_stranger_asks_the_model_in_three_commands(
     world: ReleaseWorld, cache_dir: Path, toolchain_python: Path, tmp_path: Path
 ) -> None:
+    """With the archive alone, in an empty folder, as its README says."""
     root = "small-1.2.0-cpu"
-    subprocess.run(["tar", "xf", world.release / f"{root}.tar"], cwd=tmp_path, check=True)
-    libraries = tmp_path / "libraries"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
-            *("--find-links", str(cache_dir / "wheels"), "--python-version", "3.11"),
-            *("--only-binary", ":all:", "--target", str(libraries)),
-            *("--requirement", str(tmp_path / root / "requirements.txt")),
-        ],
-        check=True,
-    )
-    asked = subprocess.run(
-        [bare_python(toolchain_python), "-s", f"{root}/ask.py", "phrase number 7"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(libraries)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert asked.returncode == 0, asked.stderr
+    environment = tmp_path / "python"
+    made = [bare_python(toolchain_python), "-m", "venv", str(environment)]
+    subprocess.run(made, check=True, capture_output=True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shutil.copy(world.release / f"{root}.tar", empty)
+    with tarfile.open(empty / f"{root}.tar") as archive:
+        stream = archive.extractfile(f"{root}/README.md")
+        assert stream is not None
+        readme = stream.read().decode()
+    blocks = dict(re.findall(r"^(?:```|````)(\w+)\n(.*?)^(?:```|````)$", readme, re.M | re.S))
+    commands = [line.removeprefix("$ ") for line in blocks["console"].splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        asked = subprocess.run(
+            command.replace("PHRASE", "'phrase number 7'"),
+            shell=True,
+            cwd=empty,
+            env={
+                "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
+                "PIP_NO_INDEX": "1",
+                "PIP_FIND_LINKS": str(cache_dir / "wheels"),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert asked.returncode == 0, asked.stderr
     expected = subprocess.run(
-        [toolchain_python, "-c", ANSWER, str(tmp_path / root / "model"), "phrase number 7"],
+        [toolchain_python, "-c", ANSWER, str(empty / root / "model"), "phrase number 7"],
         capture_output=True,
         text=True,
         check=True,
     )
     assert asked.stdout.strip() == expected.stdout.strip() != ""
-    card = (tmp_path / root / "MODEL_CARD.md").read_text()
-    assert (tmp_path / root / "ask.py").read_text() in card
+    assert blocks["text"] == "{phrase}\n"
+    template = (empty / root / "model" / "chat_template.jinja").read_text()
+    assert blocks["jinja"].strip() == template.strip()
+    assert blocks["python"] == (empty / root / "ask.py").read_text()
+
+
+def test_the_hubs_own_library_reads_the_front_matter(
+    world: ReleaseWorld, toolchain_python: Path, tmp_path: Path
+) -> None:
+    """The extracted folder is what can be uploaded: a hub shows its README.md."""
+    archive = world.release / "small-1.2.0-cpu.tar"
+    subprocess.run(["tar", "xf", archive], cwd=tmp_path, check=True)
+    read = "import json, sys; from huggingface_hub import ModelCard; "
+    read += "print(json.dumps(ModelCard.load(sys.argv[1]).data.to_dict()))"
+    readme = tmp_path / "small-1.2.0-cpu" / "README.md"
+    found = subprocess.check_output([toolchain_python, "-c", read, readme])
+    assert json.loads(found) == {
+        "library_name": "onnxruntime-genai",
+        "license": "mit",
+        "model_name": "small 1.2.0",
+        "pipeline_tag": "text-generation",
+        "tags": ["quern", "cpu", "onnx"],
+    }
 
 
 def bare_python(python: Path) -> str:
@@ -459,7 +519,7 @@ def test_what_failed_or_is_unverified_is_not_released(world: ReleaseWorld) -> No
     assert definition["externalParameters"]["allowUnverified"] is True
     assert definition["internalParameters"]["unverified"]["directml"]
     with tarfile.open(released / "small-2.0.0-directml.tar") as archive:
-        card = archive.extractfile("small-2.0.0-directml/MODEL_CARD.md")
+        card = archive.extractfile("small-2.0.0-directml/README.md")
         assert card is not None
         assert "unverified: latency: DirectML runs on Windows only" in card.read().decode()
     ran = world.first.run("verify", str(released), "--from-adapter")

@@ -9,6 +9,7 @@ import random
 import shutil
 import tarfile
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from securesystemslib.signer import CryptoSigner
 
 from targets.errors import CheckFailed, ConfigError
 from targets.release.read_release import read_release
-from targets.release.statement import BUILD_TYPE
+from targets.release.rebuilt import add_rebuilt, rebuilt_statement, require_rebuilt
+from targets.release.statement import BUILD_TYPE, Statement
 from targets.signatures.signing import trusted_file
 from tests.support.key_files import public_file
 from tests.support.release_world import (
@@ -33,6 +35,8 @@ from tests.support.release_world import (
 )
 
 pytestmark = pytest.mark.engine
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
 
 @pytest.fixture
@@ -148,6 +152,46 @@ def test_another_signature_is_added_and_each_key_verifies_it(
     del members["signatures"][1]["keyid"]
     file.write_text(json.dumps(members))
     read_release(copy, trusted_file(public_file(tmp_path, key, "other.pub")))
+
+
+def rebuilt_statement_of(release: Path) -> Statement:
+    now = datetime.now(timezone.utc)
+    return rebuilt_statement(read_release(release).statement, "docker", False, now, now)
+
+
+def test_who_rebuilt_it_is_believed_for_these_archives_alone(
+    world: ReleaseWorld, copy: Path, tmp_path: Path
+) -> None:
+    file = copy / "rebuilt.intoto.jsonl"
+    owner, public = trusted_file(world.public), public_file(tmp_path, KEY, "other.pub")
+    other = trusted_file(public)
+    stated = rebuilt_statement_of(copy)
+    assert stated.subject == read_release(copy).statement.subject
+    add_rebuilt(copy, stated, CryptoSigner(Ed25519PrivateKey.generate()))
+    with pytest.raises(CheckFailed, match=r"the key other\.pub does not say that it was rebuilt"):
+        require_rebuilt(read_release(copy, owner).rebuilt, owner, other, copy)
+    add_rebuilt(copy, stated, CryptoSigner(KEY))
+    found = read_release(copy, owner)
+    assert len(found.rebuilt) == 2
+    assert not require_rebuilt(found.rebuilt, owner, other, copy).trained_elsewhere
+    with pytest.raises(CheckFailed, match="released it, which is no second build"):
+        require_rebuilt(found.rebuilt, owner, owner, copy)
+    with pytest.raises(ConfigError, match="unless it is known who released it"):
+        require_rebuilt(found.rebuilt, None, other, copy)
+    whole = file.read_bytes()
+    renamed = (stated.subject[0].model_copy(update={"name": "else.tar"}), *stated.subject[1:])
+    for line, problem in (
+        (b"[" * 200_000, "is not as it was written"),
+        (b"{}", "is not as it was written"),
+        ((copy / "provenance.intoto.jsonl").read_bytes(), "no provenance of a rebuild"),
+    ):
+        file.write_bytes(whole + line)
+        with pytest.raises(CheckFailed, match=problem):
+            read_release(copy)
+    file.write_bytes(whole)
+    add_rebuilt(copy, stated.model_copy(update={"subject": renamed}), CryptoSigner(KEY))
+    with pytest.raises(CheckFailed, match="about other archives"):
+        read_release(copy)
 
 
 def test_swapped_archives_are_seen_even_when_resealed(copy: Path) -> None:

@@ -11,7 +11,13 @@ from docker import DockerClient
 
 from targets.digests import Digests
 from targets.errors import EnvironmentUnable
-from targets.release.sbom.contents import Artifact, Model, Release, ToolchainContents
+from targets.release.sbom.contents import (
+    Artifact,
+    Model,
+    ModelFacts,
+    Release,
+    ToolchainContents,
+)
 from targets.release.sbom.debian import debian_in
 from targets.release.sbom.validate import sbom_problems
 from targets.release.sbom.wheels import read_wheels
@@ -46,14 +52,21 @@ def test_every_pin_and_every_package_of_the_cpu_toolchain_is_a_component(
     )
     model = Model("tone-cpu", "1.0", sha256="0" * 64)
 
-    text = write_sbom(Release("tone", "1.0", "0.1.0", (Artifact(model, (contents,)),)))
+    text = write_sbom(
+        Release(
+            "tone", "1.0", "0.1.0", (Artifact(model, ModelFacts("text-generation"), (contents,)),)
+        )
+    )
 
     assert sbom_problems(text) == []
     assert str(cache_dir).encode() not in text
-    components = json.loads(text)["components"]
+    (formula,) = json.loads(text)["formulation"]
+    components = formula["components"]
     by_purl = {it["purl"]: it for it in components if "purl" in it}
     for pin in read_lock(toolchain.lock):
-        wheel = by_purl[f"pkg:pypi/{pin.name}@{str(pin.version).replace('+', '%2B')}"]
+        version = str(pin.version).replace("+", "%2B")
+        index = f"?repository_url={pin.pytorch_index}" if pin.pytorch_index else ""
+        wheel = by_purl[f"pkg:pypi/{pin.name}@{version}{index}"]
         assert wheel["hashes"][0]["content"] in pin.sha256
         assert wheel["licenses"], f"{pin} states no licence"
     names = {it["name"] for it in components if it.get("purl", "").startswith("pkg:deb/debian/")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TypeVar
 
 from targets.release.sbom.contents import (
@@ -11,7 +12,9 @@ from targets.release.sbom.contents import (
     DataSet,
     DebianPackage,
     DebianSystem,
+    Metric,
     Model,
+    ModelFacts,
     PythonPackage,
     Release,
     ToolchainContents,
@@ -28,7 +31,13 @@ NUMPY_OF_ARM = replace(
     NUMPY, file="numpy-2.4.6-cp311-cp311-manylinux_2_28_aarch64.whl", sha256="2" * 64
 )
 RICH = PythonPackage("rich", "15.0.0", "rich-15.0.0-py3-none-any.whl", "3" * 64, licence_of("MIT"))
+TORCH = PythonPackage(
+    "torch", "2.13.0+cpu", "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl", "9" * 64,
+    licence_of("BSD-3-Clause"), index="https://download.pytorch.org/whl/cpu",
+)  # fmt: skip
 ODD = PythonPackage("odd", "1", "odd-1-py3-none-any.whl", "4" * 64)
+
+TIME = datetime(2026, 11, 30, 6, 43, 14, tzinfo=timezone.utc)
 
 SYSTEM = DebianSystem(
     "debian",
@@ -40,7 +49,7 @@ SYSTEM = DebianSystem(
 )
 CPU = ToolchainContents(
     "cpu", "linux/amd64", "a" * 64, "docker", "3.11", f"python:3.11@sha256:{'b' * 64}",
-    (NUMPY, RICH, ODD), SYSTEM,
+    (NUMPY, RICH, ODD, TORCH), SYSTEM,
 )  # fmt: skip
 ARM = replace(CPU, platform="linux/arm64", digest="c" * 64, runtime="venv", base="", system=None,
               wheels=(RICH, NUMPY_OF_ARM))  # fmt: skip
@@ -48,6 +57,13 @@ ARM = replace(CPU, platform="linux/arm64", digest="c" * 64, runtime="venv", base
 BASE = Model("Org/Small", "0" * 40, digest="5" * 64, licence="apache-2.0", hub=True)
 ADAPTER = Model("tone-adapter", "1.2.0", sha256="6" * 64)
 TONE = DataSet("tone", sha256="7" * 64, licence="CC-BY-4.0", facts=(("rows", "1200"),))
+FACTS = ModelFacts(
+    "text-generation",
+    (Metric("accuracy", 0.25, "base"), Metric("accuracy", 0.9, "artifact")),
+    (("precision", "int4"), ("block_size", "32")),
+    intended_use="Tickets.",
+    limitations="English only.",
+)
 HELD_OUT = DataSet("tone-test", digest="8" * 64)
 
 
@@ -71,11 +87,13 @@ def release(shuffled: int = 0) -> Release:
             model=Model(
                 f"tone-{name}", "1.2.0", sha256=digit * 64, licence="MIT", facts=(("target", name),)
             ),
+            facts=FACTS,
             toolchains=(toolchain,),
             base=BASE,
             adapter=ADAPTER,
             data=mixed((TONE, HELD_OUT)),
+            runs_on=(NUMPY,) if name == "cpu" else (NUMPY_OF_ARM,),
         )
         for name, digit, toolchain in zip(("cpu", "arm"), "de", toolchains, strict=True)
     )
-    return Release("tone", "1.2.0", "0.1.0", mixed(artifacts))
+    return Release("tone", "1.2.0", "0.1.0", mixed(artifacts), "Ann", TIME)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from targets.cli import options
-from targets.cli.commands.release import require_libraries
+from targets.cli.commands.release import PASSWORD, require_libraries
 from targets.cli.json_output import print_json_result
 from targets.cli.running import runtime_starter, show_view
 from targets.errors import CheckFailed, ConfigError, Problem
@@ -60,6 +62,19 @@ REQUIREMENTS = "requirements-release.lock"
     metavar="DIR",
     help="Keep the rebuilt release in this new folder, to look into what differs.",
 )
+@click.option(
+    "--rebuilt-by",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Require that the owner of this public key or certificate (PEM) rebuilt it and says so in "
+    "the release; rebuild nothing here.",
+)
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="If the rebuild is the same, say so in the release, signed with this private key (PEM).",
+)
 @options.cache_option
 @options.config_runtime_option
 @options.json_option
@@ -74,6 +89,8 @@ def command(
     data: dict[str, Path],
     model: str | None,
     keep: Path | None,
+    rebuilt_by: Path | None,
+    sign_key: Path | None,
     cache: Path | None,
     runtime: Choice | None,
     as_json: bool,
@@ -85,15 +102,32 @@ def command(
     """
     require_libraries("verify")
     from targets.release.read_release import read_release
+    from targets.release.rebuilt import require_rebuilt
     from targets.release.release_builder import ReleaseBuilder
     from targets.release.verify import Rebuild, Verified
+    from targets.signatures.signing import signer_of_file, trusted_file
 
-    if keep is not None and (quick or keep.exists()):
-        problem = "nothing is rebuilt with --quick" if quick else f"{keep} is there already"
-        raise ConfigError([Problem(problem, key="--keep")])
+    quick_option = "--quick" if quick else "--rebuilt-by" if rebuilt_by is not None else ""
+    _require_rebuild({"--keep": keep, "--sign-key": sign_key}, quick_option)
+    if keep is not None and keep.exists():
+        raise ConfigError([Problem(f"{keep} is there already", key="--keep")])
     trusted = _trusted(key, identity, issuer)
+    rebuilder = None if rebuilt_by is None else trusted_file(rebuilt_by)
+    own = None if sign_key is None else signer_of_file(sign_key, os.environ.get(PASSWORD))
     release = read_release(folder, trusted)
     signer = trusted.described if trusted is not None else ""
+    if rebuilder is not None:
+        said = require_rebuilt(release.rebuilt, trusted, rebuilder, folder)
+        _finish(
+            Verified(
+                release,
+                signer=signer,
+                rebuilder=rebuilder.described,
+                rebuilder_was_given=said.trained_elsewhere,
+            ),
+            as_json,
+        )
+        return
     if quick:
         _finish(Verified(release, signer=signer), as_json)
         return
@@ -115,8 +149,19 @@ def command(
         maker = ReleaseBuilder(
             request.loaded, request.places, request.training_place, store, start, view, chosen
         )
-        verified = Rebuild(maker, from_adapter, keep).verify(release, signer)
+        verified = Rebuild(maker, from_adapter, keep, own).verify(release, signer)
     _finish(verified, as_json)
+
+
+def _require_rebuild(given: Mapping[str, Path | None], without: str) -> None:
+    """Raise ``ConfigError`` for options of a rebuild where the option ``without`` asks for none."""
+    problems = [
+        Problem(f"nothing is rebuilt with {without}", key=name)
+        for name, value in given.items()
+        if value is not None and without
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _trusted(key: Path | None, identity: str | None, issuer: str | None) -> Trusted | None:

@@ -3,8 +3,8 @@
 References (``bom-ref``) are derived from identity, so that the same wheel in two toolchains is one
 component, and two files with the same name and version are two.
 
-The library has no classes for ``modelCard`` and for a data component's ``data``; their content is
-in properties that begin with ``quern:``.
+The library has no class for a data component's ``data``; its content is in properties that begin
+with ``quern:``. Everything names its supplier, as NTIA's minimum elements ask.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from targets.release.sbom.contents import (
 from targets.release.sbom.licences import Licence, licence_of
 
 _NOT_STATED = "not stated"
+_PYTHON = "Python Software Foundation"
 _DECLARED = LicenseAcknowledgement.DECLARED
 
 
@@ -46,6 +47,7 @@ def release_component(release: Release) -> Component:
         bom_ref=f"release/{release.name}@{release.version}",
         name=release.name,
         version=release.version,
+        supplier=supplier(release.supplier),
     )
 
 
@@ -56,6 +58,7 @@ def quern_component(version: str) -> Component:
         bom_ref=f"tool/quern@{version}",
         name="quern",
         version=version,
+        supplier=supplier("Quern"),
     )
 
 
@@ -67,7 +70,8 @@ def model_component(model: Model) -> Component:
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref=f"model/{model.name}@{model.version}/{model.sha256 or model.digest}",
         name=model.name,
-        version=model.version or None,
+        version=model.version or model.sha256 or model.digest or None,
+        supplier=supplier(model.supplier or owner),
         hashes=_sha256(model.sha256),
         licenses=_licences(licence),
         # As https://github.com/package-url/purl-spec says for huggingface: lower-case revision.
@@ -83,6 +87,9 @@ def data_component(data: DataSet) -> Component:
         type=ComponentType.DATA,
         bom_ref=f"data/{data.name}/{data.sha256 or data.digest}",
         name=data.name,
+        # Data has no version of its own: its digest says which it is.
+        version=data.sha256 or data.digest,
+        supplier=supplier(data.supplier),
         hashes=_sha256(data.sha256),
         licenses=_licences(licence),
         properties=_properties(("digest", data.digest), _licence_fact(licence), *data.facts),
@@ -105,22 +112,25 @@ def toolchain_component(toolchain: ToolchainContents) -> Component:
         bom_ref=f"toolchain/{toolchain.target}/{identity}",
         name=f"quern-toolchain-{toolchain.target}",
         version=toolchain.digest,
+        supplier=supplier("Quern"),
         properties=_properties(*facts),
     )
 
 
 def wheel_component(wheel: PythonPackage) -> Component:
     """Return a wheel."""
+    qualifiers = {"repository_url": wheel.index} if wheel.index else None
     return Component(
         type=ComponentType.LIBRARY,
         bom_ref=f"wheel/{wheel.name}@{wheel.version}/{wheel.sha256}",
         name=wheel.name,
         version=wheel.version,
         description=wheel.summary or None,
+        supplier=supplier(", ".join(wheel.authors)),
         authors=[OrganizationalContact(name=author) for author in wheel.authors],
         hashes=_sha256(wheel.sha256),
         licenses=_licences(wheel.licence),
-        purl=PackageURL("pypi", None, wheel.name, wheel.version),
+        purl=PackageURL("pypi", None, wheel.name, wheel.version, qualifiers),
         properties=_properties(("file", wheel.file), _licence_fact(wheel.licence)),
     )
 
@@ -132,6 +142,7 @@ def system_component(system: DebianSystem) -> Component:
         bom_ref=f"system/{system.distro}",
         name=system.name,
         version=system.version,
+        supplier=supplier(system.name.capitalize()),
     )
 
 
@@ -142,6 +153,7 @@ def python_component(version: str) -> Component:
         bom_ref=f"python/{version}",
         name="python",
         version=version,
+        supplier=supplier(_PYTHON),
         purl=PackageURL("generic", None, "python", version),
     )
 
@@ -162,10 +174,15 @@ def debian_component(package: DebianPackage, system: DebianSystem) -> Component:
         name=package.name,
         version=package.version,
         description=package.summary or None,
-        supplier=OrganizationalEntity(name=package.maintainer) if package.maintainer else None,
+        supplier=supplier(package.maintainer),
         purl=PackageURL("deb", system.name, package.name, package.version, qualifiers),
         properties=_properties(_licence_fact(None)),
     )
+
+
+def supplier(name: str) -> OrganizationalEntity:
+    """Return who provides something; it says so if nobody is known."""
+    return OrganizationalEntity(name=name or _NOT_STATED)
 
 
 def _sha256(digest: str) -> list[HashType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from targets.release.sbom.licences import Licence
 
@@ -22,6 +23,8 @@ class PythonPackage:
     """The licence; ``None`` if the METADATA states none."""
     summary: str = ""
     authors: tuple[str, ...] = ()
+    index: str = ""
+    """URL of the index that has it, if that is not PyPI."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,29 @@ class ToolchainContents:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A figure of a model's quality."""
+
+    name: str
+    """As ``accuracy``."""
+    value: float
+    of: str
+    """What was measured: ``base``, ``tuned`` or ``artifact``."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the model card of an artifact says beside its data sets."""
+
+    task: str
+    metrics: tuple[Metric, ...] = ()
+    quantization: tuple[tuple[str, str], ...] = ()
+    """Parameters of the quantization."""
+    intended_use: str = ""
+    limitations: str = ""
+
+
+@dataclass(frozen=True)
 class Model:
     """A model as one component: an archive of the release, its base model, or an adapter."""
 
@@ -88,6 +114,8 @@ class Model:
     """As its maker states it: an SPDX expression or a name."""
     hub: bool = False
     """Whether ``name`` is a repository on the Hugging Face hub."""
+    supplier: str = ""
+    """Who provides it."""
     facts: tuple[tuple[str, str], ...] = ()
     """Further properties: ``("target", "cpu")`` becomes ``quern:target``."""
 
@@ -102,6 +130,7 @@ class DataSet:
     digest: str = ""
     """Else Quern's digest of its rows."""
     licence: str = ""
+    supplier: str = ""
     facts: tuple[tuple[str, str], ...] = ()
 
 
@@ -110,11 +139,14 @@ class Artifact:
     """A model of the release, with its inputs and toolchains."""
 
     model: Model
+    facts: ModelFacts
     toolchains: tuple[ToolchainContents, ...]
     """The toolchain of the target, and that of the host target if it trained."""
     base: Model | None = None
     adapter: Model | None = None
     data: tuple[DataSet, ...] = ()
+    runs_on: tuple[PythonPackage, ...] = ()
+    """The wheels that are enough to run it."""
 
 
 @dataclass(frozen=True)
@@ -126,3 +158,7 @@ class Release:
     quern: str
     """Version of Quern."""
     artifacts: tuple[Artifact, ...]
+    supplier: str = ""
+    """Who releases it."""
+    time: datetime | None = None
+    """Time of the commit that it was made from; ``None`` if there is none."""

@@ -52,6 +52,9 @@ def _references(document: dict[str, Any]) -> Iterator[str]:
     root = document.get("metadata", {}).get("component", {})
     places = [("$.metadata.component", root)]
     places += [(f"$.components[{i}]", it) for i, it in enumerate(document.get("components", []))]
+    for i, formula in enumerate(document.get("formulation", [])):
+        place = f"$.formulation[{i}].components"
+        places += [(f"{place}[{k}]", it) for k, it in enumerate(formula.get("components", []))]
     for path, component in places:
         ref = component.get("bom-ref")
         if ref in known:

@@ -47,6 +47,7 @@ def _read(wheel: Wheel, sha256: str) -> PythonPackage:
         ),
         summary=_short(metadata.get("summary", "")),
         authors=_authors(metadata),
+        index=wheel.pin.pytorch_index or "",
     )
 
 

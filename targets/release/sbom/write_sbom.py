@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid5
 
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component
+from cyclonedx.model.contact import OrganizationalContact
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
+from pydantic import JsonValue
 
 from targets.release.sbom.components import (
     data_component,
@@ -20,11 +23,13 @@ from targets.release.sbom.components import (
     python_component,
     quern_component,
     release_component,
+    supplier,
     system_component,
     toolchain_component,
     wheel_component,
 )
 from targets.release.sbom.contents import Artifact, Release, ToolchainContents
+from targets.release.sbom.model_card import model_card_json
 
 FILE_NAME = "sbom.cdx.json"
 
@@ -35,24 +40,44 @@ _SERIALS = UUID("5f1ae5c6-3c0d-5b0e-9d0c-6b4f0b6a4c11")
 def write_sbom(release: Release) -> bytes:
     """Return the SBOM as CycloneDX 1.6 in JSON, which more tools read than 1.7.
 
-    It contains no time, and its serial number is derived from its content.
+    ``components`` are what a user gets and needs: models, data, and the wheels that run them. What
+    only made them, the toolchains with all their packages, is in ``formulation``, so that scanners
+    do not report it on the model. Its only time is that of the commit, and its serial number is
+    derived from its content.
     """
     graph = _Graph()
     root = release_component(release)
     artifacts = [_artifact(graph, artifact) for artifact in release.artifacts]
     root_ref = graph.add(root, artifacts)
+    delivered = graph.reached_from(root_ref)
     bom = Bom(
         metadata=BomMetaData(
-            component=root, tools=ToolRepository(components=[quern_component(release.quern)])
+            component=root,
+            supplier=supplier(release.supplier),
+            authors=[OrganizationalContact(name=release.supplier)] if release.supplier else None,
+            timestamp=release.time,
+            tools=ToolRepository(components=[quern_component(release.quern)]),
         ),
         components=[component for ref, component in graph.components.items() if ref != root_ref],
         dependencies=graph.dependencies(),
     )
     # The library puts the time of now and a random serial number into every document.
     content: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
-    del content["metadata"]["timestamp"], content["serialNumber"]
+    del content["serialNumber"]
+    if release.time is None:
+        del content["metadata"]["timestamp"]
     # And it says of every component without an edge that it depends on nothing, which is not known.
     content["dependencies"] = [it for it in content["dependencies"] if it["ref"] in graph.made_of]
+    # It has no classes for what comes now.
+    everything = content["components"]
+    for component in everything:
+        card = graph.cards.get(component["bom-ref"])
+        if card is not None:
+            component["modelCard"] = card
+    content["components"] = [it for it in everything if it["bom-ref"] in delivered]
+    made_with = [it for it in everything if it["bom-ref"] not in delivered]
+    if made_with:
+        content["formulation"] = [{"components": made_with}]
     serial = uuid5(_SERIALS, json.dumps(content, sort_keys=True))
     head = {name: content.pop(name) for name in ("$schema", "bomFormat", "specVersion")}
     document = {**head, "serialNumber": serial.urn, "version": content.pop("version"), **content}
@@ -68,6 +93,8 @@ class _Graph:
     def __init__(self) -> None:
         self.components: dict[str, Component] = {}
         self.made_of: dict[str, set[str]] = {}
+        self.cards: dict[str, dict[str, JsonValue]] = {}
+        """Model cards by the reference of their component."""
 
     def add(self, component: Component, made_of: Iterable[str] | None = None) -> str:
         """Add a component and return its reference; ``made_of`` is ``None`` if unknown.
@@ -81,6 +108,18 @@ class _Graph:
         self.components[ref] = component if known is None else min(known, component)
         return ref
 
+    def reached_from(self, root: str) -> set[str]:
+        """Return the references of ``root`` and of all on which it depends, itself or through
+        others."""
+        reached: set[str] = set()
+        todo = [root]
+        while todo:
+            ref = todo.pop()
+            if ref not in reached:
+                reached.add(ref)
+                todo += self.made_of.get(ref, ())
+        return reached
+
     def dependencies(self) -> Iterable[Dependency]:
         """Return ``made_of`` in the form of the library."""
         for ref, parts in self.made_of.items():
@@ -93,11 +132,16 @@ class _Graph:
 def _artifact(graph: _Graph, artifact: Artifact) -> str:
     data = [graph.add(data_component(data), []) for data in artifact.data]
     toolchains = [_toolchain(graph, toolchain) for toolchain in artifact.toolchains]
+    runs_on = [graph.add(wheel_component(wheel)) for wheel in artifact.runs_on]
     base = [graph.add(model_component(artifact.base))] if artifact.base else []
     adapter = []
     if artifact.adapter:
         adapter.append(graph.add(model_component(artifact.adapter), [*base, *data]))
-    return graph.add(model_component(artifact.model), [*base, *adapter, *data, *toolchains])
+    facts = (*artifact.model.facts, *(("made-with", ref) for ref in sorted(toolchains)))
+    model = model_component(replace(artifact.model, facts=facts))
+    ref = graph.add(model, [*base, *adapter, *data, *runs_on])
+    graph.cards[ref] = model_card_json(artifact.facts, data)
+    return ref
 
 
 def _toolchain(graph: _Graph, toolchain: ToolchainContents) -> str:

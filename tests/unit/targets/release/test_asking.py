@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.contract.data_spec import DataSpec
-from targets.release.asking import ask_script, run_requirements
+from targets.release.asking import ask_script, asking, run_requirements
 from targets.target import load_target
 
 COMMON = {"path": "tones.jsonl", "completion": "{tone}"}
@@ -84,3 +86,17 @@ def test_without_a_data_set_it_is_the_users_message() -> None:
 def test_what_runs_it_is_pinned(target: str, names: list[str]) -> None:
     lines = run_requirements(load_target(target)).decode().splitlines()
     assert [line.partition("==")[0] for line in lines] == names
+    assert all(re.search(r"==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
+def test_prompt_and_template_are_said(file: str, tmp_path: Path) -> None:
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    content = template if file.endswith("jinja") else json.dumps({"chat_template": template})
+    (tmp_path / file).write_text(content)
+    spec = DataSpec.model_validate(
+        {**COMMON, "prompt": "Tone of {the phrase}?", "system": "One word."}
+    )
+    found = asking(spec, tmp_path)
+    assert (found.system, found.prompt) == ("One word.", "Tone of {the phrase}?")
+    assert (found.usage, found.chat_template) == ("THE_PHRASE", template)

@@ -48,7 +48,7 @@ def released(**changes: Any) -> ReleasedReport:
 
 def card_of(report: ReleasedReport, card: Card | None = None) -> tuple[dict[str, Any], str]:
     made_from = [MadeFrom("data.tone.0", "sha256 " + "b" * 64)]
-    text = model_card(report, card or Card(), load_target("cpu"), made_from, "ask()\n").decode()
+    text = model_card(report, card or Card(), load_target("cpu"), made_from, None, "x").decode()
     _, front, body = text.split("---\n", 2)
     return yaml.safe_load(front), body
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ def test_a_clean_clone_is_its_commit(repository: Path) -> None:
     source = source_of(repository / "configs")
     assert source.root == repository
     assert len(source.commit) == 40
+    assert source.time is not None
+    assert source.time.utcoffset() == timedelta(0)
+    shown = ["git", "-C", str(repository), "log", "-1", "--format=%ct"]
+    assert source.time.timestamp() == int(subprocess.check_output(shown))
     assert not source.dirty
     require_clean([source])
 

@@ -25,8 +25,13 @@ def written(what: Release | None = None) -> dict[str, Any]:
     return found
 
 
+def everything(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is delivered, and what only made it."""
+    return [*document["components"], *document["formulation"][0]["components"]]
+
+
 def named(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    return [found for found in document["components"] if found["name"] == name]
+    return [found for found in everything(document) if found["name"] == name]
 
 
 def facts(component: dict[str, Any]) -> dict[str, str]:
@@ -40,12 +45,13 @@ def parts(document: dict[str, Any], ref: str) -> list[str]:
     return list(found)
 
 
-def test_it_is_good_cyclonedx_that_says_no_time() -> None:
+def test_it_is_good_cyclonedx_that_says_the_time_of_the_commit() -> None:
     text = write_sbom(release())
     document = json.loads(text)
     assert sbom_problems(text) == []
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
-    assert b"timestamp" not in text
+    assert document["metadata"]["timestamp"] == "2026-11-30T06:43:14+00:00"
+    assert b"timestamp" not in write_sbom(replace(release(), time=None))
     assert text.endswith(b"\n}\n")
     assert "Zoë Ångström".encode() in text
 
@@ -160,9 +166,66 @@ def test_models_and_data_are_components_and_what_the_artifacts_are_made_of() -> 
     assert facts(held_out) == {"quern:digest": "8" * 64, "quern:licence": "not stated"}
     made_of = set(parts(document, model["bom-ref"]))
     assert {it["bom-ref"] for it in (base, adapter, data, held_out)} < made_of
-    assert len([ref for ref in made_of if ref.startswith("toolchain/cpu/")]) == 1
+    (toolchain,) = [
+        it for it in named(document, "quern-toolchain-cpu") if it["type"] == "container"
+    ]
+    assert facts(model)["quern:made-with"] == toolchain["bom-ref"]
     root = document["metadata"]["component"]["bom-ref"]
     assert model["bom-ref"] in parts(document, root)
+
+
+def test_a_scanner_sees_what_runs_the_model_and_not_what_made_it() -> None:
+    document = written()
+    seen = {it["name"] for it in document["components"] if it["type"] == "library"}
+    assert seen == {"numpy"}
+    made_with = {it["name"] for it in document["formulation"][0]["components"]}
+    assert made_with >= {"torch", "rich", "odd", "libc6", "quern-toolchain-cpu"}
+    assert "numpy" not in made_with
+
+
+def test_everything_says_what_ntia_asks_for() -> None:
+    """https://www.ntia.gov/report/2021/minimum-elements-software-bill-materials-sbom"""
+    document = written()
+    assert document["metadata"]["timestamp"]
+    assert document["metadata"]["authors"] == [{"name": "Ann"}]
+    for component in (document["metadata"]["component"], *everything(document)):
+        assert component["supplier"]["name"], component
+        assert component["name"], component
+        assert component["version"], component
+        assert component["bom-ref"], component
+    refs = {edge["ref"] for edge in document["dependencies"]}
+    assert document["metadata"]["component"]["bom-ref"] in refs
+
+
+def test_an_artifact_has_a_model_card() -> None:
+    document = written()
+    (model,), (base,) = named(document, "tone-cpu"), named(document, "Org/Small")
+    data = [*named(document, "tone"), *named(document, "tone-test")]
+    card = model["modelCard"]
+    assert card["modelParameters"]["task"] == "text-generation"
+    named_data = [it["ref"] for it in card["modelParameters"]["datasets"]]
+    assert named_data == sorted(it["bom-ref"] for it in data)
+    assert card["quantitativeAnalysis"]["performanceMetrics"] == [
+        {"type": "accuracy", "value": "0.25", "slice": "base"},
+        {"type": "accuracy", "value": "0.9", "slice": "artifact"},
+    ]
+    assert card["considerations"] == {
+        "useCases": ["Tickets."],
+        "technicalLimitations": ["English only."],
+    }
+    assert facts(card) == {
+        "quern:quantization:precision": "int4",
+        "quern:quantization:block_size": "32",
+    }
+    assert "modelCard" not in base
+
+
+def test_a_wheel_that_pypi_lacks_says_who_has_it() -> None:
+    (torch,) = named(written(), "torch")
+    # As https://github.com/package-url/purl-spec says for pypi.
+    assert torch["purl"] == (
+        "pkg:pypi/torch@2.13.0%2Bcpu?repository_url=https://download.pytorch.org/whl/cpu"
+    )
 
 
 def test_what_is_not_known_of_a_wheel_is_not_said() -> None:
@@ -188,12 +251,12 @@ def an_unknown_key_at_the_top(document: dict[str, Any]) -> None:
 
 
 def a_short_hash(document: dict[str, Any]) -> None:
-    wheel = next(it for it in document["components"] if it["name"] == "rich")
+    (wheel,) = named(document, "rich")
     wheel["hashes"][0]["content"] = "12"
 
 
 def an_unknown_licence(document: dict[str, Any]) -> None:
-    wheel = next(it for it in document["components"] if it["name"] == "rich")
+    (wheel,) = named(document, "rich")
     wheel["licenses"][0]["license"]["id"] = "MTI"
 
 
