@@ -79,12 +79,17 @@ def _replaced(namespace: str, kernels: dict[str, Any]) -> Any:
 
 def _kernels(threads: int) -> dict[str, Any]:
     """Return the kernels by the names of their operations."""
+    import torch
+
     from pipeline.weights.arithmetic import cosine, exponential, sine
     from pipeline.weights.blas import Blas
 
     product = Blas(threads).product
 
     def add(added: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+        if left.dtype in (torch.bfloat16, torch.float16):  # rounded once, after the sum
+            wide = add(added.float(), left.float(), right.float(), beta=beta, alpha=alpha)
+            return wide.to(left.dtype)
         found = product(left, right)
         if alpha != 1:
             found = found.mul_(alpha)

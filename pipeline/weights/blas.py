@@ -62,10 +62,21 @@ class Blas:
 
     def product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Return ``left @ right`` of two batches, ``[b, m, k]`` and ``[b, k, n]``, or of two
-        matrices, of one number format. Formats narrower than fp32 are computed in fp32."""
+        matrices, of one number format. Formats narrower than fp32 are computed in fp32, whole
+        numbers in fp64.
+
+        Raises ``RuntimeError``, as PyTorch does, for operands that do not fit each other.
+        """
+        fits = left.shape[:-2] == right.shape[:-2] and left.shape[-1] == right.shape[-2]
+        if not fits or left.dtype != right.dtype or left.is_complex():
+            raise RuntimeError(
+                f"no product of {left.dtype} {list(left.shape)} and {right.dtype} "
+                f"{list(right.shape)}"
+            )
         dtype = left.dtype
         if dtype not in self._gemm:
-            return self.product(left.float(), right.float()).to(dtype)
+            wide = torch.float32 if dtype.is_floating_point else torch.float64
+            return self.product(left.to(wide), right.to(wide)).to(dtype)
         batch = left.shape[0] if left.dim() == 3 else 1
         m, k, n = left.shape[-2], left.shape[-1], right.shape[-1]
         shape = (batch, m, n) if left.dim() == 3 else (m, n)

@@ -1,7 +1,7 @@
 """Computes products with and without the named kernels. Run by a toolchain's Python.
 
 Writes one JSON object: for each product its error, relative to fp64, and whether one thread and two
-give the same bytes.
+give the same bytes; and what is said of a model with a convolution, and of one without.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from pipeline.training.named_kernels import named_kernels
+from pipeline.training.named_kernels import named_kernels, unheld
 
 
 def main() -> None:
@@ -62,7 +62,11 @@ def main() -> None:
             ),
             "same": all(map(torch.equal, one, two)),
         }
-    print(json.dumps(found))  # noqa: T201
+    said = {
+        "plain": list(unheld(torch.nn.Sequential(torch.nn.Linear(2, 2)))),
+        "convolution": list(unheld(torch.nn.Sequential(torch.nn.Conv1d(2, 2, 1)))),
+    }
+    print(json.dumps({"products": found, "said": said}))  # noqa: T201
 
 
 def _results(
