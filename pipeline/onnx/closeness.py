@@ -96,6 +96,21 @@ def by_length(
     )
 
 
+def predicted_share(rows: Iterable[ReferenceRow]) -> float:
+    """Return the mean probability that the reference gives to the token which comes next in a row,
+    over all positions that have one; 0 if none has."""
+    import numpy as np
+    from scipy.special import log_softmax
+
+    shares = [np.zeros(0)]
+    for row in rows:
+        following = np.asarray(row.ids[len(row.ids) - len(row.logits) + 1 :], np.int64)
+        told = log_softmax(np.asarray(row.logits[: len(following)], np.float64), axis=-1)
+        shares.append(np.exp(told[np.arange(len(following)), following]))
+    every = np.concatenate(shares)
+    return float(every.mean()) if every.size else 0.0
+
+
 def _divergence(reference: Any, logits: Any) -> Any:
     """Return ``KL(p || q) = sum p (log p - log q)`` per position, in nats, for the softmax ``p`` of
     the reference's logits and ``q`` of the model's."""

@@ -90,8 +90,19 @@ BEGINNINGS = (
     './nox -s try -- "cricket is a wonderful sport!"',
 )
 
-# They build, train or measure for minutes.
-SLOW = ("bench", "release", "verify", "check", "export", "import", "build-directml", "lock")
+# They build, train or measure for minutes, ask what was built, or install it all once more.
+SLOW = (
+    "bench",
+    "release",
+    "verify",
+    "check",
+    "export",
+    "import",
+    "build",
+    "try",
+    "lock",
+    "pre-commit",
+)
 
 LARGE = ("--config docs/examples", "--target cpu,directml", "toolchain.tar", "dist/host")
 
@@ -198,7 +209,8 @@ def cases() -> Iterator[object]:
     for command in documented_commands():
         if command == LAST:
             for beginning in BEGINNINGS:
-                yield pytest.param(beginning, NO_ENGINE, id=f"{beginning} without an engine")
+                named = f"{beginning} without an engine"
+                yield pytest.param(beginning, NO_ENGINE, marks=_marks(beginning), id=named)
         if command not in RUNNING:
             yield pytest.param(command, {}, marks=_marks(command), id=command)
 

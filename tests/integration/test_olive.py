@@ -1,6 +1,7 @@
 """Olive's config files, built for real: containers, training, ONNX, from files of every generation.
 
-The base model is the small one that the shipped example trains; only paths are not as in the files.
+The base model is the shipped example's, trained for less long, since no limit of the files is about
+how good it is. Only paths are not as in the files.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ LOCAL = ("--system", "local")
 
 @pytest.fixture(scope="module")
 def base(quern: Quern, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the small base model of the shipped example as a checkpoint."""
+    """Return a folder with a small base model as a checkpoint."""
     config = tmp_path_factory.mktemp("base") / "base.toml"
     shutil.copytree(PROJECT / "configs" / "base", config.parent / "base")
     shutil.copyfile(PROJECT / "configs" / "tone.jsonl", config.parent / "tone.jsonl")
-    # The chain after the base is the shortest there is; its steps are the shipped example's own.
-    config.write_text('name = "base"\n[model.pretrain]\ntext = "base"\n[passes.model_builder]\n')
+    # The chain after the base is the shortest there is.
+    pretrain = '[model.pretrain]\ntext = "base"\nsteps = 50\n'
+    config.write_text(f'name = "base"\n{pretrain}[passes.model_builder]\n')
     ran = quern("build", "--config", str(config), "--dist", str(config.parent), "--json")
     assert ran.code == 0, ran.stderr
     passes = {item["name"]: item["key"] for item in json.loads(ran.stdout)["builds"][0]["passes"]}
@@ -39,9 +41,10 @@ def folder(base: Path, tmp_path: Path) -> Path:
     """Return a folder with the Olive files, their data and their model."""
     shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
     shutil.copytree(base, tmp_path / "model")
-    shutil.copyfile(PROJECT / "configs" / "tone.jsonl", tmp_path / "tone.jsonl")
     shutil.copyfile(PROJECT / "docs/examples/own-steps/clip.py", tmp_path / "clip.py")
-    rows = [json.loads(line) for line in (tmp_path / "tone.jsonl").read_text().splitlines()]
+    lines = (PROJECT / "configs" / "tone.jsonl").read_text().splitlines(keepends=True)[::3]
+    (tmp_path / "tone.jsonl").write_text("".join(lines))
+    rows = [json.loads(line) for line in lines]
     for name, part in (("chat.jsonl", rows[:60]), ("chat-test.jsonl", rows[60:80])):
         talks = [
             [
@@ -50,8 +53,7 @@ def folder(base: Path, tmp_path: Path) -> Path:
             ]
             for row in part
         ]
-        lines = "".join(json.dumps({"turns": talk}) + "\n" for talk in talks)
-        (tmp_path / name).write_text(lines)
+        (tmp_path / name).write_text("".join(json.dumps({"turns": talk}) + "\n" for talk in talks))
     return tmp_path
 
 
@@ -88,7 +90,7 @@ def test_the_tutorial_runs_to_a_passed_artifact(quern: Quern, folder: Path) -> N
     assert (trained["r"], trained["lora_alpha"], trained["lora_dropout"]) == (64, 64, 0.1)
     assert trained["target_modules"] == ["o_proj", "qkv_proj"]
     # A third of the distinct phrases was held out and asked.
-    assert report["quality"]["samples"] >= 0.29 * 1800
+    assert report["quality"]["samples"] >= 0.29 * 600
     assert report["quality"]["tuned"] is not None
 
 

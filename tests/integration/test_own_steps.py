@@ -153,6 +153,7 @@ def test_a_check_of_ones_own_fails_and_travels(quern: Quern, tmp_path: Path) -> 
 
 
 @pytest.mark.engine
+@pytest.mark.slow  # it makes the base of the shipped example, and trains as long as that does
 def test_the_shipped_example(quern: Quern, tmp_path: Path) -> None:
     config = str(EXAMPLE / "own-steps.toml")
     ran = quern("build", "--config", config, "--dist", str(tmp_path), "--runtime", "docker")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.checks.merging import change_of
-from pipeline.onnx.closeness import by_length, closeness
+from pipeline.onnx.closeness import by_length, closeness, predicted_share
 from pipeline.onnx.reference import LONG, ReferenceRow
 from pipeline.onnx.rotary import GraphTable, RotaryTable, sampled_positions, table_error
 
@@ -47,6 +47,16 @@ def test_long_texts_are_judged_by_themselves() -> None:
     assert usual is not None
     assert long is not None
     assert (usual.agreement, long.agreement) == (1, 0)
+
+
+def test_how_much_of_its_text_a_model_predicts() -> None:
+    # The logits after the last three of four tokens; nothing comes after the last one.
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05]])
+    row = ReferenceRow((0, 2, 1, 2), logits + 5)
+    assert predicted_share([row]) == pytest.approx((0.3 + 0.8) / 2)
+    assert predicted_share([row, row]) == pytest.approx((0.3 + 0.8) / 2)
+    assert predicted_share([ReferenceRow((1,), logits[:1])]) == 0
+    assert predicted_share([]) == 0
 
 
 @pytest.mark.parametrize(("times", "said"), [(0, "not merged"), (1, "1.00 times"), (2, "twice")])
