@@ -38,7 +38,7 @@ class _Operand:
     def at(self, row: int, column: int) -> int:
         """Return the address of an element of the first matrix."""
         rows, columns = (1, self.leading) if self.order == _TRANSPOSED else (self.leading, 1)
-        return int(self.tensor.data_ptr()) + (row * rows + column * columns) * self.tensor.itemsize
+        return int(self.tensor.data_ptr() + (row * rows + column * columns) * self.tensor.itemsize)
 
 
 class Blas:
