@@ -112,9 +112,10 @@ class Resources(Frozen):
     """Hours that one step may take, e.g. ``0.5``: it is stopped then, so that one that never ends
     does not hold the machine. The default is a day. A training that takes longer needs more."""
     arithmetic: Literal["portable", "native"] = "portable"
-    """``portable``: no instruction sets but those that every supported CPU has, so that each gives
-    the same bytes. ``native``: all that this CPU has, which can be half again as fast; its name is
-    then in the keys, and a release refuses such a config."""
+    """``portable``: no instruction sets but those that every supported CPU has, and training by
+    kernels chosen by name, so that each gives the same bytes. ``native``: all that this CPU has,
+    which can be half again as fast; its name is then in the keys, and a release refuses such a
+    config."""
 
 
 _REMOTE = re.compile(

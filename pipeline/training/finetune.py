@@ -17,6 +17,7 @@ from pipeline.data.trained_view import METRIC
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
 from pipeline.training.loading import require_finite_weights
+from pipeline.training.named_kernels import named_kernels, unheld
 from pipeline.training.optimizers import available_optimizer, format_arguments
 from pipeline.training.params import FinetuneParams, FullFinetuneParams
 from pipeline.training.prepared_rows import prepare_rows
@@ -42,6 +43,15 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
 
     Raises :class:`StepError` for parameters that do not suit the model, the data or this machine.
     """
+    seed = inputs.seed if params.seed is None else params.seed
+    prepare(seed, inputs.threads)
+    with named_kernels(inputs.threads):
+        return _finetune(inputs, params, seed, out_dir)
+
+
+def _finetune(
+    inputs: Inputs, params: AnyFinetuneParams, seed: int, out_dir: Path
+) -> dict[str, JsonValue]:
     import torch
     from transformers import PrinterCallback
 
@@ -51,8 +61,6 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     from pipeline.training.throughput import Throughput
     from pipeline.training.trainer import MeasuredTrainer
 
-    seed = inputs.seed if params.seed is None else params.seed
-    prepare(seed, inputs.threads)
     throughput = Throughput()
     if inputs.data is None:
         raise StepError("this step needs a data set", "add a [data.<name>] section", "bad_input")
@@ -67,6 +75,8 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     require_finite_weights(inputs["model"])
     trainee = _trainee(inputs, params, precision)
     model = trainee.model
+    for words in unheld(model):
+        inputs.report.warn(words)
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
     if params.packing:

@@ -51,7 +51,7 @@ def low_rank(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tenso
         return right.T, left.T
     # The eigenvectors of the smaller Gram matrix are singular vectors, at a fraction of the cost of
     # a singular value decomposition.
-    squares, vectors = torch.linalg.eigh(matrix @ matrix.T)
+    squares, vectors = _eigen(matrix @ matrix.T)
     size = min(rank, rows)
     roots = squares[-size:].clamp_min(0).pow(0.25)
     vectors = vectors[:, -size:]
@@ -61,3 +61,19 @@ def low_rank(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tenso
     left[:, :size] = vectors * roots * nonzero
     right[:size] = scale[:, None] * (vectors.T @ matrix)
     return left, right
+
+
+def _eigen(symmetric: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the eigenvalues, ascending, and eigenvectors of a matrix.
+
+    On a CPU by numpy's LAPACK, whose kernels ``OPENBLAS_CORETYPE`` names: PyTorch's is MKL, which
+    chooses by the CPU's vendor.
+    """
+    import numpy as np
+    import torch
+
+    if symmetric.device.type != "cpu":
+        values, vectors = torch.linalg.eigh(symmetric)
+        return values, vectors
+    found = np.linalg.eigh(symmetric.numpy())
+    return torch.from_numpy(found.eigenvalues), torch.from_numpy(found.eigenvectors)

@@ -19,6 +19,7 @@ from pipeline.training.corpus import (
     train_tokenizer,
 )
 from pipeline.training.determinism import prepare
+from pipeline.training.named_kernels import named_kernels
 
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM, PreTrainedTokenizerFast
@@ -30,9 +31,14 @@ _REPORT_EVERY = 10
 
 def pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str, JsonValue]:
     """Write a checkpoint trained on ``inputs["text"]``; return its size, speed and loss curve."""
+    prepare(inputs.seed, inputs.threads)
+    with named_kernels(inputs.threads):
+        return _pretrain(inputs, params, out_dir)
+
+
+def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str, JsonValue]:
     import torch
 
-    prepare(inputs.seed, inputs.threads)
     paragraphs = read_paragraphs(inputs["text"])
     tokenizer = train_tokenizer(paragraphs, params.vocab_size, params.context_length)
     source = SequenceSource(

@@ -59,8 +59,8 @@ class Verified:
         trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
         if trained and machine != cpu_name():
             return (
-                f"it was trained on {machine}, this is {cpu_name()}: training gives the same bytes "
-                "only on the same kind of CPU; --from-adapter rebuilds the rest"
+                f"it was trained on {machine}, this is {cpu_name()}: the model may hold an "
+                "operation that they compute differently; --from-adapter rebuilds the rest"
             )
         released = self.release.folder
         if self.kept is None:
@@ -92,6 +92,8 @@ class Rebuild:
         started = datetime.now(timezone.utc)
         maker = as_released(release, self.maker)
         same_runtime = self._same_runtime(release)
+        given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
+        maker.view.say(_outlook(release, given))
 
         def contents(built: tuple[BuiltTarget, ...]) -> dict[str, ToolchainContents]:
             if not same_runtime:
@@ -101,7 +103,6 @@ class Rebuild:
         rebuilder = Rebuilder(release, maker, contents)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
-        given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
         asked = [release.envelope.payload, maker.runtime.encode(), b"given" if given else b""]
         name = sha256_of_bytes(b"\n".join(asked))[:32]
         with maker.cache.resumable_folder(name) as scratch:
@@ -131,3 +132,23 @@ class Rebuild:
 
     def _same_runtime(self, release: ReadRelease) -> bool:
         return self.maker.runtime == release.internal_parameters.runtime
+
+
+def _outlook(release: ReadRelease, given: bool) -> str:
+    """Return whether this machine can make the bytes of ``release``, and what others would mean."""
+    machine = release.internal_parameters.machine.cpu
+    if given:
+        return (
+            "what was trained is taken from the release; all else has the same bytes on any CPU "
+            "with AVX2, so a difference means that the release is not what its inputs give"
+        )
+    if machine == cpu_name():
+        return (
+            f"trained on {machine}, as this machine is: it can make the same bytes, and a "
+            "difference means that the release is not what its inputs give"
+        )
+    return (
+        f"trained on {machine}, this is {cpu_name()}: training multiplies by kernels that are "
+        "chosen by name, so the bytes should be the same. If only what was trained differs, the "
+        "model may hold an operation without such a kernel; --from-adapter then rebuilds the rest"
+    )

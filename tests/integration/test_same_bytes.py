@@ -27,11 +27,19 @@ from tests.support.quick_builds import quick_project
 TRAINING = {"max_steps": 4, "batch_size": 8, "r": 16, "alpha": 32}
 QLORA = {**TRAINING, "quant_type": "fp4"}  # fp4 is what bitsandbytes has CPU-dependent kernels of
 BASE: Mapping[str, StepInput | SourceInput] = {"model": plans.CHECKPOINT}
+FULL = {"max_steps": 2, "batch_size": 8}
+SHAPE = {"hidden_size": 64, "intermediate_size": 192, "layers": 2, "heads": 4}
+PRETRAINING = {"text": "", "steps": 2, "batch_size": 4, "vocab_size": 300, **SHAPE}
 TRAINED = (
     plans.step("lora", "pass", BASE, TRAINING, plans.TONES),
     plans.step("qlora", "pass", BASE, QLORA, plans.TONES),
+    plans.step("loftq", "pass", BASE, {**TRAINING, "max_steps": 2}, plans.TONES),
+    plans.step("full_finetune", "pass", BASE, FULL, plans.TONES),
+    plans.step("pretrain", "pass", {"text": plans.material_input("text.txt")}, PRETRAINING),
 )
-AFTER_TRAINING = ("merge", "merge-qlora", "model_builder")
+AFTER_TRAINING = ("merge", "merge-qlora", "merge-loftq", "model_builder")
+INTEL, AMD = "Haswell,vendor=GenuineIntel", "EPYC,vendor=AuthenticAMD"
+"""CPUs that QEMU emulates, without AVX-512 and each with its vendor's name."""
 OTHER_MKL = {"MKL_CBWR": "COMPATIBLE"}
 """The one instruction set that MKL can be held to on every vendor's CPUs. The others stay."""
 BASELINE = {"ATEN_CPU_CAPABILITY": "default"}
@@ -90,6 +98,7 @@ def merged_and_built(adapters: str = "") -> tuple[Step, ...]:
     return (
         plans.step("merge", "pass", of("lora")),
         plans.step("merge-qlora", "pass", of("qlora"), type="merge"),
+        plans.step("merge-loftq", "pass", of("loftq"), type="merge"),
         plans.step("model_builder", "pass", merged),
     )
 
@@ -124,6 +133,7 @@ def built(toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("same-bytes")
     made = Built(toolchain_python, folder / "material", folder / "ref")
     shutil.copytree(tiny, made.material)
+    shutil.copy(plans.ROOT / "docs" / "design.md", made.material / "text.txt")
     steps = (*TRAINED, *merged_and_built())
     plans.must_run(toolchain_python, made.work, made.material, steps, environment=capped())
     return made
@@ -171,6 +181,43 @@ def test_merged_and_built_on_another_cpu(built: Built, qemu: str) -> None:
     model = "EPYC" if "GenuineIntel" in vendor else "Haswell"
     work = built.again("emulated", {}, threads=1, through=(qemu, "-cpu", model))
     assert_same(built.work, work, *AFTER_TRAINING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", [INTEL, AMD])
+@pytest.mark.parametrize("trained", TRAINED, ids=lambda trained: trained.name)
+def test_trained_on_another_cpu(
+    built: Built, qemu: str, tmp_path: Path, cpu: str, trained: Step
+) -> None:
+    plans.must_run(
+        built.python,
+        tmp_path / "work",
+        built.material,
+        (trained,),
+        threads=1,
+        through=(qemu, "-cpu", cpu),
+        environment=capped(),
+    )
+    assert_same(built.work, tmp_path / "work", trained.name)
+
+
+def test_products_of_named_kernels_are_right(toolchain_python: Path) -> None:
+    """Forward and backward, of all layouts, against fp64; and with one thread and two. A model with
+    operations that have no such kernel is named."""
+    done = subprocess.run(
+        [str(toolchain_python), str(plans.HERE / "named_kernels_closeness.py")],
+        env={**os.environ, **capped(), "PYTHONPATH": str(plans.ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    made = json.loads(done.stdout)
+    found = made["products"]
+    assert made["said"]["plain"] == []
+    assert "Conv1d" in made["said"]["convolution"][0]
+    assert len(found) > 10
+    assert {name: case for name, case in found.items() if case["error"] > 1e-6} == {}
+    assert all(case["same"] for case in found.values())
 
 
 @pytest.mark.slow

@@ -1,0 +1,83 @@
+"""Computes products with and without the named kernels. Run by a toolchain's Python.
+
+Writes one JSON object: for each product its error, relative to fp64, and whether one thread and two
+give the same bytes; and what is said of a model with a convolution, and of one without.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+import torch
+
+from pipeline.training.named_kernels import named_kernels, unheld
+
+
+def main() -> None:
+    """Compute forward and backward with operands of all layouts."""
+    draw = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=draw)
+
+    wide, tall, vector = random(70, 300), random(300, 37), random(300)
+    batch, other = random(6, 33, 40), random(6, 40, 21)
+    cases: dict[str, tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]] = {
+        "matrices": (torch.matmul, (wide, tall)),
+        "turned": (lambda a, b: a.t() @ b.t(), (random(300, 70), random(37, 300))),
+        "every other column": (lambda a, b: a[:, ::2] @ b, (random(70, 600), tall)),
+        "one row spread": (lambda a, b: a.expand(5, 300) @ b, (random(1, 300), tall)),
+        "in pieces": (torch.matmul, (random(515, 100), random(100, 130))),
+        "many columns": (torch.matmul, (random(100, 130), random(130, 515))),
+        "bias": (torch.nn.functional.linear, (wide, random(37, 300), random(37))),
+        "batch": (torch.bmm, (batch, other)),
+        "turned batch": (
+            lambda a, b: a.mT @ b.mT,
+            (random(6, 40, 33), random(6, 21, 40)),
+        ),
+        "added batch": (
+            lambda c, a, b: torch.baddbmm(c, a, b, beta=0.5, alpha=2),
+            (random(6, 33, 21), batch, other),
+        ),
+        "einsum": (lambda a, b: torch.einsum("bij,bjk->bik", a, b), (batch, other)),
+        "vector": (torch.mv, (wide, vector)),
+        "dot": (torch.dot, (vector, random(300))),
+        "attention": (
+            torch.nn.functional.scaled_dot_product_attention,
+            (random(2, 4, 33, 16), random(2, 4, 33, 16), random(2, 4, 33, 16)),
+        ),
+    }
+    found = {}
+    for name, (function, operands) in cases.items():
+        right = _results(function, [value.double() for value in operands])
+        with named_kernels(1):
+            one = _results(function, operands)
+        with named_kernels(2):
+            two = _results(function, operands)
+        found[name] = {
+            "error": max(
+                float((own.double() - exact).norm() / exact.norm())
+                for own, exact in zip(one, right, strict=True)
+            ),
+            "same": all(map(torch.equal, one, two)),
+        }
+    said = {
+        "plain": list(unheld(torch.nn.Sequential(torch.nn.Linear(2, 2)))),
+        "convolution": list(unheld(torch.nn.Sequential(torch.nn.Conv1d(2, 2, 1)))),
+    }
+    print(json.dumps({"products": found, "said": said}))  # noqa: T201
+
+
+def _results(
+    function: Callable[..., torch.Tensor], operands: Iterable[torch.Tensor]
+) -> list[torch.Tensor]:
+    """Return the result and the gradients of all operands."""
+    leaves = [value.clone().requires_grad_() for value in operands]
+    result = function(*leaves)
+    (result * result).sum().backward()
+    return [result.detach(), *(leaf.grad for leaf in leaves)]
+
+
+if __name__ == "__main__":
+    main()
