@@ -200,6 +200,12 @@ def bench_asking(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.asking")
 
 
+@nox.session(name="bench-training")
+def bench_training(session: nox.Session) -> None:
+    """Measure what a training step costs that gives the same bytes on every CPU."""
+    command(session, module="tests.benchmarks.training")
+
+
 @nox.session(name="bench-example")
 def bench_example(session: nox.Session) -> None:
     """Measure what the shipped example gives, and draw its summary."""

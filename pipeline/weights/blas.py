@@ -2,7 +2,7 @@
 
 OpenBLAS takes the kernels that ``OPENBLAS_CORETYPE`` names, whatever the CPU's vendor and caches. A
 sum over the inner dimension is split only at places that these kernels fix. Each call here runs in
-one thread; how a product is split among threads follows from its shape alone.
+one thread, and a product is split among threads only where that changes no bit.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ import torch
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 _SMALL = 1 << 21
 """Multiplications that are not worth a second thread."""
-_PIECE, _PIECES = 128, 16
-"""The fewest rows of a piece, and the most pieces of a product."""
+_ROWS = 96
+"""Rows are split at multiples of this many. The kernels take fewer at a time (16, 12, 8, 4), so
+that a row is computed in the same way wherever a product is split: a thread may have any number."""
+_COLUMNS, _PIECES = 128, 16
+"""The fewest columns of a piece, and the most pieces. Columns near an edge are computed otherwise,
+so the pieces are the same for any number of threads."""
+_WIDE = 8
+"""How many times as many columns as rows are split: each piece reads all of what is not split."""
 _SUFFIX = "64_"
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ class Blas:
         shape = (batch, m, n) if left.dim() == 3 else (m, n)
         if not batch * m * n * k:
             return left.new_zeros(shape)
-        result = left.new_empty(shape)
+        # Not PyTorch's: where it must be deterministic, it fills new memory first.
+        result = torch.from_numpy(np.empty(shape, dtype=_NUMPY[dtype]))
         one, other = _operand(left), _operand(right)
         gemm, step = self._gemm[dtype], m * n * result.itemsize
         first = result.data_ptr()
@@ -117,10 +125,12 @@ class Blas:
             work = [(item, *whole) for item in range(batch)]
         elif m * n * k <= _SMALL:
             work = [(0, *whole)]
-        elif m >= n:
-            work = [(0, piece, whole[1]) for piece in _pieces(m)]
+        elif m >= 2 * _ROWS and n <= _WIDE * m:
+            share = -(-m // _ROWS // self._threads) * _ROWS
+            work = [(0, piece, whole[1]) for piece in _pieces(m, share)]
         else:
-            work = [(0, whole[0], piece) for piece in _pieces(n)]
+            share = max(_COLUMNS, -(-n // _PIECES // _COLUMNS) * _COLUMNS)
+            work = [(0, whole[0], piece) for piece in _pieces(n, share)]
 
         def run(part: Sequence[tuple[int, range, range]]) -> None:
             for piece in part:
@@ -147,9 +157,8 @@ def _library() -> Path:
     return found
 
 
-def _pieces(length: int) -> list[range]:
-    """Return parts of ``range(length)``: as many for any number of threads."""
-    size = max(_PIECE, -(-length // _PIECES // _PIECE) * _PIECE)
+def _pieces(length: int, size: int) -> list[range]:
+    """Return the parts of ``range(length)`` of ``size`` each, the last one of what is left."""
     return [range(at, min(at + size, length)) for at in range(0, length, size)]
 
 

@@ -57,6 +57,7 @@ LEAST = {
     "./nox -s bench-driver": (
         './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
+    "./nox -s bench-training": "./nox -s bench-training -- --rounds 1 --out dist/measured.md",
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",
@@ -116,8 +117,9 @@ SIGNED = (
     f"{KEY} && openssl pkey -in ../release.key -pubout -out ../release.pub && "
     "./nox -s release -- --version 1.2.0 --sign-key ../release.key"
 )
+REBUILDER_KEY = "openssl genpkey -algorithm ed25519 -out ../rebuilder.key"
 REBUILDER = (
-    f"{SIGNED} && openssl genpkey -algorithm ed25519 -out ../rebuilder.key && "
+    f"{SIGNED} && {REBUILDER_KEY} && "
     "openssl pkey -in ../rebuilder.key -pubout -out ../rebuilder.pub"
 )
 REBUILT = (
@@ -201,7 +203,9 @@ def _needed(command: str) -> tuple[str, str] | None:
         return "./nox -s build-cpu", "dist/tone/cpu"
     if "--rebuilt-by" in command:
         return REBUILT, "dist/tone/release/1.2.0/rebuilt.intoto.jsonl"
-    if "../rebuilder.key" in command and "genpkey" not in command:
+    if command.startswith("openssl pkey -in ../rebuilder.key"):
+        return REBUILDER_KEY, "../rebuilder.key"
+    if "--sign-key ../rebuilder.key" in command:
         return REBUILDER, "../rebuilder.pub"
     if "--key" in command:
         return SIGNED, "../release.pub"

@@ -1,7 +1,7 @@
 """Computes products with and without the named kernels. Run by a toolchain's Python.
 
-Writes one JSON object: for each product its error, relative to fp64, and whether one thread and two
-give the same bytes; and what is said of a model with a convolution, and of one without.
+Writes one JSON object: for each product its error, relative to fp64, and whether any number of
+threads gives the same bytes; and what is said of a model with a convolution, and of one without.
 """
 
 from __future__ import annotations
@@ -22,27 +22,33 @@ def main() -> None:
         return torch.randn(*shape, generator=draw)
 
     wide, tall, vector = random(70, 300), random(300, 37), random(300)
-    batch, other = random(6, 33, 40), random(6, 40, 21)
+    batch, factors = random(6, 33, 40), random(6, 40, 21)
     cases: dict[str, tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]] = {
         "matrices": (torch.matmul, (wide, tall)),
         "turned": (lambda a, b: a.t() @ b.t(), (random(300, 70), random(37, 300))),
         "every other column": (lambda a, b: a[:, ::2] @ b, (random(70, 600), tall)),
         "one row spread": (lambda a, b: a.expand(5, 300) @ b, (random(1, 300), tall)),
         "in pieces": (torch.matmul, (random(515, 100), random(100, 130))),
+        "rows of a prime": (torch.matmul, (random(397, 200), random(200, 67))),
+        "rows in fp64": (torch.matmul, (random(385, 90).double(), random(90, 130).double())),
+        "few columns": (torch.matmul, (random(1153, 769), random(769, 3))),
         "many columns": (torch.matmul, (random(100, 130), random(130, 515))),
         "bias": (torch.nn.functional.linear, (wide, random(37, 300), random(37))),
-        "batch": (torch.bmm, (batch, other)),
+        "batch": (torch.bmm, (batch, factors)),
         "turned batch": (
             lambda a, b: a.mT @ b.mT,
             (random(6, 40, 33), random(6, 21, 40)),
         ),
         "added batch": (
             lambda c, a, b: torch.baddbmm(c, a, b, beta=0.5, alpha=2),
-            (random(6, 33, 21), batch, other),
+            (random(6, 33, 21), batch, factors),
         ),
-        "einsum": (lambda a, b: torch.einsum("bij,bjk->bik", a, b), (batch, other)),
+        "einsum": (lambda a, b: torch.einsum("bij,bjk->bik", a, b), (batch, factors)),
         "vector": (torch.mv, (wide, vector)),
         "dot": (torch.dot, (vector, random(300))),
+        "softmax": (lambda a: torch.log_softmax(a, -1) + torch.softmax(a, 1), (random(515, 600),)),
+        "short rows": (lambda a: torch.log_softmax(a, -1), (random(264, 9),)),
+        "not of rows": (lambda a: torch.log_softmax(a, 0), (random(515, 9),)),
         "attention": (
             torch.nn.functional.scaled_dot_product_attention,
             (random(2, 4, 33, 16), random(2, 4, 33, 16), random(2, 4, 33, 16)),
@@ -53,14 +59,16 @@ def main() -> None:
         right = _results(function, [value.double() for value in operands])
         with named_kernels(1):
             one = _results(function, operands)
-        with named_kernels(2):
-            two = _results(function, operands)
+        others = []
+        for threads in (2, 3, 5):
+            with named_kernels(threads):
+                others.append(_results(function, operands))
         found[name] = {
             "error": max(
                 float((own.double() - exact).norm() / exact.norm())
                 for own, exact in zip(one, right, strict=True)
             ),
-            "same": all(map(torch.equal, one, two)),
+            "same": all(all(map(torch.equal, one, other)) for other in others),
         }
     said = {
         "plain": list(unheld(torch.nn.Sequential(torch.nn.Linear(2, 2)))),
