@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-from jsonschema.exceptions import ValidationError, best_match
 
 from pipeline.reading.files import decoded
 from pipeline.reading.json_text import parse_json
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 _LONGEST = 300
 
@@ -22,6 +23,9 @@ def sbom_problems(text: bytes | str) -> list[str]:
     It is validated by the strict CycloneDX schema of its version, and by rules that a schema cannot
     express: references are unique and exist.
     """
+    # Its grammar of addresses takes two seconds to load, also where a command ends before.
+    from cyclonedx.validation.json import JsonStrictValidator
+
     try:
         document = parse_json(text if isinstance(text, str) else decoded(text))
     except ValueError as error:
@@ -40,6 +44,8 @@ def sbom_problems(text: bytes | str) -> list[str]:
 
 def _message(error: ValidationError) -> str:
     """Return the specific message if the schema has alternatives, not that none of them fits."""
+    from jsonschema.exceptions import best_match
+
     fault = best_match([error]) or error
     message = fault.message
     if len(message) > _LONGEST:
