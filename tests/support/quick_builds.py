@@ -14,6 +14,8 @@ QUICK = """
 min_valid = 0
 max_accuracy_loss = 1
 max_tuning_loss = 1
+min_length_ratio = 0
+max_length_ratio = 100
 
 [checks.generation]
 min_ended = 0
