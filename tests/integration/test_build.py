@@ -30,6 +30,14 @@ def project(tmp_path: Path, runtime: str) -> Project:
     return quick_project(tmp_path / "project", seed=1 if runtime == "docker" else 22)
 
 
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param("docker", marks=pytest.mark.engine),
+        pytest.param("venv", marks=pytest.mark.slow),  # test_without_engine.py builds in one too
+    ],
+    indirect=True,
+)
 def test_build_rebuild_edit_and_limit(
     quern: Quern, project: Project, runtime: str, tmp_path: Path
 ) -> None:

@@ -522,7 +522,17 @@ def test_what_failed_or_is_unverified_is_not_released(world: ReleaseWorld) -> No
         card = archive.extractfile("small-2.0.0-directml/README.md")
         assert card is not None
         assert "unverified: latency: DirectML runs on Windows only" in card.read().decode()
-    ran = world.first.run("verify", str(released), "--from-adapter")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("directml_image")
+def test_what_is_unverified_is_rebuilt_as_that(world: ReleaseWorld) -> None:
+    made = world.first.run(
+        *("release", "--config", "small.toml", "--target", "directml", "--version", "2.0.0"),
+        "--allow-unverified",
+    )
+    assert made.code == 0, made.stderr
+    ran = world.first.run("verify", str(world.release.parent / "2.0.0"), "--from-adapter")
     assert ran.code == 0, ran.stdout + ran.stderr
     assert "directml is unverified" in ran.stdout
 
