@@ -177,7 +177,8 @@ def test_every_command_is_found() -> None:
 
 def _marks(command: str) -> list[pytest.MarkDecorator]:
     session = command.partition("nox -s ")[2].partition(" ")[0]
-    slow = session.startswith(SLOW) or any(words in command for words in LARGE)
+    installs = "test_space" in command  # what the tests themselves run with, once more
+    slow = installs or session.startswith(SLOW) or any(words in command for words in LARGE)
     heavy = command in HEAVY or command.startswith("./nox -s check-cuda")
     engine = command.split(" -- ")[0] in ENGINE
     pretrained = "smollm" in command
