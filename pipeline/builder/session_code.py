@@ -7,6 +7,7 @@ runtime reads, ``src/config.h`` of ONNX Runtime GenAI.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -29,8 +30,10 @@ _PLAIN = frozenset(
 """Options whose values are numbers or names, whatever they are."""
 _LIBRARY = "custom_ops_library"
 _PROVIDERS = "provider_options"
-_TELLING = ("path", "file", "library", "dir", "backend")
+_TELLING = ("path", "file", "lib", "dir", "backend", "package", "load_config")
 """Parts of the names of provider options that hold paths."""
+_HARMLESS = re.compile(r"[\w ,;+-]*|[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.ASCII)
+"""Values that name no file, whatever the option is called: words and numbers."""
 
 
 def session_code(config: Any) -> Iterator[str]:
@@ -70,6 +73,7 @@ def _providers(value: Any) -> Iterator[str]:
     entries = value if isinstance(value, list) else [value]
     for entry in entries:
         for provider, options in entry.items() if isinstance(entry, Mapping) else ():
-            for name, _ in options.items() if isinstance(options, Mapping) else ():
-                if any(part in str(name).casefold() for part in _TELLING):
+            for name, value in options.items() if isinstance(options, Mapping) else ():
+                telling = any(part in str(name).casefold() for part in _TELLING)
+                if telling or not _HARMLESS.fullmatch(str(value)):
                     yield f"{provider}.{name}: this option of an execution provider names a file"

@@ -130,6 +130,20 @@ def test_a_check_that_asks_a_model_needs_data(tmp_path: Path) -> None:
             {"provider_options": [{"qnn": {"backend_path": "evil.so"}}]},
             "qnn.backend_path: this option of an execution provider names a file",
         ),
+        # As the pages of ONNX Runtime's execution providers have them: QNN loads these libraries,
+        # OpenVINO and TensorRT read these files.
+        (
+            {"provider_options": [{"qnn": {"op_packages": "MyAdd:evil.so:provider"}}]},
+            "qnn.op_packages: this option of an execution provider names a file",
+        ),
+        (
+            {"provider_options": [{"OpenVINO": {"load_config": "evil"}}]},
+            "OpenVINO.load_config: this option of an execution provider names a file",
+        ),
+        (
+            {"provider_options": [{"NvTensorRtRtx": {"nv_runtime_cache": "../evil"}}]},
+            "NvTensorRtRtx.nv_runtime_cache: this option of an execution provider names a file",
+        ),
     ],
 )
 @pytest.mark.parametrize("part", ["decoder", "encoder"])
@@ -153,6 +167,8 @@ def test_native_code_runs_only_where_the_config_says_so(
 def test_what_the_builder_writes_is_no_code(project: Project) -> None:
     """As ONNX Runtime GenAI 0.18 and 0.13 write it for cpu, cuda and dml."""
     written: list[list[object]] = [[], [{"cuda": {"enable_cuda_graph": "0"}}], [{"dml": {}}]]
+    # What people add by hand.
+    written += [[{"cuda": {"gpu_mem_limit": "2147483648", "arena_extend_strategy": "kSame"}}]]
     for providers in written:
         options = {"log_id": "onnxruntime-genai", "provider_options": providers}
         more = {"intra_op_num_threads": 4, "session.intra_op.allow_spinning": "0"}
