@@ -218,6 +218,12 @@ def bench_driver(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.driver")
 
 
+@nox.session(name="bench-job")
+def bench_job(session: nox.Session) -> None:
+    """Measure a job on a fresh machine, from its clone to the artifact."""
+    command(session, module="tests.benchmarks.fresh_job")
+
+
 @nox.session(name="bench-coverage")
 def bench_coverage(session: nox.Session) -> None:
     """Simulate how often the intervals of reports hold what they should."""

@@ -152,6 +152,36 @@ class SharedCacheTable(Frozen):
     them, a build that needs one makes or fetches it again; trained weights are always brought."""
 
 
+_IMAGE_REGISTRY = re.compile(
+    r"(?=[^/]*[.:]|localhost/)[a-zA-Z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)+",
+    re.ASCII,
+)
+
+
+def is_image_registry(text: str) -> str:
+    """Return ``text`` if it is the address of a repository of images. Raises ``ValueError``."""
+    if not _IMAGE_REGISTRY.fullmatch(text) or len(text) > 200:
+        raise ValueError(
+            "write HOST/REPOSITORY without a tag, such as ghcr.io/org/quern; credentials never "
+            "stand here, they are those of `docker login`"
+        )
+    return text
+
+
+class ToolchainTable(Frozen):
+    """Where the images of toolchains come from
+    ([how](how-to.md#share-images-in-a-registry))."""
+
+    registry: Annotated[str, AfterValidator(is_image_registry)] | None = None
+    """A repository of images, ``HOST/REPOSITORY``: an image that is not on this machine is pulled
+    from there, and built where it is not there. ``images -- --push`` brings it there. The engine
+    logs in as ``docker login`` said. ``QUERN_REGISTRY`` names another one."""
+    trust: tuple[str, ...] | None = None
+    """Public keys or certificates, relative to the config file. Images that none of them signed are
+    not used. Default: those of ``[cache]``. Without any, whoever can write to the registry decides
+    what steps run in."""
+
+
 class AzureMLSystem(Frozen):
     """A compute of Azure Machine Learning. Quern cannot reach it yet: a build says so, and
     ``--system local`` runs the same chain on this machine."""
@@ -231,5 +261,7 @@ class BuildConfig(Frozen):
     """Limits for the containers."""
     cache: SharedCacheTable | None = None
     """The cache that is shared with others. Default: none."""
+    toolchain: ToolchainTable = ToolchainTable()
+    """Where the images of toolchains come from."""
     card: Card = Card()
     """The model card of a release."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from platformdirs import user_cache_path
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from pipeline.contract.schema import SharedCacheTable
+from pipeline.contract.schema import SharedCacheTable, ToolchainTable, is_image_registry
 from targets.cache import Cache
 from targets.config.documents import read_documents
 from targets.config.load import (
@@ -23,17 +24,25 @@ from targets.config.load import (
     load_document,
 )
 from targets.config.olive.context import LOCAL
+from targets.config.paths import resolved
 from targets.config.validation_problems import validation_problems
 from targets.console.safe_console import SafeConsole
 from targets.errors import ConfigError, Problem
 from targets.place import Place, building_place, default_training_target
 from targets.runtimes.platform import Choice, platform_for
 from targets.target import ALL, load_target, load_targets
+from targets.toolchain.registry.settings import RegistrySettings
 
 PROJECT = Path(__file__).parents[2]
 DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
 
+REGISTRY = "QUERN_REGISTRY"
+"""Variable with the registry for images, in place of the config's."""
+REGISTRY_TRUST = "QUERN_REGISTRY_TRUST"
+"""Variable with the files of keys that must have signed its images, in place of the config's."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+Table = TypeVar("Table", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -220,6 +229,12 @@ class Request:
     training_place: Place
     runtime: Choice
 
+    @property
+    def registry(self) -> RegistrySettings | None:
+        """Return the registry for images. Raises ``ConfigError``."""
+        config = self.loaded.config
+        return registry_of(config.toolchain, config.cache, self.loaded.path)
+
 
 def load_requests(choices: BuildChoices) -> tuple[Request, ...]:
     """Load and validate the config of the options; one request for each flow in it.
@@ -254,18 +269,54 @@ def shared_cache_table(config: Path) -> SharedCacheTable | None:
 
     Raises ``ConfigError`` if it is wrong.
     """
-    file = as_typed(config)
+    return _table(as_typed(config), "cache", SharedCacheTable)
+
+
+def _table(file: Path, name: str, model: type[Table]) -> Table | None:
     document = next(iter(read_documents(file)))
-    table = document.table.get("cache")
+    table = document.table.get(name)
     if table is None:
         return None
     try:
-        return SharedCacheTable.model_validate(table)
+        return model.model_validate(table)
     except ValidationError as error:
         found = validation_problems(
-            error, SharedCacheTable, file, document.source_map, lambda place: ("cache", *place)
+            error, model, file, document.source_map, lambda place: (name, *place)
         )
         raise ConfigError(tuple(found)) from None
+
+
+def registry_settings(config: Path | None = None) -> RegistrySettings | None:
+    """Return the registry for images that the environment names, else ``config``.
+
+    Of the config, only the tables that say so are read. Raises ``ConfigError`` if they are wrong.
+    """
+    toolchain, shared = None, None
+    if config is not None:
+        file = as_typed(config)
+        toolchain = _table(file, "toolchain", ToolchainTable)
+        shared = _table(file, "cache", SharedCacheTable)
+    return registry_of(toolchain or ToolchainTable(), shared, partial(resolved, config or Path()))
+
+
+def registry_of(
+    toolchain: ToolchainTable, shared: SharedCacheTable | None, path: Callable[[str], Path]
+) -> RegistrySettings | None:
+    """Return the registry for images that the environment names, else the tables of a config, whose
+    files are at ``path``. Raises ``ConfigError`` for an address in the environment that is none."""
+    address = os.environ.get(REGISTRY) or toolchain.registry
+    if address is None:
+        return None
+    try:
+        is_image_registry(address)
+    except ValueError as error:
+        raise ConfigError([Problem(str(error), key=REGISTRY)]) from None
+    trust = toolchain.trust
+    if trust is None:
+        trust = shared.trust if shared is not None else ()
+    keys = os.environ.get(REGISTRY_TRUST)
+    files = map(Path, keys.split(os.pathsep)) if keys else map(path, trust)
+    return RegistrySettings(address, tuple(files))
 
 
 def require_system(requests: Iterable[Request]) -> None:

@@ -20,6 +20,7 @@ from targets.remote.shared_cache import SharedCache
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import Runtime, StartRuntime
 from targets.runtimes.select import Chooser
+from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 from targets.view import View
 
@@ -79,9 +80,14 @@ def failure_of(built: list[Built]) -> CheckFailed | None:
     )
 
 
-def runtime_starter(requested: Choice, cache_root: Path, view: View) -> StartRuntime:
-    """Return a function that starts the runtime, and reports if it is a virtual environment."""
-    chooser = Chooser(requested, cache_root)
+def runtime_starter(
+    requested: Choice, cache_root: Path, view: View, registry: RegistrySettings | None
+) -> StartRuntime:
+    """Return a function that starts the runtime, and reports if it is a virtual environment.
+
+    ``registry`` may have images that are not on this machine.
+    """
+    chooser = Chooser(requested, cache_root, registry)
 
     def start(toolchains: Sequence[Toolchain]) -> Runtime:
         return chooser.start(toolchains, view.say)
@@ -92,9 +98,11 @@ def runtime_starter(requested: Choice, cache_root: Path, view: View) -> StartRun
 def runtime_starters(
     requests: Iterable[Request], cache_root: Path, view: View
 ) -> dict[Choice, StartRuntime]:
-    """Return one such function for each runtime that ``requests`` ask for."""
-    choices = {request.runtime for request in requests}
-    return {choice: runtime_starter(choice, cache_root, view) for choice in choices}
+    """Return one such function for each runtime that ``requests``, all of one file, ask for."""
+    return {
+        request.runtime: runtime_starter(request.runtime, cache_root, view, request.registry)
+        for request in requests
+    }
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:

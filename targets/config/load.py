@@ -277,9 +277,11 @@ class _Loader:
         self._folder_problems(adapter_folder_problems(model.adapter, folder, base), place)
 
     def _trusted_keys(self) -> None:
-        for at, key in enumerate(self._config.cache.trust if self._config.cache else ()):
-            if not is_file(resolved(self._file, key)):
-                self._problem(f"there is no '{key}'", ("cache", "trust", at), self._relative)
+        tables = {"cache": self._config.cache, "toolchain": self._config.toolchain}
+        for name, table in tables.items():
+            for at, key in enumerate((table.trust if table else None) or ()):
+                if not is_file(resolved(self._file, key)):
+                    self._problem(f"there is no '{key}'", (name, "trust", at), self._relative)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [

@@ -101,6 +101,7 @@ class ReferencePage:
         )
         yield from self._section("## `[resources]`", "Resources", r"resources")
         yield from self._section("## `[cache]`", "SharedCacheTable", r"cache")
+        yield from self._section("## `[toolchain]`", "ToolchainTable", r"toolchain")
         yield from self._section("## `[card]`", "Card", r"card")
         yield from self._section("## `[system]`", "AzureMLSystem", r"system")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
-from targets.toolchain.image import find_image, superseded_images
+from targets.toolchain.image import superseded_images
 from targets.toolchain.toolchain import Toolchain
 
 _DISK_ENOUGH = 6e9
 """Disk space of an image while it is built, including its first stage, in bytes."""
+_UNUSED_DAYS = 30
+"""As `clean` has it for results."""
 
 
 def engine(machine: Machine) -> Iterator[Finding]:
@@ -99,7 +102,7 @@ def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
 
 def _image(containers: Containers, toolchain: Toolchain) -> Finding:
     details = {"target": toolchain.target}
-    image = find_image(containers.client, toolchain)
+    image = containers.find(toolchain)
     if image is not None:
         return Finding("ok", "image", f"{image.tag} is ready", details=details)
     try:
@@ -107,20 +110,24 @@ def _image(containers: Containers, toolchain: Toolchain) -> Finding:
     except EnvironmentUnable as unable:
         message = f"{toolchain.target}: not built yet; {unable}"
         return Finding("warning", "image", message, unable.hint, details, ("docker",))
-    return Finding("ok", "image", source, "`nox -s images` builds it", details)
+    return Finding("ok", "image", source, "`nox -s images` makes it ready", details)
 
 
 def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]:
-    tags = superseded_images(client, toolchain)
-    if tags:
-        size = sum(int(client.images.get(tag).attrs["Size"]) for tag in tags)
+    """Report images of other recipes. Another checkout may use them, and then not long ago."""
+    images = superseded_images(client, toolchain)
+    since = datetime.now(timezone.utc) - timedelta(days=_UNUSED_DAYS)
+    unused = [image for image in images if image.used < since]
+    if unused:
+        size = sum(image.bytes for image in unused)
+        tags = [tag for image in unused for tag in image.tags]
         yield Finding(
             "warning",
             "old images",
-            f"{len(tags)} superseded, unless another checkout of Quern uses them, "
+            f"{len(unused)} of other recipes, which no build used for {_UNUSED_DAYS} days, "
             f"up to {gigabytes(size)}",
             f"docker rmi {' '.join(tags)}",
-            {"count": len(tags), "bytes": size},
+            {"count": len(unused), "bytes": size},
         )
 
 

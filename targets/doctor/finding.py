@@ -15,6 +15,7 @@ from targets.runtimes.runtime import RuntimeName
 from targets.runtimes.select import Chooser
 from targets.target import Target
 from targets.toolchain.platforms import this_machine
+from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 
 Severity = Literal["ok", "warning", "problem"]
@@ -43,16 +44,18 @@ class Machine:
     targets: tuple[Target, ...]
     shared_cache: SharedCacheTable | None = None
     """The shared cache of the config, if it has one."""
+    registry: RegistrySettings | None = None
+    """The registry for images, if there is one."""
 
     @cached_property
     def chooser(self) -> Chooser:
         """Return the object that decides where builds run."""
-        return Chooser("auto", self.cache)
+        return Chooser("auto", self.cache, self.registry)
 
     def has_image(self, toolchain: Toolchain) -> bool:
         """Return whether there is a usable engine that has the image."""
         try:
-            return self.chooser.containers().has_image(toolchain)
+            return self.chooser.containers().find(toolchain) is not None
         except EnvironmentUnable:
             return False
 

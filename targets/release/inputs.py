@@ -19,6 +19,7 @@ from targets.planner.build_plan import BuildPlan
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor, time_text
 from targets.target import IMAGES_DIR
+from targets.toolchain.registry.settings import is_pulled
 from targets.toolchain.rootfs import MAKERS
 
 SOURCE = "source"
@@ -31,7 +32,7 @@ COMMITTED = "committed"
 FOLDER = "dirHash"
 """in-toto's name of a digest of all files of a folder."""
 
-MADE = ("trained/", "fetched/", "base-image/")
+MADE = ("trained/", "fetched/", "base-image/", "image/")
 """Prefixes of the names of inputs that are known only after a build."""
 
 
@@ -70,7 +71,8 @@ def dependencies(
 
 
 def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescriptor]:
-    """Yield the outputs of downloads and trainings, and the base images of the steps."""
+    """Yield the outputs of downloads and trainings, the base images of the steps, and images that
+    a registry gave."""
     seen: set[str] = set()
     for outcome in outcomes:
         for step in (planned.step for planned in outcome.plan.steps):
@@ -92,6 +94,13 @@ def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescri
                 uri="" if made_here else reference,
                 digest={"sha256": digest},
                 annotations={"made": reference} if made_here else {},
+            )
+        image = outcome.report.toolchain.image
+        if is_pulled(image) and image not in seen:
+            seen.add(image)
+            reference, _, digest = image.rpartition("@sha256:")
+            yield ResourceDescriptor(
+                name=f"image/{outcome.report.target}", uri=reference, digest={"sha256": digest}
             )
 
 

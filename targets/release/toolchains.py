@@ -13,7 +13,8 @@ from targets.release.compose_release import BuiltTarget
 from targets.release.sbom.contents import DebianSystem, ToolchainContents
 from targets.release.sbom.debian import debian_in
 from targets.release.sbom.wheels import read_wheels
-from targets.toolchain.image import find_image
+from targets.toolchain.image import find_image, find_pulled
+from targets.toolchain.registry.settings import is_pulled
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 
@@ -42,7 +43,7 @@ def contents_of(
             python=toolchain.python,
             base=base,
             wheels=read_wheels(wheels, digests.file),
-            system=_system(toolchain, base) if base else None,
+            system=_system(toolchain, base, origin.get("image", "")) if base else None,
         )
     return contents
 
@@ -70,18 +71,24 @@ def _origins(
                 yield step.target, toolchains[step.target], origin
 
 
-def _system(toolchain: Toolchain, base: str) -> DebianSystem:
+def _system(toolchain: Toolchain, base: str, reference: str) -> DebianSystem:
     # docker-py takes a quarter of a second to import: only who uses an engine pays for it.
     from targets.toolchain.engine import connect
 
     client = connect()
     try:
-        return debian_in(client, _image(client, toolchain, base))
+        return debian_in(client, _image(client, toolchain, base, reference))
     finally:
         client.close()
 
 
-def _image(client: DockerClient, toolchain: Toolchain, base: str) -> str:
+def _image(client: DockerClient, toolchain: Toolchain, base: str, reference: str) -> str:
+    """Return the id of the image that steps ran in: of that ``reference`` if it was pulled, else
+    one that was built here on the same ``base``."""
+    if is_pulled(reference):
+        pulled = find_pulled(client, reference)
+        if pulled is not None:
+            return pulled
     image = find_image(client, toolchain)
     if image is None or image.base != base:
         raise EnvironmentUnable(

@@ -23,7 +23,7 @@ from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import remove_tree, replace_file
 from targets.cache import Cache
 from targets.disk import CACHE_REMEDY, Need, may_write, require_room
-from targets.errors import ConfigError, EnvironmentUnable, PassFailed, Problem
+from targets.errors import EnvironmentUnable, PassFailed
 from targets.figures import size
 from targets.intake import take_in
 from targets.remote.arrival import Arrival, BlobLost
@@ -105,11 +105,9 @@ class SharedCache:
             return True
         if self._signer is None:
             return False  # who only reads has no key
-        if self._signer.public_key.keyid not in {one.key.keyid for one in self._trusted}:
-            problem = "is none of the keys that the config trusts: nobody would use its results"
-            file = Path(os.environ[SIGN_KEY])
-            advice = "name the right one, or add its public key to [cache] trust"
-            raise ConfigError([Problem(problem, file, key=SIGN_KEY, suggestion=advice)])
+        from targets.signatures.signing import require_trusted
+
+        require_trusted(self._signer, self._trusted, Path(os.environ[SIGN_KEY]), SIGN_KEY)
         return True
 
     # What comes from it.

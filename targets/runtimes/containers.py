@@ -21,11 +21,25 @@ from targets.toolchain.engine import (
     request_timeout,
     require_shared_folders,
 )
-from targets.toolchain.image import base_recipe, find_image, image_needs, require_same_platform
+from targets.toolchain.image import (
+    Image,
+    base_recipe,
+    expected_image,
+    fetch_image,
+    find_image,
+    image_needs,
+    pulled_needs,
+    require_same_platform,
+)
+from targets.toolchain.registry.exchange import ImageRefused, RegistryFailed
+from targets.toolchain.registry.image_registry import ImageRegistry
+from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 
 _LEAST_FREE = 32 * 2**20
 """Free bytes that an engine needs on its disk to run a container of an existing image."""
+_EVERY = "*"
+"""In place of a target: what holds of all images of a registry."""
 
 
 class Containers:
@@ -34,47 +48,96 @@ class Containers:
     Answers are cached, so create a new object for every command.
     """
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, registry: RegistrySettings | None = None) -> None:
         """Connect to the engine. Raises ``EnvironmentUnable`` if it cannot be used."""
         self.client: DockerClient = connect()
+        self.registry = None if registry is None else ImageRegistry(registry)
         self._cache = cache
         self._sources: dict[str, tuple[BaseSource, ...]] = {}
+        self._asked: dict[str, str] = {}
         with _answering(self.client):
             require_shared_folders(self.client, cache)
 
-    def has_image(self, toolchain: Toolchain) -> bool:
-        """Return whether the engine has the image of ``toolchain``."""
+    def find(self, toolchain: Toolchain) -> Image | None:
+        """Return the image of ``toolchain`` if the engine has it."""
         with _answering(self.client):
-            return not self._missing_images([toolchain])
+            return find_image(self.client, toolchain, self.registry)
 
     def require(self, toolchains: Iterable[Toolchain]) -> str:
         """Return, in words, where the images of ``toolchains`` come from. Fetches nothing.
 
-        Raises ``EnvironmentUnable`` if an image neither exists nor can be built.
+        Raises ``EnvironmentUnable`` if an image neither exists nor can be had.
         """
         with _answering(self.client):
             required = tuple(toolchains)
             for toolchain in required:
                 require_same_platform(self.client, toolchain)
-            require_room(self._needs(required))
             missing = self._missing_images(required)
+            pulled = [one for one in missing if not self._lack(one)]
+            built = [one for one in missing if self._lack(one)]
+            require_room(self._needs(built, pulled))
             if not missing:
                 return f"{_images(required)} here"
-            sources = self._sources_of(missing[0])
+            return "; ".join(self._origins(built, pulled))
+
+    def _origins(self, built: Sequence[Toolchain], pulled: Sequence[Toolchain]) -> Iterator[str]:
+        if self.registry is not None and pulled:
+            yield f"{_images(pulled)} in {self.registry.address}"
+        if built:
+            sources = self._sources_of(built[0])
             if not sources:
                 raise no_base()
-            return f"{_images(missing)} not built yet, and {sources[0].words}"
+            why = "" if self.registry is None else f" ({self._lack(built[0])})"
+            yield f"{_images(built)} not built yet{why}, and {sources[0].words}"
 
-    def make_base(self, toolchains: Iterable[Toolchain], say: Callable[[str], None]) -> None:
-        """Get the base image of the images that have to be built. Raises ``EnvironmentUnable``."""
+    def fetch(self, toolchains: Iterable[Toolchain], say: Callable[[str], None]) -> None:
+        """Get what the images that are not here need: they themselves from the registry, else the
+        base to build them on. Raises ``EnvironmentUnable``."""
         with _answering(self.client):
             missing = self._missing_images(toolchains)
-        if missing:
-            sources = self._sources_of(missing[0])
-            ensure_base(self.client, base_recipe(missing[0]), self._cache, say, sources)
+        to_build = [toolchain for toolchain in missing if not self._pull(toolchain, say)]
+        if to_build:
+            with _answering(self.client):
+                sources = self._sources_of(to_build[0])
+            ensure_base(self.client, base_recipe(to_build[0]), self._cache, say, sources)
+
+    def _pull(self, toolchain: Toolchain, say: Callable[[str], None]) -> bool:
+        """Pull the image from the registry; return whether it was to be had there."""
+        if self.registry is None:
+            return False
+        lack = self._lack(toolchain)
+        if not lack:
+            try:
+                if fetch_image(self.client, toolchain, self.registry, say) is not None:
+                    return True
+                lack = f"{self.registry.address} has none for this recipe any more"
+            except RegistryFailed as failed:
+                lack = f"{self.registry.address}: {failed} ({failed.advice})"
+            self._asked[toolchain.target] = lack
+        say(f"the image of {toolchain.target} is built here: {lack}")
+        return False
+
+    def _lack(self, toolchain: Toolchain) -> str:
+        """Return why the registry does not serve the image, as far as it can be known before it is
+        pulled; empty if it does. It is asked once, and not again if it does not answer."""
+        if self.registry is None:
+            return "there is no registry"
+        known = self._asked.get(toolchain.target, self._asked.get(_EVERY))
+        if known is not None:
+            return known
+        address = self.registry.address
+        of = toolchain.target
+        try:
+            found = self.registry.ask(self.client, expected_image(toolchain))
+            lack = "" if found else f"{address} has none for this recipe"
+        except RegistryFailed as failed:
+            lack = f"{address}: {failed} ({failed.advice})"
+            of = of if isinstance(failed, ImageRefused) else _EVERY
+        self._asked[of] = lack
+        return lack
 
     def _missing_images(self, toolchains: Iterable[Toolchain]) -> Sequence[Toolchain]:
-        return [one for one in toolchains if find_image(self.client, one) is None]
+        return [one for one in toolchains if find_image(self.client, one, self.registry) is None]
 
     def _sources_of(self, toolchain: Toolchain) -> tuple[BaseSource, ...]:
         recipe = base_recipe(toolchain)
@@ -82,13 +145,15 @@ class Containers:
             self._sources[recipe.digest] = base_sources(self.client, recipe)
         return self._sources[recipe.digest]
 
-    def _needs(self, toolchains: Iterable[Toolchain]) -> Iterator[Need]:
+    def _needs(self, built: Iterable[Toolchain], pulled: Iterable[Toolchain]) -> Iterator[Need]:
         root = data_root(self.client)
         if root is not None:
             remedy = "`docker system prune` frees space; or use `--runtime venv`"
             yield Need(root, _LEAST_FREE, "a container", remedy)
-        for toolchain in toolchains:
-            yield from image_needs(self.client, toolchain, self._cache)
+        for toolchain in built:
+            yield from image_needs(self.client, toolchain, self._cache, self.registry)
+        for toolchain in pulled:
+            yield from pulled_needs(self.client, toolchain)
 
 
 def _images(toolchains: Sequence[Toolchain]) -> str:

@@ -38,7 +38,8 @@ from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
 from targets.toolchain.engine import answers, reason, request_timeout
-from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
+from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs, mark_used
+from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
 RUN_LABEL = "quern.run"
@@ -74,8 +75,10 @@ class DockerRuntime:
         cache_dir: Path,
         pipeline_dir: Path = PIPELINE_DIR,
         python: str = PYTHON,
+        registry: ImageRegistry | None = None,
     ) -> None:
         self.client = client
+        self._registry = registry
         self._cache = cache_dir
         self._pipeline = pipeline_dir
         self._python = python
@@ -87,24 +90,25 @@ class DockerRuntime:
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
         with interruptible():
-            image = ensure_image(self.client, toolchain, self._cache, say)
+            image = ensure_image(self.client, toolchain, self._cache, say, self._registry)
+        mark_used(self.client, image)
         version = self.client.version()
         return ToolchainRecord(
             digest=toolchain.digest,
             runtime=self.name,
             python=toolchain.python,
             base_image=image.base,
-            image=f"{image.tag}@{image.id}",
+            image=image.reference,
             details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
         )
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
         """Return the disk space of an image that is not built yet, and of its wheels."""
-        return image_needs(self.client, toolchain, self._cache)
+        return image_needs(self.client, toolchain, self._cache, self._registry)
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
         """Run the plan; see :meth:`targets.runtimes.runtime.Runtime.run`."""
-        image = find_image(self.client, toolchain)
+        image = find_image(self.client, toolchain, self._registry)
         if image is None:
             raise EnvironmentUnable(
                 f"the image of the {toolchain.target} toolchain is gone", "run the build again"

@@ -17,6 +17,7 @@ from targets.runtimes.interrupts import interruptible
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import PLACES, Runtime, RuntimeName
 from targets.toolchain.platforms import native
+from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 
 if TYPE_CHECKING:
@@ -41,9 +42,13 @@ class Decision:
 class Chooser:
     """Decides where the steps of a command run. Connects to an engine on first use."""
 
-    def __init__(self, requested: Choice, cache: Path) -> None:
+    def __init__(
+        self, requested: Choice, cache: Path, registry: RegistrySettings | None = None
+    ) -> None:
+        """``registry`` may have images that are not on this machine."""
         self._requested = requested
         self._cache = cache
+        self._registry = registry
         self._containers: Containers | None = None
         self._unable: EnvironmentUnable | None = None
         self._said: set[str] = set()
@@ -74,9 +79,9 @@ class Chooser:
     def start(self, toolchains: Sequence[Toolchain], say: Callable[[str], None]) -> Runtime:
         """Return the runtime for steps of ``toolchains``.
 
-        ``say`` gets the reason if it is a virtual environment. The base of images that have to be
-        built is made now; if that fails, the build continues in a virtual environment. Raises
-        ``EnvironmentUnable`` if steps cannot run.
+        ``say`` gets the reason if it is a virtual environment. Images that a registry has are
+        pulled now, and the base of those that have to be built is made; if that fails, the build
+        continues in a virtual environment. Raises ``EnvironmentUnable`` if steps cannot run.
         """
         decision = self.decide(toolchains)
         if decision.runtime == "docker":
@@ -105,7 +110,8 @@ class Chooser:
         if decision.runtime == "docker":
             from targets.runtimes.docker import DockerRuntime
 
-            runtime = DockerRuntime(self.containers().client, self._cache)
+            containers = self.containers()
+            runtime = DockerRuntime(containers.client, self._cache, registry=containers.registry)
         elif decision.runtime == "venv":
             from targets.runtimes.venv import VenvRuntime
 
@@ -123,7 +129,7 @@ class Chooser:
                 raise self._unable
             if self._containers is None:
                 try:
-                    self._containers = Containers(self._cache)
+                    self._containers = Containers(self._cache, self._registry)
                 except EnvironmentUnable as unable:
                     self._unable = unable
                     raise
@@ -136,5 +142,5 @@ class Chooser:
 
         containers = self.containers()
         with interruptible():
-            containers.make_base(toolchains, say)
-        return DockerRuntime(containers.client, self._cache)
+            containers.fetch(toolchains, say)
+        return DockerRuntime(containers.client, self._cache, registry=containers.registry)

@@ -8,6 +8,7 @@ checked against the clock.
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -126,6 +127,15 @@ def trusted_identity(identity: str, issuer: str) -> Trusted:
     Verifying needs sigstore's roots, which its library contains or fetches.
     """
     return Trusted(_sigstore_key(identity, issuer), f"{identity} ({issuer})")
+
+
+def require_trusted(signer: Signer, trusted: Iterable[Trusted], file: Path, option: str) -> None:
+    """Raise ``ConfigError`` unless the ``signer`` with the key in ``file``, which ``option`` names,
+    is one of ``trusted``."""
+    if signer.public_key.keyid not in {one.key.keyid for one in trusted}:
+        problem = "is none of the keys that the config trusts: nobody would use what it signs"
+        advice = "name the right one, or add its public key to trust in the config"
+        raise ConfigError([Problem(problem, file, key=option, suggestion=advice)])
 
 
 def require_signature(envelope: Envelope, trusted: Trusted, file: Path) -> None:

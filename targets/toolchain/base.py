@@ -10,7 +10,6 @@ import tomli
 from docker import DockerClient
 from docker.errors import APIError, ImageNotFound
 from docker.models.images import Image as EngineImage
-from filelock import FileLock
 from pydantic import Field
 from requests.exceptions import RequestException
 
@@ -22,9 +21,11 @@ from targets.toolchain.context import read_chunks
 from targets.toolchain.debian.assemble import assemble_rootfs
 from targets.toolchain.debian.fetch import PackagesGone
 from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.debian.own_mirror import HOST, debians_mirrors, fetch, has_packages
 from targets.toolchain.debian.package_lock import resolve
 from targets.toolchain.debian.packages import PackageLock, read_locks
 from targets.toolchain.engine import platform_of, reason, request_timeout
+from targets.toolchain.engine_lock import engine_lock
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP, Rootfs
 
@@ -53,6 +54,12 @@ class BaseRecipe(Frozen):
     def digest(self) -> str:
         """Return SHA-256 over the content of this recipe."""
         return sha256_of_bytes(self.model_dump_json().encode())
+
+    def fitting_lock(self, platform: str) -> PackageLock | None:
+        """Return the lock of the packages for ``platform``, if there is one of this recipe."""
+        lock = self.locks.get(platform)
+        fits = lock is not None and lock.fits(self.bootstrap.suite, self.bootstrap.packages)
+        return lock if fits else None
 
     @property
     def bootstrapped_tag(self) -> str:
@@ -114,7 +121,11 @@ def ensure_base(
 
     ``sources`` default to :func:`base_sources`. Raises ``EnvironmentUnable`` if all of them fail.
     """
-    with FileLock(_made(cache / "locks") / "base.lock"):
+
+    def waiting() -> None:
+        say("another build makes the base image on this engine; waiting for it to finish")
+
+    with engine_lock(client, "base", waiting):
         base = find_base(client, recipe)
         if base is not None:
             return base
@@ -132,15 +143,21 @@ def ensure_base(
 def base_sources(client: DockerClient, recipe: BaseRecipe) -> tuple[BaseSource, ...]:
     """Return the ways to get the base on this machine, best first; empty if there are none.
 
-    Nothing is fetched. A registry is asked once, for at most :data:`PROBE_SECONDS`.
+    Nothing is fetched. A registry is asked once, for at most :data:`PROBE_SECONDS`, and so is
+    Debian's own mirror where apt of this machine knows none.
     """
     base = find_base(client, recipe)
     if base is not None:
         name = base.image.partition("@")[0]
         return (BaseSource(f"its base {name} is here", lambda *_: base),)
-    pulled = (BaseSource("a registry serves its base", _pull),)
-    made = tuple(_MAKING[name] for name in makers(recipe, platform_of(client)))
-    return (*pulled, *made) if _registry_has(client, recipe.registry.reference) else made
+    platform = platform_of(client)
+    made = [_MAKING[name] for name in makers(recipe, platform)]
+    lock = recipe.fitting_lock(platform)
+    if _MAKING[DEBIAN_PACKAGES] not in made and lock is not None and has_packages(lock):
+        made.insert(0, _FROM_DEBIAN)
+    if _registry_has(client, recipe.registry.reference):
+        made.insert(0, BaseSource("a registry serves its base", _pull))
+    return tuple(made)
 
 
 def makers(recipe: BaseRecipe, platform: str) -> tuple[str, ...]:
@@ -150,9 +167,9 @@ def makers(recipe: BaseRecipe, platform: str) -> tuple[str, ...]:
     configured to use. mmdebstrap takes the newest, and only for this machine's platform.
     """
     usable = []
-    suite, lock = recipe.bootstrap.suite, recipe.locks.get(platform)
-    if lock is not None and lock.fits(suite, recipe.bootstrap.packages):
-        places = mirrors(suite)
+    lock = recipe.fitting_lock(platform)
+    if lock is not None:
+        places = mirrors(recipe.bootstrap.suite)
         if all(package.release in places for package in lock.package):
             usable.append(DEBIAN_PACKAGES)
     if not missing_tools() and platform == this_machine():
@@ -165,8 +182,8 @@ def no_base() -> EnvironmentUnable:
     needed = " ".join(missing_tools()) or "mmdebstrap"
     return EnvironmentUnable(
         "no base image can be had: the Docker Engine reaches no registry that serves it, "
-        f"{needed} to make it is not installed, and apt of this machine has no mirror of the "
-        "packages in its lock",
+        f"{needed} to make it is not installed, and neither apt of this machine nor "
+        f"{HOST} serves the packages in its lock",
         f"`apt-get install {needed}`, or let the engine reach a registry, or use `--runtime venv`",
     )
 
@@ -249,6 +266,20 @@ def _assemble(
     return _imported(client, recipe, rootfs, DEBIAN_PACKAGES)
 
 
+def _assemble_from_debian(
+    client: DockerClient, recipe: BaseRecipe, cache: Path, say: Callable[[str], None]
+) -> BaseImage:
+    say(f"putting the base image together from the packages of its lock, which {HOST} has")
+    bootstrap, platform = recipe.bootstrap, platform_of(client)
+    folder, name = _made(cache / "base"), recipe.digest[:12]
+    places, epoch = debians_mirrors(bootstrap.suite), bootstrap.source_date_epoch
+    rootfs = assemble_rootfs(recipe.locks[platform], places, epoch, folder, name, fetch)
+    return _imported(client, recipe, rootfs, DEBIAN_PACKAGES)
+
+
+_FROM_DEBIAN = BaseSource(
+    f"its base is made from locked Debian packages of {HOST}", _assemble_from_debian
+)
 _MAKING = {
     MMDEBSTRAP: BaseSource("mmdebstrap makes its base", _bootstrap),
     DEBIAN_PACKAGES: BaseSource("its base is made from locked Debian packages", _assemble),

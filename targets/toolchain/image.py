@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from docker import DockerClient
-from docker.errors import APIError
+from docker.errors import APIError, ImageNotFound
 from docker.models.images import Image as EngineImage
-from filelock import FileLock
 from requests.exceptions import RequestException
 
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
@@ -24,6 +23,9 @@ from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, read_reci
 from targets.toolchain.context import tar_stream
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.engine import data_root, full_disk, platform_of, reason, request_timeout
+from targets.toolchain.engine_lock import engine_lock
+from targets.toolchain.registry.expected import ExpectedImage, settings_in
+from targets.toolchain.registry.image_registry import ImageRegistry, PulledImage
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 
@@ -51,6 +53,13 @@ class Image:
     id: str
     base: str
     """Identity of the base image from which it was built."""
+    digest: str = ""
+    """Digest of its manifest in the registry that it came from; empty if it was built here."""
+
+    @property
+    def reference(self) -> str:
+        """Return what names exactly this image, in the registry that it came from or here."""
+        return f"{self.tag}@{self.digest or self.id}"
 
 
 def base_dir(toolchain: Toolchain) -> Path:
@@ -87,16 +96,64 @@ def recipe_digest(toolchain: Toolchain) -> str:
     return sha256_of_bytes(json.dumps([toolchain.platform, digests]).encode())
 
 
-def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
-    """Return the image of ``toolchain`` if the engine has it for its current inputs."""
-    images = client.images.list(
-        filters={"label": f"quern.recipe={recipe_digest(toolchain)}", "dangling": False}
-    )
+def find_image(
+    client: DockerClient, toolchain: Toolchain, registry: ImageRegistry | None = None
+) -> Image | None:
+    """Return the image of ``toolchain`` if the engine has it for its current inputs: built here,
+    brought as a file, or pulled from ``registry``."""
+    recipe = recipe_digest(toolchain)
+    images = client.images.list(filters={"label": f"quern.recipe={recipe}", "dangling": False})
     for image in images:
-        tags = [tag for tag in image.tags if tag.startswith(f"quern/{toolchain.target}:")]
+        # A tag with the whole recipe is a registry's, even if that is called quern.
+        names = (tag for tag in image.tags if not tag.endswith(recipe))
+        tags = [tag for tag in names if tag.startswith(f"quern/{toolchain.target}:")]
         if tags:
             return Image(tags[0], str(image.id), image.labels[BASE_LABEL])
-    return None
+    pulled = None if registry is None else registry.find(client, expected_image(toolchain))
+    return None if pulled is None else _pulled(pulled)
+
+
+def find_pulled(client: DockerClient, reference: str) -> str | None:
+    """Return the id of the image that was pulled as ``reference`` (:attr:`Image.reference`), if the
+    engine has it still."""
+    name, _, digest = reference.rpartition("@")
+    try:
+        return str(client.images.get(f"{name.rpartition(':')[0]}@{digest}").id)
+    except ImageNotFound:
+        return None
+
+
+def fetch_image(
+    client: DockerClient,
+    toolchain: Toolchain,
+    registry: ImageRegistry,
+    say: Callable[[str], None],
+) -> Image | None:
+    """Pull the image of ``toolchain`` from ``registry``; ``None`` if it is not there.
+
+    Raises ``RegistryFailed``, also for an image that is not what its tag says.
+    """
+    pulled = registry.fetch(client, expected_image(toolchain), say)
+    return None if pulled is None else _pulled(pulled)
+
+
+def _pulled(pulled: PulledImage) -> Image:
+    return Image(pulled.tag, pulled.id, pulled.labels[BASE_LABEL], pulled.digest)
+
+
+def expected_image(toolchain: Toolchain) -> ExpectedImage:
+    """Return what the image of ``toolchain`` must be for its current inputs."""
+    dockerfile = (base_dir(toolchain) / DOCKERFILE).read_text(encoding="utf-8")
+    variables, command = settings_in(dockerfile)
+    return ExpectedImage(
+        target=toolchain.target,
+        platform=toolchain.platform,
+        recipe=recipe_digest(toolchain),
+        labels=image_labels(toolchain),
+        base_label=BASE_LABEL,
+        variables=variables,
+        command=tuple(json.loads(command)),
+    )
 
 
 def image_labels(toolchain: Toolchain) -> dict[str, str]:
@@ -116,50 +173,99 @@ def adopt_image(image: EngineImage, toolchain: Toolchain) -> Image:
     return Image(tag, str(image.id), base)
 
 
-def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[str, ...]:
-    """Return the tags of images of this target that were built from other inputs."""
-    images = client.images.list(filters={"label": f"quern.target={toolchain.target}"})
+def mark_used(client: DockerClient, image: Image) -> None:
+    """Have the engine note that the image is used now, for :func:`superseded_images`: it notes when
+    a name was given last, also if it was there already."""
+    with suppress(APIError):
+        repository, _, tag = image.tag.rpartition(":")
+        client.api.tag(image.id, repository, tag)
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """An image of a target that is not that of this checkout's recipe."""
+
+    tags: tuple[str, ...]
+    bytes: int
+    used: datetime
+    """When a build of any checkout, with any cache, used it last."""
+
+
+def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[Superseded, ...]:
+    """Return the images of this target that were built from other inputs."""
+    images = client.images.list(
+        filters={"label": f"quern.target={toolchain.target}", "dangling": False}
+    )
     now = recipe_digest(toolchain)
-    stale = [image for image in images if image.labels.get("quern.recipe") != now]
-    return tuple(sorted(tag for image in stale for tag in image.tags))
+    return tuple(
+        Superseded(tuple(sorted(image.tags)), int(image.attrs["Size"]), _last_used(image))
+        for image in sorted(images, key=lambda image: image.tags)
+        if image.labels.get("quern.recipe") != now and image.tags
+    )
 
 
-def image_needs(client: DockerClient, toolchain: Toolchain, cache: Path) -> tuple[Need, ...]:
+def _last_used(image: EngineImage) -> datetime:
+    tagged = _time(image.attrs.get("Metadata", {}).get("LastTagTime") or image.attrs["Created"])
+    return max(tagged, _time(image.attrs["Created"]))
+
+
+def _time(text: str) -> datetime:
+    """Return a time that the engine wrote, of which only 19 characters are always there."""
+    return datetime.fromisoformat(f"{text[:19]}+00:00")
+
+
+def image_needs(
+    client: DockerClient, toolchain: Toolchain, cache: Path, registry: ImageRegistry | None = None
+) -> tuple[Need, ...]:
     """Return the disk space for an image that has to be built: for the wheels and, if the engine is
     on this machine, for both stages of the build, which exist together for a while."""
-    if find_image(client, toolchain) is not None:
+    if find_image(client, toolchain, registry) is not None:
         return ()
-    description = f"the {toolchain.target} toolchain"
-    wheel_need = Need(
-        cache, Wheelhouse(cache / "wheels").lacks(toolchain), description, CACHE_REMEDY
+    wheels = Wheelhouse(cache / "wheels").lacks(toolchain)
+    room = toolchain.room
+    return (
+        Need(cache, wheels, f"the {toolchain.target} toolchain", CACHE_REMEDY),
+        *_engine_needs(client, toolchain, room.wheels + 2 * room.installed),
     )
+
+
+def pulled_needs(client: DockerClient, toolchain: Toolchain) -> tuple[Need, ...]:
+    """Return the disk space for an image that a registry serves: what comes is as large as the
+    wheels, and there until it is unpacked."""
+    return _engine_needs(client, toolchain, toolchain.room.wheels + toolchain.room.installed)
+
+
+def _engine_needs(client: DockerClient, toolchain: Toolchain, gigabytes: float) -> tuple[Need, ...]:
     root = data_root(client)
     if root is None:
-        return (wheel_need,)
-    room = toolchain.room
-    building = round(1e9 * (room.wheels + 2 * room.installed))
-    return (
-        wheel_need,
-        Need(root, building, f"{description} as an image", "`docker system prune` frees space"),
-    )
+        return ()
+    what = f"the {toolchain.target} toolchain as an image"
+    return (Need(root, round(1e9 * gigabytes), what, "`docker system prune` frees space"),)
 
 
 def ensure_image(
-    client: DockerClient, toolchain: Toolchain, cache: Path, say: Callable[[str], None]
+    client: DockerClient,
+    toolchain: Toolchain,
+    cache: Path,
+    say: Callable[[str], None],
+    registry: ImageRegistry | None = None,
 ) -> Image:
     """Return the image of ``toolchain``, building it if it does not exist for the current inputs.
 
-    Raises ``EnvironmentUnable`` with the build log if it cannot be built.
+    Nothing is pulled from ``registry``: see :func:`fetch_image`. Raises ``EnvironmentUnable`` with
+    the build log if it cannot be built.
     """
-    image = find_image(client, toolchain)
+    image = find_image(client, toolchain, registry)
     if image is not None:
         return image
     require_same_platform(client, toolchain)
-    locks = cache / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    # One build at a time: cleaning up after one could remove the first stage of another.
-    with FileLock(locks / "image.lock"):
-        image = find_image(client, toolchain)  # another build may have made it meanwhile
+
+    def waiting() -> None:
+        say("another build makes an image on this engine; waiting for it to finish")
+
+    # One build at a time: disk and CPUs are one, and the other may make this very image.
+    with engine_lock(client, "image", waiting):
+        image = find_image(client, toolchain, registry)
         return image if image is not None else _build(client, toolchain, cache, say)
 
 
@@ -262,8 +368,7 @@ def _remove_first_stages(client: DockerClient, stage: str) -> None:
     left = datetime.now(timezone.utc) - timedelta(seconds=_BUILD_SECONDS)
     with request_timeout(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
         for image in client.images.list(filters={"label": _STAGE_LABEL, "dangling": True}):
-            # The engine writes nanoseconds, and only these 19 characters are always there.
-            made = datetime.fromisoformat(f"{image.attrs['Created'][:19]}+00:00")
+            made = _time(image.attrs["Created"])
             if image.labels[_STAGE_LABEL] == stage or made < left:
                 with suppress(APIError):  # another build uses it, and removes it when done
                     client.images.remove(str(image.id))

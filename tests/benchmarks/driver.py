@@ -5,15 +5,14 @@ maximum of its runs:
 
 - an unchanged rebuild with everything cached (whole process of ``python -m targets build``);
 - the shipped chain from an empty result cache, in a container and in a virtual environment, in
-  turn, and the ratio pair by pair;
-- with ``--cold``, the first build from nothing: wheels, base image, image, training, checks. The
-  engine's images of Quern are removed for that, after asking.
+  turn, and the ratio pair by pair.
+
+The first build from nothing is measured by ``nox -s bench-job``.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import subprocess
 import sys
@@ -27,8 +26,6 @@ from targets.cli.options import DEFAULT_CONFIG
 from tests.benchmarks import pages
 from tests.benchmarks.pages import Section
 
-WRONG_USE = 2  # as targets/errors.py has it
-
 _COLUMNS = ("what", "runs", "min", "median", "max")
 _HOW = """\
 Wall time of whole commands with `configs/tone.toml`, in seconds. The chain runs from an empty
@@ -40,11 +37,8 @@ _RESULTS = {"objects", "work", "history", "logs", "locks", "scratch", "digests.s
 def main() -> None:
     """Measure, show, and write the section."""
     arguments = parser().parse_args()
-    if arguments.cold and not (arguments.yes or removal_is_wanted()):
-        sys.exit(WRONG_USE)
     pages.require_clean(arguments.out)
     options = f"--runs {arguments.runs} --pairs {arguments.pairs}"
-    options += " --cold" if arguments.cold else ""
     origin = pages.origin(f"./nox -s bench-driver -- {options}")
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache or Path(scratch) / "cache"
@@ -59,23 +53,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="prepared cache (default: a fresh one)")
     parser.add_argument("--runs", type=int, default=10, help="cached rebuilds")
     parser.add_argument("--pairs", type=int, default=1, help="chains per runtime")
-    parser.add_argument(
-        "--cold",
-        action="store_true",
-        help="also build from nothing: removes every image of Quern's, quern/*, from the engine",
-    )
-    parser.add_argument("--yes", action="store_true", help="remove them without asking")
     pages.add_out(parser, pages.MEASURED)
     return parser
 
 
 def measure(cache: Path, scratch: Path, arguments: argparse.Namespace) -> Iterator[str]:
     """Yield one table row per figure."""
-    if arguments.cold:
-        remove(images())
-        seconds = timed_build(scratch / "cold", scratch / "dist-cold", "auto")
-        shutil.rmtree(scratch / "cold", ignore_errors=True)
-        yield row("first build from nothing (s)", [seconds])
     timed_build(cache, scratch / "dist", "auto")
     again = [timed_build(cache, scratch / "dist", "auto") for _ in range(arguments.runs)]
     yield row("unchanged rebuild, all cached (s)", again)
@@ -118,35 +101,6 @@ def timed_build(cache: Path, dist: Path, runtime: str, command: str = "build") -
     began = time.perf_counter()
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
-
-
-def removal_is_wanted() -> bool:
-    """Ask whether the images may go; without a terminal, say how to answer and return ``False``."""
-    found = images()
-    if not found:
-        return True
-    said = f"--cold removes all {len(found)} images quern/* of this engine, for every checkout"
-    if not sys.stdin.isatty():
-        print(f"error: {said}\n  → add --yes", file=sys.stderr)  # noqa: T201
-        return False
-    return input(f"{said}; builds make them again. Remove them? [y/N] ").strip().lower() == "y"
-
-
-def images() -> list[str]:
-    """Return the ids of Quern's images on the engine."""
-    listing = subprocess.run(
-        ["docker", "images", "--quiet", "--filter", "reference=quern/*"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return sorted(set(listing.stdout.split()))
-
-
-def remove(found: list[str]) -> None:
-    """Remove images from the engine, so that a build begins with nothing."""
-    if found:
-        subprocess.run(["docker", "rmi", "--force", *found], check=True, stdout=subprocess.DEVNULL)
 
 
 def row(name: str, values: list[float]) -> str:

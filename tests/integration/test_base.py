@@ -17,12 +17,15 @@ from targets.toolchain.base import (
     BaseImage,
     BaseRecipe,
     Registry,
+    base_sources,
     ensure_base,
     find_base,
     packages_file,
     read_recipe,
 )
+from targets.toolchain.debian.assemble import assemble_rootfs
 from targets.toolchain.debian.mirrors import mirrors
+from targets.toolchain.debian.own_mirror import has_packages
 from targets.toolchain.debian.package_lock import resolve
 from targets.toolchain.engine import platform_of
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
@@ -155,6 +158,28 @@ def test_versions_that_the_mirrors_lack_are_replaced_by_theirs_and_it_is_said(
     assert f"{old.name} 0: this machine's Debian mirrors no longer have them" in said[-1]
     assert "nox -s lock -- --base" in said[-1]
     assert names == {package.name for package in lock.package}
+
+
+@pytest.mark.slow
+def test_a_host_without_apt_makes_the_same_of_what_debian_itself_serves(
+    docker_client: DockerClient,
+    recipe: BaseRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock = resolve(recipe.bootstrap, platform_of(docker_client))
+    epoch = recipe.bootstrap.source_date_epoch
+    by_apt = assemble_rootfs(lock, mirrors(lock.suite), epoch, tmp_path, "apt")
+    changed = recipe.model_copy(update={"locks": {platform_of(docker_client): lock}})
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if not has_packages(lock):
+        skip_or_fail("Debian base", "deb.debian.org cannot be reached")
+    (source,) = base_sources(docker_client, changed)
+    assert source.words == "its base is made from locked Debian packages of deb.debian.org"
+    base = ensure_base(docker_client, changed, tmp_path / "cache", print)
+    docker_client.images.remove(base.image)
+    assert base.identity == f"debian-packages:bookworm@sha256:{by_apt.sha256}"
 
 
 def test_a_base_for_another_platform_is_resolved_as_well(recipe: BaseRecipe) -> None:

@@ -57,6 +57,7 @@ LEAST = {
     "./nox -s bench-driver": (
         './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
+    "./nox -s bench-job": "./nox -s bench-job -- --jobs 2 --out dist/measured.md",
     "./nox -s bench-training": "./nox -s bench-training -- --rounds 1 --out dist/measured.md",
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.

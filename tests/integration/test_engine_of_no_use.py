@@ -89,7 +89,9 @@ def toolchain() -> Toolchain:
 
 @pytest.fixture
 def no_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have neither a program nor a network."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
 
 
 def unusable(cache: Path, toolchain: Toolchain) -> Decision:
@@ -149,6 +151,7 @@ def test_a_base_that_turns_out_not_to_be_had(
     keyring.touch()
     monkeypatch.setattr("targets.toolchain.bootstrap.KEYRING", keyring)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("DOCKER_HOST", engine.address)
     chooser = Chooser("auto", tmp_path)
     assert chooser.decide([toolchain]).runtime == "docker"

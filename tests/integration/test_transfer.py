@@ -24,7 +24,6 @@ from targets.toolchain.base import BaseImage, Registry, adopt_base, find_base, r
 from targets.toolchain.context import tar_stream
 from targets.toolchain.image import ensure_image, find_image
 from targets.toolchain.platforms import this_machine
-from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.venv import ensure_venv, venv_python
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -33,29 +32,18 @@ from targets.transfer.export_bundle import export_bundle
 from targets.transfer.import_bundle import import_bundle
 from targets.transfer.saved_image import read_saved
 from tests.support.command import Quern
+from tests.support.small_toolchains import SMALL, small_toolchain
 
 pytestmark = pytest.mark.engine
-
-SMALL = "packaging"
-"""A wheel of the cpu lock that needs no other."""
 
 
 @pytest.fixture(scope="module")
 def small(
     tmp_path_factory: pytest.TempPathFactory, docker_client: DockerClient
 ) -> Iterator[Toolchain]:
-    """Yield a toolchain of one small wheel, which nothing else uses, so that it may be removed."""
-    cpu = load_target("cpu").toolchain(this_machine())
-    images = tmp_path_factory.mktemp("small") / "images"
-    shutil.copytree(PROJECT / "images" / "base", images / "base")
-    found = replace(cpu, target="small", image_dir=images / "small")
-    found.image_dir.mkdir()
-    pin = next(pin for pin in read_lock(cpu.lock) if pin.name == SMALL)
-    found.lock.write_text(f"{pin.requirement()}\n")
-    yield found
-    image = find_image(docker_client, found)
-    if image is not None:
-        docker_client.images.remove(image.tag)
+    folder = tmp_path_factory.mktemp("small")
+    with small_toolchain(folder, docker_client, "small") as toolchain:
+        yield toolchain
 
 
 def test_an_image_that_is_gone_is_loaded_and_is_the_same(

@@ -78,7 +78,7 @@ def command(
         if require_verified:
             require_devices([place])
         with show_view(console) as view:
-            start = runtime_starter(runtime, store.root, view)
+            start = runtime_starter(runtime, store.root, view, options.registry_settings())
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
     believed = result is not None or is_of_a_build_here(parcel, checked.files, store)

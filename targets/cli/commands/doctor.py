@@ -35,7 +35,8 @@ def command(
     """
     chosen = load_targets(targets or (ALL,))
     shared = options.shared_cache_table(config)
-    machine = Machine(options.open_cache(cache).root, dist.absolute(), chosen, shared)
+    registry = options.registry_settings(config)
+    machine = Machine(options.open_cache(cache).root, dist.absolute(), chosen, shared, registry)
     findings = examine(machine)
     usable = usable_runtimes(findings)
     failure = None if usable else EnvironmentUnable("no build can run on this machine")

@@ -110,7 +110,9 @@ def _planned(
 
     choosers: dict[Choice, Chooser] = {}
     for request in requests:
-        chooser = choosers.setdefault(request.runtime, Chooser(request.runtime, store.root))
+        chooser = choosers.setdefault(
+            request.runtime, Chooser(request.runtime, store.root, request.registry)
+        )
         training = request.training_place
         shared = shared_cache(request, store, say)
         for place in request.places:

@@ -96,7 +96,7 @@ def command(
     with show_view(console) as view:
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
-            start = runtime_starter(runtime, store.root, view)
+            start = runtime_starter(runtime, store.root, view, request.registry)
             builder = ReleaseBuilder(
                 request.loaded, request.places, request.training_place, store, start, view, runtime
             )

@@ -70,7 +70,7 @@ def command(
         folder.absolute(),
         {**question(spec, text), "max_new_tokens": max_new_tokens},
         place,
-        runtime_starter(request.runtime, store.root, view)([place.toolchain]),
+        runtime_starter(request.runtime, store.root, view, request.registry)([place.toolchain]),
         store,
         view,
     )

@@ -145,7 +145,8 @@ def command(
     request = _request(options.load_requests(choices), release)
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
-        start = runtime_starter(chosen, store.root, view)
+        # Whoever verifies says where images come from, and not who released.
+        start = runtime_starter(chosen, store.root, view, options.registry_settings())
         maker = ReleaseBuilder(
             request.loaded, request.places, request.training_place, store, start, view, chosen
         )

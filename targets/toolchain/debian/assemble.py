@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from targets.errors import EnvironmentUnable
 from targets.toolchain.debian.deb import BadPackage, Deb, read_deb
-from targets.toolchain.debian.fetch import fetch
+from targets.toolchain.debian.fetch import fetch as fetch_with_apt
 from targets.toolchain.debian.packages import Package, PackageLock
 from targets.toolchain.rootfs import LEFT_OUT, STATUS, Rootfs, keep
 
@@ -35,13 +35,25 @@ _COPIES = {
 _PERMISSIONS = 0o7777
 
 
+Fetch = Callable[
+    [Sequence[Package], Mapping[str, Sequence[str]], Path], Iterator[tuple[Package, bytes]]
+]
+"""Function of packages, mirrors and a folder to use, which yields the packages with their content.
+"""
+
+
 def assemble_rootfs(
-    lock: PackageLock, mirrors: Mapping[str, Sequence[str]], epoch: int, folder: Path, name: str
+    lock: PackageLock,
+    mirrors: Mapping[str, Sequence[str]],
+    epoch: int,
+    folder: Path,
+    name: str,
+    fetch: Fetch = fetch_with_apt,
 ) -> Rootfs:
     """Make ``NAME.tar`` in ``folder`` and ``NAME.packages``, the list of Debian versions in it.
 
-    No file is newer than ``epoch``, in seconds since 1970. Raises ``EnvironmentUnable`` if a
-    package cannot be fetched or is invalid.
+    ``fetch`` gets the packages from ``mirrors``. No file is newer than ``epoch``, in seconds since
+    1970. Raises ``EnvironmentUnable`` if a package cannot be fetched or is invalid.
     """
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         partial = Path(scratch) / "rootfs.tar"

@@ -1,0 +1,1 @@
+"""Images of toolchains in a registry: asked for, verified, pulled and pushed by the engine."""
