@@ -1,9 +1,13 @@
 """``python -m targets COMMAND``: what every nox session calls."""
 
+import os
+
 from targets.runtimes.interrupts import heeding_first_signal
 
 if __name__ == "__main__":
     with heeding_first_signal():
+        # Looking for plugins of pydantic takes a while, and one could change what a config means.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         # Most of the time before a command begins goes into these imports.
         from targets.cli.front_door import end_with_front_door
         from targets.cli.main import run
