@@ -32,6 +32,8 @@ from targets.target import ALL, load_target, load_targets
 
 PROJECT = Path(__file__).parents[2]
 DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
+CACHE_VARIABLE = "QUERN_CACHE"
+"""Variable that names the folder of the cache where no option does."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -158,7 +160,7 @@ def cache_option(command: Command) -> Command:
         "--cache",
         type=click.Path(path_type=Path, file_okay=False),
         default=None,
-        envvar="QUERN_CACHE",
+        envvar=CACHE_VARIABLE,
         help="Folder of the shared cache (default: the user's cache folder).",
     )(command)
 
