@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipeline.contract.schema import SharedCacheTable
 from targets.cache import Cache
-from targets.config.documents import read_documents
+from targets.config.documents import OWN_CONFIG, read_documents
 from targets.config.load import (
     LoadedConfig,
     Overrides,
@@ -102,8 +102,8 @@ def config_option(command: Command) -> Command:
     return click.option(
         "--config",
         type=click.Path(path_type=Path),
-        default=DEFAULT_CONFIG,
-        help="Build config (default: the shipped tone.toml).",
+        default=lambda: OWN_CONFIG if OWN_CONFIG.exists() else DEFAULT_CONFIG,
+        help="Build config (default: quern.toml here, else the shipped tone.toml).",
     )(command)
 
 
