@@ -15,6 +15,7 @@ from targets.cli.json_output import print_json_result
 from targets.cli.running import Built, build_all, failure_of, runtime_starters, show_view
 from targets.place import require_devices
 from targets.report.report_schema import Report
+from targets.version import invocation
 
 _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """Names the file of what GitHub shows on the page of a job.
@@ -91,7 +92,7 @@ def _show(console: Console, built: list[Built]) -> None:
         if report.status == "unverified" and report.artifact == "onnx":
             console.print(
                 f"[yellow]{report.target} is unverified[/]: where its device is, run "
-                f"`nox -s check-{report.target} -- {escape(str(folder))}`",
+                f"`{invocation(f'check-{report.target}', escape(str(folder)))}`",
                 highlight=False,
                 soft_wrap=True,
             )
