@@ -19,6 +19,7 @@ from requests.exceptions import RequestException
 from targets.figures import size
 from targets.toolchain.credentials import scrub
 from targets.toolchain.engine import reason, request_timeout
+from targets.version import invocation
 
 ASKING_SECONDS = 6
 """Time limit for a registry to say whether it has an image; then it counts as unreachable."""
@@ -46,7 +47,7 @@ class RegistryRefused(RegistryFailed):
 class ImageRefused(RegistryFailed):
     """An image is there, and is not used; the message says why."""
 
-    advice = "whoever has the key pushes it again: `nox -s images -- --push`"
+    advice = f"whoever may pushes it again: `{invocation('images', '--push')}`"
 
 
 def digest_in_registry(client: DockerClient, name: str, platform: str) -> str | None:
