@@ -17,7 +17,8 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
-from targets.toolchain.image import superseded_images
+from targets.toolchain.image import expected_image, superseded_images
+from targets.toolchain.registry.exchange import RegistryFailed
 from targets.toolchain.toolchain import Toolchain
 from targets.version import invocation
 
@@ -52,6 +53,7 @@ def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     yield _engine(client, info)
     yield from _storage(info)
     yield from _gpu_runtime(info, machine)
+    yield from _registry(containers, machine)
     for toolchain in machine.toolchains:
         yield _image(containers, toolchain)
         yield from _superseded(client, toolchain)
@@ -99,6 +101,24 @@ def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
         else:
             remedy = f"install the container toolkit that brings the runtime {name}, then restart"
             yield Finding("warning", "engine gpu", "containers cannot use the GPU", remedy)
+
+
+def _registry(containers: Containers, machine: Machine) -> Iterator[Finding]:
+    """Report whether the registry of the config answers, and which images it has."""
+    registry = containers.registry
+    if registry is None:
+        return
+    try:
+        served = [
+            toolchain.target
+            for toolchain in machine.toolchains
+            if registry.ask(containers.client, expected_image(toolchain))
+        ]
+    except RegistryFailed as failed:
+        yield Finding("warning", "registry", f"{registry.address}: {failed}", failed.advice)
+        return
+    images = f"the images of {', '.join(served)}" if served else "none of the images"
+    yield Finding("ok", "registry", f"{registry.address} answers, and has {images}")
 
 
 def _image(containers: Containers, toolchain: Toolchain) -> Finding:

@@ -12,6 +12,7 @@ from requests.exceptions import RequestException
 
 from targets.disk import Need, require_room
 from targets.errors import EnvironmentUnable
+from targets.runtimes.served_images import ServedImages
 from targets.toolchain.base import BaseSource, base_sources, ensure_base, no_base
 from targets.toolchain.engine import (
     ANSWER_SECONDS,
@@ -24,22 +25,17 @@ from targets.toolchain.engine import (
 from targets.toolchain.image import (
     Image,
     base_recipe,
-    expected_image,
-    fetch_image,
     find_image,
     image_needs,
     pulled_needs,
     require_same_platform,
 )
-from targets.toolchain.registry.exchange import ImageRefused, RegistryFailed
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 
 _LEAST_FREE = 32 * 2**20
 """Free bytes that an engine needs on its disk to run a container of an existing image."""
-_EVERY = "*"
-"""In place of a target: what holds of all images of a registry."""
 
 
 class Containers:
@@ -54,7 +50,7 @@ class Containers:
         self.registry = None if registry is None else ImageRegistry(registry)
         self._cache = cache
         self._sources: dict[str, tuple[BaseSource, ...]] = {}
-        self._asked: dict[str, str] = {}
+        self._served = None if self.registry is None else ServedImages(self.client, self.registry)
         with _answering(self.client):
             require_shared_folders(self.client, cache)
 
@@ -95,46 +91,20 @@ class Containers:
         base to build them on. Raises ``EnvironmentUnable``."""
         with _answering(self.client):
             missing = self._missing_images(toolchains)
-        to_build = [toolchain for toolchain in missing if not self._pull(toolchain, say)]
-        if to_build:
+        if self._served is not None:
+            lacking = [(self._served.pull(toolchain, say), toolchain) for toolchain in missing]
+            for lack in dict.fromkeys(lack for lack, _ in lacking if lack):
+                of = [toolchain for why, toolchain in lacking if why == lack]
+                say(f"{_images(of)} built here: {lack}")
+            missing = [toolchain for lack, toolchain in lacking if lack]
+        if missing:
             with _answering(self.client):
-                sources = self._sources_of(to_build[0])
-            ensure_base(self.client, base_recipe(to_build[0]), self._cache, say, sources)
-
-    def _pull(self, toolchain: Toolchain, say: Callable[[str], None]) -> bool:
-        """Pull the image from the registry; return whether it was to be had there."""
-        if self.registry is None:
-            return False
-        lack = self._lack(toolchain)
-        if not lack:
-            try:
-                if fetch_image(self.client, toolchain, self.registry, say) is not None:
-                    return True
-                lack = f"{self.registry.address} has none for this recipe any more"
-            except RegistryFailed as failed:
-                lack = f"{self.registry.address}: {failed} ({failed.advice})"
-            self._asked[toolchain.target] = lack
-        say(f"the image of {toolchain.target} is built here: {lack}")
-        return False
+                sources = self._sources_of(missing[0])
+            ensure_base(self.client, base_recipe(missing[0]), self._cache, say, sources)
 
     def _lack(self, toolchain: Toolchain) -> str:
-        """Return why the registry does not serve the image, as far as it can be known before it is
-        pulled; empty if it does. It is asked once, and not again if it does not answer."""
-        if self.registry is None:
-            return "there is no registry"
-        known = self._asked.get(toolchain.target, self._asked.get(_EVERY))
-        if known is not None:
-            return known
-        address = self.registry.address
-        of = toolchain.target
-        try:
-            found = self.registry.ask(self.client, expected_image(toolchain))
-            lack = "" if found else f"{address} has none for this recipe"
-        except RegistryFailed as failed:
-            lack = f"{address}: {failed} ({failed.advice})"
-            of = of if isinstance(failed, ImageRefused) else _EVERY
-        self._asked[of] = lack
-        return lack
+        """Return why no registry serves the image; empty if one does."""
+        return "there is no registry" if self._served is None else self._served.lack(toolchain)
 
     def _missing_images(self, toolchains: Iterable[Toolchain]) -> Sequence[Toolchain]:
         return [one for one in toolchains if find_image(self.client, one, self.registry) is None]

@@ -25,9 +25,13 @@ from docker import DockerClient, from_env
 from docker.errors import APIError, ImageNotFound
 
 from targets.cli.options import PROJECT
+from targets.doctor.engine import engine
+from targets.doctor.finding import Machine
 from targets.runtimes.select import Chooser
 from targets.signatures.signing import signer_of_file
+from targets.target import load_target
 from targets.toolchain.image import Image, ensure_image, expected_image, find_image
+from targets.toolchain.platforms import this_machine
 from targets.toolchain.registry.exchange import ImageRefused, RegistryFailed, RegistryRefused
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
@@ -223,6 +227,24 @@ def test_a_registry_that_is_not_there_costs_one_line(team: Team, cache_dir: Path
     (line,) = said
     assert line.startswith(f"the image of kept is built here: {address}: ")
     assert "connection refused" in line
+
+
+def test_the_doctor_says_whether_it_answers(team: Team, tmp_path: Path) -> None:
+    def found(settings: RegistrySettings) -> tuple[str, str, str]:
+        machine = Machine(tmp_path, tmp_path, (load_target("cpu"),), None, settings)
+        (finding,) = (one for one in engine(machine) if one.check == "registry")
+        return finding.severity, finding.message, finding.remedy
+
+    address = team.registry.repository
+    cpu = load_target("cpu").toolchain(this_machine())
+    answer = f"{address} answers, and has"
+    assert found(team.settings) == ("ok", f"{answer} none of the images", "")
+    replace(team, toolchain=cpu, image=made_image(team.client, expected_image(cpu))).push()
+    assert found(team.settings) == ("ok", f"{answer} the images of cpu", "")
+    severity, message, remedy = found(RegistrySettings("127.0.0.1:9/team/quern"))
+    assert severity == "warning"
+    assert message.startswith("127.0.0.1:9/team/quern: ")
+    assert remedy == "check that the Docker Engine reaches it"
 
 
 def test_a_registry_that_says_nothing_is_left_alone(
