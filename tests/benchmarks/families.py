@@ -121,6 +121,23 @@ def measure(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def asked(names: str) -> str:
+    """Return ``names`` as :func:`chosen` takes them.
+
+    Raises ``ArgumentTypeError`` where there is no such family, or the plan refuses it.
+    """
+    named = [] if names in (ALL, REST) else names.split(",")
+    if unknown := [name for name in named if name not in NAMED]:
+        raise argparse.ArgumentTypeError(
+            f"no family is called {', '.join(map(repr, unknown))}; "
+            f"there are {', '.join(NAMED)}, {ALL} and {REST}"
+        )
+    results = {name: NAMED[name].result(_TARGET) for name in named}
+    if refused := [f"{name}: {one.why}" for name, one in results.items() if one.word == "refused"]:
+        raise argparse.ArgumentTypeError(f"the plan refuses {'; '.join(refused)}")
+    return names
+
+
 def chosen(names: str, known: Collection[str]) -> dict[str, Family]:
     """Return the families that are asked for by their titles; ``known`` are on the page already."""
     buildable = {one.title: one for one in FAMILIES if one.result(_TARGET).word != "refused"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.contract.result import FileDigest, Status, Verdict
 from targets.report.report_schema import Report
-from tests.benchmarks import pages
+from tests.benchmarks import checks, pages
 from tests.benchmarks.families import ALL, REST, Runs, chosen, faults
 from tests.benchmarks.pages import Section
 from tests.families.table import FAMILIES, NAMED
@@ -57,3 +59,26 @@ def test_it_goes_on_with_the_families_that_the_page_lacks(tmp_path: Path) -> Non
     assert refused
     assert not refused & every.keys()
     assert chosen("phi-2,lfm2", [PHI.title]).keys() == {"Phi-2", "LFM2"}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("phi-2,phi2,lama-2", "no family is called 'phi2', 'lama-2'; there are phi-3-mini-4k, "),
+        ("Phi-2", "no family is called 'Phi-2'"),
+        ("", "no family is called ''"),
+        ("phi-2,olmo-2", "the plan refuses olmo-2: the model builder cannot build Olmo2ForCausal"),
+    ],
+)
+def test_a_family_that_cannot_be_built_is_an_error(
+    names: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        checks.parser().parse_args(["--families", names])
+    assert ended.value.code == 2
+    assert f"--families: {said}" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("names", [ALL, REST, "phi-2,lfm2"])
+def test_families_are_asked_for_by_name(names: str) -> None:
+    assert checks.parser().parse_args(["--families", names]).families == names
