@@ -83,7 +83,8 @@ def _reader(stored: Deferred, rows: Sequence[Rows]) -> Callable[[], torch.Tensor
         tensor = stored.computed().clone()
         for matrix, origin in rows:
             part = slice(origin.tensor_first, origin.tensor_first + origin.count)
-            tensor[part] = torch.from_numpy(matrix.rows(origin.first, origin.count))
+            ours = torch.from_numpy(matrix.rows(origin.first, origin.count))
+            tensor[part] = ours[:, : tensor.shape[1]]  # the last block of a row may be longer
         return tensor
 
     return read
