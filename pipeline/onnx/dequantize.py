@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.onnx.graph import OnnxModel, attributes
-from pipeline.onnx.quantized import PACKED
-
-_LOOK_UP = "GatherBlockQuantized"
-"""The operator that looks up quantized rows (ContribOperators.md of onnxruntime)."""
+from pipeline.onnx.quantized import LOOK_UP, PACKED
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def embedding(model: OnnxModel) -> Matrix | None:
     """
     import onnx
 
-    look_up = next(iter(model.of_type(_LOOK_UP)), None)
+    look_up = next(iter(model.of_type(LOOK_UP)), None)
     if look_up is None:
         return None
     name = look_up.input[0]
