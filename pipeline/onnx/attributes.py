@@ -75,8 +75,8 @@ def _norms(model: OnnxModel, wanted: Architecture) -> Iterator[str]:
     for node in model.of_type(*_NORMS):
         subtracts = "Simplified" not in node.op_type
         if wanted.norms_subtract_mean not in (None, subtracts):
-            ours, theirs = ("a mean", "none") if subtracts else ("no mean", "the mean")
-            yield f"{node.name}: it subtracts {ours}, the model's {theirs}"
+            said = ("a mean", "none") if subtracts else ("no mean", "the mean")
+            yield f"{node.name}: it subtracts {said[0]}, the model's {said[1]}"
         ours = attributes(node).get("epsilon")
         if ours is None or not wanted.epsilons:
             continue
