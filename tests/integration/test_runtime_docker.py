@@ -328,3 +328,12 @@ def test_an_engine_without_nvidias_runtime_says_what_to_install(
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
     assert "nvidia-container-toolkit" in caught.value.hint
     assert containers(engine, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_process_that_closes_its_outputs_may_go_on(
+    runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    """Longer than one request to the engine waits for an answer."""
+    asked = request(tmp_path, {"do": "fall_silent", "seconds": 23})
+    runtime.run_image(image, toolchain(tmp_path), asked, ignore)

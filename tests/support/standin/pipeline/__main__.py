@@ -59,6 +59,15 @@ def wait(work: Path, _params: dict[str, Any]) -> None:
     time.sleep(300)
 
 
+def fall_silent(work: Path, params: dict[str, Any]) -> None:
+    """Close every output, and go on."""
+    (work / "pids").write_text(str(os.getpid()))
+    for stream in (1, 2):
+        os.close(stream)
+    time.sleep(params["seconds"])
+    os._exit(0)
+
+
 def eat(_work: Path, params: dict[str, Any]) -> None:
     """Use memory until the kernel ends it."""
     hoard = [os.urandom(1 << 20) for _ in range(params["mebibytes"])]
