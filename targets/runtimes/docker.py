@@ -305,7 +305,7 @@ class DockerRuntime:
             "cap_drop": ["ALL"],
             "pids_limit": _PIDS,
             "shm_size": _SHARED_MEMORY,
-            "init": True,
+            "init": space.lease is None,  # else the one who watches is the first process
             "log_config": LogConfig(type="none"),
             **request.device,
             **self._limits(request),

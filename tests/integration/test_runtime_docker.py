@@ -219,9 +219,11 @@ def test_interrupt_stops_and_removes_the_container(
 
 
 @pytest.mark.alone
+@pytest.mark.parametrize("do", ["wait", "resist"])
 def test_container_of_a_killed_driver_is_removed_by_the_next_run(
-    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+    do: str, runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
+    """Whatever its process does against that: it sees nothing of the one that watches it."""
     script = f"""
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -231,7 +233,7 @@ from tests.support.capabilities import skip
 from tests.support.runtime_support import STANDIN, request, toolchain
 tmp = Path({str(tmp_path)!r})
 DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
-    {image!r}, toolchain(tmp), request(tmp, {{"do": "wait"}}), print)
+    {image!r}, toolchain(tmp), request(tmp, {{"do": {do!r}}}), print)
 """
     root = Path(__file__).parents[2]
     driver = subprocess.Popen([sys.executable, "-c", script], cwd=root)
@@ -241,6 +243,8 @@ DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
     driver.wait()
     assert engine.api.wait(left, timeout=5)["StatusCode"] == 128 + signal.SIGKILL
     assert containers(engine, tmp_path) == [left]
+    if do == "resist":
+        assert json.loads((tmp_path / "work" / "seen.json").read_text()) == []
 
     runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "look"}), ignore)
 
