@@ -30,6 +30,7 @@ from targets.runtimes.event_reader import EventReader
 from targets.runtimes.heartbeat import PATIENCE, Heartbeat
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
+from targets.runtimes.log import opened_log
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -141,15 +142,15 @@ class DockerRuntime:
         on_event: OnEvent,
     ) -> None:
         name = f"quern-{space.run_id}"
-        request.log.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            self._removing(name),
-            self._engine_errors(),
-            request.log.open("ab", buffering=0) as log,
-        ):
+        with self._removing(name), self._engine_errors():
             container = self.client.containers.create(image, name=name, **options)
-            timer = StepTimer(request.resources.step_seconds)
-            reader = EventReader(on_event, log, timer)
+            self._follow(container, request, on_event).check()
+
+    def _follow(self, container: Container, request: RunRequest, on_event: OnEvent) -> Ending:
+        """Start the container, hand on what it says, and return how it ended."""
+        timer = StepTimer(request.resources.step_seconds)
+        with opened_log(request.log) as log:
+            reader = EventReader(on_event, log, request.step_names, timer)
             output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
             container.start()
             heartbeat = Heartbeat(self.client, output.close, self._patience)
@@ -161,7 +162,7 @@ class DockerRuntime:
                         reader.feed(stdout)
                 reader.close()
                 state = _ended(container, heartbeat, timer)
-            self._ending(state, reader, timer, request).check()
+        return self._ending(state, reader, timer, request)
 
     def _ending(
         self, state: Mapping[str, Any], reader: EventReader, timer: StepTimer, request: RunRequest

@@ -99,7 +99,7 @@ def an_engine_that_stands_still(builds: Builds, door: Door, moment: str) -> None
     watch.until(lambda: running(containers) == [], "containers go on")
     assert build.finish(5) == 4, build.said
     assert "Traceback" not in build.said
-    assert SILENT in build.said
+    assert SILENT in build.said or ("has not answered" in build.said and not containers)
     assert UNKNOWN in build.said or not containers
     left = left_in(builds.cache)
     assert left == [], left
