@@ -60,7 +60,7 @@ _RESTART = "restart it and run again: it goes on from the last finished step"
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
 _MEMORY_SHARE = 0.9
-"""Share of the engine's memory that a container gets if the config sets no limit."""
+"""Share of the engine's memory that a container gets at most."""
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
@@ -178,7 +178,7 @@ class DockerRuntime:
             failure=reader.failure,
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
-            memory_bytes=request.resources.memory_bytes or self._default_memory(),
+            memory_bytes=self._memory(request),
             time_limit=timer.exceeded,
         )
 
@@ -314,20 +314,20 @@ class DockerRuntime:
         }
 
     def _limits(self, request: RunRequest) -> dict[str, Any]:
-        """Return the limits of the config; without one for memory, a container may not take so much
-        that the machine has none left."""
+        """Return the limits of the config; whatever that says of memory, a container may not take
+        so much that the machine has none left."""
         limits: dict[str, Any] = {}
-        memory, cpus = request.resources.memory_bytes, request.resources.cpus
-        if memory is not None:
-            limits.update(mem_limit=memory, memswap_limit=memory)
-        else:
-            limits.update(mem_limit=self._default_memory(), memswap_limit=-1)
+        memory, cpus = self._memory(request), request.resources.cpus
+        swap = -1 if memory != request.resources.memory_bytes else memory
+        limits.update(mem_limit=memory, memswap_limit=swap)
         if cpus is not None and cpus < int(self.client.info()["NCPU"]):
             limits["nano_cpus"] = round(cpus * 1e9)
         return limits
 
-    def _default_memory(self) -> int:
-        return int(self.client.info()["MemTotal"] * _MEMORY_SHARE)
+    def _memory(self, request: RunRequest) -> int:
+        """Return how many bytes the container may take."""
+        most = int(self.client.info()["MemTotal"] * _MEMORY_SHARE)
+        return min(request.resources.memory_bytes or most, most)
 
     def _identity(self) -> dict[str, Any]:
         """Return the user of the process, so that the caller owns the files that it writes."""

@@ -158,10 +158,11 @@ def test_an_endless_step_ends_and_is_named(
     assert containers(engine, tmp_path) == []
 
 
+@pytest.mark.parametrize("memory", [256 * 2**20, None, 2**80])
 def test_limits_reach_the_container(
-    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+    memory: int | None, runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
-    limits = ProcessLimits(memory_bytes=256 * 2**20, cpus=0.5)
+    limits = ProcessLimits(memory_bytes=memory, cpus=0.5)
     wanted = request(tmp_path, {"do": "wait"}, resources=limits)
     pids = tmp_path / "work" / "pids"
     settings: list[dict[str, object]] = []
@@ -175,7 +176,12 @@ def test_limits_reach_the_container(
     with in_background(inspect_and_kill), pytest.raises(PassFailed, match="killed from outside"):
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
 
-    assert settings[0]["Memory"] == settings[0]["MemorySwap"] == 256 * 2**20
+    if memory == 256 * 2**20:
+        assert settings[0]["Memory"] == settings[0]["MemorySwap"] == memory
+    else:  # no more than the machine can spare, whatever the config says
+        machine = engine.info()["MemTotal"]
+        assert settings[0]["Memory"] == int(machine * 0.9)
+        assert settings[0]["MemorySwap"] == -1
     assert settings[0]["NanoCpus"] == 500_000_000
     assert containers(engine, tmp_path) == []
 
