@@ -72,6 +72,11 @@ class HostileStep:
         lines = self.body.strip("\n").splitlines()
         return _HEAD + "".join(f"        {line}\n" for line in lines)
 
+    def row(self, name: str) -> str:
+        """Return it, known as ``name``, as a row of the page in Markdown."""
+        ends = f"exit code {self.code}" + (f": “{self.says}”" if self.says else "")
+        return f"| {name} | {ends} | `tests/attack/test_walls.py` |"
+
 
 LOOKS_AROUND = HostileStep(
     """
