@@ -24,6 +24,7 @@ from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable, Interrupted, QuernError
 from targets.figures import duration
+from targets.runtimes.confinement import HOME, confinement, limits, memory_limit
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
@@ -57,10 +58,6 @@ _WAIT_SECONDS = 20
 _STOPPED = ("SIGKILL", "SIGTERM")
 _SILENT = "the Docker Engine does not answer"
 _RESTART = "restart it and run again: it goes on from the last finished step"
-_PIDS = 4096
-_SHARED_MEMORY = "1g"
-_MEMORY_SHARE = 0.9
-"""Share of the engine's memory that a container gets at most."""
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
@@ -178,7 +175,7 @@ class DockerRuntime:
             failure=reader.failure,
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
-            memory_bytes=self._memory(request),
+            memory_bytes=memory_limit(self.client.info(), request.resources),
             time_limit=timer.exceeded,
         )
 
@@ -266,7 +263,7 @@ class DockerRuntime:
         environment = process_environment(
             toolchain,
             replace(request, environment={}),
-            home="/tmp",  # noqa: S108 - a private tmpfs
+            home=HOME,
             code=_CODE,
         )
         secret = dict(request.environment)
@@ -295,39 +292,17 @@ class DockerRuntime:
             "command": watched(
                 self._python, _LEASE if space.lease else None, "-m", "pipeline", *arguments
             ),
-            "entrypoint": [],
             "environment": environment,
             "labels": {RUN_LABEL: space.run_id, "quern.target": toolchain.target},
-            "working_dir": "/tmp",  # noqa: S108 - a private tmpfs
             "mounts": binds,
             "network_mode": network,
-            "read_only": True,
-            "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - a private tmpfs
-            "cap_drop": ["ALL"],
-            "pids_limit": _PIDS,
-            "shm_size": _SHARED_MEMORY,
-            "init": space.lease is None,  # else the one who watches is the first process
             "log_config": LogConfig(type="none"),
             **request.device,
-            **self._limits(request),
+            **confinement(),
+            "init": space.lease is None,  # else the one who watches is the first process
+            **limits(self.client.info(), request.resources),
             **self._identity(),
         }
-
-    def _limits(self, request: RunRequest) -> dict[str, Any]:
-        """Return the limits of the config; whatever that says of memory, a container may not take
-        so much that the machine has none left."""
-        limits: dict[str, Any] = {}
-        memory, cpus = self._memory(request), request.resources.cpus
-        swap = -1 if memory != request.resources.memory_bytes else memory
-        limits.update(mem_limit=memory, memswap_limit=swap)
-        if cpus is not None and cpus < int(self.client.info()["NCPU"]):
-            limits["nano_cpus"] = round(cpus * 1e9)
-        return limits
-
-    def _memory(self, request: RunRequest) -> int:
-        """Return how many bytes the container may take."""
-        most = int(self.client.info()["MemTotal"] * _MEMORY_SHARE)
-        return min(request.resources.memory_bytes or most, most)
 
     def _identity(self) -> dict[str, Any]:
         """Return the user of the process, so that the caller owns the files that it writes."""
