@@ -335,6 +335,7 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
             "-m",
             "virtualenv",
             "--no-periodic-update",
+            "--no-download",
             str(folder),
             silent=True,
             log=False,
