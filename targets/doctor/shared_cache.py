@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Iterator
 
 from targets.doctor.finding import Finding, Machine
-from targets.remote.record import blob_path
-from targets.remote.store import RemoteFailed, RemoteRefused, Store
+from targets.remote.failure import RemoteFailed, RemoteRefused
+from targets.remote.record import LARGEST, result_path
+from targets.remote.store import Store
 
 _BYTES = 4 << 20
 
@@ -23,7 +24,7 @@ def shared_cache(machine: Machine) -> Iterator[Finding]:
     details: dict[str, object] = {"remote": table.remote, "push": table.push}
     try:
         started = time.monotonic()
-        store.look(blob_path("0" * 64))
+        store.read(result_path("0" * 64), LARGEST)  # unlike a look, says if the bucket is missing
         answer = time.monotonic() - started
         details["answer_seconds"] = answer
         told = f"{table.remote} answers in {answer * 1000:.0f} ms"

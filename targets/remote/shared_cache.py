@@ -29,6 +29,7 @@ from targets.intake import take_in
 from targets.remote.arrival import Arrival, BlobLost
 from targets.remote.background import in_background
 from targets.remote.departure import Changed, Departure
+from targets.remote.failure import RemoteFailed, RemoteRefused
 from targets.remote.pusher import Pusher
 from targets.remote.record import (
     LARGEST,
@@ -38,7 +39,7 @@ from targets.remote.record import (
     result_path,
     write_record,
 )
-from targets.remote.store import RemoteFailed, Store, Stored
+from targets.remote.store import Store, Stored
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -73,6 +74,7 @@ class SharedCache:
         self._damaged: set[str] = set()
         self._pusher = Pusher(say)
         self._off = False
+        self._read_only = False
         self.brought: set[str] = set()
         """Keys of the steps whose outputs came from it."""
 
@@ -134,6 +136,9 @@ class SharedCache:
         """
         record = self._records.get(step.key)
         if record is None or not record.output:
+            return False
+        if self._off:
+            self._records[step.key] = None
             return False
         with self._cache.locked([step.key], self._say_waiting):
             if self._cache.find(step.key) is not None:
@@ -242,10 +247,12 @@ class SharedCache:
         self._pusher.stop()
 
     def _guarded(self, job: Callable[[Step, bool], None], step: Step, travels: bool) -> None:
-        if self._off or self._is_noted(step.key):
+        if self._off or self._read_only or self._is_noted(step.key):
             return
         try:
             job(step, travels)
+        except RemoteRefused as refused:
+            self._bring_nothing(refused)
         except RemoteFailed as failed:
             self._give_up(failed)
         except (OSError, PassFailed, Changed):
@@ -294,6 +301,10 @@ class SharedCache:
         if not self._off:
             self._off = True
             self._say(f"warning: {failed}; this build goes on without it ({failed.advice})")
+
+    def _bring_nothing(self, refused: RemoteRefused) -> None:
+        self._read_only = True
+        self._say(f"warning: {refused}; nothing is brought to it ({refused.advice})")
 
     def _record_file(self, key: str) -> Path:
         return self._notes / "records" / f"{key}.json"

@@ -14,7 +14,8 @@ from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.figures import size
-from targets.remote.store import RemoteFailed, Store
+from targets.remote.failure import RemoteFailed
+from targets.remote.store import Store
 from targets.runtimes.killed_runs import remove_killed_runs
 
 _DAY_SECONDS = 24 * 60 * 60
