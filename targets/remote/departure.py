@@ -9,10 +9,15 @@ from pathlib import Path
 
 from pipeline.contract.result import FileDigest, StepResult
 from targets.remote.record import blob_path
-from targets.remote.store import PART, Store
+from targets.remote.store import PART, Store, Stored
 
 LONGEST_BUILD = timedelta(days=7)
 """How long bytes stay that no record names yet: a build may still be on its way to it."""
+
+
+def age(stored: Stored) -> timedelta:
+    """Return how long ago an object was stored."""
+    return datetime.now(timezone.utc) - stored.modified
 
 
 class Changed(Exception):
@@ -41,10 +46,8 @@ class Departure:
     def _send(self, file: FileDigest, source: Path) -> None:
         path = blob_path(file.sha256)
         stored = self._store.look(path)
-        if stored is not None and stored.size == file.bytes and file.sha256 not in self._damaged:
-            age = datetime.now(timezone.utc) - stored.modified
-            if age < LONGEST_BUILD / 2:  # an older one might be cleaned away at this moment
-                return
+        if stored is not None and self._stays(stored, file):
+            return
         broken: list[Exception] = []
         try:
             self._store.write(path, self._parts(file, source, broken), file.bytes)
@@ -52,6 +55,12 @@ class Departure:
             if broken:
                 raise Changed(file.path) from None
             raise
+
+    def _stays(self, stored: Stored, file: FileDigest) -> bool:
+        """Return whether what is stored needs no other: an old one might be cleaned away just
+        now."""
+        right = stored.size == file.bytes and file.sha256 not in self._damaged
+        return right and age(stored) < LONGEST_BUILD / 2
 
     def _parts(self, file: FileDigest, source: Path, broken: list[Exception]) -> Iterator[bytes]:
         """Yield the bytes of ``file``, the last of them only when all have its digest: nobody sees

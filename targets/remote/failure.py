@@ -32,6 +32,7 @@ _DOWN = (
     ("dns error", "its name is not known"),
     ("ConnectionRefused", "nobody listens at its address"),
     ("InvalidCertificate", "its certificate is not trusted"),
+    ("BadScheme", "an address of it does not begin with https://"),
     ("InvalidContentType", "it does not speak TLS"),
     ("TimedOut", "it does not answer"),
     ("Timeout", "it does not answer"),

@@ -3,7 +3,7 @@
 In the folder ``shared/<address>/`` of the cache of this machine::
 
     records/<key>.json    records that were used, so that they are not asked for again
-    there/<key>           of what was brought to it, or came from it
+    there/<key>           of what was brought to it, or came from it, and when that was seen
 
 Nothing that happens to the shared cache fails a build. What failed is said once, with a remedy.
 """
@@ -11,6 +11,7 @@ Nothing that happens to the shared cache fails a build. What failed is said once
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from targets.figures import size
 from targets.intake import take_in
 from targets.remote.arrival import Arrival, BlobLost
 from targets.remote.background import in_background
-from targets.remote.departure import Changed, Departure
+from targets.remote.departure import LONGEST_BUILD, Changed, Departure, age
 from targets.remote.failure import RemoteFailed, RemoteRefused
 from targets.remote.pusher import Pusher
 from targets.remote.record import (
@@ -276,6 +277,8 @@ class SharedCache:
         path = result_path(step.key)
         found = self._store.read(path, LARGEST)
         if found is not None and not self._may_replace(found, step.key, travels):
+            if age(found[1]) > LONGEST_BUILD:  # `clean --remote` shall see that it is in use
+                self._store.create(path, *found)
             self._note(step.key)
             return
         if travels:
@@ -315,7 +318,13 @@ class SharedCache:
         file.touch()
 
     def _is_noted(self, key: str) -> bool:
-        return (self._notes / "there" / key).exists()
+        """Return whether it is known to be there. After a week that is looked at again: somebody
+        may have made room."""
+        try:
+            noted = (self._notes / "there" / key).stat().st_mtime
+        except OSError:
+            return False
+        return time.time() - noted < LONGEST_BUILD.total_seconds()
 
     def _say_waiting(self, _key: str) -> None:
         self._say("another build fetches or makes the same step; waiting for it to finish")

@@ -109,9 +109,10 @@ def faulty_proxy(upstream: int) -> Iterator[FaultyProxy]:
                 self.cut()
                 return
             if fault.flip is not None:
-                body = bytearray(body)
-                body[fault.flip] ^= 1
-            self.answer(response.status, headers, bytes(body), fault.cut_down)
+                changed = bytearray(body)
+                changed[fault.flip] ^= 1
+                body = bytes(changed)
+            self.answer(response.status, headers, body, fault.cut_down)
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815
 

@@ -22,8 +22,9 @@ from cryptography.x509.oid import NameOID
 
 @contextmanager
 def answering(answer: object, certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Run a server that gives everybody ``answer`` as JSON; yield its port, and what is asked."""
-    content = json.dumps(answer).encode()
+    """Run a server that gives everybody ``answer``, a text or what becomes JSON; yield its port,
+    and what is asked."""
+    content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -30,7 +30,7 @@ def packages(cache_dir: Path) -> Path:
 
 
 @pytest.fixture(
-    scope="module",
+    scope="session",
     params=[
         name if name == "moto" else pytest.param(name, marks=pytest.mark.servers)
         for name in SERVERS
@@ -44,7 +44,7 @@ def server(
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def moto_server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
     """Return moto alone."""
     with moto(packages, tmp_path_factory.mktemp("moto")) as running:

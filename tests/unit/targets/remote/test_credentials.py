@@ -26,6 +26,11 @@ from tests.support.team import Clone
 _NUMBERS = itertools.count()
 _IN_AN_HOUR = f"{datetime.now(timezone.utc) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
 _NOBODY = "http://127.0.0.1:9"
+_ROLE = f"""<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>
+<AccessKeyId>AKIAOFAROLE</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>
+<SessionToken>session</SessionToken><Expiration>{_IN_AN_HOUR}</Expiration>
+</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"""
+"""What AWS's token service answers."""
 
 
 @pytest.fixture(autouse=True)
@@ -140,18 +145,20 @@ def test_no_credentials_are_said(
 def test_the_identity_of_a_job(
     moto_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "token").write_text("token of a job")
-    here = f"http://127.0.0.1:{moto_server.port}"
-    use(
-        {
-            "AWS_ENDPOINT_URL": here,
-            "AWS_ENDPOINT_URL_STS": here,
-            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
-            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/team",
-        },
-        monkeypatch,
-    )
-    assert can_write("s3://team")
+    (tmp_path / "token").write_text("token-of-a-job")
+    with answering(_ROLE, certificate_of_this_machine(tmp_path)) as (port, asked):
+        use(
+            {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{moto_server.port}",
+                "AWS_ENDPOINT_URL_STS": f"https://127.0.0.1:{port}",
+                "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+                "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/team",
+                "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+            },
+            monkeypatch,
+        )
+        assert can_write("s3://team")
+    assert "WebIdentityToken=token-of-a-job" in asked[0]
 
 
 def test_the_identity_of_a_container(

@@ -335,6 +335,33 @@ def test_bytes_that_have_arrived_do_not_come_again(member: Make, remote: Path) -
     assert two.ran == []
 
 
+def test_what_others_removed_is_brought_again_after_a_week(tmp_path: Path, remote: Path) -> None:
+    one = Clone(tmp_path / "one", f"file://{remote}")
+    one.push()
+    records(remote)[KEY].unlink()
+    one.push()
+    assert not records(remote)  # it is not looked at each time
+    (note,) = (tmp_path / "one" / "shared").glob("*/there/*")
+    eight_days_ago = (datetime.now(timezone.utc) - timedelta(days=8)).timestamp()
+    os.utime(note, (eight_days_ago, eight_days_ago))
+    one.push()
+    assert Clone(tmp_path / "two", f"file://{remote}").get() == "weights"
+
+
+def test_a_result_that_a_build_has_is_in_use(tmp_path: Path, remote: Path) -> None:
+    one = Clone(tmp_path / "one", f"file://{remote}")
+    one.push()
+    long_ago = (datetime.now(timezone.utc) - timedelta(days=60)).timestamp()
+    (note,) = (tmp_path / "one" / "shared").glob("*/there/*")
+    for path in (note, records(remote)[KEY]):
+        os.utime(path, (long_ago, long_ago))
+    store, month = Store(f"file://{remote}"), datetime.now(timezone.utc) - timedelta(days=30)
+    assert len(find_room(store, month).results) == 1
+    one.push()
+    assert find_room(store, month).results == ()
+    assert Clone(tmp_path / "two", f"file://{remote}").get() == "weights"
+
+
 def test_old_results_go_and_then_the_bytes_that_no_result_names(member: Make, remote: Path) -> None:
     made = member("one", push=True).build()
     (named,) = blobs(remote)
