@@ -78,7 +78,7 @@ def main() -> None:
         folder = Path(scratch)
         server = stack.enter_context(moto(folder / "packages", folder / "moto"))
         os.environ.update(server.environment)
-        far = stack.enter_context(faulty_proxy(server.port))
+        far = stack.enter_context(faulty_proxy(server))
         far.rule = lambda _asked: Fault(seconds=_AWAY)
         rows = measured(folder, arguments, server.remote, server.at(far.port))
         section = Section("shared", "A shared cache", rows, _HOW)

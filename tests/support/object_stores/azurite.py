@@ -10,10 +10,10 @@ import os
 import shutil
 import ssl
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -61,18 +61,23 @@ def make_container(server: ObjectServer, name: str = "team") -> None:
         f"PUT{12 * chr(10)}x-ms-date:{date}\nx-ms-version:{_VERSION}\n"
         f"/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
     )
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{server.port}/{ACCOUNT}/{name}?restype=container",
-        method="PUT",
-        headers={
-            "x-ms-date": date,
-            "x-ms-version": _VERSION,
-            "Authorization": f"SharedKey {ACCOUNT}:{_signature(signed)}",
-        },
-    )
+    headers = {
+        "x-ms-date": date,
+        "x-ms-version": _VERSION,
+        "Authorization": f"SharedKey {ACCOUNT}:{_signature(signed)}",
+    }
     authority = server.folder / "ca.pem"
-    context = ssl.create_default_context(cafile=authority) if authority.exists() else None
-    urllib.request.urlopen(request, context=context).close()  # noqa: S310
+    connection = (
+        HTTPSConnection(
+            "127.0.0.1", server.port, context=ssl.create_default_context(cafile=str(authority))
+        )
+        if authority.exists()
+        else HTTPConnection("127.0.0.1", server.port)
+    )
+    connection.request("PUT", f"/{ACCOUNT}/{name}?restype=container", headers=headers)
+    answer = connection.getresponse()
+    assert answer.status == 201, answer.read()
+    connection.close()
 
 
 def shared_access(rights: str, until: datetime) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.object_stores.server import ObjectServer
 
 _BREAK = struct.pack("ii", 1, 0)
 """Ends a connection at once, with what is on its way (``SO_LINGER``)."""
@@ -70,8 +73,13 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(upstream: int) -> Iterator[FaultyProxy]:
-    """Run a proxy before the server at the port ``upstream``."""
+def faulty_proxy(upstream: ObjectServer) -> Iterator[FaultyProxy]:
+    """Run a proxy before a server, which speaks TLS if that does."""
+    certificate = upstream.folder / "server.pem"
+    secure = certificate.exists()
+    trusting = (
+        ssl.create_default_context(cafile=str(upstream.folder / "ca.pem")) if secure else None
+    )
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -95,7 +103,11 @@ def faulty_proxy(upstream: int) -> Iterator[FaultyProxy]:
                 self.answer(fault.status, {}, fault.body, None)
                 return
             time.sleep(fault.seconds)
-            connection = http.client.HTTPConnection("127.0.0.1", upstream)
+            connection = (
+                HTTPConnection("127.0.0.1", upstream.port)
+                if trusting is None
+                else HTTPSConnection("127.0.0.1", upstream.port, context=trusting)
+            )
             connection.putrequest(
                 self.command, self.path, skip_host=True, skip_accept_encoding=True
             )
@@ -103,7 +115,8 @@ def faulty_proxy(upstream: int) -> Iterator[FaultyProxy]:
                 connection.putheader(name, value)
             connection.endheaders(content)
             response = connection.getresponse()
-            body, headers = response.read(), dict(response.getheaders())
+            body = response.read()
+            headers = {name.title(): value for name, value in response.getheaders()}
             connection.close()
             if fault.unanswered:
                 self.cut()
@@ -121,7 +134,7 @@ def faulty_proxy(upstream: int) -> Iterator[FaultyProxy]:
         ) -> None:
             self.send_response_only(status)
             for name, value in headers.items():
-                if name.lower() not in {"transfer-encoding", "content-length", "connection"}:
+                if name not in {"Transfer-Encoding", "Content-Length", "Connection"}:
                     self.send_header(name, value)
             of_head = headers.get("Content-Length", "0")
             self.send_header(
@@ -147,6 +160,10 @@ def faulty_proxy(upstream: int) -> Iterator[FaultyProxy]:
             """Say nothing: a connection that is cut is what tests want."""
 
     server = Server(("127.0.0.1", 0), Handler)
+    if secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     proxy = FaultyProxy(server.server_port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

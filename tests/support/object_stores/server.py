@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from targets.toolchain.uv import index_environment, uv
 
-_START_SECONDS = 60
+_START_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ObjectServer:
     environment: Mapping[str, str]
     """Variables of somebody who may do everything. They name the server as ``127.0.0.1:PORT``."""
     folder: Path
-    """Where the server keeps its files, if it does, and what it said."""
+    """What the server said; with one that speaks TLS alone, ``ca.pem`` and ``server.pem``."""
 
     def at(self, port: int) -> dict[str, str]:
         """Return the environment of those who ask another port, behind which the server is."""

@@ -32,7 +32,7 @@ _LARGE = "w" * (6 << 20)
 @pytest.fixture
 def proxy(moto_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """Return a proxy before moto, which this process asks."""
-    with faulty_proxy(moto_server.port) as running:
+    with faulty_proxy(moto_server) as running:
         use(moto_server.at(running.port), monkeypatch)
         yield running
 

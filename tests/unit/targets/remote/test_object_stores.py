@@ -75,7 +75,7 @@ def test_a_second_clone_gets_all_steps_and_the_artifact(
 def test_everything_here_asks_nothing_of_it(
     member: Make, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with faulty_proxy(server.port) as proxy:
+    with faulty_proxy(server) as proxy:
         use(server.at(proxy.port), monkeypatch)
         pushing, reading = member("one", push=True), member("two")
         pushing.build()
@@ -137,7 +137,7 @@ def test_a_flipped_bit_on_the_way_is_fetched_again(
     tmp_path: Path, remote: str, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Clone(tmp_path / "one", remote).push()
-    with faulty_proxy(server.port) as proxy:
+    with faulty_proxy(server) as proxy:
         use(server.at(proxy.port), monkeypatch)
         flipped: list[Asked] = []
 
