@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.support.object_stores.server import ObjectServer
@@ -74,12 +73,7 @@ class FaultyProxy:
 
 @contextmanager
 def faulty_proxy(upstream: ObjectServer) -> Iterator[FaultyProxy]:
-    """Run a proxy before a server, which speaks TLS if that does."""
-    certificate = upstream.folder / "server.pem"
-    secure = certificate.exists()
-    trusting = (
-        ssl.create_default_context(cafile=str(upstream.folder / "ca.pem")) if secure else None
-    )
+    """Run a proxy before a server that does not speak TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -103,11 +97,7 @@ def faulty_proxy(upstream: ObjectServer) -> Iterator[FaultyProxy]:
                 self.answer(fault.status, {}, fault.body, None)
                 return
             time.sleep(fault.seconds)
-            connection = (
-                HTTPConnection("127.0.0.1", upstream.port)
-                if trusting is None
-                else HTTPSConnection("127.0.0.1", upstream.port, context=trusting)
-            )
+            connection = HTTPConnection("127.0.0.1", upstream.port)
             connection.putrequest(
                 self.command, self.path, skip_host=True, skip_accept_encoding=True
             )
@@ -160,10 +150,6 @@ def faulty_proxy(upstream: ObjectServer) -> Iterator[FaultyProxy]:
             """Say nothing: a connection that is cut is what tests want."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    if secure:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-        server.socket = context.wrap_socket(server.socket, server_side=True)
     proxy = FaultyProxy(server.server_port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
