@@ -33,7 +33,7 @@ def azurite(packages: Path, folder: Path, *options: str) -> Iterator[ObjectServe
     """Run Azurite, whose packages are kept in ``packages``, with further ``options``."""
     main = _installed(packages) / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     port = free_port()
-    command = (
+    command: tuple[str | Path, ...] = (
         *(program("shared cache", "node"), main, "--silent", "--disableTelemetry"),
         *("--skipApiVersionCheck", "--inMemoryPersistence"),
         *("--blobHost", "127.0.0.1", "--blobPort", str(port), *options),

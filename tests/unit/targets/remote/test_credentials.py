@@ -10,7 +10,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from obstore.store import S3Store
 
+from targets.remote.address import open_store
 from targets.remote.failure import RemoteRefused
 from targets.remote.store import Store
 from tests.support.object_stores.azurite import KEY, azurite, shared_access
@@ -80,7 +82,9 @@ def test_keys_of_an_aws_profile(
     aws_files(tmp_path, **{file: "\n".join([f"[{section}]", "region = eu-central-1", *lines])})
     monkeypatch.setenv("AWS_PROFILE", "team")
     assert can_write("s3://team")
-    assert Store("s3://team")._store.config["region"] == "eu-central-1"  # type: ignore[union-attr]
+    store = open_store("s3://team", 5)
+    assert isinstance(store, S3Store)
+    assert store.config["region"] == "eu-central-1"
 
 
 def test_a_login_of_aws_needs_its_command_line(
