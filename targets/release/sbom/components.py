@@ -35,7 +35,7 @@ from targets.release.sbom.contents import (
 )
 from targets.release.sbom.licences import Licence, licence_of
 
-_NOT_STATED = "not stated"
+NOT_STATED = "not stated"
 _PYTHON = "Python Software Foundation"
 _DECLARED = LicenseAcknowledgement.DECLARED
 
@@ -182,7 +182,7 @@ def debian_component(package: DebianPackage, system: DebianSystem) -> Component:
 
 def supplier(name: str) -> OrganizationalEntity:
     """Return who provides something; it says so if nobody is known."""
-    return OrganizationalEntity(name=name or _NOT_STATED)
+    return OrganizationalEntity(name=name or NOT_STATED)
 
 
 def _sha256(digest: str) -> list[HashType]:
@@ -201,7 +201,7 @@ def _licences(licence: Licence | None) -> list[License]:
 
 
 def _licence_fact(licence: Licence | None) -> tuple[str, str]:
-    return ("licence", "" if licence else _NOT_STATED)
+    return ("licence", "" if licence else NOT_STATED)
 
 
 def _properties(*facts: tuple[str, str]) -> Iterable[Property]:

@@ -140,7 +140,8 @@ def _artifact(graph: _Graph, artifact: Artifact) -> str:
     facts = (*artifact.model.facts, *(("made-with", ref) for ref in sorted(toolchains)))
     model = model_component(replace(artifact.model, facts=facts))
     ref = graph.add(model, [*base, *adapter, *data, *runs_on])
-    graph.cards[ref] = model_card_json(artifact.facts, data)
+    names = (one.name for one in artifact.data)
+    graph.cards[ref] = model_card_json(artifact.facts, dict(zip(data, names, strict=True)))
     return ref
 
 
