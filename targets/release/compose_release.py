@@ -20,7 +20,15 @@ from targets.release.archive import write_archive
 from targets.release.asking import Asking, asking, run_pins, run_requirements
 from targets.release.card import MadeFrom, model_card
 from targets.release.hub import TASK
-from targets.release.inputs import COMMITTED, CONFIG, FOLDER, SOURCE, files_digest, trains
+from targets.release.inputs import (
+    COMMITTED,
+    CONFIG,
+    FOLDER,
+    RUNTIME,
+    SOURCE,
+    files_digest,
+    trains,
+)
 from targets.release.released_report import (
     Plans,
     ReleasedReport,
@@ -77,7 +85,7 @@ class ReleaseContents:
     inputs: tuple[ResourceDescriptor, ...]
     """The inputs of all builds."""
     toolchains: Mapping[str, ToolchainContents]
-    """Toolchains per target, including the host target's; empty if no SBOM can be made."""
+    """Toolchains per target, including the host target's."""
 
     @property
     def build(self) -> str:
@@ -108,12 +116,9 @@ def compose(folder: Path, contents: ReleaseContents, cache: Cache) -> ComposedFi
     trained = trained_files(contents.outcomes, cache)
     if trained:
         archives.append(_archive(folder, contents, layout.ADAPTER, trained))
-    files = [*archives]
-    if contents.toolchains:
-        sbom = folder / layout.SBOM
-        sbom.write_bytes(write_sbom(_sbom(contents, reports, archives)))
-        files.append(sbom)
-    digests = {file.name: sha256_of_file(file) for file in files}
+    sbom = folder / layout.SBOM
+    sbom.write_bytes(write_sbom(_sbom(contents, reports, archives)))
+    digests = {file.name: sha256_of_file(file) for file in (*archives, sbom)}
     (folder / layout.SUMS).write_bytes(write_sums(digests))
     return ComposedFiles(reports, tuple(archives))
 
@@ -195,6 +200,8 @@ def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> A
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:
     for source in contents.inputs:
+        if source.name.startswith(RUNTIME):
+            continue
         for kind, digest in source.digest.items():
             words = "commit" if kind == "gitCommit" else kind
             changed = (

@@ -35,7 +35,7 @@ from targets.release.release_builder import ReleaseBuilder, require_releasable, 
 from targets.release.seed import copy_downloads, seed_results
 from targets.release.source import Source, require_clean, source_of
 from targets.release.statement import Statement
-from targets.release.toolchains import contents_of
+from targets.release.toolchains import contents_of, systems_of
 from targets.signatures.envelope import PAYLOAD_TYPE
 from targets.signatures.signing import is_signed_by, sign
 from targets.target import TARGETS_DIR
@@ -125,7 +125,8 @@ class Releaser:
         toolchains = contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
         before = dependencies(maker.loaded, plans, maker.used_places(plans), sources)
         after = produced_inputs(one.outcome for one in built)
-        inputs = sorted([*before, *after], key=lambda item: item.name)
+        systems = systems_of(built, maker.training_place)
+        inputs = sorted([*before, *after, *systems], key=lambda item: item.name)
         return ReleaseContents(maker.loaded, version, built, tuple(inputs), toolchains)
 
     def _write(

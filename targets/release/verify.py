@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,14 +14,12 @@ from targets.atomic import sibling_folder
 from targets.machine import cpu_name
 from targets.release import layout
 from targets.release.compare_releases import ReleaseComparison, compare_releases
-from targets.release.compose_release import BuiltTarget
 from targets.release.read_release import ReadRelease
 from targets.release.rebuild import Rebuilder, as_released
 from targets.release.rebuilt import add_rebuilt, rebuilt_statement
 from targets.release.release_builder import ReleaseBuilder
 from targets.release.releaser import sources_of
-from targets.release.sbom.contents import ToolchainContents
-from targets.release.toolchains import contents_of
+from targets.release.statement import require_same_schema
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,6 @@ class Verified:
     given: bool = False
     """Whether the trained outputs were taken from the release."""
     comparison: ReleaseComparison = field(default_factory=lambda: ReleaseComparison((), ()))
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Files that were not compared, with the reason."""
     kept: Path | None = None
     """Where the rebuilt release lies, if it was kept."""
     rebuilder: str = ""
@@ -86,27 +81,21 @@ class Rebuild:
 
         A rebuild of the same release that was stopped goes on.
 
-        Raises ``ConfigError`` if the inputs on this machine differ from those of the release, and
-        the errors of a build.
+        Raises ``ConfigError`` if the inputs on this machine differ from those of the release or
+        another Quern made it, and the errors of a build.
         """
+        require_same_schema(release.statement, release.file(layout.PROVENANCE))
         started = datetime.now(timezone.utc)
         maker = as_released(release, self.maker)
-        same_runtime = self._same_runtime(release)
         given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
         maker.view.say(_outlook(release, given))
-
-        def contents(built: tuple[BuiltTarget, ...]) -> dict[str, ToolchainContents]:
-            if not same_runtime:
-                return {}
-            return contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
-
-        rebuilder = Rebuilder(release, maker, contents)
+        rebuilder = Rebuilder(release, maker)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
         asked = [release.envelope.payload, maker.runtime.encode(), b"given" if given else b""]
         name = sha256_of_bytes(b"\n".join(asked))[:32]
         with maker.cache.resumable_folder(name) as scratch:
-            folder = rebuilder.rebuild(scratch, release.folder if given else None)
+            folder, around = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
             if self.keep is not None:
                 with sibling_folder(self.keep) as fresh:
@@ -115,23 +104,17 @@ class Rebuild:
         attested = self.signer is not None and not comparison.differences
         if self.signer is not None and attested:
             now = datetime.now(timezone.utc)
-            stated = rebuilt_statement(release.statement, maker.runtime, given, started, now)
+            stated = rebuilt_statement(release.statement, around, given, started, now)
             add_rebuilt(release.folder, stated, self.signer)
-        runtime = release.internal_parameters.runtime
-        reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
         return Verified(
             release,
             signer=signer,
             rebuilt=True,
             given=given,
             comparison=comparison,
-            left_out={} if same_runtime else {layout.SBOM: reason},
             kept=self.keep,
             attested=attested,
         )
-
-    def _same_runtime(self, release: ReadRelease) -> bool:
-        return self.maker.runtime == release.internal_parameters.runtime
 
 
 def _outlook(release: ReadRelease, given: bool) -> str:

@@ -97,18 +97,11 @@ def data_component(data: DataSet) -> Component:
 
 
 def toolchain_component(toolchain: ToolchainContents) -> Component:
-    """Return a toolchain: a container with its base, or an environment on the machine's Python."""
-    container = toolchain.system is not None
-    facts = (
-        ("platform", toolchain.platform),
-        ("runtime", toolchain.runtime),
-        ("python", toolchain.python),
-        ("base", toolchain.base),
-        ("system", "" if container else "the machine's own Python and system libraries"),
-    )
+    """Return a toolchain."""
+    facts = (("platform", toolchain.platform), ("python", toolchain.python))
     identity = sha256_of_bytes(repr((toolchain.digest, facts)).encode())
     return Component(
-        type=ComponentType.CONTAINER if container else ComponentType.PLATFORM,
+        type=ComponentType.PLATFORM,
         bom_ref=f"toolchain/{toolchain.target}/{identity}",
         name=f"quern-toolchain-{toolchain.target}",
         version=toolchain.digest,
