@@ -31,12 +31,14 @@ COMMITTED = "committed"
 FOLDER = "dirHash"
 """in-toto's name of a digest of all files of a folder."""
 
+TRAINED = "trained/"
+"""Prefix of the names of what training steps made."""
 BASE_IMAGE = "base-image/"
 SYSTEM = "system/"
 RUNTIME = (BASE_IMAGE, SYSTEM)
 """Prefixes of the names of inputs that are not the same in every runtime."""
 
-MADE = ("trained/", "fetched/", *RUNTIME)
+MADE = (TRAINED, "fetched/", *RUNTIME)
 """Prefixes of the names of inputs that are known only after a build."""
 
 

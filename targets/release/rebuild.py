@@ -11,6 +11,7 @@ from targets.cache import Cache, CachedStep
 from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.devices.device import Device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.place import Place
 from targets.release import layout
 from targets.release.archive import read_file
 from targets.release.compose_release import BuiltTarget, ReleaseContents, compose
@@ -158,6 +159,20 @@ def _around(runtime: RuntimeName, built: tuple[BuiltTarget, ...]) -> Surrounding
         python={one.name: one.outcome.report.toolchain.python for one in built},
         inputs=tuple(item for item in made if item.name.startswith(RUNTIME)),
     )
+
+
+def require_same_platform(release: ReadRelease, places: Iterable[Place]) -> None:
+    """Raise ``EnvironmentUnable`` if artifacts were made on another platform than that of here:
+    its wheels are others, and so may be the bytes."""
+    made = {report.target: report.toolchain.platform for report in release.reports}
+    for place in places:
+        platform, here = made.get(place.toolchain.target, ""), place.toolchain.platform
+        if platform != here:
+            raise EnvironmentUnable(
+                f"{release.build} {release.version} was made on {platform}, this is {here}: its "
+                "wheels are others, so nothing that is rebuilt here would prove anything",
+                f"verify it on {platform}; --quick and --rebuilt-by prove it here",
+            )
 
 
 def as_released(release: ReadRelease, maker: ReleaseBuilder) -> ReleaseBuilder:

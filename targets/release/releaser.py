@@ -14,15 +14,17 @@ from securesystemslib.signer import Signer
 from targets.atomic import remove_leftovers, sibling_folder
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
-from targets.errors import CheckFailed, EnvironmentUnable
+from targets.errors import CheckFailed
 from targets.locks import locked
 from targets.machine import threads
 from targets.release import layout
 from targets.release.compare_releases import compare_releases
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents, compose
+from targets.release.doubts import doubts
 from targets.release.hub import require_licences
 from targets.release.inputs import QUERN, SOURCE, dependencies, produced_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
+from targets.release.outlook import before_training
 from targets.release.provenance import (
     BuildEnvironment,
     BuildTimes,
@@ -83,7 +85,11 @@ class Releaser:
         if not options.request.allow_dirty:
             require_clean(sources.values())
         require_lock_of_requirements((*self.maker.places, self.maker.training_place))
-        self._require_runtime()
+        self.maker.require_runtime(
+            "a release is made in containers", "which the provenance then says"
+        )
+        if options.trained_outputs is None:
+            self._say_doubts()
         with self._maker(options) as maker:
             request = _import_trained_outputs(options, maker)
             built = tuple(maker.build(self.dist, timed=True))
@@ -94,19 +100,12 @@ class Releaser:
             contents = self._contents(options.version, built, sources)
             return self._write(contents, replace(options, request=request), maker.kept, started)
 
-    def _require_runtime(self) -> None:
-        """Raise ``EnvironmentUnable`` before any work if the runtime is not available."""
+    def _say_doubts(self) -> None:
         maker = self.maker
-        places = maker.used_places(plans.whole for plans in maker.plans())
-        try:
-            maker.start([place.toolchain for place in places])
-        except EnvironmentUnable as unable:
-            if maker.runtime == "venv":
-                raise
-            raise EnvironmentUnable(
-                f"a release is made in containers, and {unable}",
-                f"{unable.hint}, which the provenance then says",
-            ) from unable
+        plans = [plans.whole for plans in maker.plans()]
+        said = before_training(doubts(plans, maker.loaded, maker.training_place))
+        if said:
+            maker.view.say(said)
 
     @contextmanager
     def _maker(self, options: ReleaseOptions) -> Iterator[ReleaseBuilder]:

@@ -14,8 +14,11 @@ from targets.atomic import sibling_folder
 from targets.machine import cpu_name
 from targets.release import layout
 from targets.release.compare_releases import ReleaseComparison, compare_releases
+from targets.release.doubts import doubts
+from targets.release.inputs import TRAINED
+from targets.release.outlook import after_difference, outlook
 from targets.release.read_release import ReadRelease
-from targets.release.rebuild import Rebuilder, as_released
+from targets.release.rebuild import Rebuilder, as_released, require_same_platform
 from targets.release.rebuilt import add_rebuilt, rebuilt_statement
 from targets.release.release_builder import ReleaseBuilder
 from targets.release.releaser import sources_of
@@ -41,6 +44,8 @@ class Verified:
     """Whether they took from the release what was trained."""
     attested: bool = False
     """Whether this rebuild was signed and added to the release."""
+    doubts: tuple[str, ...] = ()
+    """What other kinds of CPUs may train to other bytes."""
 
     @property
     def differs(self) -> bool:
@@ -52,11 +57,9 @@ class Verified:
         """Return what to do about a difference."""
         machine = self.release.internal_parameters.machine.cpu
         trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
-        if trained and machine != cpu_name():
-            return (
-                f"it was trained on {machine}, this is {cpu_name()}: the model may hold an "
-                "operation that they compute differently; --from-adapter rebuilds the rest"
-            )
+        said = after_difference(machine, cpu_name(), self.doubts) if trained else ""
+        if said:
+            return said
         released = self.release.folder
         if self.kept is None:
             return (
@@ -87,11 +90,22 @@ class Rebuild:
         require_same_schema(release.statement, release.file(layout.PROVENANCE))
         started = datetime.now(timezone.utc)
         maker = as_released(release, self.maker)
+        require_same_platform(release, maker.places)
         given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
-        maker.view.say(_outlook(release, given))
+        found = doubts([plans.whole for plans in maker.plans()], maker.loaded, maker.training_place)
+        maker.view.say(
+            outlook(
+                made_on=release.internal_parameters.machine.cpu,
+                here=cpu_name(),
+                trained=any(item.name.startswith(TRAINED) for item in release.inputs),
+                given=given,
+                doubts=found,
+            )
+        )
         rebuilder = Rebuilder(release, maker)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
+        maker.require_runtime("it was made in containers", "which gives the same bytes")
         asked = [release.envelope.payload, maker.runtime.encode(), b"given" if given else b""]
         name = sha256_of_bytes(b"\n".join(asked))[:32]
         with maker.cache.resumable_folder(name) as scratch:
@@ -114,24 +128,5 @@ class Rebuild:
             comparison=comparison,
             kept=self.keep,
             attested=attested,
+            doubts=found,
         )
-
-
-def _outlook(release: ReadRelease, given: bool) -> str:
-    """Return whether this machine can make the bytes of ``release``, and what others would mean."""
-    machine = release.internal_parameters.machine.cpu
-    if given:
-        return (
-            "what was trained is taken from the release; all else has the same bytes on any CPU "
-            "with AVX2, so a difference means that the release is not what its inputs give"
-        )
-    if machine == cpu_name():
-        return (
-            f"trained on {machine}, as this machine is: it can make the same bytes, and a "
-            "difference means that the release is not what its inputs give"
-        )
-    return (
-        f"trained on {machine}, this is {cpu_name()}: training multiplies by kernels that are "
-        "chosen by name, so the bytes should be the same. If only what was trained differs, the "
-        "model may hold an operation without such a kernel; --from-adapter then rebuilds the rest"
-    )
