@@ -51,7 +51,7 @@ from targets.release.sums import write_sums
 from targets.release.trained import trained_files
 from targets.report.compose_report import quern_version
 from targets.report.dist import MODEL_DIR
-from targets.target import load_target
+from targets.target import Target, load_target
 
 _QUANTIZES = "model_builder"
 _QUANTIZATION = ("precision", "algorithm", "block_size", "symmetric")
@@ -167,7 +167,7 @@ def _target_files(
     folder = built.outcome.folder
     model = folder / MODEL_DIR
     target = load_target(built.name)
-    asked = _asking(contents, report, model)
+    asked = _asking(contents, report, model, target)
     card = model_card(
         report,
         contents.loaded.config.card,
@@ -189,13 +189,15 @@ def _target_files(
     return files
 
 
-def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> Asking | None:
+def _asking(
+    contents: ReleaseContents, report: ReleasedReport, model: Path, target: Target
+) -> Asking | None:
     """Return how an ONNX model is asked; ``None`` for other artifacts."""
     if report.artifact != "onnx":
         return None
     loaded = contents.loaded
     spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
-    return asking(spec, model)
+    return asking(spec, model, target)
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:

@@ -190,6 +190,24 @@ def test_what_is_no_envelope_is_refused(content: bytes) -> None:
         read_envelope(content, FILE)
 
 
+def test_base64_may_be_that_of_urls(tmp_path: Path) -> None:
+    """https://github.com/secure-systems-lab/dsse/blob/master/envelope.md: either is allowed."""
+    envelope = Envelope(bytes(range(256)), PAYLOAD_TYPE, {})
+    for number in range(20):  # until its signature has one of the signs that differ, and then some
+        envelope.payload += bytes([number])
+        envelope.signatures.clear()
+        sign(envelope, signer_of_file(private_file(tmp_path, KEYS[0]), None))
+        members = envelope.to_dict()
+        (signature,) = members["signatures"]
+        for place in (members, signature):
+            for name in ("payload", "sig"):
+                if name in place:
+                    place[name] = place[name].replace("+", "-").replace("/", "_")
+        read = read_envelope(json.dumps(members).encode(), FILE)
+        assert read.payload == envelope.payload
+        require_signature(read, trusted_file(public_file(tmp_path, KEYS[0])), FILE)
+
+
 def test_readers_of_dsse_read_it(tmp_path: Path) -> None:
     members = json.loads(write_envelope(signed(private_file(tmp_path, KEYS[0]))))
     assert members["payloadType"] == "application/vnd.in-toto+json"
