@@ -28,13 +28,17 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
+from targets.errors import EnvironmentUnable
+from targets.place import place_of
 from targets.release import layout
 from targets.release.archive import read_members
 from targets.release.provenance import without_times
 from targets.release.read_release import read_release
+from targets.release.rebuild import require_same_platform
 from targets.release.statement import parse_statement
 from targets.signatures.envelope import read_envelope
 from targets.signatures.signing import trusted_file
+from targets.target import load_target
 from tests.support.clocks import SteppingClock
 from tests.support.key_files import private_file, public_file
 from tests.support.release_world import (
@@ -45,6 +49,7 @@ from tests.support.release_world import (
     forge,
     release_arguments,
     release_of,
+    reseal,
     statement_in,
 )
 
@@ -212,6 +217,58 @@ def test_other_inputs_are_named_before_anything_runs(world: ReleaseWorld) -> Non
     assert "data.tone.0 (tone.jsonl) is not what the release was made from" in ran.stderr
     assert "source at commit" in ran.stderr
     assert "pretrain" not in ran.stdout
+
+
+def test_what_this_machine_can_prove_is_said_before_anything_runs(
+    world: ReleaseWorld, tmp_path: Path
+) -> None:
+    """Other inputs then end it, since the words are what is tested here."""
+    release = Path(shutil.copytree(world.release, tmp_path / VERSION))
+    internal = statement_in(release)["predicate"]["buildDefinition"]["internalParameters"]
+    here = internal["machine"]["cpu"]
+    elsewhere = {**internal, "machine": {**internal["machine"], "cpu": "Elbrus"}}
+    config = world.first.work / "small.toml"
+    text = config.read_text()
+    native = f'{text}\n[resources]\narithmetic = "native"\n'
+    narrow = text.replace("r = 8", 'r = 8\nprecision = "bf16"')
+    for machine, changed, more, words in (
+        (internal, native, (), f"trained on {here}, as this machine is: it can make the same"),
+        (elsewhere, native, (), f"this is {here}: training multiplies by kernels that are chosen"),
+        (elsewhere, narrow, (), "which may make other bytes: lora computes in bf16"),
+        (elsewhere, narrow, ("--from-adapter",), "what was trained is taken from the release"),
+    ):
+        reseal(release, internalParameters=machine)
+        try:
+            config.write_text(changed)
+            ran = world.first.run("verify", str(release), *more)
+        finally:
+            config.write_text(text)
+        assert ran.code == 2, ran.stdout + ran.stderr
+        assert words in " ".join(ran.stdout.split())
+        assert "config (small.toml) is not what the release was made from" in ran.stderr
+        assert "pretrain" not in ran.stdout
+
+
+def test_without_an_engine_it_says_what_proves_it_all_the_same(world: ReleaseWorld) -> None:
+    ran = world.first.run(
+        "verify", str(world.release), before=("env", "DOCKER_HOST=unix:///nowhere")
+    )
+    assert ran.code == 4, ran.stdout + ran.stderr
+    said = " ".join(ran.stderr.split())
+    assert "it was made in containers, and" in said
+    assert "use `--runtime venv`, which gives the same bytes" in said
+    assert "pretrain" not in ran.stdout
+
+
+def test_on_another_platform_a_rebuild_would_prove_nothing(world: ReleaseWorld) -> None:
+    release = read_release(world.release)
+    target = load_target("cpu")
+    require_same_platform(release, [place_of(target, "linux/amd64")])
+    with pytest.raises(EnvironmentUnable, match="made on linux/amd64, this is linux/arm64") as told:
+        require_same_platform(release, [place_of(target, "linux/arm64")])
+    assert "verify it on linux/amd64; --quick and --rebuilt-by prove it here" in str(
+        told.value.hint
+    )
 
 
 def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
@@ -542,6 +599,8 @@ def test_another_day_time_zone_and_runtime_show_in_the_provenance_alone(
     }
     around = {place.split(".")[3] for place in differ if "resolvedDependencies" in place}
     assert around == {"base-image/cpu", "system/cpu"}
+    proven = world.first.run("verify", str(other), "--from-adapter", "--runtime", "docker")
+    assert proven.code == 0, proven.stdout + proven.stderr
     shutil.rmtree(world.first.work / "other")
 
 

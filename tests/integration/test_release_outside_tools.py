@@ -13,6 +13,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from google.protobuf.json_format import Parse, ParseDict
+from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
@@ -20,7 +26,13 @@ from targets.cli.options import PROJECT
 from tests.support.capabilities import program
 from tests.support.key_files import public_file
 from tests.support.outside_tools import debian_program, npm_tools, python_tools
-from tests.support.release_world import VERSION, ReleaseWorld, flipped, release_arguments
+from tests.support.release_world import (
+    VERSION,
+    ReleaseWorld,
+    flipped,
+    release_arguments,
+    statement_in,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -165,6 +177,27 @@ def test_a_release_of_all_targets_is_verified(
     archive = release / f"small-{VERSION}-directml.tar"
     archive.write_bytes(flipped(archive.read_bytes()))
     assert not verified(tool, release, fetched)
+
+
+@pytest.mark.slow
+def test_libraries_of_the_locks_read_a_release_of_all_targets(
+    of_all_targets: Path, toolchain_python: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=of_all_targets, check=True)
+    content = statement_in(of_all_targets)
+    Statement.copy_from_pb(Parse(json.dumps(content), StatementMessage())).validate()
+    ParseDict(content["predicate"], Provenance())
+    strict = JsonStrictValidator(SchemaVersion.V1_6)
+    assert strict.validate_str((of_all_targets / "sbom.cdx.json").read_text()) is None
+    read = "import json, sys; from huggingface_hub import ModelCard; "
+    read += "print(json.dumps([ModelCard.load(it).data.to_dict()['tags'] for it in sys.argv[1:]]))"
+    cards = []
+    for target in TARGETS:
+        name = f"small-{VERSION}-{target}"
+        subprocess.run(["tar", "xf", of_all_targets / f"{name}.tar"], cwd=tmp_path, check=True)
+        cards.append(tmp_path / name / "README.md")
+    found = json.loads(subprocess.check_output([toolchain_python, "-c", read, *cards]))
+    assert found == [["quern", target, "onnx"] for target in TARGETS]
 
 
 # What lib4sbom, with which other scanners read, sees in an SBOM; of one it cannot read, nothing.
