@@ -1,0 +1,24 @@
+"""The version of Quern, and whether this is a clone of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PROJECT = Path(__file__).parents[1]
+
+
+def is_clone() -> bool:
+    """Return whether this is a clone of Quern's repository, and not an installed package."""
+    return (_PROJECT / "noxfile.py").exists()
+
+
+def quern_version() -> str:
+    """Return the version of Quern: of this checkout, else of the installed package."""
+    if is_clone():
+        import tomli
+
+        project = _PROJECT / "pyproject.toml"
+        return str(tomli.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+    from importlib.metadata import version
+
+    return version("quern")
