@@ -141,17 +141,21 @@ def another_statement(release: Path) -> None:
     file.write_text(json.dumps(envelope.to_dict(), separators=(",", ":")) + "\n")
 
 
-def sign_twice(release: Path) -> None:
+def sign_twice(release: Path, first: bool) -> None:
+    """Add somebody else's signature to that of the release: before it, or behind."""
     file = release / "provenance.intoto.jsonl"
     envelope = Envelope.from_dict(json.loads(file.read_text()))
     envelope.sign(CryptoSigner(Ed25519PrivateKey.generate()))
-    file.write_text(json.dumps(envelope.to_dict(), separators=(",", ":")) + "\n")
+    members = envelope.to_dict()
+    if first:
+        members["signatures"].reverse()
+    file.write_text(json.dumps(members, separators=(",", ":")) + "\n")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_it_is_verified_signed_once_and_twice(tool: str, copy: Path, fetched: Path) -> None:
     assert verified(tool, copy, fetched)
-    sign_twice(copy)
+    sign_twice(copy, first=True)
     assert verified(tool, copy, fetched)
 
 
@@ -172,8 +176,9 @@ def test_a_release_of_all_targets_is_verified(
     shutil.copy(of_all_targets.parent / "release.pub", tmp_path)
     release = Path(shutil.copytree(of_all_targets, tmp_path / VERSION))
     assert verified(tool, release, fetched)
-    sign_twice(release)
-    assert verified(tool, release, fetched)
+    for first in (False, True):
+        sign_twice(release, first)
+        assert verified(tool, release, fetched)
     archive = release / f"small-{VERSION}-directml.tar"
     archive.write_bytes(flipped(archive.read_bytes()))
     assert not verified(tool, release, fetched)
