@@ -231,16 +231,14 @@ def test_what_this_machine_can_prove_is_said_before_anything_runs(
     text = config.read_text()
     native = f'{text}\n[resources]\narithmetic = "native"\n'
     narrow = text.replace("r = 8", 'r = 8\nprecision = "bf16"')
-    for machine, changed, more, words in (
-        (internal, native, (), f"trained on {here}, as this machine is: it can make the same"),
-        (elsewhere, native, (), f"this is {here}: training multiplies by kernels that are chosen"),
-        (elsewhere, narrow, (), "which may make other bytes: lora computes in bf16"),
-        (elsewhere, narrow, ("--from-adapter",), "what was trained is taken from the release"),
+    for machine, changed, words in (
+        (internal, native, f"trained on {here}, as this machine is: it can make the same"),
+        (elsewhere, narrow, "which may make other bytes: lora computes in bf16"),
     ):
         reseal(release, internalParameters=machine)
         try:
             config.write_text(changed)
-            ran = world.first.run("verify", str(release), *more)
+            ran = world.first.run("verify", str(release))
         finally:
             config.write_text(text)
         assert ran.code == 2, ran.stdout + ran.stderr

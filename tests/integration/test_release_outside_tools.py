@@ -67,7 +67,7 @@ def copy(world: ReleaseWorld, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def of_all_targets(
     world: ReleaseWorld,
-    directml_python: Path,  # noqa: ARG001 - it is there before they build
+    directml_image: None,  # noqa: ARG001 - it is there before they build
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return a release of all targets, from the world's fine-tune.
@@ -88,9 +88,8 @@ def of_all_targets(
         toml.write_text(re.sub(r"(?m)^CUBLAS_WORKSPACE_CONFIG.*\n", "", toml.read_text()))
         config.write_text(f"{text}\n[targets.cuda.checks.latency]\ntarget_limits = true\n")
         ran = first.run(
-            *(*release_arguments(world.private), *named, "--dist", "other", "--runtime", "venv"),
-            *("--from-adapter", str(world.release), "--allow-unverified", "--allow-dirty"),
-            before=("env", "DOCKER_HOST=unix:///nowhere"),
+            *(*release_arguments(world.private), *named, "--dist", "other"),
+            *("--allow-unverified", "--allow-dirty"),
         )
     finally:
         config.write_text(text)
