@@ -1,4 +1,4 @@
-"""The version of Quern, and whether this is a clone of it."""
+"""The version of Quern, and whether this is a clone of it, where nox calls its commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ _PROJECT = Path(__file__).parents[1]
 def is_clone() -> bool:
     """Return whether this is a clone of Quern's repository, and not an installed package."""
     return (_PROJECT / "noxfile.py").exists()
+
+
+def invocation(command: str, arguments: str = "") -> str:
+    """Return what one types for a command: a session of nox in a clone, else ``quern COMMAND``."""
+    words = ("nox -s", command, arguments and f"-- {arguments}")
+    return " ".join(filter(None, words if is_clone() else ("quern", command, arguments)))
 
 
 def quern_version() -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from targets.cli.echo import echo, echo_error
+from targets.cli.echo import echo, echo_command, echo_error
 from targets.cli.json_output import as_json_error, print_json
+from targets.console.ci_service import annotation
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
 from targets.version import is_clone
 
@@ -127,12 +130,21 @@ def _os_hint(error: OSError) -> str:
     return ""
 
 
+def _annotate(problems: Iterable[Problem]) -> None:
+    """Have a CI service show problems beside the lines of the sources."""
+    for problem in problems:
+        line = annotation(problem, os.environ)
+        if line:
+            echo_command(line)
+
+
 def _show(failure: QuernError) -> None:
     if isinstance(failure, ConfigError) and failure.problems:
         first, *others = failure.shown
         echo_error(first, failure.hint)
         for problem in others:
             echo(problem, err=True)
+        _annotate(failure.problems)
     else:
         echo_error(str(failure), failure.hint)
     if failure.log is not None:

@@ -125,6 +125,13 @@ def test_sessions_are_commands(installed: Installed, folder: Path) -> None:
     assert " lock " not in listed
 
 
+def test_messages_name_its_own_command(installed: Installed, folder: Path) -> None:
+    ended = installed("quern", "try", "--config", "small.toml", "hello", folder=folder)
+    assert ended.returncode == 4
+    assert "quern build-cpu" in ended.stderr
+    assert "nox" not in ended.stderr
+
+
 def test_a_shell_completes_commands(installed: Installed, folder: Path) -> None:
     words = {"COMP_WORDS": "quern pl", "COMP_CWORD": "1", "_QUERN_COMPLETE": "bash_complete"}
     completed = installed("quern", folder=folder, changes=words).stdout.split()
