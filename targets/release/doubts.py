@@ -51,7 +51,10 @@ def doubts(plans: Iterable[BuildPlan], loaded: LoadedConfig, place: Place) -> tu
 def _of_place(place: Place) -> Iterator[str]:
     platform = place.toolchain.platform
     if place.device.kind != CPU and place.device.here:
-        yield f"a GPU trains it ({place.device.description}), and other kinds have other kernels"
+        yield (
+            f"a device of the target {place.toolchain.target} trains it, and other kinds of them "
+            "have other kernels"
+        )
     elif platform != _TESTED:
         yield f"no test has compared two kinds of CPU on {platform}"
 

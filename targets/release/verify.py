@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from securesystemslib.signer import Signer
 
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import sibling_folder
+from targets.devices.device import Device
 from targets.machine import cpu_name
+from targets.place import Place
 from targets.release import layout
 from targets.release.compare_releases import ReleaseComparison, compare_releases
 from targets.release.doubts import doubts
@@ -92,7 +94,8 @@ class Rebuild:
         maker = as_released(release, self.maker)
         require_same_platform(release, maker.places)
         given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
-        found = doubts([plans.whole for plans in maker.plans()], maker.loaded, maker.training_place)
+        plans = [plans.whole for plans in maker.plans()]
+        found = doubts(plans, maker.loaded, _trained_at(release, maker.training_place))
         maker.view.say(
             outlook(
                 made_on=release.internal_parameters.machine.cpu,
@@ -130,3 +133,9 @@ class Rebuild:
             attested=attested,
             doubts=found,
         )
+
+
+def _trained_at(release: ReadRelease, place: Place) -> Place:
+    """Return ``place`` with the device that the release was trained on, which may not be here."""
+    absence = release.internal_parameters.absent_devices.get(place.toolchain.target, "")
+    return replace(place, device=Device(place.device.kind, absence=absence))

@@ -112,7 +112,7 @@ def test_others_and_what_cannot_be_read_are_not(
 
 def test_a_gpu_and_an_untested_platform_are_doubted(project: Project) -> None:
     (gpu,) = found(project, device=Device("cuda", description="NVIDIA H200"))
-    assert "a GPU trains it (NVIDIA H200)" in gpu
+    assert "a device of the target cpu trains it" in gpu
     assert found(project, device=Device("cuda", absence="there is none")) == ()
     (arm,) = found(project, platform="linux/arm64")
     assert "no test has compared two kinds of CPU on linux/arm64" in arm
