@@ -117,8 +117,8 @@ def test_openssl_verifies_what_an_rsa_key_signed_without_an_option(tmp_path: Pat
     (signature,) = envelope.signatures.values()
     (tmp_path / "signed").write_bytes(envelope.pae())
     (tmp_path / "sig").write_bytes(bytes.fromhex(signature.signature))
-    openssl = [program("signed release", "openssl"), "pkeyutl", "-verify", "-pubin", "-rawin"]
-    files = ["-inkey", public_file(tmp_path, KEYS[2]), "-in", tmp_path / "signed"]
+    openssl = (program("signed release", "openssl"), "pkeyutl", "-verify", "-pubin", "-rawin")
+    files = ("-inkey", public_file(tmp_path, KEYS[2]), "-in", tmp_path / "signed")
     subprocess.run([*openssl, *files, "-sigfile", tmp_path / "sig"], check=True)
 
 
