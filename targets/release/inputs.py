@@ -32,7 +32,15 @@ COMMITTED = "committed"
 FOLDER = "dirHash"
 """in-toto's name of a digest of all files of a folder."""
 
-MADE = ("trained/", "fetched/", "base-image/", "image/")
+TRAINED = "trained/"
+"""Prefix of the names of what training steps made."""
+BASE_IMAGE = "base-image/"
+SYSTEM = "system/"
+IMAGE = "image/"
+RUNTIME = (BASE_IMAGE, IMAGE, SYSTEM)
+"""Prefixes of the names of inputs that are not the same in every runtime."""
+
+MADE = (TRAINED, "fetched/", *RUNTIME)
 """Prefixes of the names of inputs that are known only after a build."""
 
 
@@ -90,7 +98,7 @@ def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescri
             reference, _, digest = base.rpartition("@sha256:")
             made_here = reference.partition(":")[0] in MAKERS
             yield ResourceDescriptor(
-                name=f"base-image/{outcome.report.target}",
+                name=f"{BASE_IMAGE}{outcome.report.target}",
                 uri="" if made_here else reference,
                 digest={"sha256": digest},
                 annotations={"made": reference} if made_here else {},
@@ -100,7 +108,7 @@ def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescri
             seen.add(image)
             reference, _, digest = image.rpartition("@sha256:")
             yield ResourceDescriptor(
-                name=f"image/{outcome.report.target}", uri=reference, digest={"sha256": digest}
+                name=f"{IMAGE}{outcome.report.target}", uri=reference, digest={"sha256": digest}
             )
 
 
