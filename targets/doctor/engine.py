@@ -1,4 +1,4 @@
-"""Examines the Docker Engine, Quern's images on it, and leftovers of earlier runs."""
+"""Examines the engine, Docker's or Podman, Quern's images on it, and leftovers of earlier runs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
+from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import find_image, superseded_images
 from targets.toolchain.toolchain import Toolchain
 
+_DELEGATE = (
+    "a rootless engine enforces them where the machine has cgroups v2 and systemd delegates them: "
+    "https://rootlesscontaine.rs/getting-started/common/cgroup2/"
+)
 _DISK_ENOUGH = 6e9
 """Disk space of an image while it is built, including its first stage, in bytes."""
 
@@ -36,7 +41,7 @@ def engine(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "engine",
-            f"the Docker Engine stopped answering: {error}",
+            f"the engine stopped answering: {error}",
             "restart it, or use `--runtime venv`",
             blocks=("docker",),
         )
@@ -45,7 +50,7 @@ def engine(machine: Machine) -> Iterator[Finding]:
 def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     client = containers.client
     info = client.info()
-    yield _engine(client, info)
+    yield from _engine(facts_of(client), info)
     yield from _storage(info)
     yield from _gpu_runtime(info, machine)
     for toolchain in machine.toolchains:
@@ -54,23 +59,29 @@ def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     yield from _leftovers(client)
 
 
-def _engine(client: DockerClient, info: dict[str, Any]) -> Finding:
-    version = client.version()
-    security = info.get("SecurityOptions") or []
-    rootless = any(option.startswith("name=rootless") for option in security)
-    mode = "rootless" if rootless else "as root"
-    return Finding(
+def _engine(facts: EngineFacts, info: dict[str, Any]) -> Iterator[Finding]:
+    mode = "rootless" if facts.rootless else "as root"
+    yield Finding(
         "ok",
         "engine",
-        f"Docker Engine {version['Version']}, API {version['ApiVersion']}, {mode}, "
+        f"{facts.name} {facts.version}, API {facts.api}, {mode}, "
         f"{info['Driver']}, {info['NCPU']} CPUs, {gigabytes(info['MemTotal'])} memory",
         details={
-            "version": str(version["Version"]),
-            "api": str(version["ApiVersion"]),
-            "rootless": rootless,
+            "name": facts.name,
+            "version": facts.version,
+            "api": facts.api,
+            "rootless": facts.rootless,
             "storage": str(info["Driver"]),
         },
     )
+    if facts.limits_note:
+        yield Finding(
+            "warning",
+            "engine limits",
+            facts.limits_note,
+            _DELEGATE if facts.rootless else "",
+            {"unenforced": list(facts.unenforced)},
+        )
 
 
 def _storage(info: dict[str, Any]) -> Iterator[Finding]:

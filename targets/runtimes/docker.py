@@ -1,4 +1,4 @@
-"""Runs a plan in a container of the toolchain's image, through the Docker Engine's API."""
+"""Runs a plan in a container of the toolchain's image, through the API of Docker or Podman."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
+from targets.runtimes.oom_kills import oom_kills
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -38,7 +39,8 @@ from targets.runtimes.process_environment import (
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
-from targets.toolchain.engine import answers, reason, request_timeout
+from targets.toolchain.engine import answers, lacks_init, no_init, reason, request_timeout
+from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -55,6 +57,10 @@ _STOPPED = ("SIGKILL", "SIGTERM")
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
+_NO_CONTAINER = "no such container"
+"""What Podman says, as an error of its own, where Docker's answers with 404."""
+_ABOUT_FOLDERS = ("mount", "bind source path", "statfs")
+"""Words of refusals that are about a folder to mount: Docker's, Docker's older ones, Podman's."""
 
 
 class DockerRuntime:
@@ -76,23 +82,31 @@ class DockerRuntime:
         self._cache = cache_dir
         self._pipeline = pipeline_dir
         self._python = python
+        self._engine = "the engine"
+        """What messages call it, once it has said what it is."""
+
+    @cached_property
+    def _facts(self) -> EngineFacts:
+        return facts_of(self.client)
 
     def limits_note(self) -> str:
-        """Return an empty string: the engine enforces every limit."""
-        return ""
+        """Return which limits the engine does not enforce: a rootless one may enforce none."""
+        with self._engine_errors():
+            return self._facts.limits_note
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
         with interruptible():
             image = ensure_image(self.client, toolchain, self._cache, say)
         version = self.client.version()
+        facts = self._facts
         return ToolchainRecord(
             digest=toolchain.digest,
             runtime=self.name,
             python=toolchain.python,
             base_image=image.base,
             image=f"{image.tag}@{image.id}",
-            details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
+            details={"engine": facts.known_as, "kernel": str(version["KernelVersion"])},
         )
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
@@ -114,6 +128,7 @@ class DockerRuntime:
         """Run the plan in a container of ``image``."""
         with interruptible(), self._engine_errors():
             remove_orphans(self.client)
+            self._engine = self._facts.titled
             roots = {mount.root: f"{_ROOTS}/{mount.root}" for mount in request.mounts}
             with workspace(self._cache, request.plan, roots) as space:
                 options = self._options(toolchain, request, space)
@@ -130,6 +145,7 @@ class DockerRuntime:
         name = f"quern-{space.run_id}"
         request.log.parent.mkdir(parents=True, exist_ok=True)
         with self._removing(name), request.log.open("ab", buffering=0) as log:
+            killed_before = oom_kills()
             container = self.client.containers.create(image, name=name, **options)
             timer = StepTimer(request.resources.step_seconds)
             reader = EventReader(on_event, log, timer)
@@ -143,6 +159,8 @@ class DockerRuntime:
                         reader.feed(stdout)
                 reader.close()
                 state = self._state(container)
+            if self._facts.is_podman and reader.failure is None and oom_kills() > killed_before:
+                state = {**state, "OOMKilled": True}  # with cgroups v1 Podman 4.3 does not say so
             self._ending(state, reader, timer, request).check()
 
     def _state(self, container: Container) -> Mapping[str, Any]:
@@ -164,7 +182,7 @@ class DockerRuntime:
         if signal_of(code) in _STOPPED and not state["OOMKilled"] and timer.exceeded is None:
             self._require_engine()
         if state.get("Error"):
-            raise EnvironmentUnable(f"the Docker Engine says: {state['Error']}", log=request.log)
+            raise EnvironmentUnable(f"{self._engine} says: {state['Error']}", log=request.log)
         return Ending(
             exit_code=code,
             step=reader.step,
@@ -187,29 +205,36 @@ class DockerRuntime:
         """Turn errors between driver and engine into ``EnvironmentUnable``."""
         try:
             yield
-        except NotFound as error:
-            raise EnvironmentUnable(
-                f"the container was removed from outside ({reason(error)})", "run again"
-            ) from error
         except APIError as error:
-            if any(words in reason(error) for words in _NO_GPU_RUNTIME):
-                raise EnvironmentUnable(
-                    f"the Docker Engine cannot give a container the GPU ({reason(error)})",
-                    "install NVIDIA's container toolkit: `sudo apt-get install "
-                    "nvidia-container-toolkit && sudo nvidia-ctk runtime configure "
-                    "--runtime=docker && sudo systemctl restart docker` "
-                    "(https://docs.nvidia.com/datacenter/cloud-native/container-toolkit), "
-                    "or use `--runtime venv`",
-                ) from error
-            raise EnvironmentUnable(
-                f"the Docker Engine refused: {reason(error)}",
-                "the folders of config, data and cache must be ones the engine can mount",
-            ) from error
+            raise self._refusal(error) from error
         except (DockerException, RequestException, ConnectionError) as error:
             raise EnvironmentUnable(
-                f"the Docker Engine stopped or restarted during the run ({reason(error)})",
+                f"{self._engine} stopped or restarted during the run ({reason(error)})",
                 "start it and run again: it goes on from the last finished step",
             ) from error
+
+    def _refusal(self, error: APIError) -> EnvironmentUnable:
+        """Return what a refusal of the engine means, and what to do about it."""
+        why = reason(error)
+        if isinstance(error, NotFound) or _NO_CONTAINER in why:
+            return EnvironmentUnable(f"the container was removed from outside ({why})", "run again")
+        if any(words in why for words in _NO_GPU_RUNTIME):
+            return EnvironmentUnable(
+                f"{self._engine} cannot give a container the GPU ({why})",
+                "install NVIDIA's container toolkit: `sudo apt-get install "
+                "nvidia-container-toolkit && sudo nvidia-ctk runtime configure "
+                "--runtime=docker && sudo systemctl restart docker` "
+                "(https://docs.nvidia.com/datacenter/cloud-native/container-toolkit), "
+                "or use `--runtime venv`",
+            )
+        if lacks_init(error):
+            return no_init(error)
+        remedy = "its own configuration does not let it run such a container"
+        if any(words in why.lower() for words in _ABOUT_FOLDERS):
+            remedy = "the folders of config, data and cache must be ones the engine can mount"
+        return EnvironmentUnable(
+            f"{self._engine} refused: {why}", f"{remedy}; or use `--runtime venv`"
+        )
 
     @contextmanager
     def _removing(self, name: str) -> Iterator[None]:
@@ -221,7 +246,7 @@ class DockerRuntime:
                 if self._removed(name, perhaps_being_made=True):
                     raise
             raise Interrupted(
-                f"stopped; but the Docker Engine does not answer, so that the container {name} may "
+                f"stopped; but {self._engine} does not answer, so that the container {name} may "
                 "still be there",
                 "the next build removes it, once the engine answers; finished steps are kept",
             ) from None
@@ -297,11 +322,8 @@ class DockerRuntime:
         options = ["no-new-privileges"]
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels
-        if any(option.startswith("name=rootless") for option in security):
-            return {
-                "user": "0:0",
-                "security_opt": options,
-            }  # rootless: root inside is the caller outside
+        if self._facts.rootless:
+            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
         identity: dict[str, Any] = {
             "user": f"{os.getuid()}:{os.getgid()}",
             "group_add": [str(group) for group in os.getgroups()],
