@@ -19,6 +19,7 @@ from targets.runtimes.driver import driver_of
 from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import find_image, superseded_images
 from targets.toolchain.toolchain import Toolchain
+from targets.version import invocation
 
 _DELEGATE = (
     "a rootless engine enforces them where the machine has cgroups v2 and systemd delegates them: "
@@ -118,7 +119,7 @@ def _image(containers: Containers, toolchain: Toolchain) -> Finding:
     except EnvironmentUnable as unable:
         message = f"{toolchain.target}: not built yet; {unable}"
         return Finding("warning", "image", message, unable.hint, details, ("docker",))
-    return Finding("ok", "image", source, "`nox -s images` builds it", details)
+    return Finding("ok", "image", source, f"`{invocation('images')}` builds it", details)
 
 
 def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from targets.console.answer_view import AnswerView
 from targets.errors import EnvironmentUnable
 from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
 from targets.try_artifact import question, try_artifact
+from targets.version import invocation
 
 if TYPE_CHECKING:
     from targets.runtimes.platform import Choice
@@ -59,7 +60,7 @@ def command(
         if (folder.parent / REPORT_FILE).is_file():
             require_onnx(read_report(folder.parent), folder.parent, "`try`")
         raise EnvironmentUnable(
-            f"there is no artifact at {folder}", f"build it first: nox -s build-{target}"
+            f"there is no artifact at {folder}", f"build it first: {invocation(f'build-{target}')}"
         )
     spec = None if raw else next(iter(build.data.values()), None)
     console = options.console(as_json)
