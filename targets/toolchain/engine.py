@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 from docker import DockerClient
 from docker.constants import MINIMUM_DOCKER_API_VERSION
-from docker.errors import APIError, DockerException, InvalidVersion
+from docker.errors import APIError, DockerException, InvalidVersion, NotFound
 from docker.types import Mount
 from requests.exceptions import RequestException
 
@@ -33,8 +33,6 @@ ANSWER_SECONDS = 10
 REQUEST_SECONDS = 60
 
 _NO_IMAGE = "quern/no-such-image"
-_NOT_THERE = ("does not exist", "no such file or directory")
-"""What engines say of a folder to mount that they do not see: Docker's, Podman's."""
 _NO_INIT = "container-init binary not found"
 _REGISTRIES = ("docker.io/", "localhost/")
 
@@ -116,44 +114,53 @@ def data_root(client: DockerClient) -> Path | None:
 def require_shared_folders(client: DockerClient, folder: Path) -> None:
     """Raise ``EnvironmentUnable`` if the engine cannot mount files below ``folder``.
 
-    An engine on another machine, or outside of the container that this process is in, cannot.
-    Docker's creates no container for this test: it checks mounts before it looks for the image
-    (``verifyContainerSettings`` comes first in
+    An engine on another machine, or outside of the container that this process is in, cannot. No
+    container runs for this test, and Docker's engine creates none: it checks mounts before it looks
+    for the image (``verifyContainerSettings`` comes first in
     https://github.com/moby/moby/blob/v20.10.24/daemon/create.go), and the image does not exist.
-    Podman looks for the image first: it gets one without files, and a container that never runs.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    with _fresh_folder(existing) as seen_here, _probed_image(client) as image:
+    with _fresh_folder(existing) as seen_here:
         mount = Mount("/seen", seen_here, "bind", read_only=True)
         try:
-            host_config = client.api.create_host_config(mounts=[mount], init=True)
-            made = client.api.create_container(image, "/none", host_config=host_config)
-            client.api.remove_container(made["Id"])
+            if is_podman(client.version()):
+                _look_through_podman(client, mount)
+                return
+            client.api.create_container(
+                _NO_IMAGE, host_config=client.api.create_host_config(mounts=[mount])
+            )
         except APIError as error:
             if error.status_code == HTTPStatus.NOT_FOUND:
                 return
             if lacks_init(error):
                 raise no_init(error) from error
             elsewhere = "it is another machine's, or not in the same container"
-            absent = any(words in reason(error) for words in _NOT_THERE)
-            why = elsewhere if absent else reason(error)
+            why = elsewhere if "does not exist" in reason(error) else reason(error)
             raise EnvironmentUnable(
-                f"the Docker Engine cannot mount what is in {existing}: {why}",
+                f"the engine cannot mount what is in {existing}: {why}",
                 "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where it "
                 "shares some folders, name one with `--cache`; or use `--runtime venv`",
             ) from error
 
 
-@contextmanager
-def _probed_image(client: DockerClient) -> Iterator[str]:
-    """Yield the image of a container that is only to be created, never to run."""
-    if not is_podman(client.version()):
-        yield _NO_IMAGE
-        return
+def _look_through_podman(client: DockerClient, mount: Mount) -> None:
+    """Raise ``APIError`` if Podman does not see a file in the folder of ``mount``.
+
+    It looks for the image before the mounts, and makes folders that are not there: so a container
+    without files gets the mount, and the file is asked for there.
+    """
+    (Path(mount["Source"]) / "seen").touch()
     nothing = b"\0" * tarfile.RECORDSIZE  # a tar's end
     image = import_image(client, [nothing], [f"LABEL quern.probe={uuid.uuid4().hex}"])
     try:
-        yield image
+        host_config = client.api.create_host_config(mounts=[mount], init=True)
+        made = client.api.create_container(image, "/none", host_config=host_config)["Id"]
+        try:
+            client.api.get_archive(made, f"{mount['Target']}/seen")
+        except NotFound as error:
+            raise APIError(f"{mount['Source']} does not exist there") from error
+        finally:
+            client.api.remove_container(made)
     finally:
         client.api.remove_image(image, force=True)
 
@@ -201,8 +208,8 @@ def _unusable(error: Exception) -> EnvironmentUnable:
     if "FileNotFoundError" in text or "No such file" in text:
         return EnvironmentUnable(
             "no Docker Engine is installed or running",
-            "install one, e.g. `apt-get install docker.io`, or let Podman answer: `systemctl --user "
-            "enable --now podman.socket`; or use `--runtime venv`",
+            "install one, e.g. `apt-get install docker.io`, or start Podman's, "
+            "`systemctl --user enable --now podman.socket`; or use `--runtime venv`",
         )
     return EnvironmentUnable(
         f"no Docker Engine answers ({_short(text)})",

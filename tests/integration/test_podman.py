@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,16 +17,16 @@ import pytest
 
 from targets.doctor.engine import engine as examine
 from targets.doctor.finding import Machine
-from targets.errors import EnvironmentUnable, Interrupted
+from targets.errors import Interrupted
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import ProcessLimits
 from targets.target import load_target
 from targets.toolchain.base import BaseImage, ensure_base, read_recipe
-from targets.toolchain.engine import connect, require_shared_folders
 from targets.toolchain.image import BASE_LABEL, find_image, image_labels
 from targets.toolchain.platforms import this_machine
-from tests.support.podman import own_folder, podman_service
+from tests.support.capabilities import program
+from tests.support.podman import own_podman
 from tests.support.runtime_support import (
     STANDIN,
     heeded,
@@ -39,11 +41,8 @@ RECIPE = read_recipe(Path(__file__).parents[2] / "images" / "base" / "base.toml"
 
 @pytest.fixture(scope="module")
 def podman() -> Iterator[docker.DockerClient]:
-    with own_folder("quern-podman-") as folder, podman_service(folder) as address:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DOCKER_HOST", address)
-            patch.setattr("targets.toolchain.engine.ANSWER_SECONDS", 60)  # it may be a busy machine
-            yield connect()
+    with own_podman() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,7 @@ def test_a_toolchains_image_is_found_by_its_labels_and_only_if_it_was_named(
     cpu = load_target("cpu").toolchain(this_machine())
     labels = {**image_labels(cpu), BASE_LABEL: base.identity}
     lines = [f"FROM {base.image}", *(f'LABEL "{key}"="{value}"' for key, value in labels.items())]
-    made, _ = podman.images.build(fileobj=io.BytesIO("\n".join(lines).encode()))
+    made, _ = podman.images.build(fileobj=io.BytesIO("\n".join(lines).encode()), rm=True)
     assert find_image(podman, cpu) is None
 
     made.tag("quern/cpu", "of-a-test")
@@ -77,7 +76,6 @@ def test_a_toolchains_image_is_found_by_its_labels_and_only_if_it_was_named(
 
     assert found is not None
     assert (found.tag, found.id, found.base) == ("quern/cpu:of-a-test", made.id, base.identity)
-    podman.images.remove(found.tag)
 
 
 def test_a_step_is_confined_and_its_files_are_the_callers(
@@ -112,29 +110,22 @@ def test_ctrl_c_leaves_nothing(
 
 
 def test_a_folder_that_podman_does_not_see_is_named_and_nothing_is_left_of_asking(
-    podman: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    podman: docker.DockerClient, tmp_path: Path
 ) -> None:
-    Containers(tmp_path)
     here = {image.id for image in podman.images.list(all=True)}
-    monkeypatch.setattr("tempfile.TemporaryDirectory", _Vanished)
-    with pytest.raises(EnvironmentUnable, match="cannot mount what is in .*another machine's"):
-        require_shared_folders(podman, tmp_path)
+    Containers(tmp_path)  # it sees this one
+    ask = (
+        f"from targets.runtimes.containers import Containers as C, Path; C(Path({str(tmp_path)!r}))"
+    )
+    hide = f'mount -t tmpfs none "{tmp_path}" && exec "$0" -c "$1"'
+    unseen = subprocess.run(
+        [program("Podman", "unshare"), "--mount", "sh", "-c", hide, sys.executable, ask],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
+    assert f"cannot mount what is in {tmp_path}: it is another machine's" in unseen.stderr
     assert {image.id for image in podman.images.list(all=True)} == here
     assert podman.containers.list(all=True) == []
-
-
-class _Vanished:
-    """A folder that is not there for the engine."""
-
-    def __init__(self, **_where: object) -> None:
-        pass
-
-    def __enter__(self) -> str:
-        return "/not/here"
-
-    def __exit__(self, *_error: object) -> None:
-        pass
 
 
 def test_the_doctor_says_what_it_is(podman: docker.DockerClient, tmp_path: Path) -> None:

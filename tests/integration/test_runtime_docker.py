@@ -24,9 +24,8 @@ from targets.errors import EnvironmentUnable, InputRefused, Interrupted, PassFai
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, ProcessLimits
 from targets.toolchain.base import ensure_base, read_recipe
-from targets.toolchain.engine import connect
 from tests.support.capabilities import skip
-from tests.support.podman import own_folder, podman_service
+from tests.support.podman import own_podman
 from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
@@ -44,19 +43,14 @@ pytestmark = pytest.mark.engine
 BASE = Path(__file__).parents[2] / "images" / "base" / "base.toml"
 
 
-@pytest.fixture(
-    scope="module", params=["docker", pytest.param("podman", marks=[pytest.mark.slow])]
-)
+@pytest.fixture(scope="module", params=["docker", pytest.param("podman", marks=[pytest.mark.slow])])
 def engine(request: pytest.FixtureRequest) -> Iterator[DockerClient]:
     """Yield a client of each engine; whatever else a test starts uses the same one."""
     if request.param == "docker":
         yield request.getfixturevalue("docker_client")
         return
-    with own_folder("quern-podman-") as folder, podman_service(folder) as address:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DOCKER_HOST", address)
-            patch.setattr("targets.toolchain.engine.ANSWER_SECONDS", 60)  # it may be a busy machine
-            yield connect()
+    with own_podman() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Engines that answer one question: which version they are."""
+"""Engines that answer one question: what they are."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SERVER = {"ApiVersion": "1.41", "Os": "linux", "Arch": "amd64", "Version": "20.1
 
 
 @contextmanager
-def engine_answering(**differences: str) -> Iterator[str]:
-    """Yield the address of an engine of this version; everything but that it refuses."""
+def engine_answering(**differences: object) -> Iterator[str]:
+    """Yield the address of an engine that says this of itself; everything else it refuses."""
     with HTTPServer(("127.0.0.1", 0), _handler({**SERVER, **differences})) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"tcp://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def _handler(version: Mapping[str, str]) -> type[BaseHTTPRequestHandler]:
+def _handler(version: Mapping[str, object]) -> type[BaseHTTPRequestHandler]:
     class Engine(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = json.dumps(version).encode()

@@ -14,18 +14,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import docker
+import pytest
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
+from targets.toolchain.engine import connect
 from tests.support.capabilities import program, skip_or_fail
 
 _PID_MAX = Path("/proc/sys/kernel/pid_max")
 
 
 @contextlib.contextmanager
-def podman_service(
-    folder: Path, as_user: Sequence[str] = (), home: str = "/root"
-) -> Iterator[str]:
+def podman_service(folder: Path, as_user: Sequence[str] = (), home: str = "/root") -> Iterator[str]:
     """Yield the address of a Podman whose all is below ``folder``; ``as_user`` is the command that
     runs another as the user of a rootless one, whose home is ``home``."""
     podman = program("Podman", "podman")
@@ -68,7 +68,7 @@ def _configuration() -> str:
     files = _most(resource.RLIMIT_NOFILE)
     processes = min(int(_PID_MAX.read_text()), _most(resource.RLIMIT_NPROC))
     return (
-        '[containers]\ndefault_ulimits = ['
+        "[containers]\ndefault_ulimits = ["
         f'"nofile={files}:{files}", "nproc={processes}:{processes}"]\n'
         '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
     )
@@ -97,6 +97,19 @@ def _remove_all(address: str) -> None:
         client = docker.DockerClient(address)
         for container in client.containers.list(all=True):
             container.remove(force=True)
+
+
+@contextlib.contextmanager
+def own_podman() -> Iterator[docker.DockerClient]:
+    """Yield a client of a Podman that is the engine of whatever starts meanwhile."""
+    with (
+        own_folder("quern-podman-") as folder,
+        podman_service(folder) as address,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("DOCKER_HOST", address)
+        patch.setattr("targets.toolchain.engine.ANSWER_SECONDS", 60)  # of a busy machine
+        yield connect()
 
 
 @contextlib.contextmanager
