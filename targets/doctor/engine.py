@@ -16,6 +16,7 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
+from targets.runtimes.podmans_device import CDI_REMEDY, why_not
 from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import find_image, superseded_images
 from targets.toolchain.toolchain import Toolchain
@@ -51,9 +52,10 @@ def engine(machine: Machine) -> Iterator[Finding]:
 def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     client = containers.client
     info = client.info()
-    yield from _engine(facts_of(client), info)
+    facts = facts_of(client)
+    yield from _engine(facts, info)
     yield from _storage(info)
-    yield from _gpu_runtime(info, machine)
+    yield from _gpu_runtime(facts, info, machine)
     for toolchain in machine.toolchains:
         yield _image(containers, toolchain)
         yield from _superseded(client, toolchain)
@@ -99,10 +101,14 @@ def _storage(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("ok", "engine disk", message, details={"free_bytes": free})
 
 
-def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
+def _gpu_runtime(facts: EngineFacts, info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
     """Report whether containers can use the devices of this machine."""
     for name in sorted({place.device.engine_runtime for place in machine.places} - {""}):
-        if name in info.get("Runtimes", {}):
+        if facts.is_podman:
+            unable = why_not(facts)
+            message = unable or "containers get the GPU by its CDI name"
+            yield Finding("warning" if unable else "ok", "engine gpu", message, CDI_REMEDY)
+        elif name in info.get("Runtimes", {}):
             yield Finding("ok", "engine gpu", f"containers can use the GPU (runtime {name})")
         else:
             remedy = f"install the container toolkit that brings the runtime {name}, then restart"

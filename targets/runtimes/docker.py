@@ -30,6 +30,7 @@ from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
 from targets.runtimes.oom_kills import oom_kills
+from targets.runtimes.podmans_device import podmans_device
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -310,11 +311,17 @@ class DockerRuntime:
             "mounts": binds,
             "network_mode": network,
             "log_config": LogConfig(type="none"),
-            **request.device,
+            **self._device(request),
             **confinement(),
             **limits(self.client.info(), request.resources),
             **self._identity(),
         }
+
+    def _device(self, request: RunRequest) -> Mapping[str, object]:
+        """Return what gives the container the device, in the words of the engine."""
+        if not (request.device and self._facts.is_podman):
+            return request.device
+        return podmans_device(request.device, self._facts)
 
     def _identity(self) -> dict[str, Any]:
         """Return the user of the process, so that the caller owns the files that it writes."""
