@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def engine(machine: Machine) -> Iterator[Finding]:
 
 def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     client = containers.client
-    info = client.info()
     facts = facts_of(client)
+    info = facts.info
     yield from _engine(facts, info)
     yield from _storage(info)
     yield from _gpu_runtime(facts, info, machine)
@@ -62,7 +62,7 @@ def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     yield from _leftovers(client)
 
 
-def _engine(facts: EngineFacts, info: dict[str, Any]) -> Iterator[Finding]:
+def _engine(facts: EngineFacts, info: Mapping[str, Any]) -> Iterator[Finding]:
     mode = "rootless" if facts.rootless else "as root"
     yield Finding(
         "ok",
@@ -87,7 +87,7 @@ def _engine(facts: EngineFacts, info: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _storage(info: dict[str, Any]) -> Iterator[Finding]:
+def _storage(info: Mapping[str, Any]) -> Iterator[Finding]:
     root = Path(info["DockerRootDir"])
     try:
         free = shutil.disk_usage(root).free
@@ -101,7 +101,9 @@ def _storage(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("ok", "engine disk", message, details={"free_bytes": free})
 
 
-def _gpu_runtime(facts: EngineFacts, info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
+def _gpu_runtime(
+    facts: EngineFacts, info: Mapping[str, Any], machine: Machine
+) -> Iterator[Finding]:
     """Report whether containers can use the devices of this machine."""
     for name in sorted({place.device.engine_runtime for place in machine.places} - {""}):
         if facts.is_podman:

@@ -99,7 +99,6 @@ class DockerRuntime:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
         with interruptible():
             image = ensure_image(self.client, toolchain, self._cache, say)
-        version = self.client.version()
         facts = self._facts
         return ToolchainRecord(
             digest=toolchain.digest,
@@ -107,7 +106,7 @@ class DockerRuntime:
             python=toolchain.python,
             base_image=image.base,
             image=f"{image.tag}@{image.id}",
-            details={"engine": facts.known_as, "kernel": str(version["KernelVersion"])},
+            details={"engine": facts.known_as, "kernel": str(facts.info["KernelVersion"])},
         )
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
@@ -190,7 +189,7 @@ class DockerRuntime:
             failure=reader.failure,
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
-            memory_bytes=request.resources.memory_bytes or default_memory(self.client.info()),
+            memory_bytes=request.resources.memory_bytes or default_memory(self._facts.info),
             time_limit=timer.exceeded,
         )
 
@@ -313,7 +312,7 @@ class DockerRuntime:
             "log_config": LogConfig(type="none"),
             **self._device(request),
             **confinement(),
-            **limits(self.client.info(), request.resources),
+            **limits(self._facts.info, request.resources),
             **self._identity(),
         }
 
@@ -325,7 +324,7 @@ class DockerRuntime:
 
     def _identity(self) -> dict[str, Any]:
         """Return the user of the process, so that the caller owns the files that it writes."""
-        security = self.client.info().get("SecurityOptions") or []
+        security = self._facts.info.get("SecurityOptions") or []
         options = ["no-new-privileges"]
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels

@@ -20,7 +20,7 @@ from requests.exceptions import RequestException
 
 from targets.errors import EnvironmentUnable
 from targets.toolchain.engine_address import engine_address
-from targets.toolchain.engine_facts import is_podman
+from targets.toolchain.engine_facts import podmans_version
 from targets.toolchain.run_tool import DISK_FULL
 
 OLDEST_API = (1, 41)
@@ -123,7 +123,7 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
     with _fresh_folder(existing) as seen_here:
         mount = Mount("/seen", seen_here, "bind", read_only=True)
         try:
-            if is_podman(client.version()):
+            if podmans_version(client):
                 _look_through_podman(client, mount)
                 return
             client.api.create_container(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from docker import DockerClient
 
 _DOCKER = "Docker Engine"
 _PODMAN = "Podman"
-_COMPONENT = "Podman Engine"
-"""What Podman calls itself in its answer to a Docker client."""
+_HEADER = "Libpod-Api-Version"
+"""With this header Podman answers a ping, and nobody else does."""
 _PODMANS_OWN = "/v4.0.0/libpod/info"
-"""The address where Podman says which cgroup controllers it may use. To a Docker client it says
-that it enforces limits, whether it can or not."""
+"""The address where Podman says which cgroup controllers it may use."""
 
 _LIMITS = {
     "memory": ("memory", "MemoryLimit"),
@@ -36,6 +35,8 @@ class EngineFacts:
     """Whether it runs without root: root inside of its containers is its user outside."""
     unenforced: tuple[str, ...]
     """What it accepts limits of and does not enforce: ``memory``, ``CPUs``, ``processes``."""
+    info: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What it says of its machine, as ``docker info`` shows it."""
 
     @property
     def is_podman(self) -> bool:
@@ -66,34 +67,50 @@ class EngineFacts:
 
 def facts_of(client: DockerClient) -> EngineFacts:
     """Return what the engine says about itself."""
-    version, info = client.version(), client.info()
-    podman = is_podman(version)
+    headers = _ping(client)
+    podmans = headers.get(_HEADER, "")
+    info = client.info()
     security = info.get("SecurityOptions") or []
     # Podman 4.3 has it under a name of its own only.
     rootless = "name=rootless" in (option.partition(",")[0] for option in security)
-    controllers = _podmans_controllers(client) if podman else _controllers(info)
+    rootless = rootless or bool(info.get("Rootless"))
+    controllers = _delegated(client) if podmans and rootless else _controllers(info)
     return EngineFacts(
-        name=_PODMAN if podman else _DOCKER,
-        version=str(version["Version"]),
-        api=str(version["ApiVersion"]),
-        rootless=rootless or bool(info.get("Rootless")),
+        name=_PODMAN if podmans else _DOCKER,
+        version=podmans or str(info["ServerVersion"]),
+        api=headers.get("Api-Version", ""),
+        rootless=rootless,
         unenforced=tuple(_lacking(controllers)),
+        info=info,
     )
 
 
-def is_podman(version: Mapping[str, Any]) -> bool:
-    """Return whether an engine that says this of its version is Podman."""
-    return any(part.get("Name") == _COMPONENT for part in version.get("Components") or ())
+def podmans_version(client: DockerClient) -> str:
+    """Return the version of an engine that is Podman; empty if it is not.
+
+    It is asked what costs it nothing: for its ``version`` and ``info`` Podman looks through the
+    machine's packages.
+    """
+    return _ping(client).get(_HEADER, "")
+
+
+def _ping(client: DockerClient) -> Mapping[str, str]:
+    """Return the headers of an engine's answer to a ping."""
+    answer = client.api.get(f"{client.api.base_url}/_ping", timeout=client.api.timeout)
+    headers: Mapping[str, str] = answer.headers
+    return headers
 
 
 def _controllers(info: Mapping[str, Any]) -> Iterable[str]:
-    """Return the cgroup controllers that Docker uses, by what it says it can limit."""
+    """Return the cgroup controllers that an engine uses, by what it says it can limit."""
     if info.get("CgroupDriver") == "none":
         return ()
     return tuple(name for name, (_, flag) in _LIMITS.items() if info.get(flag, True))
 
 
-def _podmans_controllers(client: DockerClient) -> Iterable[str]:
+def _delegated(client: DockerClient) -> Iterable[str]:
+    """Return the cgroup controllers that a rootless Podman may use. To a Docker client it says that
+    it enforces limits, whether it can or not."""
     answer = client.api.get(f"{client.api.base_url}{_PODMANS_OWN}", timeout=client.api.timeout)
     answer.raise_for_status()
     return tuple(answer.json()["host"].get("cgroupControllers") or ())

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -233,6 +234,7 @@ def test_container_of_a_killed_driver_is_removed_by_the_next_run(
 ) -> None:
     script = f"""
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from targets.runtimes.docker import DockerRuntime
 from targets.toolchain.engine_facts import facts_of
@@ -344,7 +346,8 @@ def test_dockers_engine_is_asked_for_one_gpu_by_its_uuid(
     docker_client: DockerClient, tmp_path: Path
 ) -> None:
     base = ensure_base(docker_client, read_recipe(BASE), tmp_path, print).image
-    container = docker_client.containers.create(base, ["none"], **container_options(GPU))
+    options: dict[str, Any] = dict(container_options(GPU))
+    container = docker_client.containers.create(base, ["none"], **options)
     try:
         (asked,) = container.attrs["HostConfig"]["DeviceRequests"]
     finally:

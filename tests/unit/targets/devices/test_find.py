@@ -81,9 +81,10 @@ def test_steps_see_one_gpu_the_same_in_containers_and_without(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     device = place_of(load_target("cuda"), PLATFORM).device
     assert (device.model, device.environment) == (model, {"CUDA_VISIBLE_DEVICES": uuid})
-    (asked,) = device.container["device_requests"]  # type: ignore[misc, index]
-    assert asked["device_ids"] == [uuid]
-    assert "count" not in asked
+    capabilities = [["gpu", "compute", "utility"]]
+    assert device.container == {
+        "device_requests": [{"device_ids": [uuid], "capabilities": capabilities}]
+    }
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "2", "GPU-ffff"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import docker
 import pytest
 
@@ -19,8 +21,7 @@ ROOTLESS_DOCKER = {
     "SecurityOptions": ["name=seccomp,profile=default", "name=rootless"],
 }
 PODMAN = {
-    "Version": "4.3.1",
-    "Components": [{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon"}],
+    "podman": "4.3.1",
     "SecurityOptions": ["name=seccomp,profile=default"],
     "MemoryLimit": True,
     "CpuCfsQuota": True,
@@ -32,7 +33,7 @@ ROOTLESS_PODMAN = {**PODMAN, "Rootless": True, "host": {"cgroupControllers": []}
 ALL = ("memory", "CPUs", "processes")
 
 
-def facts(said: dict[str, object]) -> EngineFacts:
+def facts(said: dict[str, Any]) -> EngineFacts:
     with engine_answering(**said) as address:
         return facts_of(docker.DockerClient(address))
 
@@ -54,7 +55,7 @@ def facts(said: dict[str, object]) -> EngineFacts:
     ],
 )
 def test_what_it_is_and_does_not_enforce(
-    said: dict[str, object], name: str, rootless: bool, unenforced: tuple[str, ...]
+    said: dict[str, Any], name: str, rootless: bool, unenforced: tuple[str, ...]
 ) -> None:
     found = facts(said)
     assert (found.name, found.rootless, found.unenforced) == (name, rootless, unenforced)
