@@ -16,7 +16,7 @@ from docker import DockerClient
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 from docker.errors import APIError, DockerException, InvalidVersion, NotFound
 from docker.types import Mount
-from requests.exceptions import RequestException
+from requests.exceptions import RequestException, Timeout
 
 from targets.errors import EnvironmentUnable
 from targets.toolchain.engine_address import engine_address
@@ -132,8 +132,6 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
         except APIError as error:
             if error.status_code == HTTPStatus.NOT_FOUND:
                 return
-            if lacks_init(error):
-                raise no_init(error) from error
             elsewhere = "it is another machine's, or not in the same container"
             why = elsewhere if "does not exist" in reason(error) else reason(error)
             raise EnvironmentUnable(
@@ -153,7 +151,7 @@ def _look_through_podman(client: DockerClient, mount: Mount) -> None:
     nothing = b"\0" * tarfile.RECORDSIZE  # a tar's end
     image = import_image(client, [nothing], [f"LABEL quern.probe={uuid.uuid4().hex}"])
     try:
-        host_config = client.api.create_host_config(mounts=[mount], init=True)
+        host_config = client.api.create_host_config(mounts=[mount])
         made = client.api.create_container(image, "/none", host_config=host_config)["Id"]
         try:
             client.api.get_archive(made, f"{mount['Target']}/seen")
@@ -241,14 +239,17 @@ def full_disk(why: str, doing: str, log: Path | None = None) -> EnvironmentUnabl
     )
 
 
-def answers(client: DockerClient) -> bool:
-    """Return whether the engine still answers, within a few seconds."""
+def answers(client: DockerClient, seconds: float) -> bool:
+    """Return whether the engine answers within ``seconds``. Other threads may use the client."""
     try:
-        with request_timeout(client, 3):
-            client.ping()
+        return bool(client.api.get(f"{client.api.base_url}/_ping", timeout=seconds).ok)
     except (RequestException, DockerException):
         return False
-    return True
+
+
+def is_silent(error: Exception) -> bool:
+    """Return whether ``error`` says that the engine did not answer, though it is there."""
+    return isinstance(error, Timeout) or "timed out" in str(error)
 
 
 @contextmanager

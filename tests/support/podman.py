@@ -29,7 +29,6 @@ def podman_service(folder: Path, as_user: Sequence[str] = (), home: str = "/root
     """Yield the address of a Podman whose all is below ``folder``; ``as_user`` is the command that
     runs another as the user of a rootless one, whose home is ``home``."""
     podman = program("Podman", "podman")
-    program("Podman", "catatonit")
     runtime = program("Podman", "runc", "crun")
     folder.joinpath("containers.conf").write_text(_configuration(), encoding="utf-8")
     places = ["--root", str(folder / "root"), "--runroot", str(folder / "run")]
