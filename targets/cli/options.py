@@ -165,16 +165,20 @@ def cache_option(command: Command) -> Command:
     )(command)
 
 
-def place_options(command: Command) -> Command:
-    """Add the options for the paths of cache and outputs."""
-    dist = click.option(
+def dist_option(command: Command) -> Command:
+    """Add ``--dist``."""
+    return click.option(
         "--dist",
         type=click.Path(path_type=Path, file_okay=False),
         default=Path("dist"),
         show_default=True,
         help="Folder for the outputs.",
-    )
-    return dist(cache_option(command))
+    )(command)
+
+
+def place_options(command: Command) -> Command:
+    """Add the options for the paths of cache and outputs."""
+    return dist_option(cache_option(command))
 
 
 def runtime_option(command: Command) -> Command:
