@@ -161,6 +161,12 @@ def tests_tokenizers(session: nox.Session) -> None:
     pytest(session, "-m", "fetched", "tests/tokenizers")
 
 
+@nox.session(name="tests-remote")
+def tests_remote(session: nox.Session) -> None:
+    """Run the tests of shared caches on stand-ins of S3 and Azure, which pip and npm fetch."""
+    pytest(session, "-m", "servers or not servers", "tests/unit/targets/remote")
+
+
 @nox.session(name="fetch-smollm")
 def fetch_smollm(session: nox.Session) -> None:
     """Fetch the pretrained model of configs/smollm2.toml."""
@@ -201,6 +207,12 @@ def bench_example(session: nox.Session) -> None:
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
     command(session, module="tests.benchmarks.driver")
+
+
+@nox.session(name="bench-shared")
+def bench_shared(session: nox.Session) -> None:
+    """Measure what a shared cache gives."""
+    command(session, module="tests.benchmarks.shared", lock_file="requirements-dev.lock")
 
 
 @nox.session(name="bench-coverage")
