@@ -164,9 +164,7 @@ def tests_tokenizers(session: nox.Session) -> None:
 @nox.session(name="tests-remote")
 def tests_remote(session: nox.Session) -> None:
     """Run the tests of shared caches on stand-ins of S3 and Azure, which pip and npm fetch."""
-    python = python_with(session, "requirements-dev.lock")
-    every = ("-m", "servers or not servers", "tests/unit/targets/remote")
-    session.run(python, "-m", "pytest", *every, *session.posargs)
+    pytest(session, "-m", "servers or not servers", "tests/unit/targets/remote")
 
 
 @nox.session(name="fetch-smollm")
@@ -349,6 +347,7 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
             "-m",
             "virtualenv",
             "--no-periodic-update",
+            "--no-download",
             str(folder),
             silent=True,
             log=False,

@@ -62,6 +62,11 @@ class RunRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
 
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """Return the names of the steps, in order."""
+        return tuple(step.name for step in self.plan.steps)
+
 
 class Runtime(Protocol):
     """Runs plans with a toolchain."""
