@@ -110,7 +110,7 @@ def measured(
     report = json.loads((second / "dist" / "tone" / "cpu" / "report.json").read_text())
     reasons = {step["reason"] for step in report["passes"]}
     shared = len(report["passes"]) if reasons == {"cached (shared)"} else 0
-    yield Row("second clone: passes that came from the shared cache", f"{shared}", "all")
+    yield Row("second clone: steps that came from the shared cache", f"{shared}", "all")
     yield Row("second clone: `git clone`", f"{cloning:.1f} s")
     yield Row("second clone: build, from an empty cache to the artifact", f"{seconds:.1f} s")
     made = model(first)
