@@ -47,6 +47,7 @@ def process_environment(
         "PYTHONNOUSERSITE": "1",
         **_windows_needs(home),
         **(toolchain.environment if request.resources.portable else {}),
+        **request.visible,
         **request.environment,
     }
 

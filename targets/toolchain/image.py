@@ -25,7 +25,14 @@ from targets.errors import EnvironmentUnable, Interrupted
 from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.debian.packages import lock_file
-from targets.toolchain.engine import data_root, full_disk, platform_of, reason, request_timeout
+from targets.toolchain.engine import (
+    data_root,
+    full_disk,
+    platform_of,
+    reason,
+    request_timeout,
+    short_tags,
+)
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 
@@ -97,7 +104,9 @@ def find_image(client: DockerClient, toolchain: Toolchain) -> Image | None:
         filters={"label": f"quern.recipe={recipe_digest(toolchain)}", "dangling": False}
     )
     for image in images:
-        tags = [tag for tag in image.tags if tag.startswith(f"quern/{toolchain.target}:")]
+        tags = [
+            tag for tag in short_tags(image.tags) if tag.startswith(f"quern/{toolchain.target}:")
+        ]
         if tags:
             return Image(tags[0], str(image.id), image.labels[BASE_LABEL])
     return None
