@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from targets.toolchain.engine_facts import facts_of
 from targets.toolchain.image import BASE_LABEL, find_image, image_labels
 from targets.toolchain.platforms import this_machine
 from tests.support.capabilities import program, skip
+from tests.support.command import Quern
 from tests.support.podman import own_folder, own_podman, podman_service
 from tests.support.runtime_support import (
     STANDIN,
@@ -137,6 +139,32 @@ def test_the_doctor_says_what_it_is(podman: docker.DockerClient, tmp_path: Path)
     (found,) = [finding for finding in examine(machine) if finding.check == "engine"]
     assert found.message.startswith(f"Podman {podman.version()['Version']}, API ")
     assert (found.severity, found.details["name"]) == ("ok", "Podman")
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+def test_podman_builds_the_shipped_example_with_dockers_keys_and_bytes(
+    quern: Quern, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    built = quern("build", "--dist", str(tmp_path / "dockers"), "--runtime", "docker")
+    assert built.code == 0, built.stderr
+    shutil.copytree(quern.cache / "wheels", cache / "wheels", copy_function=os.link)
+    with own_podman():
+        places = ("--dist", str(tmp_path / "podmans"), "--cache", str(cache))
+        built = quern("build", *places, "--runtime", "docker")
+        assert built.code == 0, built.stderr
+        again = quern("images", "--target", "cpu", "--cache", str(cache), "--runtime", "docker")
+
+    assert "building image" not in again.stdout + again.stderr
+    dockers, podmans = (
+        json.loads((tmp_path / name / "tone" / "cpu" / "report.json").read_text())
+        for name in ("dockers", "podmans")
+    )
+    assert podmans["status"] == "passed"
+    made = [{step["name"]: step["key"] for step in one["passes"]} for one in (dockers, podmans)]
+    assert made[0] == made[1]
+    assert dockers["files"] == podmans["files"]
 
 
 @pytest.fixture(scope="module")
