@@ -30,6 +30,8 @@ from targets.toolchain.engine import connect
 from targets.toolchain.engine_facts import facts_of
 from targets.toolchain.image import BASE_LABEL, find_image, image_labels
 from targets.toolchain.platforms import this_machine
+from targets.transfer.engine_images import save
+from targets.transfer.saved_image import read_saved
 from tests.support.capabilities import program, skip
 from tests.support.command import Quern
 from tests.support.podman import own_folder, own_podman, podman_service
@@ -82,6 +84,19 @@ def test_a_toolchains_image_is_found_by_its_labels_and_only_if_it_was_named(
 
     assert found is not None
     assert (found.tag, found.id, found.base) == ("quern/cpu:of-a-test", made.id, base.identity)
+
+
+def test_an_image_is_exported_as_from_dockers_engine(
+    podman: docker.DockerClient, base: BaseImage, tmp_path: Path
+) -> None:
+    image = podman.images.get(base.image)
+    archive = tmp_path / "base.tar"
+    with archive.open("wb") as file:
+        file.writelines(save(podman, str(image.id)))
+    with archive.open("rb") as file:
+        saved = read_saved(file)
+    assert f"sha256:{saved.config}" == image.id
+    assert saved.labels == image.labels
 
 
 def test_a_step_is_confined_and_its_files_are_the_callers(
