@@ -17,9 +17,10 @@ class GenAiConfig:
     """``genai_config.json`` of a model folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads."""
+        """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads, also where a
+        key stands twice: the runtime heeds both."""
         try:
-            self.raw: Mapping[str, Any] = read_json(folder / "genai_config.json")
+            self.raw: Mapping[str, Any] = read_json(folder / "genai_config.json", strict=True)
             self.model: Mapping[str, Any] = self.raw["model"]
             self.decoder: Mapping[str, Any] = self.model["decoder"]
             self.layers = int(self.decoder["num_hidden_layers"])
