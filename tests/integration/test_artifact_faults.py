@@ -106,13 +106,12 @@ def not_named(said: Mapping[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_each_fault_is_named_in_each_kind_of_artifact(
-    request: pytest.FixtureRequest, tmp_path: Path, tiny: Path, families: Path, name: str
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
 ) -> None:
     kind = KINDS[name]
     python = request.getfixturevalue("directml_python" if kind.older else "toolchain_python")
-    material, source = (
-        (families, plans.material_input(kind.family)) if kind.family else (tiny, plans.CHECKPOINT)
-    )
+    material = request.getfixturevalue("families" if kind.family else "tiny")
+    source = plans.material_input(kind.family) if kind.family else plans.CHECKPOINT
     step = plans.step("made", "pass", {"model": source}, kind.params, type="model_builder")
     plans.must_run(python, tmp_path / "work", material, [step])
     said = matrix(python, tmp_path / "work", step, material / source.ref.path)
