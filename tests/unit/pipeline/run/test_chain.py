@@ -333,7 +333,7 @@ def test_checks_leave_verdicts_and_evidence(workshop: Workshop) -> None:
     assert statuses == {
         "good": ["passed"],
         "bad": ["failed"],
-        **dict.fromkeys(("broken", "panics"), ["failed"]),
+        **{name: ["failed"] for name in ("broken", "panics")},
     }
     assert "retry-limit" in workshop.result("panics").verdicts[0].detail
     assert workshop.result("good").evidence == {"n": [1]}
