@@ -1,5 +1,7 @@
 """``python -m pipeline PLAN``: run a plan. Events on standard output, everything else on error.
 
+``--root NAME=PATH`` says where a root of the plan is, where only the process itself can know.
+
 Exit code 0 when every step finished, 1 after a ``failed`` event, 2 when the plan is unreadable.
 """
 
@@ -36,13 +38,22 @@ def main() -> int:
     parser.add_argument(
         "--variables", type=Path, help="JSON file of variables to add to the environment"
     )
+    parser.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        type=_root,
+        metavar="NAME=PATH",
+        help="path of a root in this process, in place of the plan's; repeatable",
+    )
     arguments = parser.parse_args()
     exit_promptly_on_signal()
     gc.set_threshold(_OBJECTS)
     try:
         if arguments.variables is not None:
             os.environ.update(json.loads(arguments.variables.read_text("utf-8")))
-        plan = Plan.model_validate_json(arguments.plan.read_text("utf-8"))
+        written = Plan.model_validate_json(arguments.plan.read_text("utf-8"))
+        plan = written.model_copy(update={"roots": {**written.roots, **dict(arguments.root)}})
         work = Path(plan.roots[WORK_ROOT])
     except (OSError, ValidationError) as error:
         print(f"cannot read the plan {arguments.plan}: {error}", file=sys.stderr)  # noqa: T201
@@ -65,6 +76,13 @@ def main() -> int:
     # Python collects garbage when it ends, and would look through all that the libraries made.
     gc.freeze()
     return 0 if worked else 1
+
+
+def _root(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=PATH")
+    return name, path
 
 
 if __name__ == "__main__":

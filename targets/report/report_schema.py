@@ -39,6 +39,7 @@ class PassReport(Frozen):
     peak_rss_bytes: int
     runtime: str = ""
     """``docker`` or ``venv``: where it was made; empty if it came from elsewhere."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
 

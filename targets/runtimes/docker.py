@@ -23,6 +23,7 @@ from requests.exceptions import ReadTimeout, RequestException
 from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
 from targets.errors import EnvironmentUnable, Interrupted
+from targets.runtimes.confinement import HOME, confinement, default_memory, limits
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
@@ -51,10 +52,6 @@ _LEASE = "/run/quern/lease"
 _VARIABLES = "/run/quern/variables.json"
 _STOP_SECONDS = 2
 _STOPPED = ("SIGKILL", "SIGTERM")
-_PIDS = 4096
-_SHARED_MEMORY = "1g"
-_MEMORY_SHARE = 0.9
-"""Share of the engine's memory that a container gets if the config sets no limit."""
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
@@ -174,7 +171,7 @@ class DockerRuntime:
             failure=reader.failure,
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
-            memory_bytes=request.resources.memory_bytes or self._default_memory(),
+            memory_bytes=request.resources.memory_bytes or default_memory(self.client.info()),
             time_limit=timer.exceeded,
         )
 
@@ -254,7 +251,7 @@ class DockerRuntime:
         environment = process_environment(
             toolchain,
             replace(request, environment={}),
-            home="/tmp",  # noqa: S108 - a private tmpfs
+            home=HOME,
             code=_CODE,
         )
         secret = dict(request.environment)
@@ -283,39 +280,16 @@ class DockerRuntime:
             "command": watched(
                 self._python, _LEASE if space.lease else None, "-m", "pipeline", *arguments
             ),
-            "entrypoint": [],
             "environment": environment,
             "labels": {RUN_LABEL: space.run_id, "quern.target": toolchain.target},
-            "working_dir": "/tmp",  # noqa: S108 - a private tmpfs
             "mounts": binds,
             "network_mode": network,
-            "read_only": True,
-            "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - a private tmpfs
-            "cap_drop": ["ALL"],
-            "pids_limit": _PIDS,
-            "shm_size": _SHARED_MEMORY,
-            "init": True,
             "log_config": LogConfig(type="none"),
             **request.device,
-            **self._limits(request),
+            **confinement(),
+            **limits(self.client.info(), request.resources),
             **self._identity(),
         }
-
-    def _limits(self, request: RunRequest) -> dict[str, Any]:
-        """Return the limits of the config; without one for memory, a container may not take so much
-        that the machine has none left."""
-        limits: dict[str, Any] = {}
-        memory, cpus = request.resources.memory_bytes, request.resources.cpus
-        if memory is not None:
-            limits.update(mem_limit=memory, memswap_limit=memory)
-        else:
-            limits.update(mem_limit=self._default_memory(), memswap_limit=-1)
-        if cpus is not None and cpus < int(self.client.info()["NCPU"]):
-            limits["nano_cpus"] = round(cpus * 1e9)
-        return limits
-
-    def _default_memory(self) -> int:
-        return int(self.client.info()["MemTotal"] * _MEMORY_SHARE)
 
     def _identity(self) -> dict[str, Any]:
         """Return the user of the process, so that the caller owns the files that it writes."""

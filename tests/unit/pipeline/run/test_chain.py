@@ -422,6 +422,20 @@ def test_an_unreadable_plan_is_exit_2(tmp_path: Path) -> None:
     assert "plan.json" in done.stderr
 
 
+def test_the_command_line_says_where_roots_are(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(Plan(build="b", steps=(), roots={"work": "/nowhere"}).model_dump_json())
+    work = tmp_path / "a=b"
+    command = [sys.executable, "-m", "pipeline", str(path)]
+    at = [*command, "--root", f"work={work}", "--root", "data=/rows"]
+    done = subprocess.run(at, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, work.is_dir()) == (0, True), done.stderr
+    for wrong in ("work", "=x", "work="):
+        done = subprocess.run([*command, "--root", wrong], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert f"'{wrong}' is not NAME=PATH" in done.stderr
+
+
 def test_sources_are_resolved_by_root() -> None:
     plan = Plan(build="b", steps=(), roots={"model": "/somewhere"})
     source = SourceInput(ref=PathRef(root="model", path="deep/config.json"), digest="d")
