@@ -53,11 +53,15 @@ def as_list(model: Any) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("N", [8]))
 
 
+def empty_blocks(model: Any) -> None:
+    for item in model.graph.node[0].attribute:
+        if item.name == "block_size":
+            item.i = 0
+
+
 CHANGES: dict[str, Callable[[Any], object]] = {
     "has no N": without("N"),
-    "has no block_size": lambda model: [
-        setattr(item, "i", 0) for item in model.graph.node[0].attribute if item.name == "block_size"
-    ],
+    "has no block_size": empty_blocks,
     "/product has no N": as_list,
     "has 0 inputs": lambda model: model.graph.node[0].ClearField("input"),
     "w is of no type": lambda model: setattr(model.graph.initializer[0], "data_type", 99),
