@@ -107,14 +107,12 @@ def failed(artifact: Path, checkpoint: Path | None, made: StepResult) -> dict[st
         metrics={"artifact": made.metrics},
         absent_device="" if provider == "cpu" else _ABSENT,
     )
-    for outcome in (
-        lambda: rebuild.Check().judge(inputs, rebuild.RebuildParams()),
-        lambda: graph.Check().judge(inputs, graph.GraphParams()),
-    ):
-        found = {v.name: v.detail for v in outcome().verdicts if v.status == "failed"}
-        if found:
-            return found
-    return {}
+    outcome = rebuild.Check().judge(inputs, rebuild.RebuildParams())
+    found = {v.name: v.detail for v in outcome.verdicts if v.status == "failed"}
+    if found:
+        return found
+    outcome = graph.Check().judge(inputs, graph.GraphParams())
+    return {v.name: v.detail for v in outcome.verdicts if v.status == "failed"}
 
 
 def main(work: Path, step: str, checkpoint: Path | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.contract.plan import Step
+from pipeline.contract.plan import SourceInput, Step, StepInput
 from targets.cli.options import PROJECT
 from tests.attack import artifact_faults
 from tests.support import plans
@@ -34,7 +34,7 @@ MEANT = {
         "graph_readable",
     ),
     **dict.fromkeys(
-        *[("data_gone", "data_truncated", "offset_beyond", "offset_twice", "outside", "overlap")],
+        ("data_gone", "data_truncated", "offset_beyond", "offset_twice", "outside", "overlap"),
         "same_weights",
     ),
     **dict.fromkeys(("offsets_of_two_layers", "prepacked"), "same_weights"),
@@ -132,7 +132,7 @@ def test_each_fault_is_named_in_an_artifact_merged_and_built_at_once(
     work = tmp_path / "work"
     model = {"model": plans.CHECKPOINT}
     trained = plans.step("lora", "pass", model, {"r": 4, "max_steps": 2}, plans.TONES)
-    given = {**model, "adapter": plans.output_of("lora")}
+    given: Mapping[str, StepInput | SourceInput] = {**model, "adapter": plans.output_of("lora")}
     merged = plans.step("merge", "pass", given)
     step = plans.step("merged_builder", "pass", given)
     plans.must_run(toolchain_python, work, material, [trained, merged, step])

@@ -190,8 +190,8 @@ def test_secrets_are_nowhere(
     assert not found_below(tmp_path)
     # The fetch was seen: its container is in this machine's network, and the others are in none.
     # Those of tests beside this one may be in any.
-    told = map(json.loads, inspected)
-    networks = {attrs["HostConfig"]["NetworkMode"] for attrs in told if "HostConfig" in attrs}
+    facts = map(json.loads, inspected)
+    networks = {attrs["HostConfig"]["NetworkMode"] for attrs in facts if "HostConfig" in attrs}
     assert networks >= {"host", "none"}
     assert not found("\n".join(inspected).encode())
     for image in docker_client.images.list():
