@@ -165,6 +165,7 @@ class DockerRuntime:
         with self._removing(name), self._engine_errors():
             container = self.client.containers.create(image, name=name, **options)
             self._follow(container, request, on_event).check()
+            remove(self.client, name)
 
     def _follow(self, container: Container, request: RunRequest, on_event: OnEvent) -> Ending:
         """Start the container, hand on what it says, and return how it ended."""
@@ -255,7 +256,7 @@ class DockerRuntime:
 
     @contextmanager
     def _removing(self, name: str) -> Iterator[None]:
-        """Stop and remove the container ``name`` at the end of the block, if it was created."""
+        """Stop and remove the container ``name``, if it was created, where the block ends early."""
         try:
             yield
         except KeyboardInterrupt:
@@ -274,9 +275,6 @@ class DockerRuntime:
             with deferring_signals():
                 self._removed(name)
             raise
-        else:
-            with deferring_signals():
-                self._removed(name)
 
     def _removed(self, name: str, perhaps_being_made: bool = False) -> bool:
         """Stop and remove the container; return whether it is certain that there is none."""
