@@ -47,7 +47,7 @@ if sys.argv[3] == "up":
     clone.push()
 else:
     shared = clone.shared()
-    assert shared.find([KEY]) and shared.bring(a_step())
+    assert shared.find([KEY]) and shared.bring(a_step()), clone.lines
 print(time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 _MAKE = """
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="nox -s bench-shared --", description=__doc__)
     parser.add_argument("--cache", type=Path, default=CACHE, help="of the first clone")
-    parser.add_argument("--megabytes", type=int, default=1000, help="size of the large file")
+    parser.add_argument("--megabytes", type=int, default=200, help="size of the large file")
     pages.add_out(parser, pages.MEASURED)
     return parser
 
