@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from targets.cli.commands import doctor, plan
 from targets.cli.main import main
 from targets.errors import EnvironmentUnable
-from targets.runtimes.select import Chooser, Decision
 from targets.runtimes.venv import VenvRuntime
+from targets.systems.select import Chooser, Decision
 from targets.target import load_target
 from targets.toolchain import engine
 from targets.toolchain.platforms import this_machine
