@@ -218,6 +218,12 @@ def bench_driver(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.driver")
 
 
+@nox.session(name="bench-systems")
+def bench_systems(session: nox.Session) -> None:
+    """Measure what it costs to build on another machine."""
+    command(session, module="tests.benchmarks.systems", lock_file="requirements-dev.lock")
+
+
 @nox.session(name="bench-coverage")
 def bench_coverage(session: nox.Session) -> None:
     """Simulate how often the intervals of reports hold what they should."""

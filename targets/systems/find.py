@@ -25,6 +25,8 @@ class Elsewhere:
     system: EngineSystem
     notes: JobNotes
     detach: bool = False
+    chosen: bool = True
+    """Whether the user has; else the environment names it."""
 
 
 def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
@@ -56,4 +58,4 @@ def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Else
     if address is None or (address.ssh is None and sees_folders()):
         return None
     name = urlsplit(address.url).hostname or "the engine"
-    return Elsewhere(EngineSystem(name, address, cache), JobNotes(cache))
+    return Elsewhere(EngineSystem(name, address, cache), JobNotes(cache), chosen=False)

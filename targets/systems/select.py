@@ -76,7 +76,7 @@ class Chooser:
         toolchains do not support. An engine that is elsewhere is used as a system is.
         """
         elsewhere = self._system()
-        if elsewhere is not None:
+        if elsewhere is not None and elsewhere.chosen:
             return _decided(elsewhere, toolchains)
         try:
             require_instructions()
@@ -84,14 +84,20 @@ class Chooser:
             return Decision(None, str(unable), unable.hint)
         if self._requested == "venv":
             return Decision("venv", "it was asked for")
+        if elsewhere is not None:
+            decision = _decided(elsewhere, toolchains)
+            return decision if decision.runtime is not None else self._without(decision, toolchains)
         try:
             return Decision("docker", self.containers().require(toolchains))
         except EnvironmentUnable as unable:
-            all_native = all(toolchain.platform == native() for toolchain in toolchains)
-            runtime: RuntimeName | None = (
-                "venv" if all_native and self._requested == "auto" else None
-            )
-            return Decision(runtime, str(unable), unable.hint)
+            return self._without(Decision(None, str(unable), unable.hint), toolchains)
+
+    def _without(self, refused: Decision, toolchains: Sequence[Toolchain]) -> Decision:
+        """Return where steps run for which there are no containers, as ``refused`` says."""
+        all_native = all(toolchain.platform == native() for toolchain in toolchains)
+        if all_native and self._requested == "auto":
+            return Decision("venv", refused.why, refused.remedy)
+        return refused
 
     def start(self, toolchains: Sequence[Toolchain], say: Callable[[str], None]) -> Runtime:
         """Return the runtime for steps of ``toolchains``.
@@ -102,7 +108,7 @@ class Chooser:
         """
         decision = self.decide(toolchains)
         elsewhere = self._system()
-        if elsewhere is not None and decision.runtime is not None:
+        if elsewhere is not None and decision.runtime == "docker":
             from targets.systems.system_runtime import SystemRuntime
 
             return SystemRuntime(elsewhere.system, elsewhere.notes, say, detach=elsewhere.detach)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.authority import Authority
 from tests.support.command import Quern
 from tests.support.engine_elsewhere import (
     EngineElsewhere,
@@ -83,7 +86,7 @@ def started(quern: Quern, engine: EngineElsewhere, project: Project, *more: str)
     return BuildElsewhere(quern, engine, ["--config", str(project.config), "--dist", dist, *more])
 
 
-def report_of(project: Project) -> dict[str, object]:
+def report_of(project: Project) -> dict[str, Any]:
     found = json.loads((project.folder / "dist/small/cpu/report.json").read_text())
     assert isinstance(found, dict)
     return found
@@ -240,3 +243,106 @@ def gone_within(engine: EngineElsewhere, seconds: float) -> None:
     while engine.left():
         assert time.monotonic() < deadline, engine.left()
         time.sleep(0.1)
+
+
+def with_system(project: Project, engine: EngineElsewhere, **changed: object) -> None:
+    """Have the project's steps run on that engine by other settings."""
+    text = project.config.read_text().partition("\n[systems.box]")[0]
+    lines = [f"{key} = {json.dumps(value)}" for key, value in changed.items()]
+    project.config.write_text(f'{text}\n[systems.box]\ntype = "docker"\n' + "\n".join(lines) + "\n")
+    assert engine
+
+
+def refused(fresh: Quern, project: Project, environment: dict[str, str] | None = None) -> str:
+    """Return what a build says that cannot begin; nothing was sent, and it is exit code 4."""
+    ended = fresh("build", "--config", str(project.config), environment=environment)
+    assert ended.code == 4, ended.stdout + ended.stderr
+    return ended.stderr
+
+
+def test_an_engine_that_is_not_the_one_it_should_be(
+    fresh: Quern, engine: EngineElsewhere, project: Project, tmp_path: Path
+) -> None:
+    stranger = Authority(tmp_path / "stranger").client("driver")
+    with_system(project, engine, engine=engine.url, certificates=str(stranger))
+    said = refused(fresh, project)
+    assert "does not prove that it is box" in said
+    assert f"{stranger}/ca.pem" in said
+    # Its authority is known, and it does not know ours.
+    shutil.copy(engine.certificates / "ca.pem", stranger)
+    said = refused(fresh, project)
+    assert f"refuses the certificate {stranger}/cert.pem" in said
+    (stranger / "key.pem").unlink()
+    assert f"there is no {stranger}/key.pem" in refused(fresh, project)
+
+
+def test_ssh_that_cannot_log_in(
+    fresh: Quern, engine: EngineElsewhere, ssh: SshServer, project: Project
+) -> None:
+    within = {"PATH": ssh.path}
+    with_system(project, engine, engine=ssh.url(engine.socket))
+    try:
+        for key in ("", "stranger"):
+            ssh.know_host(key)
+            said = refused(fresh, project, within)
+            assert "Host key verification failed" in said
+            assert "accept it once by hand: `ssh -p" in said
+        ssh.know_host("host")
+        ssh.use_key("stranger")
+        said = refused(fresh, project, within)
+        assert "Permission denied" in said
+        assert "authorized_keys" in said
+        ssh.use_key("user")
+        with_system(project, engine, engine=ssh.url(Path("/run/nowhere.sock")))
+        assert "no engine answers there" in refused(fresh, project, within)
+    finally:
+        ssh.know_host("host")
+        ssh.use_key("user")
+
+
+def test_a_build_over_ssh_whose_sessions_end(
+    fresh: Quern, engine: EngineElsewhere, ssh: SshServer, project: Project
+) -> None:
+    with_system(project, engine, engine=ssh.url(engine.socket), patience=PATIENCE)
+    dist = str(project.folder / "dist")
+    arguments = ["--config", str(project.config), "--dist", dist]
+    build = BuildElsewhere(fresh, engine, arguments, Surroundings({"PATH": ssh.path}))
+    try:
+        build.reach("first ...")
+        ssh.drop()
+        assert build.complete() == 0, build.said
+    finally:
+        build.kill()
+    assert engine.left() == []
+    assert {step["system"] for step in report_of(project)["passes"]} == {"box"}
+    assert "steps made on box" in build.said
+
+
+def test_an_engine_of_the_environment_that_is_elsewhere(
+    fresh: Quern, engine: EngineElsewhere, tmp_path: Path
+) -> None:
+    project = gated_project(tmp_path / "here")
+    around = {
+        "DOCKER_HOST": engine.url,
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": str(engine.certificates),
+    }
+    planned = fresh("plan", "--config", str(project.config), environment=around)
+    assert planned.code == 0, planned.stderr
+    assert f"in containers on 127.0.0.1 ({engine.url}): the image of cpu is there" in planned.stdout
+
+
+def test_a_system_that_is_not_in_the_config(fresh: Quern, project: Project) -> None:
+    ended = fresh("plan", "--config", str(project.config), "--system", "bax")
+    assert ended.code == 2
+    assert "there is no system 'bax'" in ended.stderr
+    assert "did you mean 'box'?" in ended.stderr
+
+
+def test_what_depends_on_this_machine_is_refused(fresh: Quern, project: Project) -> None:
+    text = project.config.read_text()
+    project.config.write_text(f'{text}\n[resources]\narithmetic = "native"\n')
+    ended = fresh("plan", "--config", str(project.config))
+    assert ended.code == 2
+    assert "resources.arithmetic: the bytes would be those of box's CPU" in ended.stderr
+    assert fresh("plan", "--config", str(project.config), "--system", "local").code == 0

@@ -41,6 +41,7 @@ class EngineElsewhere(OwnEngine):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.folder = folder
+        self.socket = folder / "socket"
         self.authority = Authority(folder / "authority")
         self.certificates = self.authority.client("driver")
         server = self.authority.server("127.0.0.1")
@@ -207,7 +208,7 @@ class SshServer:
             self._key(name)
         shutil.copy(folder / "user.pub", folder / "authorized")
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+            self.port = self._shown_port = int(free.getsockname()[1])
         (folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
             f"AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\n"
@@ -252,16 +253,18 @@ class SshServer:
             self._process.wait(10)
 
     def url(self, socket_path: Path) -> str:
-        return f"ssh://root@127.0.0.1:{self.port}{socket_path}"
+        return f"ssh://root@127.0.0.1:{self._shown_port}{socket_path}"
+
+    def go_through(self, port: int) -> None:
+        """Have ``ssh`` connect to ``port``, which leads to the server."""
+        self._shown_port = port
+        self.know_host("host")
 
     def know_host(self, name: str) -> None:
         """Have ``ssh`` expect the key ``name`` of the server; none if it is empty."""
-        known = self._folder / "known"
-        if name:
-            key = (self._folder / f"{name}.pub").read_text()
-            known.write_text(f"[127.0.0.1]:{self.port} {key}")
-        else:
-            known.write_text("")
+        key = (self._folder / f"{name}.pub").read_text() if name else ""
+        known = f"[127.0.0.1]:{self._shown_port} {key}" if key else ""
+        (self._folder / "known").write_text(known)
 
     def use_key(self, name: str) -> None:
         """Have ``ssh`` log in with the key ``name``."""

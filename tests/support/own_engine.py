@@ -48,7 +48,7 @@ class OwnEngine:
 
     @property
     def client(self) -> docker.DockerClient:
-        return docker.DockerClient(self.address, timeout=60)
+        return docker.DockerClient(self.address, timeout=300)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

@@ -76,7 +76,7 @@ class Link:
         """Close the connection for good."""
         self.drop()
         if self._tunnel is not None:
-            self._tunnel.remove()
+            self._tunnel.close()
 
     def _reconnected(self, deadline: float, why: str) -> DockerClient:
         while True:

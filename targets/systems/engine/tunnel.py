@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from targets.errors import EnvironmentUnable
@@ -41,11 +42,22 @@ class Tunnel:
 
     def __init__(self, place: SshPlace) -> None:
         self._place = place
-        # Short: a socket's path has 107 bytes at most.
-        self._folder = Path(tempfile.mkdtemp(prefix="quern-"))
-        self.socket = self._folder / "s"
-        self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @cached_property
+    def _kept(self) -> tempfile.TemporaryDirectory[str]:
+        """Return the folder of the socket, which goes with this object. A socket's path has 107
+        bytes at most, so it is not in the cache."""
+        return tempfile.TemporaryDirectory(prefix="quern-")
+
+    @property
+    def socket(self) -> Path:
+        """Return the socket that leads there."""
+        return Path(self._kept.name) / "s"
+
+    @property
+    def _log(self) -> Path:
+        return Path(self._kept.name) / "log"
 
     def open(self) -> None:
         """Log in, unless that is so already. Raises ``EnvironmentUnable`` with what ``ssh`` says.
@@ -90,11 +102,6 @@ class Tunnel:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-    def remove(self) -> None:
-        """Log out, and leave nothing behind."""
-        self.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     @staticmethod
     def _program() -> str:
