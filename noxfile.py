@@ -128,23 +128,13 @@ for name in TARGETS:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, containers and trainings included; the slowest proofs are in tests-slow."""
-    python = python_with(session, "requirements-dev.lock")
-    session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
+    pytest(session, *SIDE_BY_SIDE)
 
 
 @nox.session(name="tests-slow")
 def tests_slow(session: nox.Session) -> None:
     """Run the proofs that take minutes each: on another CPU, all of the README, killed builds."""
-    python = python_with(session, "requirements-dev.lock")
-    session.run(
-        python,
-        "-m",
-        "pytest",
-        "-m",
-        "slow and not heavy and not pretrained",
-        *SIDE_BY_SIDE,
-        *session.posargs,
-    )
+    pytest(session, "-m", "slow and not heavy and not pretrained", *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -156,23 +146,19 @@ def attack(session: nox.Session) -> None:
 @nox.session(name="tests-cuda")
 def tests_cuda(session: nox.Session) -> None:
     """Build the CUDA image and artifacts in it: several GB, so apart from the other tests."""
-    python = python_with(session, "requirements-dev.lock")
-    session.run(python, "-m", "pytest", "-m", "heavy", *session.posargs)
+    pytest(session, "-m", "heavy")
 
 
 @nox.session(name="tests-families")
 def tests_families(session: nox.Session) -> None:
     """Build a small model of every family for every target."""
-    python = python_with(session, "requirements-dev.lock")
-    every = ("-m", "families or not families", "tests/families")
-    session.run(python, "-m", "pytest", *every, *session.posargs)
+    pytest(session, "-m", "families or not families", "tests/families")
 
 
 @nox.session(name="tests-tokenizers")
 def tests_tokenizers(session: nox.Session) -> None:
     """Fetch tokenizers that people use, and hold the runtime against transformers on them."""
-    python = python_with(session, "requirements-dev.lock")
-    session.run(python, "-m", "pytest", "-m", "fetched", "tests/tokenizers", *session.posargs)
+    pytest(session, "-m", "fetched", "tests/tokenizers")
 
 
 @nox.session(name="fetch-smollm")
@@ -184,8 +170,7 @@ def fetch_smollm(session: nox.Session) -> None:
 @nox.session(name="tests-smollm")
 def tests_smollm(session: nox.Session) -> None:
     """Build a real, pretrained model with all checks: many minutes, so apart from other tests."""
-    python = python_with(session, "requirements-dev.lock")
-    session.run(python, "-m", "pytest", "-m", "pretrained", *session.posargs)
+    pytest(session, "-m", "pretrained")
 
 
 @nox.session(name="bench-smollm")
@@ -263,6 +248,14 @@ def pre_commit(session: nox.Session) -> None:
     """Run pre-commit: `-- install` has `lint` and `types` run before every commit."""
     python = python_with(session, "requirements-dev.lock")
     session.run(python, "-m", "pre_commit", *session.posargs)
+
+
+def pytest(session: nox.Session, *options: str) -> None:
+    """Run pytest with ``options`` and what stands behind ``--``."""
+    python = python_with(session, "requirements-dev.lock")
+    # The tests run hundreds of commands. Without bytecode, each takes a second longer.
+    bytecode = {"PYTHONDONTWRITEBYTECODE": ""}
+    session.run(python, "-m", "pytest", *options, *session.posargs, env=bytecode)
 
 
 def shell_scripts(session: nox.Session) -> list[str]:

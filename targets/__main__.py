@@ -1,12 +1,22 @@
 """``python -m targets COMMAND``: what every nox session calls."""
 
+import os
+
 from targets.runtimes.interrupts import heeding_first_signal
 
-if __name__ == "__main__":
+
+def main(program: str) -> None:
+    """Run the command line of this process; ``program`` is its name in messages."""
     with heeding_first_signal():
+        # Looking for plugins of pydantic takes a while, and one could change what a config means.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         # Most of the time before a command begins goes into these imports.
         from targets.cli.front_door import end_with_front_door
         from targets.cli.main import run
 
         end_with_front_door()
-        run()
+        run(program)
+
+
+if __name__ == "__main__":
+    main("python -m targets")

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from targets.errors import EnvironmentUnable
 from targets.figures import size
+from targets.version import invocation
 
 CACHE_REMEDY = (
-    "`nox -s clean` removes results that were not used lately; --cache names another folder"
+    f"`{invocation('clean')}` removes results that were not used lately; "
+    "--cache names another folder"
 )
 
 

@@ -10,6 +10,7 @@ from targets.devices.find import find_device
 from targets.errors import EnvironmentUnable
 from targets.target import DEFAULT_TARGET, Target, load_target, target_names
 from targets.toolchain.toolchain import Toolchain
+from targets.version import invocation
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,6 @@ def require_devices(places: Iterable[Place]) -> None:
         reasons = "; ".join(f"{place.toolchain.target}: {place.device.absence}" for place in absent)
         raise EnvironmentUnable(
             f"not everything could be verified here: {reasons}",
-            "build without --require-verified, then run `nox -s check-TARGET` where the device is",
+            "build without --require-verified, then run "
+            f"`{invocation('check-TARGET')}` where the device is",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -36,6 +37,21 @@ def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:
         return {"text": filled}
     system: JsonValue = {"role": "system", "content": form.system}
     return {"messages": [system, {"role": "user", "content": filled}]}
+
+
+def conversation(
+    asked: Mapping[str, JsonValue], earlier: Sequence[JsonValue]
+) -> dict[str, list[JsonValue]]:
+    """Return the parameters of ``generate`` for the question ``asked`` after ``earlier`` turns:
+    messages, of which a system message stands first once.
+
+    Raises ``ConfigError`` for prompts of raw text.
+    """
+    if "prompt" in asked:
+        raise ConfigError([Problem("its prompts are raw text, which holds no chat", key="TEXT")])
+    turns = asked.get("messages")
+    now = list(turns) if isinstance(turns, list) else [{"role": "user", "content": asked["text"]}]
+    return {"messages": [*earlier, *(now[-1:] if earlier else now)]}
 
 
 def _fill(template: Template, text: str) -> str:

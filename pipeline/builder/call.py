@@ -45,6 +45,7 @@ class BuilderCall:
         from pipeline.builder.embedding import mended_embedding
         from pipeline.builder.gemma2 import windows_in_every_second_layer
         from pipeline.builder.matrices import replaced
+        from pipeline.builder.olmo import norms_that_subtract_the_mean
         from pipeline.builder.output_layer import output_layer_as_asked
         from pipeline.builder.readable_config import ReadableConfig
         from pipeline.builder.smollm3 import layers_without_positions
@@ -69,6 +70,7 @@ class BuilderCall:
                 replaced(builder, "AutoConfig", ReadableConfig),
                 layers_without_positions(),
                 windows_in_every_second_layer(),
+                norms_that_subtract_the_mean(),
                 output_layer_as_asked(),
                 mended_embedding(self.params.embedding_bits, self.params.block_size),
                 replaced(onnx_ir, "save", self.save or onnx_ir.save),

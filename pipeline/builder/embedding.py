@@ -25,9 +25,8 @@ from pipeline.builder.blockwise import Blockwise
 from pipeline.builder.matrices import lazy, materialized, quantizing_method, replaced
 from pipeline.builder.params import SMALLEST_BLOCK
 from pipeline.contract.errors import StepError
+from pipeline.onnx.quantized import LOOK_UP
 
-_LOOK_UP = "GatherBlockQuantized"
-"""The operator that looks up quantized rows (ContribOperators.md of onnxruntime)."""
 _EMBEDDING = "/model/embed_tokens/Gather"
 """The builder's name of the node that looks up the rows of an embedding in floats."""
 _HEAD = "/lm_head/MatMul"
@@ -54,7 +53,7 @@ def mended_embedding(bits: int | None, block_size: int) -> Iterator[None]:
 
 def _share(graph: ir.Graph) -> bool:
     """Have the embedding read what the output layer reads. Return whether they share weights."""
-    look_up = _first(graph, lambda node: node.op_type == _LOOK_UP)
+    look_up = _first(graph, lambda node: node.op_type == LOOK_UP)
     head = _first(graph, lambda node: (node.name or "").startswith(_HEAD))
     shape = None if look_up is None else _reshape(look_up)
     if look_up is None or shape is None or head is None or head.op_type != "MatMulNBits":
@@ -107,7 +106,7 @@ def _quantize(graph: ir.Graph, bits: int, block_size: int) -> None:
         )
         for at, (suffix, kind, columns) in enumerate(pieces)
     ]
-    node.op_type, node.domain = _LOOK_UP, "com.microsoft"
+    node.op_type, node.domain = LOOK_UP, "com.microsoft"
     node.attributes.clear()
     for key, number_of in (
         ("bits", bits),

@@ -40,7 +40,7 @@ class ControlTokens:
         }
         return frozenset(turns) | {token for token in self.added if token in frame.tail}
 
-    def held(
+    def tokens_in(
         self, text: str, tokens: frozenset[str], encode: Callable[[str], Sequence[int]]
     ) -> Iterator[str]:
         """Yield those of ``tokens`` that the tokenizer finds in ``text``."""

@@ -233,22 +233,22 @@ class Codec:
         if example.tokens is not None or not (example.chat or example.given):
             return ""
         if not example.chat:
-            held = (self._held(text, self._banned_in_text) for text in example.given)
+            held = (self._tokens_in(text, self._banned_in_text) for text in example.given)
             return next(chain.from_iterable(held), "")
         framed = self._framed(example)
         held = (
-            self._held(text, framed.banned(turn.role == ANSWERING))
+            self._tokens_in(text, framed.banned(turn.role == ANSWERING))
             for turn in (*example.prompt, example.answer)
             for text in turn.texts
         )
-        in_tools = (self._held(text, framed.asked) for text in texts_in(list(example.tools)))
+        in_tools = (self._tokens_in(text, framed.asked) for text in texts_in(list(example.tools)))
         return next(chain.from_iterable((*held, *in_tools)), "")
 
     def raw_control(self, example: Example) -> str:
         """Return the first control token of a text to continue, which holds what it may; empty if
         there is none, and for other rows."""
         whole = not example.chat and not example.prompt and example.tokens is None
-        return next(self._held(example.completion, self._banned_in_text), "") if whole else ""
+        return next(self._tokens_in(example.completion, self._banned_in_text), "") if whole else ""
 
     def plain_mark_in(self, example: Example) -> str:
         """Return the first mark of turns in a text of ``example`` that is ordinary text, so that a
@@ -275,8 +275,8 @@ class Codec:
         """Return the text of ``ids`` without special tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
-    def _held(self, text: str, tokens: frozenset[str]) -> Iterator[str]:
-        return self._controls.held(text, tokens, self._encode)
+    def _tokens_in(self, text: str, tokens: frozenset[str]) -> Iterator[str]:
+        return self._controls.tokens_in(text, tokens, self._encode)
 
     def _framed(self, example: Example) -> _Framed:
         """Return what holds for conversations like ``example``.

@@ -50,7 +50,7 @@ class AskedPrompts(Protocol):
     again. Input and output are token ids."""
 
     @property
-    def numbers(self) -> Sequence[int]:
+    def indices(self) -> Sequence[int]:
         """Return which of all prompts these are, counted from 0."""
 
     def greedy(self, max_new_tokens: int) -> list[Reply]:
@@ -218,8 +218,8 @@ def answer(
     answers: dict[int, Answer] = {}
     report.progress(0, len(examples), "prompts")  # from here on, its speed tells the time left
     for asked in answerer.ask(prompts, max(limit, longest)):
-        some = [examples[number] for number in asked.numbers]
-        answers |= zip(asked.numbers, _answered(asked, codec, some, limit), strict=True)
+        some = [examples[number] for number in asked.indices]
+        answers |= zip(asked.indices, _answered(asked, codec, some, limit), strict=True)
         report.progress(len(answers), len(examples), "prompts")
     labels = sorted({name for example in examples for name in example.choices})
     return Answers(
@@ -235,7 +235,7 @@ def greedy(
 ) -> Iterator[tuple[int, Reply]]:
     """Yield the number of each prompt, in any order, and the greedy answer to it."""
     for asked in answerer.ask(prompts, max_new_tokens):
-        yield from zip(asked.numbers, asked.greedy(max_new_tokens), strict=True)
+        yield from zip(asked.indices, asked.greedy(max_new_tokens), strict=True)
 
 
 def score(answers: Answers) -> Scores:

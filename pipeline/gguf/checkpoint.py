@@ -26,7 +26,7 @@ def write_checkpoint(file: Path, out_dir: Path) -> dict[str, JsonValue]:
         raise StepError(f"{file.name}: {refusal.message}", refusal.hint, "bad_input")
     model = _model(file, header)
     weights = sum(weight.numel() for weight in model.parameters())
-    held = sum(tensor.numbers for tensor in header.tensors.values())
+    held = sum(tensor.elements for tensor in header.tensors.values())
     if weights != held:
         raise StepError(
             f"{file.name} holds {held:,} numbers, but transformers makes a model of {weights:,}",

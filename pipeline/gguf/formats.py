@@ -9,12 +9,12 @@ PLAIN_BITS = 16
 
 
 class Format(NamedTuple):
-    """How numbers are stored: in blocks of :attr:`numbers`, each of :attr:`bytes` bytes."""
+    """How numbers are stored: in blocks of :attr:`block_elements`, each of :attr:`bytes` bytes."""
 
     name: str
     bits: int
     """Bits of a number, without its share of the block's scales."""
-    numbers: int
+    block_elements: int
     bytes: int
 
 

@@ -61,8 +61,8 @@ class GgufTensor:
     """The number that stands for the format in the file."""
 
     @property
-    def numbers(self) -> int:
-        """Return how many numbers it has."""
+    def elements(self) -> int:
+        """Return the number of its elements."""
         return math.prod(self.shape)
 
 
@@ -100,7 +100,7 @@ class GgufHeader:
         """Return the format of most numbers; ``None`` if that is not known."""
         sizes: dict[Format | None, int] = {}
         for tensor in self.tensors.values():
-            sizes[tensor.format] = sizes.get(tensor.format, 0) + tensor.numbers
+            sizes[tensor.format] = sizes.get(tensor.format, 0) + tensor.elements
         return max(sizes, key=lambda one: sizes[one], default=None)
 
 
@@ -149,7 +149,7 @@ class _Reader:
                 raise _broken(f"it holds two tensors of the name {name}")
             found[name] = tensor
             if tensor.format is not None:
-                blocks = tensor.numbers // tensor.format.numbers
+                blocks = tensor.elements // tensor.format.block_elements
                 ends[name] = offset + blocks * tensor.format.bytes
         alignment = metadata.get(_ALIGNMENT, _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1:
@@ -172,7 +172,7 @@ class _Reader:
         sizes = [self._scalar("Q") for _ in range(dimensions)]
         number, offset = self._scalar("I"), self._scalar("Q")
         form = FORMATS.get(number)
-        if 0 in sizes or (form is not None and sizes[0] % form.numbers):
+        if 0 in sizes or (form is not None and sizes[0] % form.block_elements):
             raise _broken(f"the sizes {sizes} of its tensor {name} cannot be")
         return name, GgufTensor(tuple(reversed(sizes)), form, number), offset
 

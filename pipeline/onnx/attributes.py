@@ -44,6 +44,8 @@ class Architecture:
     """By layer; layers without attention are left out."""
     epsilons: frozenset[float]
     """What norms add to a variance; empty where that is not known."""
+    norms_subtract_mean: bool | None = None
+    """``None`` where that is not known, or where some do and some do not."""
 
 
 def attribute_problems(model: OnnxModel, wanted: Architecture) -> list[str]:
@@ -71,6 +73,10 @@ def _attention(model: OnnxModel, wanted: Architecture) -> Iterator[str]:
 
 def _norms(model: OnnxModel, wanted: Architecture) -> Iterator[str]:
     for node in model.of_type(*_NORMS):
+        subtracts = "Simplified" not in node.op_type
+        if wanted.norms_subtract_mean not in (None, subtracts):
+            said = ("a mean", "none") if subtracts else ("no mean", "the mean")
+            yield f"{node.name}: it subtracts {said[0]}, the model's {said[1]}"
         ours = attributes(node).get("epsilon")
         if ours is None or not wanted.epsilons:
             continue

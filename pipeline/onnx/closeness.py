@@ -28,8 +28,10 @@ class Closeness:
     """Share of positions with ``argmax x = argmax y``."""
     mean_kl: float
     """Mean over positions of ``KL(softmax y || softmax x)``, in nats."""
+    median_kl: float
+    """The median of the same divergence."""
     p99_kl: float
-    """The 99th percentile of the same divergence, interpolated linearly."""
+    """Its 99th percentile, interpolated linearly."""
     positions: int
 
     def figures(self) -> dict[str, JsonValue]:
@@ -39,6 +41,7 @@ class Closeness:
             "max_error": self.max_error,
             "top1_agreement": self.agreement,
             "mean_kl": self.mean_kl,
+            "median_kl": self.median_kl,
             "p99_kl": self.p99_kl,
             "positions": self.positions,
         }
@@ -77,6 +80,7 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
         max_error=largest / (norm / count) ** 0.5 if norm else float("nan"),
         agreement=same / len(every),
         mean_kl=float(every.mean()),
+        median_kl=float(np.median(every)),
         p99_kl=float(np.quantile(every, 0.99)),
         positions=len(every),
     )

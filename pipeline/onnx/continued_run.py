@@ -1,4 +1,4 @@
-"""Runs tokens through an artifact, goes back, and runs others, so that a beginning is run once."""
+"""Runs tokens through an artifact and goes back to run others: what they share is run once."""
 
 from __future__ import annotations
 

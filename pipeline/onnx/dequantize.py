@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.onnx.graph import OnnxModel, attributes
-from pipeline.onnx.quantized import PACKED
+from pipeline.onnx.quantized import LOOK_UP, PACKED
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,29 @@ def matrices(model: OnnxModel) -> list[Matrix]:
         if node.op_type == PACKED
         or (node.input[1] in stored and len(stored[node.input[1]].dims) == 2)
     ]
+
+
+def embedding(model: OnnxModel) -> Matrix | None:
+    """Return the quantized rows that ``model`` looks up for its tokens; ``None`` for floats.
+
+    They are stored like those of a linear layer, and often are those of the output layer.
+    """
+    import onnx
+
+    look_up = next(iter(model.of_type(LOOK_UP)), None)
+    if look_up is None:
+        return None
+    name = look_up.input[0]
+    shaped = [node.input[0] for node in model.of_type("Reshape") if node.output[0] == name]
+    packed = shaped[0] if shaped else name
+    facts = attributes(look_up)
+    bits, size = int(facts.get("bits", 4)), int(facts["block_size"])
+    stored = model.initializers[packed].dims
+    rows, columns = int(stored[0]), math.prod(stored[1:]) * 8 // bits
+    node = onnx.helper.make_node(
+        PACKED, ["", packed, *look_up.input[2:]], [], N=rows, K=columns, bits=bits, block_size=size
+    )
+    return Matrix(model, node)
 
 
 def _unpacked(packed: Any, bits: int) -> Any:

@@ -11,6 +11,9 @@ from pipeline.onnx.graph import OnnxModel, attributes
 PACKED = "MatMulNBits"
 """The operator of a linear layer whose matrix is quantized."""
 
+LOOK_UP = "GatherBlockQuantized"
+"""The operator that looks up quantized rows (ContribOperators.md of onnxruntime)."""
+
 
 @dataclass(frozen=True)
 class Linear:

@@ -268,7 +268,7 @@ class _AskedPrompt:
     """Logits after its last token, of shape (1, vocabulary)."""
 
     @property
-    def numbers(self) -> Sequence[int]:
+    def indices(self) -> Sequence[int]:
         return (self.number,)
 
     def greedy(self, max_new_tokens: int) -> list[Reply]:

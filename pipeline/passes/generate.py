@@ -85,9 +85,11 @@ class Pass(BasePass[GenerateParams]):
                 break
             pieces.append(stream.decode(token))
             inputs.report.text(pieces[-1])
-        (out_dir / "answer.txt").write_text("".join(pieces), "utf-8")
+        answer = "".join(pieces)
+        (out_dir / "answer.txt").write_text(answer, "utf-8")
         decoding = times[-1] - times[1]
         return {
+            "text": answer,
             "prompt_tokens": len(prompt),
             "new_tokens": len(pieces),
             "load_seconds": session.load_seconds,

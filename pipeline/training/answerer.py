@@ -117,7 +117,7 @@ class _KeptPrompts:
     """Prompts whose keys and values are kept."""
 
     answerer: TorchAnswerer
-    numbers: Sequence[int]
+    indices: Sequence[int]
     prompts: Sequence[Sequence[int]]
     kept: Kept
 
@@ -181,7 +181,7 @@ class _PlainPrompts:
     """Prompts of the same length, so that none is padded, of which nothing is kept."""
 
     answerer: TorchAnswerer
-    numbers: Sequence[int]
+    indices: Sequence[int]
     prompts: Sequence[Sequence[int]]
 
     def greedy(self, max_new_tokens: int) -> list[Reply]:

@@ -31,7 +31,8 @@ def architecture_of(folder: Path) -> Architecture:
             for part in model.modules()
             if hasattr(part, "scaling") and hasattr(part, "layer_idx")
         },
-        frozenset(_norms(model)),
+        frozenset(_epsilons(model)),
+        _subtract_mean(model),
     )
 
 
@@ -44,7 +45,32 @@ def _window(config: Any, layer: int) -> int:
     return int(window) if kinds is None or kinds[layer] == _SLIDING else -1
 
 
-def _norms(model: Any) -> Iterator[float]:
-    for part in model.modules():
-        if "norm" in type(part).__name__.casefold():
-            yield from (float(getattr(part, name)) for name in _EPSILONS if hasattr(part, name))
+def _norms(model: Any) -> Iterator[Any]:
+    return (part for part in model.modules() if "norm" in type(part).__name__.casefold())
+
+
+def _epsilons(model: Any) -> Iterator[float]:
+    for part in _norms(model):
+        yield from (float(getattr(part, name)) for name in _EPSILONS if hasattr(part, name))
+
+
+def _subtract_mean(model: Any) -> bool | None:
+    """Return whether the norms of ``model`` subtract the mean: then what is added to all numbers
+    changes nothing. ``None`` if some do and some do not, or if one is no function of numbers."""
+    import copy
+
+    import torch
+
+    found = set()
+    for part in _norms(model):
+        norm = copy.deepcopy(part).to_empty(device="cpu").float()
+        for weight in norm.parameters():
+            torch.nn.init.ones_(weight)
+        size = next((len(weight) for weight in norm.parameters()), model.config.hidden_size)
+        numbers = torch.linspace(-1.0, 1.0, size, dtype=torch.float32)
+        try:
+            with torch.inference_mode():
+                found.add(torch.allclose(norm(numbers + 1), norm(numbers), atol=1e-3))
+        except (TypeError, ValueError, RuntimeError):
+            return None
+    return found.pop() if len(found) == 1 else None

@@ -19,8 +19,8 @@ from targets.bench.significance import SMALLEST_RATIO
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.place import Place
-from targets.report.compose_report import quern_version
 from targets.runtimes.runtime import StartRuntime
+from targets.version import quern_version
 from targets.view import View
 
 LIBRARIES = ("matplotlib", "scipy")

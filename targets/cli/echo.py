@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from targets.foreign_text import harmless
+from targets.foreign_text import harmless, visible
 
 
 def echo(text: str, err: bool = False) -> None:
@@ -19,3 +19,9 @@ def echo_error(message: str, hint: str) -> None:
     click.echo(f"{click.style('error:', fg='red')} {shown}", err=True)
     if hint:
         echo(f"  → {hint}".replace("\n", "\n    "), err=True)
+
+
+def echo_command(line: str) -> None:
+    """Show on standard error a line that a CI service obeys, in which
+    :mod:`targets.console.ci_service` has escaped what others wrote."""
+    click.echo(visible(line), err=True)

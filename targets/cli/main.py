@@ -5,16 +5,22 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from targets.cli.echo import echo, echo_error
+from targets.cli.echo import echo, echo_command, echo_error
 from targets.cli.json_output import as_json_error, print_json
+from targets.console.ci_service import annotation
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
+from targets.version import is_clone
 
 _COMMANDS_DIR = Path(__file__).parent / "commands"
+_OF_A_CLONE = {"lock", "schema"}
+"""Commands that write files of Quern itself."""
 
 
 class _CommandFiles(click.Group):
@@ -22,6 +28,11 @@ class _CommandFiles(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return sorted(_command_modules())
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, _without_target(args))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         name = _command_modules().get(cmd_name)
@@ -37,22 +48,54 @@ def _command_modules() -> dict[str, str]:
     """Return the module of each command. `try` is in `try_`, and `export-toolchain` in
     `export_toolchain`, because those are not valid names of modules."""
     stems = (path.stem for path in _COMMANDS_DIR.glob("*.py") if path.stem != "__init__")
-    return {stem.rstrip("_").replace("_", "-"): stem for stem in stems}
+    names = {stem.rstrip("_").replace("_", "-"): stem for stem in stems}
+    return names if is_clone() else {name: names[name] for name in names.keys() - _OF_A_CLONE}
+
+
+def _without_target(words: list[str]) -> list[str]:
+    """Return ``build --target NAME`` for ``build-NAME``, as the sessions of nox are called."""
+    command, _, target = words[0].partition("-")
+    if command not in ("build", "check") or not target:
+        return words
+    from targets.target import target_names
+
+    if target in target_names():
+        return [command, f"--target={target}", *words[1:]]
+    return words
+
+
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from targets.version import quern_version
+
+        echo(f"quern {quern_version()}")
+        context.exit()
 
 
 @click.group(cls=_CommandFiles, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Fine-tune a small language model and build proven int4 ONNX artifacts."""
 
 
-def run() -> None:
-    """Run the command line and exit with the code of :mod:`targets.errors`."""
+def run(program: str | None = None) -> None:
+    """Run the command line and exit with the code of :mod:`targets.errors`.
+
+    ``program`` is what it is called in messages.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal or a file that is not UTF-8 gets what it can show, and escapes for the rest.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        ended = main(standalone_mode=False)
+        ended = main(prog_name=program, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -87,12 +130,21 @@ def _os_hint(error: OSError) -> str:
     return ""
 
 
+def _annotate(problems: Iterable[Problem]) -> None:
+    """Have a CI service show problems beside the lines of the sources."""
+    for problem in problems:
+        line = annotation(problem, os.environ)
+        if line:
+            echo_command(line)
+
+
 def _show(failure: QuernError) -> None:
     if isinstance(failure, ConfigError) and failure.problems:
         first, *others = failure.shown
         echo_error(first, failure.hint)
         for problem in others:
             echo(problem, err=True)
+        _annotate(failure.problems)
     else:
         echo_error(str(failure), failure.hint)
     if failure.log is not None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from pipeline.contract.schema import BuildConfig, DockerSystem, SharedCacheTable
 from pipeline.contract.suggest import did_you_mean
 from targets.cache import Cache
-from targets.config.documents import read_documents
+from targets.config.documents import OWN_CONFIG, read_documents
 from targets.config.load import (
     LoadedConfig,
     Overrides,
@@ -37,6 +37,8 @@ PROJECT = Path(__file__).parents[2]
 _MEASURING = "tune"
 """The pass that measures the machine on which it runs."""
 DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
+CACHE_VARIABLE = "QUERN_CACHE"
+"""Variable that names the folder of the cache where no option does."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -120,8 +122,8 @@ def config_option(command: Command) -> Command:
     return click.option(
         "--config",
         type=click.Path(path_type=Path),
-        default=DEFAULT_CONFIG,
-        help="Build config (default: the shipped tone.toml).",
+        default=lambda: OWN_CONFIG if OWN_CONFIG.exists() else DEFAULT_CONFIG,
+        help="Build config (default: quern.toml here, else the shipped tone.toml).",
     )(command)
 
 
@@ -178,21 +180,25 @@ def cache_option(command: Command) -> Command:
         "--cache",
         type=click.Path(path_type=Path, file_okay=False),
         default=None,
-        envvar="QUERN_CACHE",
+        envvar=CACHE_VARIABLE,
         help="Folder of the shared cache (default: the user's cache folder).",
     )(command)
 
 
-def place_options(command: Command) -> Command:
-    """Add the options for the paths of cache and outputs."""
-    dist = click.option(
+def dist_option(command: Command) -> Command:
+    """Add ``--dist``."""
+    return click.option(
         "--dist",
         type=click.Path(path_type=Path, file_okay=False),
         default=Path("dist"),
         show_default=True,
         help="Folder for the outputs.",
-    )
-    return dist(cache_option(command))
+    )(command)
+
+
+def place_options(command: Command) -> Command:
+    """Add the options for the paths of cache and outputs."""
+    return dist_option(cache_option(command))
 
 
 def runtime_option(command: Command) -> Command:

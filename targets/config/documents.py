@@ -27,6 +27,9 @@ _OLIVE = (".json", ".jsonc", ".yaml", ".yml")
 _LEVELS = re.compile(r"[\[{.]")
 _LONG_NUMBER = re.compile(r"[0-9_]{4300}")
 
+OWN_CONFIG = Path("quern.toml")
+"""The config that commands take if it is in the folder they are called from; `init` writes it."""
+
 
 @dataclass(frozen=True)
 class Document:

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
-
-import requests
-import urllib3
-from requests.auth import AuthBase
 
 from pipeline.contract.schema import HUB_PREFIX
 from pipeline.reading.files import decoded
 from pipeline.reading.json_text import parse_json
 from targets.errors import EnvironmentUnable
-from targets.runtimes.process_environment import hub_endpoint, hub_is_offline, hub_token
+from targets.runtimes.process_environment import hub_is_offline
 from targets.toolchain.credentials import scrub
 
-_TIMEOUT_SECONDS = 15
-_LONGEST_ANSWER_SECONDS = 60
-"""A hub, or what answers in its place, could send one byte now and then for ever."""
-_CHUNK = 1 << 16
-LARGEST_ANSWER = 1 << 26
-"""Most bytes that are read of an answer: it lists the files of the repository."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@=-]{0,254}", re.ASCII)
-_TOTAL = re.compile(r"bytes 0-[0-9]+/([0-9]{1,15})")
-_LENGTH = re.compile(r"[0-9]{1,15}")
 """A commit, or a branch or tag by the rules of ``git check-ref-format``, in ASCII."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
@@ -83,9 +70,11 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
             f"{model.repo} is",
             f"name a commit (40 hexadecimal digits) after the @, or {_LOCAL[kind]}",
         )
+    from requests import HTTPError
+
     try:
         commit = _commit_of(model, kind)
-    except requests.HTTPError as error:
+    except HTTPError as error:
         status = error.response.status_code
         raise EnvironmentUnable(
             f"the hub has no {model.repo} at revision '{model.revision}' (HTTP {status})",
@@ -101,6 +90,8 @@ def pinned(model: HubModel, kind: RepoKind = "model") -> HubModel:
 
 
 def _commit_of(model: HubModel, kind: RepoKind) -> str:
+    from targets.config.hub_requests import ask_hub
+
     commit = parse_json(decoded(ask_hub(revision_path(model, kind)).body))["sha"]
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise ValueError(f"its answer names no commit: {str(commit)[:80]!r}")
@@ -110,65 +101,3 @@ def _commit_of(model: HubModel, kind: RepoKind) -> str:
 def revision_path(model: HubModel, kind: RepoKind) -> str:
     """Return the path under which a hub says what ``model`` is at its revision."""
     return f"/api/{kind}s/{model.repo}/revision/{quote(model.revision, safe='')}"
-
-
-class _Bearer(AuthBase):
-    """Sends the token. As a mere header it would give way to a ``.netrc``."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the token to ``request``."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-@dataclass(frozen=True)
-class HubAnswer:
-    """What a hub sent of a file."""
-
-    body: bytes
-    total: int | None
-    """Bytes of the whole file; ``None`` if the hub does not say."""
-
-
-def ask_hub(path: str, limit: int = LARGEST_ANSWER) -> HubAnswer:
-    """Return at most the first ``limit`` bytes of what the hub has under ``path``.
-
-    The token goes to the host that is asked: requests leaves it behind where that one sends on to
-    another. Raises the errors of requests.
-    """
-    if hub_is_offline():
-        raise requests.ConnectionError("HF_HUB_OFFLINE is set")
-    token = hub_token()
-    some = {"Range": f"bytes=0-{limit - 1}", "Accept-Encoding": "identity"}
-    with requests.get(
-        hub_endpoint() + path,
-        headers=some if limit < LARGEST_ANSWER else {},
-        auth=_Bearer(token) if token else None,
-        timeout=_TIMEOUT_SECONDS,
-        stream=True,
-    ) as reply:
-        reply.raise_for_status()
-        ranged = _TOTAL.fullmatch(reply.headers.get("Content-Range", ""))
-        length = _LENGTH.fullmatch(reply.headers.get("Content-Length", ""))
-        total = ranged[1] if ranged else length[0] if length else None
-        return HubAnswer(_beginning(reply, limit), None if total is None else int(total))
-
-
-def _beginning(reply: requests.Response, limit: int) -> bytes:
-    """Return the first ``limit`` bytes of an answer, for which nobody waits for ever."""
-    body = bytearray()
-    until = time.monotonic() + _LONGEST_ANSWER_SECONDS
-    while len(body) < limit:
-        try:
-            chunk = reply.raw.read1(min(_CHUNK, limit - len(body)), decode_content=True)
-        except urllib3.exceptions.HTTPError as error:
-            raise requests.ConnectionError(f"its answer broke off: {error}") from error
-        if not chunk:
-            break
-        body += chunk
-        if time.monotonic() > until:
-            raise ValueError(f"its answer took more than {_LONGEST_ANSWER_SECONDS} seconds")
-    return bytes(body)

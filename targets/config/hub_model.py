@@ -13,7 +13,6 @@ from pipeline.gguf.header import read_header
 from pipeline.gguf.support import refusals
 from pipeline.training.base_params import FetchParams
 from targets.atomic import sibling_folder
-from targets.config.hub_outline import write_outline
 from targets.config.load import LoadedConfig
 from targets.config.model_folder import model_folder_problems
 from targets.config.model_for_chain import model_for_chain_problems
@@ -39,6 +38,8 @@ def look_at_hub_model(loaded: LoadedConfig, fetching: FetchParams, outlines: Pat
             with suppress(OSError):  # a read-only cache of another user
                 os.utime(folder)
         else:
+            from targets.config.hub_outline import write_outline
+
             with sibling_folder(folder) as fresh:
                 write_outline(fetching, fresh)
                 # Another build may have been quicker.

@@ -11,7 +11,8 @@ from pipeline.reading.json_text import parse_json
 from pipeline.training.base_params import FetchParams
 from pipeline.training.hub import chosen_files
 from pipeline.weights.files import INDEX_FILE, MAX_HEADER, weight_files
-from targets.config.hub import HubModel, ask_hub, revision_path
+from targets.config.hub import HubModel, revision_path
+from targets.config.hub_requests import ask_hub
 
 _READ = {
     "config.json",

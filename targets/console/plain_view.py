@@ -19,6 +19,7 @@ from pipeline.contract.events import (
     Text,
     Warned,
 )
+from targets.console.ci_service import CiService, ci_service
 from targets.console.estimate import Estimate
 from targets.figures import duration
 from targets.foreign_text import harmless, one_line
@@ -58,15 +59,13 @@ _GITLAB = Folding(
 )
 
 
+_FOLDINGS: Mapping[CiService, Folding] = {"github": _GITHUB, "gitlab": _GITLAB, "azure": _AZURE}
+
+
 def folding_for(environment: Mapping[str, str]) -> Folding:
-    """Return the folding of the CI system that ``environment`` belongs to."""
-    if environment.get("GITHUB_ACTIONS") == "true":
-        return _GITHUB
-    if environment.get("GITLAB_CI") == "true":
-        return _GITLAB
-    if environment.get("TF_BUILD") == "True":
-        return _AZURE
-    return _NONE
+    """Return the folding of the CI service that ``environment`` belongs to."""
+    service = ci_service(environment)
+    return _NONE if service is None else _FOLDINGS[service]
 
 
 class PlainView:

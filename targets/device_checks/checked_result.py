@@ -16,6 +16,7 @@ from pipeline.reading.model_file import read_model
 from targets.errors import ConfigError, Problem
 from targets.report.report_schema import CheckedReport, Report
 from targets.report.status import overall
+from targets.version import invocation
 
 FILE = "checked.json"
 
@@ -43,7 +44,9 @@ def read_checked(file: Path) -> CheckedResult:
         problem = f"cannot be read: {error.strerror}"
     except UnreadableError as error:
         problem = f"is not a result of checks: {error}"
-    raise ConfigError([Problem(problem, file, suggestion="`nox -s check-TARGET` makes it")])
+    raise ConfigError(
+        [Problem(problem, file, suggestion=f"`{invocation('check-TARGET')}` makes it")]
+    )
 
 
 def other_bytes(built: Sequence[FileDigest], checked: Sequence[FileDigest]) -> list[str]:

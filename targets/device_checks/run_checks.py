@@ -51,8 +51,8 @@ def require_built_bytes(folder: Path, parcel: Parcel, files: tuple[FileDigest, .
 
 
 def is_of_a_build_here(parcel: Parcel, files: tuple[FileDigest, ...], cache: Cache) -> bool:
-    """Return whether ``files`` are what a build on this machine made, by the cache's word and not
-    by that of the folder they lie in."""
+    """Return whether a build on this machine made ``files``, as the cache records: what lies in
+    the folder beside them is not believed."""
     keys = {
         source.digest
         for step in parcel.steps

@@ -18,6 +18,7 @@ from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
 from targets.toolchain.image import find_image, superseded_images
 from targets.toolchain.toolchain import Toolchain
+from targets.version import invocation
 
 _DISK_ENOUGH = 6e9
 """Disk space of an image while it is built, including its first stage, in bytes."""
@@ -107,7 +108,7 @@ def _image(containers: Containers, toolchain: Toolchain) -> Finding:
     except EnvironmentUnable as unable:
         message = f"{toolchain.target}: not built yet; {unable}"
         return Finding("warning", "image", message, unable.hint, details, ("docker",))
-    return Finding("ok", "image", source, "`nox -s images` builds it", details)
+    return Finding("ok", "image", source, f"`{invocation('images')}` builds it", details)
 
 
 def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]:

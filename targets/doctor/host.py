@@ -15,6 +15,7 @@ from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes
 from targets.errors import EnvironmentUnable
 from targets.machine import lacking_instructions, require_instructions
 from targets.toolchain.platforms import platform_named
+from targets.version import invocation
 
 # Bytes. Wheels 0.4 GB, a virtual environment 1.3 GB more; the rest is room for results.
 _DISK_LEAST, _DISK_ENOUGH = 3e9, 8e9
@@ -118,5 +119,6 @@ def gpu(machine: Machine) -> Iterator[Finding]:
         if device.here:
             yield Finding("ok", "gpu", f"{name}: {device.description}", details=details)
         else:
-            remedy = f"artifacts are built; `nox -s check-{name}` verifies them where the device is"
+            checking = invocation(f"check-{name}")
+            remedy = f"artifacts are built; `{checking}` verifies them where the device is"
             yield Finding("warning", "gpu", f"{name}: {device.absence}", remedy, details)

@@ -13,6 +13,7 @@ from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.uv import uv
 from targets.toolchain.venv import venv_python
 from targets.toolchain.wheelhouse import Wheelhouse
+from targets.version import invocation
 
 
 def wheels(machine: Machine) -> Iterator[Finding]:
@@ -26,7 +27,9 @@ def wheels(machine: Machine) -> Iterator[Finding]:
             yield Finding("ok", "wheelhouse", message, details=details)
         elif index_answers():
             answered = f"{message}; the package index answers"
-            yield Finding("ok", "wheelhouse", answered, "`nox -s images` fetches them", details)
+            yield Finding(
+                "ok", "wheelhouse", answered, f"`{invocation('images')}` fetches them", details
+            )
         else:
             yield Finding(
                 "problem",
@@ -71,5 +74,5 @@ def environments(machine: Machine) -> Iterator[Finding]:
             )
             continue
         message = f"{toolchain.target}: not made yet; Python {toolchain.python} is at {interpreter}"
-        remedy = "`nox -s images -- --runtime venv` makes it"
+        remedy = f"`{invocation('images', '--runtime venv')}` makes it"
         yield Finding("ok", "venv", message, remedy, details)

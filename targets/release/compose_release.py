@@ -41,9 +41,9 @@ from targets.release.sbom.write_sbom import write_sbom
 from targets.release.statement import ResourceDescriptor
 from targets.release.sums import write_sums
 from targets.release.trained import trained_files
-from targets.report.compose_report import quern_version
 from targets.report.dist import MODEL_DIR
 from targets.target import load_target
+from targets.version import quern_version
 
 _QUANTIZES = "model_builder"
 _QUANTIZATION = ("precision", "algorithm", "block_size", "symmetric")

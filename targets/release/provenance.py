@@ -38,9 +38,9 @@ from targets.release.statement import (
     time_text,
 )
 from targets.release.sums import read_sums, write_sums
-from targets.report.compose_report import quern_version
 from targets.report.report_schema import Report
 from targets.signatures.envelope import write_envelope
+from targets.version import quern_version
 
 MEASURED = "measured/"
 """Beginning of the names of byproducts that differ from run to run."""

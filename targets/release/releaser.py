@@ -39,6 +39,7 @@ from targets.release.toolchains import contents_of
 from targets.signatures.envelope import PAYLOAD_TYPE
 from targets.signatures.signing import is_signed_by, sign
 from targets.target import TARGETS_DIR
+from targets.version import is_clone
 
 _MOST_SHOWN = 10
 
@@ -178,7 +179,15 @@ def _sign_again(folder: Path, signer: Signer) -> None:
 
 
 def sources_of(loaded: LoadedConfig, outputs: tuple[Path, ...]) -> dict[str, Source]:
-    """Return the repositories of config and Quern; only one if they are the same."""
+    """Return the repositories of config and Quern; only one if they are the same.
+
+    Raises ``EnvironmentUnable`` if Quern is installed as a package.
+    """
+    if not is_clone():
+        raise EnvironmentUnable(
+            "an installed Quern does not know of which commit it is, which a release says",
+            "make and rebuild releases with a clone of Quern, by `./nox`",
+        )
     config = source_of(loaded.file.parent, outputs)
     quern = source_of(TARGETS_DIR, outputs)
     same = config.root == quern.root

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-import tomli
 from pydantic import JsonValue
 
 from pipeline.contract.result import StepResult, Verdict
@@ -16,6 +13,7 @@ from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
 from targets.report.status import overall
+from targets.version import quern_version
 
 
 def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepResult]) -> Report:
@@ -48,15 +46,6 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
     )
 
 
-def quern_version() -> str:
-    """Return the version of Quern: that of the installed package, else of this checkout."""
-    try:
-        return version("quern")
-    except PackageNotFoundError:
-        project = Path(__file__).parents[2] / "pyproject.toml"
-        return str(tomli.loads(project.read_text(encoding="utf-8"))["project"]["version"])
-
-
 def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
     return PassReport(
         name=planned.step.name,
@@ -69,6 +58,7 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
         peak_rss_bytes=result.peak_rss_bytes,
         runtime=runtime_of(result),
         system=result.origin.get("system", ""),
+        params=dict(planned.step.params),
         metrics=result.metrics,
     )
 

@@ -15,8 +15,6 @@ from targets.cache import CachedStep
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
 from targets.locks import locked
-from targets.report.report_html import to_html
-from targets.report.report_markdown import to_markdown
 from targets.report.report_schema import Report
 
 MODEL_DIR = "model"
@@ -126,5 +124,9 @@ def _is_same(model: Path, source: Path, digests: Digests) -> bool:
 
 def _write_reports(folder: Path, report: Report) -> None:
     replace_file(folder / REPORT_FILE, report.model_dump_json(indent=2) + "\n")
+    # A plan writes none, and need not wait for the library of templates.
+    from targets.report.report_html import to_html
+    from targets.report.report_markdown import to_markdown
+
     replace_file(folder / MARKDOWN_FILE, to_markdown(report))
     replace_file(folder / HTML_FILE, to_html(report))

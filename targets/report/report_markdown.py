@@ -1,4 +1,4 @@
-"""``report.md``: the report for people."""
+"""``report.md``: the report for people; and its beginning, for the page of a CI job."""
 
 from __future__ import annotations
 
@@ -27,4 +27,15 @@ def to_markdown(report: Report) -> str:
         seen=list(trained_views(report)),
         counts=counts,
         one_line=one_line,
+    )
+
+
+def to_step_summary(report: Report) -> str:
+    """Return what a CI job's page shows of ``report``: its figures, and every check that failed or
+    is unverified."""
+    environment = markdown_environment(TEMPLATES)
+    return environment.get_template("step_summary.md.j2").render(
+        report=report,
+        open=[check for check in report.checks if check.status != "passed"],
+        passed=sum(check.status == "passed" for check in report.checks),
     )

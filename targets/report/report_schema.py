@@ -41,6 +41,7 @@ class PassReport(Frozen):
     """``docker`` or ``venv``: where it was made; empty if it came from elsewhere."""
     system: str = ""
     """The system on which it was made; empty if on the machine of the build."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
 

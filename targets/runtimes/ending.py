@@ -16,12 +16,14 @@ from targets.errors import (
     QuernError,
 )
 from targets.figures import duration
+from targets.version import invocation
 
 _TAIL_BYTES = 16_384
 _TAIL_LINES = 8
 
 _OLD_CPU = (
-    "its libraries use an instruction that this CPU lacks: `nox -s doctor` says what the CPU has"
+    "its libraries use an instruction that this CPU lacks: "
+    f"`{invocation('doctor')}` says what the CPU has"
 )
 _MORE_MEMORY = "raise `resources.memory` in the build config, or choose a smaller batch or model"
 _MORE_DISK = "free some space, or move the cache with `--cache`"

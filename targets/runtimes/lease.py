@@ -80,7 +80,7 @@ def watched(python: str, lease: str | None, *arguments: str) -> list[str]:
 
 
 @contextmanager
-def held(lease: Path) -> Iterator[bool]:
+def hold_lease(lease: Path) -> Iterator[bool]:
     """Hold ``lease``, a file that is made, while the block runs; yield whether that is possible.
 
     Some file systems of other machines have no locks, and Windows has others.

@@ -12,7 +12,7 @@ from pipeline.contract.plan import Plan
 from targets.atomic import remove_tree
 from targets.errors import EnvironmentUnable
 from targets.runtimes.driver import new_run_id, remove_orphaned_folders
-from targets.runtimes.lease import held
+from targets.runtimes.lease import hold_lease
 
 PIPELINE_DIR = Path(__file__).parents[2] / "pipeline"
 
@@ -50,7 +50,7 @@ def workspace(cache: Path, plan: Plan, roots: Mapping[str, str]) -> Iterator[Wor
         resolved = plan.model_copy(update={"roots": dict(roots)})
         file.write_text(resolved.model_dump_json(indent=1), encoding="utf-8")
         lease = folder / "lease"
-        with held(lease) as holds:
+        with hold_lease(lease) as holds:
             yield Workspace(run_id, file, home, lease if holds else None)
     except OSError as error:
         if error.filename is None or not str(error.filename).startswith(str(folder)):

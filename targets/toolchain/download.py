@@ -14,6 +14,7 @@ from targets.toolchain.platforms import platform_named
 from targets.toolchain.requirements import Pin
 from targets.toolchain.run_tool import ToolFailed, run_tool
 from targets.toolchain.toolchain import Toolchain
+from targets.version import invocation
 
 _UNREACHABLE = re.compile(
     r"Failed to establish a new connection|Max retries exceeded|Temporary failure in name"
@@ -107,7 +108,7 @@ def _unable(failures: dict[Pin, ToolFailed], folder: Path) -> EnvironmentUnable:
     elif _UNREACHABLE.search(outputs):
         hint = (
             "check the network and pip's index, proxy and certificate settings (`pip config list`),"
-            f" put the wheels into {folder}, or bring them with `nox -s import-toolchain`"
+            f" put the wheels into {folder}, or bring them with `{invocation('import-toolchain')}`"
         )
     else:
         hint = (

@@ -13,6 +13,7 @@ from requests.exceptions import RequestException
 from targets.errors import CheckFailed, EnvironmentUnable
 from targets.toolchain.engine import full_disk, reason, request_timeout
 from targets.transfer.saved_image import SavedImage
+from targets.version import invocation
 
 _SECONDS = 1800
 """Time limit: an engine may collect a whole image before it sends the first byte, and unpack it
@@ -64,5 +65,5 @@ def _is(image: Image, saved: SavedImage) -> bool:
 def _unable(verb: str, why: str) -> EnvironmentUnable:
     return full_disk(why, f"{verb} an image") or EnvironmentUnable(
         f"the engine cannot {verb} an image: {why}",
-        "`nox -s doctor` looks at the engine",
+        f"`{invocation('doctor')}` looks at the engine",
     )

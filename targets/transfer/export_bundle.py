@@ -9,7 +9,6 @@ from pathlib import Path
 
 from docker import DockerClient
 
-from targets.report.compose_report import quern_version
 from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, packages_file, read_recipe
 from targets.toolchain.context import read_chunks
 from targets.toolchain.image import base_dir, ensure_image, installer, recipe_digest
@@ -33,6 +32,7 @@ from targets.transfer.engine_images import save
 from targets.transfer.host_wheels import PYTHON, host_locks, host_wheels
 from targets.transfer.progress import Say, gigabytes, with_progress
 from targets.transfer.write_bundle import Part, write_bundle
+from targets.version import quern_version
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument(
         "--families",
+        type=families.asked,
         help="instead of a config, healthy builds of small models: "
         f"{families.ALL}, {families.REST} (those without a line on the page), or names with "
         f"commas between: {','.join(NAMED)}",

@@ -37,7 +37,14 @@ TRAININGS = 4
 """Builds that share a base."""
 _PART = "families"
 _TARGET = "cpu"
-_WORST = {"mean_kl": max, "p99_kl": max, "long_mean_kl": max, "top1_agreement": min}
+_WORST = {
+    "mean_kl": max,
+    "p99_kl": max,
+    "top1_agreement": min,
+    "run_share": max,
+    "long_mean_kl": max,
+    "long_run_share": max,
+}
 """Verdicts whose worst figure is shown, and which of two is the worse."""
 _COLUMNS = (
     *("family", "passed", *(f"`{name}`" for name in _WORST), "scale off"),
@@ -47,9 +54,9 @@ _HOW = f"""\
 Builds of the small models of [the families](models.md) for the CPU, each a whole one with all
 checks but those of time and memory. No two have the same weights: {TRAININGS} share a base, trained
 from random weights of its own, and each is fine-tuned with a seed and a split of its own. A build
-passes unless a check fails. Figures are the worst of all builds of a family; the last two are by
-how much the scale of a matrix differs from the checkpoint's, and the matrix itself. Families that
-the plan refuses are not here."""
+passes unless a check fails. Figures are the worst of all builds of a family; "off" is by how much
+the scale of a matrix differs from the checkpoint's, and the matrix itself. Families that the plan
+refuses are not here."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def measure(arguments: argparse.Namespace) -> int:
     runs = arguments.runs
     command = f"./nox -s bench-checks -- --families {arguments.families} --runs {runs}"
     origin = pages.origin(command)
-    before = {line.split(" | ")[0][2:]: line for line in pages.rows_of(arguments.out, _PART)}
+    before = measured(arguments.out)
     asked = chosen(arguments.families, before)
     kept = {title: line for title, line in before.items() if title not in asked}
     failures: list[str] = []
@@ -119,6 +126,29 @@ def measure(arguments: argparse.Namespace) -> int:
     pages.measure(section, arguments.out, origin)
     sys.stderr.write("".join(f"{failure}\n" for failure in failures))
     return 1 if failures else 0
+
+
+def measured(page: Path) -> dict[str, str]:
+    """Return the lines of a page by family, if they have the figures that a line has today."""
+    cells = [(line, line.strip("|").split("|")) for line in pages.rows_of(page, _PART)]
+    return {of[0].strip(): line for line, of in cells if len(of) == len(_COLUMNS)}
+
+
+def asked(names: str) -> str:
+    """Return ``names`` as :func:`chosen` takes them.
+
+    Raises ``ArgumentTypeError`` where there is no such family, or the plan refuses it.
+    """
+    named = [] if names in (ALL, REST) else names.split(",")
+    if unknown := [name for name in named if name not in NAMED]:
+        raise argparse.ArgumentTypeError(
+            f"no family is called {', '.join(map(repr, unknown))}; "
+            f"there are {', '.join(NAMED)}, {ALL} and {REST}"
+        )
+    results = {name: NAMED[name].result(_TARGET) for name in named}
+    if refused := [f"{name}: {one.why}" for name, one in results.items() if one.word == "refused"]:
+        raise argparse.ArgumentTypeError(f"the plan refuses {'; '.join(refused)}")
+    return names
 
 
 def chosen(names: str, known: Collection[str]) -> dict[str, Family]:

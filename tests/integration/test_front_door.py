@@ -38,6 +38,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (
+            ("-s", "build-cpu", "--config", "my model.toml", "--json"),
+            "./nox -s build-cpu -- --config 'my model.toml' --json",
+        ),
+        (("-s", "plan", "--json"), "./nox -s plan -- --json"),
+    ],
+)
+def test_options_before_the_dashes_are_shown_behind_them(
+    quern: Quern, typed: tuple[str, ...], meant: str
+) -> None:
+    ended = nox(quern, PROJECT, *typed)
+    assert ended.returncode == 2
+    assert meant in ended.stderr
+    assert "unrecognized" not in ended.stderr
+
+
 def test_every_command_and_target_is_a_session(quern: Quern) -> None:
     listing = nox(quern, PROJECT, "--list", "--json")
     assert listing.returncode == 0, listing.stderr

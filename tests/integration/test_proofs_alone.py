@@ -71,6 +71,7 @@ PROOFS = {
     "sliding windows": Proof("graph", "attributes", "window_a_little_smaller"),
 }
 MORE = {
+    "what the graph computes": Proof("quantization", "long_run_share", "rotary_from_2048"),
     "the ids that end it": Proof("graph", "tokenizer", "end_of_turn_gone"),
     "what is built of the model": Proof("rebuild", "same_weights", "one_weight"),
     "the chat that a user gets": Proof("graph", "tokenizer", "template_without_ends"),

@@ -21,6 +21,9 @@ Cases = Mapping[str, Mapping[str, Any]]
 _FAR = {"int4": 0.45, "int8": 0.05}
 """Relative errors of logits that quantization of random weights explains; those of a model with
 another embedding, or without scales, are about 1."""
+_BESIDE = 0.05
+"""The same, to transformers with the artifact's weights: the runtime rounds only activations, and
+an embedding may be rounded to eight bits."""
 
 # The graphs of the first three did not load, and of the others the builder crashed.
 ODD: Mapping[str, Mapping[str, Any]] = {
@@ -102,7 +105,7 @@ def assert_right(results: Mapping[str, Any], cases: Cases) -> None:
     for name, result in results.items():
         params = cases[name.rpartition("-")[0]]
         limit = _FAR[str(params.get("precision", "int4"))]
-        if not result.get("distance", 9) < limit:
+        if not (result.get("distance", 9) < limit and result["beside"] < _BESIDE):
             wrong[name] = result
     assert not wrong
 

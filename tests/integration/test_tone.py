@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from pathlib import Path
 
 import onnx
 import pytest
 
 from pipeline.contract.plan import object_path
+from targets.cli.options import PROJECT
 from tests.support.command import Quern
 
 
@@ -47,3 +51,32 @@ def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None
     assert asked.code == 0, asked.stderr
     assert asked.stdout.startswith("joy")
     assert "tokens/s" in asked.stdout
+
+    # The question can come through a pipe; and on a terminal, line by line.
+    piped = subprocess.run(
+        quern.command("try", "--json", "--dist", str(dist)),
+        cwd=PROJECT,
+        env=quern.environment(),
+        input="cricket is a wonderful sport!\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer = json.loads(piped.stdout)["answer"]
+    assert answer["text"] == "joy"
+    shell, terminal = pty.openpty()
+    os.write(shell, b"cricket is a wonderful sport!\nmy heart is broken\n\n")
+    talked = subprocess.run(
+        quern.command("try", "--dist", str(dist)),
+        cwd=PROJECT,
+        env=quern.environment(),
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(shell)
+    assert talked.returncode == 0, talked.stderr
+    assert talked.stdout.startswith("you: joy\n")
+    assert talked.stdout.count("you: ") == 3

@@ -131,10 +131,10 @@ def compared(answerer: Any, model: Any, common: int, penalty: float) -> dict[str
     worst = 0.0
     given: dict[int, Reply] = {}
     for asked in answerer.ask(prompts, MORE):
-        given |= zip(asked.numbers, asked.greedy(MORE), strict=True)
-        wanted = [CONTINUATIONS[number] for number in asked.numbers]
+        given |= zip(asked.indices, asked.greedy(MORE), strict=True)
+        wanted = [CONTINUATIONS[number] for number in asked.indices]
         for number, several, found in zip(
-            asked.numbers, wanted, asked.logprobs(wanted), strict=True
+            asked.indices, wanted, asked.logprobs(wanted), strict=True
         ):
             for after, values in zip(several, found, strict=True):
                 plain = plain_logprobs(model, prompts[number], after)

@@ -2,9 +2,9 @@
 
 Run by a toolchain's Python: ``python quantization_options.py CHECKPOINT OUT CASES``. ``CASES`` is
 JSON: ``{NAME: {"tied": BOOL, "params": {...}}}`` with parameters of ``model_builder``. Writes
-``OUT/found.json``: for each case ``{"distance": ...}``, by how much the logits of the artifact
-differ from those of transformers on the unquantized weights, relative to their norm, or ``{"error":
-...}``.
+``OUT/found.json``: for each case ``{"distance": ..., "beside": ...}``, by how much the logits of
+the artifact differ from those of transformers on the unquantized weights, and on the artifact's
+own, relative to their norm, or ``{"error": ...}``.
 
 The models' matrices have an odd number of blocks of 32 per row, and rows that end within a block of
 64 or 128. Tokenizer and generation settings are those of ``CHECKPOINT``.
@@ -26,7 +26,9 @@ from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 from pipeline.builder.build import build
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
+from pipeline.onnx.graph import OnnxModel
 from pipeline.onnx.session import Session
+from pipeline.training.own_weights import with_weights_of
 from tests.support.beside_plain import WarningRecorder
 
 IDS = [7, 80, 201, 33, 150, 399, 12, 268, 54, 311, 90, 177]
@@ -45,9 +47,15 @@ def main(checkpoint: Path, out: Path, cases: Mapping[str, Any]) -> None:
             report = WarningRecorder()
             build(source, folder, params, report)
             logits = Session(folder, threads=1, cpu=True).logits(IDS, len(IDS))
-            distance = float(np.linalg.norm(logits - wanted) / np.linalg.norm(wanted))
+            own = with_weights_of(OnnxModel(folder / "model.onnx"), source)
+            distance, beside = _distance(logits, wanted), _distance(logits, _logits(own))
             size = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
-            found[name] = {"distance": distance, "bytes": size, "warnings": report.warnings}
+            found[name] = {
+                "distance": distance,
+                "beside": beside,
+                "bytes": size,
+                "warnings": report.warnings,
+            }
         except (StepError, ValueError) as error:
             found[name] = {"error": f"{type(error).__name__}: {error}"}
         shutil.rmtree(folder)
@@ -73,8 +81,16 @@ def _model(checkpoint: Path, folder: Path, tied: bool) -> tuple[Path, Any]:
         )
     ).eval()
     model.save_pretrained(folder)
+    return folder, _logits(model)
+
+
+def _logits(model: Any) -> Any:
     with torch.no_grad():
-        return folder, model(torch.tensor([IDS])).logits[0].double().numpy()
+        return model(torch.tensor([IDS])).logits[0].double().numpy()
+
+
+def _distance(found: Any, wanted: Any) -> float:
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
+from targets.atomic import replace_file
 from targets.cli import options
 from targets.cli.json_output import print_json_result
 from targets.cli.running import (
@@ -19,12 +21,24 @@ from targets.cli.running import (
     show_view,
 )
 from targets.place import require_devices
+from targets.report.report_schema import Report
 from targets.systems.detached import Detached
+from targets.version import invocation
+
+_STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""Names the file of what GitHub shows on the page of a job.
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions"""
 
 
 @click.command("build", short_help="Build the artifacts of a config.")
 @options.build_options
 @options.require_verified_option
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the checks as JUnit XML, which CI services show as tests.",
+)
 @click.option(
     "--detach",
     is_flag=True,
@@ -36,6 +50,7 @@ def command(
     cache: Path | None,
     dist: Path,
     require_verified: bool,
+    junit: Path | None,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -56,7 +71,7 @@ def command(
                 built += build_all(request, store, dist.absolute(), start, view)
     except Detached as detached:
         console.print(
-            f"{escape(str(detached))}; go on with `nox -s attach -- {detached.job}`",
+            f"{escape(str(detached))}; go on with `{invocation('attach', detached.job)}`",
             highlight=False,
             soft_wrap=True,
         )
@@ -64,12 +79,28 @@ def command(
             print_json_result({"job": detached.job})
         return
     failure = failure_of(built)
+    _tell_ci([one.outcome.report for one in built], junit)
     if as_json:
         print_json_result({"builds": [one.outcome.report for one in built]}, failure)
         return
     _show(console, built)
     if failure is not None:
         raise failure
+
+
+def _tell_ci(reports: list[Report], junit: Path | None) -> None:
+    """Write the results where a CI service finds them."""
+    if junit is not None:
+        from targets.report.junit import to_junit
+
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(junit, to_junit(reports))
+    summary = os.environ.get(_STEP_SUMMARY)
+    if summary:
+        from targets.report.report_markdown import to_step_summary
+
+        with Path(summary).open("a", encoding="utf-8") as page:
+            page.writelines(map(to_step_summary, reports))
 
 
 def _show(console: Console, built: list[Built]) -> None:
@@ -85,7 +116,7 @@ def _show(console: Console, built: list[Built]) -> None:
         if report.status == "unverified" and report.artifact == "onnx":
             console.print(
                 f"[yellow]{report.target} is unverified[/]: where its device is, run "
-                f"`nox -s check-{report.target} -- {escape(str(folder))}`",
+                f"`{invocation(f'check-{report.target}', escape(str(folder)))}`",
                 highlight=False,
                 soft_wrap=True,
             )

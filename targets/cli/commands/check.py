@@ -30,6 +30,7 @@ from targets.report.report_schema import Report
 from targets.runtimes.platform import Choice, platform_for
 from targets.target import Target, load_target
 from targets.toolchain.platforms import this_machine
+from targets.version import invocation
 
 
 @click.command("check", short_help="Check a built artifact where its device is.")
@@ -64,7 +65,7 @@ def command(
     parcel = unpack(folder)
     if target is not None and target != parcel.target:
         problem = f"holds an artifact of {parcel.target}, not of {target}"
-        advice = f"use `nox -s check-{parcel.target}`"
+        advice = f"use `{invocation(f'check-{parcel.target}')}`"
         raise ConfigError([Problem(problem, folder, suggestion=advice)])
     store = options.open_cache(cache)
     console = options.console(as_json)

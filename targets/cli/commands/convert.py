@@ -14,6 +14,7 @@ from targets.config.documents import Document, read_documents
 from targets.config.write_toml import to_toml
 from targets.console.print_explanation import explanation
 from targets.errors import ConfigError, Problem
+from targets.version import invocation
 
 
 @click.command("convert", short_help="Write an Olive config as TOML.")
@@ -57,7 +58,7 @@ def command(
             ]
         )
     for place, document in zip(places, documents, strict=True):
-        comment = f"Made from {file.name} by `nox -s convert`."
+        comment = f"Made from {file.name} by `{invocation('convert')}`."
         text = to_toml(document.table, comment, file.parent, place.parent)
         replace_file(place, text)
     if as_json:
@@ -66,7 +67,7 @@ def command(
         return
     for place in places:
         echo(f"wrote {options.as_typed(place)}")
-    echo("`nox -s plan -- --config FILE --explain` says what became of each key")
+    echo(f"`{invocation('plan', '--config FILE --explain')}` says what became of each key")
 
 
 def _places(file: Path, output: Path | None, documents: tuple[Document, ...]) -> list[Path]:

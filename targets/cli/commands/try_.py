@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from pydantic import JsonValue
+from rich.console import Console
 
 from targets.cli import options
 from targets.cli.json_output import print_json_result
 from targets.cli.running import runtime_starter
 from targets.console.answer_view import AnswerView
-from targets.errors import EnvironmentUnable
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
-from targets.try_artifact import question, try_artifact
+from targets.try_artifact import conversation, question, try_artifact
+from targets.version import invocation
 
 if TYPE_CHECKING:
+    from pipeline.contract.data_spec import DataSpec
     from targets.runtimes.platform import Choice
+
+_LONGEST = 1_000_000
+"""Longest text that is read of standard input, in characters."""
 
 
 @click.command("try", short_help="Ask a built artifact something.")
-@click.argument("text")
+@click.argument("text", required=False)
 @options.config_options
 @click.option("--target", metavar="NAME", help="Which target's artifact (default: the first).")
 @click.option(
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
 @options.place_options
 @options.json_option
 def command(
-    text: str,
+    text: str | None,
     config: Path,
     host: str | None,  # noqa: ARG001 - accepted so that a build's options can be reused
     data: dict[str, Path],
@@ -49,7 +58,11 @@ def command(
     dist: Path,
     as_json: bool,
 ) -> None:
-    """Load the artifact, stream its answer to TEXT, and show how fast it was."""
+    """Load the artifact, stream its answer to TEXT, and show how fast it was.
+
+    Without TEXT, it is what stands on standard input; on a terminal, the artifact is asked line by
+    line, and remembers what was said until a line is empty.
+    """
     chosen = () if target is None else (target,)
     choices = options.BuildChoices(config, chosen, None, data, model, runtime, system)
     request = options.load_requests(choices, here=True)[0]
@@ -59,26 +72,56 @@ def command(
         if (folder.parent / REPORT_FILE).is_file():
             require_onnx(read_report(folder.parent), folder.parent, "`try`")
         raise EnvironmentUnable(
-            f"there is no artifact at {folder}", f"build it first: nox -s build-{target}"
+            f"there is no artifact at {folder}", f"build it first: {invocation(f'build-{target}')}"
         )
     spec = None if raw else next(iter(build.data.values()), None)
     console = options.console(as_json)
     view = AnswerView(console)
     store = options.open_cache(cache)
     place = request.places[0]
-    result = try_artifact(
-        folder.absolute(),
-        {**question(spec, text), "max_new_tokens": max_new_tokens},
-        place,
-        runtime_starter(request.runtime, store.root, view)([place.toolchain]),
-        store,
-        view,
-    )
-    if as_json:
-        print_json_result({"answer": result.metrics})
+    start = runtime_starter(request.runtime, store.root, view)([place.toolchain])
+
+    def ask(params: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        limited = {**params, "max_new_tokens": max_new_tokens}
+        return try_artifact(folder.absolute(), limited, place, start, store, view).metrics
+
+    if text is None and sys.stdin.isatty() and not as_json:
+        _chat(console, spec, ask)
         return
-    figures = result.metrics
+    figures = ask(question(spec, _from_standard_input() if text is None else text))
+    if as_json:
+        print_json_result({"answer": figures})
+        return
     console.print()
+    _show_speed(console, figures)
+
+
+def _from_standard_input() -> str:
+    """Return the text on standard input. Raises ``ConfigError`` if it is none, or too long."""
+    text = sys.stdin.read(_LONGEST + 1)
+    if not text.strip() or len(text) > _LONGEST:
+        what = "is empty" if not text.strip() else f"has more than {_LONGEST:,} characters"
+        advice = 'give the question: try -- "..."'
+        raise ConfigError([Problem(f"standard input {what}", key="TEXT", suggestion=advice)])
+    return text.rstrip("\n")
+
+
+def _chat(
+    console: Console,
+    spec: DataSpec | None,
+    ask: Callable[[Mapping[str, JsonValue]], Mapping[str, JsonValue]],
+) -> None:
+    """Ask line by line, each with what was said before, until a line is empty."""
+    turns: list[JsonValue] = []
+    while line := click.prompt("you", default="", show_default=False).strip():
+        params = conversation(question(spec, line), turns)
+        figures = ask(params)
+        turns = [*params["messages"], {"role": "assistant", "content": figures["text"]}]
+        console.print()
+        _show_speed(console, figures)
+
+
+def _show_speed(console: Console, figures: Mapping[str, JsonValue]) -> None:
     speed = figures["tokens_per_second"]
     rate = f", {speed:.0f} tokens/s" if isinstance(speed, float) else ""
     console.print(f"[dim]first token after {figures['first_token_ms']:.1f} ms{rate}[/]")

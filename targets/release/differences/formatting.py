@@ -41,7 +41,7 @@ def of_all(differing: int, total: int, noun: str) -> str:
     return f"{differing:,} of {counted(total, noun)} {'differs' if differing == 1 else 'differ'}"
 
 
-def numbers(released: float, rebuilt: float) -> str:
+def both_values(released: float, rebuilt: float) -> str:
     """Return both numbers, with as many digits as it takes to tell them apart."""
     texts = (f"{released:.6g}", f"{rebuilt:.6g}")
     if texts[0] == texts[1]:

@@ -83,7 +83,7 @@ def _tensor(model: str, name: str, released: _Model, rebuilt: _Model) -> Iterato
     if role != rebuilt.roles.get(name) or not alike:
         role = None
     if role is not None:
-        old, new = role.seen(old), role.seen(new)
+        old, new = role.unpacked(old), role.unpacked(new)
     message, size = in_words(old, new, role.steps if role is not None else 0)
     if not message:
         return

@@ -35,7 +35,7 @@ class Role:
         """The largest difference that two quantized values can have."""
         return (1 << self.bits) - 1 if self.bits else 0
 
-    def seen(self, tensor: Tensor) -> Tensor:
+    def unpacked(self, tensor: Tensor) -> Tensor:
         """Return the tensor with one element for each quantized value."""
         if tensor.dtype != "uint8" or self.bits not in _PACKED or not tensor.shape:
             return tensor

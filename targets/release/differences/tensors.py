@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes  # registers bfloat16 and the other small types with NumPy
 import numpy as np
 
-from targets.release.differences.formatting import numbers, of_all, relative, share
+from targets.release.differences.formatting import both_values, of_all, relative, share
 
 _CHUNK_ELEMENTS = 1 << 20
 _PACKED_BITS = {"uint4": 4, "int4": 4, "float4_e2m1fn": 4, "uint2": 2, "int2": 2}
@@ -162,7 +162,7 @@ def in_words(first: Tensor, second: Tensor, steps: int = 0) -> tuple[str, float 
     noun = "quantized value" if steps else "value"
     counts = of_all(change.differing, change.total, noun)
     place = f"at {list(change.at)}" if change.at else "it"
-    values = numbers(*change.values)
+    values = both_values(*change.values)
     if change.largest is None:
         return f"{counts}, {place}: {values}", None
     size = change.relative

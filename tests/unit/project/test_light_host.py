@@ -27,6 +27,7 @@ def test_a_plan_imports_no_ml_library_and_asks_an_engine_only_for_what_is_missin
     build(project, Cache(tmp_path))
     loaded = loaded_by(*arguments)
     assert not loaded & HEAVY
+    assert not loaded & {"requests", "urllib3", "jinja2"}  # no hub is asked, no report is written
     assert "pydantic" in loaded
 
 

@@ -42,7 +42,7 @@ class Batch:
     """Prompts that :class:`Scripted` was asked."""
 
     model: Scripted
-    numbers: Sequence[int]
+    indices: Sequence[int]
     prompts: Sequence[Sequence[int]]
 
     def greedy(self, max_new_tokens: int) -> list[Reply]:

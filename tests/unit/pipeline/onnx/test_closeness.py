@@ -27,6 +27,10 @@ def test_divergence_is_in_nats_and_from_the_wanted_model() -> None:
     assert figures is not None
     expected = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
     assert figures.mean_kl == pytest.approx(expected)
+    # Of three positions, one is as far off.
+    figures = closeness([(found, wanted), (wanted, wanted), (wanted, wanted)])
+    assert figures is not None
+    assert (figures.mean_kl, figures.median_kl) == pytest.approx((expected / 3, 0))
 
 
 def test_rows_left_out_of_the_vocabulary_and_numbers_that_are_none() -> None:
