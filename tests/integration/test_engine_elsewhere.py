@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -139,6 +140,7 @@ def test_a_connection_that_drops(fresh: Quern, engine: EngineElsewhere, project:
         assert build.said.count(said) == 1, build.said
 
 
+@pytest.mark.slow
 def test_a_connection_that_never_comes_back_leaves_nothing_there(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_connection_that_never_comes_back_leaves_nothing_there(
         build.kill()
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_leaves_nothing_there(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:
@@ -181,6 +184,7 @@ def test_a_driver_that_is_killed_is_followed_by_another(
     assert engine.left() == []
 
 
+@pytest.mark.slow
 def test_a_job_that_nobody_waits_for(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:
@@ -210,6 +214,7 @@ def test_a_job_that_is_cancelled(fresh: Quern, engine: EngineElsewhere, project:
     assert engine.left() == []
 
 
+@pytest.mark.slow
 def test_inputs_are_sent_once(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
     for seed in (1, 2):
         project.config.write_text(
@@ -300,6 +305,7 @@ def test_ssh_that_cannot_log_in(
         ssh.use_key("user")
 
 
+@pytest.mark.slow
 def test_a_build_over_ssh_whose_sessions_end(
     fresh: Quern, engine: EngineElsewhere, ssh: SshServer, project: Project
 ) -> None:
@@ -346,3 +352,73 @@ def test_what_depends_on_this_machine_is_refused(fresh: Quern, project: Project)
     assert ended.code == 2
     assert "resources.arithmetic: the bytes would be those of box's CPU" in ended.stderr
     assert fresh("plan", "--config", str(project.config), "--system", "local").code == 0
+
+
+def test_a_connection_that_drops_while_inputs_are_sent(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    engine.forget_inputs()
+    before = engine.proxy.dropped
+    engine.proxy.drop_after(400_000)
+    build = started(fresh, engine, project)
+    try:
+        assert build.complete() == 0, build.said
+    finally:
+        build.kill()
+    assert engine.proxy.dropped == before + 1
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+def test_a_connection_that_drops_while_results_are_fetched(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    before = engine.proxy.dropped
+    build = started(fresh, engine, project)
+    try:
+        build.wait_for("first ...")
+        engine.proxy.drop_after_received(8 << 20)
+        build.let_go("large")
+        assert build.complete() == 0, build.said
+    finally:
+        build.kill()
+    assert engine.proxy.dropped == before + 1
+    assert build.said.count("✓ first") == 1
+    assert engine.left() == []
+
+
+def test_too_little_room_is_said_before_anything_is_sent(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    free = shutil.disk_usage(engine.folder).free
+    filler = engine.folder / "filler"
+    try:
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free - (32 << 20))
+        said = refused(fresh, project)
+    finally:
+        filler.unlink()
+    assert "too little room on box" in said
+    assert "nothing was sent" in said
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+def test_an_engine_that_stops(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
+    build = started(fresh, engine, project)
+    try:
+        build.reach("second ...")
+        engine.kill()
+        time.sleep(1)
+        engine.start()
+        assert build.finish(4 * PATIENCE) == 4, build.said
+    finally:
+        build.kill()
+    assert "is gone from box" in build.said
+    again = started(fresh, engine, project)
+    try:
+        assert again.complete() == 0, again.said
+    finally:
+        again.kill()
+    assert re.search(r"✓ first +cached", again.said)
+    gone_within(engine, 4 * PATIENCE)

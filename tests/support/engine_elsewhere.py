@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -53,14 +53,22 @@ class EngineElsewhere(OwnEngine):
 
     def start(self) -> None:
         super().start()
-        assert self._daemon is not None
-        pid = self._daemon.pid
-        self.proxy = Proxy(lambda: _connected_within(pid, ("127.0.0.1", _PORT)))
+        if not hasattr(self, "proxy"):
+            self.proxy = Proxy(self._connected)
 
     def stop(self) -> None:
         if hasattr(self, "proxy"):
             self.proxy.close()
         super().stop()
+
+    def _connected(self) -> socket.socket:
+        assert self._daemon is not None
+        return _connected_within(self._daemon.pid, ("127.0.0.1", _PORT))
+
+    def forget_inputs(self) -> None:
+        """Remove all inputs, so that they are sent again."""
+        for name in self.inputs():
+            self.client.api.remove_volume(name)
 
     @property
     def url(self) -> str:
@@ -94,7 +102,7 @@ def _labels(volume: object) -> dict[str, str]:
 class Proxy:
     """A port that leads to an engine, as long as a test wants."""
 
-    def __init__(self, connect: object) -> None:
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
         self._connect = connect
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -105,6 +113,7 @@ class Proxy:
         """Bytes that went to the engine."""
         self.received = 0
         self._drop_after: int | None = None
+        self._drop_after_received: int | None = None
         self.dropped = 0
         """How often all connections were dropped."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -121,6 +130,10 @@ class Proxy:
     def drop_after(self, sent: int) -> None:
         """Cut every connection once so many more bytes were sent to the engine."""
         self._drop_after = self.sent + sent
+
+    def drop_after_received(self, received: int) -> None:
+        """Cut every connection once so many more bytes came from the engine."""
+        self._drop_after_received = self.received + received
 
     def block(self) -> None:
         """Cut every connection, and let no new one through."""
@@ -142,7 +155,7 @@ class Proxy:
                     inner.close()
                     continue
                 try:
-                    outer: socket.socket = self._connect()  # type: ignore[operator]
+                    outer = self._connect()
                 except OSError:
                     inner.close()
                     continue
@@ -162,6 +175,10 @@ class Proxy:
                         self.drop()
                 else:
                     self.received += len(data)
+                    limit = self._drop_after_received
+                    if limit is not None and self.received > limit:
+                        self._drop_after_received = None
+                        self.drop()
                 sink.sendall(data)
         for end in (sink, source):
             with suppress(OSError):
@@ -284,7 +301,7 @@ class SshServer:
 @contextmanager
 def engine_elsewhere(python: Path) -> Iterator[EngineElsewhere]:
     """Yield an engine that runs, with the image of gated steps; it is removed afterwards."""
-    with in_memory("4g") as folder:
+    with in_memory("1g") as folder:
         engine = EngineElsewhere(folder)
         engine.start()
         try:

@@ -72,6 +72,8 @@ def wait(folder):
     held = []
     while act == "hoard":
         held.append(bytearray(b"x") * (1 << 24))
+    if act == "large":
+        (folder / "large").write_bytes(os.urandom(1 << 20) * 24)
     if act == "fill":
         with (folder / "filler").open("wb") as file:
             while True:

@@ -22,8 +22,7 @@ def command(context: click.Context, job: str, cache: Path | None) -> None:
 
     Ctrl-C ends the job.
     """
-    note, origin = JobNotes(options.open_cache(cache).root).started(job)
+    _, origin = JobNotes(options.open_cache(cache).root).started(job)
     os.chdir(origin.folder)
-    del note
     with build.command.make_context("build", [*origin.arguments], parent=context.parent) as again:
         build.command.invoke(again)

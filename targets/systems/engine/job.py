@@ -22,8 +22,8 @@ from targets.disk import CACHE_REMEDY, Need, require_room
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.runtimes.docker import remove
 from targets.systems.arrival import Refused, unpack
-from targets.systems.engine.keeper import DETACH, STOP
-from targets.systems.engine.lease import renewed
+from targets.systems.engine.keeper import DETACH, READY, STOP
+from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.link import DROPPED, Link, quick
 from targets.systems.system import JobGone, JobState, Piece
 
@@ -60,7 +60,15 @@ class EngineJob:
 
     def detach(self) -> None:
         """Let it run without being asked after."""
-        self._link.again(lambda client: client.api.kill(self._name, DETACH))
+        try:
+            while not self._link.again(lambda client: has_begun(client, self._name)):
+                time.sleep(_LOOK_AGAIN_SECONDS)
+            self._link.again(lambda client: client.api.kill(self._name, DETACH))
+        except NotFound:
+            raise EnvironmentUnable(
+                f"the job {self.id} ended on {self._link.name} before it had begun",
+                f"`docker info` on {self._link.name}",
+            ) from None
 
     def read(self, offset: str = "") -> Iterator[Piece]:
         """Yield its standard output; an offset is the engine's time of the last piece."""
@@ -71,7 +79,8 @@ class EngineJob:
                 if data.startswith(mark):
                     self._exit_code = _number(data[len(mark) :])
                     return
-                yield Piece(data, offset)
+                if data != READY:
+                    yield Piece(data, offset)
             state = self._state()  # raises if it is gone
             if not state["Running"]:
                 self._exit_code = int(state["ExitCode"])

@@ -14,6 +14,8 @@ DETACH = "SIGUSR2"
 """Signal after which nobody need ask until its longest time is over."""
 STOP = "SIGTERM"
 """Signal that ends the job, but not its container."""
+READY = b"quern-kept\n"
+"""The first line of the output. Before it is there, a signal would end the container."""
 
 _KEPT = """
 import os, signal, sys, time
@@ -21,6 +23,7 @@ lease, longest, mark, *command = sys.argv[1:]
 RENEW, DETACH, CHILD = signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD
 ours = {RENEW, DETACH, CHILD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+os.write(1, b"quern-kept\\n")
 own = os.getpid()
 main = os.fork()
 if not main:

@@ -28,13 +28,17 @@ def renewed(
     """
     over = threading.Event()
     pause = min(lease_seconds / _ASKED_A_LEASE, _LONGEST_PAUSE)
+    seconds = max(1, round(pause))
 
     def work() -> None:
         client: DockerClient | None = None
+        ready = False
         while True:
             try:
                 client = client or link.beside()
-                quick(client, max(1, round(pause)), lambda c: c.api.kill(container, RENEW))
+                ready = ready or quick(client, seconds, lambda c: has_begun(c, container))
+                if ready:
+                    quick(client, seconds, lambda c: c.api.kill(container, RENEW))
             except NotFound:
                 pass
             except (APIError, *DROPPED, OSError):
@@ -55,3 +59,13 @@ def renewed(
         yield
     finally:
         over.set()
+
+
+def has_begun(client: DockerClient, container: str) -> bool:
+    """Return whether what keeps ``container`` heeds signals: it has written its first line."""
+    pieces = client.api.logs(container, stdout=True, stderr=False, stream=True, follow=False)
+    try:
+        return next(iter(pieces), None) is not None
+    finally:
+        with suppress(Exception):
+            pieces.close()
