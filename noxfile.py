@@ -161,6 +161,12 @@ def tests_tokenizers(session: nox.Session) -> None:
     pytest(session, "-m", "fetched", "tests/tokenizers")
 
 
+@nox.session(name="tests-remote")
+def tests_remote(session: nox.Session) -> None:
+    """Run the tests of shared caches on stand-ins of S3 and Azure, which pip and npm fetch."""
+    pytest(session, "-m", "servers or not servers", "tests/unit/targets/remote")
+
+
 @nox.session(name="fetch-smollm")
 def fetch_smollm(session: nox.Session) -> None:
     """Fetch the pretrained model of configs/smollm2.toml."""
@@ -207,6 +213,12 @@ def bench_driver(session: nox.Session) -> None:
 def bench_systems(session: nox.Session) -> None:
     """Measure what it costs to build on another machine."""
     command(session, module="tests.benchmarks.systems", lock_file="requirements-dev.lock")
+
+
+@nox.session(name="bench-shared")
+def bench_shared(session: nox.Session) -> None:
+    """Measure what a shared cache gives."""
+    command(session, module="tests.benchmarks.shared", lock_file="requirements-dev.lock")
 
 
 @nox.session(name="bench-coverage")
@@ -341,6 +353,7 @@ def install(session: nox.Session, locked: Path, folder: Path, python: Path) -> N
             "-m",
             "virtualenv",
             "--no-periodic-update",
+            "--no-download",
             str(folder),
             silent=True,
             log=False,

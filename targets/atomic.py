@@ -94,8 +94,8 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove ``folder`` with all that is in it, however deep; what cannot be removed stays. It may
-    be a file as well."""
+    """Remove ``folder`` with all that is in it, however deep, and whatever rights its owner took
+    from himself; what cannot be removed stays. It may be a file as well."""
     if not folder.is_dir() or folder.is_symlink():
         with suppress(OSError):
             folder.unlink()
@@ -105,12 +105,24 @@ def remove_tree(folder: Path) -> None:
     except RecursionError:
         with suppress(OSError):
             _flatten(folder)
+    if folder.exists():
+        with suppress(OSError):
+            _open_up(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(folder: Path) -> None:
+    """Give the owner all rights to the folders of ``folder``."""
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        place.chmod(0o700)
+        waiting += [path for path in place.iterdir() if not path.is_symlink() and path.is_dir()]
 
 
 def _flatten(folder: Path) -> None:
     """Move everything below ``folder`` directly into it. No path gets longer than two names."""
-    while inner := [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]:
+    while inner := [path for path in folder.iterdir() if not path.is_symlink() and path.is_dir()]:
         for place in inner:
             place.chmod(0o700)
             for path in list(place.iterdir()):

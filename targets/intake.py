@@ -18,10 +18,14 @@ from pydantic import ValidationError
 from pipeline.contract.plan import OUTPUT_DIR, Step
 from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
 from pipeline.contract.sha256 import sha256_of_stream
+from pipeline.reading.files import UnreadableError, decoded
+from pipeline.reading.json_text import parse_json
 from targets.errors import PassFailed
 
 _LARGEST_RESULT = 1 << 28
 """Largest ``result.json`` that is read, in bytes: it holds every latency sample and answer."""
+_MOST_VALUES = 4_000_000
+"""Most values in it. Each takes a hundred bytes of memory, however short it is written."""
 _DEEPEST = 32
 """Most folders within each other."""
 _MOST_NAMES = 100_000
@@ -48,11 +52,11 @@ def take_in(step: Step, written: Path, origin: Mapping[str, str]) -> StepResult:
                 raise _Refused(f"it left {beside[0]!r} beside its output")
             result = _result(step, folder)
             with _opened(OUTPUT_DIR, folder, os.O_DIRECTORY) as output:
-                files = tuple(sorted(_files(output), key=lambda file: file.path))
+                files = tuple(sorted(_digests(output), key=lambda file: file.path))
             os.fchmod(folder, _FOLDER)
     except _Refused as why:
         raise _not_taken(step, str(why)) from None
-    except (OSError, ValidationError) as error:
+    except (OSError, UnreadableError, ValidationError) as error:
         raise _not_taken(step, f"its result cannot be read: {error}") from None
     _require_as_listed(step, files, result.files)
     return result.model_copy(update={"files": files, "origin": dict(origin)})
@@ -73,7 +77,10 @@ def _result(step: Step, folder: int) -> StepResult:
         if os.fstat(file).st_size > _LARGEST_RESULT:
             raise _Refused(f"its {RESULT_FILE} is larger than {_LARGEST_RESULT:,} bytes")
         with os.fdopen(file, "rb", closefd=False) as stream:
-            result = StepResult.model_validate_json(stream.read(_LARGEST_RESULT))
+            text = decoded(stream.read(_LARGEST_RESULT))
+    if sum(map(text.count, "[{,")) > _MOST_VALUES:
+        raise _Refused(f"its {RESULT_FILE} has more than {_MOST_VALUES:,} values")
+    result = StepResult.model_validate(parse_json(text, strict=True))
     if (result.key, result.name, result.type) != (step.key, step.name, step.type):
         raise _Refused("its result is that of another step")
     if step.kind == "pass" and result.verdicts:
@@ -81,8 +88,18 @@ def _result(step: Step, folder: int) -> StepResult:
     return result
 
 
-def _files(folder: int, within: str = "", depth: int = 0) -> Iterator[FileDigest]:
+def _digests(output: int) -> Iterator[FileDigest]:
     """Yield every file below an open folder, after setting its mode."""
+    disk = os.fstatvfs(output)
+    # A hole takes no room, and reading all of its zeros could take years.
+    if sum(os.fstat(file).st_size for _, file in _files(output)) > disk.f_blocks * disk.f_frsize:
+        raise _Refused("its output claims more bytes than its disk has")
+    for path, file in _files(output):
+        yield _digest(path, file)
+
+
+def _files(folder: int, within: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
+    """Yield the path and an open descriptor of every file below an open folder."""
     if depth > _DEEPEST:
         raise _Refused(f"its output has more than {_DEEPEST} folders within each other")
     os.fchmod(folder, _FOLDER)
@@ -96,7 +113,7 @@ def _files(folder: int, within: str = "", depth: int = 0) -> Iterator[FileDigest
                 yield from _files(inner, f"{path}/", depth + 1)
         elif stat.S_ISREG(mode):
             with _opened(name, folder) as file:
-                yield _digest(path, file)
+                yield path, file
         else:
             raise _Refused(f"its output holds what is neither file nor folder: {path}")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.builder.portable_template import portable
 from pipeline.builder.session_options import write_config
+from pipeline.data.template_time import template_time
 from pipeline.data.tokenizer import load_artifact_tokenizer
 
 _PLACE_OR_MOOD = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
@@ -69,7 +70,8 @@ def _place_spaces(folder: Path, content: dict[str, Any], template: str) -> None:
     ]
     _write_tokenizer(folder, content)
     question = [{"role": "user", "content": "a"}]
-    chat = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+    with template_time():
+        chat = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
     if _spaced(tokenizer, chat, 0):
         # A blank becomes the token that transformers puts before a text.
         text = "{{ ' ' }}" + template

@@ -103,8 +103,9 @@ class Resources(Frozen):
     """What steps may use. A virtual environment enforces only the time, and says so."""
 
     memory: Annotated[Size, AfterValidator(_is_enough)] | None = None
-    """Memory without swap, e.g. ``"6g"``. Default: nine tenths of the machine's, and its swap."""
-    cpus: float | None = Field(default=None, gt=0)
+    """Memory without swap, e.g. ``"6g"``. Default, and most: nine tenths of the machine's, with its
+    swap."""
+    cpus: float | None = Field(default=None, ge=0.01)
     """CPU time per second, e.g. ``2``. Default: all of the machine's."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of the libraries. Default: ``cpus`` rounded down, else the machine's CPUs."""

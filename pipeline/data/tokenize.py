@@ -26,14 +26,12 @@ from pipeline.data.rendering import (
     find_answer,
     with_fixed_date,
 )
+from pipeline.data.template_time import template_time
 from pipeline.data.tokens import IGNORED, Tokens
 from pipeline.data.unread import Unread, shape_of, unread
-from pipeline.process.deadline import time_limit
 
 _ANY_TEXT = "0"
 _ANY_TURN = Message(ANSWERING, ANY_ANSWER)
-_RENDERING_SECONDS = 10
-"""A chat template takes milliseconds for a conversation; one that never ends is stopped."""
 
 
 class Tokenizer(Protocol):
@@ -330,7 +328,7 @@ class Codec:
         if not template:
             raise PromptError("the tokenizer has no chat template; set chat = false for raw text")
         try:
-            with time_limit(_RENDERING_SECONDS):
+            with template_time(example.place):
                 return self.tokenizer.apply_chat_template(
                     [turn.for_template for turn in turns],
                     tools=list(example.tools) or None,
@@ -338,9 +336,8 @@ class Codec:
                     add_generation_prompt=asks,
                     tokenize=False,
                 )
-        except TimeoutError as error:
-            why = f"the chat template does not end: {error}"
-            raise TemplateEndless(why, place=example.place) from error
+        except TemplateEndless:
+            raise
         except Exception as error:  # whatever a template's own Jinja code raises
             raise PromptError(
                 f"the chat template refuses it: {error}", place=example.place

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.contract.errors import ArtifactError
 from pipeline.data.rendering import ANY_ANSWER
+from pipeline.data.template_time import template_time
 from pipeline.onnx.checkpoint import Checkpoint, as_ids
 
 
@@ -37,7 +38,8 @@ def turn_end(tokenizer: Any) -> int | None:
     question = [{"role": "user", "content": "Is it?"}]
     answered = [*question, {"role": "assistant", "content": ANY_ANSWER}]
     try:
-        rendered = tokenizer.apply_chat_template(answered, tokenize=False)
+        with template_time():
+            rendered = tokenizer.apply_chat_template(answered, tokenize=False)
     except TemplateError as error:
         raise ArtifactError(f"the chat template cannot be rendered: {error}") from error
     _, separator, tail = rendered.rpartition(ANY_ANSWER)

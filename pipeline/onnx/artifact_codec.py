@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from pipeline.contract.errors import ArtifactError
 from pipeline.data.examples import Example
 from pipeline.data.rendering import reads_clock
+from pipeline.data.template_time import template_time
 from pipeline.data.tokenize import Codec
 from pipeline.onnx.session import Session
 
@@ -59,13 +60,14 @@ class ArtifactCodec(Codec):
         if template and reads_clock(template):
             # Asked and trained with a fixed date, which the runtime cannot be told: the two are
             # compared with today's.
-            today: Any = self.tokenizer.apply_chat_template(
-                [turn.for_template for turn in example.prompt],
-                tools=list(example.tools) or None,
-                chat_template=template,
-                add_generation_prompt=True,
-                tokenize=False,
-            )
+            with template_time(example.place):
+                today: Any = self.tokenizer.apply_chat_template(
+                    [turn.for_template for turn in example.prompt],
+                    tools=list(example.tools) or None,
+                    chat_template=template,
+                    add_generation_prompt=True,
+                    tokenize=False,
+                )
             found = runtime_ids(self._runtime, self._rendered_by_runtime(example))
             problems += different(f"{asked}, written today,", found, self.text_ids(today))
         return problems

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract.errors import ArtifactError
+from pipeline.data.template_time import template_time
 from pipeline.data.tokenizer import load_artifact_tokenizer, load_checkpoint_tokenizer
 from pipeline.onnx.answer_ends import turn_end
 from pipeline.onnx.artifact_codec import chat_text, different, runtime_ids
@@ -119,7 +120,10 @@ def _rendered(source: Any) -> Iterator[tuple[Conversation, str]]:
     for messages in CONVERSATIONS:
         asks = messages[-1]["role"] == "user"
         try:
-            text = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
+            with template_time():
+                text = source.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=asks
+                )
         except TemplateError:
             continue
         yield messages, text

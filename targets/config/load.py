@@ -41,7 +41,7 @@ from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.paths import expanded, is_file, is_there, resolved
 from targets.config.salvage import salvage
 from targets.config.source_map import KeyPath, SourceMap
-from targets.config.validation_problems import validation_problems
+from targets.config.validation_problems import causes, validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
@@ -129,18 +129,20 @@ def load_document(
     try:
         config = with_files(BuildConfig.model_validate(table), overrides.data)
     except ValidationError as error:
-        problems += validation_problems(error, BuildConfig, file, source_map)
+        found = validation_problems(error, BuildConfig, file, source_map)
+        problems += causes(found, document.problems) if document.ledger is not None else found
         salvaged = salvage(table, BuildConfig)
         if salvaged is not None:
             salvaged = with_files(salvaged, overrides.data)
             loader = _Loader(file, salvaged, source_map, overrides, whole=False)
             loader.load(_chosen(salvaged, targets, loader))
-            problems += loader.problems
+            problems += causes(loader.problems, document.problems)
         raise ConfigError(list(dict.fromkeys(problems))) from None
     loader = _Loader(file, config, source_map, overrides, whole=not problems)
     loaded = loader.load(_chosen(config, targets, loader))
     if problems or loader.problems:
-        all_problems = [*problems, *loader.problems, *loader.unreachable]
+        followed = [*loader.problems, *loader.unreachable]
+        all_problems = [*problems, *causes(followed, document.problems)]
         raise ConfigError(list(dict.fromkeys(all_problems)))
     if loader.unreachable and config.system is not None:
         raise config_needs_its_system(config.system)

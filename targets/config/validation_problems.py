@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pipeline.contract.suggest import did_you_mean
 from targets.config.source_map import KeyPath, SourceMap
 from targets.errors import Problem
+
+MISSING = "this key is required"
 
 
 def validation_problems(
@@ -30,7 +32,7 @@ def validation_problems(
             message = "unknown key"
             suggestion = did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))
         elif entry["type"] == "missing":
-            message = "this key is required"
+            message = MISSING
         elif entry["type"] == "value_error":
             message = str(entry["ctx"]["error"])
         elif entry["type"] != "model_type":
@@ -44,6 +46,29 @@ def validation_problems(
             key=source_map.key(path),
             suggestion=next((text for text in messages.values() if text), ""),
         )
+
+
+def causes(found: Iterable[Problem], known: Sequence[Problem]) -> list[Problem]:
+    """Return those of ``found`` that do not merely follow from ``known``, by which parts of the
+    config are missing."""
+    refused = [problem.key for problem in known if problem.key]
+    return [
+        problem
+        for problem in found
+        if not known
+        or (
+            MISSING not in problem.message
+            and not any(_is_within(problem.key, key) for key in refused)
+        )
+    ]
+
+
+def _is_within(key: str, other: str) -> bool:
+    """Return whether one of two keys is the other, or a part of it."""
+    shorter, longer = sorted((key, other), key=len)
+    return bool(shorter) and (
+        longer == shorter or longer.startswith((f"{shorter}.", f"{shorter}["))
+    )
 
 
 def _as_written(model: type[BaseModel], loc: KeyPath) -> KeyPath:

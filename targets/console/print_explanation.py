@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
 
 from targets.config.olive.ledger import Entry, Ledger, State
 from targets.config.source_map import KeyPath
@@ -24,24 +27,17 @@ def print_explanation(console: Console, ledger: Ledger) -> None:
 
     Keys are shown below their table, as in the file, because full paths would need too much width.
     """
+    rows = list(_rows(ledger))
     table = WholeTable()
     table.column("key", wrap=False)
     table.column("value", widest=40)
     table.column("what becomes of it")
-    above: KeyPath = ()
-    for entry in ledger.entries:
-        for depth, part in enumerate(entry.path[:-1]):
-            if entry.path[: depth + 1] != above[: depth + 1]:
-                table.row(f"[dim]{_indented(depth, part)}[/]")
-        above = entry.path[:-1]
-        state = f"[{_STYLES[entry.state]}]{entry.state.value}[/]"
-        note = _note(entry)
-        table.row(
-            _indented(len(above), entry.path[-1] if entry.path else "the file"),
-            escape(entry.value),
-            f"{state}: {escape(note)}" if note else state,
-        )
-    console.print(table)
+    for row in rows:
+        table.row(*row)
+    if table.fits(console.width):
+        console.print(table)
+    else:
+        _print_lines(console, rows)
     if ledger.defaults:
         defaults_table = WholeTable("what the file leaves open")
         defaults_table.column("key of the Quern config")
@@ -54,6 +50,35 @@ def print_explanation(console: Console, ledger: Ledger) -> None:
         f"{len(ledger.entries)} keys: "
         + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
     )
+
+
+def _rows(ledger: Ledger) -> Iterator[tuple[str, ...]]:
+    """Yield key, value and what becomes of it of each entry, in Rich's markup, and before them the
+    tables that they are in."""
+    above: KeyPath = ()
+    for entry in ledger.entries:
+        for depth, part in enumerate(entry.path[:-1]):
+            if entry.path[: depth + 1] != above[: depth + 1]:
+                yield (f"[dim]{_indented(depth, part)}[/]",)
+        above = entry.path[:-1]
+        state = f"[{_STYLES[entry.state]}]{entry.state.value}[/]"
+        note = _note(entry)
+        yield (
+            _indented(len(above), entry.path[-1] if entry.path else "the file"),
+            escape(entry.value),
+            f"{state}: {escape(note)}" if note else state,
+        )
+
+
+def _print_lines(console: Console, rows: Iterable[tuple[str, ...]]) -> None:
+    """Show each key with its value in a line, and below it what becomes of it."""
+    console.print("[dim]key: value\n    what becomes of it[/]", highlight=False)
+    for key, *others in rows:
+        value, becomes = others or ("", "")
+        console.print(f"{key}: {value}" if value else key, highlight=False, emoji=False)
+        if becomes:
+            text = Text.from_markup(becomes, emoji=False)
+            console.print(Padding(text, (0, 0, 0, len(key) - len(key.lstrip()) + 4)))
 
 
 def explanation(ledger: Ledger) -> dict[str, object]:

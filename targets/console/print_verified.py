@@ -15,7 +15,7 @@ from targets.runtimes.runtime import PLACES
 
 
 def print_verified(console: Console, verified: Verified) -> None:
-    """Show what is confirmed, what differs, and what was not compared."""
+    """Show what is confirmed, what differs, and what is open."""
     console.print()
     for line in _proofs(verified):
         console.print(f"[green]✓[/] {escape(line)}", highlight=False, soft_wrap=True)
@@ -41,7 +41,6 @@ def verified_data(verified: Verified) -> dict[str, object]:
         "trained_again": verified.rebuilt and not verified.given,
         "same": not verified.differs if verified.rebuilt else None,
         "compared": verified.comparison.files,
-        "left_out": dict(verified.left_out),
         "differences": verified.comparison.differences,
         "rebuilt_by": verified.rebuilder or None,
         "attested": verified.attested,
@@ -73,8 +72,6 @@ def _open(verified: Verified) -> Iterator[str]:
         yield "signed, and nobody's signature was asked for: give --key, or --identity and --issuer"
     if verified.release.internal_parameters.runtime == "venv":
         yield f"made in {PLACES['venv']}"
-    for name, reason in verified.left_out.items():
-        yield f"{name} was not compared: {reason}"
     for report in verified.release.reports:
         for reason in report.unverified:
             yield f"{report.target} is unverified: {reason}"

@@ -11,8 +11,8 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-_READABLE = 12
-"""Narrowest column in which words may be cut, in cells."""
+_READABLE = 24
+"""Narrowest column in which words may be cut, in cells: those of a longer word."""
 
 
 class WholeTable(Table):
@@ -55,25 +55,47 @@ class WholeTable(Table):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, or its rows as lists."""
-        if self._narrowest <= options.max_width:
+        if self.fits(options.max_width):
+            self._fit(options.max_width)
             yield from super().__rich_console__(console, options)
         else:
             yield from self._lists()
 
+    def fits(self, width: int) -> bool:
+        """Return whether it can be shown as a table of that width."""
+        return self._narrowest <= width
+
+    def _fit(self, width: int) -> None:
+        """Give each column its width: what it would take, less where that is too much for all. Rich
+        would narrow the widest ones until their words no longer fit."""
+        widths = [_widest(column) for column in self.columns]
+        least = [_narrowest(_texts(column), not column.no_wrap) for column in self.columns]
+        room = width - self._spaces
+        while sum(widths) > room:
+            widest = max(
+                (at for at, size in enumerate(widths) if size > least[at]), key=widths.__getitem__
+            )
+            widths[widest] -= 1
+        for column, size in zip(self.columns, widths, strict=True):
+            column.width = size
+
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """Return the widths between which the table can be shown."""
-        if self._narrowest <= options.max_width:
+        if self.fits(options.max_width):
             return super().__rich_measure__(console, options)
         return Measurement(1, options.max_width)
 
     @property
     def _narrowest(self) -> int:
         """The width below which cells would lose characters or be hard to read."""
-        between = 1 + sum(self.padding[at] for at in (1, 3))
-        spaces = 1 + between * len(self.columns)
-        return spaces + sum(
+        return self._spaces + sum(
             _narrowest(_texts(column), not column.no_wrap) for column in self.columns
         )
+
+    @property
+    def _spaces(self) -> int:
+        """The width of what is around and between the columns: their padding and the box."""
+        return (1 + sum(self.padding[at] for at in (1, 3))) * len(self.columns)
 
     def _lists(self) -> Iterator[Text]:
         if isinstance(self.title, Text):
@@ -91,6 +113,13 @@ class WholeTable(Table):
 def _texts(column: Column) -> list[Text]:
     """Return the title and the cells of a column, which :class:`WholeTable` made."""
     return [text for text in (column.header, *column.cells) if isinstance(text, Text)]
+
+
+def _widest(column: Column) -> int:
+    """Return how wide a column is whose cells are not wrapped."""
+    lines = [line for text in _texts(column) for line in text.split() if line.plain]
+    longest = max((line.cell_len for line in lines), default=1)
+    return longest if column.max_width is None else min(longest, column.max_width)
 
 
 def _narrowest(texts: list[Text], wraps: bool) -> int:

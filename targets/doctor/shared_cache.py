@@ -6,10 +6,13 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 from targets.doctor.finding import Finding, Machine
-from targets.remote.record import blob_path
-from targets.remote.store import RemoteFailed, RemoteRefused, Store
+from targets.remote.background import in_background
+from targets.remote.failure import RemoteFailed, RemoteRefused
+from targets.remote.record import LARGEST, result_path
+from targets.remote.store import Store
 
 _BYTES = 4 << 20
 
@@ -23,12 +26,13 @@ def shared_cache(machine: Machine) -> Iterator[Finding]:
     details: dict[str, object] = {"remote": table.remote, "push": table.push}
     try:
         started = time.monotonic()
-        store.look(blob_path("0" * 64))
+        # Unlike a look, this says whether the bucket is missing.
+        in_background(partial(store.read, largest=LARGEST), [result_path("0" * 64)], 1)
         answer = time.monotonic() - started
         details["answer_seconds"] = answer
         told = f"{table.remote} answers in {answer * 1000:.0f} ms"
         if table.push:
-            up, down = _speeds(store)
+            ((up, down),) = in_background(_speeds, [store], 1)
             details |= {"up_bytes_per_second": up, "down_bytes_per_second": down}
             told += f", takes {up / 1e6:.0f} MB/s and gives {down / 1e6:.0f} MB/s"
     except RemoteFailed as failed:

@@ -14,6 +14,22 @@ from targets.toolchain.requirements import Pin, read_lock
 
 _RUNTIME = ("onnxruntime", "numpy")
 """Beginnings of the names of the wheels that are enough to run an artifact."""
+_LIBRARIES = {
+    "cuda": tuple(
+        f"nvidia-{name}"
+        for name in (
+            "cublas",
+            "cuda-nvrtc",
+            "cuda-runtime",
+            "cudnn",
+            "cufft",
+            "curand",
+            "nvjitlink",
+        )
+    )
+}
+"""The same of what an execution provider loads that comes as wheels, and its loader does not find:
+https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls"""
 _MESSAGE = "message"
 
 
@@ -33,12 +49,13 @@ class Asking:
     """What makes the model's input of messages, in Jinja; empty if it continues the prompt."""
 
 
-def asking(spec: DataSpec | None, model: Path) -> Asking:
-    """Return how the artifact in the folder ``model`` is asked, whose rows are of ``spec``."""
+def asking(spec: DataSpec | None, model: Path, target: Target) -> Asking:
+    """Return how the artifact of ``target`` in the folder ``model`` is asked, whose rows are of
+    ``spec``."""
     form = prompt_form(spec)
     template = _chat_template(model) if form.chat and has_chat_template(model) else ""
     return Asking(
-        script=ask_script(spec, bool(template)),
+        script=ask_script(spec, bool(template), target.execution_provider in _LIBRARIES),
         usage=" ".join(_placeholder(name) for name in _fields(form)),
         system=form.system if template else None,
         prompt=f"{{{_MESSAGE}}}" if form.template is None else form.template.text,
@@ -46,11 +63,12 @@ def asking(spec: DataSpec | None, model: Path) -> Asking:
     )
 
 
-def ask_script(spec: DataSpec | None, has_template: bool) -> bytes:
+def ask_script(spec: DataSpec | None, has_template: bool, preloads: bool = False) -> bytes:
     """Return ``ask.py``, which fills in the prompt of ``spec`` and prints the model's answer.
 
     ``has_template`` says whether the artifact has a chat template, without which the text of a
-    message is what the model continues.
+    message is what the model continues; ``preloads`` whether the libraries of its provider come as
+    wheels.
     """
     form = prompt_form(spec)
     fields = _fields(form)
@@ -69,6 +87,7 @@ def ask_script(spec: DataSpec | None, has_template: bool) -> bytes:
         usage=" ".join(_placeholder(name) for name in fields),
         text=" + ".join(pieces) or "''",
         chat=form.chat and has_template,
+        preloads=preloads,
         messages=f"[{', '.join(turns)}]",
     ).encode()
 
@@ -83,7 +102,8 @@ def run_pins(target: Target) -> list[Pin]:
     runs_on = [name for name in target.platforms if not target.platforms[name].builds]
     platform = runs_on[0] if runs_on else next(iter(target.platforms))
     pins = read_lock(target.toolchain(platform).lock)
-    chosen = (pin for pin in pins if pin.name.startswith(_RUNTIME))
+    names = (*_RUNTIME, *_LIBRARIES.get(target.execution_provider, ()))
+    chosen = (pin for pin in pins if pin.name.startswith(names))
     return sorted(chosen, key=lambda pin: pin.name)
 
 

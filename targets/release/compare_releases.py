@@ -22,14 +22,9 @@ class ReleaseComparison:
 
 
 def compare_releases(released: Path, rebuilt: Path) -> ReleaseComparison:
-    """Compare every file except the provenances, which describe how each of the two was made.
-
-    If the rebuild has no SBOM, it is left out of the comparison.
-    """
+    """Compare every file except the provenances, which describe how each of the two was made."""
     names = {path.name for folder in (released, rebuilt) for path in folder.iterdir()}
     names -= {layout.PROVENANCE, layout.REBUILT, layout.SUMS}
-    if not (rebuilt / layout.SBOM).exists():
-        names -= {layout.SBOM}
     differences = [
         difference
         for name in sorted(names)

@@ -20,7 +20,15 @@ from targets.release.archive import write_archive
 from targets.release.asking import Asking, asking, run_pins, run_requirements
 from targets.release.card import MadeFrom, model_card
 from targets.release.hub import TASK
-from targets.release.inputs import COMMITTED, CONFIG, FOLDER, SOURCE, files_digest, trains
+from targets.release.inputs import (
+    COMMITTED,
+    CONFIG,
+    FOLDER,
+    RUNTIME,
+    SOURCE,
+    files_digest,
+    trains,
+)
 from targets.release.released_report import (
     Plans,
     ReleasedReport,
@@ -42,7 +50,7 @@ from targets.release.statement import ResourceDescriptor
 from targets.release.sums import write_sums
 from targets.release.trained import trained_files
 from targets.report.dist import MODEL_DIR
-from targets.target import load_target
+from targets.target import Target, load_target
 from targets.version import quern_version
 
 _QUANTIZES = "model_builder"
@@ -77,7 +85,7 @@ class ReleaseContents:
     inputs: tuple[ResourceDescriptor, ...]
     """The inputs of all builds."""
     toolchains: Mapping[str, ToolchainContents]
-    """Toolchains per target, including the host target's; empty if no SBOM can be made."""
+    """Toolchains per target, including the host target's."""
 
     @property
     def build(self) -> str:
@@ -108,12 +116,9 @@ def compose(folder: Path, contents: ReleaseContents, cache: Cache) -> ComposedFi
     trained = trained_files(contents.outcomes, cache)
     if trained:
         archives.append(_archive(folder, contents, layout.ADAPTER, trained))
-    files = [*archives]
-    if contents.toolchains:
-        sbom = folder / layout.SBOM
-        sbom.write_bytes(write_sbom(_sbom(contents, reports, archives)))
-        files.append(sbom)
-    digests = {file.name: sha256_of_file(file) for file in files}
+    sbom = folder / layout.SBOM
+    sbom.write_bytes(write_sbom(_sbom(contents, reports, archives)))
+    digests = {file.name: sha256_of_file(file) for file in (*archives, sbom)}
     (folder / layout.SUMS).write_bytes(write_sums(digests))
     return ComposedFiles(reports, tuple(archives))
 
@@ -162,7 +167,7 @@ def _target_files(
     folder = built.outcome.folder
     model = folder / MODEL_DIR
     target = load_target(built.name)
-    asked = _asking(contents, report, model)
+    asked = _asking(contents, report, model, target)
     card = model_card(
         report,
         contents.loaded.config.card,
@@ -184,17 +189,21 @@ def _target_files(
     return files
 
 
-def _asking(contents: ReleaseContents, report: ReleasedReport, model: Path) -> Asking | None:
+def _asking(
+    contents: ReleaseContents, report: ReleasedReport, model: Path, target: Target
+) -> Asking | None:
     """Return how an ONNX model is asked; ``None`` for other artifacts."""
     if report.artifact != "onnx":
         return None
     loaded = contents.loaded
     spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
-    return asking(spec, model)
+    return asking(spec, model, target)
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:
     for source in contents.inputs:
+        if source.name.startswith(RUNTIME):
+            continue
         for kind, digest in source.digest.items():
             words = "commit" if kind == "gitCommit" else kind
             changed = (

@@ -31,7 +31,14 @@ COMMITTED = "committed"
 FOLDER = "dirHash"
 """in-toto's name of a digest of all files of a folder."""
 
-MADE = ("trained/", "fetched/", "base-image/")
+TRAINED = "trained/"
+"""Prefix of the names of what training steps made."""
+BASE_IMAGE = "base-image/"
+SYSTEM = "system/"
+RUNTIME = (BASE_IMAGE, SYSTEM)
+"""Prefixes of the names of inputs that are not the same in every runtime."""
+
+MADE = (TRAINED, "fetched/", *RUNTIME)
 """Prefixes of the names of inputs that are known only after a build."""
 
 
@@ -88,7 +95,7 @@ def produced_inputs(outcomes: Iterable[BuildOutcome]) -> Iterator[ResourceDescri
             reference, _, digest = base.rpartition("@sha256:")
             made_here = reference.partition(":")[0] in MAKERS
             yield ResourceDescriptor(
-                name=f"base-image/{outcome.report.target}",
+                name=f"{BASE_IMAGE}{outcome.report.target}",
                 uri="" if made_here else reference,
                 digest={"sha256": digest},
                 annotations={"made": reference} if made_here else {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,19 +11,28 @@ from targets.cache import Cache, CachedStep
 from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.devices.device import Device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.place import Place
 from targets.release import layout
 from targets.release.archive import read_file
 from targets.release.compose_release import BuiltTarget, ReleaseContents, compose
-from targets.release.inputs import FOLDER, MADE, QUERN, SOURCE, dependencies, files_digest
+from targets.release.inputs import (
+    FOLDER,
+    MADE,
+    QUERN,
+    RUNTIME,
+    SOURCE,
+    dependencies,
+    files_digest,
+    produced_inputs,
+)
 from targets.release.read_release import ReadRelease
+from targets.release.rebuilt import Surroundings
 from targets.release.release_builder import ReleaseBuilder
-from targets.release.sbom.contents import ToolchainContents
 from targets.release.seed import copy_downloads, seed_results
 from targets.release.source import Source
 from targets.release.statement import ResourceDescriptor
-from targets.release.toolchains import missing_wheels
-
-Contents = Callable[[tuple[BuiltTarget, ...]], Mapping[str, ToolchainContents]]
+from targets.release.toolchains import contents_of, missing_wheels
+from targets.runtimes.runtime import RuntimeName
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,6 @@ class Rebuilder:
     release: ReadRelease
     maker: ReleaseBuilder
     """Builds the current config. Only toolchains and downloads of its cache are used."""
-    contents: Contents
-    """Function that lists the contents of the toolchains for the SBOM."""
 
     def require_same_inputs(self, sources: Mapping[str, Source]) -> None:
         """Raise ``ConfigError`` that names every input that differs from the release's.
@@ -77,8 +84,8 @@ class Rebuilder:
                 "exported",
             )
 
-    def rebuild(self, scratch: Path, trained_outputs: Path | None) -> Path:
-        """Rebuild the release below ``scratch`` and return its folder.
+    def rebuild(self, scratch: Path, trained_outputs: Path | None) -> tuple[Path, Surroundings]:
+        """Rebuild the release below ``scratch``; return its folder, and where it was made.
 
         With ``trained_outputs`` nothing is trained again. Of the user's cache, only toolchains and
         downloads are used. What a rebuild that was stopped left of steps below ``scratch`` is.
@@ -107,10 +114,10 @@ class Rebuilder:
             version=self.release.version,
             built=built,
             inputs=self.release.inputs,
-            toolchains=self.contents(built),
+            toolchains=contents_of(built, maker.training_place, maker.cache.root, maker.view.say),
         )
         compose(folder, contents, clean)
-        return folder
+        return folder, _around(maker.runtime, built)
 
     def _other_steps(self) -> Iterator[str]:
         """Yield the steps whose keys differ although their inputs do not, because of their code."""
@@ -143,6 +150,29 @@ class Rebuilder:
             folder.mkdir(parents=True)
             content = read_file(release.file(archive), f"{root}/{CHECKED_FILE}")
             (folder / CHECKED_FILE).write_bytes(content)
+
+
+def _around(runtime: RuntimeName, built: tuple[BuiltTarget, ...]) -> Surroundings:
+    made = produced_inputs(one.outcome for one in built)
+    return Surroundings(
+        runtime=runtime,
+        python={one.name: one.outcome.report.toolchain.python for one in built},
+        inputs=tuple(item for item in made if item.name.startswith(RUNTIME)),
+    )
+
+
+def require_same_platform(release: ReadRelease, places: Iterable[Place]) -> None:
+    """Raise ``EnvironmentUnable`` if artifacts were made on another platform than that of here:
+    its wheels are others, and so may be the bytes."""
+    made = {report.target: report.toolchain.platform for report in release.reports}
+    for place in places:
+        platform, here = made.get(place.toolchain.target, ""), place.toolchain.platform
+        if platform != here:
+            raise EnvironmentUnable(
+                f"{release.build} {release.version} was made on {platform}, this is {here}: its "
+                "wheels are others, so nothing that is rebuilt here would prove anything",
+                f"verify it on {platform}; --quick and --rebuilt-by prove it here",
+            )
 
 
 def as_released(release: ReadRelease, maker: ReleaseBuilder) -> ReleaseBuilder:

@@ -7,10 +7,10 @@ is made after the release, so neither ``SHA256SUMS`` nor the first provenance na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signer
@@ -19,14 +19,17 @@ from targets.atomic import atomic_file
 from targets.errors import CheckFailed, ConfigError, Problem
 from targets.machine import cpu_name, system_name, usable_cores
 from targets.release import layout
+from targets.release.inputs import RUNTIME
 from targets.release.statement import (
     REBUILDER,
     Metadata,
+    ResourceDescriptor,
     Statement,
     StatementMachine,
     parse_statement,
     time_text,
 )
+from targets.runtimes.runtime import RuntimeName
 from targets.signatures.envelope import PAYLOAD_TYPE, read_envelope, write_envelope
 from targets.signatures.signing import Trusted, is_signed_by, sign
 
@@ -56,9 +59,20 @@ def read_rebuilt(folder: Path, released: Statement) -> tuple[Rebuilt, ...]:
     return tuple(_read(line, released, file) for line in file.read_bytes().splitlines())
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a release was made again."""
+
+    runtime: RuntimeName
+    python: Mapping[str, str]
+    """Version of the Python that ran the steps, per target."""
+    inputs: tuple[ResourceDescriptor, ...]
+    """What the runtime brought: base images."""
+
+
 def rebuilt_statement(
     released: Statement,
-    runtime: Literal["docker", "venv"],
+    around: Surroundings,
     given: bool,
     started: datetime,
     finished: datetime,
@@ -73,7 +87,8 @@ def rebuilt_statement(
     trained = [item.name for item in definition.resolved_dependencies if "trained/" in item.name]
     elsewhere = external.trained_elsewhere or ", ".join(trained) if given else ""
     machine = StatementMachine(cpu=cpu_name(), cores=usable_cores(), system=system_name())
-    same_runtime = runtime == internal.runtime
+    same = (item for item in definition.resolved_dependencies if not item.name.startswith(RUNTIME))
+    inputs = sorted([*same, *around.inputs], key=lambda item: item.name)
     details = released.predicate.run_details
     predicate = released.predicate.model_copy(
         update={
@@ -83,8 +98,13 @@ def rebuilt_statement(
                         update={"trained_elsewhere": elsewhere}
                     ),
                     "internal_parameters": internal.model_copy(
-                        update={"runtime": runtime, "machine": machine}
+                        update={
+                            "runtime": around.runtime,
+                            "python": dict(around.python),
+                            "machine": machine,
+                        }
                     ),
+                    "resolved_dependencies": tuple(inputs),
                 }
             ),
             "run_details": details.model_copy(
@@ -93,9 +113,7 @@ def rebuilt_statement(
                     "metadata": Metadata(
                         started_on=time_text(started), finished_on=time_text(finished)
                     ),
-                    "byproducts": tuple(
-                        item for item in details.byproducts if item.digest and same_runtime
-                    ),
+                    "byproducts": tuple(item for item in details.byproducts if item.digest),
                 }
             ),
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 from targets.build import Builder
 from targets.cache import Cache
 from targets.config.load import LoadedConfig
-from targets.errors import CheckFailed, ConfigError, Problem
+from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, Problem
 from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan
 from targets.release.compose_release import BuiltTarget
@@ -42,6 +42,21 @@ class ReleaseBuilder:
     def plans(self) -> tuple[Plans, ...]:
         """Return the plan of each target. Nothing runs."""
         return tuple(self._plans(place) for place in self.places)
+
+    def require_runtime(self, need: str, otherwise: str) -> None:
+        """Raise ``EnvironmentUnable`` before any work if the runtime is not available.
+
+        Where containers cannot be had, it says ``need``, why they are needed, and ``otherwise``.
+        """
+        places = self.used_places(plans.whole for plans in self.plans())
+        try:
+            self.start([place.toolchain for place in places])
+        except EnvironmentUnable as unable:
+            if self.runtime == "venv":
+                raise
+            raise EnvironmentUnable(
+                f"{need}, and {unable}", f"{unable.hint}, {otherwise}"
+            ) from unable
 
     def build(self, dist: Path, timed: bool) -> Iterator[BuiltTarget]:
         """Build each target in turn; without ``timed``, times and memory are not measured."""

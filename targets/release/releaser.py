@@ -20,9 +20,11 @@ from targets.machine import threads
 from targets.release import layout
 from targets.release.compare_releases import compare_releases
 from targets.release.compose_release import BuiltTarget, ComposedFiles, ReleaseContents, compose
+from targets.release.doubts import doubts
 from targets.release.hub import require_licences
 from targets.release.inputs import QUERN, SOURCE, dependencies, produced_inputs
 from targets.release.locked import require_lock_of_requirements, require_made_with_lock
+from targets.release.outlook import before_training
 from targets.release.provenance import (
     BuildEnvironment,
     BuildTimes,
@@ -35,7 +37,7 @@ from targets.release.release_builder import ReleaseBuilder, require_releasable, 
 from targets.release.seed import copy_downloads, seed_results
 from targets.release.source import Source, require_clean, source_of
 from targets.release.statement import Statement
-from targets.release.toolchains import contents_of
+from targets.release.toolchains import contents_of, systems_of
 from targets.signatures.envelope import PAYLOAD_TYPE
 from targets.signatures.signing import is_signed_by, sign
 from targets.target import TARGETS_DIR
@@ -84,7 +86,11 @@ class Releaser:
         if not options.request.allow_dirty:
             require_clean(sources.values())
         require_lock_of_requirements((*self.maker.places, self.maker.training_place))
-        self._require_runtime()
+        self.maker.require_runtime(
+            "a release is made in containers", "which the provenance then says"
+        )
+        if options.trained_outputs is None:
+            self._say_doubts()
         with self._maker(options) as maker:
             request = _import_trained_outputs(options, maker)
             built = tuple(maker.build(self.dist, timed=True))
@@ -95,19 +101,12 @@ class Releaser:
             contents = self._contents(options.version, built, sources)
             return self._write(contents, replace(options, request=request), maker.kept, started)
 
-    def _require_runtime(self) -> None:
-        """Raise ``EnvironmentUnable`` before any work if the runtime is not available."""
+    def _say_doubts(self) -> None:
         maker = self.maker
-        places = maker.used_places(plans.whole for plans in maker.plans())
-        try:
-            maker.start([place.toolchain for place in places])
-        except EnvironmentUnable as unable:
-            if maker.runtime == "venv":
-                raise
-            raise EnvironmentUnable(
-                f"a release is made in containers, and {unable}",
-                f"{unable.hint}, which the provenance then says",
-            ) from unable
+        plans = [plans.whole for plans in maker.plans()]
+        said = before_training(doubts(plans, maker.loaded, maker.training_place))
+        if said:
+            maker.view.say(said)
 
     @contextmanager
     def _maker(self, options: ReleaseOptions) -> Iterator[ReleaseBuilder]:
@@ -126,7 +125,8 @@ class Releaser:
         toolchains = contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
         before = dependencies(maker.loaded, plans, maker.used_places(plans), sources)
         after = produced_inputs(one.outcome for one in built)
-        inputs = sorted([*before, *after], key=lambda item: item.name)
+        systems = systems_of(built, maker.training_place)
+        inputs = sorted([*before, *after, *systems], key=lambda item: item.name)
         return ReleaseContents(maker.loaded, version, built, tuple(inputs), toolchains)
 
     def _write(

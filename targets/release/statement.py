@@ -23,8 +23,10 @@ from targets.errors import CheckFailed, ConfigError, Problem
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
-SCHEMA = 2
-"""Version of the schema; increased when an older Quern could no longer verify a release."""
+SCHEMA = 3
+"""Version of the schema; increased when another Quern could no longer make the same files."""
+_OLDEST = 2
+"""The oldest schema whose provenance can still be read."""
 
 # A name space of URN has to be registered; that of UUIDs is, and needs no domain of anybody's.
 _QUERN = "urn:uuid:5b0f6c1e-8f0a-4d57-9c36-2f1f2a6e7d14"
@@ -158,8 +160,8 @@ def time_text(moment: datetime) -> str:
 def parse_statement(content: bytes, file: Path) -> Statement:
     """Return the statement in ``content``; ``file`` is only for messages.
 
-    Raises ``ConfigError`` if a newer Quern made it, and ``CheckFailed`` if it is not the provenance
-    of a release.
+    Raises ``ConfigError`` if a newer Quern made it, or one too old, and ``CheckFailed`` if it is
+    not the provenance of a release.
     """
     try:
         statement = Statement.model_validate_json(content)
@@ -172,21 +174,51 @@ def parse_statement(content: bytes, file: Path) -> Statement:
     return statement
 
 
+def require_same_schema(statement: Statement, file: Path) -> None:
+    """Raise ``ConfigError`` if another Quern made the release, whose files a rebuild here would
+    not be the same as."""
+    number = _schema(statement.predicate.build_definition.build_type)
+    if number == SCHEMA:
+        return
+    version = statement.predicate.run_details.builder.version.get("quern", "")
+    inputs = statement.predicate.build_definition.resolved_dependencies
+    by_name = {item.name: item.digest.get("gitCommit", "") for item in inputs}
+    commit = by_name.get("quern", by_name.get("source", ""))
+    made_by = f"Quern {version}{f' at commit {commit}' if commit else ''}"
+    raise ConfigError(
+        [
+            Problem(
+                f"was made by an older Quern (release schema {number}; this one makes {SCHEMA}), "
+                "so a rebuild here would have other files",
+                file,
+                suggestion=f"use {made_by}; --quick and --rebuilt-by prove it here",
+            )
+        ]
+    )
+
+
 def _require_known(build_type: str, file: Path) -> None:
-    _, mark, rest = build_type.partition(_BUILD_TYPE)
-    number = whole_number(rest) if mark else None
-    if number is not None and number > SCHEMA:
+    number = _schema(build_type)
+    if number is None:
+        raise CheckFailed(f"{file}: '{build_type}' is not a build of Quern's")
+    if not _OLDEST <= number <= SCHEMA:
+        age, advice = ("newer", ", or a newer one") if number > SCHEMA else ("older", "")
         raise ConfigError(
             [
                 Problem(
-                    f"was made by a newer Quern (release schema {number}; this one knows {SCHEMA})",
+                    f"was made by a{'' if number > SCHEMA else 'n'} {age} Quern (release schema "
+                    f"{number}; this one knows {_OLDEST} to {SCHEMA})",
                     file,
-                    suggestion="use the Quern that made it, or a newer one",
+                    suggestion=f"use the Quern that made it{advice}",
                 )
             ]
         )
-    if build_type != BUILD_TYPE:
-        raise CheckFailed(f"{file}: '{build_type}' is not a build of Quern's")
+
+
+def _schema(build_type: str) -> int | None:
+    """Return the number of the schema that a build type names; ``None`` if it is not Quern's."""
+    before, mark, rest = build_type.partition(_BUILD_TYPE)
+    return whole_number(rest) if mark and not before else None
 
 
 def _build_type(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,12 @@ from targets.digests import Digests
 from targets.errors import EnvironmentUnable
 from targets.place import Place
 from targets.release.compose_release import BuiltTarget
+from targets.release.inputs import SYSTEM
 from targets.release.sbom.contents import DebianSystem, ToolchainContents
 from targets.release.sbom.debian import debian_in
 from targets.release.sbom.wheels import read_wheels
+from targets.release.sbom.write_system import MEDIA_TYPE, write_system
+from targets.release.statement import ResourceDescriptor
 from targets.toolchain.image import find_image
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -26,25 +30,37 @@ def contents_of(
 ) -> dict[str, ToolchainContents]:
     """Return the contents of every toolchain that a step ran in, per target.
 
-    Fetches wheels that are no longer in ``cache``. Raises ``EnvironmentUnable`` if the image in
-    which a step ran no longer exists.
+    Fetches wheels that are no longer in ``cache``.
     """
     contents: dict[str, ToolchainContents] = {}
     digests = Digests(cache / "digests.sqlite")
-    for name, (toolchain, origin) in _used(built, host).items():
+    for name, (toolchain, _) in _used(built, host).items():
         wheels = Wheelhouse(cache / "wheels").ensure(toolchain, say)
-        base = origin.get("base_image", "")
         contents[name] = ToolchainContents(
             target=name,
             platform=toolchain.platform,
             digest=toolchain.digest,
-            runtime=origin.get("runtime", ""),
             python=toolchain.python,
-            base=base,
             wheels=read_wheels(wheels, digests.file),
-            system=_system(toolchain, base) if base else None,
         )
     return contents
+
+
+def systems_of(built: Iterable[BuiltTarget], host: Place) -> Iterator[ResourceDescriptor]:
+    """Yield the SBOM of each image in which a step ran, as an input; none for virtual environments.
+
+    Raises ``EnvironmentUnable`` if the image no longer exists.
+    """
+    seen: set[str] = set()
+    for name, (toolchain, origin) in _used(built, host).items():
+        base = origin.get("base_image", "")
+        if base and base not in seen:
+            seen.add(base)
+            yield ResourceDescriptor(
+                name=f"{SYSTEM}{name}",
+                content=base64.b64encode(write_system(_system(toolchain, base))).decode(),
+                media_type=MEDIA_TYPE,
+            )
 
 
 def missing_wheels(places: Iterable[Place], cache: Path) -> list[str]:

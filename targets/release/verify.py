@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,17 +11,20 @@ from securesystemslib.signer import Signer
 
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import sibling_folder
+from targets.devices.device import Device
 from targets.machine import cpu_name
+from targets.place import Place
 from targets.release import layout
 from targets.release.compare_releases import ReleaseComparison, compare_releases
-from targets.release.compose_release import BuiltTarget
+from targets.release.doubts import doubts
+from targets.release.inputs import TRAINED
+from targets.release.outlook import after_difference, outlook
 from targets.release.read_release import ReadRelease
-from targets.release.rebuild import Rebuilder, as_released
+from targets.release.rebuild import Rebuilder, as_released, require_same_platform
 from targets.release.rebuilt import add_rebuilt, rebuilt_statement
 from targets.release.release_builder import ReleaseBuilder
 from targets.release.releaser import sources_of
-from targets.release.sbom.contents import ToolchainContents
-from targets.release.toolchains import contents_of
+from targets.release.statement import require_same_schema
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,6 @@ class Verified:
     given: bool = False
     """Whether the trained outputs were taken from the release."""
     comparison: ReleaseComparison = field(default_factory=lambda: ReleaseComparison((), ()))
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Files that were not compared, with the reason."""
     kept: Path | None = None
     """Where the rebuilt release lies, if it was kept."""
     rebuilder: str = ""
@@ -46,6 +46,8 @@ class Verified:
     """Whether they took from the release what was trained."""
     attested: bool = False
     """Whether this rebuild was signed and added to the release."""
+    doubts: tuple[str, ...] = ()
+    """What other kinds of CPUs may train to other bytes."""
 
     @property
     def differs(self) -> bool:
@@ -57,11 +59,9 @@ class Verified:
         """Return what to do about a difference."""
         machine = self.release.internal_parameters.machine.cpu
         trained = any(layout.ADAPTER in item.file for item in self.comparison.differences)
-        if trained and machine != cpu_name():
-            return (
-                f"it was trained on {machine}, this is {cpu_name()}: the model may hold an "
-                "operation that they compute differently; --from-adapter rebuilds the rest"
-            )
+        said = after_difference(machine, cpu_name(), self.doubts) if trained else ""
+        if said:
+            return said
         released = self.release.folder
         if self.kept is None:
             return (
@@ -86,27 +86,33 @@ class Rebuild:
 
         A rebuild of the same release that was stopped goes on.
 
-        Raises ``ConfigError`` if the inputs on this machine differ from those of the release, and
-        the errors of a build.
+        Raises ``ConfigError`` if the inputs on this machine differ from those of the release or
+        another Quern made it, and the errors of a build.
         """
+        require_same_schema(release.statement, release.file(layout.PROVENANCE))
         started = datetime.now(timezone.utc)
         maker = as_released(release, self.maker)
-        same_runtime = self._same_runtime(release)
+        require_same_platform(release, maker.places)
         given = self.from_adapter or bool(release.external_parameters.trained_elsewhere)
-        maker.view.say(_outlook(release, given))
-
-        def contents(built: tuple[BuiltTarget, ...]) -> dict[str, ToolchainContents]:
-            if not same_runtime:
-                return {}
-            return contents_of(built, maker.training_place, maker.cache.root, maker.view.say)
-
-        rebuilder = Rebuilder(release, maker, contents)
+        plans = [plans.whole for plans in maker.plans()]
+        found = doubts(plans, maker.loaded, _trained_at(release, maker.training_place))
+        maker.view.say(
+            outlook(
+                made_on=release.internal_parameters.machine.cpu,
+                here=cpu_name(),
+                trained=any(item.name.startswith(TRAINED) for item in release.inputs),
+                given=given,
+                doubts=found,
+            )
+        )
+        rebuilder = Rebuilder(release, maker)
         rebuilder.require_same_inputs(sources_of(maker.loaded, ()))
         rebuilder.require_offline()
+        maker.require_runtime("it was made in containers", "which gives the same bytes")
         asked = [release.envelope.payload, maker.runtime.encode(), b"given" if given else b""]
         name = sha256_of_bytes(b"\n".join(asked))[:32]
         with maker.cache.resumable_folder(name) as scratch:
-            folder = rebuilder.rebuild(scratch, release.folder if given else None)
+            folder, around = rebuilder.rebuild(scratch, release.folder if given else None)
             comparison = compare_releases(release.folder, folder)
             if self.keep is not None:
                 with sibling_folder(self.keep) as fresh:
@@ -115,40 +121,21 @@ class Rebuild:
         attested = self.signer is not None and not comparison.differences
         if self.signer is not None and attested:
             now = datetime.now(timezone.utc)
-            stated = rebuilt_statement(release.statement, maker.runtime, given, started, now)
+            stated = rebuilt_statement(release.statement, around, given, started, now)
             add_rebuilt(release.folder, stated, self.signer)
-        runtime = release.internal_parameters.runtime
-        reason = f"it lists what was in the {runtime} runtime, which did not rebuild it"
         return Verified(
             release,
             signer=signer,
             rebuilt=True,
             given=given,
             comparison=comparison,
-            left_out={} if same_runtime else {layout.SBOM: reason},
             kept=self.keep,
             attested=attested,
+            doubts=found,
         )
 
-    def _same_runtime(self, release: ReadRelease) -> bool:
-        return self.maker.runtime == release.internal_parameters.runtime
 
-
-def _outlook(release: ReadRelease, given: bool) -> str:
-    """Return whether this machine can make the bytes of ``release``, and what others would mean."""
-    machine = release.internal_parameters.machine.cpu
-    if given:
-        return (
-            "what was trained is taken from the release; all else has the same bytes on any CPU "
-            "with AVX2, so a difference means that the release is not what its inputs give"
-        )
-    if machine == cpu_name():
-        return (
-            f"trained on {machine}, as this machine is: it can make the same bytes, and a "
-            "difference means that the release is not what its inputs give"
-        )
-    return (
-        f"trained on {machine}, this is {cpu_name()}: training multiplies by kernels that are "
-        "chosen by name, so the bytes should be the same. If only what was trained differs, the "
-        "model may hold an operation without such a kernel; --from-adapter then rebuilds the rest"
-    )
+def _trained_at(release: ReadRelease, place: Place) -> Place:
+    """Return ``place`` with the device that the release was trained on, which may not be here."""
+    absence = release.internal_parameters.absent_devices.get(place.toolchain.target, "")
+    return replace(place, device=Device(place.device.kind, absence=absence))

@@ -29,6 +29,10 @@ class _Damaged(Exception):
     """Bytes arrived that have another digest."""
 
 
+class _Ended(Exception):
+    """Nobody waits for these bytes any more."""
+
+
 class Arrival:
     """The folder in which the files of one output arrive; whole ones stay until all are there."""
 
@@ -36,6 +40,7 @@ class Arrival:
         self._store = store
         self._folder = folder
         self._say = say
+        self._ended = False
 
     def left(self, files: Iterable[FileDigest]) -> int:
         """Return the bytes that have not arrived."""
@@ -45,7 +50,10 @@ class Arrival:
         """Fetch the bytes of ``files``. Raises ``BlobLost``, or ``OSError`` of the disk here."""
         self._folder.mkdir(parents=True, exist_ok=True)
         distinct = {file.sha256: file for file in files}
-        in_background(self._fetch, distinct.values(), _SIDE_BY_SIDE)
+        try:
+            in_background(self._fetch, distinct.values(), _SIDE_BY_SIDE)
+        finally:
+            self._ended = True  # after an error, what still arrives stops at its next part
 
     def arrange(self, files: Iterable[FileDigest], output: Path) -> None:
         """Put what was fetched where ``files`` have it below ``output``."""
@@ -96,6 +104,8 @@ class Arrival:
             while here.tell() <= file.bytes and (known := here.read(PART)):
                 digest.update(known)
             while here.tell() < file.bytes:
+                if self._ended:
+                    raise _Ended
                 wanted = min(PART, file.bytes - here.tell())
                 part = self._store.part(path, here.tell(), wanted)
                 if part is None or len(part) != wanted:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import PurePosixPath
 
+from targets.remote.background import in_background
 from targets.remote.departure import LONGEST_BUILD
 from targets.remote.record import BLOBS, LARGEST, RESULTS
 from targets.remote.store import Store, Stored
+
+_SIDE_BY_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ def find_room(store: Store, before: datetime) -> Room:
     names and that no build can be on its way to name."""
     results = list(store.list(RESULTS))
     old = tuple(stored for stored in results if stored.modified < before)
-    named = {sha256 for stored in results if stored not in old for sha256 in _named(store, stored)}
+    kept = set(results) - set(old)
+    named = set().union(*in_background(partial(_named, store), kept, _SIDE_BY_SIDE))
     settled = datetime.now(timezone.utc) - LONGEST_BUILD
     unnamed = (
         stored
@@ -48,13 +52,13 @@ def remove(store: Store, room: Room) -> None:
         store.remove(stored.path)
 
 
-def _named(store: Store, stored: Stored) -> Iterator[str]:
-    """Yield the digests that a record names, whoever signed it; none if it is damaged."""
+def _named(store: Store, stored: Stored) -> set[str]:
+    """Return the digests that a record names, whoever signed it; none if it is damaged."""
     found = store.read(stored.path, LARGEST)
     if found is None:
-        return
+        return set()
     try:
         record = json.loads(base64.b64decode(json.loads(found[0])["payload"]))
-        yield from [str(file["sha256"]) for file in record["result"]["files"]]
+        return {str(file["sha256"]) for file in record["result"]["files"]}
     except (ValueError, KeyError, TypeError, RecursionError):
-        return
+        return set()

@@ -9,10 +9,15 @@ from pathlib import Path
 
 from pipeline.contract.result import FileDigest, StepResult
 from targets.remote.record import blob_path
-from targets.remote.store import PART, RemoteFailed, Store
+from targets.remote.store import PART, Store, Stored
 
 LONGEST_BUILD = timedelta(days=7)
 """How long bytes stay that no record names yet: a build may still be on its way to it."""
+
+
+def age(stored: Stored) -> timedelta:
+    """Return how long ago an object was stored."""
+    return datetime.now(timezone.utc) - stored.modified
 
 
 class Changed(Exception):
@@ -41,40 +46,41 @@ class Departure:
     def _send(self, file: FileDigest, source: Path) -> None:
         path = blob_path(file.sha256)
         stored = self._store.look(path)
-        if stored is not None and stored.size == file.bytes and file.sha256 not in self._damaged:
-            age = datetime.now(timezone.utc) - stored.modified
-            if age < LONGEST_BUILD / 2:  # an older one might be cleaned away at this moment
-                return
-        digest = hashlib.sha256()
-        gone: list[OSError] = []
+        if stored is not None and self._stays(stored, file):
+            return
+        broken: list[Exception] = []
         try:
-            self._store.write(
-                path, self._parts(source, file.bytes, digest.update, gone), file.bytes
-            )
-        except RemoteFailed:
-            if gone:
+            self._store.write(path, self._parts(file, source, broken), file.bytes)
+        except Exception:
+            if broken:
                 raise Changed(file.path) from None
             raise
-        if digest.hexdigest() != file.sha256:
-            self._store.remove(path)
-            raise Changed(file.path)
 
-    def _parts(
-        self,
-        source: Path,
-        size: int,
-        update: Callable[[bytes], None],
-        gone: list[OSError],
-    ) -> Iterator[bytes]:
-        """Yield the bytes of a file, no more than ``size`` and one. An error of this disk, which
-        the store's library would take for its own, is added to ``gone``."""
+    def _stays(self, stored: Stored, file: FileDigest) -> bool:
+        """Return whether what is stored needs no other: an old one might be cleaned away just
+        now."""
+        right = stored.size == file.bytes and file.sha256 not in self._damaged
+        return right and age(stored) < LONGEST_BUILD / 2
+
+    def _parts(self, file: FileDigest, source: Path, broken: list[Exception]) -> Iterator[bytes]:
+        """Yield the bytes of ``file``, the last of them only when all have its digest: nobody sees
+        an object before it is whole.
+
+        The store's library would take an error for its own, so it is added to ``broken``.
+        """
+        digest, held, left = hashlib.sha256(), b"", file.bytes
         try:
             with source.open("rb") as stream:
-                while size >= 0 and (part := stream.read(min(PART, size + 1))):
-                    size -= len(part)
-                    update(part)
+                while left >= 0 and (part := stream.read(min(PART, left + 1))):
+                    if held:
+                        yield held
+                    left -= len(part)
+                    digest.update(part)
+                    held = part
                     self._moved()
-                    yield part
-        except OSError as error:
-            gone.append(error)
+            if digest.hexdigest() != file.sha256:
+                raise Changed(file.path)
+        except (OSError, Changed) as error:
+            broken.append(error)
             raise
+        yield held

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-_PATIENCE_SECONDS = 60.0
-"""How long a finished build waits while nothing gets through."""
+from targets.remote.store import WRITE_SECONDS
+
+_PATIENCE_SECONDS = WRITE_SECONDS + 30.0
+"""How long a finished build waits while nothing gets through: one part that is tried again."""
 _SAY_AFTER_SECONDS = 2.0
 
 
@@ -44,7 +46,9 @@ class Pusher:
                 return False
             if not said and now - begun > _SAY_AFTER_SECONDS:
                 said = True
-                self._say(f"bringing {self._jobs.unfinished_tasks} results to the shared cache")
+                left = self._jobs.unfinished_tasks
+                what = "one result" if left == 1 else f"{left} results"
+                self._say(f"bringing {what} to the shared cache")
             time.sleep(0.05)
         return True
 

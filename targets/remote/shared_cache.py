@@ -3,7 +3,7 @@
 In the folder ``shared/<address>/`` of the cache of this machine::
 
     records/<key>.json    records that were used, so that they are not asked for again
-    there/<key>           of what was brought to it, or came from it
+    there/<key>           of what was brought to it, or came from it, and when that was seen
 
 Nothing that happens to the shared cache fails a build. What failed is said once, with a remedy.
 """
@@ -11,6 +11,7 @@ Nothing that happens to the shared cache fails a build. What failed is said once
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,7 +29,8 @@ from targets.figures import size
 from targets.intake import take_in
 from targets.remote.arrival import Arrival, BlobLost
 from targets.remote.background import in_background
-from targets.remote.departure import Changed, Departure
+from targets.remote.departure import LONGEST_BUILD, Changed, Departure, age
+from targets.remote.failure import RemoteFailed, RemoteRefused
 from targets.remote.pusher import Pusher
 from targets.remote.record import (
     LARGEST,
@@ -38,7 +40,7 @@ from targets.remote.record import (
     result_path,
     write_record,
 )
-from targets.remote.store import RemoteFailed, Store, Stored
+from targets.remote.store import Store, Stored
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -73,6 +75,7 @@ class SharedCache:
         self._damaged: set[str] = set()
         self._pusher = Pusher(say)
         self._off = False
+        self._read_only = False
         self.brought: set[str] = set()
         """Keys of the steps whose outputs came from it."""
 
@@ -134,6 +137,9 @@ class SharedCache:
         """
         record = self._records.get(step.key)
         if record is None or not record.output:
+            return False
+        if self._off:
+            self._records[step.key] = None
             return False
         with self._cache.locked([step.key], self._say_waiting):
             if self._cache.find(step.key) is not None:
@@ -242,10 +248,12 @@ class SharedCache:
         self._pusher.stop()
 
     def _guarded(self, job: Callable[[Step, bool], None], step: Step, travels: bool) -> None:
-        if self._off or self._is_noted(step.key):
+        if self._off or self._read_only or self._is_noted(step.key):
             return
         try:
             job(step, travels)
+        except RemoteRefused as refused:
+            self._bring_nothing(refused)
         except RemoteFailed as failed:
             self._give_up(failed)
         except (OSError, PassFailed, Changed):
@@ -269,6 +277,8 @@ class SharedCache:
         path = result_path(step.key)
         found = self._store.read(path, LARGEST)
         if found is not None and not self._may_replace(found, step.key, travels):
+            if age(found[1]) > LONGEST_BUILD:  # `clean --remote` shall see that it is in use
+                self._store.create(path, *found)
             self._note(step.key)
             return
         if travels:
@@ -295,6 +305,10 @@ class SharedCache:
             self._off = True
             self._say(f"warning: {failed}; this build goes on without it ({failed.advice})")
 
+    def _bring_nothing(self, refused: RemoteRefused) -> None:
+        self._read_only = True
+        self._say(f"warning: {refused}; nothing is brought to it ({refused.advice})")
+
     def _record_file(self, key: str) -> Path:
         return self._notes / "records" / f"{key}.json"
 
@@ -304,7 +318,13 @@ class SharedCache:
         file.touch()
 
     def _is_noted(self, key: str) -> bool:
-        return (self._notes / "there" / key).exists()
+        """Return whether it is known to be there. After a week that is looked at again: somebody
+        may have made room."""
+        try:
+            noted = (self._notes / "there" / key).stat().st_mtime
+        except OSError:
+            return False
+        return time.time() - noted < LONGEST_BUILD.total_seconds()
 
     def _say_waiting(self, _key: str) -> None:
         self._say("another build fetches or makes the same step; waiting for it to finish")

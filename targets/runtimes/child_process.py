@@ -7,25 +7,25 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from targets.runtimes.event_reader import EventReader
+from targets.runtimes.log import Log
 
 _STOP_SECONDS = 2
 
+_Taker = Callable[[bytes], None]
+
 
 def start(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path, log: IO[bytes]
+    command: Sequence[str], environment: Mapping[str, str], folder: Path
 ) -> subprocess.Popen[bytes]:
-    """Start ``command``, shielded from the driver's signals.
-
-    Its standard output is a pipe, its standard error goes to ``log``.
-    """
+    """Start ``command``, shielded from the driver's signals. Its outputs are pipes."""
     windows = sys.platform == "win32"
     return subprocess.Popen(
         [*command],
@@ -33,46 +33,62 @@ def start(
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=log,
+        stderr=subprocess.PIPE,
         start_new_session=not windows,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
 
 
-def read_until_end(process: subprocess.Popen[bytes], reader: EventReader) -> None:
-    """Feed ``reader`` until the process ends."""
-    if process.stdout is None:
-        raise ValueError("the process has no pipe for its output")
-    output = process.stdout.fileno()
+def read_until_end(process: subprocess.Popen[bytes], reader: EventReader, log: Log) -> None:
+    """Feed ``reader`` with its standard output and ``log`` with its standard error until the
+    process ends."""
+    if process.stdout is None or process.stderr is None:
+        raise ValueError("the process has no pipes for its outputs")
+    takers = {process.stdout.fileno(): reader.feed, process.stderr.fileno(): log.write}
     if hasattr(os, "pidfd_open"):
-        _read_until_gone(process, output, reader)
+        _read_until_gone(process, takers)
     else:
-        while data := os.read(output, 1 << 16):
-            reader.feed(data)
+        _read_until_closed(takers)
     reader.close()
 
 
-def _read_until_gone(process: subprocess.Popen[bytes], output: int, reader: EventReader) -> None:
-    """Feed ``reader`` until the process has ended.
+def _read_until_gone(process: subprocess.Popen[bytes], takers: Mapping[int, _Taker]) -> None:
+    """Feed each of ``takers`` from its descriptor until the process has ended.
 
-    The end of its output is not enough: a child that survives a killed process keeps it open.
+    The end of its outputs is not enough: a child that survives a killed process keeps them open.
     """
     ended = os.pidfd_open(process.pid)
     try:
         with selectors.DefaultSelector() as selector:
-            selector.register(output, selectors.EVENT_READ)
-            selector.register(ended, selectors.EVENT_READ)
+            for output in (*takers, ended):
+                selector.register(output, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select()}
-                if output in ready:
+                for output in ready - {ended}:
                     data = os.read(output, 1 << 16)
-                    reader.feed(data)
+                    takers[output](data)
                     if not data:
                         selector.unregister(output)
-                elif ended in ready:
+                if ready == {ended}:
                     break
     finally:
         os.close(ended)
+
+
+def _read_until_closed(takers: Mapping[int, _Taker]) -> None:
+    """Feed each of ``takers`` from its descriptor until nobody can write to that any more."""
+
+    def feed(output: int, take: _Taker) -> None:
+        while data := os.read(output, 1 << 16):
+            take(data)
+
+    first, *others = takers.items()
+    threads = [threading.Thread(target=feed, args=other, daemon=True) for other in others]
+    for thread in threads:
+        thread.start()
+    feed(*first)
+    for thread in threads:
+        thread.join()
 
 
 def end_all(process: subprocess.Popen[bytes]) -> None:

@@ -13,7 +13,7 @@ HOME = "/tmp"  # noqa: S108 - a private tmpfs
 _PIDS = 4096
 _SHARED_MEMORY = "1g"
 _MEMORY_SHARE = 0.9
-"""Share of the engine's memory that a container gets if the config sets no limit."""
+"""Share of the engine's memory that a container gets at most."""
 
 
 def confinement() -> dict[str, Any]:
@@ -31,19 +31,18 @@ def confinement() -> dict[str, Any]:
 
 
 def limits(info: Mapping[str, Any], resources: ProcessLimits) -> dict[str, Any]:
-    """Return such arguments for the limits of the config; without one for memory, a container may
-    not take so much that the machine has none left. ``info`` is what the engine says of itself."""
-    chosen: dict[str, Any] = {}
-    memory, cpus = resources.memory_bytes, resources.cpus
-    if memory is not None:
-        chosen.update(mem_limit=memory, memswap_limit=memory)
-    else:
-        chosen.update(mem_limit=default_memory(info), memswap_limit=-1)
+    """Return such arguments for the limits of the config; whatever that says of memory, a container
+    may not take so much that the machine has none left. ``info`` is what the engine says of itself.
+    """
+    memory, cpus = memory_limit(info, resources), resources.cpus
+    swap = memory if memory == resources.memory_bytes else -1
+    chosen: dict[str, Any] = {"mem_limit": memory, "memswap_limit": swap}
     if cpus is not None and cpus < int(info["NCPU"]):
         chosen["nano_cpus"] = round(cpus * 1e9)
     return chosen
 
 
-def default_memory(info: Mapping[str, Any]) -> int:
-    """Return the memory limit in bytes of a container for which the config sets none."""
-    return int(info["MemTotal"] * _MEMORY_SHARE)
+def memory_limit(info: Mapping[str, Any], resources: ProcessLimits) -> int:
+    """Return the memory limit in bytes of a container."""
+    most = int(info["MemTotal"] * _MEMORY_SHARE)
+    return min(resources.memory_bytes or most, most)

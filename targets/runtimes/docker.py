@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -15,20 +15,23 @@ from typing import Any
 from docker import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
-from docker.types import LogConfig
+from docker.types import CancellableStream, LogConfig
 from docker.types import Mount as Bind
 from requests.exceptions import ConnectionError as EngineGone
-from requests.exceptions import ReadTimeout, RequestException
+from requests.exceptions import RequestException
 
 from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
-from targets.errors import EnvironmentUnable, Interrupted
-from targets.runtimes.confinement import HOME, confinement, default_memory, limits
+from targets.errors import EnvironmentUnable, Interrupted, QuernError
+from targets.figures import duration
+from targets.runtimes.confinement import HOME, confinement, limits, memory_limit
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
+from targets.runtimes.heartbeat import PATIENCE, Heartbeat
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
+from targets.runtimes.log import opened_log
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -38,7 +41,7 @@ from targets.runtimes.process_environment import (
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
-from targets.toolchain.engine import answers, reason, request_timeout
+from targets.toolchain.engine import answers, full_disk, is_silent, reason, request_timeout
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -51,7 +54,10 @@ _CA = "/run/quern/ca.crt"
 _LEASE = "/run/quern/lease"
 _VARIABLES = "/run/quern/variables.json"
 _STOP_SECONDS = 2
+_WAIT_SECONDS = 20
 _STOPPED = ("SIGKILL", "SIGTERM")
+_SILENT = "the Docker Engine does not answer"
+_RESTART = "restart it and run again: it goes on from the last finished step"
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
@@ -60,7 +66,8 @@ _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unreso
 class DockerRuntime:
     """Each run is one container: no network, no capabilities, a read-only root, the caller's uid.
 
-    ``python`` is the interpreter's path inside, ``pipeline_dir`` the package's path outside.
+    ``python`` is the interpreter's path inside, ``pipeline_dir`` the package's path outside;
+    ``patience`` says after how many seconds an engine that does not answer is given up.
     """
 
     name: RuntimeName = "docker"
@@ -71,11 +78,13 @@ class DockerRuntime:
         cache_dir: Path,
         pipeline_dir: Path = PIPELINE_DIR,
         python: str = PYTHON,
+        patience: float = PATIENCE,
     ) -> None:
         self.client = client
         self._cache = cache_dir
         self._pipeline = pipeline_dir
         self._python = python
+        self._patience = patience
 
     def limits_note(self) -> str:
         """Return an empty string: the engine enforces every limit."""
@@ -83,9 +92,9 @@ class DockerRuntime:
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
-        with interruptible():
+        with interruptible(), self._engine_errors():
             image = ensure_image(self.client, toolchain, self._cache, say)
-        version = self.client.version()
+            version = self.client.version()
         return ToolchainRecord(
             digest=toolchain.digest,
             runtime=self.name,
@@ -97,11 +106,13 @@ class DockerRuntime:
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
         """Return the disk space of an image that is not built yet, and of its wheels."""
-        return image_needs(self.client, toolchain, self._cache)
+        with self._engine_errors():
+            return image_needs(self.client, toolchain, self._cache)
 
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
         """Run the plan; see :meth:`targets.runtimes.runtime.Runtime.run`."""
-        image = find_image(self.client, toolchain)
+        with self._engine_errors():
+            image = find_image(self.client, toolchain)
         if image is None:
             raise EnvironmentUnable(
                 f"the image of the {toolchain.target} toolchain is gone", "run the build again"
@@ -128,34 +139,27 @@ class DockerRuntime:
         on_event: OnEvent,
     ) -> None:
         name = f"quern-{space.run_id}"
-        request.log.parent.mkdir(parents=True, exist_ok=True)
-        with self._removing(name), request.log.open("ab", buffering=0) as log:
+        with self._removing(name), self._engine_errors():
             container = self.client.containers.create(image, name=name, **options)
-            timer = StepTimer(request.resources.step_seconds)
-            reader = EventReader(on_event, log, timer)
+            self._follow(container, request, on_event).check()
+
+    def _follow(self, container: Container, request: RunRequest, on_event: OnEvent) -> Ending:
+        """Start the container, hand on what it says, and return how it ended."""
+        timer = StepTimer(request.resources.step_seconds)
+        with opened_log(request.log) as log:
+            reader = EventReader(on_event, log, request.step_names, timer)
             output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
             container.start()
-            with timer.ending(partial(_kill, container)):
+            heartbeat = Heartbeat(self.client, output.close, self._patience)
+            with heartbeat, timer.ending(partial(_end, container, output)):
                 for stdout, stderr in output:
                     if stderr:
                         log.write(stderr)
                     if stdout:
                         reader.feed(stdout)
                 reader.close()
-                state = self._state(container)
-            self._ending(state, reader, timer, request).check()
-
-    def _state(self, container: Container) -> Mapping[str, Any]:
-        """Wait for the end of the container and return the state that it ended in."""
-        while True:
-            try:
-                container.wait(timeout=20)
-                break
-            except ReadTimeout:
-                continue  # it has closed its outputs but still runs
-        container.reload()
-        state: Mapping[str, Any] = container.attrs["State"]
-        return state
+                state = _ended(container, heartbeat, timer)
+        return self._ending(state, reader, timer, request)
 
     def _ending(
         self, state: Mapping[str, Any], reader: EventReader, timer: StepTimer, request: RunRequest
@@ -171,14 +175,14 @@ class DockerRuntime:
             failure=reader.failure,
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
-            memory_bytes=request.resources.memory_bytes or default_memory(self.client.info()),
+            memory_bytes=memory_limit(self.client.info(), request.resources),
             time_limit=timer.exceeded,
         )
 
     def _require_engine(self) -> None:
         """Raise if the engine is shutting down: it kills its containers first, then itself."""
         for _ in range(4):
-            if not answers(self.client):
+            if not answers(self.client, 3):
                 raise EngineGone("it shut down")
             time.sleep(0.5)
 
@@ -192,6 +196,9 @@ class DockerRuntime:
                 f"the container was removed from outside ({reason(error)})", "run again"
             ) from error
         except APIError as error:
+            full = full_disk(reason(error), "running a container")
+            if full is not None:
+                raise full from error
             if any(words in reason(error) for words in _NO_GPU_RUNTIME):
                 raise EnvironmentUnable(
                     f"the Docker Engine cannot give a container the GPU ({reason(error)})",
@@ -206,6 +213,8 @@ class DockerRuntime:
                 "the folders of config, data and cache must be ones the engine can mount",
             ) from error
         except (DockerException, RequestException, ConnectionError) as error:
+            if is_silent(error):
+                raise EnvironmentUnable(_SILENT, _RESTART) from error
             raise EnvironmentUnable(
                 f"the Docker Engine stopped or restarted during the run ({reason(error)})",
                 "start it and run again: it goes on from the last finished step",
@@ -221,10 +230,13 @@ class DockerRuntime:
                 if self._removed(name, perhaps_being_made=True):
                     raise
             raise Interrupted(
-                f"stopped; but the Docker Engine does not answer, so that the container {name} may "
-                "still be there",
-                "the next build removes it, once the engine answers; finished steps are kept",
+                f"stopped; but {_SILENT}", f"{_left(name)}; finished steps are kept"
             ) from None
+        except QuernError as error:
+            with deferring_signals():
+                if not self._removed(name):
+                    error.hint = "\n".join(text for text in (error.hint, _left(name)) if text)
+            raise
         except BaseException:
             with deferring_signals():
                 self._removed(name)
@@ -287,6 +299,7 @@ class DockerRuntime:
             "log_config": LogConfig(type="none"),
             **request.device,
             **confinement(),
+            "init": space.lease is None,  # else the one who watches is the first process
             **limits(self.client.info(), request.resources),
             **self._identity(),
         }
@@ -320,9 +333,45 @@ def _bind(mount: Mount) -> Bind:
     return Bind(target, str(source), "bind", read_only=not mount.writable)
 
 
-def _kill(container: Container) -> None:
-    with suppress(DockerException, RequestException):
+def _end(container: Container, output: CancellableStream[Any]) -> None:
+    """End the container. If the engine cannot, listen to it no longer: it then ends with the lease
+    of its driver."""
+    try:
         container.kill()
+        container.wait(timeout=_WAIT_SECONDS)
+    except (DockerException, RequestException):
+        output.close()
+
+
+def _ended(container: Container, heartbeat: Heartbeat, timer: StepTimer) -> Mapping[str, Any]:
+    """Wait for the end of the container and return the state that it ended in."""
+    while True:
+        if heartbeat.silent:
+            raise EnvironmentUnable(_SILENT, _RESTART)
+        try:
+            container.wait(timeout=_WAIT_SECONDS if timer.exceeded is None else _STOP_SECONDS)
+            break
+        except RequestException as error:
+            if not is_silent(error):
+                raise
+            if timer.exceeded is not None:
+                limit = duration(timer.exceeded)
+                raise EnvironmentUnable(
+                    f"the Docker Engine does not end a container whose step took over {limit}",
+                    _RESTART,
+                ) from error
+            # Else it has closed its outputs but still runs.
+    container.reload()
+    state: Mapping[str, Any] = container.attrs["State"]
+    return state
+
+
+def _left(name: str) -> str:
+    """Return what is said where the engine did not remove the container ``name``."""
+    return (
+        f"the container {name} may still be there: the next build that runs in containers removes "
+        "it, once the engine answers"
+    )
 
 
 def remove_orphans(client: DockerClient) -> None:

@@ -22,7 +22,9 @@ _STOPPING = tuple(
 )
 _ENDING_SECONDS = 5
 """Time to end within. Cleaning up goes on through further signals; after that they count again."""
-_SWALLOWED_SECONDS = 0.05
+_TIDYING_SECONDS = 2
+"""Longest that a signal waits while something tidies up."""
+_SOON_SECONDS = 0.05
 _AT_ONCE = b"""
 error: stopped at once
   \xe2\x86\x92 the next build removes what is left; finished steps are kept
@@ -38,6 +40,8 @@ def heeding_first_signal() -> Iterator[None]:
     What stops builds often signals more than once: a terminal and the front door, or a CI service
     that loses patience. Only the first signal counts; the others come while the process ends. Where
     that takes too long, the next one ends it at once, with the same exit code.
+
+    While a context manager ends, a signal waits: what is half removed would be left.
     """
     once = _Once(_end_at_once)
     try:
@@ -136,6 +140,7 @@ class _Once:
     def __init__(self, lose_patience: Callable[[], NoReturn]) -> None:
         """``lose_patience`` is what a signal does after :data:`_ENDING_SECONDS`."""
         self.signalled = False
+        self._waiting_since: float | None = None
         self._since: float | None = None
         self._lose_patience = lose_patience
         self._raised: weakref.ref[Signalled] | None = None
@@ -144,14 +149,25 @@ class _Once:
         """Take note that the program has ended for it."""
         self._raised = None
 
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+    def __call__(self, _number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._since is None:
+            if self._waits(now, frame):
+                return
             self._since = now
             self._interrupt()
         if now - self._since > _ENDING_SECONDS:
             self._since = now
             self._lose_patience()
+
+    def _waits(self, now: float, frame: FrameType | None) -> bool:
+        """Return whether something tidies up at this moment; the signal then comes again soon."""
+        since = self._waiting_since = self._waiting_since or now
+        if now - since > _TIDYING_SECONDS or not _ends_a_block(frame):
+            self._waiting_since = None
+            return False
+        _signal_soon()
+        return True
 
     def _interrupt(self) -> NoReturn:
         self.signalled = True
@@ -171,15 +187,28 @@ class _Once:
         if raised is not self._raised:
             return
         self._since = None
-        again = threading.Timer(_SWALLOWED_SECONDS, _signal_main_thread)
-        again.daemon = True
-        again.start()
+        _signal_soon()
 
 
 def _say_unless_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
     """Show an exception that cannot be raised, but for those that come again; a hook of `sys`."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
+
+
+def _ends_a_block(frame: FrameType | None) -> bool:
+    """Return whether a context manager of Python's ends in ``frame``, or below it."""
+    while frame is not None:
+        if frame.f_code.co_name == "__exit__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _signal_soon() -> None:
+    again = threading.Timer(_SOON_SECONDS, _signal_main_thread)
+    again.daemon = True
+    again.start()
 
 
 def _signal_main_thread() -> None:

@@ -18,46 +18,55 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _WATCHED = """
 import os, sys
 lease, boot, *command = sys.argv[1:]
-try:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        watched = file.read().strip() == boot
-except OSError:
-    watched = False
-if not watched:
-    os.execvp(command[0], command)
 import _thread, ctypes, fcntl, resource, signal
 own = os.getpid()
+prctl = ctypes.CDLL(None).prctl
+prctl(4, 0)
 main = os.fork()
 if not main:
     try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        prctl(1, signal.SIGKILL)
         if os.getppid() == own:
             os.execvp(command[0], command)
     finally:
         os._exit(1)
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
-file = os.open(lease, os.O_RDONLY)
+try:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        watches = file.read().strip() == boot
+except OSError:
+    watches = False
+file = os.open(lease, os.O_RDONLY) if watches else None
 for stream in range(3):
     os.close(stream)
 def wait():
-    fcntl.flock(file, fcntl.LOCK_SH)
+    fcntl.lockf(file, fcntl.LOCK_SH)
     if os.getpgid(0) == own:
         os.killpg(own, signal.SIGKILL)
     os.kill(main, signal.SIGKILL)
-    os._exit(1)
-_thread.start_new_thread(wait, ())
-_, status = os.waitpid(main, 0)
+    os._exit(128 + signal.SIGKILL)
+if watches:
+    _thread.start_new_thread(wait, ())
+ended = status = None
+while ended != main:
+    ended, status = os.wait()
 if os.WIFSIGNALED(status):
+    number = os.WTERMSIG(status)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if os.WTERMSIG(status) != signal.SIGKILL:
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-    os.kill(own, os.WTERMSIG(status))
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(own, number)
+    os._exit(128 + number)
 os._exit(os.WEXITSTATUS(status))
 """
 """Runs ``command``, waits for its end and ends as it did; if the lease is free before that, ends it
-with its group. ``command`` ends with this process as well (PR_SET_PDEATHSIG). Locks do not cross
-from one kernel to another: in the virtual machine of an engine nothing waits."""
+with its group. ``command`` ends with this process as well (PR_SET_PDEATHSIG).
+
+Locks do not cross from one kernel to another: in the virtual machine of an engine nothing waits. In
+a container this is the first process, which the kernel shields from signals of the others, and no
+other can look into it (PR_SET_DUMPABLE); where nobody may write, a shared lock is all that they
+can take, and two of them do not exclude each other. So no step can outlive its driver."""
 
 
 def boot_id() -> str:
@@ -95,7 +104,8 @@ def _lock(file: IO[bytes]) -> bool:
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # No flock: whoever can read a file could take that lock from the one who watches.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

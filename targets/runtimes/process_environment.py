@@ -6,7 +6,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -111,11 +111,18 @@ def hub_is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in _TRUE
 
 
+def named_ca_bundle() -> Path | None:
+    """Return the file with certificates to trust that a variable names."""
+    return _first_file(os.environ.get(name) for name in _CA_VARIABLES)
+
+
 def host_ca_bundle() -> Path | None:
     """Return the file with the certificates that this machine trusts, including private ones."""
-    named = [os.environ.get(name) for name in _CA_VARIABLES]
-    candidates = [*named, ssl.get_default_verify_paths().cafile]
-    candidates += ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"]
+    places = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+    return named_ca_bundle() or _first_file((ssl.get_default_verify_paths().cafile, *places))
+
+
+def _first_file(candidates: Iterable[str | None]) -> Path | None:
     for candidate in candidates:
         if candidate and Path(candidate).is_file():
             return Path(candidate).resolve()

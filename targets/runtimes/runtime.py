@@ -64,6 +64,11 @@ class RunRequest:
     writes: int = 0
     """Bytes that it will write, as far as that is known."""
 
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """Return the names of the steps, in order."""
+        return tuple(step.name for step in self.plan.steps)
+
 
 class Runtime(Protocol):
     """Runs plans with a toolchain."""

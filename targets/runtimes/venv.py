@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
@@ -15,6 +14,7 @@ from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
+from targets.runtimes.log import Log, opened_log
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -73,15 +73,14 @@ class VenvRuntime:
     ) -> None:
         """Run the plan with the interpreter ``python``."""
         roots = {mount.root: str(_root(mount)) for mount in request.mounts}
-        request.log.parent.mkdir(parents=True, exist_ok=True)
         with (
             interruptible(),
             workspace(self._cache, request.plan, roots) as space,
-            request.log.open("ab", buffering=0) as log,
+            opened_log(request.log) as log,
         ):
             killed_before = _oom_kills()
             timer = StepTimer(request.resources.step_seconds)
-            reader = EventReader(on_event, log, timer)
+            reader = EventReader(on_event, log, request.step_names, timer)
             code = self._run(
                 python, self._environment(toolchain, request, space), space, reader, log, timer
             )
@@ -100,16 +99,16 @@ class VenvRuntime:
         environment: dict[str, str],
         space: Workspace,
         reader: EventReader,
-        log: IO[bytes],
+        log: Log,
         timer: StepTimer,
     ) -> int:
         """Return the exit code; a negative one is a signal, as in ``subprocess``."""
         lease = str(space.lease) if space.lease else None
         command = watched(str(python), lease, "-m", "pipeline", str(space.plan))
-        with child_process.start(command, environment, space.home, log) as running:
+        with child_process.start(command, environment, space.home) as running:
             try:
                 with timer.ending(running.kill):
-                    child_process.read_until_end(running, reader)
+                    child_process.read_until_end(running, reader, log)
                     return running.wait()
             finally:
                 with deferring_signals():

@@ -13,6 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 from securesystemslib.dsse import Envelope
@@ -31,6 +33,12 @@ from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, Problem
 from targets.signatures.envelope import add_signature
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_RSA = "rsa"
+_RSA_SCHEMES = ("rsa-pkcs1v15-sha256", "rsassa-pss-sha256")
+"""Ways to sign with an RSA key. Signed is by the first, which OpenSSL and cosign take unasked;
+securesystemslib takes the second."""
+_SHORTEST_RSA = 2048
+"""Bits of an RSA key, as NIST asks for (SP 800-131A) and cosign does."""
 _LARGEST = 1 << 20
 """Most bytes of a file with a key or a certificate."""
 _MAKE_KEY = "make one with `openssl genpkey -algorithm ed25519 -out release.key`"
@@ -50,8 +58,8 @@ def signer_of_file(file: Path, password: str | None) -> Signer:
     content = _read(file, _MAKE_KEY)
     try:
         secret = password.encode() if password is not None else None
-        signer = CryptoSigner(load_pem_private_key(content, secret))
-        signer.sign(b"")  # a key that is too short shows here, and not after hours of building
+        signer = _signer(load_pem_private_key(content, secret))
+        signer.sign(b"")  # a key that cannot sign shows here, and not after hours of building
         return signer
     except TypeError:
         problem, advice = (
@@ -139,7 +147,7 @@ def require_signature(envelope: Envelope, trusted: Trusted, file: Path) -> None:
     if is_signed_by(envelope, trusted.key):
         return
     names = [signature.keyid for signature in envelope.signatures.values()]
-    if trusted.key.keyid in names:
+    if any(key.keyid in names for key in _same_key(trusted.key)):
         raise CheckFailed(f"{file}: the signature of {trusted.described} is wrong")
     others = ", ".join(name[:12] or "a key without a name" for name in names)
     raise CheckFailed(
@@ -150,15 +158,35 @@ def require_signature(envelope: Envelope, trusted: Trusted, file: Path) -> None:
 
 def is_signed_by(envelope: Envelope, key: Key) -> bool:
     """Return whether ``envelope`` has a valid signature of ``key``."""
-    for one in envelope.signatures.values():
-        # The library asks for the name of the key, which the standard leaves open.
-        signature = Signature(key.keyid, one.signature, one.unrecognized_fields)
-        try:
-            key.verify_signature(signature, envelope.pae())
-        except SignatureError:
-            continue
-        return True
-    return False
+    signatures = envelope.signatures.values()
+    return any(_is_of(one, known, envelope) for known in _same_key(key) for one in signatures)
+
+
+def _is_of(one: Signature, key: Key, envelope: Envelope) -> bool:
+    # The library asks for the name of the key, which the standard leaves open.
+    signature = Signature(key.keyid, one.signature, one.unrecognized_fields)
+    try:
+        key.verify_signature(signature, envelope.pae())
+    except SignatureError:
+        return False
+    return True
+
+
+def _signer(private: PrivateKeyTypes) -> Signer:
+    scheme = None
+    if isinstance(private, RSAPrivateKey):
+        if private.key_size < _SHORTEST_RSA:
+            raise ValueError(f"it has {private.key_size} bits, of at least {_SHORTEST_RSA}")
+        scheme = _RSA_SCHEMES[0]
+    return CryptoSigner(private, SSlibKey.from_crypto(private.public_key(), scheme=scheme))
+
+
+def _same_key(key: Key) -> tuple[Key, ...]:
+    """Return ``key``, in each way in which one may sign with it."""
+    if not isinstance(key, SSlibKey) or key.keytype != _RSA:
+        return (key,)
+    public = load_pem_public_key(key.keyval["public"].encode())
+    return tuple(SSlibKey.from_crypto(public, scheme=scheme) for scheme in _RSA_SCHEMES)
 
 
 def _read(file: Path, advice: str) -> bytes:

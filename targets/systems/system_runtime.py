@@ -17,6 +17,7 @@ from targets.errors import EnvironmentUnable, Interrupted
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import deferring_signals, interruptible
+from targets.runtimes.log import opened_log
 from targets.runtimes.runtime import OnEvent, RunRequest, RuntimeName
 from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR
@@ -134,7 +135,6 @@ class SystemRuntime:
     def _follow(self, job: Job, task: Task, request: RunRequest, on_event: OnEvent) -> None:
         """Read events until the job has ended; fetch each step when it is finished."""
         work = next(mount.source for mount in request.mounts if mount.root == _WORK)
-        request.log.parent.mkdir(parents=True, exist_ok=True)
         timer = StepTimer(request.resources.step_seconds)
         steps = {step.name: step for step in task.plan.steps}
 
@@ -142,12 +142,11 @@ class SystemRuntime:
             if isinstance(event, StepFinished) and (step := steps.get(event.step)):
                 timer.restart()  # what comes now is not its own time
                 job.collect(step.key, work / step.key)
-            # A job that was started before may have done more than is asked for now.
-            if getattr(event, "step", None) in steps:
-                on_event(event)
+            on_event(event)
 
-        with request.log.open("ab", buffering=0) as log:
-            reader = EventReader(fetched_first, log, timer)
+        with opened_log(request.log) as log:
+            # A job that was started before may do more steps than are asked for now.
+            reader = EventReader(fetched_first, log, request.step_names, timer)
             try:
                 with job.attended(), timer.ending(job.stop):
                     for piece in job.read():

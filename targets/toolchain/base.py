@@ -22,7 +22,7 @@ from targets.toolchain.context import read_chunks
 from targets.toolchain.debian.assemble import assemble_rootfs
 from targets.toolchain.debian.fetch import PackagesGone
 from targets.toolchain.debian.mirrors import mirrors
-from targets.toolchain.debian.package_lock import resolve
+from targets.toolchain.debian.package_lock import require_none_older, resolve
 from targets.toolchain.debian.packages import PackageLock, read_locks
 from targets.toolchain.engine import platform_of, reason, request_timeout
 from targets.toolchain.platforms import this_machine
@@ -230,6 +230,9 @@ def _bootstrap(
 ) -> BaseImage:
     say("putting the base image together with mmdebstrap")
     rootfs = make_rootfs(recipe.bootstrap, _made(cache / "base"), recipe.digest[:12])
+    lock = recipe.locks.get(platform_of(client))
+    if lock is not None:
+        require_none_older(rootfs.versions, lock)
     return _imported(client, recipe, rootfs, MMDEBSTRAP)
 
 
@@ -245,7 +248,10 @@ def _assemble(
     except PackagesGone as gone:
         # Debian removes a version soon after its successor is out: no base would be worse.
         say(f"{gone}\ntaking the versions that Debian's signed lists have now; {gone.hint}")
-        rootfs = assemble_rootfs(resolve(bootstrap, platform), places, epoch, folder, name)
+        now = resolve(bootstrap, platform)
+        versions = {package.name: package.version for package in now.package}
+        require_none_older(versions, recipe.locks[platform])
+        rootfs = assemble_rootfs(now, places, epoch, folder, name)
     return _imported(client, recipe, rootfs, DEBIAN_PACKAGES)
 
 

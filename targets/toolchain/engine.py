@@ -13,7 +13,7 @@ from docker import DockerClient
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 from docker.errors import APIError, DockerException, InvalidVersion
 from docker.types import Mount
-from requests.exceptions import RequestException
+from requests.exceptions import RequestException, Timeout
 
 from targets.errors import EngineElsewhere, EnvironmentUnable
 from targets.toolchain.run_tool import DISK_FULL
@@ -176,14 +176,17 @@ def full_disk(why: str, doing: str, log: Path | None = None) -> EnvironmentUnabl
     )
 
 
-def answers(client: DockerClient) -> bool:
-    """Return whether the engine still answers, within a few seconds."""
+def answers(client: DockerClient, seconds: float) -> bool:
+    """Return whether the engine answers within ``seconds``. Other threads may use the client."""
     try:
-        with request_timeout(client, 3):
-            client.ping()
+        return bool(client.api.get(f"{client.api.base_url}/_ping", timeout=seconds).ok)
     except (RequestException, DockerException):
         return False
-    return True
+
+
+def is_silent(error: Exception) -> bool:
+    """Return whether ``error`` says that the engine did not answer, though it is there."""
+    return isinstance(error, Timeout) or "timed out" in str(error)
 
 
 @contextmanager

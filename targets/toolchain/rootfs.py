@@ -29,6 +29,12 @@ class Rootfs:
     tar: Path
     sha256: str
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Return the version of each Debian package that is installed in it."""
+        lines = self.tar.with_suffix(".packages").read_text("utf-8").splitlines()
+        return {name: version for name, _, version in (line.partition(" ") for line in lines)}
+
 
 def keep(partial: Path, tar: Path) -> Rootfs:
     """Move the tar ``partial`` to ``tar`` and list the Debian versions in it beside it.

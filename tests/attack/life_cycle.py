@@ -43,8 +43,10 @@ MEETINGS: Mapping[str, signal.Signals | None] = {
     "the first is stopped": signal.SIGINT,
     "the first is killed": signal.SIGKILL,
 }
-FATES = ("goes away", "stands still, and Ctrl-C", "stops for a while")
+FATES = ("goes away", "stands still", "stands still, and Ctrl-C", "stops for a while")
 """What becomes of an engine."""
+QUICK_FATES = ("goes away", "stands still, and Ctrl-C")
+"""Those of whole builds that every test run tries."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ _STOPPED = "everything is stopped within five seconds, nothing is left, finished
 _HOLDS = {
     "killed outright": "steps end with it, and the next build removes what it left",
     "goes away": "exit code 4; the container ends by itself",
+    "stands still": "after a minute, exit code 4; the container ends by itself, and is named as "
+    "perhaps still there",
     "stands still, and Ctrl-C": "the container ends by itself, and is named as perhaps still there",
     "stops for a while": "the build goes on",
     "both go on": "the second waits, and runs nothing twice",
@@ -90,7 +94,7 @@ LIFE_CYCLE: tuple[Tried, ...] = (
     *(
         Tried(
             f"an engine that {fate}: behind a socket, and a real one",
-            int(fate != "stops for a while"),
+            int(fate in QUICK_FATES),
             len(PLANNED_MOMENTS) + len(STEP_MOMENTS),
             _HOLDS[fate],
             _ENGINE,

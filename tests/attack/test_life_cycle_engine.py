@@ -15,8 +15,9 @@ import pytest
 from docker.context import ContextAPI
 
 from targets.cli.options import PROJECT
-from targets.errors import Interrupted
+from targets.errors import EnvironmentUnable, Interrupted, QuernError
 from targets.runtimes.docker import DockerRuntime
+from targets.runtimes.runtime import ProcessLimits
 from targets.toolchain.base import ensure_base, read_recipe
 from tests.attack.life_cycle import FATES, PLANNED_MOMENTS, STEP_MOMENTS
 from tests.attack.living import Builds, Stopwatch, builds, gone, left_in, running
@@ -37,6 +38,9 @@ pytestmark = pytest.mark.engine
 
 BASE = PROJECT / "images" / "base" / "base.toml"
 UNKNOWN = "may still be there"
+SILENT = "the Docker Engine does not answer"
+GIVEN_UP = 120
+"""Seconds within which a build gives up on an engine that does not answer."""
 
 
 class Door:
@@ -85,6 +89,25 @@ def an_engine_that_goes_away(builds: Builds, door: Door, moment: str) -> None:
 
 
 def an_engine_that_stands_still(builds: Builds, door: Door, moment: str) -> None:
+    """Nobody stops the build: it gives up on the engine by itself, and the container with it."""
+    build, finished, containers = reached(builds, door, moment)
+    processes = build.started()
+    door.proxy.freeze()
+    build.process.wait(GIVEN_UP)
+    watch = Stopwatch()
+    watch.until(lambda: gone(processes), "processes are left")
+    watch.until(lambda: running(containers) == [], "containers go on")
+    assert build.finish(5) == 4, build.said
+    assert "Traceback" not in build.said
+    assert SILENT in build.said or ("has not answered" in build.said and not containers)
+    assert UNKNOWN in build.said or not containers
+    left = left_in(builds.cache)
+    assert left == [], left
+    door.proxy.thaw()
+    builds.expect_next(finished, "docker")
+
+
+def an_engine_that_stands_still_until_ctrl_c(builds: Builds, door: Door, moment: str) -> None:
     build, finished, containers = reached(builds, door, moment)
     processes = build.started()
     door.proxy.freeze()
@@ -117,13 +140,18 @@ def test_an_engine_that_goes_away_loses_nothing(builds: Builds, door: Door) -> N
 
 
 def test_an_engine_that_stands_still_keeps_nobody(builds: Builds, door: Door) -> None:
-    an_engine_that_stands_still(builds, door, "second ...")
+    an_engine_that_stands_still_until_ctrl_c(builds, door, "second ...")
 
 
 ATTACKS = dict(
     zip(
         FATES,
-        (an_engine_that_goes_away, an_engine_that_stands_still, an_engine_that_stops_for_a_while),
+        (
+            an_engine_that_goes_away,
+            an_engine_that_stands_still,
+            an_engine_that_stands_still_until_ctrl_c,
+            an_engine_that_stops_for_a_while,
+        ),
         strict=True,
     )
 )
@@ -150,7 +178,7 @@ def engine(docker_client: docker.DockerClient, toolchain_python: Path) -> Iterat
 def test_a_real_engine_at_any_step(
     builds: Builds, engine: OwnEngine, fate: str, moment: str
 ) -> None:
-    killed = fate == "goes away"
+    killed, ignored = fate == "goes away", fate == "stands still"
     build = builds.start("docker", around=engine.around)
     build.reach(moment)
     finished = [step for step in ("first", "second") if f"✓ {step}" in build.said]
@@ -164,14 +192,17 @@ def test_a_real_engine_at_any_step(
             engine.thaw()
             assert build.complete() == 0, build.said
             return
+        if ignored:
+            build.process.wait(GIVEN_UP)
         watch = Stopwatch()
-        if not killed:
+        if not killed and not ignored:
             build.process.send_signal(signal.SIGINT)
         watch.until(lambda: gone(processes), "processes are left")
         watch.until(lambda: gone([inside]), "the container goes on")
-        assert build.finish(5) == (4 if killed else 130), build.said
+        assert build.finish(5) == (4 if killed or ignored else 130), build.said
         assert "Traceback" not in build.said
-        assert ("Docker Engine stopped" if killed else UNKNOWN) in build.said
+        assert ("Docker Engine stopped" if killed else SILENT) in build.said
+        assert UNKNOWN in build.said
     finally:
         if killed:
             engine.start()
@@ -183,29 +214,45 @@ def test_a_real_engine_at_any_step(
     assert engine.client.containers.list(all=True) == []
 
 
+@pytest.mark.parametrize(
+    ("stopped", "patience", "seconds", "error", "said"),
+    [
+        pytest.param(True, 60, 60, Interrupted, SILENT, id="and Ctrl-C"),
+        pytest.param(False, 2, 60, EnvironmentUnable, SILENT, id="for too long"),
+        pytest.param(
+            False, 60, 3, EnvironmentUnable, "took over 3.00 s", id="beyond a step's time"
+        ),
+    ],
+)
 def test_a_frozen_engine_is_not_said_to_have_stopped(
-    docker_client: docker.DockerClient, door: Door, tmp_path: Path
+    docker_client: docker.DockerClient,
+    door: Door,
+    tmp_path: Path,
+    stopped: bool,
+    patience: float,
+    seconds: float,
+    error: type[QuernError],
+    said: str,
 ) -> None:
     image = ensure_base(docker_client, read_recipe(BASE), tmp_path / "base", print).image
-    frozen = DockerRuntime(
-        docker.DockerClient(door.address),
-        tmp_path / "cache",
-        STANDIN,
-        python="python3",
-    )
+    client = docker.DockerClient(door.address, timeout=2)
+    frozen = DockerRuntime(client, tmp_path / "cache", STANDIN, python="python3", patience=patience)
+    limits = ProcessLimits(step_seconds=seconds)
 
-    def freeze_and_stop() -> None:
+    def freeze() -> None:
         wait_for(tmp_path / "work" / "pids")
         door.proxy.freeze()
-        os.kill(os.getpid(), signal.SIGINT)
+        if stopped:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    with in_background(freeze_and_stop), pytest.raises(Interrupted) as stopped:
-        frozen.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "wait"}), print)
+    asked = request(tmp_path, {"do": "wait"}, resources=limits)
+    with in_background(freeze), pytest.raises(error) as ended:
+        frozen.run_image(image, toolchain(tmp_path), asked, print)
 
-    said = str(stopped.value)
-    assert "nothing" not in said
-    assert "does not answer" in said
-    (name,) = [word for word in said.split() if word.startswith("quern-")]
+    assert said in str(ended.value)
+    shown = f"{ended.value} {ended.value.hint}"
+    assert "nothing" not in shown
+    (name,) = [word for word in shown.split() if word.startswith("quern-")]
     left = docker_client.containers.get(name)
     try:
         # Its driver let go of the lease: it ends without the engine's help.

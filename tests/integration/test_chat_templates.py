@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,28 @@ def test_what_a_template_leaves_of_an_answer_is_learnt(
     assert whole["whole"][: len(whole["prompt"])] == whole["prompt"]
 
 
+ENDLESS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% endfor %}" * 3
+
+
+@pytest.mark.slow
+def test_nor_does_an_artifact_need_rows_for_that(
+    toolchain_python: Path, tiny: Path, tmp_path: Path
+) -> None:
+    """A model of a stranger's that is only converted: its template is rendered all the same."""
+    material = tmp_path / "material"
+    shutil.copytree(tiny, material)
+    (material / "checkpoint" / "chat_template.jinja").write_text(ENDLESS)
+    builder = plans.step("model_builder", "pass", {"model": plans.CHECKPOINT})
+    code, events, _ = plans.run(toolchain_python, tmp_path / "work", material, [builder])
+    (failed,) = (event for event in events if isinstance(event, StepFailed))
+    assert (code, failed.cause) == (1, "bad_input")
+    assert "the chat template does not end" in failed.message
+
+
 def test_a_template_that_never_ends_is_stopped(
     toolchain_python: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    loops = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc")
-    endless = loops + "{% endfor %}" * 3
-    spec = plans.TONES.spec.model_copy(update={"chat_template": endless})
+    spec = plans.TONES.spec.model_copy(update={"chat_template": ENDLESS})
     data = plans.TONES.model_copy(update={"spec": spec})
     lora = plans.step("lora", "pass", {"model": plans.CHECKPOINT}, {"max_steps": 1}, data)
     code, events, _ = plans.run(toolchain_python, tmp_path / "work", tiny, [lora])

@@ -57,6 +57,9 @@ LEAST = {
     "./nox -s bench-driver": (
         './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
+    "./nox -s bench-shared": (
+        './nox -s bench-shared -- --megabytes 20 --cache "$QUERN_CACHE" --out dist/measured.md'
+    ),
     "./nox -s bench-training": "./nox -s bench-training -- --rounds 1 --out dist/measured.md",
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
@@ -72,6 +75,7 @@ RUNNING = {
     "./nox -s tests-cuda",
     "./nox -s tests-families",
     "./nox -s tests-tokenizers",
+    "./nox -s tests-remote",
     "./nox -s tests-smollm",
     "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",

@@ -12,8 +12,9 @@ import stat
 import subprocess
 import sys
 import tarfile
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -27,13 +28,18 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
+from targets.errors import EnvironmentUnable
+from targets.place import place_of
 from targets.release import layout
 from targets.release.archive import read_members
 from targets.release.provenance import without_times
 from targets.release.read_release import read_release
+from targets.release.rebuild import require_same_platform
 from targets.release.statement import parse_statement
 from targets.signatures.envelope import read_envelope
 from targets.signatures.signing import trusted_file
+from targets.target import load_target
+from tests.support.clocks import SteppingClock
 from tests.support.key_files import private_file, public_file
 from tests.support.release_world import (
     VERSION,
@@ -43,6 +49,7 @@ from tests.support.release_world import (
     forge,
     release_arguments,
     release_of,
+    reseal,
     statement_in,
 )
 
@@ -112,7 +119,7 @@ def test_what_is_in_it(world: ReleaseWorld) -> None:
     inputs = {item["name"]: item for item in definition["resolvedDependencies"]}
     assert inputs.keys() == {
         *("source", "quern", "config", "data.tone.0", "pretrain.text", "lock/cpu"),
-        *("base-image/cpu", "trained/lora", "trained/pretrain"),
+        *("base-image/cpu", "system/cpu", "trained/lora", "trained/pretrain"),
     }
     data = hashlib.sha256((world.first.work / "tone.jsonl").read_bytes()).hexdigest()
     assert inputs["data.tone.0"]["digest"] == {"sha256": data}
@@ -135,11 +142,11 @@ def test_an_independent_library_reads_the_provenance(world: ReleaseWorld) -> Non
     predicate = ParseDict(content["predicate"], Provenance())
     # https://www.iana.org/assignments/urn-namespaces: "uuid" is registered.
     kind, name = predicate.build_definition.build_type.rpartition(":")[::2]
-    assert (kind, name.partition("#")[2]) == ("urn:uuid", "release-v2")
+    assert (kind, name.partition("#")[2]) == ("urn:uuid", "release-v3")
     UUID(name.partition("#")[0])
     assert predicate.run_details.builder.id.startswith("urn:uuid:")
     assert predicate.run_details.metadata.started_on.seconds > 0
-    assert len(predicate.build_definition.resolved_dependencies) == 9
+    assert len(predicate.build_definition.resolved_dependencies) == 10
 
 
 def test_verified_by_rebuilding_it_without_network(
@@ -155,7 +162,6 @@ def test_verified_by_rebuilding_it_without_network(
     assert found["trained_again"] is True
     assert found["signed_by"] == "the key release.pub"
     assert len(found["compared"]) == 4
-    assert found["left_out"] == {}
 
 
 def test_rebuilt_from_the_adapter_in_another_runtime_and_said_with_a_signature(
@@ -172,7 +178,7 @@ def test_rebuilt_from_the_adapter_in_another_runtime_and_said_with_a_signature(
     found = json.loads(ran.stdout)
     assert found["same"] is True
     assert found["trained_again"] is False
-    assert found["left_out"].keys() == {"sbom.cdx.json"}
+    assert "sbom.cdx.json" in found["compared"]
     assert found["attested"] is True
     before = files_in(world.release)
     after = files_in(release)
@@ -184,6 +190,12 @@ def test_rebuilt_from_the_adapter_in_another_runtime_and_said_with_a_signature(
     statement = json.loads(base64.b64decode(members["payload"]))
     Statement.copy_from_pb(Parse(json.dumps(statement), StatementMessage())).validate()
     assert statement["subject"] == statement_in(world.release)["subject"]
+    # It says where it was made again, and does not repeat where the release was.
+    definition = statement["predicate"]["buildDefinition"]
+    assert definition["internalParameters"]["runtime"] == "venv"
+    assert re.fullmatch(r"3\.11\.\d+", definition["internalParameters"]["python"]["cpu"])
+    named = {item["name"] for item in definition["resolvedDependencies"]}
+    assert not {"base-image/cpu", "system/cpu"} & named
     keys = ("--key", str(world.public), "--rebuilt-by", str(public))
     told = world.first.run("verify", str(release), *keys)
     assert told.code == 0, told.stdout + told.stderr
@@ -205,6 +217,56 @@ def test_other_inputs_are_named_before_anything_runs(world: ReleaseWorld) -> Non
     assert "data.tone.0 (tone.jsonl) is not what the release was made from" in ran.stderr
     assert "source at commit" in ran.stderr
     assert "pretrain" not in ran.stdout
+
+
+def test_what_this_machine_can_prove_is_said_before_anything_runs(
+    world: ReleaseWorld, tmp_path: Path
+) -> None:
+    """Other inputs then end it, since the words are what is tested here."""
+    release = Path(shutil.copytree(world.release, tmp_path / VERSION))
+    internal = statement_in(release)["predicate"]["buildDefinition"]["internalParameters"]
+    here = internal["machine"]["cpu"]
+    elsewhere = {**internal, "machine": {**internal["machine"], "cpu": "Elbrus"}}
+    config = world.first.work / "small.toml"
+    text = config.read_text()
+    native = f'{text}\n[resources]\narithmetic = "native"\n'
+    narrow = text.replace("r = 8", 'r = 8\nprecision = "bf16"')
+    for machine, changed, words in (
+        (internal, native, f"trained on {here}, as this machine is: it can make the same"),
+        (elsewhere, narrow, "which may make other bytes: lora computes in bf16"),
+    ):
+        reseal(release, internalParameters=machine)
+        try:
+            config.write_text(changed)
+            ran = world.first.run("verify", str(release))
+        finally:
+            config.write_text(text)
+        assert ran.code == 2, ran.stdout + ran.stderr
+        assert words in " ".join(ran.stdout.split())
+        assert "config (small.toml) is not what the release was made from" in ran.stderr
+        assert "pretrain" not in ran.stdout
+
+
+def test_without_an_engine_it_says_what_proves_it_all_the_same(world: ReleaseWorld) -> None:
+    ran = world.first.run(
+        "verify", str(world.release), before=("env", "DOCKER_HOST=unix:///nowhere")
+    )
+    assert ran.code == 4, ran.stdout + ran.stderr
+    said = " ".join(ran.stderr.split())
+    assert "it was made in containers, and" in said
+    assert "use `--runtime venv`, which gives the same bytes" in said
+    assert "pretrain" not in ran.stdout
+
+
+def test_on_another_platform_a_rebuild_would_prove_nothing(world: ReleaseWorld) -> None:
+    release = read_release(world.release)
+    target = load_target("cpu")
+    require_same_platform(release, [place_of(target, "linux/amd64")])
+    with pytest.raises(EnvironmentUnable, match="made on linux/amd64, this is linux/arm64") as told:
+        require_same_platform(release, [place_of(target, "linux/arm64")])
+    assert "verify it on linux/amd64; --quick and --rebuilt-by prove it here" in str(
+        told.value.hint
+    )
 
 
 def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
@@ -483,16 +545,73 @@ def test_released_in_a_virtual_environment_because_it_was_asked_for(world: Relea
     assert definition["internalParameters"]["runtime"] == "venv"
     # Here no base image says which patch it was.
     assert re.fullmatch(r"3\.11\.\d+", definition["internalParameters"]["python"]["cpu"])
-    # Only containers have a base image to name; the model is the same.
-    ours, theirs = (model_in(release / "small-1.2.0-cpu.tar") for release in (world.release, other))
-    assert ours == theirs
-    assert ours
+    assert differing(world.release, other) == TELLS
     shutil.rmtree(world.first.work / "other")
 
 
-def model_in(archive: Path) -> dict[str, str]:
-    members = read_members(archive)
-    return {member.path: member.sha256 for member in members if "/model/" in member.path}
+TELLS = {"provenance.intoto.jsonl", "SHA256SUMS"}
+"""Files that tell of when and where a release was made: one by its digest of the other."""
+
+
+def differing(one: Path, other: Path) -> set[str]:
+    """Return the names of the files that differ."""
+    ours, theirs = files_in(one), files_in(other)
+    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+
+
+@pytest.mark.slow
+def test_another_day_time_zone_and_runtime_show_in_the_provenance_alone(
+    world: ReleaseWorld, tmp_path: Path
+) -> None:
+    clock = SteppingClock(tmp_path / "clock")
+    clock.step(3 * 86_400)
+    variables = {**clock.around.environment, "TZ": "America/St_Johns", "DOCKER_HOST": "unix:///no"}
+    ran = world.first.run(
+        *("release", "--config", "small.toml", "--version", VERSION, "--dist", "other"),
+        *("--runtime", "venv"),
+        before=(
+            "env",
+            *(f"{key}={value}" for key, value in variables.items()),
+            *clock.around.before,
+        ),
+    )
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert "lora ..." in ran.stdout  # trained again
+    other = world.first.work / "other" / "small" / "release" / VERSION
+    assert differing(world.release, other) == TELLS
+    stated = [values(statement_in(release)) for release in (world.release, other)]
+    days = [item["predicate.runDetails.metadata.startedOn"][:10] for item in stated]
+    assert (date.fromisoformat(days[1]) - date.fromisoformat(days[0])).days in (3, 4)
+    differ = {
+        place
+        for place in stated[0].keys() | stated[1].keys()
+        if stated[0].get(place) != stated[1].get(place)
+    }
+    definition = "predicate.buildDefinition"
+    assert {place for place in differ if "resolvedDependencies" not in place} == {
+        f"{definition}.internalParameters.runtime",
+        f"{definition}.internalParameters.python.cpu",
+        "predicate.runDetails.metadata.startedOn",
+        "predicate.runDetails.metadata.finishedOn",
+        "predicate.runDetails.byproducts.measured/cpu.content",
+    }
+    around = {place.split(".")[3] for place in differ if "resolvedDependencies" in place}
+    assert around == {"base-image/cpu", "system/cpu"}
+    proven = world.first.run("verify", str(other), "--from-adapter", "--runtime", "docker")
+    assert proven.code == 0, proven.stdout + proven.stderr
+    shutil.rmtree(world.first.work / "other")
+
+
+def values(content: Any, place: str = "") -> dict[str, Any]:
+    """Return all values of JSON by their places; items of lists are known by their names."""
+    if isinstance(content, list):
+        content = {item["name"]: item for item in content}
+    if not isinstance(content, dict):
+        return {place: content}
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        found |= values(value, f"{place}.{key}" if place else key)
+    return found
 
 
 @pytest.mark.usefixtures("directml_image")

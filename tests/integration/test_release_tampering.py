@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -20,8 +21,13 @@ from securesystemslib.signer import CryptoSigner
 
 from targets.errors import CheckFailed, ConfigError
 from targets.release.read_release import read_release
-from targets.release.rebuilt import add_rebuilt, rebuilt_statement, require_rebuilt
-from targets.release.statement import BUILD_TYPE, Statement
+from targets.release.rebuilt import (
+    Surroundings,
+    add_rebuilt,
+    rebuilt_statement,
+    require_rebuilt,
+)
+from targets.release.statement import BUILD_TYPE, SCHEMA, Statement
 from targets.signatures.signing import trusted_file
 from tests.support.key_files import public_file
 from tests.support.release_world import (
@@ -156,7 +162,8 @@ def test_another_signature_is_added_and_each_key_verifies_it(
 
 def rebuilt_statement_of(release: Path) -> Statement:
     now = datetime.now(timezone.utc)
-    return rebuilt_statement(read_release(release).statement, "docker", False, now, now)
+    around = Surroundings("docker", {"cpu": "3.11"}, ())
+    return rebuilt_statement(read_release(release).statement, around, False, now, now)
 
 
 def test_who_rebuilt_it_is_believed_for_these_archives_alone(
@@ -263,15 +270,36 @@ def test_an_archive_that_climbs_out_is_refused_though_all_digests_fit(
 
 
 def test_a_release_of_a_newer_quern_is_not_judged(world: ReleaseWorld, copy: Path) -> None:
-    reseal(copy, buildType=BUILD_TYPE.replace("v2", "v3"), futureField=1)
-    with pytest.raises(
-        ConfigError, match=r"made by a newer Quern \(release schema 3; this one knows 2\)"
-    ):
+    reseal(copy, buildType=of_schema(SCHEMA + 1), futureField=1)
+    with pytest.raises(ConfigError, match=rf"a newer Quern \(release schema {SCHEMA + 1}; "):
         read_release(copy)
     ran = world.first.run("verify", str(copy), "--quick")
     assert ran.code == 2
     reseal(copy, buildType="urn:somebody:else")
     with pytest.raises(CheckFailed):
+        read_release(copy)
+
+
+def of_schema(number: int) -> str:
+    return BUILD_TYPE.replace(f"v{SCHEMA}", f"v{number}")
+
+
+def test_a_release_of_an_older_quern_is_proven_in_part_and_says_what_rebuilds_it(
+    world: ReleaseWorld, copy: Path
+) -> None:
+    reseal(copy, buildType=of_schema(2))
+    quick = world.first.run("verify", str(copy), "--quick")
+    assert quick.code == 0, quick.stderr
+    whole = world.first.run("verify", str(copy))
+    assert whole.code == 2, whole.stdout
+    said = " ".join(whole.stderr.split())
+    shown = ["git", "-C", str(world.first.project), "rev-parse", "HEAD"]
+    commit = subprocess.check_output(shown, text=True).strip()
+    assert f"was made by an older Quern (release schema 2; this one makes {SCHEMA})" in said
+    assert f"use Quern 0.1.0 at commit {commit}; --quick and --rebuilt-by prove it here" in said
+    assert "pretrain" not in whole.stdout
+    reseal(copy, buildType=of_schema(1))
+    with pytest.raises(ConfigError, match=r"an older Quern \(release schema 1; "):
         read_release(copy)
 
 

@@ -158,10 +158,11 @@ def test_an_endless_step_ends_and_is_named(
     assert containers(engine, tmp_path) == []
 
 
+@pytest.mark.parametrize("memory", [256 * 2**20, None, 2**80])
 def test_limits_reach_the_container(
-    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+    memory: int | None, runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
-    limits = ProcessLimits(memory_bytes=256 * 2**20, cpus=0.5)
+    limits = ProcessLimits(memory_bytes=memory, cpus=0.5)
     wanted = request(tmp_path, {"do": "wait"}, resources=limits)
     pids = tmp_path / "work" / "pids"
     settings: list[dict[str, object]] = []
@@ -175,7 +176,12 @@ def test_limits_reach_the_container(
     with in_background(inspect_and_kill), pytest.raises(PassFailed, match="killed from outside"):
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
 
-    assert settings[0]["Memory"] == settings[0]["MemorySwap"] == 256 * 2**20
+    if memory == 256 * 2**20:
+        assert settings[0]["Memory"] == settings[0]["MemorySwap"] == memory
+    else:  # no more than the machine can spare, whatever the config says
+        machine = engine.info()["MemTotal"]
+        assert settings[0]["Memory"] == int(machine * 0.9)
+        assert settings[0]["MemorySwap"] == -1
     assert settings[0]["NanoCpus"] == 500_000_000
     assert containers(engine, tmp_path) == []
 
@@ -219,9 +225,11 @@ def test_interrupt_stops_and_removes_the_container(
 
 
 @pytest.mark.alone
+@pytest.mark.parametrize("do", ["wait", "resist"])
 def test_container_of_a_killed_driver_is_removed_by_the_next_run(
-    runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
+    do: str, runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
+    """Whatever its process does against that: it sees nothing of the one that watches it."""
     script = f"""
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -231,7 +239,7 @@ from tests.support.capabilities import skip
 from tests.support.runtime_support import STANDIN, request, toolchain
 tmp = Path({str(tmp_path)!r})
 DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
-    {image!r}, toolchain(tmp), request(tmp, {{"do": "wait"}}), print)
+    {image!r}, toolchain(tmp), request(tmp, {{"do": {do!r}}}), print)
 """
     root = Path(__file__).parents[2]
     driver = subprocess.Popen([sys.executable, "-c", script], cwd=root)
@@ -241,6 +249,8 @@ DockerRuntime(connect(), tmp / "cache", STANDIN, python="python3").run_image(
     driver.wait()
     assert engine.api.wait(left, timeout=5)["StatusCode"] == 128 + signal.SIGKILL
     assert containers(engine, tmp_path) == [left]
+    if do == "resist":
+        assert json.loads((tmp_path / "work" / "seen.json").read_text()) == []
 
     runtime.run_image(image, toolchain(tmp_path), request(tmp_path, {"do": "look"}), ignore)
 
@@ -328,3 +338,12 @@ def test_an_engine_without_nvidias_runtime_says_what_to_install(
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
     assert "nvidia-container-toolkit" in caught.value.hint
     assert containers(engine, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_process_that_closes_its_outputs_may_go_on(
+    runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    """Longer than one request to the engine waits for an answer."""
+    asked = request(tmp_path, {"do": "fall_silent", "seconds": 23})
+    runtime.run_image(image, toolchain(tmp_path), asked, ignore)

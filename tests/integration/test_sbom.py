@@ -22,6 +22,7 @@ from targets.release.sbom.debian import debian_in
 from targets.release.sbom.validate import sbom_problems
 from targets.release.sbom.wheels import read_wheels
 from targets.release.sbom.write_sbom import write_sbom
+from targets.release.sbom.write_system import write_system
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
 from targets.target import load_target
@@ -44,11 +45,8 @@ def test_every_pin_and_every_package_of_the_cpu_toolchain_is_a_component(
         target="cpu",
         platform=toolchain.platform,
         digest=toolchain.digest,
-        runtime="docker",
         python=toolchain.python,
-        base=image.base,
         wheels=read_wheels(wheels, Digests(cache_dir / "digests.sqlite").file),
-        system=system,
     )
     model = Model("tone-cpu", "1.0", sha256="0" * 64)
 
@@ -69,11 +67,16 @@ def test_every_pin_and_every_package_of_the_cpu_toolchain_is_a_component(
         wheel = by_purl[f"pkg:pypi/{pin.name}@{version}{index}"]
         assert wheel["hashes"][0]["content"] in pin.sha256
         assert wheel["licenses"], f"{pin} states no licence"
+    around = write_system(system)
+    assert sbom_problems(around) == []
+    content = json.loads(around)
+    components = content["components"]
     names = {it["name"] for it in components if it.get("purl", "").startswith("pkg:deb/debian/")}
     assert names == {package.name for package in system.packages}
     assert {"base-files", "dpkg", "libc6", "libstdc++6"} <= names
     assert "python3.11" in names or system.python.startswith("3.11.")
-    assert [it["version"] for it in components if it["type"] == "operating-system"] == ["12"]
+    assert content["metadata"]["component"]["type"] == "operating-system"
+    assert content["metadata"]["component"]["version"] == "12"
     assert _left_behind(docker_client) == []
 
 

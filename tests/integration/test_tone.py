@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import onnx
 import pytest
 
 from pipeline.contract.plan import object_path
-from targets.cli.options import PROJECT
+from targets.cli.options import DEFAULT_CONFIG, PROJECT
 from tests.support.command import Quern
+from tests.support.object_stores.moto import moto
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
 
 
 def bytes_of(quern: Quern, key: str) -> int:
@@ -46,6 +50,26 @@ def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None
     written = {step["name"]: bytes_of(quern, step["key"]) for step in report["passes"]}
     assert sum(written.values()) == pytest.approx(expected["kept"], rel=0.2)
     assert written["model_builder"] == pytest.approx(expected["artifact"], rel=0.2)
+
+    # A second clone, with an empty cache, takes all of it from what the first one brings.
+    with moto(quern.cache / "object_stores", tmp_path / "moto") as server:
+        first, second = (tmp_path / name / "configs" for name in ("first", "second"))
+        for configs in (first, second):
+            shutil.copytree(DEFAULT_CONFIG.parent, configs)
+            with (configs / DEFAULT_CONFIG.name).open("a") as config:
+                config.write(f'\n[cache]\nremote = "{server.remote}/tone"\npush = true\n')
+        built = {}
+        for configs, clone in ((first, quern), (second, Quern(tmp_path / "empty"))):
+            options = ("--config", str(configs / DEFAULT_CONFIG.name), "--json")
+            made = clone(
+                *("build", "--dist", str(configs.parent / "dist"), *options),
+                environment={**server.environment, **NO_ENGINE},
+            )
+            assert made.code == 0, made.stderr
+            built[clone] = json.loads(made.stdout)["builds"][0]
+        assert {step["reason"] for step in built[clone]["passes"]} == {"cached (shared)"}
+        assert built[clone]["files"] == report["files"]
+        assert built[clone]["status"] == "passed"
 
     asked = quern("try", "cricket is a wonderful sport!", "--dist", str(dist))
     assert asked.code == 0, asked.stderr

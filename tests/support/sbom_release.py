@@ -47,12 +47,8 @@ SYSTEM = DebianSystem(
         DebianPackage("bash", "5.2.15-2+b13", "amd64", "bash", "5.2.15-2", maintainer="Matthias"),
     ),
 )
-CPU = ToolchainContents(
-    "cpu", "linux/amd64", "a" * 64, "docker", "3.11", f"python:3.11@sha256:{'b' * 64}",
-    (NUMPY, RICH, ODD, TORCH), SYSTEM,
-)  # fmt: skip
-ARM = replace(CPU, platform="linux/arm64", digest="c" * 64, runtime="venv", base="", system=None,
-              wheels=(RICH, NUMPY_OF_ARM))  # fmt: skip
+CPU = ToolchainContents("cpu", "linux/amd64", "a" * 64, "3.11", (NUMPY, RICH, ODD, TORCH))
+ARM = replace(CPU, platform="linux/arm64", digest="c" * 64, wheels=(RICH, NUMPY_OF_ARM))
 
 BASE = Model("Org/Small", "0" * 40, digest="5" * 64, licence="apache-2.0", hub=True)
 ADAPTER = Model("tone-adapter", "1.2.0", sha256="6" * 64)
@@ -74,14 +70,7 @@ def release(shuffled: int = 0) -> Release:
     def mixed(items: tuple[Item, ...]) -> tuple[Item, ...]:
         return tuple(chance.sample(items, len(items)))
 
-    toolchains = [
-        replace(
-            toolchain,
-            wheels=mixed(toolchain.wheels),
-            system=replace(SYSTEM, packages=mixed(SYSTEM.packages)) if toolchain.system else None,
-        )
-        for toolchain in (CPU, ARM)
-    ]
+    toolchains = [replace(toolchain, wheels=mixed(toolchain.wheels)) for toolchain in (CPU, ARM)]
     artifacts = tuple(
         Artifact(
             model=Model(

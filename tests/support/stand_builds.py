@@ -117,7 +117,7 @@ class World:
 
     def __init__(self, folder: Path, own: str = "") -> None:
         """``own`` is the body of a pass of the user's that comes last; empty for none."""
-        project = make_project(folder / "project")
+        self.project = project = make_project(folder / "project")
         table = '[passes.mine]\ntype = "mine.py:Mine"\n' if own else ""
         project.edit("[passes.merge]\n\n[passes.model_builder]\n", table)
         (project.folder / "mine.py").write_text(OWN.format(body=own))

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.contract.plan import Plan
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
+from targets.runtimes.log import opened_log
 from targets.runtimes.process_environment import process_environment
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest
 from targets.runtimes.venv import VenvRuntime
@@ -40,14 +41,10 @@ class WarmRuntime(VenvRuntime):
     def run(self, toolchain: Toolchain, request: RunRequest, on_event: OnEvent) -> None:
         """Run the plan in a fork; its events are read when it has ended."""
         roots = {mount.root: str(_root(mount)) for mount in request.mounts}
-        request.log.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            workspace(self._folder, request.plan, roots) as space,
-            request.log.open("ab", buffering=0) as log,
-        ):
+        with workspace(self._folder, request.plan, roots) as space, opened_log(request.log) as log:
             output = space.plan.with_suffix(".events")
             code = self._ask(toolchain, output, request.log, "pipeline", str(space.plan))
-            reader = EventReader(on_event, log)
+            reader = EventReader(on_event, log, request.step_names)
             reader.feed(output.read_bytes())
             reader.close()
         Ending(code, reader.step, reader.failure, request.log).check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,7 +15,8 @@ from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.figures import size
-from targets.remote.store import RemoteFailed, Store
+from targets.remote.failure import RemoteFailed
+from targets.remote.store import Store
 from targets.runtimes.killed_runs import remove_killed_runs
 
 _DAY_SECONDS = 24 * 60 * 60
@@ -33,7 +35,7 @@ _DAY_SECONDS = 24 * 60 * 60
 @click.option(
     "--remote",
     is_flag=True,
-    help="Make room in the shared cache of the config: remove what was brought so long ago.",
+    help="Make room in the shared cache of the config: remove what was not used lately there.",
 )
 @options.config_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
@@ -48,7 +50,8 @@ def command(
     Artifacts in dist/ stay complete, and results that a running build uses stay. A build that needs
     a removed result makes it again. Wheels, environments and images stay.
 
-    In a shared cache, bytes that no result names any more stay for a week: a build may be on its
+    In a shared cache, a result is used when a build that pushes has it; it says so once a week.
+    There, bytes that no result names any more stay for a week: a build may be on its
     way to name them.
     """
     if remote:
@@ -79,15 +82,17 @@ def command(
 def _clean_shared(
     table: SharedCacheTable | None, days: float, dry_run: bool, as_json: bool
 ) -> None:
+    from targets.remote.background import in_background
     from targets.remote.clean import find_room, remove
 
     if table is None:
         raise click.UsageError("the config has no [cache]: name one that has with --config")
     store = Store(table.remote)
     try:
-        room = find_room(store, datetime.now(timezone.utc) - timedelta(days=days))
+        before = datetime.now(timezone.utc) - timedelta(days=days)
+        (room,) = in_background(partial(find_room, store), [before], 1)
         if not dry_run:
-            remove(store, room)
+            in_background(partial(remove, store), [room], 1)
     except RemoteFailed as failed:
         raise EnvironmentUnable(str(failed), failed.advice) from None
     if as_json:

@@ -22,7 +22,7 @@ from targets.console.print_data import print_data
 from targets.console.print_explanation import explanation, print_explanation
 from targets.console.whole_table import WholeTable
 from targets.disk import free_at
-from targets.errors import InputRefused
+from targets.errors import InputRefused, QuernError
 from targets.figures import duration, size
 from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan, PlannedStep
@@ -56,11 +56,17 @@ def command(
     console = options.console(as_json)
     if explain and not as_json:
         _explain(console, choices)
-    requests = options.load_requests(choices)
-    store = options.open_cache(cache)
-    plans = list(_planned(requests, store, console))
+    keys = _ledger(choices) if explain and as_json else None
+    try:
+        requests = options.load_requests(choices)
+        store = options.open_cache(cache)
+        plans = list(_planned(requests, store, console))
+    except QuernError as failure:
+        if keys is None:
+            raise
+        print_json_result(explanation(keys), failure)
+        return
     if as_json:
-        keys = _ledger(choices) if explain else None
         seen = list(_seen(plans, store))
         print_json_result(
             {

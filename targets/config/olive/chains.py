@@ -17,6 +17,12 @@ PASSES = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights
 BUILDERS = ("modelbuilder", "genaimodelexporter")
 """Names of ModelBuilder, in lower case."""
 
+TORCH = (
+    *(name.lower() for name in PASSES if name != "ModelBuilder"),
+    "extractadapters",
+)
+"""Passes that leave weights for PyTorch, in lower case."""
+
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 

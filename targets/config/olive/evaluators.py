@@ -74,8 +74,9 @@ def translate_evaluator(
     fields = evaluator.fields("an evaluator")
     kind = fields.take("type")
     if kind is not None and str(kind.raw).lower() in ("lmevaluator", "mtebevaluator"):
+        library = "lm-eval" if str(kind.raw).lower() == "lmevaluator" else "mteb"
         kind.refuse(
-            f"{kind.raw} needs the lm-eval library and its data sets, which are in no toolchain",
+            f"{kind.raw} needs the {library} library and its data sets, which are in no toolchain",
             "measure on a data set of your own: accuracy, perplexity, or a check of your own",
         )
         for part in fields.rest():

@@ -11,6 +11,8 @@ from targets.config.olive.resource import read_resource
 from targets.config.olive.secrets import is_secret
 
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_FILES = (".bin", ".ckpt", ".gguf", ".h5", ".onnx", ".pb", ".pt", ".pth", ".safetensors", ".zip")
+"""Ends of the names of files with weights, which names on the hub do not have."""
 _TASKS = {"text-generation", "text-generation-with-past", "causal-lm"}
 _EXPORT = "it describes inputs for an ONNX export; the model builder knows them by itself"
 _LOADING = "how weights are loaded does not change them"
@@ -228,6 +230,11 @@ def _source(
         return
     text = resource.place
     local_path = context.find(text, context.data_root) or context.find(text)
+    if local_path is None and text.lower().endswith(_FILES) and not text.startswith("azureml:"):
+        resource.node.refuse(
+            f"there is no file {text}", "give the folder of a Hugging Face checkpoint, or its name"
+        )
+        return
     if local_path is None and _HUB.match(text):
         # Olive, too, looks for a folder of that name before it asks the hub.
         commit = revision.word() if revision is not None else None

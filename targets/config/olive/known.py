@@ -7,6 +7,8 @@ from pipeline.contract.suggest import did_you_mean
 _BUILDER = "ModelBuilder makes the ONNX graph in one step"
 _FUSED = "ModelBuilder's graph is fused already; remove it"
 _INT4 = 'ModelBuilder with "precision": "int4" quantizes to 4 bits'
+_RTN = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "rtn" rounds in blocks too'
+_K_QUANT = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "k_quant" is the nearest'
 _INT8 = 'ModelBuilder with "precision": "int8" or "int4" quantizes the weights'
 _SETTINGS = "ModelBuilder's parameter threads in a TOML config sets what the session uses"
 _ADAPTER = "MergeAdapterWeights folds the adapter into the model before ModelBuilder"
@@ -36,7 +38,7 @@ ALTERNATIVES = {
     "IncStaticQuantization": _INT8,
     "InputNCHWtoNHWC": _NONE,
     "InsertBeamSearch": "the runtime searches by itself; set it with ModelBuilder's search",
-    "KQuant": 'ModelBuilder with "int4_algo_config": "k_quant" does the same',
+    "KQuant": _K_QUANT,
     "LlamaPyTorchTensorParallel": _HARDWARE,
     "MatMulNBitsToQDQ": 'ModelBuilder with "use_qdq": true, where its target knows it',
     "MixedPrecisionOverrides": "ModelBuilder's int4_algo_config k_quant_mixed mixes precisions",
@@ -44,7 +46,7 @@ ALTERNATIVES = {
     "MoEExpertsDistributor": _HARDWARE,
     "NVModelOptGraphSurgery": _INT4,
     "NVModelOptQuantization": _INT4,
-    "OnnxBlockWiseRtnQuantization": 'ModelBuilder with "int4_algo_config": "rtn" does the same',
+    "OnnxBlockWiseRtnQuantization": _RTN,
     "OnnxBnb4Quantization": _INT4,
     "OnnxConversion": _BUILDER,
     "OnnxDiscrepancyCheck": "conversion and quantization check every artifact for that; remove it",
@@ -53,7 +55,7 @@ ALTERNATIVES = {
     "OnnxHqqQuantization": _INT4,
     "OnnxIODataTypeConverter": "ModelBuilder's precision decides the types of inputs and outputs",
     "OnnxIOFloat16ToFloat32": "ModelBuilder's precision decides the types of inputs and outputs",
-    "OnnxKQuantQuantization": 'ModelBuilder with "int4_algo_config": "k_quant" does the same',
+    "OnnxKQuantQuantization": _K_QUANT,
     "OnnxMatMul4Quantizer": _INT4,
     "OnnxModelOptimizer": _FUSED,
     "OnnxOpVersionConversion": "ModelBuilder decides the opset; remove it",
@@ -89,7 +91,7 @@ ALTERNATIVES = {
     "QuaRot": _INT4,
     "QuantizationAwareTraining": "QLoRA trains over a quantized base",
     "QuarkQuantization": _HARDWARE,
-    "Rtn": 'ModelBuilder with "int4_algo_config": "rtn" does the same',
+    "Rtn": _RTN,
     "SDLoRA": "Quern builds text generation models only",
     "SNPEConversion": _HARDWARE,
     "SNPEQuantization": _HARDWARE,

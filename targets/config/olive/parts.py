@@ -20,8 +20,10 @@ def translate_parts(
     sets: dict[str, OliveDataSet],
     draft: Draft,
     context: Context,
+    whole: bool,
 ) -> None:
-    """Write the data sets that a chain uses, and which part of them each step sees."""
+    """Write the data sets that a chain uses, and which part of them each step sees. ``whole`` says
+    whether Quern has every pass of the chain."""
     measured, classes = measured_data(evaluator, sets) if evaluator else (None, False)
     main: OliveDataSet | None = None
     evaluation: OliveDataSet | None = None
@@ -84,7 +86,8 @@ def translate_parts(
     used = {data.name for data in (main, evaluation, measured) if data is not None}
     for data in {data.node.path: data for data in sets.values()}.values():
         if data.name not in used and dummy_prompt(data) is None:
-            data.node.no_effect("nothing in this file uses it")
+            other = "nothing in this file uses it" if whole else "only what Quern lacks can use it"
+            data.node.no_effect(other)
 
 
 def _split(

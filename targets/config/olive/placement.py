@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.contract.suggest import did_you_mean
-from targets.config.olive.chains import BUILDERS, OlivePass
-from targets.config.olive.context import LOCAL, OWN
+from targets.config.olive.chains import TORCH, OlivePass
+from targets.config.olive.context import LOCAL
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.systems import (
@@ -14,6 +14,7 @@ from targets.config.olive.systems import (
     choose,
     read_azure_client,
     read_systems,
+    system_names,
     targets_of,
 )
 from targets.target import DEFAULT_TARGET, load_target, target_names
@@ -23,21 +24,26 @@ def translate_placement(
     root: Fields, engine: Fields, chain: Sequence[OlivePass], requested: str | None, draft: Draft
 ) -> None:
     """Write host, targets and runtime; ``requested`` (``--system``) overrides the file."""
-    systems = read_systems(root.take("systems"))
+    listed = root.take("systems")
+    names = system_names(listed)
     client = root.take("azureml_client")
     azure = read_azure_client(client) if client is not None else {}
     host_node, target_node = engine.take("host"), engine.take("target")
-    host, target = choose(host_node, systems), choose(target_node, systems)
-    if requested is not None and requested != LOCAL and requested not in systems:
+    named = {str(node.raw) for node in (host_node, target_node) if node is not None}
+    systems = read_systems(listed, named if requested is None else {*named, requested})
+    host, target = choose(host_node, systems, names), choose(target_node, systems, names)
+    if requested is not None and requested != LOCAL and requested not in names:
         message = f"--system {requested}: there is no such system"
-        known = (*systems, LOCAL)
-        draft.ledger.fail(("systems",), message, did_you_mean(requested, known))
+        draft.ledger.fail(("systems",), message, did_you_mean(requested, (*names, LOCAL)))
     local = requested == LOCAL
     chosen = systems.get(requested) if requested is not None else host
-    if chosen is not None:
-        chosen.use()
-    for system in systems.values():
-        system.leave()  # for a system in use, the recorded meaning has precedence
+    if target is not None:
+        target.check_on(alone=chosen is None)
+    for system in (host, chosen):
+        if system is not None and system is not target:
+            system.train_on()
+    if chosen is not None and chosen is target:
+        chosen.train_on()  # what it means for the training goes first
     for remote in (chosen, target):
         if remote is not None and remote.kind == "azureml" and not local:
             table = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
@@ -69,7 +75,8 @@ def _targets(
         draft.derive(("host",), DEFAULT_TARGET)
     last = chain[-1].node.raw if chain else None
     kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
-    builds = kind in BUILDERS or bool(OWN.match(kind)) or "onnx" in draft.document.get("model", {})
+    # A pass that Quern lacks may make anything: what it should run on is judged as well.
+    builds = (bool(chain) and kind not in TORCH) or "onnx" in draft.document.get("model", {})
     if not builds:
         for node in (*named, *listed):
             node.no_effect("the chain ends with weights for PyTorch, which no provider runs")

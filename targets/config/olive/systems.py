@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.contract.suggest import did_you_mean
@@ -24,6 +25,14 @@ _TYPES = {
     "azureml": "azureml",
     "azuremlsystem": "azureml",
 }
+_PLACES = {
+    "local": "this machine",
+    "venv": 'runtime = "venv"',
+    "docker": 'runtime = "docker"',
+    "azureml": "[system]",
+}
+"""What each kind of system becomes."""
+_DEVICES = ("cpu", "gpu", "npu")
 _LOCKED = "steps run in the locked toolchain of their target, whatever is installed here"
 _AZURE = "it describes a job of Azure ML; the chain runs on this machine"
 
@@ -40,30 +49,52 @@ class OliveSystem:
     providers: tuple[Node, ...] = ()
     """Execution providers, as they are written."""
     azure: dict[str, object] = field(default_factory=dict)
-    meanings: tuple[tuple[Node, str], ...] = ()
-    """Keys that mean something if the system is used, and what."""
+    type_node: Node | None = None
+    device_nodes: tuple[Node, ...] = ()
 
-    def use(self) -> None:
-        """Record the meaning of its keys. A device for which Quern has no target is refused."""
-        for node, meaning in self.meanings:
-            if meaning:
-                node.translated(meaning)
-            else:
+    def train_on(self) -> None:
+        """Record the meaning of its keys as the host, which trains. A device for which Quern has
+        no target is refused."""
+        if self.type_node is not None:
+            self.type_node.translated(_PLACES[self.kind])
+        self._devices({"cpu": "trains on the CPU", "gpu": "trains where a GPU is, else on the CPU"})
+
+    def check_on(self, alone: bool) -> None:
+        """Record the meaning of its keys as the target, which the artifact is for; ``alone`` if
+        there is no host."""
+        if self.type_node is not None and (alone or self.kind == "local"):
+            self.type_node.translated(_PLACES[self.kind])
+        elif self.type_node is not None:
+            self.type_node.no_effect("the host says where steps run")
+        self._devices(
+            {"cpu": "the artifact is for the CPU", "gpu": "the artifact is for a GPU"},
+        )
+
+    def _devices(self, meanings: Mapping[str, str]) -> None:
+        for node in self.device_nodes:
+            meaning = meanings.get(str(node.raw).lower())
+            if meaning is None:
                 node.refuse("no target of Quern runs on an NPU", "use cpu or gpu")
-
-    def leave(self) -> None:
-        """Record that it is not used."""
-        for node, _ in self.meanings:
-            node.no_effect("nothing in this file uses this system")
+            else:
+                node.translated(meaning)
 
 
-def read_systems(node: Node | None) -> dict[str, OliveSystem]:
-    """Return the systems of the file by name; each is read and validated whole."""
+def system_names(node: Node | None) -> tuple[str, ...]:
+    """Return the names of the systems of the file."""
+    return tuple(node.raw) if node is not None and isinstance(node.raw, dict) else ()
+
+
+def read_systems(node: Node | None, used: Collection[str]) -> dict[str, OliveSystem]:
+    """Return those systems of the file that are ``used``, by name; each is read whole. The others
+    have no effect, whatever they hold."""
     if node is None:
         return {}
     fields = node.fields("systems")
     systems = {}
     for entry in fields.rest():
+        if entry.name not in used:
+            entry.no_effect("nothing in this file uses this system")
+            continue
         system = read_system(entry)
         if system is not None:
             systems[entry.name] = system
@@ -86,23 +117,24 @@ def read_system(node: Node, name: str = "") -> OliveSystem | None:
         for part in fields.rest():
             part.no_effect("nothing is read of a system of unknown type")
         return None
-    meaning = {
-        "local": "this machine",
-        "venv": 'runtime = "venv"',
-        "docker": 'runtime = "docker"',
-        "azureml": "[system]",
-    }[kind]
-    meanings = [(kind_node, meaning)]
-    devices, providers = _accelerators(fields, meanings)
+    devices, providers = _accelerators(fields)
     azure = _azure(fields, kind) if kind == "azureml" else {}
     _rest(fields, kind)
-    return OliveSystem(name or node.name, kind, node, devices, providers, azure, tuple(meanings))
+    return OliveSystem(
+        name or node.name,
+        kind,
+        node,
+        tuple(str(device.raw).lower() for device in devices),
+        providers,
+        azure,
+        kind_node,
+        devices,
+    )
 
 
-def _accelerators(
-    fields: Fields, meanings: list[tuple[Node, str]]
-) -> tuple[tuple[str, ...], tuple[Node, ...]]:
-    devices: list[str] = []
+def _accelerators(fields: Fields) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """Return the devices that a system names, and the execution providers."""
+    devices: list[Node] = []
     providers: list[Node] = []
     plain = fields.take("device")
     entries = fields.take("accelerators")
@@ -116,25 +148,20 @@ def _accelerators(
                 memory.no_effect("[resources] of a TOML config limits memory")
             inner.refuse_rest("an accelerator")
             if device is not None:
-                _device(device, devices, meanings)
+                devices += _device(device)
             providers += listed.items() if listed is not None else []
         else:
-            _device(entry, devices, meanings)
+            devices += _device(entry)
     return tuple(devices), tuple(providers)
 
 
-def _device(node: Node, devices: list[str], meanings: list[tuple[Node, str]]) -> None:
-    name = str(node.raw).lower()
-    meaning = {
-        "cpu": "trains on the CPU",
-        "gpu": "trains where a GPU is, else on the CPU",
-        "npu": "",
-    }
-    if name in meaning:
-        devices.append(name)
-        meanings.append((node, meaning[name]))
-    elif not node.refuse_placeholder():
+def _device(node: Node) -> list[Node]:
+    """Return ``node`` if it is a device; anything else is refused."""
+    if str(node.raw).lower() in _DEVICES:
+        return [node]
+    if not node.refuse_placeholder():
         node.refuse(f"there is no device '{node.raw}'", "use cpu or gpu")
+    return []
 
 
 def _azure(fields: Fields, kind: str) -> dict[str, object]:
@@ -236,27 +263,25 @@ def _rest(fields: Fields, kind: str) -> None:
     fields.refuse_rest(f"a system of type {kind}")
 
 
-def choose(node: Node | None, systems: dict[str, OliveSystem]) -> OliveSystem | None:
-    """Return the system that ``host`` or ``target`` names or describes."""
+def choose(
+    node: Node | None, systems: dict[str, OliveSystem], names: Collection[str]
+) -> OliveSystem | None:
+    """Return the system that ``host`` or ``target`` names or describes; ``names`` are those of
+    all systems, also of refused ones."""
     if node is None:
         return None
     if isinstance(node.raw, dict):
-        system = read_system(node, node.name)
-        if system is not None:
-            system.use()
-        return system
+        return read_system(node, node.name)
     name = node.word()
     if name is None:
         return None
-    if name not in systems:
-        if is_local(name):
-            node.translated("this machine")
-            return None
-        node.refuse(f"there is no system '{name}'", did_you_mean(name, systems))
-        return None
-    node.honoured()
-    systems[name].use()
-    return systems[name]
+    if name in names:
+        node.honoured()
+    elif is_local(name):
+        node.translated("this machine")
+    else:
+        node.refuse(f"there is no system '{name}'", did_you_mean(name, names))
+    return systems.get(name)
 
 
 def is_local(name: str) -> bool:

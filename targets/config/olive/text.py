@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,13 @@ _SEQUENCES = {
     "add_special_tokens": "special_tokens",
 }
 _DRAWN = {"random_seed": "seed", "random_retries": "retries"}
+_ASSISTANT = re.compile(
+    r"<\|assistant\|>\s*|<\|im_start\|>assistant\s*|<\|start_header_id\|>assistant"
+    r"<\|end_header_id\|>\s*|<start_of_turn>model\s*|\[/INST\]\s*|"
+    r"^(?:#+ ?)?(?:assistant|response|answer):[ \t]*\n?",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What begins the turn of an assistant in the chat formats of the models that are tuned."""
 _LENGTH = 1024
 """Olive's default of ``max_seq_len``."""
 
@@ -237,16 +245,22 @@ def _template(
         out.defaults.pop("loss_on", None)
         return
     out.defaults["completion"] = answer
-    only = answer[1 : answer.index("}")]
-    if out.labelled and answer == "{" + only + "}" and only in columns:
+    only, *more = Template(answer).fields
+    if out.labelled and not more and answer == "{" + only + "}" and only in columns:
         out.defaults["label"] = only
 
 
 def last_field(template: str) -> str | None:
     """Return the end of a template that begins with its last field, if another field is before it.
 
-    ``None`` where there is a single column: a text without question and answer.
+    Where a chat is written out, it is what follows the last mark of an assistant's turn. ``None``
+    where there is a single column: a text without question and answer.
     """
+    marks = list(_ASSISTANT.finditer(template))
+    if marks:
+        asked, answer = template[: marks[-1].end()], template[marks[-1].end() :]
+        if Template(asked).fields and Template(answer).fields:
+            return answer
     pieces = list(string.Formatter().parse(template))
     fields = [at for at, (_, name, _, _) in enumerate(pieces) if name is not None]
     if len({pieces[at][1] for at in fields}) < 2:

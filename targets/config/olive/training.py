@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
-from targets.config.olive.training_args import DEFAULTS, NO_EFFECT, OPTIMIZERS, PARAMS, REFUSED
+from targets.config.olive.training_args import (
+    DEFAULTS,
+    EVAL_STEPS,
+    NO_EFFECT,
+    OPTIMIZERS,
+    OVER_4_BITS,
+    PARAMS,
+    REFUSED,
+)
 from targets.config.source_map import KeyPath
 
 KINDS = {
@@ -75,7 +84,9 @@ def translate_training(kind: str, fields: Fields, place: KeyPath, draft: Draft) 
         inner.merge(extra.fields("extra_args"))
     dtype = fields.take("torch_dtype")
     _set(fields.take("allow_tf32"), (*place, "tf32"), None, draft)
-    seed = _arguments(inner, place, draft, dtype, evaluation is not None or size is not None)
+    defaults = {**DEFAULTS, **(OVER_4_BITS if kind in _QUANTIZED else {})}
+    evaluates = evaluation is not None or size is not None
+    seed = _arguments(inner, place, draft, dtype, evaluates, defaults)
     fields.ignore(
         {
             "device_map": "training runs on one device",
@@ -88,7 +99,7 @@ def translate_training(kind: str, fields: Fields, place: KeyPath, draft: Draft) 
     trainer = fields.take("use_ort_trainer")
     if trainer is not None:
         trainer.no_effect("ORTTrainer changes speed only: PyTorch trains the same adapter")
-    return TrainingData(data, evaluation, size, seed, evaluation is not None or size is not None)
+    return TrainingData(data, evaluation, size, seed, evaluates)
 
 
 def _adapter(kind: str, fields: Fields, place: KeyPath, draft: Draft) -> None:
@@ -104,8 +115,8 @@ def _adapter(kind: str, fields: Fields, place: KeyPath, draft: Draft) -> None:
                 node.refuse(f"{kind} has no dropout of its inputs", "use rank_dropout")
             continue
         _set(node, (*place, key), default, draft)
-    # Over a 4-bit base Olive adapts every linear layer, else those that suit the model's type.
-    modules = "all-linear" if kind in _QUANTIZED else "auto"
+    # Olive adapts the layers that suit the model's type with LoRA and DoRA, else all linear ones.
+    modules = "auto" if kind in ("lora", "dora") else "all-linear"
     _set(fields.take("target_modules"), (*place, "target_modules"), modules, draft)
     _set(fields.take("modules_to_save"), (*place, "modules_to_save"), [], draft)
     for name in ("rank_pattern", "alpha_pattern", "exclude_modules", "layers_pattern"):
@@ -177,7 +188,12 @@ def _set(node: Node | None, path: KeyPath, default: Any, draft: Draft) -> None:
 
 
 def _arguments(
-    fields: Fields, place: KeyPath, draft: Draft, dtype: Node | None, evaluates: bool
+    fields: Fields,
+    place: KeyPath,
+    draft: Draft,
+    dtype: Node | None,
+    evaluates: bool,
+    defaults: Mapping[str, object],
 ) -> Node | None:
     """Write what transformers calls TrainingArguments; return the seed of the data's order."""
     seed, data_seed = fields.take("seed"), fields.take("data_seed")
@@ -192,7 +208,7 @@ def _arguments(
         if key == "optimizer" and node is not None and str(node.raw) in OPTIMIZERS:
             draft.set((*place, key), OPTIMIZERS[str(node.raw)], node)
         else:
-            _set(node, (*place, key), DEFAULTS.get(key), draft)
+            _set(node, (*place, key), defaults.get(key), draft)
     sharding = fields.take("deepspeed")
     if sharding is not None and isinstance(sharding.raw, bool):
         sharding.no_effect("ZeRO parts what one device holds whole; the arithmetic is the same")
@@ -207,7 +223,7 @@ def _arguments(
     else:
         if warmup is not None:
             warmup.no_effect("0: warmup_ratio rules")
-        _set(ratio, (*place, "warmup_ratio"), DEFAULTS["warmup_ratio"], draft)
+        _set(ratio, (*place, "warmup_ratio"), defaults["warmup_ratio"], draft)
     for part in fields.rest():
         if part.name in NO_EFFECT:
             part.no_effect(NO_EFFECT[part.name])
@@ -302,7 +318,12 @@ def _eval_steps(
     steps: Node | None, logging: int | float | None, place: KeyPath, draft: Draft
 ) -> None:
     path = (*place, "eval_steps")
-    if steps is not None:
+    if steps is not None and steps.number() != 0:
         _set(steps, path, None, draft)
-    elif logging is not None and logging > 0:
+        return
+    if steps is not None:
+        steps.no_effect("0: as if it were not there")
+    if logging is not None and logging > 0:
         draft.set(path, logging, None, f"{logging}: as logging_steps")
+    else:
+        draft.set(path, EVAL_STEPS, None)

@@ -50,6 +50,12 @@ DEFAULTS: dict[str, object] = {
 }
 """What Olive 0.13 trains with where a file says nothing, with transformers 5."""
 
+OVER_4_BITS = {"optimizer": "paged_adamw_32bit"}
+"""What is another default of QLoRA and LoftQ."""
+
+EVAL_STEPS = 500
+"""Steps between two evaluations where a file says nothing: as transformers' ``logging_steps``."""
+
 _CHECKPOINTS = "checkpoints of the training are not kept; finished passes are, in the cache"
 _LOGGING = "progress, losses and figures are in the report"
 _ONE = "training runs in one process on one device"

@@ -95,6 +95,8 @@ class _Flow:
         self._context = context
         self._asked = system
         self._file = file
+        self._whole = True
+        """Whether Quern has every pass so far."""
 
     def translate(self, chain: Sequence[OlivePass], number: int) -> Node | None:
         """Write the config of the chain; return the evaluator that measures its artifact."""
@@ -134,7 +136,9 @@ class _Flow:
     def _name(self, root: Fields, engine: Fields, number: int) -> None:
         workflow, output = root.take("workflow_id"), engine.take("output_name")
         node = workflow or output
-        name = str(node.raw) if node is not None else self._file.stem
+        # Many repositories have a folder for each model, and call every file in it the same.
+        named = self._file.absolute().parent.name if self._file.stem == "config" else ""
+        name = str(node.raw) if node is not None else named or self._file.stem
         name = safe_name(name) or "olive"
         if number:
             name = f"{name[:60]}-{number}"
@@ -177,7 +181,7 @@ class _Flow:
                 own_evaluator.no_effect("the artifact is measured by another evaluator")
         if strategy is not None:
             self._search(strategy, chain, evaluator)
-        translate_parts(trainings, evaluator, sets, self._draft, self._context)
+        translate_parts(trainings, evaluator, sets, self._draft, self._context, self._whole)
         return evaluator
 
     def _search(
@@ -226,6 +230,7 @@ class _Flow:
                 host.no_effect("passes run where the build runs; training where a GPU is")
         if kind is None:
             one.node.refuse("a pass needs a type", ", ".join(PASSES))
+            self._whole = False
             return None
         place = ("passes", one.name)
         lower = str(kind.raw).strip().lower()
@@ -250,7 +255,11 @@ class _Flow:
                 node.no_effect("nothing is extracted")
         elif kind.placeholder:
             kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")
+            self._whole = False
+            for node in fields.rest():
+                node.no_effect("nobody knows yet which pass it belongs to")
         else:
+            self._whole = False
             kind.refuse(*alternative(str(kind.raw), PASSES))
             for node in fields.rest():
                 node.no_effect(f"there is no pass {kind.raw}")

@@ -35,7 +35,7 @@ from targets.release.sbom.contents import (
 )
 from targets.release.sbom.licences import Licence, licence_of
 
-_NOT_STATED = "not stated"
+NOT_STATED = "not stated"
 _PYTHON = "Python Software Foundation"
 _DECLARED = LicenseAcknowledgement.DECLARED
 
@@ -97,18 +97,11 @@ def data_component(data: DataSet) -> Component:
 
 
 def toolchain_component(toolchain: ToolchainContents) -> Component:
-    """Return a toolchain: a container with its base, or an environment on the machine's Python."""
-    container = toolchain.system is not None
-    facts = (
-        ("platform", toolchain.platform),
-        ("runtime", toolchain.runtime),
-        ("python", toolchain.python),
-        ("base", toolchain.base),
-        ("system", "" if container else "the machine's own Python and system libraries"),
-    )
+    """Return a toolchain."""
+    facts = (("platform", toolchain.platform), ("python", toolchain.python))
     identity = sha256_of_bytes(repr((toolchain.digest, facts)).encode())
     return Component(
-        type=ComponentType.CONTAINER if container else ComponentType.PLATFORM,
+        type=ComponentType.PLATFORM,
         bom_ref=f"toolchain/{toolchain.target}/{identity}",
         name=f"quern-toolchain-{toolchain.target}",
         version=toolchain.digest,
@@ -182,7 +175,7 @@ def debian_component(package: DebianPackage, system: DebianSystem) -> Component:
 
 def supplier(name: str) -> OrganizationalEntity:
     """Return who provides something; it says so if nobody is known."""
-    return OrganizationalEntity(name=name or _NOT_STATED)
+    return OrganizationalEntity(name=name or NOT_STATED)
 
 
 def _sha256(digest: str) -> list[HashType]:
@@ -201,7 +194,7 @@ def _licences(licence: Licence | None) -> list[License]:
 
 
 def _licence_fact(licence: Licence | None) -> tuple[str, str]:
-    return ("licence", "" if licence else _NOT_STATED)
+    return ("licence", "" if licence else NOT_STATED)
 
 
 def _properties(*facts: tuple[str, str]) -> Iterable[Property]:

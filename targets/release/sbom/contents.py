@@ -61,19 +61,17 @@ class DebianSystem:
 
 @dataclass(frozen=True)
 class ToolchainContents:
-    """A toolchain with all of its contents."""
+    """A toolchain with all of its contents, which are the same wherever it runs.
+
+    What is around it differs from machine to machine: a :class:`DebianSystem` in an image, or the
+    machine's own.
+    """
 
     target: str
     platform: str
     digest: str
-    runtime: str
-    """``docker`` or ``venv``."""
     python: str
-    base: str
-    """Identity of the base image; empty for a virtual environment."""
     wheels: tuple[PythonPackage, ...]
-    system: DebianSystem | None = None
-    """``None`` for a virtual environment, which uses the machine's own Python and system."""
 
 
 @dataclass(frozen=True)

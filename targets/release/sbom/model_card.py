@@ -5,17 +5,19 @@ https://cyclonedx.org/docs/1.6/json/#components_items_modelCard
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from targets.release.sbom.components import NOT_STATED
 from targets.release.sbom.contents import ModelFacts
 
 
-def model_card_json(facts: ModelFacts, data: Iterable[str]) -> dict[str, JsonValue]:
-    """Return the ``modelCard`` of an artifact; ``data`` are the references of its data sets."""
+def model_card_json(facts: ModelFacts, data: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Return the ``modelCard`` of an artifact; ``data`` has the names of its data sets, by the
+    references of their components."""
     parameters: dict[str, JsonValue] = {"task": facts.task}
-    data_sets: list[JsonValue] = [{"ref": ref} for ref in sorted(data)]
+    data_sets: list[JsonValue] = [_data_set(ref, name) for ref, name in sorted(data.items())]
     if data_sets:
         parameters["datasets"] = data_sets
     card: dict[str, JsonValue] = {"modelParameters": parameters}
@@ -39,3 +41,13 @@ def model_card_json(facts: ModelFacts, data: Iterable[str]) -> dict[str, JsonVal
             for name, value in facts.quantization
         ]
     return card
+
+
+def _data_set(ref: str, name: str) -> dict[str, JsonValue]:
+    """Return a data set in full: lib4sbom reads nothing of an SBOM with a mere reference here."""
+    return {
+        "type": "dataset",
+        "name": name,
+        "classification": NOT_STATED,
+        "contents": {"properties": [{"name": "quern:component", "value": ref}]},
+    }

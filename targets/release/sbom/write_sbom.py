@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
-from uuid import UUID, uuid5
 
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component
 from cyclonedx.model.contact import OrganizationalContact
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.tool import ToolRepository
-from cyclonedx.output.json import JsonV1Dot6
 from pydantic import JsonValue
 
 from targets.release.sbom.components import (
     data_component,
-    debian_component,
     model_component,
-    python_component,
     quern_component,
     release_component,
     supplier,
-    system_component,
     toolchain_component,
     wheel_component,
 )
 from targets.release.sbom.contents import Artifact, Release, ToolchainContents
+from targets.release.sbom.document import content_of, document
 from targets.release.sbom.model_card import model_card_json
 
 FILE_NAME = "sbom.cdx.json"
 
-_SERIALS = UUID("5f1ae5c6-3c0d-5b0e-9d0c-6b4f0b6a4c11")
-"""Namespace of the serial numbers of Quern's SBOMs."""
-
 
 def write_sbom(release: Release) -> bytes:
-    """Return the SBOM as CycloneDX 1.6 in JSON, which more tools read than 1.7.
+    """Return the SBOM.
 
     ``components`` are what a user gets and needs: models, data, and the wheels that run them. What
     only made them, the toolchains with all their packages, is in ``formulation``, so that scanners
@@ -61,12 +52,8 @@ def write_sbom(release: Release) -> bytes:
         components=[component for ref, component in graph.components.items() if ref != root_ref],
         dependencies=graph.dependencies(),
     )
-    # The library puts the time of now and a random serial number into every document.
-    content: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
-    del content["serialNumber"]
-    if release.time is None:
-        del content["metadata"]["timestamp"]
-    # And it says of every component without an edge that it depends on nothing, which is not known.
+    content = content_of(bom, release.time)
+    # The library says of a component without an edge that it depends on nothing: that is not known.
     content["dependencies"] = [it for it in content["dependencies"] if it["ref"] in graph.made_of]
     # It has no classes for what comes now.
     everything = content["components"]
@@ -78,10 +65,7 @@ def write_sbom(release: Release) -> bytes:
     made_with = [it for it in everything if it["bom-ref"] not in delivered]
     if made_with:
         content["formulation"] = [{"components": made_with}]
-    serial = uuid5(_SERIALS, json.dumps(content, sort_keys=True))
-    head = {name: content.pop(name) for name in ("$schema", "bomFormat", "specVersion")}
-    document = {**head, "serialNumber": serial.urn, "version": content.pop("version"), **content}
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return document(content)
 
 
 class _Graph:
@@ -140,16 +124,11 @@ def _artifact(graph: _Graph, artifact: Artifact) -> str:
     facts = (*artifact.model.facts, *(("made-with", ref) for ref in sorted(toolchains)))
     model = model_component(replace(artifact.model, facts=facts))
     ref = graph.add(model, [*base, *adapter, *data, *runs_on])
-    graph.cards[ref] = model_card_json(artifact.facts, data)
+    names = (one.name for one in artifact.data)
+    graph.cards[ref] = model_card_json(artifact.facts, dict(zip(data, names, strict=True)))
     return ref
 
 
 def _toolchain(graph: _Graph, toolchain: ToolchainContents) -> str:
     parts = [graph.add(wheel_component(wheel)) for wheel in toolchain.wheels]
-    system = toolchain.system
-    if system is not None:
-        parts.append(graph.add(system_component(system)))
-        parts += [graph.add(debian_component(package, system)) for package in system.packages]
-        if system.python:
-            parts.append(graph.add(python_component(system.python)))
     return graph.add(toolchain_component(toolchain), parts)

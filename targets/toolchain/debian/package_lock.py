@@ -88,6 +88,35 @@ def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
     return PackageLock(suite=recipe.suite, requested=recipe.packages, package=tuple(packages))
 
 
+def require_none_older(versions: Mapping[str, str], locked: PackageLock) -> None:
+    """Raise ``EnvironmentUnable`` if one of ``versions``, by package, is older than was locked.
+
+    Lists that Debian signed once stay signed: a mirror can keep the old ones, with the weaknesses
+    of that time, and say that the locked versions are gone.
+    """
+    older = [
+        f"{package.name} {versions[package.name]} (locked: {package.version})"
+        for package in locked.package
+        if package.name in versions and _is_older(versions[package.name], package.version)
+    ]
+    if older:
+        raise EnvironmentUnable(
+            f"this machine's Debian mirrors offer older packages than were locked: {older[0]}"
+            + (f" and {len(older) - 1} more" if len(older) > 1 else ""),
+            "do not trust that mirror: set another in apt's sources",
+        )
+
+
+def _is_older(version: str, other: str) -> bool:
+    if version == other:
+        return False
+    try:
+        run_tool(["dpkg", "--compare-versions", version, "ge", other], tool="dpkg")
+    except ToolFailed:
+        return True
+    return False
+
+
 def _private_apt(
     root: Path, places: Mapping[str, Sequence[str]], architecture: str
 ) -> tuple[str, ...]:

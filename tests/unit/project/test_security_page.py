@@ -9,7 +9,9 @@ import sys
 from collections import Counter
 
 from targets.cli.options import PROJECT
+from targets.runtimes.log import MOST
 from tests.attack.artifact_faults import FAULTS, FILES, GRAPH, SETTINGS, TOKENIZER, WEIGHTS
+from tests.attack.hostile_steps import HOSTILE_STEPS
 from tests.attack.inside import SECONDS
 from tests.attack.life_cycle import LIFE_CYCLE
 from tests.attack.surfaces import SURFACES
@@ -30,6 +32,11 @@ def test_every_surface_is_listed_with_its_count_and_its_ends() -> None:
 def test_all_that_builds_live_through_is_listed_with_its_counts() -> None:
     rows = "\n".join(tried.row() for tried in LIFE_CYCLE)
     assert rows in TEXT
+
+
+def test_every_hostile_step_is_listed_with_its_end() -> None:
+    assert "\n".join(step.row(name) for name, step in HOSTILE_STEPS.items()) in TEXT
+    assert f"smaller than {(MOST >> 20) + 1} MiB" in TEXT
 
 
 def test_the_counts_of_the_table_are_those_of_the_tests() -> None:

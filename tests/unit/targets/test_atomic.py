@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from targets.atomic import (
     replace_folder,
     sibling_folder,
 )
+from targets.cli.options import PROJECT
 
 
 class Killed(BaseException):
@@ -57,3 +61,34 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
     (tmp_path / ".cpu.lock").touch()
     remove_leftovers(folder)
     assert names(tmp_path) == sorted([".cpu.lock", left[1].name])
+
+
+_REMOVE = """
+import os, sys
+from pathlib import Path
+from targets.atomic import remove_tree
+folder = Path(sys.argv[1])
+if os.geteuid() == 0:  # whom no mode stops
+    os.chown(folder, 65534, 65534)
+    os.setuid(65534)
+inner = folder / "a" / "b"
+inner.mkdir(parents=True)
+(inner / "file").touch()
+(folder / "link").symlink_to(sys.argv[2])
+for place, mode in ((inner, 0), (inner.parent, 0o500), (folder, 0o300)):
+    place.chmod(mode)
+remove_tree(folder)
+"""
+
+
+def test_a_folder_whose_rights_were_taken_is_removed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir(mode=0o500)
+    with tempfile.TemporaryDirectory() as open_to_all:
+        Path(open_to_all).chmod(0o777)
+        folder = Path(open_to_all) / "folder"
+        folder.mkdir()
+        command = [sys.executable, "-c", _REMOVE, str(folder), str(other)]
+        subprocess.run(command, cwd=PROJECT, check=True)
+        assert not folder.exists()
+    assert other.stat().st_mode & 0o777 == 0o500

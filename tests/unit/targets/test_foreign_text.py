@@ -18,6 +18,7 @@ from targets.console.safe_console import SafeConsole
 from targets.errors import Problem
 from targets.foreign_text import Streamed, harmless, one_line, visible
 from targets.runtimes.event_reader import EventReader
+from targets.runtimes.log import opened_log
 from tests.support.project import Project, make_project
 
 HOSTILE = (
@@ -76,22 +77,22 @@ def test_other_text_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_process_cannot_write_lines_of_its_own(text: str) -> None:
+def test_a_process_cannot_write_lines_of_its_own(text: str, tmp_path: Path) -> None:
     """Its events come as JSON, and its steps have the names that it gives them."""
     out = io.StringIO()
     view = PlainView(SafeConsole(file=out, width=200), Folding("::group::{name}", "::endgroup::"))
-    log = io.BytesIO()
-    reader = EventReader(view.event, log)
     sent: list[Event] = [
         StepStarted(step=text),
         Warned(step=text, message=text),
         StepFailed(step=text, cause="error", message=text),
     ]
-    for event in sent:
-        data = json.dumps(event.model_dump(mode="json"), ensure_ascii=True)
-        reader.feed(f"{data}\n".encode())
+    with opened_log(tmp_path / "log") as log:
+        reader = EventReader(view.event, log, [text])
+        for event in sent:
+            data = json.dumps(event.model_dump(mode="json"), ensure_ascii=True)
+            reader.feed(f"{data}\n".encode())
     if text == "\ud800":
-        assert log.getvalue()  # no JSON
+        assert (tmp_path / "log").read_bytes()  # no JSON
         return
     lines = out.getvalue().splitlines()
     starts = ("::group::", "warning: ", "::endgroup::", "✗ ")
@@ -104,14 +105,15 @@ def test_a_process_cannot_write_lines_of_its_own(text: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("text", [*HOSTILE[:-1], "::error::x", "a" * 300 + " ##[error]", "\n" * 9])
-def test_what_comes_in_pieces_is_no_command_together(text: str, size: int) -> None:
+def test_what_comes_in_pieces_is_no_command_together(text: str, size: int, tmp_path: Path) -> None:
     out = io.StringIO()
     view = PlainView(SafeConsole(file=out, width=200))
-    reader = EventReader(view.event, io.BytesIO())
     text = text.replace("\ud800", "")
-    for start in range(0, len(text), size):
-        piece = Text(step="try", text=text[start : start + size])
-        reader.feed(f"{piece.model_dump_json()}\n".encode())
+    with opened_log(tmp_path / "log") as log:
+        reader = EventReader(view.event, log, ["try"])
+        for start in range(0, len(text), size):
+            piece = Text(step="try", text=text[start : start + size])
+            reader.feed(f"{piece.model_dump_json()}\n".encode())
     assert acted_upon(out.getvalue()) == []
     plain = re.sub(r"[^a-z ]", "", text)
     assert len(out.getvalue()) >= len(plain)

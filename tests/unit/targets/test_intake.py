@@ -226,6 +226,41 @@ def test_a_result_that_is_none(cache: Cache, text: str) -> None:
     assert "its result cannot be read" in attack(cache, leave)
 
 
+@pytest.mark.parametrize(
+    ("metrics", "why"),
+    [
+        ('{"a": [' + "{}," * 4_000_000 + "0]}", "more than 4,000,000 values"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ('{"a": 1e999}', "too large"),
+        ('{"a": ' + "9" * 4000 + "}", "4,000 digits"),
+        ('{"a": 1, "a": 2}', "occurs twice"),
+        ('{"a": "\\ud800"}', "half a character"),
+    ],
+)
+def test_a_result_that_would_break_those_who_read_it(cache: Cache, metrics: str, why: str) -> None:
+    def leave(folder: Path) -> None:
+        write(folder, metrics={"here": 1})
+        file = folder / KEY / RESULT_FILE
+        file.write_text(file.read_text().replace('{"here":1}', metrics))
+
+    assert why in attack(cache, leave)
+
+
+@pytest.mark.parametrize("count", [1, 64])
+def test_holes_are_not_read_for_years(cache: Cache, count: int) -> None:
+    """A file can claim to be larger than any disk, and take no room."""
+
+    def leave(folder: Path) -> None:
+        output = write(folder)
+        disk = os.statvfs(output)
+        size = 2 * disk.f_blocks * disk.f_frsize // count
+        for number in range(count):
+            with (output / f"{number:02}.bin").open("wb") as file:
+                file.truncate(min(size, 2**43))
+
+    assert "more bytes than its disk has" in attack(cache, leave)
+
+
 def test_nothing_is_lost_of_what_was_there(cache: Cache) -> None:
     with cache.work_folder() as work:
         folder = cache.begin(work, [STEP], {"runtime": "docker"})

@@ -6,10 +6,12 @@ Each step's ``params.do`` names a function below. What it sees is written to the
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import mmap
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -57,6 +59,40 @@ def wait(work: Path, _params: dict[str, Any]) -> None:
     child = subprocess.Popen(["sleep", "300"])
     (work / "pids").write_text(f"{os.getpid()} {child.pid}")
     time.sleep(300)
+
+
+def resist(work: Path, params: dict[str, Any]) -> None:
+    """Try to outlive the driver: end, stop, trace and look into whoever watches it, and hold its
+    lock."""
+    lease = os.open("/run/quern/lease", os.O_RDONLY)
+    for operation in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+        if not os.fork():
+            fcntl.flock(lease, operation)
+            time.sleep(300)
+    if not os.fork():
+        fcntl.lockf(lease, fcntl.LOCK_SH)
+        time.sleep(300)
+    ctypes.CDLL(None).ptrace(16, 1, None, None)
+    seen = []
+    for name in ("mem", "environ", "cwd"):
+        try:
+            os.close(os.open(f"/proc/1/{name}", os.O_RDONLY))
+            seen.append(name)
+        except OSError:
+            pass
+    for number in (signal.SIGSTOP, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGSEGV):
+        os.kill(1, number)
+    (work / "seen.json").write_text(json.dumps(seen))
+    wait(work, params)
+
+
+def fall_silent(work: Path, params: dict[str, Any]) -> None:
+    """Close every output, and go on."""
+    (work / "pids").write_text(str(os.getpid()))
+    for stream in (1, 2):
+        os.close(stream)
+    time.sleep(params["seconds"])
+    os._exit(0)
 
 
 def eat(_work: Path, params: dict[str, Any]) -> None:

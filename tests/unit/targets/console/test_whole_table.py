@@ -6,6 +6,7 @@ import ast
 import io
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from targets.cli.commands import doctor, plan
 from targets.cli.options import PROJECT
 from targets.config.documents import read_documents
 from targets.console.print_bench import print_bench
+from targets.console.print_builds import print_builds, print_comparison
 from targets.console.print_data import print_data
 from targets.console.print_explanation import print_explanation
 from targets.console.print_summary import print_summary
@@ -24,6 +26,8 @@ from targets.console.safe_console import SafeConsole
 from targets.console.whole_table import WholeTable
 from targets.doctor.finding import Finding
 from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.report.compare_reports import Difference
+from targets.report.find_reports import FoundReport
 from targets.report.seen_data import SeenData
 from tests.support.bench_data import bench, target, whole_bench
 from tests.support.compared_benches import compared
@@ -34,6 +38,7 @@ from tests.unit.targets.console.test_print_data import LOOK, SAMPLES, VIEW
 
 # Wide, combining and joined characters; names without a blank; what Rich takes for markup or emoji.
 HARD = "日本語のとても長い名前" * 4 + "👩‍👩‍👧‍👦🇳🇴e\u0301" * 5 + "[red]:smile:[/x" + "x" * 130
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 WIDTHS = (80, 40, 20)
 
 
@@ -93,6 +98,13 @@ def benched(console: Console) -> None:
     print_bench(console, bench(), Path("bench.html"))
 
 
+def listed(console: Console) -> None:
+    found = FoundReport(Path(HARD), make_report().model_copy(update={"build": HARD}), NOW)
+    print_builds(console, [found, found])
+    rows = [Difference(HARD, HARD, "1"), Difference("x", "", HARD)]
+    print_comparison(console, [Path("a"), Path("dist") / HARD], [("what differs", rows)])
+
+
 def explained(console: Console) -> None:
     file = PROJECT / "tests" / "olive" / "tutorial.json"
     ledger = read_documents(file, None)[0].ledger
@@ -100,7 +112,7 @@ def explained(console: Console) -> None:
     print_explanation(console, ledger)
 
 
-SHOWN = (hard_table, summary, tuning, data, planned, diagnosis, benched, explained)
+SHOWN = (hard_table, summary, tuning, data, planned, diagnosis, benched, listed, explained)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -163,4 +175,4 @@ def test_every_table_of_a_command_is_such_a_table() -> None:
         if path != allowed and "whole_table import" in path.read_text("utf-8")
     }
     shown = {"plan", "doctor", "print_bench", "print_data", "print_explanation", "print_summary"}
-    assert users == shown | {"print_tuning"}
+    assert users == shown | {"print_tuning", "print_builds"}

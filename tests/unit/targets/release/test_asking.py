@@ -80,13 +80,36 @@ def test_without_a_data_set_it_is_the_users_message() -> None:
     [
         ("cpu", ["numpy", "onnxruntime", "onnxruntime-genai"]),
         ("directml", ["numpy", "onnxruntime-directml", "onnxruntime-genai-directml"]),
-        ("cuda", ["numpy", "onnxruntime-genai-cuda", "onnxruntime-gpu"]),
     ],
 )
 def test_what_runs_it_is_pinned(target: str, names: list[str]) -> None:
     lines = run_requirements(load_target(target)).decode().splitlines()
     assert [line.partition("==")[0] for line in lines] == names
     assert all(re.search(r"==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+
+
+def test_for_cuda_its_libraries_are_pinned_and_loaded() -> None:
+    """Those that onnxruntime-gpu needs, as uv wrote beside each package of the lock."""
+    target = load_target("cuda")
+    lines = run_requirements(target).decode().splitlines()
+    names = {line.partition("==")[0] for line in lines}
+    lock = target.toolchain("linux/amd64").lock.read_text()
+    pins = re.findall(r"^([a-z0-9-]+)==.*\n((?:    .*\n)*)", lock, re.MULTILINE)
+    needed = {"numpy", "onnxruntime-genai-cuda", "onnxruntime-gpu"}
+    nvidia = {name: re.findall(r"#\s+(?:via )?(\S+)$", notes, re.M) for name, notes in pins}
+    for _ in nvidia:
+        needed |= {
+            name
+            for name, users in nvidia.items()
+            if name.startswith("nvidia-") and needed & {*users}
+        }
+    assert names == needed
+    assert len(needed) > 5
+    script = ask_script(None, has_template=True, preloads=True).decode()
+    ast.parse(script)
+    loaded = script.index("onnxruntime.preload_dlls()")
+    assert script.index("import onnxruntime\n") < loaded < script.index("og.Model(")
+    assert "preload" not in ask_script(None, has_template=True).decode()
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
@@ -97,6 +120,6 @@ def test_prompt_and_template_are_said(file: str, tmp_path: Path) -> None:
     spec = DataSpec.model_validate(
         {**COMMON, "prompt": "Tone of {the phrase}?", "system": "One word."}
     )
-    found = asking(spec, tmp_path)
+    found = asking(spec, tmp_path, load_target("cpu"))
     assert (found.system, found.prompt) == ("One word.", "Tone of {the phrase}?")
     assert (found.usage, found.chat_template) == ("THE_PHRASE", template)

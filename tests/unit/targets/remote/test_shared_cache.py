@@ -21,35 +21,12 @@ from pipeline.contract.schema import SharedCacheTable
 from targets.build import BuildOutcome
 from targets.errors import ConfigError, EnvironmentUnable
 from targets.remote.clean import find_room, remove
-from targets.remote.shared_cache import SIGN_KEY, SharedCache
+from targets.remote.shared_cache import SIGN_KEY
 from targets.remote.store import Store
+from tests.support.cached_steps import KEY
 from tests.support.key_files import private_file, public_file
-from tests.support.stand_builds import Stand, World
-
-
-class Member:
-    """One of a team: a clone of the project, a cache and a view of the shared cache."""
-
-    def __init__(self, folder: Path, remote: Path, **table: Any) -> None:
-        self.world = World(folder)
-        self.trust = [Path(key) for key in table.get("trust", ())]
-        self.table = SharedCacheTable(remote=f"file://{remote}", **table)
-        self.ran: list[str] = []
-
-    def shared(self) -> SharedCache:
-        return SharedCache(self.table, self.trust, self.world.cache, self.world.view.say)
-
-    def build(self, stand: Stand | None = None) -> BuildOutcome:
-        stand = stand or Stand("venv")
-        shared = self.shared()
-        outcome = self.world.builder(stand, shared=shared).build(self.world.dist)
-        shared.finish()
-        self.ran = stand.ran
-        return outcome
-
-    @property
-    def warnings(self) -> list[str]:
-        return [line for line in self.world.view.lines if line.startswith("warning")]
+from tests.support.stand_builds import Stand
+from tests.support.team import Clone, Member, artifact
 
 
 @pytest.fixture
@@ -62,7 +39,7 @@ def remote(tmp_path: Path) -> Path:
 @pytest.fixture
 def member(tmp_path: Path, remote: Path) -> Callable[..., Member]:
     def make(name: str, **table: Any) -> Member:
-        return Member(tmp_path / name, remote, **table)
+        return Member(tmp_path / name, f"file://{remote}", **table)
 
     return make
 
@@ -76,10 +53,6 @@ def blobs(remote: Path) -> dict[str, Path]:
 
 def records(remote: Path) -> dict[str, Path]:
     return {path.stem: path for path in (remote / "results").rglob("*.json")}
-
-
-def artifact(outcome: BuildOutcome) -> str:
-    return (outcome.folder / "model" / "model.bin").read_text()
 
 
 def test_a_second_clone_gets_all_steps_and_the_artifact(member: Make, remote: Path) -> None:
@@ -298,6 +271,23 @@ def test_only_what_a_trusted_key_signed_is_used(
         member("six", trust=trust, push=True).build()
 
 
+def test_a_signed_result_of_another_step_is_not_used(
+    tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = key_pair(tmp_path, "team")
+    monkeypatch.setenv(SIGN_KEY, str(private))
+    one = Clone(tmp_path / "one", f"file://{remote}", trust=(str(public),))
+    one.push()
+    other = "cd" * 32
+    replayed = remote / "results" / "cd" / f"{other}.json"
+    replayed.parent.mkdir()
+    replayed.write_bytes(records(remote)[KEY].read_bytes())
+    two = Clone(tmp_path / "two", f"file://{remote}", trust=(str(public),))
+    assert set(two.shared().find([KEY, other])) == {KEY}
+    (warning,) = two.warnings
+    assert "it is that of another step" in warning
+
+
 # The disk here, and a shared cache that cannot be used.
 
 
@@ -343,6 +333,33 @@ def test_bytes_that_have_arrived_do_not_come_again(member: Make, remote: Path) -
     place.write_bytes(b"x" * (19 << 20) + b"w" * (1 << 20))
     two.build(Stand("venv", "w" * (20 << 20)))
     assert two.ran == []
+
+
+def test_what_others_removed_is_brought_again_after_a_week(tmp_path: Path, remote: Path) -> None:
+    one = Clone(tmp_path / "one", f"file://{remote}")
+    one.push()
+    records(remote)[KEY].unlink()
+    one.push()
+    assert not records(remote)  # it is not looked at each time
+    (note,) = (tmp_path / "one" / "shared").glob("*/there/*")
+    eight_days_ago = (datetime.now(timezone.utc) - timedelta(days=8)).timestamp()
+    os.utime(note, (eight_days_ago, eight_days_ago))
+    one.push()
+    assert Clone(tmp_path / "two", f"file://{remote}").get() == "weights"
+
+
+def test_a_result_that_a_build_has_is_in_use(tmp_path: Path, remote: Path) -> None:
+    one = Clone(tmp_path / "one", f"file://{remote}")
+    one.push()
+    long_ago = (datetime.now(timezone.utc) - timedelta(days=60)).timestamp()
+    (note,) = (tmp_path / "one" / "shared").glob("*/there/*")
+    for path in (note, records(remote)[KEY]):
+        os.utime(path, (long_ago, long_ago))
+    store, month = Store(f"file://{remote}"), datetime.now(timezone.utc) - timedelta(days=30)
+    assert len(find_room(store, month).results) == 1
+    one.push()
+    assert find_room(store, month).results == ()
+    assert Clone(tmp_path / "two", f"file://{remote}").get() == "weights"
 
 
 def test_old_results_go_and_then_the_bytes_that_no_result_names(member: Make, remote: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,11 +20,16 @@ import pytest
 from pipeline.contract.errors import Cause
 from pipeline.contract.events import Event, StepFailed, StepProgress, StepStarted
 from targets.cli.options import PROJECT
+from targets.console.live_view import LiveView
+from targets.console.plain_view import PlainView
+from targets.console.safe_console import SafeConsole
 from targets.errors import EnvironmentUnable, InputRefused, PassFailed, ProcessCrashed, QuernError
 from targets.runtimes.driver import driver_of, new_run_id, this_driver
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
+from targets.runtimes.log import MOST, opened_log
 from targets.runtimes.process_environment import proxy_on_this_machine
+from targets.runtimes.step_timer import StepTimer
 from tests.support.capabilities import program, skip
 from tests.support.mounts import Mounts, mounts
 
@@ -29,7 +38,7 @@ __all__ = ["mounts"]
 LOG = Path("run.log")
 
 
-def test_events_however_they_are_cut_and_chatter_in_the_log() -> None:
+def test_events_however_they_are_cut_and_chatter_in_the_log(tmp_path: Path) -> None:
     text = (
         b'{"event":"started","step":"lora"}\nLoading weights: 100%\n{"event":"new kind"}\n'
         b'{"event":"progress","step":"lora","done":1,"total":2}\n'
@@ -37,14 +46,15 @@ def test_events_however_they_are_cut_and_chatter_in_the_log() -> None:
     )
     for size in (1, 7, len(text)):
         events: list[Event] = []
-        log = io.BytesIO()
-        reader = EventReader(events.append, log)
-        for start in range(0, len(text), size):
-            reader.feed(text[start : start + size])
-        reader.close()
+        log_file = tmp_path / f"{size}.log"
+        with opened_log(log_file) as log:
+            reader = EventReader(events.append, log, ["lora"])
+            for start in range(0, len(text), size):
+                reader.feed(text[start : start + size])
+            reader.close()
 
         assert [type(event) for event in events] == [StepStarted, StepProgress, StepFailed]
-        assert log.getvalue() == b'Loading weights: 100%\n{"event":"new kind"}\n'
+        assert log_file.read_bytes() == b'Loading weights: 100%\n{"event":"new kind"}\n'
         assert reader.step == "lora"
         assert reader.failure == events[-1]
 
@@ -55,17 +65,102 @@ def ending(
     return Ending(code, "lora", failure, log, out_of_memory=oom, memory_bytes=2**31)
 
 
-def test_a_line_without_end_is_not_kept_in_memory(tmp_path: Path) -> None:
+def test_a_line_without_end_is_kept_neither_in_memory_nor_on_the_disk(tmp_path: Path) -> None:
     events: list[Event] = []
-    with (tmp_path / "log").open("wb") as log:
-        reader = EventReader(events.append, log)
+    with opened_log(tmp_path / "log") as log:
+        reader = EventReader(events.append, log, ["s"])
+        log.write(b"the beginning")
         for _ in range(200):
             reader.feed(b"x" * 2**20)
             assert len(vars(reader)["_rest"]) <= 2**23
-        reader.feed(b"\n" + StepStarted(step="s").model_dump_json().encode() + b"\n")
+        reader.feed(b"\n" + StepStarted(step="s").model_dump_json().encode() + b"\nthe end")
         reader.close()
     assert [event.step for event in events] == ["s"]
-    assert (tmp_path / "log").stat().st_size >= 200 * 2**20
+    text = (tmp_path / "log").read_bytes()
+    assert text.startswith(b"the beginningxxx")
+    assert text.endswith(b"xxx\nthe end\n")
+    assert len(text) <= MOST + 2**20
+    (left_out,) = re.findall(rb"\n\.\.\. ([\d,]+) bytes left out \.\.\.\n", text)
+    kept = len(text) - len(b"\n...  bytes left out ...\n") - len(left_out)
+    assert int(left_out.replace(b",", b"")) + kept == len(b"the beginning\nthe end\n") + 200 * 2**20
+
+
+def test_the_processes_of_a_build_share_the_room_of_their_log(tmp_path: Path) -> None:
+    for number in range(3):
+        with opened_log(tmp_path / "log") as log:
+            for _ in range(70):
+                log.write(b"x" * 2**20)
+            log.write(b"end %d" % number)
+    text = (tmp_path / "log").read_bytes()
+    assert len(text) <= MOST + 2**20
+    assert all(b"end %d" % number in text for number in range(3))
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"event": "started", "step": "other"},
+    {"event": "warning", "step": "other", "message": "m"},
+    {"event": "progress", "step": "s", "done": 10**400, "total": 1},
+    {"event": "progress", "step": "s", "done": 2, "total": -(10**400)},
+    {"event": "finished", "step": "s", "seconds": float("inf"), "peak_rss_bytes": 1},
+    {"event": "finished", "step": "s", "seconds": float("nan"), "peak_rss_bytes": 1},
+    {"event": "finished", "step": "s", "seconds": -1, "peak_rss_bytes": 1},
+]
+ODD: list[dict[str, Any]] = [
+    {"event": "progress", "step": "s", "done": 1, "total": 0, "metrics": {"loss": float("nan")}},
+    {"event": "progress", "step": "s", "done": -3, "total": -9, "unit": "u" * 10**6},
+    {"event": "progress", "step": "s", "done": 2, "total": 2**62, "metrics": {"x": float("inf")}},
+    {
+        "event": "progress",
+        "step": "s",
+        "done": 3,
+        "total": 3,
+        "metrics": {f"{i}": 1e308 for i in range(999)},
+    },
+    {"event": "note", "step": "s", "message": "m" * 10**6},
+    {"event": "failed", "step": "s", "cause": "error", "message": "m" * 10**6, "hint": "h" * 10**6},
+    {"event": "finished", "step": "s", "seconds": 1e15, "peak_rss_bytes": -(10**300)},
+]
+
+
+@pytest.mark.parametrize("kind", [PlainView, LiveView])
+def test_no_event_breaks_or_floods_what_shows_it(
+    kind: type[PlainView] | type[LiveView], tmp_path: Path
+) -> None:
+    out = io.StringIO()
+    view = kind(SafeConsole(file=out, width=200))
+    seen: list[Event] = []
+
+    def show(event: Event) -> None:
+        seen.append(event)
+        view.event(event)
+
+    with opened_log(tmp_path / "log") as log:
+        reader = EventReader(show, log, ["s"])
+        for event in [{"event": "started", "step": "s"}, *HOSTILE, *ODD]:
+            reader.feed(json.dumps(event).encode() + b"\n")
+        for number in range(5_000):
+            said = {"event": "note", "step": "s", "message": str(number)}
+            reader.feed(json.dumps(said).encode() + b"\n")
+    assert [event.event for event in seen[1 : len(ODD) + 1]] == [event["event"] for event in ODD]
+    assert len(seen) < 300
+    assert len(out.getvalue()) < 100_000
+    assert (tmp_path / "log").read_bytes().count(b"\n") == len(HOSTILE) + 5_000 - (
+        len(seen) - len(ODD) - 1
+    )
+
+
+def test_the_time_of_a_step_begins_once(tmp_path: Path) -> None:
+    ended = threading.Event()
+    timer = StepTimer(0.5)
+    with opened_log(tmp_path / "log") as log, timer.ending(ended.set):
+        reader = EventReader(lambda _: None, log, ["a", "b"], timer)
+        for _ in range(100):
+            for step in ("b", "a", "b"):
+                reader.feed(StepStarted(step=step).model_dump_json().encode() + b"\n")
+            if ended.wait(0.05):
+                break
+    assert timer.exceeded == 0.5
+    assert reader.step == "b"
 
 
 def test_a_good_end_is_no_error() -> None:

@@ -79,6 +79,47 @@ with interrupts.interruptible():
     assert (code, said) == (130, "tidied up\n")
 
 
+def test_a_signal_while_a_block_ends_comes_afterwards(run: Run) -> None:
+    """Wherever it comes: a folder that is half removed would be left."""
+    code, said = run(
+        """
+import contextlib
+
+@contextlib.contextmanager
+def folder():
+    try:
+        yield
+    finally:
+        stop()
+        time.sleep(0.2)
+        print("removed", file=sys.stderr)
+
+with folder():
+    pass
+wait()
+"""
+    )
+    assert (code, said) == (130, "removed\n")
+
+
+def test_a_block_that_does_not_end_is_interrupted(run: Run) -> None:
+    code, said = run(
+        """
+class Endless:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        stop()
+        wait()
+
+with Endless():
+    pass
+"""
+    )
+    assert (code, said) == (130, "")
+
+
 def test_a_signal_that_python_swallows_in_a_callback_counts(run: Run) -> None:
     """As those that it calls while it imports modules."""
     code, said = run(

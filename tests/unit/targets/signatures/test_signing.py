@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import CertificateBuilder, Name, NameAttribute, random_serial_number
 from cryptography.x509.oid import NameOID
 from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner, SSlibKey
 from sigstore_models.intoto import Envelope as SigstoreEnvelope
 
 from targets.errors import CheckFailed, ConfigError
@@ -111,6 +112,29 @@ def test_a_key_that_cannot_sign_is_refused_before_anything_is_built(tmp_path: Pa
         signer_of_file(tmp_path / "short.key", None)
 
 
+def test_openssl_verifies_what_an_rsa_key_signed_without_an_option(tmp_path: Path) -> None:
+    envelope = signed(private_file(tmp_path, KEYS[2]))
+    (signature,) = envelope.signatures.values()
+    (tmp_path / "signed").write_bytes(envelope.pae())
+    (tmp_path / "sig").write_bytes(bytes.fromhex(signature.signature))
+    openssl = (program("signed release", "openssl"), "pkeyutl", "-verify", "-pubin", "-rawin")
+    files = ("-inkey", public_file(tmp_path, KEYS[2]), "-in", tmp_path / "signed")
+    subprocess.run([*openssl, *files, "-sigfile", tmp_path / "sig"], check=True)
+
+
+@pytest.mark.parametrize("scheme", ["rsa-pkcs1v15-sha256", "rsassa-pss-sha256"])
+def test_an_rsa_key_may_have_signed_in_either_way(scheme: str, tmp_path: Path) -> None:
+    private = KEYS[2]
+    assert isinstance(private, rsa.RSAPrivateKey)
+    envelope = Envelope(PAYLOAD, PAYLOAD_TYPE, {})
+    public = SSlibKey.from_crypto(private.public_key(), scheme=scheme)
+    sign(envelope, CryptoSigner(private, public))
+    require_signature(envelope, trusted_file(public_file(tmp_path, private)), FILE)
+    envelope.payload = PAYLOAD.replace(b"v1", b"v2")
+    with pytest.raises(CheckFailed, match=r"signature of the key release.pub is wrong"):
+        require_signature(envelope, trusted_file(public_file(tmp_path, private)), FILE)
+
+
 def test_another_key_and_no_signature_are_refused(tmp_path: Path) -> None:
     envelope = signed(private_file(tmp_path, KEYS[0]))
     other = trusted_file(public_file(tmp_path, KEYS[1], "other.pub"))
@@ -164,6 +188,24 @@ def test_no_flipped_bit_of_the_line_makes_it_say_something_else(tmp_path: Path) 
 def test_what_is_no_envelope_is_refused(content: bytes) -> None:
     with pytest.raises(CheckFailed, match="not as it was written"):
         read_envelope(content, FILE)
+
+
+def test_base64_may_be_that_of_urls(tmp_path: Path) -> None:
+    """https://github.com/secure-systems-lab/dsse/blob/master/envelope.md: either is allowed."""
+    envelope = Envelope(bytes(range(256)), PAYLOAD_TYPE, {})
+    for number in range(20):  # until its signature has one of the signs that differ, and then some
+        envelope.payload += bytes([number])
+        envelope.signatures.clear()
+        sign(envelope, signer_of_file(private_file(tmp_path, KEYS[0]), None))
+        members = envelope.to_dict()
+        (signature,) = members["signatures"]
+        for place in (members, signature):
+            for name in ("payload", "sig"):
+                if name in place:
+                    place[name] = place[name].replace("+", "-").replace("/", "_")
+        read = read_envelope(json.dumps(members).encode(), FILE)
+        assert read.payload == envelope.payload
+        require_signature(read, trusted_file(public_file(tmp_path, KEYS[0])), FILE)
 
 
 def test_readers_of_dsse_read_it(tmp_path: Path) -> None:

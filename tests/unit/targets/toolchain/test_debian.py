@@ -16,7 +16,7 @@ from targets.toolchain.debian.assemble import assemble_rootfs, write_rootfs
 from targets.toolchain.debian.deb import BadPackage, read_deb
 from targets.toolchain.debian.fetch import PackagesGone, fetch
 from targets.toolchain.debian.mirrors import mirrors, mirrors_in
-from targets.toolchain.debian.package_lock import packages_in
+from targets.toolchain.debian.package_lock import packages_in, require_none_older
 from targets.toolchain.debian.packages import PackageLock, lock_file, read_lock
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP
@@ -217,6 +217,30 @@ def mirror_with(
         file.write_bytes(one.deb())
     lock = PackageLock(suite="bookworm", requested=("thing",), package=packages)
     return lock, {"bookworm": (f"copy:{tmp_path}/mirror/",)}
+
+
+@needs_apt
+@pytest.mark.parametrize(
+    ("version", "older"),
+    [
+        ("1:2.0-3", False),
+        ("1:2.0-10", False),
+        ("1:2.0-2", True),
+        ("9.0-1", True),
+        ("1:2.0~rc1-9", True),
+    ],
+)
+def test_a_mirror_cannot_bring_back_older_versions(version: str, older: bool) -> None:
+    """Lists that Debian signed long ago are still signed."""
+    locked = PackageLock(suite="s", requested=("thing",), package=(SmallPackage().locked(),))
+    now = {"thing": version, "new": "0"}
+    if not older:
+        require_none_older(now, locked)
+        return
+    with pytest.raises(EnvironmentUnable, match="older packages than were locked") as caught:
+        require_none_older(now, locked)
+    assert f"thing {version} (locked: 1:2.0-3)" in str(caught.value)
+    assert "do not trust that mirror" in caught.value.hint
 
 
 def test_shipped_locks_pin_what_is_asked_for_and_name_no_mirror() -> None:
