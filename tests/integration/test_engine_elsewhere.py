@@ -250,12 +250,11 @@ def gone_within(engine: EngineElsewhere, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def with_system(project: Project, engine: EngineElsewhere, **changed: object) -> None:
+def with_system(project: Project, **settings: object) -> None:
     """Have the project's steps run on that engine by other settings."""
     text = project.config.read_text().partition("\n[systems.box]")[0]
-    lines = [f"{key} = {json.dumps(value)}" for key, value in changed.items()]
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
     project.config.write_text(f'{text}\n[systems.box]\ntype = "docker"\n' + "\n".join(lines) + "\n")
-    assert engine
 
 
 def refused(fresh: Quern, project: Project, environment: dict[str, str] | None = None) -> str:
@@ -269,7 +268,7 @@ def test_an_engine_that_is_not_the_one_it_should_be(
     fresh: Quern, engine: EngineElsewhere, project: Project, tmp_path: Path
 ) -> None:
     stranger = Authority(tmp_path / "stranger").client("driver")
-    with_system(project, engine, engine=engine.url, certificates=str(stranger))
+    with_system(project, engine=engine.url, certificates=str(stranger))
     said = refused(fresh, project)
     assert "does not prove that it is box" in said
     assert f"{stranger}/ca.pem" in said
@@ -285,7 +284,7 @@ def test_ssh_that_cannot_log_in(
     fresh: Quern, engine: EngineElsewhere, ssh: SshServer, project: Project
 ) -> None:
     within = {"PATH": ssh.path}
-    with_system(project, engine, engine=ssh.url(engine.socket))
+    with_system(project, engine=ssh.url(engine.socket))
     try:
         for key in ("", "stranger"):
             ssh.know_host(key)
@@ -298,7 +297,7 @@ def test_ssh_that_cannot_log_in(
         assert "Permission denied" in said
         assert "authorized_keys" in said
         ssh.use_key("user")
-        with_system(project, engine, engine=ssh.url(Path("/run/nowhere.sock")))
+        with_system(project, engine=ssh.url(Path("/run/nowhere.sock")))
         assert "no engine answers there" in refused(fresh, project, within)
     finally:
         ssh.know_host("host")
@@ -309,7 +308,7 @@ def test_ssh_that_cannot_log_in(
 def test_a_build_over_ssh_whose_sessions_end(
     fresh: Quern, engine: EngineElsewhere, ssh: SshServer, project: Project
 ) -> None:
-    with_system(project, engine, engine=ssh.url(engine.socket), patience=PATIENCE)
+    with_system(project, engine=ssh.url(engine.socket), patience=PATIENCE)
     dist = str(project.folder / "dist")
     arguments = ["--config", str(project.config), "--dist", dist]
     build = BuildElsewhere(fresh, engine, arguments, Surroundings({"PATH": ssh.path}))
