@@ -209,6 +209,7 @@ class Builder:
                 log=self._log_file(plan),
                 network=first.network,
                 device=place.device.container,
+                visible=place.device.environment,
                 resources=container_limits(resources),
                 environment=hub_environment() if first.hub else {},
                 writes=disk_space(plan).most,

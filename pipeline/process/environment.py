@@ -16,6 +16,7 @@ _SECRET = re.compile(
 """Names of variables that only steps that fetch from the hub may read."""
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -58,6 +59,9 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
     for name in _THREADS:
         environ[name] = str(threads)
     environ["RAYON_NUM_THREADS"] = str(threads)
+    # Of several GPUs the first: transformers' Trainer splits each batch over all that it sees, and
+    # then trains something else.
+    environ[_GPUS] = environ.get(_GPUS, "0").partition(",")[0]
     environ["TOKENIZERS_PARALLELISM"] = "false"
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environ["DO_NOT_TRACK"] = "1"

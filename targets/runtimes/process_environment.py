@@ -39,6 +39,7 @@ def process_environment(
         **plain_environment(home, code),
         **_windows_needs(home),
         **(toolchain.environment if request.resources.portable else {}),
+        **request.visible,
         **request.environment,
     }
 

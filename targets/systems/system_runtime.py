@@ -93,7 +93,10 @@ class SystemRuntime:
         task = Task(
             plan=request.plan.model_copy(update={"roots": {}}),
             toolchain=toolchain.digest,
-            environment=dict(toolchain.environment) if resources.portable else {},
+            environment={
+                **(toolchain.environment if resources.portable else {}),
+                **request.visible,
+            },
             code=code.digest,
             inputs=tuple(
                 Input(root=root, path=path, digest=tree.digest)

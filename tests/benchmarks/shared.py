@@ -73,7 +73,10 @@ def main() -> None:
     """Measure, show, and write the section."""
     arguments = parser().parse_args()
     pages.require_clean(arguments.out)
-    origin = pages.origin(f"./nox -s bench-shared -- --megabytes {arguments.megabytes}")
+    command = f"./nox -s bench-shared -- --megabytes {arguments.megabytes}"
+    load = os.getloadavg()[0]
+    busy = load > (os.cpu_count() or 1)
+    origin = pages.origin(command, f"other work beside it (load {load:.0f})" if busy else "")
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         server = stack.enter_context(moto(folder / "packages", folder / "moto"))
@@ -107,7 +110,7 @@ def measured(
     report = json.loads((second / "dist" / "tone" / "cpu" / "report.json").read_text())
     reasons = {step["reason"] for step in report["passes"]}
     shared = len(report["passes"]) if reasons == {"cached (shared)"} else 0
-    yield Row("second clone: passes that came from the shared cache", f"{shared}", "all")
+    yield Row("second clone: steps that came from the shared cache", f"{shared}", "all")
     yield Row("second clone: `git clone`", f"{cloning:.1f} s")
     yield Row("second clone: build, from an empty cache to the artifact", f"{seconds:.1f} s")
     made = model(first)

@@ -59,6 +59,7 @@ _COLLECT_SECONDS = 7 * 24 * 3600
 _MARGIN = 64 * 10**6
 """Bytes that must be free there beyond what is sent and made."""
 _SEND_SECONDS = 600
+_ALL_GPUS = [{"count": -1, "capabilities": [["gpu", "utility"]]}]
 
 
 class EngineSystem:
@@ -144,7 +145,7 @@ class EngineSystem:
         if image is None:
             return None
         listing = self._link.again(
-            lambda client: output_of(client, image, [*cuda.LIST], **cuda.CONTAINER)
+            lambda client: output_of(client, image, [*cuda.LIST], device_requests=_ALL_GPUS)
         )
         return cuda.listed_gpus(listing)
 
