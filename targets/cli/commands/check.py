@@ -82,7 +82,7 @@ def command(
             start = runtime_starter(runtime, store.root, view)
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
-    believed = result is not None or is_of_a_build_here(parcel, checked.files, store)
+    believed = is_of_a_build_here(parcel, checked.files, store)
     report = merge_into_report(read_report(folder), checked, file, believed)
     write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
     _show(folder, report, console, time.monotonic() - started, as_json)
