@@ -102,6 +102,7 @@ class ReferencePage:
         yield from self._section("## `[resources]`", "Resources", r"resources")
         yield from self._section("## `[cache]`", "SharedCacheTable", r"cache")
         yield from self._section("## `[card]`", "Card", r"card")
+        yield from self._section("## `[systems.NAME]`", "DockerSystem", r"systems\.[^.]+")
         yield from self._section("## `[system]`", "AzureMLSystem", r"system")
 
     def _further_goals(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pipeline.contract.schema import SharedCacheTable
 from targets.errors import EnvironmentUnable
 from targets.place import Place, place_of
 from targets.runtimes.runtime import RuntimeName
-from targets.runtimes.select import Chooser
+from targets.systems.select import Chooser
 from targets.target import Target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain

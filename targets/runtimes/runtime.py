@@ -64,6 +64,8 @@ class RunRequest:
     resources: ProcessLimits = ProcessLimits()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
+    writes: int = 0
+    """Bytes that it will write, as far as that is known."""
 
     @property
     def step_names(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from docker.errors import APIError, DockerException, InvalidVersion, NotFound
 from docker.types import Mount
 from requests.exceptions import RequestException, Timeout
 
-from targets.errors import EnvironmentUnable
+from targets.errors import EngineElsewhere, EnvironmentUnable
 from targets.toolchain.engine_address import engine_address
 from targets.toolchain.engine_facts import podmans_version
 from targets.toolchain.run_tool import DISK_FULL
@@ -132,10 +132,12 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
         except APIError as error:
             if error.status_code == HTTPStatus.NOT_FOUND:
                 return
+            absent = "does not exist" in reason(error)
             elsewhere = "it is another machine's, or not in the same container"
-            why = elsewhere if "does not exist" in reason(error) else reason(error)
-            raise EnvironmentUnable(
-                f"the engine cannot mount what is in {existing}: {why}",
+            unable = EngineElsewhere if absent else EnvironmentUnable
+            raise unable(
+                f"the engine cannot mount what is in {existing}: "
+                f"{elsewhere if absent else reason(error)}",
                 "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where it "
                 "shares some folders, name one with `--cache`; or use `--runtime venv`",
             ) from error

@@ -10,7 +10,7 @@ from rich.markup import escape
 from targets.cli import options
 from targets.cli.json_output import print_json_result
 from targets.runtimes.platform import Choice, platform_for
-from targets.runtimes.select import Chooser
+from targets.systems.select import Chooser
 from targets.target import DEFAULT_TARGET, load_targets
 
 

@@ -83,7 +83,7 @@ def command(
     require_version(version)
     signer = _signer(sign_key, identity, issuer)
     requests = options.load_requests(choices)
-    options.require_system(requests)
+    options.require_here(requests, "release")
     release_options = ReleaseOptions(
         version=version,
         request=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(choices)),

@@ -65,7 +65,7 @@ def command(
     """
     chosen = () if target is None else (target,)
     choices = options.BuildChoices(config, chosen, None, data, model, runtime, system)
-    request = options.load_requests(choices)[0]
+    request = options.load_requests(choices, here=True)[0]
     build, target = request.loaded.config, request.loaded.targets[0]
     folder = artifact or dist / build.name / target / MODEL_DIR
     if not (folder / "genai_config.json").is_file():

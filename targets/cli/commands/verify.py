@@ -142,7 +142,7 @@ def command(
         runtime=chosen,
         system=release.external_parameters.overrides.get("system"),
     )
-    request = _request(options.load_requests(choices), release)
+    request = _request(options.load_requests(choices, here=True), release)
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
         start = runtime_starter(chosen, store.root, view)
