@@ -215,6 +215,12 @@ def bench_job(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.fresh_job")
 
 
+@nox.session(name="bench-systems")
+def bench_systems(session: nox.Session) -> None:
+    """Measure what it costs to build on another machine."""
+    command(session, module="tests.benchmarks.systems", lock_file="requirements-dev.lock")
+
+
 @nox.session(name="bench-shared")
 def bench_shared(session: nox.Session) -> None:
     """Measure what a shared cache gives."""

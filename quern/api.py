@@ -15,7 +15,13 @@ from targets.cli.options import (
     open_cache,
     require_system,
 )
-from targets.cli.running import build_all, failure_of, runtime_starters, shared_cache
+from targets.cli.running import (
+    build_all,
+    elsewhere_of,
+    failure_of,
+    runtime_starter,
+    shared_cache,
+)
 from targets.console.plain_view import PlainView
 from targets.console.safe_console import SafeConsole
 from targets.errors import (
@@ -113,11 +119,13 @@ def build(
     require_system(requests)
     store = _cache(cache)
     view = PlainView(SafeConsole(quiet=quiet, soft_wrap=False, emoji=False))
-    start = runtime_starters(requests, store.root, view)
     built = [
         one
         for request in requests
-        for one in build_all(request, store, Path(dist).absolute(), start[request.runtime], view)
+        for start in [
+            runtime_starter(request.runtime, store.root, view, elsewhere_of(request, store.root))
+        ]
+        for one in build_all(request, store, Path(dist).absolute(), start, view)
     ]
     reports = [one.outcome.report for one in built]
     failure = failure_of(built)

@@ -30,7 +30,7 @@ from targets.errors import ConfigError
 from targets.machine import cpu_name, threads
 from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan, PlannedStep
-from targets.planner.disk_space import disk_needs
+from targets.planner.disk_space import disk_needs, disk_space
 from targets.planner.planner import Planner
 from targets.planner.shared_steps import needed_outputs, travels
 from targets.remote.shared_cache import SharedCache
@@ -189,14 +189,15 @@ class Builder:
         first = segment[0].step
         resources = self._loaded.config.resources
         place = self._needed(plan)[first.target]
-        origin = _origin(record, threads(resources))
+        cpus = threads(resources, record.cores)
+        origin = _origin(record, cpus)
         folder = self._cache.begin(work, (planned.step for planned in segment), origin)
         with self._cache.view(_read_from_before(segment)) as objects:
             request = RunRequest(
                 plan=Plan(
                     build=plan.build,
                     steps=tuple(planned.step for planned in segment),
-                    threads=threads(resources),
+                    threads=cpus,
                     origin=origin,
                 ),
                 mounts=(
@@ -208,8 +209,10 @@ class Builder:
                 log=self._log_file(plan),
                 network=first.network,
                 device=place.device.container,
+                visible=place.device.environment,
                 resources=container_limits(resources),
                 environment=hub_environment() if first.hub else {},
+                writes=disk_space(plan).most,
             )
             on_event = self._pushing(plan, segment, folder, origin)
             run_plan(runtime, place.toolchain, request, folder, on_event)
@@ -367,13 +370,15 @@ def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Ite
 
 
 def _origin(record: ToolchainRecord, threads: int) -> dict[str, str]:
-    """Return the origin that results record: runtime, image, Python, CPU, threads, start time."""
+    """Return the origin that results record: system, runtime, image, Python, CPU, threads, start
+    time."""
     facts = {
         "runtime": record.runtime,
         "base_image": record.base_image,
         "image": record.image,
         "python": record.python,
-        "cpu": cpu_name(),
+        "system": record.system,
+        "cpu": record.cpu or cpu_name(),
         "threads": str(threads),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -73,6 +73,10 @@ class EnvironmentUnable(QuernError):
     exit_code = 4
 
 
+class EngineElsewhere(EnvironmentUnable):
+    """The engine cannot mount a folder of this machine: it is another one's."""
+
+
 class PassFailed(QuernError):
     """A step failed, or its process was killed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,9 +31,15 @@ def lacking_instructions() -> tuple[str, ...]:
     return tuple(name for name in _X86_64_V3 if name not in flags) if flags else ()
 
 
+def lacking(flags: Sequence[str]) -> tuple[str, ...]:
+    """Return which of the instruction sets that the libraries use a CPU with ``flags`` lacks; none
+    if that is unknown."""
+    return tuple(name for name in _USED if name not in flags) if flags else ()
+
+
 def require_instructions() -> None:
     """Raise ``EnvironmentUnable`` on a CPU without the instructions that the libraries use."""
-    missing = [name for name in lacking_instructions() if name in _USED]
+    missing = lacking(_cpu_info("flags").split())
     if missing:
         raise EnvironmentUnable(
             f"this CPU lacks {', '.join(missing)} of x86-64-v3, which the toolchains use",
@@ -57,11 +64,12 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def threads(resources: Resources) -> int:
-    """Return how many threads the libraries may use."""
+def threads(resources: Resources, cores: int | None = None) -> int:
+    """Return how many threads the libraries may use on a machine with ``cores``; by default this
+    one."""
     if resources.threads is not None:
         return resources.threads
-    machine = usable_cores()
+    machine = usable_cores() if cores is None else cores
     if resources.cpus is not None:
         return max(1, min(int(resources.cpus), machine))
     return machine

@@ -1,8 +1,8 @@
-"""A target on this machine: its toolchain for this platform, and its device."""
+"""A target where its steps run: its toolchain for that platform, and its device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from targets.devices.device import Device
@@ -15,27 +15,31 @@ from targets.version import invocation
 
 @dataclass(frozen=True)
 class Place:
-    """The toolchain and the device with which steps of one target run on this machine."""
+    """The toolchain and the device with which steps of one target run."""
 
     toolchain: Toolchain
     device: Device
 
 
-def place_of(target: Target, platform: str) -> Place:
-    """Return the place of ``target`` on ``platform``.
+FindDevice = Callable[[str, Toolchain], Device]
+"""Returns a kind of device, by its name, for use with a toolchain."""
+
+
+def place_of(target: Target, platform: str, find: FindDevice = find_device) -> Place:
+    """Return the place of ``target`` on ``platform``; ``find`` looks for its device.
 
     Raises ``EnvironmentUnable`` if the target has no toolchain for it.
     """
     toolchain = target.toolchain(platform)
-    return Place(toolchain, find_device(target.device, toolchain))
+    return Place(toolchain, find(target.device, toolchain))
 
 
-def building_place(target: Target, platform: str) -> Place:
-    """Return the place where artifacts of ``target`` are built.
+def building_place(target: Target, platform: str, find: FindDevice = find_device) -> Place:
+    """Return the place where artifacts of ``target`` are built; ``find`` looks for its device.
 
     Raises ``EnvironmentUnable`` if its toolchain for ``platform`` only runs checks.
     """
-    place = place_of(target, platform)
+    place = place_of(target, platform, find)
     if not target.platforms[platform].builds:
         able = ", ".join(name for name, rules in target.platforms.items() if rules.builds)
         raise EnvironmentUnable(

@@ -26,7 +26,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.keys import facts_of, key_of
 from targets.runtimes.runtime import Mount, ProcessLimits, RunRequest, Runtime
-from targets.runtimes.select import Chooser
+from targets.systems.select import Chooser
 
 _TYPE = "render_rows"
 _SECONDS = 60

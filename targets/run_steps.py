@@ -42,6 +42,7 @@ def run_uncached(
         mounts=tuple(mounts),
         log=log,
         device=place.device.container,
+        visible=place.device.environment,
     )
     with cache.scratch_folder() as work:
         mounts = (Mount("work", work, writable=True), *request.mounts)

@@ -50,17 +50,21 @@ class BesideArtifact:
         values = [value for graph in model.graphs() for value in graph.initializers.values()]
         self.tensors = len(values)
         with ThreadPoolExecutor(workers()) as pool:
-            self.differences = [text for text in pool.map(self._difference, values) if text]
+            self.differences = [text for text in pool.map(self._compared, values) if text]
         for value in values:
             assert value.const_value is not None  # noqa: S101 - the builder gives each its weights
             value.const_value = placeholder(value.const_value)
         onnx.save(ir.serde.serialize_model(model), path)
 
-    def _difference(self, value: ir.Value) -> str:
-        """Return how a tensor of the artifact differs from that which is built now."""
-        name, tensor = str(value.name), value.const_value
+    def _compared(self, value: ir.Value) -> str:
+        tensor = value.const_value
         assert tensor is not None  # noqa: S101
-        built = np.frombuffer(tensor.tobytes(), np.uint8)
+        return self.difference(str(value.name), tensor.tobytes())
+
+    def difference(self, name: str, wanted: bytes) -> str:
+        """Return how a tensor of the artifact differs from the bytes that are built now; empty for
+        not at all."""
+        built = np.frombuffer(wanted, np.uint8)
         if name not in self.artifact.initializers:
             return f"{name} is missing"
         try:

@@ -18,6 +18,7 @@ from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.refusals import PromptError
+from pipeline.process.causes import has_panicked
 
 P = TypeVar("P", bound=Frozen)
 
@@ -90,6 +91,10 @@ class BaseCheck(ABC, Generic[P]):
             return Outcome((Verdict(name=USABLE, status="unverified", detail=str(error)),))
         except (ArtifactError, PromptError) as error:
             return Outcome((Verdict(name=USABLE, status="failed", detail=str(error)),))
+        except BaseException as error:
+            if not has_panicked(error):
+                raise
+            return Outcome((Verdict(name=USABLE, status="failed", detail=f"it panics: {error}"),))
 
     @abstractmethod
     def run(self, inputs: Inputs, params: P) -> Outcome:

@@ -242,6 +242,7 @@ class Check(BaseCheck[LatencyParams]):
 
 
 def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
+    from pipeline.checks._baseline import loadable_baseline
     from pipeline.contract.errors import ArtifactError
     from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.latency.interleaved import (
@@ -249,7 +250,6 @@ def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
         InterleavedMeasurement,
         MeasurementConditions,
     )
-    from pipeline.onnx.baseline import baseline_folder, require_same_provider
     from pipeline.onnx.genai_config import GenAiConfig
 
     folder = inputs["artifact"]
@@ -260,8 +260,7 @@ def _measurement(inputs: Inputs, params: LatencyParams) -> Any:
     candidates = [Candidate("artifact", folder, threads=config.threads)]
     context = config.context
     if "baseline" in inputs.paths:
-        other = baseline_folder(inputs["baseline"])
-        require_same_provider(other, folder)
+        other = loadable_baseline(inputs["baseline"], folder)
         baseline_config = GenAiConfig(other)
         candidates.append(Candidate("baseline", other, threads=baseline_config.threads))
         context = min(context, baseline_config.context)

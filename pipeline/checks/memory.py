@@ -51,7 +51,7 @@ class Check(BaseCheck[MemoryParams]):
 
         Raises :class:`~pipeline.contract.errors.StepError` if the baseline is no artifact.
         """
-        from pipeline.onnx.baseline import baseline_folder, require_same_provider
+        from pipeline.checks._baseline import loadable_baseline
 
         artifact = inputs["artifact"]
         if inputs.absent_device:
@@ -61,8 +61,7 @@ class Check(BaseCheck[MemoryParams]):
         figures: dict[str, JsonValue] = {METRIC: peak, "bytes_before_loading": before}
         baseline = None
         if "baseline" in inputs.paths:
-            other = baseline_folder(inputs["baseline"])
-            require_same_provider(other, artifact)
+            other = loadable_baseline(inputs["baseline"], artifact)
             _, baseline = _peak(other, params)
             figures["baseline_bytes"] = baseline
         detail = f"{before / 1e6:.0f} MB of it before the model was loaded"

@@ -40,7 +40,7 @@ class Check(BaseCheck[RebuildParams]):
         import tempfile
 
         from pipeline.builder.beside import OPTIONS, build_beside
-        from pipeline.onnx.differences import graph_differences
+        from pipeline.onnx.differences import graph_differences, place_differences
         from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
         from pipeline.verdicts.verdicts import problem_verdict
@@ -63,14 +63,17 @@ class Check(BaseCheck[RebuildParams]):
                 "weights": beside.differences,
                 "settings": _texts(folder, out_dir, [_SETTINGS]),
                 "tokenizer": _texts(folder, out_dir, texts - {_SETTINGS, beside.file}),
-                "files": _strays(_names(folder), texts | {beside.data}),
+                "files": [
+                    *_strays(_names(folder), texts | {beside.data}),
+                    *place_differences(model, beside.data),
+                ],
             }
         fine = {
             "graph": f"{len(graph.nodes)} nodes with all their attributes",
             "weights": f"{beside.tensors} tensors, byte for byte",
             "settings": _SETTINGS,
             "tokenizer": "tokenizer and chat template",
-            "files": "none is missing, and none is there besides",
+            "files": "none is missing, none is there besides, and weights lie where they should",
         }
         changes = recorded.get(CHANGES)
         return Outcome(
@@ -94,8 +97,8 @@ def _unverified(why: str) -> Outcome:
 
 
 def _names(folder: Path) -> set[str]:
-    """Return the files below ``folder``."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Return the files below ``folder``, and its folders."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 def _texts(folder: Path, rebuilt: Path, names: Iterable[str]) -> list[str]:

@@ -183,6 +183,38 @@ class ToolchainTable(Frozen):
     what steps run in."""
 
 
+_ENGINE = re.compile(
+    r"ssh://([\w.-]+@)?[\w.-]+(:\d{1,5})?(/[\w./-]+)? | tcp://[\w.-]+:\d{1,5}",
+    re.VERBOSE | re.ASCII,
+)
+
+
+def _is_engine(text: str) -> str:
+    if not _ENGINE.fullmatch(text):
+        raise ValueError("write ssh://USER@MACHINE:22 or tcp://MACHINE:2376")
+    return text
+
+
+class DockerSystem(Frozen):
+    """Another machine whose Docker Engine runs the steps ([how](systems.md)): ``host = "box"`` or
+    ``--system box`` chooses the table ``[systems.box]``. Nothing has to be installed there."""
+
+    type: Literal["docker"]
+    engine: Annotated[str, AfterValidator(_is_engine)]
+    """Where it is: ``ssh://USER@MACHINE:22`` with the keys and settings of your OpenSSH, or
+    ``tcp://MACHINE:2376`` with certificates on both sides."""
+    certificates: str | None = None
+    """Folder with ``ca.pem``, ``cert.pem`` and ``key.pem`` for ``tcp://``, relative to the config
+    file. Default: ``DOCKER_CERT_PATH``, else ``~/.docker``."""
+    platform: Literal["linux/amd64", "linux/arm64"] | None = None
+    """What it runs. Default: the architecture of this machine."""
+    trains: Name | None = None
+    """Target whose toolchain trains and merges there. Default: ``cpu``."""
+    patience: float = Field(default=180, ge=5, le=86400)
+    """For how many seconds a connection that drops is tried again, and for how many a job lives
+    there after the last word from here."""
+
+
 class AzureMLSystem(Frozen):
     """A compute of Azure Machine Learning. Quern cannot reach it yet: a build says so, and
     ``--system local`` runs the same chain on this machine."""
@@ -233,10 +265,12 @@ class BuildConfig(Frozen):
     """Targets of a command that names none; ``"all"`` means every target. Default: ``cpu``."""
     host: Name | None = None
     """Target whose toolchain trains and merges. Default: the first one whose device this machine
-    has, else ``cpu``."""
+    has, else ``cpu``. Or one of ``[systems]``: then all steps run there."""
     runtime: Literal["auto", "docker", "venv"] = "auto"
     """Where steps run unless the command says otherwise: in containers or in a virtual environment.
     ``auto``: in containers if there is a Docker Engine."""
+    systems: dict[Name, DockerSystem] = Field(default_factory=dict)
+    """Other machines on which the steps can run, by name."""
     system: AzureMLSystem | None = None
     """The machine that the config was written for, if it is not this one."""
     data: dict[Name, DataSpec] = Field(default_factory=dict)

@@ -15,8 +15,11 @@ from pipeline.data.rendering import reads_clock
 from pipeline.data.template_time import template_time
 from pipeline.data.tokenize import Codec
 from pipeline.onnx.session import Session
+from pipeline.process.deadline import cpu_limit
 
 _ANY_TEXT = "a"
+_CPU_SECONDS = 60
+"""For one text. Patterns of a tokenizer can take time that doubles with each of its letters."""
 _SHOWN = 8
 """Ids that a message shows, from the first difference on."""
 
@@ -110,7 +113,8 @@ def beginning_of(folder: Path) -> list[int]:
 
 def runtime_ids(runtime: Any, text: str) -> list[int]:
     """Return the ids that the tokenizer ``runtime`` of ONNX Runtime GenAI makes of ``text``."""
-    return [int(token) for token in runtime.encode(text)]
+    with cpu_limit(_CPU_SECONDS):
+        return [int(token) for token in runtime.encode(text)]
 
 
 def chat_text(
@@ -126,9 +130,10 @@ def chat_text(
     """
     shown = {"tools": json.dumps(list(tools))} if tools else {}
     try:
-        rendered: str = runtime.apply_chat_template(
-            json.dumps(list(messages)), add_generation_prompt=asks, **shown
-        )
+        with cpu_limit(_CPU_SECONDS):
+            rendered: str = runtime.apply_chat_template(
+                json.dumps(list(messages)), add_generation_prompt=asks, **shown
+            )
     except Exception as error:  # the runtime's template engine raises RuntimeError and others
         why = str(error).splitlines()[0]  # the whole template follows, line by line
         raise ArtifactError(f"the runtime cannot apply the chat template: {why}") from error

@@ -15,6 +15,7 @@ from pipeline.weights.files import tensors_of, weight_files
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len")
 """What families call the longest text: most of them; GPT-2; MPT."""
+_HEAD = "lm_head"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class Checkpoint:
     @property
     def tensors(self) -> Weights:
         """Return names, shapes and total size of all tensors."""
-        shared = bool(self.config.get("tie_word_embeddings"))
+        said = self.config.get("tie_word_embeddings")
+        # Configs of Gemma and LFM2 do not say it: it is the default of their classes.
+        shared = said if isinstance(said, bool) else not any(_HEAD in name for name in self.shapes)
         stored = sum(file.stat().st_size for file in weight_files(self.folder))
         rotary = int(self.config.get("max_position_embeddings", 0)) * (self.head_size or 0)
         return Weights(self.shapes, shared, stored, rotary)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.onnx.graph import OnnxModel
+from pipeline.onnx.graph import OnnxModel, byte_size
 
 _SHOWN = 80
 """Characters of a value that a sentence shows."""
@@ -20,6 +20,9 @@ _DATA = (
     *("int64_data", "double_data", "uint64_data"),
 )
 """Fields of a tensor that hold its values, or say where they are."""
+_PLACE = ("location", "offset", "length")
+_PAGE = 4096
+"""What writers align large tensors to a multiple of."""
 
 
 def graph_differences(ours: OnnxModel, theirs: OnnxModel) -> list[str]:
@@ -34,6 +37,32 @@ def graph_differences(ours: OnnxModel, theirs: OnnxModel) -> list[str]:
     if not found and _bare(ours) != _bare(theirs):
         return ["the order of the nodes, or what is noted beside them, is another"]
     return found
+
+
+def place_differences(ours: OnnxModel, data: str) -> list[str]:
+    """Compare where the bytes of weights lie with where ``onnx_ir`` puts them, and say the first
+    difference: they lie one after the other in the file ``data``, in the order of the graph, and
+    nothing else does."""
+    end = 0
+    for name, tensor in ours.initializers.items():
+        size = byte_size(tensor)
+        if not size:
+            continue
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        if tuple(place) != _PLACE or place["location"] != data:
+            return [f"{name} lies at {_short(place)}, not in {data} alone"]
+        inside = {field.name for field, _ in tensor.ListFields()} & {*_DATA}
+        if extra := sorted(inside - {"data_location", "external_data"}):
+            return [f"{name} has {', '.join(extra)} besides what lies in {data}"]
+        aligned = -(-end // _PAGE) * _PAGE
+        begin = end if place["offset"] == str(end) else aligned
+        if (place["offset"], place["length"]) != (str(begin), str(size)):
+            at = f"{place['length']} bytes at {place['offset']}"
+            return [f"{name} lies in {_short(at)} of {data}, not in {size} at {end}"]
+        end = begin + size
+    file = ours.path.parent / data
+    there = file.stat().st_size if file.is_file() else 0
+    return [] if there == end else [f"{data} has {there} bytes, and its weights {end}"]
 
 
 def file_differences(ours: Path, theirs: Path) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 from pipeline.onnx.checkpoint import as_ids
 from pipeline.reading.json_text import read_json
 
+_MOST_LAYERS = 10_000
+_TABLES = ("inputs", "outputs", "session_options")
 _STATES = ("past_conv_names", "past_recurrent_names")
 """Inputs with the states of convolutions and of linear attention."""
 
@@ -17,17 +19,35 @@ class GenAiConfig:
     """``genai_config.json`` of a model folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads."""
+        """Raises ``ValueError`` if it is missing or is not what ONNX Runtime GenAI reads, and where
+        a key stands twice, since the runtime heeds both."""
         try:
-            self.raw: Mapping[str, Any] = read_json(folder / "genai_config.json")
+            self.raw: Mapping[str, Any] = read_json(folder / "genai_config.json", strict=True)
             self.model: Mapping[str, Any] = self.raw["model"]
             self.decoder: Mapping[str, Any] = self.model["decoder"]
             self.layers = int(self.decoder["num_hidden_layers"])
             self.vocabulary = int(self.model["vocab_size"])
             self.context = int(self.model["context_length"])
             self.filename = str(self.decoder["filename"])
+            self._require_tables()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"genai_config.json cannot be used: {error!r}") from error
+
+    def _require_tables(self) -> None:
+        """Raise ``ValueError`` for what the runtime would not read, and we cannot."""
+        if not 0 < self.layers <= _MOST_LAYERS:
+            raise ValueError(f"num_hidden_layers is {self.layers}")
+        tables = {"search": self.raw.get("search", {})}
+        tables |= {name: self.decoder.get(name, {}) for name in _TABLES}
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                raise ValueError(f"{name} is no table")
+        for name in ("inputs", "outputs"):
+            if not all(isinstance(value, str) for value in tables[name].values()):
+                raise ValueError(f"{name} holds what is no name")
+        providers = tables["session_options"].get("provider_options", [])
+        if not isinstance(providers, list) or not all(isinstance(one, dict) for one in providers):
+            raise ValueError("provider_options is no list of tables")
 
     @property
     def end_ids(self) -> tuple[int, ...]:

@@ -18,6 +18,14 @@ _PLACE = ("location", "offset", "length", "checksum")
 """What says where bytes lie. Others, such as ``prepacked_0``, have the runtime read other bytes."""
 
 
+_TAKEN_FOR_GRANTED: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "MatMulNBits": (3, ("N", "K", "block_size")),
+    "MatMul": (2, ()),
+    "Gemm": (2, ()),
+}
+"""How many inputs a node of these operators has at least, and its attributes above zero."""
+
+
 @dataclass(frozen=True)
 class External:
     """Where an initializer's bytes lie: file beside the model, offset and length in bytes."""
@@ -46,6 +54,30 @@ class OnnxModel:
             raise ValueError(f"{path.name} is not an ONNX model: {error}") from error
         if not self.proto.graph.node:
             raise ValueError(f"{path.name} holds an empty graph")
+        for problem in self._problems():
+            raise ValueError(f"{path.name} is not an ONNX model: {problem}")
+
+    def _problems(self) -> Iterator[str]:
+        """Yield what no writer writes, and readers take for granted."""
+        import onnx
+
+        for name, tensor in self.initializers.items():
+            if tensor.data_type not in onnx.TensorProto.DataType.values() or not tensor.data_type:
+                yield f"the tensor {name} is of no type"
+            if any(size < 0 for size in tensor.dims):
+                yield f"the tensor {name} has a negative size"
+        for node in self.nodes:
+            try:
+                facts = attributes(node)
+            except (ValueError, TypeError) as error:
+                yield f"{node.name or node.op_type}: {error}"
+                continue
+            operands, numbers = _TAKEN_FOR_GRANTED.get(node.op_type, (0, ()))
+            if len(node.input) < operands:
+                yield f"{node.name or node.op_type} has {len(node.input)} inputs"
+            for fact in numbers:
+                if not isinstance(facts.get(fact), int) or facts[fact] < 1:
+                    yield f"{node.name or node.op_type} has no {fact}"
 
     @property
     def graph(self) -> Any:

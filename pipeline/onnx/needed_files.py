@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.onnx.graph import OnnxModel, external
+from pipeline.reading.json_text import read_json
 
 _CONFIG = "genai_config.json"
 _NAMING = ("filename", "custom_ops_library")
@@ -42,7 +42,7 @@ def needed_files(folder: Path) -> tuple[str, ...]:
     """
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     needed = {name for name in there if any(fnmatch(name, pattern) for pattern in _BESIDE)}
-    for graph in _graphs(json.loads((folder / _CONFIG).read_bytes())):
+    for graph in _graphs(read_json(folder / _CONFIG, strict=True)):
         if graph not in there:
             continue
         needed.add(graph)

@@ -1,4 +1,4 @@
-"""The chain of causes of an error, and whether a lack of memory is among them."""
+"""The chain of causes of an error, and what kind of error it is."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def out_of_memory(error: BaseException) -> bool:
         isinstance(item, MemoryError) or any(part in str(item).casefold() for part in _MEMORY_TEXTS)
         for item in causes(error)
     )
+
+
+def has_panicked(error: BaseException) -> bool:
+    """Return whether a library in Rust gave up, as that of tokenizers does on a pattern that takes
+    too long: to Python that is no ``Exception``."""
+    return type(error).__name__ == "PanicException"
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,4 +1,4 @@
-"""A time limit for code that comes with a model or a data set."""
+"""Time limits for what comes with a model or a data set: code, templates, patterns."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def time_limit(seconds: float) -> Iterator[None]:
         rest = max(left - (time.monotonic() - started), 1e-3) if left else 0
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, rest, interval)
+
+
+@contextmanager
+def cpu_limit(seconds: float) -> Iterator[None]:
+    """End this process by ``SIGVTALRM`` once the block has taken ``seconds`` of CPU time.
+
+    For native code, which no exception interrupts. Where there is no such timer (Windows), nothing
+    is limited.
+    """
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -16,6 +16,7 @@ _SECRET = re.compile(
 """Names of variables that only steps that fetch from the hub may read."""
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -58,6 +59,7 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
     for name in _THREADS:
         environ[name] = str(threads)
     environ["RAYON_NUM_THREADS"] = str(threads)
+    _show_one_gpu(environ)
     environ["TOKENIZERS_PARALLELISM"] = "false"
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environ["DO_NOT_TRACK"] = "1"
@@ -72,3 +74,9 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
 def take_secrets() -> Secrets:
     """Remove the secrets from this process's environment, and return them."""
     return Secrets(os.environ)
+
+
+def _show_one_gpu(environ: MutableMapping[str, str]) -> None:
+    """Show the process one GPU, the first of those it would see: transformers' Trainer splits each
+    batch over all that it sees, and then trains something else."""
+    environ[_GPUS] = environ.get(_GPUS, "0").partition(",")[0]

@@ -7,8 +7,9 @@ import signal
 SIGNALLED = 128
 """A process that a signal ended has this exit code plus the signal's number, as in shells."""
 
-_CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"})
-"""Signals that end a process for what it did itself. ``SIGILL`` is the CPU's fault."""
+_CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGVTALRM"})
+"""Signals that end a process for what it did itself: ``SIGVTALRM`` for a call that did not end
+(:func:`pipeline.process.deadline.cpu_limit`). ``SIGILL`` is the CPU's fault."""
 
 
 def signal_of(code: int) -> str:

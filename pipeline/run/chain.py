@@ -21,6 +21,7 @@ from pipeline.contract.plan import OUTPUT_DIR, DataInput, Plan, Step, StepInput,
 from pipeline.contract.result import StepResult
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
+from pipeline.process.causes import has_panicked
 from pipeline.process.environment import Secrets
 from pipeline.process.measure import PeakMemory, versions
 from pipeline.run.failures import failure
@@ -50,7 +51,9 @@ def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
                 result = _finished(step, store) or _run(step, plan, store, write)
         except BrokenPipeError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not has_panicked(error):
+                raise
             with suppress(OSError):  # where the log lies, the disk may be full
                 print(secrets.redact(traceback.format_exc()), file=sys.stderr, flush=True)  # noqa: T201
             event = failure(step.name, error, store.work)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,14 @@ from platformdirs import user_cache_path
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from pipeline.contract.schema import SharedCacheTable, ToolchainTable, is_image_registry
+from pipeline.contract.schema import (
+    BuildConfig,
+    DockerSystem,
+    SharedCacheTable,
+    ToolchainTable,
+    is_image_registry,
+)
+from pipeline.contract.suggest import did_you_mean
 from targets.cache import Cache
 from targets.config.documents import OWN_CONFIG, read_documents
 from targets.config.load import (
@@ -27,13 +34,17 @@ from targets.config.olive.context import LOCAL
 from targets.config.paths import resolved
 from targets.config.validation_problems import validation_problems
 from targets.console.safe_console import SafeConsole
-from targets.errors import ConfigError, Problem
+from targets.devices.find import find_device
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.place import Place, building_place, default_training_target
 from targets.runtimes.platform import Choice, platform_for
-from targets.target import ALL, load_target, load_targets
+from targets.systems.find import system_of
+from targets.target import ALL, DEFAULT_TARGET, load_target, load_targets
 from targets.toolchain.registry.settings import RegistrySettings
 
 PROJECT = Path(__file__).parents[2]
+_MEASURING = "tune"
+"""The pass that measures the machine on which it runs."""
 DEFAULT_CONFIG = PROJECT / "configs" / "tone.toml"
 CACHE_VARIABLE = "QUERN_CACHE"
 """Variable that names the folder of the cache where no option does."""
@@ -58,6 +69,21 @@ class BuildChoices:
     model: str | None = None
     runtime: Choice | None = None
     system: str | None = None
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the options of a command line that makes the same choices."""
+        chosen: list[tuple[str, object]] = [
+            ("--config", self.config),
+            *(("--target", target) for target in self.targets),
+            ("--host", self.host),
+            *(("--data", f"{name}={path}") for name, path in self.data.items()),
+            ("--model", self.model),
+            ("--runtime", self.runtime),
+            ("--system", self.system),
+        ]
+        return tuple(
+            word for name, value in chosen if value is not None for word in (name, str(value))
+        )
 
 
 def build_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -228,12 +254,14 @@ def json_option(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class Request:
-    """What to build: a loaded config, its targets on this machine, and the runtime."""
+    """What to build: a loaded config, its targets where their steps run, and how they run."""
 
     loaded: LoadedConfig
     places: tuple[Place, ...]
     training_place: Place
     runtime: Choice
+    elsewhere: SystemChoice | None = None
+    """The system on which the steps run, if not on this machine."""
 
     @property
     def registry(self) -> RegistrySettings | None:
@@ -242,8 +270,17 @@ class Request:
         return registry_of(config.toolchain, config.cache, self.loaded.path)
 
 
-def load_requests(choices: BuildChoices) -> tuple[Request, ...]:
-    """Load and validate the config of the options; one request for each flow in it.
+@dataclass(frozen=True)
+class SystemChoice:
+    """A system of the config, with its paths made absolute."""
+
+    name: str
+    table: DockerSystem
+
+
+def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request, ...]:
+    """Load and validate the config of the options; one request for each flow in it. With ``here``
+    they are for this machine, whatever the config says.
 
     Raises ``ConfigError``, or ``EnvironmentUnable`` if a target cannot be built here.
     """
@@ -259,15 +296,62 @@ def load_requests(choices: BuildChoices) -> tuple[Request, ...]:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(tuple(problems))
-    return tuple(_request(loaded, choices) for loaded in loaded_configs)
+    return tuple(_request(loaded, choices, here) for loaded in loaded_configs)
 
 
-def _request(loaded: LoadedConfig, choices: BuildChoices) -> Request:
+def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request:
     runtime = choices.runtime or loaded.config.runtime
-    platform = platform_for(runtime)
-    places = tuple(building_place(load_target(name), platform) for name in loaded.targets)
-    training_target = choices.host or loaded.config.host or default_training_target(platform)
-    return Request(loaded, places, building_place(load_target(training_target), platform), runtime)
+    elsewhere = None if here else _system_choice(loaded, choices)
+    host = choices.host or (None if is_system(loaded.config) else loaded.config.host)
+    find, platform = find_device, platform_for(runtime)
+    if elsewhere is not None:
+        table = elsewhere.table
+        system = system_of(elsewhere.name, table, Path())
+        find, platform = system.device, table.platform or platform_for("docker")
+        host = choices.host or table.trains or DEFAULT_TARGET
+    places = tuple(building_place(load_target(name), platform, find) for name in loaded.targets)
+    training = load_target(host or default_training_target(platform))
+    training_place = building_place(training, platform, find)
+    return Request(loaded, places, training_place, runtime, elsewhere)
+
+
+def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice | None:
+    """Return the system that ``--system``, else ``host`` of the config names; ``None`` for this
+    machine. Raises ``ConfigError`` where the config holds what cannot run elsewhere."""
+    config = loaded.config
+    name = choices.system or (config.host if is_system(config) else None)
+    if name is None or name == LOCAL or loaded.of_olive:
+        return None
+    table = config.systems.get(name)
+    if table is None:
+        known = (*config.systems, LOCAL)
+        problem = loaded.problem(f"there is no system '{name}'", ("systems",))
+        raise ConfigError([replace(problem, suggestion=did_you_mean(name, known))])
+    if choices.runtime == "venv":
+        message = "a system runs steps in containers; --system local has them run here"
+        raise ConfigError([Problem(message, key="--runtime venv")])
+    problems = [*_bound_to_this_machine(loaded, name)]
+    if problems:
+        raise ConfigError(problems)
+    folder = table.certificates and str(loaded.path(table.certificates))
+    return SystemChoice(name, table.model_copy(update={"certificates": folder}))
+
+
+def is_system(config: BuildConfig) -> bool:
+    """Return whether ``host`` of ``config`` names a system, not a target."""
+    return config.host in config.systems
+
+
+def _bound_to_this_machine(loaded: LoadedConfig, system: str) -> Iterator[Problem]:
+    """Yield what a config holds that depends on the machine, of which the plan knows only this."""
+    here = "run it on this machine with `--system local`"
+    if loaded.config.resources.arithmetic == "native":
+        message = f"the bytes would be those of {system}'s CPU, which the keys do not know"
+        yield loaded.problem(message, ("resources", "arithmetic"), here)
+    for name, step in loaded.config.passes.items():
+        if (step.type or name) == _MEASURING:
+            message = f"it chooses by times that it measures, which cannot be done on {system} yet"
+            yield loaded.problem(message, ("passes", name), here)
 
 
 def shared_cache_table(config: Path) -> SharedCacheTable | None:
@@ -331,6 +415,17 @@ def require_system(requests: Iterable[Request]) -> None:
         system = request.loaded.config.system
         if system is not None:
             raise config_needs_its_system(system)
+
+
+def require_here(requests: Iterable[Request], doing: str) -> None:
+    """Raise ``EnvironmentUnable`` if the steps are to run on a system: ``doing`` is done here."""
+    require_system(requests := tuple(requests))
+    for request in requests:
+        if request.elsewhere is not None:
+            raise EnvironmentUnable(
+                f"{doing} works on this machine, not on {request.elsewhere.name}",
+                "give it `--system local`; results that were made there are used",
+            )
 
 
 def open_cache(folder: Path | None) -> Cache:

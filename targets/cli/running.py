@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,10 @@ from targets.place import Place
 from targets.remote.shared_cache import SharedCache
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import Runtime, StartRuntime
-from targets.runtimes.select import Chooser
+from targets.systems.find import Elsewhere
+from targets.systems.find import elsewhere_of as elsewhere_by
+from targets.systems.job_notes import Origin
+from targets.systems.select import Chooser
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 from targets.view import View
@@ -81,13 +84,18 @@ def failure_of(built: list[Built]) -> CheckFailed | None:
 
 
 def runtime_starter(
-    requested: Choice, cache_root: Path, view: View, registry: RegistrySettings | None
+    requested: Choice,
+    cache_root: Path,
+    view: View,
+    elsewhere: Elsewhere | None = None,
+    registry: RegistrySettings | None = None,
 ) -> StartRuntime:
-    """Return a function that starts the runtime, and reports if it is a virtual environment.
+    """Return a function that starts the runtime, on this machine unless there is ``elsewhere``, and
+    reports if it is a virtual environment.
 
     ``registry`` may have images that are not on this machine.
     """
-    chooser = Chooser(requested, cache_root, registry)
+    chooser = Chooser(requested, cache_root, elsewhere, registry)
 
     def start(toolchains: Sequence[Toolchain]) -> Runtime:
         return chooser.start(toolchains, view.say)
@@ -95,14 +103,21 @@ def runtime_starter(
     return start
 
 
-def runtime_starters(
-    requests: Iterable[Request], cache_root: Path, view: View
-) -> dict[Choice, StartRuntime]:
-    """Return one such function for each runtime that ``requests``, all of one file, ask for."""
-    return {
-        request.runtime: runtime_starter(request.runtime, cache_root, view, request.registry)
-        for request in requests
-    }
+def elsewhere_of(
+    request: Request, cache_root: Path, arguments: Sequence[str] = (), *, detach: bool = False
+) -> Elsewhere | None:
+    """Return the system on which the steps of ``request`` run; ``None`` for this machine.
+
+    ``arguments`` are those with which ``build`` goes on with a job. With ``detach`` nobody waits
+    for jobs.
+    """
+    chosen = request.elsewhere
+    if chosen is None:
+        return None
+    origin = Origin(
+        arguments=tuple(arguments), folder=str(Path.cwd()), system=chosen.name, table=chosen.table
+    )
+    return elsewhere_by(origin, cache_root, detach=detach)
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:

@@ -49,7 +49,7 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
     Raises :class:`ConfigError` if the file cannot be parsed at all.
     """
     text = _read(file)
-    if file.suffix.lower() in _OLIVE:
+    if is_olive(file):
         return _olive(file, text, system)
     table = _toml(file, text)
     positions = TomlPositions(text)
@@ -57,6 +57,11 @@ def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...
     if isinstance(table.get("model"), str):
         table["model"] = {"source": table["model"]}
     return (Document(table, SourceMap(positions)),)
+
+
+def is_olive(file: Path) -> bool:
+    """Return whether ``file`` is one of Olive's, by its name."""
+    return file.suffix.lower() in _OLIVE
 
 
 def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:

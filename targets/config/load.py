@@ -32,10 +32,11 @@ from targets.config.adapter_folder import adapter_folder_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.chain_reader import ChainReader
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
-from targets.config.documents import Document, read_documents
+from targets.config.documents import Document, is_olive, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import checkpoint_folder, model_folder_problems
 from targets.config.model_for_chain import model_for_chain_problems
+from targets.config.olive.context import LOCAL
 from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.paths import expanded, is_file, is_there, resolved
 from targets.config.salvage import salvage
@@ -80,6 +81,11 @@ class LoadedConfig:
     """The config file as the user named it."""
     source_map: SourceMap
     """Lines of the config's keys."""
+
+    @property
+    def of_olive(self) -> bool:
+        """Return whether the file is one of Olive's, whose systems are translated."""
+        return is_olive(self.file)
 
     def path(self, relative: str) -> Path:
         """Resolve a path in the config, which is relative to the config file."""
@@ -233,6 +239,7 @@ class _Loader:
                 self._problem(message, place, advice)
         self._adapter(model_folder if usable else None)
         self._trusted_keys()
+        self._systems()
         data_files = self._data()
         return LoadedConfig(
             file=self._file,
@@ -284,6 +291,18 @@ class _Loader:
             for at, key in enumerate((table.trust if table else None) or ()):
                 if not is_file(resolved(self._file, key)):
                     self._problem(f"there is no '{key}'", (name, "trust", at), self._relative)
+
+    def _systems(self) -> None:
+        for name, system in self._config.systems.items():
+            place = ("systems", name)
+            if name in (*target_names(), LOCAL):
+                self._problem(f"'{name}' is a name of Quern's own", place, "choose another")
+            if system.trains is not None and system.trains not in target_names():
+                advice = did_you_mean(system.trains, target_names())
+                self._problem(f"unknown target '{system.trains}'", (*place, "trains"), advice)
+            folder = system.certificates
+            if folder is not None and not is_there(resolved(self._file, folder)):
+                self._problem(f"there is no '{folder}'", (*place, "certificates"), self._relative)
 
     def _sources(self, chain: Chain) -> None:
         calls: list[tuple[tuple[str, ...], PassCall | CheckCall]] = [

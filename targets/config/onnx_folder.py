@@ -22,12 +22,15 @@ def onnx_folder_problems(folder: Path, trusted: bool) -> Iterator[tuple[str, str
         yield f"there is no folder '{folder}'", advice
         return
     try:
-        config = read_json(folder / _CONFIG)
+        config = read_json(folder / _CONFIG, strict=True)  # the runtime heeds both of two keys
         graph = config["model"]["decoder"]["filename"]
     except FileNotFoundError:
         yield f"'{folder}' holds no {_CONFIG}", advice
         return
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
+        yield f"its {_CONFIG} cannot be used: {error}", "build the folder again"
+        return
+    except (KeyError, TypeError) as error:
         yield f"its {_CONFIG} names no decoder: {error!r}"[:200], "build the folder again"
         return
     yield from _file_problems(folder, graph)

@@ -103,6 +103,7 @@ class ReferencePage:
         yield from self._section("## `[cache]`", "SharedCacheTable", r"cache")
         yield from self._section("## `[toolchain]`", "ToolchainTable", r"toolchain")
         yield from self._section("## `[card]`", "Card", r"card")
+        yield from self._section("## `[systems.NAME]`", "DockerSystem", r"systems\.[^.]+")
         yield from self._section("## `[system]`", "AzureMLSystem", r"system")
 
     def _further_goals(self) -> Iterator[str]:

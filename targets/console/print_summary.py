@@ -33,6 +33,8 @@ def print_summary(console: Console, report: Report, folder: Path, seconds: float
         console.print(line, highlight=False)
     if report.unconfined:
         console.print(f"[yellow]{escape(report.unconfined)}[/]", highlight=False)
+    if report.made_elsewhere:
+        console.print(f"steps {escape(report.made_elsewhere)}", highlight=False)
     style = _STYLES[report.status]
     console.print(
         f"[{style} bold]{report.status}[/]  {escape(str(folder / 'model'))}  in {seconds:.1f} s",

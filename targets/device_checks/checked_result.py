@@ -20,6 +20,13 @@ from targets.version import invocation
 
 FILE = "checked.json"
 
+_UNKNOWN = Verdict(
+    name="known_build",
+    status="unverified",
+    detail="the cache of this machine knows no build of these bytes: which checks there are, their "
+    "limits, and what they compare with is what the folder itself says",
+)
+
 
 class CheckedResult(Frozen):
     """The result of one run of the checks, with the digests of the checked files."""
@@ -68,7 +75,8 @@ def merge_into_report(
     An ``unverified`` verdict is replaced by that of the result, and a verdict that failed there
     fails. An earlier result is replaced. ``believed`` says that this machine knows that the files
     are those of the build; where it does not, what the build proved and the result did not is
-    unverified. Raises ``ConfigError`` if the result is for other bytes or for another target.
+    unverified, and so is the whole, since a check could have been left out of the folder. Raises
+    ``ConfigError`` if the result is for other bytes or for another target.
     """
     differing = other_bytes(report.files, checked.files)
     if differing or checked.target != report.target:
@@ -86,6 +94,8 @@ def merge_into_report(
     ]
     known = {verdict.name for verdict in built}
     verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
+    if not believed:
+        verdicts.append(_UNKNOWN)
     return report.model_copy(
         update={
             "checks": tuple(verdicts),

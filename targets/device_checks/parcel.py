@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 from pipeline.contract.data_files import ROWS_FILE
 from pipeline.contract.frozen import Frozen
@@ -33,6 +34,7 @@ ROOT = "checks"
 ARTIFACT_ROOT = "artifact"
 
 _FILE = "checks.json"
+_KEY = re.compile("[0-9a-f]{64}")
 _LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}
 """Roles that are left out because of their size: the merged checkpoint. Checks that need it are
 unverified or check less."""
@@ -82,12 +84,38 @@ def unpack(folder: Path) -> Parcel:
     """Return the checks of the artifact in ``folder``. Raises ``ConfigError`` if it has none."""
     file = folder / FOLDER / _FILE
     try:
-        return read_model(file, Parcel)
+        parcel = read_model(file, Parcel)
+        for problem in _problems(parcel):
+            raise UnreadableError(problem)
+        return parcel
     except FileNotFoundError:
         problem, advice = "is not there", "give the folder that a build made, as dist/tone/cuda"
     except (UnreadableError, OSError) as error:
         problem, advice = f"cannot be read: {error}", "build the artifact again"
     raise ConfigError([Problem(problem, file, suggestion=advice)])
+
+
+def _problems(parcel: Parcel) -> Iterator[str]:
+    """Yield what no build writes: whoever sends the folder could have written it."""
+    names = [step.name for step in parcel.steps]
+    for step in parcel.steps:
+        if step.kind != "check" or names.count(step.name) > 1:
+            yield f"{step.name} is no check, or stands twice"
+        if not _KEY.fullmatch(step.key):
+            yield f"the key of {step.name} is none"
+        for source in _sources(step):
+            place = PurePosixPath(source.ref.path) if isinstance(source, SourceInput) else None
+            if place is None or place.is_absolute() or ".." in place.parts:
+                yield f"{step.name} reads what lies outside of the folder"
+
+
+def _sources(step: Step) -> Iterator[StepInput | SourceInput]:
+    """Yield all that a step reads."""
+    yield from step.inputs.values()
+    for data in step.data.all() if step.data is not None else ():
+        yield from data.rows
+    if step.code is not None:
+        yield step.code
 
 
 def _portable(step: Step, results: Mapping[str, StepResult]) -> Step:

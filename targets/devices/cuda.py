@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,23 +14,35 @@ from targets.devices.device import Device
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 
+KIND = "cuda"
+"""Its name in the TOML files of targets."""
+LIST = ("nvidia-smi", "-q", "-x")
+"""The command that lists GPUs: https://docs.nvidia.com/deploy/nvidia-smi/"""
 _ANSWER_SECONDS = 20
 _RUNTIME = "nvidia-cuda-runtime"
-CONTAINER: Mapping[str, object] = {
-    "device_requests": [{"count": -1, "capabilities": [["gpu", "compute", "utility"]]}]
-}
-"""All GPUs, for computing:
-https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html"""
+ENGINE_RUNTIME = "nvidia"
+"""What an engine calls the runtime that gives containers GPUs."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that says which GPUs a process sees, by index or by UUID:
+https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#env-vars"""
 _DRIVER_OF = {11: "450", 12: "525", 13: "580"}
 """Oldest Linux driver of each CUDA major version.
 https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"""
 
 
 @dataclass(frozen=True)
-class Gpus:
-    """The GPUs of this machine and the driver they share."""
+class Gpu:
+    """One GPU: its model, and the UUID by which drivers and engines know it."""
 
-    names: tuple[str, ...]
+    name: str
+    uuid: str
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs of this machine, in the driver's order, and the driver they share."""
+
+    gpus: tuple[Gpu, ...]
     driver: str
     cuda: Version
     """Newest CUDA that the driver supports."""
@@ -39,47 +52,85 @@ def list_gpus() -> Gpus | None:
     """Return the GPUs that ``nvidia-smi`` lists; ``None`` if there is no GPU or no driver."""
     try:
         listing = subprocess.run(
-            ["nvidia-smi", "-q", "-x"],
+            LIST,
             capture_output=True,
             text=True,
             timeout=_ANSWER_SECONDS,
             check=False,
         )
-        if listing.returncode:
-            return None
-        log = ElementTree.fromstring(listing.stdout)  # noqa: S314 - the driver's own tool wrote it
-        names = tuple(gpu.findtext("product_name") or "NVIDIA GPU" for gpu in log.findall("gpu"))
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if listing.returncode else listed_gpus(listing.stdout)
+
+
+def listed_gpus(listing: str) -> Gpus | None:
+    """Return the GPUs in what :data:`LIST` wrote; ``None`` if there is none."""
+    try:
+        log = ElementTree.fromstring(listing)  # noqa: S314 - the driver's own tool wrote it
+        gpus = tuple(
+            Gpu(gpu.findtext("product_name") or "NVIDIA GPU", gpu.findtext("uuid") or str(index))
+            for index, gpu in enumerate(log.findall("gpu"))
+        )
         driver, cuda = log.findtext("driver_version") or "", log.findtext("cuda_version") or ""
-        return Gpus(names, driver, Version(cuda)) if names else None
-    except (OSError, subprocess.TimeoutExpired, ElementTree.ParseError, InvalidVersion):
+        return Gpus(gpus, driver, Version(cuda)) if gpus else None
+    except (ElementTree.ParseError, InvalidVersion):
         return None
 
 
 def find(toolchain: Toolchain) -> Device:
-    """Return the GPUs as a device, with the reason if ``toolchain`` cannot use them.
+    """Return one GPU of this machine as a device: the first that ``CUDA_VISIBLE_DEVICES`` names, by
+    the index or the UUID of ``nvidia-smi``, and without that variable the machine's first."""
+    return device_of(list_gpus(), toolchain, "here", os.environ.get(VISIBLE))
 
+
+def device_of(
+    gpus: Gpus | None, toolchain: Toolchain, where: str, named: str | None = None
+) -> Device:
+    """Return one of ``gpus`` as a device, with the reason if ``toolchain`` cannot use it.
+
+    It is the first that ``named`` names, else the first: several would change what is trained.
     CUDA's libraries run with every driver for their own major version or a newer one
     (https://docs.nvidia.com/deploy/cuda-compatibility/).
     """
-    gpus = list_gpus()
     if gpus is None:
-        return Device("cuda", "there is no NVIDIA GPU here, or its driver is not installed")
+        return Device(KIND, f"there is no NVIDIA GPU {where}, or its driver is not installed")
     required = cuda_of(toolchain)
     if gpus.cuda.major < required.major:
         oldest = _DRIVER_OF.get(required.major)
         advice = f"; install driver {oldest} or newer" if oldest else "; install a newer driver"
         return Device(
-            "cuda",
+            KIND,
             f"the driver {gpus.driver} supports CUDA {gpus.cuda}, the {toolchain.target} toolchain "
             f"is locked to CUDA {required}{advice}",
         )
-    names = ", ".join(gpus.names)
+    chosen = gpus.gpus[0] if named is None else _named(named, gpus)
+    if chosen is None:
+        return Device(KIND, f"{VISIBLE} is '{named}', which names no GPU of this machine")
+    more = f", one of {len(gpus.gpus)}" if len(gpus.gpus) > 1 else ""
     return Device(
-        "cuda",
-        description=f"{names}, driver {gpus.driver}, CUDA {gpus.cuda}",
-        container=CONTAINER,
-        engine_runtime="nvidia",
+        KIND,
+        description=f"{chosen.name}{more}, driver {gpus.driver}, CUDA {gpus.cuda}",
+        model=chosen.name,
+        environment={VISIBLE: chosen.uuid},
+        container=container_options(chosen.uuid),
+        engine_runtime=ENGINE_RUNTIME,
     )
+
+
+def container_options(uuid: str) -> Mapping[str, object]:
+    """Return what gives a container this GPU for computing, and no other:
+    https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+    """
+    capabilities = [["gpu", "compute", "utility"]]
+    return {"device_requests": [{"device_ids": [uuid], "capabilities": capabilities}]}
+
+
+def _named(variable: str, gpus: Gpus) -> Gpu | None:
+    """Return the first GPU that ``CUDA_VISIBLE_DEVICES`` names; a UUID may be shortened."""
+    first = variable.partition(",")[0].strip()
+    if first.isdecimal():
+        return gpus.gpus[int(first)] if int(first) < len(gpus.gpus) else None
+    return next((gpu for gpu in gpus.gpus if first and gpu.uuid.startswith(first)), None)
 
 
 def cuda_of(toolchain: Toolchain) -> Version:

@@ -19,6 +19,10 @@ class Device:
     """Why the toolchain cannot use it here; empty if it can."""
     description: str = ""
     """Its name, with its driver."""
+    model: str = ""
+    """Its model, where results depend on it: that of the one GPU that steps use."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that show a process this device and no other of its kind."""
     container: Mapping[str, object] = field(default_factory=dict)
     """Arguments of docker-py's ``containers.create`` that give a container the device:
     https://docker-py.readthedocs.io/en/stable/containers.html"""

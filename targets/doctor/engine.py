@@ -1,9 +1,9 @@
-"""Examines the Docker Engine, Quern's images on it, and leftovers of earlier runs."""
+"""Examines the engine, Docker's or Podman, Quern's images on it, and leftovers of earlier runs."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,17 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
+from targets.runtimes.podmans_device import CDI_REMEDY, why_not
+from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import expected_image, superseded_images
 from targets.toolchain.registry.exchange import RegistryFailed
 from targets.toolchain.toolchain import Toolchain
 from targets.version import invocation
 
+_DELEGATE = (
+    "a rootless engine enforces them where the machine has cgroups v2 and systemd delegates them: "
+    "https://rootlesscontaine.rs/getting-started/common/cgroup2/"
+)
 _DISK_ENOUGH = 6e9
 """Disk space of an image while it is built, including its first stage, in bytes."""
 _UNUSED_DAYS = 30
@@ -41,7 +47,7 @@ def engine(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "engine",
-            f"the Docker Engine stopped answering: {error}",
+            f"the engine stopped answering: {error}",
             "restart it, or use `--runtime venv`",
             blocks=("docker",),
         )
@@ -49,10 +55,11 @@ def engine(machine: Machine) -> Iterator[Finding]:
 
 def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     client = containers.client
-    info = client.info()
-    yield _engine(client, info)
+    facts = facts_of(client)
+    info = facts.info
+    yield from _engine(facts, info)
     yield from _storage(info)
-    yield from _gpu_runtime(info, machine)
+    yield from _gpu_runtime(facts, info, machine)
     yield from _registry(containers, machine)
     for toolchain in machine.toolchains:
         yield _image(containers, toolchain)
@@ -60,26 +67,32 @@ def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     yield from _leftovers(client)
 
 
-def _engine(client: DockerClient, info: dict[str, Any]) -> Finding:
-    version = client.version()
-    security = info.get("SecurityOptions") or []
-    rootless = any(option.startswith("name=rootless") for option in security)
-    mode = "rootless" if rootless else "as root"
-    return Finding(
+def _engine(facts: EngineFacts, info: Mapping[str, Any]) -> Iterator[Finding]:
+    mode = "rootless" if facts.rootless else "as root"
+    yield Finding(
         "ok",
         "engine",
-        f"Docker Engine {version['Version']}, API {version['ApiVersion']}, {mode}, "
+        f"{facts.name} {facts.version}, API {facts.api}, {mode}, "
         f"{info['Driver']}, {info['NCPU']} CPUs, {gigabytes(info['MemTotal'])} memory",
         details={
-            "version": str(version["Version"]),
-            "api": str(version["ApiVersion"]),
-            "rootless": rootless,
+            "name": facts.name,
+            "version": facts.version,
+            "api": facts.api,
+            "rootless": facts.rootless,
             "storage": str(info["Driver"]),
         },
     )
+    if facts.limits_note:
+        yield Finding(
+            "warning",
+            "engine limits",
+            facts.limits_note,
+            _DELEGATE if facts.rootless else "",
+            {"unenforced": list(facts.unenforced)},
+        )
 
 
-def _storage(info: dict[str, Any]) -> Iterator[Finding]:
+def _storage(info: Mapping[str, Any]) -> Iterator[Finding]:
     root = Path(info["DockerRootDir"])
     try:
         free = shutil.disk_usage(root).free
@@ -93,10 +106,16 @@ def _storage(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("ok", "engine disk", message, details={"free_bytes": free})
 
 
-def _gpu_runtime(info: dict[str, Any], machine: Machine) -> Iterator[Finding]:
+def _gpu_runtime(
+    facts: EngineFacts, info: Mapping[str, Any], machine: Machine
+) -> Iterator[Finding]:
     """Report whether containers can use the devices of this machine."""
     for name in sorted({place.device.engine_runtime for place in machine.places} - {""}):
-        if name in info.get("Runtimes", {}):
+        if facts.is_podman:
+            unable = why_not(facts)
+            message = unable or "containers get the GPU by its CDI name"
+            yield Finding("warning" if unable else "ok", "engine gpu", message, CDI_REMEDY)
+        elif name in info.get("Runtimes", {}):
             yield Finding("ok", "engine gpu", f"containers can use the GPU (runtime {name})")
         else:
             remedy = f"install the container toolkit that brings the runtime {name}, then restart"

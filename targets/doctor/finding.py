@@ -12,7 +12,7 @@ from pipeline.contract.schema import SharedCacheTable
 from targets.errors import EnvironmentUnable
 from targets.place import Place, place_of
 from targets.runtimes.runtime import RuntimeName
-from targets.runtimes.select import Chooser
+from targets.systems.select import Chooser
 from targets.target import Target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.registry.settings import RegistrySettings
@@ -50,7 +50,7 @@ class Machine:
     @cached_property
     def chooser(self) -> Chooser:
         """Return the object that decides where builds run."""
-        return Chooser("auto", self.cache, self.registry)
+        return Chooser("auto", self.cache, registry=self.registry)
 
     def has_image(self, toolchain: Toolchain) -> bool:
         """Return whether there is a usable engine that has the image."""

@@ -37,8 +37,7 @@ def shared_cache(machine: Machine) -> Iterator[Finding]:
             told += f", takes {up / 1e6:.0f} MB/s and gives {down / 1e6:.0f} MB/s"
     except RemoteFailed as failed:
         refused = isinstance(failed, RemoteRefused) and "answer_seconds" in details
-        what = "may be read, and not be written" if refused else "cannot be used"
-        told = f"{table.remote} {what}: {failed}"
+        told = f"it may be read, and not be written: {failed}" if refused else str(failed)
         yield Finding("warning", "shared cache", told, failed.advice, details)
         return
     yield Finding("ok", "shared cache", told, details=details)

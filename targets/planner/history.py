@@ -47,6 +47,8 @@ def _differences(last: Facts, now: Facts, producers: Mapping[str, str]) -> Itera
         yield f"seed: {last['seed']} → {now['seed']}"
     if last.get("machine") != now.get("machine"):
         yield "it was measured on another machine"
+    if last.get("gpu") != now.get("gpu"):
+        yield f"GPU: {last.get('gpu', 'none')} → {now.get('gpu', 'none')}"
     if last.get("cpu") != now.get("cpu"):
         yield f"arithmetic: {last.get('cpu', 'portable')} → {now.get('cpu', 'portable')}"
     yield from _changed_values(_table(last["params"]), _table(now["params"]))

@@ -31,12 +31,13 @@ def facts_of(
     device: bool | None = None,
     machine: str = "",
     cpu: str = "",
+    gpu: str = "",
 ) -> Facts:
     """Return everything that a step's result depends on, as plain JSON.
 
     ``device`` says whether the target's device is present, for steps that use it. ``machine``
     describes the machine, for steps whose choice depends on its speed. ``cpu`` names the CPU where
-    the bytes depend on it.
+    the bytes depend on it, ``gpu`` the model of the one GPU that the step may use.
     """
     return {
         "version": _KEY_VERSION,
@@ -53,6 +54,7 @@ def facts_of(
         **({} if device is None else {"device": device}),
         **({"machine": machine} if machine else {}),
         **({"cpu": cpu} if cpu else {}),
+        **({"gpu": gpu} if gpu else {}),
     }
 
 

@@ -57,6 +57,7 @@ class Planner:
         self._cache = cache
         self._toolchains = {"target": target.toolchain, "host": training_place.toolchain}
         self._device = target.device
+        self._training_device = training_place.device
         self._only = only
         self._shared = shared
         name = target.toolchain.target
@@ -166,8 +167,16 @@ class Planner:
             unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if measures else None,
             machine=self._machine if measures else "",
+            gpu=self._gpu_of(call),
             call=call,
         )
+
+    def _gpu_of(self, call: PassCall) -> str:
+        """Return the model of the GPU on which the bytes of a pass may depend: of one that computes
+        in the host's toolchain. What the model builder makes does not depend on a GPU."""
+        if call.implementation.runs_on == "host":
+            return "" if call.implementation.network else self._training_device.model
+        return self._device.model if call.implementation.measures else ""
 
     @property
     def _machine(self) -> str:
@@ -297,6 +306,7 @@ class Planner:
             ),
             unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if call.implementation.uses_device else None,
+            gpu=self._device.model if call.implementation.uses_device else "",
         )
 
     def _add(
@@ -305,6 +315,7 @@ class Planner:
         unkeyed: frozenset[str] = frozenset(),
         device: bool | None = None,
         machine: str = "",
+        gpu: str = "",
         call: PassCall | None = None,
     ) -> StepInput:
         code = step.code
@@ -319,6 +330,7 @@ class Planner:
             device=device,
             machine=machine,
             cpu=cpu_name() if self._loaded.config.resources.arithmetic == "native" else "",
+            gpu=gpu,
         )
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)

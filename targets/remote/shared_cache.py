@@ -301,7 +301,7 @@ class SharedCache:
     def _give_up(self, failed: RemoteFailed) -> None:
         if not self._off:
             self._off = True
-            self._say(f"warning: {failed}; this build goes on without it ({failed.advice})")
+            self._say(f"warning: {failed}; Quern goes on without it ({failed.advice})")
 
     def _bring_nothing(self, refused: RemoteRefused) -> None:
         self._read_only = True

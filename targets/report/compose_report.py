@@ -57,6 +57,7 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
         seconds=result.seconds,
         peak_rss_bytes=result.peak_rss_bytes,
         runtime=runtime_of(result),
+        system=result.origin.get("system", ""),
         params=dict(planned.step.params),
         metrics=result.metrics,
     )

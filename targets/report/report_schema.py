@@ -39,6 +39,8 @@ class PassReport(Frozen):
     peak_rss_bytes: int
     runtime: str = ""
     """``docker`` or ``venv``: where it was made; empty if it came from elsewhere."""
+    system: str = ""
+    """The system on which it was made; empty if on the machine of the build."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -113,3 +115,16 @@ class Report(Frozen):
         names = [step.name for step in self.passes if step.runtime == "venv"]
         listed = "" if len(names) == len(self.passes) else f": {', '.join(names)}"
         return f"made in {PLACES['venv']}{listed}" if names else ""
+
+    @property
+    def made_elsewhere(self) -> str:
+        """Return what was made on which system, in words; empty if nothing was."""
+        systems: dict[str, list[str]] = {}
+        for step in self.passes:
+            if step.system:
+                systems.setdefault(step.system, []).append(step.name)
+        parts = [
+            system if len(names) == len(self.passes) else f"{system}: {', '.join(names)}"
+            for system, names in systems.items()
+        ]
+        return f"made on {'; on '.join(parts)}" if parts else ""

@@ -1,4 +1,4 @@
-"""Runs a plan in a container of the toolchain's image, through the Docker Engine's API."""
+"""Runs a plan in a container of the toolchain's image, through the API of Docker or Podman."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from targets.runtimes.heartbeat import PATIENCE, Heartbeat
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
 from targets.runtimes.log import opened_log
+from targets.runtimes.oom_kills import oom_kills
+from targets.runtimes.podmans_device import podmans_device
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -41,7 +43,16 @@ from targets.runtimes.process_environment import (
 from targets.runtimes.runtime import Mount, OnEvent, RunRequest, RuntimeName
 from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR, Workspace, workspace
-from targets.toolchain.engine import answers, full_disk, is_silent, reason, request_timeout
+from targets.toolchain.engine import (
+    answers,
+    full_disk,
+    is_silent,
+    lacks_init,
+    no_init,
+    reason,
+    request_timeout,
+)
+from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs, mark_used
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
@@ -62,6 +73,10 @@ _RESTART = "restart it and run again: it goes on from the last finished step"
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
+_NO_CONTAINER = "no such container"
+"""What Podman says, as an error of its own, where Docker's answers with 404."""
+_ABOUT_FOLDERS = ("mount", "bind source path", "statfs")
+"""Words of refusals that are about a folder to mount: Docker's, Docker's older ones, Podman's."""
 
 
 class DockerRuntime:
@@ -88,24 +103,31 @@ class DockerRuntime:
         self._pipeline = pipeline_dir
         self._python = python
         self._patience = patience
+        self._engine = "the engine"
+        """What messages call it, once it has said what it is."""
+
+    @cached_property
+    def _facts(self) -> EngineFacts:
+        return facts_of(self.client)
 
     def limits_note(self) -> str:
-        """Return an empty string: the engine enforces every limit."""
-        return ""
+        """Return which limits the engine does not enforce: a rootless one may enforce none."""
+        with self._engine_errors():
+            return self._facts.limits_note
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
         with interruptible(), self._engine_errors():
             image = ensure_image(self.client, toolchain, self._cache, say, self._registry)
             mark_used(self.client, image)
-            version = self.client.version()
+            facts = self._facts
         return ToolchainRecord(
             digest=toolchain.digest,
             runtime=self.name,
             python=toolchain.python,
             base_image=image.base,
             image=image.reference,
-            details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
+            details={"engine": facts.known_as, "kernel": str(facts.info["KernelVersion"])},
         )
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:
@@ -129,6 +151,7 @@ class DockerRuntime:
         """Run the plan in a container of ``image``."""
         with interruptible(), self._engine_errors():
             remove_orphans(self.client)
+            self._engine = self._facts.titled
             roots = {mount.root: f"{_ROOTS}/{mount.root}" for mount in request.mounts}
             with workspace(self._cache, request.plan, roots) as space:
                 options = self._options(toolchain, request, space)
@@ -146,10 +169,12 @@ class DockerRuntime:
         with self._removing(name), self._engine_errors():
             container = self.client.containers.create(image, name=name, **options)
             self._follow(container, request, on_event).check()
+            remove(self.client, name)
 
     def _follow(self, container: Container, request: RunRequest, on_event: OnEvent) -> Ending:
         """Start the container, hand on what it says, and return how it ended."""
         timer = StepTimer(request.resources.step_seconds)
+        killed_before = oom_kills()
         with opened_log(request.log) as log:
             reader = EventReader(on_event, log, request.step_names, timer)
             output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
@@ -163,6 +188,8 @@ class DockerRuntime:
                         reader.feed(stdout)
                 reader.close()
                 state = _ended(container, heartbeat, timer)
+        if self._facts.is_podman and reader.failure is None and oom_kills() > killed_before:
+            state = {**state, "OOMKilled": True}  # with cgroups v1 Podman 4.3 does not say so
         return self._ending(state, reader, timer, request)
 
     def _ending(
@@ -172,14 +199,14 @@ class DockerRuntime:
         if signal_of(code) in _STOPPED and not state["OOMKilled"] and timer.exceeded is None:
             self._require_engine()
         if state.get("Error"):
-            raise EnvironmentUnable(f"the Docker Engine says: {state['Error']}", log=request.log)
+            raise EnvironmentUnable(f"{self._engine} says: {state['Error']}", log=request.log)
         return Ending(
             exit_code=code,
             step=reader.step,
             failure=reader.failure,
             log=request.log,
             out_of_memory=bool(code and state["OOMKilled"]),
-            memory_bytes=memory_limit(self.client.info(), request.resources),
+            memory_bytes=memory_limit(self._facts.info, request.resources),
             time_limit=timer.exceeded,
         )
 
@@ -195,38 +222,45 @@ class DockerRuntime:
         """Turn errors between driver and engine into ``EnvironmentUnable``."""
         try:
             yield
-        except NotFound as error:
-            raise EnvironmentUnable(
-                f"the container was removed from outside ({reason(error)})", "run again"
-            ) from error
         except APIError as error:
-            full = full_disk(reason(error), "running a container")
-            if full is not None:
-                raise full from error
-            if any(words in reason(error) for words in _NO_GPU_RUNTIME):
-                raise EnvironmentUnable(
-                    f"the Docker Engine cannot give a container the GPU ({reason(error)})",
-                    "install NVIDIA's container toolkit: `sudo apt-get install "
-                    "nvidia-container-toolkit && sudo nvidia-ctk runtime configure "
-                    "--runtime=docker && sudo systemctl restart docker` "
-                    "(https://docs.nvidia.com/datacenter/cloud-native/container-toolkit), "
-                    "or use `--runtime venv`",
-                ) from error
-            raise EnvironmentUnable(
-                f"the Docker Engine refused: {reason(error)}",
-                "the folders of config, data and cache must be ones the engine can mount",
-            ) from error
+            raise self._refusal(error) from error
         except (DockerException, RequestException, ConnectionError) as error:
             if is_silent(error):
                 raise EnvironmentUnable(_SILENT, _RESTART) from error
             raise EnvironmentUnable(
-                f"the Docker Engine stopped or restarted during the run ({reason(error)})",
+                f"{self._engine} stopped or restarted during the run ({reason(error)})",
                 "start it and run again: it goes on from the last finished step",
             ) from error
 
+    def _refusal(self, error: APIError) -> EnvironmentUnable:
+        """Return what a refusal of the engine means, and what to do about it."""
+        why = reason(error)
+        full = full_disk(why, "running a container")
+        if full is not None:
+            return full
+        if isinstance(error, NotFound) or _NO_CONTAINER in why:
+            return EnvironmentUnable(f"the container was removed from outside ({why})", "run again")
+        if any(words in why for words in _NO_GPU_RUNTIME):
+            return EnvironmentUnable(
+                f"{self._engine} cannot give a container the GPU ({why})",
+                "install NVIDIA's container toolkit: `sudo apt-get install "
+                "nvidia-container-toolkit && sudo nvidia-ctk runtime configure "
+                "--runtime=docker && sudo systemctl restart docker` "
+                "(https://docs.nvidia.com/datacenter/cloud-native/container-toolkit), "
+                "or use `--runtime venv`",
+            )
+        if lacks_init(error):
+            return no_init(error)
+        remedy = "its own configuration does not let it run such a container"
+        if any(words in why.lower() for words in _ABOUT_FOLDERS):
+            remedy = "the folders of config, data and cache must be ones the engine can mount"
+        return EnvironmentUnable(
+            f"{self._engine} refused: {why}", f"{remedy}; or use `--runtime venv`"
+        )
+
     @contextmanager
     def _removing(self, name: str) -> Iterator[None]:
-        """Stop and remove the container ``name`` at the end of the block, if it was created."""
+        """Stop and remove the container ``name``, if it was created, where the block ends early."""
         try:
             yield
         except KeyboardInterrupt:
@@ -245,9 +279,6 @@ class DockerRuntime:
             with deferring_signals():
                 self._removed(name)
             raise
-        else:
-            with deferring_signals():
-                self._removed(name)
 
     def _removed(self, name: str, perhaps_being_made: bool = False) -> bool:
         """Stop and remove the container; return whether it is certain that there is none."""
@@ -301,24 +332,27 @@ class DockerRuntime:
             "mounts": binds,
             "network_mode": network,
             "log_config": LogConfig(type="none"),
-            **request.device,
+            **self._device(request),
             **confinement(),
             "init": space.lease is None,  # else the one who watches is the first process
-            **limits(self.client.info(), request.resources),
+            **limits(self._facts.info, request.resources),
             **self._identity(),
         }
 
+    def _device(self, request: RunRequest) -> Mapping[str, object]:
+        """Return what gives the container the device, in the words of the engine."""
+        if not (request.device and self._facts.is_podman):
+            return request.device
+        return podmans_device(request.device, self._facts)
+
     def _identity(self) -> dict[str, Any]:
         """Return the user of the process, so that the caller owns the files that it writes."""
-        security = self.client.info().get("SecurityOptions") or []
+        security = self._facts.info.get("SecurityOptions") or []
         options = ["no-new-privileges"]
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels
-        if any(option.startswith("name=rootless") for option in security):
-            return {
-                "user": "0:0",
-                "security_opt": options,
-            }  # rootless: root inside is the caller outside
+        if self._facts.rootless:
+            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
         identity: dict[str, Any] = {
             "user": f"{os.getuid()}:{os.getgid()}",
             "group_add": [str(group) for group in os.getgroups()],

@@ -36,6 +36,17 @@ def process_environment(
     Variables for the network are added by :func:`network_environment`.
     """
     return {
+        **plain_environment(home, code),
+        **_windows_needs(home),
+        **(toolchain.environment if request.resources.portable else {}),
+        **request.visible,
+        **request.environment,
+    }
+
+
+def plain_environment(home: str, code: str) -> dict[str, str]:
+    """Return the variables that every run has."""
+    return {
         "HOME": home,
         "USER": "quern",  # the caller's uid has no name inside; getpass asks these first
         "LOGNAME": "quern",
@@ -45,9 +56,6 @@ def process_environment(
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONNOUSERSITE": "1",
-        **_windows_needs(home),
-        **(toolchain.environment if request.resources.portable else {}),
-        **request.environment,
     }
 
 

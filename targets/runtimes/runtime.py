@@ -58,9 +58,14 @@ class RunRequest:
     network: bool = False
     device: Mapping[str, object] = field(default_factory=dict)
     """Options that give a container the device: :attr:`targets.devices.device.Device.container`."""
+    visible: Mapping[str, str] = field(default_factory=dict)
+    """Variables that show the process that device alone:
+    :attr:`targets.devices.device.Device.environment`."""
     resources: ProcessLimits = ProcessLimits()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
+    writes: int = 0
+    """Bytes that it will write, as far as that is known."""
 
     @property
     def step_names(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
 from targets.runtimes.log import Log, opened_log
+from targets.runtimes.oom_kills import oom_kills
 from targets.runtimes.process_environment import (
     host_ca_bundle,
     network_environment,
@@ -78,7 +79,7 @@ class VenvRuntime:
             workspace(self._cache, request.plan, roots) as space,
             opened_log(request.log) as log,
         ):
-            killed_before = _oom_kills()
+            killed_before = oom_kills()
             timer = StepTimer(request.resources.step_seconds)
             reader = EventReader(on_event, log, request.step_names, timer)
             code = self._run(
@@ -90,7 +91,7 @@ class VenvRuntime:
             failure=reader.failure,
             log=request.log,
             time_limit=timer.exceeded,
-            out_of_memory=signal_of(code) == "SIGKILL" and _oom_kills() > killed_before,
+            out_of_memory=signal_of(code) == "SIGKILL" and oom_kills() > killed_before,
         ).check()
 
     def _run(
@@ -130,12 +131,3 @@ class VenvRuntime:
 def _root(mount: Mount) -> Path:
     source = mount.source.resolve()
     return source if source.is_dir() else mount.source.parent.resolve()
-
-
-def _oom_kills() -> int:
-    """Return how many processes the kernel has killed for lack of memory since it started."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -24,7 +24,7 @@ from targets.toolchain.debian.mirrors import mirrors
 from targets.toolchain.debian.own_mirror import HOST, debians_mirrors, fetch, has_packages
 from targets.toolchain.debian.package_lock import require_none_older, resolve
 from targets.toolchain.debian.packages import PackageLock, read_locks
-from targets.toolchain.engine import platform_of, reason, request_timeout
+from targets.toolchain.engine import import_image, platform_of, reason, request_timeout
 from targets.toolchain.engine_lock import engine_lock
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP, Rootfs
@@ -303,9 +303,7 @@ def _imported(client: DockerClient, recipe: BaseRecipe, rootfs: Rootfs, made_by:
         ]
         name, _, tag = recipe.bootstrapped_tag.partition(":")
         with request_timeout(client, 600):
-            client.api.import_image_from_stream(
-                read_chunks(rootfs.tar), repository=name, tag=tag, changes=changes
-            )
+            client.api.tag(import_image(client, read_chunks(rootfs.tar), changes), name, tag)
     except (APIError, RequestException) as error:
         raise EnvironmentUnable(
             f"the engine cannot import the base image: {reason(error)}"

@@ -1,9 +1,12 @@
-"""Connects to the Docker Engine, and interprets its errors."""
+"""Connects to the Docker Engine or Podman, and interprets its errors."""
 
 from __future__ import annotations
 
+import json
+import tarfile
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -11,11 +14,13 @@ from pathlib import Path
 import docker
 from docker import DockerClient
 from docker.constants import MINIMUM_DOCKER_API_VERSION
-from docker.errors import APIError, DockerException, InvalidVersion
+from docker.errors import APIError, DockerException, InvalidVersion, NotFound
 from docker.types import Mount
 from requests.exceptions import RequestException, Timeout
 
-from targets.errors import EnvironmentUnable
+from targets.errors import EngineElsewhere, EnvironmentUnable
+from targets.toolchain.engine_address import engine_address
+from targets.toolchain.engine_facts import podmans_version
 from targets.toolchain.run_tool import DISK_FULL
 
 OLDEST_API = (1, 41)
@@ -28,15 +33,22 @@ ANSWER_SECONDS = 10
 REQUEST_SECONDS = 60
 
 _NO_IMAGE = "quern/no-such-image"
+_NO_INIT = "container-init binary not found"
+_REGISTRIES = ("docker.io/", "localhost/")
 
 
 def connect() -> DockerClient:
-    """Return a client of the engine that ``DOCKER_HOST`` or the active CLI context names.
+    """Return a client of the engine that ``DOCKER_HOST`` or the active CLI context names, or else
+    of one that :func:`targets.toolchain.engine_address.engine_address` finds.
 
     Raises ``EnvironmentUnable`` with the reason if Quern cannot use one.
     """
+    address = engine_address()
     try:
-        client = docker.from_env(timeout=ANSWER_SECONDS)
+        if address is None:
+            client = docker.from_env(timeout=ANSWER_SECONDS)
+        else:
+            client = DockerClient(address, timeout=ANSWER_SECONDS)
         server = client.version()
         api = tuple(int(part) for part in str(server["ApiVersion"]).split("."))
         system = str(server["Os"])
@@ -53,6 +65,33 @@ def connect() -> DockerClient:
         )
     client.api.timeout = REQUEST_SECONDS
     return client
+
+
+def import_image(client: DockerClient, tar: Iterable[bytes], changes: Sequence[str]) -> str:
+    """Import a file system as an image and return its id. Name it afterwards: Podman does not heed
+    the name's tag here."""
+    said = client.api.import_image_from_stream(iter(tar), changes=list(changes))
+    return str(json.loads(said.strip().splitlines()[-1])["status"])
+
+
+def short_tags(tags: Iterable[str]) -> Iterator[str]:
+    """Yield the tags of an image as they were given; Podman puts a registry before each."""
+    for tag in tags:
+        prefix = next((name for name in _REGISTRIES if tag.startswith(name)), "")
+        yield tag.removeprefix(prefix)
+
+
+def lacks_init(error: APIError) -> bool:
+    """Return whether the engine has no program to be the first in a container."""
+    return _NO_INIT in reason(error)
+
+
+def no_init(error: APIError) -> EnvironmentUnable:
+    """Return the error for an engine that has none."""
+    return EnvironmentUnable(
+        f"Podman has no init for its containers ({reason(error)})",
+        "`apt-get install catatonit`, or use `--runtime venv`",
+    )
 
 
 def platform_of(client: DockerClient) -> str:
@@ -76,27 +115,54 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
     """Raise ``EnvironmentUnable`` if the engine cannot mount files below ``folder``.
 
     An engine on another machine, or outside of the container that this process is in, cannot. No
-    container is created for this test: an engine checks mounts before it looks for the image
-    (``verifyContainerSettings`` comes first in
+    container runs for this test, and Docker's engine creates none: it checks mounts before it looks
+    for the image (``verifyContainerSettings`` comes first in
     https://github.com/moby/moby/blob/v20.10.24/daemon/create.go), and the image does not exist.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     with _fresh_folder(existing) as seen_here:
         mount = Mount("/seen", seen_here, "bind", read_only=True)
         try:
+            if podmans_version(client):
+                _look_through_podman(client, mount)
+                return
             client.api.create_container(
                 _NO_IMAGE, host_config=client.api.create_host_config(mounts=[mount])
             )
         except APIError as error:
             if error.status_code == HTTPStatus.NOT_FOUND:
                 return
+            absent = "does not exist" in reason(error)
             elsewhere = "it is another machine's, or not in the same container"
-            why = elsewhere if "does not exist" in reason(error) else reason(error)
-            raise EnvironmentUnable(
-                f"the Docker Engine cannot mount what is in {existing}: {why}",
+            unable = EngineElsewhere if absent else EnvironmentUnable
+            raise unable(
+                f"the engine cannot mount what is in {existing}: "
+                f"{elsewhere if absent else reason(error)}",
                 "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where it "
                 "shares some folders, name one with `--cache`; or use `--runtime venv`",
             ) from error
+
+
+def _look_through_podman(client: DockerClient, mount: Mount) -> None:
+    """Raise ``APIError`` if Podman does not see a file in the folder of ``mount``.
+
+    It looks for the image before the mounts, and makes folders that are not there: so a container
+    without files gets the mount, and the file is asked for there.
+    """
+    (Path(mount["Source"]) / "seen").touch()
+    nothing = b"\0" * tarfile.RECORDSIZE  # a tar's end
+    image = import_image(client, [nothing], [f"LABEL quern.probe={uuid.uuid4().hex}"])
+    try:
+        host_config = client.api.create_host_config(mounts=[mount])
+        made = client.api.create_container(image, "/none", host_config=host_config)["Id"]
+        try:
+            client.api.get_archive(made, f"{mount['Target']}/seen")
+        except NotFound as error:
+            raise APIError(f"{mount['Source']} does not exist there") from error
+        finally:
+            client.api.remove_container(made)
+    finally:
+        client.api.remove_image(image, force=True)
 
 
 @contextmanager
@@ -142,7 +208,8 @@ def _unusable(error: Exception) -> EnvironmentUnable:
     if "FileNotFoundError" in text or "No such file" in text:
         return EnvironmentUnable(
             "no Docker Engine is installed or running",
-            "install one, e.g. `apt-get install docker.io`, or use `--runtime venv`",
+            "install one, e.g. `apt-get install docker.io`, or start Podman's, "
+            "`systemctl --user enable --now podman.socket`; or use `--runtime venv`",
         )
     return EnvironmentUnable(
         f"no Docker Engine answers ({_short(text)})",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,17 +14,24 @@ from pathlib import Path
 from typing import IO, cast
 
 from docker import DockerClient
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image as EngineImage
 from requests.exceptions import RequestException
 
 from pipeline.contract.sha256 import sha256_of_bytes, sha256_of_file
 from targets.disk import CACHE_REMEDY, Need
-from targets.errors import EnvironmentUnable
+from targets.errors import EnvironmentUnable, Interrupted
 from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.debian.packages import lock_file
-from targets.toolchain.engine import data_root, full_disk, platform_of, reason, request_timeout
+from targets.toolchain.engine import (
+    data_root,
+    full_disk,
+    platform_of,
+    reason,
+    request_timeout,
+    short_tags,
+)
 from targets.toolchain.engine_lock import engine_lock
 from targets.toolchain.registry.expected import ExpectedImage, settings_in
 from targets.toolchain.registry.image_registry import ImageRegistry, PulledImage
@@ -43,6 +52,8 @@ BASE_LABEL = "quern.base"
 _STAGE_LABEL = "quern.stage"
 """Label of the first stage; the Dockerfile has it with the value ``install``."""
 _BUILD_SECONDS = 1800
+_STOP_SECONDS = 3
+_QUIET_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ def find_image(
     images = client.images.list(filters={"label": f"quern.recipe={recipe}", "dangling": False})
     for image in images:
         # A tag with the whole recipe is a registry's, even if that is called quern.
-        names = (tag for tag in image.tags if not tag.endswith(recipe))
+        names = (tag for tag in short_tags(image.tags) if not tag.endswith(recipe))
         tags = [tag for tag in names if tag.startswith(f"quern/{toolchain.target}:")]
         if tags:
             return Image(tags[0], str(image.id), image.labels[BASE_LABEL])
@@ -301,8 +312,18 @@ def _build(
     log = cache / "logs" / f"image-{tag.replace('/', '-').replace(':', '-')}.log"
     try:
         _run_build(client, context, base, tag, log)
-    finally:
+    except KeyboardInterrupt:
+        if not _removed_soon(client, stage):
+            raise Interrupted(
+                "stopped; but what the engine has built so far may still be there, as an image "
+                "without a name",
+                "`docker image prune` removes it, or the next build of an image after half an hour",
+            ) from None
+        raise
+    except BaseException:
         _remove_first_stages(client, stage)
+        raise
+    _remove_first_stages(client, stage)
     built = client.images.get(tag)
     return Image(tag, str(built.id), base.identity)
 
@@ -353,6 +374,10 @@ def _run_build(
                     raise _failed(message["error"], tag, log)
     except (APIError, RequestException) as error:
         raise _failed(reason(error), tag, log) from error
+    except KeyboardInterrupt as interrupt:
+        # These frames hold the connection to the engine, which goes on while that is open.
+        traceback.clear_frames(interrupt.__traceback__)
+        raise
 
 
 def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
@@ -360,6 +385,30 @@ def _failed(why: str, tag: str, log: Path) -> EnvironmentUnable:
     return full or EnvironmentUnable(
         f"image {tag} cannot be built: {why}", "the log says more", log
     )
+
+
+def _removed_soon(client: DockerClient, stage: str) -> bool:
+    """Remove the image of the first stage ``stage`` of a build that was just stopped; return
+    whether it is certain that there is none."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    filters: dict[str, str | list[str] | bool] = {"label": f"{_STAGE_LABEL}={stage}"}
+    quiet_since = time.monotonic()
+    with request_timeout(client, _STOP_SECONDS):
+        while time.monotonic() < deadline:
+            try:
+                images = client.images.list(filters=filters)
+                for image in images:
+                    client.images.remove(str(image.id))
+                if images or client.containers.list(all=True, filters=filters):
+                    quiet_since = time.monotonic()
+            except APIError:  # the engine has not noticed yet that nobody waits for the build
+                quiet_since = time.monotonic()
+            except (DockerException, RequestException):
+                return False
+            if time.monotonic() - quiet_since > _QUIET_SECONDS:  # it was not between two steps
+                return True
+            time.sleep(0.1)
+    return False
 
 
 def _remove_first_stages(client: DockerClient, stage: str) -> None:

@@ -70,3 +70,9 @@ class ToolchainRecord:
     """Reference with digest, or the recorded bootstrap; empty for a virtual environment."""
     image: str = ""
     details: Mapping[str, str] | None = None
+    system: str = ""
+    """The system that has it; empty if it is this machine."""
+    cpu: str = ""
+    """The CPU of that system."""
+    cores: int | None = None
+    """How many CPUs it has; ``None`` for this machine."""

@@ -62,7 +62,9 @@ def _only_image(archive: tarfile.TarFile) -> SavedImage:
     named = images[0].get("RepoTags") or []
     if "index.json" in names:
         named += _names_in_index(_json(_content(archive, "index.json")))
-    if named or "repositories" in names:
+    if "repositories" in names:  # Podman's is there and names nothing
+        named += _json(_content(archive, "repositories"))
+    if named:
         raise NotOneImage(f"the image brings names of its own: {', '.join(map(str, named))}")
     content = _content(archive, images[0]["Config"])
     config = _json(content)

@@ -102,6 +102,13 @@ LIFE_CYCLE: tuple[Tried, ...] = (
         for fate in FATES
     ),
     Tried(
+        "Ctrl-C while an image is made, in an engine that answers or stands still",
+        0,
+        2,
+        "nothing is left, or it is said what may be",
+        _ENGINE,
+    ),
+    Tried(
         "a step that takes more memory than its limit, or than there is",
         1,
         len(RUNTIMES) * len(STEP_MOMENTS),

@@ -10,13 +10,28 @@ from pathlib import Path
 from tests.attack import artifact_faults
 from tests.support import plans
 
+LACKING = {
+    *("bias_gone", "bias_rolled", "bias_skipped", "other_branch", "query_norm_for_keys"),
+    "link_beside",
+}
+"""Faults for which the tests' model, a Phi-3, has no parts, and one that no step may leave."""
+
 
 def plant(python: Path, work: Path, made: str, *faults: str) -> None:
     """Copy the step ``made`` in ``work`` under the name of each fault, and plant that into it."""
     for fault in faults:
         shutil.copytree(work / made, work / fault)
     subprocess.run(
-        [str(python), str(artifact_faults.__file__), str(work), *faults],
+        [str(python), "-m", artifact_faults.__name__, str(work), *faults],
+        cwd=plans.ROOT,
         env={**os.environ, "PYTHONPATH": str(plans.ROOT)},
         check=True,
     )
+
+
+def copy_catalogue(project: Path) -> None:
+    """Copy the passes that plant faults, and the catalogue, beside the configs of a project."""
+    shutil.copy(plans.HERE / "planted.py", project)
+    catalogue = Path(str(artifact_faults.__file__)).parent
+    left_out = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(catalogue, project / catalogue.name, ignore=left_out)

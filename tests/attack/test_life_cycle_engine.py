@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -19,8 +20,12 @@ from targets.errors import EnvironmentUnable, Interrupted, QuernError
 from targets.runtimes.docker import DockerRuntime
 from targets.runtimes.runtime import ProcessLimits
 from targets.toolchain.base import ensure_base, read_recipe
+from targets.toolchain.image import installer
+from targets.toolchain.wheelhouse import Wheelhouse
 from tests.attack.life_cycle import FATES, PLANNED_MOMENTS, STEP_MOMENTS
-from tests.attack.living import Builds, Stopwatch, builds, gone, left_in, running
+from tests.attack.living import STOPPED, Builds, Stopwatch, builds, gone, left_in, running
+from tests.support import small_wheels
+from tests.support.command import Quern
 from tests.support.gated_builds import GatedBuild, Surroundings
 from tests.support.own_engine import OwnEngine, own_engine
 from tests.support.runtime_support import (
@@ -212,6 +217,47 @@ def test_a_real_engine_at_any_step(
     assert left == [], left
     builds.expect_next(finished, "docker", engine.around)
     assert engine.client.containers.list(all=True) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_image_of_which_the_making_is_stopped(
+    quern: Quern, engine: OwnEngine, frozen: bool, tmp_path: Path
+) -> None:
+    """The engine goes on building as long as somebody listens, and what it has built is large."""
+    client = engine.client
+    stages: dict[str, str | list[str] | bool] = {"label": "quern.stage"}
+    made = DockerRuntime(client, tmp_path / "cache")
+    shutil.copytree(BASE.parent, tmp_path / "images" / "base")
+    wheel = small_wheels.make_wheel(tmp_path / "cache" / "wheels")
+    wanted = small_wheels.toolchain(tmp_path / "images" / "test", wheel)
+    for tool in Wheelhouse(quern.cache / "wheels").ensure(installer(wanted), print):
+        shutil.copy(tool.path, wheel.parent)
+
+    def stop() -> None:
+        deadline = time.monotonic() + 60
+        while not client.containers.list(filters=stages, ignore_removed=True):
+            assert time.monotonic() < deadline, "no image is being built"
+        if frozen:
+            engine.freeze()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        with in_background(stop), pytest.raises(Interrupted) as stopped:
+            made.prepare(wanted, print)
+    finally:
+        engine.thaw()
+    left = client.images.list(filters=stages)
+    if frozen:
+        assert "may still be there" in str(stopped.value)
+        assert "docker image prune" in stopped.value.hint
+        Stopwatch().until(lambda: client.containers.list(all=True) == [], "it goes on")
+        client.images.prune({"dangling": True})
+    else:
+        assert str(stopped.value) == STOPPED
+        assert left == []
+    assert client.images.list(filters=stages) == []
+    assert client.containers.list(all=True) == []
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ _WORST = {
     "long_run_share": max,
 }
 """Verdicts whose worst figure is shown, and which of two is the worse."""
+_SINCE = "run_share"
+"""A verdict of every build: a line without it is of other checks."""
 _COLUMNS = (
     *("family", "passed", *(f"`{name}`" for name in _WORST), "scale off"),
     *("matrix off", "unverified", "CPU time", "commit"),
@@ -56,7 +58,7 @@ checks but those of time and memory. No two have the same weights: {TRAININGS} s
 from random weights of its own, and each is fine-tuned with a seed and a split of its own. A build
 passes unless a check fails. Figures are the worst of all builds of a family; "off" is by how much
 the scale of a matrix differs from the checkpoint's, and the matrix itself. Families that the plan
-refuses are not here."""
+refuses are not here. Lines without `{_SINCE}` are of the checks of their commit, which had none."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,14 @@ def measure(arguments: argparse.Namespace) -> int:
 
 
 def measured(page: Path) -> dict[str, str]:
-    """Return the lines of a page by family, if they have the figures that a line has today."""
+    """Return the lines of a page by family, but those of before there was :data:`_SINCE`."""
     cells = [(line, line.strip("|").split("|")) for line in pages.rows_of(page, _PART)]
-    return {of[0].strip(): line for line, of in cells if len(of) == len(_COLUMNS)}
+    at = _COLUMNS.index(f"`{_SINCE}`")
+    return {
+        of[0].strip(): line
+        for line, of in cells
+        if len(of) == len(_COLUMNS) and of[at].strip() != pages.NO_AIM
+    }
 
 
 def asked(names: str) -> str:

@@ -1,21 +1,26 @@
-"""Every fault of the catalogue is named by a check that reads the artifact's files alone.
+"""Every fault of the catalogue is named in artifacts of every kind, by checks that read files.
 
-``test_checks.py`` has one of each kind, and ``test_faults.py`` takes some through whole builds.
+``test_checks.py`` has one of each kind of fault, ``test_faults.py`` takes all through whole builds.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.contract.plan import SourceInput, Step, StepInput
-from pipeline.contract.result import Verdict
+from targets.cli.options import PROJECT
 from tests.attack import artifact_faults
-from tests.attack.artifact_faults import FAULTS
-from tests.attack.planting import plant
 from tests.support import plans
+from tests.support.warm_process import warm_output
+
+pytestmark = pytest.mark.slow
 
 # Fault -> the verdict that names it: that of its part, or else another.
 MEANT = {
@@ -25,54 +30,133 @@ MEANT = {
     **dict.fromkeys(artifact_faults.GRAPH, "same_graph"),
     **dict.fromkeys(artifact_faults.FILES, "same_files"),
     **dict.fromkeys(
-        ("broken_graph", "settings_are_no_json", "settings_in_utf16"), "graph_readable"
+        ("broken_graph", "settings_are_no_json", "settings_in_utf16", "settings_twice"),
+        "graph_readable",
     ),
-    **dict.fromkeys(("data_truncated", "offset_beyond", "outside", "overlap"), "same_weights"),
-    **dict.fromkeys(("offset_twice", "prepacked"), "same_weights"),
-    **dict.fromkeys(("moved", "trailing_bytes"), "external_data"),
+    **dict.fromkeys(
+        ("data_gone", "data_truncated", "offset_beyond", "offset_twice", "outside", "overlap"),
+        "same_weights",
+    ),
+    **dict.fromkeys(("offsets_of_two_layers", "prepacked"), "same_weights"),
     "earlier_template": "same_files",
+    "settings_in_codes": "loads",
 }
-pytestmark = pytest.mark.slow
-BY_GRAPH = ("moved", "trailing_bytes")
-Found = Mapping[str, tuple[Verdict, ...]]
 
 
-def check(kind: str, artifact: str) -> Step:
-    inputs: dict[str, StepInput | SourceInput] = {
-        "artifact": plans.output_of(artifact),
-        "model": plans.CHECKPOINT,
-    }
-    return plans.step(f"{kind}-{artifact}", "check", inputs, type=kind)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of artifact: how it is made, and of what."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
+    """Name of a family of ``tests/families``; empty for the tests' own tiny model, a Phi-3."""
+    older: bool = False
+    """Whether DirectML's toolchain builds it, which is of an older generation."""
+
+    def inapplicable(self, said: Mapping[str, Any]) -> dict[str, str]:
+        """Return the faults for which there is nothing in it, and why."""
+        return {name: why["inapplicable"] for name, why in said.items() if "inapplicable" in why}
+
+
+KINDS: Mapping[str, Kind] = {
+    "int4, as it is by default": Kind(),
+    "int4, by the builder's own algorithm": Kind({"algorithm": "default"}),
+    "int4 with zero points": Kind({"algorithm": "default", "symmetric": False}),
+    "int4 and int8, mixed": Kind({"algorithm": "k_quant_mixed"}),
+    "int4 with an int4 embedding": Kind({"embedding": "int4"}),
+    "int8": Kind({"precision": "int8"}),
+    "fp32": Kind({"precision": "fp32"}),
+    "projections apart": Kind({"fuse_qkv": False}),
+    "cuda": Kind({"execution_provider": "cuda"}),
+    "cuda in bf16": Kind({"execution_provider": "cuda", "bf16_io": True}),
+    "directml": Kind({"execution_provider": "dml"}, older=True),
+    "Qwen2.5: biases, tied embedding": Kind(family="qwen2-5"),
+    "Qwen3: norms of queries and keys": Kind(family="qwen3"),
+    "Gemma 2: caps, windows in every second layer": Kind(family="gemma-2"),
+    "Gemma 3: two tables of positions": Kind(family="gemma-3-text"),
+    "Phi-4-mini: longrope": Kind(family="phi-4-mini"),
+    "SmolLM2 on directml": Kind({"execution_provider": "dml"}, family="smollm2", older=True),
+    "LFM2: convolutions": Kind(family="lfm2"),
+}
+NEVER = 40
+"""More faults than any kind lacks the parts for."""
 
 
 @pytest.fixture(scope="module")
-def found(
-    toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Found:
-    """Build one artifact, plant each fault into a copy of it, and return what was found in each."""
-    work = tmp_path_factory.mktemp("faults") / "work"
-    made = plans.step("model_builder", "pass", {"model": plans.CHECKPOINT})
-    plans.must_run(toolchain_python, work, material, [made])
-    plant(toolchain_python, work, "model_builder", *FAULTS)
-    steps = [
-        *(check("rebuild", name) for name in ("model_builder", *FAULTS)),
-        *(check("graph", name) for name in BY_GRAPH),
-    ]
-    plans.must_run(toolchain_python, work, material, steps)
-    results = (plans.result(work, step.name) for step in steps)
-    return {result.name: result.verdicts for result in results}
+def families(toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with the families' checkpoints."""
+    folder = tmp_path_factory.mktemp("families")
+    names = sorted({kind.family for kind in KINDS.values()} - {""})
+    warm_output(toolchain_python, "tests.families.make", folder, *names)
+    return folder
 
 
-def test_an_artifact_without_a_fault_is_what_the_builder_makes(found: Found) -> None:
-    assert {
-        verdict.name: verdict.status for verdict in found["rebuild-model_builder"]
-    } == dict.fromkeys(
-        ("same_graph", "same_weights", "same_settings", "same_tokenizer", "same_files"), "passed"
-    )
+def matrix(python: Path, work: Path, step: Step, checkpoint: Path | None) -> dict[str, Any]:
+    """Return what names each fault in the artifact that ``step`` made."""
+    where = "-" if checkpoint is None else checkpoint
+    said = warm_output(python, "tests.attack.fault_matrix", work, step.name, where)
+    return dict(json.loads(said.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_named(found: Found, fault: str) -> None:
-    check_type = "graph" if fault in BY_GRAPH else "rebuild"
-    failed = {v.name: v.detail for v in found[f"{check_type}-{fault}"] if v.status == "failed"}
-    assert failed.get(MEANT[fault]), failed
+def not_named(said: Mapping[str, Any]) -> list[str]:
+    """Return the faults that were planted and passed."""
+    return [name for name, found in said.items() if name and found.get("named") == {}]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_fault_is_named_in_each_kind_of_artifact(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> None:
+    kind = KINDS[name]
+    python = request.getfixturevalue("directml_python" if kind.older else "toolchain_python")
+    material = request.getfixturevalue("families" if kind.family else "tiny")
+    source = plans.material_input(kind.family) if kind.family else plans.CHECKPOINT
+    step = plans.step("made", "pass", {"model": source}, kind.params, type="model_builder")
+    plans.must_run(python, tmp_path / "work", material, [step])
+    said = matrix(python, tmp_path / "work", step, material / source.ref.path)
+    assert said.pop("") == {"named": {}}, "without a fault"
+    assert not not_named(said)
+    lacking = kind.inapplicable(said)
+    assert len(lacking) < NEVER, lacking
+    if not kind.params and not kind.family:
+        wrong = {fault: said[fault]["named"] for fault in said.keys() - lacking.keys()}
+        assert not {f: found for f, found in wrong.items() if MEANT[f] not in found}
+    assert counted(name) in (None, len(said) - len(lacking))
+
+
+def test_each_fault_is_named_in_an_artifact_merged_and_built_at_once(
+    toolchain_python: Path, material: Path, tmp_path: Path
+) -> None:
+    """Held against the checkpoint that ``merge`` would have written: a build that has ``rebuild``
+    writes that, and one that has not says that it was skipped."""
+    work = tmp_path / "work"
+    model = {"model": plans.CHECKPOINT}
+    trained = plans.step("lora", "pass", model, {"r": 4, "max_steps": 2}, plans.TONES)
+    given: Mapping[str, StepInput | SourceInput] = {**model, "adapter": plans.output_of("lora")}
+    merged = plans.step("merge", "pass", given)
+    step = plans.step("merged_builder", "pass", given)
+    plans.must_run(toolchain_python, work, material, [trained, merged, step])
+    said = matrix(toolchain_python, work, step, work / "merge" / "output")
+    assert said.pop("") == {"named": {}}
+    assert not not_named(said)
+
+
+def test_each_fault_is_named_in_a_tuned_artifact(
+    toolchain_python: Path, material: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    quick = {"prompt_tokens": 24, "new_tokens": 4, "rounds": 1, "cut_above": 0, "layers": 1}
+    space = {"block_size": [16], "symmetric": [False], "algorithm": ["default"], "threads": [1]}
+    params = {**quick, "space": space, "search": {"top_k": 3}}
+    step = plans.step("tune", "pass", {"model": plans.CHECKPOINT}, params, plans.TONES)
+    plans.must_run(toolchain_python, work, material, [step])
+    said = matrix(toolchain_python, work, step, material / "checkpoint")
+    assert said.pop("") == {"named": {}}
+    assert not not_named(said)
+
+
+def counted(name: str) -> int | None:
+    """Return how many faults the page says were planted in a kind of artifact, if it does."""
+    text = (PROJECT / "docs" / "security.md").read_text("utf-8")
+    found = re.search(rf"^\| {re.escape(name)} \| (\d+) \| all \|", text, re.M)
+    return int(found[1]) if found else None

@@ -14,7 +14,7 @@ import pytest
 
 from targets.errors import EnvironmentUnable
 from targets.runtimes.docker import DockerRuntime
-from targets.runtimes.select import Chooser, Decision
+from targets.systems.select import Chooser, Decision
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Room, Toolchain

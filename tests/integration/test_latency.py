@@ -87,6 +87,10 @@ def bench(
     warm_output(toolchain_python, "tests.support.burden", *burden)
     (material / "large" / "padding").write_bytes(bytes(10**6))
     (material / "broken" / "model.onnx").write_bytes(b"not a graph")
+    (material / "library").mkdir()
+    settings = json.loads((made / "genai_config.json").read_text("utf-8"))
+    settings["model"]["decoder"]["session_options"]["custom_ops_library"] = "ops.so"
+    (material / "library" / "genai_config.json").write_text(json.dumps(settings), "utf-8")
     return Bench(toolchain_python, work, material)
 
 
@@ -304,6 +308,8 @@ def test_a_timed_process_that_a_signal_ends_breaks_the_step(bench: Bench) -> Non
         (check("x1", "latency", "good/model", cpus=[4095]), "there is no CPU 4095"),
         (check("x2", "latency", "good/model", lengths=[5000]), "the model's context 4096"),
         (check("x3", "latency", "good/model", "tones.jsonl"), "the baseline is not an ONNX"),
+        (check("x5", "latency", "good/model", "library"), "native library 'ops.so' would be"),
+        (check("x6", "memory", "good/model", "library"), "native library 'ops.so' would be"),
         (
             check(
                 "x4",
@@ -314,7 +320,10 @@ def test_a_timed_process_that_a_signal_ends_breaks_the_step(bench: Bench) -> Non
             "the model's context 4096",
         ),
     ],
-    ids=["no such CPU", "too long", "no baseline", "goal beyond the context"],
+    ids=[
+        *("no such CPU", "too long", "no baseline"),
+        *("baseline with code", "memory of a baseline with code", "goal beyond the context"),
+    ],
 )
 def test_what_cannot_be_measured_stops_the_build(bench: Bench, step: Step, said: str) -> None:
     code, events = bench.run(step)

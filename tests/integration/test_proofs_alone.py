@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.run.registry import check_types
-from tests.attack import artifact_faults
-from tests.support import plans
+from tests.attack.planting import copy_catalogue
 from tests.support.command import Quern
 
 CONFIG = """\
@@ -45,7 +44,7 @@ stale = {stale}
 [passes.model_builder]
 
 [passes.planted]
-type = "artifact_faults.py:Plant"
+type = "planted.py:Plant"
 fault = "{fault}"
 """
 
@@ -80,8 +79,7 @@ MORE = {
 
 @pytest.fixture(scope="module")
 def project(material: Path) -> Path:
-    shutil.copy(plans.HERE / "planted.py", material)
-    shutil.copy(artifact_faults.__file__, material)
+    copy_catalogue(material)
     return material
 
 

@@ -27,8 +27,8 @@ from docker.errors import APIError, ImageNotFound
 from targets.cli.options import PROJECT
 from targets.doctor.engine import engine
 from targets.doctor.finding import Machine
-from targets.runtimes.select import Chooser
 from targets.signatures.signing import signer_of_file
+from targets.systems.select import Chooser
 from targets.target import load_target
 from targets.toolchain.image import Image, ensure_image, expected_image, find_image
 from targets.toolchain.platforms import this_machine
@@ -164,7 +164,7 @@ def test_two_caches_build_an_image_once_and_another_machine_pulls_and_runs_it(
     assert config["digest"] == built.id
     team.forget()
     assert find_image(team.client, team.toolchain) is None
-    chooser = Chooser("docker", cache_dir, team.settings)
+    chooser = Chooser("docker", cache_dir, registry=team.settings)
 
     decision = chooser.decide([team.toolchain])
     assert decision.why == f"the image of kept is in {team.registry.repository}"
@@ -212,7 +212,7 @@ def test_what_is_there_is_not_pushed_again(team: Team) -> None:
 
 
 def test_a_registry_without_the_image(team: Team, cache_dir: Path) -> None:
-    decision = Chooser("docker", cache_dir, team.settings).decide([team.toolchain])
+    decision = Chooser("docker", cache_dir, registry=team.settings).decide([team.toolchain])
     assert decision.runtime == "docker"
     assert f"({team.registry.repository} has none for this recipe), and" in decision.why
 
@@ -221,7 +221,7 @@ def test_a_registry_that_is_not_there_costs_one_line(team: Team, cache_dir: Path
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}/team/quern"
-        chooser = Chooser("docker", cache_dir, RegistrySettings(address))
+        chooser = Chooser("docker", cache_dir, registry=RegistrySettings(address))
         said: list[str] = []
         chooser.start([team.toolchain], said.append)
     (line,) = said
@@ -272,7 +272,9 @@ def test_a_login_is_the_engines_own(
             stranger.push()
         assert caught.value.advice.startswith("`docker login`")
         said: list[str] = []
-        Chooser("docker", cache_dir, stranger.settings).start([team.toolchain], said.append)
+        Chooser("docker", cache_dir, registry=stranger.settings).start(
+            [team.toolchain], said.append
+        )
         assert "no basic auth credentials" in said[0]
 
         digest = machine(logged_in(tmp_path / "login", closed.host)).push()
@@ -281,7 +283,9 @@ def test_a_login_is_the_engines_own(
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         member = machine(folder)
         said = []
-        runtime = Chooser("docker", cache_dir, member.settings).start([team.toolchain], said.append)
+        runtime = Chooser("docker", cache_dir, registry=member.settings).start(
+            [team.toolchain], said.append
+        )
         record = runtime.prepare(team.toolchain, said.append)
         assert record.image == f"{member.name}@{digest}"
         assert PASSWORD not in repr((said, record))
@@ -295,12 +299,13 @@ def test_a_login_is_the_engines_own(
 _PULLING = """\
 import pickle, sys
 from targets.errors import Interrupted
-from targets.runtimes.select import Chooser
+from targets.systems.select import Chooser
 from targets.toolchain.registry import exchange
 exchange._TELL_SECONDS = 0.1
 toolchain, cache, settings = pickle.loads(sys.stdin.buffer.read())
 try:
-    Chooser("docker", cache, settings).start([toolchain], lambda line: print(line, flush=True))
+    chooser = Chooser("docker", cache, registry=settings)
+    chooser.start([toolchain], lambda line: print(line, flush=True))
 except Interrupted as stopped:
     print(stopped, flush=True)
 """
@@ -390,7 +395,7 @@ def test_an_image_that_is_not_what_its_tag_says_is_refused_and_removed(
     digest = team.push()
     team.forget()
     said: list[str] = []
-    Chooser("docker", cache_dir, team.settings).start([team.toolchain], said.append)
+    Chooser("docker", cache_dir, registry=team.settings).start([team.toolchain], said.append)
     assert told in said[-1]
     assert said[-1].startswith(f"the image of kept is built here: {team.registry.repository}: ")
     with pytest.raises(ImageNotFound):

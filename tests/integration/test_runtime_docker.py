@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,12 +20,14 @@ from docker import DockerClient
 from docker.context import ContextAPI
 
 from pipeline.contract.events import Event, StepFinished, StepStarted
-from targets.devices.cuda import CONTAINER
+from targets.devices.cuda import container_options
 from targets.errors import EnvironmentUnable, InputRefused, Interrupted, PassFailed
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import Mount, ProcessLimits
 from targets.toolchain.base import ensure_base, read_recipe
+from targets.toolchain.engine_facts import facts_of
 from tests.support.capabilities import skip
+from tests.support.podman import own_podman
 from tests.support.runtime_support import (
     CRASHES,
     STANDIN,
@@ -38,15 +42,21 @@ from tests.support.runtime_support import (
 
 pytestmark = pytest.mark.engine
 
+GPU = "GPU-0a5dc1fe-0000-4c3b-9c4e-6f2d5a1b0e77"
 BASE = Path(__file__).parents[2] / "images" / "base" / "base.toml"
 
 
-@pytest.fixture(scope="session")
-def engine(docker_client: DockerClient) -> DockerClient:
-    return docker_client
+@pytest.fixture(scope="module", params=["docker", pytest.param("podman", marks=[pytest.mark.slow])])
+def engine(request: pytest.FixtureRequest) -> Iterator[DockerClient]:
+    """Yield a client of each engine; whatever else a test starts uses the same one."""
+    if request.param == "docker":
+        yield request.getfixturevalue("docker_client")
+        return
+    with own_podman() as client:
+        yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def image(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The base image: it has Python, and the stand-in needs nothing else."""
     return ensure_base(engine, read_recipe(BASE), tmp_path_factory.mktemp("base"), print).image
@@ -65,6 +75,10 @@ def containers(engine: DockerClient, cache: Path) -> list[str]:
         for container in found
         if any(mount["Source"].startswith(str(cache)) for mount in container.attrs["Mounts"])
     ]
+
+
+def is_podman(engine: DockerClient) -> bool:
+    return facts_of(engine).is_podman
 
 
 def ignore(_event: Event) -> None:
@@ -179,9 +193,10 @@ def test_limits_reach_the_container(
     if memory == 256 * 2**20:
         assert settings[0]["Memory"] == settings[0]["MemorySwap"] == memory
     else:  # no more than the machine can spare, whatever the config says
-        machine = engine.info()["MemTotal"]
-        assert settings[0]["Memory"] == int(machine * 0.9)
-        assert settings[0]["MemorySwap"] == -1
+        spared = int(engine.info()["MemTotal"] * 0.9)
+        assert settings[0]["Memory"] == spared
+        # Whoever asks Podman for no limit of swap gets as much again.
+        assert settings[0]["MemorySwap"] in {-1, 2 * spared if is_podman(engine) else -1}
     assert settings[0]["NanoCpus"] == 500_000_000
     assert containers(engine, tmp_path) == []
 
@@ -328,16 +343,31 @@ def test_engine_that_stops_is_named(
     engine.containers.get(left).remove(force=True)
 
 
-def test_an_engine_without_nvidias_runtime_says_what_to_install(
+def test_an_engine_that_cannot_give_the_gpu_says_what_to_install(
     runtime: DockerRuntime, engine: DockerClient, image: str, tmp_path: Path
 ) -> None:
-    if "nvidia" in engine.info()["Runtimes"]:
+    podman = is_podman(engine)
+    if not podman and "nvidia" in engine.info()["Runtimes"]:
         skip("GPU refusal", "this engine gives containers a GPU")
-    wanted = replace(request(tmp_path, {"do": "look"}), device=CONTAINER)
+    wanted = replace(request(tmp_path, {"do": "look"}), device=container_options(GPU))
     with pytest.raises(EnvironmentUnable, match="cannot give a container the GPU") as caught:
         runtime.run_image(image, toolchain(tmp_path), wanted, ignore)
-    assert "nvidia-container-toolkit" in caught.value.hint
+    assert ("nvidia-ctk cdi" if podman else "nvidia-container-toolkit") in caught.value.hint
     assert containers(engine, tmp_path) == []
+
+
+def test_dockers_engine_is_asked_for_one_gpu_by_its_uuid(
+    docker_client: DockerClient, tmp_path: Path
+) -> None:
+    base = ensure_base(docker_client, read_recipe(BASE), tmp_path, print).image
+    options: dict[str, Any] = dict(container_options(GPU))
+    container = docker_client.containers.create(base, ["none"], **options)
+    try:
+        (asked,) = container.attrs["HostConfig"]["DeviceRequests"]
+    finally:
+        container.remove()
+    assert asked["DeviceIDs"] == [GPU]
+    assert asked["Count"] == 0
 
 
 @pytest.mark.slow

@@ -13,15 +13,44 @@ from urllib.parse import quote
 
 import docker
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 from docker.errors import DockerException
 
 from targets.cli.options import PROJECT
 from targets.runtimes.docker import RUN_LABEL
 from tests.support import hub_stand_in
+from tests.support.bucket_stand_in import bucket
 from tests.support.command import Quern
+from tests.support.key_files import public_file
 
 PROXY, INDEX, AZURE = "proxy-password-PLANTED", "index-credential-PLANTED", "azure-key-PLANTED"
-SECRETS = {"hub token": hub_stand_in.TOKEN, "proxy": PROXY, "index": INDEX, "Azure": AZURE}
+# As each cloud gives them: base64, and with what addresses have to quote.
+STORAGE = base64.b64encode(b"a storage account's key, PLANTED").decode()
+SIGNED = "sv=2026-02-06&sp=rw&sig=PLANTED%2Fsignature%3D"
+S3, SESSION = "s3-secret/access+key-PLANTED", "s3-session-token-PLANTED=="
+PASSWORD = "password-of-a-key-PLANTED"  # noqa: S105 - of this test alone
+KEY = Ed25519PrivateKey.generate()
+LOCKED = KEY.private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSWORD.encode())
+)
+SECRETS = {
+    "hub token": hub_stand_in.TOKEN,
+    "proxy": PROXY,
+    "index": INDEX,
+    "Azure": AZURE,
+    "storage account": STORAGE,
+    "SAS token": SIGNED,
+    "S3": S3,
+    "session": SESSION,
+    "password of a key": PASSWORD,
+    "key": base64.b64encode(KEY.private_bytes_raw()).decode(),
+    "file of a key": LOCKED.decode().splitlines()[1],
+}
 
 CONFIG = f"""\
 name = "secrets"
@@ -35,6 +64,11 @@ completion = "{{tone}}"
 [passes.lora]
 max_steps = 1
 batch_size = 1
+
+[cache]
+remote = "s3://team/quern"
+push = true
+trust = ["team.pub"]
 """
 ROWS = b"".join(
     json.dumps({"phrase": f"a phrase with {letter * 3}", "tone": "joy"}).encode() + b"\n"
@@ -45,7 +79,20 @@ ENVIRONMENT = {
     "HTTPS_PROXY": f"http://somebody:{PROXY}@127.0.0.1:9",
     "NO_PROXY": "127.0.0.1",
     "PIP_EXTRA_INDEX_URL": f"https://somebody:{INDEX}@127.0.0.1:9/simple",
+    "https_proxy": f"http://somebody:{PROXY}@127.0.0.1:9",
+    "ALL_PROXY": f"http://somebody:{PROXY}@127.0.0.1:9",
+    "PIP_INDEX_URL": f"https://somebody:{INDEX}@127.0.0.1:9/simple",
+    "UV_INDEX_URL": f"https://somebody:{INDEX}@127.0.0.1:9/simple",
     "AZURE_CLIENT_SECRET": AZURE,
+    "AZURE_STORAGE_KEY": STORAGE,
+    "AZURE_STORAGE_ACCOUNT_KEY": STORAGE,
+    "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=account;AccountKey={STORAGE}",
+    "AZURE_STORAGE_SAS_TOKEN": SIGNED,
+    "AWS_ACCESS_KEY_ID": "name-of-a-key",
+    "AWS_SECRET_ACCESS_KEY": S3,
+    "AWS_SESSION_TOKEN": SESSION,
+    "AWS_REGION": "eu-central-1",
+    "QUERN_SIGN_PASSWORD": PASSWORD,
 }
 
 
@@ -59,7 +106,7 @@ def found(content: bytes) -> set[str]:
             quote(secret, safe="").encode(),
             base64.b64encode(secret.encode()).rstrip(b"="),
         )
-        if form in content
+        if form.strip(b"=") in content
     }
 
 
@@ -84,6 +131,9 @@ def inspecting(client: docker.DockerClient) -> Iterator[list[str]]:
             with suppress(DockerException):
                 here = client.containers.list(all=True, filters={"label": RUN_LABEL})
                 seen.extend(json.dumps(container.attrs) for container in here)
+                # What anybody on this machine sees of them.
+                running = [container for container in here if container.status == "running"]
+                seen.extend(json.dumps(container.top()) for container in running)
 
     watching = threading.Thread(target=look)
     watching.start()
@@ -103,29 +153,45 @@ def test_what_is_searched_for_would_be_found() -> None:
 @pytest.mark.engine
 @pytest.mark.usefixtures("cpu_image")
 def test_secrets_are_nowhere(
-    tiny: Path, tmp_path: Path, docker_client: docker.DockerClient
+    tiny: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    docker_client: docker.DockerClient,
 ) -> None:
     quern = Quern(tmp_path / "cache")  # a new one: what is there already would not be fetched
     (tmp_path / "secrets.toml").write_text(CONFIG)
     (tmp_path / "checkpoint").symlink_to(tiny / "checkpoint")
+    public_file(tmp_path, KEY, "team.pub")
+    key = tmp_path_factory.mktemp("keys") / "team.key"
+    key.write_bytes(LOCKED)
+    shared: dict[str, bytes] = {}
     dist = tmp_path / "dist"
     with (
+        bucket(shared) as store,
         hub_stand_in.hub("org/tones", {"train.jsonl": ROWS}) as endpoint,
         inspecting(docker_client) as inspected,
     ):
         ran = quern(
             *("build", "--config", str(tmp_path / "secrets.toml"), "--dist", str(dist)),
             *("--runtime", "docker"),
-            environment={**ENVIRONMENT, "HF_ENDPOINT": endpoint},
+            environment={
+                **ENVIRONMENT,
+                "HF_ENDPOINT": endpoint,
+                "AWS_ENDPOINT_URL": store,
+                "QUERN_CACHE_SIGN_KEY": str(key),
+            },
         )
     assert ran.code == 0, ran.stderr[-3000:]
+    assert any("/results/" in path for path in shared), "the shared cache was written to"
+    assert not found(b"\n".join([*map(str.encode, shared), *shared.values()]))
     report = json.loads(next(dist.rglob("report.json")).read_text("utf-8"))
     assert "fetch-tones" in {step["name"] for step in report["passes"]}
     assert not found((ran.stdout + ran.stderr).encode())
     assert not found_below(tmp_path)
     # The fetch was seen: its container is in this machine's network, and the others are in none.
     # Those of tests beside this one may be in any.
-    networks = {json.loads(attrs)["HostConfig"]["NetworkMode"] for attrs in inspected}
+    facts = map(json.loads, inspected)
+    networks = {attrs["HostConfig"]["NetworkMode"] for attrs in facts if "HostConfig" in attrs}
     assert networks >= {"host", "none"}
     assert not found("\n".join(inspected).encode())
     for image in docker_client.images.list():

@@ -72,6 +72,8 @@ def wait(folder):
     held = []
     while act == "hoard":
         held.append(bytearray(b"x") * (1 << 24))
+    if act == "large":
+        (folder / "large").write_bytes(os.urandom(1 << 20) * 24)
     if act == "fill":
         with (folder / "filler").open("wb") as file:
             while True:
@@ -210,12 +212,16 @@ class GatedBuild(Running):
     def let_go(self, act: str = "") -> None:
         """Have the step that waits do that, and end."""
         deadline = time.monotonic() + 60
-        while not (waiting := list(self.cache.glob("work/*/*/scratch.partial"))):
+        while not (waiting := self.waiting()):
             assert time.monotonic() < deadline, f"no step waits\n{self.said}"
             time.sleep(0.02)
         (folder,) = waiting
         (folder / "go.partial").write_text(act)
         (folder / "go.partial").rename(folder / "go")
+
+    def waiting(self) -> list[Path]:
+        """Return the folders for temporary files of the steps that wait."""
+        return list(self.cache.glob("work/*/*/scratch.partial"))
 
     def complete(self) -> int:
         """Let all steps go that have not ended; return the exit code."""

@@ -42,10 +42,13 @@ class OwnEngine:
         self._containerd: subprocess.Popen[bytes] | None = None
         self.address = f"unix://{folder}/socket"
         self.around = Surroundings({"DOCKER_HOST": self.address})
+        # In a network of its own: there it does not remove the bridge of the machine's engine.
+        self.before = ["unshare", "--net"]
+        self.more_options: list[str] = []
 
     @property
     def client(self) -> docker.DockerClient:
-        return docker.DockerClient(self.address, timeout=60)
+        return docker.DockerClient(self.address, timeout=300)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -58,9 +61,9 @@ class OwnEngine:
         places = [f"--{name}={self._folder / name}" for name in ("data-root", "exec-root")]
         alone = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
         beside = [f"--containerd={self._folder / 'c.sock'}", f"--pidfile={self._folder / 'pid'}"]
-        # In a network of its own: there it does not remove the bridge of the machine's engine.
-        engine = ("unshare", "--net", program("container", "dockerd"))
-        self._daemon = self._run(*engine, *places, *alone, *beside, "--host", self.address)
+        engine = (*self.before, program("container", "dockerd"))
+        own = (*places, *alone, *beside, *self.more_options)
+        self._daemon = self._run(*engine, *own, "--host", self.address)
         deadline = time.monotonic() + 60
         while not self._answers():
             assert self._daemon.poll() is None, (self._folder / "log").read_text()[-2000:]

@@ -27,13 +27,14 @@ def make_planner(
     absence: str = "",
     config: Path | None = None,
     only: RuntimeName | None = None,
+    gpu: str = "",
 ) -> Planner:
     target = load_target("cpu")
     toolchain = target.toolchain("linux/amd64")
     if lock is not None:
         toolchain = replace(toolchain, image_dir=lock)
     loaded = load_config(config or project.config, [target], overrides)
-    place = Place(toolchain, Device("cpu", absence))
+    place = Place(toolchain, Device("cpu", absence, model=gpu))
     return Planner(loaded, cache, place, place, only)
 
 

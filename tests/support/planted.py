@@ -1,6 +1,7 @@
 """Passes that plant faults of whole builds, as a user's own: copied beside a config.
 
-``Join`` stands for ``merge``. Faults of the artifact alone are in ``tests/attack``.
+``Join`` stands for ``merge``. ``Plant`` takes the faults of the artifact alone from the package
+``artifact_faults`` of ``tests/attack``, copied as well.
 """
 
 from __future__ import annotations
@@ -69,6 +70,27 @@ def make_stale(checkpoint: Path) -> None:
     weights = load_file(file)
     name = "model.layers.1.mlp.down_proj.weight"
     save_file({**weights, name: weights[name].roll(1, 0)}, file, metadata={"format": "pt"})
+
+
+class PlantParams(Frozen):
+    fault: str = ""
+
+
+class Plant(BasePass[PlantParams]):
+    """Copy the model folder and spoil it. Without a fault it is copied only."""
+
+    Params = PlantParams
+    consumes: ClassVar[Mapping[str, Kind]] = {"artifact": "onnx"}
+    produces: ClassVar[Kind] = "onnx"
+    runs_on: ClassVar[Literal["host", "target"]] = "target"
+
+    def run(self, inputs: Any, params: PlantParams, out_dir: Path) -> dict[str, Any]:
+        from artifact_faults import FAULTS
+
+        copied(inputs["artifact"], out_dir)
+        if params.fault:
+            FAULTS[params.fault](out_dir)
+        return {}
 
 
 class FloatInstead(BasePass[Frozen]):

@@ -63,7 +63,7 @@ def request(
     )
 
 
-def wait_for(path: Path, seconds: float = 30) -> None:
+def wait_for(path: Path, seconds: float = 120) -> None:
     """Return when ``path`` has content; fail after ``seconds``."""
     end = time.monotonic() + seconds
     while not (path.exists() and path.read_text()):

@@ -132,7 +132,9 @@ def _types(model: Any) -> dict[str, str]:
     }
     elements |= {name: tensor.data_type for name, tensor in model.initializers.items()}
     names = {number: name.lower() for name, number in TensorProto.DataType.items()}
-    return {name: f"tensor({names[number]})" for name, number in elements.items()}
+    return {
+        name: f"tensor({names[number]})" for name, number in elements.items() if number in names
+    }
 
 
 def _since(domain: str, name: str, opset: int) -> int:

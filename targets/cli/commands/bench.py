@@ -17,7 +17,7 @@ from targets.bench.run_bench import LIBRARIES, BenchRequest, Earlier, run_bench
 from targets.bench.significance import SMALLEST_RATIO
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import Built, build_all, failure_of, runtime_starters, show_view
+from targets.cli.running import Built, build_all, failure_of, runtime_starter, show_view
 from targets.errors import CheckFailed, EnvironmentUnable
 
 REQUIREMENTS = "requirements-bench.lock"
@@ -95,15 +95,14 @@ def command(
     )
     bench_request.workload.require_valid()
     requests = options.load_requests(choices)
-    options.require_system(requests)
+    options.require_here(requests, "bench")
     store = options.open_cache(cache)
     console = options.console(as_json)
     benches: list[Bench] = []
     built: list[Built] = []
     with show_view(console) as view:
-        starts = runtime_starters(requests, store.root, view)
         for request in requests:
-            start = starts[request.runtime]
+            start = runtime_starter(request.runtime, store.root, view, registry=request.registry)
             builds = list(build_all(request, store, dist.absolute(), start, view))
             pairs = [(one.place, one.outcome) for one in builds]
             config = request.loaded.file.name

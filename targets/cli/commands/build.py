@@ -12,9 +12,17 @@ from rich.markup import escape
 from targets.atomic import replace_file
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import Built, build_all, failure_of, runtime_starters, show_view
+from targets.cli.running import (
+    Built,
+    build_all,
+    elsewhere_of,
+    failure_of,
+    runtime_starter,
+    show_view,
+)
 from targets.place import require_devices
 from targets.report.report_schema import Report
+from targets.systems.detached import Detached
 from targets.version import invocation
 
 _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -31,6 +39,11 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions""
     metavar="FILE",
     help="Write the checks as JUnit XML, which CI services show as tests.",
 )
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Start the first job on the system, and do not wait: `attach` goes on with it.",
+)
 @options.json_option
 def command(
     choices: options.BuildChoices,
@@ -38,6 +51,7 @@ def command(
     dist: Path,
     require_verified: bool,
     junit: Path | None,
+    detach: bool,
     as_json: bool,
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
@@ -47,13 +61,25 @@ def command(
         require_devices(place for request in requests for place in request.places)
     store = options.open_cache(cache)
     console = options.console(as_json)
-    with show_view(console) as view:
-        start = runtime_starters(requests, store.root, view)
-        built = [
-            one
-            for request in requests
-            for one in build_all(request, store, dist.absolute(), start[request.runtime], view)
-        ]
+    again = (*choices.arguments(), "--cache", str(store.root), "--dist", str(dist.absolute()))
+    built: list[Built] = []
+    try:
+        with show_view(console) as view:
+            for request in requests:
+                elsewhere = elsewhere_of(request, store.root, again, detach=detach)
+                start = runtime_starter(
+                    request.runtime, store.root, view, elsewhere, request.registry
+                )
+                built += build_all(request, store, dist.absolute(), start, view)
+    except Detached as detached:
+        console.print(
+            f"{escape(str(detached))}; go on with `{invocation('attach', detached.job)}`",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if as_json:
+            print_json_result({"job": detached.job})
+        return
     failure = failure_of(built)
     _tell_ci([one.outcome.report for one in built], junit)
     if as_json:

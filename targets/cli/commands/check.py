@@ -79,10 +79,10 @@ def command(
         if require_verified:
             require_devices([place])
         with show_view(console) as view:
-            start = runtime_starter(runtime, store.root, view, options.registry_settings())
+            start = runtime_starter(runtime, store.root, view, registry=options.registry_settings())
             checked = run_checks(folder, parcel, place, start, store, view)
         file = folder / FILE
-    believed = result is not None or is_of_a_build_here(parcel, checked.files, store)
+    believed = is_of_a_build_here(parcel, checked.files, store)
     report = merge_into_report(read_report(folder), checked, file, believed)
     write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
     _show(folder, report, console, time.monotonic() - started, as_json)

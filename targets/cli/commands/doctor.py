@@ -15,7 +15,7 @@ from targets.console.whole_table import WholeTable
 from targets.doctor.examine import examine
 from targets.doctor.finding import Finding, Machine, usable_runtimes
 from targets.errors import EnvironmentUnable
-from targets.runtimes.select import Decision
+from targets.systems.select import Decision
 from targets.target import ALL, load_targets
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}

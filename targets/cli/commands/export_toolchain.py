@@ -80,7 +80,7 @@ def _engine(
 ) -> DockerClient | None:
     """Return the engine whose images are written; ``None`` for wheels alone."""
     from targets.runtimes.docker import DockerRuntime
-    from targets.runtimes.select import Chooser
+    from targets.systems.select import Chooser
 
     chosen = Chooser(runtime, cache).start(toolchains, say)
     if isinstance(chosen, DockerRuntime):

@@ -16,7 +16,7 @@ from targets.cli.json_output import print_json_result
 from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.remote.shared_cache import SIGN_KEY
 from targets.runtimes.platform import Choice, platform_for
-from targets.runtimes.select import Chooser
+from targets.systems.select import Chooser
 from targets.target import DEFAULT_TARGET, load_targets
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
@@ -66,7 +66,7 @@ def command(
         runtime = _docker(runtime)
     platform = platform_for(runtime)
     toolchains = {target.name: target.toolchain(platform) for target in chosen}
-    chooser = Chooser(runtime, options.open_cache(cache).root, registry)
+    chooser = Chooser(runtime, options.open_cache(cache).root, registry=registry)
     started = chooser.start(list(toolchains.values()), say)
     records = {}
     for name, toolchain in toolchains.items():

@@ -14,7 +14,7 @@ from pipeline.data.look import Look
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import shared_cache
+from targets.cli.running import elsewhere_of, shared_cache
 from targets.config.documents import read_documents
 from targets.config.load import LoadedConfig
 from targets.config.olive.ledger import Ledger
@@ -30,8 +30,7 @@ from targets.planner.disk_space import Space, disk_space
 from targets.planner.planner import Planner
 from targets.rendered_rows import RenderedRows, rendered_rows
 from targets.report.seen_data import SeenData, seen_data
-from targets.runtimes.platform import Choice
-from targets.runtimes.select import Chooser, Decision
+from targets.systems.select import Chooser, Decision
 
 
 @click.command("plan", short_help="Show what a build would run, and why.")
@@ -114,11 +113,9 @@ def _planned(
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    choosers: dict[Choice, Chooser] = {}
     for request in requests:
-        chooser = choosers.setdefault(
-            request.runtime, Chooser(request.runtime, store.root, request.registry)
-        )
+        elsewhere = elsewhere_of(request, store.root)
+        chooser = Chooser(request.runtime, store.root, elsewhere, request.registry)
         training = request.training_place
         shared = shared_cache(request, store, say)
         for place in request.places:

@@ -83,7 +83,7 @@ def command(
     require_version(version)
     signer = _signer(sign_key, identity, issuer)
     requests = options.load_requests(choices)
-    options.require_system(requests)
+    options.require_here(requests, "release")
     release_options = ReleaseOptions(
         version=version,
         request=ReleaseRequest(allow_unverified, allow_dirty, overrides=_overrides(choices)),
@@ -96,7 +96,7 @@ def command(
     with show_view(console) as view:
         for request in requests:
             runtime: RuntimeName = "venv" if request.runtime == "venv" else "docker"
-            start = runtime_starter(runtime, store.root, view, request.registry)
+            start = runtime_starter(runtime, store.root, view, registry=request.registry)
             builder = ReleaseBuilder(
                 request.loaded, request.places, request.training_place, store, start, view, runtime
             )

@@ -65,7 +65,7 @@ def command(
     """
     chosen = () if target is None else (target,)
     choices = options.BuildChoices(config, chosen, None, data, model, runtime, system)
-    request = options.load_requests(choices)[0]
+    request = options.load_requests(choices, here=True)[0]
     build, target = request.loaded.config, request.loaded.targets[0]
     folder = artifact or dist / build.name / target / MODEL_DIR
     if not (folder / "genai_config.json").is_file():
@@ -79,7 +79,8 @@ def command(
     view = AnswerView(console)
     store = options.open_cache(cache)
     place = request.places[0]
-    start = runtime_starter(request.runtime, store.root, view, request.registry)([place.toolchain])
+    starter = runtime_starter(request.runtime, store.root, view, registry=request.registry)
+    start = starter([place.toolchain])
 
     def ask(params: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
         limited = {**params, "max_new_tokens": max_new_tokens}

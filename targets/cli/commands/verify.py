@@ -142,11 +142,11 @@ def command(
         runtime=chosen,
         system=release.external_parameters.overrides.get("system"),
     )
-    request = _request(options.load_requests(choices), release)
+    request = _request(options.load_requests(choices, here=True), release)
     store = options.open_cache(cache)
     with show_view(options.console(as_json)) as view:
         # Whoever verifies says where images come from, and not who released.
-        start = runtime_starter(chosen, store.root, view, options.registry_settings())
+        start = runtime_starter(chosen, store.root, view, registry=options.registry_settings())
         maker = ReleaseBuilder(
             request.loaded, request.places, request.training_place, store, start, view, chosen
         )

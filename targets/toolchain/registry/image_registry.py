@@ -78,7 +78,7 @@ class ImageRegistry:
 
     @property
     def _here(self) -> str:
-        """Return what the engine calls it: Docker's own registry has no name."""
+        """Return what Docker calls it, for whom its own registry has no name."""
         return self.address.removeprefix("docker.io/")
 
     def name(self, expected: ExpectedImage) -> str:
@@ -92,7 +92,9 @@ class ImageRegistry:
             return None
         for reference in image.attrs.get("RepoDigests") or ():
             repository, _, digest = reference.partition("@")
-            if repository == self._here and not self._refusal(client, image, expected, digest):
+            if repository in (self.address, self._here) and not self._refusal(
+                client, image, expected, digest
+            ):
                 return PulledImage(self.name(expected), str(image.id), digest, image.labels)
         return None
 

@@ -127,7 +127,9 @@ def _merged(under: Table, over: Table) -> Table:
 
 
 def _make_files(document: Table, folder: Path) -> None:
-    """Make what the document names: data, scripts, models, an earlier artifact."""
+    """Make what the document names: data, scripts, models, keys, an earlier artifact."""
+    for key in document.get("cache", {}).get("trust", ()):
+        (folder / key).touch()
     model = document["model"]
     if isinstance(model, dict) and "pretrain" in model:
         stories = folder / str(model["pretrain"]["text"])

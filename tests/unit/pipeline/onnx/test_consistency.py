@@ -23,6 +23,7 @@ from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.passes.generate import GenerateParams
 from pipeline.verdicts.verdicts import limit_verdict, problem_verdict
 from tests.support.checkpoints import checkpoint
+from tests.support.safetensors_files import write_safetensors
 
 BUILDER = """
 def create_model(precision, **extra_options):
@@ -207,3 +208,22 @@ def test_parameters_that_contradict_are_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         model.model_validate(params)
+
+
+@pytest.mark.parametrize(
+    ("said", "names", "count"),
+    [
+        ({}, ("model.embed_tokens.weight",), 6),
+        ({}, ("model.embed_tokens.weight", "lm_head.weight"), 6),
+        ({"tie_word_embeddings": True}, ("model.embed_tokens.weight",), 6),
+        ({"tie_word_embeddings": False}, ("model.embed_tokens.weight",), 0),
+    ],
+)
+def test_an_output_layer_that_is_not_stored_is_the_embedding(
+    tmp_path: Path, said: dict[str, bool], names: tuple[str, ...], count: int
+) -> None:
+    """As in Gemma and LFM2, whose configs leave it to the default of their classes."""
+    (tmp_path / "config.json").write_text(json.dumps(said), "utf-8")
+    rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    write_safetensors(tmp_path / "model.safetensors", dict.fromkeys(names, rows))
+    assert Checkpoint(tmp_path).linear_weights == count

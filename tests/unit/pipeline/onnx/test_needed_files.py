@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.onnx.needed_files import needed_files
@@ -49,3 +50,12 @@ def test_a_library_that_the_config_names_goes_along(tmp_path: Path) -> None:
     config["model"]["decoder"]["session_options"] = {"custom_ops_library": "ops.so"}
     (folder / "genai_config.json").write_text(json.dumps(config))
     assert set(needed_files(folder)) == {*NEEDED, "ops.so"}
+
+
+def test_settings_that_the_runtime_reads_otherwise_are_refused(tmp_path: Path) -> None:
+    """Of two keys of one name, Python takes the last; the runtime heeds both."""
+    folder = model_folder(tmp_path / "model")
+    text = '{"model": {"decoder": {"filename": "old.onnx"}, "decoder": {"filename": "model.onnx"}}}'
+    (folder / "genai_config.json").write_text(text)
+    with pytest.raises(ValueError, match="'decoder' occurs twice"):
+        needed_files(folder)

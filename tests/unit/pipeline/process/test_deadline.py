@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from pipeline.process.deadline import time_limit
+from pipeline.process.deadline import cpu_limit, time_limit
 
 
 def test_what_never_ends_is_interrupted() -> None:
@@ -53,3 +55,23 @@ def test_another_thread_is_left_alone() -> None:
     thread.start()
     thread.join()
     assert done == [True]
+
+
+NATIVE = """
+import re
+from pipeline.process.deadline import cpu_limit
+with cpu_limit(0.2):
+    re.match("(a+)+$", "a" * 60 + "b")
+"""
+
+
+def test_native_code_that_never_ends_ends_its_process() -> None:
+    done = subprocess.run([sys.executable, "-c", NATIVE], check=False, timeout=60)
+    assert done.returncode == -signal.SIGVTALRM
+
+
+def test_cpu_time_counts_after_the_block_no_more() -> None:
+    with cpu_limit(5):
+        value = sum(range(1000))
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert value == 499_500

@@ -92,6 +92,11 @@ BODIES = {
             raise RuntimeError("writer failed") from error
 """,
     "memory": '        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried")\n',
+    "panic": """
+        class PanicException(BaseException):  # as PyO3 makes one of a panic
+            pass
+        raise PanicException("retry-limit-in-match over")
+""",
     "link": '        (out_dir / "link").symlink_to("/etc/hostname")\n        return {}\n',
     "environment": """
         import json, os, tempfile
@@ -120,6 +125,7 @@ from pipeline.contract.result import Verdict
 class CheckParams(Frozen):
     limit: float = 1.0
     usable: bool = True
+    panics: bool = False
 
 class Check(BaseCheck[CheckParams]):
     Params = CheckParams
@@ -127,6 +133,8 @@ class Check(BaseCheck[CheckParams]):
     def run(self, inputs, params):
         if not params.usable:
             raise ArtifactError("it does not load")
+        if params.panics:
+            raise type("PanicException", (BaseException,), {})("retry-limit-in-match over")
         status = "passed" if params.limit >= 1 else "failed"
         verdict = Verdict(name="size", status=status, value=1, limit=params.limit)
         return Outcome((verdict,), {"n": [1]})
@@ -275,6 +283,7 @@ def test_a_missing_input_is_named(workshop: Workshop) -> None:
         ("hide", "disk_full", "writer failed"),
         ("memory", "out_of_memory", "not enough memory"),
         ("link", "error", "symbolic link"),
+        ("panic", "error", "PanicException: retry-limit"),
     ],
 )
 def test_a_broken_step_says_why_and_leaves_nothing(
@@ -316,11 +325,17 @@ def test_checks_leave_verdicts_and_evidence(workshop: Workshop) -> None:
         workshop.step("good", "block", kind="check"),
         workshop.step("bad", "block", kind="check", params={"limit": 0.5}),
         workshop.step("broken", "block", kind="check", params={"usable": False}),
+        workshop.step("panics", "block", kind="check", params={"panics": True}),
     ]
     code, _, _ = workshop.run(*steps)
     assert code == 0
     statuses = {s.name: [v.status for v in workshop.result(s.name).verdicts] for s in steps}
-    assert statuses == {"good": ["passed"], "bad": ["failed"], "broken": ["failed"]}
+    assert statuses == {
+        "good": ["passed"],
+        "bad": ["failed"],
+        **{name: ["failed"] for name in ("broken", "panics")},
+    }
+    assert "retry-limit" in workshop.result("panics").verdicts[0].detail
     assert workshop.result("good").evidence == {"n": [1]}
     assert "does not load" in workshop.result("broken").verdicts[0].detail
 

@@ -211,5 +211,30 @@ def test_a_folder_of_a_snapshot_of_the_hubs_cache(
 
 def test_settings_that_no_reader_survives(project: Project) -> None:
     (project.folder / "built" / "genai_config.json").write_text("[" * 100_000)
-    with pytest.raises(ConfigError, match="names no decoder"):
+    with pytest.raises(ConfigError, match="nested too deeply"):
         load_config(project.config, [load_target("cpu")])
+
+
+@pytest.mark.parametrize("name", ["model", "decoder", "session_options", "custom_ops_library"])
+def test_a_second_key_does_not_hide_a_library(project: Project, name: str) -> None:
+    """Python takes the last of two keys of one name. The runtime heeds both, as 0.18 and 0.13 do:
+    ``og.Model`` ends with "Failed to load library ops.so"."""
+    session: dict[str, object] = {"custom_ops_library": "ops.so"}
+    hidden: object = {"model": {"decoder": {"session_options": session}}}
+    plain: object = {"model": {"decoder": {"filename": "model.onnx", "session_options": {}}}}
+    for part in ("model", "decoder", "session_options", "custom_ops_library"):
+        hidden = hidden[part]  # type: ignore[index]
+        if part == name:
+            break
+    text = json.dumps(plain)
+    if name == "custom_ops_library":
+        twice = f'"{name}": "ops.so", "{name}": ""'
+        text = text.replace('"session_options": {', f'"session_options": {{{twice}')
+    else:
+        text = text.replace(f'"{name}":', f'"{name}": {json.dumps(hidden)}, "{name}":')
+    (project.folder / "built" / "genai_config.json").write_text(text)
+    for trusted in (False, True):
+        if trusted:
+            project.edit('onnx = "built"', 'onnx = "built"\ntrust_remote_code = true')
+        with pytest.raises(ConfigError, match=f"'{name}' occurs twice"):
+            load_config(project.config, [load_target("cpu")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import FileDigest, Status, StepResult, Verdict
 from targets.device_checks.checked_result import CheckedResult, merge_into_report, read_checked
-from targets.device_checks.parcel import FOLDER, pack, unpack
+from targets.device_checks.parcel import FOLDER, Parcel, pack, unpack
 from targets.errors import ConfigError
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.compose_report import figures_of, verdicts_of
@@ -78,6 +79,16 @@ def test_what_did_not_run_where_the_build_is_not_known_says_so(found: Status | N
     assert home.status == "passed"
 
 
+def test_a_folder_from_which_checks_were_taken_out_is_not_passed() -> None:
+    """Whoever forged its digests has forged the list of its checks and their limits as well."""
+    forged = report(verdict("loads", "passed"))
+    away = merge_into_report(forged, checked(verdict("loads", "passed")), FILE, believed=False)
+    assert away.status == "unverified"
+    assert [item.name for item in away.checks] == ["loads", "known_build"]
+    home = merge_into_report(away, checked(verdict("loads", "passed")), FILE)
+    assert (home.status, len(home.checks)) == ("passed", 1)
+
+
 def test_what_stood_in_for_a_check_goes_and_what_was_proven_stays() -> None:
     before = report(verdict("usable", "unverified"), verdict("checkpoint", "passed"))
     after = merge_into_report(before, checked(verdict("logits_error", "passed")), FILE)
@@ -118,6 +129,10 @@ def test_what_is_no_result_is_refused(text: str, tmp_path: Path) -> None:
         read_checked(tmp_path / "checked.json")
 
 
+def key(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 def step(name: str, kind: StepKind, type_name: str, **inputs: StepInput | SourceInput) -> Step:
     return Step(
         name=name,
@@ -125,16 +140,14 @@ def step(name: str, kind: StepKind, type_name: str, **inputs: StepInput | Source
         type=type_name,
         target="cuda",
         toolchain="t",
-        key=f"{name}-key",
+        key=key(name),
         seed=0,
         inputs=dict(inputs),
     )
 
 
 def done(name: str, type_name: str, **more: Any) -> StepResult:
-    return StepResult(
-        name=name, type=type_name, key=f"{name}-key", seconds=0, peak_rss_bytes=0, **more
-    )
+    return StepResult(name=name, type=type_name, key=key(name), seconds=0, peak_rss_bytes=0, **more)
 
 
 def test_what_checks_read_travels_with_the_artifact(tmp_path: Path) -> None:
@@ -142,7 +155,7 @@ def test_what_checks_read_travels_with_the_artifact(tmp_path: Path) -> None:
     script.write_text("x = 1")
     helpers.mkdir()
     (helpers / "helper.py").write_text("y = 2")
-    made = {name: StepInput(step=name, key=f"{name}-key") for name in ("build", "time-a", "time-b")}
+    made = {name: StepInput(step=name, key=key(name)) for name in ("build", "time-a", "time-b")}
     for name in made:
         (tmp_path / "steps" / name).mkdir(parents=True)
         (tmp_path / "steps" / name / "timings.json").write_text(name)
@@ -203,3 +216,36 @@ def test_a_check_under_a_name_of_its_own_tells_its_verdicts_and_figures_apart() 
         "script": {"same": 0},
         "rouge": {"same": 1},
     }
+
+
+def forged(**changes: Any) -> Step:
+    artifact = SourceInput(ref=PathRef(root="artifact"), digest=key("build"))
+    return step("graph", "check", "graph", artifact=artifact).model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([forged(kind="pass")], "graph is no check"),
+        ([forged(), forged()], "or stands twice"),
+        ([forged(key="../../../beside")], "the key of graph is none"),
+        ([forged(key="/etc")], "the key of graph is none"),
+        ([forged(inputs={"artifact": StepInput(step="x", key=key("x"))})], "outside of the folder"),
+        (
+            [forged(code=SourceInput(ref=PathRef(root="checks", path="../x"), digest="d"))],
+            "outside",
+        ),
+        (
+            [forged(code=SourceInput(ref=PathRef(root="checks", path="/etc"), digest="d"))],
+            "outside",
+        ),
+    ],
+)
+def test_steps_that_no_build_writes_are_refused(
+    tmp_path: Path, steps: list[Step], said: str
+) -> None:
+    (tmp_path / FOLDER).mkdir()
+    parcel = Parcel(build="tone", target="cuda", files=(), steps=tuple(steps))
+    (tmp_path / FOLDER / "checks.json").write_text(parcel.model_dump_json())
+    with pytest.raises(ConfigError, match=said):
+        unpack(tmp_path)

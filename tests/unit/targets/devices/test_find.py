@@ -22,10 +22,23 @@ ANSWER = """<?xml version="1.0" ?>
 <nvidia_smi_log>
   <driver_version>{driver}</driver_version>
   <cuda_version>{cuda}</cuda_version>
-  <attached_gpus>1</attached_gpus>
-  <gpu id="00000000:04:00.0"><product_name>NVIDIA L4</product_name></gpu>
+  <attached_gpus>2</attached_gpus>
+  <gpu id="00000000:04:00.0">
+    <product_name>NVIDIA L4</product_name>
+    <uuid>GPU-0a5dc1fe-0000-4c3b-9c4e-6f2d5a1b0e77</uuid>
+  </gpu>
+  <gpu id="00000000:65:00.0">
+    <product_name>NVIDIA A100-SXM4-40GB</product_name>
+    <uuid>GPU-7b1e2c34-0000-4d5f-8a9b-0c1d2e3f4a5b</uuid>
+  </gpu>
 </nvidia_smi_log>
 """
+L4, A100 = "GPU-0a5dc1fe-0000-4c3b-9c4e-6f2d5a1b0e77", "GPU-7b1e2c34-0000-4d5f-8a9b-0c1d2e3f4a5b"
+
+
+@pytest.fixture(autouse=True)
+def _no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def plant_gpu(
@@ -45,8 +58,44 @@ def test_a_gpu_with_a_new_driver_is_the_host(
     plant_gpu(tmp_path, monkeypatch, "580.95.05", "13.0")
     device = place_of(load_target("cuda"), PLATFORM).device
     assert device.here
-    assert device.description == "NVIDIA L4, driver 580.95.05, CUDA 13.0"
+    assert device.description == "NVIDIA L4, one of 2, driver 580.95.05, CUDA 13.0"
     assert default_training_target(PLATFORM) == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("visible", "model", "uuid"),
+    [
+        (None, "NVIDIA L4", L4),
+        ("0", "NVIDIA L4", L4),
+        ("1", "NVIDIA A100-SXM4-40GB", A100),
+        ("1,0", "NVIDIA A100-SXM4-40GB", A100),
+        (A100, "NVIDIA A100-SXM4-40GB", A100),
+        ("GPU-7b1e", "NVIDIA A100-SXM4-40GB", A100),
+    ],
+)
+def test_steps_see_one_gpu_the_same_in_containers_and_without(
+    visible: str | None, model: str, uuid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_gpu(tmp_path, monkeypatch, "580.95.05", "13.0")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    device = place_of(load_target("cuda"), PLATFORM).device
+    assert (device.model, device.environment) == (model, {"CUDA_VISIBLE_DEVICES": uuid})
+    capabilities = [["gpu", "compute", "utility"]]
+    assert device.container == {
+        "device_requests": [{"device_ids": [uuid], "capabilities": capabilities}]
+    }
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "2", "GPU-ffff"])
+def test_a_choice_of_no_gpu_is_no_gpu(
+    visible: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_gpu(tmp_path, monkeypatch, "580.95.05", "13.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    device = place_of(load_target("cuda"), PLATFORM).device
+    assert f"CUDA_VISIBLE_DEVICES is '{visible}'" in device.absence
+    assert default_training_target(PLATFORM) == "cpu"
 
 
 def test_a_driver_too_old_is_said_with_both_versions(

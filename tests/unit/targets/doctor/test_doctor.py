@@ -20,7 +20,7 @@ from targets.doctor import engine, host, network, toolchains
 from targets.doctor.examine import examine
 from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes, usable_runtimes
 from targets.errors import EnvironmentUnable
-from targets.runtimes.select import Chooser
+from targets.systems.select import Chooser
 from targets.target import load_target
 from targets.toolchain.venv import venv_python
 from tests.support.capabilities import skip_or_fail

@@ -258,6 +258,17 @@ def test_the_cpus_own_arithmetic_is_in_every_key_and_said(project: Project, cach
     assert replan(project, cache) == {}
 
 
+def test_the_model_of_the_gpu_is_in_the_keys_of_what_it_computes(
+    project: Project, cache: Cache
+) -> None:
+    build(project, cache)
+    changed = to_run(make_planner(project, cache, gpu="NVIDIA L4").plan())
+    assert changed["pretrain"] == "GPU: none → NVIDIA L4"
+    computed = {name for name, why in changed.items() if "GPU" in why}
+    assert {"pretrain", "lora", "merge", "evaluate-base", "reference", "latency"} <= computed
+    assert "model_builder" not in computed
+
+
 def test_settings_of_a_checkpoint_with_which_none_is_asked_are_said(
     project: Project, cache: Cache
 ) -> None:

@@ -317,7 +317,7 @@ def test_no_rights_are_said_once_with_what_to_do(member: Make, remote: Path) -> 
     finally:
         remote.chmod(0o700)
     assert len(one.warnings) == 1
-    assert "let whoever builds read it, and to push write it" in one.warnings[0]
+    assert "let whoever builds read the folder, and to push write it" in one.warnings[0]
 
 
 def test_bytes_that_have_arrived_do_not_come_again(member: Make, remote: Path) -> None:
@@ -399,7 +399,7 @@ def test_it_cannot_be_reached_and_its_keys_are_nowhere(
     outcome = one.build()
     assert one.ran
     assert len(one.warnings) == 1
-    assert f"{address} cannot be used" in one.warnings[0]
+    assert f"{address} cannot be reached" in one.warnings[0]
     told = [*one.world.view.lines, outcome.report.model_dump_json(), str(outcome.plan)]
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(planted.encode() in text for text in [*map(str.encode, told), *written])

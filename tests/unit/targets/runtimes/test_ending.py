@@ -216,7 +216,7 @@ def test_killed_from_outside(number: signal.Signals) -> None:
         ending(128 + number).check()
 
 
-@pytest.mark.parametrize("name", ["SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"])
+@pytest.mark.parametrize("name", ["SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGVTALRM"])
 def test_a_crash_is_one_whatever_the_signal(name: str) -> None:
     for code in (-signal.Signals[name], 128 + signal.Signals[name]):
         with pytest.raises(ProcessCrashed, match=f"lora broke: ended by {name}") as caught:

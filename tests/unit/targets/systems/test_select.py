@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from targets.cli.commands import doctor, plan
 from targets.cli.main import main
 from targets.errors import EnvironmentUnable
-from targets.runtimes.select import Chooser, Decision
 from targets.runtimes.venv import VenvRuntime
+from targets.systems.select import Chooser, Decision
 from targets.target import load_target
 from targets.toolchain import engine
 from targets.toolchain.platforms import this_machine
@@ -92,7 +92,14 @@ def test_an_engine_reached_through_ssh_is_another_machines(
     tmp_path: Path, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://somebody@nowhere.invalid")
-    assert "another machine's" in unusable(tmp_path / "cache", toolchain).why
+    cache = tmp_path / "cache"
+    insisting = Chooser("docker", cache).decide([toolchain])
+    assert insisting.runtime is None
+    assert insisting.why.startswith("ssh cannot log in to somebody@nowhere.invalid")
+    assert "ssh somebody@nowhere.invalid docker version" in insisting.remedy
+    assert "(ssh://somebody@nowhere.invalid)" in insisting.system
+    decision = Chooser("auto", cache).decide([toolchain])
+    assert decision == Decision("venv", insisting.why, insisting.remedy)
 
 
 def test_an_engine_that_hangs_is_waited_for_once(

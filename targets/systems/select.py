@@ -11,11 +11,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from targets.errors import EnvironmentUnable
+from targets.errors import EngineElsewhere, EnvironmentUnable
 from targets.machine import require_instructions
 from targets.runtimes.interrupts import interruptible
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import PLACES, Runtime, RuntimeName
+from targets.systems.find import Elsewhere, engine_of_environment
 from targets.toolchain.platforms import native
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
@@ -24,18 +25,34 @@ if TYPE_CHECKING:
     from targets.runtimes.containers import Containers
 
 
+def _decided(elsewhere: Elsewhere, toolchains: Sequence[Toolchain]) -> Decision:
+    system = elsewhere.system
+    try:
+        why = "; ".join(dict.fromkeys(system.require(toolchain) for toolchain in toolchains))
+    except EnvironmentUnable as unable:
+        return Decision(None, str(unable), unable.hint, system.where)
+    note = system.limits_note()
+    return Decision("docker", f"{why}; {note}" if note else why, system=system.where)
+
+
 @dataclass(frozen=True)
 class Decision:
     """Where steps run, and why."""
 
     runtime: RuntimeName | None
-    """``None`` if they cannot run on this machine."""
+    """``None`` if they cannot run."""
     why: str
     remedy: str = ""
     """What to do so that they run in containers."""
+    system: str = ""
+    """Where that is, in words; empty for this machine."""
 
     def __str__(self) -> str:
-        location = "nowhere here" if self.runtime is None else f"in {PLACES[self.runtime]}"
+        if self.runtime is None:
+            location = f"nowhere on {self.system}" if self.system else "nowhere here"
+        else:
+            on = f" on {self.system}" if self.system else ""
+            location = f"in {PLACES[self.runtime]}{on}"
         return f"{location}: {self.why}"
 
 
@@ -43,9 +60,15 @@ class Chooser:
     """Decides where the steps of a command run. Connects to an engine on first use."""
 
     def __init__(
-        self, requested: Choice, cache: Path, registry: RegistrySettings | None = None
+        self,
+        requested: Choice,
+        cache: Path,
+        elsewhere: Elsewhere | None = None,
+        registry: RegistrySettings | None = None,
     ) -> None:
-        """``registry`` may have images that are not on this machine."""
+        """``elsewhere`` is the system that the user has chosen. ``registry`` may have images that
+        are not on this machine."""
+        self._elsewhere = elsewhere
         self._requested = requested
         self._cache = cache
         self._registry = registry
@@ -59,22 +82,31 @@ class Chooser:
 
         In containers if there is a usable engine that has their images or can build them; else in a
         virtual environment, unless the user requested ``docker``. Nowhere on a CPU that the
-        toolchains do not support.
+        toolchains do not support. An engine that is elsewhere is used as a system is.
         """
+        elsewhere = self._system()
+        if elsewhere is not None and elsewhere.chosen:
+            return _decided(elsewhere, toolchains)
         try:
             require_instructions()
         except EnvironmentUnable as unable:
             return Decision(None, str(unable), unable.hint)
         if self._requested == "venv":
             return Decision("venv", "it was asked for")
+        if elsewhere is not None:
+            decision = _decided(elsewhere, toolchains)
+            return decision if decision.runtime is not None else self._without(decision, toolchains)
         try:
             return Decision("docker", self.containers().require(toolchains))
         except EnvironmentUnable as unable:
-            all_native = all(toolchain.platform == native() for toolchain in toolchains)
-            runtime: RuntimeName | None = (
-                "venv" if all_native and self._requested == "auto" else None
-            )
-            return Decision(runtime, str(unable), unable.hint)
+            return self._without(Decision(None, str(unable), unable.hint), toolchains)
+
+    def _without(self, refused: Decision, toolchains: Sequence[Toolchain]) -> Decision:
+        """Return where steps run for which there are no containers, as ``refused`` says."""
+        all_native = all(toolchain.platform == native() for toolchain in toolchains)
+        if all_native and self._requested == "auto":
+            return Decision("venv", refused.why, refused.remedy)
+        return refused
 
     def start(self, toolchains: Sequence[Toolchain], say: Callable[[str], None]) -> Runtime:
         """Return the runtime for steps of ``toolchains``.
@@ -84,6 +116,11 @@ class Chooser:
         continues in a virtual environment. Raises ``EnvironmentUnable`` if steps cannot run.
         """
         decision = self.decide(toolchains)
+        elsewhere = self._system()
+        if elsewhere is not None and decision.runtime == "docker":
+            from targets.systems.system_runtime import SystemRuntime
+
+            return SystemRuntime(elsewhere.system, elsewhere.notes, say, detach=elsewhere.detach)
         if decision.runtime == "docker":
             try:
                 return self._start_containers(toolchains, say)
@@ -104,7 +141,9 @@ class Chooser:
 
     def ready(self, toolchain: Toolchain) -> Runtime | None:
         """Return the runtime of ``toolchain``'s steps; ``None`` if something would have to be
-        fetched or made for it first."""
+        fetched or made for it first, or it is elsewhere."""
+        if self._system() is not None:
+            return None
         decision = self.decide([toolchain])
         runtime: Runtime
         if decision.runtime == "docker":
@@ -119,6 +158,23 @@ class Chooser:
         else:
             return None
         return None if runtime.needs(toolchain) else runtime
+
+    def _system(self) -> Elsewhere | None:
+        """Return where steps run if not on this machine: what was chosen, or the engine that the
+        environment names, if it does not see this machine's folders."""
+        if self._elsewhere is None and self._requested != "venv":
+            self._elsewhere = engine_of_environment(self._cache, self._sees_folders)
+        return self._elsewhere
+
+    def _sees_folders(self) -> bool:
+        """Return whether the engine sees this machine's folders, or is of no use at all."""
+        try:
+            self.containers()
+        except EngineElsewhere:
+            return False
+        except EnvironmentUnable:
+            return True
+        return True
 
     def containers(self) -> Containers:
         """Return the engine, connecting once. Raises ``EnvironmentUnable`` if none can be used."""

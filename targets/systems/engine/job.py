@@ -1,0 +1,295 @@
+"""A job in a container of an engine elsewhere."""
+
+from __future__ import annotations
+
+import calendar
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from docker import DockerClient
+from docker.errors import APIError, NotFound
+from docker.types import CancellableStream
+from pydantic import ValidationError
+
+from pipeline.contract.plan import OUTPUT_DIR
+from pipeline.contract.result import RESULT_FILE, StepResult
+from targets.atomic import sibling_folder
+from targets.disk import CACHE_REMEDY, Need, require_room
+from targets.errors import EnvironmentUnable, PassFailed
+from targets.runtimes.docker import remove
+from targets.systems.arrival import Refused, unpack
+from targets.systems.engine.keeper import DETACH, READY, STOP
+from targets.systems.engine.lease import has_begun, renewed
+from targets.systems.engine.link import DROPPED, Link, quick
+from targets.systems.system import JobGone, JobState, Piece
+
+OWN = "/run/quern"
+"""The volume of a job: what it alone reads, and what it writes."""
+WORK = f"{OWN}/work"
+MARK_LABEL = "quern.mark"
+
+_LARGEST_RESULT = 1 << 28
+_CANCEL_SECONDS = 60
+_CANCEL_PATIENCE = 10
+"""For how many seconds a dropped connection is tried again by somebody who wants to stop."""
+_LOOK_AGAIN_SECONDS = 0.5
+_STOP_SECONDS = 5
+
+
+class EngineJob:
+    """The container ``quern-job-ID``, which outlives its process until it is removed."""
+
+    def __init__(self, link: Link, job_id: str, lease_seconds: float) -> None:
+        self.id = job_id
+        self._link = link
+        self._name = container_of(job_id)
+        self._lease_seconds = lease_seconds
+        self._stream: CancellableStream[bytes] | None = None
+        self._mark = ""
+        self._exit_code: int | None = None
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """Ask after the container while the block runs."""
+        with renewed(self._link, self._name, self._lease_seconds, self._wake):
+            yield
+
+    def detach(self) -> None:
+        """Let it run without being asked after."""
+        try:
+            while not self._link.again(lambda client: has_begun(client, self._name)):
+                time.sleep(_LOOK_AGAIN_SECONDS)
+            self._link.again(lambda client: client.api.kill(self._name, DETACH))
+        except NotFound:
+            raise EnvironmentUnable(
+                f"the job {self.id} ended on {self._link.name} before it had begun",
+                f"`docker info` on {self._link.name}",
+            ) from None
+
+    def read(self, offset: str = "") -> Iterator[Piece]:
+        """Yield its standard output; an offset is the engine's time of the last piece."""
+        mark = f"{self._marked()} ".encode()
+        while True:
+            for written, data in self._pieces(offset):
+                offset = written
+                if data.startswith(mark):
+                    self._exit_code = _number(data[len(mark) :])
+                    return
+                if data != READY:
+                    yield Piece(data, offset)
+            state = self._state()  # raises if it is gone
+            if not state["Running"]:
+                self._exit_code = int(state["ExitCode"])
+                return
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def read_log(self) -> Iterator[bytes]:
+        """Yield its standard error as far as the engine has kept it."""
+
+        def whole(client: DockerClient) -> bytes:
+            content = client.api.logs(self._name, stdout=False, stderr=True)
+            assert isinstance(content, bytes)  # noqa: S101 - without a stream
+            return content
+
+        with suppress(NotFound):
+            yield self._link.again(whole)
+
+    def state(self) -> JobState:
+        """Return what the engine says of the container, and what it wrote at its end."""
+        try:
+            state = self._state()
+        except JobGone:
+            return JobState("gone")
+        if self._exit_code is None and state["Running"]:
+            self._exit_code = self._written_exit_code()
+        phase: Literal["queued", "running", "ended"] = "ended"
+        if state["Status"] == "created":
+            phase = "queued"
+        elif state["Running"] and self._exit_code is None:
+            phase = "running"
+        error = str(state.get("Error") or "")
+        return JobState(phase, self._exit_code, bool(state["OOMKilled"]), error)
+
+    def stop(self) -> None:
+        """End its process. Callable from any thread."""
+        client = self._link.beside()
+        with suppress(APIError, *DROPPED):
+            quick(client, _STOP_SECONDS, lambda one: one.api.kill(self._name, STOP))
+        client.close()
+
+    def collect(self, key: str, folder: Path) -> bool:
+        """Fetch result and output of ``key``, as one or not at all."""
+        if folder.exists():
+            return True
+        try:
+            self._link.again(lambda client: self._fetch(client, key, folder))
+        except NotFound:
+            return False
+        except (Refused, ValidationError) as error:
+            raise PassFailed(
+                f"{self._link.name} sent for {key[:12]} what no step leaves: {error}",
+                "its result is not kept",
+            ) from None
+        return True
+
+    def cancel(self) -> None:
+        """Remove the container with all that is in it, and see that it is gone."""
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        while self._link.again(self._is_there, _CANCEL_PATIENCE):
+            self._link.again(lambda client: remove(client, self._name), _CANCEL_PATIENCE)
+            if time.monotonic() > deadline:
+                raise EnvironmentUnable(
+                    f"{self._link.name} does not end the job {self.id}",
+                    f"there: docker rm --force {self._name}",
+                )
+
+    def _is_there(self, client: DockerClient) -> bool:
+        try:
+            client.api.inspect_container(self._name)
+        except NotFound:
+            return False
+        return True
+
+    def _marked(self) -> str:
+        """Return what begins the line that says how the process ended."""
+        if not self._mark:
+            config = self._inspected()["Config"]
+            self._mark = str(config["Labels"][MARK_LABEL])
+        return self._mark
+
+    def _inspected(self) -> dict[str, Any]:
+        try:
+            return self._link.again(lambda client: client.api.inspect_container(self._name))
+        except NotFound:
+            raise JobGone from None
+
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._inspected()["State"]
+        return state
+
+    def _pieces(self, offset: str) -> Iterator[tuple[str, bytes]]:
+        """Yield what was written after ``offset``, as far as this connection brings it."""
+        since = _Place.read(offset).seconds
+        options = {"since": since} if since else {}
+
+        def logs(client: DockerClient) -> CancellableStream[bytes]:
+            stream = client.api.logs(
+                self._name,
+                stdout=True,
+                stderr=False,
+                stream=True,
+                follow=True,
+                timestamps=True,
+                **options,
+            )
+            assert isinstance(stream, CancellableStream)  # noqa: S101
+            return stream
+
+        try:
+            self._stream = self._link.again(logs)
+        except NotFound:
+            raise JobGone from None
+        place = _Place.read(offset)
+        with suppress(*DROPPED, OSError, ValueError, struct.error):
+            for piece in self._stream:
+                written, _, data = piece.partition(b" ")
+                if place.is_passed_by(written.decode("ascii", "replace")):
+                    yield str(place), data
+        self._stream = None
+
+    def _wake(self) -> None:
+        """Have who reads from a connection that is dead notice it. From another thread."""
+        stream = self._stream
+        if stream is not None:
+            with suppress(Exception):
+                stream.close()
+
+    def _written_exit_code(self) -> int | None:
+        """Return the exit code in the last lines of the output, if it has ended."""
+        mark = f"{self._marked()} ".encode()
+        try:
+            lines = self._link.again(
+                lambda client: client.api.logs(self._name, stdout=True, stderr=False, tail=5)
+            )
+        except NotFound:
+            return None
+        assert isinstance(lines, bytes)  # noqa: S101
+        codes = [line[len(mark) :] for line in lines.split(b"\n") if line.startswith(mark)]
+        return _number(codes[-1]) if codes else None
+
+    def _fetch(self, client: DockerClient, key: str, folder: Path) -> None:
+        with sibling_folder(folder) as fresh:
+            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, fresh, _LARGEST_RESULT)
+            result = StepResult.model_validate_json((fresh / RESULT_FILE).read_bytes())
+            size = sum(max(0, file.bytes) for file in result.files)
+            what = f"what {self._link.name} made of {result.name}"
+            require_room([Need(folder, size, what, CACHE_REMEDY)])
+            self._unpack(client, f"{key}/{OUTPUT_DIR}", OUTPUT_DIR, fresh, size)
+            fresh.rename(folder)
+
+    def _unpack(
+        self, client: DockerClient, path: str, name: str, folder: Path, largest: int
+    ) -> None:
+        stream, _ = client.api.get_archive(self._name, f"{WORK}/{path}")
+        try:
+            unpack(iter(stream), name, folder, largest)
+        except OSError as error:
+            if isinstance(error, DROPPED):
+                raise
+            raise EnvironmentUnable(
+                f"what {self._link.name} sends cannot be kept: {error.strerror}", CACHE_REMEDY
+            ) from error
+
+
+def container_of(job_id: str) -> str:
+    """Return the name of the container of a job."""
+    return f"quern-job-{job_id}"
+
+
+def _number(text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return 1
+
+
+class _Place:
+    """A place in the output: the engine's time of a piece, and which piece of that time it is.
+
+    The parts of a long line have the same time.
+    """
+
+    def __init__(self, moment: str, count: int) -> None:
+        self._time, self._count = moment, count
+        self._seen = 0
+
+    @classmethod
+    def read(cls, offset: str) -> _Place:
+        moment, _, count = offset.partition(" ")
+        return cls(moment, int(count or 0))
+
+    def __str__(self) -> str:
+        return f"{self._time} {self._count}"
+
+    @property
+    def seconds(self) -> int:
+        """Return its whole seconds since the epoch; 0 for the beginning."""
+        if not self._time:
+            return 0
+        return calendar.timegm(time.strptime(self._time[:19], "%Y-%m-%dT%H:%M:%S"))
+
+    def is_passed_by(self, written: str) -> bool:
+        """Return whether the next piece, of that time, comes after it; it then is that place."""
+        if written < self._time:
+            return False
+        if written > self._time:
+            self._time, self._count, self._seen = written, 0, 0
+        self._seen += 1
+        if self._seen <= self._count:
+            return False
+        self._count = self._seen
+        return True

@@ -1,0 +1,61 @@
+"""Finds systems: those of a config, and an engine elsewhere that the environment names.
+
+A type of system is one module, which this one knows by the table of the config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pipeline.contract.schema import DockerSystem
+from targets.systems.job_notes import JobNotes, Origin
+
+if TYPE_CHECKING:
+    from targets.systems.engine.engine_system import EngineSystem
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The system that a command uses, and how."""
+
+    system: EngineSystem
+    notes: JobNotes
+    detach: bool = False
+    chosen: bool = True
+    """Whether the user has; else the environment names it."""
+
+
+def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
+    """Return the system ``name`` of a config, whose paths are absolute. Nobody is asked."""
+    from targets.systems.engine.address import EngineAddress, docker_certificates
+    from targets.systems.engine.engine_system import EngineSystem
+
+    certificates = None
+    if table.engine.startswith("tcp://"):
+        certificates = Path(table.certificates) if table.certificates else docker_certificates()
+    return EngineSystem(name, EngineAddress(table.engine, certificates), cache, table.patience)
+
+
+def elsewhere_of(origin: Origin, cache: Path, *, detach: bool = False) -> Elsewhere:
+    """Return the system of the command ``origin``."""
+    system = system_of(origin.system, origin.table, cache)
+    return Elsewhere(system, JobNotes(cache, origin), detach)
+
+
+def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Elsewhere | None:
+    """Return the engine that ``DOCKER_HOST`` or the active context names, if it is elsewhere.
+
+    One that SSH leads to is; of any other, ``sees_folders`` says whether it is here.
+    """
+    from targets.systems.engine.address import address_of_environment
+    from targets.systems.engine.engine_system import EngineSystem
+
+    address = address_of_environment()
+    if address is None or (address.ssh is None and sees_folders()):
+        return None
+    name = urlsplit(address.url).hostname or "the engine"
+    return Elsewhere(EngineSystem(name, address, cache), JobNotes(cache), chosen=False)

@@ -1,0 +1,157 @@
+"""What it costs to build on another machine: ``nox -s bench-systems``.
+
+Starts a Docker Engine of its own, in a network of its own, behind mutual TLS and behind an
+``sshd``, and builds the shipped example on it: seconds, and bytes that went there and came back.
+The engine is on this machine, so a real network adds its own time. Needs root, and the image of the
+cpu target in the engine of this machine, which is sent. Results must have the keys and the bytes of
+a build here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.cli.options import DEFAULT_CONFIG
+from targets.errors import CheckFailed
+from targets.figures import size
+from tests.benchmarks import pages
+from tests.benchmarks.pages import Section
+from tests.support.engine_elsewhere import EngineElsewhere, Proxy, SshServer
+
+_COLUMNS = ("what", "seconds", "sent", "received")
+_HOW = """\
+`configs/tone.toml` for cpu from an empty result cache, on an engine of another machine as seen from
+here: behind mutual TLS, then behind SSH, where the image is by then. Bytes are those on the wire,
+both ways, of a proxy that all of it goes through. Keys and bytes of results are those of a build
+here: {same} of {all}."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to the engine, and what counts the bytes on it."""
+
+    name: str
+    url: str
+    proxy: Proxy
+    environment: Mapping[str, str]
+
+
+def main() -> None:
+    """Measure, show, and write the section."""
+    parser = argparse.ArgumentParser(prog="nox -s bench-systems --", description=__doc__)
+    pages.add_out(parser, pages.MEASURED)
+    arguments = parser.parse_args()
+    pages.require_clean(arguments.out)
+    origin = pages.origin("./nox -s bench-systems")
+    with tempfile.TemporaryDirectory(prefix="quern-systems-") as name:
+        rows, made = measure(Path(name))
+        here = made_here(Path(name) / "here")
+    same = sum(here.get(key) == files for one in made for key, files in one.items())
+    how = _HOW.format(same=same, all=sum(map(len, made)))
+    section = Section("systems", "Building on another machine", iter(rows), how, _COLUMNS)
+    pages.measure(section, arguments.out, origin)
+
+
+def measure(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
+    """Return one table row per build, and the results of each way by key."""
+    (folder / "engine").mkdir()
+    engine = EngineElsewhere(folder / "engine")
+    ssh = SshServer(folder / "ssh")
+    engine.start()
+    ssh.start()
+    rows: list[str] = []
+    made: list[dict[str, object]] = []
+    try:
+        for way in ways(engine, ssh):
+            cache = folder / way.name / "cache"
+            config = configured(folder / way.name, way, engine)
+            rows += [
+                row(f"{way.name}: {what}", *timed(way, config, cache))
+                for what in ("a build from nothing", "the same build once more")
+            ]
+            made.append(results(cache))
+    finally:
+        ssh.stop()
+        engine.stop()
+    return rows, made
+
+
+def ways(engine: EngineElsewhere, ssh: SshServer) -> Iterator[Way]:
+    """Yield TLS, then SSH."""
+    yield Way("tls", engine.url, engine.proxy, {})
+    proxy = Proxy(lambda: socket.create_connection(("127.0.0.1", ssh.port)))
+    ssh.go_through(proxy.port)
+    yield Way("ssh", ssh.url(engine.socket), proxy, {"PATH": ssh.path})
+    proxy.close()
+
+
+def configured(folder: Path, way: Way, engine: EngineElsewhere) -> Path:
+    """Return a config like the shipped one, whose steps run on the engine."""
+    folder.mkdir()
+    for shared in DEFAULT_CONFIG.parent.iterdir():
+        (folder / shared.name).symlink_to(shared)
+    config = folder / "elsewhere.toml"
+    config.write_text(
+        f'host = "box"\n{DEFAULT_CONFIG.read_text("utf-8")}\n[systems.box]\ntype = "docker"\n'
+        f'engine = "{way.url}"\ncertificates = "{engine.certificates}"\npatience = 600\n'
+    )
+    return config
+
+
+def made_here(folder: Path) -> dict[str, object]:
+    """Return the results of the same build on this machine, by key."""
+    cache = folder / "cache"
+    build(DEFAULT_CONFIG, cache, {})
+    return results(cache)
+
+
+def timed(way: Way, config: Path, cache: Path) -> tuple[float, int, int]:
+    """Return the wall seconds of a build, and the bytes that it sent and received."""
+    sent, received = way.proxy.sent, way.proxy.received
+    began = time.perf_counter()
+    build(config, cache, way.environment)
+    seconds = time.perf_counter() - began
+    return seconds, way.proxy.sent - sent, way.proxy.received - received
+
+
+def build(config: Path, cache: Path, environment: Mapping[str, str]) -> None:
+    """Build for cpu. That a busy machine misses a limit of time is no matter."""
+    command = [sys.executable, "-m", "targets", "build", "--target", "cpu"]
+    places = ["--config", str(config), "--cache", str(cache), "--dist", str(cache.parent / "dist")]
+    done = subprocess.run(
+        [*command, *places],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode not in (0, CheckFailed.exit_code):
+        sys.exit(done.returncode)
+
+
+def results(cache: Path) -> dict[str, object]:
+    """Return the files of every pass in a cache, with their digests, by key."""
+    found = {}
+    for file in (cache / "objects").glob("*/*/result.json"):
+        result = json.loads(file.read_text("utf-8"))
+        if not result["verdicts"] and not result["evidence"]:
+            found[result["key"]] = result["files"]
+    return found
+
+
+def row(name: str, seconds: float, sent: int, received: int) -> str:
+    """Return one line of the table."""
+    return f"| {name} | {seconds:.0f} | {size(sent)} | {size(received)} |"
+
+
+if __name__ == "__main__":
+    main()
