@@ -179,7 +179,7 @@ return {}
 """,
         0,
     ),
-    "claims a file of 8 TB": HostileStep(
+    "claims a file of eight terabytes": HostileStep(
         """
 output = forge(files=[{"path": "x", "bytes": 8 << 40, "sha256": "0" * 64}])
 with (output / "x").open("wb") as file:

@@ -59,7 +59,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "int4, as it is by default": Kind(),
+    "int4, without options": Kind(),
     "int4, by the builder's own algorithm": Kind({"algorithm": "default"}),
     "int4 with zero points": Kind({"algorithm": "default", "symmetric": False}),
     "int4 and int8, mixed": Kind({"algorithm": "k_quant_mixed"}),

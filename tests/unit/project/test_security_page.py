@@ -37,7 +37,7 @@ def test_all_that_builds_live_through_is_listed_with_its_counts() -> None:
 
 def test_every_hostile_step_is_listed_with_its_end() -> None:
     assert "\n".join(step.row(name) for name, step in HOSTILE_STEPS.items()) in TEXT
-    assert f"smaller than {(MOST >> 20) + 1} MiB" in TEXT
+    assert f"smaller than `{(MOST >> 20) + 1} MiB`" in TEXT
 
 
 def test_the_counts_of_the_table_are_those_of_the_tests() -> None:
