@@ -34,6 +34,8 @@ REQUEST_SECONDS = 60
 
 _NO_IMAGE = "quern/no-such-image"
 _NO_INIT = "container-init binary not found"
+_ANY_API = "1.41"
+"""A version for a client that asks which the engine speaks, and nothing else."""
 _REGISTRIES = ("docker.io/", "localhost/")
 
 
@@ -45,11 +47,8 @@ def connect() -> DockerClient:
     """
     address = engine_address()
     try:
-        if address is None:
-            client = docker.from_env(timeout=ANSWER_SECONDS)
-        else:
-            client = DockerClient(address, timeout=ANSWER_SECONDS)
-        server = client.version()
+        server = _client(address, _ANY_API).version(api_version=False)
+        client = _client(address, str(server["ApiVersion"]))
         api = tuple(int(part) for part in str(server["ApiVersion"]).split("."))
         system = str(server["Os"])
     except (DockerException, RequestException, OSError, ValueError, KeyError) as error:
@@ -64,6 +63,18 @@ def connect() -> DockerClient:
             "switch it to Linux containers, or use `--runtime venv`",
         )
     client.api.timeout = REQUEST_SECONDS
+    return client
+
+
+def _client(address: str | None, api: str) -> DockerClient:
+    """Return a client that speaks the version ``api``. Asks the engine nothing."""
+    if address is None:
+        client = docker.from_env(timeout=ANSWER_SECONDS, version=api)
+    else:
+        client = DockerClient(address, timeout=ANSWER_SECONDS, version=api)
+    # REQUESTS_CA_BUNDLE would be taken in place of the authority that DOCKER_CERT_PATH has.
+    # https://requests.readthedocs.io/en/latest/user/advanced/#ssl-cert-verification
+    client.api.trust_env = False
     return client
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from targets.cli.options import PROJECT
 from tests.support.authority import Authority
 from tests.support.command import Quern
 from tests.support.engine_elsewhere import (
@@ -326,14 +328,27 @@ def test_a_build_over_ssh_whose_sessions_end(
 def test_an_engine_of_the_environment_that_is_elsewhere(
     fresh: Quern, engine: EngineElsewhere, tmp_path: Path
 ) -> None:
-    project = gated_project(tmp_path / "here")
+    project = gated_project(tmp_path / "project")
+    # The engine is on this machine, and would see what is here. This folder only the driver sees.
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    hide = 'mount -t tmpfs none "$0" && cp -r "$1" "$0" && shift && exec "$@"'
+    config = hidden / "project" / project.config.name
+    plan = fresh.command("plan", "--config", str(config), "--cache", str(hidden / "cache"))
     around = {
         "DOCKER_HOST": engine.url,
         "DOCKER_TLS_VERIFY": "1",
         "DOCKER_CERT_PATH": str(engine.certificates),
     }
-    planned = fresh("plan", "--config", str(project.config), environment=around)
-    assert planned.code == 0, planned.stderr
+    planned = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", hide, hidden, project.folder, *plan],
+        cwd=PROJECT,
+        env=fresh.environment(around),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert planned.returncode == 0, planned.stderr
     assert f"in containers on 127.0.0.1 ({engine.url}): the image of cpu is there" in planned.stdout
 
 
