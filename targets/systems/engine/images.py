@@ -28,16 +28,16 @@ _MOVE_SECONDS = 1800
 unpacks it before it answers."""
 _BASE_PYTHON = "python3"
 _LOOK = """
-import json, os
+import json, os, sys
 space = os.statvfs("/")
 with open("/proc/cpuinfo") as file:
     lines = [line.partition(":") for line in file]
 facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}
-print(json.dumps({
+json.dump({
     "free": space.f_bavail * space.f_frsize,
     "cpu": facts.get("model name") or facts.get("Model") or "",
     "flags": facts.get("flags", ""),
-}))
+}, sys.stdout)
 """
 
 

@@ -147,7 +147,7 @@ def built(folder: Path, cache: Cache, target: str = "cpu", text: str = "{}") -> 
         type="latency",
         target=target,
         toolchain="t",
-        key="k",
+        key="0" * 64,
         seed=0,
         params={"token_ms": 20, "warmup": 5},
         inputs={"artifact": SourceInput(ref=PathRef(root="artifact"), digest="d")},

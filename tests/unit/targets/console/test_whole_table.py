@@ -175,4 +175,4 @@ def test_every_table_of_a_command_is_such_a_table() -> None:
         if path != allowed and "whole_table import" in path.read_text("utf-8")
     }
     shown = {"plan", "doctor", "print_bench", "print_data", "print_explanation", "print_summary"}
-    assert users == shown | {"print_tuning", "print_builds"}
+    assert users == shown | {"print_tuning", "print_builds", "jobs"}
