@@ -102,6 +102,7 @@ SLOW = (
     "release",
     "verify",
     "check",
+    "compare",
     "export",
     "import",
     "build",

@@ -200,7 +200,8 @@ def test_a_proof_that_did_not_run_where_the_build_is_not_known_says_so(
         (away / "checks" / "checks.json", "steps"),
     ):
         said = json.loads(file.read_text())
-        said["checks_as_built"] = ()
+        if entries == "checks":
+            said["checks_as_built"] = ()
         said[entries] = [
             item for item in said[entries] if item["name"] in {*kept, "loads", "answers_end"}
         ]
