@@ -158,6 +158,7 @@ def test_chats_join_and_lokr_merges(quern: Quern, folder: Path) -> None:
     assert report["quality"]["samples"] == 20
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_functions_and_passes_of_the_author_run_in_the_container(
     quern: Quern, folder: Path
