@@ -44,7 +44,9 @@ class BuilderCall:
 
         from pipeline.builder.embedding import mended_embedding
         from pipeline.builder.gemma2 import windows_in_every_second_layer
+        from pipeline.builder.gemma_scale import exact_scale_of_embeddings
         from pipeline.builder.matrices import replaced
+        from pipeline.builder.norm_offset import offset_of_norms_in_fp32
         from pipeline.builder.olmo import norms_that_subtract_the_mean
         from pipeline.builder.output_layer import output_layer_as_asked
         from pipeline.builder.readable_config import ReadableConfig
@@ -70,6 +72,8 @@ class BuilderCall:
                 replaced(builder, "AutoConfig", ReadableConfig),
                 layers_without_positions(),
                 windows_in_every_second_layer(),
+                exact_scale_of_embeddings(),
+                offset_of_norms_in_fp32(),
                 norms_that_subtract_the_mean(),
                 output_layer_as_asked(),
                 mended_embedding(self.params.embedding_bits, self.params.block_size),
