@@ -25,6 +25,9 @@ class _Limits:
 
 _FLOAT = _Limits(0.02, 0.2, 0.95)
 """Several times the errors of correct fp32 and fp16 graphs: 0.001, 0.011 and full agreement."""
+_FP32 = _Limits(0.002, 0.02, 0.95)
+"""For an export in fp32, in which nothing is rounded: a real model's logits differ by 2e-5 root
+mean squares. Where norms did not subtract the mean as OLMo's do, errors began at 0.008 and 0.11."""
 _BY_BITS: Mapping[int, _Limits] = {
     4: _Limits(0.5, 20.0, 0.5),
     8: _Limits(0.1, 2.0, 0.9),
@@ -40,10 +43,11 @@ class ConversionParams(Frozen):
     """Limits. Their defaults depend on the precision of the graph that is compared."""
 
     max_logits_error: float | None = Field(default=None, gt=0)
-    """Largest relative error of the logits, in the L2 norm. Default: 0.02 for a float graph."""
+    """Largest relative error of the logits, in the L2 norm. Default: 0.02 for a float graph, 0.002
+    for an export in fp32."""
     max_logits_difference: float | None = Field(default=None, gt=0)
     """Largest difference of a single logit, in root mean squares of the logits. Default: 0.2 for a
-    float graph."""
+    float graph, 0.02 for an export in fp32."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
     """Smallest share of positions that must have the same first choice. Default: 0.95 for a float
     graph."""
@@ -95,9 +99,8 @@ def _predictions(
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     from pipeline.onnx.closeness import by_length
 
-    logits, note, compared_bits = _logits(inputs, reference, bits)
+    logits, note, limits = _logits(inputs, reference, bits)
     usual, long = by_length(logits, reference.rows)
-    limits = _BY_BITS.get(compared_bits, _BY_BITS[4])
     figures: dict[str, JsonValue] = {"of": note}
     if usual is not None:
         figures["usual"] = usual.figures()
@@ -107,19 +110,21 @@ def _predictions(
     return (*usual_verdicts, *_judged_long(params, limits, long, note)), figures
 
 
-def _logits(inputs: Inputs, reference: Any, bits: int) -> tuple[list[Any], str, int]:
-    """Return the logits to compare, a description of their model, and its bits per weight."""
+def _logits(inputs: Inputs, reference: Any, bits: int) -> tuple[list[Any], str, _Limits]:
+    """Return the logits to compare, a description of their model, and the limits for it."""
     from pipeline.onnx.float_export import float_logits, why_no_export
     from pipeline.onnx.session import logits_of
 
+    limits = _BY_BITS.get(bits, _BY_BITS[4])
     if bits >= 16:
-        return logits_of(inputs, reference), "the artifact, which is not quantized", bits
+        return logits_of(inputs, reference), "the artifact, which is not quantized", limits
     exported = float_logits(inputs)
     if exported is not None:
         precision = inputs.metrics.get("float_reference", {}).get("precision", "float")
-        return [row.logits for row in exported.rows], f"a {precision} export", 32
+        limits = _FP32 if precision == "fp32" else _FLOAT
+        return [row.logits for row in exported.rows], f"a {precision} export", limits
     note = f"the artifact, conversion and quantization together: {why_no_export(inputs)}"
-    return logits_of(inputs, reference), note, bits
+    return logits_of(inputs, reference), note, limits
 
 
 def _judged(

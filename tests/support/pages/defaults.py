@@ -46,7 +46,8 @@ _MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-_FLOAT, _WIDE, _NARROW = conversion._FLOAT, quantization._BY_BITS[8], quantization._BY_BITS[4]
+_FLOAT, _FP32 = conversion._FLOAT, conversion._FP32
+_WIDE, _NARROW = quantization._BY_BITS[8], quantization._BY_BITS[4]
 _UNSET: dict[str, tuple[Any, ...]] = {
     "pass-model_builder.accuracy_level": (4,),  # the model builder's own
     "pass-lora.epochs": (finetune.DEFAULT_STEPS, finetune.FEWEST_EPOCHS, finetune.MOST_EPOCHS),
@@ -54,8 +55,8 @@ _UNSET: dict[str, tuple[Any, ...]] = {
     "pass-lora.logging_steps": (finetune._LOGS,),
     "pass-lora.modules_to_save": (shapes.SMALL_EMBEDDING / 1e6,),
     "TuneSpace.block_size": tuning._BUILT["block_size"],
-    "check-conversion.max_logits_error": (_FLOAT.error,),
-    "check-conversion.max_logits_difference": (_FLOAT.max_error,),
+    "check-conversion.max_logits_error": (_FLOAT.error, _FP32.error),
+    "check-conversion.max_logits_difference": (_FLOAT.max_error, _FP32.max_error),
     "check-conversion.min_top1_agreement": (_FLOAT.agreement,),
     "check-generation.min_ended": (1, generation._LEAST_ENDED),
     "check-generation.max_new_tokens": (generation._MORE_TOKENS,),
