@@ -200,6 +200,7 @@ def test_limits_are_for_the_weights_that_a_token_reads(bench: Bench) -> None:
     assert 0 < read <= data + (model / "model.onnx").stat().st_size - embedding
 
 
+@pytest.mark.slow
 def test_the_limits_of_the_target_catch_a_fault(bench: Bench) -> None:
     usual = load_target("cpu").limits.model_dump(mode="json")
     assert usual["token_ms"]["at_least"] * 2 == BURDEN_MS

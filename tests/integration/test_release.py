@@ -164,6 +164,7 @@ def test_verified_by_rebuilding_it_without_network(
     assert len(found["compared"]) == 4
 
 
+@pytest.mark.slow
 def test_rebuilt_from_the_adapter_in_another_runtime_and_said_with_a_signature(
     world: ReleaseWorld, tmp_path: Path
 ) -> None:
@@ -532,6 +533,7 @@ def test_what_a_virtual_environment_made_otherwise_is_said_and_replaced(
     assert files_in(world.release) == before
 
 
+@pytest.mark.slow
 def test_released_in_a_virtual_environment_because_it_was_asked_for(world: ReleaseWorld) -> None:
     ran = world.first.run(
         *("release", "--config", "small.toml", "--version", VERSION, "--dist", "other"),
@@ -614,6 +616,7 @@ def values(content: Any, place: str = "") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("directml_image")
 def test_what_failed_or_is_unverified_is_not_released(world: ReleaseWorld) -> None:
     config = world.first.work / "small.toml"
@@ -687,6 +690,7 @@ def test_steps_that_ran_with_other_versions_are_not_released(world: ReleaseWorld
     assert "cpu was not made with its locked toolchain: onnx 0.1 (locked: " in ran.stderr
 
 
+@pytest.mark.slow
 def test_released_from_the_adapter_with_one_thread(world: ReleaseWorld) -> None:
     """Neither the number of threads nor where the training was changes an archive."""
     ran = world.first.run(
