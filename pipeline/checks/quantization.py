@@ -137,7 +137,7 @@ def _predictions(
     inputs: Inputs, params: QuantizationParams, model: Any, bits: int
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     from pipeline.onnx.closeness import by_length, predicted_share
-    from pipeline.onnx.float_export import float_logits, why_no_export
+    from pipeline.onnx.float_export import float_logits, is_sought, why_no_export
     from pipeline.onnx.reference import Reference
     from pipeline.onnx.session import logits_of
     from pipeline.verdicts.verdicts import limit_verdict, unverified
@@ -165,8 +165,8 @@ def _predictions(
         limit_verdict("top1_agreement", usual.agreement, ">=", agreement, detail=detail),
     )
     ran: tuple[Verdict, ...] = ()
-    if exported is not None and bits < _BITS_OF_ACTIVATIONS:
-        ran, figures["run"] = _run(inputs, params, model, exported, logits)
+    if bits < _BITS_OF_ACTIVATIONS and (exported is not None or not is_sought(inputs)):
+        ran, figures["run"] = _run(inputs, params, model, reference, logits)
     verdicts += ran
     if long is not None:
         predicted = predicted_share(row for row in reference.rows if row.is_long)
@@ -176,7 +176,7 @@ def _predictions(
 
 
 def _run(
-    inputs: Inputs, params: QuantizationParams, model: Any, exported: Any, logits: Sequence[Any]
+    inputs: Inputs, params: QuantizationParams, model: Any, reference: Any, logits: Sequence[Any]
 ) -> tuple[tuple[Verdict, ...], JsonValue]:
     """Return the verdicts on what the artifact computes beside its own weights in PyTorch, and
     their figures; no verdict, and why, where PyTorch cannot have those weights."""
@@ -191,11 +191,11 @@ def _run(
         return (unverified("run_share", why),), why
     try:
         own = with_weights_of(model, inputs["model"])
-        positions = max(len(row.logits) for row in exported.rows)
-        rows = logits_of(own, [row.ids for row in exported.rows], positions, inputs.report)
+        positions = max(len(row.logits) for row in reference.rows)
+        rows = logits_of(own, [row.ids for row in reference.rows], positions, inputs.report)
     except (StepError, ValueError, OSError, LookupError, RuntimeError) as error:
         return (), f"PyTorch cannot have the artifact's weights: {error}"
-    ran, cost = by_length(logits, rows), by_length([row.logits for row in rows], exported.rows)
+    ran, cost = by_length(logits, rows), by_length([row.logits for row in rows], reference.rows)
     verdicts: list[Verdict] = []
     figures: dict[str, JsonValue] = {}
     for name, of_run, of_weights in zip(("run_share", "long_run_share"), ran, cost, strict=True):
