@@ -198,8 +198,8 @@ def _turns(cos: Any, sin: Any) -> Any:
     angles say it ever more exactly."""
     import numpy as np
 
-    if len(cos) < 2:
-        return np.full(cos.shape[1], np.inf)
+    if len(cos) < 2:  # any angle leads to it
+        return np.ones(cos.shape[1])
     turns, row = np.arctan2(sin[1], cos[1]), 2
     while row < len(cos):
         off = np.arctan2(sin[row], cos[row]) - turns * row

@@ -261,6 +261,8 @@ def test_an_image_of_which_the_making_is_stopped(
         assert "docker image prune" in ended.value.hint
         Stopwatch().until(lambda: client.containers.list(all=True) == [], "it goes on")
         client.images.prune({"dangling": True})
+    elif UNKNOWN in str(ended.value):  # so busy that it did not say within three seconds
+        client.images.prune({"dangling": True})
     else:
         assert str(ended.value) == STOPPED
         assert left == []
