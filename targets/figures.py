@@ -28,6 +28,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {remainder:02d} s"
 
 
+def age(seconds: float) -> str:
+    """Return ``3 days``, ``1 hour`` or ``5 minutes``, rounded down."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length)
+        if count:
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return "less than a minute"
+
+
 def percent(share: float | None) -> str:
     """Return ``93.4 %`` for 0.934, ``< 0.1 %`` for a smaller share, an en dash for ``None``."""
     if share is None:

@@ -85,7 +85,7 @@ def _finetune(
         eval_set = bins_of(pack(validation.rows, params.max_length))
     else:
         train_set, eval_set = rows_of(train.rows), rows_of(validation.rows)
-    progress = Progress(inputs.report)
+    progress = Progress(inputs.report, throughput)
     measured = spec if eval_set else None
     keep_best = measured is not None and params.keeps_best(measured)
     selection = BestWeights(
@@ -96,6 +96,7 @@ def _finetune(
         evaluates = bool(eval_set)
         trainer = MeasuredTrainer(
             throughput=throughput,
+            progress=progress,
             model=model,
             args=_arguments(params, precision, seed, len(train_set), evaluates, scratch, inputs),
             train_dataset=train_set,

@@ -60,6 +60,7 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
     )
     curve: list[JsonValue] = []
     running = 0.0
+    step_tokens = params.batch_size * params.sequence_length
     began = time.perf_counter()
     model.train()
     for step in range(1, params.steps + 1):
@@ -70,21 +71,21 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        running += loss.item()
+        newest = loss.item()
+        running += newest
         if step % _REPORT_EVERY == 0 or step == params.steps:
             mean = running / ((step - 1) % _REPORT_EVERY + 1)
             running = 0.0
             curve.append([step, round(mean, 4)])
-            inputs.report.progress(step, params.steps, loss=mean)
+        speed = step * step_tokens / (time.perf_counter() - began)
+        inputs.report.progress(step, params.steps, loss=newest, tokens_per_second=speed)
     seconds = time.perf_counter() - began
     _save(model.eval(), tokenizer, out_dir)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "loss": curve[-1][1] if isinstance(curve[-1], list) else None,
         "loss_curve": curve,
-        "tokens_per_second": round(
-            params.steps * params.batch_size * params.sequence_length / seconds, 1
-        ),
+        "tokens_per_second": round(params.steps * step_tokens / seconds, 1),
         "text_characters": sum(map(len, paragraphs)),
     }
 

@@ -53,6 +53,15 @@ class Throughput:
         finally:
             self._paused += _now() - began
 
+    def newest(self) -> dict[str, float]:
+        """Return the speed so far, and the memory of the GPU now, for those who watch."""
+        seconds = 0.0 if self._began is None else time.perf_counter() - self._began - self._paused
+        speed = _rate(int(self._tokens), seconds)
+        figures = {} if speed is None else {"tokens_per_second": speed}
+        if torch.cuda.is_available():
+            figures["gpu_bytes"] = float(torch.cuda.memory_reserved())
+        return figures
+
     def figures(self) -> dict[str, JsonValue]:
         """Return the figures after the last step.
 
