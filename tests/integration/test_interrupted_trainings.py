@@ -109,7 +109,9 @@ def test_an_evaluation_asks_nothing_again(
 ) -> None:
     artifact = tmp_path / "killed" / "model_builder"
     steps = {
-        "evaluate": plans.step("evaluate", "pass", {"model": plans.CHECKPOINT}, data=plans.TONES),
+        "evaluate": plans.step(
+            "evaluate", "pass", {"model": plans.CHECKPOINT}, {"batch_size": 2}, data=plans.TONES
+        ),
         "quality": plans.step(
             "quality", "check", {"artifact": plans.output_of("model_builder")}, data=plans.TONES
         ),
