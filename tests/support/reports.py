@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import Verdict
 from pipeline.verdicts.overall import overall
 from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 import pytest
 from pydantic import JsonValue
 
-from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import Verdict
 from pipeline.evaluation.scores import Answer, Answers, score
 from targets.report.confusion import confusions
 from targets.report.loss_curves import LossCurves
