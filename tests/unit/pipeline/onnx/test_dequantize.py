@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
-np = pytest.importorskip("numpy")
-onnx = pytest.importorskip("onnx")
-
-from onnx import TensorProto, helper  # noqa: E402
-from onnx.reference import ReferenceEvaluator  # noqa: E402
-
-from pipeline.onnx.dequantize import matrices  # noqa: E402
-from pipeline.onnx.graph import OnnxModel  # noqa: E402
-from pipeline.onnx.quantized import linear_layers, packing  # noqa: E402
+from pipeline.onnx.dequantize import matrices
+from pipeline.onnx.graph import OnnxModel
+from pipeline.onnx.quantized import linear_layers, packing
 
 INPUTS, OUTPUTS, BLOCK = 64, 6, 16
+INT4, UINT4, INT8 = map(int, (TensorProto.INT4, TensorProto.UINT4, TensorProto.INT8))
+RANGES = {INT4: (-8, 8), UINT4: (0, 16), INT8: (-128, 128)}
 
 
 def graph(kind: int, zero_points: bool, external: bool, folder: Path, blocks: int = 4) -> OnnxModel:
     """Return a graph of one product whose matrix has one scale for each block of a column."""
     random = np.random.default_rng(3)
-    low, high = {TensorProto.INT4: (-8, 8), TensorProto.UINT4: (0, 16)}.get(kind, (-128, 128))
+    low, high = RANGES[kind]
 
-    def numbers(name: str, shape: tuple[int, int]) -> onnx.TensorProto:
+    def numbers(name: str, shape: tuple[int, int]) -> Any:
         values = random.integers(low, high, shape).astype(helper.tensor_dtype_to_np_dtype(kind))
         return onnx.numpy_helper.from_array(values, name)
 
@@ -54,9 +55,7 @@ def graph(kind: int, zero_points: bool, external: bool, folder: Path, blocks: in
 
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("zero_points", [False, True])
-@pytest.mark.parametrize(
-    ("kind", "bits"), [(TensorProto.INT4, 4), (TensorProto.UINT4, 4), (TensorProto.INT8, 8)]
-)
+@pytest.mark.parametrize(("kind", "bits"), [(INT4, 4), (UINT4, 4), (INT8, 8)])
 def test_its_numbers_are_those_of_the_node(
     tmp_path: Path, kind: int, bits: int, zero_points: bool, external: bool
 ) -> None:
@@ -66,12 +65,12 @@ def test_its_numbers_are_those_of_the_node(
     (matrix,) = matrices(model)
     assert (matrix.name, matrix.shape, matrix.bits) == ("w", (OUTPUTS, INPUTS), bits)
     found = np.concatenate([matrix.rows(0, 4), matrix.rows(4, 2)])
-    np.testing.assert_allclose(found, wanted.T, rtol=1e-6)
+    np.testing.assert_allclose(found, np.asarray(wanted).T, rtol=1e-6)
     (layer,) = linear_layers(model)
     assert (layer.weight, layer.weights, layer.bits) == ("w", INPUTS * OUTPUTS, bits)
     assert packing(model) == []
 
 
 def test_scales_of_other_blocks_are_named(tmp_path: Path) -> None:
-    model = graph(TensorProto.INT4, False, True, tmp_path, blocks=3)
+    model = graph(INT4, False, True, tmp_path, blocks=3)
     assert packing(model) == [f"s has shape [3, {OUTPUTS}], not [4, {OUTPUTS}]"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-np = pytest.importorskip("numpy")
-
-from pipeline.onnx.alone import uneven  # noqa: E402
-from pipeline.onnx.rotary import GraphTable  # noqa: E402
+from pipeline.onnx.alone import uneven
+from pipeline.onnx.rotary import GraphTable
 
 TURNS = 10000.0 ** -(np.arange(0, 64, 2) / 64)
 
