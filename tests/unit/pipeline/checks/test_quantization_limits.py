@@ -142,7 +142,7 @@ def long_verdicts(
     mean: float, median: float, predicted: float = 0.8, by_half: bool = True
 ) -> dict[str, Verdict]:
     """Return the verdicts on a long text in int4."""
-    long = replace(Closeness(0, 0, 1, 0, 0, 0, 16), mean_kl=mean, median_kl=median)
+    long = replace(Closeness(0, 0, 1, 0, 0, 0, 0, 16), mean_kl=mean, median_kl=median)
     limit = quantization._BY_BITS[4].mean_kl
     found = quantization._of_long_text(long, predicted, limit, "the float export", by_half)
     return {verdict.name: verdict for verdict in found}
