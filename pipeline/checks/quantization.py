@@ -42,9 +42,9 @@ _LEAST_COST = 0.005
 it next to nothing, and rounding activations costs a little too."""
 
 _MOST = 2
-"""By how much nearer the 95 % of the positions must be that differ least. In a small model the others
-decide about the mean: rounding, of the inputs of products too, turns a guess into another there, by
-0.13 nats in healthy builds of Nemotron. What a graph computes otherwise is so at all positions."""
+"""By how much nearer the 95 % of the positions must be that differ least. In a small model the
+others decide about the mean: rounding, of the inputs of products too, turns a guess into another
+there, by 0.13 nats in healthy builds of Nemotron. What a graph computes otherwise is so at all."""
 
 _FLOAT = _Limits(0.01, 0.05, 0.95, 0.01, 0.02)
 _BY_BITS: Mapping[int, _Limits] = {
