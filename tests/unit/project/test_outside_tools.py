@@ -12,12 +12,10 @@ from tests.support.outside_tools import NPM_PACKAGES, PYTHON_PACKAGES
 _TEXT = (PROJECT / "docs" / "release.md").read_text("utf-8")
 _SECTION = _TEXT.partition("## Verify it with other tools")[2].partition("\n## ")[0]
 _ROWS = dict(re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", _SECTION, re.MULTILINE))
-_OWN_VERSIONS = dict(
-    [
-        *(package.split("==") for package in PYTHON_PACKAGES),
-        *(package.rpartition("@")[::2] for package in NPM_PACKAGES),
-    ]
-)
+_OWN_VERSIONS = {
+    **{name: version for name, _, version in (it.partition("==") for it in PYTHON_PACKAGES)},
+    **{name: version for name, _, version in (it.rpartition("@") for it in NPM_PACKAGES)},
+}
 
 
 def locked(lock: str, package: str) -> str:
