@@ -643,9 +643,12 @@ def test_another_day_time_zone_and_runtime_show_in_the_provenance_alone(
 
 
 def values(content: Any, place: str = "") -> dict[str, Any]:
-    """Return all values of JSON by their places; items of lists are known by their names."""
+    """Return all values of JSON by their places. Items of lists are known by their names, if any."""
     if isinstance(content, list):
-        content = {item["name"]: item for item in content}
+        content = {
+            item["name"] if isinstance(item, dict) else str(at): item
+            for at, item in enumerate(content)
+        }
     if not isinstance(content, dict):
         return {place: content}
     found: dict[str, Any] = {}
