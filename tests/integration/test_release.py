@@ -643,7 +643,7 @@ def test_another_day_time_zone_and_runtime_show_in_the_provenance_alone(
 
 
 def values(content: Any, place: str = "") -> dict[str, Any]:
-    """Return all values of JSON by their places; items of lists by their names, if they have any."""
+    """Return all values of JSON by their places; items of lists by the names that they have."""
     if isinstance(content, list):
         content = {
             item["name"] if isinstance(item, dict) else str(at): item
