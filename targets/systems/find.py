@@ -27,6 +27,8 @@ class Elsewhere:
     detach: bool = False
     chosen: bool = True
     """Whether the user has; else the environment names it."""
+    checkpoints: bool = False
+    """Whether checkpoints come here that were not trained there."""
 
 
 def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
@@ -43,7 +45,8 @@ def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
 def elsewhere_of(origin: Origin, cache: Path, *, detach: bool = False) -> Elsewhere:
     """Return the system of the command ``origin``."""
     system = system_of(origin.system, origin.table, cache)
-    return Elsewhere(system, JobNotes(cache, origin), detach)
+    notes = JobNotes(cache, origin)
+    return Elsewhere(system, notes, detach, checkpoints=origin.table.checkpoints)
 
 
 def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Elsewhere | None:

@@ -139,10 +139,12 @@ def build(config: Path, cache: Path, environment: Mapping[str, str]) -> None:
 
 
 def results(cache: Path) -> dict[str, object]:
-    """Return the files of every pass in a cache, with their digests, by key."""
+    """Return the files of every pass that a build with a cache has made, with their digests, by
+    key: of those too that stayed where they were made."""
     found = {}
-    for file in (cache / "objects").glob("*/*/result.json"):
-        result = json.loads(file.read_text("utf-8"))
+    kept = [json.loads(file.read_text("utf-8")) for file in cache.glob("objects/*/*/result.json")]
+    stayed = [json.loads(file.read_text("utf-8"))["result"] for file in cache.glob("left/*.json")]
+    for result in (*kept, *stayed):
         if not result["verdicts"] and not result["evidence"]:
             found[result["key"]] = result["files"]
     return found

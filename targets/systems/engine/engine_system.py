@@ -163,7 +163,11 @@ class EngineSystem:
 
     def job(self, job_id: str) -> EngineJob:
         """Return the job, which may be gone."""
-        return EngineJob(self._link, job_id, self._lease_seconds)
+        return EngineJob(self._link, job_id, self._lease_seconds, self._python)
+
+    def has(self, tree: str) -> bool:
+        """Return whether a volume has the tree whole."""
+        return tree in self._link.again(whole_volumes)
 
     def submit(
         self, job_id: str, toolchain: Toolchain, task: Task, material: Material, say: Say
@@ -207,7 +211,13 @@ class EngineSystem:
         """Send the inputs that are not there, if there is room."""
         needed = [task.code, *(part.digest for part in task.inputs)]
         there = self._link.again(whole_volumes)
-        trees = {digest: material.trees[digest] for digest in needed if digest not in there}
+        absent = [digest for digest in needed if digest not in there]
+        if not {*absent} <= material.trees.keys():
+            raise EnvironmentUnable(
+                f"what an earlier step left on {self.name} was removed there",
+                "run the build again: it makes that step anew",
+            )
+        trees = {digest: material.trees[digest] for digest in absent}
         space = total(trees.values()) + task.writes + _MARGIN
         seen = self._seen or self._link.again(lambda client: look(client, image, self._python))
         if seen.free < space:
