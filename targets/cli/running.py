@@ -133,7 +133,7 @@ def elsewhere_of(
     origin = Origin(
         arguments=tuple(arguments), folder=str(Path.cwd()), system=chosen.name, table=chosen.table
     )
-    return elsewhere_by(origin, cache_root, detach=detach)
+    return elsewhere_by(origin, cache_root, detach=detach, registry=request.registry)
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:

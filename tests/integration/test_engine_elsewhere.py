@@ -32,8 +32,12 @@ from targets.systems.job_notes import JobNotes
 from targets.systems.left_outputs import LeftOutputs
 from targets.systems.system_runtime import SystemRuntime
 from targets.target import load_target
+from targets.toolchain.image import expected_image
 from targets.toolchain.platforms import this_machine
+from targets.toolchain.registry.image_registry import ImageRegistry
+from targets.toolchain.registry.settings import RegistrySettings
 from tests.support.authority import Authority
+from tests.support.capabilities import program
 from tests.support.command import Quern
 from tests.support.engine_elsewhere import (
     EngineElsewhere,
@@ -43,6 +47,7 @@ from tests.support.engine_elsewhere import (
 )
 from tests.support.gated_builds import GatedBuild, Surroundings, gated_project
 from tests.support.project import Project
+from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
 
 pytestmark = pytest.mark.engine
@@ -468,6 +473,66 @@ def test_an_engine_of_the_environment_that_is_elsewhere(
     )
     assert planned.returncode == 0, planned.stderr
     assert f"in containers on 127.0.0.1 ({engine.url}): the image of cpu is there" in planned.stdout
+
+
+def test_an_image_is_pulled_there_from_the_registry_of_the_config(
+    engine: EngineElsewhere, project: Project, tmp_path: Path
+) -> None:
+    program("registry", PROGRAM)
+    toolchain = load_target("cpu").toolchain(this_machine())
+    table = load_config(project.config, [load_target("cpu")]).config.systems["box"]
+    client = engine.client
+    image = client.images.get("quern/cpu:gated")
+    with registry(tmp_path / "data", before=engine.beside, connect=engine.connected) as served:
+        settings = RegistrySettings(served.repository)
+        system = system_of("box", table, tmp_path / "cache", settings)
+        images = ImageRegistry(settings)
+        expected = expected_image(toolchain)
+        digest, _ = images.push(client, str(image.id), expected, None, lambda _: None)
+        client.images.remove(str(image.id), force=True)
+        sent = engine.proxy.sent
+        lines: list[str] = []
+        try:
+            assert system.require(toolchain) == f"the image of cpu is in {served.repository}"
+            record = system.prepare(toolchain, lines.append)
+            assert record.image == f"{images.name(expected)}@{digest}"
+            assert system.require(toolchain) == "the image of cpu is there"
+        finally:
+            client.images.get(images.name(expected)).tag("quern/cpu", "gated")
+            client.images.remove(images.name(expected))
+            system.close()
+        assert any(line.startswith("pulled") for line in lines), lines
+        assert engine.proxy.sent - sent < 100_000  # the engine has fetched it by itself
+    assert engine.left() == []
+
+
+def test_doctor_examines_the_systems_of_a_config(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    alone = {"PIP_INDEX_URL": nowhere, "HF_ENDPOINT": nowhere, "DOCKER_HOST": "unix:///nowhere"}
+    asked = ("doctor", "--target", "cpu", "--config", str(project.config), "--json")
+    ended = fresh(*asked, environment=alone)
+    assert ended.code == 0, ended.stdout
+    said = json.loads(ended.stdout)
+    found = {one["check"]: one for one in said["findings"] if one["check"].startswith("box")}
+    assert {one["severity"] for one in found.values()} <= {"ok", "warning"}
+    assert found["box"]["message"].startswith(f"box ({engine.url}): engine ")
+    assert found["box image"]["message"] == "the image of cpu is there"
+    free = found["box disk"]["details"]["free_bytes"]
+    assert 0 < free <= shutil.disk_usage(engine.folder).total
+    assert said["builds"]["cpu"]["system"] == f"box ({engine.url})"
+    (engine.certificates / "cert.pem").rename(engine.certificates / "away")
+    try:
+        ended = fresh(*asked, environment=alone)
+    finally:
+        (engine.certificates / "away").rename(engine.certificates / "cert.pem")
+    assert ended.code == 4
+    said = json.loads(ended.stdout)
+    (found_box,) = (one for one in said["findings"] if one["check"].startswith("box"))
+    assert found_box["severity"] == "warning"
+    assert "there is no" in found_box["message"]
+    assert engine.left() == []
 
 
 def test_a_system_that_is_not_in_the_config(fresh: Quern, project: Project) -> None:
