@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pipeline.contract.result import FileDigest
+from pipeline.contract.file_digest import FileDigest
 from targets.systems.task import Material, Task
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 

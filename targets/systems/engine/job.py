@@ -16,8 +16,9 @@ from docker.errors import APIError, NotFound
 from docker.types import CancellableStream
 from pydantic import ValidationError
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
+from pipeline.contract.result import RESULT_FILE, StepResult
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import sibling_folder
 from targets.disk import CACHE_REMEDY, Need, require_room
