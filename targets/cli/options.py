@@ -319,8 +319,9 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
     """Return the system that ``--system``, else ``host`` of the config names; ``None`` for this
     machine. Raises ``ConfigError`` where the config holds what cannot run elsewhere."""
     config = loaded.config
-    name = choices.system or (config.host if is_system(config) else None)
-    if name is None or name == LOCAL or loaded.of_olive:
+    host = config.host if is_system(config) else None
+    name = host if loaded.of_olive else choices.system or host  # Olive's files have it by now
+    if name is None or name == LOCAL:
         return None
     table = config.systems.get(name)
     if table is None:
