@@ -58,7 +58,7 @@ def main() -> None:
         here = made_here(Path(name) / "here")
     same = sum(here.get(key) == files for one in made for key, files in one.items())
     how = _HOW.format(same=same, all=sum(map(len, made)))
-    section = Section("systems", "Building on another machine", iter(rows), how, _COLUMNS)
+    section = Section("systems", "Building on another machine", rows, how, _COLUMNS)
     pages.measure(section, arguments.out, origin)
 
 
@@ -66,7 +66,7 @@ def measure(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
     """Return one table row per build, and the results of each way by key."""
     (folder / "engine").mkdir()
     engine = EngineElsewhere(folder / "engine")
-    ssh = SshServer(folder / "ssh")
+    ssh = SshServer(folder / "sshd")
     engine.start()
     ssh.start()
     rows: list[str] = []
@@ -75,10 +75,9 @@ def measure(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
         for way in ways(engine, ssh):
             cache = folder / way.name / "cache"
             config = configured(folder / way.name, way, engine)
-            rows += [
-                row(f"{way.name}: {what}", *timed(way, config, cache))
-                for what in ("a build from nothing", "the same build once more")
-            ]
+            for what in ("a build from nothing", "the same build once more"):
+                rows.append(row(f"{way.name}: {what}", *timed(way, config, cache)))
+                pages.say(rows[-1])
             made.append(results(cache))
     finally:
         ssh.stop()
