@@ -52,7 +52,7 @@ def main() -> None:
     pages.add_out(parser, pages.MEASURED)
     arguments = parser.parse_args()
     pages.require_clean(arguments.out)
-    origin = pages.origin("./nox -s bench-systems")
+    origin = pages.origin("./nox -s bench-systems", pages.beside())
     with tempfile.TemporaryDirectory(prefix="quern-systems-") as name:
         rows, made = measure(Path(name))
         here = made_here(Path(name) / "here")
