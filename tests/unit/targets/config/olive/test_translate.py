@@ -139,7 +139,7 @@ def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
 
 def with_box(**keys: Any) -> dict[str, Any]:
     """Return a file whose host is another machine's engine."""
-    raw = read_olive_file("tutorial.json")
+    raw: dict[str, Any] = read_olive_file("tutorial.json")
     raw["systems"]["box"] = {"type": "Docker", "config": keys}
     raw["engine"]["host"] = "box"
     return raw
