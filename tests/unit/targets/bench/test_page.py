@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from targets.bench.baseline import EarlierArtifact
 from targets.bench.bench_html import confusions_of, to_html
 from targets.bench.bench_markdown import to_markdown
 from targets.bench.bench_schema import Bench, Range
+from targets.bench.compare_benches import compare
 from targets.bench.formatting import change_of, headline, time_range
 from targets.bench.plots import plots_of
 from targets.bench.write_bench import write_bench
 from targets.figures import milliseconds
-from targets.bench.baseline import EarlierArtifact
-from targets.bench.compare_benches import compare
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 from tests.support.compared_benches import HOSTILE, compared, hostile
-
 
 EARLIER = EarlierArtifact(None, "in the cache")
 
@@ -201,7 +200,7 @@ def test_what_did_not_change_has_its_tick() -> None:
         new = bench(target(measurements=[ours]))
         moved = compare(new, bench(), "old.json", {"cpu": EARLIER}, 0.03)
         svg = plots_of(new.model_copy(update={"comparison": moved}))["changes"].svg
-        ticks = re.findall(r">([+−-]?[\d.]+ %)<", svg)
+        ticks = re.findall(r">([+-]?[\d.]+ %)<", svg)
         assert ticks.count("0 %") == 1, ticks
         assert len(ticks) >= 3
 
