@@ -286,6 +286,29 @@ def test_what_another_machine_may_make_otherwise_is_said_before_anything_runs(
     assert "pretrain" not in ran.stdout
 
 
+@pytest.mark.slow
+def test_what_other_machines_may_train_otherwise_is_said_before_it_is_trained(
+    world: ReleaseWorld,
+) -> None:
+    """In a format that a CPU then does not train in, which ends it soon."""
+    config = world.first.work / "small.toml"
+    text = config.read_text()
+    try:
+        config.write_text(text.replace("r = 8", 'r = 8\nprecision = "fp16"'))
+        ran = world.first.run(
+            *("release", "--config", "small.toml", "--version", "3.0.0", "--allow-dirty")
+        )
+    finally:
+        config.write_text(text)
+    assert ran.code == 2, ran.stdout + ran.stderr
+    said = "other kinds of CPUs may make other bytes of what is trained: lora computes in fp16"
+    shown = " ".join(ran.stdout.split())
+    assert said in shown
+    assert shown.index(said) < shown.index("lora ...")
+    assert "fp16 training needs a GPU" in ran.stderr
+    assert not (world.release.parent / "3.0.0").exists()
+
+
 def test_without_an_engine_it_says_what_proves_it_all_the_same(world: ReleaseWorld) -> None:
     ran = world.first.run(
         "verify", str(world.release), before=("env", "DOCKER_HOST=unix:///nowhere")
