@@ -95,7 +95,9 @@ def test_the_wheel_has_every_file_of_the_clone_and_takes_no_common_name(wheel: P
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     ours = {name if name.startswith("quern/") else f"quern/{name}" for name in listed}
-    assert names == ours
+    stubs = {name for name in names if name.endswith(".pyi")}
+    assert names - stubs == ours
+    assert {name.removesuffix("i") for name in stubs} <= ours
 
 
 def test_a_plan_has_the_keys_of_the_clone(installed: Installed, quern: Quern, folder: Path) -> None:
@@ -167,6 +169,50 @@ def test_a_program_plans_and_gets_errors_as_exceptions(
     assert keys == [step["key"] for step in plans[0]["steps"]]
     at = wrong.read_text("utf-8").splitlines().index("rnak = 8") + 1
     assert (code, line, key) == (2, at, "passes.lora.rnak")
+
+
+TYPED = """
+import quern
+
+(plan,) = quern.plan("small.toml", targets=["cpu"])
+reveal_type(plan.steps[0].step.key)
+try:
+    (report,) = quern.build("small.toml")
+    reveal_type(report.status)
+    reveal_type(report.checks[0].value)
+    report.stauts
+except quern.ChecksFailed as error:
+    reveal_type(error.reports[0].target)
+except quern.ConfigError as error:
+    reveal_type(error.problems[0].line)
+quern.build(3)
+"""
+
+
+def test_a_type_checker_sees_what_is_behind_the_package(
+    installed: Installed, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(TYPED.lstrip(), "utf-8")
+    python = ("--python-executable", str(installed.folder / "bin" / "python"))
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *python, "program.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line.split(":", 1)[1] for line in ran.stdout.splitlines()]
+    assert lines == [
+        '4: note: Revealed type is "str"',
+        """7: note: Revealed type is "Literal['passed'] | Literal['failed'] | """
+        """Literal['unverified']\"""",
+        '8: note: Revealed type is "float | None"',
+        '9: error: "Report" has no attribute "stauts"; maybe "status"?  [attr-defined]',
+        '11: note: Revealed type is "str"',
+        '13: note: Revealed type is "int | None"',
+        '14: error: Argument 1 to "build" has incompatible type "int"; expected '
+        '"str | PathLike[str]"  [arg-type]',
+    ]
 
 
 def test_a_program_with_modules_of_these_names_is_told(installed: Installed, folder: Path) -> None:
