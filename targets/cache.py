@@ -74,6 +74,10 @@ class UnusedStep:
     name: str
     key: str
     folder: Path
+    build: str
+    """Name of the build that made it; empty if that is not known."""
+    used: float
+    """When a build last used it, in seconds since the epoch."""
     freed: int
     """Bytes that removing it frees; files that are linked from elsewhere do not count."""
 
@@ -149,8 +153,8 @@ class Cache:
         for folder in (self.root / _UNFINISHED).glob("*"):
             with suppress(FileNotFoundError):
                 used[folder] = max(path.lstat().st_mtime for path in (folder, *folder.glob("*")))
-        unused = [folder for folder, time in used.items() if time < moment]
-        return tuple(map(_unused, sorted(unused, key=lambda folder: used[folder])))
+        unused = sorted((time, folder) for folder, time in used.items() if time < moment)
+        return tuple(_unused(folder, time) for time, folder in unused)
 
     def remove(self, step: UnusedStep) -> bool:
         """Remove such a step; return whether that was possible. It stays where a running build
@@ -406,14 +410,15 @@ def _noted(file: Path) -> set[str]:
         return set()
 
 
-def _unused(folder: Path) -> UnusedStep:
+def _unused(folder: Path, used: float) -> UnusedStep:
     try:
-        name = read_result(folder).name
+        result = read_result(folder)
+        name, build = result.name, result.origin.get("build", "")
     except (OSError, ValidationError):
-        name = "(interrupted)" if folder.parent.name == _UNFINISHED else "(damaged)"
+        name, build = "(interrupted)" if folder.parent.name == _UNFINISHED else "(damaged)", ""
     files = [path.stat() for path in folder.rglob("*") if path.is_file()]
     freed = sum(stat.st_size for stat in files if stat.st_nlink == 1)
-    return UnusedStep(name, folder.name, folder, freed)
+    return UnusedStep(name, folder.name, folder, build, used, freed)
 
 
 def link_tree(source: Path, destination: Path) -> None:
