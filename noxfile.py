@@ -218,6 +218,12 @@ def bench_job(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.fresh_job")
 
 
+@nox.session(name="bench-installed")
+def bench_installed(session: nox.Session) -> None:
+    """Measure what it takes from an empty folder with only Python to an answer."""
+    command(session, module="tests.benchmarks.installed")
+
+
 @nox.session(name="bench-systems")
 def bench_systems(session: nox.Session) -> None:
     """Measure what it costs to build on another machine."""

@@ -180,7 +180,7 @@ try:
     (report,) = quern.build("small.toml")
     reveal_type(report.status)
     reveal_type(report.checks[0].value)
-    report.stauts
+    report.outcome
 except quern.ChecksFailed as error:
     reveal_type(error.reports[0].target)
 except quern.ConfigError as error:
@@ -207,7 +207,7 @@ def test_a_type_checker_sees_what_is_behind_the_package(
         """7: note: Revealed type is "Literal['passed'] | Literal['failed'] | """
         """Literal['unverified']\"""",
         '8: note: Revealed type is "float | None"',
-        '9: error: "Report" has no attribute "stauts"; maybe "status"?  [attr-defined]',
+        '9: error: "Report" has no attribute "outcome"  [attr-defined]',
         '11: note: Revealed type is "str"',
         '13: note: Revealed type is "int | None"',
         '14: error: Argument 1 to "build" has incompatible type "int"; expected '
