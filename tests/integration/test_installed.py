@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ import pytest
 from targets.cli.options import PROJECT
 from tests.support.command import Quern
 from tests.support.project import make_project
+from tests.support.quick_builds import quick_project
 
 CHECKERS = ("twine==7.0.0", "check-wheel-contents==0.6.3")
 
@@ -260,3 +262,32 @@ def test_the_program_of_the_page_builds_what_the_command_built(
         assert (first, last) == ("cpu ['quality']", str(failed))
     else:
         assert first == "cpu []"
+
+
+NOTEBOOK = PROJECT / "docs" / "examples" / "quern.ipynb"
+NOTEBOOK_PACKAGES = ("nbclient==0.11.0", "ipykernel==7.4.0")
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_page_runs(installed: Installed, tmp_path: Path) -> None:
+    project = quick_project(tmp_path)
+    project.config.rename(tmp_path / "support.toml")
+    shutil.copy(NOTEBOOK, tmp_path)
+    python = installed.folder / "bin" / "python"
+    install = [sys.executable, "-m", "uv", "pip", "install", "--python", python, *NOTEBOOK_PACKAGES]
+    subprocess.run(install, check=True)
+    no_engine = {"DOCKER_HOST": "unix:///nonexistent.sock"}
+    command = ("jupyter", "execute", "--inplace", "quern.ipynb")
+    ran = installed(*command, folder=tmp_path, changes=no_engine)
+    assert ran.returncode == 0, ran.stderr
+    cells = json.loads((tmp_path / "quern.ipynb").read_text("utf-8"))["cells"]
+    shown = [
+        "".join(output["data"]["text/plain"])
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if output["output_type"] == "execute_result"
+    ]
+    report = json.loads((tmp_path / "dist/small/cpu/report.json").read_text("utf-8"))
+    assert shown[1] == repr(report["status"])
+    assert all(repr(check["name"]) in shown[2] for check in report["checks"])
+    assert not any(cell.get("outputs") for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"])
