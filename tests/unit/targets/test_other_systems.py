@@ -105,6 +105,7 @@ def test_every_command_runs_on_windows(tmp_path: Path) -> None:
         "attach": (2, ["attach", "small"]),
         "cancel": (2, ["cancel", "small"]),
         "lock": (2, ["lock", "--base", "--target", "cpu"]),
+        "export-mlflow": (2, ["export-mlflow", folder]),
         "verify": (3, ["verify", folder, "--quick"]),
         "import-toolchain": (3, ["import-toolchain", config]),
     }

@@ -133,6 +133,13 @@ def registry(processor: str) -> ModuleType:
     return module
 
 
+def on_the_cpu(genai: ModuleType, folder: str) -> Any:
+    """Return a config that runs on the CPU: there is no DirectML here."""
+    config = genai.Config(folder)
+    config.clear_providers()
+    return config
+
+
 def instead_of(facts: dict[str, Any]) -> dict[str, dict[str, object]]:
     """Return by module what it has in place of Linux's."""
     lacked = {name.partition(".")[2] for name in facts["lacking"].get("signal", ())}
@@ -169,6 +176,8 @@ def become(facts: dict[str, Any]) -> None:
         if name == "winreg" and facts["platform"] == "win32":
             return registry(facts["processor"])
         module = real(name, *arguments, **named)
+        if name == "onnxruntime_genai" and facts["platform"] == "win32":
+            return Masked(module, set(), {"Config": lambda folder: on_the_cpu(module, folder)})
         if name not in facts["lacking"] and name not in instead:
             return module
         if name not in masked:
