@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from targets.cli.options import PROJECT
+from targets.target import target_names
 from tests.support.command import Quern
 from tests.support.project import make_project
 from tests.support.quick_builds import quick_project
@@ -127,6 +128,24 @@ def test_sessions_are_commands(installed: Installed, folder: Path) -> None:
     listed = installed("quern", "--help", folder=folder).stdout
     assert "doctor" in listed
     assert " lock " not in listed
+
+
+def test_every_session_that_is_a_command_is_one_here(installed: Installed, folder: Path) -> None:
+    of_commands = {
+        path.stem.rstrip("_").replace("_", "-")
+        for path in (PROJECT / "targets" / "cli" / "commands").glob("[!_]*.py")
+    }
+    of_targets = {f"{name}-{target}" for name in ("build", "check") for target in target_names()}
+    sessions = of_commands - {"lock", "schema"} | of_targets
+    program = (
+        "import sys; from quern.house import house; sys.path.insert(0, str(house()))\n"
+        "from click.testing import CliRunner; from targets.cli.main import main\n"
+        "names = sys.argv[1:]\n"
+        "codes = {name: CliRunner().invoke(main, [name, '-h']).exit_code for name in names}\n"
+        "print(*[name for name, code in codes.items() if code])"
+    )
+    ran = installed("python", "-c", program, *sorted(sessions), folder=folder)
+    assert (ran.stdout.strip(), ran.stderr) == ("", "")
 
 
 def test_messages_name_its_own_command(installed: Installed, folder: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import enum
+import fcntl
 import json
 import os
 import signal
@@ -112,10 +113,17 @@ def windows_os() -> dict[str, object]:
         values = {name: getattr(status, name) for name in names}
         return SimpleNamespace(**values, st_file_attributes=attributes)
 
+    def fsync(file: Any) -> None:
+        descriptor = file if isinstance(file, int) else file.fileno()
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, "Bad file descriptor")
+        os.fsync(descriptor)
+
     taking_paths = ("open", "stat", "scandir", "listdir", "unlink", "chmod")
     return {
         **{name: refuse_descriptors(name) for name in taking_paths},
         "lstat": lstat,
+        "fsync": fsync,
         "O_BINARY": 0,
     }
 
