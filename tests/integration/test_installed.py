@@ -293,8 +293,8 @@ def test_the_notebook_of_the_page_runs(installed: Installed, tmp_path: Path) -> 
     project.config.rename(tmp_path / "support.toml")
     shutil.copy(NOTEBOOK, tmp_path)
     python = installed.folder / "bin" / "python"
-    install = [sys.executable, "-m", "uv", "pip", "install", "--python", python, *NOTEBOOK_PACKAGES]
-    subprocess.run(install, check=True)
+    pip = (sys.executable, "-m", "uv", "pip", "install", "--python", str(python))
+    subprocess.run([*pip, *NOTEBOOK_PACKAGES], check=True)
     no_engine = {"DOCKER_HOST": "unix:///nonexistent.sock"}
     command = ("jupyter", "execute", "--inplace", "quern.ipynb")
     ran = installed(*command, folder=tmp_path, changes=no_engine)
