@@ -29,7 +29,7 @@ from targets.runtimes.confinement import HOME, confinement, limits, memory_limit
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
-from targets.runtimes.heartbeat import PATIENCE, Heartbeat
+from targets.runtimes.heartbeat import PATIENCE, RESTART, SILENT, Heartbeat, while_answering
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
 from targets.runtimes.log import opened_log
@@ -70,8 +70,6 @@ _VARIABLES = "/run/quern/variables.json"
 _STOP_SECONDS = 2
 _WAIT_SECONDS = 20
 _STOPPED = ("SIGKILL", "SIGTERM")
-_SILENT = "the Docker Engine does not answer"
-_RESTART = "restart it and run again: it goes on from the last finished step"
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
@@ -119,7 +117,8 @@ class DockerRuntime:
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
-        with interruptible(), self._engine_errors():
+        answering = while_answering(self.client, self._patience)
+        with interruptible(), self._engine_errors(), answering:
             image = ensure_image(self.client, toolchain, self._cache, say, self._registry)
             mark_used(self.client, image)
             facts = self._facts
@@ -228,7 +227,7 @@ class DockerRuntime:
             raise self._refusal(error) from error
         except (DockerException, RequestException, ConnectionError) as error:
             if is_silent(error):
-                raise EnvironmentUnable(_SILENT, _RESTART) from error
+                raise EnvironmentUnable(SILENT, RESTART) from error
             raise EnvironmentUnable(
                 f"{self._engine} stopped or restarted during the run ({reason(error)})",
                 "start it and run again: it goes on from the last finished step",
@@ -268,7 +267,7 @@ class DockerRuntime:
                 if self._removed(name, perhaps_being_made=True):
                     raise
             raise Interrupted(
-                f"stopped; but {_SILENT}", f"{_left(name)}; finished steps are kept"
+                f"stopped; but {SILENT}", f"{_left(name)}; finished steps are kept"
             ) from None
         except QuernError as error:
             with deferring_signals():
@@ -386,7 +385,7 @@ def _ended(container: Container, heartbeat: Heartbeat, timer: StepTimer) -> Mapp
     """Wait for the end of the container and return the state that it ended in."""
     while True:
         if heartbeat.silent:
-            raise EnvironmentUnable(_SILENT, _RESTART)
+            raise EnvironmentUnable(SILENT, RESTART)
         try:
             container.wait(timeout=_WAIT_SECONDS if timer.exceeded is None else _STOP_SECONDS)
             break
@@ -397,7 +396,7 @@ def _ended(container: Container, heartbeat: Heartbeat, timer: StepTimer) -> Mapp
                 limit = duration(timer.exceeded)
                 raise EnvironmentUnable(
                     f"the Docker Engine does not end a container whose step took over {limit}",
-                    _RESTART,
+                    RESTART,
                 ) from error
             # Else it has closed its outputs but still runs.
     container.reload()
