@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ from targets.toolchain.engine import (
 )
 from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs, mark_used
+from targets.toolchain.platforms import or_venv
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -253,9 +255,7 @@ class DockerRuntime:
         remedy = "its own configuration does not let it run such a container"
         if any(words in why.lower() for words in _ABOUT_FOLDERS):
             remedy = "the folders of config, data and cache must be ones the engine can mount"
-        return EnvironmentUnable(
-            f"{self._engine} refused: {why}", f"{remedy}; or use `--runtime venv`"
-        )
+        return EnvironmentUnable(f"{self._engine} refused: {why}", or_venv(remedy))
 
     @contextmanager
     def _removing(self, name: str) -> Iterator[None]:
@@ -350,8 +350,9 @@ class DockerRuntime:
         options = ["no-new-privileges"]
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels
-        if self._facts.rootless:
-            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
+        # Root inside is then the caller outside; so it is in the virtual machine of an engine.
+        if self._facts.rootless or sys.platform == "win32":
+            return {"user": "0:0", "security_opt": options}
         identity: dict[str, Any] = {
             "user": f"{os.getuid()}:{os.getgid()}",
             "group_add": [str(group) for group in os.getgroups()],
