@@ -50,6 +50,8 @@ class BaseCheck(ABC, Generic[P]):
     runs_by_default: ClassVar[bool] = True
     """Whether it runs by default, without being named in the config."""
     uses_data: ClassVar[bool] = False
+    heeds_constraint: ClassVar[bool] = False
+    """Whether its result depends on the data set's ``constrain``, which is else not shown to it."""
     needs_held_out: ClassVar[bool] = False
     """Whether it needs held-out data."""
     uses_device: ClassVar[bool] = False

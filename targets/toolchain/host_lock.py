@@ -4,7 +4,8 @@
 
     requirements.lock          packages that ``python -m targets`` imports
     requirements-bench.lock    these, and those of the ``bench`` command
-    requirements-release.lock  those of the first, and of the ``release`` and ``verify`` commands
+    requirements-release.lock  those of the first, and of ``release``, ``verify`` and ``push``
+    requirements-serve.lock    those of the first, and of the ``serve`` command
     requirements-dev.lock      all of these, and those of tests, lint and types
     requirements-nox.lock      only nox, for the ``./nox`` launcher
 """
@@ -47,6 +48,7 @@ class HostLock:
 
 _BENCH = ("--extra", "bench")
 _RELEASE = ("--extra", "release")
+_SERVE = ("--extra", "serve")
 
 HOST_LOCKS = (
     HostLock("requirements.lock", ("pyproject.toml",)),
@@ -57,9 +59,14 @@ HOST_LOCKS = (
         ("requirements.lock", "requirements-bench.lock"),
     ),
     HostLock(
+        "requirements-serve.lock",
+        ("pyproject.toml", *_SERVE),
+        ("requirements.lock", "requirements-release.lock"),
+    ),
+    HostLock(
         "requirements-dev.lock",
-        ("pyproject.toml", *_BENCH, *_RELEASE, "--group", "dev"),
-        ("requirements-bench.lock", "requirements-release.lock"),
+        ("pyproject.toml", *_BENCH, *_RELEASE, *_SERVE, "--group", "dev"),
+        ("requirements-bench.lock", "requirements-release.lock", "requirements-serve.lock"),
     ),
     HostLock("requirements-nox.lock", ("--group", "nox"), ("requirements-dev.lock",)),
 )

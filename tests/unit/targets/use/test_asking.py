@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.contract.data_spec import DataSpec
-from targets.release.asking import ask_script, asking, run_requirements
 from targets.target import load_target
+from targets.use.asking import ask_script, asking, run_requirements
 
 COMMON = {"path": "tones.jsonl", "completion": "{tone}"}
 
