@@ -146,6 +146,7 @@ class Check(BaseCheck[QualityParams]):
     )
     uses_data: ClassVar[bool] = True
     heeds_constraint: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
     needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
@@ -231,7 +232,9 @@ def _artifact_answers(
     session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
     codec = ArtifactCodec(load_artifact_tokenizer(folder), session)
     limit = None if tuned is None else tuned.max_new_tokens
-    answers = answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
+    answers = answer(
+        GenAiAnswerer(session), codec, examples, inputs.report, limit, inputs.unfinished
+    )
     constraint = constraint_of(inputs.data.spec if inputs.data else None)
     held = None
     if constraint is not None:
