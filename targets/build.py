@@ -50,7 +50,6 @@ from targets.runtimes.runtime import (
     StartRuntime,
 )
 from targets.toolchain.toolchain import ToolchainRecord
-from targets.use.write_use import write_use
 from targets.view import View
 
 
@@ -293,6 +292,9 @@ class Builder:
 
         def complete(folder: Path) -> None:
             if plan.artifact_kind == "onnx":
+                # A plan need not wait for the library of templates.
+                from targets.use.write_use import write_use
+
                 pack(folder, plan, results, lambda source: self._output(plan, source.step))
                 main = self._loaded.main_data
                 write_use(folder, report, self._loaded.config.data[main] if main else None)

@@ -15,6 +15,7 @@ from targets.use.asking import preloads, run_requirements
 from targets.use.program import Program, program_for
 
 USE_DIR = "use"
+FOUNDRY_FILE = "inference_model.json"
 _PLACE = "../model"
 """The model's folder, seen from there."""
 
@@ -55,12 +56,34 @@ def render(name: str, program: Program) -> bytes:
     return environment.get_template(f"{name}.j2").render(p=program).encode()
 
 
+def use_files(
+    model: Path, report: Report, spec: DataSpec | None, place: str = _PLACE
+) -> dict[str, bytes]:
+    """Return the files of ``use/`` for the artifact of ``report`` in the folder ``model``, which
+    they find at ``place``. Its rows are of ``spec``."""
+    target = load_target(report.target)
+    program = program_for(spec, model, report.quality, place, preloads(target))
+    return {
+        **{name: render(name, program) for name in _PROGRAMS},
+        "requirements.txt": run_requirements(target),
+    }
+
+
 def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
     """Write ``use/`` into the folder of the build of ``report``, whose rows are of ``spec``."""
-    target = load_target(report.target)
-    program = program_for(spec, folder / "model", report.quality, _PLACE, preloads(target))
     use = folder / USE_DIR
     use.mkdir(exist_ok=True)
-    for name in _PROGRAMS:
-        replace_file(use / name, render(name, program).decode())
-    replace_file(use / "requirements.txt", run_requirements(target).decode())
+    files = use_files(folder / "model", report, spec) | foundry_file(report)
+    for name, content in files.items():
+        replace_file(use / name, content.decode())
+
+
+def foundry_file(report: Report) -> dict[str, bytes]:
+    """Return ``inference_model.json``, by which Foundry Local knows a model; none where its chat
+    template is no text with a place for the question."""
+    templates = (step.metrics.get("foundry_template") for step in report.passes)
+    template = next((found for found in templates if found), None)
+    if template is None:
+        return {}
+    content = {"Name": f"{report.build}-{report.target}", "PromptTemplate": template}
+    return {FOUNDRY_FILE: (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()}
