@@ -13,6 +13,7 @@ from tests.support.command import CommandResult, Quern
 from tests.support.held_builds import HeldBuilds
 from tests.support.hub_writes import TOKEN, WrittenHub, writable_hub
 
+ANOTHER = "hf_another"
 CARD = '\n[card]\nlicense = "Apache-2.0"\ndescription = "Says | a tone."\n'
 
 
@@ -53,20 +54,24 @@ def test_what_is_pushed_is_the_artifact_with_a_card_that_the_hub_reads(
     with writable_hub() as hub:
         done: CommandResult = pushed(quern, built, hub, "--private")
         assert done.code == 0, done.stderr
+        assert hub.private == {"team/held": True}
         again: CommandResult = pushed(quern, built, hub, "--json")
-    assert hub.private == {"team/held": True} or hub.private["team/held"] is False
     files = hub.files["team/held"]
     for path, content in model_files(built).items():
         assert files[path] == content
     assert hub.blobs  # the large ones went by LFS
     assert set(json.loads(again.stdout)["push"]["files"]) == set(files)
-    card = ModelCard(files["README.md"].decode())
-    card.validate = lambda *_: None  # type: ignore[method-assign]
+    card: Any = ModelCard(files["README.md"].decode())
     data = card.data.to_dict()
     assert (data["license"], data["pipeline_tag"]) == ("apache-2.0", "text-generation")
     assert data["library_name"] == "onnxruntime-genai"
     report = json.loads((built.folder / "dist" / "held" / "cpu" / "report.json").read_text())
-    measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    (index,) = data["model-index"]
+    measured = {
+        metric["name"]: metric["value"]
+        for result in index["results"]
+        for metric in result["metrics"]
+    }
     assert measured == {
         "accuracy, free": report["quality"]["artifact"],
         "accuracy, held to a form": report["quality"]["constrained"]["value"],
@@ -78,12 +83,12 @@ def test_what_is_pushed_is_the_artifact_with_a_card_that_the_hub_reads(
 
 def test_refusals_name_no_token(quern: Quern, built: HeldBuilds) -> None:
     with writable_hub() as hub:
-        wrong: CommandResult = pushed(quern, built, hub, HF_TOKEN="hf_another")
+        wrong: CommandResult = pushed(quern, built, hub, HF_TOKEN=ANOTHER)
         without: CommandResult = pushed(quern, built, hub, HF_TOKEN="")
         assert not hub.files
     assert (wrong.code, without.code) == (4, 4)
     assert "401" in wrong.stderr
-    assert "hf_another" not in wrong.stderr + wrong.stdout
+    assert ANOTHER not in wrong.stderr + wrong.stdout
     assert "set HF_TOKEN" in without.stderr
     nowhere: CommandResult = pushed(quern, built, None)
     assert (nowhere.code, "cannot be reached" in nowhere.stderr) == (4, True)

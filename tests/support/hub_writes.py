@@ -1,5 +1,5 @@
-"""A hub on this machine that takes commits, as far as its own client asks: repositories, large files by
-Git LFS, and commits of several operations."""
+"""A hub on this machine that takes commits, as far as its own client asks: it makes repositories,
+and takes large files by Git LFS."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def writable_hub() -> Iterator[WrittenHub]:
         def _answer(self) -> None:
             body = self._body()
             path = urlsplit(self.path).path
-            if not path.startswith("/lfs/"):
-                if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                    hub.refused.append(path)
-                    self._send(401, {"error": "Invalid username or password."})
-                    return
+            known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+            if not known and not path.startswith("/lfs/"):
+                hub.refused.append(path)
+                self._send(401, {"error": "Invalid username or password."})
+                return
             status, answer = _reply(hub, path, body)
             self._send(status, answer)
 
