@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from pydantic import JsonValue, ValidationError
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.guidance import GuidedStart
 from pipeline.data.constraint import constraint_of
-from pipeline.data.prompt_form import PromptForm, has_chat_template, prompt_form
+from pipeline.data.prompt_form import PromptForm, prompt_form
+from pipeline.reading.files import UnreadableError
+from pipeline.reading.json_text import read_json
 
 _MESSAGE = "message"
 _CONTEXT = 2048
@@ -66,15 +67,35 @@ def program_for(
     """Return what a program must know that asks the artifact in the folder ``model``, which it
     finds at ``place``. ``spec`` is of the rows, and ``quality`` what was measured of it."""
     form = prompt_form(spec)
-    config = json.loads((model / "genai_config.json").read_text("utf-8"))
     return Program(
         form=form,
-        chat=form.chat and has_chat_template(model),
+        chat=form.chat and _has_chat_template(model),
         start=_guided_start(spec, quality),
         model=place,
-        context=int(config["model"].get("context_length", _CONTEXT)),
+        context=_context(model),
         preloads=preloads,
     )
+
+
+def _has_chat_template(model: Path) -> bool:
+    jinja = (model / "chat_template.jinja").is_file()
+    return jinja or bool(_table(model / "tokenizer_config.json").get("chat_template"))
+
+
+def _context(model: Path) -> int:
+    """Return the tokens that ``model`` says it takes; a usual number where it says none."""
+    settings = _table(model / "genai_config.json").get("model")
+    stated = settings.get("context_length") if isinstance(settings, dict) else None
+    return stated if isinstance(stated, int) and stated > 0 else _CONTEXT
+
+
+def _table(file: Path) -> dict[str, JsonValue]:
+    """Return what a file of the artifact says; nothing where it is broken, as a check says."""
+    try:
+        read = read_json(file)
+    except (OSError, UnreadableError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _guided_start(spec: DataSpec | None, quality: Mapping[str, JsonValue]) -> GuidedStart | None:

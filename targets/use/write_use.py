@@ -35,7 +35,7 @@ def c_literal(text: str) -> str:
     signs = {ord("\\"): "\\\\", ord('"'): '\\"', ord("?"): "\\?", ord("\n"): "\\n"}
     plain = (
         signs.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}")
-        for byte in text.encode()
+        for byte in text.encode(errors="replace")
     )
     return f'"{"".join(plain)}"'
 
@@ -82,8 +82,8 @@ def foundry_file(report: Report) -> dict[str, bytes]:
     """Return ``inference_model.json``, by which Foundry Local knows a model; none where its chat
     template is no text with a place for the question."""
     templates = (step.metrics.get("foundry_template") for step in report.passes)
-    template = next((found for found in templates if found), None)
+    template = next((found for found in templates if found and isinstance(found, dict)), None)
     if template is None:
         return {}
     content = {"Name": f"{report.build}-{report.target}", "PromptTemplate": template}
-    return {FOUNDRY_FILE: (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()}
+    return {FOUNDRY_FILE: (json.dumps(content, indent=2) + "\n").encode()}

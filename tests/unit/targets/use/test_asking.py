@@ -14,7 +14,8 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.data.prompt_form import prompt_form
 from targets.target import load_target
 from targets.use.asking import ask_script, asking, run_requirements
-from targets.use.program import Program
+from targets.use.program import Program, program_for
+from targets.use.write_use import c_literal, json_literal, python_literal
 
 COMMON = {"path": "tones.jsonl", "completion": "{tone}"}
 
@@ -131,3 +132,32 @@ def test_prompt_and_template_are_said(file: str, tmp_path: Path) -> None:
     found = asking(spec, tmp_path, load_target("cpu"), {})
     assert (found.system, found.prompt) == ("One word.", "Tone of {the phrase}?")
     assert (found.usage, found.chat_template) == ("THE_PHRASE", template)
+
+
+BROKEN = ("", "{", "[]", '{"model": 7, "chat_template": []}', '{"model": {"context_length": "x"}}')
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_artifact_has_programs_too(content: str, tmp_path: Path) -> None:
+    for name in ("genai_config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(content)
+    written = program_for(None, tmp_path, {"constrained": {"guidance": 1}}, "model", False)
+    assert (written.context, written.chat, written.start) == (2048, False, None)
+    ast.parse(ask_script(written))
+
+
+def test_texts_are_literals_of_each_language() -> None:
+    text = "\"'\\?? \\u0041 é東🙂\n\t\x01\x7f${x}\u202e"
+    assert ast.literal_eval(python_literal(text)) == text
+    assert json.loads(json_literal(text)) == text
+    bytes_of = re.sub(
+        r"\\([0-7]{3}|.)",
+        lambda found: {"n": "\n"}.get(found[1]) or _octal(found[1]),
+        c_literal(text)[1:-1],
+    )
+    assert bytes_of.encode("latin-1").decode() == text
+    assert c_literal(text).isascii()
+
+
+def _octal(sign: str) -> str:
+    return chr(int(sign, 8)) if len(sign) == 3 else sign
