@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.schema import Card
@@ -99,7 +99,7 @@ def _answered(commit: Callable[[], str], repo: str) -> str:
         said = error.server_message or error.response.reason_phrase
         hint = "the token must allow writing to it" if status in (401, 403) else "try again later"
         raise EnvironmentUnable(f"the hub refuses {repo}: {status} {said}", hint) from None
-    except OSError as error:
+    except (HTTPError, OSError) as error:
         raise EnvironmentUnable(
             f"the hub cannot be reached: {error}", "check the network, and HF_ENDPOINT"
         ) from None

@@ -98,7 +98,8 @@ def test_python(held_builds: HeldBuilds, toolchain_python: Path, tmp_path: Path)
 def test_a_build_writes_them_all(held_builds: HeldBuilds, toolchain_python: Path) -> None:
     built = held_builds.build("constrain = true").folder / "use"
     assert sorted(file.name for file in built.iterdir()) == [
-        *("Ask.cs", "Ask.java", "ask.cpp", "ask.mjs", "ask.py", "requirements.txt")
+        *("Ask.cs", "Ask.java", "ask.cpp", "ask.mjs", "ask.py"),
+        *("inference_model.json", "requirements.txt"),
     ]
     assert said([str(toolchain_python), "ask.py", ASKED], built).rstrip("\n") in LABELS
 
