@@ -23,6 +23,7 @@ from pipeline.contract.schema import (
 )
 from pipeline.contract.suggest import did_you_mean
 from targets.cache import Cache
+from targets.cli.echo import echo
 from targets.config.documents import OWN_CONFIG, read_documents
 from targets.config.load import (
     LoadedConfig,
@@ -245,6 +246,13 @@ def require_verified_option(command: Command) -> Command:
     )(command)
 
 
+def verbose_option(command: Command) -> Command:
+    """Add ``--verbose``."""
+    return click.option(
+        "-v", "--verbose", is_flag=True, help="List all proofs, and what training took."
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Add ``--json``."""
     return click.option(
@@ -262,6 +270,8 @@ class Request:
     runtime: Choice
     elsewhere: SystemChoice | None = None
     """The system on which the steps run, if not on this machine."""
+    left_out: tuple[str, ...] = ()
+    """Which of all targets cannot be built there, and why."""
 
     @property
     def registry(self) -> RegistrySettings | None:
@@ -296,7 +306,10 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(tuple(problems))
-    return tuple(_request(loaded, choices, here) for loaded in loaded_configs)
+    requests = tuple(_request(loaded, choices, here) for loaded in loaded_configs)
+    for line in dict.fromkeys(line for request in requests for line in request.left_out):
+        echo(f"note: {line}", err=True)
+    return requests
 
 
 def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request:
@@ -309,18 +322,31 @@ def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request
         system = system_of(elsewhere.name, table, Path())
         find, platform = system.device, table.platform or platform_for("docker")
         host = choices.host or table.trains or DEFAULT_TARGET
-    places = tuple(building_place(load_target(name), platform, find) for name in loaded.targets)
+    asked = choices.targets or loaded.config.default_targets
+    places, left_out = [], []
+    for name in loaded.targets:
+        try:
+            places.append(building_place(load_target(name), platform, find))
+        except EnvironmentUnable as unable:
+            # Who asks for all gets all that can be had, and hears of the rest.
+            if ALL not in asked:
+                raise
+            left_out.append(f"{name} is left out: {unable}; {unable.hint}")
+    if not places:
+        raise EnvironmentUnable(f"no target can be built on {platform}", "\n".join(left_out))
+    loaded = replace(loaded, targets=tuple(place.toolchain.target for place in places))
     training = load_target(host or default_training_target(platform))
     training_place = building_place(training, platform, find)
-    return Request(loaded, places, training_place, runtime, elsewhere)
+    return Request(loaded, tuple(places), training_place, runtime, elsewhere, tuple(left_out))
 
 
 def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice | None:
     """Return the system that ``--system``, else ``host`` of the config names; ``None`` for this
     machine. Raises ``ConfigError`` where the config holds what cannot run elsewhere."""
     config = loaded.config
-    name = choices.system or (config.host if is_system(config) else None)
-    if name is None or name == LOCAL or loaded.of_olive:
+    host = config.host if is_system(config) else None
+    name = host if loaded.of_olive else choices.system or host  # Olive's files have it by now
+    if name is None or name == LOCAL:
         return None
     table = config.systems.get(name)
     if table is None:
@@ -362,16 +388,39 @@ def shared_cache_table(config: Path) -> SharedCacheTable | None:
     return _table(as_typed(config), "cache", SharedCacheTable)
 
 
-def _table(file: Path, name: str, model: type[Table]) -> Table | None:
+def systems_of(config: Path) -> tuple[dict[str, DockerSystem], str]:
+    """Return the systems of ``config``, with absolute paths, and the one that is its host; empty if
+    that is a target. Raises ``ConfigError`` if one is wrong."""
+    file = as_typed(config)
     document = next(iter(read_documents(file)))
+    tables = document.table.get("systems")
+    if not isinstance(tables, Mapping):
+        return {}, ""
+    found = {name: _table(file, "systems", DockerSystem, name) for name in tables}
+    systems = {name: _absolute(table, file) for name, table in found.items() if table is not None}
+    host = document.table.get("host")
+    return systems, host if isinstance(host, str) and host in systems else ""
+
+
+def _absolute(table: DockerSystem, file: Path) -> DockerSystem:
+    folder = table.certificates and str(resolved(file, table.certificates))
+    return table.model_copy(update={"certificates": folder})
+
+
+def _table(file: Path, name: str, model: type[Table], within: str = "") -> Table | None:
+    """Return the table ``name`` of ``file``, or the one ``within`` it."""
+    document = next(iter(read_documents(file)))
+    place = (name, within) if within else (name,)
     table = document.table.get(name)
+    if table is not None and within:
+        table = table[within]
     if table is None:
         return None
     try:
         return model.model_validate(table)
     except ValidationError as error:
         found = validation_problems(
-            error, model, file, document.source_map, lambda place: (name, *place)
+            error, model, file, document.source_map, lambda inside: (*place, *inside)
         )
         raise ConfigError(tuple(found)) from None
 

@@ -28,10 +28,11 @@ from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.notes import note_on_tools, plan_notes
 from targets.planner.row_steps import fetch_call, rows_call
-from targets.planner.shared_steps import with_shared
+from targets.planner.shared_steps import with_elsewhere
 from targets.planner.user_files import UserFiles
 from targets.remote.shared_cache import SharedCache
 from targets.runtimes.runtime import PLACES, RuntimeName
+from targets.systems.left_outputs import LeftOutputs
 
 Input = StepInput | SourceInput
 
@@ -50,9 +51,10 @@ class Planner:
         training_place: Place,
         only: RuntimeName | None = None,
         shared: SharedCache | None = None,
+        left: LeftOutputs | None = None,
     ) -> None:
         """``only`` is the runtime whose cached results are used; ``None`` means any. ``shared`` is
-        asked for what the cache lacks."""
+        asked for what the cache lacks, and ``left`` for what stayed on a system."""
         self._loaded = loaded
         self._cache = cache
         self._toolchains = {"target": target.toolchain, "host": training_place.toolchain}
@@ -60,6 +62,7 @@ class Planner:
         self._training_device = training_place.device
         self._only = only
         self._shared = shared
+        self._left = left
         name = target.toolchain.target
         self._chain = loaded.chains[name]
         self._code = CodeDigests()
@@ -76,7 +79,7 @@ class Planner:
             self._data = self._data_input(self._loaded.main_data)
         base = self._base
         newest: dict[Kind, Input] = {self._chain.base_kind: base}
-        built_from = newest.get("checkpoint")
+        built_from = newest.get("checkpoint") or self._original
         artifact = self._chain.source.name if self._chain.source is not None else ""
         merge: _Merge | None = None
         for call in self._chain.passes:
@@ -96,8 +99,8 @@ class Planner:
         self._add_checks(
             base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge
         )
-        if self._shared is not None:
-            self._steps = with_shared(self._steps, artifact, self._cache, self._shared)
+        elsewhere = (self._cache, self._shared, self._left)
+        self._steps = with_elsewhere(self._steps, artifact, *elsewhere)
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,
@@ -130,13 +133,23 @@ class Planner:
     @cached_property
     def _base(self) -> Input:
         """The base model; planned on first use."""
-        local = self._files.model()
-        if local is not None:
-            return local
         source, fetching = self._chain.source, self._chain.fetching
-        assert source is not None  # noqa: S101 - the loader saw to it
-        fetched = {} if fetching is None else {FOLDER: self._add_pass(fetching.name, fetching, {})}
+        if source is None:
+            local = self._files.model()
+            assert local is not None  # noqa: S101 - the loader saw to it
+            return local
+        fetched: dict[str, Input] = {}
+        if fetching is not None and self._chain.base_kind != "onnx":
+            fetched[FOLDER] = self._add_pass(fetching.name, fetching, {})
         return self._add_pass(source.name, source, fetched)
+
+    @property
+    def _original(self) -> Input | None:
+        """The checkpoint that a ready ONNX model was made from, if the config names it."""
+        if self._chain.base_kind != "onnx":
+            return None
+        fetching = self._chain.fetching
+        return self._add_pass(fetching.name, fetching, {}) if fetching else self._files.model()
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
         if name in self._facts:  # already there: a pass and a check both need it
@@ -213,8 +226,8 @@ class Planner:
     ) -> None:
         """Add the checks that can judge the artifact, and the passes that only they need.
 
-        ``tuned`` is the checkpoint that the artifact was made from. It and ``base`` are ``None`` if
-        the config names a ready ONNX model. ``merge`` is the last merge.
+        ``tuned`` is the checkpoint that the artifact was made from; ``None``, as ``base`` is, for a
+        ready ONNX model of which the config does not say so. ``merge`` is the last merge.
         """
         kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}

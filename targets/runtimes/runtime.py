@@ -66,6 +66,8 @@ class RunRequest:
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
     stdin: IO[bytes] | None = None
     """A pipe whose content the process reads as its standard input; ``None`` for none."""
+    may_stay: frozenset[str] = frozenset()
+    """Keys of the steps whose outputs need not come to this machine, if another one makes them."""
     writes: int = 0
     """Bytes that it will write, as far as that is known."""
 

@@ -6,7 +6,8 @@
     requirements-bench.lock    these, and those of the ``bench`` command
     requirements-release.lock  those of the first, and of ``release``, ``verify`` and ``push``
     requirements-serve.lock    those of the first, and of the ``serve`` command
-    requirements-dev.lock      all of these, and those of tests, lint and types
+    requirements-mlflow.lock   those of the first, and of the ``export-mlflow`` command
+    requirements-dev.lock      all but the last, and those of tests, lint and types
     requirements-nox.lock      only nox, for the ``./nox`` launcher
 """
 
@@ -62,6 +63,11 @@ HOST_LOCKS = (
         "requirements-serve.lock",
         ("pyproject.toml", *_SERVE),
         ("requirements.lock", "requirements-release.lock"),
+    ),
+    HostLock(
+        "requirements-mlflow.lock",
+        ("pyproject.toml", "--extra", "mlflow"),
+        ("requirements.lock",),
     ),
     HostLock(
         "requirements-dev.lock",

@@ -119,8 +119,10 @@ def _objects(body: bytes) -> list[dict[str, Any]]:
 
 
 def _lfs(hub: WrittenHub, one: dict[str, Any]) -> dict[str, Any]:
-    upload = {"upload": {"href": f"{hub.endpoint}/lfs/{one['oid']}", "header": {}}}
-    return {**one, "actions": {} if one["oid"] in hub.blobs else upload}
+    if one["oid"] in hub.blobs:
+        return one  # it is there already
+    upload = {"href": f"{hub.endpoint}/lfs/{one['oid']}", "header": {}}
+    return {**one, "actions": {"upload": upload}}
 
 
 def _mode(one: dict[str, Any]) -> dict[str, Any]:
