@@ -154,7 +154,7 @@ def test_the_runtime_reads_texts_as_transformers_does(
     assert verdicts["tokenizer"].status == "passed"
     held = outcome.results["quality"].evidence["answers"]
     assert isinstance(held, list)
-    said = {row["constrained"].strip() for row in held if isinstance(row, dict)}
+    said = {str(row["constrained"]).strip() for row in held if isinstance(row, dict)}
     assert said
     assert said <= {label.strip() for label in LABELS}
     same_as: tuple[str, ...] = ()
