@@ -23,6 +23,7 @@ dependencies = ["first>=1"]
 [project.optional-dependencies]
 bench = ["second"]
 release = ["second"]
+serve = ["second"]
 mlflow = ["second"]
 
 [dependency-groups]
@@ -98,6 +99,7 @@ def test_locks_pin_by_hash_and_agree(index: Index, project: Path) -> None:
         "requirements.lock": ["+ first 1.0"],
         "requirements-bench.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-release.lock": ["+ first 1.0", "+ second 2.0"],
+        "requirements-serve.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-mlflow.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-dev.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-nox.lock": ["+ second 2.0"],
