@@ -18,6 +18,7 @@ from pipeline.contract.schema import (
     BuildConfig,
     DockerSystem,
     SharedCacheTable,
+    SystemTable,
     ToolchainTable,
     is_image_registry,
 )
@@ -27,7 +28,6 @@ from targets.config.documents import OWN_CONFIG, read_documents
 from targets.config.load import (
     LoadedConfig,
     Overrides,
-    config_needs_its_system,
     load_document,
 )
 from targets.config.olive.context import LOCAL
@@ -275,7 +275,7 @@ class SystemChoice:
     """A system of the config, with its paths made absolute."""
 
     name: str
-    table: DockerSystem
+    table: SystemTable
 
 
 def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request, ...]:
@@ -286,7 +286,7 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
     """
     file = as_typed(choices.config)
     chosen = load_targets(choices.targets) or None
-    overrides = Overrides(data=choices.data, model=choices.model, local=choices.system == LOCAL)
+    overrides = Overrides(data=choices.data, model=choices.model)
     problems: dict[Problem, None] = {}
     loaded_configs = []
     for document in read_documents(file, choices.system):
@@ -308,9 +308,11 @@ def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request
         table = elsewhere.table
         system = system_of(elsewhere.name, table, Path())
         find, platform = system.device, table.platform or platform_for("docker")
-        host = choices.host or table.trains or DEFAULT_TARGET
+        host = choices.host or table.trains
+        if host is None and isinstance(table, DockerSystem):
+            host = DEFAULT_TARGET
     places = tuple(building_place(load_target(name), platform, find) for name in loaded.targets)
-    training = load_target(host or default_training_target(platform))
+    training = load_target(host or default_training_target(platform, find=find))
     training_place = building_place(training, platform, find)
     return Request(loaded, places, training_place, runtime, elsewhere)
 
@@ -320,7 +322,9 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
     machine. Raises ``ConfigError`` where the config holds what cannot run elsewhere."""
     config = loaded.config
     name = choices.system or (config.host if is_system(config) else None)
-    if name is None or name == LOCAL or loaded.of_olive:
+    if loaded.of_olive:  # whose translation has taken --system into account
+        name = config.host if is_system(config) else None
+    if name is None or name == LOCAL:
         return None
     table = config.systems.get(name)
     if table is None:
@@ -333,8 +337,10 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
     problems = [*_bound_to_this_machine(loaded, name)]
     if problems:
         raise ConfigError(problems)
-    folder = table.certificates and str(loaded.path(table.certificates))
-    return SystemChoice(name, table.model_copy(update={"certificates": folder}))
+    if isinstance(table, DockerSystem) and table.certificates:
+        folder = str(loaded.path(table.certificates))
+        table = table.model_copy(update={"certificates": folder})
+    return SystemChoice(name, table)
 
 
 def is_system(config: BuildConfig) -> bool:
@@ -409,17 +415,8 @@ def registry_of(
     return RegistrySettings(address, tuple(files))
 
 
-def require_system(requests: Iterable[Request]) -> None:
-    """Raise ``EnvironmentUnable`` if a config was written for a system that cannot be used."""
-    for request in requests:
-        system = request.loaded.config.system
-        if system is not None:
-            raise config_needs_its_system(system)
-
-
 def require_here(requests: Iterable[Request], doing: str) -> None:
     """Raise ``EnvironmentUnable`` if the steps are to run on a system: ``doing`` is done here."""
-    require_system(requests := tuple(requests))
     for request in requests:
         if request.elsewhere is not None:
             raise EnvironmentUnable(

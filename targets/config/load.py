@@ -14,8 +14,8 @@ from pipeline.contract.schema import (
     AZURE_PREFIX,
     GGUF_SUFFIX,
     HUB_PREFIX,
-    AzureMLSystem,
     BuildConfig,
+    DockerSystem,
     ModelSource,
 )
 from pipeline.contract.suggest import did_you_mean
@@ -43,7 +43,7 @@ from targets.config.salvage import salvage
 from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import causes, validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
-from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.errors import ConfigError, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
 
 
@@ -53,8 +53,6 @@ class Overrides:
 
     data: Mapping[str, Path] = field(default_factory=dict)
     model: str | None = None
-    local: bool = False
-    """Run on this machine, even if the config was written for another system."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,6 @@ def load_document(
     table = {**document.table}
     if overrides.model is not None:
         table["model"] = _with_source(table.get("model"), overrides.model)
-    if overrides.local:
-        table.pop("system", None)
     problems = list(document.problems)
     try:
         config = with_files(BuildConfig.model_validate(table), overrides.data)
@@ -144,24 +140,12 @@ def load_document(
         followed = [*loader.problems, *loader.unreachable]
         all_problems = [*problems, *causes(followed, document.problems)]
         raise ConfigError(list(dict.fromkeys(all_problems)))
-    if loader.unreachable and config.system is not None:
-        raise config_needs_its_system(config.system)
     if loader.unreachable:
         raise ConfigError(loader.unreachable)
     exact = _pinned(config)
     if exact == config:
         return loaded
     return _Loader(file, exact, source_map, overrides).load(_chosen(exact, targets, loader))
-
-
-def config_needs_its_system(system: AzureMLSystem) -> EnvironmentUnable:
-    """Return the error for a config that was written for a system that Quern cannot use."""
-    return EnvironmentUnable(
-        f"the system '{system.name}' is the compute {system.compute} of Azure ML, "
-        "which cannot be reached from here yet",
-        "run the same chain on this machine with `--system local`; `--data NAME=PATH` and "
-        "`--model PATH` give it local copies of what lies in Azure ML",
-    )
 
 
 def _chosen(
@@ -300,7 +284,7 @@ class _Loader:
             if system.trains is not None and system.trains not in target_names():
                 advice = did_you_mean(system.trains, target_names())
                 self._problem(f"unknown target '{system.trains}'", (*place, "trains"), advice)
-            folder = system.certificates
+            folder = system.certificates if isinstance(system, DockerSystem) else None
             if folder is not None and not is_there(resolved(self._file, folder)):
                 self._problem(f"there is no '{folder}'", (*place, "certificates"), self._relative)
 

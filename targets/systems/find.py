@@ -8,29 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline.contract.schema import DockerSystem
+from pipeline.contract.schema import AzureMLSystem, SystemTable
 from targets.systems.job_notes import JobNotes, Origin
-
-if TYPE_CHECKING:
-    from targets.systems.engine.engine_system import EngineSystem
+from targets.systems.system import System
 
 
 @dataclass(frozen=True)
 class Elsewhere:
     """The system that a command uses, and how."""
 
-    system: EngineSystem
+    system: System
     notes: JobNotes
     detach: bool = False
     chosen: bool = True
     """Whether the user has; else the environment names it."""
 
 
-def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
+def system_of(name: str, table: SystemTable, cache: Path) -> System:
     """Return the system ``name`` of a config, whose paths are absolute. Nobody is asked."""
+    if isinstance(table, AzureMLSystem):
+        from targets.systems.azureml.azureml_system import AzureSystem
+
+        return AzureSystem(name, table, cache)
     from targets.systems.engine.address import EngineAddress, docker_certificates
     from targets.systems.engine.engine_system import EngineSystem
 

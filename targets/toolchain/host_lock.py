@@ -4,6 +4,7 @@
 
     requirements.lock          packages that ``python -m targets`` imports
     requirements-bench.lock    these, and those of the ``bench`` command
+    requirements-azure.lock    these, and those that ask Azure Machine Learning
     requirements-release.lock  those of the first, and of the ``release`` and ``verify`` commands
     requirements-dev.lock      all of these, and those of tests, lint and types
     requirements-nox.lock      only nox, for the ``./nox`` launcher
@@ -47,10 +48,12 @@ class HostLock:
 
 _BENCH = ("--extra", "bench")
 _RELEASE = ("--extra", "release")
+_AZURE = ("--extra", "azure")
 
 HOST_LOCKS = (
     HostLock("requirements.lock", ("pyproject.toml",)),
     HostLock("requirements-bench.lock", ("pyproject.toml", *_BENCH), ("requirements.lock",)),
+    HostLock("requirements-azure.lock", ("pyproject.toml", *_AZURE), ("requirements.lock",)),
     HostLock(
         "requirements-release.lock",
         ("pyproject.toml", *_RELEASE),
