@@ -44,6 +44,7 @@ from targets.locks import Timeout, locked
 
 _IN_USE = "in-use"
 _RESUMABLE = "resumable"
+_UNFINISHED = "unfinished"
 _RESUMABLE_SECONDS = 7 * 24 * 3600
 _OUTLINE_SECONDS = 3600
 """In which what a hub said is read, since it was asked for."""
@@ -67,10 +68,12 @@ class CachedStep:
 
 @dataclass(frozen=True)
 class UnusedStep:
-    """A finished step in the cache that no build has used lately."""
+    """A finished step in the cache that no build has used lately, or what one that was interrupted
+    left to go on with."""
 
     name: str
     key: str
+    folder: Path
     freed: int
     """Bytes that removing it frees; files that are linked from elsewhere do not count."""
 
@@ -98,7 +101,7 @@ class Cache:
 
     def unfinished(self, key: str) -> Path:
         """Return the folder with the files from which the step ``key`` can continue."""
-        return self.root / "unfinished" / key
+        return self.root / _UNFINISHED / key
 
     def find(self, key: str) -> CachedStep | None:
         """Return the finished step ``key`` if its files are just those that it lists, with their
@@ -137,21 +140,24 @@ class Cache:
         return self._keep(step, self.root / "incoming", origin)
 
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
-        """Return the finished steps that were last used before ``moment`` (seconds since the
-        epoch), the longest unused first."""
+        """Return the finished and the interrupted steps that were last used before ``moment``
+        (seconds since the epoch), the longest unused first."""
         used: dict[Path, float] = {}
         for folder in self.objects.glob("*/*"):
             with suppress(FileNotFoundError):  # another build removes it
                 used[folder] = folder.lstat().st_mtime
+        for folder in (self.root / _UNFINISHED).glob("*"):
+            with suppress(FileNotFoundError):
+                used[folder] = max(path.lstat().st_mtime for path in (folder, *folder.glob("*")))
         unused = [folder for folder, time in used.items() if time < moment]
         return tuple(map(_unused, sorted(unused, key=lambda folder: used[folder])))
 
     def remove(self, step: UnusedStep) -> bool:
-        """Remove a finished step; return whether that was possible. It stays where a running build
+        """Remove such a step; return whether that was possible. It stays where a running build
         reads it or makes it anew."""
         with suppress(Timeout), self._lock(_IN_USE), self._lock(step.key, blocking=False):
             if step.key not in self._keys_in_use():
-                self._evict(self.objects / object_path(step.key))
+                self._evict(step.folder)
                 return True
         return False
 
@@ -332,9 +338,9 @@ class Cache:
         measures that anew."""
         written = folder / step.key
         result = take_in(step, written, origin)
+        remove_tree(self.unfinished(step.key))
         if any(verdict.status == "failed" for verdict in result.verdicts):
             return result
-        remove_tree(self.unfinished(step.key))
         destination = self.objects / object_path(step.key)
         before = self.find(step.key)
         if before is not None:
@@ -404,10 +410,10 @@ def _unused(folder: Path) -> UnusedStep:
     try:
         name = read_result(folder).name
     except (OSError, ValidationError):
-        name = "(damaged)"
+        name = "(interrupted)" if folder.parent.name == _UNFINISHED else "(damaged)"
     files = [path.stat() for path in folder.rglob("*") if path.is_file()]
     freed = sum(stat.st_size for stat in files if stat.st_nlink == 1)
-    return UnusedStep(name, folder.name, freed)
+    return UnusedStep(name, folder.name, folder, freed)
 
 
 def link_tree(source: Path, destination: Path) -> None:

@@ -141,6 +141,7 @@ class Check(BaseCheck[QualityParams]):
         *("base_answers", "tuned_answers", "float_reference"),
     )
     uses_data: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
     needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
@@ -215,7 +216,9 @@ def _artifact_answers(
     session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
     codec = ArtifactCodec(load_artifact_tokenizer(folder), session)
     limit = None if tuned is None else tuned.max_new_tokens
-    answers = answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
+    answers = answer(
+        GenAiAnswerer(session), codec, examples, inputs.report, limit, inputs.unfinished
+    )
     fine = f"{len(examples)} prompts have the ids that the model was tuned and measured with"
     return answers, problem_verdict("prompt_ids", codec.prompt_problems(examples), fine)
 

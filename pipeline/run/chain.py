@@ -24,10 +24,11 @@ from pipeline.passes.base import BasePass
 from pipeline.process.causes import has_panicked
 from pipeline.process.environment import Secrets
 from pipeline.process.measure import PeakMemory, versions
+from pipeline.process.sealing import seal
 from pipeline.run.failures import failure
 from pipeline.run.registry import implementation
 from pipeline.run.reporting import EventWriter, StepReporter
-from pipeline.run.store import Store, seal
+from pipeline.run.store import Store
 
 WORK_ROOT = "work"
 """Root of the plan where this process writes its results."""

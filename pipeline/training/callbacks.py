@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
@@ -43,6 +44,15 @@ class Progress(TrainerCallback):
         if "loss" in logs or "eval_loss" in logs:
             self.report.progress(state.global_step, state.max_steps, "steps", **self._newest)
 
+    def figures(self) -> dict[str, Any]:
+        """Return both curves, for :meth:`restore`."""
+        return {"train": self.train_curve, "validation": self.validation_curve}
+
+    def restore(self, figures: Mapping[str, Any]) -> None:
+        """Go on with the curves of an interrupted training."""
+        self.train_curve = [(step, loss) for step, loss in figures["train"]]
+        self.validation_curve = [(step, loss) for step, loss in figures["validation"]]
+
 
 class BestWeights(TrainerCallback):
     """Remembers the weights with the lowest validation loss; stops when it no longer falls."""
@@ -54,7 +64,8 @@ class BestWeights(TrainerCallback):
         self._threshold = threshold
         self._mark = float("inf")
         self._waited = 0
-        self._best: dict[str, Any] = {}
+        self.best: dict[str, Any] = {}
+        """The best weights so far, by name; empty unless they are kept."""
         self.best_loss = float("inf")
         self.best_step: int | None = None
         self.stopped_early = False
@@ -86,7 +97,7 @@ class BestWeights(TrainerCallback):
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, state.global_step
             if self._keep_best:
-                self._best = {
+                self.best = {
                     name: weight.detach().to("cpu", copy=True)
                     for name, weight in trainable(self._model).items()
                 }
@@ -98,8 +109,23 @@ class BestWeights(TrainerCallback):
             control.should_training_stop = True
             self.stopped_early = state.global_step < state.max_steps
 
-    def restore(self) -> None:
-        """Put the best weights back, if they were to be kept."""
+    def figures(self) -> dict[str, Any]:
+        """Return all but the weights, for :meth:`restore`."""
+        return {
+            "mark": self._mark,
+            "waited": self._waited,
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+        }
+
+    def restore(self, figures: Mapping[str, Any], best: Mapping[str, Any]) -> None:
+        """Go on where an interrupted training was. ``best`` are its best weights."""
+        self._mark, self._waited = figures["mark"], figures["waited"]
+        self.best_loss, self.best_step = figures["best_loss"], figures["best_step"]
+        self.best = dict(best)
+
+    def put_back(self) -> None:
+        """Give the model the best weights, if they were to be kept."""
         weights = trainable(self._model)
-        for name, value in self._best.items():
+        for name, value in self.best.items():
             weights[name].data.copy_(value)

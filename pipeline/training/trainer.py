@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
 
 from pipeline.data.tokens import IGNORED
+from pipeline.training.resumption import load_trained, save_trained
 from pipeline.training.throughput import Throughput
 
 
@@ -41,6 +43,14 @@ class MeasuredTrainer(Trainer):
         super().__init__(**kwargs)
         self._throughput = throughput
         self._validation = _LossSum()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the weights that are trained, for a snapshot."""
+        save_trained(self.model, Path(output_dir or str(self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+        """Read them again, exactly: transformers would have PEFT make another adapter of them."""
+        load_trained(self.model, Path(resume_from_checkpoint))
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Count ``inputs``, then train on them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from pipeline.contract.result import FileDigest
+from pipeline.contract.file_digest import FileDigest
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES
 from pipeline.process.load import busy_note

@@ -14,10 +14,11 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, JsonValue
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind, StepKind
 from pipeline.contract.plan import Step
-from pipeline.contract.result import FileDigest, Status, Verdict
+from pipeline.contract.result import Status, Verdict
 from targets.build import BuildOutcome
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan

@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind, StepKind
-from pipeline.contract.result import FileDigest, Status, Verdict
+from pipeline.contract.result import Status, Verdict
 from targets.runtimes.runtime import PLACES
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import Verdict
 from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
 from targets.report.status import overall
 
