@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from pipeline.contract.schema import (
+    AzureMLSystem,
     BuildConfig,
     DockerSystem,
     SharedCacheTable,
@@ -286,7 +287,7 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
     """
     file = as_typed(choices.config)
     chosen = load_targets(choices.targets) or None
-    overrides = Overrides(data=choices.data, model=choices.model)
+    overrides = Overrides(data=choices.data, model=choices.model, bring=_bring)
     problems: dict[Problem, None] = {}
     loaded_configs = []
     for document in read_documents(file, choices.system):
@@ -297,6 +298,16 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
     if problems:
         raise ConfigError(tuple(problems))
     return tuple(_request(loaded, choices, here) for loaded in loaded_configs)
+
+
+def _bring(config: BuildConfig, address: str) -> Path | None:
+    """Return where a resource of Azure Machine Learning is now on this machine."""
+    from targets.systems.azureml.resources import AzureResources
+
+    systems = (one for one in config.systems.values() if isinstance(one, AzureMLSystem))
+    folder = open_cache(Path(found) if (found := os.environ.get(CACHE_VARIABLE)) else None).root
+    said = console(as_json=True)
+    return AzureResources(folder / "azureml", systems, said.print).bring(address)
 
 
 def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request:

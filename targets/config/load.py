@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,10 @@ from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
 
+Bring = Callable[[BuildConfig, str], Path | None]
+"""Returns where a resource that a config names is now on this machine; ``None`` if the config does
+not say in which workspace it is."""
+
 
 @dataclass(frozen=True)
 class Overrides:
@@ -53,6 +57,8 @@ class Overrides:
 
     data: Mapping[str, Path] = field(default_factory=dict)
     model: str | None = None
+    bring: Bring | None = None
+    """Brings what lies in Azure Machine Learning to this machine."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +146,37 @@ def load_document(
         followed = [*loader.problems, *loader.unreachable]
         all_problems = [*problems, *causes(followed, document.problems)]
         raise ConfigError(list(dict.fromkeys(all_problems)))
-    if loader.unreachable:
-        raise ConfigError(loader.unreachable)
+    if loader.unreachable and overrides.bring is not None:
+        config = _brought(config, overrides.bring)
+        loader = _Loader(file, config, source_map, overrides)
+        loaded = loader.load(_chosen(config, targets, loader))
+    if loader.problems or loader.unreachable:
+        raise ConfigError([*loader.problems, *loader.unreachable])
     exact = _pinned(config)
     if exact == config:
         return loaded
     return _Loader(file, exact, source_map, overrides).load(_chosen(exact, targets, loader))
+
+
+def _brought(config: BuildConfig, bring: Bring) -> BuildConfig:
+    """Return ``config`` with what lies in Azure Machine Learning as files of this machine.
+
+    Raises ``EnvironmentUnable``.
+    """
+
+    def here(address: str) -> str:
+        place = bring(config, address) if address.startswith(AZURE_PREFIX) else None
+        return address if place is None else str(place)
+
+    model, data = config.model, {}
+    if model.source is not None:
+        model = model.model_copy(update={"source": here(model.source)})
+    for name, spec in config.data.items():
+        path = spec.path
+        if path is not None:
+            path = here(path) if isinstance(path, str) else tuple(map(here, path))
+        data[name] = spec.model_copy(update={"path": path})
+    return config.model_copy(update={"model": model, "data": data})
 
 
 def _chosen(
@@ -409,7 +440,7 @@ class _Loader:
         return tuple(files)
 
     def _in_azure(self, address: str, path: tuple[str, ...], option: str) -> None:
-        message = f"'{address}' lies in Azure ML, which cannot be reached from here"
+        message = f"'{address}' lies in Azure ML, and nothing says in which workspace"
         self.unreachable.append(
             Problem(
                 message,

@@ -1,5 +1,5 @@
-"""Builds whose steps run as jobs of Azure Machine Learning: the unchanged SDK talks to a stand-in of
-the control plane and to a real service of blobs, and the jobs run."""
+"""Builds whose steps run as jobs of Azure Machine Learning: the unchanged SDK talks to a stand-in
+of the control plane and to a real service of blobs, and the jobs run."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@ and leaves no job running (the fixture ``world`` looks)."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -132,9 +131,8 @@ def test_a_cluster_that_does_not_scale_to_zero_is_warned_of(
     assert "does not scale to zero: one machine of it run" in output.replace("\n", " ")
 
 
-def test_a_name_that_leads_nowhere(
-    world: AzureWorld, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("world")
+def test_a_name_that_leads_nowhere(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     ended, output = build(project)
@@ -185,7 +183,7 @@ def _letting_go(world: AzureWorld, work: Callable[[], tuple[int, str]]) -> tuple
 def _go(folder: Path) -> None:
     try:
         (folder / "go.partial").write_text("")
-        os.replace(folder / "go.partial", folder / "go")
+        (folder / "go.partial").replace(folder / "go")
     except OSError:
         return
 

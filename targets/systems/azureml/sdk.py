@@ -10,10 +10,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from targets.errors import EnvironmentUnable
 from targets.remote.failure import harmless
 from targets.version import is_clone
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
 
 _ROLES = (
     "it needs the role AzureML Data Scientist in the workspace, and Storage Blob Data Contributor "
@@ -42,6 +46,15 @@ def require_sdk() -> None:
             "Azure Machine Learning is asked through its SDK, which is not installed",
             f"run `{install}`; `--system local` runs the steps here",
         )
+
+
+def login() -> TokenCredential:
+    """Return the environment's own login. Raises ``EnvironmentUnable`` without the SDK."""
+    require_sdk()
+    from azure.identity import DefaultAzureCredential
+
+    credential: TokenCredential = DefaultAzureCredential()
+    return credential
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from targets.errors import EnvironmentUnable
 from targets.remote.address import azure_store
 from targets.remote.failure import RemoteFailed
 from targets.remote.store import Store
-from targets.systems.azureml.sdk import asking, quiet, require_sdk
+from targets.systems.azureml.sdk import asking, login, quiet, require_sdk
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -90,11 +90,7 @@ class Workspace:
 
     @cached_property
     def _credential(self) -> TokenCredential:
-        require_sdk()
-        from azure.identity import DefaultAzureCredential
-
-        credential: TokenCredential = DefaultAzureCredential()
-        return credential
+        return login()
 
     @cached_property
     def client(self) -> MLClient:
@@ -130,7 +126,7 @@ class Workspace:
             raise EnvironmentUnable(
                 f"the datastore {datastore} holds no blobs", "name one of type AzureBlob"
             )
-        return Store(f"az://{account}/{container}/{prefix}", self._opened)
+        return Store(f"az://{account}/{container}/{prefix}".rstrip("/"), self._opened)
 
     def log(self, name: str) -> Store:
         """Return the folder in which the log of the job ``name`` is :data:`LOG`."""

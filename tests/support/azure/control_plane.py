@@ -22,12 +22,16 @@ from tests.support.object_stores.azurite import ACCOUNT, KEY, shared_access
 from tests.support.object_stores.identities import azure_token
 
 TENANT = "00000000-0000-0000-0000-000000000001"
-SUBSCRIPTION = "00000000-1111-2222-3333-444444444444"
+SUBSCRIPTION = "0000-subscription"
 GROUP, WORKSPACE, COMPUTE, REGION = "our-group", "our-workspace", "gpu-cluster", "westeurope"
 VAULT = "our-vault"
 _GROUP_PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
 _PROVIDER = "providers/Microsoft.MachineLearningServices"
 _WORKSPACE_PATH = f"{_GROUP_PATH}/{_PROVIDER}/workspaces/{WORKSPACE}"
+_REGISTRY_PATH = (
+    rf"/mferp/managementfrontend/subscriptions/{SUBSCRIPTION}/resourceGroups/registries/"
+    rf"{_PROVIDER}/registries/azureml"
+)
 _BLOBS = f"https://{ACCOUNT}.blob.core.windows.net"
 _MICROSOFT = "https://login.microsoftonline.com"
 
@@ -162,6 +166,10 @@ class ControlPlane:
             rf"GET {inside}/jobs/([^/]+)/cancel/over": self._cancelled,
             rf"GET /history/v1.0{inside}/runs/([^/]+)/details": self._details,
             r"GET /secrets/hf-token": self._vault,
+            rf"GET {inside}/models/([^/]+)/versions/([^/]+)": self._model,
+            r"GET /registrymanagement/v1.0/registries/azureml/discovery": self._registry,
+            rf"GET {_REGISTRY_PATH}/models/([^/]+)/versions/([^/]+)": self._shared_model,
+            rf"POST {_REGISTRY_PATH}/datarefs/([^/]+)/versions/([^/]+)": self._reference,
         }
 
     def _workspace(self, **_: Any) -> Answer:
@@ -324,10 +332,42 @@ class ControlPlane:
             "logFiles": {},
         }
 
+    def _model(self, name: str, version: str, **_: Any) -> Answer:
+        datastore = f"azureml:/{_WORKSPACE_PATH}/datastores/workspaceblobstore".replace(
+            "/providers/Microsoft.MachineLearningServices", ""
+        )
+        uri = f"{datastore}/paths/models/{name}/{version}"
+        path = f"{_WORKSPACE_PATH}/models/{name}/versions/{version}"
+        return 200, _resource(path, {"modelType": "mlflow_model", "modelUri": uri})
+
+    def _registry(self, **_: Any) -> Answer:
+        return 200, {
+            "registryName": "azureml",
+            "primaryRegionResourceProviderUri": f"https://cert-{REGION}.api.azureml.ms/",
+            "resourceGroup": "registries",
+            "subscriptionId": SUBSCRIPTION,
+            "registryFqdns": {},
+        }
+
+    def _shared_model(self, name: str, version: str, **_: Any) -> Answer:
+        return 200, _resource(
+            f"/registries/azureml/models/{name}/versions/{version}",
+            {"modelType": "mlflow_model", "modelUri": f"{_BLOBS}/team/shared/{name}/{version}"},
+        )
+
+    def _reference(self, name: str, version: str, **_: Any) -> Answer:
+        until = datetime.now(timezone.utc) + timedelta(hours=1)
+        uri = f"{_BLOBS}/team/shared/{name}/{version}"
+        credential = {
+            "credentialType": "SAS",
+            "sasUri": f"{_BLOBS}/team?{shared_access('rl', until)}",
+        }
+        return 200, {"blobReferenceForConsumption": {"blobUri": uri, "credential": credential}}
+
     def _vault(self, **_: Any) -> Answer:
         return 200, {"value": self.hub_token, "id": f"https://{VAULT}.vault.azure.net/secrets/x"}
 
-    runner_container: Callable[[str], None] = lambda _name: None  # noqa: E731
+    runner_container: Callable[[str], None] = lambda _name: None
 
 
 def _hash(code: dict[str, Any]) -> str:

@@ -133,7 +133,8 @@ def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
         "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/11"
     )
     assert made["data"]["dataset_default_train"]["path"] == (
-        "azureml://datastores/workspaceblobstore/paths/tone/train.json"
+        "azureml://subscriptions/0000-subscription/resourcegroups/our-group/workspaces/our-workspace"
+        "/datastores/workspaceblobstore/paths/tone/train.json"
     )
     del raw["systems"]["aml"]["config"]["aml_compute"]
     assert "needs aml_compute" in refusals(raw)["systems.aml"]
