@@ -1,5 +1,5 @@
-"""A build on a compute of a real subscription, where its variables name one. It costs minutes of that
-compute; everything else about Azure is tested against a stand-in."""
+"""A build on a compute of a real subscription, where its variables name one. It costs minutes of
+it; everything else about Azure is tested against a stand-in."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def cloud(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_the_cloud_file_runs_to_a_passed_artifact(
-    quern: Quern, cloud: AzureWorld, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    cloud: AzureWorld, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     container = cloud.container("team")
     for file in (folder / "model").rglob("*"):

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import Plan
-from pipeline.contract.result import FileDigest
 from pipeline.contract.schema import AzureMLSystem
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import replace_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
@@ -12,6 +12,9 @@ from targets.errors import EnvironmentUnable
 from targets.remote.address import azure_store
 from targets.remote.store import Store
 from targets.systems.azureml.sdk import asking, login, quiet
+
+if TYPE_CHECKING:
+    from obstore.store import AzureCredential, ObjectStore
 
 _DISCOVERY = "https://eastus.api.azureml.ms/registrymanagement/v1.0/registries/{}/discovery"
 _REFERENCES = (
@@ -50,8 +53,11 @@ def registry_model(registry: str, name: str, version: str) -> tuple[Store, str]:
         raise EnvironmentUnable(f"{what} lies where it cannot be read from", "fetch it by hand")
     account, container, folder = match.groups()
 
-    def opened(at: str, patience: float) -> Any:
-        return azure_store(at, patience, lambda: {"sas_token": signature, "expires_at": None})
+    def given() -> AzureCredential:
+        return {"sas_token": signature, "expires_at": None}
+
+    def opened(at: str, patience: float) -> ObjectStore:
+        return azure_store(at, patience, given)
 
     return Store(f"az://{account}/{container}", opened), folder.strip("/")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from pipeline.contract.schema import AzureMLSystem
@@ -43,7 +44,9 @@ class _Files:
     @property
     def version(self) -> str:
         """Return what changes when a file does: names, sizes and ETags."""
-        listed = [f"{name} {one.size} {one.e_tag}" for name, one in sorted(self.files)]
+        listed = [
+            f"{name} {one.size} {_tag(one)}" for name, one in sorted(self.files, key=itemgetter(0))
+        ]
         return sha256_of_bytes("\n".join([self.store.address, *listed]).encode())[:_DIGITS]
 
     @property
@@ -149,8 +152,13 @@ def _write(store: Store, one: Stored, place: Path) -> None:
                 raise EnvironmentUnable(f"{one.path} was changed while it came", "run again")
             file.write(part)
     now = store.look(one.path)
-    if now is None or now.e_tag != one.e_tag:
+    if now is None or _tag(now) != _tag(one):
         raise EnvironmentUnable(f"{one.path} was changed while it came", "run again")
+
+
+def _tag(one: Stored) -> str:
+    """Return the ETag of an object, which a listing has without its quotes."""
+    return (one.e_tag or "").strip('"')
 
 
 def _model_folder(folder: Path) -> Path:

@@ -92,6 +92,11 @@ def asking(what: str) -> Iterator[None]:
         ) from None
     except exceptions.AzureError as error:  # of the SDK itself
         raise EnvironmentUnable(f"{what} is not possible: {_said(error)}", _ADVICE[400]) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # an answer that it expects
+        raise EnvironmentUnable(
+            f"the SDK cannot read what Azure answers for {what}: {harmless(repr(error))}",
+            "another version of azure-ai-ml may; finished steps are kept",
+        ) from error
 
 
 def _said(error: Exception) -> str:

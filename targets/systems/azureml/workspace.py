@@ -35,6 +35,8 @@ _WAITING = ("NotStarted", "Starting", "Provisioning", "Preparing", "Queued")
 _OVER = ("Completed", "Failed", "Canceled")
 _ANSWER_SECONDS = 60
 _CANCEL_SECONDS = 600
+_PASSING_SECONDS = 60
+"""How long somebody who ends a job goes on asking a service that refuses or is away."""
 _LOOK_AGAIN_SECONDS = 2.0
 
 Phase = Literal["queued", "running", "ended"]
@@ -211,8 +213,8 @@ class Workspace:
             tags=dict(table.tags),
             identity=ManagedIdentityConfiguration() if table.keyvault else None,
         )
-        # Else the SDK adds the address of the git repository that it is called in.
-        job.properties = {"azureml.git.build_id": "none"}
+        # Unless one of these is there, the SDK tells of the git repository that it is called in.
+        job.properties = {"mlflow.source.git.repoURL": "none", "azureml.git.dirty": "none"}
         with self.asking(f"the job {name}"):
             self.client.jobs.create_or_update(job)
 
@@ -230,7 +232,7 @@ class Workspace:
         """End the job, and return when that is so. Raises ``EnvironmentUnable``."""
         deadline = time.monotonic() + _CANCEL_SECONDS
         asked = False
-        while (seen := self.look(name)) is not None and seen.phase != "ended":
+        while (seen := self._look_again(name)) is not None and seen.phase != "ended":
             if not asked:
                 self.begin_cancel(name)
                 asked = True
@@ -240,6 +242,17 @@ class Workspace:
                     f"see to it there: `az ml job cancel --name {name}`",
                 )
             time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _look_again(self, name: str) -> SeenJob | None:
+        """Return the job as :meth:`look`; what passes is waited for: nothing must be left running."""
+        deadline = time.monotonic() + _PASSING_SECONDS
+        while True:
+            try:
+                return self.look(name)
+            except EnvironmentUnable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_AGAIN_SECONDS)
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:

@@ -35,6 +35,8 @@ _REGISTRY_PATH = (
 _BLOBS = f"https://{ACCOUNT}.blob.core.windows.net"
 _MICROSOFT = "https://login.microsoftonline.com"
 
+_MLFLOW = {"modelType": "mlflow_model", "flavors": {"transformers": {"data": {"code": ""}}}}
+
 Answer = tuple[int, Any]
 
 
@@ -338,7 +340,9 @@ class ControlPlane:
         )
         uri = f"{datastore}/paths/models/{name}/{version}"
         path = f"{_WORKSPACE_PATH}/models/{name}/versions/{version}"
-        return 200, _resource(path, {"modelType": "mlflow_model", "modelUri": uri})
+        return 200, _resource(
+            path, {"modelType": "mlflow_model", "modelUri": uri, "flavors": _FLAVORS}
+        )
 
     def _registry(self, **_: Any) -> Answer:
         return 200, {
@@ -350,9 +354,10 @@ class ControlPlane:
         }
 
     def _shared_model(self, name: str, version: str, **_: Any) -> Answer:
+        uri = f"{_BLOBS}/team/shared/{name}/{version}"
         return 200, _resource(
-            f"/registries/azureml/models/{name}/versions/{version}",
-            {"modelType": "mlflow_model", "modelUri": f"{_BLOBS}/team/shared/{name}/{version}"},
+            f"azureml://registries/azureml/models/{name}/versions/{version}",
+            {"modelUri": uri, **_MLFLOW},
         )
 
     def _reference(self, name: str, version: str, **_: Any) -> Answer:

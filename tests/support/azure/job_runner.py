@@ -71,7 +71,14 @@ class JobRunner:
         self.running: dict[str, Process] = {}
 
     def submit(self, job: Job, code_uri: str) -> None:
-        threading.Thread(target=self._run, args=(job, code_uri), daemon=True).start()
+        def work() -> None:
+            try:
+                self._run(job, code_uri)
+            except BaseException as error:
+                job.status, job.error = "Failed", f"the stand-in failed: {error!r}"
+                raise
+
+        threading.Thread(target=work, daemon=True).start()
 
     def working(self) -> list[Path]:
         """Return the folders for temporary files of the steps that wait."""

@@ -102,7 +102,7 @@ def _environment(proxy: int, ca: Path, sdk: Path) -> dict[str, str]:
     return {
         "HTTPS_PROXY": address,
         "https_proxy": address,
-        "NO_PROXY": "",
+        "NO_PROXY": "127.0.0.1",
         "REQUESTS_CA_BUNDLE": str(ca),
         "SSL_CERT_FILE": str(ca),
         "PYTHONDONTWRITEBYTECODE": "",  # without bytecode, the SDK takes half a minute to import
