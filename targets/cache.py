@@ -14,6 +14,7 @@ In the cache folder::
     outlines/                           what hubs said of models that are not fetched yet
     incoming/<key>/                     what a shared cache has sent so far of a step
     shared/<remote>/                    what is known of a shared cache (see targets.remote)
+    jobs/, left/                        what is known of other machines (see targets.systems)
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -57,8 +60,8 @@ class CachedStep:
 
     folder: Path
     result: StepResult
-    elsewhere: bool = False
-    """Whether its output is in the shared cache, and not here."""
+    elsewhere: Literal["", "shared", "left"] = ""
+    """Where its output is, if not here: in the shared cache, or on the system that made it."""
 
     @property
     def output(self) -> Path:
@@ -74,6 +77,10 @@ class UnusedStep:
     name: str
     key: str
     folder: Path
+    build: str
+    """Name of the build that made it; empty if that is not known."""
+    used: float
+    """When a build last used it, in seconds since the epoch."""
     freed: int
     """Bytes that removing it frees; files that are linked from elsewhere do not count."""
 
@@ -149,8 +156,8 @@ class Cache:
         for folder in (self.root / _UNFINISHED).glob("*"):
             with suppress(FileNotFoundError):
                 used[folder] = max(path.lstat().st_mtime for path in (folder, *folder.glob("*")))
-        unused = [folder for folder, time in used.items() if time < moment]
-        return tuple(map(_unused, sorted(unused, key=lambda folder: used[folder])))
+        unused = sorted((time, folder) for folder, time in used.items() if time < moment)
+        return tuple(_unused(folder, time) for time, folder in unused)
 
     def remove(self, step: UnusedStep) -> bool:
         """Remove such a step; return whether that was possible. It stays where a running build
@@ -238,13 +245,21 @@ class Cache:
         folder.mkdir()
         return folder
 
-    def finish(self, folder: Path) -> tuple[StepResult, ...]:
+    def finish(
+        self, folder: Path, left: Mapping[str, StepResult] = MappingProxyType({})
+    ) -> tuple[StepResult, ...]:
         """Keep what the process of ``folder`` left and return the results of its steps, in order.
+        ``left`` has those, by key, whose outputs are on another machine.
 
         Raises ``PassFailed`` where one is missing, or is not what a step leaves.
         """
         expected = _Expected.model_validate_json(folder.with_suffix(".json").read_bytes())
-        return tuple(self._keep(step, folder, expected.origin) for step in expected.steps)
+        return tuple(
+            left[step.key]
+            if step.key in left and not (folder / step.key).exists()
+            else self._keep(step, folder, expected.origin)
+            for step in expected.steps
+        )
 
     @contextmanager
     def view(self, keys: Iterable[str]) -> Iterator[Path]:
@@ -406,14 +421,15 @@ def _noted(file: Path) -> set[str]:
         return set()
 
 
-def _unused(folder: Path) -> UnusedStep:
+def _unused(folder: Path, used: float) -> UnusedStep:
     try:
-        name = read_result(folder).name
+        result = read_result(folder)
+        name, build = result.name, result.origin.get("build", "")
     except (OSError, ValidationError):
-        name = "(interrupted)" if folder.parent.name == _UNFINISHED else "(damaged)"
+        name, build = "(interrupted)" if folder.parent.name == _UNFINISHED else "(damaged)", ""
     files = [path.stat() for path in folder.rglob("*") if path.is_file()]
     freed = sum(stat.st_size for stat in files if stat.st_nlink == 1)
-    return UnusedStep(name, folder.name, folder, freed)
+    return UnusedStep(name, folder.name, folder, build, used, freed)
 
 
 def link_tree(source: Path, destination: Path) -> None:

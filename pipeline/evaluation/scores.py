@@ -199,6 +199,8 @@ class Scores(Frozen):
     """Share of greedy answers equal to the expected completion, except for outer white space."""
     valid: float | None = None
     """Share of greedy answers that are one of the labels."""
+    greedy: float | None = None
+    """Accuracy of the greedy answers alone: one that is no label is wrong."""
     perplexity: float
     """``exp`` of the mean negative log-probability per token of the expected completions."""
     macro_f1: float | None = None
@@ -296,6 +298,7 @@ def score(answers: Answers) -> Scores:
         samples=len(rows),
         exact=exact / len(rows),
         valid=sum(row.valid for row in rows) / len(rows),
+        greedy=sum(row.valid and row.choice == row.label for row in rows) / len(rows),
         perplexity=perplexity,
         macro_f1=macro.f1,
         precision=macro.precision,

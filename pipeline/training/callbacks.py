@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
@@ -10,17 +11,47 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pipeline.contract.step import Reporter
 from pipeline.training.adapter import trainable
+from pipeline.training.throughput import Throughput
+
+_PACE = 0.5
+"""Shortest time in seconds between two steps that are told: each makes a GPU finish its work."""
 
 
 class Progress(TrainerCallback):
     """Reports steps, keeps the curves of training and validation loss, and stops a training whose
     loss is not a number: it stays one."""
 
-    def __init__(self, report: Reporter) -> None:
+    def __init__(self, report: Reporter, throughput: Throughput) -> None:
         self.report = report
+        self._throughput = throughput
+        self._step_loss: Any = 0.0
+        self._next = 0.0
         self.train_curve: list[tuple[int, float]] = []
         self.validation_curve: list[tuple[int, float]] = []
         self._newest: dict[str, float] = {}
+
+    def trained(self, loss: Any) -> None:
+        """Take the loss of a batch: its share of that of the whole step."""
+        self._step_loss = self._step_loss + loss
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the signature is transformers'
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        """Report the step, its loss, and how fast all went so far."""
+        loss, self._step_loss = self._step_loss, 0.0
+        now = time.monotonic()
+        if now >= self._next or state.global_step >= state.max_steps:
+            self._next = now + _PACE
+            self._newest["loss"] = float(loss)
+            self._tell(state)
+
+    def _tell(self, state: TrainerState) -> None:
+        figures = {**self._newest, **self._throughput.newest()}
+        self.report.progress(state.global_step, state.max_steps, "steps", **figures)
 
     def on_log(
         self,
@@ -42,7 +73,7 @@ class Progress(TrainerCallback):
             self.validation_curve.append((state.global_step, round(loss, 6)))
             self._newest["validation_loss"] = loss
         if "loss" in logs or "eval_loss" in logs:
-            self.report.progress(state.global_step, state.max_steps, "steps", **self._newest)
+            self._tell(state)
 
     def figures(self) -> dict[str, Any]:
         """Return both curves, for :meth:`restore`."""

@@ -87,7 +87,7 @@ def _finetune(
         eval_set = bins_of(pack(validation.rows, params.max_length))
     else:
         train_set, eval_set = rows_of(train.rows), rows_of(validation.rows)
-    progress = Progress(inputs.report)
+    progress = Progress(inputs.report, throughput)
     measured = spec if eval_set else None
     keep_best = measured is not None and params.keeps_best(measured)
     selection = BestWeights(
@@ -109,6 +109,7 @@ def _finetune(
             arguments.eval_on_start = False
         trainer = MeasuredTrainer(
             throughput=throughput,
+            progress=progress,
             model=model,
             args=arguments,
             train_dataset=train_set,

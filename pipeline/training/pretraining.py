@@ -64,6 +64,7 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
         optimizer, lambda step: _rate(step, params.warmup_steps, params.steps)
     )
     curve: list[JsonValue] = []
+    step_tokens = params.batch_size * params.sequence_length
     first, running, earlier = 1, 0.0, 0.0
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if (snapshot := snapshots.latest()) is not None:
@@ -79,14 +80,16 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        running += loss.item()
+        newest = loss.item()
+        running += newest
         if step % _REPORT_EVERY == 0 or step == params.steps:
             mean = running / ((step - 1) % _REPORT_EVERY + 1)
             running = 0.0
             curve.append([step, round(mean, 4)])
-            inputs.report.progress(step, params.steps, loss=mean)
+        seconds = earlier + time.perf_counter() - began
+        speed = step * step_tokens / seconds
+        inputs.report.progress(step, params.steps, loss=newest, tokens_per_second=speed)
         if snapshots.due(step) and step < params.steps and snapshots.has_room(4 * _bytes_of(model)):
-            seconds = earlier + time.perf_counter() - began
             with snapshots.new(step) as folder:
                 _keep(folder, parts, source, [curve, running, seconds])
     seconds = earlier + time.perf_counter() - began
@@ -95,9 +98,7 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "loss": curve[-1][1] if isinstance(curve[-1], list) else None,
         "loss_curve": curve,
-        "tokens_per_second": round(
-            params.steps * params.batch_size * params.sequence_length / seconds, 1
-        ),
+        "tokens_per_second": round(params.steps * step_tokens / seconds, 1),
         "text_characters": sum(map(len, paragraphs)),
     }
 

@@ -54,6 +54,14 @@ class Throughput:
         finally:
             self._paused += _now() - began
 
+    def newest(self) -> dict[str, float]:
+        """Return the speed so far, and the memory of the GPU now, for those who watch."""
+        speed = _rate(int(self._tokens), self._seconds())
+        figures = {} if speed is None else {"tokens_per_second": speed}
+        if torch.cuda.is_available():
+            figures["gpu_bytes"] = float(torch.cuda.memory_reserved())
+        return figures
+
     def counts(self) -> dict[str, float]:
         """Return what was counted so far, for :meth:`restore`."""
         return {

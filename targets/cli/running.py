@@ -22,6 +22,7 @@ from targets.runtimes.runtime import Runtime, StartRuntime
 from targets.systems.find import Elsewhere
 from targets.systems.find import elsewhere_of as elsewhere_by
 from targets.systems.job_notes import Origin
+from targets.systems.left_outputs import LeftOutputs
 from targets.systems.select import Chooser
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
@@ -38,17 +39,32 @@ class Built:
 
 
 def build_all(
-    request: Request, store: Cache, dist: Path, start: StartRuntime, view: View
+    request: Request,
+    store: Cache,
+    dist: Path,
+    start: StartRuntime,
+    view: View,
+    elsewhere: Elsewhere | None = None,
 ) -> Iterator[Built]:
-    """Build the request for each of its targets, in turn."""
+    """Build the request for each of its targets, in turn: on this machine, or ``elsewhere``."""
+    left = left_outputs(store, elsewhere)
     with _finishing(shared_cache(request, store, view.say)) as shared:
         for place in request.places:
             started = time.monotonic()
             builder = Builder(
-                *(request.loaded, store, place, request.training_place, start, view), shared=shared
+                *(request.loaded, store, place, request.training_place, start, view),
+                shared=shared,
+                left=left,
             )
             outcome = builder.build(dist)
             yield Built(place, outcome, time.monotonic() - started)
+
+
+def left_outputs(store: Cache, elsewhere: Elsewhere | None) -> LeftOutputs:
+    """Return what is known of outputs that stayed on systems, for steps that run ``elsewhere``."""
+    if elsewhere is None:
+        return LeftOutputs(store.root)
+    return LeftOutputs(store.root, elsewhere.system, leaves=not elsewhere.checkpoints)
 
 
 def shared_cache(request: Request, store: Cache, say: Callable[[str], None]) -> SharedCache | None:
@@ -117,12 +133,12 @@ def elsewhere_of(
     origin = Origin(
         arguments=tuple(arguments), folder=str(Path.cwd()), system=chosen.name, table=chosen.table
     )
-    return elsewhere_by(origin, cache_root, detach=detach)
+    return elsewhere_by(origin, cache_root, detach=detach, registry=request.registry)
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:
-    """Return the view for ``console``: live on a terminal, else plain lines."""
-    if console.is_terminal and not os.environ.get("CI"):
+    """Return the view for ``console``: live on a terminal that can, else plain lines."""
+    if console.is_terminal and not console.options.ascii_only and not os.environ.get("CI"):
         from targets.console.live_view import LiveView
 
         return LiveView(console)

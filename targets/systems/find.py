@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.contract.schema import AzureMLSystem, SystemTable
+from pipeline.contract.schema import AzureMLSystem, DockerSystem, SystemTable
 from targets.systems.job_notes import JobNotes, Origin
 from targets.systems.system import System
+from targets.toolchain.registry.settings import RegistrySettings
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,13 @@ class Elsewhere:
     detach: bool = False
     chosen: bool = True
     """Whether the user has; else the environment names it."""
+    checkpoints: bool = False
+    """Whether checkpoints come here that were not trained there."""
 
 
-def system_of(name: str, table: SystemTable, cache: Path) -> System:
+def system_of(
+    name: str, table: SystemTable, cache: Path, registry: RegistrySettings | None = None
+) -> System:
     """Return the system ``name`` of a config, whose paths are absolute. Nobody is asked."""
     if isinstance(table, AzureMLSystem):
         from targets.systems.azureml.azureml_system import AzureSystem
@@ -38,16 +43,27 @@ def system_of(name: str, table: SystemTable, cache: Path) -> System:
     certificates = None
     if table.engine.startswith("tcp://"):
         certificates = Path(table.certificates) if table.certificates else docker_certificates()
-    return EngineSystem(name, EngineAddress(table.engine, certificates), cache, table.patience)
+    address = EngineAddress(table.engine, certificates)
+    return EngineSystem(name, address, cache, table.patience, registry=registry)
 
 
-def elsewhere_of(origin: Origin, cache: Path, *, detach: bool = False) -> Elsewhere:
+def elsewhere_of(
+    origin: Origin,
+    cache: Path,
+    *,
+    detach: bool = False,
+    registry: RegistrySettings | None = None,
+) -> Elsewhere:
     """Return the system of the command ``origin``."""
-    system = system_of(origin.system, origin.table, cache)
-    return Elsewhere(system, JobNotes(cache, origin), detach)
+    system = system_of(origin.system, origin.table, cache, registry)
+    notes, table = JobNotes(cache, origin), origin.table
+    checkpoints = table.checkpoints if isinstance(table, DockerSystem) else True
+    return Elsewhere(system, notes, detach, checkpoints=checkpoints)
 
 
-def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Elsewhere | None:
+def engine_of_environment(
+    cache: Path, sees_folders: Callable[[], bool], registry: RegistrySettings | None = None
+) -> Elsewhere | None:
     """Return the engine that ``DOCKER_HOST`` or the active context names, if it is elsewhere.
 
     One that SSH leads to is; of any other, ``sees_folders`` says whether it is here.
@@ -59,4 +75,5 @@ def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Else
     if address is None or (address.ssh is None and sees_folders()):
         return None
     name = urlsplit(address.url).hostname or "the engine"
-    return Elsewhere(EngineSystem(name, address, cache), JobNotes(cache), chosen=False)
+    system = EngineSystem(name, address, cache, registry=registry)
+    return Elsewhere(system, JobNotes(cache), chosen=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.result import Verdict
+from pipeline.verdicts.overall import overall
 from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
-from targets.report.status import overall
 
 ACCURACY = Verdict(
     name="accuracy", status="passed", value=0.934, limit=0.9, relation=">=", unit="share"

@@ -137,6 +137,10 @@ class AzureSystem:
             "and are billed, without any job"
         )
 
+    def has(self, tree: str) -> bool:  # noqa: ARG002 - the interface
+        """Return that nothing is kept there alone."""
+        return False
+
     def job(self, job_id: str, say: Say = lambda _line: None) -> AzureJob:
         """Return the job, which may be gone."""
         note = self._notes / f"{job_id}.azureml"

@@ -75,7 +75,13 @@ def _run(
     keys = {step["name"]: step["key"] for step in task["plan"]["steps"]}
     with (
         (work / "log").open("wb") as log,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log) as process,
+        subprocess.Popen(
+            command,
+            cwd=work / "home",  # `-m` looks there first
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 - a pipe
         for line in process.stdout:

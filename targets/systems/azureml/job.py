@@ -150,6 +150,10 @@ class AzureJob:
             ) from None
         return True
 
+    def leave(self, key: str) -> None:  # noqa: ARG002 - the interface
+        """Return nothing: all that a job makes comes here, and stays among the blobs too."""
+        return
+
     def cancel(self) -> None:
         """End it, remove its folder, and forget it."""
         name = self.name

@@ -44,9 +44,8 @@ class _Files:
     @property
     def version(self) -> str:
         """Return what changes when a file does: names, sizes and ETags."""
-        listed = [
-            f"{name} {one.size} {_tag(one)}" for name, one in sorted(self.files, key=itemgetter(0))
-        ]
+        files = sorted(self.files, key=itemgetter(0))
+        listed = [f"{name} {one.size} {_tag(one)}" for name, one in files]
         return sha256_of_bytes("\n".join([self.store.address, *listed]).encode())[:_DIGITS]
 
     @property

@@ -244,7 +244,7 @@ class Workspace:
             time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _look_again(self, name: str) -> SeenJob | None:
-        """Return the job as :meth:`look`; what passes is waited for: nothing must be left running."""
+        """Return the job, as :meth:`look` does; what passes is waited for."""
         deadline = time.monotonic() + _PASSING_SECONDS
         while True:
             try:

@@ -340,9 +340,7 @@ class ControlPlane:
         )
         uri = f"{datastore}/paths/models/{name}/{version}"
         path = f"{_WORKSPACE_PATH}/models/{name}/versions/{version}"
-        return 200, _resource(
-            path, {"modelType": "mlflow_model", "modelUri": uri, "flavors": _FLAVORS}
-        )
+        return 200, _resource(path, {"modelUri": uri, **_MLFLOW})
 
     def _registry(self, **_: Any) -> Answer:
         return 200, {

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from targets.bench.baseline import EarlierArtifact
 from targets.bench.bench_html import confusions_of, to_html
 from targets.bench.bench_markdown import to_markdown
 from targets.bench.bench_schema import Bench, Range
+from targets.bench.compare_benches import compare
 from targets.bench.formatting import change_of, headline, time_range
 from targets.bench.plots import plots_of
 from targets.bench.write_bench import write_bench
 from targets.figures import milliseconds
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 from tests.support.compared_benches import HOSTILE, compared, hostile
+
+EARLIER = EarlierArtifact(None, "in the cache")
 
 
 class Page(HTMLParser):
@@ -170,6 +174,45 @@ def test_figures_have_three_digits() -> None:
     assert time_range(Range(value=0.21, low=0.2, high=0.22)) == "0.210 ms [0.200, 0.220]"
     assert time_range(Range(value=1500, low=1400, high=1600)) == "1.50 s [1.40, 1.60]"
     assert time_range(Range(value=0.21)) == "0.210 ms"
+
+
+def test_no_figure_is_in_powers_of_ten() -> None:
+    assert [milliseconds(value) for value in (999.4, 999.6, 2110.0, 2.11e6)] == [
+        "999 ms",
+        "1.00 s",
+        "2.11 s",
+        "2,110 s",
+    ]
+    assert time_range(Range(value=900, low=700, high=1210.4)) == "900 ms [700, 1,210]"
+    assert time_range(Range(value=999.7, low=700, high=1210.4)) == "1.00 s [0.700, 1.21]"
+    assert "e+" not in to_html(bench(target(measurements=[measurement(measured(1, slower=900))])))
+
+
+def test_one_target_alone_has_no_pareto_front() -> None:
+    alone = bench(target())
+    assert "pareto" not in plots_of(alone)
+    assert "Quality, latency, size" not in to_html(alone)
+
+
+def test_what_did_not_change_has_its_tick() -> None:
+    for factor in (1.03, 1.2, 1.9):
+        ours = measurement(measured(1, slower=factor), measured(2))
+        new = bench(target(measurements=[ours]))
+        moved = compare(new, bench(), "old.json", {"cpu": EARLIER}, 0.03)
+        svg = plots_of(new.model_copy(update={"comparison": moved}))["changes"].svg
+        ticks = re.findall(r">([+-]?[\d.]+ %)<", svg)
+        assert ticks.count("0 %") == 1, ticks
+        assert len(ticks) >= 3
+
+
+def test_the_headline_is_unsure_where_most_figures_are() -> None:
+    found = compared()
+    assert found.comparison is not None
+    (one,) = found.comparison.targets
+    unsure = one.model_copy(update={"word": "unsure"})
+    comparison = found.comparison.model_copy(update={"targets": (unsure,)})
+    said = headline(found.model_copy(update={"comparison": comparison}))
+    assert "Against old.json, it is unsure whether cpu is faster or slower." in said
 
 
 def test_changes_are_said_with_their_interval() -> None:
