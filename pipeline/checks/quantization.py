@@ -41,6 +41,10 @@ _LEAST_COST = 0.005
 """Nats that rounding the weights is taken to cost at least. Texts that a model knows by heart cost
 it next to nothing, and rounding activations costs a little too."""
 
+_INPUTS = 2
+"""How many times what rounding inputs costs PyTorch it may cost the run: it rounds others. A model
+with large outliers, as squares make them (Nemotron), loses a third of what its weights cost."""
+
 _FLOAT = _Limits(0.01, 0.05, 0.95, 0.01, 0.02)
 _BY_BITS: Mapping[int, _Limits] = {
     4: _Limits(0.25, 2.5, 0.5, 0.03, 0.25),
@@ -137,7 +141,7 @@ def _predictions(
     inputs: Inputs, params: QuantizationParams, model: Any, bits: int
 ) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     from pipeline.onnx.closeness import by_length, predicted_share
-    from pipeline.onnx.float_export import float_logits, why_no_export
+    from pipeline.onnx.float_export import float_logits, is_sought, why_no_export
     from pipeline.onnx.reference import Reference
     from pipeline.onnx.session import logits_of
     from pipeline.verdicts.verdicts import limit_verdict, unverified
@@ -165,8 +169,8 @@ def _predictions(
         limit_verdict("top1_agreement", usual.agreement, ">=", agreement, detail=detail),
     )
     ran: tuple[Verdict, ...] = ()
-    if exported is not None and bits < _BITS_OF_ACTIVATIONS:
-        ran, figures["run"] = _run(inputs, params, model, exported, logits)
+    if bits < _BITS_OF_ACTIVATIONS and (exported is not None or not is_sought(inputs)):
+        ran, figures["run"] = _run(inputs, params, model, reference, logits)
     verdicts += ran
     if long is not None:
         predicted = predicted_share(row for row in reference.rows if row.is_long)
@@ -176,14 +180,14 @@ def _predictions(
 
 
 def _run(
-    inputs: Inputs, params: QuantizationParams, model: Any, exported: Any, logits: Sequence[Any]
+    inputs: Inputs, params: QuantizationParams, model: Any, reference: Any, logits: Sequence[Any]
 ) -> tuple[tuple[Verdict, ...], JsonValue]:
     """Return the verdicts on what the artifact computes beside its own weights in PyTorch, and
     their figures; no verdict, and why, where PyTorch cannot have those weights."""
     from pipeline.contract.errors import StepError
     from pipeline.onnx.closeness import by_length
     from pipeline.training.logits import logits_of
-    from pipeline.training.own_weights import with_weights_of
+    from pipeline.training.own_weights import rounding_inputs, with_weights_of
     from pipeline.verdicts.verdicts import limit_verdict, unverified
 
     if "model" not in inputs.paths:
@@ -191,24 +195,47 @@ def _run(
         return (unverified("run_share", why),), why
     try:
         own = with_weights_of(model, inputs["model"])
-        positions = max(len(row.logits) for row in exported.rows)
-        rows = logits_of(own, [row.ids for row in exported.rows], positions, inputs.report)
+        positions = max(len(row.logits) for row in reference.rows)
+        rows = logits_of(own, [row.ids for row in reference.rows], positions, inputs.report)
     except (StepError, ValueError, OSError, LookupError, RuntimeError) as error:
         return (), f"PyTorch cannot have the artifact's weights: {error}"
-    ran, cost = by_length(logits, rows), by_length([row.logits for row in rows], exported.rows)
+    ran, cost = by_length(logits, rows), by_length([row.logits for row in rows], reference.rows)
+    rounded: Sequence[Any] = (None, None)
+    if any(share > params.max_run_share for share in _shares(ran, cost, rounded) if share):
+        with rounding_inputs(own, model, inputs["model"]):
+            again = logits_of(own, [row.ids for row in reference.rows], positions, inputs.report)
+        rounded = by_length([row.logits for row in again], rows)
     verdicts: list[Verdict] = []
     figures: dict[str, JsonValue] = {}
-    for name, of_run, of_weights in zip(("run_share", "long_run_share"), ran, cost, strict=True):
-        if of_run is None or of_weights is None:
+    shares = _shares(ran, cost, rounded)
+    parts = zip(("run_share", "long_run_share"), shares, ran, cost, rounded, strict=True)
+    for name, share, of_run, of_weights, of_inputs in parts:
+        if share is None or of_run is None or of_weights is None:
             continue
-        share = of_run.mean_kl / max(of_weights.mean_kl, _LEAST_COST)
-        figures[name] = {"run": of_run.mean_kl, "weights": of_weights.mean_kl}
+        measured: dict[str, JsonValue] = {"run": of_run.mean_kl, "weights": of_weights.mean_kl}
         detail = (
             f"{of_run.mean_kl:.2g} nats from PyTorch with the artifact's weights, which are "
             f"{of_weights.mean_kl:.2g} nats from the float ones; {of_run.positions} positions"
         )
+        if of_inputs is not None:
+            measured["inputs"] = of_inputs.mean_kl
+            detail += f"; rounding what they are multiplied with costs {of_inputs.mean_kl:.2g} nats"
+        figures[name] = measured
         verdicts.append(limit_verdict(name, share, "<=", params.max_run_share, detail=detail))
     return tuple(verdicts), figures
+
+
+def _shares(ran: Sequence[Any], cost: Sequence[Any], rounded: Sequence[Any]) -> list[float | None]:
+    """Return how far the runs are from PyTorch with the artifact's weights, as shares of what those
+    cost, for usual texts and long ones. What rounding inputs does, where that was measured, is in
+    no share."""
+    return [
+        None
+        if of_run is None or of_weights is None
+        else max(of_run.mean_kl - _INPUTS * (of_inputs.mean_kl if of_inputs else 0.0), 0.0)
+        / max(of_weights.mean_kl, _LEAST_COST)
+        for of_run, of_weights, of_inputs in zip(ran, cost, rounded, strict=True)
+    ]
 
 
 def _of_long_text(

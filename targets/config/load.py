@@ -344,7 +344,8 @@ class _Loader:
 
     def _model(self) -> Path | None:
         model = self._config.model
-        if [model.source, model.pretrain, model.onnx].count(None) != 2:
+        ready = model.source is not None or model.onnx is not None
+        if ready == (model.pretrain is not None):
             self._problem("give exactly one of source, pretrain and onnx", ("model",))
             return None
         self._file_of_hub(model)
@@ -352,7 +353,10 @@ class _Loader:
             folder = resolved(self._file, model.onnx)
             problems = onnx_folder_problems(folder, model.trust_remote_code)
             self._folder_problems(problems, ("model", "onnx"))
-            return None
+            if (model.file or model.source or "").endswith(GGUF_SUFFIX):
+                message = "an ONNX model is held against a checkpoint, not a GGUF file"
+                self._problem(message, ("model", "source"), "name the checkpoint it was made from")
+                return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
             return None
         if model.source.startswith(AZURE_PREFIX):

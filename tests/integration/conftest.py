@@ -154,7 +154,7 @@ def world(
     cache_dir: Path,
     toolchain_python: Path,
 ) -> Iterator[ReleaseWorld]:
-    """Yield two people who released the same, each for themselves."""
+    """Yield two people with the same sources, of whom the first one has made a release."""
     # Other users must be able to reach it, unlike the folders of pytest.
     folder = Path(tempfile.mkdtemp(prefix="quern-release-"))
     try:
