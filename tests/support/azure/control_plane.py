@@ -63,7 +63,7 @@ class ControlPlane:
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
-    """What was sent to it, as it came."""
+    """What was sent to it, as it came, but to log in."""
     refusals: list[Refusal] = field(default_factory=list)
     token_seconds: int = 3600
     tokens: dict[str, float] = field(default_factory=dict)
@@ -88,9 +88,9 @@ class ControlPlane:
     ) -> tuple[int, Any, dict[str, str]]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         self.asked.append(f"{method} {host}{path}")
-        self.bodies.append(body.decode("utf-8", "replace"))
         if host == "login.microsoftonline.com":
             return *self._login(path), {}
+        self.bodies.append(body.decode("utf-8", "replace"))
         if host == "identity" or (authorized := self._authorized(headers)):
             authorized = True
         if not authorized:
