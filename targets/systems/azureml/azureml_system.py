@@ -199,7 +199,7 @@ class AzureSystem:
                 )
                 for part in _inputs(task)
             ),
-            keyvault=self._table.keyvault or "" if _HUB_TOKEN in task.secrets else "",
+            keyvault=(self._table.keyvault or "") if _asks_hub(task) else "",
         )
 
     def _send(self, task: Task, material: Material, say: Say) -> None:
@@ -227,6 +227,10 @@ class AzureSystem:
             file.flush()
             digest = FileDigest(path="task", bytes=len(content), sha256=sha256_of_bytes(content))
             Departure(self._store, set(), lambda: None).send_file(digest, Path(file.name))
+
+
+def _asks_hub(task: Task) -> bool:
+    return any(step.hub for step in task.plan.steps)
 
 
 def _inputs(task: Task) -> tuple[Input, ...]:

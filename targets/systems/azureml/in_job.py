@@ -55,7 +55,7 @@ def main(blobs: Path, made: Path, kept: Path, task_digest: str) -> int:
     if task["keyvault"]:
         variables = work / "variables.json"
         variables.touch(0o600)
-        variables.write_text(json.dumps({"HF_TOKEN": _secret(task["keyvault"])}), "utf-8")
+        variables.write_text(json.dumps({"HF_TOKEN": secret(task["keyvault"])}), "utf-8")
         command += ["--variables", str(variables)]
     code = _run(command, task, work, blobs, made, kept)
     shutil.copyfile(work / "log", made / "log")
@@ -144,7 +144,7 @@ def _finished(line: bytes) -> str:
         return ""
 
 
-def _secret(vault: str) -> str:
+def secret(vault: str) -> str:
     """Return the hub's token from the key vault, as the identity of the compute."""
     asked = {"api-version": "2017-09-01", "resource": _VAULT}
     if client := os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"):

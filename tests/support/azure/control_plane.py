@@ -72,7 +72,7 @@ class ControlPlane:
     """Machines of the cluster that run without any job."""
     gpus: int = 0
     keys_allowed: bool = True
-    hub_token: str = ""
+    in_vault: str = ""
 
     def refuse(
         self, method: str, path: str, status: int, code: str, message: str, **more: Any
@@ -368,7 +368,7 @@ class ControlPlane:
         return 200, {"blobReferenceForConsumption": {"blobUri": uri, "credential": credential}}
 
     def _vault(self, **_: Any) -> Answer:
-        return 200, {"value": self.hub_token, "id": f"https://{VAULT}.vault.azure.net/secrets/x"}
+        return 200, {"value": self.in_vault, "id": f"https://{VAULT}.vault.azure.net/secrets/x"}
 
     runner_container: Callable[[str], None] = lambda _name: None
 
