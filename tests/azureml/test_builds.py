@@ -50,8 +50,10 @@ def test_a_build_and_what_it_leaves(fresh: Quern, world: AzureWorld, project: Pr
     output = project.folder / "dist/small/cpu/model"
     assert (output / "whole").read_text() == "half of it"
     report = json.loads((output.parent / "report.json").read_text())
-    assert "aml" in json.dumps(report)
-    assert "not enforced there: no network" in build.said
+    assert {step["system"] for step in report["passes"]} == {"aml"}
+    assert "no network" in report["passes"][0]["unconfined"]
+    assert "aml does not enforce that there is no network" in build.said
+    assert "not enforced there: that there is no network" in build.said
     assert "of the compute are billed" in build.said
     sent = "".join(world.plane.bodies)
     assert "assetVersion" not in sent  # which the service refuses

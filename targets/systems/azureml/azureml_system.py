@@ -35,6 +35,8 @@ from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
 _PREFIX = "quern"
 """Folder of the datastore in which everything lies."""
+_LACKS = "that there is no network, a read-only root, limits of memory and CPUs"
+"""What the service does not enforce."""
 _SIDE_BY_SIDE = 8
 _HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - a name
 
@@ -103,6 +105,7 @@ class AzureSystem:
             system=self.name,
             cpu=f"the CPU of a {machine.words}",
             cores=machine.cores or 1,
+            unconfined=_LACKS,
         )
 
     def device(self, kind: str, toolchain: Toolchain) -> Device:
@@ -124,10 +127,7 @@ class AzureSystem:
     def limits_note(self) -> str:
         """Return what the service does not enforce, and what it may cost."""
         hours = self._table.max_hours
-        note = (
-            "not enforced there: no network, a read-only root, limits of memory and CPUs; each job "
-            f"may run, and be billed, for {hours:g} h"
-        )
+        note = f"not enforced there: {_LACKS}; each job may run, and be billed, for {hours:g} h"
         stays = self._machine.stays
         if not stays:
             return note
