@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from pipeline.builder.call import BuilderCall, create
 from pipeline.builder.finish import finish
+from pipeline.builder.foundry_template import foundry_template
 from pipeline.builder.options import (
     OPTIONS,
     known_options,
@@ -22,6 +23,7 @@ from pipeline.builder.supported import shape_problems
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
 from pipeline.contract.suggest import did_you_mean
+from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.evaluation.settings import left_out_note
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
@@ -59,6 +61,7 @@ def build(
         **recorded_as(params, options),
         "weights": str(mode),
         "eos_token_ids": list(end_ids),
+        "foundry_template": foundry_template(load_artifact_tokenizer(out_dir)),
         "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
     }
 

@@ -9,9 +9,6 @@ from typing import Any
 from pipeline.onnx.graph import OnnxModel, attributes, external
 from pipeline.onnx.quantized import LOOK_UP, PACKED, bits_of, dequantized
 
-_EIGHT_BITS = 4
-"""The accuracy level of products whose inputs are rounded to eight bits."""
-
 
 @dataclass(frozen=True)
 class Matrix:
@@ -42,18 +39,6 @@ class Matrix:
         if self.node.op_type == PACKED:
             return int(attributes(self.node).get("bits", 4))
         return bits_of(self.model.initializers[self.name])
-
-    @property
-    def rounded_inputs(self) -> int:
-        """Return how many of the values that it is multiplied with share a scale, where the CPU's
-        kernels round them to eight bits; 0 where they do not.
-
-        Level 4 of ``accuracy_level`` asks for it (ContribOperators.md of onnxruntime); the runtime
-        sets that when it fuses a product with its ``DequantizeLinear``.
-        """
-        facts = attributes(self.node if self.source is None else self.source)
-        rounds = self.source is not None or facts.get("accuracy_level") == _EIGHT_BITS
-        return int(facts.get("block_size", 0)) if rounds else 0
 
     def rows(self, first: int, count: int) -> Any:
         """Return ``count`` rows as float32, dequantized.

@@ -8,9 +8,7 @@ What a graph does wrongly shows beside this model whatever the weights are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,35 +55,6 @@ def with_weights_of(artifact: OnnxModel, checkpoint: Path) -> Any:
     for name, rows in replaced.items():
         weights[name] = Deferred.of(weights[name].like, _reader(weights[name], rows))
     return streamed(deferred_model(config, weights)).eval()
-
-
-@contextmanager
-def rounding_inputs(model: Any, artifact: OnnxModel, checkpoint: Path) -> Iterator[None]:
-    """Have ``model``, which is that of :func:`with_weights_of`, round what it multiplies with the
-    matrices of ``artifact`` to eight bits, where the CPU's kernels do so.
-
-    What comes of it is not what they make: which way a value is rounded may decide about the next
-    one. But how much it costs is the same.
-    """
-    modules = dict(model.named_modules())
-    with ExitStack() as hooks:
-        for name, rows in _by_tensor(artifact, Checkpoint(checkpoint)).items():
-            module = modules.get(name.removesuffix(".weight"))
-            sizes = {matrix.rounded_inputs for matrix, _ in rows}
-            if isinstance(module, torch.nn.Linear) and len(sizes) == 1 and sizes != {0}:
-                hook = module.register_forward_pre_hook(partial(_rounded, max(sizes)))
-                hooks.callback(hook.remove)
-        yield
-
-
-def _rounded(size: int, _module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
-    """Return the inputs of a product rounded to eight bits, in blocks of ``size`` with a scale."""
-    (values,) = inputs
-    width = values.shape[-1]
-    blocks = torch.nn.functional.pad(values, (0, -width % size)).unflatten(-1, (-1, size))
-    scales = blocks.abs().amax(-1, keepdim=True) / 127
-    rounded = torch.where(scales > 0, torch.round(blocks / scales) * scales, 0)
-    return rounded.flatten(-2)[..., :width]
 
 
 def _by_tensor(artifact: OnnxModel, checkpoint: Checkpoint) -> dict[str, Sequence[Rows]]:

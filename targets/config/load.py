@@ -21,6 +21,7 @@ from pipeline.contract.schema import (
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import tools_of
 from pipeline.data.check import check_rows
+from pipeline.data.constraint import constraint_problems
 from pipeline.data.examples import TOOLS
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
@@ -425,6 +426,9 @@ class _Loader:
         for name, spec in self._config.data.items():
             files[name] = self._files(name, spec)
             self._code(name, spec)
+            for problem in constraint_problems(spec):
+                place = ("data", name, problem.key)
+                self._problem(problem.message, place, problem.suggestion)
             if len(files[name]) == len(spec.files):
                 self._rows(name, spec, files[name], part=name != main)
         return files

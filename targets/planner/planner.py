@@ -169,7 +169,7 @@ class Planner:
                 seed=self._loaded.config.seed,
                 params=call.values,
                 inputs={**inputs, **sources},
-                data=self._data if call.implementation.uses_data else None,
+                data=self._data_for(call),
                 code=code,
                 network=call.implementation.network or call.network,
                 hub=call.implementation.network or call.hub,
@@ -184,6 +184,13 @@ class Planner:
             gpu=self._gpu_of(call),
             call=call,
         )
+
+    def _data_for(self, call: PassCall | CheckCall) -> DataInput | None:
+        """Return the data set as a step sees it."""
+        implementation = call.implementation
+        if self._data is None or not implementation.uses_data:
+            return None
+        return self._data if implementation.heeds_constraint else self._data.unconstrained()
 
     def _gpu_of(self, call: PassCall) -> str:
         """Return the model of the GPU on which the bytes of a pass may depend: of one that computes
@@ -314,7 +321,7 @@ class Planner:
                     },
                     **sources,
                 },
-                data=self._data if call.implementation.uses_data else None,
+                data=self._data_for(call),
                 code=self._files.code(call.name, call),
                 resumes=call.implementation.resumes,
                 absent_device=self._device.absence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -31,12 +32,14 @@ def html_environment(folder: Path) -> Environment:
     return environment
 
 
-def python_environment(folder: Path) -> Environment:
-    """Return the environment of the Python templates in ``folder``.
+def source_environment(folder: Path, literal: Callable[[str], str]) -> Environment:
+    """Return the environment of templates of programs in ``folder``.
 
-    Text from outside must be written as a literal of Python, by ``repr``.
+    Text from outside must pass the filter ``literal``, which writes it in the program's language.
     """
-    return _environment(folder, autoescape=False)
+    environment = _environment(folder, autoescape=False)
+    environment.filters["literal"] = literal
+    return environment
 
 
 def _environment(folder: Path, autoescape: bool) -> Environment:

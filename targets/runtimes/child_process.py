@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -23,7 +24,10 @@ _Taker = Callable[[bytes], None]
 
 
 def start(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    stdin: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``command``, shielded from the driver's signals. Its outputs are pipes."""
     windows = sys.platform == "win32"
@@ -31,7 +35,7 @@ def start(
         [*command],
         env=environment,
         cwd=folder,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=not windows,

@@ -26,6 +26,7 @@ from targets.disk import Need
 from targets.errors import EnvironmentUnable, Interrupted, QuernError
 from targets.figures import duration
 from targets.runtimes.confinement import HOME, confinement, limits, memory_limit
+from targets.runtimes.container_input import fed
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
@@ -179,9 +180,10 @@ class DockerRuntime:
         with opened_log(request.log) as log:
             reader = EventReader(on_event, log, request.step_names, timer)
             output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+            feeding = fed(container, request.stdin)
             container.start()
             heartbeat = Heartbeat(self.client, output.close, self._patience)
-            with heartbeat, timer.ending(partial(_end, container, output)):
+            with heartbeat, feeding, timer.ending(partial(_end, container, output)):
                 for stdout, stderr in output:
                     if stderr:
                         log.write(stderr)
@@ -331,6 +333,7 @@ class DockerRuntime:
             "mounts": binds,
             "network_mode": network,
             "log_config": LogConfig(type="none"),
+            "stdin_open": request.stdin is not None,
             **self._device(request),
             **confinement(),
             "init": space.lease is None,  # else the one who watches is the first process
