@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType, TracebackType
 from typing import NoReturn
 
@@ -85,7 +86,9 @@ def while_answering(client: DockerClient | None, patience: float = PATIENCE) -> 
     if client is None or not on_main or sys.platform == "win32":
         yield
         return
-    heartbeat = Heartbeat(client, _interrupt_main_thread, patience)
+    main_thread = threading.main_thread().ident or 0
+    interrupt = partial(signal.pthread_kill, main_thread, signal.SIGUSR1)
+    heartbeat = Heartbeat(client, interrupt, patience)
     before = signal.signal(signal.SIGUSR1, _give_up)
     try:
         with heartbeat:
@@ -98,10 +101,6 @@ def while_answering(client: DockerClient | None, patience: float = PATIENCE) -> 
         raise EnvironmentUnable(f"{SILENT}: {ended}", f"{RESTART}\n{ended.hint}") from None
     finally:
         signal.signal(signal.SIGUSR1, before)
-
-
-def _interrupt_main_thread() -> None:
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
 
 def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:

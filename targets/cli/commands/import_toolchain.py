@@ -59,11 +59,13 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
 
 def _engine(say: Say) -> DockerClient | None:
     from targets.toolchain.engine import connect
+    from targets.toolchain.platforms import builds_without_engine
 
     try:
         return connect()
     except EnvironmentUnable as error:
-        say(f"{error}: taking in the wheels alone; builds use a virtual environment")
+        then = "; builds use a virtual environment" if builds_without_engine() else ""
+        say(f"{error}: taking in the wheels alone{then}")
         return None
 
 

@@ -79,6 +79,8 @@ def test_every_command_runs_on_windows(tmp_path: Path) -> None:
         "images": (4, ["images", "--target", "cpu", "--runtime", "docker"]),
         "try": (4, ["try", *build, "hello"]),
         "bench": (4, ["bench", *build]),
+        "serve": (4, ["serve", *build]),
+        "push": (4, ["push", "hf:org/small", *build, "--dry-run"]),
         "release": (4, ["release", *build, "--version", "1.0.0"]),
         "export-toolchain": (
             4,
