@@ -36,7 +36,6 @@ from targets.config.documents import Document, is_olive, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import checkpoint_folder, model_folder_problems
 from targets.config.model_for_chain import model_for_chain_problems
-from targets.config.olive.context import LOCAL
 from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.paths import expanded, is_file, is_there, resolved
 from targets.config.salvage import salvage
@@ -44,7 +43,7 @@ from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import causes, validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, EnvironmentUnable, Problem
-from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
+from targets.target import DEFAULT_TARGET, LOCAL, Target, load_target, named_targets, target_names
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,5 @@ class SafeConsole(Console):
     ) -> Iterable[Segment]:
         """Yield the segments of ``renderable``, each with harmless text."""
         for segment in super().render(renderable, options):
-            if segment.control is None:
-                yield Segment(harmless(segment.text), segment.style)
-            else:
-                yield segment
+            text = segment.text if segment.control else harmless(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)

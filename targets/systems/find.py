@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.contract.schema import DockerSystem
-from targets.systems.job_notes import JobNotes, Origin
 
 if TYPE_CHECKING:
     from targets.systems.engine.engine_system import EngineSystem
+    from targets.systems.job_notes import JobNotes, Origin
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
 
 def elsewhere_of(origin: Origin, cache: Path, *, detach: bool = False) -> Elsewhere:
     """Return the system of the command ``origin``."""
+    from targets.systems.job_notes import JobNotes
+
     system = system_of(origin.system, origin.table, cache)
     return Elsewhere(system, JobNotes(cache, origin), detach)
 
@@ -53,6 +55,7 @@ def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Else
     """
     from targets.systems.engine.address import address_of_environment
     from targets.systems.engine.engine_system import EngineSystem
+    from targets.systems.job_notes import JobNotes
 
     address = address_of_environment()
     if address is None or (address.ssh is None and sees_folders()):

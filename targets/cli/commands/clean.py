@@ -22,7 +22,7 @@ from targets.runtimes.killed_runs import remove_killed_runs
 _DAY_SECONDS = 24 * 60 * 60
 
 
-@click.command("clean", short_help="Remove results from the cache that were not used lately.")
+@click.command("clean")
 @click.option(
     "--older-than",
     "days",

@@ -17,7 +17,7 @@ import pytest
 
 from targets.config.hub import HubModel, parse_hub_model, pinned
 from targets.errors import EnvironmentUnable
-from targets.runtimes.process_environment import hub_environment
+from targets.runtimes.hub_settings import hub_environment
 from tests.support.capabilities import program
 
 TOKEN = "hf_of_this_test_alone"  # noqa: S105
