@@ -11,7 +11,6 @@ from pydantic import JsonValue
 from pipeline.latency.timing import FIGURES
 from targets.bench import formatting
 from targets.bench.bench_schema import Bench
-from targets.bench.plots import plots_of
 from targets.bench.template_filters import TEMPLATES, template_variables, with_bench_filters
 from targets.report.templates import html_environment
 
@@ -31,6 +30,8 @@ class Confusion(NamedTuple):
 
 def to_html(bench: Bench) -> str:
     """Return ``bench`` as a page."""
+    from targets.bench.plots import plots_of  # which imports Matplotlib
+
     template = with_bench_filters(html_environment(TEMPLATES)).get_template("bench.html.j2")
     plots = plots_of(bench)
     return template.render(

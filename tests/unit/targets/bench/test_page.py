@@ -12,7 +12,6 @@ from targets.bench.bench_html import confusions_of, to_html
 from targets.bench.bench_markdown import to_markdown
 from targets.bench.bench_schema import Bench, Range
 from targets.bench.formatting import change_of, headline, time_range
-from targets.bench.plots import plots_of
 from targets.bench.write_bench import write_bench
 from targets.figures import milliseconds
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
@@ -88,6 +87,8 @@ def test_page_says_all_that_there_is() -> None:
 
 
 def test_plots_have_title_and_description() -> None:
+    from targets.bench.plots import plots_of
+
     plots = plots_of(compared())
     assert list(plots) == [
         "pareto",
