@@ -190,7 +190,7 @@ class Builder:
         resources = self._loaded.config.resources
         place = self._needed(plan)[first.target]
         cpus = threads(resources, record.cores)
-        origin = _origin(record, cpus)
+        origin = _origin(plan.build, record, cpus)
         folder = self._cache.begin(work, (planned.step for planned in segment), origin)
         with self._cache.view(_read_from_before(segment)) as objects:
             request = RunRequest(
@@ -369,10 +369,11 @@ def _used_mounts(mounts: Iterable[Mount], segment: Iterable[PlannedStep]) -> Ite
     return (mount for mount in mounts if mount.root in roots)
 
 
-def _origin(record: ToolchainRecord, threads: int) -> dict[str, str]:
-    """Return the origin that results record: system, runtime, image, Python, CPU, threads, start
-    time."""
+def _origin(build: str, record: ToolchainRecord, threads: int) -> dict[str, str]:
+    """Return the origin that results record: build, system, runtime, image, Python, CPU, threads,
+    start time."""
     facts = {
+        "build": build,
         "runtime": record.runtime,
         "base_image": record.base_image,
         "image": record.image,

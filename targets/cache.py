@@ -45,6 +45,7 @@ from targets.locks import Timeout, locked
 
 _IN_USE = "in-use"
 _RESUMABLE = "resumable"
+_UNFINISHED = "unfinished"
 _RESUMABLE_SECONDS = 7 * 24 * 3600
 _OUTLINE_SECONDS = 3600
 """In which what a hub said is read, since it was asked for."""
@@ -68,10 +69,16 @@ class CachedStep:
 
 @dataclass(frozen=True)
 class UnusedStep:
-    """A finished step in the cache that no build has used lately."""
+    """A finished step in the cache that no build has used lately, or what one that was interrupted
+    left to go on with."""
 
     name: str
     key: str
+    folder: Path
+    build: str
+    """Name of the build that made it; empty if that is not known."""
+    used: float
+    """When a build last used it, in seconds since the epoch."""
     freed: int
     """Bytes that removing it frees; files that are linked from elsewhere do not count."""
 
@@ -99,7 +106,7 @@ class Cache:
 
     def unfinished(self, key: str) -> Path:
         """Return the folder with the files from which the step ``key`` can continue."""
-        return self.root / "unfinished" / key
+        return self.root / _UNFINISHED / key
 
     def find(self, key: str) -> CachedStep | None:
         """Return the finished step ``key`` if its files are just those that it lists, with their
@@ -138,21 +145,24 @@ class Cache:
         return self._keep(step, self.root / "incoming", origin)
 
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
-        """Return the finished steps that were last used before ``moment`` (seconds since the
-        epoch), the longest unused first."""
+        """Return the finished and the interrupted steps that were last used before ``moment``
+        (seconds since the epoch), the longest unused first."""
         used: dict[Path, float] = {}
         for folder in self.objects.glob("*/*"):
             with suppress(FileNotFoundError):  # another build removes it
                 used[folder] = folder.lstat().st_mtime
-        unused = [folder for folder, time in used.items() if time < moment]
-        return tuple(map(_unused, sorted(unused, key=lambda folder: used[folder])))
+        for folder in (self.root / _UNFINISHED).glob("*"):
+            with suppress(FileNotFoundError):
+                used[folder] = max(path.lstat().st_mtime for path in (folder, *folder.glob("*")))
+        unused = sorted((time, folder) for folder, time in used.items() if time < moment)
+        return tuple(_unused(folder, time) for time, folder in unused)
 
     def remove(self, step: UnusedStep) -> bool:
-        """Remove a finished step; return whether that was possible. It stays where a running build
+        """Remove such a step; return whether that was possible. It stays where a running build
         reads it or makes it anew."""
         with suppress(Timeout), self._lock(_IN_USE), self._lock(step.key, blocking=False):
             if step.key not in self._keys_in_use():
-                self._evict(self.objects / object_path(step.key))
+                self._evict(step.folder)
                 return True
         return False
 
@@ -333,9 +343,9 @@ class Cache:
         measures that anew."""
         written = folder / step.key
         result = take_in(step, written, origin)
+        remove_tree(self.unfinished(step.key))
         if any(verdict.status == "failed" for verdict in result.verdicts):
             return result
-        remove_tree(self.unfinished(step.key))
         destination = self.objects / object_path(step.key)
         before = self.find(step.key)
         if before is not None:
@@ -401,14 +411,15 @@ def _noted(file: Path) -> set[str]:
         return set()
 
 
-def _unused(folder: Path) -> UnusedStep:
+def _unused(folder: Path, used: float) -> UnusedStep:
     try:
-        name = read_result(folder).name
+        result = read_result(folder)
+        name, build = result.name, result.origin.get("build", "")
     except (OSError, ValidationError):
-        name = "(damaged)"
+        name, build = "(interrupted)" if folder.parent.name == _UNFINISHED else "(damaged)", ""
     files = [path.stat() for path in folder.rglob("*") if path.is_file()]
     freed = sum(stat.st_size for stat in files if stat.st_nlink == 1)
-    return UnusedStep(name, folder.name, freed)
+    return UnusedStep(name, folder.name, folder, build, used, freed)
 
 
 def link_tree(source: Path, destination: Path) -> None:

@@ -38,7 +38,7 @@ def run_plan(
                 _leave_failed(work, steps[at], crash)
             except FileExistsError:  # whatever the process has put there
                 raise crash from None
-            on_event(StepFinished(step=crash.step, seconds=0, peak_rss_bytes=0))
+            on_event(StepFinished(step=crash.step, seconds=0, peak_rss_bytes=0, status="failed"))
             steps = steps[at + 1 :]
 
 

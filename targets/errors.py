@@ -50,7 +50,7 @@ class ConfigError(QuernError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(_in_order(problems))
         super().__init__("\n".join(self.shown))
 
     @property
@@ -59,6 +59,12 @@ class ConfigError(QuernError):
         lines = [str(problem) for problem in self.problems[:_SHOWN]]
         more = len(self.problems) - len(lines)
         return [*lines, f"and {more:,} more problems"] if more else lines
+
+
+def _in_order(problems: Sequence[Problem]) -> list[Problem]:
+    """Return problems as one reads the files: line by line, what has no line first."""
+    files = list(dict.fromkeys(problem.file for problem in problems))
+    return sorted(problems, key=lambda problem: (files.index(problem.file), problem.line or 0))
 
 
 class CheckFailed(QuernError):

@@ -28,6 +28,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {remainder:02d} s"
 
 
+def age(seconds: float) -> str:
+    """Return ``3 days``, ``1 hour`` or ``5 minutes``, rounded down."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length)
+        if count:
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return "less than a minute"
+
+
 def percent(share: float | None) -> str:
     """Return ``93.4 %`` for 0.934, ``< 0.1 %`` for a smaller share, an en dash for ``None``."""
     if share is None:
@@ -39,12 +48,17 @@ def milliseconds(value: float | None) -> str:
     """Return ``0.210 ms``, ``12.3 ms`` or ``1.42 s``: three digits; an en dash for ``None``."""
     if value is None:
         return "–"
-    return f"{digits(value / 1000)} s" if value >= 1000 else f"{digits(value)} ms"
+    return f"{digits(value / 1000)} s" if _rounded(value) >= 1000 else f"{digits(value)} ms"
 
 
 def digits(value: float) -> str:
-    """Return ``value`` with three significant digits."""
-    return f"{value:#.3g}".rstrip(".")
+    """Return ``value`` with three significant digits, or as the nearest whole number: ``0.210``,
+    ``12.3``, ``2,110``."""
+    return f"{value:,.0f}" if abs(_rounded(value)) >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def rate(value: float) -> str:
@@ -57,7 +71,7 @@ def middle(value: float, low: float | None, high: float | None) -> str:
     text = milliseconds(value)
     if low is None or high is None:
         return text
-    scale = 1000 if value >= 1000 else 1
+    scale = 1000 if _rounded(value) >= 1000 else 1
     return f"{text} [{digits(low / scale)}, {digits(high / scale)}]"
 
 

@@ -49,6 +49,8 @@ class BaseCheck(ABC, Generic[P]):
     """Names of parameters that hold paths of the user's files (:attr:`BasePass.sources`)."""
     runs_by_default: ClassVar[bool] = True
     """Whether it runs by default, without being named in the config."""
+    resumes: ClassVar[bool] = False
+    """Whether it can continue an interrupted run (:attr:`BasePass.resumes`)."""
     uses_data: ClassVar[bool] = False
     needs_held_out: ClassVar[bool] = False
     """Whether it needs held-out data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -20,7 +20,7 @@ from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example
-from pipeline.evaluation.scores import Answers, Scores, answer, score
+from pipeline.evaluation.scores import Answer, Answers, Scores, answer, score
 from pipeline.evaluation.structured import is_json, matches
 from pipeline.statistics.paired import compare_paired
 from pipeline.verdicts.goals import Goal, goal_verdict, validated_goals
@@ -119,6 +119,11 @@ class QualityParams(Frozen):
 
 _MODELS = ("base", "tuned", "artifact")
 
+_MOST_WRONG = 100
+"""Wrong answers that the report has."""
+_LONGEST_TEXT = 500
+"""Characters of a prompt or an answer that it has."""
+
 _PERPLEXITY_INCREASE = 0.1
 """int4, rounded to nearest in blocks of 32, increases the perplexity of a model with a few billion
 weights by a few percent."""
@@ -141,6 +146,7 @@ class Check(BaseCheck[QualityParams]):
         *("base_answers", "tuned_answers", "float_reference"),
     )
     uses_data: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
     needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
@@ -187,6 +193,7 @@ class Check(BaseCheck[QualityParams]):
         if "base" in answers and "tuned" in answers:
             verdicts += _tuning_verdicts(params, answers["tuned"], answers["base"])
         block = _report_block(ours, scores)
+        block["wrong"] = [*_wrong(answers[judged_one], examples)][:_MOST_WRONG]
         if any(forms.values()):
             block["well_formed"] = {name: dict(shares) for name, shares in forms.items()}
         if judged_one == "artifact":
@@ -215,7 +222,9 @@ def _artifact_answers(
     session = Session(folder, inputs.threads, cpu=bool(inputs.absent_device))
     codec = ArtifactCodec(load_artifact_tokenizer(folder), session)
     limit = None if tuned is None else tuned.max_new_tokens
-    answers = answer(GenAiAnswerer(session), codec, examples, inputs.report, limit)
+    answers = answer(
+        GenAiAnswerer(session), codec, examples, inputs.report, limit, inputs.unfinished
+    )
     fine = f"{len(examples)} prompts have the ids that the model was tuned and measured with"
     return answers, problem_verdict("prompt_ids", codec.prompt_problems(examples), fine)
 
@@ -360,6 +369,25 @@ def _loss_verdicts(
         "length_ratio": ratio,
     }
     return tuple(verdict for verdict in verdicts if verdict is not None), figures
+
+
+def _wrong(answers: Answers, examples: Sequence[Example]) -> Iterator[JsonValue]:
+    """Yield what was asked, and answered wrongly, with its place in the data."""
+    asked = {(example.file, example.line): example for example in examples}
+    for row, right in zip(answers.answers, answers.right, strict=True):
+        if not right:
+            yield _wrong_answer(row, asked[row.file, row.line])
+
+
+def _wrong_answer(row: Answer, example: Example) -> JsonValue:
+    expected = row.expected if row.choice is None else row.label
+    return {
+        "place": example.place,
+        "asked": example.text[-_LONGEST_TEXT:],
+        "expected": (expected or "")[:_LONGEST_TEXT],
+        "greedy": row.greedy[:_LONGEST_TEXT],
+        "choice": row.choice,
+    }
 
 
 def _report_block(ours: Scores, scores: Mapping[str, Scores]) -> dict[str, JsonValue]:

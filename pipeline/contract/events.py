@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from pipeline.contract.errors import Cause
 from pipeline.contract.frozen import Frozen
+from pipeline.contract.result import Status
 
 
 class StepStarted(Frozen):
@@ -35,6 +36,8 @@ class StepFinished(Frozen):
     step: str
     seconds: float
     peak_rss_bytes: int
+    status: Status | None = None
+    """What a check came to; ``None`` for a pass."""
 
 
 class StepFailed(Frozen):

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 
 Status = Literal["passed", "failed", "unverified"]
@@ -33,14 +34,6 @@ class Verdict(Frozen):
     limit_source: str = ""
     """Where the limit comes from; empty if from the config."""
     detail: str = ""
-
-
-class FileDigest(Frozen):
-    """One file of a step's output: POSIX path relative to it, size in bytes, SHA-256."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 class StepResult(Frozen):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -23,6 +23,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.step import Reporter
 from pipeline.evaluation.fluency import repetition
+from pipeline.process.record_log import RecordLog
 from pipeline.statistics.paired import share_interval
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 ANSWERS_FILE = "answers.json"
 """File that the ``evaluate`` pass writes into its output folder: an :class:`Answers`."""
+
+_LOG = "answers.jsonl"
+"""File of the answers that were given so far: batches of them, a line each."""
 
 EXTRA_TOKENS = 8
 """By how many tokens a greedy answer may exceed the longest expected one, so that it is seen
@@ -66,8 +70,11 @@ class AskedPrompts(Protocol):
 class Answerer(Protocol):
     """A model that answers prompts, each given as token ids."""
 
-    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[AskedPrompts]:
-        """Read ``prompts``, one batch after the other, in any order.
+    def ask(
+        self, prompts: Sequence[Sequence[int]], longest: int, done: Container[int] = ()
+    ) -> Iterator[AskedPrompts]:
+        """Read ``prompts``, one batch after the other, in any order. Batches are made of all
+        prompts; one whose prompts are all ``done``, by their numbers, is left out.
 
         Answers and continuations have up to ``longest`` tokens. Each batch is to be used before the
         next one is asked for.
@@ -121,6 +128,13 @@ class Answer(Frozen):
     def is_exact(self) -> bool:
         """Return whether the greedy answer is the expected one, except for outer white space."""
         return self.greedy.strip() == self.expected.strip()
+
+
+class _Answered(Frozen):
+    """A batch of answers, as it is kept while the others are still to come."""
+
+    indices: tuple[int, ...]
+    answers: tuple[Answer, ...]
 
 
 class Answers(Frozen):
@@ -185,6 +199,8 @@ class Scores(Frozen):
     """Share of greedy answers equal to the expected completion, except for outer white space."""
     valid: float | None = None
     """Share of greedy answers that are one of the labels."""
+    greedy: float | None = None
+    """Accuracy of the greedy answers alone: one that is no label is wrong."""
     perplexity: float
     """``exp`` of the mean negative log-probability per token of the expected completions."""
     macro_f1: float | None = None
@@ -207,19 +223,32 @@ def answer(
     examples: Sequence[Example],
     report: Reporter,
     max_new_tokens: int | None = None,
+    unfinished: Path | None = None,
 ) -> Answers:
     """Return the answers of ``answerer`` to all examples.
 
-    ``max_new_tokens`` defaults to :func:`longest_completion`.
+    ``max_new_tokens`` defaults to :func:`longest_completion`. Each batch of answers is also written
+    into the folder ``unfinished``, if there is one; those of an interrupted run are taken over.
     """
     prompts = [codec.prompt_ids(example) for example in examples]
     longest = longest_completion(codec, examples)
     limit = max_new_tokens or longest
-    answers: dict[int, Answer] = {}
-    report.progress(0, len(examples), "prompts")  # from here on, its speed tells the time left
-    for asked in answerer.ask(prompts, max(limit, longest)):
+    log = RecordLog(_Answered, None if unfinished is None else unfinished / _LOG)
+    answers = {
+        number: one
+        for batch in log.read()
+        for number, one in zip(batch.indices, batch.answers, strict=True)
+    }
+    if answers:
+        report.note(f"{len(answers)} of {len(examples)} answers are those of an interrupted run")
+    report.progress(
+        len(answers), len(examples), "prompts"
+    )  # from here on, its speed tells the time left
+    for asked in answerer.ask(prompts, max(limit, longest), done=answers.keys()):
         some = [examples[number] for number in asked.indices]
-        answers |= zip(asked.indices, _answered(asked, codec, some, limit), strict=True)
+        given = tuple(_answered(asked, codec, some, limit))
+        log.add(_Answered(indices=tuple(asked.indices), answers=given))
+        answers |= zip(asked.indices, given, strict=True)
         report.progress(len(answers), len(examples), "prompts")
     labels = sorted({name for example in examples for name in example.choices})
     return Answers(
@@ -269,6 +298,7 @@ def score(answers: Answers) -> Scores:
         samples=len(rows),
         exact=exact / len(rows),
         valid=sum(row.valid for row in rows) / len(rows),
+        greedy=sum(row.valid and row.choice == row.label for row in rows) / len(rows),
         perplexity=perplexity,
         macro_f1=macro.f1,
         precision=macro.precision,

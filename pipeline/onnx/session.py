@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,7 +239,9 @@ class GenAiAnswerer:
         ended = bool(ids) and ids[-1] in self.session.end_ids
         return Reply(ids[:-1] if ended else ids, ended)
 
-    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[AskedPrompts]:
+    def ask(
+        self, prompts: Sequence[Sequence[int]], longest: int, done: Container[int] = ()
+    ) -> Iterator[AskedPrompts]:
         """Read ``prompts`` one by one; what all begin with is run once."""
         if not prompts:
             return
@@ -249,6 +251,8 @@ class GenAiAnswerer:
             run = ContinuedRun(lambda: self.session.generator(max_length), self.session.rewinds)
             run.after(prompts[0][:size])
         for number, prompt in enumerate(prompts):
+            if number in done:
+                continue
             with raising_artifact_errors(_RUNNING):
                 run.back_to(size)
                 last = run.after(prompt[size:])[-1:]

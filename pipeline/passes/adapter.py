@@ -23,6 +23,8 @@ class AdapterPass(BasePass[P]):
     produces: ClassVar[Kind] = "adapter"
     uses_data: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
+    without_effect: ClassVar[tuple[str, ...]] = ("save_steps",)
 
     def run(self, inputs: Inputs, params: P, out_dir: Path) -> dict[str, JsonValue]:
         """Write a PEFT adapter folder, which also says how the base was quantized if it was; return

@@ -33,6 +33,8 @@ class BasePass(ABC, Generic[P]):
     sources: ClassVar[tuple[str, ...]] = ()
     """Names of parameters that hold paths of the user's files or folders, relative to the config.
     ``inputs[NAME]`` is the path in the running process."""
+    without_effect: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that change nothing of its output, and so are not part of its key."""
     uses_data: ClassVar[bool] = False
     data_optional: ClassVar[bool] = False
     """Whether it also runs if the config has no data set."""

@@ -36,6 +36,7 @@ class Pass(BasePass[EvaluateParams]):
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
     produces: ClassVar[Kind] = "predictions"
     uses_data: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
@@ -74,6 +75,8 @@ class Pass(BasePass[EvaluateParams]):
             params.batch_size,
             params.repetition_penalty or float(settings[PENALTY]),
         )
-        answers = answer(answerer, codec, examples, inputs.report, params.max_new_tokens)
+        answers = answer(
+            answerer, codec, examples, inputs.report, params.max_new_tokens, inputs.unfinished
+        )
         answers.save(out_dir)
         return {**score(answers).model_dump(mode="json"), "computed_in": str(model.dtype)}

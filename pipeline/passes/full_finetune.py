@@ -22,6 +22,8 @@ class Pass(BasePass[FullFinetuneParams]):
     produces: ClassVar[Kind] = "checkpoint"
     uses_data: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
+    without_effect: ClassVar[tuple[str, ...]] = ("save_steps",)
 
     def run(
         self, inputs: Inputs, params: FullFinetuneParams, out_dir: Path

@@ -20,6 +20,8 @@ class Pass(BasePass[PretrainParams]):
     produces: ClassVar[Kind] = "checkpoint"
     sources: ClassVar[tuple[str, ...]] = ("text",)
     trains: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
+    without_effect: ClassVar[tuple[str, ...]] = ("save_steps",)
 
     def run(self, inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a checkpoint folder: safetensors, config, tokenizer, chat template."""

@@ -24,10 +24,12 @@ from pipeline.passes.base import BasePass
 from pipeline.process.causes import has_panicked
 from pipeline.process.environment import Secrets
 from pipeline.process.measure import PeakMemory, versions
+from pipeline.process.sealing import seal
 from pipeline.run.failures import failure
 from pipeline.run.registry import implementation
 from pipeline.run.reporting import EventWriter, StepReporter
-from pipeline.run.store import Store, seal
+from pipeline.run.store import Store
+from pipeline.verdicts.overall import status_of
 
 WORK_ROOT = "work"
 """Root of the plan where this process writes its results."""
@@ -62,7 +64,10 @@ def run_plan(plan: Plan, write: EventWriter, secrets: Secrets) -> bool:
             return False
         write(
             StepFinished(
-                step=step.name, seconds=result.seconds, peak_rss_bytes=result.peak_rss_bytes
+                step=step.name,
+                seconds=result.seconds,
+                peak_rss_bytes=result.peak_rss_bytes,
+                status=status_of(result),
             )
         )
     return True

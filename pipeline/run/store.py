@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.plan import OUTPUT_DIR, object_path
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, read_result
-from pipeline.contract.sha256 import sha256_of_file
+from pipeline.contract.result import RESULT_FILE, StepResult, read_result
+from pipeline.process.sealing import sync
 
 PARTIAL = ".partial"
 """Suffix of a step's folder until it is complete; a killed process leaves such folders behind."""
@@ -54,10 +52,10 @@ class Store:
         its key."""
         path = partial / RESULT_FILE
         path.write_text(result.model_dump_json(indent=1) + "\n", "utf-8")
-        _sync(path)
-        _sync(partial)
+        sync(path)
+        sync(partial)
         partial.rename(self.work / result.key)
-        _sync(self.work)
+        sync(self.work)
 
     def discard(self, partial: Path) -> None:
         """Remove the temporary folder of a failed step."""
@@ -72,41 +70,3 @@ class Store:
                 hint="run the build again; it makes what is missing",
             )
         return place
-
-
-def seal(output: Path) -> tuple[FileDigest, ...]:
-    """Sync all files below ``output`` to disk, make them readable by all, and return their digests.
-
-    Raises :class:`StepError` for a symbolic link, which would break when the folder is moved.
-    """
-    files = []
-    for path in sorted(output.rglob("*")):
-        if path.is_symlink():
-            name = path.relative_to(output).as_posix()
-            raise StepError(f"the output holds a symbolic link, which cannot be kept: {name}")
-        if path.is_dir():
-            path.chmod(0o755)
-            continue
-        path.chmod(0o644)
-        files.append(path)
-    # The disk is slower than the hash: files are hashed while earlier ones are written to it.
-    with ThreadPoolExecutor(1) as disk, ThreadPoolExecutor(1) as processor:
-        written = disk.map(_sync, files)
-        digests = list(processor.map(sha256_of_file, files))
-        list(written)
-    for folder in (*(p for p in output.rglob("*") if p.is_dir()), output):
-        _sync(folder)
-    return tuple(
-        FileDigest(
-            path=path.relative_to(output).as_posix(), bytes=path.stat().st_size, sha256=digest
-        )
-        for path, digest in zip(files, digests, strict=True)
-    )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -50,14 +50,16 @@ class TorchAnswerer:
     """By which the logits of tokens in prompt and answer are divided, or multiplied below zero
     (https://arxiv.org/abs/1909.05858)."""
 
-    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[AskedPrompts]:
+    def ask(
+        self, prompts: Sequence[Sequence[int]], longest: int, done: Container[int] = ()
+    ) -> Iterator[AskedPrompts]:
         """Read ``prompts``, those of similar length together."""
         prefix = self._prefix(prompts, longest)
         if prefix is None:
-            for alike in self._alike(prompts):
+            for alike in _open(self._alike(prompts), done):
                 yield _PlainPrompts(self, alike, [prompts[number] for number in alike])
             return
-        for batch in self._batches(prompts, prefix, longest):
+        for batch in _open(self._batches(prompts, prefix, longest), done):
             asked = [prompts[number] for number in batch]
             rest = [prompt[prefix.length :] for prompt in asked]
             kept = self.caching.after(prefix.kept, [0] * len(rest), rest, left=True)
@@ -110,6 +112,11 @@ class TorchAnswerer:
             size = min(self.batch_size or len(same), max(1, _TOKENS // length))
             for start in range(0, len(same), size):
                 yield same[start : start + size]
+
+
+def _open(batches: Iterable[list[int]], done: Container[int]) -> Iterator[list[int]]:
+    """Yield the batches with a number that is not ``done``."""
+    return (batch for batch in batches if not all(number in done for number in batch))
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ class PretrainParams(Frozen):
     tie_embeddings: bool = False
     """Share the weights of the embedding and of the output layer."""
     steps: int = Field(default=250, ge=1)
+    save_steps: int | None = Field(default=None, ge=1)
+    """Steps between two snapshots, with which an interrupted training goes on. Default: ten
+    minutes. It changes nothing of the result, and no snapshot is kept once there is one."""
     batch_size: int = Field(default=8, ge=1)
     sequence_length: int = Field(default=128, ge=16)
     """Tokens per training sequence."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import StepError
 
@@ -108,6 +108,16 @@ class SequenceSource:
                 ]
                 text = tokenizer.apply_chat_template(turns, tokenize=False)
                 self._chats.append(tokenizer.encode(text, add_special_tokens=False))
+
+    def state(self) -> list[Any]:
+        """Return what the next sequences depend on, as plain JSON."""
+        version, internal, gauss = self._random.getstate()
+        return [version, list(internal), gauss]
+
+    def restore(self, state: list[Any]) -> None:
+        """Draw what came after :meth:`state`."""
+        version, internal, gauss = state
+        self._random.setstate((version, tuple(internal), gauss))
 
     def draw(self) -> list[int]:
         """Return the next sequence: concatenated pieces, of which the first starts at random."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
-from pipeline.contract.step import Inputs
+from pipeline.contract.step import Inputs, Reporter
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.data.trained_view import METRIC
@@ -59,6 +59,8 @@ def _finetune(
     from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
     from pipeline.training.callbacks import BestWeights, Progress
     from pipeline.training.packing_fit import require_rows_apart
+    from pipeline.training.resumption import Resumption
+    from pipeline.training.snapshots import Snapshots
     from pipeline.training.throughput import Throughput
     from pipeline.training.trainer import MeasuredTrainer
 
@@ -86,32 +88,44 @@ def _finetune(
         eval_set = bins_of(pack(validation.rows, params.max_length))
     else:
         train_set, eval_set = rows_of(train.rows), rows_of(validation.rows)
-    progress = Progress(inputs.report)
+    progress = Progress(inputs.report, throughput)
     measured = spec if eval_set else None
     keep_best = measured is not None and params.keeps_best(measured)
     selection = BestWeights(
         model, keep_best, params.early_stopping_patience, params.early_stopping_threshold
     )
     collate = PackedBatches if params.packing else PaddedBatches
+    snapshots = Snapshots(inputs.unfinished, params.save_steps, inputs.report)
+    resumption = Resumption(snapshots, progress, selection, throughput, params.group_by_length)
+    snapshot = snapshots.latest()
+    if snapshot is not None:
+        resumption.restore(snapshot)
     with tempfile.TemporaryDirectory(dir=out_dir) as scratch:
         evaluates = bool(eval_set)
+        folder = scratch if inputs.unfinished is None else str(inputs.unfinished)
+        arguments = _arguments(
+            params, precision, seed, len(train_set), evaluates, folder, inputs.report
+        )
+        if snapshot is not None:
+            arguments.eval_on_start = False
         trainer = MeasuredTrainer(
             throughput=throughput,
+            progress=progress,
             model=model,
-            args=_arguments(params, precision, seed, len(train_set), evaluates, scratch, inputs),
+            args=arguments,
             train_dataset=train_set,
             eval_dataset=eval_set or None,
             data_collator=collate(tokenizer.pad_token_id),
             processing_class=tokenizer,
-            callbacks=[progress, selection] if eval_set else [progress],
+            callbacks=[progress, *([selection] if eval_set else []), resumption],
         )
         trainer.remove_callback(PrinterCallback)
-        mean_loss = _train(trainer)
+        mean_loss = _train(trainer, snapshot)
         cost = throughput.figures()
     losses = [loss for _, loss in progress.train_curve]
     if not all(map(math.isfinite, [*losses, mean_loss])):
         raise StepError("the training loss is not a number", "lower learning_rate", "bad_input")
-    selection.restore()
+    selection.put_back()
     trainee.save(out_dir)
     return {
         "steps": trainer.state.global_step,
@@ -167,8 +181,8 @@ def _arguments(
     seed: int,
     rows: int,
     evaluates: bool,
-    scratch: str,
-    inputs: Inputs,
+    folder: str,
+    report: Reporter,
 ) -> TrainingArguments:
     import torch
     from transformers import TrainingArguments
@@ -186,7 +200,7 @@ def _arguments(
     logs = params.logging_steps
     every = "steps" if params.eval_steps is not None else "epoch"
     return TrainingArguments(
-        output_dir=scratch,
+        output_dir=folder,
         per_device_train_batch_size=params.batch_size,
         per_device_eval_batch_size=params.eval_batch_size,
         gradient_accumulation_steps=params.gradient_accumulation,
@@ -198,7 +212,7 @@ def _arguments(
         lr_scheduler_type=params.scheduler,
         lr_scheduler_kwargs=dict(params.scheduler_kwargs),
         warmup_steps=warmup,
-        optim=available_optimizer(params.optimizer, inputs.report),
+        optim=available_optimizer(params.optimizer, report),
         optim_args=format_arguments(params.optimizer_kwargs),
         adam_beta1=params.adam_beta1,
         adam_beta2=params.adam_beta2,
@@ -255,12 +269,12 @@ def _order(params: AnyFinetuneParams) -> str:
     return "random" if params.shuffle else "sequential"
 
 
-def _train(trainer: Any) -> float:
-    """Train; return the mean loss over all steps."""
+def _train(trainer: Any, snapshot: Path | None) -> float:
+    """Train, from ``snapshot`` on if there is one; return the mean loss over the steps."""
     import torch
 
     try:
-        return float(trainer.train().training_loss)
+        return float(trainer.train(snapshot and str(snapshot)).training_loss)
     except torch.OutOfMemoryError as error:
         raise StepError(
             f"the GPU's memory is full: {error}",

@@ -127,6 +127,9 @@ class TrainingLoopParams(Frozen):
     """Train on the rows in a new random order each epoch, instead of the order of the data."""
     drop_last: bool = False
     """Leave out the last batch of an epoch if it is not full."""
+    save_steps: int | None = Field(default=None, ge=1)
+    """Steps between two snapshots, with which an interrupted training goes on. Default: ten
+    minutes. It changes nothing of the result, and no snapshot is kept once there is one."""
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Seed of initialization and dropout. Default: the build's seed."""
     data_seed: int | None = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -20,6 +21,7 @@ from pipeline.training.corpus import (
 )
 from pipeline.training.determinism import prepare
 from pipeline.training.named_kernels import named_kernels
+from pipeline.training.snapshots import Snapshots, step_of
 
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM, PreTrainedTokenizerFast
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pipeline.training.base_params import PretrainParams
 
 _REPORT_EVERY = 10
+_STATES, _FIGURES = "states.pt", "figures.json"
+"""Files of a snapshot."""
 
 
 def pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str, JsonValue]:
@@ -44,6 +48,7 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
     source = SequenceSource(
         paragraphs, tokenizer, params.sequence_length, params.chat_share, inputs.seed
     )
+    snapshots = Snapshots(inputs.unfinished, params.save_steps, inputs.report)
     model = _new_model(params, tokenizer)
     matrices = [weight for weight in model.parameters() if weight.dim() > 1]
     vectors = [weight for weight in model.parameters() if weight.dim() < 2]
@@ -59,10 +64,15 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
         optimizer, lambda step: _rate(step, params.warmup_steps, params.steps)
     )
     curve: list[JsonValue] = []
-    running = 0.0
+    step_tokens = params.batch_size * params.sequence_length
+    first, running, earlier = 1, 0.0, 0.0
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    if (snapshot := snapshots.latest()) is not None:
+        first = step_of(snapshot) + 1
+        curve, running, earlier = _restore(snapshot, parts, source)
     began = time.perf_counter()
     model.train()
-    for step in range(1, params.steps + 1):
+    for step in range(first, params.steps + 1):
         ids = torch.tensor([source.draw() for _ in range(params.batch_size)])
         loss = model(input_ids=ids, labels=ids, use_cache=False).loss
         loss.backward()
@@ -70,23 +80,57 @@ def _pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        running += loss.item()
+        newest = loss.item()
+        running += newest
         if step % _REPORT_EVERY == 0 or step == params.steps:
             mean = running / ((step - 1) % _REPORT_EVERY + 1)
             running = 0.0
             curve.append([step, round(mean, 4)])
-            inputs.report.progress(step, params.steps, loss=mean)
-    seconds = time.perf_counter() - began
+        seconds = earlier + time.perf_counter() - began
+        speed = step * step_tokens / seconds
+        inputs.report.progress(step, params.steps, loss=newest, tokens_per_second=speed)
+        if snapshots.due(step) and step < params.steps and snapshots.has_room(4 * _bytes_of(model)):
+            with snapshots.new(step) as folder:
+                _keep(folder, parts, source, [curve, running, seconds])
+    seconds = earlier + time.perf_counter() - began
     _save(model.eval(), tokenizer, out_dir)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "loss": curve[-1][1] if isinstance(curve[-1], list) else None,
         "loss_curve": curve,
-        "tokens_per_second": round(
-            params.steps * params.batch_size * params.sequence_length / seconds, 1
-        ),
+        "tokens_per_second": round(params.steps * step_tokens / seconds, 1),
         "text_characters": sum(map(len, paragraphs)),
     }
+
+
+def _keep(
+    folder: Path, parts: Mapping[str, Any], source: SequenceSource, figures: list[JsonValue]
+) -> None:
+    """Write all that the rest of the training depends on."""
+    import torch
+
+    torch.save({name: part.state_dict() for name, part in parts.items()}, folder / _STATES)
+    content = {"figures": figures, "source": source.state()}
+    (folder / _FIGURES).write_text(json.dumps(content), "utf-8")
+
+
+def _restore(
+    folder: Path, parts: Mapping[str, Any], source: SequenceSource
+) -> tuple[list[JsonValue], float, float]:
+    """Read what :func:`_keep` wrote; return the curve, the loss since its last point, seconds."""
+    import torch
+
+    states = torch.load(folder / _STATES, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
+    content = json.loads((folder / _FIGURES).read_text("utf-8"))
+    source.restore(content["source"])
+    curve, running, seconds = content["figures"]
+    return curve, running, seconds
+
+
+def _bytes_of(model: Phi3ForCausalLM) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
 def _new_model(params: PretrainParams, tokenizer: PreTrainedTokenizerFast) -> Phi3ForCausalLM:

@@ -27,6 +27,7 @@ class Throughput:
     def __init__(self) -> None:
         self._began: float | None = None
         self._paused = 0.0
+        self._earlier = 0.0
         self._computed = 0
         # On the device of the batches, so that counting does not wait for a GPU.
         self._tokens: Tensor | int = 0
@@ -53,6 +54,33 @@ class Throughput:
         finally:
             self._paused += _now() - began
 
+    def newest(self) -> dict[str, float]:
+        """Return the speed so far, and the memory of the GPU now, for those who watch."""
+        speed = _rate(int(self._tokens), self._seconds())
+        figures = {} if speed is None else {"tokens_per_second": speed}
+        if torch.cuda.is_available():
+            figures["gpu_bytes"] = float(torch.cuda.memory_reserved())
+        return figures
+
+    def counts(self) -> dict[str, float]:
+        """Return what was counted so far, for :meth:`restore`."""
+        return {
+            "seconds": self._seconds(),
+            "computed": self._computed,
+            "tokens": int(self._tokens),
+            "learnt": int(self._learnt),
+        }
+
+    def restore(self, counts: Mapping[str, float]) -> None:
+        """Go on with the counts of an interrupted training."""
+        self._earlier = counts["seconds"]
+        self._computed = int(counts["computed"])
+        self._tokens, self._learnt = int(counts["tokens"]), int(counts["learnt"])
+
+    def _seconds(self) -> float:
+        now = 0.0 if self._began is None else _now() - self._began - self._paused
+        return self._earlier + now
+
     def figures(self) -> dict[str, JsonValue]:
         """Return the figures after the last step.
 
@@ -60,7 +88,7 @@ class Throughput:
         ``learnt_tokens_per_second`` those that carry loss, and ``padding`` is the share of padding
         in all computed tokens.
         """
-        seconds = 0.0 if self._began is None else _now() - self._began - self._paused
+        seconds = self._seconds()
         tokens, learnt = int(self._tokens), int(self._learnt)
         gpu = torch.cuda.is_available()
         return {

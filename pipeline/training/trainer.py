@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
 
 from pipeline.data.tokens import IGNORED
+from pipeline.training.callbacks import Progress
+from pipeline.training.resumption import load_trained, save_trained
 from pipeline.training.throughput import Throughput
 
 
@@ -30,22 +33,35 @@ class _LossSum:
 
 
 class MeasuredTrainer(Trainer):
-    """Counts the tokens that it trains on. Its validation loss is the sum of the losses of all
-    learnt tokens of all rows, divided by their number.
+    """Counts the tokens that it trains on, and tells the loss of each batch.
+
+    Its validation loss is the sum of the losses of all learnt tokens of all rows, divided by their
+    number.
 
     transformers averages the means of the batches, so that its loss depends on which rows share a
     batch; and it leaves out the last batch where ``drop_last`` says so for training.
     """
 
-    def __init__(self, *, throughput: Throughput, **kwargs: Any) -> None:
+    def __init__(self, *, throughput: Throughput, progress: Progress, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._throughput = throughput
+        self._progress = progress
         self._validation = _LossSum()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the weights that are trained, for a snapshot."""
+        save_trained(self.model, Path(output_dir or str(self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+        """Read them again, exactly: transformers would have PEFT make another adapter of them."""
+        load_trained(self.model, Path(resume_from_checkpoint))
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Count ``inputs``, then train on them."""
         self._throughput.add(inputs)
-        return super().training_step(model, inputs, num_items_in_batch)
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._progress.trained(loss)
+        return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Measure the validation loss, without counting its time as training."""

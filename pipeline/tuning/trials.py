@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
+from pipeline.process.record_log import RecordLog
 
 _FILE = "trials.jsonl"
 
@@ -78,8 +78,8 @@ class Trials:
     """The trials of one search, kept in ``folder`` if there is one."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = None if folder is None else folder / _FILE
-        self._found: list[Trial] = list(_read(self._file)) if self._file is not None else []
+        self._log = RecordLog(Trial, None if folder is None else folder / _FILE)
+        self._found = list(self._log.read())
         self.resumed = len(self._found)
         """Number of trials from an earlier run."""
 
@@ -109,29 +109,5 @@ class Trials:
     def add(self, trial: Trial) -> Trial:
         """Add a trial, write it to disk at once, and return it."""
         self._found.append(trial)
-        if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(trial.model_dump_json() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        self._log.add(trial)
         return trial
-
-
-def _read(file: Path) -> Iterator[Trial]:
-    """Yield the trials of an earlier run. An incomplete last line is removed from the file, because
-    the next trial would be appended to it."""
-    if not file.is_file():
-        return
-    complete_bytes = 0
-    content = file.read_bytes()
-    for line in content.splitlines(keepends=True):
-        try:
-            trial = Trial.model_validate_json(line)
-        except ValidationError:
-            break
-        if not line.endswith(b"\n"):
-            break
-        complete_bytes += len(line)
-        yield trial
-    if complete_bytes < len(content):
-        os.truncate(file, complete_bytes)

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from markupsafe import Markup
-from pydantic import JsonValue
 
 from pipeline.latency.timing import FIGURES
 from targets.bench import formatting
 from targets.bench.bench_schema import Bench
 from targets.bench.template_filters import TEMPLATES, template_variables, with_bench_filters
+from targets.report.confusion import Confusion, confusions
 from targets.report.templates import html_environment
-
-
-class Confusion(NamedTuple):
-    """The confusion matrix of a model: its answers per label."""
-
-    whose: str
-    labels: tuple[str, ...]
-    counts: Mapping[str, Mapping[str, int]]
-
-    def share(self, truth: str, chosen: str) -> float:
-        """Return the share of a label's prompts that got this answer."""
-        total = sum(self.counts[truth].values())
-        return self.counts[truth].get(chosen, 0) / total if total else 0.0
 
 
 def to_html(bench: Bench) -> str:
@@ -52,30 +38,9 @@ def confusions_of(bench: Bench) -> tuple[Confusion, ...]:
     """Return the confusion matrix of the fine-tuned model, and of each target's artifact."""
     matrices: dict[str, Confusion] = {}
     for target in bench.targets:
-        details = target.quality.get("details")
-        if not isinstance(details, dict):
-            continue
-        for name, whose in (
-            ("tuned", "fine-tuned model"),
-            ("artifact", f"{target.target} artifact"),
-        ):
-            matrix = _confusion(whose, details.get(name))
-            if matrix is not None:
-                matrices.setdefault(whose, matrix)
+        for matrix in confusions(target.quality, target.target):
+            matrices.setdefault(matrix.whose, matrix)
     return tuple(matrices.values())
-
-
-def _confusion(whose: str, scores: JsonValue) -> Confusion | None:
-    table = scores.get("confusion") if isinstance(scores, dict) else None
-    if not isinstance(table, dict) or not table:
-        return None
-    counts = {
-        truth: {choice: int(n) for choice, n in row.items() if isinstance(n, (int, float))}
-        for truth, row in table.items()
-        if isinstance(row, dict)
-    }
-    labels = tuple(dict.fromkeys([*counts, *(name for row in counts.values() for name in row)]))
-    return Confusion(whose, labels, {name: counts.get(name, {}) for name in labels})
 
 
 def versions_of(bench: Bench) -> Mapping[str, Mapping[str, str]]:

@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
-from pipeline.contract.result import FileDigest, Status, Verdict
+from pipeline.contract.result import Status, Verdict
 from pipeline.latency.rounds import LatencyRounds
 from targets.report.report_schema import InputsReport, ToolchainReport
 

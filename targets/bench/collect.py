@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -24,10 +24,8 @@ from targets.build import BuildOutcome
 from targets.device_checks.checked_result import FILE, read_checked
 from targets.figures import prompt_words
 from targets.report.dist import MODEL_DIR
+from targets.report.loss_curves import loss_curves
 from targets.report.report_schema import Report
-
-_CURVES = {"train": ("train_loss_curve", "loss_curve"), "validation": ("validation_loss_curve",)}
-"""Names of the metrics with loss curves, per kind of loss; ``pretrain`` uses ``loss_curve``."""
 
 
 def collect_target(outcome: BuildOutcome, timed: Timed) -> TargetBench:
@@ -92,31 +90,16 @@ def collect_training(reports: Iterable[Report]) -> tuple[TrainingBench, ...]:
     """Return the loss curves of the training passes; that of a pass shared by targets once."""
     benches: dict[str, TrainingBench] = {}
     for report in reports:
-        for step in report.passes:
-            curves = {kind: _curve(step.metrics, names) for kind, names in _CURVES.items()}
-            if not any(curves.values()):
-                continue
-            served = benches[step.key].targets if step.key in benches else ()
-            targets = (*served, report.target)
-            benches[step.key] = TrainingBench(
-                name=step.name, key=step.key, targets=targets, **curves
+        for curves in loss_curves(report):
+            served = benches[curves.key].targets if curves.key in benches else ()
+            benches[curves.key] = TrainingBench(
+                name=curves.step,
+                key=curves.key,
+                targets=(*served, report.target),
+                train=curves.train,
+                validation=curves.validation,
             )
     return tuple(benches.values())
-
-
-def _curve(
-    metrics: Mapping[str, JsonValue], names: Sequence[str]
-) -> tuple[tuple[float, float], ...]:
-    points = next((metrics[name] for name in names if name in metrics), None)
-    return tuple(_points(points)) if isinstance(points, list) else ()
-
-
-def _points(points: Iterable[JsonValue]) -> Iterator[tuple[float, float]]:
-    for point in points:
-        if isinstance(point, list) and len(point) == 2:
-            step, loss = point
-            if isinstance(step, (int, float)) and isinstance(loss, (int, float)):
-                yield float(step), float(loss)
 
 
 def _elsewhere(folder: Path, report: Report) -> tuple[Measurement | None, Unverified | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from pipeline.contract.result import FileDigest
+from pipeline.contract.file_digest import FileDigest
 from pipeline.latency.rounds import LatencyRounds
 from pipeline.latency.timing import FIGURES
 from pipeline.process.load import busy_note
@@ -332,16 +332,18 @@ def _overall(
 ) -> TargetComparison:
     """Return the verdict on the latency of a target as a whole, with an explanation.
 
-    One slower figure outweighs faster ones. Figures that are too noisy do not change the verdict;
-    the explanation counts them.
+    One slower figure outweighs all others. Without one, it is unsure where most figures are: what
+    the others show is in the explanation.
     """
     times = [one for one in movements if one.target == now.target and one.kind == "latency"]
     count = Counter(one.word for one in times)
     parts = ", ".join(f"{count[word]} {word}" for word in _WORDS if count[word])
     figures = f"of {len(times)} figures of latency: {parts}"
+    decisive: ChangeVerdict = next((word for word in _WORDS if count[word]), "unsure")
+    mostly_unsure = 2 * count["unsure"] > len(times)
     return TargetComparison(
         target=now.target,
-        word=next((word for word in _WORDS if count[word]), "unsure"),
+        word="unsure" if mostly_unsure and decisive != "slower" else decisive,
         summary=figures if times else "its latency was not measured both then and now",
         old_artifact=where,
         same_bytes=not other_bytes(old, now.artifact.files),

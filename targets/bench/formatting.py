@@ -14,6 +14,7 @@ from targets.bench.bench_schema import (
     Range,
     Statistics,
     TargetBench,
+    TargetComparison,
 )
 from targets.figures import middle, milliseconds, percent, size
 
@@ -34,6 +35,15 @@ def quality_range(target: TargetBench) -> str:
         if isinstance(low, (int, float)) and isinstance(high, (int, float)):
             return f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
     return text
+
+
+def as_written(target: TargetBench) -> str:
+    """Return the accuracy of the artifact's answers as it writes them, where an answer that is no
+    label is wrong; empty if that is not known."""
+    details = target.quality.get("details")
+    ours = details.get("artifact") if isinstance(details, dict) else None
+    share = ours.get("greedy") if isinstance(ours, dict) else None
+    return percent(float(share)) if isinstance(share, (int, float)) else ""
 
 
 def against(bench: Bench) -> str:
@@ -170,8 +180,13 @@ def _lacking(bench: Bench) -> Iterator[str]:
 
 def _moved(comparison: Comparison | None) -> Iterator[str]:
     if comparison is not None and comparison.targets:
-        words = ", ".join(f"{one.target} is {one.word}" for one in comparison.targets)
-        yield f"Against {comparison.old}, {words}."
+        yield f"Against {comparison.old}, {', '.join(map(_compared, comparison.targets))}."
+
+
+def _compared(one: TargetComparison) -> str:
+    if one.word == "unsure":
+        return f"it is unsure whether {one.target} is faster or slower"
+    return f"{one.target} is {one.word}"
 
 
 def value_of(movement: FigureChange, value: float) -> str:

@@ -31,6 +31,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 """Markers that distinguish series in addition to colours."""
 _WIDE = 4.0
 """An axis whose values span more than this factor is logarithmic."""
+_MOST_TICKS = 5
 _STRIP = 60
 """Largest number of dots drawn per series: more are not distinguishable and enlarge the page."""
 
@@ -79,7 +80,8 @@ def plots_of(bench: Bench) -> Mapping[str, Plot]:
 
 
 def pareto(bench: Bench) -> Plot | None:
-    """Draw quality over the time per token, labelled with sizes; the Pareto front is a line.
+    """Draw quality over the time per token, labelled with sizes; the Pareto front is a line. One
+    target alone beats nothing and is beaten by nothing.
 
     A target that was not timed is an open marker at the right edge.
     """
@@ -88,7 +90,7 @@ def pareto(bench: Bench) -> Plot | None:
         for at, target in enumerate(bench.targets)
         if (value := _number(target.quality.get("artifact"))) is not None
     ]
-    if not points:
+    if len(points) < 2:
         return None
     metric = str(bench.targets[0].quality.get("metric"))
     with _figure(3.4) as (figure, axes):
@@ -360,10 +362,8 @@ def changes(comparison: Comparison) -> Plot | None:
         )
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-        axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{100 * (value - 1):+.0f} %")
-        )
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _percent_off(value)))
+        axes.xaxis.set_major_locator(_AroundOne(_MOST_TICKS))
         axes.set_xlabel("← faster     slower →")
         described = "; ".join(f"{row.target} {row.what}: {row.word}" for row in rows)
         svg = to_svg(figure, "changes", title, described + ".")
@@ -372,6 +372,20 @@ def changes(comparison: Comparison) -> Plot | None:
         f"{100 * small:g} %. A filled marker is a real change."
     )
     return Plot("changes", title, caption, svg)
+
+
+class _AroundOne(MaxNLocator):
+    """Ticks at round distances from 1, which is always one of them: there nothing has changed."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the ticks between ``vmin`` and ``vmax``."""
+        return [1 + off for off in super().tick_values(min(vmin, 1) - 1, max(vmax, 1) - 1)]
+
+
+def _percent_off(value: float) -> str:
+    """Return how far a ratio is from 1, as ``+10 %``; ``0 %`` without a sign."""
+    off = 100 * (value - 1)
+    return "0 %" if abs(off) < 1e-6 else f"{off:+.3g} %"
 
 
 def _draw_change(axes: Any, y: int, row: FigureChange) -> None:

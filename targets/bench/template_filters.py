@@ -17,6 +17,7 @@ def with_bench_filters(environment: Environment) -> Environment:
     """Return ``environment`` with the filters for a bench added."""
     environment.filters.update(
         quality=formatting.quality_range,
+        as_written=formatting.as_written,
         paired=formatting.paired,
         metric=formatting.metric,
         range=formatting.time_range,

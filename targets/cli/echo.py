@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from targets.console.ascii_symbols import in_ascii, takes_ascii_only
 from targets.foreign_text import harmless, visible
 
 
 def echo(text: str, err: bool = False) -> None:
     """Show ``text`` on standard output, or on standard error."""
-    click.echo(harmless(text), err=err)
+    shown = harmless(text)
+    stream = sys.stderr if err else sys.stdout
+    click.echo(in_ascii(shown) if takes_ascii_only(stream) else shown, err=err)
 
 
 def echo_error(message: str, hint: str) -> None:

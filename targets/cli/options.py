@@ -244,6 +244,13 @@ def require_verified_option(command: Command) -> Command:
     )(command)
 
 
+def verbose_option(command: Command) -> Command:
+    """Add ``--verbose``."""
+    return click.option(
+        "-v", "--verbose", is_flag=True, help="List all proofs, and what training took."
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Add ``--json``."""
     return click.option(

@@ -94,8 +94,8 @@ def runtime_starter(
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:
-    """Return the view for ``console``: live on a terminal, else plain lines."""
-    if console.is_terminal and not os.environ.get("CI"):
+    """Return the view for ``console``: live on a terminal that can, else plain lines."""
+    if console.is_terminal and not console.options.ascii_only and not os.environ.get("CI"):
         from targets.console.live_view import LiveView
 
         return LiveView(console)

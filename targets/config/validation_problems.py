@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.contract.suggest import did_you_mean
+from targets.config.other_names import other_name
 from targets.config.source_map import KeyPath, SourceMap
 from targets.errors import Problem
 
@@ -30,7 +32,11 @@ def validation_problems(
         message, suggestion = entry["msg"], ""
         if entry["type"] == "extra_forbidden":
             message = "unknown key"
-            suggestion = did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))
+            suggestion = _nearest_key(str(loc[-1]), _fields_at(model, loc[:-1]))
+        elif entry["type"] == "literal_error" and isinstance(entry["input"], str):
+            # What it may be comes last: the list can be long.
+            message, expected = f"unknown value {entry['input']!r}", entry["ctx"]["expected"]
+            suggestion = _nearest_value(entry["input"], expected)
         elif entry["type"] == "missing":
             message = MISSING
         elif entry["type"] == "value_error":
@@ -46,6 +52,19 @@ def validation_problems(
             key=source_map.key(path),
             suggestion=next((text for text in messages.values() if text), ""),
         )
+
+
+def _nearest_key(word: str, known: Sequence[str]) -> str:
+    """Return the key that was meant: by the name that others have for it, else by its letters."""
+    ours = other_name(word, known)
+    return f"did you mean '{ours}'?" if ours else did_you_mean(word, known)
+
+
+def _nearest_value(word: str, expected: str) -> str:
+    """Return the value that was meant, if one is near, and then all that there are."""
+    nearest = did_you_mean(word, re.findall(r"'([^']*)'", expected))
+    every = f"it can be {expected}"
+    return f"{nearest} {every}" if nearest.startswith("did") else every
 
 
 def causes(found: Iterable[Problem], known: Sequence[Problem]) -> list[Problem]:

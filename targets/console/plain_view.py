@@ -19,13 +19,19 @@ from pipeline.contract.events import (
     Text,
     Warned,
 )
+from pipeline.contract.result import Status
+from pipeline.verdicts.overall import status_of
 from targets.console.ci_service import CiService, ci_service
 from targets.console.estimate import Estimate
+from targets.console.progress_words import progress_words
 from targets.figures import duration
 from targets.foreign_text import harmless, one_line
 from targets.planner.build_plan import BuildPlan
 
 _PROGRESS_EVERY_SECONDS = 10.0
+
+_MARKS: Mapping[Status | None, str] = {None: "✓", "passed": "✓", "unverified": "?", "failed": "✗"}
+"""What a check came to; a pass comes to nothing but its output."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,8 @@ class PlainView:
         missing = {planned.step.name for planned in plan.missing}
         for planned in plan.steps:
             if planned.step.name not in missing:
-                self._line(f"✓ {planned.step.name:<20} {planned.reason}")
+                status = None if planned.cached is None else status_of(planned.cached.result)
+                self._line(f"{_MARKS[status]} {planned.step.name:<20} {planned.reason}")
 
     def say(self, message: str) -> None:
         """Show a line."""
@@ -104,7 +111,9 @@ class PlainView:
                 self._progress(event)
             case StepFinished():
                 self._close(event.step)
-                self._line(f"✓ {event.step:<20} {duration(event.seconds):>12}{self._metrics}")
+                mark, took = _MARKS[event.status], duration(event.seconds)
+                came_to = f"  {event.status}" if event.status in ("failed", "unverified") else ""
+                self._line(f"{mark} {event.step:<20} {took:>12}{came_to}{self._metrics}")
             case StepFailed():
                 self._close(event.step)
                 self._line(f"✗ {event.step}")
@@ -116,7 +125,7 @@ class PlainView:
                 self._console.print(event.text, end="", markup=False, highlight=False)
 
     def _progress(self, event: StepProgress) -> None:
-        self._metrics = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
+        self._metrics = "".join(f"  {words}" for words in progress_words(event.metrics))
         now = time.monotonic()
         self._estimate = self._estimate or Estimate(event.done, now)
         if now - self._said_at < _PROGRESS_EVERY_SECONDS:
@@ -137,4 +146,6 @@ class PlainView:
         self._console.file.flush()
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        # In a log, a line is one that can be searched; a terminal would break it within words.
+        whole = not self._console.is_terminal
+        self._console.print(text, markup=False, highlight=False, soft_wrap=whole)

@@ -52,6 +52,7 @@ def _sides(bench: Bench) -> WholeTable:
 def _figures(target: TargetBench) -> Iterator[tuple[str, str]]:
     yield "status", _styled(target.status)
     yield "quality", escape(formatting.quality_range(target))
+    yield "as written", formatting.as_written(target) or "–"
     for name, words in (("first_token_ms", "first token"), ("token_ms", "each token")):
         statistics = formatting.statistics(target, name)
         yield (

@@ -11,7 +11,8 @@ from rich.markup import escape
 from targets.console.whole_table import WholeTable
 from targets.figures import milliseconds, percent, size
 from targets.report.compare_reports import Difference
-from targets.report.find_reports import FoundReport, latency_of, quality_of
+from targets.report.find_reports import FoundReport
+from targets.report.main_figures import latency_of, quality_of
 
 _STYLES = {"passed": "green", "failed": "red", "unverified": "yellow"}
 

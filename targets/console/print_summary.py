@@ -1,105 +1,155 @@
-"""The summary of a build on the terminal: verdicts, quality, latency, size, and its folder."""
+"""The summary of a build on the terminal: what matters first, then what was proven."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from pipeline.contract.result import Verdict
 from targets.console.print_tuning import print_tuning
 from targets.console.whole_table import WholeTable
-from targets.figures import percent, rate, size, verdict_limit, verdict_value, verdict_words
+from targets.figures import rate, size, verdict_limit, verdict_value, verdict_words
+from targets.report.dist import HTML_FILE, MODEL_DIR
+from targets.report.headline import greedy, headline, models
+from targets.report.judged import Answered, Judged, answer_questions, judge
 from targets.report.report_schema import Report
 from targets.report.training_rows import trainings
 
 _STYLES = {"passed": "green", "failed": "red", "unverified": "yellow"}
 _MARKS = {"passed": "✓", "failed": "✗", "unverified": "?"}
+_INDENT = 2
+_LISTED = 3
+"""Names of one status that stand beside a question."""
 
 
-def print_summary(console: Console, report: Report, folder: Path, seconds: float) -> None:
-    """Show the verdicts of ``report``, its figures, and the folder of the artifact."""
+def print_summary(
+    console: Console, report: Report, folder: Path, seconds: float, everything: bool = False
+) -> None:
+    """Show what ``report`` comes to: its headline; what failed, what is unverified and the config's
+    own limits; each question with how many proofs hold; and the folder of the artifact.
+
+    With ``everything``, all verdicts are listed.
+    """
     console.print()
-    if report.checks:
-        console.print(_table(report))
-        _print_proofs(console, report)
-    else:
-        console.print(f"no check applies to {ARTIFACT_WORDS[report.artifact]}: nothing is verified")
+    console.print(f"[bold]{escape(headline(report))}[/]", highlight=False)
+    for line in _of_the_headline(report):
+        console.print(Padding(f"[dim]{escape(line)}[/]", (0, 0, 0, _INDENT)), highlight=False)
+    judged = judge(report)
+    if not judged:
+        kind = ARTIFACT_WORDS[report.artifact]
+        console.print(f"no check applies to {kind}: nothing is verified")
+    answered = answer_questions(judged)
+    every = (one for answer in answered for one in answer.judged)
+    _print_verdicts(console, every if everything else _first(judged))
+    _print_questions(console, answered)
     print_tuning(console, report)
-    for line in _figures(report):
+    for line in (*(_trainings(report) if everything else ()), *_made(report)):
         console.print(line, highlight=False)
-    if report.unconfined:
-        console.print(f"[yellow]{escape(report.unconfined)}[/]", highlight=False)
-    if report.made_elsewhere:
-        console.print(f"steps {escape(report.made_elsewhere)}", highlight=False)
+    page = escape(str(folder / HTML_FILE))
+    more = "" if everything or not judged else "; `-v` lists all proofs"
+    console.print(f"[dim]{page} says what each check proves{more}[/]", highlight=False)
     style = _STYLES[report.status]
     console.print(
-        f"[{style} bold]{report.status}[/]  {escape(str(folder / 'model'))}  in {seconds:.1f} s",
+        f"[{style} bold]{report.status}[/]  {escape(str(folder / MODEL_DIR))}  in {seconds:.1f} s",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _table(report: Report) -> WholeTable:
+def _of_the_headline(report: Report) -> Iterator[str]:
+    """Yield what its figures mean."""
+    yield from filter(None, (models(report), greedy(report)))
+    if report.artifact != "onnx":
+        yield f"what was built is {ARTIFACT_WORDS[report.artifact]}"
+
+
+def _first(judged: Iterable[Judged]) -> list[Judged]:
+    """Return what stands before all else: what failed, what is unverified, the config's limits."""
+    by_place: dict[int, list[Judged]] = {0: [], 1: [], 2: []}
+    for one in judged:
+        place = {"failed": 0, "unverified": 1}.get(one.verdict.status)
+        if place is None and one.set_by_config:
+            place = 2
+        if place is not None:
+            by_place[place].append(one)
+    return [one for found in by_place.values() for one in found]
+
+
+def _print_verdicts(console: Console, judged: Iterable[Judged]) -> None:
     table = WholeTable()
     table.column("", wrap=False)
     table.column("check", wrap=False)
     table.column("measured", justify="right", wrap=False)
     table.column("limit", justify="right", wrap=False)
     table.column("")
-    proofs = [verdict for verdict in report.checks if _is_proof(verdict)]
-    for verdict in report.checks:
-        if verdict not in proofs:
-            table.row(*_row(verdict))
-    return table
+    for one in judged:
+        table.row(*_row(one))
+    if table.row_count:
+        console.print(table)
 
 
-def _print_proofs(console: Console, report: Report) -> None:
-    """Show all passed verdicts without a figure in one line."""
-    names = [verdict.name for verdict in report.checks if _is_proof(verdict)]
-    if names:
-        listed = escape(", ".join(names))
-        console.print(f"[green]✓[/] {len(names)} proofs hold: [dim]{listed}[/]", highlight=False)
-        console.print()
-
-
-def _is_proof(verdict: Verdict) -> bool:
-    """Return whether a verdict passed and has no figure."""
-    return verdict.status == "passed" and verdict.unit == "problems"
-
-
-def _row(verdict: Verdict) -> Iterator[str]:
+def _row(one: Judged) -> Iterator[str]:
+    verdict = one.verdict
     style = _STYLES[verdict.status]
     yield f"[{style}]{_MARKS[verdict.status]}[/]"
     yield escape(verdict.name)
     yield verdict_value(verdict)
     yield verdict_limit(verdict)
-    # For a passed check the figures are enough; the report has the details.
-    words = verdict.limit_source if verdict.status == "passed" else verdict_words(verdict)
-    yield escape(words)
+    if verdict.status == "passed":
+        # The figures are enough; the report has the details.
+        yield escape(verdict.limit_source or ("set by the config" if one.set_by_config else ""))
+        return
+    advice = f"\n→ {one.words.do}" if one.words and verdict.status == "failed" else ""
+    yield escape(f"{verdict_words(verdict)}{advice}")
 
 
-def _figures(report: Report) -> Iterator[str]:
-    quality = report.quality
-    if quality:
-        shares = [quality.get(name) for name in ("base", "tuned", "artifact")]
-        base, tuned, artifact = (
-            percent(share) if isinstance(share, (int, float)) else "–" for share in shares
-        )
-        built = f" → {report.target} {artifact}" if report.artifact == "onnx" else ""
-        yield (
-            f"{quality.get('metric')}  base {base} → tuned {tuned}{built}"
-            f"  ({quality.get('samples')} held-out samples)"
-        )
+def _print_questions(console: Console, answered: Iterable[Answered]) -> None:
+    """Show a line for each question: how many of its proofs hold, and which do not."""
+    table = WholeTable(show_header=False)
+    table.column("", wrap=False)
+    table.column("", wrap=False)
+    table.column("")
+    for one in answered:
+        style = _STYLES[one.status]
+        table.row(f"[{style}]{_MARKS[one.status]}[/]", escape(one.question), escape(_holding(one)))
+    if table.row_count:
+        console.print(table)
+
+
+def _holding(one: Answered) -> str:
+    count, proofs = len(one.judged), "proof" if len(one.judged) == 1 else "proofs"
+    if one.holding == count:
+        return f"{'it holds' if count == 1 else 'all hold'}: {count} {proofs}"
+    return f"{one.holding} of {count} {proofs} hold{_others(one)}"
+
+
+def _others(one: Answered) -> str:
+    """Return the proofs that do not hold, by their status."""
+    words = ""
+    for status in ("failed", "unverified"):
+        names = [item.verdict.name for item in one.judged if item.verdict.status == status]
+        if names:
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            words += f"; {status}: {', '.join(names[:_LISTED])}{more}"
+    return words
+
+
+def _trainings(report: Report) -> Iterator[str]:
     for training in trainings(report):
         gpu = training.peak_device_bytes
         device = "" if gpu is None else f", of the GPU {size(gpu)}"
         yield (
-            f"{training.step}  tokens {rate(training.tokens_per_second)}"
+            f"{escape(training.step)}  tokens {rate(training.tokens_per_second)}"
             f"  (peak memory {size(training.peak_rss_bytes)}{device})"
         )
-    kind = "" if report.artifact == "onnx" else f", {ARTIFACT_WORDS[report.artifact]}"
-    yield f"size  {size(report.size_bytes)}{kind}"
+
+
+def _made(report: Report) -> Iterator[str]:
+    if report.unconfined:
+        yield f"[yellow]{escape(report.unconfined)}[/]"
+    if report.made_elsewhere:
+        yield f"steps {escape(report.made_elsewhere)}"

@@ -11,6 +11,8 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
+from targets.console.ascii_symbols import in_ascii
+
 _READABLE = 24
 """Narrowest column in which words may be cut, in cells: those of a longer word."""
 
@@ -55,11 +57,19 @@ class WholeTable(Table):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, or its rows as lists."""
+        if options.ascii_only:
+            self._become_ascii()
         if self.fits(options.max_width):
             self._fit(options.max_width)
             yield from super().__rich_console__(console, options)
         else:
             yield from self._lists()
+
+    def _become_ascii(self) -> None:
+        """Put ASCII in place of Quern's symbols, before widths are measured: it is longer."""
+        for column in self.columns:
+            column.header, *cells = map(_in_ascii, _texts(column))
+            column._cells = [*cells]
 
     def fits(self, width: int) -> bool:
         """Return whether it can be shown as a table of that width."""
@@ -113,6 +123,14 @@ class WholeTable(Table):
 def _texts(column: Column) -> list[Text]:
     """Return the title and the cells of a column, which :class:`WholeTable` made."""
     return [text for text in (column.header, *column.cells) if isinstance(text, Text)]
+
+
+def _in_ascii(text: Text) -> Text:
+    shown = Text(in_ascii(text.plain), text.style)
+    for span in text.spans:
+        before, after = (len(in_ascii(text.plain[:end])) for end in (span.start, span.end))
+        shown.stylize(span.style, before, after)
+    return shown
 
 
 def _widest(column: Column) -> int:

@@ -9,13 +9,14 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import USABLE
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.result import Verdict
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.model_file import read_model
+from pipeline.verdicts.overall import overall
 from targets.errors import ConfigError, Problem
 from targets.report.report_schema import CheckedReport, Report
-from targets.report.status import overall
 from targets.version import invocation
 
 FILE = "checked.json"

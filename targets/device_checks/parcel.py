@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from pipeline.contract.data_files import ROWS_FILE
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.result import StepResult
 from pipeline.contract.roles import ROLES
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.model_file import read_model

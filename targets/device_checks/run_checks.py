@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import SourceInput, Step
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.result import StepResult
 from targets.cache import Cache
 from targets.device_checks.checked_result import CheckedResult, other_bytes
 from targets.device_checks.parcel import ARTIFACT_ROOT, FOLDER, ROOT, Parcel

@@ -170,7 +170,8 @@ class Planner:
                 absent_device=self._device.absence if measures else "",
             ),
             # A file is the same wherever it lies: its digest is in the key, not its path.
-            unkeyed=frozenset(call.implementation.sources),
+            unkeyed=frozenset(call.implementation.sources)
+            | frozenset(call.implementation.without_effect),
             device=self._device.here if measures else None,
             machine=self._machine if measures else "",
             gpu=self._gpu_of(call),
@@ -308,6 +309,7 @@ class Planner:
                 },
                 data=self._data if call.implementation.uses_data else None,
                 code=self._files.code(call.name, call),
+                resumes=call.implementation.resumes,
                 absent_device=self._device.absence,
             ),
             unkeyed=frozenset(call.implementation.sources),

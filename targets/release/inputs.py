@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import SourceInput, Step
-from pipeline.contract.result import FileDigest
 from pipeline.contract.schema import HUB_PREFIX
 from pipeline.contract.sha256 import dir_hash, sha256_of_file
 from pipeline.run.registry import load_pass

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, Step
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
+from pipeline.contract.result import RESULT_FILE, StepResult
 from pipeline.contract.sha256 import sha256_of_file
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.model_file import read_model

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.result import FileDigest
 from targets.build import BuildOutcome
 from targets.cache import Cache
 from targets.release.archive import path_problem

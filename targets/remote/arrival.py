@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pipeline.contract.result import FileDigest
+from pipeline.contract.file_digest import FileDigest
 from targets.atomic import remove_tree
 from targets.remote.background import in_background
 from targets.remote.record import blob_path

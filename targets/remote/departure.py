@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Set
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import StepResult
 from targets.remote.record import blob_path
 from targets.remote.store import PART, Store, Stored
 

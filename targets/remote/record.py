@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.result import FileDigest, StepResult
+from pipeline.contract.result import StepResult
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer

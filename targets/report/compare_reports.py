@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.contract.result import Verdict
 from targets import figures
 from targets.figures import milliseconds, percent, verdict_value
-from targets.report.find_reports import latency_of, quality_of
+from targets.report.main_figures import latency_of, quality_of
 from targets.report.report_schema import PassReport, Report
 
 _KEY = "key of "

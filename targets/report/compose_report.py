@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from pydantic import JsonValue
 
 from pipeline.contract.result import StepResult, Verdict
+from pipeline.contract.schema import BuildConfig
 from pipeline.contract.sha256 import sha256_of_file
+from pipeline.verdicts.overall import overall
 from targets.cache import runtime_of
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
-from targets.report.status import overall
 from targets.version import quern_version
 
 
@@ -36,7 +37,10 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
             python=artifact.origin.get("python", ""),
             versions=artifact.versions,
         ),
-        passes=tuple(_pass(planned, results[planned.step.name]) for planned in plan.steps),
+        passes=tuple(
+            _pass(planned, results[planned.step.name], _given(loaded.config, plan, planned))
+            for planned in plan.steps
+        ),
         checks=verdicts,
         latency=evidence(checks, "latency"),
         quality=evidence(checks, "quality"),
@@ -46,7 +50,20 @@ def compose(loaded: LoadedConfig, plan: BuildPlan, results: Mapping[str, StepRes
     )
 
 
-def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
+def _given(config: BuildConfig, plan: BuildPlan, planned: PlannedStep) -> tuple[str, ...]:
+    """Return the keys of a check that ``config`` sets."""
+    if planned.step.kind != "check":
+        return ()
+    name, ours = planned.step.name, config.targets.get(plan.target)
+    table = config.checks.get(name)
+    return tuple(
+        dict.fromkeys(
+            [*(table.params if table else ()), *(ours.checks.get(name, {}) if ours else ())]
+        )
+    )
+
+
+def _pass(planned: PlannedStep, result: StepResult, given: tuple[str, ...]) -> PassReport:
     return PassReport(
         name=planned.step.name,
         kind=planned.step.kind,
@@ -56,9 +73,11 @@ def _pass(planned: PlannedStep, result: StepResult) -> PassReport:
         reason=planned.reason,
         seconds=result.seconds,
         peak_rss_bytes=result.peak_rss_bytes,
+        bytes=sum(file.bytes for file in result.files),
         runtime=runtime_of(result),
         system=result.origin.get("system", ""),
         params=dict(planned.step.params),
+        given=given,
         metrics=result.metrics,
     )
 

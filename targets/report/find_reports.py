@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -51,24 +50,3 @@ def report_in(folder: Path) -> FoundReport:
     with suppress(OSError):
         written = datetime.fromtimestamp((folder / REPORT_FILE).stat().st_mtime, timezone.utc)
     return FoundReport(folder, report, written)
-
-
-def latency_of(report: Report, figure: str) -> dict[str, float]:
-    """Return the median of ``figure`` in milliseconds for each kind of prompt; empty if the
-    report has none."""
-    return dict(_medians(report, figure))
-
-
-def _medians(report: Report, figure: str) -> Iterator[tuple[str, float]]:
-    statistics = report.latency.get("statistics")
-    for prompt, figures in (statistics if isinstance(statistics, dict) else {}).items():
-        measured = figures.get(figure) if isinstance(figures, dict) else None
-        median = measured.get("p50") if isinstance(measured, dict) else None
-        if isinstance(median, (int, float)):
-            yield prompt, float(median)
-
-
-def quality_of(report: Report, who: str) -> float | None:
-    """Return the share of right answers of ``who`` (``base``, ``tuned``, ``artifact``)."""
-    share = report.quality.get(who)
-    return float(share) if isinstance(share, (int, float)) else None

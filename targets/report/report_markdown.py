@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from targets.foreign_text import one_line
 from targets.report.data_rows import counts, trained_views
+from targets.report.headline import greedy
 from targets.report.report_schema import Report
 from targets.report.templates import TEMPLATES, markdown_environment
 from targets.report.training_rows import trainings
@@ -17,6 +18,7 @@ def to_markdown(report: Report) -> str:
     tuning = tuning_of(report)
     return environment.get_template("report.md.j2").render(
         report=report,
+        greedy=greedy(report),
         words=ARTIFACT_WORDS[report.artifact],
         tuning=tuning,
         headline=headline(tuning) if tuning else "",

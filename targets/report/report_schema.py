@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind, StepKind
-from pipeline.contract.result import FileDigest, Status, Verdict
+from pipeline.contract.result import Status, Verdict
 from targets.runtimes.runtime import PLACES
 
 
@@ -37,11 +38,15 @@ class PassReport(Frozen):
     reason: str
     seconds: float
     peak_rss_bytes: int
+    bytes: int = 0
+    """Size of what it wrote."""
     runtime: str = ""
     """``docker`` or ``venv``: where it was made; empty if it came from elsewhere."""
     system: str = ""
     """The system on which it was made; empty if on the machine of the build."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
+    given: tuple[str, ...] = ()
+    """Those of a check that the config sets, and no default."""
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -92,7 +97,8 @@ class Report(Frozen):
     latency: dict[str, JsonValue] = Field(default_factory=dict)
     """Raw samples and figures of the ``latency`` check; times in milliseconds."""
     quality: dict[str, JsonValue] = Field(default_factory=dict)
-    """``metric``, ``samples`` and its value for ``base``, ``tuned`` and ``artifact``."""
+    """``metric``, ``samples`` and its value for ``base``, ``tuned`` and ``artifact``; ``details``
+    of each; and ``wrong`` answers with their places in the data, the first hundred."""
     figures: dict[str, JsonValue] = Field(default_factory=dict)
     """Figures of other checks, by check: sizes, differences of logits and matrices, and results of
     scripts."""

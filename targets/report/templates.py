@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from targets import figures
 from targets.foreign_text import visible
@@ -25,7 +26,9 @@ def markdown_environment(folder: Path) -> Environment:
 
 def html_environment(folder: Path) -> Environment:
     """Return the environment of the HTML templates in ``folder``; all values are escaped."""
-    return _environment(folder, autoescape=True)
+    environment = _environment(folder, autoescape=True)
+    environment.filters["code"] = _code
+    return environment
 
 
 def python_environment(folder: Path) -> Environment:
@@ -64,6 +67,13 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
 def _finalize(value: object) -> object:
     """Return a value as a page shows it; markup is drawn by Quern itself."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _code(text: str) -> Markup:
+    """Return Quern's own ``text`` with what stands between backticks as code."""
+    plain, code = Markup("{}"), Markup("<code>{}</code>")
+    parts = ((code if at % 2 else plain).format(part) for at, part in enumerate(text.split("`")))
+    return Markup("").join(parts)
 
 
 def _cell(text: object) -> str:

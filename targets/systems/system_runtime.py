@@ -126,13 +126,7 @@ class SystemRuntime:
                     yield _OBJECTS, object_path(folder.name), folder
             elif mount.root == _WORK:
                 yield from _finished_before(mount.source, request.plan)
-            elif mount.writable:
-                raise EnvironmentUnable(
-                    f"a step that goes on from what it left ({mount.root}) cannot run on "
-                    f"{self.system.name} yet",
-                    "run it on this machine with `--system local`",
-                )
-            else:
+            elif not mount.writable:  # what an interrupted step left does not travel
                 yield mount.root, "", mount.source
 
     def _follow(self, job: Job, task: Task, request: RunRequest, on_event: OnEvent) -> None:

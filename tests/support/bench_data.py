@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from pipeline.contract.result import FileDigest, Status, Verdict
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import Status, Verdict
 from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 from pipeline.statistics.paired import share_interval

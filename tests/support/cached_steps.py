@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, Step
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
+from pipeline.contract.result import RESULT_FILE, StepResult, Verdict
 from targets.cache import Cache
 
 KEY = "ab" * 32

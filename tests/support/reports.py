@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import Verdict
+from pipeline.verdicts.overall import overall
 from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
-from targets.report.status import overall
 
 ACCURACY = Verdict(
     name="accuracy", status="passed", value=0.934, limit=0.9, relation=">=", unit="share"

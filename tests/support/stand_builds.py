@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.contract.events import StepFinished
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, Step, StepInput, object_path
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
+from pipeline.contract.result import RESULT_FILE, StepResult
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache, runtime_of
 from targets.config.load import load_config

@@ -44,6 +44,7 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions""
     is_flag=True,
     help="Start the first job on the system, and do not wait: `attach` goes on with it.",
 )
+@options.verbose_option
 @options.json_option
 def command(
     choices: options.BuildChoices,
@@ -52,6 +53,7 @@ def command(
     require_verified: bool,
     junit: Path | None,
     detach: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
@@ -85,7 +87,7 @@ def command(
     if as_json:
         print_json_result({"builds": [one.outcome.report for one in built]}, failure)
         return
-    _show(console, built)
+    _show(console, built, verbose)
     if failure is not None:
         raise failure
 
@@ -105,13 +107,12 @@ def _tell_ci(reports: list[Report], junit: Path | None) -> None:
             page.writelines(map(to_step_summary, reports))
 
 
-def _show(console: Console, built: list[Built]) -> None:
+def _show(console: Console, built: list[Built], verbose: bool) -> None:
     from targets.console.print_summary import print_summary
 
     for one in built:
-        print_summary(
-            console, one.outcome.report, options.as_typed(one.outcome.folder), one.seconds
-        )
+        folder = options.as_typed(one.outcome.folder)
+        print_summary(console, one.outcome.report, folder, one.seconds, everything=verbose)
     for one in built:
         report, folder = one.outcome.report, options.as_typed(one.outcome.folder)
         # Checks of another kind of artifact need no device.

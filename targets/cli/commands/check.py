@@ -44,6 +44,7 @@ from targets.version import invocation
 @options.runtime_option
 @options.cache_option
 @options.require_verified_option
+@options.verbose_option
 @options.json_option
 def command(
     folder: Path,
@@ -52,6 +53,7 @@ def command(
     runtime: Choice,
     cache: Path | None,
     require_verified: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Run the checks of FOLDER (dist/BUILD/TARGET), and nothing else, on this machine.
@@ -85,7 +87,7 @@ def command(
     believed = is_of_a_build_here(parcel, checked.files, store)
     report = merge_into_report(read_report(folder), checked, file, believed)
     write_checked(folder, report, FILE, checked.model_dump_json(indent=2) + "\n")
-    _show(folder, report, console, time.monotonic() - started, as_json)
+    _show(folder, report, console, time.monotonic() - started, verbose, as_json)
 
 
 def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
@@ -101,7 +103,9 @@ def _place(target: Target, runtime: Choice) -> tuple[Place, Choice]:
     return place_of(target, platform_for(runtime)), runtime
 
 
-def _show(folder: Path, report: Report, console: Console, seconds: float, as_json: bool) -> None:
+def _show(
+    folder: Path, report: Report, console: Console, seconds: float, verbose: bool, as_json: bool
+) -> None:
     from targets.console.print_summary import print_summary
 
     failure = None
@@ -110,6 +114,6 @@ def _show(folder: Path, report: Report, console: Console, seconds: float, as_jso
     if as_json:
         print_json_result({"builds": [report]}, failure)
         return
-    print_summary(console, report, options.as_typed(folder), seconds)
+    print_summary(console, report, options.as_typed(folder), seconds, everything=verbose)
     if failure is not None:
         raise failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import click
 
 from pipeline.contract.schema import SharedCacheTable
+from targets.cache import UnusedStep
 from targets.cli import options
 from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
-from targets.figures import size
+from targets.figures import age, size
 from targets.remote.failure import RemoteFailed
 from targets.remote.store import Store
 from targets.runtimes.killed_runs import remove_killed_runs
@@ -58,7 +60,8 @@ def command(
         _clean_shared(options.shared_cache_table(config), days, dry_run, as_json)
         return
     store = options.open_cache(cache)
-    before = time.time() - days * _DAY_SECONDS
+    now = time.time()
+    before = now - days * _DAY_SECONDS
     if not dry_run:
         remove_killed_runs(store.root)
         store.recover()
@@ -67,16 +70,40 @@ def command(
     unused = [step for step in found if dry_run or store.remove(step)]
     freed = sum(step.freed for step in unused)
     if as_json:
-        names = [{"step": step.name, "key": step.key, "bytes": step.freed} for step in found]
+        names = [
+            {
+                "step": step.name,
+                "key": step.key,
+                "build": step.build,
+                "bytes": step.freed,
+                "unused_seconds": round(now - step.used),
+            }
+            for step in found
+        ]
         removed = [name for name, step in zip(names, found, strict=True) if step in unused]
         print_json_result({"removed": [] if dry_run else removed, "found": names})
         return
-    for step in unused:
-        echo(f"{step.name:<20} {step.key[:12]} {size(step.freed):>10}")
+    _show_by_build(unused, now)
     outcome = "would be removed" if dry_run else "removed"
     echo(f"{len(unused)} results {outcome} from {options.as_typed(store.root)}: {size(freed)}")
     if len(unused) < len(found):
         echo(f"{len(found) - len(unused)} results stay: builds that run now use them")
+
+
+def _show_by_build(unused: Iterable[UnusedStep], now: float) -> None:
+    """Show the results, those of one build beside each other, with how long nobody used them."""
+    by_build: dict[str, list[UnusedStep]] = {}
+    for step in unused:
+        by_build.setdefault(step.build, []).append(step)
+    for build, steps in by_build.items():
+        freed = size(sum(step.freed for step in steps))
+        results = "1 result" if len(steps) == 1 else f"{len(steps)} results"
+        echo(f"{build or 'of builds that left no name'}: {results}, {freed}")
+        for step in steps:
+            unused_for = age(now - step.used)
+            echo(
+                f"  {step.name:<20} {step.key[:12]} {size(step.freed):>10}  unused for {unused_for}"
+            )
 
 
 def _clean_shared(

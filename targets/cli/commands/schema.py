@@ -1,4 +1,4 @@
-"""``schema``: write the config's JSON schema for editors, and its reference page for people."""
+"""``schema``: write the config's JSON schema for editors, and the reference pages for people."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from targets.cli.json_output import print_json_result
 from targets.config.json_schema import build_schema
 from targets.config.reference import ReferencePage
 from targets.errors import ConfigError, Problem
+from targets.report.checks_page import checks_page
 
 EXAMPLES = Path(__file__).parents[2] / "config" / "examples.toml"
 _REMEDY = "run `nox -s schema`"
@@ -23,7 +24,8 @@ _REMEDY = "run `nox -s schema`"
 @click.option("--check", is_flag=True, help="Only see whether the files are up to date.")
 @options.json_option
 def command(check: bool, as_json: bool) -> None:
-    """Write configs/schema.json and docs/config.md from the models that validate configs."""
+    """Write configs/schema.json and docs/config.md from the models that validate configs, and
+    docs/checks.md from the words that reports have for each check."""
     texts = generate(options.PROJECT)
     stale = [file for file, text in texts.items() if _read(file) != text]
     shown = [str(file.relative_to(options.PROJECT)) for file in stale]
@@ -51,6 +53,7 @@ def generate(project: Path) -> dict[Path, str]:
     return {
         configs / "schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
         project / "docs" / "config.md": ReferencePage(schema, examples).text(),
+        project / "docs" / "checks.md": checks_page(),
     }
 
 

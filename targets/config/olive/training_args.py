@@ -56,7 +56,7 @@ OVER_4_BITS = {"optimizer": "paged_adamw_32bit"}
 EVAL_STEPS = 500
 """Steps between two evaluations where a file says nothing: as transformers' ``logging_steps``."""
 
-_CHECKPOINTS = "checkpoints of the training are not kept; finished passes are, in the cache"
+_CHECKPOINTS = "snapshots of the training are kept every ten minutes until it has ended"
 _LOGGING = "progress, losses and figures are in the report"
 _ONE = "training runs in one process on one device"
 _LOADER = "it changes speed only"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.result import FileDigest, Status, Verdict
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import Status, Verdict
 from targets.report.report_schema import Report
 from tests.benchmarks import checks, pages
 from tests.benchmarks.families import ALL, REST, Runs, chosen, faults, measured

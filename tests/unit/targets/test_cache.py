@@ -189,6 +189,24 @@ def test_what_was_found_lately_is_not_unused(tmp_path: Path) -> None:
     assert cache.unused_since(time.time() - 60) == ()
 
 
+def test_what_an_interrupted_step_left_is_removed_when_nobody_went_on(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for key, age in (("a" * 64, 7200), ("b" * 64, 7200), ("c" * 64, 0)):
+        snapshot = cache.unfinished(key) / "checkpoint-3"
+        snapshot.mkdir(parents=True)
+        (snapshot / "states.pt").write_bytes(b"0" * 1000)
+        for path in (snapshot, snapshot.parent):
+            os.utime(path, (time.time() - age,) * 2)
+    old = cache.unused_since(time.time() - 3600)
+    assert sorted((step.name, step.key[0], step.freed) for step in old) == [
+        ("(interrupted)", "a", 1000),
+        ("(interrupted)", "b", 1000),
+    ]
+    with cache.in_use(["b" * 64]):
+        assert {step.key[0] for step in old if cache.remove(step)} == {"a"}
+    assert [folder.name[0] for folder in sorted(cache.root.glob("unfinished/*"))] == ["b", "c"]
+
+
 def test_what_is_removed_stays_where_it_was_linked(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     finish_step(cache)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
+from pipeline.contract.result import RESULT_FILE, StepResult, Verdict
 from targets.cache import Cache
 from targets.errors import PassFailed
 

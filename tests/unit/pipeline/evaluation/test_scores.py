@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,17 +73,22 @@ class Scripted:
         self.values = logprobs
         self.asked = 0
 
-    def ask(self, prompts: Sequence[Sequence[int]], longest: int) -> Iterator[Batch]:
+    def ask(
+        self, prompts: Sequence[Sequence[int]], longest: int, done: Container[int] = ()
+    ) -> Iterator[Batch]:
         assert longest > max(map(len, self.values))
         numbers = list(range(len(prompts)))[::-1]
         for start in range(0, len(prompts), 3):
             some = numbers[start : start + 3]
+            if all(number in done for number in some):
+                continue
             yield Batch(self, some, [prompts[number] for number in some])
 
 
 class Silent:
     def __init__(self) -> None:
         self.done: list[int] = []
+        self.notes: list[str] = []
 
     def progress(self, done: int, total: int, unit: str = "steps", **metrics: float) -> None:
         assert unit == "prompts"
@@ -95,7 +100,7 @@ class Silent:
         raise AssertionError(message)
 
     def note(self, message: str) -> None:
-        raise AssertionError(message)
+        self.notes.append(message)
 
     def text(self, text: str) -> None:
         raise AssertionError(text)
@@ -133,6 +138,28 @@ def test_a_said_label_counts_and_another_answer_goes_by_likelihood() -> None:
     assert scores.recall == pytest.approx((1 / 2 + 1) / 2)
     # Four completions cost 1 + 3 + 1 + 3 nats over 4 + 5 + 4 + 5 tokens.
     assert scores.perplexity == pytest.approx(math.exp(8 / 18))
+
+
+def test_an_interrupted_run_asks_no_prompt_again(tmp_path: Path) -> None:
+    says = dict.fromkeys("abcdefgh", "joy")
+    rows = [example(letter, "joy") for letter in says]
+    logprobs = {"joy": -1.0, "fear": -3.0}
+    right = answer(Scripted(says, logprobs), Letters(), rows, Silent())
+    del says["a"], says["b"]  # the last batch
+    with pytest.raises(KeyError):
+        answer(Scripted(says, logprobs), Letters(), rows, Silent(), unfinished=tmp_path)
+    (log,) = tmp_path.iterdir()
+    with log.open("a") as file:
+        file.write('{"indices": [3')  # the process was killed here
+    report = Silent()
+    says = dict.fromkeys("ab", "joy")
+    found = answer(Scripted(says, logprobs), Letters(), rows, report, unfinished=tmp_path)
+    assert found == right
+    assert report.notes == ["6 of 8 answers are those of an interrupted run"]
+    assert report.done == [6, 8]
+    report = Silent()
+    again = answer(Scripted({}, logprobs), Letters(), rows, report, unfinished=tmp_path)
+    assert (again, report.done) == (right, [8])
 
 
 def test_an_answer_that_runs_on_is_not_the_label() -> None:

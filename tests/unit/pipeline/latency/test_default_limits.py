@@ -127,7 +127,7 @@ def test_summary_and_report_say_where_a_limit_comes_from(tmp_path: Path) -> None
     )
     report = make_report(usual)
     console = Console(record=True, width=80, file=(tmp_path / "out").open("w"))
-    print_summary(console, report, Path("dist/tone/cpu"), 1.0)
+    print_summary(console, report, Path("dist/tone/cpu"), 1.0, everything=True)
     (line,) = (line for line in console.export_text().splitlines() if "first_token_ms" in line)
     assert line.split("ms")[-1].strip() == "default for 2.7 GB, 512 tokens"
     assert "≤ 18,250 ms" in line

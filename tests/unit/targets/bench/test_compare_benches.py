@@ -83,6 +83,18 @@ def test_what_is_too_noisy_to_tell_is_unsure() -> None:
     assert found.targets[0].word == "unsure"
 
 
+def test_a_target_is_unsure_where_most_of_its_figures_are() -> None:
+    seen = set()
+    for own in (0.005, 0.015, 0.02, 0.025, 0.03):
+        found = compared(in_turn(1.0, own=own), bench())
+        count = words(found)
+        expected = "unsure" if count["unsure"] > 5 else "equal"
+        assert count["slower"] == count["faster"] == 0
+        assert found.targets[0].word == expected
+        seen.add((expected, count["equal"] > 0))
+    assert {("equal", True), ("unsure", True)} <= seen, "some equal among many unsure ones"
+
+
 def test_a_change_too_small_to_matter_is_equal() -> None:
     assert words(compared(in_turn(1.015, own=0.001), bench())) == {"equal": 10}
     shown = compare(in_turn(1.015, own=0.001), bench(), "old", {}, 0.005)

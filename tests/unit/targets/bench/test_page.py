@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from targets.bench.baseline import EarlierArtifact
 from targets.bench.bench_html import confusions_of, to_html
 from targets.bench.bench_markdown import to_markdown
 from targets.bench.bench_schema import Bench, Range
+from targets.bench.compare_benches import compare
 from targets.bench.formatting import change_of, headline, time_range
 from targets.bench.write_bench import write_bench
 from targets.figures import milliseconds
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 from tests.support.compared_benches import HOSTILE, compared, hostile
+
+if TYPE_CHECKING:
+    from targets.bench.plots import Plot
+
+EARLIER = EarlierArtifact(None, "in the cache")
 
 
 class Page(HTMLParser):
@@ -40,8 +49,19 @@ class Page(HTMLParser):
                 self.handlers.append(name)
 
 
-def test_page_refers_to_nothing_and_runs_nothing() -> None:
-    text = to_html(compared())
+@pytest.fixture(scope="module")
+def text() -> str:
+    """Return the page of a bench with an earlier one."""
+    return to_html(compared())
+
+
+def plots_of(found: Bench) -> Mapping[str, Plot]:
+    from targets.bench.plots import plots_of as drawn
+
+    return drawn(found)
+
+
+def test_page_refers_to_nothing_and_runs_nothing(text: str) -> None:
     page = Page(text)
     assert "script" not in page.tags
     assert {"iframe", "link", "object", "embed", "form", "base"}.isdisjoint(page.tags)
@@ -53,8 +73,7 @@ def test_page_refers_to_nothing_and_runs_nothing() -> None:
     assert "default-src 'none'" in text
 
 
-def test_ids_are_unique_and_colours_are_the_pages() -> None:
-    text = to_html(compared())
+def test_ids_are_unique_and_colours_are_the_pages(text: str) -> None:
     ids = Page(text).ids
     assert len(ids) == len(set(ids))
     drawings = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
@@ -65,8 +84,7 @@ def test_ids_are_unique_and_colours_are_the_pages() -> None:
     assert "DejaVu" not in drawings
 
 
-def test_page_says_all_that_there_is() -> None:
-    text = to_html(compared())
+def test_page_says_all_that_there_is(text: str) -> None:
     for part in (
         "What changed",
         "Targets side by side",
@@ -87,8 +105,6 @@ def test_page_says_all_that_there_is() -> None:
 
 
 def test_plots_have_title_and_description() -> None:
-    from targets.bench.plots import plots_of
-
     plots = plots_of(compared())
     assert list(plots) == [
         "pareto",
@@ -171,6 +187,45 @@ def test_figures_have_three_digits() -> None:
     assert time_range(Range(value=0.21, low=0.2, high=0.22)) == "0.210 ms [0.200, 0.220]"
     assert time_range(Range(value=1500, low=1400, high=1600)) == "1.50 s [1.40, 1.60]"
     assert time_range(Range(value=0.21)) == "0.210 ms"
+
+
+def test_no_figure_is_in_powers_of_ten() -> None:
+    assert [milliseconds(value) for value in (999.4, 999.6, 2110.0, 2.11e6)] == [
+        "999 ms",
+        "1.00 s",
+        "2.11 s",
+        "2,110 s",
+    ]
+    assert time_range(Range(value=900, low=700, high=1210.4)) == "900 ms [700, 1,210]"
+    assert time_range(Range(value=999.7, low=700, high=1210.4)) == "1.00 s [0.700, 1.21]"
+    assert "e+" not in to_html(bench(target(measurements=[measurement(measured(1, slower=900))])))
+
+
+def test_one_target_alone_has_no_pareto_front() -> None:
+    alone = bench(target())
+    assert "pareto" not in plots_of(alone)
+    assert "Quality, latency, size" not in to_html(alone)
+
+
+def test_what_did_not_change_has_its_tick() -> None:
+    for factor in (1.03, 1.2, 1.9):
+        ours = measurement(measured(1, slower=factor), measured(2))
+        new = bench(target(measurements=[ours]))
+        moved = compare(new, bench(), "old.json", {"cpu": EARLIER}, 0.03)
+        svg = plots_of(new.model_copy(update={"comparison": moved}))["changes"].svg
+        ticks = re.findall(r">([+\u2212-]?[\d.]+ %)<", svg)
+        assert ticks.count("0 %") == 1, ticks
+        assert len(ticks) >= 3
+
+
+def test_the_headline_is_unsure_where_most_figures_are() -> None:
+    found = compared()
+    assert found.comparison is not None
+    (one,) = found.comparison.targets
+    unsure = one.model_copy(update={"word": "unsure"})
+    comparison = found.comparison.model_copy(update={"targets": (unsure,)})
+    said = headline(found.model_copy(update={"comparison": comparison}))
+    assert "Against old.json, it is unsure whether cpu is faster or slower." in said
 
 
 def test_changes_are_said_with_their_interval() -> None:

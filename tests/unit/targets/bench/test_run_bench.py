@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, PathRef, SourceInput, Step
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult, Verdict
+from pipeline.contract.result import RESULT_FILE, StepResult, Verdict
 from pipeline.latency.rounds import LatencyRounds
 from targets.bench.baseline import earlier_artifact, named_baselines
 from targets.bench.bench_schema import Bench

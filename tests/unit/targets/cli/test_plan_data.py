@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, Step
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
+from pipeline.contract.result import RESULT_FILE, StepResult
 from pipeline.data.look import Lengths, Look
 from pipeline.data.trained_view import METRIC, Piece, Sample, TrainedView
 from targets.cache import Cache

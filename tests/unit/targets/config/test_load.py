@@ -64,6 +64,9 @@ def test_everything_wrong_is_reported_at_once(project: Project) -> None:
     [
         ('name = "small"', 'name = "small"\nsede = 3', 2, "sede", "did you mean 'seed'?"),
         ("r = 8", "alhpa = 8", 14, "passes.lora.alhpa", "did you mean 'alpha'?"),
+        ("r = 8", "rank = 8", 14, "passes.lora.rank", "did you mean 'r'?"),
+        ("r = 8", "lora_alpha = 8", 14, "passes.lora.lora_alpha", "did you mean 'alpha'?"),
+        ("r = 8", "num_train_epochs = 8", 14, "passes.lora.num_train_epochs", "'epochs'?"),
         ("r = 8", "r = -1", 14, "passes.lora.r", "greater than"),
         ("r = 8", "max_steps = 3\nepochs = 2", 13, "passes.lora", "max_steps"),
         ("[passes.merge]", "[passes.merg]", 16, "passes.merg", "did you mean 'merge'?"),

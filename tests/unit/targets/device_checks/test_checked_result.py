@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
-from pipeline.contract.result import FileDigest, Status, StepResult, Verdict
+from pipeline.contract.result import Status, StepResult, Verdict
 from targets.device_checks.checked_result import CheckedResult, merge_into_report, read_checked
 from targets.device_checks.parcel import FOLDER, Parcel, pack, unpack
 from targets.errors import ConfigError

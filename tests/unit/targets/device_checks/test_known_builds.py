@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, PathRef, SourceInput, Step
-from pipeline.contract.result import RESULT_FILE, FileDigest, StepResult
+from pipeline.contract.result import RESULT_FILE, StepResult
 from targets.cache import Cache
 from targets.device_checks.parcel import Parcel
 from targets.device_checks.run_checks import is_of_a_build_here

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from pipeline.contract.plan import StepInput
+from pipeline.verdicts.overall import overall
 from targets.cache import Cache
 from targets.cli.commands import check, try_
 from targets.config.load import load_config
@@ -16,7 +17,6 @@ from targets.console.print_summary import print_summary
 from targets.errors import ConfigError
 from targets.planner.build_plan import BuildPlan
 from targets.report.report_markdown import to_markdown
-from targets.report.status import overall
 from targets.target import load_target
 from tests.support.own_steps import CHECK
 from tests.support.planning import make_planner
@@ -144,8 +144,8 @@ def test_report_and_summary_say_what_it_is(tmp_path: Path) -> None:
     console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
     print_summary(console, report, Path("dist/tone/cpu"), 1.0)
     shown = console.export_text()
-    assert "base 25.0 % → tuned 95.0 %  (540" in shown
-    assert "size  4.2 MB, an adapter" in shown
+    assert "accuracy 25.0 → 95.0 %, 4.2 MB\n  base, tuned; 540 held-out samples" in shown
+    assert "what was built is an adapter" in shown
 
 
 def test_report_and_summary_say_that_nothing_was_judged(tmp_path: Path) -> None:

@@ -112,6 +112,12 @@ def test_changed_parameter_is_named_with_both_values(project: Project, cache: Ca
     assert "evaluate-base" not in reasons
 
 
+def test_how_often_a_training_is_saved_reruns_nothing(project: Project, cache: Cache) -> None:
+    build(project, cache)
+    project.edit("r = 8", "r = 8\nsave_steps = 50")
+    assert replan(project, cache) == {}
+
+
 def test_changed_limit_reruns_only_its_check(project: Project, cache: Cache) -> None:
     build(project, cache)
     project.edit("[passes.merge]", "[checks.latency]\ntoken_ms = 55\n[passes.merge]")

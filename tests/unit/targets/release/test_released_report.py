@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.contract.result import FileDigest, Verdict
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.result import Verdict
 from pipeline.contract.schema import Card
 from targets.release.card import MadeFrom, model_card
 from targets.release.released_report import ReleasedReport, rounded

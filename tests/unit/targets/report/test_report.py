@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 from pydantic import JsonValue
 from rich.console import Console
 
+from pipeline.contract.result import Verdict
+from pipeline.verdicts.overall import overall
 from targets.console.print_summary import print_summary
 from targets.digests import Digests
 from targets.report.dist import copy_tree, write_dist
 from targets.report.report_markdown import to_markdown
 from targets.report.report_schema import Report
-from targets.report.status import overall
 from tests.support.reports import ACCURACY, SLOW, make_report
 
 
@@ -116,9 +118,80 @@ def test_summary_names_accuracy_latency_size_and_place(tmp_path: Path) -> None:
     console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
     print_summary(console, make_report(ACCURACY, SLOW), Path("dist/tone/cpu"), 1.0)
     shown = console.export_text()
-    for part in ("base 25.0 % → tuned 95.0 % → cpu 93.4 %", "31.25 ms", "4.2 MB", "p90 of 64"):
+    first, models, *_ = shown.split("\n")[1:]
+    assert first == "accuracy 25.0 → 95.0 → 93.4 %, 4.2 MB"
+    assert models.strip() == "base, tuned, cpu artifact; 540 held-out samples"
+    for part in (
+        "31.25 ms",
+        "p90 of 64 samples",
+        "dist/tone/cpu/model",
+        "dist/tone/cpu/report.html",
+    ):
         assert part in shown
-    assert "dist/tone/cpu/model" in shown
+    assert "accuracy  " not in shown, "it passed, and its limit is none of the config's"
+
+
+def of_the_config(report: Report, **given: tuple[str, ...]) -> Report:
+    """Return ``report`` with checks of which the config sets keys."""
+    (one,) = report.passes
+    steps = (
+        one.model_copy(update={"name": name, "type": name, "kind": "check", "given": keys})
+        for name, keys in given.items()
+    )
+    return report.model_copy(update={"passes": (one, *steps)})
+
+
+GRAPH = tuple(
+    Verdict(name=name, status="passed", value=0, limit=0, relation="==", unit="problems")
+    for name in ("packing", "loads")
+)
+OPEN = Verdict(name="nodes_off_provider", status="unverified", detail="there is no GPU")
+
+
+def summary(report: Report, width: int = 100, everything: bool = False) -> list[str]:
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+    print_summary(console, report, Path("dist/tone/cpu"), 1.0, everything=everything)
+    return [" ".join(line.split()) for line in out.getvalue().splitlines() if line.strip()]
+
+
+def test_what_failed_comes_first_then_what_is_open_then_the_limits_of_the_config() -> None:
+    report = of_the_config(
+        make_report(*GRAPH, ACCURACY, OPEN, SLOW),
+        graph=(),
+        quality=("min_accuracy",),
+        provider=(),
+        latency=("goals",),
+    )
+    lines = summary(report)
+    marked = [line for line in lines if line[0] in "✓✗?"]
+    assert [line.split()[:2] for line in marked] == [
+        ["✗", "token_ms"],
+        ["?", "nodes_off_provider"],
+        ["✓", "accuracy"],
+        ["?", "valid?"],
+        ["✓", "as"],
+        ["✗", "fast"],
+    ]
+    assert "→ Measure on a quiet machine. Then: fewer bits" in " ".join(lines)
+    assert marked[2].endswith("≥ 90.0 % set by the config")
+    assert marked[3] == "? valid? 2 of 3 proofs hold; unverified: nodes_off_provider"
+    assert marked[5] == "✗ fast enough? 0 of 1 proof hold; failed: token_ms"
+    assert lines[-1] == "failed dist/tone/cpu/model in 1.0 s"
+    assert "packing" not in " ".join(lines)
+    listed = [line.split()[1] for line in summary(report, everything=True) if line[0] == "✓"]
+    assert listed[:2] == ["packing", "loads"]
+
+
+def test_accuracy_says_that_it_falls_back_to_the_likeliest_label() -> None:
+    report = make_report(ACCURACY)
+    shares = {"base": 0.0, "tuned": 0.949, "artifact": 0.931}
+    details: dict[str, JsonValue] = {name: {"greedy": one} for name, one in shares.items()}
+    told = report.model_copy(update={"quality": {**report.quality, "details": details}})
+    shown = "0.0 → 94.9 → 93.1 % as written: where an answer is none of the labels"
+    assert shown in " ".join(summary(told))
+    assert shown in to_markdown(told)
+    assert "as written" not in " ".join(summary(report))
 
 
 def trained(**metrics: JsonValue) -> Report:
@@ -136,7 +209,7 @@ def test_reports_say_how_fast_a_pass_trained_and_in_what_memory(tmp_path: Path) 
     line = "| lora | 9,870/s | 1,240/s | 27.4 % | 1.2 GB | 6.0 GB |"
     assert line in to_markdown(report)
     console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
-    print_summary(console, report, Path("dist/tone/cpu"), 1.0)
+    print_summary(console, report, Path("dist/tone/cpu"), 1.0, everything=True)
     assert "lora  tokens 9,870/s  (peak memory 1.2 GB, of the GPU 6.0 GB)" in console.export_text()
 
 
@@ -161,7 +234,7 @@ def test_what_a_virtual_environment_made_is_said(tmp_path: Path) -> None:
 def test_reports_without_a_gpu_or_a_training_name_none(tmp_path: Path) -> None:
     assert "| lora | 9,870/s | – | – | 1.2 GB | – |" in to_markdown(trained(peak_device_bytes=None))
     console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
-    print_summary(console, trained(), Path("dist/tone/cpu"), 1.0)
+    print_summary(console, trained(), Path("dist/tone/cpu"), 1.0, everything=True)
     assert "(peak memory 1.2 GB)" in console.export_text()
     assert "## Training" not in to_markdown(make_report(ACCURACY))
 

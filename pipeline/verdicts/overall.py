@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.contract.result import Status
+from pipeline.contract.result import Status, StepResult
 
 
 def overall(statuses: Iterable[Status]) -> Status:
@@ -16,3 +16,8 @@ def overall(statuses: Iterable[Status]) -> Status:
     if "failed" in distinct:
         return "failed"
     return "unverified" if "unverified" in distinct else "passed"
+
+
+def status_of(result: StepResult) -> Status | None:
+    """Return what the verdicts of a step come to; ``None`` if it gave none."""
+    return overall(verdict.status for verdict in result.verdicts) if result.verdicts else None
