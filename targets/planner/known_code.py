@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,16 @@ class KnownCode:
     def read(self, file: Path, package: tuple[str, ...]) -> Source:
         """Return the same as ``read_source``."""
         stat = file.stat()
-        identity = list(identity_of(stat))
+        identity = identity_of(stat)
         known = self._known.get(str(file))
-        if known is not None and known["identity"] == identity:
+        if known is not None and known["identity"] == list(identity):
             return Source(known["sha256"], tuple(known["imports"]))
-        source = read_source(file, package)
-        if is_settled(stat):
-            entry = {"identity": identity, "sha256": source.sha256, "imports": source.imports}
-            self._known[str(file)] = entry
-            self._news = True
+        if not is_settled(stat):
+            return read_source(file, package)
+        source = _read_once(file, package, identity)
+        entry = {"identity": identity, "sha256": source.sha256, "imports": source.imports}
+        self._known[str(file)] = entry
+        self._news = True
         return source
 
     def save(self) -> None:
@@ -57,3 +59,9 @@ class KnownCode:
         except (OSError, ValueError, TypeError, KeyError):
             return {}
         return files if isinstance(files, dict) else {}
+
+
+@cache
+def _read_once(file: Path, package: tuple[str, ...], _identity: tuple[int, ...]) -> Source:
+    """Return what ``file`` says, which this process reads once however many caches it uses."""
+    return read_source(file, package)

@@ -1,7 +1,11 @@
-"""The Jinja environments of reports: filters for figures, and escaping of text."""
+"""The Jinja environments of reports: filters for figures, and escaping of text.
+
+There is one of each kind for a folder, which keeps the templates that it has compiled.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,6 +18,7 @@ TEMPLATES = Path(__file__).parent
 """The templates of reports, and the style of all pages."""
 
 
+@cache
 def markdown_environment(folder: Path) -> Environment:
     """Return the environment of the Markdown templates in ``folder``.
 
@@ -24,6 +29,7 @@ def markdown_environment(folder: Path) -> Environment:
     return environment
 
 
+@cache
 def html_environment(folder: Path) -> Environment:
     """Return the environment of the HTML templates in ``folder``; all values are escaped."""
     environment = _environment(folder, autoescape=True)
@@ -31,6 +37,7 @@ def html_environment(folder: Path) -> Environment:
     return environment
 
 
+@cache
 def python_environment(folder: Path) -> Environment:
     """Return the environment of the Python templates in ``folder``.
 
